@@ -1,0 +1,80 @@
+"""Call a Python function on a Slurm cluster as if it were local.
+
+    from slurm import Cluster, task
+
+    @task(time="00:10:00", mem="4G")
+    def square(x: int) -> int:
+        return x * x
+
+    with Cluster("slurm"):
+        print(square(3).result(), sum(square.map(range(1000)).results()))
+
+Names are imported when they are first used, so that `import slurm` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from slurm.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slurm.array import JobArray
+    from slurm.cluster import Cluster
+    from slurm.environments.current import Current
+    from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, gather, wait
+    from slurm.job import Job, JobStatus
+    from slurm.runner.job_context import JobContext, current_job
+    from slurm.states import JobState
+    from slurm.tasks import Task, task
+
+_HOMES = {
+    "slurm.array": ("JobArray",),
+    "slurm.cluster": ("Cluster",),
+    "slurm.environments.current": ("Current",),
+    "slurm.futures": (
+        "ALL_COMPLETED",
+        "FIRST_COMPLETED",
+        "FIRST_EXCEPTION",
+        "as_completed",
+        "gather",
+        "wait",
+    ),
+    "slurm.job": ("Job", "JobStatus"),
+    "slurm.runner.job_context": ("JobContext", "current_job"),
+    "slurm.states": ("JobState",),
+    "slurm.tasks": ("Task", "task"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "Cluster",
+    "Current",
+    "Job",
+    "JobArray",
+    "JobContext",
+    "JobState",
+    "JobStatus",
+    "Task",
+    "as_completed",
+    "current_job",
+    "gather",
+    "task",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        message = f"module 'slurm' has no attribute {name!r}"
+        raise AttributeError(message)
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

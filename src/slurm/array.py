@@ -1,0 +1,185 @@
+"""JobArray: the jobs of one submission, as a sequence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from slurm.backend import backend_for
+from slurm.errors import ProtocolError
+from slurm.job import Job, as_they_end
+from slurm.serialization import Placeholder, Reference
+from slurm.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurm.backend import Backend
+    from slurm.tracker import Watched
+
+R = TypeVar("R", covariant=True)
+
+
+class JobArray(Placeholder, Generic[R]):
+    """The jobs of one `map`, or a slice of them: a sequence of Job.
+
+    Passed as an argument to another task, it stands for the list of its results; iterated over in a `map`, each element
+    stands for its own.
+    """
+
+    __slots__ = ("_backend", "_range", "_watched")
+
+    def __init__(self, backend: Backend, watched: Watched, indices: range) -> None:
+        self._backend = backend
+        self._watched = watched
+        self._range = indices
+
+    @property
+    def key(self) -> str:
+        """The submission's key, which `cluster.job(key)` takes."""
+        return self._watched.key
+
+    @property
+    def reference(self) -> Reference:
+        """What stands for its results in the arguments of other calls."""
+        which = (self._range.start, self._range.stop, self._range.step)
+        return Reference("array", self.key, which, str(self._backend.url))
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, at: int) -> Job[R]: ...
+    @overload
+    def __getitem__(self, at: slice) -> JobArray[R]: ...
+    def __getitem__(self, at: int | slice) -> Job[R] | JobArray[R]:
+        if isinstance(at, slice):
+            return JobArray(self._backend, self._watched, self._range[at])
+        return Job(self._backend, self._watched, self._range[at])
+
+    def __iter__(self) -> Iterator[Job[R]]:
+        return (Job(self._backend, self._watched, index) for index in self._range)
+
+    def __contains__(self, job: object) -> bool:
+        return isinstance(job, Job) and job.key == self.key and job.index in self._range
+
+    @overload
+    def results(self, timeout: float | None = ..., *, return_exceptions: Literal[False] = ...) -> list[R]: ...
+    @overload
+    def results(self, timeout: float | None = ..., *, return_exceptions: bool) -> list[R | BaseException]: ...
+    def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
+        """Wait for all and return their results in order, read in one go.
+
+        The first exception, in order, is raised once all have ended, unless `return_exceptions`, which puts exceptions
+        where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
+        """
+        self._wait(timeout)
+        results = self._saved()
+        found: list[Any] = []
+        for job in self:
+            if job.index in results:
+                found.append(results[job.index])
+                continue
+            error = job.exception()
+            if error is None:
+                found.append(job.result())
+            elif return_exceptions:
+                found.append(error)
+            else:
+                raise error
+        return found
+
+    def exceptions(self, timeout: float | None = None) -> list[BaseException | None]:
+        """Wait for all; for each, the exception that `result()` would raise, or None."""
+        return [
+            item if isinstance(item, BaseException) else None for item in self.results(timeout, return_exceptions=True)
+        ]
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[Job[R]]:
+        """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds from now."""
+        return as_they_end(self, timeout)
+
+    def done(self) -> bool:
+        """Whether all have ended."""
+        return all(self._ended())
+
+    def cancel(self) -> None:
+        """Ask the scheduler to end those that have not ended, by one command."""
+        submitted = self._watched.submitted
+        if submitted is None or self.done():
+            return
+        tasks: dict[str, list[int] | None] = {}
+        for block in submitted.blocks:
+            mine = [i - block.first for i in self._range if block.first <= i < block.first + block.count]
+            if mine:
+                tasks[block.id] = None if len(mine) == block.count else mine
+        self._backend.controller.cancel(tasks)
+        self._backend.tracker.hurry()
+
+    def states(self) -> Counter[JobState]:
+        """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
+        if not self.done():
+            self._backend.tracker.ask([self._watched])
+        outcomes = self._backend.store.outcomes(self.key, [i for i in self._range if i in self._watched.done])
+        return Counter(
+            self._state(index, outcomes[index].succeeded if index in outcomes else None) for index in self._range
+        )
+
+    def summary(self) -> str:
+        """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
+        states = self.states()
+        counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
+        return f"{self.key.partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobArray) and (self._watched, self._range) == (other._watched, other._range)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self._range))
+
+    def __repr__(self) -> str:
+        ended = sum(self._watched.finished(index) for index in self._range)
+        return f"<JobArray {self.key} of {len(self)}, {ended} ended, on {self._backend.url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return revive, (self._backend.spec, self.key, self._range)
+
+    def _ended(self) -> Iterator[bool]:
+        if len(self) and not all(map(self._watched.finished, self._range)):
+            self._backend.tracker.look([self._watched])
+        return map(self._watched.finished, self._range)
+
+    def _wait(self, timeout: float | None) -> None:
+        if len(self) == 0:
+            return
+        try:
+            ended = self._backend.tracker.wait(self._watched, self._range, timeout)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._come_back()) from None
+        if not ended:
+            left = len(self) - sum(self._watched.finished(index) for index in self._range)
+            message = f"{left} of {len(self)} jobs of {self.key} have not ended after {timeout} s. {self._come_back()}"
+            raise TimeoutError(message)
+
+    def _come_back(self) -> str:
+        return f"The jobs go on; come back to them with Cluster({str(self._backend.url)!r}).job({self.key!r})"
+
+    def _saved(self) -> dict[int, Any]:
+        """The results that there are, if all can be read in one go."""
+        outcomes = self._backend.store.outcomes(self.key, [i for i in self._range if i in self._watched.done])
+        try:
+            return dict(self._backend.store.results(self.key, outcomes))
+        except (ImportError, AttributeError, ProtocolError):
+            return {}  # one by one, so that each bad one has its own error
+
+    def _state(self, index: int, succeeded: bool | None) -> JobState:  # noqa: FBT001
+        if succeeded is not None:
+            return JobState.COMPLETED if succeeded else JobState.FAILED
+        ending, report = self._watched.endings.get(index), self._watched.reports.get(index)
+        return ending.state if ending else report.state if report else JobState.UNKNOWN
+
+
+def revive(spec: tuple[str, str | None], key: str, indices: range) -> JobArray[Any]:
+    """A pickled array, in whatever process it is unpickled. Reads the submission's records."""
+    backend = backend_for(spec[0], python=spec[1])
+    return JobArray(backend, backend.watch(key), indices)

@@ -1,0 +1,167 @@
+"""Backend: one place to run jobs, put together from its URL: a transport, a scheduler, a store, a tracker."""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from slurm.bundle import bundle
+from slurm.controller import Controller
+from slurm.environments.current import Current
+from slurm.errors import ConfigurationError, PluginNotFound, TransportError
+from slurm.schedulers.base import Site
+from slurm.store import Store
+from slurm.tracker import Tracker
+from slurm.url import ClusterURL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from slurm.protocol import Prepared
+    from slurm.schedulers.base import Scheduler
+    from slurm.tracker import Watched
+    from slurm.transports.base import Transport
+
+BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "transports": {"local": "slurm.transports.local:LocalTransport"},
+    "schedulers": {
+        "local": "slurm.schedulers.local:LocalScheduler",
+        "slurm": "slurm.schedulers.slurm:SlurmScheduler",
+    },
+}
+"""Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`."""
+
+_ROOT = 'printf %s "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"'
+"""The default root: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+
+
+T = TypeVar("T")
+
+
+class once(Generic[T]):  # noqa: N801 - used like `property`
+    """A property that is computed once, also where two threads ask at the same time."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, owner: Backend, kind: type | None = None) -> T:
+        with owner.lock:
+            if self._name not in owner.__dict__:
+                owner.__dict__[self._name] = self._compute(owner)
+            found: T = owner.__dict__[self._name]
+            return found
+
+
+class Backend:
+    """Where jobs run and are kept. Nothing is connected or looked up before it is needed."""
+
+    def __init__(self, url: ClusterURL, python: str | None) -> None:
+        self.url = url
+        self._python = python
+        self._transport_class = plugin("transports", url.transport)
+        self._scheduler_class = plugin("schedulers", url.scheduler)
+        self.lock = threading.RLock()
+
+    @property
+    def spec(self) -> tuple[str, str | None]:
+        """What `backend_for` makes the same backend from, in another process too."""
+        return str(self.url), self._python
+
+    def watch(self, key: str) -> Watched:
+        """The state of a submission that this process may not know yet: reads its records. Raises NoSuchJob."""
+        records = self.store.records(key)
+        return self.tracker.watch(key, records.submission.count, records.submitted)
+
+    @once
+    def transport(self) -> Transport:
+        """How commands and bytes get there."""
+        transport: Transport = self._transport_class.from_url(self.url)
+        return transport
+
+    @once
+    def store(self) -> Store:
+        """The job directories there. Asks there for the root, unless the URL has it."""
+        root = self.url.root or "~"
+        if not root.startswith("~"):
+            return Store(self.transport, root)
+        done = self.transport.run(["sh", "-c", _ROOT if root == "~" else 'printf %s "$HOME"'], timeout=60)
+        if done.status != 0 or not done.stdout.startswith("/"):
+            message = f"the root {root} is not to be had on {self.url}: {done.words}"
+            raise TransportError(message)
+        return Store(self.transport, done.stdout + root[1:])
+
+    @once
+    def runner(self) -> str:
+        """The path there of the runner's zip, which is sent if it isn't there yet."""
+        return self.store.put_blob(bundle())
+
+    @once
+    def current(self) -> Prepared:
+        """The Python there that the client's own calls can be unpickled by."""
+        return Current(self._python).prepare(self.transport, self.store.root)
+
+    @once
+    def controller(self) -> Controller:
+        """The scheduler there."""
+        scheduler: Scheduler = self._scheduler_class(Site(self.current.python, self.runner))
+        return Controller(scheduler, self.transport)
+
+    @once
+    def max_array_size(self) -> int:
+        """How many elements one array may have there; asked once."""
+        return self.controller.max_array_size()
+
+    @once
+    def tracker(self) -> Tracker:
+        """What is known of the jobs there."""
+        scheduler = self.controller.scheduler
+        return Tracker(
+            listing=self.store.done,
+            query=self.controller.query,
+            pace=self.transport.pace,
+            patience=scheduler.patience,
+        )
+
+
+_backends: dict[tuple[str, str | None], Backend] = {}
+_backends_lock = threading.Lock()
+
+
+def backend_for(url: str, *, root: str | os.PathLike[str] | None = None, python: str | None = None) -> Backend:
+    """The backend of a URL; the same one for the same arguments, so that a process has one tracker for each place."""
+    parsed = ClusterURL.parse(url)
+    chosen = root or parsed.root
+    parsed = parsed._replace(root=_checked_root(os.fspath(chosen)) if chosen else None)
+    key = (str(parsed), python)
+    with _backends_lock:
+        if key not in _backends:
+            _backends[key] = Backend(parsed, python)
+        return _backends[key]
+
+
+def _checked_root(root: str) -> str:
+    if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
+        message = f"root {root!r}: write an absolute path or ~/…, without backslashes and control characters"
+        raise ConfigurationError(message)
+    return root.rstrip("/") or "/"
+
+
+def plugin(kind: str, name: str) -> Any:
+    """The class registered under a name. Raises PluginNotFound."""
+    path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
+    if path is None:
+        known = ", ".join(sorted({*BUILT_IN[kind], *_entry_points(kind)}))
+        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {known}"
+        raise PluginNotFound(message)
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _entry_points(kind: str) -> Mapping[str, str]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - reads every installed distribution
+
+    return {point.name: point.value for point in entry_points(group=f"slurm.{kind}")}

@@ -1,0 +1,77 @@
+"""The runner's zip: this package and cloudpickle, in one content-addressed file that any Python can run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import marshal
+import os
+import sys
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import cloudpickle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAIN = "import sys\nfrom slurm.runner.main import main\nsys.exit(main(sys.argv[1:]))\n"
+_UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
+"""A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Bundle(NamedTuple):
+    """The zip's bytes, and its name among the blobs."""
+
+    name: str
+    data: bytes
+
+
+@lru_cache(maxsize=1)
+def bundle() -> Bundle:
+    """The zip for this process's Python: made once for each state of the sources, then kept in the user's cache."""
+    sources = dict(_sources())
+    digest = hashlib.sha256(repr((sys.implementation.cache_tag, sorted(sources.items()))).encode()).hexdigest()
+    name = f"{digest}-runner.zip"
+    cached = _cache() / name
+    if not cached.is_file():
+        _keep(cached, _build(sources))
+    return Bundle(name, cached.read_bytes())
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    """Names in the zip and sources: of the packages that run on a node."""
+    for package in (Path(__file__).parent, Path(cloudpickle.__file__).parent):
+        for path in sorted(package.rglob("*.py")):
+            yield path.relative_to(package.parent).as_posix(), path.read_bytes()
+    yield "__main__.py", _MAIN.encode()
+
+
+def _build(sources: dict[str, bytes]) -> bytes:
+    """Each module twice: compiled, which the client's own minor version loads, and as source for any other.
+
+    Stored, not deflated: opening it then takes no zlib, and the file system reads it once for all.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, source in sorted(sources.items()):
+            code = compile(source, name, "exec", dont_inherit=True)
+            compiled = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + marshal.dumps(code)
+            for member, data in ((name, source), (f"{name}c", compiled)):
+                archive.writestr(zipfile.ZipInfo(member, _EPOCH), data)
+    return buffer.getvalue()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks")
+
+
+def _keep(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    hidden.write_bytes(data)
+    hidden.replace(path)

@@ -1,0 +1,139 @@
+"""Cluster: a place to run tasks, and the composition of all that it takes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from slurm import submission, tasks
+from slurm.array import JobArray
+from slurm.backend import backend_for
+from slurm.environments.current import Current
+from slurm.errors import NoSuchJob
+from slurm.job import Job
+from slurm.options import Options
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+    from contextvars import Token
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+    from slurm.executor import ClusterExecutor
+    from slurm.option_types import TaskOptions
+    from slurm.protocol import Prepared
+    from slurm.serialization import Arguments
+    from slurm.tasks import Submitter, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<index>\d+)\])?")
+
+
+class Cluster:
+    """A place where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm whose commands are here.
+
+    The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
+    all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
+    this one. `options` are defaults for all tasks.
+
+        with Cluster("slurm", options={"partition": "short"}) as cluster:
+            job = square(3)
+
+    The constructor does no I/O. Raises ClusterURLError, PluginNotFound, OptionError.
+    """
+
+    def __init__(
+        self,
+        url: str = "local",
+        *,
+        root: str | os.PathLike[str] | None = None,
+        python: str | None = None,
+        options: TaskOptions | None = None,
+    ) -> None:
+        self._backend = backend_for(url, root=root, python=python)
+        self._environment = Current(python)
+        self._prepared: Prepared | None = None
+        self._tokens: list[Token[Submitter | None]] = []
+        self.options = Options.parse(options or {})
+
+    @property
+    def url(self) -> str:
+        """The URL, with the root if one was given."""
+        return str(self._backend.url)
+
+    # Where tasks go.
+
+    def __enter__(self) -> Self:
+        self._tokens.append(tasks.active.set(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tasks go elsewhere again; jobs go on, and their handles keep working."""
+        tasks.active.reset(self._tokens.pop())
+
+    def activate(self) -> Self:
+        """Make this the cluster of all calls that no `with` covers, in every thread: for notebooks and scripts."""
+        tasks.activate(self)
+        return self
+
+    def deactivate(self) -> None:
+        """Undo `activate`."""
+        tasks.deactivate(self)
+
+    def submit(self, of: Task[P, R], calls: Iterable[Arguments]) -> JobArray[R]:
+        """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
+        options = self.options.merged(of.options)
+        return submission.submit(self._backend, of, calls, options=options, environment=self._prepare())
+
+    def executor(self, **options: Unpack[TaskOptions]) -> ClusterExecutor:
+        """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
+        from slurm.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
+
+        return ClusterExecutor(self, Options.parse(options))
+
+    # What was submitted before.
+
+    def job(self, name: str) -> Job[Any] | JobArray[Any]:
+        """A job of an earlier submission, from whatever process: by its key, or key[index] for one of an array.
+
+        The key of one call gives a Job, that of a map a JobArray. Raises NoSuchJob.
+        """
+        parts = _NAME.fullmatch(name)
+        if parts is None:
+            message = f"{name!r} is not a job; write its key, or key[index]"
+            raise NoSuchJob(message)
+        watched = self._backend.watch(parts["key"])
+        index = int(parts["index"]) if parts["index"] else None
+        if index is not None and index >= watched.count:
+            message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
+            raise NoSuchJob(message)
+        if index is None and watched.count > 1:
+            return JobArray(self._backend, watched, range(watched.count))
+        return Job(self._backend, watched, index or 0)
+
+    def script(self, of: Task[..., Any], *, count: int = 1) -> str:
+        """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
+        options = self.options.merged(of.options)
+        return submission.preview(self._backend, of, count, options=options, environment=self._prepare())
+
+    def calls(self) -> Mapping[str, int]:
+        """How many commands of each kind this process has run against the scheduler: submit, query, cancel, limits."""
+        return dict(self._backend.controller.calls)
+
+    def close(self) -> None:
+        """Let go of connections. Jobs go on; a later use connects again."""
+        self._backend.transport.close()
+
+    def _prepare(self) -> Prepared:
+        if self._prepared is None:
+            self._prepared = self._environment.prepare(self._backend.transport, self._backend.store.root)
+        return self._prepared
+
+    def __repr__(self) -> str:
+        return f"Cluster({self.url!r})"

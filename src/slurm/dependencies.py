@@ -1,0 +1,93 @@
+"""Dependencies: from what calls refer to, to what the scheduler is told; never one for each element."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.errors import SubmissionError
+from slurm.protocol import Edge
+from slurm.schedulers.base import Dependency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from slurm.protocol import Block
+    from slurm.serialization import Placeholder, Reference
+    from slurm.tracker import Watched
+
+    Known = Callable[[str], Watched]
+
+_KINDS = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
+
+
+def referred(references: Sequence[frozenset[Reference]], known: Known) -> list[Edge]:
+    """What n calls wait for, as their arguments tell: an edge for each upstream submission."""
+    needs: dict[str, list[set[int]]] = {}
+    for number, of_call in enumerate(references):
+        for reference in of_call:
+            sets = needs.setdefault(reference.key, [set() for _ in references])
+            sets[number].update(reference.indices)
+    return [_edge(key, sets, known(key).count) for key, sets in needs.items()]
+
+
+def _edge(key: str, needs: Sequence[set[int]], count: int) -> Edge:
+    if count == len(needs) > 1 and all(need == {number} for number, need in enumerate(needs)):
+        return Edge(key=key, elementwise=True)
+    every = set().union(*needs)
+    alike = all(need == every for need in needs)
+    indices = None if len(every) == count else tuple(sorted(every))
+    # Where calls need different elements, each must wait, but only its own may fail it: the runner tells them apart.
+    return Edge(key=key, indices=indices, on="success" if alike and (indices is None or len(every) == 1) else "any")
+
+
+def declared(upstreams: Iterable[tuple[Placeholder, str]], known: Known) -> list[Edge]:
+    """What `.after(…)` named."""
+    edges = []
+    for placeholder, on in upstreams:
+        reference = placeholder.reference
+        indices = tuple(reference.indices)
+        whole = len(indices) == known(reference.key).count
+        edges.append(Edge(key=reference.key, on=on, indices=None if whole else indices))
+    return edges
+
+
+def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...], bool], ...]:
+    """What the runner holds against the outcomes before it runs the call; for "any" there is nothing to hold."""
+    return tuple(
+        (
+            edge.key,
+            edge.on,
+            tuple(range(known(edge.key).count)) if edge.indices is None else edge.indices,
+            False,
+        )
+        for edge in edges
+        if edge.on != "any"
+    )
+
+
+def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependency, ...]:
+    """What the scheduler is told of a block: nothing of upstreams that have ended, whose outcomes say all there is."""
+    found = []
+    for edge in edges:
+        watched = known(edge.key)
+        indices = range(watched.count) if edge.indices is None else edge.indices
+        if all(map(watched.finished, indices)):
+            continue
+        if watched.submitted is None:
+            message = f"{edge.key} was never submitted, so nothing can wait for it"
+            raise SubmissionError(message)
+        found.append(_dependency(edge, watched.submitted.blocks, first))
+    return tuple(found)
+
+
+def _dependency(edge: Edge, blocks: Sequence[Block], first: int) -> Dependency:
+    if edge.elementwise:
+        return Dependency("aftercorr", tuple(block.id for block in blocks if block.first == first))
+    kind = _KINDS[edge.on]
+    if edge.indices is None:
+        return Dependency(kind, tuple(block.id for block in blocks))
+    concerned = [b for b in blocks if any(b.first <= index < b.first + b.count for index in edge.indices)]
+    if len(edge.indices) == 1:
+        return Dependency(kind, (f"{concerned[0].id}_{edge.indices[0] - concerned[0].first}",))
+    # Some elements of an array: wait for all of it, and let the runner look at those that matter.
+    return Dependency("afterany", tuple(block.id for block in concerned))

@@ -1,0 +1,1 @@
+"""Environments: how the right Python gets there."""

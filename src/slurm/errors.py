@@ -1,0 +1,207 @@
+"""All errors that this library raises.
+
+    SlurmError
+    ├── ConfigurationError            what the program asks for can't be
+    │   ├── OptionError               an option's name or value (also ValueError)
+    │   ├── NoActiveCluster           a task was called, and no cluster is active
+    │   ├── ClusterURLError           a cluster's URL (also ValueError)
+    │   └── PluginNotFound            no such scheduler, transport or environment
+    ├── SubmissionError               nothing was submitted
+    │   ├── NotPicklable              the function or an argument (also TypeError)
+    │   ├── PythonNotFound            no Python of the client's minor version there
+    │   ├── SchedulerNotFound         the scheduler's command isn't there
+    │   └── SubmissionRefused         the scheduler said no
+    ├── TransportError                a command or a file could not be had there
+    ├── SchedulerError                the scheduler didn't answer as it should
+    ├── ProtocolError                 a job directory that can't be read
+    │   ├── UntrustedFile             somebody else could have written it
+    │   └── NoSuchJob                 there is no job under that key (also KeyError)
+    └── JobError                      a job ended without a result
+        ├── TaskFailed                the task raised what can't be brought back as it was
+        ├── TaskExited                sys.exit, os._exit or a signal ended the process
+        ├── LoadFailed                its function or arguments could not be loaded on the node
+        ├── ResultNotSaved            the function returned, its result could not be saved
+        ├── ResultNotLoaded           its result could not be loaded here
+        ├── DependencyFailed          what it waited for didn't end as it had to
+        ├── JobCancelled              (also concurrent.futures.CancelledError)
+        ├── JobTimedOut               it reached its time limit
+        ├── JobOutOfMemory
+        ├── JobPreempted
+        ├── NodeFailed
+        ├── JobNotStarted             the scheduler could not start it (boot, deadline, launch)
+        └── JobLost                   the scheduler has forgotten it, and it left nothing
+
+A wait that ran out is the builtin TimeoutError; what a task raised is raised as itself.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+
+
+class SlurmError(Exception):
+    """Whatever this library raises of its own."""
+
+
+class ConfigurationError(SlurmError):
+    """What the program asks for can't be."""
+
+
+class OptionError(ConfigurationError, ValueError):
+    """An option that sbatch doesn't have, or a value that it would refuse."""
+
+
+class NoActiveCluster(ConfigurationError):
+    """A task was called where no cluster is active."""
+
+
+class ClusterURLError(ConfigurationError, ValueError):
+    """A text that isn't a cluster's URL."""
+
+
+class PluginNotFound(ConfigurationError):
+    """A scheduler, transport or environment that nobody has registered."""
+
+
+class SubmissionError(SlurmError):
+    """Nothing was submitted."""
+
+
+class NotPicklable(SubmissionError, TypeError):
+    """A function or an argument that can't be sent."""
+
+
+class PythonNotFound(SubmissionError):
+    """There is no Python of the client's minor version where the tasks are to run."""
+
+
+class SchedulerNotFound(SubmissionError):
+    """The scheduler's command isn't there."""
+
+
+class SubmissionRefused(SubmissionError):
+    """The scheduler refused the job; its own words are in the message, and the script stays for a look.
+
+    Attributes: `script`, its path; `output`, what the scheduler said.
+    """
+
+    def __init__(self, message: str, *, script: str, output: str) -> None:
+        super().__init__(message)
+        self.script = script
+        self.output = output
+
+
+class TransportError(SlurmError):
+    """A command could not be run there, or a file not be read or written."""
+
+
+class SchedulerError(SlurmError):
+    """The scheduler didn't answer a question as it should."""
+
+
+class ProtocolError(SlurmError):
+    """A job directory that can't be read."""
+
+
+class UntrustedFile(ProtocolError):
+    """A pickle that somebody else could have written: opening it would run their code."""
+
+    def __init__(self, path: str, *, uid: int, mode: int) -> None:
+        super().__init__(
+            f"{path} belongs to user {uid} with mode {mode & 0o7777:04o}, so others could have written it; it isn't "
+            "unpickled. It must belong to you and be writable by you alone: chown it, chmod go-w"
+        )
+        self.path = path
+
+
+class NoSuchJob(ProtocolError, KeyError):
+    """There is no job under that key."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show its repr
+
+
+class JobError(SlurmError):
+    """A job ended without a result.
+
+    Attributes: `key` and `index`, which job; `job_id`, the scheduler's; `state`, how it ended, in Slurm's word; `node`;
+    `log`, the path of its log there; `exit_code` and `signal` where known. Those not known are None.
+    """
+
+    def __init__(  # noqa: PLR0913 - facts, all by keyword
+        self,
+        message: str,
+        *,
+        key: str | None = None,
+        index: int | None = None,
+        job_id: str | None = None,
+        state: str | None = None,
+        node: str | None = None,
+        log: str | None = None,
+        exit_code: int | None = None,
+        signal: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.key, self.index, self.job_id, self.state = key, index, job_id, state
+        self.node, self.log, self.exit_code, self.signal = node, log, exit_code, signal
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_revive, (type(self), self.args, self.__dict__))
+
+
+class TaskFailed(JobError):
+    """The task raised an exception that can't be brought back as it was; its text is in the cause."""
+
+
+class TaskExited(JobError):
+    """The task ended its process: by sys.exit, os._exit, or a signal. See `exit_code` and `signal`."""
+
+
+class LoadFailed(JobError):
+    """The function or its arguments could not be loaded on the node: a module isn't there, or another Python is."""
+
+
+class ResultNotSaved(JobError):
+    """The function ran to its end, but what it returned could not be saved."""
+
+
+class ResultNotLoaded(JobError):
+    """The job succeeded, but its result can't be loaded here."""
+
+
+class DependencyFailed(JobError):
+    """What the job waited for didn't end as it had to; the message names it and its error."""
+
+
+class JobCancelled(JobError, CancelledError):
+    """The job was cancelled, by its user or an administrator."""
+
+
+class JobTimedOut(JobError):
+    """The job reached its time limit."""
+
+
+class JobOutOfMemory(JobError):
+    """The job used more memory than it was given."""
+
+
+class JobPreempted(JobError):
+    """A job of higher priority took the node, and the scheduler didn't requeue this one."""
+
+
+class NodeFailed(JobError):
+    """The node failed under the job."""
+
+
+class JobNotStarted(JobError):
+    """The scheduler could not start the job."""
+
+
+class JobLost(JobError):
+    """The scheduler has forgotten the job, and it left neither an outcome nor a word."""
+
+
+def _revive(kind: type[JobError], args: tuple[str], facts: dict[str, object]) -> JobError:
+    error = kind(*args)
+    error.__dict__.update(facts)
+    return error

@@ -1,0 +1,85 @@
+"""`wait`, `as_completed` and `gather`, over jobs, arrays, or a mix of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
+
+from slurm.array import JobArray
+from slurm.job import Job, as_they_end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+R = TypeVar("R")
+
+Until = Literal["FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"]
+
+FIRST_COMPLETED: Until = "FIRST_COMPLETED"
+FIRST_EXCEPTION: Until = "FIRST_EXCEPTION"
+ALL_COMPLETED: Until = "ALL_COMPLETED"
+
+
+class DoneAndNotDone(NamedTuple):
+    """What `wait` returns."""
+
+    done: set[Job[Any]]
+    not_done: set[Job[Any]]
+
+
+def wait(
+    jobs: Job[Any] | Iterable[Job[Any] | Iterable[Job[Any]]],
+    timeout: float | None = None,
+    return_when: Until = ALL_COMPLETED,
+) -> DoneAndNotDone:
+    """Wait as `concurrent.futures.wait` does; `timeout` in seconds. Jobs may be on several clusters."""
+    every = set(_flat(jobs))
+    done: set[Job[Any]] = set()
+    try:
+        for job in as_they_end(every, timeout):
+            done.add(job)
+            if return_when == FIRST_COMPLETED or (return_when == FIRST_EXCEPTION and job.exception() is not None):
+                break
+    except TimeoutError:
+        pass  # said by `not_done`
+    return DoneAndNotDone(done, every - done)
+
+
+def as_completed(jobs: Job[R] | Iterable[Job[R] | Iterable[Job[R]]], timeout: float | None = None) -> Iterator[Job[R]]:
+    """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds after the first is asked for."""
+    return as_they_end(set(_flat(jobs)), timeout)
+
+
+@overload
+def gather(*jobs: Job[R] | Iterable[Job[R]], return_exceptions: Literal[False] = ...) -> list[R]: ...
+@overload
+def gather(*jobs: Job[R] | Iterable[Job[R]], return_exceptions: bool) -> list[R | BaseException]: ...
+def gather(*jobs: Job[Any] | Iterable[Job[Any]], return_exceptions: bool = False) -> list[Any]:
+    """The results of jobs and arrays, flat and in order; waits for all of them.
+
+    The first exception, in order, is raised once all have ended, unless `return_exceptions`.
+    """
+    wait(jobs)
+    results: list[Any] = []
+    for item in jobs:
+        if isinstance(item, JobArray):
+            results += item.results(return_exceptions=return_exceptions)  # an array's results are read in one go
+        else:
+            results += [_result(job, return_exceptions=return_exceptions) for job in _flat(item)]
+    return results
+
+
+def _result(job: Job[Any], *, return_exceptions: bool) -> Any:
+    error = job.exception() if return_exceptions else None
+    return job.result() if error is None else error
+
+
+def _flat(jobs: Any) -> Iterator[Job[Any]]:
+    if isinstance(jobs, Job):
+        yield jobs
+    elif isinstance(jobs, Iterable):
+        for item in jobs:
+            yield from _flat(item)
+    else:
+        message = f"expected jobs and arrays, not {jobs!r}"
+        raise TypeError(message)

@@ -1,0 +1,65 @@
+"""Which modules are installed, and which are the user's own loose files.
+
+An installed module is imported on the node by its name; a loose one is sent along. Installed is what came with Python,
+lies in a site directory, or is reached from there: by a `.pth` file, or by the finder of an editable install.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+
+def is_installed(module: ModuleType) -> bool:
+    """Whether a module would be found by its name in the same environment elsewhere."""
+    if module.__name__ == "__main__":
+        return False
+    file = getattr(module, "__file__", None)
+    if file is None:  # built in, frozen, or a namespace package
+        return all(_in_places(path) for path in getattr(module, "__path__", ()))
+    return _in_places(file)
+
+
+@lru_cache(maxsize=4096)
+def _in_places(file: str) -> bool:
+    path = os.path.realpath(file)
+    return any(path.startswith(place + os.sep) or path == place for place in _places())
+
+
+@lru_cache(maxsize=1)
+def _places() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    sites = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    library = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    found = [*library, *sites, *(place for directory in sites for place in _named_by_pth(directory))]
+    return tuple(dict.fromkeys(os.path.realpath(place) for place in [*found, *_editable()] if os.path.exists(place)))
+
+
+def _named_by_pth(directory: str) -> Iterator[str]:
+    """The directories that `.pth` files add to the search path (docs.python.org, module `site`)."""
+    if not os.path.isdir(directory):
+        return
+    for name in os.listdir(directory):
+        if name.endswith(".pth"):
+            with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file:
+                lines = [line.strip() for line in file]
+            yield from (
+                os.path.join(directory, line) for line in lines if line and not line.startswith(("#", "import"))
+            )
+
+
+def _editable() -> Iterator[str]:
+    """The places that setuptools' editable finders map packages to."""
+    for finder in sys.meta_path:
+        module = sys.modules.get(getattr(finder, "__module__", ""))
+        mapping = getattr(module, "MAPPING", None)
+        if isinstance(mapping, dict):
+            yield from mapping.values()

@@ -1,0 +1,251 @@
+"""Job: one call on a cluster, as a future."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from slurm import verdict
+from slurm.backend import backend_for
+from slurm.errors import ResultNotLoaded
+from slurm.serialization import Placeholder, Reference
+from slurm.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Generator, Iterator
+
+    from slurm.backend import Backend
+    from slurm.protocol import Outcome
+    from slurm.tracker import Watched
+
+R = TypeVar("R", covariant=True)
+
+_UNSET: Any = object()
+
+
+class JobStatus(NamedTuple):
+    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one."""
+
+    state: JobState
+    reason: str | None
+    node: str | None
+    outcome: Outcome | None
+
+
+class Job(Placeholder, Generic[R]):
+    """One call on a cluster. It speaks `concurrent.futures.Future`, is awaitable, and outlives its process.
+
+    Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result.
+    A pickled job, or `cluster.job(key)`, is the same job in another process.
+    """
+
+    __slots__ = ("__weakref__", "_backend", "_result", "_watched", "index")
+
+    def __init__(self, backend: Backend, watched: Watched, index: int) -> None:
+        self._backend = backend
+        self._watched = watched
+        self._result = _UNSET
+        self.index = index
+
+    # What it is.
+
+    @property
+    def key(self) -> str:
+        """The submission's key, which `cluster.job(key)` takes."""
+        return self._watched.key
+
+    @property
+    def name(self) -> str:
+        """What `cluster.job(name)` brings this very job back by: the key, with [index] if it is one of several."""
+        return f"{self.key}[{self.index}]" if self._watched.count > 1 else self.key
+
+    @property
+    def job_id(self) -> str | None:
+        """The scheduler's id, such as "1234_0"; None if it never got one."""
+        if self._watched.submitted is None:
+            return None
+        block = self._watched.submitted.block(self.index)
+        return f"{block.id.partition(';')[0]}_{self.index - block.first}"
+
+    @property
+    def reference(self) -> Reference:
+        """What stands for its result in the arguments of other calls."""
+        return Reference("job", self.key, self.index, str(self._backend.url))
+
+    # As a future.
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the result and return it.
+
+        Raises what the task raised, with the node's traceback as its cause; a JobError for what happened to the job
+        otherwise; TimeoutError if it hasn't ended after `timeout` seconds (the job goes on).
+        """
+        if self._result is _UNSET:
+            error = self.exception(timeout)
+            if error is not None:
+                raise error
+        result: R = self._result
+        return result
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end; the exception that `result()` would raise, or None for a success."""
+        self._wait(timeout)
+        outcome = self._outcome()
+        if outcome is None:
+            return verdict.of_ending(self._watched.endings[self.index], self._facts())
+        if not outcome.succeeded:
+            return verdict.of_outcome(outcome, self._facts())
+        try:
+            self._result = self._backend.store.results(self.key, {self.index: outcome})[self.index]
+        except (ImportError, AttributeError) as error:
+            return self._not_loaded(error)
+        return None
+
+    def done(self) -> bool:
+        """Whether it has ended: with a result, an error, or cancelled."""
+        if not self._watched.finished(self.index):
+            self._backend.tracker.look([self._watched])
+        return self._watched.finished(self.index)
+
+    def running(self) -> bool:
+        """Whether it runs now. Asks the scheduler."""
+        return self.status().state is JobState.RUNNING
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled and left no outcome."""
+        ending = self._watched.endings.get(self.index)
+        return ending is not None and ending.state is JobState.CANCELLED and not self._watched.done & {self.index}
+
+    def cancel(self) -> bool:
+        """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after."""
+        if self.done():
+            return False
+        if self._watched.submitted is not None:
+            block = self._watched.submitted.block(self.index)
+            self._backend.controller.cancel({block.id: [self.index - block.first]})
+        self._backend.tracker.hurry()
+        return True
+
+    def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
+        """Call `callback(job)` once it has ended, from a background thread; at once if it has. Errors are logged."""
+        self._tell(lambda: callback(self))
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """`await job` is its result; the event loop goes on meanwhile."""
+        import asyncio  # noqa: PLC0415 - only who awaits has it
+
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def tell() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        def tell_loop(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(tell)
+
+        self.add_done_callback(tell_loop)
+        yield from ended
+        return self.result()
+
+    # What else there is to know.
+
+    def status(self) -> JobStatus:
+        """How far it is, as its outcome tells, or else the scheduler."""
+        tracker = self._backend.tracker
+        if not self.done():
+            tracker.ask([self._watched])
+        report = self._watched.reports.get(self.index)
+        reason, node = (report.reason, report.node or None) if report else (None, None)
+        outcome = self._outcome() if self.index in self._watched.done else None
+        if outcome is not None:
+            state = JobState.COMPLETED if outcome.succeeded else JobState.FAILED
+            return JobStatus(state, None, outcome.host, outcome)
+        ending = self._watched.endings.get(self.index)
+        state = ending.state if ending else report.state if report else JobState.UNKNOWN
+        return JobStatus(state, reason, node, None)
+
+    def logs(self) -> str:
+        """What the task, and the script around it, have printed so far."""
+        return self._backend.store.log(self.log_path)
+
+    @property
+    def log_path(self) -> str:
+        """The path of its log, there."""
+        return self._backend.store.log_path(self.key, self.index, self._watched.submitted)
+
+    @property
+    def directory(self) -> str:
+        """The path of the submission's directory, there."""
+        return self._backend.store.directory(self.key)
+
+    def __repr__(self) -> str:
+        state = "" if not self._watched.finished(self.index) else " (ended)"
+        return f"<Job {self.name} id {self.job_id} on {self._backend.url}{state}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and (self._watched, self.index) == (other._watched, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.index))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return revive, (self._backend.spec, self.key, self.index)
+
+    def _tell(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Have `callback` called once it has ended; returns what takes that back."""
+        tracker, watched, index = self._backend.tracker, self._watched, self.index
+        tracker.when_finished(watched, index, callback)
+        return lambda: tracker.forget(watched, index, callback)
+
+    def _wait(self, timeout: float | None) -> None:
+        try:
+            ended = self._backend.tracker.wait(self._watched, [self.index], timeout)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._come_back()) from None
+        if not ended:
+            message = f"job {self.name} has not ended after {timeout} s. {self._come_back()}"
+            raise TimeoutError(message)
+
+    def _come_back(self) -> str:
+        return f"The job goes on; come back to it with Cluster({str(self._backend.url)!r}).job({self.name!r})"
+
+    def _outcome(self) -> Outcome | None:
+        return self._backend.store.outcomes(self.key, [self.index]).get(self.index)
+
+    def _facts(self) -> verdict.Facts:
+        return verdict.Facts(self.key, self.index, self.name, self.job_id, self.log_path)
+
+    def _not_loaded(self, error: Exception) -> ResultNotLoaded:
+        facts = self._facts()
+        message = f"the result of job {facts.name} can't be loaded here: {type(error).__name__}: {error}"
+        failed = ResultNotLoaded(message, key=self.key, index=self.index, job_id=self.job_id, log=facts.log)
+        failed.__cause__ = error
+        return failed
+
+
+def revive(spec: tuple[str, str | None], key: str, index: int) -> Job[Any]:
+    """A pickled job, in whatever process it is unpickled. Reads the submission's records."""
+    backend = backend_for(spec[0], python=spec[1])
+    return Job(backend, backend.watch(key), index)
+
+
+def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job[R]]:
+    """Each job as it ends, on whatever cluster it is. TimeoutError if not all have ended after `timeout` seconds."""
+    end = None if timeout is None else time.monotonic() + timeout
+    ended: queue.SimpleQueue[Job[R]] = queue.SimpleQueue()
+    take_back = [job._tell(partial(ended.put, job)) for job in jobs]  # noqa: SLF001 - this module's own
+    try:
+        for left in range(len(jobs), 0, -1):
+            try:
+                yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                message = f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on"
+                raise TimeoutError(message) from None
+    finally:
+        for forget in take_back:
+            forget()

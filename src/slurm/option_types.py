@@ -1,0 +1,106 @@
+"""The options that `@task` and `with_options` take, for type checkers and editors; nothing imports this at run time.
+
+A test holds it against `slurm.options`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime, timedelta
+
+
+class TaskOptions(TypedDict, total=False):
+    """sbatch's long options, `-` as `_`; None unsets one that an outer layer sets."""
+
+    account: str | int | float | None
+    acctg_freq: str | int | float | None
+    batch: str | int | float | None
+    bb: str | int | float | None
+    bbf: str | int | float | None
+    begin: str | datetime | None
+    chdir: str | int | float | None
+    cluster_constraint: str | int | float | None
+    clusters: str | int | Iterable[str] | None
+    comment: str | int | float | None
+    constraint: str | int | float | None
+    container: str | int | float | None
+    contiguous: bool | None
+    core_spec: int | str | None
+    cores_per_socket: int | str | None
+    cpu_freq: str | int | float | None
+    cpus_per_gpu: int | str | None
+    cpus_per_task: int | str | None
+    deadline: str | datetime | None
+    delay_boot: int | str | timedelta | None
+    distribution: str | int | float | None
+    exclude: str | int | Iterable[str] | None
+    exclusive: bool | str | int | None
+    export: str | int | Iterable[str] | None
+    extra: str | int | float | None
+    extra_node_info: str | int | float | None
+    get_user_env: bool | str | int | None
+    gpu_bind: str | int | float | None
+    gpu_freq: str | int | float | None
+    gpus: str | int | float | None
+    gpus_per_node: str | int | float | None
+    gpus_per_socket: str | int | float | None
+    gpus_per_task: str | int | float | None
+    gres: str | int | Iterable[str] | None
+    gres_flags: str | int | Iterable[str] | None
+    hint: str | int | float | None
+    hold: bool | None
+    job_name: str | int | float | None
+    licenses: str | int | Iterable[str] | None
+    mail_type: str | int | Iterable[str] | None
+    mail_user: str | int | float | None
+    mcs_label: str | int | float | None
+    mem: int | str | None
+    mem_bind: str | int | float | None
+    mem_per_cpu: int | str | None
+    mem_per_gpu: int | str | None
+    mincpus: int | str | None
+    network: str | int | float | None
+    nice: bool | str | int | None
+    no_kill: bool | str | int | None
+    no_requeue: bool | None
+    nodefile: str | int | float | None
+    nodelist: str | int | Iterable[str] | None
+    nodes: int | str | None
+    ntasks: int | str | None
+    ntasks_per_core: int | str | None
+    ntasks_per_gpu: int | str | None
+    ntasks_per_node: int | str | None
+    ntasks_per_socket: int | str | None
+    open_mode: str | int | float | None
+    overcommit: bool | None
+    oversubscribe: bool | None
+    partition: str | int | Iterable[str] | None
+    power: str | int | float | None
+    prefer: str | int | float | None
+    priority: str | int | float | None
+    profile: str | int | Iterable[str] | None
+    propagate: bool | str | int | None
+    qos: str | int | float | None
+    reboot: bool | None
+    requeue: bool | None
+    reservation: str | int | Iterable[str] | None
+    signal: str | None
+    sockets_per_node: int | str | None
+    spread_job: bool | None
+    switches: str | int | float | None
+    thread_spec: int | str | None
+    threads_per_core: int | str | None
+    time: int | str | timedelta | None
+    time_min: int | str | timedelta | None
+    tmp: int | str | None
+    tres_bind: str | int | float | None
+    tres_per_task: str | int | Iterable[str] | None
+    uid: str | int | float | None
+    use_min_nodes: bool | None
+    wait_all_nodes: int | str | None
+    wckey: str | int | float | None
+    max_concurrent: int | str | None
+    sbatch: Mapping[str, str | int | float | bool | None] | None

@@ -1,0 +1,125 @@
+"""Values of sbatch options: what each kind takes, and Slurm's text for it.
+
+The forms are those of sbatch(1). A value that sbatch would refuse is refused here, where the user wrote it.
+"""
+
+from __future__ import annotations
+
+from slurm.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from typing import Any
+
+    Kind = Callable[[Any], str | bool | None]
+
+_UNLIMITED = ("UNLIMITED", "INFINITE")
+
+
+def text(value: Any) -> str:
+    """Any one line of text, or a number."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("text")
+    return line(str(value))
+
+
+def line(value: str) -> str:
+    """Text without line breaks or other control characters: nothing may add a line to the script."""
+    if not value or any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("one line of text, without control characters")
+    return value
+
+
+def count(value: Any) -> str:
+    """A whole number from 1."""
+    if isinstance(value, bool) or not str(value).isdecimal() or int(value) < 1:
+        raise ValueError("a whole number from 1")
+    return str(int(value))
+
+
+def whole(value: Any) -> str:
+    """A whole number, also 0 or below."""
+    if isinstance(value, bool) or not str(value).lstrip("-").isdecimal():
+        raise ValueError("a whole number")
+    return str(int(value))
+
+
+def count_range(value: Any) -> str:
+    """A whole number from 1, or Slurm's text for several: "2-4", "4-64:4"."""
+    words = str(value).replace(":", "-").replace(",", "-").split("-")
+    if isinstance(value, bool) or not all(word.rstrip("kKmM").isdecimal() for word in words):
+        raise ValueError('a whole number from 1, or a range such as "2-4"')
+    return str(value)
+
+
+def memory(value: Any) -> str:
+    """Megabytes as a number, or Slurm's text: "4G", "512M", "0" for all of the node's."""
+    words = str(value).strip()
+    number = words[:-1] if words[-1:].upper() in ("K", "M", "G", "T") else words
+    if isinstance(value, bool) or not number.isdecimal():
+        raise ValueError('megabytes as a number, or text with a unit such as "4G" or "512M"')
+    return words
+
+
+def duration(value: Any) -> str:
+    """Minutes as a number, a timedelta, or Slurm's text: "30", "30:00", "12:00:00", "1-12", "1-12:00:00"."""
+    if hasattr(value, "total_seconds"):
+        return _from_timedelta(value)
+    words = str(value).strip()
+    if words.upper() in _UNLIMITED:
+        return words.upper()
+    days, dash, clock = words.partition("-")
+    parts = (clock if dash else words).split(":")
+    if (
+        isinstance(value, (bool, float))
+        or len(parts) > 3
+        or not all(p.isdecimal() for p in (*parts, days if dash else "0"))
+    ):
+        raise ValueError('minutes as a number, a timedelta, or text such as "30", "12:00:00" or "1-12:00:00"')
+    return words
+
+
+def _from_timedelta(value: timedelta) -> str:
+    seconds = -int(-value.total_seconds() // 1)  # rounded up: never less than was asked for
+    if seconds <= 0:
+        raise ValueError("a time longer than nothing")
+    days, rest = divmod(seconds, 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{clock}" if days else clock
+
+
+def moment(value: Any) -> str:
+    """A date and time: a datetime, or Slurm's text such as "now+1hour", "16:00", "2030-01-20T12:34:00"."""
+    if hasattr(value, "timetuple"):
+        local = value.astimezone() if getattr(value, "tzinfo", None) else value
+        return str(local.strftime("%Y-%m-%dT%H:%M:%S"))
+    return text(value)
+
+
+def flag(value: Any) -> bool | None:
+    """True for the bare option, False or None for none."""
+    if value not in (True, False, None):
+        raise ValueError("True or False")
+    return value or None
+
+
+def flag_or_text(value: Any) -> str | bool | None:
+    """True for the bare option, False for none, or its text."""
+    return flag(value) if isinstance(value, bool) else text(value)
+
+
+def listing(value: Any) -> str:
+    """Text, or a list of texts that are joined with commas."""
+    if isinstance(value, (list, tuple, set, frozenset)) and value:
+        return ",".join(text(item) for item in value)
+    return text(value)
+
+
+def signal(value: Any) -> str:
+    """A signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
+    words = text(value)
+    name, _, seconds = words.rpartition(":")[2].partition("@")
+    if words.count(":") > 1 or not name.isalnum() or (seconds and not seconds.isdecimal()):
+        raise ValueError('a signal and its lead in seconds, such as "USR1@60" or "B:TERM@120"')
+    return words

@@ -1,0 +1,79 @@
+"""ArgumentLoader: from the submission's calls, the one that this element is to make."""
+
+from __future__ import annotations
+
+import sys
+from _pickle import Unpickler  # `pickle` re-exports it, at the price of importing `re`
+
+from slurm.protocol import CALLS, INDEX, OFFSET_BYTES, open_own
+from slurm.records import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import IO, Any
+
+    Resolve = Callable[[Any], Any]
+
+
+class Call(Record):
+    """A function and its arguments."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    context: str | None = None
+    """The parameter that is given the JobContext, if the function has one."""
+    edges: tuple[Any, ...] = ()
+    """What `.after(…)` named: tuples of key, on, indices, elementwise."""
+
+
+class ArgumentLoader:
+    """Reads one call out of `calls.pkl`, whatever the number of calls in it."""
+
+    def __init__(self, directory: str, resolve: Resolve) -> None:
+        self._directory = directory
+        self._resolve = resolve
+
+    def load(self, index: int) -> Call:
+        """The call of element `index`, its placeholders replaced by what `resolve` gives for them.
+
+        Raises UntrustedFile if others could have written the calls, and whatever unpickling raises.
+        """
+        head_at, call_at = self._offsets(index)
+        with open_own(f"{self._directory}/{CALLS}") as calls:
+            function, context, edges = self._unpickle(calls, head_at)
+            args, kwargs = self._unpickle(calls, call_at)
+        return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges)
+
+    def _offsets(self, index: int) -> tuple[int, int]:
+        with open_own(f"{self._directory}/{INDEX}") as offsets:
+            head = offsets.read(OFFSET_BYTES)
+            offsets.seek((index + 1) * OFFSET_BYTES)
+            call = offsets.read(OFFSET_BYTES)
+        if len(call) < OFFSET_BYTES:
+            message = f"{self._directory}/{INDEX} has no call {index}"
+            raise IndexError(message)
+        return int.from_bytes(head, "little"), int.from_bytes(call, "little")
+
+    def _unpickle(self, calls: IO[bytes], offset: int) -> Any:
+        calls.seek(offset)
+        return _Unpickler(calls, self._resolve).load()
+
+
+class _Unpickler(Unpickler):
+    def __init__(self, file: IO[bytes], resolve: Resolve) -> None:
+        super().__init__(file)
+        self._resolve = resolve
+
+    def persistent_load(self, reference: Any) -> Any:
+        return self._resolve(reference)
+
+
+def unwrapped(module: str, qualname: str) -> Callable[..., Any]:
+    """The plain function of a task that stands under a name in an installed module: how its pickle finds it."""
+    __import__(module)
+    found: Any = sys.modules[module]
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    function: Callable[..., Any] = found.unwrapped
+    return function

@@ -1,0 +1,79 @@
+"""The runner: load -> resolve -> run -> save, and an honest exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
+from slurm.records import TYPE_CHECKING
+from slurm.runner.argument_loader import ArgumentLoader
+from slurm.runner.callback_runner import CallbackRunner
+from slurm.runner.job_context import JobContext, enter
+from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
+from slurm.runner.result_saver import ResultSaver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from slurm.protocol import Outcome
+    from slurm.runner.argument_loader import Call
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one element: `root key index tag`, the tag being the Python minor version that the calls were pickled by.
+
+    Returns the exit status: 0 for a success, the task's own for sys.exit(n), else 1.
+    """
+    root, key, index, tag = argv
+    _search_working_directory_last()
+    job = JobContext.from_environment(root, key, int(index), os.environ)
+    saver = ResultSaver(job)
+    outcome = saver.earlier() or _run(job, saver, tag)
+    return outcome.exit_code
+
+
+def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
+    callbacks = CallbackRunner()
+    phase = LOAD
+    callbacks.fire("on_run_begin", job)
+    try:
+        _check_python(tag)
+        resolver = PlaceholderResolver(job.root)
+        call = ArgumentLoader(job.directory, resolver).load(job.index)
+        phase = RESOLVE
+        resolver.check(call.edges, job.index)
+        phase = RUN
+        value = _call(call, job)
+        phase = SAVE
+        outcome = saver.success(value)
+    except UpstreamFailed as error:
+        outcome = saver.failure(RESOLVE, error)
+    except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
+        outcome = saver.failure(phase, error)
+    callbacks.fire("on_run_end", outcome)
+    return outcome
+
+
+def _call(call: Call, job: JobContext) -> Any:
+    enter(job)
+    kwargs = {**call.kwargs, call.context: job} if call.context else call.kwargs
+    return call.function(*call.args, **kwargs)
+
+
+def _check_python(tag: str) -> None:
+    here = "{}.{}".format(*sys.version_info[:2])
+    if here != tag:
+        message = (
+            f"the call was pickled by Python {tag}, and this node runs Python {here} ({sys.executable}): "
+            f"pickles don't pass between minor versions. Give the cluster a Python {tag}: Cluster(…, python=…)"
+        )
+        raise RuntimeError(message)
+
+
+def _search_working_directory_last() -> None:
+    """`python -c` searches the working directory before the standard library; a script may be called random.py."""
+    if "" in sys.path:
+        sys.path.remove("")
+    sys.path.append(os.getcwd())

@@ -1,0 +1,95 @@
+"""PlaceholderResolver: from a reference to an upstream's result, or a failure that names the upstream."""
+
+from __future__ import annotations
+
+import os
+import time
+from _pickle import Unpickler
+
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, Outcome, open_own, outcome_name
+from slurm.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+LAG = 15.0
+"""Seconds to wait for an outcome that another node wrote: file systems show new files to other nodes late."""
+
+
+class UpstreamFailed(Exception):
+    """What this call waits for didn't end as it had to."""
+
+
+class PlaceholderResolver:
+    """Reads results of earlier submissions in the same root.
+
+    A reference is ("job", key, index), or ("array", key, (start, stop, step)) for a list of results in order.
+    """
+
+    def __init__(self, root: str, *, lag: float = LAG) -> None:
+        self._root = root
+        self._lag = lag
+        self._known: dict[tuple[str, int], Any] = {}
+
+    def __call__(self, reference: tuple[Any, ...]) -> Any:
+        """The result, or the list of results, that a reference stands for. Raises UpstreamFailed."""
+        kind, key, which = reference
+        if kind == "job":
+            return self._result(key, which)
+        return [self._result(key, index) for index in range(*which)]
+
+    def check(self, edges: Iterable[tuple[str, str, tuple[int, ...], bool]], index: int) -> None:
+        """Hold what `.after(…)` asked for against the outcomes; raises UpstreamFailed.
+
+        The scheduler was told too, but it lets a job run at once whose upstream it has already forgotten.
+        """
+        for key, on, indices, elementwise in edges:
+            for upstream in (index,) if elementwise else indices if on != "any" else ():
+                if on == "success":
+                    self._success(key, upstream)
+                elif self._outcome(key, upstream, lag=0) is not None and self._outcome(key, upstream).succeeded:
+                    raise UpstreamFailed(f"{key}[{upstream}] succeeded, and this was to run only if it failed")
+
+    def _result(self, key: str, index: int) -> Any:
+        if (key, index) not in self._known:
+            result = self._success(key, index).result
+            path = f"{self._directory(key)}/{RESULTS}/{result.file}"
+            try:
+                with open_own(path) as file:
+                    self._known[key, index] = Unpickler(file).load()
+            except Exception as error:
+                raise UpstreamFailed(f"the result of {key}[{index}] can't be loaded: {_words(error)}") from error
+        return self._known[key, index]
+
+    def _success(self, key: str, index: int) -> Any:
+        outcome = self._outcome(key, index)
+        if outcome is None:
+            raise UpstreamFailed(f"{key}[{index}] left no outcome: it was killed, or lost with its node")
+        if not outcome.succeeded:
+            error = outcome.error
+            cause = f"{error.type}: {error.message}" if error else f"phase {outcome.phase}"
+            raise UpstreamFailed(f"{key}[{index}] failed: {cause}")
+        return outcome
+
+    def _outcome(self, key: str, index: int, *, lag: float | None = None) -> Any:
+        directory = f"{self._directory(key)}/{OUTCOMES}"
+        path = f"{directory}/{outcome_name(index)}"
+        pause, end = 0.05, time.monotonic() + (self._lag if lag is None else lag)
+        while True:
+            try:
+                os.scandir(directory).close()  # opening a directory drops what NFS remembers of it
+                with open(path, "rb") as file:
+                    return Outcome.loads(file.read(), where=path)
+            except FileNotFoundError:
+                if time.monotonic() >= end:
+                    return None
+                time.sleep(pause)
+                pause = min(2 * pause, 1.0)
+
+    def _directory(self, key: str) -> str:
+        return f"{self._root}/{JOBS}/{key}"
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

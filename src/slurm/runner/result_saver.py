@@ -1,0 +1,175 @@
+"""ResultSaver: writes what came of a call, the result first and then the outcome that commits it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from slurm.protocol import (
+    FAILED,
+    OUTCOMES,
+    RESULTS,
+    SAVE,
+    SUCCEEDED,
+    ErrorRecord,
+    NewFile,
+    Outcome,
+    ResultRecord,
+    commit,
+    outcome_name,
+)
+from slurm.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import IO, Any
+
+    from slurm.runner.job_context import JobContext
+
+ERROR_PICKLE_LIMIT = 1 << 20
+"""An exception whose pickle is larger, in bytes, is kept as text only: outcomes are listed and read in bulk."""
+
+
+class ResultSaver:
+    """Writes the files of one element. First commit wins: what an earlier attempt has committed stays."""
+
+    def __init__(self, job: JobContext) -> None:
+        self._job = job
+        self._started = time.time()
+        self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(job.index)}"
+
+    def earlier(self) -> Outcome | None:
+        """The outcome that an earlier attempt of this element has committed, if one has."""
+        if not os.path.exists(self._outcome):
+            return None
+        with open(self._outcome, "rb") as file:
+            return Outcome.loads(file.read(), where=self._outcome)
+
+    def success(self, value: Any) -> Outcome:
+        """Save a result and commit it. Raises what pickling or the disk raises; nothing is committed then."""
+        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._save(value))
+
+    def failure(self, phase: str, error: BaseException) -> Outcome:
+        """Commit a failure in `phase`, and print the traceback to the log."""
+        record = describe(error)
+        print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
+        return self._commit(FAILED, phase, exit_code=_exit_code(error), error=record)
+
+    def _commit(self, status: str, phase: str, **what: Any) -> Outcome:
+        outcome = Outcome(
+            status=status,
+            phase=phase,
+            attempt=self._job.attempt,
+            started=self._started,
+            ended=time.time(),
+            host=self._job.host,
+            job_id=self._job.job_id,
+            peak_memory=_peak_memory(),
+            python="{}.{}.{}".format(*sys.version_info[:3]),
+            **what,
+        )
+        return outcome if commit(self._outcome, outcome.dumps()) else self.earlier() or outcome
+
+    def _save(self, value: Any) -> ResultRecord:
+        directory = f"{self._job.directory}/{RESULTS}"
+        name = f"{self._job.index}.pkl"
+        new = NewFile(f"{directory}/{name}")
+        try:
+            digest = _pickle_into(new.file, value)
+            if not new.commit():  # an attempt that died before its outcome left a result: it stays, ours goes beside
+                name = f"{self._job.index}.{os.urandom(4).hex()}.pkl"
+                new = NewFile(f"{directory}/{name}")
+                digest = _pickle_into(new.file, value)
+                new.commit()
+        finally:
+            new.discard()
+        return ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
+
+
+def describe(error: BaseException) -> ErrorRecord:
+    """An exception as text, and as a pickle where it can be pickled; the runner's own frames are left out."""
+    import base64  # noqa: PLC0415 - only when something failed
+    import traceback  # noqa: PLC0415
+
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("slurm.runner."):
+        frames = frames.tb_next
+    pickled = _pickled(error)
+    return ErrorRecord(
+        type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
+        message=str(error),
+        traceback="".join(traceback.format_exception(type(error), error, frames)),
+        pickle=base64.b64encode(pickled).decode() if pickled else None,
+    )
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    import cloudpickle  # noqa: PLC0415
+
+    try:
+        data: bytes = cloudpickle.dumps(error)
+        cloudpickle.loads(data)  # an exception whose __init__ wants other arguments pickles, but never comes back
+    except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__
+        return None
+    return data if len(data) <= ERROR_PICKLE_LIMIT else None
+
+
+def _pickle_into(file: IO[bytes], value: Any) -> _Digest:
+    """Pickle by the standard pickler, or by cloudpickle where that can't: a class of the user's script, a lambda."""
+    from _pickle import Pickler  # noqa: PLC0415
+
+    digest = _Digest(file)
+    try:
+        Pickler(digest, -1).dump(value)
+    except OSError:
+        raise  # the disk, not the value
+    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises; cloudpickle's own error is the one to show
+        import cloudpickle  # noqa: PLC0415 - half of a by-value start, and seldom needed here
+
+        digest.restart()
+        cloudpickle.Pickler(digest, protocol=-1).dump(value)
+    return digest
+
+
+class _Digest:
+    """A file that counts and hashes what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.restart()
+
+    def restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash = _sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.bytes += memoryview(data).nbytes
+        return self._file.write(data)
+
+    def hexdigest(self) -> str:
+        return str(self._hash.hexdigest())
+
+
+def _sha256() -> Any:
+    """A new SHA-256. CPython's own module for it starts in a tenth of the time that hashlib needs to load OpenSSL."""
+    for name in ("_sha2", "_sha256", "hashlib"):  # of 3.12 on, before it, and of any other Python
+        try:
+            return __import__(name).sha256()
+        except ImportError:
+            continue
+    raise AssertionError("hashlib is in the standard library")
+
+
+def _exit_code(error: BaseException) -> int:
+    code = error.code if isinstance(error, SystemExit) else 1
+    return code if isinstance(code, int) and 0 < code < 256 else 1
+
+
+def _peak_memory() -> int:
+    import resource  # noqa: PLC0415
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): kilobytes, but bytes on macOS

@@ -1,0 +1,1 @@
+"""Schedulers: how a script is queued, asked after, and cancelled."""

@@ -1,0 +1,107 @@
+"""The scheduler seam: pure builders of commands, and pure parsers of what they print.
+
+Nothing here runs anything; `slurm.controller` does, over a transport.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.options import Options
+    from slurm.states import JobState
+
+
+class Site(NamedTuple):
+    """What a scheduler may need to know of the place where its commands run: a Python, and the runner's zip."""
+
+    python: str
+    runner: str
+
+
+class Dependency(NamedTuple):
+    """Jobs to wait for: `kind` is sbatch's word (afterok, afternotok, afterany, aftercorr)."""
+
+    kind: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One block of a submission, to be queued: `count` elements from `first`."""
+
+    script: str
+    log: str
+    """The path of an element's log, with `%a` for the array task and `%%` for a per cent sign."""
+    first: int
+    count: int
+    options: Options
+    dependencies: tuple[Dependency, ...]
+
+
+class Report(NamedTuple):
+    """What a scheduler says of some array tasks of one of its ids."""
+
+    id: str
+    tasks: Sequence[int]
+    state: JobState
+    word: str
+    """The scheduler's own word for the state."""
+    node: str
+    reason: str
+
+
+class Scheduler(Protocol):
+    """Commands of one scheduler. An id is what its submit command printed: opaque text."""
+
+    name: str
+    patience: tuple[float, float]
+    """Seconds between two questions while jobs wait or run: at first, and at most."""
+
+    def directives(self, options: Options, *, comment: str, log: str, count: int) -> Sequence[str]:
+        """The lines at the top of a script that ask for `options`, and make it an array of `count` as it stands."""
+
+    def submit(self, request: Request) -> Sequence[str]:
+        """The command that queues a block, and prints its id as the last line."""
+
+    def query(self, ids: Sequence[str]) -> Sequence[str]:
+        """The command that tells the states of all elements of all `ids`."""
+
+    def reports(self, output: str) -> Iterable[Report]:
+        """What the query printed. An id that the scheduler doesn't know isn't in it."""
+
+    def knows_none(self, words: str) -> bool:
+        """Whether a failed query's words say that it knows none of the ids, rather than that it can't tell."""
+
+    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
+        """The command that cancels array tasks of ids; None stands for all of an id."""
+
+    def limits(self) -> Sequence[str]:
+        """The command that tells the scheduler's limits."""
+
+    def max_array_size(self, output: str) -> int:
+        """From what it printed: how many elements one array may have, indices counted from 0."""
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers in Slurm's short form: "0-3,7"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{low}-{high}" if high > low else f"{low}" for low, high in runs)
+
+
+def numbers(text: str) -> Sequence[int]:
+    """The numbers that Slurm's short form stands for: "0-3,7%2", "[1-9:2]"; the order is kept."""
+    found: list[int] = []
+    for part in text.partition("%")[0].strip("[]").split(","):
+        low, _, rest = part.partition("-")
+        high, _, step = rest.partition(":")
+        found.extend(range(int(low), int(high or low) + 1, int(step or 1)))
+    return found

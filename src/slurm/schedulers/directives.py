@@ -1,0 +1,52 @@
+"""#SBATCH lines: written for Slurm, and for the local scheduler, which reads the same script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slurm.options import Options
+
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./%@*[]|&!~^")
+
+
+def array(count: int, options: Options) -> str:
+    """The value of `--array` for `count` elements."""
+    most = options.get("max_concurrent")
+    return f"0-{count - 1}%{most}" if most else f"0-{count - 1}"
+
+
+def arguments(options: Options, *, comment: str) -> list[str]:
+    """The options as sbatch takes them, the submission's key first in the comment."""
+    own = options.get("comment")
+    found = [_argument(f"--{name.replace('_', '-')}", value) for name, value in options.set() if name not in _APART]
+    found += [_argument(name, value) for name, value in sorted(options.sbatch.items()) if value not in (None, False)]
+    return [*found, f"--comment={comment} {own}" if own else f"--comment={comment}"]
+
+
+def lines(options: Options, *, comment: str, log: str, count: int) -> list[str]:
+    """The script's #SBATCH lines."""
+    fixed = [f"--array={array(count, options)}", f"--output={log}", "--open-mode=append"]
+    asked = arguments(options, comment=comment)
+    kept = [argument for argument in fixed if not _is_set(argument, asked)]
+    return [f"#SBATCH {_quoted(argument)}" for argument in [*asked, *kept]]
+
+
+_APART = frozenset({"comment", "max_concurrent"})
+
+
+def _argument(name: str, value: str | bool | None) -> str:  # noqa: FBT001 - True is the bare flag
+    return name if value is True else f"{name}={value}"
+
+
+def _is_set(argument: str, asked: list[str]) -> bool:
+    return any(other.startswith(argument.partition("=")[0] + "=") for other in asked)
+
+
+def _quoted(argument: str) -> str:
+    """An argument as sbatch's reader of #SBATCH lines takes it: in double quotes, these and backslashes escaped."""
+    if set(argument) <= _SAFE:
+        return argument
+    name, equals, value = argument.partition("=")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{name}{equals}"{escaped}"'

@@ -1,0 +1,82 @@
+"""LocalScheduler: a machine without a scheduler. Its commands talk to a supervisor, `slurm.schedulers.local_queue`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.schedulers import directives
+from slurm.schedulers.base import Report, numbers, ranges
+from slurm.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.options import Options
+    from slurm.schedulers.base import Request, Site
+
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from slurm.schedulers.local_queue.commands import main; sys.exit(main(sys.argv[2:]))"
+)
+
+
+class LocalScheduler:
+    """Real, detached processes of one machine, under a limit of CPUs over all submissions of the user.
+
+    It takes the same script as Slurm, and reads the #SBATCH lines that mean something on one machine: array, output,
+    cpus-per-task, time, chdir. Partitions, accounts, memory and the like are passed over.
+    """
+
+    name = "local"
+    patience = (0.5, 5.0)
+
+    def __init__(self, site: Site) -> None:
+        self._queue = (site.python, "-c", _BOOT, site.runner)
+
+    def directives(self, options: Options, *, comment: str, log: str, count: int) -> Sequence[str]:
+        """#SBATCH lines: a script is the same everywhere."""
+        return directives.lines(options, comment=comment, log=log, count=count)
+
+    def submit(self, request: Request) -> Sequence[str]:
+        """Hand a block to the supervisor."""
+        return [
+            *self._queue,
+            "submit",
+            f"--array={directives.array(request.count, request.options)}",
+            f"--output={request.log}",
+            *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
+            request.script,
+            str(request.first),
+        ]
+
+    def query(self, ids: Sequence[str]) -> Sequence[str]:
+        """Ask the supervisor."""
+        return [*self._queue, "query", *ids]
+
+    def reports(self, output: str) -> Iterable[Report]:
+        """What it printed: id, tasks, state, node, reason."""
+        for line in output.splitlines():
+            id_, tasks, word, node, reason = line.split("|", 4)
+            yield Report(id_, numbers(tasks), JobState.parse(word), word, node, reason)
+
+    def knows_none(self, words: str) -> bool:
+        """A supervisor that isn't there is started, so a failure is never an answer."""
+        del words
+        return False
+
+    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
+        """Tell the supervisor."""
+        return [
+            *self._queue,
+            "cancel",
+            *(id_ if some is None else f"{id_}_{ranges(some)}" for id_, some in tasks.items()),
+        ]
+
+    def limits(self) -> Sequence[str]:
+        """There are none to ask for."""
+        return ["true"]
+
+    def max_array_size(self, output: str) -> int:
+        """As many as anybody will ask for."""
+        del output
+        return 1 << 31

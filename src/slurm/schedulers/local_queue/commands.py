@@ -1,0 +1,112 @@
+"""`submit`, `query`, `cancel`: the local scheduler's sbatch, squeue and scancel."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from slurm.schedulers.base import numbers, ranges
+from slurm.schedulers.local_queue.wire import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_DEPENDENCIES = ("afterok", "afternotok", "afterany", "aftercorr")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; what it prints is for LocalScheduler's parsers."""
+    command, *rest = argv
+    try:
+        {"submit": _submit, "query": _query, "cancel": _cancel, "stop": _stop}[command](rest)
+    except OSError as error:
+        print(f"the local scheduler: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _submit(argv: Sequence[str]) -> None:
+    given = [word for word in argv if word.startswith("--")]
+    script, first = [word for word in argv if not word.startswith("--")]
+    options = {**_options(_directives(script)), **_options(given)}
+    array, _, most = options["array"].partition("%")
+    cwd = options.get("chdir") or os.getcwd()
+    reply = ask({
+        "do": "submit",
+        "script": os.path.abspath(script),
+        "first": first,
+        "tasks": list(numbers(array)),
+        "max_concurrent": int(most) if most else None,
+        "log": options["output"],
+        "cpus": int(options.get("cpus-per-task", 1)) * int(options.get("ntasks", 1)),
+        "cpus_per_task": options.get("cpus-per-task"),
+        "seconds": seconds(options["time"]) if "time" in options else None,
+        "name": options.get("job-name", os.path.basename(script)),
+        "dependencies": [[kind, options[kind].split(",")] for kind in _DEPENDENCIES if kind in options],
+        "cwd": cwd,
+        "submit_dir": os.getcwd(),
+        "environ": dict(os.environ),
+        "umask": _umask(),
+    })  # fmt: skip
+    print(reply["id"])
+
+
+def _query(ids: Sequence[str]) -> None:
+    for id_, tasks, state, reason in ask({"do": "query", "ids": list(ids)})["jobs"]:
+        print("|".join((id_, ranges(tasks), state, os.uname().nodename if state == "RUNNING" else "", reason)))
+
+
+def _cancel(names: Sequence[str]) -> None:
+    wanted = [name.partition("_") for name in names]
+    ask(
+        {
+            "do": "cancel",
+            "tasks": [[id_, list(numbers(tasks)) if tasks else None] for id_, _, tasks in wanted],
+        }
+    )
+
+
+def _stop(_: Sequence[str]) -> None:
+    ask({"do": "stop"})
+
+
+def _directives(script: str) -> list[str]:
+    """The arguments in a script's #SBATCH lines, which end, as for sbatch, at the first line that is a command."""
+    found: list[str] = []
+    with open(script, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("#SBATCH "):
+                found += shlex.split(line[len("#SBATCH ") :])
+            elif line.strip() and not line.startswith("#"):
+                break
+    return found
+
+
+def _options(words: Sequence[str]) -> Mapping[str, Any]:
+    pairs = (word.removeprefix("--").partition("=") for word in words)
+    return {name: value for name, _, value in pairs}
+
+
+def seconds(text: str) -> float | None:
+    """The seconds of a time limit in sbatch's form; None for no limit.
+
+    sbatch(1): minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes,
+    days-hours:minutes:seconds; zero is no limit.
+    """
+    if not text[0].isdecimal():
+        return None
+    days, dash, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if dash:
+        hours, minutes, rest = [*parts, 0, 0][:3]
+    else:
+        hours, minutes, rest = {1: [0, *parts, 0], 2: [0, *parts], 3: parts}[len(parts)]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest or None
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,125 @@
+"""SlurmScheduler: sbatch, squeue, scancel, scontrol (their manual pages, 20.11 to 25.05)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.schedulers import directives
+from slurm.schedulers.base import Report, numbers, ranges
+from slurm.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.options import Options
+    from slurm.schedulers.base import Request, Site
+
+_INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
+"""Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
+
+_ALWAYS_UNSET = ("SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_OPEN_MODE", "SBATCH_WAIT")
+
+_FIELDS = "%F|%K|%T|%N|%r"
+"""squeue(1): array job id, array task(s), state, nodes, reason; the reason last, for it may hold any character."""
+
+_DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
+
+
+class SlurmScheduler:
+    """Slurm, by its commands."""
+
+    name = "slurm"
+    patience = (2.0, 30.0)
+
+    def __init__(self, site: Site) -> None:
+        del site
+
+    def directives(self, options: Options, *, comment: str, log: str, count: int) -> Sequence[str]:
+        """#SBATCH lines."""
+        return directives.lines(options, comment=comment, log=log, count=count)
+
+    def submit(self, request: Request) -> Sequence[str]:
+        """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
+        asked = [name for name, _ in request.options.set()]
+        unset = [*_ALWAYS_UNSET, *(f"SBATCH_{_INPUT_NAMES.get(name, name.upper())}" for name in asked)]
+        return [
+            "env",
+            *(word for name in unset for word in ("-u", name)),
+            "sbatch",
+            "--parsable",
+            f"--array={directives.array(request.count, request.options)}",
+            f"--output={request.log}",
+            *_dependency(request),
+            request.script,
+            str(request.first),
+        ]
+
+    def query(self, ids: Sequence[str]) -> Sequence[str]:
+        """Squeue, of any state: a finished job is there for MinJobAge. SLURM_BITSTR_LEN=0 keeps task lists whole."""
+        unset = (
+            "SQUEUE_FORMAT",
+            "SQUEUE_FORMAT2",
+            "SQUEUE_STATES",
+            "SQUEUE_ARRAY",
+            "SQUEUE_PARTITION",
+            "SQUEUE_USERS",
+        )
+        return [
+            "env",
+            *(word for name in unset for word in ("-u", name)),
+            "LC_ALL=C",
+            "SLURM_BITSTR_LEN=0",
+            "squeue",
+            "--noheader",
+            "--states=all",
+            f"--format={_FIELDS}",
+            *_clusters(ids),
+            f"--jobs={','.join(_number(id_) for id_ in ids)}",
+        ]
+
+    def reports(self, output: str) -> Iterable[Report]:
+        """What squeue printed."""
+        for line in output.splitlines():
+            id_, tasks, word, node, reason = (line.strip().split("|", 4) + [""] * 4)[:5]
+            if id_.isdecimal() and word:
+                some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else (0,)
+                yield Report(id_, some, JobState.parse(word), word, node, reason)
+
+    def knows_none(self, words: str) -> bool:
+        """Squeue says so in these words when it was asked for one id only."""
+        return "Invalid job id" in words
+
+    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
+        """Scancel, quietly: a job that has ended meanwhile is no error."""
+        names = [_number(id_) if some is None else f"{_number(id_)}_[{ranges(some)}]" for id_, some in tasks.items()]
+        return ["scancel", "--quiet", *_clusters(tuple(tasks)), *names]
+
+    def limits(self) -> Sequence[str]:
+        """The controller's configuration."""
+        return ["scontrol", "show", "config"]
+
+    def max_array_size(self, output: str) -> int:
+        """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0."""
+        for line in output.splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() == "MaxArraySize":
+                return int(value)
+        return _DEFAULT_MAX_ARRAY_SIZE
+
+
+def _dependency(request: Request) -> list[str]:
+    """A dependent of a failed job would pend for ever without --kill-on-invalid-dep."""
+    if not request.dependencies:
+        return []
+    terms = [":".join((item.kind, *(_number(id_) for id_ in item.ids))) for item in request.dependencies]
+    return [f"--dependency={','.join(terms)}", "--kill-on-invalid-dep=yes"]
+
+
+def _number(id_: str) -> str:
+    return id_.partition(";")[0]
+
+
+def _clusters(ids: Sequence[str]) -> list[str]:
+    """`sbatch --parsable` prints "id;cluster" where the job went to another cluster (`--clusters`)."""
+    names = sorted({id_.partition(";")[2] for id_ in ids} - {""})
+    return [f"--clusters={','.join(names)}"] if names else []

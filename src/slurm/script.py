@@ -1,0 +1,65 @@
+"""script.sh: a stand-alone batch script for all elements of a submission. Pure text in, text out."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from slurm.protocol import FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.protocol import Prepared
+
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main import main; sys.exit(main(sys.argv[2:]))"
+"""Starts the runner from its zip. `python runner.zip` does the same through `runpy`, half as slow again to start."""
+
+
+def render(
+    *, directives: Sequence[str], environment: Prepared, root: str, runner: str, key: str, chdir: str | None
+) -> str:
+    """The batch script of one submission.
+
+    `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
+    (None: the one that it was submitted from). The script takes the number of its block's first element as argument;
+    without one it is the first block, so that a person can sbatch it.
+    """
+    job = f"{root}/{JOBS}/{key}"
+    command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
+    # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
+    directory = shlex.quote(chdir) if chdir else '"${SLURM_SUBMIT_DIR:-.}"'
+    return "\n".join([
+        "#!/bin/bash",
+        *directives,
+        "",
+        f"# {key}; to run it again by hand: sbatch {shlex.quote(job + '/script.sh')}",
+        f"job={shlex.quote(job)}",
+        "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
+        "export PYTHONUNBUFFERED=1",
+        *environment.setup,
+        "",
+        f"cd -- {directory} &&",
+        f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)}',
+        "status=$?",
+        *_LAST_WORD,
+        "exit $status",
+        "",
+    ])  # fmt: skip
+
+
+_RECORD = (
+    f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "{PROCESS}", '
+    '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s"}'
+)
+
+# A process that a signal or os._exit ended could say nothing itself. ln, unlike mv, leaves an outcome that is there.
+_LAST_WORD = (
+    f'outcome="$job/{OUTCOMES}/$index.json" mine="$job/{OUTCOMES}/.$index.$$"',
+    'if [ ! -e "$outcome" ]; then',
+    f"    printf '{_RECORD}\\n' \\",
+    '        $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine"',
+    '    ln "$mine" "$outcome"; rm -f "$mine"',
+    "    [ $status -ne 0 ] || status=1",
+    "fi",
+)

@@ -1,0 +1,200 @@
+"""Pickling calls on the client: functions by reference or by value, jobs as placeholders; errors name the culprit."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import sys
+import threading
+import types
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import cloudpickle
+
+from slurm.errors import NotPicklable
+from slurm.installed import is_installed
+from slurm.protocol import OFFSET_BYTES
+from slurm.runner.argument_loader import unwrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    Reducers = Mapping[type, Callable[[Any], Any]]
+
+
+class Reference(NamedTuple):
+    """Results of one submission: `kind` is "job" or "array", `which` an index or (start, stop, step)."""
+
+    kind: str
+    key: str
+    which: int | tuple[int, int, int]
+    home: str
+    """The URL of the cluster that it is on; it doesn't travel, for it is the same where it is resolved."""
+
+    @property
+    def indices(self) -> range:
+        """The elements whose results it stands for."""
+        return range(self.which, self.which + 1) if isinstance(self.which, int) else range(*self.which)
+
+
+class Placeholder:
+    """What stands for results that aren't there yet: a job, an array, a slice of one."""
+
+    __slots__ = ()
+
+    @property
+    def reference(self) -> Reference:
+        """What the node is to put in its place."""
+        raise NotImplementedError
+
+
+class Pickled(NamedTuple):
+    """n calls as the job directory holds them, and for each call what it refers to."""
+
+    calls: bytes
+    offsets: bytes
+    references: tuple[frozenset[Reference], ...]
+
+
+class Function(NamedTuple):
+    """What all calls of a submission share."""
+
+    function: Callable[..., Any]
+    name: str
+    parameters: Sequence[str]
+    """Names of the parameters, to say in an error which argument it was."""
+    context: str | None
+    edges: tuple[Any, ...]
+
+
+Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
+
+
+def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reducers) -> Pickled:
+    """Pickle a function once, then the arguments of each call; `reducers` say how to pickle types of the layers above.
+
+    Raises NotPicklable, with the path to the offending part, for what can't be sent.
+    """
+    buffer = io.BytesIO()
+    offsets = [0]
+    references: list[frozenset[Reference]] = []
+    with _loose_modules_by_value():
+        parts = {f"the function {head.name}": head.function}
+        in_function = _dump(buffer, (head.function, head.context, head.edges), parts, reducers)
+        for args, kwargs in calls:
+            offsets.append(buffer.tell())
+            names = [*head.parameters[: len(args)], *map(str, range(len(head.parameters), len(args)))]
+            parts = {f"argument {name} of {head.name}": arg for name, arg in zip(names, args, strict=True)}
+            parts |= {f"argument {name} of {head.name}": arg for name, arg in kwargs.items()}
+            references.append(in_function | _dump(buffer, (args, kwargs), parts, reducers))
+    offsets.append(buffer.tell())
+    index = b"".join(offset.to_bytes(OFFSET_BYTES, "little") for offset in offsets)
+    return Pickled(buffer.getvalue(), index, tuple(references))
+
+
+def _dump(buffer: IO[bytes], value: Any, parts: Mapping[str, Any], reducers: Reducers) -> frozenset[Reference]:
+    pickler = _CallPickler(buffer, reducers)
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        found = (_culprit(part, name, reducers) for name, part in parts.items())
+        culprit = next((words for words in found if words), next(iter(parts), "a call"))
+        message = f"{culprit} can't be pickled: {type(error).__name__}: {error}"
+        raise NotPicklable(message) from error
+    return frozenset(pickler.references)
+
+
+class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle, with placeholders as persistent ids, and a task's function reachable under the task's name."""
+
+    def __init__(self, file: IO[bytes], reducers: Reducers) -> None:
+        super().__init__(file, protocol=5)
+        self.dispatch_table: dict[type, Any] = {**cloudpickle.Pickler.dispatch_table, **reducers}
+        self.references: set[Reference] = set()
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        if not isinstance(obj, Placeholder):
+            return None
+        reference = obj.reference
+        self.references.add(reference)
+        return reference.kind, reference.key, reference.which
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.FunctionType) and _stands_wrapped(obj):
+            return unwrapped, (obj.__module__, obj.__qualname__)
+        return super().reducer_override(obj)
+
+
+def _stands_wrapped(function: types.FunctionType) -> bool:
+    """Whether a function's own name, in an installed module, leads to the task that was made of it."""
+    module = sys.modules.get(function.__module__ or "")
+    if module is None or not is_installed(module):
+        return False
+    try:
+        return unwrapped(function.__module__, function.__qualname__) is function
+    except AttributeError:
+        return False
+
+
+_registry = threading.Lock()
+
+
+@contextmanager
+def _loose_modules_by_value() -> Iterator[None]:
+    """While calls are pickled, the user's own modules that aren't installed go by value: the node can't import them.
+
+    cloudpickle keeps one registry of such modules for the process, hence the lock.
+    """
+    with _registry:
+        before = cloudpickle.list_registry_pickle_by_value()
+        loose = [module for module in _loose_modules() if module.__name__ not in before]
+        for module in loose:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in loose:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _loose_modules() -> Iterator[types.ModuleType]:
+    for name, module in tuple(sys.modules.items()):
+        if isinstance(module, types.ModuleType) and module.__name__ == name and not _travels(name, module):
+            yield module
+
+
+def _travels(name: str, module: types.ModuleType) -> bool:
+    """Whether a module is there on the node: installed, or in the runner's zip, or `__main__`."""
+    return name == "__main__" or name.partition(".")[0] in ("slurm", "cloudpickle") or is_installed(module)
+
+
+def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = frozenset()) -> str | None:
+    """The path to the innermost part that can't be pickled by itself: `argument model of fit['net'].lock`."""
+    if id(value) in seen or _pickles(value, reducers):
+        return None
+    for step, part in _parts(value):
+        deeper = _culprit(part, path + step, reducers, seen | {id(value)})
+        if deeper:
+            return deeper
+    return f"{path} ({type(value).__module__}.{type(value).__qualname__})"
+
+
+def _pickles(value: Any, reducers: Reducers) -> bool:
+    try:
+        _CallPickler(io.BytesIO(), reducers).dump(value)
+    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises
+        return False
+    return True
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{number}]", item) for number, item in enumerate(value))
+    elif isinstance(value, types.FunctionType):
+        outside = inspect.getclosurevars(value)
+        yield from ((f", its variable {name}", item) for name, item in {**outside.globals, **outside.nonlocals}.items())
+    elif not isinstance(value, (type, types.ModuleType)):
+        yield from ((f".{name}", item) for name, item in getattr(value, "__dict__", {}).items())

@@ -1,0 +1,136 @@
+"""Store: job directories, over a transport."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.errors import NoSuchJob, ProtocolError
+from slurm.protocol import (
+    BLOBS,
+    CALLS,
+    INDEX,
+    JOBS,
+    LOGS,
+    OUTCOMES,
+    RESULTS,
+    SCRIPT,
+    SUBMISSION,
+    SUBMITTED,
+    Outcome,
+    Submission,
+    Submitted,
+    log_name,
+    outcome_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.bundle import Bundle
+    from slurm.transports.base import Transport
+
+_OUTCOME = re.compile(r"(\d+)\.json")
+_KEY = re.compile(r"[^/\s]+/[^/\s]+")
+
+
+class Records(NamedTuple):
+    """What is known of a submission: what was asked for, and the scheduler's ids; None if it never got any."""
+
+    submission: Submission
+    submitted: Submitted | None
+
+
+def new_key(task: str) -> str:
+    """A key for a new submission: the task's name, the time in UTC, and enough chance to be unique."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task"
+    return f"{name[:64]}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
+
+
+class Store:
+    """Job directories under one root. Keys name them; whatever of theirs is read is checked here."""
+
+    def __init__(self, transport: Transport, root: str) -> None:
+        self._transport = transport
+        self.root = root
+
+    def directory(self, key: str) -> str:
+        """A submission's directory. Raises NoSuchJob for what can't be a key."""
+        if not _KEY.fullmatch(key) or ".." in key.split("/"):
+            message = f"{key!r} is not a job's key; a key is like 'square/20261121T093012Z-1a2b3c4d'"
+            raise NoSuchJob(message)
+        return f"{self.root}/{JOBS}/{key}"
+
+    def put_blob(self, blob: Bundle) -> str:
+        """Its path there; it is only sent if it isn't there yet."""
+        directory = f"{self.root}/{BLOBS}"
+        if blob.name not in self._transport.list([directory])[directory]:
+            self._transport.put(directory, {blob.name: blob.data})
+        return f"{directory}/{blob.name}"
+
+    def create(self, submission: Submission, *, calls: bytes, index: bytes, script: str) -> str:
+        """Write a new submission, all at once; returns its directory."""
+        directory = self.directory(submission.key)
+        files = {CALLS: calls, INDEX: index, SCRIPT: script.encode(), SUBMISSION: submission.dumps()}
+        self._transport.put(directory, files, directories=(LOGS, OUTCOMES, RESULTS))
+        return directory
+
+    def records(self, key: str) -> Records:
+        """A submission's records. Raises NoSuchJob."""
+        asked, got = (f"{self.directory(key)}/{name}" for name in (SUBMISSION, SUBMITTED))
+        files = self._transport.get([asked, got])
+        if asked not in files:
+            message = f"there is no job {key} under {self.root}"
+            raise NoSuchJob(message)
+        submitted = Submitted.loads(files[got], where=got) if got in files else None
+        return Records(Submission.loads(files[asked], where=asked), submitted)
+
+    def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
+        """Which elements of each submission have an outcome: one listing for all."""
+        directories = {f"{self.directory(key)}/{OUTCOMES}": key for key in keys}
+        listed = self._transport.list(list(directories))
+        return {key: frozenset(_indices(listed[directory])) for directory, key in directories.items()}
+
+    def outcomes(self, key: str, indices: Iterable[int]) -> Mapping[int, Outcome]:
+        """The outcomes of some elements, of those that have one."""
+        directory = f"{self.directory(key)}/{OUTCOMES}"
+        paths = {f"{directory}/{outcome_name(index)}": index for index in indices}
+        files = self._transport.get(list(paths))
+        return {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
+
+    def results(self, key: str, outcomes: Mapping[int, Outcome]) -> Mapping[int, Any]:
+        """The results that outcomes point to, unpickled.
+
+        A result that is not what its outcome says (cut short, changed) is a ProtocolError.
+        """
+        directory = f"{self.directory(key)}/{RESULTS}"
+        where = {index: f"{directory}/{found.result.file}" for index, found in outcomes.items() if found.result}
+        files = self._transport.get(list(where.values()), private=True)
+        return {index: _result(outcomes[index], files.get(path), path) for index, path in where.items()}
+
+    def log_path(self, key: str, index: int, submitted: Submitted | None) -> str:
+        """The path of an element's log."""
+        first = submitted.block(index).first if submitted else 0
+        return f"{self.directory(key)}/{LOGS}/{log_name(first, str(index - first))}"
+
+    def log(self, path: str) -> str:
+        """The text of a log; empty if nothing was printed."""
+        return self._transport.get([path]).get(path, b"").decode(errors="replace")
+
+
+def _indices(names: Iterable[str]) -> Iterable[int]:
+    return (int(found[1]) for name in names if (found := _OUTCOME.fullmatch(name)))
+
+
+def _result(outcome: Outcome, data: bytes | None, path: str) -> Any:
+    record = outcome.result
+    if record is None or data is None or len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
+        message = (
+            f"{path} is not the result that was saved: {'it is gone' if data is None else 'its bytes have changed'}"
+        )
+        raise ProtocolError(message)
+    return pickle.loads(data)  # noqa: S301 - the user's own file, by its owner, mode and sha256

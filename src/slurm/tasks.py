@@ -1,0 +1,244 @@
+"""Task: a function that runs on a cluster when it is called.
+
+A node imports this module with the user's own, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import GenericAlias
+
+from slurm import options as _options
+from slurm.options import Options
+from slurm.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Callable, Iterable
+    from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+
+    from typing_extensions import Unpack
+
+    from slurm.array import JobArray
+    from slurm.job import Job
+    from slurm.option_types import TaskOptions
+    from slurm.serialization import Arguments, Placeholder
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    On = Literal["success", "failure", "any"]
+
+    class Submitter(Protocol):
+        """What a task needs of a cluster."""
+
+        def submit(self, task: Task[P, R], calls: Iterable[Arguments]) -> JobArray[R]:
+            """Submit calls of a task, as one submission."""
+
+else:
+    P = R = None
+
+    class Generic:
+        """`typing.Generic` without `typing`: `Task[..., int]` may be written, and means nothing."""
+
+        def __class_getitem__(cls, parameters: object) -> object:
+            return cls if cls is Generic else GenericAlias(cls, parameters)
+
+
+_ON = ("success", "failure", "any")
+
+active: ContextVar[Submitter | None] = ContextVar("slurm-active", default=None)
+"""The cluster of the innermost `with` around this code."""
+
+_default: list[Submitter] = []
+
+
+def activate(submitter: Submitter) -> None:
+    """Make a cluster the one that tasks go to wherever no `with` says otherwise, in all threads of the process."""
+    _default[:] = [submitter]
+
+
+def deactivate(submitter: Submitter) -> None:
+    """Undo `activate`, if it was the last to be activated."""
+    if _default == [submitter]:
+        _default.clear()
+
+
+class Task(Generic[P, R]):
+    """A function that runs on the active cluster when it is called; calling it returns a Job at once.
+
+    Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        options: Options = _options.NONE,
+        *,
+        upstreams: tuple[tuple[Placeholder, str], ...] = (),
+        submitter: Submitter | None = None,
+    ) -> None:
+        _refuse_what_is_no_function(function)
+        functools.update_wrapper(self, function)
+        self.unwrapped = function
+        self.options = options
+        self.upstreams = upstreams
+        self._submitter = submitter
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        name: str = getattr(self.unwrapped, "__name__", type(self.unwrapped).__name__)
+        return name.strip("<>")
+
+    # Calls.
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+        @overload
+        def __call__(self, first: Placeholder, /, *args: Any, **kwargs: Any) -> Job[R]: ...
+        @overload
+        def __call__(self, first: Any, second: Placeholder, /, *args: Any, **kwargs: Any) -> Job[R]: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Job[R]:
+        """Submit one call. A wrong argument is a TypeError here and now; NoActiveCluster if there is nowhere to go."""
+        return self._submit([self._bound(args, kwargs)])[0]
+
+    def map(self, *iterables: Iterable[Any], max_concurrent: int | None = None) -> JobArray[R]:
+        """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
+
+        `max_concurrent` limits how many run at once. Nothing is submitted if there are no items.
+        """
+        if not iterables:
+            message = f"{self.name}.map(…) needs at least one iterable"
+            raise TypeError(message)
+        return self.starmap(zip(*iterables), max_concurrent=max_concurrent)  # noqa: B905 - the builtin's own way
+
+    def starmap(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, max_concurrent: int | None = None
+    ) -> JobArray[R]:
+        """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
+        task = self if max_concurrent is None else self.with_options(max_concurrent=max_concurrent)
+        return task._submit(map(self._of_item, calls))  # noqa: SLF001 - a copy of this very task
+
+    # Changed copies.
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
+        """A copy with other options; None unsets one. Raises OptionError."""
+        return self._copy(options=self.options.merged(Options.parse(options)))
+
+    def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
+        """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
+
+        Jobs among the arguments are waited for in any case.
+        """
+        if on not in _ON:
+            message = f'on={on!r}: one of "success", "failure", "any"'
+            raise ValueError(message)
+        for job in jobs:
+            if not hasattr(job, "reference"):
+                message = f"after() takes jobs and arrays, not {job!r}"
+                raise TypeError(message)
+        return self._copy(upstreams=(*self.upstreams, *((job, on) for job in jobs)))
+
+    def on(self, cluster: Submitter) -> Task[P, R]:
+        """A copy that goes to this cluster, whichever is active."""
+        return self._copy(submitter=cluster)
+
+    def _copy(self, **changes: Any) -> Task[P, R]:
+        same = {"options": self.options, "upstreams": self.upstreams, "submitter": self._submitter}
+        return Task(self.unwrapped, **{**same, **changes})
+
+    # What the layers above need.
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The function's signature without the parameter that is given the JobContext."""
+        import inspect  # noqa: PLC0415 - a third of the import of this package, and no node needs it
+
+        full = inspect.signature(self.unwrapped)
+        kept = [parameter for name, parameter in full.parameters.items() if name != self.context_parameter]
+        return full.replace(parameters=kept)
+
+    @functools.cached_property
+    def context_parameter(self) -> str | None:
+        """The parameter that is annotated with JobContext, if one is."""
+        from slurm.injection import context_parameter  # noqa: PLC0415 - as above
+
+        return context_parameter(self.unwrapped)
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            message = f"{self.name}{self.signature}: {error}"
+            raise TypeError(message) from None
+        return bound.args, bound.kwargs
+
+    def _of_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
+        return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
+
+    def _submit(self, calls: Iterable[Arguments]) -> JobArray[R]:
+        submitter = self._submitter or active.get() or next(iter(_default), None)
+        if submitter is None:
+            from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
+
+            message = (
+                f"no cluster is active, so {self.name}(…) has nowhere to run. Call it inside `with Cluster(…):`, after "
+                f"`Cluster(…).activate()`, or as {self.name}.on(cluster)(…). The plain function: {self.name}.unwrapped"
+            )
+            raise NoActiveCluster(message)
+        return submitter.submit(self, calls)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}{f' with {self.options!r}' if self.options != _options.NONE else ''}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        path: str = self.__dict__.get("__qualname__", "")
+        found: Any = sys.modules.get(self.__module__)
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return path if found is self else by_value(self)
+
+
+def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
+    """How a task pickles where its name can't be counted on: its function and its options."""
+    return Task, (task.unwrapped, task.options)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def task(function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(function: Any = None, /, **options: Any) -> Any:
+    """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
+
+    Raises OptionError for an option that sbatch doesn't have or wouldn't take, and TypeError for a method.
+    """
+    parsed = Options.parse(options)
+    return functools.partial(Task, options=parsed) if function is None else Task(function, parsed)
+
+
+def _refuse_what_is_no_function(function: Any) -> None:
+    if isinstance(function, (staticmethod, classmethod)) or not callable(function) or isinstance(function, type):
+        message = f"@task makes tasks of plain functions, not of {function!r}"
+        raise TypeError(message)
+    outside = getattr(function, "__qualname__", "").rpartition(".")[0]
+    if outside and not outside.endswith("<locals>") and not hasattr(function, "__self__") and _is_python(function):
+        message = (
+            f"{function.__qualname__} is a method. A task must be a plain function, which takes all that it needs as "
+            f"arguments: define it outside of class {outside.rpartition('.')[2]}, and call it from the method"
+        )
+        raise TypeError(message)
+
+
+def _is_python(function: Any) -> bool:
+    return hasattr(function, "__code__")

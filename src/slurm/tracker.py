@@ -1,0 +1,262 @@
+"""Tracker: the truth about all jobs of one cluster, by one listing a tick and, rarely, one question to the scheduler.
+
+An outcome file is the truth. Where there is none, what the scheduler says counts; where that has forgotten the job, it
+is lost. Nothing is asked while nobody waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import SchedulerError, TransportError
+from slurm.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from slurm.protocol import Block, Submitted
+    from slurm.schedulers.base import Report
+
+    Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int]]]
+    Query = Callable[[Sequence[str]], Iterable[Report]]
+
+_log = logging.getLogger(__name__)
+
+_EAGERNESS = 0.02
+"""A look is due after this share of the time already waited: who waits a minute is told within a second."""
+_SLOWEST_LOOK = 0.5
+_EXPLAINED_GRACE = 1.0
+"""Seconds for an outcome to show up after the scheduler has said why there may be none (cancelled, time limit …)."""
+_UNEXPLAINED_GRACE = 10.0
+"""The same where it says nothing, or that the job completed: shared file systems show new files late."""
+
+
+class Ending(NamedTuple):
+    """How an element ended that left no outcome: the state, and what the scheduler last said of it."""
+
+    state: JobState
+    report: Report | None
+
+
+class Watched:
+    """What is known of one submission: which elements have outcomes, and what the scheduler last said of the others."""
+
+    def __init__(self, key: str, count: int, submitted: Submitted | None) -> None:
+        self.key, self.count, self.submitted = key, count, submitted
+        self.done: set[int] = set()
+        self.reports: dict[int, Report] = {}
+        self.endings: dict[int, Ending] = {}
+        self.missed_since: dict[int, float] = {}
+        self.callbacks: dict[int, list[Callable[[], object]]] = {}
+        self.waiters = 0
+
+    def finished(self, index: int) -> bool:
+        """Whether an element has ended, as far as is known here."""
+        return index in self.done or index in self.endings
+
+    @property
+    def open(self) -> Iterable[int]:
+        """The elements that have not ended, as far as is known here."""
+        return (index for index in range(self.count) if not self.finished(index))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether any element has not ended."""
+        return len(self.done) + len(self.endings.keys() - self.done) < self.count
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to know how it goes on."""
+        return bool(self.waiters or self.callbacks)
+
+
+class Tracker:
+    """Follows submissions in one background thread, which runs only while somebody waits."""
+
+    def __init__(self, *, listing: Listing, query: Query, pace: float, patience: tuple[float, float]) -> None:
+        self._listing, self._query, self._pace, self._patience = listing, query, pace, patience
+        self._watched: dict[str, Watched] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._news_at = self._ask_at = time.monotonic()
+        self._pause = patience[0]
+
+    def watch(self, key: str, count: int, submitted: Submitted | None) -> Watched:
+        """The one Watched of a submission in this process."""
+        with self._changed:
+            return self._watched.setdefault(key, Watched(key, count, submitted))
+
+    def known(self, key: str) -> Watched:
+        """The Watched of a submission that is watched already."""
+        return self._watched[key]
+
+    def wait(self, watched: Watched, indices: Sequence[int], timeout: float | None) -> bool:
+        """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice."""
+        left = [index for index in indices if not watched.finished(index)]
+
+        def all_ended() -> bool:
+            while left and watched.finished(left[-1]):
+                left.pop()
+            return not left
+
+        if not left:
+            return True
+        with self._changed:
+            watched.waiters += 1
+            self._follow()
+            try:
+                return self._changed.wait_for(all_ended, timeout)
+            finally:
+                watched.waiters -= 1
+
+    def when_finished(self, watched: Watched, index: int, callback: Callable[[], object]) -> None:
+        """Call back, once, when an element has ended; at once if it has."""
+        with self._changed:
+            if not watched.finished(index):
+                watched.callbacks.setdefault(index, []).append(callback)
+                self._follow()
+                return
+        callback()
+
+    def forget(self, watched: Watched, index: int, callback: Callable[[], object]) -> None:
+        """Don't call back any more."""
+        with self._changed:
+            waiting = watched.callbacks.get(index, [])
+            if callback in waiting:
+                waiting.remove(callback)
+            if not waiting:
+                watched.callbacks.pop(index, None)
+
+    def look(self, several: Iterable[Watched]) -> None:
+        """List the outcomes of submissions now."""
+        pending = [watched for watched in several if len(watched.done) < watched.count]
+        if pending:
+            listed = self._listing([watched.key for watched in pending])
+            self._record([(watched, listed[watched.key]) for watched in pending])
+
+    def ask(self, several: Iterable[Watched]) -> None:
+        """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell.
+
+        One that was never submitted (its client died before) has nothing to ask for: nobody will ever run it.
+        """
+        pending = [watched for watched in several if watched.unfinished]
+        ids = {block.id: (watched, block.first) for watched in pending for block in _blocks(watched)}
+        reports: dict[str, dict[int, Report]] = {watched.key: {} for watched in pending}
+        for report in self._query(list(ids)) if ids else ():
+            watched, first = ids.get(report.id, (None, 0))
+            if watched is not None:
+                reports[watched.key].update({first + task: report for task in report.tasks})
+        now = time.monotonic()
+        for watched in pending:
+            self._judge(watched, reports[watched.key], now)
+
+    def hurry(self) -> None:
+        """Something was done that changes states: ask the scheduler soon."""
+        with self._changed:
+            self._pause = self._patience[0]
+            self._ask_at = time.monotonic() + min(0.2, self._pause)
+            self._changed.notify_all()
+
+    def _follow(self) -> None:
+        """Have the thread run; the lock is held."""
+        now = time.monotonic()
+        self._news_at, self._pause = now, self._patience[0]
+        self._ask_at = min(max(self._ask_at, now), now + self._pause)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="slurm-tracker", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                wanted = [w for w in self._watched.values() if w.wanted and w.unfinished]
+                if not wanted:
+                    self._thread = None
+                    return
+            pause = self._tick(wanted)
+            with self._changed:
+                self._changed.wait(pause)
+
+    def _tick(self, wanted: list[Watched]) -> float:
+        """Look, and ask if it is time to; returns the seconds until the next look."""
+        begin = time.monotonic()
+        try:
+            self.look(wanted)
+            if begin >= self._ask_at:
+                self.ask(wanted)
+                self._pause = min(self._pause * 1.5, self._patience[1])
+                self._ask_at = begin + self._pause
+            self._conclude(wanted)
+        except (SchedulerError, TransportError) as error:
+            # What can't be had now may be had later; nothing is concluded from silence.
+            _log.warning("%s; trying again", error)
+            self._ask_at = begin + self._patience[1]
+            return self._patience[0]
+        waited = begin - self._news_at
+        return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), 10 * (time.monotonic() - begin - 0.01))
+
+    def _judge(self, watched: Watched, reports: Mapping[int, Report], now: float) -> None:
+        """Note which elements should have left an outcome by now."""
+        for index in list(watched.open):
+            report = reports.get(index)
+            if report is not None:
+                watched.reports[index] = report
+            if report is None or report.state.final:
+                watched.missed_since.setdefault(index, now)
+            else:
+                watched.missed_since.pop(index, None)
+
+    def _conclude(self, wanted: Iterable[Watched]) -> None:
+        """End the elements whose outcome hasn't shown up within the grace period."""
+        now = time.monotonic()
+        for watched in wanted:
+            ended = []
+            for index, since in watched.missed_since.items():
+                report = watched.reports.get(index)
+                state = report.state if report and report.state.final else JobState.LOST
+                state = JobState.LOST if state is JobState.COMPLETED else state
+                grace = _UNEXPLAINED_GRACE if state in (JobState.LOST, JobState.FAILED) else _EXPLAINED_GRACE
+                if now - since > grace:
+                    ended.append((index, Ending(state, report)))
+            if ended:
+                self._end(watched, ended)
+
+    def _record(self, found: Iterable[tuple[Watched, frozenset[int]]]) -> None:
+        due: list[Callable[[], object]] = []
+        with self._changed:
+            for watched, done in found:
+                new = {index for index in done - watched.done if index < watched.count}
+                watched.done |= new
+                due += self._settle(watched, new)
+        _call(due)
+
+    def _end(self, watched: Watched, ended: Sequence[tuple[int, Ending]]) -> None:
+        with self._changed:
+            watched.endings.update(ended)
+            due = self._settle(watched, [index for index, _ in ended])
+        _call(due)
+
+    def _settle(self, watched: Watched, indices: Iterable[int]) -> list[Callable[[], object]]:
+        """Forget what was noted of elements that have ended; returns the callbacks that are due. The lock is held."""
+        due: list[Callable[[], object]] = []
+        for index in indices:
+            watched.missed_since.pop(index, None)
+            due += watched.callbacks.pop(index, [])
+            self._news_at = time.monotonic()
+        self._changed.notify_all()
+        return due
+
+
+def _blocks(watched: Watched) -> Iterable[Block]:
+    return watched.submitted.blocks if watched.submitted else ()
+
+
+def _call(callbacks: Iterable[Callable[[], object]]) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:  # noqa: BLE001 - the user's own callback, logged with its traceback
+            _log.exception("a job's callback failed")

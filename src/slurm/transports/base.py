@@ -1,0 +1,53 @@
+"""The transport seam."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class Completed(NamedTuple):
+    """A command that has ended: its exit status and what it printed."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def words(self) -> str:
+        """What it printed, the errors first, for a message."""
+        return "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text) or f"exit {self.status}"
+
+
+class Transport(Protocol):
+    """A place where commands run and files lie. Constructors do no I/O; paths are absolute, with `/`.
+
+    Everything raises TransportError if the place can't be reached or the file system refuses.
+    """
+
+    pace: float
+    """Seconds between two looks at the files there, at the quickest."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
+        """Run a command to its end, whatever its exit status. A command that isn't there has status 127."""
+
+    def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
+        """Make a directory (0700, with its parents) with files (0600) and empty directories in it.
+
+        Each file appears whole: a reader never sees half of it.
+        """
+
+    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
+        """The bytes of files; those that aren't there are left out.
+
+        With `private`, a file that somebody else could have written raises UntrustedFile.
+        """
+
+    def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The names in each directory, in no order; none for a directory that isn't there."""
+
+    def close(self) -> None:
+        """Let go of what is held; a later call takes it up again."""

@@ -1,0 +1,114 @@
+"""LocalTransport: this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from slurm.errors import TransportError
+from slurm.protocol import open_own
+from slurm.transports.base import Completed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.url import ClusterURL
+
+_NOT_FOUND = 127  # as the shell has it
+
+
+class LocalTransport:
+    """Commands and files of this machine."""
+
+    pace = 0.01
+
+    @classmethod
+    def from_url(cls, url: ClusterURL) -> LocalTransport:
+        """The transport of a URL without one, such as `local` or `slurm:///scratch/ann`."""
+        del url
+        return cls()
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
+        """Run a command here."""
+        try:
+            done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
+        except FileNotFoundError as error:
+            return Completed(tuple(argv), _NOT_FOUND, "", f"{error.filename}: command not found")
+        except subprocess.TimeoutExpired as error:
+            message = f"{argv[0]} didn't end within {timeout} s"
+            raise TransportError(message) from error
+        except OSError as error:
+            message = f"{argv[0]} can't be run: {error}"
+            raise TransportError(message) from error
+        return Completed(tuple(argv), done.returncode, _text(done.stdout), _text(done.stderr))
+
+    def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
+        """Make a directory with files here."""
+        try:
+            for name in ("", *directories):
+                _make(os.path.join(directory, name))
+            for name, data in files.items():
+                _write(os.path.join(directory, name), data)
+        except OSError as error:
+            message = f"{error.filename or directory} can't be written: {error.strerror or error}"
+            raise TransportError(message) from error
+
+    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
+        """Read files here."""
+        found = {}
+        for path in paths:
+            try:
+                with open_own(path) if private else open(path, "rb") as file:
+                    found[path] = file.read()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                message = f"{path} can't be read: {error.strerror or error}"
+                raise TransportError(message) from error
+        return found
+
+    def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """List directories here."""
+        return {directory: _names(directory) for directory in directories}
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _make(directory: str) -> None:
+    """Make a directory for the user alone, with its parents."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for path in reversed(missing):
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+
+def _write(path: str, data: bytes) -> None:
+    hidden = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.urandom(6).hex()}"
+    try:
+        with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(hidden, path)
+    except BaseException:
+        if os.path.exists(hidden):
+            os.unlink(hidden)
+        raise
+
+
+def _names(directory: str) -> Sequence[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        message = f"{directory} can't be listed: {error.strerror or error}"
+        raise TransportError(message) from error
+
+
+def _text(output: bytes) -> str:
+    return output.decode(errors="replace")

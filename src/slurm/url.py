@@ -1,0 +1,56 @@
+"""Cluster URLs: `scheduler[+transport]://[user@]host[:port][/root]`, or just a scheduler's name."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from slurm.errors import ClusterURLError
+
+_FORM = re.compile(
+    r"(?P<scheduler>[a-z][a-z0-9_]*) (?:\+(?P<transport>[a-z][a-z0-9_]*))?"
+    r"(?: :// (?:(?P<user>[^@/\s]+)@)? (?P<host>\[[^\]/\s]+\]|[^:/@\s\[\]]*) (?::(?P<port>\d+))? (?P<root>/.*)?)?",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class ClusterURL(NamedTuple):
+    """Where a cluster is: which scheduler, reached how, and where its job directories lie."""
+
+    scheduler: str
+    transport: str = "local"
+    user: str | None = None
+    host: str | None = None
+    port: int | None = None
+    root: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ClusterURL:
+        """Read a URL. Raises ClusterURLError."""
+        found = _FORM.fullmatch(text)
+        if found is None:
+            message = (
+                f"{text!r} is not a cluster: write scheduler[+transport]://[user@]host[:port][/root], such as "
+                "'local', 'slurm', 'slurm:///scratch/ann/jobs'"
+            )
+            raise ClusterURLError(message)
+        parts = found.groupdict()
+        if bool(parts["transport"]) != bool(parts["host"]):
+            message = f"{text!r}: a host and a transport go together, such as 'slurm+ssh://ann@login'"
+            raise ClusterURLError(message)
+        return cls(
+            scheduler=parts["scheduler"],
+            transport=parts["transport"] or "local",
+            user=parts["user"],
+            host=(parts["host"] or "").strip("[]") or None,
+            port=int(parts["port"]) if parts["port"] else None,
+            root=parts["root"],
+        )
+
+    def __str__(self) -> str:
+        if self.host is None:
+            return f"{self.scheduler}://{self.root}" if self.root else self.scheduler
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        return f"{self.scheduler}+{self.transport}://{user}{host}{port}{self.root or ''}"

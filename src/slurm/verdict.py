@@ -1,0 +1,164 @@
+"""From what is known of an ended job to the exception that `result()` raises. The one place that writes the advice."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slurm.errors import (
+    DependencyFailed,
+    JobCancelled,
+    JobLost,
+    JobNotStarted,
+    JobOutOfMemory,
+    JobPreempted,
+    JobTimedOut,
+    LoadFailed,
+    NodeFailed,
+    ResultNotSaved,
+    TaskExited,
+    TaskFailed,
+)
+from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE
+from slurm.states import JobState
+
+if TYPE_CHECKING:
+    from slurm.errors import (
+        JobError,
+    )
+    from slurm.protocol import ErrorRecord, Outcome
+    from slurm.tracker import Ending
+
+_BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
+    JobState.CANCELLED: (JobCancelled, "was cancelled"),
+    JobState.TIMEOUT: (JobTimedOut, "reached its time limit; give it more with .with_options(time=…)"),
+    JobState.OUT_OF_MEMORY: (JobOutOfMemory, "ran out of memory; give it more with .with_options(mem=…)"),
+    JobState.NODE_FAIL: (NodeFailed, "lost its node"),
+    JobState.PREEMPTED: (JobPreempted, "was preempted and not requeued"),
+    JobState.BOOT_FAIL: (JobNotStarted, "could not start: its node didn't boot"),
+    JobState.DEADLINE: (JobNotStarted, "could not end before its deadline, so it was not run"),
+    JobState.FAILED: (TaskExited, "ended without a word"),
+}
+
+_LOAD_ADVICE = "its function or arguments could not be loaded on the node"
+_SAVE_ADVICE = "the function ran to its end, but what it returned could not be saved"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an error says of the job: where it is, and where to look."""
+
+    key: str
+    index: int
+    name: str
+    """The key, with the index where the submission has more than one element."""
+    job_id: str | None
+    log: str
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception on the node, as its cause shows it here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
+    """The exception for an outcome that isn't a success."""
+    error = outcome.error
+    if outcome.phase == PROCESS:
+        return _exited(outcome.exit_code, outcome, facts)
+    if error is None:
+        return _job_error(TaskFailed, f"failed in phase {outcome.phase}", outcome, facts)
+    if error.type == "SystemExit":
+        return _caused(_exited(outcome.exit_code, outcome, facts, how=f"called sys.exit({error.message})"), error)
+    words = f"{error.type}: {error.message}"
+    if outcome.phase == RESOLVE:
+        return _job_error(DependencyFailed, f"was not run: {error.message}", outcome, facts)
+    if outcome.phase == LOAD:
+        return _caused(_job_error(LoadFailed, f"was not run: {_LOAD_ADVICE}: {words}", outcome, facts), error)
+    if outcome.phase == SAVE:
+        return _caused(_job_error(ResultNotSaved, f"has no result: {_SAVE_ADVICE}: {words}", outcome, facts), error)
+    return _caused(
+        _noted(_revived(error) or _job_error(TaskFailed, f"raised {words}", outcome, facts), outcome, facts),
+        error,
+    )
+
+
+def of_ending(ending: Ending, facts: Facts) -> JobError:
+    """The exception for an element that left no outcome."""
+    report = ending.report
+    reason = f" ({report.reason})" if report and report.reason not in ("", "None", "(null)") else ""
+    kind: type[JobError]
+    if report and report.reason in ("DependencyNeverSatisfied", "Dependency"):
+        kind, words = DependencyFailed, "was not run: what it waited for didn't end as it had to"
+    elif ending.state in _BY_STATE:
+        kind, words = _BY_STATE[ending.state]
+    else:
+        said = f"it was {report.word} when last heard of" if report else "the scheduler doesn't know it"
+        kind, words = JobLost, f"is lost: it left no outcome, and {said}"
+    return kind(
+        f"{_subject(facts)} {words}{reason}. Its log: {facts.log}",
+        key=facts.key,
+        index=facts.index,
+        job_id=facts.job_id,
+        state=ending.state.value,
+        node=report.node if report and report.node else None,
+        log=facts.log,
+    )
+
+
+def _exited(code: int, outcome: Outcome, facts: Facts, *, how: str = "") -> JobError:
+    number = code - 128 if code > 128 and code - 128 in set(signal.Signals) else None
+    if not how:
+        how = f"was killed by {signal.Signals(number).name}" if number else f"ended its process with status {code}"
+    error = _job_error(TaskExited, f"{how} before it returned. Its log: {facts.log}", outcome, facts)
+    error.exit_code, error.signal = code, number
+    return error
+
+
+def _job_error(kind: type[JobError], words: str, outcome: Outcome, facts: Facts) -> JobError:
+    return kind(
+        f"{_subject(facts)} {words}",
+        key=facts.key,
+        index=facts.index,
+        job_id=facts.job_id,
+        state=JobState.FAILED.value,
+        node=outcome.host,
+        log=facts.log,
+        exit_code=outcome.exit_code,
+    )
+
+
+def _subject(facts: Facts) -> str:
+    return f"job {facts.name} (id {facts.job_id})" if facts.job_id else f"job {facts.name}"
+
+
+def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
+    error.__cause__ = RemoteTraceback(record.traceback) if record.traceback else None
+    return error
+
+
+def _noted(error: BaseException, outcome: Outcome, facts: Facts) -> BaseException:
+    """The user's own exception, with a note (PEP 678) that says which job it was."""
+    note = f"in {_subject(facts)} on {outcome.host}; its log: {facts.log}"
+    error.__dict__.setdefault("__notes__", []).append(note)  # BaseException.add_note is new in 3.11
+    return error
+
+
+def _revived(record: ErrorRecord) -> BaseException | None:
+    """The task's own exception, if it can be brought back and is one that a caller can mean to catch."""
+    if record.pickle is None:
+        return None
+    try:
+        error = pickle.loads(base64.b64decode(record.pickle))  # noqa: S301 - from the user's own outcome file
+    except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
+        return None
+    return error if isinstance(error, Exception) else None

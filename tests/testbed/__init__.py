@@ -1,0 +1,7 @@
+"""A real Slurm cluster for the tests: started in a moment, by anyone, on one machine, and gone afterwards."""
+
+from testbed.errors import CommandError, SlurmTestbedError
+from testbed.programs import missing, missing_faketime
+from testbed.slurm import SlurmTestbed
+
+__all__ = ["CommandError", "SlurmTestbed", "SlurmTestbedError", "missing", "missing_faketime"]

@@ -1,0 +1,95 @@
+"""Run a shell or a command in a cluster of its own: `python tests/testbed [options] [-- command ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+if not __package__:
+    # Started by the directory's name: Python then searches that directory, not the one that holds the
+    # package.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from testbed.errors import SlurmTestbedError
+from testbed.programs import without_slurm
+from testbed.slurm import SlurmTestbed
+
+
+def main() -> int:
+    """Run the command in a new cluster and return its exit status."""
+    arguments = _parser().parse_args()
+    testbed = SlurmTestbed(
+        nodes=arguments.nodes,
+        cpus=arguments.cpus,
+        settings=dict(arguments.settings),
+        speedup=arguments.speedup,
+    )
+    try:
+        testbed.start()
+    except SlurmTestbedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        if not arguments.command:
+            print(
+                f"A Slurm of {arguments.nodes} nodes is up, at SLURM_CONF={testbed.conf}; try sinfo.",
+                "Leave this shell (exit, Ctrl-D) and the cluster is gone, with its jobs and files.",
+                sep="\n",
+                file=sys.stderr,
+            )
+        return _run(arguments.command or [os.environ.get("SHELL") or "/bin/sh"], testbed)
+    finally:
+        testbed.stop()
+
+
+def _run(command: list[str], testbed: SlurmTestbed) -> int:
+    # Ctrl-C is for the command. A handler, unlike SIG_IGN, is not inherited by it.
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        status = subprocess.run(
+            command, env={**without_slurm(os.environ), **testbed.env}, check=False
+        ).returncode
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 127
+    return status if status >= 0 else 128 - status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python tests/testbed",
+        description="Open a shell, or run a command, with a Slurm cluster of its own that ends with it.",
+    )
+    parser.add_argument("--nodes", type=int, default=2, help="how many nodes (default: %(default)s)")
+    parser.add_argument(
+        "--cpus", type=int, default=4, help="CPUs that each node claims (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--speedup", type=float, default=1, metavar="X", help="let slurmctld's clock run X times faster"
+    )
+    parser.add_argument(
+        *("--set", "-s"),
+        dest="settings",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="KEY=VALUE",
+        help="a line of slurm.conf, such as MaxArraySize=11 (may be given several times)",
+    )
+    parser.add_argument("command", nargs="*", help="what to run instead of $SHELL")
+    return parser
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The slurm.conf of a testbed, and the ports that it names."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import re
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+_STATE_LISTENING = "0A"
+
+# Below the range from which Linux takes the ports of outgoing connections (32768 and up unless changed): a
+# daemon that is started again a while later must find its port as free as it left it.
+_PORTS = range(20_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return distinct loopback ports that nobody listens on now; another process may still be faster."""
+    ports: list[int] = []
+    with ExitStack() as held:
+        for port in random.sample(_PORTS, len(_PORTS)):
+            if len(ports) == count:
+                break
+            sock = held.enter_context(socket.socket())
+            with suppress(OSError):
+                sock.bind((LOOPBACK, port))
+                ports.append(port)
+    return ports
+
+
+def is_listening(port: int) -> bool:
+    """Say whether someone listens on a loopback port, without connecting (a daemon would log that)."""
+    address = f"{socket.inet_aton(LOOPBACK)[::-1].hex().upper()}:{port:04X}"
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(row[1] == address and row[3] == _STATE_LISTENING for row in rows)
+
+
+def slurm_conf(
+    directory: Path,
+    *,
+    ports: list[int],
+    cpus: int,
+    memory: int,
+    settings: Mapping[str, str],
+    partitions: Mapping[str, str],
+) -> str:
+    """Return the text of slurm.conf: the first port is slurmctld's, the next ones are those of n1, n2, ...
+
+    settings replace lines of the same key (a key's case doesn't count, as in Slurm); an empty value takes the
+    key out, because Slurm refuses `Key=`. A partition has all nodes unless its line says otherwise.
+    """
+    host = socket.gethostname().partition(".")[0]
+    lines = _words(_merged(_defaults(directory, host, ports[0]), settings))
+    for number, port in enumerate(ports[1:], 1):
+        lines.append(
+            f"NodeName=n{number} NodeHostname={host} NodeAddr={LOOPBACK} Port={port}"
+            f" CPUs={cpus} RealMemory={memory} State=UNKNOWN"
+        )
+    for name, rest in {"debug": "Default=YES", **partitions}.items():
+        given = dict(word.split("=", 1) for word in rest.split())
+        line = _merged({"Nodes": "ALL", "MaxTime": "INFINITE", "State": "UP"}, given)
+        lines.append(" ".join([f"PartitionName={name}", *_words(line)]))
+    return "\n".join(lines) + "\n"
+
+
+def cgroup_conf(version: str) -> str:
+    """Return the text of cgroup.conf for what `slurmd -V` prints.
+
+    From 21.08 on slurmd loads a cgroup plugin even if nothing uses it, and on a machine that has only cgroup
+    v2 it picks one that wants systemd's help. The plugin for v1 touches nothing until used; `disabled` is
+    documented since 24.05.
+    """
+    found = re.search(r"(\d+)\.(\d+)", version)
+    release = (int(found[1]), int(found[2])) if found else (0, 0)
+    if release < (21, 8):
+        return ""
+    return f"CgroupPlugin={'disabled' if release >= (24, 5) else 'cgroup/v1'}\n"
+
+
+def _defaults(directory: Path, host: str, port: int) -> dict[str, str]:
+    user = _user_name()
+    return {
+        "ClusterName": "testbed",
+        "SlurmctldHost": f"{host}({LOOPBACK})",
+        "SlurmctldPort": str(port),
+        "SlurmUser": user,
+        "SlurmdUser": user,
+        # Nobody is authenticated: no munge and no root is needed, but anyone on this machine could submit as
+        # that user.
+        "AuthType": "auth/none",
+        "CredType": "cred/none",
+        "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny",
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "SwitchType": "switch/none",
+        "MpiDefault": "none",
+        "SelectType": "select/cons_tres",
+        "SelectTypeParameters": "CR_Core",
+        # Without it a node that has fewer CPUs or less memory than its line claims is drained.
+        "SlurmdParameters": "config_overrides",
+        "StateSaveLocation": f"{directory}/state",
+        "SlurmdSpoolDir": f"{directory}/spool/%n",
+        "SlurmctldPidFile": f"{directory}/run/slurmctld.pid",
+        "SlurmdPidFile": f"{directory}/run/slurmd-%n.pid",
+        "SlurmctldLogFile": f"{directory}/log/slurmctld.log",
+        "SlurmdLogFile": f"{directory}/log/slurmd-%n.log",
+        # Schedule at once instead of when it is worth the while: an `srun true` then takes 0.03 s.
+        "SchedulerParameters": "sched_interval=1,batch_sched_delay=0,sched_min_interval=0,bf_interval=1",
+        "ReturnToService": "2",
+        "SlurmctldTimeout": "10",
+        "SlurmdTimeout": "10",
+        "KillWait": "2",
+    }
+
+
+def _merged(base: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    changed = {key.lower() for key in changes}
+    return {key: value for key, value in base.items() if key.lower() not in changed} | dict(changes)
+
+
+def _words(pairs: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in pairs.items() if value]
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

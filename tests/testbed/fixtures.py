@@ -1,0 +1,67 @@
+"""A pytest plugin: what the `slurm` marker means and the fixtures that give a test a cluster.
+
+A test so marked is skipped where there is no Slurm; with SLURMTASKS_REQUIRE_SLURM=1 it fails instead.
+
+Load it with `pytest_plugins = ["testbed.fixtures"]` in the top conftest.py, or with `-p testbed.fixtures`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from testbed.programs import missing, missing_faketime, without_slurm
+from testbed.slurm import SlurmTestbed
+
+REQUIRE_VARIABLE = "SLURMTASKS_REQUIRE_SLURM"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test that needs Slurm before any fixture of it is set up."""
+    if item.get_closest_marker("slurm"):
+        _require(missing())
+
+
+@pytest.fixture(scope="session")
+def slurm_testbed() -> Iterator[SlurmTestbed]:
+    """Give the two-node cluster that the whole session shares; leave it as it was found."""
+    _require(missing())
+    with SlurmTestbed() as testbed:
+        yield testbed
+
+
+@pytest.fixture
+def slurm_env(slurm_testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmTestbed]:
+    """Point this process at the shared cluster for one test; jobs that it leaves behind are cancelled."""
+    for name in os.environ.keys() - without_slurm(os.environ).keys():
+        monkeypatch.delenv(name)
+    for name, value in slurm_testbed.env.items():
+        monkeypatch.setenv(name, value)
+    yield slurm_testbed
+    slurm_testbed.cancel_all()
+
+
+@pytest.fixture
+def new_testbed() -> Iterator[Callable[..., SlurmTestbed]]:
+    """Give a function that starts a cluster of the test's own; it takes SlurmTestbed's arguments."""
+    with ExitStack() as running:
+
+        def start(*, speedup: float = 1, **arguments: object) -> SlurmTestbed:
+            _require(missing())
+            if speedup != 1:
+                _require(missing_faketime())
+            return running.enter_context(SlurmTestbed(speedup=speedup, **arguments))  # type: ignore[arg-type]
+
+        yield start
+
+
+def _require(lacking: str | None) -> None:
+    if lacking is None:
+        return
+    if os.environ.get(REQUIRE_VARIABLE) == "1":
+        pytest.fail(f"{lacking} ({REQUIRE_VARIABLE}=1 forbids to skip this)", pytrace=False)
+    pytest.skip(lacking)

@@ -1,0 +1,248 @@
+"""A Slurm cluster of its own for a test session, or for a single test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import final
+
+from testbed.config import cgroup_conf, free_ports, is_listening, slurm_conf
+from testbed.daemons import Daemon, GuardianClient
+from testbed.errors import CommandError, SlurmTestbedError
+from testbed.programs import (
+    find_faketime,
+    find_program,
+    missing,
+    missing_faketime,
+    search_path,
+    without_slurm,
+)
+
+_START_ATTEMPTS = 4
+_START_SECONDS = 20.0
+_EMPTY_SECONDS = 20.0
+_PORT_LOST = "already in use"
+
+
+@final
+class SlurmTestbed:
+    """A real slurmctld and slurmds on the loopback interface, run by and for the user who starts them.
+
+    Keyword arguments: nodes, named n1, n2, ...; cpus and memory (MB) that each claims, whatever the machine
+    has; settings are lines of slurm.conf, over the defaults; partitions are further ones besides `debug`,
+    from the name to the rest of the line; speedup is how much faster slurmctld's clock runs, so that a time
+    limit of a minute passes in seconds (timestamps that Slurm reports are then off, and SlurmdTimeout and its
+    like are shorter as well).
+
+    The constructor does no I/O. The cluster is gone at stop(), or soon after the death of this process,
+    however it died.
+    """
+
+    directory: Path
+    conf: Path
+    #: What a Slurm command needs in its environment to find this cluster: SLURM_CONF, and a PATH with Slurm
+    #: on it.
+    env: dict[str, str]
+    slurmctld: Daemon
+    slurmd: dict[str, Daemon]
+
+    def __init__(
+        self,
+        *,
+        nodes: int = 2,
+        cpus: int = 4,
+        memory: int = 2000,
+        settings: Mapping[str, str] | None = None,
+        partitions: Mapping[str, str] | None = None,
+        speedup: float = 1,
+    ) -> None:
+        self._nodes = nodes
+        self._cpus = cpus
+        self._memory = memory
+        self._settings = dict(settings or {})
+        self._partitions = dict(partitions or {})
+        self._speedup = speedup
+        self._ports: list[int] = []
+        self._guardian: GuardianClient | None = None
+
+    def __enter__(self) -> SlurmTestbed:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Bring the cluster up and wait until it takes jobs.
+
+        Raises SlurmTestbedError, with the ends of the logs, if it doesn't come up.
+        """
+        if self._guardian is not None:
+            raise SlurmTestbedError("the testbed is running already")
+        lacking = missing() or (missing_faketime() if self._speedup != 1 else None)
+        if lacking:
+            raise SlurmTestbedError(lacking)
+        for _ in range(_START_ATTEMPTS - 1):
+            if self._launch_unless_port_lost():
+                return
+        self._launch()
+
+    def stop(self) -> None:
+        """Kill the daemons and all that they started, jobs included, and remove every file."""
+        guardian, self._guardian = self._guardian, None
+        if guardian is not None:
+            guardian.stop()
+
+    def run(
+        self, *argv: str, check: bool = True, timeout: float = 30, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command against this cluster, with stdin as its input, and return it with its output.
+
+        Raises CommandError if it fails and check is true, subprocess.TimeoutExpired after timeout seconds
+        (with slurmctld gone most commands of Slurm give up only after nine).
+        """
+        done = subprocess.run(
+            argv,
+            env={**without_slurm(os.environ), **self.env},
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            input=stdin,
+        )
+        if check and done.returncode:
+            raise CommandError(done.returncode, done.args, done.stdout, done.stderr)
+        return done
+
+    def wait_ready(self, timeout: float = _START_SECONDS) -> None:
+        """Wait until slurmctld answers and every node whose slurmd should run is in touch with it.
+
+        A node counts as in touch until slurmctld has noticed the death of its slurmd, which takes up to
+        SlurmdTimeout. Raises SlurmTestbedError, with the ends of the logs, after timeout seconds or once a
+        daemon has died by itself.
+        """
+        self._wait(self._answers, timeout, "the cluster is not ready")
+
+    def cancel_all(self) -> None:
+        """Cancel every job and wait until none is left in the queue."""
+        if jobs := self.run("squeue", "-h", "-o", "%A").stdout.split():
+            self.run("scancel", *jobs, check=False)  # one that ended meanwhile makes it fail
+            self._wait(lambda: not self.run("squeue", "-h").stdout, _EMPTY_SECONDS, "the queue is not empty")
+
+    def _launch_unless_port_lost(self) -> bool:
+        try:
+            self._launch()
+        except SlurmTestbedError as error:
+            if _PORT_LOST not in str(error):
+                raise
+            return False
+        return True
+
+    def _launch(self) -> None:
+        try:
+            self._start_daemons()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_daemons(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="slurm-testbed-"))
+        self._guardian = GuardianClient(self.directory)
+        self._guardian.start()
+        self._ports = free_ports(1 + self._nodes)
+        self.conf = self.directory / "slurm.conf"
+        self.env = {"SLURM_CONF": str(self.conf), "PATH": search_path()}
+        self._write_files()
+        self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", env=self._clock())
+        self.slurmd = {
+            f"n{i}": self._daemon(f"slurmd-n{i}", "slurmd", "-D", "-N", f"n{i}") for i in self._numbers()
+        }
+        deadline = time.monotonic() + _START_SECONDS
+        # A slurmd that finds no slurmctld tries again only a second later.
+        self.slurmctld.start()
+        self._wait(lambda: is_listening(self._ports[0]), _START_SECONDS, "slurmctld does not listen")
+        for daemon in self.slurmd.values():
+            daemon.start()
+        self.wait_ready(deadline - time.monotonic())
+
+    def _write_files(self) -> None:
+        for name in ("state", "log", "run", *(f"spool/n{i}" for i in self._numbers())):
+            (self.directory / name).mkdir(parents=True)
+        self.conf.write_text(
+            slurm_conf(
+                self.directory,
+                ports=self._ports,
+                cpus=self._cpus,
+                memory=self._memory,
+                settings=self._settings,
+                partitions=self._partitions,
+            )
+        )
+        version = self.run("slurmd", "-V").stdout
+        self.conf.with_name("cgroup.conf").write_text(cgroup_conf(version))
+
+    def _numbers(self) -> range:
+        return range(1, self._nodes + 1)
+
+    def _daemon(self, name: str, program: str, *options: str, env: Mapping[str, str] | None = None) -> Daemon:
+        assert self._guardian is not None
+        return Daemon(
+            name,
+            self._guardian,
+            argv=[find_program(program) or program, *options],
+            env={**without_slurm(os.environ), **self.env, **(env or {})},
+            logs=self.directory / "log",
+        )
+
+    def _clock(self) -> dict[str, str]:
+        if self._speedup == 1:
+            return {}
+        # Waits on condition variables count the monotonic clock; bent as well they would return at once, for
+        # ever.
+        return {
+            "LD_PRELOAD": str(find_faketime()),
+            "FAKETIME": f"+0 x{self._speedup:g}",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def _answers(self) -> bool:
+        if not is_listening(self._ports[0]):
+            return False
+        try:
+            sinfo = self.run("sinfo", "-a", "-h", "-N", "-o", "%N %T", check=False, timeout=2)
+        except subprocess.TimeoutExpired:
+            return False
+        states = dict(line.split() for line in sinfo.stdout.splitlines())
+        # A star marks a node that doesn't respond; `unknown` is one that never did.
+        good = {
+            name
+            for name, state in states.items()
+            if not state.endswith("*") and state not in ("down", "unknown")
+        }
+        return sinfo.returncode == 0 and good >= {
+            name for name, daemon in self.slurmd.items() if daemon.wanted
+        }
+
+    def _wait(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            dead = [daemon.name for daemon in self._daemons() if daemon.wanted and not daemon.alive()]
+            if dead:
+                raise SlurmTestbedError(f"{', '.join(dead)} ended by itself\n{self._logs()}")
+            if time.monotonic() > deadline:
+                raise SlurmTestbedError(f"{otherwise} after {timeout:.0f} s\n{self._logs()}")
+            time.sleep(0.005)
+
+    def _daemons(self) -> Iterator[Daemon]:
+        yield self.slurmctld
+        yield from self.slurmd.values()
+
+    def _logs(self) -> str:
+        return "\n".join(f"--- {daemon.name}\n{daemon.log_tail()}" for daemon in self._daemons())
