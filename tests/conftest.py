@@ -1,3 +1,57 @@
-"""Fixtures that all tests share: clusters of both kinds, each test in a root of its own."""
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurm import Cluster
+from slurm.schedulers.local_queue import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytest_plugins = ["testbed.fixtures"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_machine() -> Iterator[None]:
+    """A local scheduler and a cache of this session's own: nothing of the user's is touched, nothing is left."""
+    directory = Path(tempfile.mkdtemp(prefix="slurm-tests-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURMTASKS_LOCAL_DIR", str(directory / "local"))
+        patch.setenv("SLURMTASKS_LOCAL_CPUS", "4")
+        patch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
+        for name in ("SCRATCH", "WORK"):
+            patch.delenv(name, raising=False)
+        yield
+        with contextlib.suppress(OSError):
+            wire.ask({"do": "stop"})
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root for job directories, with a space and an accent in its path."""
+    return tmp_path / "job röot"
+
+
+@pytest.fixture
+def local(root: Path) -> Iterator[Cluster]:
+    """A cluster on this machine, active."""
+    with Cluster("local", root=root) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def cluster(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
+    """The active cluster of a test that runs on every URL."""
+    if request.param == "slurm":
+        request.getfixturevalue("slurm_env")
+    with Cluster(request.param, root=root) as found:
+        yield found

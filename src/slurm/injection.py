@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 def context_parameter(function: Callable[..., Any]) -> str | None:
     """The name of the parameter annotated `JobContext`, or `JobContext | None`. Raises TypeError for two of them."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some of the builtins have none
+        return None
     namespace = getattr(inspect.unwrap(function), "__globals__", {})
-    parameters = inspect.signature(function).parameters.values()
     found = [parameter.name for parameter in parameters if _is_context(parameter.annotation, namespace)]
     if len(found) > 1:
         message = f"{function!r} has two parameters annotated JobContext: {', '.join(found)}"

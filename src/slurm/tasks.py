@@ -80,7 +80,6 @@ class Task(Generic[P, R]):
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
-        _refuse_what_is_no_function(function)
         functools.update_wrapper(self, function)
         self.unwrapped = function
         self.options = options
@@ -90,7 +89,8 @@ class Task(Generic[P, R]):
     @property
     def name(self) -> str:
         """The function's name."""
-        name: str = getattr(self.unwrapped, "__name__", type(self.unwrapped).__name__)
+        function = self.unwrapped.func if isinstance(self.unwrapped, functools.partial) else self.unwrapped
+        name: str = getattr(function, "__name__", type(function).__name__)
         return name.strip("<>")
 
     # Calls.
@@ -160,7 +160,10 @@ class Task(Generic[P, R]):
         """The function's signature without the parameter that is given the JobContext."""
         import inspect  # noqa: PLC0415 - a third of the import of this package, and no node needs it
 
-        full = inspect.signature(self.unwrapped)
+        try:
+            full = inspect.signature(self.unwrapped)
+        except ValueError:  # some of the builtins have none; then the node finds out
+            full = inspect.signature(lambda *_args, **_kwargs: None)
         kept = [parameter for name, parameter in full.parameters.items() if name != self.context_parameter]
         return full.replace(parameters=kept)
 
@@ -175,7 +178,7 @@ class Task(Generic[P, R]):
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            message = f"{self.name}{self.signature}: {error}"
+            message = f"{self.name}({', '.join(self.signature.parameters)}): {error}"
             raise TypeError(message) from None
         return bound.args, bound.kwargs
 
@@ -224,7 +227,12 @@ def task(function: Any = None, /, **options: Any) -> Any:
     Raises OptionError for an option that sbatch doesn't have or wouldn't take, and TypeError for a method.
     """
     parsed = Options.parse(options)
-    return functools.partial(Task, options=parsed) if function is None else Task(function, parsed)
+
+    def make(function: Any) -> Task[..., Any]:
+        _refuse_what_is_no_function(function)
+        return Task(function, parsed)
+
+    return make if function is None else make(function)
 
 
 def _refuse_what_is_no_function(function: Any) -> None:

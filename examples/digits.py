@@ -1,0 +1,73 @@
+"""Tune a classifier of handwritten digits: a job for each point of the grid, one that picks, one that examines.
+
+    python examples/digits.py            # on this machine
+    python examples/digits.py slurm      # on the cluster that this is a login node of
+
+All is submitted at once; the cluster sees to the order. Needs scikit-learn, here and there.
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import classification_report
+from sklearn.model_selection import cross_val_score, train_test_split
+from sklearn.svm import SVC
+
+from slurm import Cluster, task
+
+GRID: Sequence[ClassifierMixin] = [
+    *(SVC(C=c, gamma=gamma) for c, gamma in product((0.1, 1, 10), (1e-4, 5e-4, 1e-3, 5e-3))),
+    *(RandomForestClassifier(max_depth=depth, random_state=0) for depth in (4, 8, 16)),
+]
+
+
+def digits() -> Sequence[np.ndarray]:
+    """Images to learn from, images that are held back, and the digits that each of these show."""
+    return train_test_split(*load_digits(return_X_y=True), test_size=0.25, random_state=0)
+
+
+@task(time="00:05:00", mem="1G")
+def accuracy(model: ClassifierMixin) -> float:
+    """How often the model is right about images that it hasn't seen: the mean of five folds."""
+    images, _, labels, _ = digits()
+    return float(cross_val_score(model, images, labels, cv=5).mean())
+
+
+@task(time="00:01:00", mem="1G")
+def best(models: Sequence[ClassifierMixin], accuracies: Sequence[float]) -> ClassifierMixin:
+    """The model of the highest accuracy."""
+    return models[max(range(len(models)), key=accuracies.__getitem__)]
+
+
+@task(time="00:05:00", mem="1G")
+def examine(model: ClassifierMixin) -> str:
+    """Learn from all that there is to learn from, and report on the images that were held back."""
+    images, unseen, labels, answers = digits()
+    return classification_report(answers, model.fit(images, labels).predict(unseen), digits=3)
+
+
+def main() -> None:
+    """Submit, wait, print."""
+    parser = argparse.ArgumentParser(description="Tune a classifier of handwritten digits.")
+    parser.add_argument("url", nargs="?", default="local", help="where to run (default: %(default)s)")
+    parser.add_argument("--root", help="where to keep the jobs' files: a directory that all nodes see")
+    arguments = parser.parse_args()
+
+    with Cluster(arguments.url, root=arguments.root):
+        accuracies = accuracy.map(GRID)
+        winner = best(GRID, accuracies)  # jobs stand for their results, and are waited for
+        report = examine(winner)
+
+    print("accuracy  model")
+    for mean, model in sorted(zip(accuracies.results(), map(str, GRID), strict=True), reverse=True):
+        print(f"{mean:8.3f}  {model}")
+    print(f"\n{winner.result()} on digits that were held back:\n\n{report.result()}")
+
+
+if __name__ == "__main__":
+    main()

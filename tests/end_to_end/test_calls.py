@@ -1,0 +1,398 @@
+"""What a user's program does, the same on every URL: call, map, chain, wait, cancel, come back."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import operator
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from slurm import (
+    FIRST_COMPLETED,
+    Cluster,
+    Job,
+    JobArray,
+    JobContext,
+    JobState,
+    as_completed,
+    current_job,
+    gather,
+    task,
+    wait,
+)
+from slurm.errors import JobCancelled
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@task
+def add(x: int, y: int = 0) -> int:
+    return x + y
+
+
+@task
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_call_returns_a_job_and_the_job_its_result(cluster: Cluster):
+    job = square(7)
+    assert job.result(60) == 49
+    assert job.done()
+    assert job.exception() is None
+    assert not job.cancelled()
+    assert job.status().state is JobState.COMPLETED
+
+
+def test_map_zips_its_iterables_into_one_array_with_one_submission(cluster: Cluster):
+    before = cluster.calls().get("submit", 0)
+    array = add.map([1, 2, 3], (10, 20, 30, 40))
+    assert array.results(60) == [11, 22, 33]
+    assert cluster.calls()["submit"] == before + 1
+    assert array.summary() == "add: 3 jobs, 3 COMPLETED"
+
+
+def test_starmap_takes_tuples_and_mappings(cluster: Cluster):
+    assert add.starmap([(1, 2), {"x": 3, "y": 4}, (5,)]).results(60) == [3, 7, 5]
+
+
+def test_an_array_is_a_sequence(cluster: Cluster):
+    array = square.map(range(6))
+    assert len(array) == 6
+    assert [job.index for job in array[1:4]] == [1, 2, 3]
+    assert array[-1].result(60) == 25
+    assert array[::-2].results(60) == [25, 9, 1]
+    assert array[2] in array
+    assert array[2] not in array[3:]
+    assert sorted(job.result() for job in array.as_completed(60)) == [0, 1, 4, 9, 16, 25]
+    assert array.done()
+
+
+def test_an_empty_map_is_an_empty_array_and_submits_nothing(cluster: Cluster, root: Path):
+    array = square.map([])
+    assert (len(array), array.results(), array.done()) == (0, [], True)
+    assert not list(root.glob("jobs/*/*"))
+
+
+class Pair(NamedTuple):
+    left: object
+    right: object
+
+
+@dataclasses.dataclass
+class Box:
+    content: object
+
+
+@task
+def show(value: object) -> str:
+    return repr(value)
+
+
+def test_placeholders_resolve_at_any_depth(cluster: Cluster):
+    one, many = square(3), square.map(range(4))
+    value = {"list": [one, (1, one)], "pair": Pair(one, Box(many)), "slice": many[1:3], "element": many[-1]}
+    shown = show(value).result(60)
+    assert shown == repr(
+        {"list": [9, (1, 9)], "pair": Pair(9, Box([0, 1, 4, 9])), "slice": [1, 4], "element": 9},
+    )
+
+
+def test_a_closure_over_a_job_is_a_placeholder_too(cluster: Cluster):
+    upstream = square(5)
+
+    @task
+    def twice() -> int:
+        return 2 * upstream  # type: ignore[operator]
+
+    assert twice().result(60) == 50
+
+
+def test_an_array_mapped_over_an_array_waits_element_by_element(cluster: Cluster):
+    slow_first = sleep.map([2.0, 0.0])
+    doubled = show.map(slow_first)
+    assert doubled[1].result(60) == "0.0"
+    if cluster.url.startswith("local"):  # real Slurm may keep the second waiting for its scheduling cycle
+        assert not doubled[0].done()
+    assert doubled.results(60) == ["2.0", "0.0"]
+
+
+def test_fan_out_and_in_and_finished_upstreams(cluster: Cluster):
+    squares = square.map(range(5))
+    assert total(squares).result(60) == 30
+    assert total(squares).result(60) == 30  # the upstream has ended: settled from its outcomes
+    assert total([squares[0], squares[4]]).result(60) == 16
+
+
+def test_after_orders_jobs_that_share_no_result(cluster: Cluster, tmp_path: Path):
+    mark = tmp_path / "mark"
+
+    @task
+    def write() -> None:
+        time.sleep(0.5)
+        mark.write_text("there")
+
+    @task
+    def read() -> str:
+        return mark.read_text()
+
+    assert read.after(write())().result(60) == "there"
+
+
+def test_a_clean_up_runs_after_a_failure_only(cluster: Cluster):
+    failing, fine = operator_task(1, 0), square(1)
+    assert square.after(failing, on="failure")(2).result(60) == 4
+    assert square.after(failing, fine, on="any")(3).result(60) == 9
+    assert isinstance(failing.exception(60), ZeroDivisionError)
+
+
+operator_task = task(operator.truediv)
+
+
+def test_a_function_of_an_installed_module_goes_by_reference(cluster: Cluster):
+    assert operator_task(1, 4).result(60) == 0.25
+
+
+def test_lambdas_and_closures_go_by_value(cluster: Cluster):
+    offset = 5
+    assert task(lambda x: x + offset).map([1, 2]).results(60) == [6, 7]
+
+
+def test_a_loose_module_beside_the_script_goes_by_value(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    directory = tmp_path / "only_the_client_has_this"
+    directory.mkdir()
+    (directory / "loose_helpers.py").write_text("FACTOR = 3\ndef triple(x):\n    return FACTOR * x\n")
+    (directory / "loose_tasks.py").write_text(
+        "import loose_helpers\nfrom slurm import task\n@task\ndef work(x):\n    return loose_helpers.triple(x)\n"
+    )
+    monkeypatch.syspath_prepend(str(directory))
+    import loose_tasks
+
+    job = loose_tasks.work(4)
+    assert job.result(60) == 12
+
+
+def test_context_is_injected_by_annotation_whatever_the_parameters_name(cluster: Cluster):
+    @task
+    def where(x: int, me: JobContext) -> tuple[str, int, str | None]:
+        (me.output_directory() / "note.txt").write_text(str(x))
+        assert current_job() == me
+        return me.key, me.index, me.job_id
+
+    array = where.map([1, 2])
+    assert array.results(60) == [(array.key, 0, array[0].job_id), (array.key, 1, array[1].job_id)]
+    assert (Path(array[1].directory) / "work" / "1" / "note.txt").read_text() == "2"
+
+
+def test_logs_hold_what_the_task_printed(cluster: Cluster):
+    @task
+    def speak() -> None:
+        print("to stdout: ünï", flush=True)
+        print("to stderr", file=sys.stderr)
+
+    job = speak()
+    job.result(60)
+    assert "to stdout: ünï" in job.logs()
+    assert "to stderr" in job.logs()
+
+
+def test_wait_and_as_completed_take_jobs_and_arrays(cluster: Cluster):
+    slow, array = sleep(30), square.map(range(3))
+    done, not_done = wait([slow, array], timeout=60, return_when=FIRST_COMPLETED)
+    assert done
+    assert slow in not_done
+    assert {job.result() for job in as_completed([array], timeout=60)} == {0, 1, 4}
+    assert wait([slow], timeout=0.1).not_done == {slow}
+    with pytest.raises(TimeoutError, match="have not ended"):
+        list(as_completed([slow], timeout=0.1))
+    slow.cancel()
+    assert gather(array, square(5)) == [0, 1, 4, 25]
+    assert isinstance(gather(slow, return_exceptions=True)[0], JobCancelled)
+
+
+def test_cancel_ends_a_running_job_and_all_of_its_processes(cluster: Cluster, tmp_path: Path):
+    pids = tmp_path / "pids"
+
+    @task
+    def family() -> None:
+        child = subprocess.Popen(["sleep", "300"])
+        pids.write_text(f"{os.getpid()} {child.pid}")
+        child.wait()
+
+    job = family()
+    _until(pids.exists)
+    assert job.cancel()
+    with pytest.raises(JobCancelled) as caught:
+        job.result(60)
+    assert isinstance(caught.value, concurrent.futures.CancelledError)
+    assert caught.value.job_id == job.job_id
+    assert job.cancelled()
+    assert not job.cancel()
+    for pid in pids.read_text().split():
+        _until(lambda pid=pid: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text())
+
+
+def test_cancelling_an_array_takes_one_command(cluster: Cluster):
+    array = sleep.map([60.0] * 12)
+    before = cluster.calls().get("cancel", 0)
+    array.cancel()
+    assert all(isinstance(error, JobCancelled) for error in array.exceptions(60))
+    assert cluster.calls()["cancel"] == before + 1
+
+
+def test_max_concurrent_limits_how_many_run_at_once(cluster: Cluster, tmp_path: Path):
+    @task
+    def count_me() -> int:
+        mine = tmp_path / f"running-{os.getpid()}"
+        mine.touch()
+        time.sleep(0.3)
+        running = len(list(tmp_path.glob("running-*")))
+        mine.unlink()
+        return running
+
+    found = count_me.starmap([()] * 6, max_concurrent=2).results(120)
+    assert 1 <= max(found) <= 2
+
+
+def test_await_leaves_the_event_loop_free(cluster: Cluster):
+    async def main() -> tuple[int, int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        result = await square(6)
+        results = await asyncio.gather(*map(_awaited, square.map([1, 2])))
+        ticking.cancel()
+        assert results == [1, 4]
+        return result, ticks
+
+    result, ticks = asyncio.run(main())
+    assert result == 36
+    assert ticks > 5
+
+
+async def _awaited(job: Job[int]) -> int:
+    return await job
+
+
+def test_the_executor_is_the_standard_librarys(cluster: Cluster):
+    with cluster.executor(time="5") as executor:
+        future = executor.submit(pow, 2, 10)
+        failing = executor.submit(int, "x")
+        assert list(executor.map(square.unwrapped, range(4))) == [0, 1, 4, 9]
+        done, _ = concurrent.futures.wait([future, failing], timeout=60)
+    assert isinstance(future, concurrent.futures.Future)
+    assert done == {future, failing}
+    assert future.result() == 1024
+    with pytest.raises(ValueError, match="invalid literal"):
+        failing.result()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(pow, 1, 1)
+
+
+def test_callbacks_are_called_once_when_a_job_ends_and_at_once_if_it_has(cluster: Cluster):
+    called: list[Job[int]] = []
+    job = square(2)
+    job.add_done_callback(called.append)
+    job.result(60)
+    _until(lambda: called == [job])
+    job.add_done_callback(called.append)
+    assert called == [job, job]
+
+
+def test_a_handle_pickles_and_works_in_another_process(cluster: Cluster, tmp_path: Path):
+    array = square.map([2, 3])
+    handle = tmp_path / "handle.pkl"
+    handle.write_bytes(pickle.dumps((array, array[1])))
+    program = f"import pickle; a, j = pickle.load(open({str(handle)!r}, 'rb')); print(a.results(60), j.result(60))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "[4, 9] 9"
+
+
+def test_a_job_outlives_the_program_that_submitted_it(cluster: Cluster, tmp_path: Path):
+    script = tmp_path / "with space.py"
+    script.write_text(
+        textwrap.dedent("""\
+            import sys, time
+            from slurm import Cluster, task
+
+            @task
+            def late(x):
+                time.sleep(1)
+                return x + 1
+
+            with Cluster(sys.argv[1]):
+                print(late(41).key)
+            """)
+    )
+    done = subprocess.run([sys.executable, script, cluster.url], capture_output=True, text=True, check=True)
+    found = cluster.job(done.stdout.strip())
+    assert isinstance(found, Job)
+    assert found.result(60) == 42
+
+
+def test_cluster_job_gives_arrays_and_their_elements(cluster: Cluster):
+    array = square.map([5, 6])
+    again = cluster.job(array.key)
+    assert isinstance(again, JobArray)
+    assert again.results(60) == [25, 36]
+    assert cluster.job(array[1].name).result() == 36  # type: ignore[union-attr]
+
+
+def test_ten_megabytes_of_arguments_and_odd_text_arrive_whole(cluster: Cluster):
+    @task
+    def measure(data: bytes, text: str) -> tuple[int, str]:
+        return len(data), text
+
+    odd = "line\nbreak\ttab 'quote' \"double\" $HOME `id` \\ ünïcödé \u2028 \x00"
+    assert measure(b"x" * 10_000_000, odd).result(60) == (10_000_000, odd)
+
+
+def test_tasks_run_in_the_directory_they_were_submitted_from(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = tmp_path / "here and there"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    where = task(os.getcwd)
+    assert where().result(60) == str(here)
+    assert where.with_options(chdir=str(tmp_path))().result(60) == str(tmp_path)
+
+
+def test_odd_names_and_options_arrive_unchanged(cluster: Cluster):
+    name = "a 'job' \"name\" \\ #1 $HOME ü"
+    named = task(os.getenv).with_options(job_name=name, comment="my own words")
+    assert named("SLURM_JOB_NAME").result(60) == name
+
+
+def _until(happened, timeout: float = 30.0) -> None:
+    end = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < end, "it didn't happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,411 @@
+"""What a user sees when something is wrong: one clear error that says what, where, and what to do."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from slurm import Cluster, JobState, task
+from slurm.errors import (
+    ClusterURLError,
+    ConfigurationError,
+    DependencyFailed,
+    JobError,
+    JobTimedOut,
+    LoadFailed,
+    NoActiveCluster,
+    NoSuchJob,
+    NotPicklable,
+    OptionError,
+    PluginNotFound,
+    ProtocolError,
+    PythonNotFound,
+    ResultNotSaved,
+    SchedulerNotFound,
+    SubmissionError,
+    SubmissionRefused,
+    TaskExited,
+    TaskFailed,
+    TransportError,
+    UntrustedFile,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from testbed import SlurmTestbed
+
+
+@task
+def call(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+@task
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+# What the client refuses at once.
+
+
+def test_a_misspelt_option_is_refused_where_it_is_written():
+    with pytest.raises(OptionError, match=r"sbatch has no option cpu_per_task: did you mean cpus_per_task\?"):
+        task(cpu_per_task=2)  # type: ignore[call-overload]
+
+
+def test_a_value_that_sbatch_would_refuse_is_refused_where_it_is_written():
+    with pytest.raises(OptionError, match="option time='soon': expected minutes as a number, a timedelta, or text"):
+        task(time="soon")
+
+
+def test_a_newline_in_an_option_cannot_add_a_line_to_the_script():
+    with pytest.raises(OptionError, match="one line of text"):
+        task(job_name="x\n#SBATCH --partition=mine")
+    with pytest.raises(OptionError, match="one line of text"):
+        task(sbatch={"--foo": "x\n#SBATCH --partition=mine"})
+
+
+def test_a_task_without_a_cluster_says_what_to_do():
+    with pytest.raises(NoActiveCluster, match=r"Call it inside `with Cluster\(…\):`"):
+        fail("x")
+
+
+def test_a_wrong_argument_fails_on_the_client(local: Cluster, root: Path):
+    with pytest.raises(TypeError, match=r"fail\(message\): missing a required argument: 'message'"):
+        fail()  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        fail.map("ab", "cd")
+    assert not list(root.glob("jobs/*/*"))
+
+
+def test_methods_are_refused_with_what_to_do_instead():
+    with pytest.raises(TypeError, match=r"Model.fit is a method.*define it outside of class Model"):
+
+        class Model:
+            @task
+            def fit(self) -> None:
+                pass
+
+
+def test_an_argument_that_cannot_be_pickled_is_named_by_its_path(local: Cluster):
+    class Net:
+        def __init__(self) -> None:
+            self.layers = [{"lock": threading.Lock()}]
+
+    with pytest.raises(NotPicklable, match=r"argument args?\b.* of call.*\.layers\[0\]\['lock'\] \(_thread.lock\)"):
+        call(print, Net())
+
+
+def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Cluster):
+    lock = threading.Lock()
+
+    @task
+    def locked() -> None:
+        lock.acquire()
+
+    with pytest.raises(NotPicklable, match=r"the function locked, its variable lock \(_thread.lock\) can't be pickled"):
+        locked()
+
+
+def test_bad_urls_and_unknown_plugins_are_refused():
+    with pytest.raises(ClusterURLError, match="is not a cluster: write"):
+        Cluster("my cluster")
+    with pytest.raises(ClusterURLError, match="a host and a transport go together"):
+        Cluster("slurm://login/scratch")
+    with pytest.raises(PluginNotFound, match="there is no scheduler 'pbs'; there are: local, slurm"):
+        Cluster("pbs")
+    with pytest.raises(ConfigurationError, match="write an absolute path"):
+        Cluster("local", root="jobs")
+
+
+def test_a_job_of_another_cluster_is_no_placeholder(local: Cluster, tmp_path: Path):
+    elsewhere = call.on(Cluster("local", root=tmp_path / "elsewhere"))(int, 1)
+    with pytest.raises(SubmissionError, match=r"pass job.result\(\) instead"):
+        call(str, elsewhere)
+
+
+# What the other side refuses.
+
+
+def test_an_unwritable_root_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with Cluster("local", root=tmp_path / "file" / "root"), pytest.raises(TransportError, match=r"file.* can't be written"):
+        fail("x")
+
+
+def test_no_python_of_the_clients_minor_version(tmp_path: Path):
+    # A stand-in, since a machine need not have a second Python: it only answers what version it is.
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\necho 3.4\n")
+    other.chmod(0o755)
+    here = "{}.{}".format(*sys.version_info[:2])
+    with (
+        Cluster("local", root=tmp_path / "root", python=str(other)),
+        pytest.raises(PythonNotFound, match=rf"no Python {here} there.*{re.escape(str(other))} is Python 3.4"),
+    ):
+        fail("x")
+
+
+def test_no_sbatch_on_path(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("sh", "env", "sed", "mv"):
+        (commands / name).symlink_to(next(p for p in (Path("/bin", name), Path("/usr/bin", name)) if p.exists()))
+    monkeypatch.setenv("PATH", str(commands))
+    with Cluster("slurm", root=root), pytest.raises(SchedulerNotFound, match=r"sbatch.*Cluster\('local'\)"):
+        fail("x")
+
+
+@pytest.mark.slurm
+def test_sbatch_refusing_is_told_in_its_own_words_with_the_script(root: Path, slurm_env: SlurmTestbed):
+    with Cluster("slurm", root=root), pytest.raises(SubmissionRefused, match="invalid partition specified: nope") as caught:
+        fail.with_options(partition="nope")("x")
+    assert "--partition=nope" in Path(caught.value.script).read_text()
+    assert "invalid partition" in caught.value.output
+
+
+def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path):
+    program = tmp_path / "full.py"
+    program.write_text(
+        textwrap.dedent("""\
+            import sys
+            from slurm import Cluster, task
+            from slurm.errors import ResultNotSaved, TransportError
+
+            @task
+            def make(size):
+                return b"x" * size
+
+            with Cluster("local", root=sys.argv[1]):
+                first = make(10)
+                first.result(60)
+                try:
+                    make(4_000_000).result(60)
+                except ResultNotSaved as error:
+                    print("node:", "No space left on device" in str(error))
+                try:
+                    task(len)(b"x" * 4_000_000)
+                except TransportError as error:
+                    print("client:", "No space left on device" in str(error))
+                print("first:", len(first.result()))
+            from slurm.schedulers.local_queue.wire import ask
+            ask({"do": "stop"})
+            """)
+    )
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size=3m none "$0" && SLURMTASKS_LOCAL_DIR="$0/s" {sys.executable} "$1" "$0"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, disk, program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "node: True\nclient: True\nfirst: 10\n", done.stderr
+
+
+# What the task does.
+
+
+def test_the_tasks_own_exception_is_raised_with_the_remote_traceback(cluster: Cluster):
+    job = fail("not today")
+    with pytest.raises(ValueError, match="not today") as caught:
+        job.result(60)
+    assert 'raise ValueError(message)\n' in str(caught.value.__cause__)
+    assert "slurm/runner" not in str(caught.value.__cause__)
+    assert any(job.key in note and job.log_path in note for note in caught.value.__notes__)  # type: ignore[attr-defined]
+    assert "ValueError: not today" in job.logs()
+
+
+class Picky(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_exception_that_cannot_come_back_is_told_as_text(cluster: Cluster):
+    @task
+    def pick() -> None:
+        raise Picky(1, 2)
+
+    with pytest.raises(TaskFailed, match=r"raised .*Picky: 1 and 2") as caught:
+        pick().result(60)
+    assert "raise Picky(1, 2)" in str(caught.value.__cause__)
+
+
+def test_sys_exit_is_an_error_and_its_status_the_jobs(cluster: Cluster):
+    with pytest.raises(TaskExited, match=r"called sys.exit\(3\) before it returned") as caught:
+        call(sys.exit, 3).result(60)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("status", [0, 5])
+def test_os_exit_leaves_a_record_all_the_same(cluster: Cluster, status: int):
+    with pytest.raises(TaskExited, match=f"ended its process with status {status} before it returned") as caught:
+        call(os._exit, status).result(60)
+    assert caught.value.exit_code == status
+    assert caught.value.log is not None
+
+
+def test_a_task_killed_by_a_signal_says_which(cluster: Cluster):
+    @task
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(TaskExited, match="was killed by SIGKILL") as caught:
+        die().result(60)
+    assert caught.value.signal == signal.SIGKILL
+
+
+@pytest.mark.slurm
+def test_the_exit_status_that_slurm_sees_is_honest(root: Path, slurm_env: SlurmTestbed):
+    with Cluster("slurm", root=root):
+        jobs = [call(int, 1), fail("x"), call(sys.exit, 3), call(os._exit, 0)]
+    for job in jobs:
+        job.exception(60)
+    codes = []
+    for job in jobs:
+        assert job.job_id is not None
+        end = time.monotonic() + 10
+        while "COMPLETING" in (told := slurm_env.run("scontrol", "show", "job", job.job_id).stdout):
+            assert time.monotonic() < end
+        codes.append(re.findall(r"JobState=(\w+).*ExitCode=(\d+):0", told, re.DOTALL)[0])
+    assert codes == [("COMPLETED", "0"), ("FAILED", "1"), ("FAILED", "3"), ("FAILED", "1")]
+
+
+class NeedsModule:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("a_module_that_is_not_there",)
+
+
+def test_an_import_that_fails_on_the_node_is_a_load_failure(cluster: Cluster):
+    with pytest.raises(LoadFailed, match="ModuleNotFoundError: No module named 'a_module_that_is_not_there'") as caught:
+        call(print, NeedsModule()).result(60)
+    assert caught.value.node
+
+
+def test_a_result_that_cannot_be_pickled_does_not_hide_the_functions_success(cluster: Cluster):
+    job = call(threading.Lock)
+    with pytest.raises(ResultNotSaved, match="ran to its end, but what it returned could not be saved.*lock"):
+        job.result(60)
+    outcome = job.status().outcome
+    assert outcome is not None
+    assert outcome.phase == "save"
+
+
+def test_a_failed_upstream_fails_what_needs_it_and_names_itself(cluster: Cluster):
+    upstream = fail("the root of it")
+    upstream.exception(60)
+    with pytest.raises(DependencyFailed, match=re.escape(f"{upstream.key}[0] failed: ValueError: the root of it")):
+        call(print, upstream).result(60)
+
+
+def test_a_failing_upstream_fails_what_waits_for_it(cluster: Cluster):
+    @task
+    def fail_late() -> None:
+        time.sleep(1)
+        raise ValueError("late")
+
+    with pytest.raises(DependencyFailed, match="what it waited for didn't end as it had to"):
+        call(print, fail_late()).result(60)
+
+
+def test_elements_with_a_failed_element_upstream_fail_alone(cluster: Cluster):
+    halves = task(lambda x: 1 / x).map([1, 0, 2])
+    results = call.map([str] * 3, halves).results(60, return_exceptions=True)
+    assert (results[0], results[2]) == ("1.0", "0.5")
+    assert isinstance(results[1], DependencyFailed)
+
+
+def test_results_raise_the_first_error_or_return_all(cluster: Cluster):
+    array = task(lambda x: 1 / x).map([1, 0])
+    with pytest.raises(ZeroDivisionError):
+        array.results(60)
+    good, bad = array.results(return_exceptions=True)
+    assert good == 1.0
+    assert isinstance(bad, ZeroDivisionError)
+    assert array.states() == {JobState.COMPLETED: 1, JobState.FAILED: 1}
+
+
+def test_a_time_limit_ends_a_local_job(local: Cluster):
+    with pytest.raises(JobTimedOut, match="reached its time limit") as caught:
+        call.with_options(time="0:01")(time.sleep, 60).result(60)
+    assert caught.value.state == "TIMEOUT"
+
+
+@pytest.mark.slurm
+def test_a_time_limit_ends_a_slurm_job(
+    root: Path, new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in new_testbed(speedup=20).env.items():
+        monkeypatch.setenv(name, value)
+    with Cluster("slurm", root=root):
+        job = call.with_options(time=1)(time.sleep, 60)
+    with pytest.raises(JobTimedOut):
+        job.result(60)
+
+
+# Coming back, and waiting.
+
+
+def test_a_wait_that_runs_out_is_a_timeout_error_and_the_job_goes_on(local: Cluster):
+    job = call(time.sleep, 1)
+    with pytest.raises(TimeoutError, match=re.escape(f".job({job.name!r})")):
+        job.result(0.05)
+    assert job.result(60) is None
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(local: Cluster):
+    program = "import sys, time; from slurm import Cluster, task\n"
+    program += "with Cluster(sys.argv[1]):\n    job = task(time.sleep)(3)\n    print(job.key, flush=True)\n    job.result()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, local.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout is not None
+        key = client.stdout.readline().strip()
+        time.sleep(0.3)
+        client.send_signal(signal.SIGINT)
+        _, errors = client.communicate(timeout=20)
+    assert f"KeyboardInterrupt: The job goes on; come back to it with Cluster({local.url!r}).job({key!r})" in errors
+    job = local.job(key)
+    assert job.result(60) is None  # type: ignore[union-attr]
+
+
+def test_unknown_keys_are_refused(local: Cluster):
+    for name in ("square/20200101T000000Z-00000000", "nonsense", "../../etc/passwd", "a/../b"):
+        with pytest.raises(NoSuchJob):
+            local.job(name)
+    done = call(int, 1)
+    done.result(60)
+    with pytest.raises(NoSuchJob, match="has 1 jobs"):
+        local.job(f"{done.key}[7]")
+
+
+def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster):
+    job = call(int, 1)
+    assert job.result(60) == 1
+    result = Path(job.directory, "results", "0.pkl")
+    result.chmod(0o666)
+    again = local.job(job.key)
+    with pytest.raises(UntrustedFile, match="chown it, chmod go-w"):
+        again.result(60)  # type: ignore[union-attr]
+    result.chmod(0o600)
+    result.write_bytes(result.read_bytes()[:-1])
+    with pytest.raises(ProtocolError, match="its bytes have changed"):
+        again.result(60)  # type: ignore[union-attr]
+
+
+def test_all_errors_about_a_job_say_which_and_where(local: Cluster):
+    error = call(os._exit, 1).exception(60)
+    assert isinstance(error, JobError)
+    assert error.key is not None
+    assert error.job_id is not None
+    assert error.log is not None
+    assert error.log.endswith("logs/0.log")

@@ -1,0 +1,52 @@
+"""The examples run as they are, here and on Slurm, and print the same."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from testbed import SlurmTestbed
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(example: str, *arguments: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / example, *arguments], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def digits_here(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return run("digits.py", "--root", tmp_path_factory.mktemp("digits"))
+
+
+def test_digits_picks_the_most_accurate_model(digits_here: str):
+    header, *rows = digits_here.partition("\n\n")[0].splitlines()
+    table = [(float(row.split()[0]), row.split(maxsplit=1)[1]) for row in rows]
+
+    assert header.split() == ["accuracy", "model"]
+    assert len(table) == 15
+    assert table == sorted(table, reverse=True)
+    assert table[0][0] > 0.9
+    assert f"\n{table[0][1]} on digits that were held back" in digits_here
+
+
+def test_digits_reports_on_what_was_held_back(digits_here: str):
+    accuracy = re.search(r"^ *accuracy +([\d.]+) +450$", digits_here, re.MULTILINE)
+
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.9
+
+
+@pytest.mark.slurm
+def test_digits_prints_the_same_on_slurm(digits_here: str, slurm_env: SlurmTestbed, root: Path):
+    assert run("digits.py", "slurm", "--root", root) == digits_here
