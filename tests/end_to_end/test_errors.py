@@ -60,29 +60,29 @@ def fail(message: str) -> None:
 # What the client refuses at once.
 
 
-def test_a_misspelt_option_is_refused_where_it_is_written():
+def test_a_misspelt_option_is_refused_where_it_is_written() -> None:
     with pytest.raises(OptionError, match=r"sbatch has no option cpu_per_task: did you mean cpus_per_task\?"):
         task(cpu_per_task=2)  # type: ignore[call-overload]
 
 
-def test_a_value_that_sbatch_would_refuse_is_refused_where_it_is_written():
+def test_a_value_that_sbatch_would_refuse_is_refused_where_it_is_written() -> None:
     with pytest.raises(OptionError, match="option time='soon': expected minutes as a number, a timedelta, or text"):
         task(time="soon")
 
 
-def test_a_newline_in_an_option_cannot_add_a_line_to_the_script():
+def test_a_newline_in_an_option_cannot_add_a_line_to_the_script() -> None:
     with pytest.raises(OptionError, match="one line of text"):
         task(job_name="x\n#SBATCH --partition=mine")
     with pytest.raises(OptionError, match="one line of text"):
         task(sbatch={"--foo": "x\n#SBATCH --partition=mine"})
 
 
-def test_a_task_without_a_cluster_says_what_to_do():
+def test_a_task_without_a_cluster_says_what_to_do() -> None:
     with pytest.raises(NoActiveCluster, match=r"Call it inside `with Cluster\(…\):`"):
         fail("x")
 
 
-def test_a_wrong_argument_fails_on_the_client(local: Cluster, root: Path):
+def test_a_wrong_argument_fails_on_the_client(local: Cluster, root: Path) -> None:
     with pytest.raises(TypeError, match=r"fail\(message\): missing a required argument: 'message'"):
         fail()  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="too many positional arguments"):
@@ -90,7 +90,7 @@ def test_a_wrong_argument_fails_on_the_client(local: Cluster, root: Path):
     assert not list(root.glob("jobs/*/*"))
 
 
-def test_methods_are_refused_with_what_to_do_instead():
+def test_methods_are_refused_with_what_to_do_instead() -> None:
     with pytest.raises(TypeError, match=r"Model.fit is a method.*define it outside of class Model"):
 
         class Model:
@@ -99,7 +99,7 @@ def test_methods_are_refused_with_what_to_do_instead():
                 pass
 
 
-def test_an_argument_that_cannot_be_pickled_is_named_by_its_path(local: Cluster):
+def test_an_argument_that_cannot_be_pickled_is_named_by_its_path(local: Cluster) -> None:
     class Net:
         def __init__(self) -> None:
             self.layers = [{"lock": threading.Lock()}]
@@ -108,7 +108,7 @@ def test_an_argument_that_cannot_be_pickled_is_named_by_its_path(local: Cluster)
         call(print, Net())
 
 
-def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Cluster):
+def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Cluster) -> None:
     lock = threading.Lock()
 
     @task
@@ -119,7 +119,7 @@ def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Clu
         locked()
 
 
-def test_bad_urls_and_unknown_plugins_are_refused():
+def test_bad_urls_and_unknown_plugins_are_refused() -> None:
     with pytest.raises(ClusterURLError, match="is not a cluster: write"):
         Cluster("my cluster")
     with pytest.raises(ClusterURLError, match="a host and a transport go together"):
@@ -130,7 +130,7 @@ def test_bad_urls_and_unknown_plugins_are_refused():
         Cluster("local", root="jobs")
 
 
-def test_a_job_of_another_cluster_is_no_placeholder(local: Cluster, tmp_path: Path):
+def test_a_job_of_another_cluster_is_no_placeholder(local: Cluster, tmp_path: Path) -> None:
     elsewhere = call.on(Cluster("local", root=tmp_path / "elsewhere"))(int, 1)
     with pytest.raises(SubmissionError, match=r"pass job.result\(\) instead"):
         call(str, elsewhere)
@@ -139,13 +139,16 @@ def test_a_job_of_another_cluster_is_no_placeholder(local: Cluster, tmp_path: Pa
 # What the other side refuses.
 
 
-def test_an_unwritable_root_is_named(tmp_path: Path):
+def test_an_unwritable_root_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with Cluster("local", root=tmp_path / "file" / "root"), pytest.raises(TransportError, match=r"file.* can't be written"):
+    with (
+        Cluster("local", root=tmp_path / "file" / "root"),
+        pytest.raises(TransportError, match=r"file.* can't be written"),
+    ):
         fail("x")
 
 
-def test_no_python_of_the_clients_minor_version(tmp_path: Path):
+def test_no_python_of_the_clients_minor_version(tmp_path: Path) -> None:
     # A stand-in, since a machine need not have a second Python: it only answers what version it is.
     other = tmp_path / "python"
     other.write_text("#!/bin/sh\necho 3.4\n")
@@ -158,7 +161,7 @@ def test_no_python_of_the_clients_minor_version(tmp_path: Path):
         fail("x")
 
 
-def test_no_sbatch_on_path(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_sbatch_on_path(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = tmp_path / "bin"
     commands.mkdir()
     for name in ("sh", "env", "sed", "mv"):
@@ -169,14 +172,17 @@ def test_no_sbatch_on_path(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slurm
-def test_sbatch_refusing_is_told_in_its_own_words_with_the_script(root: Path, slurm_env: SlurmTestbed):
-    with Cluster("slurm", root=root), pytest.raises(SubmissionRefused, match="invalid partition specified: nope") as caught:
+def test_sbatch_refusing_is_told_in_its_own_words_with_the_script(root: Path, slurm_env: SlurmTestbed) -> None:
+    with (
+        Cluster("slurm", root=root),
+        pytest.raises(SubmissionRefused, match="invalid partition specified: nope") as caught,
+    ):
         fail.with_options(partition="nope")("x")
     assert "--partition=nope" in Path(caught.value.script).read_text()
     assert "invalid partition" in caught.value.output
 
 
-def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path):
+def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path) -> None:
     program = tmp_path / "full.py"
     program.write_text(
         textwrap.dedent("""\
@@ -207,7 +213,7 @@ def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = f'mount -t tmpfs -o size=3m none "$0" && SLURMTASKS_LOCAL_DIR="$0/s" {sys.executable} "$1" "$0"'
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, disk, program]
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(disk), str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "node: True\nclient: True\nfirst: 10\n", done.stderr
 
@@ -215,13 +221,13 @@ def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path):
 # What the task does.
 
 
-def test_the_tasks_own_exception_is_raised_with_the_remote_traceback(cluster: Cluster):
+def test_the_tasks_own_exception_is_raised_with_the_remote_traceback(cluster: Cluster) -> None:
     job = fail("not today")
     with pytest.raises(ValueError, match="not today") as caught:
         job.result(60)
-    assert 'raise ValueError(message)\n' in str(caught.value.__cause__)
+    assert "raise ValueError(message)\n" in str(caught.value.__cause__)
     assert "slurm/runner" not in str(caught.value.__cause__)
-    assert any(job.key in note and job.log_path in note for note in caught.value.__notes__)  # type: ignore[attr-defined]
+    assert any(job.key in note and job.log_path in note for note in getattr(caught.value, "__notes__", []))
     assert "ValueError: not today" in job.logs()
 
 
@@ -230,7 +236,7 @@ class Picky(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def test_an_exception_that_cannot_come_back_is_told_as_text(cluster: Cluster):
+def test_an_exception_that_cannot_come_back_is_told_as_text(cluster: Cluster) -> None:
     @task
     def pick() -> None:
         raise Picky(1, 2)
@@ -240,21 +246,21 @@ def test_an_exception_that_cannot_come_back_is_told_as_text(cluster: Cluster):
     assert "raise Picky(1, 2)" in str(caught.value.__cause__)
 
 
-def test_sys_exit_is_an_error_and_its_status_the_jobs(cluster: Cluster):
+def test_sys_exit_is_an_error_and_its_status_the_jobs(cluster: Cluster) -> None:
     with pytest.raises(TaskExited, match=r"called sys.exit\(3\) before it returned") as caught:
         call(sys.exit, 3).result(60)
     assert caught.value.exit_code == 3
 
 
 @pytest.mark.parametrize("status", [0, 5])
-def test_os_exit_leaves_a_record_all_the_same(cluster: Cluster, status: int):
+def test_os_exit_leaves_a_record_all_the_same(cluster: Cluster, status: int) -> None:
     with pytest.raises(TaskExited, match=f"ended its process with status {status} before it returned") as caught:
         call(os._exit, status).result(60)
     assert caught.value.exit_code == status
     assert caught.value.log is not None
 
 
-def test_a_task_killed_by_a_signal_says_which(cluster: Cluster):
+def test_a_task_killed_by_a_signal_says_which(cluster: Cluster) -> None:
     @task
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -265,7 +271,7 @@ def test_a_task_killed_by_a_signal_says_which(cluster: Cluster):
 
 
 @pytest.mark.slurm
-def test_the_exit_status_that_slurm_sees_is_honest(root: Path, slurm_env: SlurmTestbed):
+def test_the_exit_status_that_slurm_sees_is_honest(root: Path, slurm_env: SlurmTestbed) -> None:
     with Cluster("slurm", root=root):
         jobs = [call(int, 1), fail("x"), call(sys.exit, 3), call(os._exit, 0)]
     for job in jobs:
@@ -285,29 +291,29 @@ class NeedsModule:
         return importlib.import_module, ("a_module_that_is_not_there",)
 
 
-def test_an_import_that_fails_on_the_node_is_a_load_failure(cluster: Cluster):
+def test_an_import_that_fails_on_the_node_is_a_load_failure(cluster: Cluster) -> None:
     with pytest.raises(LoadFailed, match="ModuleNotFoundError: No module named 'a_module_that_is_not_there'") as caught:
         call(print, NeedsModule()).result(60)
     assert caught.value.node
 
 
-def test_a_result_that_cannot_be_pickled_does_not_hide_the_functions_success(cluster: Cluster):
+def test_a_result_that_cannot_be_pickled_does_not_hide_the_functions_success(cluster: Cluster) -> None:
     job = call(threading.Lock)
-    with pytest.raises(ResultNotSaved, match="ran to its end, but what it returned could not be saved.*lock"):
+    with pytest.raises(ResultNotSaved, match=r"ran to its end, but what it returned could not be saved.*lock"):
         job.result(60)
     outcome = job.status().outcome
     assert outcome is not None
     assert outcome.phase == "save"
 
 
-def test_a_failed_upstream_fails_what_needs_it_and_names_itself(cluster: Cluster):
+def test_a_failed_upstream_fails_what_needs_it_and_names_itself(cluster: Cluster) -> None:
     upstream = fail("the root of it")
     upstream.exception(60)
     with pytest.raises(DependencyFailed, match=re.escape(f"{upstream.key}[0] failed: ValueError: the root of it")):
         call(print, upstream).result(60)
 
 
-def test_a_failing_upstream_fails_what_waits_for_it(cluster: Cluster):
+def test_a_failing_upstream_fails_what_waits_for_it(cluster: Cluster) -> None:
     @task
     def fail_late() -> None:
         time.sleep(1)
@@ -317,14 +323,14 @@ def test_a_failing_upstream_fails_what_waits_for_it(cluster: Cluster):
         call(print, fail_late()).result(60)
 
 
-def test_elements_with_a_failed_element_upstream_fail_alone(cluster: Cluster):
+def test_elements_with_a_failed_element_upstream_fail_alone(cluster: Cluster) -> None:
     halves = task(lambda x: 1 / x).map([1, 0, 2])
     results = call.map([str] * 3, halves).results(60, return_exceptions=True)
     assert (results[0], results[2]) == ("1.0", "0.5")
     assert isinstance(results[1], DependencyFailed)
 
 
-def test_results_raise_the_first_error_or_return_all(cluster: Cluster):
+def test_results_raise_the_first_error_or_return_all(cluster: Cluster) -> None:
     array = task(lambda x: 1 / x).map([1, 0])
     with pytest.raises(ZeroDivisionError):
         array.results(60)
@@ -334,7 +340,7 @@ def test_results_raise_the_first_error_or_return_all(cluster: Cluster):
     assert array.states() == {JobState.COMPLETED: 1, JobState.FAILED: 1}
 
 
-def test_a_time_limit_ends_a_local_job(local: Cluster):
+def test_a_time_limit_ends_a_local_job(local: Cluster) -> None:
     with pytest.raises(JobTimedOut, match="reached its time limit") as caught:
         call.with_options(time="0:01")(time.sleep, 60).result(60)
     assert caught.value.state == "TIMEOUT"
@@ -343,7 +349,7 @@ def test_a_time_limit_ends_a_local_job(local: Cluster):
 @pytest.mark.slurm
 def test_a_time_limit_ends_a_slurm_job(
     root: Path, new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name, value in new_testbed(speedup=20).env.items():
         monkeypatch.setenv(name, value)
     with Cluster("slurm", root=root):
@@ -355,16 +361,18 @@ def test_a_time_limit_ends_a_slurm_job(
 # Coming back, and waiting.
 
 
-def test_a_wait_that_runs_out_is_a_timeout_error_and_the_job_goes_on(local: Cluster):
+def test_a_wait_that_runs_out_is_a_timeout_error_and_the_job_goes_on(local: Cluster) -> None:
     job = call(time.sleep, 1)
     with pytest.raises(TimeoutError, match=re.escape(f".job({job.name!r})")):
         job.result(0.05)
     assert job.result(60) is None
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(local: Cluster):
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(local: Cluster) -> None:
     program = "import sys, time; from slurm import Cluster, task\n"
-    program += "with Cluster(sys.argv[1]):\n    job = task(time.sleep)(3)\n    print(job.key, flush=True)\n    job.result()"
+    program += (
+        "with Cluster(sys.argv[1]):\n    job = task(time.sleep)(3)\n    print(job.key, flush=True)\n    job.result()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program, local.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as client:
@@ -378,7 +386,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(local: Cluster)
     assert job.result(60) is None  # type: ignore[union-attr]
 
 
-def test_unknown_keys_are_refused(local: Cluster):
+def test_unknown_keys_are_refused(local: Cluster) -> None:
     for name in ("square/20200101T000000Z-00000000", "nonsense", "../../etc/passwd", "a/../b"):
         with pytest.raises(NoSuchJob):
             local.job(name)
@@ -388,7 +396,7 @@ def test_unknown_keys_are_refused(local: Cluster):
         local.job(f"{done.key}[7]")
 
 
-def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster):
+def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster) -> None:
     job = call(int, 1)
     assert job.result(60) == 1
     result = Path(job.directory, "results", "0.pkl")
@@ -402,7 +410,7 @@ def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster
         again.result(60)  # type: ignore[union-attr]
 
 
-def test_all_errors_about_a_job_say_which_and_where(local: Cluster):
+def test_all_errors_about_a_job_say_which_and_where(local: Cluster) -> None:
     error = call(os._exit, 1).exception(60)
     assert isinstance(error, JobError)
     assert error.key is not None

@@ -29,7 +29,7 @@ def digits_here(tmp_path_factory: pytest.TempPathFactory) -> str:
     return run("digits.py", "--root", tmp_path_factory.mktemp("digits"))
 
 
-def test_digits_picks_the_most_accurate_model(digits_here: str):
+def test_digits_picks_the_most_accurate_model(digits_here: str) -> None:
     header, *rows = digits_here.partition("\n\n")[0].splitlines()
     table = [(float(row.split()[0]), row.split(maxsplit=1)[1]) for row in rows]
 
@@ -40,7 +40,7 @@ def test_digits_picks_the_most_accurate_model(digits_here: str):
     assert f"\n{table[0][1]} on digits that were held back" in digits_here
 
 
-def test_digits_reports_on_what_was_held_back(digits_here: str):
+def test_digits_reports_on_what_was_held_back(digits_here: str) -> None:
     accuracy = re.search(r"^ *accuracy +([\d.]+) +450$", digits_here, re.MULTILINE)
 
     assert accuracy is not None
@@ -48,5 +48,5 @@ def test_digits_reports_on_what_was_held_back(digits_here: str):
 
 
 @pytest.mark.slurm
-def test_digits_prints_the_same_on_slurm(digits_here: str, slurm_env: SlurmTestbed, root: Path):
+def test_digits_prints_the_same_on_slurm(digits_here: str, slurm_env: SlurmTestbed, root: Path) -> None:
     assert run("digits.py", "slurm", "--root", root) == digits_here

@@ -1,0 +1,195 @@
+"""The scheduler seam: what every scheduler does with shell scripts. A new one is a subclass with a `controller`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurm.controller import Controller
+from slurm.errors import SubmissionRefused
+from slurm.options import NONE, Options
+from slurm.protocol import Submitted
+from slurm.schedulers.base import Dependency, Request, Site
+from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.slurm import SlurmScheduler
+from slurm.states import JobState
+from slurm.transports.local import LocalTransport
+
+if TYPE_CHECKING:
+    from slurm import Cluster
+    from testbed import SlurmTestbed
+
+
+class SchedulerContract:
+    """Subclasses give `controller`, whose commands run here."""
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        directory = tmp_path / "100% scripts"
+        directory.mkdir()
+        return directory
+
+    def submit(
+        self,
+        controller: Controller,
+        directory: Path,
+        body: str,
+        *,
+        count: int = 1,
+        options: Options = NONE,
+        after: tuple[Dependency, ...] = (),
+    ) -> str:
+        """Queue a script with this body; returns its id."""
+        script = directory / f"script-{time.monotonic_ns()}.sh"
+        log = f"{str(directory).replace('%', '%%')}/%a.log"
+        lines = controller.scheduler.directives(options, comment="a/key", log=log, count=count)
+        script.write_text("\n".join(["#!/bin/bash", *lines, "i=$SLURM_ARRAY_TASK_ID", body, ""]))
+        request = Request(script=str(script), log=log, first=0, count=count, options=options, dependencies=after)
+        submitted = controller.submit(str(directory), [request])
+        assert Submitted.loads((directory / "submitted.json").read_bytes(), where="") == submitted
+        return submitted.blocks[0].id
+
+    def states(self, controller: Controller, id_: str) -> dict[int, JobState]:
+        return {task: report.state for report in controller.query([id_]) for task in report.tasks}
+
+    def ended(self, controller: Controller, id_: str) -> dict[int, JobState]:
+        """The states of all tasks once all have ended."""
+        end = time.monotonic() + 60
+        while True:
+            states = self.states(controller, id_)
+            if states and all(state.final for state in states.values()):
+                return states
+            assert time.monotonic() < end, states
+            time.sleep(0.05)
+
+    def test_every_element_runs_once_with_its_number_log_and_script_argument(
+        self, controller: Controller, directory: Path
+    ) -> None:
+        id_ = self.submit(controller, directory, 'echo "element $i of block $1" >> "out-$i"; echo "log $i"', count=3)
+        assert self.ended(controller, id_) == dict.fromkeys(range(3), JobState.COMPLETED)
+        for number in range(3):
+            assert (directory / f"{number}.log").read_text() == f"log {number}\n"
+
+    def test_the_exit_status_tells_success_from_failure(self, controller: Controller, directory: Path) -> None:
+        id_ = self.submit(controller, directory, "exit $i", count=2)
+        assert self.ended(controller, id_) == {0: JobState.COMPLETED, 1: JobState.FAILED}
+
+    def test_blocks_start_their_elements_at_an_offset(self, controller: Controller, directory: Path) -> None:
+        script = directory / "script.sh"
+        script.write_text(f'#!/bin/bash\ntouch "{directory}/$(( $1 + SLURM_ARRAY_TASK_ID ))"\n')
+        requests = [
+            Request(script=str(script), log="/dev/null", first=first, count=2, options=NONE, dependencies=())
+            for first in (0, 2)
+        ]
+        submitted = controller.submit(str(directory), requests)
+        assert [(block.first, block.count) for block in submitted.blocks] == [(0, 2), (2, 2)]
+        for block in submitted.blocks:
+            self.ended(controller, block.id)
+        assert {path.name for path in directory.iterdir()} >= {"0", "1", "2", "3"}
+
+    def test_pending_and_running_are_told_apart(self, controller: Controller, directory: Path) -> None:
+        options = Options.parse({"max_concurrent": 1})
+        id_ = self.submit(controller, directory, f'touch "{directory}/started"; sleep 30', count=3, options=options)
+        _until((directory / "started").exists)
+        states = self.states(controller, id_)
+        assert sorted(states.values()) == [JobState.PENDING, JobState.PENDING, JobState.RUNNING]
+        controller.cancel({id_: None})
+        assert set(self.ended(controller, id_).values()) == {JobState.CANCELLED}
+
+    def test_some_elements_can_be_cancelled(self, controller: Controller, directory: Path) -> None:
+        body = f'touch "{directory}/started-$i"; [ $i = 1 ] || sleep 30'
+        id_ = self.submit(controller, directory, body, count=3)
+        _until(lambda: all((directory / f"started-{number}").exists() for number in range(3)))
+        controller.cancel({id_: [0, 2]})
+        cancelled, completed = JobState.CANCELLED, JobState.COMPLETED
+        assert self.ended(controller, id_) == {0: cancelled, 1: completed, 2: cancelled}
+        controller.cancel({id_: None})  # all have ended: no error
+
+    @pytest.mark.parametrize(
+        ("kind", "status", "runs"),
+        [
+            ("afterok", 0, True),
+            ("afterok", 1, False),
+            ("afternotok", 1, True),
+            ("afternotok", 0, False),
+            ("afterany", 1, True),
+        ],
+    )
+    def test_dependencies_hold_and_release(
+        self, controller: Controller, directory: Path, kind: str, status: int, runs: bool
+    ) -> None:
+        mark = directory / "ended"
+        first = self.submit(controller, directory, f'sleep 0.3; touch "{mark}"; exit {status}')
+        body = f'[ -e "{mark}" ]'
+        second = self.submit(controller, directory, body, after=(Dependency(kind, (first,)),))
+        assert self.ended(controller, second) == {0: JobState.COMPLETED if runs else JobState.CANCELLED}
+
+    def test_one_element_can_be_waited_for(self, controller: Controller, directory: Path) -> None:
+        first = self.submit(controller, directory, "exit $i", count=2)
+        good = self.submit(controller, directory, "true", after=(Dependency("afterok", (f"{first}_0",)),))
+        bad = self.submit(controller, directory, "true", after=(Dependency("afterok", (f"{first}_1",)),))
+        assert self.ended(controller, good) == {0: JobState.COMPLETED}
+        assert self.ended(controller, bad) == {0: JobState.CANCELLED}
+
+    def test_elements_wait_for_their_own_counterpart(self, controller: Controller, directory: Path) -> None:
+        first = self.submit(controller, directory, "sleep 0.2; exit $(( i == 1 ))", count=3)
+        second = self.submit(controller, directory, "true", count=3, after=(Dependency("aftercorr", (first,)),))
+        ok = JobState.COMPLETED
+        assert self.ended(controller, second) == {0: ok, 1: JobState.CANCELLED, 2: ok}
+
+    def test_an_unknown_id_is_not_in_the_answer(self, controller: Controller, directory: Path) -> None:
+        known = self.submit(controller, directory, "true")
+        self.ended(controller, known)
+        assert list(controller.query(["99999999"])) == []
+        assert {report.id for report in controller.query(["99999999", known])} == {known}
+
+    def test_options_with_odd_values_arrive(self, controller: Controller, directory: Path) -> None:
+        name = 'it\'s "a" \\ #name; $HOME'
+        options = Options.parse({"job_name": name, "cpus_per_task": 2, "time": "10"})
+        id_ = self.submit(
+            controller, directory, 'printf "%s|%s" "$SLURM_JOB_NAME" "$SLURM_CPUS_PER_TASK"', options=options
+        )
+        self.ended(controller, id_)
+        assert (directory / "0.log").read_text() == f"{name}|2"
+
+    def test_a_script_that_is_not_there_is_refused_in_the_schedulers_words(
+        self, controller: Controller, directory: Path
+    ) -> None:
+        gone = Request(script=f"{directory}/gone.sh", log="/dev/null", first=0, count=1, options=NONE, dependencies=())
+        with pytest.raises(SubmissionRefused, match=r"gone\.sh") as caught:
+            controller.submit(str(directory), [gone])
+        assert caught.value.script == gone.script
+        assert not (directory / "submitted.json").exists()
+
+    def test_commands_are_counted(self, controller: Controller, directory: Path) -> None:
+        id_ = self.submit(controller, directory, "true")
+        controller.query([id_])
+        controller.cancel({id_: None})
+        assert controller.max_array_size() > 1
+        assert controller.calls == {"submit": 1, "query": 1, "cancel": 1, "limits": 1}
+
+
+class TestLocal(SchedulerContract):
+    @pytest.fixture
+    def controller(self, local: Cluster) -> Controller:
+        backend = local._backend
+        scheduler = LocalScheduler(Site(python=backend.current.python, runner=backend.runner))
+        return Controller(scheduler, LocalTransport())
+
+
+@pytest.mark.slurm
+class TestSlurm(SchedulerContract):
+    @pytest.fixture
+    def controller(self, slurm_env: SlurmTestbed) -> Controller:
+        return Controller(SlurmScheduler(Site(python="python3", runner="")), LocalTransport())
+
+
+def _until(happened: Callable[[], bool], timeout: float = 30.0) -> None:
+    end = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < end, "it didn't happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,123 @@
+"""The transport seam: what every transport does. A new one is a subclass with a `transport` fixture."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slurm.errors import TransportError, UntrustedFile
+from slurm.transports.base import Transport
+from slurm.transports.local import LocalTransport
+from slurm.url import ClusterURL
+
+_ARGUMENTS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4)
+_NAMES = st.from_regex(r"[a-z][a-z0-9 ü'\"$*-]{0,12}", fullmatch=True)
+
+
+class TransportContract:
+    """Subclasses give `transport`; `directory` is a place there that can also be seen from here."""
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        return tmp_path / "a 'place' ü"
+
+    def test_a_command_gives_its_status_and_both_outputs(self, transport: Transport) -> None:
+        done = transport.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+        assert (done.status, done.stdout, done.stderr) == (3, "out\n", "err\n")
+        assert done.words == "err\nout"
+
+    def test_standard_input_arrives_whole_and_ends(self, transport: Transport) -> None:
+        data = b"line\n" * 50_000
+        assert transport.run(["wc", "-c"], stdin=data).stdout.strip() == str(len(data))
+        assert transport.run(["cat"]).stdout == ""
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(arguments=_ARGUMENTS)
+    def test_arguments_arrive_as_they_are(self, transport: Transport, arguments: list[str]) -> None:
+        done = transport.run(["printf", r"<%s>\n", *arguments])
+        assert done.stdout == "".join(f"<{argument}>\n" for argument in arguments or [""])
+
+    def test_a_command_that_is_not_there_has_the_shells_status(self, transport: Transport) -> None:
+        done = transport.run(["no-such-command-anywhere"])
+        assert done.status == 127
+        assert "no-such-command-anywhere" in done.words
+
+    def test_a_command_that_takes_too_long_is_an_error_soon(self, transport: Transport) -> None:
+        begin = time.monotonic()
+        with pytest.raises(TransportError, match=r"sleep .*0.2"):
+            transport.run(["sleep", "30"], timeout=0.2)
+        assert time.monotonic() - begin < 10
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(files=st.dictionaries(_NAMES, st.binary(max_size=1000), max_size=5))
+    def test_files_come_back_as_they_were_put(
+        self, transport: Transport, directory: Path, files: dict[str, bytes]
+    ) -> None:
+        transport.put(str(directory), files, directories=("inner",))
+        paths = {name: f"{directory}/{name}" for name in files}
+        assert transport.get(list(paths.values()), private=True) == {paths[name]: files[name] for name in files}
+        assert {*files, "inner"} <= set(transport.list([str(directory)])[str(directory)])
+
+    def test_files_and_directories_are_the_users_alone(self, transport: Transport, directory: Path) -> None:
+        transport.put(str(directory / "deep"), {"f": b""}, directories=("inner",))
+        for path, mode in (("deep", 0o700), ("deep/inner", 0o700), ("deep/f", 0o600), (".", 0o700)):
+            assert stat.S_IMODE(os.stat(directory / path).st_mode) == mode
+
+    def test_a_file_is_replaced_whole(self, transport: Transport, directory: Path) -> None:
+        transport.put(str(directory), {"f": b"old" * 1000})
+        reader = (directory / "f").open("rb")
+        transport.put(str(directory), {"f": b"new"})
+        assert reader.read() == b"old" * 1000
+        reader.close()
+        assert transport.list([str(directory)])[str(directory)] == ["f"]
+
+    def test_megabytes_pass_both_ways(self, transport: Transport, directory: Path) -> None:
+        data = os.urandom(1 << 20) * 8
+        transport.put(str(directory), {"big": data})
+        assert transport.get([f"{directory}/big"])[f"{directory}/big"] == data
+
+    def test_what_is_not_there_is_left_out(self, transport: Transport, directory: Path) -> None:
+        assert transport.get([f"{directory}/nothing", f"{directory}/no/thing"]) == {}
+        assert transport.list([str(directory)]) == {str(directory): ()}
+
+    def test_many_directories_are_listed_at_once(self, transport: Transport, directory: Path) -> None:
+        for name in "ab":
+            transport.put(f"{directory}/{name}", {f"in-{name}": b""})
+        listed = transport.list([f"{directory}/a", f"{directory}/b", f"{directory}/c"])
+        assert {path: list(names) for path, names in listed.items()} == {
+            f"{directory}/a": ["in-a"],
+            f"{directory}/b": ["in-b"],
+            f"{directory}/c": [],
+        }
+
+    @pytest.mark.parametrize("loose", ["file", "directory"])
+    def test_private_files_must_not_be_writable_by_others(
+        self, transport: Transport, directory: Path, loose: str
+    ) -> None:
+        transport.put(str(directory), {"f": b"x"})
+        place = directory / "f" if loose == "file" else directory
+        place.chmod(place.stat().st_mode | 0o020)
+        assert transport.get([f"{directory}/f"]) == {f"{directory}/f": b"x"}
+        with pytest.raises(UntrustedFile):
+            transport.get([f"{directory}/f"], private=True)
+
+    def test_a_place_that_cannot_be_written_is_named(self, transport: Transport, directory: Path) -> None:
+        transport.put(str(directory), {"file": b""})
+        with pytest.raises(TransportError, match="file"):
+            transport.put(f"{directory}/file/inside", {"f": b""})
+
+    def test_it_works_again_after_close(self, transport: Transport) -> None:
+        transport.close()
+        assert transport.run(["true"]).status == 0
+
+
+class TestLocal(TransportContract):
+    @pytest.fixture
+    def transport(self) -> Transport:
+        return LocalTransport.from_url(ClusterURL.parse("local"))
