@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import submission, tasks
+from slurm import slurmfile, submission, tasks
 from slurm.array import JobArray
 from slurm.backend import backend_for
 from slurm.environments.current import Current
@@ -59,6 +59,18 @@ class Cluster:
         self._prepared: Prepared | None = None
         self._tokens: list[Token[Submitter | None]] = []
         self.options = Options.parse(options or {})
+
+    @classmethod
+    def from_slurmfile(cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Self:
+        """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
+
+        The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
+        user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
+        """
+        entry = slurmfile.load(name, path)
+        cluster = cls(entry.url, root=entry.root, python=entry.python)
+        cluster.options = entry.options
+        return cluster
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@
     ├── ConfigurationError            what the program asks for can't be
     │   ├── OptionError               an option's name or value (also ValueError)
     │   ├── NoActiveCluster           a task was called, and no cluster is active
+    │   ├── SlurmfileError            a Slurmfile that isn't there, or what stands in it
     │   ├── ClusterURLError           a cluster's URL (also ValueError)
     │   └── PluginNotFound            no such scheduler, transport or environment
     ├── SubmissionError               nothing was submitted
@@ -53,6 +54,10 @@ class OptionError(ConfigurationError, ValueError):
 
 class NoActiveCluster(ConfigurationError):
     """A task was called where no cluster is active."""
+
+
+class SlurmfileError(ConfigurationError):
+    """There is no Slurmfile, or something in it is wrong; the message names the file and the line."""
 
 
 class ClusterURLError(ConfigurationError, ValueError):

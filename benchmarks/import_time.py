@@ -1,0 +1,36 @@
+"""How long importing takes, against bare Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from common import PASS, Row, Settings, in_turns, judged, process, ratio, ratio_words, unmeasured
+
+BUDGET = 2.5
+OURS = "import slurm"
+NAMES = "from slurm import Cluster, task"
+SUBMITIT = "import submitit"
+SDK, SDK_PASS = "slurm-sdk", "slurm-sdk's bare Python"
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """The rows of this topic."""
+    statements = [OURS, NAMES, *([SUBMITIT] if find_spec("submitit") else [])]
+    subjects = {statement: process([*PASS[:-1], statement]) for statement in statements}
+    subjects["pass"] = process(PASS)
+    if settings.slurm_sdk_python:
+        subjects[SDK] = process([settings.slurm_sdk_python, "-c", OURS])
+        subjects[SDK_PASS] = process([settings.slurm_sdk_python, "-c", "pass"])
+    times = in_turns(subjects, settings.rounds)
+    kept = ratio(times, OURS, "pass") <= BUDGET
+    yield judged(f"`{OURS}`", ratio_words(times, OURS, "pass"), budget=f"≤ {BUDGET} ×", kept=kept)
+    yield Row(f"`{NAMES}`", ratio_words(times, NAMES, "pass"), verdict="no budget")
+    if SUBMITIT in times:
+        yield Row(f"`{SUBMITIT}`", ratio_words(times, SUBMITIT, "pass"))
+    else:
+        yield unmeasured(f"`{SUBMITIT}`", "submitit is not installed")
+    if SDK in times:
+        yield Row(f"`{OURS}` of slurm-sdk", ratio_words(times, SDK, SDK_PASS))
+    else:
+        yield unmeasured(f"`{OURS}` of slurm-sdk", "no `--slurm-sdk-python` given")
