@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.schedulers.local_queue.element import Element
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _PENDING, _RUNNING, _COMPLETED, _CANCELLED = "PENDING", "RUNNING", "COMPLETED", "CANCELLED"
 
@@ -26,6 +26,14 @@ class Batch:
         self._running = 0
         self._elementwise = any(kind == "aftercorr" for kind, _ in request["dependencies"])
         self.ended_at: float | None = None
+
+    @classmethod
+    def of_adopted(cls, id_: str, running: Iterable[Element]) -> Batch:
+        """What is left of a submission whose supervisor is gone: the tasks that run."""
+        tasks = [element.task for element in running if element.batch == id_]
+        batch = cls(id_, {"tasks": tasks, "cpus": 1, "max_concurrent": None, "dependencies": []})
+        batch._states, batch._waiting, batch._running = dict.fromkeys(tasks, _RUNNING), [], len(tasks)
+        return batch
 
     @property
     def pending(self) -> bool:

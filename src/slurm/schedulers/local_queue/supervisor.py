@@ -34,8 +34,8 @@ class Supervisor:
     def __init__(self, place: str, listener: socket.socket) -> None:
         self._place = place
         self._listener = listener
-        self._batches: dict[str, Batch] = {}
         self._running: list[Element] = adopted(place)
+        self._batches = {id_: Batch.of_adopted(id_, self._running) for id_ in {e.batch for e in self._running}}
         self._cpus = int(os.environ.get("SLURMTASKS_LOCAL_CPUS") or 0) or _usable_cpus()
         self._active = time.monotonic()
         self._stopping = False
@@ -89,7 +89,9 @@ class Supervisor:
             self._batches[batch.id] = batch
             return {"id": batch.id}
         if request["do"] == "query":
-            return {"jobs": [row for id_ in request["ids"] for row in self._rows(id_)]}
+            return {
+                "jobs": [row for id_ in request["ids"] if id_ in self._batches for row in self._batches[id_].rows()]
+            }
         if request["do"] == "cancel":
             for id_, tasks in request["tasks"]:
                 self._cancel(id_, tasks)
@@ -98,12 +100,6 @@ class Supervisor:
             for id_ in self._batches:
                 self._cancel(id_, None)
         return {}
-
-    def _rows(self, id_: str) -> list[list[Any]]:
-        if id_ in self._batches:
-            return self._batches[id_].rows()
-        orphans = [element.task for element in self._running if element.batch == id_]
-        return [[id_, orphans, "RUNNING", "adopted"]] if orphans else []
 
     def _cancel(self, id_: str, tasks: list[int] | None) -> None:
         if id_ in self._batches:
@@ -128,8 +124,7 @@ class Supervisor:
             state = element.poll()
             if state is not None:
                 self._running.remove(element)
-                if element.batch in self._batches:
-                    self._batches[element.batch].end(element.task, state)
+                self._batches[element.batch].end(element.task, state)
         now = time.monotonic()
         for id_, batch in list(self._batches.items()):
             if batch.ended_at is not None and now - batch.ended_at > KEPT_SECONDS:

@@ -1,0 +1,98 @@
+"""All topics, one after the other, in the environment that run.py made."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent / "tests"))
+
+import import_time  # noqa: E402 - the tests' testbed is to be found first
+import runner_start  # noqa: E402
+from common import Row, Settings, table, unmeasured  # noqa: E402
+from testbed import missing  # noqa: E402
+
+from slurm.schedulers.local_queue import wire  # noqa: E402
+
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+INTRODUCTION = """\
+# Benchmarks
+
+What the design promises, as measured by `python benchmarks/run.py --write`. Times are ratios within one run, the
+programs that are compared taking turns, and medians over all turns; what missed its budget stands here as it was
+measured. submitit and slurm-sdk run with their defaults.
+"""
+LATER = """\
+Not measured yet, for it isn't there yet: a million calls with `chunk_size`, commands over SSH, and the second
+submission with an unchanged wheel or image.
+"""
+
+
+def main() -> None:
+    """Measure, print the table as it comes, and write the page if asked to."""
+    arguments = _arguments()
+    settings = Settings(
+        workspace=arguments.workspace,
+        rounds=10 if arguments.quick else 40,
+        calls=3 if arguments.quick else 8,
+        arrays=1 if arguments.quick else 3,
+        slurm_sdk_python=arguments.slurm_sdk_python,
+    )
+    os.environ["SLURMTASKS_LOCAL_DIR"] = str(arguments.workspace / "local")
+    os.environ["XDG_CACHE_HOME"] = str(arguments.workspace / "cache")
+    lines = []
+    try:
+        for line in table(_rows(settings)):
+            print(line, flush=True)
+            lines.append(line)
+    finally:
+        wire.ask({"do": "stop"})
+    print(f"\n{_machine()}")
+    if arguments.write:
+        PAGE.write_text("\n".join([INTRODUCTION, *lines, "", _machine(), "", LATER]), encoding="utf-8")
+
+
+def _rows(settings: Settings) -> Iterator[Row]:
+    yield from import_time.rows(settings)
+    yield from runner_start.rows(settings)
+    lacking = missing()
+    if lacking:
+        yield unmeasured("calls, arrays and commands on a real Slurm", lacking)
+        return
+    import counts  # noqa: PLC0415 - for where there is a Slurm
+    import slurm_calls  # noqa: PLC0415
+    from bare_slurm import test_slurm  # noqa: PLC0415
+
+    with test_slurm():
+        yield from slurm_calls.rows(settings)
+        yield from counts.rows(settings)
+
+
+def _machine() -> str:
+    slurm = "no Slurm"
+    if missing() is None:
+        slurm = subprocess.run(["sbatch", "-V"], capture_output=True, text=True, check=True).stdout.strip()
+        slurm = f"{slurm.capitalize()} (the tests' own: 2 nodes of 4 CPUs on this one machine)"
+    cores = len(os.sched_getaffinity(0))
+    today = datetime.now(timezone.utc).date()
+    return f"{today}, {cores} cores, {platform.system()}, Python {platform.python_version()}, {slurm}."
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks/run.py", description="Measure what the design promises.")
+    parser.add_argument("workspace", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="measure less often: a rough table, soon")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
+    parser.add_argument("--slurm-sdk-python", metavar="PATH", help="a Python that has slurm-sdk, to compare with")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Job directories as the client makes them, for tests of what reads them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.bundle import bundle
+from slurm.environments.current import TAG
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, Outcome, Prepared, Submission
+from slurm.runner.job_context import JobContext
+from slurm.script import BOOT
+from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
+from slurm.store import Store
+from slurm.tasks import Task, by_value
+from slurm.transports.local import LocalTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+KEY = "work/20260101T000000Z-00000000"
+
+
+class Stand(Placeholder):
+    """A placeholder for an element of another submission, or for several of them."""
+
+    def __init__(self, key: str, which: int | tuple[int, int, int] = 0) -> None:
+        self.key, self.which = key, which
+
+    @property
+    def reference(self) -> Reference:
+        return Reference("job" if isinstance(self.which, int) else "array", self.key, self.which, "local")
+
+
+def pickled(
+    function: Callable[..., Any],
+    *calls: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    context: str | None = None,
+    edges: tuple[Any, ...] = (),
+) -> Pickled:
+    """Calls of a function, pickled as a submission pickles them."""
+    task = Task(function)
+    head = Function(function, task.name, tuple(task.signature.parameters), context, edges)
+    return pickle_calls(head, [(args, kwargs or {}) for args in calls], reducers={Task: by_value})
+
+
+class Directory(NamedTuple):
+    """One submission under a root."""
+
+    root: str
+    key: str = KEY
+
+    @property
+    def path(self) -> str:
+        return f"{self.root}/{JOBS}/{self.key}"
+
+    @property
+    def store(self) -> Store:
+        return Store(LocalTransport(), self.root)
+
+    def create(self, calls: Pickled) -> Directory:
+        """Make the directory with its files."""
+        submission = Submission(
+            key=self.key,
+            task="work",
+            count=len(calls.references),
+            options={},
+            environment=Prepared(key="current", python=sys.executable, tag=TAG),
+            client={},
+            versions={},
+            created=0.0,
+        )
+        self.store.create(submission, calls=calls.calls, index=calls.offsets, script="")
+        return self
+
+    def job(self, index: int = 0, environ: Mapping[str, str] | None = None) -> JobContext:
+        return JobContext.from_environment(self.root, self.key, index, environ or {})
+
+    def outcome(self, index: int = 0) -> Outcome:
+        return self.store.outcomes(self.key, [index])[index]
+
+    def result(self, index: int = 0) -> Any:
+        return self.store.results(self.key, {index: self.outcome(index)})[index]
+
+    def names(self, directory: str) -> list[str]:
+        """All names in one of its directories, the hidden ones too."""
+        return sorted(os.listdir(f"{self.path}/{directory}"))
+
+    @property
+    def left(self) -> tuple[list[str], list[str]]:
+        """What lies in outcomes/ and in results/."""
+        return self.names(OUTCOMES), self.names(RESULTS)
+
+
+def run_on_a_node(
+    directory: Directory, cwd: Path, *, flags: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run element 0 in a fresh Python from the runner's zip, as the script does."""
+    archive = cwd / "runner.zip"
+    archive.write_bytes(bundle().data)
+    argv = [sys.executable, *flags, "-c", BOOT, str(archive), directory.root, directory.key, "0", TAG]
+    return subprocess.run(
+        argv, cwd=cwd, env={**os.environ, **(environ or {})}, capture_output=True, text=True, check=False
+    )

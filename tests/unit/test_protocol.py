@@ -1,0 +1,212 @@
+"""The job directory protocol: documents, files that appear whole or not at all, and files that are trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurm.errors import ProtocolError, UntrustedFile
+from slurm.protocol import (
+    FAILED,
+    PROTOCOL,
+    RUN,
+    Block,
+    Document,
+    Edge,
+    ErrorRecord,
+    NewFile,
+    Outcome,
+    Prepared,
+    ResultRecord,
+    Submission,
+    Submitted,
+    commit,
+    open_own,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUBMISSION = Submission(
+    key="f/1",
+    task="f",
+    count=3,
+    options={"mem": "4G", "sbatch": {"--x": True}},
+    environment=Prepared(key="k", python="/p", tag="3.11", setup=("module load x",)),
+    dependencies=(Edge(key="e/1", indices=(0, 2)), Edge(key="e/2", elementwise=True)),
+    client={"pid": 1},
+    versions={"python": "3.11"},
+    created=1.5,
+)
+SUBMITTED = Submitted(scheduler="slurm", blocks=(Block(id="7", first=0, count=2), Block(id="8", first=2, count=1)))
+OUTCOME = Outcome(
+    status=FAILED,
+    phase=RUN,
+    exit_code=3,
+    result=ResultRecord(file="0.pkl", bytes=1, sha256="0"),
+    error=ErrorRecord(type="ValueError", message="ö\n\udcff"),
+)
+DOCUMENTS = [SUBMISSION, SUBMITTED, OUTCOME]
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["protocol", "status", "phase", "error"]), inner),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_document_comes_back_from_its_bytes(document: Document) -> None:
+    assert type(document).loads(document.dumps(), where="here") == document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_part_of_a_document_passes_for_one(document: Document) -> None:
+    data = document.dumps().rstrip()
+    for end in range(len(data)):
+        with pytest.raises(ProtocolError, match="here is not a"):
+            type(document).loads(data[:end], where="here")
+
+
+def test_a_newer_protocol_is_refused_with_both_versions() -> None:
+    data = OUTCOME.replace(protocol=PROTOCOL + 1).dumps()
+    with pytest.raises(
+        ProtocolError, match=f"^/x/0.json was written with .*protocol {PROTOCOL + 1};.* up to {PROTOCOL}"
+    ):
+        Outcome.loads(data, where="/x/0.json")
+
+
+def test_a_newer_protocol_is_refused_whatever_its_fields_are() -> None:
+    with pytest.raises(ProtocolError, match=f"protocol {PROTOCOL + 1}"):
+        Submission.loads(json.dumps({"protocol": PROTOCOL + 1, "environment": 3}), where="here")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{}",
+        b"\xff\xfe",
+        b'{"protocol": "one"}',
+        pytest.param(b'{"protocol": 1e999}', marks=pytest.mark.xfail(raises=OverflowError, reason="int of infinity")),
+        pytest.param(b"[" * 100_000, marks=pytest.mark.xfail(raises=RecursionError, reason="nested too deeply")),
+    ],
+    ids=lambda data: repr(data[:20]),
+)
+def test_garbage_is_named_as_such(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="here is not a outcome record"):
+        Outcome.loads(data, where="here")
+
+
+@given(PLAIN)
+def test_whatever_json_there_is_gives_a_record_or_a_protocol_error(value: Any) -> None:
+    try:
+        assert isinstance(Outcome.loads(json.dumps(value), where="here"), Outcome)
+    except ProtocolError as error:
+        assert "here" in str(error)  # noqa: PT017 - either is right
+
+
+def test_each_element_is_in_one_block() -> None:
+    assert [SUBMITTED.block(index).id for index in range(3)] == ["7", "7", "8"]
+
+
+@pytest.fixture(params=["with hard links", "without"])
+def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system, and one that has no hard links: link(2) then fails with EPERM."""
+    if request.param == "without":
+
+        def refused(source: str, target: str) -> None:
+            raise PermissionError(1, "Operation not permitted", source, None, target)
+
+        monkeypatch.setattr(os, "link", refused)
+
+
+@pytest.mark.usefixtures("links")
+def test_the_first_commit_stays(tmp_path: Path) -> None:
+    target = tmp_path / "0.json"
+    assert commit(str(target), b"first")
+    assert not commit(str(target), b"second")
+    assert (target.read_bytes(), os.listdir(tmp_path)) == (b"first", ["0.json"])
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("links")
+def test_a_file_is_not_there_before_its_commit(tmp_path: Path) -> None:
+    new = NewFile(str(tmp_path / "0.json"))
+    new.file.write(b"half")
+    new.file.flush()
+    assert not (tmp_path / "0.json").exists()
+    new.discard()
+    assert os.listdir(tmp_path) == []
+
+
+def test_of_many_writers_at_once_one_commits(tmp_path: Path) -> None:
+    target = tmp_path / "0.json"
+    start = threading.Barrier(8)
+    won: list[bytes] = []
+
+    def write(data: bytes) -> None:
+        start.wait()
+        if commit(str(target), data):
+            won.append(data)
+
+    writers = [threading.Thread(target=write, args=(bytes([number]) * 5000,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert won == [target.read_bytes()]
+    assert os.listdir(tmp_path) == ["0.json"]
+
+
+def test_a_commit_that_the_disk_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        commit(str(tmp_path / "0.json"), b"data")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A file that is the user's own, in a directory that is."""
+    directory = tmp_path / "results"
+    directory.mkdir(mode=0o755)
+    path = directory / "0.pkl"
+    path.write_bytes(b"mine")
+    path.chmod(0o644)
+    return path
+
+
+def test_a_file_of_ones_own_is_opened(own: Path) -> None:
+    with open_own(str(own)) as file:
+        assert file.read() == b"mine"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+@pytest.mark.parametrize("which", ["file", "directory"])
+def test_what_others_can_write_is_not_opened(own: Path, which: str, mode: int) -> None:
+    place = own if which == "file" else own.parent
+    place.chmod(mode | (0o100 if which == "directory" else 0))
+    with pytest.raises(UntrustedFile, match=f"{place} belongs to user {os.geteuid()} with mode 0") as caught:
+        open_own(str(own))
+    assert caught.value.path == str(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("which", ["file", "directory"])
+def test_what_belongs_to_somebody_else_is_not_opened(own: Path, which: str) -> None:
+    place = own if which == "file" else own.parent
+    os.chown(place, 4321, -1)
+    with pytest.raises(UntrustedFile, match="belongs to user 4321"):
+        open_own(str(own))

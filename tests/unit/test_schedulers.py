@@ -1,0 +1,187 @@
+"""Schedulers: pure builders of commands, pure parsers of what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurm.options import Options
+from slurm.protocol import Block, Submitted
+from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges
+from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.slurm import SlurmScheduler
+from slurm.states import JobState
+from slurm.tracker import Tracker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLURM = SlurmScheduler(Site("/usr/bin/python3", "/root/runner.zip"))
+
+
+def request(
+    options: Options | None = None, *, dependencies: tuple[Dependency, ...] = (), first: int = 0, count: int = 10
+) -> Request:
+    return Request(
+        script="/r/script.sh",
+        log="/r/logs/%a.log",
+        first=first,
+        count=count,
+        options=options or Options.parse({}),
+        dependencies=dependencies,
+    )
+
+
+@given(st.sets(st.integers(0, 300), min_size=1))
+def test_numbers_come_back_from_their_ranges(some: set[int]) -> None:
+    assert numbers(ranges(some)) == sorted(some)
+    assert numbers(f"[{ranges(some)}%7]") == sorted(some)
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 9))
+def test_a_step_counts_as_in_range(low: int, span: int, step: int) -> None:
+    assert numbers(f"{low}-{low + span}:{step}") == list(range(low, low + span + 1, step))
+
+
+@pytest.mark.parametrize(("some", "text"), [({0}, "0"), ({0, 1, 2, 3, 7}, "0-3,7"), ({5, 4, 9, 8}, "4-5,8-9")])
+def test_ranges_are_short(some: set[int], text: str) -> None:
+    assert ranges(some) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "tasks", "state", "node", "reason"),
+    [
+        ("12|0-3,7%2|PENDING||Dependency", [0, 1, 2, 3, 7], JobState.PENDING, "", "Dependency"),
+        ("12|[0-4:2]|PENDING||Priority", [0, 2, 4], JobState.PENDING, "", "Priority"),
+        ("12|5|RUNNING|n1|None", [5], JobState.RUNNING, "n1", "None"),
+        ("13|N/A|COMPLETED|n1|None", [0], JobState.COMPLETED, "n1", "None"),
+        ("12|1|PENDING||held by ann|bob", [1], JobState.PENDING, "", "held by ann|bob"),
+        ("12|1|OUT_OF_MEMORY|n[1-2]|OutOfMemory", [1], JobState.OUT_OF_MEMORY, "n[1-2]", "OutOfMemory"),
+        ("  12|1|TIMEOUT|n1|TimeLimit  ", [1], JobState.TIMEOUT, "n1", "TimeLimit"),
+        ("12|1|HIBERNATING|n1|", [1], JobState.UNKNOWN, "n1", ""),
+    ],
+)
+def test_a_line_of_squeue_is_a_report(line: str, tasks: list[int], state: JobState, node: str, reason: str) -> None:
+    (report,) = SLURM.reports(f"{line}\n")
+    assert (report.id, list(report.tasks), report.state) == (line.strip().split("|")[0], tasks, state)
+    assert (report.word, report.node, report.reason) == (line.split("|")[2], node, reason)
+
+
+@pytest.mark.parametrize("output", ["", "\n", "CLUSTER: big\n", "JOBID|TASK|STATE|NODE|REASON\n", "12\n", "12|0\n"])
+def test_what_is_no_report_is_passed_over(output: str) -> None:
+    assert list(SLURM.reports(output)) == []
+
+
+def test_all_lines_of_squeue_are_read() -> None:
+    output = "CLUSTER: big\n12|0-1|PENDING||Priority\n12|2|RUNNING|n1|None\n13|0|FAILED|n2|NonZeroExitCode\n"
+    assert [(report.id, list(report.tasks)) for report in SLURM.reports(output)] == [
+        ("12", [0, 1]),
+        ("12", [2]),
+        ("13", [0]),
+    ]
+
+
+def test_only_what_says_that_no_id_is_known_counts_as_an_answer() -> None:
+    assert SLURM.knows_none("slurm_load_jobs error: Invalid job id specified")
+    assert not SLURM.knows_none("slurm_load_jobs error: Socket timed out on send/recv operation")
+
+
+def test_jobs_of_other_clusters_are_asked_for_there() -> None:
+    ids = ["12;big", "13", "14;small"]
+    assert SLURM.query(ids)[-2:] == ["--clusters=big,small", "--jobs=12,13,14"]
+    assert SLURM.query(["13"])[-2:] == ["--format=%F|%K|%T|%N|%r", "--jobs=13"]
+    assert SLURM.cancel({"12;big": None, "13": [0, 1, 5]}) == ["scancel", "--quiet", "--clusters=big", "12", "13_[0-1,5]"]
+
+
+@pytest.mark.xfail(reason="reports are matched by the id without the cluster, which no block has: the job counts as lost")
+def test_a_job_of_another_cluster_gets_its_report() -> None:
+    tracker = Tracker(
+        listing=lambda keys: dict.fromkeys(keys, frozenset()),
+        query=lambda _: SLURM.reports("CLUSTER: big\n12|0|RUNNING|n1|None\n"),
+        pace=0.01,
+        patience=(1.0, 1.0),
+    )
+    watched = tracker.watch("f/1", 1, Submitted(scheduler="slurm", blocks=(Block(id="12;big", first=0, count=1),)))
+    tracker.ask([watched])
+    assert watched.reports[0].state is JobState.RUNNING
+    assert not watched.missed_since
+
+
+@pytest.mark.parametrize(
+    ("output", "size"),
+    [
+        ("Configuration data as of 2026\nMaxArraySize            = 1001\nMaxJobCount = 10000\n", 1001),
+        ("MaxArraySize=4000001", 4000001),
+        ("MaxArrayTasks = 7\n", 1001),
+        ("", 1001),
+    ],
+)
+def test_the_size_of_an_array_is_that_of_the_configuration_or_its_default(output: str, size: int) -> None:
+    assert SLURM.max_array_size(output) == size
+
+
+def test_a_block_is_queued_by_one_sbatch() -> None:
+    options = Options.parse({"max_concurrent": 3})
+    argv = list(SLURM.submit(request(options, first=1000)))
+    assert argv[argv.index("sbatch") :] == [
+        "sbatch",
+        "--parsable",
+        "--array=0-9%3",
+        "--output=/r/logs/%a.log",
+        "/r/script.sh",
+        "1000",
+    ]
+
+
+def test_dependencies_are_anded_and_never_wait_for_ever() -> None:
+    waits = (Dependency("afterok", ("12;big", "13_4")), Dependency("aftercorr", ("14",)))
+    argv = SLURM.submit(request(dependencies=waits))
+    assert "--dependency=afterok:12:13_4,aftercorr:14" in argv
+    assert "--kill-on-invalid-dep=yes" in argv
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An `sbatch` and a `squeue` that print their arguments and environment, first on PATH."""
+    for name in ("sbatch", "squeue"):
+        program = tmp_path / name
+        program.write_text(
+            f"#!{sys.executable} -S\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], dict(os.environ)]))\n"
+        )
+        program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("stub")
+def test_variables_of_the_site_never_go_before_what_the_task_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SBATCH_TIMELIMIT", "SBATCH_MEM_PER_NODE", "SBATCH_PARTITION", "SBATCH_ARRAY_INX", "SBATCH_ACCOUNT"):
+        monkeypatch.setenv(name, "theirs")
+    argv = SLURM.submit(request(Options.parse({"time": 5, "mem": "1G", "partition": "gpu"})))
+    _, environ = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
+    assert [name for name in environ if name.startswith("SBATCH_")] == ["SBATCH_ACCOUNT"]
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_users_squeue_settings_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SQUEUE_FORMAT", "SQUEUE_STATES", "SQUEUE_ARRAY", "SLURM_BITSTR_LEN", "LC_ALL"):
+        monkeypatch.setenv(name, "theirs")
+    argv, environ = json.loads(subprocess.run(SLURM.query(["12"]), capture_output=True, check=True).stdout)
+    assert "theirs" not in environ.values()
+    assert environ["SLURM_BITSTR_LEN"] == "0"
+    assert argv[-1] == "--jobs=12"
+
+
+def test_the_local_schedulers_lines_are_reports() -> None:
+    scheduler = LocalScheduler(Site("/usr/bin/python3", "/root/runner.zip"))
+    (report,) = scheduler.reports("7|0-2,5|RUNNING|box|a|b\n")
+    assert (report.id, list(report.tasks), report.state) == ("7", [0, 1, 2, 5], JobState.RUNNING)
+    assert (report.node, report.reason) == ("box", "a|b")
+    assert list(scheduler.cancel({"7": None, "8": [1, 2]}))[-3:] == ["cancel", "7", "8_1-2"]
