@@ -7,12 +7,15 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from testbed import SlurmTestbed
 from testbed.programs import without_slurm
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Iterator
 
 POLL = 0.01
 """Seconds between two looks, as this package has it on a local file system."""

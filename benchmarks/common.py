@@ -7,12 +7,14 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-Times = Mapping[str, Sequence[float]]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    Times = Mapping[str, Sequence[float]]
 
 PASS = (sys.executable, "-c", "pass")
 """Bare Python, which everything is compared with."""

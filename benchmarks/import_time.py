@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 
-from common import PASS, Row, Settings, in_turns, judged, process, ratio, ratio_words, unmeasured
+from common import PASS, Row, in_turns, judged, process, ratio, ratio_words, unmeasured
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from common import Settings
+    from collections.abc import Iterator
 
 BUDGET = 2.5
 OURS = "import slurm"

@@ -7,19 +7,23 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "tests"))
 
 import import_time  # noqa: E402 - the tests' testbed is to be found first
 import runner_start  # noqa: E402
-from common import Row, Settings, table, unmeasured  # noqa: E402
+from common import Settings, table, unmeasured  # noqa: E402
 from testbed import missing  # noqa: E402
 
 from slurm.schedulers.local_queue import wire  # noqa: E402
+
+if TYPE_CHECKING:
+    from common import Row
+    from collections.abc import Iterator
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 INTRODUCTION = """\
@@ -78,7 +82,7 @@ def _rows(settings: Settings) -> Iterator[Row]:
 def _machine() -> str:
     slurm = "no Slurm"
     if missing() is None:
-        slurm = subprocess.run(["sbatch", "-V"], capture_output=True, text=True, check=True).stdout.strip()
+        slurm = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout.strip()
         slurm = f"{slurm.capitalize()} (the tests' own: 2 nodes of 4 CPUs on this one machine)"
     cores = len(os.sched_getaffinity(0))
     today = datetime.now(timezone.utc).date()

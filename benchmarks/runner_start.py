@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import noop
 import noop_task
-from common import PASS, Row, Settings, in_turns, judged, process, ratio, ratio_words, unmeasured
+from common import PASS, Row, in_turns, judged, process, ratio, ratio_words, unmeasured
 
-from slurm import Cluster, Task, task
+from slurm import Cluster, task
 from slurm.script import BOOT
+
+if TYPE_CHECKING:
+    from common import Settings
+    from slurm import Task
+    from collections.abc import Callable, Iterator
 
 BY_REFERENCE, BY_VALUE, SUBMITIT = "by reference", "by value", "submitit"
 BUDGETS = {BY_REFERENCE: 2.5, BY_VALUE: 4.5}

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import noop
 import noop_task
 from bare_slurm import Bare
 from common import (
     Row,
-    Settings,
     excess,
     excess_words,
     in_turns,
@@ -26,6 +23,13 @@ from common import (
 )
 
 from slurm import Cluster
+
+if TYPE_CHECKING:
+    from common import (
+        Settings,
+    )
+    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 COUNT = 200
 CALL_BUDGET, ARRAY_BUDGET = 0.25, 1.15

@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
@@ -80,29 +81,23 @@ def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reduce
     offsets = [0]
     references: list[frozenset[Reference]] = []
     with _loose_modules_by_value():
-        parts = {f"the function {head.name}": head.function}
-        in_function = _dump(buffer, (head.function, head.context, head.edges), parts, reducers)
+        pickler = _CallPickler(buffer, reducers)
+        pickler.write((head.function, head.context, head.edges), lambda: {f"the function {head.name}": head.function})
+        in_function = frozenset(pickler.references)
         for args, kwargs in calls:
             offsets.append(buffer.tell())
-            names = [*head.parameters[: len(args)], *map(str, range(len(head.parameters), len(args)))]
-            parts = {f"argument {name} of {head.name}": arg for name, arg in zip(names, args, strict=True)}
-            parts |= {f"argument {name} of {head.name}": arg for name, arg in kwargs.items()}
-            references.append(in_function | _dump(buffer, (args, kwargs), parts, reducers))
+            pickler.write((args, kwargs), partial(_named, head, args, kwargs))
+            references.append(in_function | pickler.references)
     offsets.append(buffer.tell())
     index = b"".join(offset.to_bytes(OFFSET_BYTES, "little") for offset in offsets)
     return Pickled(buffer.getvalue(), index, tuple(references))
 
 
-def _dump(buffer: IO[bytes], value: Any, parts: Mapping[str, Any], reducers: Reducers) -> frozenset[Reference]:
-    pickler = _CallPickler(buffer, reducers)
-    try:
-        pickler.dump(value)
-    except Exception as error:
-        found = (_culprit(part, name, reducers) for name, part in parts.items())
-        culprit = next((words for words in found if words), next(iter(parts), "a call"))
-        message = f"{culprit} can't be pickled: {type(error).__name__}: {error}"
-        raise NotPicklable(message) from error
-    return frozenset(pickler.references)
+def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments by the words that an error has for them."""
+    names = [*head.parameters[: len(args)], *map(str, range(len(head.parameters), len(args)))]
+    both = {**dict(zip(names, args, strict=True)), **kwargs}
+    return {f"argument {name} of {head.name}": value for name, value in both.items()}
 
 
 class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -112,6 +107,20 @@ class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol=5)
         self.dispatch_table: dict[type, Any] = {**cloudpickle.Pickler.dispatch_table, **reducers}
         self.references: set[Reference] = set()
+        """Those in what was written last."""
+
+    def write(self, value: Any, parts: Callable[[], Mapping[str, Any]]) -> None:
+        """Write one pickle of its own; `parts` name what is in it, should that be needed for an error."""
+        self.clear_memo()
+        self.references = set()
+        try:
+            self.dump(value)
+        except Exception as error:
+            named = parts()
+            found = (_culprit(part, name, self.dispatch_table) for name, part in named.items())
+            culprit = next((words for words in found if words), next(iter(named), "a call"))
+            message = f"{culprit} can't be pickled: {type(error).__name__}: {error}"
+            raise NotPicklable(message) from error
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if not isinstance(obj, Placeholder):
