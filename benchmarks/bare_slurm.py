@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from testbed import SlurmTestbed
 from testbed.programs import without_slurm
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 POLL = 0.01
 """Seconds between two looks, as this package has it on a local file system."""

@@ -102,7 +102,7 @@ def process(
     def run() -> float:
         before()
         begin = time.perf_counter()
-        child = os.posix_spawn(argv[0], argv, variables, file_actions=quiet)
+        child = os.posix_spawn(argv[0], list(argv), variables, file_actions=quiet)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         elapsed = time.perf_counter() - begin
         if status:

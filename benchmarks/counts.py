@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import noop_task
 from bare_slurm import counted
 from common import judged
 
 from slurm import Cluster
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from common import Row, Settings
     from collections.abc import Iterator
+
+    from common import Row, Settings
 
 MAP = "files and Slurm commands for `map` over {} calls, until it returns"
 WAIT = "controller calls while waiting for 200 jobs"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-
-from common import PASS, Row, in_turns, judged, process, ratio, ratio_words, unmeasured
 from typing import TYPE_CHECKING
 
+from common import PASS, Row, in_turns, judged, process, ratio, ratio_words, unmeasured
+
 if TYPE_CHECKING:
-    from common import Settings
     from collections.abc import Iterator
+
+    from common import Settings
 
 BUDGET = 2.5
 OURS = "import slurm"

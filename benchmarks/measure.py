@@ -17,13 +17,15 @@ sys.path.append(str(HERE.parent / "tests"))
 import import_time  # noqa: E402 - the tests' testbed is to be found first
 import runner_start  # noqa: E402
 from common import Settings, table, unmeasured  # noqa: E402
-from testbed import missing  # noqa: E402
 
 from slurm.schedulers.local_queue import wire  # noqa: E402
+from testbed import missing  # noqa: E402
+from testbed.programs import find_program  # noqa: E402
 
 if TYPE_CHECKING:
-    from common import Row
     from collections.abc import Iterator
+
+    from common import Row
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 INTRODUCTION = """\
@@ -80,10 +82,11 @@ def _rows(settings: Settings) -> Iterator[Row]:
 
 
 def _machine() -> str:
+    slurmctld = find_program("slurmctld")
     slurm = "no Slurm"
-    if missing() is None:
-        slurm = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout.strip()
-        slurm = f"{slurm.capitalize()} (the tests' own: 2 nodes of 4 CPUs on this one machine)"
+    if slurmctld and missing() is None:
+        version = subprocess.run([slurmctld, "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
+        slurm = f"Slurm {version} (the tests' own: 2 nodes of 4 CPUs on this one machine)"
     cores = len(os.sched_getaffinity(0))
     today = datetime.now(timezone.utc).date()
     return f"{today}, {cores} cores, {platform.system()}, Python {platform.python_version()}, {slurm}."

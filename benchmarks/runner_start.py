@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import noop
 import noop_task
@@ -17,9 +17,11 @@ from slurm import Cluster, task
 from slurm.script import BOOT
 
 if TYPE_CHECKING:
-    from common import Settings
-    from slurm import Task
     from collections.abc import Callable, Iterator
+
+    from common import Settings
+
+    from slurm import Task
 
 BY_REFERENCE, BY_VALUE, SUBMITIT = "by reference", "by value", "submitit"
 BUDGETS = {BY_REFERENCE: 2.5, BY_VALUE: 4.5}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import os
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import noop
 import noop_task
@@ -25,11 +26,12 @@ from common import (
 from slurm import Cluster
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     from common import (
         Settings,
     )
-    from pathlib import Path
-    from collections.abc import Callable, Iterator
 
 COUNT = 200
 CALL_BUDGET, ARRAY_BUDGET = 0.25, 1.15
@@ -85,15 +87,29 @@ class Submitit:
     def __init__(self, folder: Path) -> None:
         from submitit import AutoExecutor  # noqa: PLC0415 - it may not be installed
 
-        logging.getLogger("submitit").setLevel(logging.CRITICAL)  # it complains that this Slurm has no accounting
         self._executor = AutoExecutor(folder, cluster="slurm")
         self._executor.update_parameters(slurm_array_parallelism=COUNT)
 
     def call(self) -> None:
         """One call, to its result."""
-        self._executor.submit(noop.nothing).result()
+        with no_complaints():
+            self._executor.submit(noop.nothing).result()
 
     def array(self, count: int) -> None:
         """An array, to all results."""
-        for job in self._executor.map_array(noop.nothing, range(count)):
-            job.result()
+        with no_complaints():
+            for job in self._executor.map_array(noop.nothing, range(count)):
+                job.result()
+
+
+@contextmanager
+def no_complaints() -> Iterator[None]:
+    """Leave out what sacct, which submitit asks every second, says of a Slurm without accounting."""
+    kept = os.dup(2)
+    with open(os.devnull, "w", encoding="utf-8") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

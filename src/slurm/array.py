@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from slurm.backend import backend_for
-from slurm.errors import ProtocolError
+from slurm.errors import TransportError
 from slurm.job import Job, as_they_end
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
@@ -169,7 +169,9 @@ class JobArray(Placeholder, Generic[R]):
         outcomes = self._backend.store.outcomes(self.key, [i for i in self._range if i in self._watched.done])
         try:
             return dict(self._backend.store.results(self.key, outcomes))
-        except (ImportError, AttributeError, ProtocolError):
+        except TransportError:
+            raise
+        except Exception:  # noqa: BLE001 - unpickling runs the user's own code
             return {}  # one by one, so that each bad one has its own error
 
     def _state(self, index: int, succeeded: bool | None) -> JobState:  # noqa: FBT001

@@ -11,8 +11,9 @@ from slurm.schedulers.base import Dependency
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from slurm.protocol import Block
+    from slurm.protocol import Block, Outcome
     from slurm.serialization import Placeholder, Reference
+    from slurm.store import Store
     from slurm.tracker import Watched
 
     Known = Callable[[str], Watched]
@@ -78,6 +79,28 @@ def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependenc
             raise SubmissionError(message)
         found.append(_dependency(edge, watched.submitted.blocks, first))
     return tuple(found)
+
+
+def failed_upstream(store: Store, key: str, index: int) -> str | None:
+    """Which upstream failed an element that was never run, and with what: words for an error."""
+    for edge in store.records(key).submission.dependencies:
+        every = range(store.records(edge.key).submission.count)
+        wanted = (index,) if edge.elementwise else every if edge.indices is None else edge.indices
+        outcomes = store.outcomes(edge.key, wanted)
+        for upstream in wanted:
+            outcome = outcomes.get(upstream)
+            if edge.on == "success" and (outcome is None or not outcome.succeeded):
+                return f"{edge.key}[{upstream}] {_end(outcome)}"
+            if edge.on == "failure" and outcome is not None and outcome.succeeded:
+                return f"{edge.key}[{upstream}] succeeded, and this was to run only if it failed"
+    return None
+
+
+def _end(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return "ended without an outcome"
+    error = outcome.error
+    return f"failed: {error.type}: {error.message}" if error else f"failed with status {outcome.exit_code}"
 
 
 def _dependency(edge: Edge, blocks: Sequence[Block], first: int) -> Dependency:

@@ -8,9 +8,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from slurm import verdict
+from slurm import dependencies, verdict
 from slurm.backend import backend_for
-from slurm.errors import ResultNotLoaded
+from slurm.errors import ResultNotLoaded, SlurmError
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
 
@@ -94,13 +94,13 @@ class Job(Placeholder, Generic[R]):
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         self._wait(timeout)
         outcome = self._outcome()
-        if outcome is None:
-            return verdict.of_ending(self._watched.endings[self.index], self._facts())
-        if not outcome.succeeded:
-            return verdict.of_outcome(outcome, self._facts())
+        if outcome is None or not outcome.succeeded:
+            return self._error(outcome)
         try:
             self._result = self._backend.store.results(self.key, {self.index: outcome})[self.index]
-        except (ImportError, AttributeError) as error:
+        except SlurmError:
+            raise
+        except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
             return self._not_loaded(error)
         return None
 
@@ -216,6 +216,20 @@ class Job(Placeholder, Generic[R]):
 
     def _outcome(self) -> Outcome | None:
         return self._backend.store.outcomes(self.key, [self.index]).get(self.index)
+
+    def _error(self, outcome: Outcome | None) -> BaseException:
+        """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
+        if outcome is None:
+            ending = self._watched.endings[self.index]
+        else:
+            told = self._backend.tracker.explain(self._watched, self.index) if verdict.by_signal(outcome) else None
+            if told is None:
+                return verdict.of_outcome(outcome, self._facts())
+            ending = told
+        failed = None
+        if ending.report and ending.report.reason in verdict.UNSATISFIED:
+            failed = dependencies.failed_upstream(self._backend.store, self.key, self.index)
+        return verdict.of_ending(ending, self._facts(), failed)
 
     def _facts(self) -> verdict.Facts:
         return verdict.Facts(self.key, self.index, self.name, self.job_id, self.log_path)

@@ -56,6 +56,8 @@ _RECORD = (
 # A process that a signal or os._exit ended could say nothing itself. ln, unlike mv, leaves an outcome that is there.
 _LAST_WORD = (
     f'outcome="$job/{OUTCOMES}/$index.json" mine="$job/{OUTCOMES}/.$index.$$"',
+    # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
+    "[ $status -ne 143 ] || sleep 5",
     'if [ ! -e "$outcome" ]; then',
     f"    printf '{_RECORD}\\n' \\",
     '        $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine"',

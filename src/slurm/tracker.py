@@ -32,6 +32,8 @@ _EXPLAINED_GRACE = 1.0
 """Seconds for an outcome to show up after the scheduler has said why there may be none (cancelled, time limit …)."""
 _UNEXPLAINED_GRACE = 10.0
 """The same where it says nothing, or that the job completed: shared file systems show new files late."""
+_VERDICT_SECONDS = 5.0
+_BY_ITSELF = (JobState.COMPLETED, JobState.FAILED)
 
 
 class Ending(NamedTuple):
@@ -143,15 +145,38 @@ class Tracker:
         One that was never submitted (its client died before) has nothing to ask for: nobody will ever run it.
         """
         pending = [watched for watched in several if watched.unfinished]
-        ids = {block.id: (watched, block.first) for watched in pending for block in _blocks(watched)}
-        reports: dict[str, dict[int, Report]] = {watched.key: {} for watched in pending}
+        reports = self._ask(pending)
+        now = time.monotonic()
+        for watched in pending:
+            self._judge(watched, reports[watched.key], now)
+
+    def _ask(self, several: Sequence[Watched]) -> Mapping[str, Mapping[int, Report]]:
+        """What the scheduler says of each element of submissions that it knows, by one question for all."""
+        ids = {block.id: (watched, block.first) for watched in several for block in _blocks(watched)}
+        reports: dict[str, dict[int, Report]] = {watched.key: {} for watched in several}
         for report in self._query(list(ids)) if ids else ():
             watched, first = ids.get(report.id, (None, 0))
             if watched is not None:
                 reports[watched.key].update({first + task: report for task in report.tasks})
-        now = time.monotonic()
-        for watched in pending:
-            self._judge(watched, reports[watched.key], now)
+        for watched in several:
+            watched.reports.update(reports[watched.key])
+        return reports
+
+    def explain(self, watched: Watched, index: int) -> Ending | None:
+        """How the scheduler says that it ended an element, whose process could only leave that a signal came.
+
+        Waits a little for its answer, which comes after the element's end. None if it wasn't the scheduler, or it has
+        forgotten.
+        """
+        end = time.monotonic() + _VERDICT_SECONDS
+        while not (index in watched.reports and watched.reports[index].state.final):
+            known = self._ask([watched])[watched.key]
+            if index not in known or time.monotonic() > end:
+                break
+            time.sleep(0.2)
+        report = watched.reports.get(index)
+        by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
+        return Ending(report.state, report) if report and by_scheduler else None
 
     def hurry(self) -> None:
         """Something was done that changes states: ask the scheduler soon."""
@@ -202,8 +227,6 @@ class Tracker:
         """Note which elements should have left an outcome by now."""
         for index in list(watched.open):
             report = reports.get(index)
-            if report is not None:
-                watched.reports[index] = report
             if report is None or report.state.final:
                 watched.missed_since.setdefault(index, now)
             else:

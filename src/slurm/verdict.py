@@ -43,6 +43,9 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.FAILED: (TaskExited, "ended without a word"),
 }
 
+UNSATISFIED = ("DependencyNeverSatisfied", "Dependency")
+"""The reasons that a scheduler has for cancelling what waits for a job that failed."""
+
 _LOAD_ADVICE = "its function or arguments could not be loaded on the node"
 _SAVE_ADVICE = "the function ran to its end, but what it returned could not be saved"
 
@@ -92,13 +95,18 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     )
 
 
-def of_ending(ending: Ending, facts: Facts) -> JobError:
-    """The exception for an element that left no outcome."""
+def by_signal(outcome: Outcome) -> bool:
+    """Whether a signal ended the process, so that the scheduler may know more than the outcome."""
+    return outcome.phase == PROCESS and outcome.exit_code > 128
+
+
+def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) -> JobError:
+    """The exception for an element that left no outcome, or whose process the scheduler ended."""
     report = ending.report
     reason = f" ({report.reason})" if report and report.reason not in ("", "None", "(null)") else ""
     kind: type[JobError]
-    if report and report.reason in ("DependencyNeverSatisfied", "Dependency"):
-        kind, words = DependencyFailed, "was not run: what it waited for didn't end as it had to"
+    if report and report.reason in UNSATISFIED:
+        kind, words = DependencyFailed, f"was not run: {failed_upstream or 'what it waited for failed'}"
     elif ending.state in _BY_STATE:
         kind, words = _BY_STATE[ending.state]
     else:

@@ -85,10 +85,11 @@ def test_an_exotic_option_is_shown_the_way_through() -> None:
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_what_the_library_does_itself_is_refused_with_what_to_do_instead(name: str) -> None:
-    for given_ in ({name: "1"}, {"sbatch": {f"--{name.replace('_', '-')}": "1"}}):
+    raw = f"--{name.replace('_', '-')}"
+    for written, options in ((name, {name: "1"}), (raw, {"sbatch": {raw: "1"}})):
         with pytest.raises(OptionError) as caught:
-            Options.parse(given_)
-        assert str(caught.value) == f"option {name}: {TAKEN[name]}"
+            Options.parse(options)
+        assert str(caught.value) == f"option {written}: {TAKEN[name]}"
 
 
 @pytest.mark.parametrize("name", ["mem", "--", "-", "", "--a b", "--a=b", "--a\n#SBATCH --uid=0"])
