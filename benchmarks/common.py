@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import time
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Times = Mapping[str, Sequence[float]]
+
+_MANY = 10
 
 PASS = (sys.executable, "-c", "pass")
 """Bare Python, which everything is compared with."""
@@ -72,20 +74,25 @@ def ratio(times: Times, name: str, base: str) -> float:
 
 
 def excess(times: Times, name: str, base: str) -> float:
-    """The median of the seconds that a round's run took longer than the base in the same round."""
-    return median(one - other for one, other in zip(times[name], times[base], strict=True))
+    """How many seconds more than the base it took, in the mean."""
+    return fmean(times[name]) - fmean(times[base])
 
 
 def ratio_words(times: Times, name: str, base: str) -> str:
-    """A ratio, and the medians behind it."""
+    """A ratio, and the medians behind it; of few rounds also the smallest and the largest ratio."""
     words = " against ".join(_seconds(median(times[each])) for each in (name, base))
-    return f"{ratio(times, name, base):.2f} × ({words})"
+    quotients = [one / other for one, other in zip(times[name], times[base], strict=True)]
+    if 1 < len(quotients) < _MANY:
+        words += f"; {min(quotients):.2f} to {max(quotients):.2f}"
+    return f"{median(quotients):.2f} × ({words})"
 
 
 def excess_words(times: Times, name: str, base: str) -> str:
-    """A difference, and the medians behind it."""
-    words = " against ".join(_seconds(median(times[each])) for each in (name, base))
-    return f"{excess(times, name, base):+.2f} s ({words})"
+    """A difference, its standard error, and the means behind it."""
+    words = " against ".join(_seconds(fmean(times[each])) for each in (name, base))
+    differences = [one - other for one, other in zip(times[name], times[base], strict=True)]
+    error = stdev(differences) / len(differences) ** 0.5
+    return f"{excess(times, name, base):+.2f} ± {error:.2f} s ({words})"
 
 
 def _seconds(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -54,14 +55,18 @@ def rows(settings: Settings) -> Iterator[Row]:
 
 
 class Element:
-    """A finished job of one call, whose process can be run again."""
+    """A copy of a finished job of one call, whose process can be run again.
+
+    A copy, for the job's own script may not have ended yet when its result is there; it would miss the outcome.
+    """
 
     def __init__(self, root: Path, of: Task[..., Any]) -> None:
         with Cluster("local", root=root):
             job = of()
             job.result(60)
-        self._directory = Path(job.directory)
-        self._arguments = (next(root.glob("blobs/*-runner.zip")), root, job.key, 0, "{}.{}".format(*sys.version_info))
+        self._directory = Path(shutil.copytree(job.directory, f"{job.directory}-again"))
+        runner, tag = next(root.glob("blobs/*-runner.zip")), "{}.{}".format(*sys.version_info)
+        self._arguments = (runner, root, f"{job.key}-again", 0, tag)
 
     def argv(self, boot: str = BOOT) -> list[str]:
         """The command that the job's script runs."""

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from slurm.array import JobArray
     from slurm.cluster import Cluster
     from slurm.environments.current import Current
+    from slurm.errors import (
+        DependencyFailed,
+        JobCancelled,
+        JobError,
+        JobLost,
+        JobOutOfMemory,
+        JobPreempted,
+        JobTimedOut,
+        NodeFailed,
+        SlurmError,
+        TaskExited,
+        TaskFailed,
+    )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, gather, wait
     from slurm.job import Job, JobStatus
     from slurm.runner.job_context import JobContext, current_job
@@ -32,6 +45,19 @@ _HOMES = {
     "slurm.array": ("JobArray",),
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current",),
+    "slurm.errors": (
+        "DependencyFailed",
+        "JobCancelled",
+        "JobError",
+        "JobLost",
+        "JobOutOfMemory",
+        "JobPreempted",
+        "JobTimedOut",
+        "NodeFailed",
+        "SlurmError",
+        "TaskExited",
+        "TaskFailed",
+    ),
     "slurm.futures": (
         "ALL_COMPLETED",
         "FIRST_COMPLETED",
@@ -53,12 +79,23 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Cluster",
     "Current",
+    "DependencyFailed",
     "Job",
     "JobArray",
+    "JobCancelled",
     "JobContext",
+    "JobError",
+    "JobLost",
+    "JobOutOfMemory",
+    "JobPreempted",
     "JobState",
     "JobStatus",
+    "JobTimedOut",
+    "NodeFailed",
+    "SlurmError",
     "Task",
+    "TaskExited",
+    "TaskFailed",
     "as_completed",
     "current_job",
     "gather",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurm.backend import Backend
-    from slurm.tracker import Watched
+    from slurm.watched import Watched
 
 R = TypeVar("R", covariant=True)
 
@@ -61,7 +61,7 @@ class JobArray(Placeholder, Generic[R]):
         return (Job(self._backend, self._watched, index) for index in self._range)
 
     def __contains__(self, job: object) -> bool:
-        return isinstance(job, Job) and job.key == self.key and job.index in self._range
+        return isinstance(job, Job) and job.reference.key == self.key and job.index in self._range
 
     @overload
     def results(self, timeout: float | None = ..., *, return_exceptions: Literal[False] = ...) -> list[R]: ...

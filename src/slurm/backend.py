@@ -19,10 +19,10 @@ from slurm.url import ClusterURL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from slurm.protocol import Prepared
+    from slurm.protocol import Prepared, Submitted
     from slurm.schedulers.base import Scheduler
-    from slurm.tracker import Watched
     from slurm.transports.base import Transport
+    from slurm.watched import Watched
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "transports": {"local": "slurm.transports.local:LocalTransport"},
@@ -72,9 +72,26 @@ class Backend:
         return str(self.url), self._python
 
     def watch(self, key: str) -> Watched:
-        """The state of a submission that this process may not know yet: reads its records. Raises NoSuchJob."""
+        """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
+        known = self.tracker.known(key)
+        if known is not None:
+            return known
         records = self.store.records(key)
-        return self.tracker.watch(key, records.submission.count, records.submitted)
+        return self.tracker.watch(records.submission, records.submitted)
+
+    def locate(self, key: str) -> Submitted | None:
+        """The ids of a submission whose client died before it learnt them; None if it was never queued.
+
+        Its record may be there by now; if not, the scheduler finds it by its key.
+        """
+        records = self.store.records(key)
+        spans = self.spans(records.submission.count)
+        return records.submitted or self.controller.adopt(self.store.directory(key), key, spans)
+
+    def spans(self, count: int) -> list[tuple[int, int]]:
+        """The blocks, each its first element and how many, that the scheduler takes as arrays."""
+        size = self.max_array_size if count > 1 else 1
+        return [(first, min(size, count - first)) for first in range(0, count, size)]
 
     @once
     def transport(self) -> Transport:
@@ -122,6 +139,8 @@ class Backend:
         return Tracker(
             listing=self.store.done,
             query=self.controller.query,
+            history=self.controller.history,
+            locate=self.locate,
             pace=self.transport.pace,
             patience=scheduler.patience,
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
     from slurm.option_types import TaskOptions
     from slurm.protocol import Prepared
@@ -52,10 +53,11 @@ class Cluster:
         *,
         root: str | os.PathLike[str] | None = None,
         python: str | None = None,
+        environment: Environment | None = None,
         options: TaskOptions | None = None,
     ) -> None:
         self._backend = backend_for(url, root=root, python=python)
-        self._environment = Current(python)
+        self._environment = environment or Current(python)
         self._prepared: Prepared | None = None
         self._tokens: list[Token[Submitter | None]] = []
         self.options = Options.parse(options or {})
@@ -98,10 +100,11 @@ class Cluster:
         """Undo `activate`."""
         tasks.deactivate(self)
 
-    def submit(self, of: Task[P, R], calls: Iterable[Arguments]) -> JobArray[R]:
+    def submit(self, of: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
         options = self.options.merged(of.options)
-        return submission.submit(self._backend, of, calls, options=options, environment=self._prepare())
+        prepared = self._prepare()
+        return submission.submit(self._backend, of, calls, mapped=mapped, options=options, environment=prepared)
 
     def executor(self, **options: Unpack[TaskOptions]) -> ClusterExecutor:
         """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
@@ -125,7 +128,7 @@ class Cluster:
         if index is not None and index >= watched.count:
             message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
             raise NoSuchJob(message)
-        if index is None and watched.count > 1:
+        if index is None and watched.mapped:
             return JobArray(self._backend, watched, range(watched.count))
         return Job(self._backend, watched, index or 0)
 

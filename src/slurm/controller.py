@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import shlex
+import time
 from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused
 from slurm.protocol import SUBMITTED, Block, Submitted
+from slurm.schedulers.base import tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import NoReturn
 
     from slurm.schedulers.base import Report, Request, Scheduler
     from slurm.transports.base import Completed, Transport
 
+    Span = tuple[int, int]  # a block: its first element, and how many
+
+_log = logging.getLogger(__name__)
+
 _NOT_FOUND = 127
-_TIMEOUT = 120.0
+_TIMEOUT = 300.0
+"""Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
+_PATIENCE = 900.0
+"""Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
 # Within a job, its SLURM_ variables would be taken for the new job's; the user's own configuration stays.
 _SCRUB = """\
@@ -33,39 +45,82 @@ class Controller:
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         self.scheduler = scheduler
         self._transport = transport
+        self._has_history = True
         self.calls: dict[str, int] = {}
         """How many commands of each kind were run."""
 
-    def submit(self, directory: str, requests: Sequence[Request]) -> Submitted:
+    def submit(self, directory: str, key: str, requests: Sequence[Request]) -> Submitted:
         """Queue the blocks of a submission and record their ids in its directory, by one command.
 
-        The record is written there, next to the scheduler's answer: a client that dies meanwhile loses nothing.
-        Raises SubmissionRefused with the scheduler's words, or SchedulerNotFound.
+        The record is written there, next to the scheduler's answer: a client that dies meanwhile loses nothing. While
+        the scheduler can't be reached this tries again, but never queues twice what was taken without an answer: its
+        key, in its comment, tells. Raises SubmissionRefused with the scheduler's words, or SchedulerNotFound.
         """
-        done = self._run("submit", ["sh", "-c", _SCRUB + self._script(directory, requests)])
-        ids = done.stdout.split()
-        if done.status == 0:
-            return self._submitted(requests, ids)
-        if ids:  # earlier blocks were taken: a submission is whole or not at all
-            self.cancel(dict.fromkeys(ids))
-        message = f"{self.scheduler.name} refused {requests[0].script}:\n{done.words}"
-        raise SubmissionRefused(message, script=requests[0].script, output=done.words)
+        spans = [(request.first, request.count) for request in requests]
+        taken: list[str] = []
+        end = time.monotonic() + _PATIENCE
+        for pause in _pauses():
+            done = self._run("submit", ["sh", "-c", _SCRUB + self._script(directory, requests, taken)])
+            taken += done.stdout.split()
+            if len(taken) == len(requests):
+                if done.status != 0:
+                    _log.warning("%s/%s could not be written: %s", directory, SUBMITTED, done.words)
+                break
+            if not self.scheduler.passing(done.words) or time.monotonic() > end:
+                self._refuse(requests[0].script, done, taken)
+            _log.warning("%s: %s; looking what it has taken, then trying again", self.scheduler.name, done.words)
+            time.sleep(pause)
+            taken = self._taken(key, spans)
+        return self._submitted(spans, taken)
 
-    def _script(self, directory: str, requests: Sequence[Request]) -> str:
-        """Shell lines: queue each block, print its id (the last line of what its command says), record all ids."""
+    def adopt(self, directory: str, key: str, spans: Sequence[Span]) -> Submitted | None:
+        """The ids of a submission whose client died before it learnt them, recorded now; None if it isn't queued."""
+        ids = self._taken(key, spans)
+        if len(ids) < len(spans):
+            return None
+        self._run("submit", ["sh", "-c", self._record(directory, spans, [shlex.quote(id_) for id_ in ids])])
+        return self._submitted(spans, ids)
+
+    def _taken(self, key: str, spans: Sequence[Span]) -> list[str]:
+        """The ids of the first blocks that were queued under a key. Waits for a scheduler that doesn't answer."""
+        end = time.monotonic() + _PATIENCE
+        for pause in _pauses():
+            done = self._run("find", self.scheduler.find())
+            if done.status == 0:
+                break
+            if not self.scheduler.passing(done.words) or time.monotonic() > end:
+                message = f"{self.scheduler.name} doesn't tell whether it has {key}: {done.words}"
+                raise SchedulerError(message)
+            time.sleep(pause)
+        ids = dict(reversed([(comment.partition(" ")[0], id_) for id_, comment in self.scheduler.found(done.stdout)]))
+        found = [ids.get(tag(key, first)) for first, _ in spans]
+        return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
+
+    def _refuse(self, script: str, done: Completed, taken: Sequence[str]) -> NoReturn:
+        if taken:  # earlier blocks were: a submission is whole or not at all
+            self.cancel(dict.fromkeys(taken))
+        message = f"{self.scheduler.name} refused {script}:\n{done.words}"
+        raise SubmissionRefused(message, script=script, output=done.words)
+
+    def _script(self, directory: str, requests: Sequence[Request], taken: Sequence[str]) -> str:
+        """Shell lines: queue each block not taken yet, print its id (the last line it is told), record all ids."""
         names = [f"id{number}" for number in range(len(requests))]
         lines = ["newline='\n'"]
-        for name, request in zip(names, requests, strict=True):
+        lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
+        for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
             lines.append(f"{name}=$({shlex.join(self.scheduler.submit(request))}) || exit")
             lines.append(f'{name}=${{{name}##*"$newline"}}; echo "${name}"')
-        record = self._submitted(requests, ["%s"] * len(requests)).dumps().decode().strip()
-        target = shlex.quote(f"{directory}/{SUBMITTED}")
-        values = " ".join(f'"${name}"' for name in names)
-        lines.append(f"umask 077; printf {shlex.quote(record)} {values} > {target}.new && mv {target}.new {target}")
-        return "\n".join(lines)
+        spans = [(request.first, request.count) for request in requests]
+        return "\n".join([*lines, self._record(directory, spans, [f'"${name}"' for name in names])])
 
-    def _submitted(self, requests: Sequence[Request], ids: Sequence[str]) -> Submitted:
-        blocks = [Block(id=id_, first=r.first, count=r.count) for id_, r in zip(ids, requests, strict=True)]
+    def _record(self, directory: str, spans: Sequence[Span], words: Sequence[str]) -> str:
+        """A shell line that writes `submitted.json`, with ids that are words of the shell."""
+        text = shlex.quote(self._submitted(spans, ["%s"] * len(spans)).dumps().decode().strip())
+        target = shlex.quote(f"{directory}/{SUBMITTED}")
+        return f"umask 077; printf {text} {' '.join(words)} > {target}.new && mv {target}.new {target}"
+
+    def _submitted(self, spans: Sequence[Span], ids: Sequence[str]) -> Submitted:
+        blocks = [Block(id=id_, first=first, count=count) for id_, (first, count) in zip(ids, spans, strict=True)]
         return Submitted(scheduler=self.scheduler.name, blocks=tuple(blocks))
 
     def query(self, ids: Sequence[str]) -> Iterable[Report]:
@@ -78,6 +133,17 @@ class Controller:
             return tuple(self.scheduler.reports(done.stdout))
         message = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(ids)}: {done.words}"
         raise SchedulerError(message)
+
+    def history(self, ids: Sequence[str]) -> Iterable[Report]:
+        """What the accounting remembers of ids that the scheduler has forgotten; nothing where it is down.
+
+        That a site has no accounting is learnt once and remembered.
+        """
+        if not self._has_history:
+            return ()
+        done = self._run("history", self.scheduler.history(ids))
+        self._has_history = not self.scheduler.has_no_history(done.words)
+        return tuple(self.scheduler.histories(done.stdout)) if done.status == 0 else ()
 
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> None:
         """Cancel array tasks of ids, all of an id where there is None; those that have ended already stay ended."""
@@ -104,3 +170,11 @@ class Controller:
             )
             raise SchedulerNotFound(message)
         return done
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between tries: from one to thirty, none quite like another's."""
+    pause = 1.0
+    while True:
+        yield pause * random.uniform(0.8, 1.2)  # noqa: S311 - to spread clients, not to hide anything
+        pause = min(2 * pause, 30.0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Block, Outcome
     from slurm.serialization import Placeholder, Reference
     from slurm.store import Store
-    from slurm.tracker import Watched
+    from slurm.watched import Watched
 
     Known = Callable[[str], Watched]
 
@@ -52,18 +52,13 @@ def declared(upstreams: Iterable[tuple[Placeholder, str]], known: Known) -> list
     return edges
 
 
-def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...], bool], ...]:
+def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
     """What the runner holds against the outcomes before it runs the call; for "any" there is nothing to hold."""
-    return tuple(
-        (
-            edge.key,
-            edge.on,
-            tuple(range(known(edge.key).count)) if edge.indices is None else edge.indices,
-            False,
-        )
-        for edge in edges
-        if edge.on != "any"
-    )
+    return tuple((edge.key, edge.on, tuple(_indices(edge, known(edge.key)))) for edge in edges if edge.on != "any")
+
+
+def _indices(edge: Edge, watched: Watched) -> Sequence[int]:
+    return range(watched.count) if edge.indices is None else edge.indices
 
 
 def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependency, ...]:
@@ -71,8 +66,7 @@ def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependenc
     found = []
     for edge in edges:
         watched = known(edge.key)
-        indices = range(watched.count) if edge.indices is None else edge.indices
-        if all(map(watched.finished, indices)):
+        if all(map(watched.finished, _indices(edge, watched))):
             continue
         if watched.submitted is None:
             message = f"{edge.key} was never submitted, so nothing can wait for it"
@@ -87,12 +81,11 @@ def failed_upstream(store: Store, key: str, index: int) -> str | None:
         every = range(store.records(edge.key).submission.count)
         wanted = (index,) if edge.elementwise else every if edge.indices is None else edge.indices
         outcomes = store.outcomes(edge.key, wanted)
-        for upstream in wanted:
-            outcome = outcomes.get(upstream)
-            if edge.on == "success" and (outcome is None or not outcome.succeeded):
-                return f"{edge.key}[{upstream}] {_end(outcome)}"
-            if edge.on == "failure" and outcome is not None and outcome.succeeded:
-                return f"{edge.key}[{upstream}] succeeded, and this was to run only if it failed"
+        failed = next((index for index in wanted if index not in outcomes or not outcomes[index].succeeded), None)
+        if edge.on == "success" and failed is not None:
+            return f"{edge.key}[{failed}] {_end(outcomes.get(failed))}"
+        if edge.on == "failure" and failed is None:
+            return f"{edge.key} succeeded, and this was to run only if it failed"
     return None
 
 

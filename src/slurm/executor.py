@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import CancelledError, Executor, Future
+import time
+from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from slurm import futures
+from slurm.errors import JobCancelled
 from slurm.tasks import Task
 
 if TYPE_CHECKING:
@@ -23,11 +25,31 @@ R = TypeVar("R")
 class JobFuture(Future[R]):
     """A real `concurrent.futures.Future`, of a job: `future.job`."""
 
-    job: Job[R]
+    def __init__(self, job: Job[R]) -> None:
+        super().__init__()
+        self.job = job
+        job.add_done_callback(self._settle)
 
     def cancel(self) -> bool:
         """Ask the scheduler to end the job, also one that runs; the future is cancelled once it has ended."""
         return self.job.cancel()
+
+    def running(self) -> bool:
+        """Whether the job runs now. Asks the scheduler."""
+        return not self.done() and self.job.running()
+
+    def _settle(self, job: Job[R]) -> None:
+        try:
+            error = job.exception()
+        except Exception as untold:  # noqa: BLE001 - whatever keeps the job from telling is what the future tells
+            error = untold
+        if isinstance(error, JobCancelled):
+            super().cancel()
+        self.set_running_or_notify_cancel()
+        if error is None:
+            self.set_result(job.result())
+        elif not self.cancelled():
+            self.set_exception(error)
 
 
 class ClusterExecutor(Executor):
@@ -36,76 +58,49 @@ class ClusterExecutor(Executor):
     def __init__(self, cluster: Submitter, options: Options) -> None:
         self._cluster = cluster
         self._options = options
-        self._lock = threading.Lock()
-        self._pending: set[JobFuture[Any]] = set()
+        self._submitted: list[JobArray[Any]] = []
+        self._futures: list[JobFuture[Any]] = []
         self._closed = False
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]:
         """Submit one call; a plain function or a task."""
-        self._refuse_if_closed()
-        return self._future(self._task(function)(*args, **kwargs))
+        future = JobFuture(self._task(function)(*args, **kwargs))
+        self._futures.append(future)
+        return future
 
     def map(
-        self,
-        fn: Callable[..., R],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
+        self, fn: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
     ) -> Iterator[R]:
         """Submit a call for each item, at once and as one array; the results come in order.
 
-        TimeoutError if they aren't there `timeout` seconds after the first is asked for. `chunksize` is taken for the
-        interface's sake.
+        TimeoutError if they aren't there `timeout` seconds from now. `chunksize` is taken for the interface's sake.
         """
         del chunksize
-        self._refuse_if_closed()
         jobs: JobArray[R] = self._task(fn).map(*iterables)
-        return _in_order(jobs, timeout)
+        self._submitted.append(jobs)
+        return _in_order(jobs, None if timeout is None else time.monotonic() + timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base
         """Take no more calls; wait for those submitted, or cancel them."""
-        with self._lock:
-            self._closed = True
-            pending = list(self._pending)
-        for future in pending if cancel_futures else ():
-            future.cancel()
-        for future in pending if wait else ():
-            try:
-                future.exception()
-            except CancelledError:
-                continue
+        self._closed = True
+        if cancel_futures:
+            for future in self._futures:
+                future.cancel()
+            for jobs in self._submitted:
+                jobs.cancel()
+        if wait:
+            futures.wait(self._submitted)
+            for future in self._futures:
+                futures.wait(future.job)
 
     def _task(self, function: Callable[..., R]) -> Task[..., R]:
-        found: Task[..., R] = function if isinstance(function, Task) else Task(function)
-        return Task(
-            found.unwrapped,
-            self._options.merged(found.options),
-            upstreams=found.upstreams,
-            submitter=self._cluster,
-        )
-
-    def _refuse_if_closed(self) -> None:
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-
-    def _future(self, job: Job[R]) -> JobFuture[R]:
-        future: JobFuture[R] = JobFuture()
-        future.job = job
-        future.set_running_or_notify_cancel()
-        with self._lock:
-            self._pending.add(future)
-        job.add_done_callback(lambda ended: self._settle(future, ended))
-        return future
-
-    def _settle(self, future: JobFuture[R], job: Job[R]) -> None:
-        with self._lock:
-            self._pending.discard(future)
-        error = job.exception()
-        if error is None:
-            future.set_result(job.result())
-        else:
-            future.set_exception(error)
+        found: Task[..., R] = function if isinstance(function, Task) else Task(function)
+        return Task(
+            found.unwrapped, self._options.merged(found.options), upstreams=found.upstreams, submitter=self._cluster
+        )
 
 
-def _in_order(jobs: JobArray[R], timeout: float | None) -> Iterator[R]:
-    yield from jobs.results(timeout)
+def _in_order(jobs: JobArray[R], end: float | None) -> Iterator[R]:
+    yield from jobs.results(None if end is None else max(0.0, end - time.monotonic()))

@@ -59,6 +59,7 @@ def gather(*jobs: Job[Any] | Iterable[Job[Any]], return_exceptions: bool = False
 
     The first exception, in order, is raised once all have ended, unless `return_exceptions`.
     """
+    jobs = tuple(_kept(item) for item in jobs)
     wait(jobs)
     results: list[Any] = []
     for item in jobs:
@@ -72,6 +73,11 @@ def gather(*jobs: Job[Any] | Iterable[Job[Any]], return_exceptions: bool = False
 def _result(job: Job[Any], *, return_exceptions: bool) -> Any:
     error = job.exception() if return_exceptions else None
     return job.result() if error is None else error
+
+
+def _kept(jobs: Any) -> Any:
+    """Jobs that can be gone through twice: what a generator gives, as a list."""
+    return jobs if isinstance(jobs, (Job, JobArray)) else list(_flat(jobs))
 
 
 def _flat(jobs: Any) -> Iterator[Job[Any]]:

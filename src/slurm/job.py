@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from slurm.backend import Backend
     from slurm.protocol import Outcome
-    from slurm.tracker import Watched
+    from slurm.watched import Watched
 
 R = TypeVar("R", covariant=True)
 
@@ -54,13 +54,8 @@ class Job(Placeholder, Generic[R]):
 
     @property
     def key(self) -> str:
-        """The submission's key, which `cluster.job(key)` takes."""
-        return self._watched.key
-
-    @property
-    def name(self) -> str:
-        """What `cluster.job(name)` brings this very job back by: the key, with [index] if it is one of several."""
-        return f"{self.key}[{self.index}]" if self._watched.count > 1 else self.key
+        """What `cluster.job(key)` brings this very job back by: the submission's key, with [index] in a map."""
+        return f"{self._watched.key}[{self.index}]" if self._watched.mapped else self._watched.key
 
     @property
     def job_id(self) -> str | None:
@@ -73,7 +68,7 @@ class Job(Placeholder, Generic[R]):
     @property
     def reference(self) -> Reference:
         """What stands for its result in the arguments of other calls."""
-        return Reference("job", self.key, self.index, str(self._backend.url))
+        return Reference("job", self._watched.key, self.index, str(self._backend.url))
 
     # As a future.
 
@@ -97,7 +92,7 @@ class Job(Placeholder, Generic[R]):
         if outcome is None or not outcome.succeeded:
             return self._error(outcome)
         try:
-            self._result = self._backend.store.results(self.key, {self.index: outcome})[self.index]
+            self._result = self._backend.store.results(self._watched.key, {self.index: outcome})[self.index]
         except SlurmError:
             raise
         except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
@@ -160,7 +155,7 @@ class Job(Placeholder, Generic[R]):
         if not self.done():
             tracker.ask([self._watched])
         report = self._watched.reports.get(self.index)
-        reason, node = (report.reason, report.node or None) if report else (None, None)
+        reason, node = (report.reason or None, report.node or None) if report else (None, None)
         outcome = self._outcome() if self.index in self._watched.done else None
         if outcome is not None:
             state = JobState.COMPLETED if outcome.succeeded else JobState.FAILED
@@ -176,25 +171,25 @@ class Job(Placeholder, Generic[R]):
     @property
     def log_path(self) -> str:
         """The path of its log, there."""
-        return self._backend.store.log_path(self.key, self.index, self._watched.submitted)
+        return self._backend.store.log_path(self._watched.key, self.index, self._watched.submitted)
 
     @property
     def directory(self) -> str:
         """The path of the submission's directory, there."""
-        return self._backend.store.directory(self.key)
+        return self._backend.store.directory(self._watched.key)
 
     def __repr__(self) -> str:
         state = "" if not self._watched.finished(self.index) else " (ended)"
-        return f"<Job {self.name} id {self.job_id} on {self._backend.url}{state}>"
+        return f"<Job {self.key} id {self.job_id} on {self._backend.url}{state}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Job) and (self._watched, self.index) == (other._watched, other.index)
 
     def __hash__(self) -> int:
-        return hash((self.key, self.index))
+        return hash((self._watched.key, self.index))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return revive, (self._backend.spec, self.key, self.index)
+        return revive, (self._backend.spec, self._watched.key, self.index)
 
     def _tell(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Have `callback` called once it has ended; returns what takes that back."""
@@ -208,14 +203,14 @@ class Job(Placeholder, Generic[R]):
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._come_back()) from None
         if not ended:
-            message = f"job {self.name} has not ended after {timeout} s. {self._come_back()}"
+            message = f"job {self.key} has not ended after {timeout} s. {self._come_back()}"
             raise TimeoutError(message)
 
     def _come_back(self) -> str:
-        return f"The job goes on; come back to it with Cluster({str(self._backend.url)!r}).job({self.name!r})"
+        return f"The job goes on; come back to it with Cluster({str(self._backend.url)!r}).job({self.key!r})"
 
     def _outcome(self) -> Outcome | None:
-        return self._backend.store.outcomes(self.key, [self.index]).get(self.index)
+        return self._backend.store.outcomes(self._watched.key, [self.index]).get(self.index)
 
     def _error(self, outcome: Outcome | None) -> BaseException:
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
@@ -228,15 +223,15 @@ class Job(Placeholder, Generic[R]):
             ending = told
         failed = None
         if ending.report and ending.report.reason in verdict.UNSATISFIED:
-            failed = dependencies.failed_upstream(self._backend.store, self.key, self.index)
+            failed = dependencies.failed_upstream(self._backend.store, self._watched.key, self.index)
         return verdict.of_ending(ending, self._facts(), failed)
 
     def _facts(self) -> verdict.Facts:
-        return verdict.Facts(self.key, self.index, self.name, self.job_id, self.log_path)
+        return verdict.Facts(self.key, self.index, self.job_id, self.log_path)
 
     def _not_loaded(self, error: Exception) -> ResultNotLoaded:
         facts = self._facts()
-        message = f"the result of job {facts.name} can't be loaded here: {type(error).__name__}: {error}"
+        message = f"the result of job {facts.key} can't be loaded here: {type(error).__name__}: {error}"
         failed = ResultNotLoaded(message, key=self.key, index=self.index, job_id=self.job_id, log=facts.log)
         failed.__cause__ = error
         return failed

@@ -48,7 +48,7 @@ def whole(value: Any) -> str:
 def count_range(value: Any) -> str:
     """A whole number from 1, or Slurm's text for several: "2-4", "4-64:4"."""
     words = str(value).replace(":", "-").replace(",", "-").split("-")
-    if isinstance(value, bool) or not all(word.rstrip("kKmM").isdecimal() for word in words):
+    if isinstance(value, bool) or not all(word.rstrip("kKmM").isdecimal() and word.strip("0kKmM") for word in words):
         raise ValueError('a whole number from 1, or a range such as "2-4"')
     return str(value)
 
@@ -99,7 +99,7 @@ def moment(value: Any) -> str:
 
 def flag(value: Any) -> bool | None:
     """True for the bare option, False or None for none."""
-    if value not in (True, False, None):
+    if not isinstance(value, bool):
         raise ValueError("True or False")
     return value or None
 

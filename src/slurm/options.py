@@ -141,26 +141,25 @@ class Options:
     def parse(cls, given: Mapping[str, Any]) -> Options:
         """Check names and values as a user wrote them.
 
-        Raises OptionError for a name that sbatch doesn't have (with "did you mean"), or a value that it would refuse.
+        Raises OptionError for a name that sbatch doesn't have (with "did you mean"), a value that it would refuse, or
+        options that exclude one another.
         """
         raw = given.get("sbatch") or {}
         values = {name: _checked(name, value) for name, value in given.items() if name != "sbatch"}
-        return cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
+        parsed = cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
+        parsed._refuse_rivals()
+        return parsed
 
     def merged(self, *later: Options) -> Options:
-        """These options with later layers over them: defaults < Slurmfile < task < call. This is the one merge.
-
-        Raises OptionError for options that exclude one another.
-        """
+        """These options with later layers over them: defaults < Slurmfile < task < call. This is the one merge."""
         values, sbatch = dict(self._values), dict(self.sbatch)
         for layer in later:
-            for name in layer._values:  # noqa: SLF001 - of this very class
-                _drop_rivals(values, name)
+            for name, value in layer._values.items():  # noqa: SLF001 - of this very class
+                if value is not None:
+                    _drop_rivals(values, name)
             values.update(layer._values)  # noqa: SLF001
             sbatch.update(layer.sbatch)
-        merged = Options(values, sbatch)
-        merged._refuse_rivals()
-        return merged
+        return Options(values, sbatch)
 
     def _refuse_rivals(self) -> None:
         for group in _EXCLUSIVE:

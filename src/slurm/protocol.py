@@ -97,6 +97,8 @@ class Submission(Document):
     key: str
     task: str
     count: int
+    mapped: bool
+    """Whether it was a map, of however many, rather than one call."""
     options: Mapping[str, Any]
     environment: Prepared
     dependencies: tuple[Edge, ...] = ()

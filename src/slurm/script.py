@@ -33,7 +33,7 @@ def render(
         "#!/bin/bash",
         *directives,
         "",
-        f"# {key}; to run it again by hand: sbatch {shlex.quote(job + '/script.sh')}",
+        f"# {key}; by hand: sbatch {shlex.quote(job + '/script.sh')} (what has an outcome isn't run again)",
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "export PYTHONUNBUFFERED=1",

@@ -104,8 +104,8 @@ class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle, with placeholders as persistent ids, and a task's function reachable under the task's name."""
 
     def __init__(self, file: IO[bytes], reducers: Reducers) -> None:
-        super().__init__(file, protocol=5)
         self.dispatch_table: dict[type, Any] = {**cloudpickle.Pickler.dispatch_table, **reducers}
+        super().__init__(file, protocol=5)  # which reads the table
         self.references: set[Reference] = set()
         """Those in what was written last."""
 

@@ -55,7 +55,7 @@ def find(start: Path | None = None) -> Path:
     The user's own is `$XDG_CONFIG_HOME/slurm-tasks/Slurmfile`. Raises SlurmfileError if there is none.
     """
     if os.environ.get("SLURMFILE"):
-        return Path(os.environ["SLURMFILE"])
+        return Path(os.environ["SLURMFILE"]).expanduser()
     here = (start or Path.cwd()).resolve()
     users = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "slurm-tasks", NAME)
     for place in (*(directory / NAME for directory in (here, *here.parents)), users):
@@ -96,14 +96,17 @@ def _entry(place: _Place, name: str) -> ClusterEntry:
 
 
 def _options(keys: Mapping[str, _Place]) -> Options:
-    found = Options({}, {})
+    found: dict[str, Any] = {}
     for name, place in keys.items():
         if name:
             try:
-                found = found.merged(Options.parse({name: _option_value(name, place.value)}))
+                found |= Options.parse({name: _option_value(name, place.value)}).to_json()
             except OptionError as error:
                 raise place.refuse(str(error)) from None
-    return found
+    try:
+        return Options.parse(found)
+    except OptionError as error:
+        raise keys[""].refuse(str(error)) from None
 
 
 def _option_value(name: str, node: Node) -> Any:
@@ -129,6 +132,9 @@ def _parse(path: Path) -> _Place:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _Place(path, line, None).refuse(f"{error.problem or 'not YAML'}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        message = f"{path} is not YAML in UTF-8: {error}"
+        raise SlurmfileError(message) from error
     return _Place(path, 1, node)
 
 

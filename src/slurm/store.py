@@ -99,7 +99,7 @@ class Store:
         """The outcomes of some elements, of those that have one."""
         directory = f"{self.directory(key)}/{OUTCOMES}"
         paths = {f"{directory}/{outcome_name(index)}": index for index in indices}
-        files = self._transport.get(list(paths))
+        files = self._transport.get(list(paths), private=True)  # an error in it is a pickle
         return {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
 
     def results(self, key: str, outcomes: Mapping[int, Outcome]) -> Mapping[int, Any]:

@@ -8,7 +8,7 @@ import platform
 import socket
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
@@ -17,12 +17,12 @@ from slurm.array import JobArray
 from slurm.errors import SubmissionError
 from slurm.options import Options
 from slurm.protocol import LOGS, SCRIPT, Submission, log_name
-from slurm.schedulers.base import Request
+from slurm.schedulers.base import Request, tag
 from slurm.script import render
 from slurm.serialization import Function, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import Task, by_value
-from slurm.tracker import Watched
+from slurm.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +39,7 @@ def submit(
     task: Task[..., R],
     calls: Iterable[Arguments],
     *,
+    mapped: bool,
     options: Options,
     environment: Prepared,
 ) -> JobArray[R]:
@@ -46,47 +47,51 @@ def submit(
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
-    tracker = backend.tracker
-    named = dependencies.declared(_own(task.upstreams, backend), tracker.known)
+    named = dependencies.declared(_own(task.upstreams, backend), backend.watch)
     head = Function(
         function=task.unwrapped,
         name=task.name,
         parameters=tuple(task.signature.parameters),
         context=task.context_parameter,
-        edges=dependencies.to_check(named, tracker.known),
+        edges=dependencies.to_check(named, backend.watch),
     )
     pickled = pickle_calls(head, calls, reducers={Task: by_value})
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
-        return JobArray(backend, Watched(key, 0, None), range(0))
+        return JobArray(backend, Watched(key, 0, None, mapped=True), range(0))
     _refuse_foreign(pickled.references, backend)
-    edges = [*dependencies.referred(pickled.references, tracker.known), *named]
-    plan = _plan(backend, task.name, key, count, edges=edges, options=options, environment=environment)
-    directory = backend.store.create(plan.submission, calls=pickled.calls, index=pickled.offsets, script=plan.script)
-    submitted = backend.controller.submit(directory, plan.requests)
-    return JobArray(backend, tracker.watch(key, count, submitted), range(count))
+    edges = [*dependencies.referred(pickled.references, backend.watch), *named]
+    submission = _describe(task, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    requests = _requests(backend, submission, options)
+    script = _script(backend, submission, options)
+    directory = backend.store.create(submission, calls=pickled.calls, index=pickled.offsets, script=script)
+    submitted = backend.controller.submit(directory, key, requests)
+    return JobArray(backend, backend.tracker.watch(submission, submitted), range(count))
 
 
 def preview(backend: Backend, task: Task[..., Any], count: int, *, options: Options, environment: Prepared) -> str:
     """The script that a submission of `count` calls would have."""
     key = new_key(task.name)
-    return _plan(backend, task.name, key, count, edges=(), options=options, environment=environment).script
+    submission = _describe(task, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
+    return _script(backend, submission, options)
 
 
-class _Plan(NamedTuple):
-    submission: Submission
-    requests: Sequence[Request]
-    script: str
-
-
-def _plan(
-    backend: Backend, name: str, key: str, count: int, *, edges: Sequence[Edge], options: Options, environment: Prepared
-) -> _Plan:
-    submission = Submission(
+def _describe(
+    task: Task[..., Any],
+    key: str,
+    count: int,
+    *,
+    mapped: bool,
+    edges: Sequence[Edge],
+    options: Options,
+    environment: Prepared,
+) -> Submission:
+    return Submission(
         key=key,
-        task=name,
+        task=task.name,
         count=count,
+        mapped=mapped,
         options=options.to_json(),
         environment=environment,
         dependencies=tuple(edges),
@@ -94,16 +99,16 @@ def _plan(
         versions=_versions(),
         created=time.time(),
     )
-    requests = _requests(backend, submission, options)
-    return _Plan(submission, requests, _script(backend, submission, options, requests[0]))
 
 
-def _script(backend: Backend, submission: Submission, options: Options, first: Request) -> str:
+def _script(backend: Backend, submission: Submission, options: Options) -> str:
     named = Options.parse({"job_name": submission.task}).merged(options)
-    scheduler = backend.controller.scheduler
     chdir = options.get("chdir")
+    first, count = backend.spans(submission.count)[0]
     return render(
-        directives=scheduler.directives(named, comment=submission.key, log=first.log, count=first.count),
+        directives=backend.controller.scheduler.directives(
+            named, tag=submission.key, log=_log(backend, submission.key, first), count=count
+        ),
         environment=submission.environment,
         root=backend.store.root,
         runner=backend.runner,
@@ -114,21 +119,25 @@ def _script(backend: Backend, submission: Submission, options: Options, first: R
 
 def _requests(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
     """One for each block that the scheduler takes as an array."""
-    directory = backend.store.directory(submission.key)
-    size = backend.max_array_size if submission.count > 1 else 1
     edges: Sequence[Edge] = submission.dependencies
-    backend.tracker.look([backend.tracker.known(edge.key) for edge in edges])
+    backend.tracker.look([backend.watch(edge.key) for edge in edges])
     return [
         Request(
-            script=f"{directory}/{SCRIPT}",
-            log=f"{directory.replace('%', '%%')}/{LOGS}/{log_name(first, '%a')}",
+            script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
+            comment=tag(submission.key, first),
+            log=_log(backend, submission.key, first),
             first=first,
-            count=min(size, submission.count - first),
+            count=count,
             options=options,
-            dependencies=dependencies.of_block(edges, first, backend.tracker.known),
+            dependencies=dependencies.of_block(edges, first, backend.watch),
         )
-        for first in range(0, submission.count, size)
+        for first, count in backend.spans(submission.count)
     ]
+
+
+def _log(backend: Backend, key: str, first: int) -> str:
+    """The scheduler's pattern for the logs of a block."""
+    return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(first, '%a')}"
 
 
 def _own(upstreams: tuple[Any, ...], backend: Backend) -> tuple[Any, ...]:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     class Submitter(Protocol):
         """What a task needs of a cluster."""
 
-        def submit(self, task: Task[P, R], calls: Iterable[Arguments]) -> JobArray[R]:
-            """Submit calls of a task, as one submission."""
+        def submit(self, task: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+            """Submit calls of a task as one submission: the calls of a map, or one call that is none."""
 
 else:
     P = R = None
@@ -106,7 +106,7 @@ class Task(Generic[P, R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Job[R]:
         """Submit one call. A wrong argument is a TypeError here and now; NoActiveCluster if there is nowhere to go."""
-        return self._submit([self._bound(args, kwargs)])[0]
+        return self._submit([self._bound(args, kwargs)], mapped=False)[0]
 
     def map(self, *iterables: Iterable[Any], max_concurrent: int | None = None) -> JobArray[R]:
         """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
@@ -123,7 +123,7 @@ class Task(Generic[P, R]):
     ) -> JobArray[R]:
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
         task = self if max_concurrent is None else self.with_options(max_concurrent=max_concurrent)
-        return task._submit(map(self._of_item, calls))  # noqa: SLF001 - a copy of this very task
+        return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
 
     # Changed copies.
 
@@ -185,17 +185,18 @@ class Task(Generic[P, R]):
     def _of_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
         return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
 
-    def _submit(self, calls: Iterable[Arguments]) -> JobArray[R]:
+    def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         submitter = self._submitter or active.get() or next(iter(_default), None)
         if submitter is None:
             from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
 
             message = (
-                f"no cluster is active, so {self.name}(…) has nowhere to run. Call it inside `with Cluster(…):`, after "
-                f"`Cluster(…).activate()`, or as {self.name}.on(cluster)(…). The plain function: {self.name}.unwrapped"
+                f"no cluster is active, so {self.name}(…) has nowhere to run. Call it inside `with Cluster(…):` (for "
+                f"one thread), after `Cluster(…).activate()`, or as {self.name}.on(cluster)(…). Inside a running "
+                f"task, call the plain function: {self.name}.unwrapped(…)"
             )
             raise NoActiveCluster(message)
-        return submitter.submit(self, calls)
+        return submitter.submit(self, calls, mapped=mapped)
 
     def __repr__(self) -> str:
         return f"<task {self.name}{f' with {self.options!r}' if self.options != _options.NONE else ''}>"

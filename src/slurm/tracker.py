@@ -9,19 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError, TransportError
 from slurm.states import JobState
+from slurm.watched import Ending, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.protocol import Block, Submitted
+    from slurm.protocol import Block, Submission, Submitted
     from slurm.schedulers.base import Report
 
     Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int]]]
     Query = Callable[[Sequence[str]], Iterable[Report]]
+    Locate = Callable[[str], Submitted | None]
 
 _log = logging.getLogger(__name__)
 
@@ -36,64 +38,36 @@ _VERDICT_SECONDS = 5.0
 _BY_ITSELF = (JobState.COMPLETED, JobState.FAILED)
 
 
-class Ending(NamedTuple):
-    """How an element ended that left no outcome: the state, and what the scheduler last said of it."""
-
-    state: JobState
-    report: Report | None
-
-
-class Watched:
-    """What is known of one submission: which elements have outcomes, and what the scheduler last said of the others."""
-
-    def __init__(self, key: str, count: int, submitted: Submitted | None) -> None:
-        self.key, self.count, self.submitted = key, count, submitted
-        self.done: set[int] = set()
-        self.reports: dict[int, Report] = {}
-        self.endings: dict[int, Ending] = {}
-        self.missed_since: dict[int, float] = {}
-        self.callbacks: dict[int, list[Callable[[], object]]] = {}
-        self.waiters = 0
-
-    def finished(self, index: int) -> bool:
-        """Whether an element has ended, as far as is known here."""
-        return index in self.done or index in self.endings
-
-    @property
-    def open(self) -> Iterable[int]:
-        """The elements that have not ended, as far as is known here."""
-        return (index for index in range(self.count) if not self.finished(index))
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether any element has not ended."""
-        return len(self.done) + len(self.endings.keys() - self.done) < self.count
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody wants to know how it goes on."""
-        return bool(self.waiters or self.callbacks)
-
-
 class Tracker:
     """Follows submissions in one background thread, which runs only while somebody waits."""
 
-    def __init__(self, *, listing: Listing, query: Query, pace: float, patience: tuple[float, float]) -> None:
-        self._listing, self._query, self._pace, self._patience = listing, query, pace, patience
+    def __init__(
+        self,
+        *,
+        listing: Listing,
+        query: Query,
+        history: Query,
+        locate: Locate,
+        pace: float,
+        patience: tuple[float, float],
+    ) -> None:
+        self._listing, self._query, self._history, self._locate = listing, query, history, locate
+        self._pace, self._patience = pace, patience
         self._watched: dict[str, Watched] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._news_at = self._ask_at = time.monotonic()
         self._pause = patience[0]
 
-    def watch(self, key: str, count: int, submitted: Submitted | None) -> Watched:
+    def watch(self, submission: Submission, submitted: Submitted | None) -> Watched:
         """The one Watched of a submission in this process."""
         with self._changed:
-            return self._watched.setdefault(key, Watched(key, count, submitted))
+            new = Watched(submission.key, submission.count, submitted, mapped=submission.mapped)
+            return self._watched.setdefault(submission.key, new)
 
-    def known(self, key: str) -> Watched:
-        """The Watched of a submission that is watched already."""
-        return self._watched[key]
+    def known(self, key: str) -> Watched | None:
+        """The Watched of a submission, if it is watched already."""
+        return self._watched.get(key)
 
     def wait(self, watched: Watched, indices: Sequence[int], timeout: float | None) -> bool:
         """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice."""
@@ -142,22 +116,41 @@ class Tracker:
     def ask(self, several: Iterable[Watched]) -> None:
         """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell.
 
-        One that was never submitted (its client died before) has nothing to ask for: nobody will ever run it.
+        One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
         """
         pending = [watched for watched in several if watched.unfinished]
+        for watched in pending:
+            if watched.submitted is None:
+                watched.submitted = self._locate(watched.key)
         reports = self._ask(pending)
         now = time.monotonic()
         for watched in pending:
             self._judge(watched, reports[watched.key], now)
 
     def _ask(self, several: Sequence[Watched]) -> Mapping[str, Mapping[int, Report]]:
-        """What the scheduler says of each element of submissions that it knows, by one question for all."""
-        ids = {block.id: (watched, block.first) for watched in several for block in _blocks(watched)}
+        """What the scheduler says of each element of submissions that it knows, by one question for all.
+
+        Of those that it has forgotten, what the accounting says, by one more.
+        """
+        ids = {block.id: (watched, block) for watched in several for block in _blocks(watched)}
         reports: dict[str, dict[int, Report]] = {watched.key: {} for watched in several}
-        for report in self._query(list(ids)) if ids else ():
-            watched, first = ids.get(report.id, (None, 0))
-            if watched is not None:
-                reports[watched.key].update({first + task: report for task in report.tasks})
+
+        def note(told: Iterable[Report]) -> None:
+            for report in told:
+                if report.id in ids:
+                    watched, block = ids[report.id]
+                    reports[watched.key].update({block.first + task: report for task in report.tasks})
+
+        note(self._query(list(ids)) if ids else ())
+        forgotten = [
+            id_
+            for id_, (watched, block) in ids.items()
+            if any(
+                not watched.finished(index) and index not in reports[watched.key]
+                for index in range(block.first, block.first + block.count)
+            )
+        ]
+        note(self._history(forgotten) if forgotten else ())
         for watched in several:
             watched.reports.update(reports[watched.key])
         return reports

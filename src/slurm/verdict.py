@@ -30,7 +30,8 @@ if TYPE_CHECKING:
         JobError,
     )
     from slurm.protocol import ErrorRecord, Outcome
-    from slurm.tracker import Ending
+    from slurm.schedulers.base import Report
+    from slurm.watched import Ending
 
 _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.CANCELLED: (JobCancelled, "was cancelled"),
@@ -56,8 +57,6 @@ class Facts:
 
     key: str
     index: int
-    name: str
-    """The key, with the index where the submission has more than one element."""
     job_id: str | None
     log: str
 
@@ -103,12 +102,14 @@ def by_signal(outcome: Outcome) -> bool:
 def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) -> JobError:
     """The exception for an element that left no outcome, or whose process the scheduler ended."""
     report = ending.report
-    reason = f" ({report.reason})" if report and report.reason not in ("", "None", "(null)") else ""
+    reason = f" ({report.reason})" if report and report.reason else ""
     kind: type[JobError]
     if report and report.reason in UNSATISFIED:
         kind, words = DependencyFailed, f"was not run: {failed_upstream or 'what it waited for failed'}"
     elif ending.state in _BY_STATE:
         kind, words = _BY_STATE[ending.state]
+    elif facts.job_id is None:
+        kind, words = JobLost, "was never queued: its client died before; submit it again"
     else:
         said = f"it was {report.word} when last heard of" if report else "the scheduler doesn't know it"
         kind, words = JobLost, f"is lost: it left no outcome, and {said}"
@@ -120,7 +121,14 @@ def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) 
         state=ending.state.value,
         node=report.node if report and report.node else None,
         log=facts.log,
+        **_exit_facts(report),
     )
+
+
+def _exit_facts(report: Report | None) -> dict[str, int]:
+    """Slurm's "code:signal" as numbers, where it is told."""
+    code, _, number = report.exit.partition(":") if report else ("", "", "")
+    return {"exit_code": int(code), "signal": int(number)} if code.isdecimal() and number.isdecimal() else {}
 
 
 def _exited(code: int, outcome: Outcome, facts: Facts, *, how: str = "") -> JobError:
@@ -146,7 +154,7 @@ def _job_error(kind: type[JobError], words: str, outcome: Outcome, facts: Facts)
 
 
 def _subject(facts: Facts) -> str:
-    return f"job {facts.name} (id {facts.job_id})" if facts.job_id else f"job {facts.name}"
+    return f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
 
 
 def _caused(error: BaseException, record: ErrorRecord) -> BaseException:

@@ -175,6 +175,29 @@ def test_a_function_of_an_installed_module_goes_by_reference(cluster: Cluster) -
     assert operator_task(1, 4).result(60) == 0.25
 
 
+def test_a_function_of_the_script_may_use_tasks_by_their_plain_functions(cluster: Cluster, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""\
+            import sys
+            from slurm import Cluster, task
+
+            @task
+            def factorial(n: int) -> int:
+                return n * factorial.unwrapped(n - 1) if n else 1
+
+            @task
+            def apply(other, x):
+                return other.unwrapped(x)
+
+            with Cluster(sys.argv[1]):
+                print(factorial(5).result(60), apply(factorial, 4).result(60))
+            """)
+    )
+    done = subprocess.run([sys.executable, script, cluster.url], capture_output=True, text=True, check=False)
+    assert done.stdout == "120 24\n", done.stderr
+
+
 def test_lambdas_and_closures_go_by_value(cluster: Cluster) -> None:
     offset = 5
     assert task(lambda x: x + offset).map([1, 2]).results(60) == [6, 7]
@@ -318,6 +341,21 @@ def test_the_executor_is_the_standard_librarys(cluster: Cluster) -> None:
         executor.submit(pow, 1, 1)
 
 
+def test_leaving_the_executor_waits_for_maps_too_and_cancelling_cancels(cluster: Cluster) -> None:
+    with cluster.executor() as executor:
+        results = executor.map(sleep.unwrapped, [1.0])
+        begin = time.monotonic()
+    assert next(results) == 1.0
+    assert time.monotonic() - begin > 0.5
+    executor = cluster.executor()
+    future = executor.submit(time.sleep, 60)
+    _until(future.running)
+    executor.shutdown(cancel_futures=True)
+    assert future.cancelled()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result()
+
+
 def test_callbacks_are_called_once_when_a_job_ends_and_at_once_if_it_has(cluster: Cluster) -> None:
     called: list[Job[int]] = []
     job = square(2)
@@ -364,7 +402,7 @@ def test_cluster_job_gives_arrays_and_their_elements(cluster: Cluster) -> None:
     again = cluster.job(array.key)
     assert isinstance(again, JobArray)
     assert again.results(60) == [25, 36]
-    assert cluster.job(array[1].name).result() == 36  # type: ignore[union-attr]
+    assert cluster.job(array[1].key).result() == 36  # type: ignore[union-attr]
 
 
 def test_ten_megabytes_of_arguments_and_odd_text_arrive_whole(cluster: Cluster) -> None:

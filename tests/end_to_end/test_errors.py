@@ -364,7 +364,7 @@ def test_a_time_limit_ends_a_slurm_job(
 
 def test_a_wait_that_runs_out_is_a_timeout_error_and_the_job_goes_on(local: Cluster) -> None:
     job = call(time.sleep, 1)
-    with pytest.raises(TimeoutError, match=re.escape(f".job({job.name!r})")):
+    with pytest.raises(TimeoutError, match=re.escape(f".job({job.key!r})")):
         job.result(0.05)
     assert job.result(60) is None
 

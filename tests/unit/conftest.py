@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-set_hypothesis_home_dir(tempfile.mkdtemp(prefix="slurm-tests-hypothesis-"))
+home = tempfile.mkdtemp(prefix="slurm-tests-hypothesis-")
+atexit.register(shutil.rmtree, home, ignore_errors=True)
+set_hypothesis_home_dir(home)
 settings.register_profile(
     "unit",
     deadline=None,

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.bundle import bundle
 from slurm.environments.current import TAG
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, Outcome, Prepared, Submission
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, Block, Outcome, Prepared, Submission, Submitted
 from slurm.runner.job_context import JobContext
 from slurm.script import BOOT
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
 from slurm.store import Store
 from slurm.tasks import Task, by_value
+from slurm.tracker import Tracker
 from slurm.transports.local import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from slurm.tracker import Listing, Query
+    from slurm.watched import Watched
 
 KEY = "work/20260101T000000Z-00000000"
 
@@ -48,6 +52,33 @@ def pickled(
     return pickle_calls(head, [(args, kwargs or {}) for args in calls], reducers={Task: by_value})
 
 
+def asked(key: str = KEY, count: int = 1, **more: Any) -> Submission:
+    """The record of a submission."""
+    fields: dict[str, Any] = {
+        "task": "work",
+        "mapped": count > 1,
+        "options": {},
+        "environment": Prepared(key="current", python=sys.executable, tag=TAG),
+        "client": {},
+        "versions": {},
+        "created": 0.0,
+    }
+    return Submission(key=key, count=count, **{**fields, **more})
+
+
+def follow(listing: Listing, query: Query) -> tuple[Tracker, Watched]:
+    """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
+    tracker = Tracker(
+        listing=listing,
+        query=query,
+        history=lambda _: (),
+        locate=lambda _: None,
+        pace=0.01,
+        patience=(0.05, 0.1),
+    )
+    return tracker, tracker.watch(asked(), Submitted(scheduler="slurm", blocks=(Block(id="7", first=0, count=1),)))
+
+
 class Directory(NamedTuple):
     """One submission under a root."""
 
@@ -64,16 +95,7 @@ class Directory(NamedTuple):
 
     def create(self, calls: Pickled) -> Directory:
         """Make the directory with its files."""
-        submission = Submission(
-            key=self.key,
-            task="work",
-            count=len(calls.references),
-            options={},
-            environment=Prepared(key="current", python=sys.executable, tag=TAG),
-            client={},
-            versions={},
-            created=0.0,
-        )
+        submission = asked(self.key, len(calls.references))
         self.store.create(submission, calls=calls.calls, index=calls.offsets, script="")
         return self
 

@@ -29,19 +29,17 @@ from slurm.protocol import (
     commit,
     open_own,
 )
+from unit.job_directories import asked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SUBMISSION = Submission(
-    key="f/1",
-    task="f",
+SUBMISSION = asked(
     count=3,
     options={"mem": "4G", "sbatch": {"--x": True}},
     environment=Prepared(key="k", python="/p", tag="3.11", setup=("module load x",)),
     dependencies=(Edge(key="e/1", indices=(0, 2)), Edge(key="e/2", elementwise=True)),
     client={"pid": 1},
-    versions={"python": "3.11"},
     created=1.5,
 )
 SUBMITTED = Submitted(scheduler="slurm", blocks=(Block(id="7", first=0, count=2), Block(id="8", first=2, count=1)))

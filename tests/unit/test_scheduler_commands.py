@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from slurm.options import Options
 from slurm.protocol import Block, Submitted
-from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges
+from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.states import JobState
-from slurm.tracker import Tracker
+from unit.job_directories import follow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ def request(
 ) -> Request:
     return Request(
         script="/r/script.sh",
+        comment=tag("f/1", first),
         log="/r/logs/%a.log",
         first=first,
         count=count,
@@ -60,8 +61,8 @@ def test_ranges_are_short(some: set[int], text: str) -> None:
     [
         ("12|0-3,7%2|PENDING||Dependency", [0, 1, 2, 3, 7], JobState.PENDING, "", "Dependency"),
         ("12|[0-4:2]|PENDING||Priority", [0, 2, 4], JobState.PENDING, "", "Priority"),
-        ("12|5|RUNNING|n1|None", [5], JobState.RUNNING, "n1", "None"),
-        ("13|N/A|COMPLETED|n1|None", [0], JobState.COMPLETED, "n1", "None"),
+        ("12|5|RUNNING|n1|None", [5], JobState.RUNNING, "n1", ""),
+        ("13|N/A|COMPLETED|n1|None", [0], JobState.COMPLETED, "n1", ""),
         ("12|1|PENDING||held by ann|bob", [1], JobState.PENDING, "", "held by ann|bob"),
         ("12|1|OUT_OF_MEMORY|n[1-2]|OutOfMemory", [1], JobState.OUT_OF_MEMORY, "n[1-2]", "OutOfMemory"),
         ("  12|1|TIMEOUT|n1|TimeLimit  ", [1], JobState.TIMEOUT, "n1", "TimeLimit"),
@@ -93,22 +94,66 @@ def test_only_what_says_that_no_id_is_known_counts_as_an_answer() -> None:
     assert not SLURM.knows_none("slurm_load_jobs error: Socket timed out on send/recv operation")
 
 
+@pytest.mark.parametrize(
+    ("words", "passes"),
+    [
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        ("sbatch: error: Batch job submission failed: Invalid partition name specified", False),
+        ("sbatch: error: invalid partition specified: gpu", False),
+        ("", False),
+    ],
+)
+def test_trouble_that_passes_is_told_from_a_refusal(words: str, passes: bool) -> None:
+    assert SLURM.passing(words) is passes
+
+
+def test_a_job_is_found_again_by_its_tag() -> None:
+    output = "12|f/1 for ann|bob\n12|f/1 for ann|bob\n13|f/1+1000 for ann\n14|(null)\n15|\n"
+    assert list(SLURM.found(output)) == [
+        ("12", "f/1 for ann|bob"),
+        ("13", "f/1+1000 for ann"),
+        ("14", "(null)"),
+        ("15", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "tasks", "state", "reason"),
+    [
+        ("12_3|CANCELLED by 0|0:15|n1|None", [3], JobState.CANCELLED, ""),
+        ("12_[0-2,5%2]|PENDING|0:0|None assigned|Priority", [0, 1, 2, 5], JobState.PENDING, "Priority"),
+        ("12|OUT_OF_MEMORY|0:125|n1|a|b", [0], JobState.OUT_OF_MEMORY, "a|b"),
+        ("12_0|FAILED|1:0", [0], JobState.FAILED, ""),
+    ],
+)
+def test_a_line_of_sacct_is_a_report(line: str, tasks: list[int], state: JobState, reason: str) -> None:
+    (report,) = SLURM.histories(f"{line}\n")
+    assert (report.id, list(report.tasks), report.state, report.reason) == ("12", tasks, state, reason)
+
+
 def test_jobs_of_other_clusters_are_asked_for_there() -> None:
     ids = ["12;big", "13", "14;small"]
     assert SLURM.query(ids)[-2:] == ["--clusters=big,small", "--jobs=12,13,14"]
     assert SLURM.query(["13"])[-2:] == ["--format=%F|%K|%T|%N|%r", "--jobs=13"]
-    assert SLURM.cancel({"12;big": None, "13": [0, 1, 5]}) == ["scancel", "--quiet", "--clusters=big", "12", "13_[0-1,5]"]
+    assert SLURM.cancel({"12;big": None, "13": [0, 1, 5]}) == [
+        "scancel",
+        "--quiet",
+        "--clusters=big",
+        "12",
+        "13_[0-1,5]",
+    ]
 
 
-@pytest.mark.xfail(reason="reports are matched by the id without the cluster, which no block has: the job counts as lost")
+@pytest.mark.xfail(
+    reason="reports are matched by the id without the cluster, which no block has: the job counts as lost"
+)
 def test_a_job_of_another_cluster_gets_its_report() -> None:
-    tracker = Tracker(
-        listing=lambda keys: dict.fromkeys(keys, frozenset()),
-        query=lambda _: SLURM.reports("CLUSTER: big\n12|0|RUNNING|n1|None\n"),
-        pace=0.01,
-        patience=(1.0, 1.0),
+    tracker, watched = follow(
+        lambda keys: dict.fromkeys(keys, frozenset()),
+        lambda _: SLURM.reports("CLUSTER: big\n12|0|RUNNING|n1|None\n"),
     )
-    watched = tracker.watch("f/1", 1, Submitted(scheduler="slurm", blocks=(Block(id="12;big", first=0, count=1),)))
+    watched.submitted = Submitted(scheduler="slurm", blocks=(Block(id="12;big", first=0, count=1),))
     tracker.ask([watched])
     assert watched.reports[0].state is JobState.RUNNING
     assert not watched.missed_since
@@ -127,17 +172,19 @@ def test_the_size_of_an_array_is_that_of_the_configuration_or_its_default(output
     assert SLURM.max_array_size(output) == size
 
 
-def test_a_block_is_queued_by_one_sbatch() -> None:
-    options = Options.parse({"max_concurrent": 3})
+def test_a_block_is_queued_by_one_sbatch_and_a_later_one_is_tagged_with_its_offset() -> None:
+    options = Options.parse({"max_concurrent": 3, "comment": "for ann"})
     argv = list(SLURM.submit(request(options, first=1000)))
     assert argv[argv.index("sbatch") :] == [
         "sbatch",
         "--parsable",
         "--array=0-9%3",
         "--output=/r/logs/%a.log",
+        "--comment=f/1+1000 for ann",
         "/r/script.sh",
         "1000",
     ]
+    assert not any(word.startswith("--comment") for word in SLURM.submit(request(options)))  # the script has it
 
 
 def test_dependencies_are_anded_and_never_wait_for_ever() -> None:

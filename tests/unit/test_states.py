@@ -36,7 +36,7 @@ DOCUMENTED = [
 
 
 @pytest.mark.parametrize(("long", "short", "state", "final"), DOCUMENTED)
-def test_every_documented_word_has_its_state(long: str, short: str, state: JobState, final: bool) -> None:  # noqa: FBT001
+def test_every_documented_word_has_its_state(long: str, short: str, state: JobState, final: bool) -> None:
     for word in (long, short, long.lower(), f" {long}\n", f"{long}+"):
         assert JobState.parse(word) is state
     assert state.final is final

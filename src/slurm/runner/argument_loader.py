@@ -24,7 +24,7 @@ class Call(Record):
     context: str | None = None
     """The parameter that is given the JobContext, if the function has one."""
     edges: tuple[Any, ...] = ()
-    """What `.after(…)` named: tuples of key, on, indices, elementwise."""
+    """What `.after(…)` named: tuples of key, on, indices."""
 
 
 class ArgumentLoader:

@@ -43,7 +43,7 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
         resolver = PlaceholderResolver(job.root)
         call = ArgumentLoader(job.directory, resolver).load(job.index)
         phase = RESOLVE
-        resolver.check(call.edges, job.index)
+        resolver.check(call.edges)
         phase = RUN
         value = _call(call, job)
         phase = SAVE

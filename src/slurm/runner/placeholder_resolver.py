@@ -11,7 +11,7 @@ from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import IO, Any
 
 LAG = 15.0
 """Seconds to wait for an outcome that another node wrote: file systems show new files to other nodes late."""
@@ -39,17 +39,17 @@ class PlaceholderResolver:
             return self._result(key, which)
         return [self._result(key, index) for index in range(*which)]
 
-    def check(self, edges: Iterable[tuple[str, str, tuple[int, ...], bool]], index: int) -> None:
+    def check(self, edges: Iterable[tuple[str, str, tuple[int, ...]]]) -> None:
         """Hold what `.after(…)` asked for against the outcomes; raises UpstreamFailed.
 
         The scheduler was told too, but it lets a job run at once whose upstream it has already forgotten.
         """
-        for key, on, indices, elementwise in edges:
-            for upstream in (index,) if elementwise else indices if on != "any" else ():
-                if on == "success":
+        for key, on, indices in edges:
+            if on == "success":
+                for upstream in indices:
                     self._success(key, upstream)
-                elif self._outcome(key, upstream, lag=0) is not None and self._outcome(key, upstream).succeeded:
-                    raise UpstreamFailed(f"{key}[{upstream}] succeeded, and this was to run only if it failed")
+            elif on == "failure" and all(self._succeeded(key, upstream) for upstream in indices):
+                raise UpstreamFailed(f"{key} succeeded, and this was to run only if it failed")
 
     def _result(self, key: str, index: int) -> Any:
         if (key, index) not in self._known:
@@ -57,7 +57,7 @@ class PlaceholderResolver:
             path = f"{self._directory(key)}/{RESULTS}/{result.file}"
             try:
                 with open_own(path) as file:
-                    self._known[key, index] = Unpickler(file).load()
+                    self._known[key, index] = _unpickled(file, result.bytes)
             except Exception as error:
                 raise UpstreamFailed(f"the result of {key}[{index}] can't be loaded: {_words(error)}") from error
         return self._known[key, index]
@@ -71,6 +71,10 @@ class PlaceholderResolver:
             cause = f"{error.type}: {error.message}" if error else f"phase {outcome.phase}"
             raise UpstreamFailed(f"{key}[{index}] failed: {cause}")
         return outcome
+
+    def _succeeded(self, key: str, index: int) -> bool:
+        outcome = self._outcome(key, index, lag=0)
+        return outcome is not None and bool(outcome.succeeded)
 
     def _outcome(self, key: str, index: int, *, lag: float | None = None) -> Any:
         directory = f"{self._directory(key)}/{OUTCOMES}"
@@ -89,6 +93,14 @@ class PlaceholderResolver:
 
     def _directory(self, key: str) -> str:
         return f"{self._root}/{JOBS}/{key}"
+
+
+def _unpickled(file: IO[bytes], size: int) -> Any:
+    there = os.fstat(file.fileno()).st_size
+    if there != size:
+        message = f"{size} bytes were saved, {there} are there"
+        raise EOFError(message)
+    return Unpickler(file).load()
 
 
 def _words(error: BaseException) -> str:

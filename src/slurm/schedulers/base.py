@@ -34,6 +34,7 @@ class Request:
     """One block of a submission, to be queued: `count` elements from `first`."""
 
     script: str
+    comment: str
     log: str
     """The path of an element's log, with `%a` for the array task and `%%` for a per cent sign."""
     first: int
@@ -52,6 +53,8 @@ class Report(NamedTuple):
     """The scheduler's own word for the state."""
     node: str
     reason: str
+    exit: str = ""
+    """The exit status and the signal, as "1:0", where the scheduler tells."""
 
 
 class Scheduler(Protocol):
@@ -61,7 +64,7 @@ class Scheduler(Protocol):
     patience: tuple[float, float]
     """Seconds between two questions while jobs wait or run: at first, and at most."""
 
-    def directives(self, options: Options, *, comment: str, log: str, count: int) -> Sequence[str]:
+    def directives(self, options: Options, *, tag: str, log: str, count: int) -> Sequence[str]:
         """The lines at the top of a script that ask for `options`, and make it an array of `count` as it stands."""
 
     def submit(self, request: Request) -> Sequence[str]:
@@ -76,6 +79,24 @@ class Scheduler(Protocol):
     def knows_none(self, words: str) -> bool:
         """Whether a failed query's words say that it knows none of the ids, rather than that it can't tell."""
 
+    def history(self, ids: Sequence[str]) -> Sequence[str]:
+        """The command that tells, from the accounting, how elements of ids ended that the scheduler has forgotten."""
+
+    def histories(self, output: str) -> Iterable[Report]:
+        """What it printed. An id that isn't accounted for isn't in it."""
+
+    def has_no_history(self, words: str) -> bool:
+        """Whether what the command said means that there is no accounting at all, rather than none now."""
+
+    def passing(self, words: str) -> bool:
+        """Whether a failed command's words tell of a trouble that passes, rather than of a refusal."""
+
+    def find(self) -> Sequence[str]:
+        """The command that lists all of the user's jobs with their comments."""
+
+    def found(self, output: str) -> Iterable[tuple[str, str]]:
+        """From what it printed: ids and comments."""
+
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
         """The command that cancels array tasks of ids; None stands for all of an id."""
 
@@ -84,6 +105,11 @@ class Scheduler(Protocol):
 
     def max_array_size(self, output: str) -> int:
         """From what it printed: how many elements one array may have, indices counted from 0."""
+
+
+def tag(key: str, first: int) -> str:
+    """The first word of a block's comment, by which it can be found again: the submission's key, and its offset."""
+    return f"{key}+{first}" if first else key
 
 
 def ranges(numbers: Iterable[int]) -> str:

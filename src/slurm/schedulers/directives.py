@@ -16,18 +16,23 @@ def array(count: int, options: Options) -> str:
     return f"0-{count - 1}%{most}" if most else f"0-{count - 1}"
 
 
-def arguments(options: Options, *, comment: str) -> list[str]:
-    """The options as sbatch takes them, the submission's key first in the comment."""
+def comment(options: Options, tag: str) -> str:
+    """A job's comment: the tag that it is found by, and then the user's own words."""
     own = options.get("comment")
+    return f"{tag} {own}" if own else tag
+
+
+def arguments(options: Options, *, tag: str) -> list[str]:
+    """The options as sbatch takes them."""
     found = [_argument(f"--{name.replace('_', '-')}", value) for name, value in options.set() if name not in _APART]
     found += [_argument(name, value) for name, value in sorted(options.sbatch.items()) if value not in (None, False)]
-    return [*found, f"--comment={comment} {own}" if own else f"--comment={comment}"]
+    return [*found, f"--comment={comment(options, tag)}"]
 
 
-def lines(options: Options, *, comment: str, log: str, count: int) -> list[str]:
+def lines(options: Options, *, tag: str, log: str, count: int) -> list[str]:
     """The script's #SBATCH lines."""
     fixed = [f"--array={array(count, options)}", f"--output={log}", "--open-mode=append"]
-    asked = arguments(options, comment=comment)
+    asked = arguments(options, tag=tag)
     kept = [argument for argument in fixed if not _is_set(argument, asked)]
     return [f"#SBATCH {_quoted(argument)}" for argument in [*asked, *kept]]
 

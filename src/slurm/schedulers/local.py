@@ -33,9 +33,9 @@ class LocalScheduler:
     def __init__(self, site: Site) -> None:
         self._queue = (site.python, "-c", _BOOT, site.runner)
 
-    def directives(self, options: Options, *, comment: str, log: str, count: int) -> Sequence[str]:
+    def directives(self, options: Options, *, tag: str, log: str, count: int) -> Sequence[str]:
         """#SBATCH lines: a script is the same everywhere."""
-        return directives.lines(options, comment=comment, log=log, count=count)
+        return directives.lines(options, tag=tag, log=log, count=count)
 
     def submit(self, request: Request) -> Sequence[str]:
         """Hand a block to the supervisor."""
@@ -44,6 +44,7 @@ class LocalScheduler:
             "submit",
             f"--array={directives.array(request.count, request.options)}",
             f"--output={request.log}",
+            f"--comment={directives.comment(request.options, request.comment)}",
             *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
             request.script,
             str(request.first),
@@ -63,6 +64,35 @@ class LocalScheduler:
         """A supervisor that isn't there is started, so a failure is never an answer."""
         del words
         return False
+
+    def history(self, ids: Sequence[str]) -> Sequence[str]:
+        """There is none."""
+        del ids
+        return ["false"]
+
+    def histories(self, output: str) -> Iterable[Report]:
+        """There is none."""
+        del output
+        return ()
+
+    def has_no_history(self, words: str) -> bool:
+        """There is none."""
+        del words
+        return True
+
+    def passing(self, words: str) -> bool:
+        """It is on this machine: what fails, fails."""
+        del words
+        return False
+
+    def find(self) -> Sequence[str]:
+        """Ask the supervisor for all that it knows."""
+        return [*self._queue, "list"]
+
+    def found(self, output: str) -> Iterable[tuple[str, str]]:
+        """What it printed: ids and comments."""
+        lines = (line.partition("|") for line in output.splitlines())
+        return [(id_, comment) for id_, _, comment in lines]
 
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
         """Tell the supervisor."""

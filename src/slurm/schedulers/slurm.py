@@ -22,6 +22,42 @@ _ALWAYS_UNSET = ("SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_OPEN_MODE", "SBA
 _FIELDS = "%F|%K|%T|%N|%r"
 """squeue(1): array job id, array task(s), state, nodes, reason; the reason last, for it may hold any character."""
 
+_USERS_OWN = ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_ARRAY", "SQUEUE_PARTITION", "SQUEUE_USERS")
+_SQUEUE = (
+    "env",
+    *(word for name in _USERS_OWN for word in ("-u", name)),
+    "LC_ALL=C",
+    "SLURM_BITSTR_LEN=0",
+    "squeue",
+    "--noheader",
+    "--states=all",
+)
+
+_SACCT = (
+    "env",
+    "-u",
+    "SACCT_FORMAT",
+    "LC_ALL=C",
+    "sacct",
+    "--allocations",
+    "--parsable2",
+    "--noheader",
+    "--format=jobid,state,exitcode,nodelist,reason",
+)
+
+_PASSING = (
+    "Socket timed out",
+    "Unable to contact slurm controller",
+    "Unable to connect to database",
+    "Zero Bytes were transmitted or received",
+    "Connection refused",
+    "Connection timed out",
+    "Transport endpoint is not connected",
+    "temporarily unable to accept job",
+    "Resource temporarily unavailable",
+    "rate limit exceeded",
+)
+
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
 
@@ -34,9 +70,9 @@ class SlurmScheduler:
     def __init__(self, site: Site) -> None:
         del site
 
-    def directives(self, options: Options, *, comment: str, log: str, count: int) -> Sequence[str]:
+    def directives(self, options: Options, *, tag: str, log: str, count: int) -> Sequence[str]:
         """#SBATCH lines."""
-        return directives.lines(options, comment=comment, log=log, count=count)
+        return directives.lines(options, tag=tag, log=log, count=count)
 
     def submit(self, request: Request) -> Sequence[str]:
         """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
@@ -49,6 +85,7 @@ class SlurmScheduler:
             "--parsable",
             f"--array={directives.array(request.count, request.options)}",
             f"--output={request.log}",
+            *([f"--comment={directives.comment(request.options, request.comment)}"] if request.first else []),
             *_dependency(request),
             request.script,
             str(request.first),
@@ -56,26 +93,8 @@ class SlurmScheduler:
 
     def query(self, ids: Sequence[str]) -> Sequence[str]:
         """Squeue, of any state: a finished job is there for MinJobAge. SLURM_BITSTR_LEN=0 keeps task lists whole."""
-        unset = (
-            "SQUEUE_FORMAT",
-            "SQUEUE_FORMAT2",
-            "SQUEUE_STATES",
-            "SQUEUE_ARRAY",
-            "SQUEUE_PARTITION",
-            "SQUEUE_USERS",
-        )
-        return [
-            "env",
-            *(word for name in unset for word in ("-u", name)),
-            "LC_ALL=C",
-            "SLURM_BITSTR_LEN=0",
-            "squeue",
-            "--noheader",
-            "--states=all",
-            f"--format={_FIELDS}",
-            *_clusters(ids),
-            f"--jobs={','.join(_number(id_) for id_ in ids)}",
-        ]
+        jobs = ",".join(_number(id_) for id_ in ids)
+        return [*_SQUEUE, f"--format={_FIELDS}", *_clusters(ids), f"--jobs={jobs}"]
 
     def reports(self, output: str) -> Iterable[Report]:
         """What squeue printed."""
@@ -83,11 +102,41 @@ class SlurmScheduler:
             id_, tasks, word, node, reason = (line.strip().split("|", 4) + [""] * 4)[:5]
             if id_.isdecimal() and word:
                 some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else (0,)
-                yield Report(id_, some, JobState.parse(word), word, node, reason)
+                yield Report(id_, some, JobState.parse(word), word, node, _reason(reason))
 
     def knows_none(self, words: str) -> bool:
         """Squeue says so in these words when it was asked for one id only."""
         return "Invalid job id" in words
+
+    def history(self, ids: Sequence[str]) -> Sequence[str]:
+        """Sacct, one line for each allocation. Not --json: that of 22.05 reports success for jobs that failed."""
+        jobs = ",".join(_number(id_) for id_ in ids)
+        return [*_SACCT, *_clusters(ids), f"--jobs={jobs}"]
+
+    def histories(self, output: str) -> Iterable[Report]:
+        """What it printed: "12_3|CANCELLED by 0|0:15|n1|None"."""
+        for line in output.splitlines():
+            name, word, exit_, node, reason = (line.strip().split("|", 4) + [""] * 5)[:5]
+            id_, _, tasks = name.partition("_")
+            if id_.isdecimal() and word:
+                yield Report(id_, numbers(tasks or "0"), JobState.parse(word), word, node, _reason(reason), exit_)
+
+    def has_no_history(self, words: str) -> bool:
+        """What sacct says where AccountingStorageType is none, or where it isn't installed."""
+        return "accounting storage is disabled" in words or "not found" in words
+
+    def passing(self, words: str) -> bool:
+        """What the commands say when slurmctld is down, busy, or full for now; the last three take new jobs later."""
+        return any(passing in words for passing in _PASSING)
+
+    def find(self) -> Sequence[str]:
+        """Squeue, of the user's own jobs in any state."""
+        return [*_SQUEUE, "--me", "--format=%F|%k"]
+
+    def found(self, output: str) -> Iterable[tuple[str, str]]:
+        """What it printed; every array has a line for each of its parts."""
+        lines = (line.strip().partition("|") for line in output.splitlines())
+        return dict.fromkeys((id_, comment) for id_, _, comment in lines)
 
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
         """Scancel, quietly: a job that has ended meanwhile is no error."""
@@ -113,6 +162,10 @@ def _dependency(request: Request) -> list[str]:
         return []
     terms = [":".join((item.kind, *(_number(id_) for id_ in item.ids))) for item in request.dependencies]
     return [f"--dependency={','.join(terms)}", "--kill-on-invalid-dep=yes"]
+
+
+def _reason(words: str) -> str:
+    return "" if words in ("None", "(null)") else words
 
 
 def _number(id_: str) -> str:

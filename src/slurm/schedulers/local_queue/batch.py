@@ -19,6 +19,7 @@ class Batch:
     def __init__(self, id_: str, request: dict[str, Any]) -> None:
         self.id = id_
         self.cpus: int = request["cpus"]
+        self.comment: str = request.get("comment", "")
         self._request = request
         self._states: dict[int, str] = dict.fromkeys(request["tasks"], _PENDING)
         self._reasons: dict[int, str] = {}
@@ -45,7 +46,7 @@ class Batch:
         groups: dict[tuple[str, str], list[int]] = {}
         for task, state in self._states.items():
             reason = self._reasons.get(
-                task, "Dependency" if state == _PENDING and self._request["dependencies"] else "None"
+                task, "Dependency" if state == _PENDING and self._request["dependencies"] else ""
             )
             groups.setdefault((state, reason), []).append(task)
         return [[self.id, tasks, state, reason] for (state, reason), tasks in groups.items()]
@@ -85,7 +86,7 @@ class Batch:
         self._states[task] = _RUNNING
         return Element.start(self.id, task, self._request, cpus, place)
 
-    def end(self, task: int, state: str, reason: str = "None") -> None:
+    def end(self, task: int, state: str, reason: str = "") -> None:
         """Record how a task ended."""
         self._running -= self._states[task] == _RUNNING
         self._states[task], self._reasons[task] = state, reason

@@ -1,4 +1,4 @@
-"""`submit`, `query`, `cancel`: the local scheduler's sbatch, squeue and scancel."""
+"""`submit`, `query`, `list`, `cancel`: the local scheduler's sbatch, squeue and scancel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; what it prints is for LocalScheduler's parsers."""
     command, *rest = argv
     try:
-        {"submit": _submit, "query": _query, "cancel": _cancel, "stop": _stop}[command](rest)
+        {"submit": _submit, "query": _query, "list": _list, "cancel": _cancel, "stop": _stop}[command](rest)
     except OSError as error:
         print(f"the local scheduler: {error}", file=sys.stderr)
         return 1
@@ -43,6 +43,7 @@ def _submit(argv: Sequence[str]) -> None:
         "cpus": int(options.get("cpus-per-task", 1)) * int(options.get("ntasks", 1)),
         "cpus_per_task": options.get("cpus-per-task"),
         "seconds": seconds(options["time"]) if "time" in options else None,
+        "comment": options.get("comment", ""),
         "name": options.get("job-name", os.path.basename(script)),
         "dependencies": [[kind, options[kind].split(",")] for kind in _DEPENDENCIES if kind in options],
         "cwd": cwd,
@@ -56,6 +57,11 @@ def _submit(argv: Sequence[str]) -> None:
 def _query(ids: Sequence[str]) -> None:
     for id_, tasks, state, reason in ask({"do": "query", "ids": list(ids)})["jobs"]:
         print("|".join((id_, ranges(tasks), state, os.uname().nodename if state == "RUNNING" else "", reason)))
+
+
+def _list(_: Sequence[str]) -> None:
+    for id_, comment in ask({"do": "list"})["jobs"]:
+        print(f"{id_}|{comment}")
 
 
 def _cancel(names: Sequence[str]) -> None:

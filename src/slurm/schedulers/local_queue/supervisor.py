@@ -92,6 +92,8 @@ class Supervisor:
             return {
                 "jobs": [row for id_ in request["ids"] if id_ in self._batches for row in self._batches[id_].rows()]
             }
+        if request["do"] == "list":
+            return {"jobs": [[batch.id, batch.comment] for batch in self._batches.values()]}
         if request["do"] == "cancel":
             for id_, tasks in request["tasks"]:
                 self._cancel(id_, tasks)

@@ -1,0 +1,187 @@
+"""Imports go downwards only, and what runs on a node stays small."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurm.bundle import bundle
+from slurm.environments.current import TAG
+from slurm.protocol import SUCCEEDED
+from unit.job_directories import Directory, pickled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
+
+# A module imports its own layer and lower ones. `runner.*` stands for all of a package.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "records", "protocol", "states", "option_values", "options", "url"),
+    ("runner.*",),
+    ("transports.*", "schedulers.*", "environments.*"),
+    ("store", "serialization", "script", "installed", "bundle", "controller"),
+    (
+        *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
+        *("dependencies", "submission", "executor"),
+    ),
+    ("slurmfile", "cluster"),
+    ("",),  # the package itself, lazily
+)
+
+SEAMS = ("transports", "schedulers", "environments")
+
+# What is started on a node, or wherever a transport's commands run, from the zip alone.
+ON_THE_NODE = ("runner", "schedulers.local_queue")
+
+NEVER_IN_THE_RUNNER = {
+    *("paramiko", "rich", "click", "yaml", "asyncio", "ssl", "json", "typing", "inspect", "re"),
+    *("dataclasses", "enum", "subprocess", "threading", "tempfile", "logging", "hashlib"),
+}
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """The modules of the package, by their names in it."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): ast.parse(
+            path.read_text()
+        )
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def layer(module: str) -> int:
+    """The number of the layer of a module; KeyError if the table doesn't have it."""
+    for number, names in enumerate(LAYERS):
+        if module in names or (module and f"{module.partition('.')[0]}.*" in names):
+            return number
+    raise KeyError(module)
+
+
+def imported(tree: ast.AST, *, types: bool = False) -> Iterator[str]:
+    """The full names of what a module imports, anywhere in it; what only type checkers import too, if `types`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not types:
+            for other in node.orelse:
+                yield from imported(ast.Module([other], []), types=types)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            if node.module == "slurm":  # a module, or a name of the package itself
+                yield from (f"slurm.{alias.name}" if alias.name in modules() else "slurm" for alias in node.names)
+            else:
+                yield node.module
+        else:
+            yield from imported(node, types=types)
+
+
+def ours(names: Iterator[str]) -> set[str]:
+    """Of full names those of this package, by their names in it."""
+    return {name.removeprefix("slurm").lstrip(".") for name in names if name.partition(".")[0] == "slurm"}
+
+
+def test_every_module_has_its_layer_and_the_table_names_nothing_else() -> None:
+    assert {name for name in modules() if not _has_layer(name)} == set()
+    named = {name for names in LAYERS for name in names}
+    packages = {f"{name.partition('.')[0]}.*" for name in modules() if "." in name}
+    assert named == {name for name in named if name in modules() or name in packages}
+
+
+def _has_layer(name: str) -> bool:
+    try:
+        return layer(name) >= 0
+    except KeyError:
+        return False
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_go_downwards_only(name: str) -> None:
+    wrong = {other for other in ours(imported(modules()[name])) if layer(other) > layer(name)}
+    assert wrong == set(), f"{name} imports upwards: {wrong}"
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.partition(".")[0] in SEAMS])
+def test_a_seam_knows_of_the_others_their_protocols_only(name: str) -> None:
+    own = name.partition(".")[0]
+    others = {
+        other
+        for other in ours(imported(modules()[name], types=True))
+        if other.partition(".")[0] in SEAMS and other.partition(".")[0] != own
+    }
+    assert others <= {f"{seam}.base" for seam in SEAMS}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in modules() if any(name == p or name.startswith(f"{p}.") for p in ON_THE_NODE)]
+)
+def test_what_runs_on_a_node_imports_the_standard_library_and_cloudpickle(name: str) -> None:
+    names = set(imported(modules()[name]))
+    foreign = {other for other in names if other.partition(".")[0] not in {*sys.stdlib_module_names, "slurm"}}
+    assert foreign <= ({"cloudpickle"} if name.startswith("runner") else set())
+    above = {
+        other for other in ours(iter(names)) if layer(other) > 1 and not other.startswith("schedulers.local_queue")
+    }
+    assert above <= ({"schedulers.base"} if name.startswith("schedulers") else set())
+
+
+BOOT = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from slurm.runner.main import main
+status = main(sys.argv[2:])
+print(*sys.modules)
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """The runner's zip, as it lies on a node."""
+    path = tmp_path / bundle().name
+    path.write_bytes(bundle().data)
+    return path
+
+
+def test_an_element_loads_few_modules_and_none_that_is_slow_to_load(tmp_path: Path, archive: Path) -> None:
+    directory = Directory(str(tmp_path / "root")).create(pickled(os.getpid, ()))
+    argv = [sys.executable, "-S", "-E", "-c", BOOT, str(archive), directory.root, directory.key, "0", TAG]
+    loaded = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    assert directory.outcome().status == SUCCEEDED
+    assert "slurm.runner.result_saver" in loaded
+    assert NEVER_IN_THE_RUNNER.isdisjoint(loaded)
+    assert len(loaded) <= 70, sorted(loaded)  # DESIGN's budget is 120
+
+
+def test_a_bare_python_runs_calls_by_value_and_tasks_too(tmp_path: Path, archive: Path) -> None:
+    from slurm import task
+
+    @task(mem="1G")
+    def double(x: int) -> int:
+        return 2 * x
+
+    directory = Directory(str(tmp_path / "root")).create(pickled(lambda f, x: f.unwrapped(x), (double, 21)))
+    argv = [sys.executable, "-S", "-E", "-c", BOOT, str(archive), directory.root, directory.key, "0", TAG]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, directory.result()) == (0, "", 42)
+    assert not any(name.partition(".")[0] in {"paramiko", "yaml", "click"} for name in done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["commands", "supervisor"])
+def test_the_local_scheduler_starts_from_the_zip_alone(archive: Path, name: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, sys.argv[1]); import slurm.schedulers.local_queue.{name}; print(*sys.modules)"
+    )
+    argv = [sys.executable, "-S", "-E", "-c", code, str(archive)]
+    loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    foreign = {found.partition(".")[0] for found in loaded} - {*sys.stdlib_module_names, "slurm"}
+    assert {found for found in foreign if not found.startswith("__")} == set()

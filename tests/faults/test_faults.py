@@ -1,0 +1,292 @@
+"""What goes wrong on clusters, provoked on real ones: each future resolves, with the truth, and nothing runs twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm import Cluster, Job, JobContext, JobState, task
+from slurm.errors import DependencyFailed, JobCancelled, JobLost, JobPreempted, NodeFailed, TaskExited
+from testbed import SlurmTestbed
+
+pytestmark = pytest.mark.slurm
+
+Start = Callable[..., SlurmTestbed]
+
+
+@pytest.fixture
+def start(new_testbed: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Start a cluster of this test's own, and make it the one that commands here talk to."""
+
+    def begin(**arguments: object) -> SlurmTestbed:
+        testbed = new_testbed(**arguments)
+        for name, value in testbed.env.items():
+            monkeypatch.setenv(name, value)
+        return testbed
+
+    return begin
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """A directory in which every run of a task leaves a file: what ran how often."""
+    directory = tmp_path / "trace"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def slurm(root: Path) -> Iterator[Cluster]:
+    """The active cluster."""
+    with Cluster("slurm", root=root) as cluster:
+        yield cluster
+
+
+@task
+def leave_trace(trace: Path, seconds: float, ctx: JobContext | None = None) -> tuple[int, int]:
+    assert ctx is not None
+    (trace / f"{ctx.index}.{ctx.attempt}.{os.getpid()}").touch()
+    time.sleep(seconds)
+    return ctx.index, ctx.attempt
+
+
+@task
+def call(function: Callable[..., object], *args: object) -> object:
+    return function(*args)
+
+
+def _until(happened: Callable[[], object], timeout: float = 30.0) -> None:
+    end = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < end, "it didn't happen in time"
+        time.sleep(0.05)
+
+
+def _state(testbed: SlurmTestbed, job: Job[object]) -> str:
+    return testbed.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job.job_id)).stdout.strip()
+
+
+# Submitting.
+
+
+def test_a_controller_frozen_during_submit_gets_the_job_once(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start(settings={"MessageTimeout": "2"})
+    leave_trace(trace, 0).result(30)
+    testbed.slurmctld.pause()
+    thaw = threading.Timer(5, testbed.slurmctld.resume)
+    thaw.start()
+    job = leave_trace(trace, 0.2)
+    thaw.join()
+    assert job.result(60) == (0, 1)
+    time.sleep(1.5)  # a second one would have run by now
+    assert len(list(trace.iterdir())) == 2
+    assert testbed.run("squeue", "-h", "-t", "all", "-o", "%k").stdout.split().count(job.key) == 1
+
+
+def test_a_controller_that_is_down_during_submit_is_waited_for(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start(settings={"MessageTimeout": "2"})
+    leave_trace(trace, 0).result(30)
+    testbed.slurmctld.terminate()
+    back = threading.Timer(4, testbed.slurmctld.start)
+    back.start()
+    job = leave_trace(trace, 0)
+    back.join()
+    assert job.result(60) == (0, 1)
+    assert len(list(trace.iterdir())) == 2
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_a_client_killed_before_it_learnt_the_id_finds_its_job_or_learns_there_is_none(
+    start: Start, slurm: Cluster, trace: Path, tmp_path: Path, queued: bool
+) -> None:
+    start()
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    # A command of the submission takes its shell and the client with it, after the job is queued or before.
+    after = "mv" if queued else "sbatch"
+    (commands / after).write_text("#!/bin/sh\nread -r _ _ _ client _ < /proc/$PPID/stat; kill -9 $PPID $client\n")
+    (commands / after).chmod(0o755)
+    program = (
+        "import sys, time; from slurm import Cluster, task\n"
+        "with Cluster('slurm', root=sys.argv[1]): task(time.sleep)(0.5)"
+    )
+    env = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
+    root = slurm.url.removeprefix("slurm://")
+    subprocess.run([sys.executable, "-c", program, root], env=env, capture_output=True, check=False)
+    (directory,) = Path(root, "jobs", "sleep").iterdir()
+    assert not (directory / "submitted.json").exists()
+    job = slurm.job(f"sleep/{directory.name}")
+    if queued:
+        assert job.result(60) is None  # type: ignore[union-attr]
+        assert (directory / "submitted.json").exists()
+    else:
+        with pytest.raises(JobLost, match="was never queued"):
+            job.result(60)  # type: ignore[union-attr]
+
+
+def test_a_map_larger_than_an_array_may_be_goes_as_blocks(start: Start, slurm: Cluster, trace: Path) -> None:
+    start(settings={"MaxArraySize": "11"})
+    array = leave_trace.starmap([(trace, 0)] * 35)
+    assert array.results(120) == [(index, 1) for index in range(35)]
+    assert slurm.calls()["submit"] == 1
+    assert len({job.job_id.partition("_")[0] for job in array if job.job_id}) == 4
+    assert array[34].logs() == ""
+    assert len(list(trace.iterdir())) == 35
+
+
+# Waiting.
+
+
+def test_a_controller_that_dies_while_jobs_run_delays_nothing(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start(settings={"MessageTimeout": "2"})
+    job = leave_trace(trace, 2)
+    _until(lambda: list(trace.iterdir()))
+    testbed.slurmctld.terminate()
+    assert job.result(30) == (0, 1)
+
+
+# Ends without Python.
+
+
+@pytest.mark.parametrize("victim", ["python", "batch shell", "slurmstepd"])
+def test_whatever_is_killed_the_future_resolves(start: Start, slurm: Cluster, trace: Path, victim: str) -> None:
+    testbed = start()
+    job = leave_trace(trace, 300)
+    _until(lambda: list(trace.iterdir()))
+    python = int(next(trace.iterdir()).name.rpartition(".")[2])
+    chain = [python]
+    while len(chain) < 3:
+        chain.append(int(Path(f"/proc/{chain[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
+    os.kill(chain[["python", "batch shell", "slurmstepd"].index(victim)], signal.SIGKILL)
+    if victim == "slurmstepd":  # Slurm itself believes for long that it runs; somebody has to end it
+        job.cancel()
+    with pytest.raises((TaskExited, JobCancelled)) as caught:
+        job.result(60)
+    assert isinstance(caught.value, JobCancelled if victim == "slurmstepd" else TaskExited)
+    if victim == "python":
+        assert caught.value.signal == signal.SIGKILL
+    assert _state(testbed, job) in ("FAILED", "CANCELLED")
+
+
+def test_a_node_that_fails_fails_its_job(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start()
+    job = leave_trace.with_options(no_requeue=True)(trace, 300)
+    _until(lambda: _state(testbed, job) == "RUNNING" and list(trace.iterdir()))
+    testbed.run("scontrol", "update", "nodename=n1", "state=down", "reason=test")
+    with pytest.raises(NodeFailed, match="lost its node"):
+        job.result(60)
+
+
+def test_a_node_that_dies_is_noticed_and_the_job_runs_again(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start(speedup=20)
+    job = leave_trace.with_options(requeue=True)(trace, 4)
+    _until(lambda: list(trace.iterdir()))
+    testbed.slurmd["n1"].kill()
+    _until(lambda: _state(testbed, job) == "PENDING", 60)
+    assert job.status().state is JobState.PENDING
+    testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+    assert job.result(60) in ((0, 1), (0, 2))  # the first attempt's processes live on here, and may end first
+    results = list(Path(job.directory, "outcomes").iterdir())
+    assert [path.name for path in results] == ["0.json"]
+
+
+def test_a_requeued_job_runs_again_as_its_second_attempt(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start()
+    job = leave_trace(trace, 3)
+    _until(lambda: list(trace.iterdir()))
+    testbed.run("scontrol", "requeue", str(job.job_id))
+    _until(lambda: _state(testbed, job) == "PENDING")
+    time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
+    assert not job.done()
+    testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+    assert job.result(60) == (0, 2)
+    assert job.status().outcome.attempt == 2  # type: ignore[union-attr]
+
+
+def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start(
+        nodes=1,
+        cpus=1,
+        settings={"PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE"},
+        partitions={
+            "low": "Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE",
+            "high": "Nodes=ALL PriorityTier=100 PreemptMode=OFF",
+        },
+    )
+    again = leave_trace.with_options(partition="low")(trace, 3)
+    _until(lambda: list(trace.iterdir()))
+    urgent = leave_trace.with_options(partition="high")(trace, 0)
+    assert urgent.result(60) == (0, 1)
+    _until(lambda: _state(testbed, again) == "PENDING")
+    testbed.run("scontrol", "update", f"jobid={again.job_id}", "StartTime=now")
+    assert again.result(60) == (0, 2)
+
+    for path in trace.iterdir():
+        path.unlink()
+    never = leave_trace.with_options(partition="low", no_requeue=True)(trace, 60)
+    _until(lambda: list(trace.iterdir()))
+    leave_trace.with_options(partition="high")(trace, 0)
+    with pytest.raises(JobPreempted):
+        never.result(60)
+
+
+def test_a_held_job_says_so_and_goes_on_when_released(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start()
+    job = leave_trace.with_options(hold=True)(trace, 0)
+    _until(lambda: job.status().reason == "JobHeldUser")
+    assert job.status().state is JobState.PENDING
+    testbed.run("scontrol", "release", str(job.job_id))
+    assert job.result(60) == (0, 1)
+
+
+def test_a_job_cancelled_behind_our_back_is_cancelled_here(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start()
+    job = leave_trace(trace, 300)
+    _until(lambda: list(trace.iterdir()))
+    testbed.run("scancel", str(job.job_id))
+    with pytest.raises(JobCancelled):
+        job.result(60)
+
+
+def test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start(settings={"MinJobAge": "2"})
+    job = leave_trace.with_options(hold=True)(trace, 0)
+    testbed.run("scancel", str(job.job_id))
+    _until(lambda: not testbed.run("squeue", "-h", "-t", "all").stdout.strip(), 60)
+    with pytest.raises(JobLost, match="left no outcome, and the scheduler doesn't know it"):
+        slurm.job(job.key).result(60)  # type: ignore[union-attr]
+
+
+# Upstreams.
+
+
+def test_a_purged_upstream_never_reaches_sbatch_and_its_failure_is_told(
+    start: Start, slurm: Cluster, trace: Path
+) -> None:
+    testbed = start(settings={"MinJobAge": "2"})
+    good, bad = leave_trace(trace, 0), call(int, "x")
+    good.exception(60)
+    bad.exception(60)
+    _until(lambda: not testbed.run("squeue", "-h", "-t", "all").stdout.strip(), 60)
+    show = task(repr)
+    assert show(good).result(60) == "(0, 1)"
+    with pytest.raises(DependencyFailed, match="ValueError: invalid literal"):
+        show(bad).result(60)
+
+
+def test_a_cancelled_upstream_fails_what_waits_for_it_by_name(start: Start, slurm: Cluster, trace: Path) -> None:
+    start()
+    upstream = leave_trace(trace, 300)
+    downstream = task(repr)(upstream)
+    _until(lambda: list(trace.iterdir()))
+    upstream.cancel()
+    with pytest.raises(DependencyFailed, match=f"{upstream.key}.* ended without an outcome"):
+        downstream.result(60)

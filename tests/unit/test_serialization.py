@@ -1,0 +1,323 @@
+"""Pickling calls: what goes by reference, what by value, what as a placeholder, and who is to blame."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pickletools
+import subprocess
+import sys
+import threading
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from slurm import installed
+from slurm.errors import NotPicklable
+from slurm.protocol import LOAD
+from slurm.runner.argument_loader import ArgumentLoader
+from unit.job_directories import Directory, Stand, pickled, run_on_a_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from slurm.serialization import Pickled
+
+UP = "up/20260101T000000Z-11111111"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Directory:
+    return Directory(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """The working directory of a node, where none of the user's modules lie."""
+    place = tmp_path / "node"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], types.ModuleType]]:
+    """Writes a module where only this process finds it, and imports it."""
+    place = tmp_path / "modules"
+    place.mkdir()
+    monkeypatch.syspath_prepend(str(place))
+    made = []
+
+    def make(name: str, source: str) -> types.ModuleType:
+        (place / f"{name}.py").write_text(source)
+        made.append(name)
+        return importlib.import_module(name)
+
+    yield make
+    for name in made:
+        del sys.modules[name]
+
+
+def words(calls: Pickled) -> set[object]:
+    """The texts in the function's pickle."""
+    return {argument for _, argument, _ in pickletools.genops(calls.calls) if isinstance(argument, str)}
+
+
+# By reference and by value
+
+
+def test_a_function_of_an_installed_module_goes_by_reference(directory: Directory, node: Path) -> None:
+    calls = pickled(json.dumps, ({"a": 1},))
+    assert words(calls) >= {"json", "dumps"}
+    assert len(calls.calls) < 100
+    assert run_on_a_node(directory.create(calls), node).returncode == 0
+    assert directory.result() == '{"a": 1}'
+
+
+LOOSE = """
+import json as reader
+from dataclasses import dataclass
+FACTOR = 2
+
+@dataclass
+class Point:
+    x: int
+
+def scaled(x):
+    return Point(FACTOR * x)
+
+def read(text):
+    return [scaled(x) for x in reader.loads(text)]
+"""
+
+
+def test_a_loose_module_goes_by_value_as_it_is_now(
+    directory: Directory, node: Path, modules: Callable[[str, str], types.ModuleType]
+) -> None:
+    loose = modules("loose_shapes", LOOSE)
+    loose.__dict__["FACTOR"] = 21
+    done = run_on_a_node(directory.create(pickled(loose.read, ("[1, 2]",))), node)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [point.x for point in directory.result()] == [21, 42]
+    there = subprocess.run([sys.executable, "-c", "import loose_shapes"], cwd=node, capture_output=True, check=False)
+    assert b"No module named 'loose_shapes'" in there.stderr
+
+
+def test_pickling_leaves_loose_modules_as_they_were(modules: Callable[[str, str], types.ModuleType]) -> None:
+    import cloudpickle
+
+    before = cloudpickle.list_registry_pickle_by_value()
+    loose = modules("loose_again", LOOSE)
+    pickled(loose.read, ("[]",))
+    with pytest.raises(NotPicklable):
+        pickled(loose.read, (threading.Lock(),))
+    assert cloudpickle.list_registry_pickle_by_value() == before
+
+
+TASKS = """
+from slurm import task
+
+@task(mem="1G")
+def double(x):
+    return 2 * x
+
+@task
+def twice(x, f):
+    return f.unwrapped(f.unwrapped(x))
+"""
+
+
+@pytest.fixture
+def installed_tasks(
+    modules: Callable[[str, str], types.ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[types.ModuleType]:
+    """A module of tasks, installed by an editable install: a finder, whose module says in MAPPING where things lie."""
+    module = modules("installed_tasks", TASKS)
+    assert module.__file__ is not None
+    finders = types.ModuleType("__editable___installed_tasks_finder")
+    exec("class Finder:\n    find_spec = staticmethod(lambda *_: None)", finders.__dict__)  # noqa: S102
+    finders.MAPPING = {"installed_tasks": module.__file__}  # type: ignore[attr-defined]
+    finders.Finder.__module__ = finders.__name__
+    monkeypatch.setitem(sys.modules, finders.__name__, finders)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finders.Finder])
+    for cached in (installed._places, installed._in_places):
+        cached.cache_clear()
+    finder = finders.Finder()
+    sys.meta_path.append(finder)
+    yield module
+    for cached in (installed._places, installed._in_places):
+        cached.cache_clear()
+
+
+def test_the_function_under_a_task_of_an_installed_module_goes_by_the_tasks_name(
+    directory: Directory, node: Path, installed_tasks: types.ModuleType
+) -> None:
+    calls = pickled(installed_tasks.twice.unwrapped, (3, installed_tasks.double))
+    assert words(calls) >= {"installed_tasks", "twice", "unwrapped"}
+    directory.create(calls)
+    assert installed_tasks.__file__ is not None
+    place = installed_tasks.__file__.rpartition("/")[0]
+    done = run_on_a_node(directory, node, environ={"PYTHONPATH": place})
+    assert (done.returncode, directory.result()) == (0, 12)
+
+
+def test_where_the_module_is_not_installed_its_tasks_do_not_load(
+    directory: Directory, node: Path, installed_tasks: types.ModuleType
+) -> None:
+    done = run_on_a_node(directory.create(pickled(installed_tasks.double.unwrapped, (3,))), node)
+    assert (done.returncode, directory.outcome().phase) == (1, LOAD)
+    assert "No module named 'installed_tasks'" in done.stderr
+
+
+# Placeholders
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+@dataclass
+class Box:
+    inside: Any
+
+
+def nothing(*args: Any, **kwargs: Any) -> None:
+    del args, kwargs
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda stand: stand,
+        lambda stand: [1, [stand]],
+        lambda stand: {"a": {"b": stand}},
+        lambda stand: Box(Box(stand)),
+        lambda stand: Pair(1, Pair(stand, 2)),
+        lambda stand: (stand, stand),
+        lambda stand: lambda: stand,
+        lambda stand: {"deep": [Box(Pair(lambda: stand, None))]},
+    ],
+    ids=["bare", "list", "dict", "dataclass", "namedtuple", "twice", "closure", "all of them"],
+)
+def test_a_placeholder_is_found_and_replaced_at_any_depth(directory: Directory, wrap: Callable[[Any], Any]) -> None:
+    stand = Stand(UP, 3)
+    calls = pickled(nothing, (wrap(stand),), ("plain",))
+    assert calls.references == (frozenset({stand.reference}), frozenset())
+    asked = []
+
+    def resolve(reference: object) -> str:
+        asked.append(reference)
+        return "result"
+
+    call = ArgumentLoader(directory.create(calls).path, resolve).load(0)
+    assert set(asked) == {("job", UP, 3)}
+    assert _plain(call.args[0]) == _plain(wrap("result"))
+
+
+def _plain(value: Any) -> Any:
+    """A value with its functions called and its boxes opened, to compare."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Box) or type(value).__name__ == "Box":
+        return _plain(value.inside)
+    return _plain(value()) if callable(value) else value
+
+
+def test_what_the_function_itself_refers_to_every_call_waits_for(directory: Directory) -> None:
+    shared, own = Stand(UP, (0, 4, 2)), Stand(UP, 7)
+    calls = pickled(lambda x: (x, shared), (1,), (own,))
+    assert calls.references == (frozenset({shared.reference}), frozenset({shared.reference, own.reference}))
+    assert [list(reference.indices) for reference in calls.references[0]] == [[0, 2]]
+
+
+# The culprit
+
+
+class Model:
+    def __init__(self) -> None:
+        self.name = "net"
+        self.lock = threading.Lock()
+
+
+def fit(model: Any, rate: float = 0.1) -> None:
+    del model, rate
+
+
+LOCK = "_thread.lock"
+
+
+@pytest.mark.parametrize(
+    ("argument", "culprit"),
+    [
+        (threading.Lock(), f"argument model of fit ({LOCK})"),
+        ({"net": Model()}, f"argument model of fit['net'].lock ({LOCK})"),
+        ([1, (2, Box(threading.Lock()))], f"argument model of fit[1][1].inside ({LOCK})"),
+    ],
+    ids=["itself", "attribute", "deep"],
+)
+def test_the_part_that_cannot_be_pickled_is_named(argument: object, culprit: str) -> None:
+    with pytest.raises(NotPicklable) as caught:
+        pickled(fit, (argument,))
+    assert str(caught.value) == f"{culprit} can't be pickled: TypeError: cannot pickle '{LOCK}' object"
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_of_several_arguments_the_right_one_is_named() -> None:
+    with pytest.raises(NotPicklable, match=r"^argument rate of fit "):
+        pickled(fit, (1,), (1, threading.Lock()))
+    with pytest.raises(NotPicklable, match=r"^argument rate of fit "):
+        pickled(fit, (1,), kwargs={"rate": threading.Lock()})
+    with pytest.raises(NotPicklable, match=r"^argument 2 of nothing "):
+        pickled(nothing, (1, 2, threading.Lock()))
+
+
+def test_what_a_function_closes_over_is_named() -> None:
+    lock = threading.Lock()
+
+    def locked() -> object:
+        return lock
+
+    with pytest.raises(NotPicklable, match=r"^the function locked, its variable lock \(_thread.lock\) can't be"):
+        pickled(locked, ())
+
+
+def test_whatever_a_users_reduce_raises_is_the_cause() -> None:
+    class Shy:
+        def __reduce__(self) -> Any:
+            raise ZeroDivisionError("not me")
+
+    with pytest.raises(NotPicklable, match=r"\.Shy\) can't be pickled: ZeroDivisionError: not me"):
+        pickled(fit, (Shy(),))
+
+
+def test_what_contains_itself_is_searched_once() -> None:
+    knot: list[Any] = [threading.Lock()]
+    knot.insert(0, knot)
+    with pytest.raises(NotPicklable, match=r"argument model of fit\[1\] "):
+        pickled(fit, (knot,))
+
+
+@pytest.mark.xfail(reason="positional arguments after *xs are given the names of the keyword-only parameters")
+def test_an_argument_of_many_is_not_called_by_another_parameters_name() -> None:
+    def many(*xs: Any, scale: int = 1) -> None:
+        del xs, scale
+
+    with pytest.raises(NotPicklable, match=r"^argument 1 of many "):
+        pickled(many, (1, threading.Lock()), kwargs={"scale": 5})
+
+
+@pytest.mark.xfail(raises=ValueError, reason="inspect.getclosurevars: Cell is empty")
+def test_a_variable_that_has_no_value_yet_does_not_hide_the_culprit() -> None:
+    def outer(*, assign: bool) -> Callable[[], object]:
+        lock = threading.Lock()
+        if assign:
+            later = 1
+        return lambda: (later, lock)
+
+    with pytest.raises(NotPicklable):
+        pickled(outer(assign=False), ())

@@ -1,0 +1,58 @@
+"""The tracker: no future hangs, whatever the scheduler says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
+from unit.job_directories import follow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurm.schedulers.base import Report
+
+
+class Cluster:
+    """One job, of which the scheduler can't tell at first; its outcome is there after that."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.asked = threading.Event()
+
+    def listing(self, keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
+        return dict.fromkeys(keys, frozenset({0} if self.asked.is_set() else ()))
+
+    def query(self, ids: Sequence[str]) -> Sequence[Report]:
+        self.asked.set()
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SchedulerError("slurm doesn't tell"),
+        TransportError("the place can't be reached"),
+        pytest.param(
+            SchedulerNotFound("squeue: command not found"),
+            marks=pytest.mark.xfail(reason="ends the tracker's thread, and nobody starts another: result() hangs"),
+        ),
+        pytest.param(
+            ValueError("invalid literal for int() with base 10: '...'"),
+            marks=pytest.mark.xfail(reason="as above: a line that a scheduler's parser can't read"),
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_question_that_fails_keeps_nobody_waiting(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    cluster = Cluster(error)
+    tracker, watched = follow(cluster.listing, cluster.query)
+    with caplog.at_level(logging.ERROR):
+        assert tracker.wait(watched, [0], timeout=1.0)

@@ -1,0 +1,134 @@
+"""What type checkers make of a user's program: only they run this file, test_types.py has them do it.
+
+Where a line is marked `type: ignore[…]`, the checker must object to it: an ignore that isn't needed is an error too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from typing_extensions import assert_type
+
+from slurm import (
+    FIRST_COMPLETED,
+    Cluster,
+    Job,
+    JobArray,
+    JobContext,
+    JobState,
+    Task,
+    as_completed,
+    current_job,
+    gather,
+    task,
+    wait,
+)
+
+
+@task
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+@task(time=timedelta(hours=1), mem="4G", requeue=True, nodelist=["n1"], sbatch={"--foo": 1})
+def name(x: float, *, upper: bool = False) -> str:
+    return f"{x}{upper}"
+
+
+@task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def calls() -> None:
+    assert_type(add(1), Job[int])
+    assert_type(add(1, b=2).result(timeout=3), int)
+    assert_type(name(1.5, upper=True).result(), str)
+    assert_type(add(1).exception(), BaseException | None)
+    assert_type(add.unwrapped(1, 2), int)
+
+    add()  # type: ignore[call-overload]
+    add("1")  # type: ignore[call-overload]
+    add(1, c=2)  # type: ignore[call-overload]
+    name(1.5, True)  # type: ignore[call-overload]
+    add.unwrapped("1")  # type: ignore[arg-type]
+    result: str = add(1).result()  # type: ignore[assignment]
+    del result
+
+
+def placeholders() -> None:
+    assert_type(add(add(1)), Job[int])
+    assert_type(add(add(1), 2), Job[int])
+    assert_type(add(1, add(2)), Job[int])
+    assert_type(add(add(1), add(2)), Job[int])
+    assert_type(total(add.map([1, 2])), Job[int])
+    assert_type(total(add.map([1, 2])[1:]), Job[int])
+
+
+def arrays() -> None:
+    jobs = add.map(range(3), range(3), max_concurrent=2)
+    assert_type(jobs, JobArray[int])
+    assert_type(add.starmap([(1, 2), {"a": 1}]), JobArray[int])
+    assert_type(jobs[0], Job[int])
+    assert_type(jobs[1:], JobArray[int])
+    assert_type(list(jobs), list[Job[int]])
+    assert_type(jobs.results(), list[int])
+    assert_type(jobs.results(5.0, return_exceptions=False), list[int])
+    assert_type(jobs.results(return_exceptions=True), list[int | BaseException])
+    assert_type(jobs.exceptions(), list[BaseException | None])
+    assert_type(jobs.as_completed(), Iterator[Job[int]])
+    assert_type(jobs.states()[JobState.RUNNING], int)
+    add.map(1)  # type: ignore[arg-type]
+    wrong: JobArray[str] = jobs  # type: ignore[assignment]
+    right: JobArray[object] = jobs
+    del wrong, right
+
+
+def several() -> None:
+    jobs = add.map([1])
+    assert_type(gather(add(1), jobs), list[int])
+    assert_type(gather(add(1), jobs, return_exceptions=True), list[int | BaseException])
+    assert_type(wait([add(1), jobs], 5, FIRST_COMPLETED).done, set[Job[Any]])
+    assert_type(as_completed([add(1), add(2)]), Iterator[Job[int]])
+    assert_type(as_completed(jobs), Iterator[Job[int]])
+    as_completed([add(1), jobs])  # type: ignore[arg-type]  # right, but mypy sees a list of Placeholder in it
+    gather(1)  # type: ignore[call-overload]
+    wait(jobs, return_when="SOME_COMPLETED")  # type: ignore[arg-type]
+
+
+async def awaited() -> None:
+    assert_type(await add(1), int)
+    assert_type(await name(1.0), str)
+
+
+def options(cluster: Cluster) -> None:
+    assert_type(add.with_options(time=5, mem=None)(1), Job[int])
+    assert_type(add.after(add(1), add.map([1]), on="any")(1), Job[int])
+    assert_type(add.on(cluster)(1), Job[int])
+    add.with_options(memm="4G")  # type: ignore[call-arg]
+    add.with_options(requeue="yes")  # type: ignore[arg-type]
+    add.with_options(time="1")("1")  # type: ignore[call-overload]
+    add.after(1)  # type: ignore[arg-type]
+    add.after(on="sucess")  # type: ignore[arg-type]
+    task(memm="4G")  # type: ignore[call-overload]
+    Cluster("local", options={"memm": "4G"})  # type: ignore[arg-type]
+
+
+def clusters() -> None:
+    with Cluster("local", options={"partition": ["a", "b"]}) as cluster:
+        assert_type(cluster, Cluster)
+        assert_type(cluster.activate(), Cluster)
+        assert_type(cluster.job("f/1"), Job[Any] | JobArray[Any])
+        executor = cluster.executor(mem="1G")
+        assert_type(executor.submit(add.unwrapped, 1).result(), int)
+        assert_type(executor.submit(add.unwrapped, 1).job, Job[int])
+        assert_type(list(executor.map(add.unwrapped, [1])), list[int])
+        executor.submit(add.unwrapped, "1")  # type: ignore[arg-type]
+
+
+def signatures(plain: Callable[[int], str], ctx: JobContext) -> None:
+    assert_type(task(plain), Task[[int], str])
+    assert_type(ctx.index, int)
+    assert_type(current_job(), JobContext)
