@@ -33,8 +33,8 @@ INTRODUCTION = """\
 
 What the design promises, as measured by `python benchmarks/run.py --write`. Times are ratios within one run, the
 programs that are compared taking turns, and medians over all turns; one call is a mean, over calls made at moments
-evenly spread over the second in which slurmctld starts jobs once, with its standard error. What missed its budget stands here as it was
-measured. submitit and slurm-sdk run with their defaults.
+evenly spread over the second in which slurmctld starts jobs once, with its standard error. What missed its budget
+stands here as it was measured. submitit and slurm-sdk run with their defaults.
 """
 LATER = """\
 Not measured yet, for it isn't there yet: a million calls with `chunk_size`, commands over SSH, and the second

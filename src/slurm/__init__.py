@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from slurm.states import JobState
     from slurm.tasks import Task, task
 
+__version__ = "0.1.0"
+
 _HOMES = {
     "slurm.array": ("JobArray",),
     "slurm.cluster": ("Cluster",),

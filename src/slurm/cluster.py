@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from slurm import slurmfile, submission, tasks
 from slurm.array import JobArray
 from slurm.backend import backend_for
-from slurm.environments.current import Current
 from slurm.errors import NoSuchJob
 from slurm.job import Job
 from slurm.options import Options
@@ -39,7 +38,7 @@ class Cluster:
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
-    this one. `options` are defaults for all tasks.
+    this one. `environment` is what tasks run in, by default that Python as it is. `options` are defaults for all tasks.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
@@ -57,7 +56,7 @@ class Cluster:
         options: TaskOptions | None = None,
     ) -> None:
         self._backend = backend_for(url, root=root, python=python)
-        self._environment = environment or Current(python)
+        self._environment = environment
         self._prepared: Prepared | None = None
         self._tokens: list[Token[Submitter | None]] = []
         self.options = Options.parse(options or {})
@@ -146,6 +145,8 @@ class Cluster:
         self._backend.transport.close()
 
     def _prepare(self) -> Prepared:
+        if self._environment is None:
+            return self._backend.current
         if self._prepared is None:
             self._prepared = self._environment.prepare(self._backend.transport, self._backend.store.root)
         return self._prepared

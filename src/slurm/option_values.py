@@ -5,6 +5,8 @@ The forms are those of sbatch(1). A value that sbatch would refuse is refused he
 
 from __future__ import annotations
 
+import unicodedata
+
 from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     Kind = Callable[[Any], str | bool | None]
+
+_NOT_TEXT = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, halves of surrogate pairs, and separators of lines and paragraphs."""
 
 _UNLIMITED = ("UNLIMITED", "INFINITE")
 
@@ -26,7 +31,7 @@ def text(value: Any) -> str:
 
 def line(value: str) -> str:
     """Text without line breaks or other control characters: nothing may add a line to the script."""
-    if not value or any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if not value or any(unicodedata.category(character) in _NOT_TEXT for character in value):
         raise ValueError("one line of text, without control characters")
     return value
 
@@ -110,16 +115,16 @@ def flag_or_text(value: Any) -> str | bool | None:
 
 
 def listing(value: Any) -> str:
-    """Text, or a list of texts that are joined with commas."""
-    if isinstance(value, (list, tuple, set, frozenset)) and value:
-        return ",".join(text(item) for item in value)
-    return text(value)
+    """Text, or several texts, which are joined with commas."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return text(value)
+    return line(",".join(text(item) for item in value))
 
 
 def signal(value: Any) -> str:
     """A signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
     words = text(value)
-    name, _, seconds = words.rpartition(":")[2].partition("@")
-    if words.count(":") > 1 or not name.isalnum() or (seconds and not seconds.isdecimal()):
+    name, at, seconds = words.rpartition(":")[2].partition("@")
+    if words.count(":") > 1 or not name.isalnum() or (at and not seconds.isdecimal()):
         raise ValueError('a signal and its lead in seconds, such as "USR1@60" or "B:TERM@120"')
     return words

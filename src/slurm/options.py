@@ -145,6 +145,8 @@ class Options:
         options that exclude one another.
         """
         raw = given.get("sbatch") or {}
+        if not hasattr(raw, "items"):
+            _refuse(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
         values = {name: _checked(name, value) for name, value in given.items() if name != "sbatch"}
         parsed = cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
         parsed._refuse_rivals()
@@ -185,7 +187,7 @@ class Options:
         return isinstance(other, Options) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
-        return hash(repr(self))
+        return hash((frozenset(self.set()), frozenset(self.sbatch.items())))
 
     def __repr__(self) -> str:
         return f"Options({', '.join(f'{name}={value!r}' for name, value in self.to_json().items())})"
@@ -218,7 +220,7 @@ def _unknown(name: str) -> NoReturn:
 
 def _raw_name(name: str) -> str:
     bare = name.lstrip("-")
-    if not name.startswith("-") or not bare.replace("-", "").isalnum():
+    if not name.startswith("--") or not bare.replace("-", "").isalnum():
         _refuse(f'sbatch={{{name!r}: …}}: write the option as on the command line, such as "--{bare or "option"}"')
     if bare.replace("-", "_") in TAKEN:
         _refuse(f"option {name}: {TAKEN[bare.replace('-', '_')]}")

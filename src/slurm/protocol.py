@@ -59,7 +59,7 @@ class Document(Record):
             version = int(fields.get("protocol", PROTOCOL))
             if version <= PROTOCOL:
                 return cls.from_json(fields)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
             message = f"{where} is not a {cls.__name__.lower()} record: {error}"
             raise ProtocolError(message) from error
         message = (

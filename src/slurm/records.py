@@ -61,7 +61,7 @@ class Record:
         return tuple(self._items()) == tuple(other._items())
 
     def __hash__(self) -> int:
-        return hash((type(self), repr(self)))
+        return hash((type(self), _hashable(tuple(self._items()))))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._items())})"
@@ -81,6 +81,12 @@ class Record:
         for name, record in cls._nested.items():
             values.update({name: _revived(values[name], record)} if name in values else {})
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _plain(value: Any) -> Any:

@@ -28,7 +28,8 @@ def render(
     job = f"{root}/{JOBS}/{key}"
     command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
     # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
-    directory = shlex.quote(chdir) if chdir else '"${SLURM_SUBMIT_DIR:-.}"'
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir)] if chdir else []
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -39,7 +40,7 @@ def render(
         "export PYTHONUNBUFFERED=1",
         *environment.setup,
         "",
-        f"cd -- {directory} &&",
+        *(f"cd -- {step} &&" for step in steps),
         f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)}',
         "status=$?",
         *_LAST_WORD,
@@ -53,15 +54,16 @@ _RECORD = (
     '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s"}'
 )
 
-# A process that a signal or os._exit ended could say nothing itself. ln, unlike mv, leaves an outcome that is there.
+# A process that a signal or os._exit ended could say nothing itself. ln, unlike mv, leaves
+# an outcome that is there; mv is for file systems that have no hard links.
 _LAST_WORD = (
     f'outcome="$job/{OUTCOMES}/$index.json" mine="$job/{OUTCOMES}/.$index.$$"',
     # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
     "[ $status -ne 143 ] || sleep 5",
-    'if [ ! -e "$outcome" ]; then',
+    'if [ ! -e "$outcome" ] && [ -d "${outcome%/*}" ]; then',
     f"    printf '{_RECORD}\\n' \\",
     '        $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine"',
-    '    ln "$mine" "$outcome"; rm -f "$mine"',
+    '    ln "$mine" "$outcome" || [ -e "$outcome" ] || mv "$mine" "$outcome"; rm -f "$mine"',
     "    [ $status -ne 0 ] || status=1",
     "fi",
 )

@@ -197,13 +197,21 @@ def _pickles(value: Any, reducers: Reducers) -> bool:
     return True
 
 
+def _outside(function: types.FunctionType) -> dict[str, Any]:
+    """The variables that a function uses and doesn't own."""
+    try:
+        found = inspect.getclosurevars(function)
+    except ValueError:  # a variable of the enclosing function has no value yet
+        return {}
+    return {**found.globals, **found.nonlocals}
+
+
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         yield from ((f"[{key!r}]", item) for key, item in value.items())
     elif isinstance(value, (list, tuple, set, frozenset)):
         yield from ((f"[{number}]", item) for number, item in enumerate(value))
     elif isinstance(value, types.FunctionType):
-        outside = inspect.getclosurevars(value)
-        yield from ((f", its variable {name}", item) for name, item in {**outside.globals, **outside.nonlocals}.items())
+        yield from ((f", its variable {name}", item) for name, item in _outside(value).items())
     elif not isinstance(value, (type, types.ModuleType)):
         yield from ((f".{name}", item) for name, item in getattr(value, "__dict__", {}).items())

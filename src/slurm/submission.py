@@ -7,12 +7,12 @@ import os
 import platform
 import socket
 import time
-from importlib.metadata import version
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from slurm import dependencies
+from slurm import __version__, dependencies
 from slurm.array import JobArray
 from slurm.errors import SubmissionError
 from slurm.options import Options
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
 
 def submit(
     backend: Backend,
@@ -51,7 +53,7 @@ def submit(
     head = Function(
         function=task.unwrapped,
         name=task.name,
-        parameters=tuple(task.signature.parameters),
+        parameters=tuple(p.name for p in task.signature.parameters.values() if p.kind in _BY_PLACE),
         context=task.context_parameter,
         edges=dependencies.to_check(named, backend.watch),
     )
@@ -167,7 +169,7 @@ def _client() -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {
-        "slurm-tasks": version("slurm-tasks"),
+        "slurm-tasks": __version__,
         "python": platform.python_version(),
         "cloudpickle": cloudpickle.__version__,
     }

@@ -11,7 +11,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from slurm.errors import SchedulerError, TransportError
 from slurm.states import JobState
 from slurm.watched import Ending, Watched
 
@@ -208,9 +207,9 @@ class Tracker:
                 self._pause = min(self._pause * 1.5, self._patience[1])
                 self._ask_at = begin + self._pause
             self._conclude(wanted)
-        except (SchedulerError, TransportError) as error:
+        except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
             # What can't be had now may be had later; nothing is concluded from silence.
-            _log.warning("%s; trying again", error)
+            _log.warning("%s: %s; trying again", type(error).__name__, error)
             self._ask_at = begin + self._patience[1]
             return self._patience[0]
         waited = begin - self._news_at

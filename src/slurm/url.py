@@ -15,7 +15,10 @@ _FORM = re.compile(
 
 
 class ClusterURL(NamedTuple):
-    """Where a cluster is: which scheduler, reached how, and where its job directories lie."""
+    """Where a cluster is: which scheduler, reached how, and where its job directories lie.
+
+    A root in the home is `~/…`, and `/~/…` in the text.
+    """
 
     scheduler: str
     transport: str = "local"
@@ -44,13 +47,14 @@ class ClusterURL(NamedTuple):
             user=parts["user"],
             host=(parts["host"] or "").strip("[]") or None,
             port=int(parts["port"]) if parts["port"] else None,
-            root=parts["root"],
+            root=parts["root"][1:] if (parts["root"] or "").startswith("/~") else parts["root"],
         )
 
     def __str__(self) -> str:
+        root = f"/{self.root}" if (self.root or "").startswith("~") else self.root or ""
         if self.host is None:
-            return f"{self.scheduler}://{self.root}" if self.root else self.scheduler
+            return f"{self.scheduler}://{root}" if root else self.scheduler
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port else ""
-        return f"{self.scheduler}+{self.transport}://{user}{host}{port}{self.root or ''}"
+        return f"{self.scheduler}+{self.transport}://{user}{host}{port}{root}"

@@ -247,7 +247,7 @@ def test_a_result_of_a_class_that_nobody_can_import_goes_by_value(directory: Dir
     directory.create(pickled(add, (1,)))
     loose = types.ModuleType("__main__")
     exec("class Point:\n    def __init__(self, x): self.x = x\n    def double(self): return 2 * self.x", loose.__dict__)  # noqa: S102
-    outcome = ResultSaver(directory.job()).success([1] * 10_000 + [loose.Point(21)])
+    outcome = ResultSaver(directory.job()).success([b"x" * 200_000, loose.Point(21)])
     assert directory.result()[-1].double() == 42
     assert outcome.result is not None
     assert os.path.getsize(f"{directory.path}/results/0.pkl") == outcome.result.bytes
@@ -312,8 +312,8 @@ class Two(Exception):
 class Huge(Exception):
     """An exception that is too large for an outcome."""
 
-    def __init__(self) -> None:
-        super().__init__("huge")
+    def __init__(self, words: str = "huge") -> None:
+        super().__init__(words)
         self.data = b"x" * (2 << 20)
 
 
@@ -462,11 +462,14 @@ def test_a_result_that_cannot_be_saved_is_a_failure_to_save(node: Node) -> None:
 
 def test_a_requeued_attempt_ends_as_the_first_did_and_runs_nothing(node: Node, tmp_path: Path) -> None:
     def once(path: str) -> None:
-        with open(path, "x"):
-            sys.exit(5)
+        with open(path, "a") as file:
+            file.write("ran")
+        sys.exit(5)
 
-    assert node.run(once, str(tmp_path / "ran")) == 5
+    ran = tmp_path / "ran"
+    assert node.run(once, str(ran)) == 5
     assert node.again() == 5
+    assert ran.read_text() == "ran"
     assert node.directory.outcome().exit_code == 5
 
 

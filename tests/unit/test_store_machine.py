@@ -26,7 +26,7 @@ from unit.job_directories import Directory, pickled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ELEMENTS = 2
+ELEMENTS = 1
 STEPS = ("open", "fsync", "link", "unlink")
 LIVE = Bundle("live")
 
@@ -140,7 +140,7 @@ class Attempts(RuleBasedStateMachine):
         self.running.append(attempt(self.directory, index, self.number, fails=fails))
         return self.running[-1]
 
-    @rule(target=LIVE, one=consumes(LIVE), steps=st.integers(1, 6))
+    @rule(target=LIVE, one=consumes(LIVE), steps=st.integers(1, 9))
     def go_on(self, one: Attempt, steps: int) -> Any:
         for _ in range(steps):
             if not one.step():
@@ -200,4 +200,4 @@ class Attempts(RuleBasedStateMachine):
 
 
 TestAttempts = Attempts.TestCase
-TestAttempts.settings = settings(settings.get_profile("unit"), max_examples=25, stateful_step_count=15)
+TestAttempts.settings = settings(settings.get_profile("unit"), max_examples=40, stateful_step_count=20)

@@ -49,8 +49,8 @@ class ArgumentLoader:
         with open_own(f"{self._directory}/{INDEX}") as offsets:
             head = offsets.read(OFFSET_BYTES)
             offsets.seek((index + 1) * OFFSET_BYTES)
-            call = offsets.read(OFFSET_BYTES)
-        if len(call) < OFFSET_BYTES:
+            call, end = offsets.read(OFFSET_BYTES), offsets.read(OFFSET_BYTES)
+        if len(end) < OFFSET_BYTES:
             message = f"{self._directory}/{INDEX} has no call {index}"
             raise IndexError(message)
         return int.from_bytes(head, "little"), int.from_bytes(call, "little")

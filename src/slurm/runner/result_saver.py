@@ -97,10 +97,17 @@ def describe(error: BaseException) -> ErrorRecord:
     pickled = _pickled(error)
     return ErrorRecord(
         type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
-        message=str(error),
+        message=_message(error),
         traceback="".join(traceback.format_exception(type(error), error, frames)),
         pickle=base64.b64encode(pickled).decode() if pickled else None,
     )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__
+        return f"<a {type(error).__name__} whose text can't be had>"
 
 
 def _pickled(error: BaseException) -> bytes | None:

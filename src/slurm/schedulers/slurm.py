@@ -98,11 +98,14 @@ class SlurmScheduler:
 
     def reports(self, output: str) -> Iterable[Report]:
         """What squeue printed."""
+        cluster = ""
         for line in output.splitlines():
+            if line.startswith("CLUSTER: "):  # what follows is of another cluster, asked for by --clusters
+                cluster = ";" + line.partition(" ")[2].strip()
             id_, tasks, word, node, reason = (line.strip().split("|", 4) + [""] * 4)[:5]
             if id_.isdecimal() and word:
                 some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else (0,)
-                yield Report(id_, some, JobState.parse(word), word, node, _reason(reason))
+                yield Report(id_ + cluster, some, JobState.parse(word), word, node, _reason(reason))
 
     def knows_none(self, words: str) -> bool:
         """Squeue says so in these words when it was asked for one id only."""
