@@ -85,20 +85,9 @@ def test_comes_up_quickly_and_runs_a_step_on_both_nodes(new_testbed: NewTestbed)
 
 def test_listens_on_loopback_only(slurm_testbed: SlurmTestbed) -> None:
     pids = [slurm_testbed.slurmctld.pid, *(daemon.pid for daemon in slurm_testbed.slurmd.values())]
-    sockets = {
-        str(each.readlink())
-        for pid in pids
-        for each in Path(f"/proc/{pid}/fd").iterdir()
-        if each.is_symlink()
-    }
-    rows = [
-        row.split()
-        for table in ("tcp", "tcp6")
-        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-    ]
-    listening = [
-        row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets
-    ]
+    sockets = {str(each.readlink()) for pid in pids for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+    listening = [row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
     assert listening == ["0100007F"] * 3
 
 
@@ -151,9 +140,7 @@ def test_a_cluster_that_cannot_come_up_says_why(new_testbed: NewTestbed) -> None
 
 def test_a_faster_clock_ends_a_job_of_a_minute_in_seconds(new_testbed: NewTestbed) -> None:
     cluster = new_testbed(speedup=20)
-    job = cluster.run(
-        "sbatch", "--parsable", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 300"
-    ).stdout.strip()
+    job = cluster.run("sbatch", "--parsable", "-t", "1", "-o", "/dev/null", "--wrap", "sleep 300").stdout.strip()
     state = ["squeue", "-h", "-t", "all", "-j", job, "-o", "%T"]
     wait_until(lambda: cluster.run(*state).stdout == "TIMEOUT\n", 15)
 
@@ -201,10 +188,7 @@ def test_stop_leaves_no_process_and_no_file() -> None:
     with SlurmTestbed() as cluster:
         cluster.run("sbatch", "-o", "/dev/null", "--wrap", "setsid sleep 1000 & sleep 1000")
         wait_until(
-            lambda: (
-                {"slurmctld", "slurmd", "slurmstepd", "sleep"}
-                <= {each.name for each in descendants(os.getpid())}
-            ),
+            lambda: {"slurmctld", "slurmd", "slurmstepd", "sleep"} <= {each.name for each in descendants(os.getpid())},
             10,
         )
         cluster.slurmd["n2"].pause()
@@ -216,9 +200,7 @@ def test_stop_leaves_no_process_and_no_file() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_is_left_when_the_owner_dies(number: signal.Signals) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER], env=environment, stdout=subprocess.PIPE, text=True
-    ) as owner:
+    with subprocess.Popen([sys.executable, "-c", OWNER], env=environment, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         directory = Path(owner.stdout.readline().strip())
         ours = descendants(owner.pid)

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext, current_job
     from slurm.states import JobState
     from slurm.tasks import Task, task
-
-__version__ = "0.1.0"
+    from slurm.version import __version__ as __version__
 
 _HOMES = {
     "slurm.array": ("JobArray",),
@@ -72,6 +71,7 @@ _HOMES = {
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.states": ("JobState",),
     "slurm.tasks": ("Task", "task"),
+    "slurm.version": ("__version__",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

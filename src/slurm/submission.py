@@ -7,12 +7,11 @@ import os
 import platform
 import socket
 import time
-from inspect import Parameter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from slurm import __version__, dependencies
+from slurm import dependencies
 from slurm.array import JobArray
 from slurm.errors import SubmissionError
 from slurm.options import Options
@@ -22,6 +21,7 @@ from slurm.script import render
 from slurm.serialization import Function, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import Task, by_value
+from slurm.version import __version__
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from slurm.serialization import Arguments, Reference
 
 R = TypeVar("R")
-
-_BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def submit(
@@ -53,7 +51,7 @@ def submit(
     head = Function(
         function=task.unwrapped,
         name=task.name,
-        parameters=tuple(p.name for p in task.signature.parameters.values() if p.kind in _BY_PLACE),
+        parameters=task.places,
         context=task.context_parameter,
         edges=dependencies.to_check(named, backend.watch),
     )

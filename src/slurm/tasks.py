@@ -167,6 +167,12 @@ class Task(Generic[P, R]):
         kept = [parameter for name, parameter in full.parameters.items() if name != self.context_parameter]
         return full.replace(parameters=kept)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The names of the parameters that arguments are given to by their place."""
+        by_place = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
+        return tuple(name for name, parameter in self.signature.parameters.items() if parameter.kind.name in by_place)
+
     @functools.cached_property
     def context_parameter(self) -> str | None:
         """The parameter that is annotated with JobContext, if one is."""

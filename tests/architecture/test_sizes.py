@@ -27,10 +27,10 @@ CATCH_ALLS = {
     "runner/callback_runner.py": 1,
     "runner/main.py": 1,
     "runner/placeholder_resolver.py": 1,
-    "runner/result_saver.py": 2,
+    "runner/result_saver.py": 3,
     "schedulers/local_queue/wire.py": 1,
     "serialization.py": 2,
-    "tracker.py": 1,
+    "tracker.py": 2,
     "transports/local.py": 1,
     "verdict.py": 1,
 }

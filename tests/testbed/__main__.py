@@ -50,9 +50,7 @@ def _run(command: list[str], testbed: SlurmTestbed) -> int:
     # Ctrl-C is for the command. A handler, unlike SIG_IGN, is not inherited by it.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        status = subprocess.run(
-            command, env={**without_slurm(os.environ), **testbed.env}, check=False
-        ).returncode
+        status = subprocess.run(command, env={**without_slurm(os.environ), **testbed.env}, check=False).returncode
     except OSError as error:
         print(error, file=sys.stderr)
         return 127
@@ -65,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Open a shell, or run a command, with a Slurm cluster of its own that ends with it.",
     )
     parser.add_argument("--nodes", type=int, default=2, help="how many nodes (default: %(default)s)")
-    parser.add_argument(
-        "--cpus", type=int, default=4, help="CPUs that each node claims (default: %(default)s)"
-    )
+    parser.add_argument("--cpus", type=int, default=4, help="CPUs that each node claims (default: %(default)s)")
     parser.add_argument(
         "--speedup", type=float, default=1, metavar="X", help="let slurmctld's clock run X times faster"
     )

@@ -161,9 +161,7 @@ class SlurmTestbed:
         self.env = {"SLURM_CONF": str(self.conf), "PATH": search_path()}
         self._write_files()
         self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", env=self._clock())
-        self.slurmd = {
-            f"n{i}": self._daemon(f"slurmd-n{i}", "slurmd", "-D", "-N", f"n{i}") for i in self._numbers()
-        }
+        self.slurmd = {f"n{i}": self._daemon(f"slurmd-n{i}", "slurmd", "-D", "-N", f"n{i}") for i in self._numbers()}
         deadline = time.monotonic() + _START_SECONDS
         # A slurmd that finds no slurmctld tries again only a second later.
         self.slurmctld.start()
@@ -221,14 +219,8 @@ class SlurmTestbed:
             return False
         states = dict(line.split() for line in sinfo.stdout.splitlines())
         # A star marks a node that doesn't respond; `unknown` is one that never did.
-        good = {
-            name
-            for name, state in states.items()
-            if not state.endswith("*") and state not in ("down", "unknown")
-        }
-        return sinfo.returncode == 0 and good >= {
-            name for name, daemon in self.slurmd.items() if daemon.wanted
-        }
+        good = {name for name, state in states.items() if not state.endswith("*") and state not in ("down", "unknown")}
+        return sinfo.returncode == 0 and good >= {name for name, daemon in self.slurmd.items() if daemon.wanted}
 
     def _wait(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
         deadline = time.monotonic() + timeout

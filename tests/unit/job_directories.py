@@ -48,7 +48,7 @@ def pickled(
 ) -> Pickled:
     """Calls of a function, pickled as a submission pickles them."""
     task = Task(function)
-    head = Function(function, task.name, tuple(task.signature.parameters), context, edges)
+    head = Function(function, task.name, task.places, context, edges)
     return pickle_calls(head, [(args, kwargs or {}) for args in calls], reducers={Task: by_value})
 
 

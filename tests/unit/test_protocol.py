@@ -94,8 +94,8 @@ def test_a_newer_protocol_is_refused_whatever_its_fields_are() -> None:
         b"{}",
         b"\xff\xfe",
         b'{"protocol": "one"}',
-        pytest.param(b'{"protocol": 1e999}', marks=pytest.mark.xfail(raises=OverflowError, reason="int of infinity")),
-        pytest.param(b"[" * 100_000, marks=pytest.mark.xfail(raises=RecursionError, reason="nested too deeply")),
+        b'{"protocol": 1e999}',
+        b"[" * 100_000,
     ],
     ids=lambda data: repr(data[:20]),
 )

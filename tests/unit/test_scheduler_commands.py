@@ -81,11 +81,11 @@ def test_what_is_no_report_is_passed_over(output: str) -> None:
 
 
 def test_all_lines_of_squeue_are_read() -> None:
-    output = "CLUSTER: big\n12|0-1|PENDING||Priority\n12|2|RUNNING|n1|None\n13|0|FAILED|n2|NonZeroExitCode\n"
+    output = "12|0-1|PENDING||Priority\n12|2|RUNNING|n1|None\nCLUSTER: big\n13|0|FAILED|n2|NonZeroExitCode\n"
     assert [(report.id, list(report.tasks)) for report in SLURM.reports(output)] == [
         ("12", [0, 1]),
         ("12", [2]),
-        ("13", [0]),
+        ("13;big", [0]),
     ]
 
 
@@ -145,9 +145,6 @@ def test_jobs_of_other_clusters_are_asked_for_there() -> None:
     ]
 
 
-@pytest.mark.xfail(
-    reason="reports are matched by the id without the cluster, which no block has: the job counts as lost"
-)
 def test_a_job_of_another_cluster_gets_its_report() -> None:
     tracker, watched = follow(
         lambda keys: dict.fromkeys(keys, frozenset()),

@@ -145,7 +145,6 @@ def test_without_its_working_directory_nothing_is_run(tmp_path: Path) -> None:
     assert (made.outcome(0).phase, made.outcome(0).exit_code) == (PROCESS, 1)
 
 
-@pytest.mark.xfail(reason="the script enters it once more, after the scheduler has: sub/sub")
 def test_a_relative_chdir_is_entered_once(tmp_path: Path) -> None:
     made = element(tmp_path, chdir="sub")
     (tmp_path / "sub").mkdir()
@@ -160,7 +159,6 @@ def test_a_relative_chdir_is_entered_once(tmp_path: Path) -> None:
     assert made.arguments[7] == str(tmp_path / "sub")
 
 
-@pytest.mark.xfail(reason="ln alone commits it; NewFile falls back on a rename, the script doesn't")
 def test_where_there_are_no_hard_links_the_last_word_is_written_too(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -302,7 +302,6 @@ def test_what_contains_itself_is_searched_once() -> None:
         pickled(fit, (knot,))
 
 
-@pytest.mark.xfail(reason="positional arguments after *xs are given the names of the keyword-only parameters")
 def test_an_argument_of_many_is_not_called_by_another_parameters_name() -> None:
     def many(*xs: Any, scale: int = 1) -> None:
         del xs, scale
@@ -311,7 +310,6 @@ def test_an_argument_of_many_is_not_called_by_another_parameters_name() -> None:
         pickled(many, (1, threading.Lock()), kwargs={"scale": 5})
 
 
-@pytest.mark.xfail(raises=ValueError, reason="inspect.getclosurevars: Cell is empty")
 def test_a_variable_that_has_no_value_yet_does_not_hide_the_culprit() -> None:
     def outer(*, assign: bool) -> Callable[[], object]:
         lock = threading.Lock()

@@ -19,14 +19,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from slurm.protocol import OUTCOMES, RUN, Outcome
+from slurm.protocol import OUTCOMES, RESULTS, RUN, Outcome
 from slurm.runner.result_saver import ResultSaver
 from unit.job_directories import Directory, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ELEMENTS = 1
 STEPS = ("open", "fsync", "link", "unlink")
 LIVE = Bundle("live")
 
@@ -34,7 +33,6 @@ LIVE = Bundle("live")
 class Attempt(NamedTuple):
     """A process that writes the outcome of an element, and stops before each step until it is told."""
 
-    element: int
     pid: int
     commands: int
     reports: int
@@ -71,7 +69,7 @@ class Slow:
         return int, ("7",)
 
 
-def attempt(directory: Directory, index: int, number: int, *, fails: bool) -> Attempt:
+def attempt(directory: Directory, number: int, *, fails: bool) -> Attempt:
     """Start an attempt in a process of its own, up to its first step."""
     heard, commands = os.pipe()
     reports, said = os.pipe()
@@ -81,15 +79,15 @@ def attempt(directory: Directory, index: int, number: int, *, fails: bool) -> At
     if pid == 0:
         os.close(commands)
         os.close(reports)
-        _write(directory, index, number, fails=fails, heard=heard, said=said)
+        _write(directory, number, fails=fails, heard=heard, said=said)
     os.close(heard)
     os.close(said)
-    started = Attempt(index, pid, commands, reports)
+    started = Attempt(pid, commands, reports)
     assert started.waits()
     return started
 
 
-def _write(directory: Directory, index: int, number: int, *, fails: bool, heard: int, said: int) -> NoReturn:
+def _write(directory: Directory, number: int, *, fails: bool, heard: int, said: int) -> NoReturn:
     try:
 
         def pause() -> None:
@@ -107,7 +105,7 @@ def _write(directory: Directory, index: int, number: int, *, fails: bool, heard:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         for name in STEPS:
             setattr(os, name, gated(getattr(os, name)))
-        saver = ResultSaver(directory.job(index, {"SLURM_RESTART_COUNT": str(number)}))
+        saver = ResultSaver(directory.job(0, {"SLURM_RESTART_COUNT": str(number)}))
         outcome = saver.earlier()
         if outcome is None and fails:
             outcome = saver.failure(RUN, ValueError(number))
@@ -127,17 +125,17 @@ class Attempts(RuleBasedStateMachine):
         super().__init__()
         self.root = tempfile.mkdtemp(prefix="slurm-tests-machine-")
         self.running: list[Attempt] = []
-        self.seen: dict[int, bytes] = {}
+        self.seen: bytes | None = None
         self.number = 0
 
     @initialize()
     def submit(self) -> None:
-        self.directory = Directory(self.root).create(pickled(int, *(() for _ in range(ELEMENTS))))
+        self.directory = Directory(self.root).create(pickled(int, ()))
 
-    @rule(target=LIVE, index=st.integers(0, ELEMENTS - 1), fails=st.booleans())
-    def start(self, index: int, fails: bool) -> Attempt:
+    @rule(target=LIVE, fails=st.booleans())
+    def start(self, fails: bool) -> Attempt:
         self.number += 1
-        self.running.append(attempt(self.directory, index, self.number, fails=fails))
+        self.running.append(attempt(self.directory, self.number, fails=fails))
         return self.running[-1]
 
     @rule(target=LIVE, one=consumes(LIVE), steps=st.integers(1, 9))
@@ -157,44 +155,42 @@ class Attempts(RuleBasedStateMachine):
         """An attempt that comes to its end knows what the truth is, whoever has written it."""
         self.running.remove(one)
         last = one.bury()
-        assert Outcome.loads(last, where="its last words") == self.directory.outcome(one.element)
+        assert Outcome.loads(last, where="its last words") == self.directory.outcome()
 
     @invariant()
     def what_is_visible_is_whole_and_stays(self) -> None:
         if not hasattr(self, "directory"):
             return
         done = self.directory.store.done([self.directory.key])[self.directory.key]
-        assert done >= self.seen.keys()
         names = [name for name in self.directory.names(OUTCOMES) if not name.startswith(".")]
-        assert names == sorted(f"{index}.json" for index in done)
-        for index in done:
-            with open(f"{self.directory.path}/{OUTCOMES}/{index}.json", "rb") as file:
+        assert (done, names) == ((frozenset({0}), ["0.json"]) if done or self.seen else (frozenset(), []))
+        if done:
+            with open(f"{self.directory.path}/{OUTCOMES}/0.json", "rb") as file:
                 data = file.read()
-            assert self.seen.setdefault(index, data) == data
-            self.whole(index)
+            assert self.seen in (None, data)
+            self.seen = data
+            self.whole(self.directory.outcome())
 
-    def whole(self, index: int) -> None:
-        outcome = self.directory.outcome(index)
+    def whole(self, outcome: Outcome) -> None:
         if not outcome.succeeded:
             assert outcome.error is not None
             assert outcome.error.message == str(outcome.attempt - 1)
             return
         assert outcome.result is not None
-        with open(f"{self.directory.path}/results/{outcome.result.file}", "rb") as file:
+        with open(f"{self.directory.path}/{RESULTS}/{outcome.result.file}", "rb") as file:
             data = file.read()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (outcome.result.bytes, outcome.result.sha256)
-        assert self.directory.result(index)[::2] == [outcome.attempt - 1, 7]
+        assert self.directory.result()[::2] == [outcome.attempt - 1, 7]
 
     def teardown(self) -> None:
-        """Whatever the killed have left, an attempt that nobody disturbs brings each element to its end."""
+        """Whatever the killed have left, an attempt that nobody disturbs brings the element to its end."""
         for one in self.running:
             one.kill()
         if hasattr(self, "directory"):
-            for index in range(ELEMENTS):
-                last = attempt(self.directory, index, 99, fails=False)
-                while last.step():
-                    pass
-                assert Outcome.loads(last.bury(), where="its last words") == self.directory.outcome(index)
+            last = attempt(self.directory, 99, fails=False)
+            while last.step():
+                pass
+            assert Outcome.loads(last.bury(), where="its last words") == self.directory.outcome()
             self.what_is_visible_is_whole_and_stays()
         shutil.rmtree(self.root)
 

@@ -37,14 +37,8 @@ class Cluster:
     [
         SchedulerError("slurm doesn't tell"),
         TransportError("the place can't be reached"),
-        pytest.param(
-            SchedulerNotFound("squeue: command not found"),
-            marks=pytest.mark.xfail(reason="ends the tracker's thread, and nobody starts another: result() hangs"),
-        ),
-        pytest.param(
-            ValueError("invalid literal for int() with base 10: '...'"),
-            marks=pytest.mark.xfail(reason="as above: a line that a scheduler's parser can't read"),
-        ),
+        SchedulerNotFound("squeue: command not found"),
+        ValueError("invalid literal for int() with base 10: '...'"),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -61,7 +61,6 @@ def test_a_host_and_a_transport_go_together(text: str) -> None:
         ClusterURL.parse(text)
 
 
-@pytest.mark.xfail(raises=ClusterURLError, reason="a root under ~ has no form in a URL, so its jobs can't be unpickled")
 def test_the_url_of_a_root_in_the_home_can_be_read_again() -> None:
     url = backend_for("local", root="~/jobs").url
     assert ClusterURL.parse(str(url)) == url
