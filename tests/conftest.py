@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm import Cluster
-from slurm.schedulers.local_queue import wire
+from slurm.schedulers.local_queue import client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def own_machine() -> Iterator[None]:
             patch.delenv(name, raising=False)
         yield
         with contextlib.suppress(OSError):
-            wire.ask({"do": "stop"})
+            client.ask({"do": "stop"})
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
 
 

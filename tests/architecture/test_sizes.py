@@ -28,7 +28,7 @@ CATCH_ALLS = {
     "runner/main.py": 1,
     "runner/placeholder_resolver.py": 1,
     "runner/result_saver.py": 3,
-    "schedulers/local_queue/wire.py": 1,
+    "schedulers/local_queue/client.py": 1,
     "serialization.py": 2,
     "tracker.py": 2,
     "transports/local.py": 1,

@@ -206,7 +206,7 @@ def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path) -> None
                 except TransportError as error:
                     print("client:", "No space left on device" in str(error))
                 print("first:", len(first.result()))
-            from slurm.schedulers.local_queue.wire import ask
+            from slurm.schedulers.local_queue.client import ask
             ask({"do": "stop"})
             """)
     )

@@ -16,7 +16,7 @@ import pytest
 
 from slurm import Cluster, JobState, task
 from slurm.errors import JobCancelled
-from slurm.schedulers.local_queue import wire
+from slurm.schedulers.local_queue import client, wire
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(directory))
     monkeypatch.setenv("SLURMTASKS_LOCAL_CPUS", "2")
     yield directory
-    wire.ask({"do": "stop"})
+    client.ask({"do": "stop"})
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
 
 

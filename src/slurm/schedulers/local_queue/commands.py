@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from slurm.schedulers.base import numbers, ranges
-from slurm.schedulers.local_queue.wire import ask
+from slurm.schedulers.local_queue.client import ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
