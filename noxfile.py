@@ -18,7 +18,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types: mypy, strict, on src and tests."""
-    session.install("-e", ".[test,examples]", "mypy>=1.10", "types-pyyaml")
+    session.install("-e", ".[test,examples]")
     session.run("mypy")
 
 

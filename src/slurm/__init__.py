@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         TaskExited,
         TaskFailed,
     )
-    from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, gather, wait
+    from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.job import Job, JobStatus
     from slurm.runner.job_context import JobContext, current_job
     from slurm.states import JobState
@@ -64,6 +64,7 @@ _HOMES = {
         "FIRST_COMPLETED",
         "FIRST_EXCEPTION",
         "as_completed",
+        "cancel",
         "gather",
         "wait",
     ),
@@ -99,6 +100,7 @@ __all__ = [
     "TaskExited",
     "TaskFailed",
     "as_completed",
+    "cancel",
     "current_job",
     "gather",
     "task",

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from slurm.backend import backend_for
 from slurm.errors import TransportError
-from slurm.job import Job, as_they_end
+from slurm.job import Job, as_they_end, cancel
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
+from slurm.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurm.backend import Backend
-    from slurm.watched import Watched
 
 R = TypeVar("R", covariant=True)
 
@@ -105,16 +105,7 @@ class JobArray(Placeholder, Generic[R]):
 
     def cancel(self) -> None:
         """Ask the scheduler to end those that have not ended, by one command."""
-        submitted = self._watched.submitted
-        if submitted is None or self.done():
-            return
-        tasks: dict[str, list[int] | None] = {}
-        for block in submitted.blocks:
-            mine = [i - block.first for i in self._range if block.first <= i < block.first + block.count]
-            if mine:
-                tasks[block.id] = None if len(mine) == block.count else mine
-        self._backend.controller.cancel(tasks)
-        self._backend.tracker.hurry()
+        cancel(self)
 
     def states(self) -> Counter[JobState]:
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
@@ -184,4 +175,5 @@ class JobArray(Placeholder, Generic[R]):
 def revive(spec: tuple[str, str | None], key: str, indices: range) -> JobArray[Any]:
     """A pickled array, in whatever process it is unpickled. Reads the submission's records."""
     backend = backend_for(spec[0], python=spec[1])
-    return JobArray(backend, backend.watch(key), indices)
+    watched = backend.watch(key) if indices else Watched(key, 0, None, mapped=True)
+    return JobArray(backend, watched, indices)

@@ -17,7 +17,7 @@ from slurm.tracker import Tracker
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from slurm.protocol import Prepared, Submitted
     from slurm.schedulers.base import Scheduler
@@ -78,6 +78,10 @@ class Backend:
             return known
         records = self.store.records(key)
         return self.tracker.watch(records.submission, records.submitted)
+
+    def watch_several(self, keys: Sequence[str]) -> list[Watched]:
+        """The states of submissions, of those that have records, which are read in one go."""
+        return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
     def locate(self, key: str) -> Submitted | None:
         """The ids of a submission whose client died before it learnt them; None if it was never queued.

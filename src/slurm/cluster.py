@@ -9,6 +9,7 @@ from slurm import slurmfile, submission, tasks
 from slurm.array import JobArray
 from slurm.backend import backend_for
 from slurm.errors import NoSuchJob
+from slurm.futures import cancel
 from slurm.job import Job
 from slurm.options import Options
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
     from slurm.tasks import Submitter, Task
+    from slurm.watched import Watched
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +45,8 @@ class Cluster:
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
 
+    Jobs go on when their program ends. With `cancel_on_exit`, leaving the `with` cancels those submitted in it.
+
     The constructor does no I/O. Raises ClusterURLError, PluginNotFound, OptionError.
     """
 
@@ -54,11 +58,13 @@ class Cluster:
         python: str | None = None,
         environment: Environment | None = None,
         options: TaskOptions | None = None,
+        cancel_on_exit: bool = False,
     ) -> None:
         self._backend = backend_for(url, root=root, python=python)
         self._environment = environment
         self._prepared: Prepared | None = None
         self._tokens: list[Token[Submitter | None]] = []
+        self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
         self.options = Options.parse(options or {})
 
     @classmethod
@@ -87,8 +93,10 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Tasks go elsewhere again; jobs go on, and their handles keep working."""
+        """Tasks go elsewhere again; jobs go on, and their handles keep working, unless `cancel_on_exit`."""
         tasks.active.reset(self._tokens.pop())
+        if self._mine is not None:
+            cancel(self._mine)
 
     def activate(self) -> Self:
         """Make this the cluster of all calls that no `with` covers, in every thread: for notebooks and scripts."""
@@ -103,7 +111,10 @@ class Cluster:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
         options = self.options.merged(of.options)
         prepared = self._prepare()
-        return submission.submit(self._backend, of, calls, mapped=mapped, options=options, environment=prepared)
+        jobs = submission.submit(self._backend, of, calls, mapped=mapped, options=options, environment=prepared)
+        if self._mine is not None:
+            self._mine.append(jobs)
+        return jobs
 
     def executor(self, **options: Unpack[TaskOptions]) -> ClusterExecutor:
         """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
@@ -127,9 +138,20 @@ class Cluster:
         if index is not None and index >= watched.count:
             message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
             raise NoSuchJob(message)
-        if index is None and watched.mapped:
+        return self._handle(watched) if index is None else Job(self._backend, watched, index)
+
+    def _handle(self, watched: Watched) -> Job[Any] | JobArray[Any]:
+        if watched.mapped:
             return JobArray(self._backend, watched, range(watched.count))
-        return Job(self._backend, watched, index or 0)
+        return Job(self._backend, watched, 0)
+
+    def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
+        """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
+
+        `limit` says how many at most. Reads the records of those, in one go.
+        """
+        keys = self._backend.store.keys(task)[:limit]
+        return [self._handle(watched) for watched in self._backend.watch_several(keys)]
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from slurm.array import JobArray
 from slurm.job import Job, as_they_end
+from slurm.job import cancel as _cancel
+from slurm.serialization import Placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +29,12 @@ class DoneAndNotDone(NamedTuple):
     not_done: set[Job[Any]]
 
 
+Jobs = Placeholder | Iterable[Placeholder | Iterable[Placeholder]]
+"""A job, an array, or any mix of them in anything that can be gone through."""
+
+
 def wait(
-    jobs: Job[Any] | Iterable[Job[Any] | Iterable[Job[Any]]],
+    jobs: Jobs,
     timeout: float | None = None,
     return_when: Until = ALL_COMPLETED,
 ) -> DoneAndNotDone:
@@ -45,7 +51,13 @@ def wait(
     return DoneAndNotDone(done, every - done)
 
 
-def as_completed(jobs: Job[R] | Iterable[Job[R] | Iterable[Job[R]]], timeout: float | None = None) -> Iterator[Job[R]]:
+@overload
+def as_completed(
+    jobs: Job[R] | Iterable[Job[R]] | Iterable[Iterable[Job[R]]], timeout: float | None = ...
+) -> Iterator[Job[R]]: ...
+@overload
+def as_completed(jobs: Jobs, timeout: float | None = ...) -> Iterator[Job[Any]]: ...
+def as_completed(jobs: Any, timeout: float | None = None) -> Iterator[Job[Any]]:
     """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds after the first is asked for."""
     return as_they_end(set(_flat(jobs)), timeout)
 
@@ -54,7 +66,9 @@ def as_completed(jobs: Job[R] | Iterable[Job[R] | Iterable[Job[R]]], timeout: fl
 def gather(*jobs: Job[R] | Iterable[Job[R]], return_exceptions: Literal[False] = ...) -> list[R]: ...
 @overload
 def gather(*jobs: Job[R] | Iterable[Job[R]], return_exceptions: bool) -> list[R | BaseException]: ...
-def gather(*jobs: Job[Any] | Iterable[Job[Any]], return_exceptions: bool = False) -> list[Any]:
+@overload
+def gather(*jobs: Jobs, return_exceptions: bool = ...) -> list[Any]: ...
+def gather(*jobs: Any, return_exceptions: bool = False) -> list[Any]:
     """The results of jobs and arrays, flat and in order; waits for all of them.
 
     The first exception, in order, is raised once all have ended, unless `return_exceptions`.
@@ -73,6 +87,11 @@ def gather(*jobs: Job[Any] | Iterable[Job[Any]], return_exceptions: bool = False
 def _result(job: Job[Any], *, return_exceptions: bool) -> Any:
     error = job.exception() if return_exceptions else None
     return job.result() if error is None else error
+
+
+def cancel(*jobs: Jobs) -> None:
+    """Ask the scheduler to end jobs and arrays, those that have not ended, by one command for each cluster."""
+    _cancel(_flat(jobs))
 
 
 def _kept(jobs: Any) -> Any:

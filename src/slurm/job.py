@@ -15,10 +15,10 @@ from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 
     from slurm.backend import Backend
-    from slurm.protocol import Outcome
+    from slurm.protocol import Block, Outcome
     from slurm.watched import Watched
 
 R = TypeVar("R", covariant=True)
@@ -118,10 +118,7 @@ class Job(Placeholder, Generic[R]):
         """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after."""
         if self.done():
             return False
-        if self._watched.submitted is not None:
-            block = self._watched.submitted.block(self.index)
-            self._backend.controller.cancel({block.id: [self.index - block.first]})
-        self._backend.tracker.hurry()
+        cancel([self])
         return True
 
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
@@ -214,20 +211,22 @@ class Job(Placeholder, Generic[R]):
 
     def _error(self, outcome: Outcome | None) -> BaseException:
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
+        facts = self._facts(tail=verdict.without_a_word(outcome))
         if outcome is None:
             ending = self._watched.endings[self.index]
         else:
             told = self._backend.tracker.explain(self._watched, self.index) if verdict.by_signal(outcome) else None
             if told is None:
-                return verdict.of_outcome(outcome, self._facts())
+                return verdict.of_outcome(outcome, facts)
             ending = told
         failed = None
         if ending.report and ending.report.reason in verdict.UNSATISFIED:
             failed = dependencies.failed_upstream(self._backend.store, self._watched.key, self.index)
-        return verdict.of_ending(ending, self._facts(), failed)
+        return verdict.of_ending(ending, facts, failed)
 
-    def _facts(self) -> verdict.Facts:
-        return verdict.Facts(self.key, self.index, self.job_id, self.log_path)
+    def _facts(self, *, tail: bool = False) -> verdict.Facts:
+        words = self._backend.store.log_tail(self.log_path) if tail else ""
+        return verdict.Facts(self.key, self.index, self.job_id, self.log_path, words)
 
     def _not_loaded(self, error: Exception) -> ResultNotLoaded:
         facts = self._facts()
@@ -258,3 +257,16 @@ def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job
     finally:
         for forget in take_back:
             forget()
+
+
+def cancel(jobs: Iterable[Job[Any]]) -> None:
+    """Ask the scheduler to end jobs, those that have not ended as far as is known, by one command for each cluster."""
+    backends: dict[Backend, dict[Block, list[int]]] = {}
+    for job in jobs:
+        backend, watched = job._backend, job._watched  # noqa: SLF001 - this module's own
+        if watched.submitted is not None and not watched.finished(job.index):
+            block = watched.submitted.block(job.index)
+            backends.setdefault(backend, {}).setdefault(block, []).append(job.index - block.first)
+    for backend, blocks in backends.items():
+        backend.controller.cancel({b.id: None if len(tasks) == b.count else tasks for b, tasks in blocks.items()})
+        backend.tracker.hurry()

@@ -36,16 +36,20 @@ def line(value: str) -> str:
     return value
 
 
+def _digits(words: str) -> bool:
+    return words.isascii() and words.isdecimal()
+
+
 def count(value: Any) -> str:
     """A whole number from 1."""
-    if isinstance(value, bool) or not str(value).isdecimal() or int(value) < 1:
+    if isinstance(value, bool) or not _digits(str(value)) or int(value) < 1:
         raise ValueError("a whole number from 1")
     return str(int(value))
 
 
 def whole(value: Any) -> str:
     """A whole number, also 0 or below."""
-    if isinstance(value, bool) or not str(value).lstrip("-").isdecimal():
+    if isinstance(value, bool) or not _digits(str(value).removeprefix("-")):
         raise ValueError("a whole number")
     return str(int(value))
 
@@ -53,7 +57,7 @@ def whole(value: Any) -> str:
 def count_range(value: Any) -> str:
     """A whole number from 1, or Slurm's text for several: "2-4", "4-64:4"."""
     words = str(value).replace(":", "-").replace(",", "-").split("-")
-    if isinstance(value, bool) or not all(word.rstrip("kKmM").isdecimal() and word.strip("0kKmM") for word in words):
+    if isinstance(value, bool) or not all(_digits(word.rstrip("kKmM")) and word.strip("0kKmM") for word in words):
         raise ValueError('a whole number from 1, or a range such as "2-4"')
     return str(value)
 
@@ -62,7 +66,7 @@ def memory(value: Any) -> str:
     """Megabytes as a number, or Slurm's text: "4G", "512M", "0" for all of the node's."""
     words = str(value).strip()
     number = words[:-1] if words[-1:].upper() in ("K", "M", "G", "T") else words
-    if isinstance(value, bool) or not number.isdecimal():
+    if isinstance(value, bool) or not _digits(number):
         raise ValueError('megabytes as a number, or text with a unit such as "4G" or "512M"')
     return words
 
@@ -79,7 +83,7 @@ def duration(value: Any) -> str:
     if (
         isinstance(value, (bool, float))
         or len(parts) > 3
-        or not all(p.isdecimal() for p in (*parts, days if dash else "0"))
+        or not all(_digits(p) for p in (*parts, days if dash else "0"))
     ):
         raise ValueError('minutes as a number, a timedelta, or text such as "30", "12:00:00" or "1-12:00:00"')
     return words
@@ -125,6 +129,6 @@ def signal(value: Any) -> str:
     """A signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
     words = text(value)
     name, at, seconds = words.rpartition(":")[2].partition("@")
-    if words.count(":") > 1 or not name.isalnum() or (at and not seconds.isdecimal()):
+    if words.count(":") > 1 or not name.isalnum() or (at and not _digits(seconds)):
         raise ValueError('a signal and its lead in seconds, such as "USR1@60" or "B:TERM@120"')
     return words

@@ -17,13 +17,20 @@ BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main impo
 
 
 def render(
-    *, directives: Sequence[str], environment: Prepared, root: str, runner: str, key: str, chdir: str | None
+    *,
+    directives: Sequence[str],
+    environment: Prepared,
+    root: str,
+    runner: str,
+    key: str,
+    chdir: str | None,
+    cpus: str | None = None,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
-    (None: the one that it was submitted from). The script takes the number of its block's first element as argument;
-    without one it is the first block, so that a person can sbatch it.
+    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task. The script takes the number
+    of its block's first element as argument; without one it is the first block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
@@ -38,6 +45,7 @@ def render(
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "export PYTHONUNBUFFERED=1",
+        *(_threads(cpus) if cpus else ()),
         *environment.setup,
         "",
         *(f"cd -- {step} &&" for step in steps),
@@ -47,6 +55,11 @@ def render(
         "exit $status",
         "",
     ])  # fmt: skip
+
+
+def _threads(cpus: str) -> Sequence[str]:
+    """Since 22.05 srun doesn't take it from its job; and libraries would start a thread for each CPU that they see."""
+    return (f"export SRUN_CPUS_PER_TASK={cpus}", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{cpus}}}"')
 
 
 _RECORD = (

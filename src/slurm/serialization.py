@@ -126,7 +126,8 @@ class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
         if not isinstance(obj, Placeholder):
             return None
         reference = obj.reference
-        self.references.add(reference)
+        if reference.indices:  # an empty array waits for nothing
+            self.references.add(reference)
         return reference.kind, reference.key, reference.which
 
     def reducer_override(self, obj: Any) -> Any:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 _OUTCOME = re.compile(r"(\d+)\.json")
+_TAIL_BYTES, _TAIL_LINES = 4000, 10
 _KEY = re.compile(r"[^/\s]+/[^/\s]+")
 
 
@@ -81,13 +82,24 @@ class Store:
 
     def records(self, key: str) -> Records:
         """A submission's records. Raises NoSuchJob."""
-        asked, got = (f"{self.directory(key)}/{name}" for name in (SUBMISSION, SUBMITTED))
-        files = self._transport.get([asked, got])
-        if asked not in files:
+        found = self.several_records([key])
+        if not found:
             message = f"there is no job {key} under {self.root}"
             raise NoSuchJob(message)
-        submitted = Submitted.loads(files[got], where=got) if got in files else None
-        return Records(Submission.loads(files[asked], where=asked), submitted)
+        return found[0]
+
+    def several_records(self, keys: Sequence[str]) -> list[Records]:
+        """The records of submissions, read in one go; of those that have any."""
+        paths = {key: [f"{self.directory(key)}/{name}" for name in (SUBMISSION, SUBMITTED)] for key in keys}
+        files = self._transport.get([path for pair in paths.values() for path in pair])
+        return [
+            Records(
+                Submission.loads(files[asked], where=asked),
+                Submitted.loads(files[got], where=got) if got in files else None,
+            )
+            for asked, got in paths.values()
+            if asked in files
+        ]
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
         """Which elements of each submission have an outcome: one listing for all."""
@@ -116,6 +128,21 @@ class Store:
         """The path of an element's log."""
         first = submitted.block(index).first if submitted else 0
         return f"{self.directory(key)}/{LOGS}/{log_name(first, str(index - first))}"
+
+    def log_tail(self, path: str) -> str:
+        """The last lines of a log, however long it is; empty if it can't be had."""
+        done = self._transport.run(["tail", "-c", str(_TAIL_BYTES), path], timeout=60)
+        lines = done.stdout.splitlines() if done.status == 0 else []
+        return "\n".join(lines[-_TAIL_LINES:])
+
+    def keys(self, task: str | None = None) -> list[str]:
+        """The keys of all submissions, of one task or of any, the newest first: two listings."""
+        top = f"{self.root}/{JOBS}"
+        names = [task] if task else self._transport.list([top])[top]
+        directories = {f"{top}/{name}": name for name in names}
+        listed = self._transport.list(list(directories))
+        keys = [f"{directories[path]}/{stamp}" for path, stamps in listed.items() for stamp in stamps]
+        return sorted(keys, key=lambda key: key.rpartition("/")[2], reverse=True)
 
     def log(self, path: str) -> str:
         """The text of a log; empty if nothing was printed."""

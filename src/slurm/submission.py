@@ -103,7 +103,7 @@ def _describe(
 
 def _script(backend: Backend, submission: Submission, options: Options) -> str:
     named = Options.parse({"job_name": submission.task}).merged(options)
-    chdir = options.get("chdir")
+    chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
     first, count = backend.spans(submission.count)[0]
     return render(
         directives=backend.controller.scheduler.directives(
@@ -114,6 +114,7 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
         runner=backend.runner,
         key=submission.key,
         chdir=chdir if isinstance(chdir, str) else None,
+        cpus=cpus if isinstance(cpus, str) else None,
     )
 
 

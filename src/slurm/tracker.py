@@ -229,7 +229,7 @@ class Tracker:
         now = time.monotonic()
         for watched in wanted:
             ended = []
-            for index, since in watched.missed_since.items():
+            for index, since in list(watched.missed_since.items()):
                 report = watched.reports.get(index)
                 state = report.state if report and report.state.final else JobState.LOST
                 state = JobState.LOST if state is JobState.COMPLETED else state

@@ -56,5 +56,5 @@ class ClusterURL(NamedTuple):
             return f"{self.scheduler}://{root}" if root else self.scheduler
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = f":{self.port}" if self.port else ""
+        port = "" if self.port is None else f":{self.port}"
         return f"{self.scheduler}+{self.transport}://{user}{host}{port}{root}"

@@ -59,6 +59,13 @@ class Facts:
     index: int
     job_id: str | None
     log: str
+    tail: str = ""
+    """The last lines of the log, where they may tell what the error can't."""
+
+    @property
+    def where_to_look(self) -> str:
+        """The log, and how it ends."""
+        return f"Its log: {self.log}" + (f", which ends:\n{self.tail}" if self.tail else ", which is empty")
 
 
 class RemoteTraceback(Exception):
@@ -94,6 +101,11 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     )
 
 
+def without_a_word(outcome: Outcome | None) -> bool:
+    """Whether an element ended so that its log may tell more than is known of it."""
+    return outcome is None or outcome.phase == PROCESS
+
+
 def by_signal(outcome: Outcome) -> bool:
     """Whether a signal ended the process, so that the scheduler may know more than the outcome."""
     return outcome.phase == PROCESS and outcome.exit_code > 128
@@ -114,7 +126,7 @@ def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) 
         said = f"it was {report.word} when last heard of" if report else "the scheduler doesn't know it"
         kind, words = JobLost, f"is lost: it left no outcome, and {said}"
     return kind(
-        f"{_subject(facts)} {words}{reason}. Its log: {facts.log}",
+        f"{_subject(facts)} {words}{reason}. {facts.where_to_look}",
         key=facts.key,
         index=facts.index,
         job_id=facts.job_id,
@@ -135,7 +147,7 @@ def _exited(code: int, outcome: Outcome, facts: Facts, *, how: str = "") -> JobE
     number = code - 128 if code > 128 and code - 128 in set(signal.Signals) else None
     if not how:
         how = f"was killed by {signal.Signals(number).name}" if number else f"ended its process with status {code}"
-    error = _job_error(TaskExited, f"{how} before it returned. Its log: {facts.log}", outcome, facts)
+    error = _job_error(TaskExited, f"{how} before it returned. {facts.where_to_look}", outcome, facts)
     error.exit_code, error.signal = code, number
     return error
 

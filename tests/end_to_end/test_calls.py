@@ -28,6 +28,7 @@ from slurm import (
     JobContext,
     JobState,
     as_completed,
+    cancel,
     current_job,
     gather,
     task,
@@ -403,6 +404,47 @@ def test_cluster_job_gives_arrays_and_their_elements(cluster: Cluster) -> None:
     assert isinstance(again, JobArray)
     assert again.results(60) == [25, 36]
     assert cluster.job(array[1].key).result() == 36  # type: ignore[union-attr]
+
+
+def test_earlier_submissions_are_listed_the_newest_first(cluster: Cluster) -> None:
+    assert cluster.jobs() == []
+    one = add(1, 2)
+    time.sleep(1.1)  # keys tell seconds apart
+    many = square.map([3])
+    assert cluster.jobs() == [many, one]
+    assert cluster.jobs("add") == [one]
+    assert cluster.jobs(limit=1) == [many]
+    assert gather(*cluster.jobs()) == [9, 3]
+
+
+def test_cancel_takes_jobs_and_arrays_at_once(cluster: Cluster) -> None:
+    jobs = [sleep(60), sleep.map([60.0, 60.0])]
+    before = cluster.calls().get("cancel", 0)
+    cancel(*jobs)
+    assert cluster.calls()["cancel"] == before + 1
+    assert all(isinstance(error, JobCancelled) for error in gather(*jobs, return_exceptions=True))
+
+
+def test_leaving_a_cluster_cancels_its_jobs_only_if_it_was_asked_to(cluster: Cluster, root: Path) -> None:
+    with Cluster(cluster.url) as lenient:
+        kept = sleep(1)
+    with Cluster(cluster.url, cancel_on_exit=True):
+        gone = sleep(60)
+    assert lenient.url == cluster.url
+    assert isinstance(gone.exception(60), JobCancelled)
+    assert kept.result(60) == 1
+
+
+def test_an_empty_array_is_a_placeholder_for_no_results(cluster: Cluster) -> None:
+    empty = square.map([])
+    assert total(empty).result(60) == 0
+    assert len(pickle.loads(pickle.dumps(empty))) == 0
+
+
+def test_threads_are_as_many_as_the_cpus_that_were_asked_for(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    names = task(os.getenv).with_options(cpus_per_task=2).map(["OMP_NUM_THREADS", "SRUN_CPUS_PER_TASK"])
+    assert names.results(60) == ["2", "2"]
 
 
 def test_ten_megabytes_of_arguments_and_odd_text_arrive_whole(cluster: Cluster) -> None:

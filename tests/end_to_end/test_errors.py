@@ -104,7 +104,7 @@ def test_an_argument_that_cannot_be_pickled_is_named_by_its_path(local: Cluster)
         def __init__(self) -> None:
             self.layers = [{"lock": threading.Lock()}]
 
-    with pytest.raises(NotPicklable, match=r"argument args?\b.* of call.*\.layers\[0\]\['lock'\] \(_thread.lock\)"):
+    with pytest.raises(NotPicklable, match=r"argument 1 of call\.layers\[0\]\['lock'\] \(_thread.lock\)"):
         call(print, Net())
 
 
@@ -258,6 +258,16 @@ def test_os_exit_leaves_a_record_all_the_same(cluster: Cluster, status: int) -> 
         call(os._exit, status).result(60)
     assert caught.value.exit_code == status
     assert caught.value.log is not None
+
+
+def test_an_end_without_a_word_shows_how_the_log_ends(cluster: Cluster) -> None:
+    @task
+    def die() -> None:
+        print("the last that was heard of me", flush=True)
+        os._exit(7)
+
+    with pytest.raises(TaskExited, match="which ends:\nthe last that was heard of me"):
+        die().result(60)
 
 
 def test_a_task_killed_by_a_signal_says_which(cluster: Cluster) -> None:

@@ -184,15 +184,20 @@ class Attempts(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever the killed have left, an attempt that nobody disturbs brings the element to its end."""
-        for one in self.running:
-            one.kill()
-        if hasattr(self, "directory"):
-            last = attempt(self.directory, 99, fails=False)
-            while last.step():
-                pass
-            assert Outcome.loads(last.bury(), where="its last words") == self.directory.outcome()
-            self.what_is_visible_is_whole_and_stays()
-        shutil.rmtree(self.root)
+        try:
+            for one in self.running:
+                one.kill()
+            if hasattr(self, "directory"):
+                self.undisturbed()
+        finally:
+            shutil.rmtree(self.root)
+
+    def undisturbed(self) -> None:
+        last = attempt(self.directory, 99, fails=False)
+        while last.step():
+            pass
+        assert Outcome.loads(last.bury(), where="its last words") == self.directory.outcome()
+        self.what_is_visible_is_whole_and_stays()
 
 
 TestAttempts = Attempts.TestCase

@@ -6,15 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 PROJECT = Path(__file__).parents[2]
 EXAMPLES = Path(__file__).with_name("typing_examples.py")
 
 
 def mypy(*argv: str) -> subprocess.CompletedProcess[str]:
     """Run mypy with the project's own settings."""
-    pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--strict", *argv]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
 

@@ -93,7 +93,7 @@ def several() -> None:
     assert_type(wait([add(1), jobs], 5, FIRST_COMPLETED).done, set[Job[Any]])
     assert_type(as_completed([add(1), add(2)]), Iterator[Job[int]])
     assert_type(as_completed(jobs), Iterator[Job[int]])
-    as_completed([add(1), jobs])  # type: ignore[arg-type]  # right, but mypy sees a list of Placeholder in it
+    assert_type(as_completed([add(1), jobs]), Iterator[Job[Any]])
     gather(1)  # type: ignore[call-overload]
     wait(jobs, return_when="SOME_COMPLETED")  # type: ignore[arg-type]
 
