@@ -40,6 +40,11 @@ class JobArray(Placeholder, Generic[R]):
         return self._watched.key
 
     @property
+    def directory(self) -> str:
+        """The path of the submission's directory, there."""
+        return self._backend.store.directory(self.key)
+
+    @property
     def reference(self) -> Reference:
         """What stands for its results in the arguments of other calls."""
         which = (self._range.start, self._range.stop, self._range.step)

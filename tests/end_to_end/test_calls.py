@@ -79,6 +79,28 @@ def test_starmap_takes_tuples_and_mappings(cluster: Cluster) -> None:
     assert add.starmap([(1, 2), {"x": 3, "y": 4}, (5,)]).results(60) == [3, 7, 5]
 
 
+def test_a_map_costs_the_same_files_and_commands_whatever_its_length(cluster: Cluster, root: Path) -> None:
+    costs = []
+    for count in (3, 300):
+        before = dict(cluster.calls())
+        array = square.map(range(count))
+        spent = {kind: number - before.get(kind, 0) for kind, number in cluster.calls().items()}
+        array.cancel()
+        files = {path.name for path in Path(array.directory).iterdir() if path.is_file()}
+        costs.append((files, spent["submit"]))
+    assert costs[0] == costs[1]
+    assert costs[0][0] == {"submission.json", "calls.pkl", "calls.idx", "script.sh", "submitted.json"}
+    assert costs[0][1] == 1
+
+
+def test_a_python_that_has_nothing_installed_will_do(root: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    python = tmp_path / "bare" / "bin" / "python"
+    assert subprocess.run([python, "-c", "import cloudpickle"], capture_output=True, check=False).returncode != 0
+    with Cluster("local", root=root, python=str(python)):
+        assert task(lambda: sys.prefix)().result(60) == str(tmp_path / "bare")
+
+
 def test_an_array_is_a_sequence(cluster: Cluster) -> None:
     array = square.map(range(6))
     assert len(array) == 6

@@ -1,0 +1,88 @@
+"""From what calls refer to, to what the scheduler is told: one dependency for an upstream, never one for an element."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurm import dependencies
+from slurm.errors import SubmissionError
+from slurm.protocol import Block, Edge, Submitted
+from slurm.schedulers.base import Dependency
+from slurm.serialization import Reference
+from slurm.watched import Watched
+
+UPSTREAM = "up/1"
+
+
+def upstream(*counts: int) -> Watched:
+    """An upstream whose blocks have so many elements, with ids 10, 11, …"""
+    blocks = [Block(id=str(10 + n), first=sum(counts[:n]), count=count) for n, count in enumerate(counts)]
+    submitted = Submitted(scheduler="slurm", blocks=tuple(blocks))
+    return Watched(UPSTREAM, sum(counts), submitted, mapped=True)
+
+
+def job(index: int) -> Reference:
+    return Reference("job", UPSTREAM, index, "slurm")
+
+
+def whole(count: int) -> Reference:
+    return Reference("array", UPSTREAM, (0, count, 1), "slurm")
+
+
+def told(watched: Watched, *calls: set[Reference], first: int = 0) -> list[tuple[object, ...]]:
+    """What the scheduler is told, of the block at `first`, for calls that refer to these."""
+    edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched)
+    return [tuple(dependency) for dependency in dependencies.of_block(edges, first, lambda _: watched)]
+
+
+def test_a_call_on_a_call_waits_for_its_success() -> None:
+    assert told(upstream(1), {job(0)}) == [("afterok", ("10",))]
+
+
+def test_a_call_on_an_array_waits_for_all_of_it_by_one_id() -> None:
+    assert told(upstream(1000), {whole(1000)}) == [("afterok", ("10",))]
+    assert told(upstream(1000), {job(index) for index in range(1000)}) == [("afterok", ("10",))]
+
+
+def test_a_map_over_an_array_of_its_length_waits_element_by_element() -> None:
+    assert told(upstream(3), {job(0)}, {job(1)}, {job(2)}) == [("aftercorr", ("10",))]
+
+
+def test_each_block_of_a_map_waits_for_its_counterpart() -> None:
+    calls = [{job(index)} for index in range(5)]
+    assert told(upstream(3, 2), *calls, first=3) == [("aftercorr", ("11",))]
+
+
+def test_calls_that_need_different_elements_wait_for_all_and_are_told_apart_on_the_node() -> None:
+    assert told(upstream(3), {job(2)}, {job(1)}, {job(0)}) == [("afterany", ("10",))]
+    assert told(upstream(3), {job(0)}, {job(1)}) == [("afterany", ("10",))]
+
+
+def test_one_element_of_many_is_waited_for_alone() -> None:
+    assert told(upstream(3, 3), {job(4)}) == [("afterok", ("11_1",))]
+
+
+def test_some_elements_cost_one_dependency_on_the_blocks_that_hold_them() -> None:
+    assert told(upstream(3, 3, 3), {job(4), job(7)}) == [("afterany", ("11", "12"))]
+
+
+def test_upstreams_that_have_ended_never_reach_the_scheduler() -> None:
+    watched = upstream(3)
+    watched.done |= {0, 1}
+    assert told(watched, {job(0), job(1)}) == []
+    assert told(watched, {whole(3)}) == [("afterok", ("10",))]
+
+
+def test_an_upstream_that_was_never_queued_is_refused() -> None:
+    watched = Watched(UPSTREAM, 1, None, mapped=False)
+    with pytest.raises(SubmissionError, match="up/1 was never submitted"):
+        told(watched, {job(0)})
+
+
+@pytest.mark.parametrize(("on", "kind"), [("success", "afterok"), ("failure", "afternotok"), ("any", "afterany")])
+def test_after_says_on_what(on: str, kind: str) -> None:
+    watched = upstream(2)
+    edges = [Edge(key=UPSTREAM, on=on)]
+    assert dependencies.of_block(edges, 0, lambda _: watched) == (Dependency(kind, ("10",)),)
+    checked = () if on == "any" else ((UPSTREAM, on, (0, 1)),)
+    assert dependencies.to_check(edges, lambda _: watched) == checked
