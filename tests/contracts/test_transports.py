@@ -43,7 +43,11 @@ class TransportContract:
         done = transport.run(["printf", r"<%s>\n", *arguments])
         assert done.stdout == "".join(f"<{argument}>\n" for argument in arguments or [""])
 
-    def test_a_command_that_is_not_there_has_the_shells_status(self, transport: Transport) -> None:
+    def test_a_command_that_is_not_there_has_the_shells_status(
+        self, transport: Transport, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        directory.mkdir(mode=0)  # nobody but root may look into it
+        monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
         done = transport.run(["no-such-command-anywhere"])
         assert done.status == 127
         assert "no-such-command-anywhere" in done.words

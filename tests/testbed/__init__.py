@@ -1,7 +1,15 @@
 """A real Slurm cluster for the tests: started in a moment, by anyone, on one machine, and gone afterwards."""
 
 from testbed.errors import CommandError, SlurmTestbedError
-from testbed.programs import missing, missing_faketime
+from testbed.programs import missing, missing_accounting, missing_faketime, missing_memory_limits
 from testbed.slurm import SlurmTestbed
 
-__all__ = ["CommandError", "SlurmTestbed", "SlurmTestbedError", "missing", "missing_faketime"]
+__all__ = [
+    "CommandError",
+    "SlurmTestbed",
+    "SlurmTestbedError",
+    "missing",
+    "missing_accounting",
+    "missing_faketime",
+    "missing_memory_limits",
+]

@@ -27,6 +27,8 @@ def main() -> int:
         cpus=arguments.cpus,
         settings=dict(arguments.settings),
         speedup=arguments.speedup,
+        accounting=arguments.accounting,
+        memory_limits=arguments.memory_limits,
     )
     try:
         testbed.start()
@@ -66,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cpus", type=int, default=4, help="CPUs that each node claims (default: %(default)s)")
     parser.add_argument(
         "--speedup", type=float, default=1, metavar="X", help="let slurmctld's clock run X times faster"
+    )
+    parser.add_argument("--accounting", action="store_true", help="with slurmdbd, so that sacct answers")
+    parser.add_argument(
+        "--memory-limits", action="store_true", help="kill jobs that use more than their --mem (as root only)"
     )
     parser.add_argument(
         *("--set", "-s"),

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+CLUSTER_NAME = "testbed"
 _STATE_LISTENING = "0A"
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up unless changed): a
@@ -55,7 +56,7 @@ def slurm_conf(
     key out, because Slurm refuses `Key=`. A partition has all nodes unless its line says otherwise.
     """
     host = socket.gethostname().partition(".")[0]
-    lines = _words(_merged(_defaults(directory, host, ports[0]), settings))
+    lines = _words(merged(_defaults(directory, host, ports[0]), settings))
     for number, port in enumerate(ports[1:], 1):
         lines.append(
             f"NodeName=n{number} NodeHostname={host} NodeAddr={LOOPBACK} Port={port}"
@@ -63,13 +64,13 @@ def slurm_conf(
         )
     for name, rest in {"debug": "Default=YES", **partitions}.items():
         given = dict(word.split("=", 1) for word in rest.split())
-        line = _merged({"Nodes": "ALL", "MaxTime": "INFINITE", "State": "UP"}, given)
+        line = merged({"Nodes": "ALL", "MaxTime": "INFINITE", "State": "UP"}, given)
         lines.append(" ".join([f"PartitionName={name}", *_words(line)]))
     return "\n".join(lines) + "\n"
 
 
-def cgroup_conf(version: str) -> str:
-    """Return the text of cgroup.conf for what `slurmd -V` prints.
+def cgroup_conf(version: str, mounts: Path | None = None) -> str:
+    """Return the text of cgroup.conf for what `slurmd -V` prints; with limits on memory if mounts says where.
 
     From 21.08 on slurmd loads a cgroup plugin even if nothing uses it, and on a machine that has only cgroup
     v2 it picks one that wants systemd's help. The plugin for v1 touches nothing until used; `disabled` is
@@ -77,15 +78,19 @@ def cgroup_conf(version: str) -> str:
     """
     found = re.search(r"(\d+)\.(\d+)", version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)
-    if release < (21, 8):
-        return ""
-    return f"CgroupPlugin={'disabled' if release >= (24, 5) else 'cgroup/v1'}\n"
+    lines = {}
+    if release >= (21, 8):
+        lines["CgroupPlugin"] = "disabled" if mounts is None and release >= (24, 5) else "cgroup/v1"
+    if mounts is not None:
+        lines |= {"CgroupMountpoint": str(mounts), "ConstrainRAMSpace": "yes"}
+        lines |= {"ConstrainSwapSpace": "yes", "AllowedSwapSpace": "0"}
+    return "".join(f"{word}\n" for word in _words(lines))
 
 
 def _defaults(directory: Path, host: str, port: int) -> dict[str, str]:
-    user = _user_name()
+    user = user_name()
     return {
-        "ClusterName": "testbed",
+        "ClusterName": CLUSTER_NAME,
         "SlurmctldHost": f"{host}({LOOPBACK})",
         "SlurmctldPort": str(port),
         "SlurmUser": user,
@@ -118,7 +123,8 @@ def _defaults(directory: Path, host: str, port: int) -> dict[str, str]:
     }
 
 
-def _merged(base: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+def merged(base: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """Return settings with changes, where a key's case doesn't count."""
     changed = {key.lower() for key in changes}
     return {key: value for key, value in base.items() if key.lower() not in changed} | dict(changes)
 
@@ -127,7 +133,8 @@ def _words(pairs: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in pairs.items() if value]
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """Return the name of who runs the testbed, or the number of one without a name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -74,7 +74,7 @@ class GuardianClient:
 
 
 class Daemon:
-    """One slurmctld or slurmd, running or not."""
+    """One slurmctld, slurmd or other server, running or not."""
 
     def __init__(
         self, name: str, guardian: GuardianClient, *, argv: Sequence[str], env: Mapping[str, str], logs: Path

@@ -13,7 +13,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from testbed.programs import missing, missing_faketime, without_slurm
+from testbed.programs import (
+    missing,
+    missing_accounting,
+    missing_faketime,
+    missing_memory_limits,
+    missing_root,
+    without_slurm,
+)
 from testbed.slurm import SlurmTestbed
 
 REQUIRE_VARIABLE = "SLURMTASKS_REQUIRE_SLURM"
@@ -50,13 +57,27 @@ def new_testbed() -> Iterator[Callable[..., SlurmTestbed]]:
     """Give a function that starts a cluster of the test's own; it takes SlurmTestbed's arguments."""
     with ExitStack() as running:
 
-        def start(*, speedup: float = 1, **arguments: object) -> SlurmTestbed:
-            _require(missing())
-            if speedup != 1:
-                _require(missing_faketime())
-            return running.enter_context(SlurmTestbed(speedup=speedup, **arguments))  # type: ignore[arg-type]
+        def start(**arguments: object) -> SlurmTestbed:
+            require(**arguments)  # type: ignore[arg-type]
+            return running.enter_context(SlurmTestbed(**arguments))  # type: ignore[arg-type]
 
         yield start
+
+
+def require(*, speedup: float = 1, accounting: bool = False, memory_limits: bool = False, **_others: object) -> None:
+    """Skip or fail a test that wants a cluster with such arguments, where that can't be had.
+
+    That the user isn't root only skips it, whatever is required: no package brings that.
+    """
+    _require(missing())
+    if speedup != 1:
+        _require(missing_faketime())
+    if accounting:
+        _require(missing_accounting())
+    if memory_limits:
+        if reason := missing_root():
+            pytest.skip(reason)
+        _require(missing_memory_limits())
 
 
 def _require(lacking: str | None) -> None:

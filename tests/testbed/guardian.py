@@ -5,10 +5,11 @@ JSON object a line and answers each with one:
 
 - `{"do": "start", "argv": [...], "env": {...}, "output": PATH}` -> `{"pid": PID}` or `{"error": TEXT}`
 - `{"do": "signal", "pid": PID, "signal": NUMBER}` -> `{"alive": BOOL}`; number 0 only asks
+- `{"do": "own", "cgroup": PATH}` -> `{}`: this cgroup goes with it, if it is there then
 - `{"do": "stop"}` is not answered
 
 On stop, at the end of its input, when its owner is gone or on SIGTERM, it kills every process that descends
-from it, removes the directory and exits: with status 1 if a process would not die.
+from it, removes its cgroups and the directory and exits: with status 1 if a process would not die.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Guardian:
     def __init__(self, owner: int) -> None:
         self._owner = owner
         self._running: set[int] = set()
+        self._cgroups: list[str] = []
 
     def serve(self) -> None:
         """Answer requests until told to stop or until the owner is gone."""
@@ -67,6 +69,9 @@ class Guardian:
                 return {"error": str(error)}
             self._running.add(pid)
             return {"pid": pid}
+        if request["do"] == "own":
+            self._cgroups.append(request["cgroup"])
+            return {}
         # A pid stays taken until it is reaped, which happens only here: the signal cannot hit a stranger.
         self.reap()
         if request["pid"] in self._running:
@@ -100,6 +105,14 @@ class Guardian:
                 return False
             time.sleep(0.002)
         return True
+
+    def remove_cgroups(self) -> None:
+        """Remove its cgroups, each with those below; one that a process is left in stays."""
+        for cgroup in self._cgroups:
+            # Not shutil.rmtree: a cgroup's files can't be deleted and go with it.
+            for directory, _, _ in os.walk(cgroup, topdown=False):
+                with suppress(OSError):
+                    Path(directory).rmdir()
 
 
 def _wakeup_on(*signals: signal.Signals) -> int:
@@ -152,6 +165,7 @@ def main() -> int:
             guardian.serve()
     finally:
         clean = guardian.kill_all()
+        guardian.remove_cgroups()
         shutil.rmtree(directory, ignore_errors=True)
     return 0 if clean else 1
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _NEEDED = ("slurmctld", "slurmd", "sbatch")
 _INSTALL = "sudo apt-get install --no-install-recommends slurmctld slurmd slurm-client"
+_ACCOUNTING_NEEDED = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr", "sacct")
+_INSTALL_ACCOUNTING = (
+    "sudo apt-get install --no-install-recommends mariadb-server slurmdbd slurm-wlm-mysql-plugin slurm-client"
+)
 _INSTALL_FAKETIME = "sudo apt-get install --no-install-recommends faketime"
 
 # Daemons are installed here, and an ordinary user's PATH often leaves these out.
@@ -28,6 +32,16 @@ _FAKETIME_PATTERNS = (
     "usr/local/lib*/faketime/libfaketimeMT.so.1",
 )
 
+_MYSQL_PLUGIN_PATTERNS = (
+    "usr/lib/*/slurm*/accounting_storage_mysql.so",
+    "usr/lib*/slurm*/accounting_storage_mysql.so",
+    "usr/local/lib*/slurm*/accounting_storage_mysql.so",
+)
+
+CGROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = ("memory", "freezer")
+"""What task/cgroup and proctrack/cgroup make cgroups of."""
+
 
 def search_path() -> str:
     """Return this process's PATH with the daemons' usual directories after it."""
@@ -42,7 +56,7 @@ def find_program(name: str) -> str | None:
 
 def find_faketime() -> Path | None:
     """Return the library that bends the clock of a threaded program."""
-    return next((found for pattern in _FAKETIME_PATTERNS for found in sorted(Path("/").glob(pattern))), None)
+    return _find_file(_FAKETIME_PATTERNS)
 
 
 def missing() -> str | None:
@@ -58,6 +72,31 @@ def missing_faketime() -> str | None:
     if find_faketime() is None:
         return f"libfaketime is not installed; get it with: {_INSTALL_FAKETIME}"
     return None
+
+
+def missing_accounting() -> str | None:
+    """Return what this machine lacks for accounting and the command that brings it, or None."""
+    absent = [name for name in _ACCOUNTING_NEEDED if find_program(name) is None]
+    if _find_file(_MYSQL_PLUGIN_PATTERNS) is None:
+        absent.append("accounting_storage_mysql.so")
+    lacking = f"Slurm's accounting is not installed (no {', '.join(absent)}); get it with: {_INSTALL_ACCOUNTING}"
+    return lacking if absent else None
+
+
+def missing_root() -> str | None:
+    """Return why this user can't limit memory, or None for root: that is nothing to install."""
+    return None if os.geteuid() == 0 else "limits on memory need root, who alone may make cgroups"
+
+
+def missing_memory_limits() -> str | None:
+    """Return what keeps this machine or user from limiting the memory of jobs, or None."""
+    absent = [str(CGROUPS / name) for name in CONTROLLERS if not os.access(CGROUPS / name / "tasks", os.W_OK)]
+    lacking = f"limits on memory need cgroups of version 1, writable (no {', '.join(absent)})"
+    return missing_root() or (lacking if absent else None)
+
+
+def _find_file(patterns: Iterable[str]) -> Path | None:
+    return next((found for pattern in patterns for found in sorted(Path("/").glob(pattern))), None)
 
 
 def without_slurm(environment: Mapping[str, str]) -> dict[str, str]:

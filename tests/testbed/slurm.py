@@ -11,14 +11,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import final
 
-from testbed.config import cgroup_conf, free_ports, is_listening, slurm_conf
+from testbed.accounting import Accounting
+from testbed.config import CLUSTER_NAME, cgroup_conf, free_ports, is_listening, merged, slurm_conf
 from testbed.daemons import Daemon, GuardianClient
 from testbed.errors import CommandError, SlurmTestbedError
+from testbed.limits import make_cgroups, memory_settings
 from testbed.programs import (
     find_faketime,
     find_program,
     missing,
+    missing_accounting,
     missing_faketime,
+    missing_memory_limits,
     search_path,
     without_slurm,
 )
@@ -39,6 +43,9 @@ class SlurmTestbed:
     limit of a minute passes in seconds (timestamps that Slurm reports are then off, and SlurmdTimeout and its
     like are shorter as well).
 
+    With accounting sacct answers, by a slurmdbd and a MariaDB of this cluster's own; its clock can't be faster then.
+    With memory_limits the kernel kills what uses more than its --mem; only root can have that.
+
     The constructor does no I/O. The cluster is gone at stop(), or soon after the death of this process,
     however it died.
     """
@@ -50,6 +57,9 @@ class SlurmTestbed:
     env: dict[str, str]
     slurmctld: Daemon
     slurmd: dict[str, Daemon]
+    #: These two only with accounting.
+    slurmdbd: Daemon
+    mariadbd: Daemon
 
     def __init__(
         self,
@@ -60,13 +70,20 @@ class SlurmTestbed:
         settings: Mapping[str, str] | None = None,
         partitions: Mapping[str, str] | None = None,
         speedup: float = 1,
+        accounting: bool = False,
+        memory_limits: bool = False,
     ) -> None:
+        if accounting and speedup != 1:
+            raise ValueError("accounting needs the true time: it can't be had with speedup")
         self._nodes = nodes
         self._cpus = cpus
         self._memory = memory
         self._settings = dict(settings or {})
         self._partitions = dict(partitions or {})
         self._speedup = speedup
+        self._with_accounting = accounting
+        self._memory_limits = memory_limits
+        self._accounting: Accounting | None = None
         self._ports: list[int] = []
         self._guardian: GuardianClient | None = None
 
@@ -86,8 +103,7 @@ class SlurmTestbed:
         """
         if self._guardian is not None:
             raise SlurmTestbedError("the testbed is running already")
-        lacking = missing() or (missing_faketime() if self._speedup != 1 else None)
-        if lacking:
+        if lacking := self._missing():
             raise SlurmTestbedError(lacking)
         for _ in range(_START_ATTEMPTS - 1):
             if self._launch_unless_port_lost():
@@ -124,6 +140,8 @@ class SlurmTestbed:
     def wait_ready(self, timeout: float = _START_SECONDS) -> None:
         """Wait until slurmctld answers and every node whose slurmd should run is in touch with it.
 
+        A slurmdbd that should run takes connections then.
+
         A node counts as in touch until slurmctld has noticed the death of its slurmd, which takes up to
         SlurmdTimeout. Raises SlurmTestbedError, with the ends of the logs, after timeout seconds or once a
         daemon has died by itself.
@@ -135,6 +153,15 @@ class SlurmTestbed:
         if jobs := self.run("squeue", "-h", "-o", "%A").stdout.split():
             self.run("scancel", *jobs, check=False)  # one that ended meanwhile makes it fail
             self._wait(lambda: not self.run("squeue", "-h").stdout, _EMPTY_SECONDS, "the queue is not empty")
+
+    def _missing(self) -> str | None:
+        wanted = [
+            (missing, True),
+            (missing_faketime, self._speedup != 1),
+            (missing_accounting, self._with_accounting),
+            (missing_memory_limits, self._memory_limits),
+        ]
+        return next((lacking for find, asked in wanted if asked and (lacking := find())), None)
 
     def _launch_unless_port_lost(self) -> bool:
         try:
@@ -156,12 +183,18 @@ class SlurmTestbed:
         self.directory = Path(tempfile.mkdtemp(prefix="slurm-testbed-"))
         self._guardian = GuardianClient(self.directory)
         self._guardian.start()
-        self._ports = free_ports(1 + self._nodes)
+        ports = free_ports(1 + self._nodes + self._with_accounting)
+        self._ports = ports[: 1 + self._nodes]
         self.conf = self.directory / "slurm.conf"
         self.env = {"SLURM_CONF": str(self.conf), "PATH": search_path()}
+        if self._with_accounting:
+            self._accounting = Accounting(self.directory, ports[-1], self._daemon)
+            self.mariadbd, self.slurmdbd = self._accounting.mariadbd, self._accounting.slurmdbd
         self._write_files()
         self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", env=self._clock())
         self.slurmd = {f"n{i}": self._daemon(f"slurmd-n{i}", "slurmd", "-D", "-N", f"n{i}") for i in self._numbers()}
+        if self._accounting:
+            self._start_accounting(self._accounting)
         deadline = time.monotonic() + _START_SECONDS
         # A slurmd that finds no slurmctld tries again only a second later.
         self.slurmctld.start()
@@ -169,6 +202,15 @@ class SlurmTestbed:
         for daemon in self.slurmd.values():
             daemon.start()
         self.wait_ready(deadline - time.monotonic())
+
+    def _start_accounting(self, accounting: Accounting) -> None:
+        self.run(*accounting.install)
+        self.mariadbd.start()
+        self._wait(accounting.database_answers, _START_SECONDS, "mariadbd does not answer")
+        self.slurmdbd.start()
+        self._wait(accounting.answers, _START_SECONDS, "slurmdbd does not listen")
+        # A slurmctld whose cluster isn't there yet is turned away.
+        self.run("sacctmgr", "-i", "add", "cluster", CLUSTER_NAME)
 
     def _write_files(self) -> None:
         for name in ("state", "log", "run", *(f"spool/n{i}" for i in self._numbers())):
@@ -179,12 +221,23 @@ class SlurmTestbed:
                 ports=self._ports,
                 cpus=self._cpus,
                 memory=self._memory,
-                settings=self._settings,
+                settings=merged(self._options_settings(), self._settings),
                 partitions=self._partitions,
             )
         )
+        mounts = make_cgroups(self.directory, self._own) if self._memory_limits else None
         version = self.run("slurmd", "-V").stdout
-        self.conf.with_name("cgroup.conf").write_text(cgroup_conf(version))
+        self.conf.with_name("cgroup.conf").write_text(cgroup_conf(version, mounts))
+        if self._accounting:
+            self._accounting.write_files()
+
+    def _options_settings(self) -> dict[str, str]:
+        settings = memory_settings(self._memory, self._cpus) if self._memory_limits else {}
+        return settings | (self._accounting.settings if self._accounting else {})
+
+    def _own(self, cgroup: Path) -> None:
+        assert self._guardian is not None
+        self._guardian.ask("own", cgroup=str(cgroup))
 
     def _numbers(self) -> range:
         return range(1, self._nodes + 1)
@@ -213,6 +266,8 @@ class SlurmTestbed:
     def _answers(self) -> bool:
         if not is_listening(self._ports[0]):
             return False
+        if self._accounting and self.slurmdbd.wanted and not self._accounting.answers():
+            return False
         try:
             sinfo = self.run("sinfo", "-a", "-h", "-N", "-o", "%N %T", check=False, timeout=2)
         except subprocess.TimeoutExpired:
@@ -233,6 +288,8 @@ class SlurmTestbed:
             time.sleep(0.005)
 
     def _daemons(self) -> Iterator[Daemon]:
+        if self._accounting:
+            yield from (self.mariadbd, self.slurmdbd)
         yield self.slurmctld
         yield from self.slurmd.values()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,13 @@ class LocalTransport:
         """Run a command here."""
         try:
             done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
-        except FileNotFoundError as error:
-            return Completed(tuple(argv), _NOT_FOUND, "", f"{error.filename}: command not found")
         except subprocess.TimeoutExpired as error:
             message = f"{argv[0]} didn't end within {timeout} s"
             raise TransportError(message) from error
         except OSError as error:
+            # A directory on PATH that may not be searched hides that the command is in none of the others.
+            if shutil.which(argv[0]) is None:
+                return Completed(tuple(argv), _NOT_FOUND, "", f"{argv[0]}: command not found")
             message = f"{argv[0]} can't be run: {error}"
             raise TransportError(message) from error
         return Completed(tuple(argv), done.returncode, _text(done.stdout), _text(done.stderr))
