@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from slurm.backend import backend_for
 from slurm.errors import TransportError
 from slurm.job import Job, as_they_end, cancel
+from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
 from slurm.watched import Watched
@@ -15,7 +16,10 @@ from slurm.watched import Watched
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Unpack
+
     from slurm.backend import Backend
+    from slurm.option_types import TaskOptions
 
 R = TypeVar("R", covariant=True)
 
@@ -111,6 +115,24 @@ class JobArray(Placeholder, Generic[R]):
     def cancel(self) -> None:
         """Ask the scheduler to end those that have not ended, by one command."""
         cancel(self)
+
+    def failed(self, timeout: float | None = None) -> list[Job[R]]:
+        """Wait for all; the jobs that ended without a result."""
+        self._wait(timeout)
+        outcomes = self._backend.store.outcomes(self.key, self._range)
+        return [job for job in self if job.index not in outcomes or not outcomes[job.index].succeeded]
+
+    def retry_failed(self, timeout: float | None = None, **options: Unpack[TaskOptions]) -> JobArray[R]:
+        """Wait for all, then submit the calls that failed once more, as a new array; empty if none has.
+
+        Options given here go over those they had. This array and what became of it stay as they are.
+        """
+        from slurm.submission import again  # noqa: PLC0415 - it makes arrays, so it stands above this module
+
+        indices = [job.index for job in self.failed(timeout)]
+        if not indices:
+            return self[:0]
+        return again(self._backend, self.key, indices, Options.parse(options))
 
     def states(self) -> Counter[JobState]:
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""

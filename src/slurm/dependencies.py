@@ -61,6 +61,13 @@ def _indices(edge: Edge, watched: Watched) -> Sequence[int]:
     return range(watched.count) if edge.indices is None else edge.indices
 
 
+def of_some(edge: Edge, indices: Sequence[int]) -> Edge:
+    """The edge of a submission as it is for some of its elements only, which are numbered anew."""
+    if not edge.elementwise:
+        return edge
+    return Edge(key=edge.key, indices=tuple(indices), on="success" if len(indices) == 1 else "any")
+
+
 def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependency, ...]:
     """What the scheduler is told of a block: nothing of upstreams that have ended, whose outcomes say all there is."""
     found = []

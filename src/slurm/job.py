@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from slurm import dependencies, verdict
 from slurm.backend import backend_for
 from slurm.errors import ResultNotLoaded, SlurmError
+from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 
+    from typing_extensions import Unpack
+
     from slurm.backend import Backend
+    from slurm.option_types import TaskOptions
     from slurm.protocol import Block, Outcome
     from slurm.watched import Watched
 
@@ -120,6 +124,15 @@ class Job(Placeholder, Generic[R]):
             return False
         cancel([self])
         return True
+
+    def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
+        """Submit the same call once more, as a new job; options given here go over those it had.
+
+        This job and what became of it stay as they are.
+        """
+        from slurm.submission import again  # noqa: PLC0415 - it makes jobs, so it stands above this module
+
+        return again(self._backend, self._watched.key, [self.index], Options.parse(options))[0]
 
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
         """Call `callback(job)` once it has ended, from a background thread; at once if it has. Errors are logged."""

@@ -50,11 +50,17 @@ class Placeholder:
         raise NotImplementedError
 
 
+class Calls(NamedTuple):
+    """`calls.pkl` and `calls.idx`."""
+
+    data: bytes
+    offsets: bytes
+
+
 class Pickled(NamedTuple):
     """n calls as the job directory holds them, and for each call what it refers to."""
 
-    calls: bytes
-    offsets: bytes
+    calls: Calls
     references: tuple[frozenset[Reference], ...]
 
 
@@ -90,7 +96,7 @@ def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reduce
             references.append(in_function | pickler.references)
     offsets.append(buffer.tell())
     index = b"".join(offset.to_bytes(OFFSET_BYTES, "little") for offset in offsets)
-    return Pickled(buffer.getvalue(), index, tuple(references))
+    return Pickled(Calls(buffer.getvalue(), index), tuple(references))
 
 
 def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import time
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import NoSuchJob, ProtocolError
@@ -16,6 +17,7 @@ from slurm.protocol import (
     INDEX,
     JOBS,
     LOGS,
+    OFFSET_BYTES,
     OUTCOMES,
     RESULTS,
     SCRIPT,
@@ -27,6 +29,7 @@ from slurm.protocol import (
     log_name,
     outcome_name,
 )
+from slurm.serialization import Calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,12 +76,25 @@ class Store:
             self._transport.put(directory, {blob.name: blob.data})
         return f"{directory}/{blob.name}"
 
-    def create(self, submission: Submission, *, calls: bytes, index: bytes, script: str) -> str:
+    def create(self, submission: Submission, calls: Calls, script: str) -> str:
         """Write a new submission, all at once; returns its directory."""
         directory = self.directory(submission.key)
-        files = {CALLS: calls, INDEX: index, SCRIPT: script.encode(), SUBMISSION: submission.dumps()}
+        files = {CALLS: calls.data, INDEX: calls.offsets, SCRIPT: script.encode(), SUBMISSION: submission.dumps()}
         self._transport.put(directory, files, directories=(LOGS, OUTCOMES, RESULTS))
         return directory
+
+    def calls(self, key: str, indices: Sequence[int]) -> Calls:
+        """Some calls of a submission as they were pickled, to be submitted again. Raises NoSuchJob."""
+        paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX)]
+        files = self._transport.get(paths, private=True)
+        if len(files) < len(paths):
+            message = f"the calls of {key} are not there any more"
+            raise NoSuchJob(message)
+        data, index = (files[path] for path in paths)
+        at = [int.from_bytes(index[i : i + OFFSET_BYTES], "little") for i in range(0, len(index), OFFSET_BYTES)]
+        slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
+        ends = [0, *accumulate(map(len, slices))]
+        return Calls(b"".join(slices), b"".join(end.to_bytes(OFFSET_BYTES, "little") for end in ends))
 
     def records(self, key: str) -> Records:
         """A submission's records. Raises NoSuchJob."""

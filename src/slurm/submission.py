@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from slurm.backend import Backend
     from slurm.protocol import Edge, Prepared
-    from slurm.serialization import Arguments, Reference
+    from slurm.serialization import Arguments, Calls, Reference
 
 R = TypeVar("R")
 
@@ -62,23 +62,41 @@ def submit(
         return JobArray(backend, Watched(key, 0, None, mapped=True), range(0))
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch), *named]
-    submission = _describe(task, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    return _queue(backend, submission, pickled.calls, options)
+
+
+def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
+    """Submit some calls of an earlier submission once more, as a new one; `options` go over those it had."""
+    before = backend.store.records(key).submission
+    submission = _describe(
+        before.task,
+        new_key(before.task),
+        len(indices),
+        mapped=before.mapped,
+        edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
+        options=Options.parse(before.options).merged(options),
+        environment=before.environment,
+    )
+    return _queue(backend, submission, backend.store.calls(key, indices), Options.parse(submission.options))
+
+
+def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
     requests = _requests(backend, submission, options)
-    script = _script(backend, submission, options)
-    directory = backend.store.create(submission, calls=pickled.calls, index=pickled.offsets, script=script)
-    submitted = backend.controller.submit(directory, key, requests)
-    return JobArray(backend, backend.tracker.watch(submission, submitted), range(count))
+    directory = backend.store.create(submission, calls, _script(backend, submission, options))
+    submitted = backend.controller.submit(directory, submission.key, requests)
+    return JobArray(backend, backend.tracker.watch(submission, submitted), range(submission.count))
 
 
 def preview(backend: Backend, task: Task[..., Any], count: int, *, options: Options, environment: Prepared) -> str:
     """The script that a submission of `count` calls would have."""
     key = new_key(task.name)
-    submission = _describe(task, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
+    submission = _describe(task.name, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
     return _script(backend, submission, options)
 
 
 def _describe(
-    task: Task[..., Any],
+    task: str,
     key: str,
     count: int,
     *,
@@ -89,7 +107,7 @@ def _describe(
 ) -> Submission:
     return Submission(
         key=key,
-        task=task.name,
+        task=task,
         count=count,
         mapped=mapped,
         options=options.to_json(),

@@ -96,7 +96,7 @@ class Directory(NamedTuple):
     def create(self, calls: Pickled) -> Directory:
         """Make the directory with its files."""
         submission = asked(self.key, len(calls.references))
-        self.store.create(submission, calls=calls.calls, index=calls.offsets, script="")
+        self.store.create(submission, calls.calls, script="")
         return self
 
     def job(self, index: int = 0, environ: Mapping[str, str] | None = None) -> JobContext:

@@ -62,9 +62,14 @@ def test_the_loader_reads_its_own_slice_only(directory: Directory) -> None:
     calls = pickled(lambda f, x: same(f(x)), (same, 1), (same, 22), (same, 3))
     directory.create(calls)
     head, first, second, third, end = (
-        int.from_bytes(calls.offsets[at : at + 8], "little") for at in range(0, len(calls.offsets), 8)
+        int.from_bytes(calls.calls.offsets[at : at + 8], "little") for at in range(0, len(calls.calls.offsets), 8)
     )
-    garbled = calls.calls[head:first] + b"\xff" * (second - first) + calls.calls[second:third] + b"\xff" * (end - third)
+    garbled = (
+        calls.calls.data[head:first]
+        + b"\xff" * (second - first)
+        + calls.calls.data[second:third]
+        + b"\xff" * (end - third)
+    )
     with open(f"{directory.path}/{CALLS}", "wb") as file:
         file.write(garbled)
     call = ArgumentLoader(directory.path, lambda reference: reference).load(1)

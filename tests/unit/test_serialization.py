@@ -62,7 +62,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def words(calls: Pickled) -> set[object]:
     """The texts in the function's pickle."""
-    return {argument for _, argument, _ in pickletools.genops(calls.calls) if isinstance(argument, str)}
+    return {argument for _, argument, _ in pickletools.genops(calls.calls.data) if isinstance(argument, str)}
 
 
 # By reference and by value

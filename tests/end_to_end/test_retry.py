@@ -1,0 +1,68 @@
+"""Failed calls, submitted once more: the same calls, as a new submission, with other options if need be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from slurm import Cluster, task
+from slurm.errors import DependencyFailed
+
+
+@task
+def flaky(marks: Path, x: int) -> int:
+    """Fails the first time for odd numbers."""
+    mark = marks / str(x)
+    if x % 2 and not mark.exists():
+        mark.touch()
+        raise RuntimeError(f"not yet {x}")
+    return x * x
+
+
+@task
+def minus(x: int) -> int:
+    return -x
+
+
+@task
+def cpus() -> str | None:
+    return os.getenv("SLURM_CPUS_PER_TASK")
+
+
+def test_only_what_failed_runs_again_and_the_old_array_stays(cluster: Cluster, tmp_path: Path) -> None:
+    array = flaky.starmap([(tmp_path, x) for x in range(6)])
+    assert [job.index for job in array.failed(60)] == [1, 3, 5]
+    again = array.retry_failed()
+    assert again.results(60) == [1, 9, 25]
+    assert again.key != array.key
+    assert len(again.retry_failed()) == 0
+    assert isinstance(array[3].exception(), RuntimeError)
+
+
+def test_a_job_is_retried_with_other_options_over_those_it_had(cluster: Cluster) -> None:
+    first = cpus.with_options(cpus_per_task=1, time="5")()
+    assert first.result(60) == "1"
+    second = first.retry(cpus_per_task=2)
+    assert second.result(60) == "2"
+    assert second.retry().result(60) == "2"
+
+
+def test_what_failed_for_its_upstream_succeeds_once_that_was_mended(cluster: Cluster, tmp_path: Path) -> None:
+    upstream = flaky.starmap([(tmp_path, x) for x in (1, 2)])
+    downstream = minus.map(upstream)
+    assert downstream[1].result(60) == -4
+    assert isinstance(downstream[0].exception(60), DependencyFailed)
+    with pytest.raises(DependencyFailed):  # the same calls refer to the same upstream, which stays failed
+        downstream.retry_failed().results(60)
+    assert minus.map(upstream.retry_failed()).results(60) == [-1]
+
+
+def test_an_element_can_be_retried_from_another_process(cluster: Cluster, tmp_path: Path) -> None:
+    array = flaky.starmap([(tmp_path, 7), (tmp_path, 8)])
+    array.failed(60)
+    found = cluster.job(array[0].key)
+    again = found.retry()  # type: ignore[union-attr]
+    assert again.result(60) == 49
+    assert again.key.endswith("[0]")
