@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import shlex
 import time
 from typing import TYPE_CHECKING
 
-from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused
+from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
 from slurm.protocol import SUBMITTED, Block, Submitted
 from slurm.schedulers.base import tag
 
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 _NOT_FOUND = 127
 _TIMEOUT = 300.0
 """Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
+_HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
+"""Seconds for the accounting to answer, and to be left alone where it doesn't."""
 _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
@@ -45,7 +48,7 @@ class Controller:
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         self.scheduler = scheduler
         self._transport = transport
-        self._has_history = True
+        self._history_from = 0.0
         self.calls: dict[str, int] = {}
         """How many commands of each kind were run."""
 
@@ -137,12 +140,18 @@ class Controller:
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
         """What the accounting remembers of ids that the scheduler has forgotten; nothing where it is down.
 
-        That a site has no accounting is learnt once and remembered.
+        That a site has no accounting is learnt once and remembered; one that hangs is left alone for a while, lest it
+        keep everybody from looking at outcomes.
         """
-        if not self._has_history:
+        if time.monotonic() < self._history_from:
             return ()
-        done = self._run("history", self.scheduler.history(ids))
-        self._has_history = not self.scheduler.has_no_history(done.words)
+        try:
+            done = self._run("history", self.scheduler.history(ids), timeout=_HISTORY_TIMEOUT)
+        except TransportError:
+            self._history_from = time.monotonic() + _HISTORY_PAUSE
+            return ()
+        if self.scheduler.has_no_history(done.words):
+            self._history_from = math.inf
         return tuple(self.scheduler.histories(done.stdout)) if done.status == 0 else ()
 
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> None:
@@ -160,9 +169,9 @@ class Controller:
             raise SchedulerError(message)
         return self.scheduler.max_array_size(done.stdout)
 
-    def _run(self, kind: str, argv: Sequence[str]) -> Completed:
+    def _run(self, kind: str, argv: Sequence[str], *, timeout: float = _TIMEOUT) -> Completed:
         self.calls[kind] = self.calls.get(kind, 0) + 1
-        done = self._transport.run(argv, timeout=_TIMEOUT)
+        done = self._transport.run(argv, timeout=timeout)
         if done.status == _NOT_FOUND:
             message = (
                 f"{done.words.splitlines()[-1]}. The scheduler {self.scheduler.name!r} needs its commands on PATH: run "

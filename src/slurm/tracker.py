@@ -138,7 +138,8 @@ class Tracker:
             for report in told:
                 if report.id in ids:
                     watched, block = ids[report.id]
-                    reports[watched.key].update({block.first + task: report for task in report.tasks})
+                    tasks = range(block.count) if report.tasks is None else report.tasks
+                    reports[watched.key].update({block.first + task: report for task in tasks})
 
         note(self._query(list(ids)) if ids else ())
         forgotten = [
@@ -149,7 +150,9 @@ class Tracker:
                 for index in range(block.first, block.first + block.count)
             )
         ]
-        note(self._history(forgotten) if forgotten else ())
+        told = self._history(forgotten) if forgotten else ()
+        # What the scheduler has forgotten doesn't run, even if the accounting has missed its end.
+        note(report for report in told if report.state.final)
         for watched in several:
             watched.reports.update(reports[watched.key])
         return reports
@@ -199,9 +202,10 @@ class Tracker:
 
     def _tick(self, wanted: list[Watched]) -> float:
         """Look, and ask if it is time to; returns the seconds until the next look."""
-        begin = time.monotonic()
+        begin = looked = time.monotonic()
         try:
             self.look(wanted)
+            looked = time.monotonic()
             if begin >= self._ask_at:
                 self.ask(wanted)
                 self._pause = min(self._pause * 1.5, self._patience[1])
@@ -213,7 +217,7 @@ class Tracker:
             self._ask_at = begin + self._patience[1]
             return self._patience[0]
         waited = begin - self._news_at
-        return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), 10 * (time.monotonic() - begin - 0.01))
+        return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), 10 * (looked - begin - 0.01))
 
     def _judge(self, watched: Watched, reports: Mapping[int, Report], now: float) -> None:
         """Note which elements should have left an outcome by now."""

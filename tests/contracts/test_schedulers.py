@@ -56,7 +56,7 @@ class SchedulerContract:
         return submitted.blocks[0].id
 
     def states(self, controller: Controller, id_: str) -> dict[int, JobState]:
-        return {task: report.state for report in controller.query([id_]) for task in report.tasks}
+        return {task: report.state for report in controller.query([id_]) for task in report.tasks or ()}
 
     def ended(self, controller: Controller, id_: str) -> dict[int, JobState]:
         """The states of all tasks once all have ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,22 @@ def test_a_controller_that_dies_while_jobs_run_delays_nothing(start: Start, slur
     _until(lambda: list(trace.iterdir()))
     testbed.slurmctld.terminate()
     assert job.result(30) == (0, 1)
+
+
+def test_a_slow_answer_from_slurm_keeps_nobody_from_seeing_results(
+    start: Start, slurm: Cluster, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    real = shutil.which("squeue")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    # The real one, behind a wait: as a busy controller is, which a small test cluster can't be made to be for long.
+    (commands / "squeue").write_text(f'#!/bin/sh\nsleep 3; exec {real} "$@"\n')
+    (commands / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    begin = time.monotonic()
+    assert leave_trace(trace, 6).result(60) == (0, 1)
+    assert time.monotonic() - begin < 14
 
 
 # Ends without Python.

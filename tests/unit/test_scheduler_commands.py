@@ -62,16 +62,18 @@ def test_ranges_are_short(some: set[int], text: str) -> None:
         ("12|0-3,7%2|PENDING||Dependency", [0, 1, 2, 3, 7], JobState.PENDING, "", "Dependency"),
         ("12|[0-4:2]|PENDING||Priority", [0, 2, 4], JobState.PENDING, "", "Priority"),
         ("12|5|RUNNING|n1|None", [5], JobState.RUNNING, "n1", ""),
-        ("13|N/A|COMPLETED|n1|None", [0], JobState.COMPLETED, "n1", ""),
+        ("13|N/A|COMPLETED|n1|None", None, JobState.COMPLETED, "n1", ""),
         ("12|1|PENDING||held by ann|bob", [1], JobState.PENDING, "", "held by ann|bob"),
         ("12|1|OUT_OF_MEMORY|n[1-2]|OutOfMemory", [1], JobState.OUT_OF_MEMORY, "n[1-2]", "OutOfMemory"),
         ("  12|1|TIMEOUT|n1|TimeLimit  ", [1], JobState.TIMEOUT, "n1", "TimeLimit"),
         ("12|1|HIBERNATING|n1|", [1], JobState.UNKNOWN, "n1", ""),
     ],
 )
-def test_a_line_of_squeue_is_a_report(line: str, tasks: list[int], state: JobState, node: str, reason: str) -> None:
+def test_a_line_of_squeue_is_a_report(
+    line: str, tasks: list[int] | None, state: JobState, node: str, reason: str
+) -> None:
     (report,) = SLURM.reports(f"{line}\n")
-    assert (report.id, list(report.tasks), report.state) == (line.strip().split("|")[0], tasks, state)
+    assert (report.id, report.tasks, report.state) == (line.strip().split("|")[0], tasks, state)
     assert (report.word, report.node, report.reason) == (line.split("|")[2], node, reason)
 
 
@@ -82,7 +84,7 @@ def test_what_is_no_report_is_passed_over(output: str) -> None:
 
 def test_all_lines_of_squeue_are_read() -> None:
     output = "12|0-1|PENDING||Priority\n12|2|RUNNING|n1|None\nCLUSTER: big\n13|0|FAILED|n2|NonZeroExitCode\n"
-    assert [(report.id, list(report.tasks)) for report in SLURM.reports(output)] == [
+    assert [(report.id, report.tasks) for report in SLURM.reports(output)] == [
         ("12", [0, 1]),
         ("12", [2]),
         ("13;big", [0]),
@@ -121,15 +123,18 @@ def test_a_job_is_found_again_by_its_tag() -> None:
 @pytest.mark.parametrize(
     ("line", "tasks", "state", "reason"),
     [
-        ("12_3|CANCELLED by 0|0:15|n1|None", [3], JobState.CANCELLED, ""),
-        ("12_[0-2,5%2]|PENDING|0:0|None assigned|Priority", [0, 1, 2, 5], JobState.PENDING, "Priority"),
-        ("12|OUT_OF_MEMORY|0:125|n1|a|b", [0], JobState.OUT_OF_MEMORY, "a|b"),
-        ("12_0|FAILED|1:0", [0], JobState.FAILED, ""),
+        ("test|12_3|CANCELLED by 0|0:15|n1|None", [3], JobState.CANCELLED, ""),
+        ("test|12_[0-2,5%2]|PENDING|0:0|None assigned|Priority", [0, 1, 2, 5], JobState.PENDING, "Priority"),
+        ("test|12|OUT_OF_MEMORY|0:125|n1|a|b", None, JobState.OUT_OF_MEMORY, "a|b"),
+        ("test|12_0|FAILED|1:0", [0], JobState.FAILED, ""),
     ],
 )
-def test_a_line_of_sacct_is_a_report(line: str, tasks: list[int], state: JobState, reason: str) -> None:
-    (report,) = SLURM.histories(f"{line}\n")
-    assert (report.id, list(report.tasks), report.state, report.reason) == ("12", tasks, state, reason)
+def test_a_line_of_sacct_is_a_report_under_both_forms_of_an_id(
+    line: str, tasks: list[int] | None, state: JobState, reason: str
+) -> None:
+    plain, of_cluster = SLURM.histories(f"{line}\n")
+    assert (plain.id, of_cluster.id) == ("12", "12;test")
+    assert (plain.tasks, plain.state, plain.reason) == (tasks, state, reason)
 
 
 def test_jobs_of_other_clusters_are_asked_for_there() -> None:
@@ -226,6 +231,6 @@ def test_the_users_squeue_settings_change_no_answer(monkeypatch: pytest.MonkeyPa
 def test_the_local_schedulers_lines_are_reports() -> None:
     scheduler = LocalScheduler(Site("/usr/bin/python3", "/root/runner.zip"))
     (report,) = scheduler.reports("7|0-2,5|RUNNING|box|a|b\n")
-    assert (report.id, list(report.tasks), report.state) == ("7", [0, 1, 2, 5], JobState.RUNNING)
+    assert (report.id, report.tasks, report.state) == ("7", [0, 1, 2, 5], JobState.RUNNING)
     assert (report.node, report.reason) == ("box", "a|b")
     assert list(scheduler.cancel({"7": None, "8": [1, 2]}))[-3:] == ["cancel", "7", "8_1-2"]

@@ -47,7 +47,8 @@ class Report(NamedTuple):
     """What a scheduler says of some array tasks of one of its ids."""
 
     id: str
-    tasks: Sequence[int]
+    tasks: Sequence[int] | None
+    """None: all of them."""
     state: JobState
     word: str
     """The scheduler's own word for the state."""

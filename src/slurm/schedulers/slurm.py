@@ -42,7 +42,7 @@ _SACCT = (
     "--allocations",
     "--parsable2",
     "--noheader",
-    "--format=jobid,state,exitcode,nodelist,reason",
+    "--format=cluster,jobid,state,exitcode,nodelist,reason",
 )
 
 _PASSING = (
@@ -104,7 +104,7 @@ class SlurmScheduler:
                 cluster = ";" + line.partition(" ")[2].strip()
             id_, tasks, word, node, reason = (line.strip().split("|", 4) + [""] * 4)[:5]
             if id_.isdecimal() and word:
-                some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else (0,)
+                some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
                 yield Report(id_ + cluster, some, JobState.parse(word), word, node, _reason(reason))
 
     def knows_none(self, words: str) -> bool:
@@ -117,12 +117,14 @@ class SlurmScheduler:
         return [*_SACCT, *_clusters(ids), f"--jobs={jobs}"]
 
     def histories(self, output: str) -> Iterable[Report]:
-        """What it printed: "12_3|CANCELLED by 0|0:15|n1|None"."""
+        """What it printed: "test|12_3|CANCELLED by 0|0:15|n1|None"; soon after an end, "12" may stand for all of it."""
         for line in output.splitlines():
-            name, word, exit_, node, reason = (line.strip().split("|", 4) + [""] * 5)[:5]
-            id_, _, tasks = name.partition("_")
-            if id_.isdecimal() and word:
-                yield Report(id_, numbers(tasks or "0"), JobState.parse(word), word, node, _reason(reason), exit_)
+            cluster, name, word, exit_, node, reason = (line.strip().split("|", 5) + [""] * 6)[:6]
+            number, _, tasks = name.partition("_")
+            for id_ in (number, f"{number};{cluster}") if number.isdecimal() and word else ():
+                yield Report(
+                    id_, numbers(tasks) if tasks else None, JobState.parse(word), word, node, _reason(reason), exit_
+                )
 
     def has_no_history(self, words: str) -> bool:
         """What sacct says where AccountingStorageType is none, or where it isn't installed."""

@@ -1,0 +1,151 @@
+"""What Slurm's controller has forgotten: told from its accounting, where there is one, and never waited for in vain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm import Cluster, Job, JobState, as_completed, task
+from slurm.errors import JobCancelled, JobLost, JobTimedOut
+from testbed import SlurmTestbed
+from testbed.fixtures import require
+
+pytestmark = pytest.mark.slurm
+
+FORGETFUL = {"MinJobAge": "2"}
+
+
+@task
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.fixture(scope="module")
+def testbed() -> Iterator[SlurmTestbed]:
+    """One cluster with accounting for all tests here, whose controller soon forgets what has ended."""
+    require(accounting=True)
+    with SlurmTestbed(accounting=True, settings=FORGETFUL) as testbed, pytest.MonkeyPatch.context() as patch:
+        for name, value in testbed.env.items():
+            patch.setenv(name, value)
+        yield testbed
+
+
+@pytest.fixture(scope="module")
+def slurm(testbed: SlurmTestbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The active cluster."""
+    with Cluster("slurm", root=tmp_path_factory.mktemp("root")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def late(testbed: SlurmTestbed, slurm: Cluster) -> Job[float]:
+    """A job that reaches its time limit some time during these tests: Slurm looks only every 30 s."""
+    job = nap.with_options(time="1")(300)
+    _until(job.running)
+    testbed.run("scontrol", "update", f"jobid={job.job_id}", "EndTime=now+1")
+    return job
+
+
+def _until(happened: Callable[[], object], timeout: float = 60.0) -> None:
+    end = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < end, "it didn't happen in time"
+        time.sleep(0.05)
+
+
+def _until_forgotten(testbed: SlurmTestbed, *jobs: Job[Any]) -> None:
+    ids = {str(job.job_id).partition("_")[0] for job in jobs}
+    _until(lambda: not ids & set(testbed.run("squeue", "-h", "-t", "all", "-o", "%F").stdout.split()))
+
+
+def _held_and_cancelled(testbed: SlurmTestbed) -> Job[float]:
+    """A job that ends without ever having run, so without an outcome."""
+    job = nap.with_options(hold=True)(0)
+    testbed.run("scancel", str(job.job_id))
+    return job
+
+
+def test_a_job_that_the_accounting_has_not_heard_of_yet_is_not_lost(slurm: Cluster) -> None:
+    # For some seconds sacct doesn't know a job that runs, or one that has ended after a moment.
+    jobs = [nap(seconds) for seconds in (0, 1, 4, 7)]
+    while not all(job.done() for job in jobs):
+        assert not any(job.status().state is JobState.LOST for job in jobs)
+        time.sleep(0.2)
+    assert [job.result(30) for job in jobs] == [0, 1, 4, 7]
+
+
+def test_a_job_cancelled_and_forgotten_is_told_by_the_accounting(testbed: SlurmTestbed, slurm: Cluster) -> None:
+    held = _held_and_cancelled(testbed)
+    array = nap.map([0, 300])
+    _until(array[1].running)
+    array[1].cancel()
+    assert array[0].result(30) == 0
+    _until_forgotten(testbed, held, array[1])
+    begin = time.monotonic()
+    for job in (held, array[1]):
+        with pytest.raises(JobCancelled):
+            job.result(30)
+    assert time.monotonic() - begin < 9  # not after the grace period of what nobody knows
+
+
+def test_everything_ends_while_slurmdbd_is_down_and_it_is_asked_when_it_is_back(
+    testbed: SlurmTestbed, slurm: Cluster
+) -> None:
+    testbed.slurmdbd.kill()
+    try:
+        forgotten, later = _held_and_cancelled(testbed), _held_and_cancelled(testbed)
+        assert nap(0).result(30) == 0
+        cancelled = nap.with_options(hold=True)(0)
+        cancelled.cancel()
+        with pytest.raises(JobCancelled):
+            cancelled.result(30)
+        _until_forgotten(testbed, forgotten, later)
+        with pytest.raises(JobLost, match="left no outcome, and the scheduler doesn't know it"):
+            forgotten.result(40)
+    finally:
+        testbed.slurmdbd.start()
+    testbed.wait_ready()
+    _until(lambda: testbed.run("sacct", "-X", "-n", "-j", str(later.job_id).partition("_")[0]).stdout)
+    with pytest.raises(JobCancelled):
+        later.result(30)
+
+
+def test_a_job_killed_for_its_time_limit_and_forgotten_is_told_so(
+    testbed: SlurmTestbed, slurm: Cluster, late: Job[float]
+) -> None:
+    _until_forgotten(testbed, late)
+    with pytest.raises(JobTimedOut, match="reached its time limit"):
+        late.result(30)
+
+
+def test_a_slurmdbd_that_hangs_holds_nobody_up(testbed: SlurmTestbed, slurm: Cluster) -> None:
+    forgotten = _held_and_cancelled(testbed)
+    _until_forgotten(testbed, forgotten)
+    testbed.slurmdbd.pause()
+    try:
+        ordinary = nap(0)
+        with pytest.raises(JobLost):
+            forgotten.result(40)
+        assert ordinary.result(15) == 0
+    finally:
+        testbed.slurmdbd.resume()
+
+
+def test_a_site_without_accounting_is_asked_for_it_once(
+    new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    testbed = new_testbed(settings=FORGETFUL)
+    for name, value in testbed.env.items():
+        monkeypatch.setenv(name, value)
+    with Cluster("slurm", root=root) as cluster:
+        jobs = [_held_and_cancelled(testbed), _held_and_cancelled(testbed)]
+        _until_forgotten(testbed, *jobs)
+        lost = list(as_completed(jobs, timeout=40))
+        assert [type(job.exception()) for job in lost] == [JobLost, JobLost]
+        assert cluster.calls()["query"] > 1
+        assert cluster.calls()["history"] == 1

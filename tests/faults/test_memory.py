@@ -1,0 +1,83 @@
+"""Jobs that want more memory than they asked for, where the kernel holds them to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm import Cluster, task
+from slurm.errors import JobOutOfMemory
+from testbed import SlurmTestbed
+from testbed.fixtures import require
+from testbed.programs import CGROUPS, CONTROLLERS
+
+pytestmark = pytest.mark.slurm
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[SlurmTestbed]:
+    """One cluster with limits on memory for all tests here."""
+    require(memory_limits=True)
+    with SlurmTestbed(memory_limits=True) as testbed:
+        yield testbed
+
+
+@pytest.fixture(autouse=True)
+def slurm(limited: SlurmTestbed, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The active cluster."""
+    for name, value in limited.env.items():
+        monkeypatch.setenv(name, value)
+    with Cluster("slurm", root=root) as cluster:
+        yield cluster
+    limited.cancel_all()
+
+
+@task(mem="100M")
+def fill(mebibytes: int) -> int:
+    return len(b"\1" * (mebibytes * MIB))
+
+
+def test_a_task_that_wants_more_than_its_memory_is_told_so_soon() -> None:
+    fill(1).result(60)
+    begin = time.monotonic()
+    job = fill(300)
+    with pytest.raises(JobOutOfMemory, match=r"ran out of memory; give it more with .with_options\(mem=…\)"):
+        job.result(60)
+    assert time.monotonic() - begin < 10
+    outcome = job.status().outcome
+    assert outcome is not None
+    assert (outcome.phase, outcome.exit_code) == ("process", 128 + 9)
+    assert fill.with_options(mem="500M")(300).result(60) == 300 * MIB
+
+
+def test_one_element_without_memory_leaves_the_others_theirs() -> None:
+    array = fill.map([1, 300, 2, 3])
+    with pytest.raises(JobOutOfMemory) as caught:
+        array[1].result(60)
+    assert caught.value.index == 1
+    assert [array[index].result(60) for index in (0, 2, 3)] == [1 * MIB, 2 * MIB, 3 * MIB]
+
+
+def test_the_outcome_tells_the_peak_of_the_memory() -> None:
+    job = fill.with_options(mem="500M")(200)
+    job.result(60)
+    outcome = job.status().outcome
+    assert outcome is not None
+    assert outcome.peak_memory is not None
+    assert 200 * MIB < outcome.peak_memory < 300 * MIB
+
+
+def test_its_cgroups_go_with_a_cluster_also_those_of_a_running_job(root: Path) -> None:
+    with SlurmTestbed(memory_limits=True, nodes=1) as testbed:
+        testbed.run("sbatch", "-o", "/dev/null", "--wrap", "setsid sleep 300 & sleep 300")
+        cgroups = [CGROUPS / name / testbed.directory.name for name in CONTROLLERS]
+        end = time.monotonic() + 30
+        while not all(any(cgroup.glob("**/job_*")) for cgroup in cgroups):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert not any(cgroup.exists() for cgroup in cgroups)
