@@ -29,6 +29,8 @@ _TIMEOUT = 300.0
 """Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
 _HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
 """Seconds for the accounting to answer, and to be left alone where it doesn't."""
+_BACKLOG = 5.0
+"""Seconds for a scheduler that answers again to work off the requests that it had before."""
 _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
@@ -74,6 +76,9 @@ class Controller:
             _log.warning("%s: %s; looking what it has taken, then trying again", self.scheduler.name, done.words)
             time.sleep(pause)
             taken = self._taken(key, spans)
+            if len(taken) < len(spans):  # what came before the trouble may be worked off after the first answer
+                time.sleep(_BACKLOG)
+                taken = self._taken(key, spans)
         return self._submitted(spans, taken)
 
     def adopt(self, directory: str, key: str, spans: Sequence[Span]) -> Submitted | None:
