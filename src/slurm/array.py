@@ -52,7 +52,7 @@ class JobArray(Placeholder, Generic[R]):
     def reference(self) -> Reference:
         """What stands for its results in the arguments of other calls."""
         which = (self._range.start, self._range.stop, self._range.step)
-        return Reference("array", self.key, which, str(self._backend.url))
+        return Reference("array", self.key, which, self._watched.chunk, str(self._backend.url))
 
     def __len__(self) -> int:
         return len(self._range)
@@ -84,6 +84,8 @@ class JobArray(Placeholder, Generic[R]):
         """
         self._wait(timeout)
         results = self._saved()
+        if len(results) == len(self):
+            return list(results.values())
         found: list[Any] = []
         for job in self:
             if job.index in results:
@@ -119,7 +121,7 @@ class JobArray(Placeholder, Generic[R]):
     def failed(self, timeout: float | None = None) -> list[Job[R]]:
         """Wait for all; the jobs that ended without a result."""
         self._wait(timeout)
-        outcomes = self._backend.store.outcomes(self.key, self._range)
+        outcomes = self._backend.store.outcomes(self.key, self._range, chunk=self._watched.chunk)
         return [job for job in self if job.index not in outcomes or not outcomes[job.index].succeeded]
 
     def retry_failed(self, timeout: float | None = None, **options: Unpack[TaskOptions]) -> JobArray[R]:
@@ -138,7 +140,7 @@ class JobArray(Placeholder, Generic[R]):
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
         if not self.done():
             self._backend.tracker.ask([self._watched])
-        outcomes = self._backend.store.outcomes(self.key, [i for i in self._range if i in self._watched.done])
+        outcomes = self._backend.store.outcomes(self.key, self._with_outcome(), chunk=self._watched.chunk)
         return Counter(
             self._state(index, outcomes[index].succeeded if index in outcomes else None) for index in self._range
         )
@@ -182,11 +184,13 @@ class JobArray(Placeholder, Generic[R]):
     def _come_back(self) -> str:
         return f"The jobs go on; come back to them with Cluster({str(self._backend.url)!r}).job({self.key!r})"
 
+    def _with_outcome(self) -> list[int]:
+        return [index for index in self._range if self._watched.has_outcome(index)]
+
     def _saved(self) -> dict[int, Any]:
         """The results that there are, if all can be read in one go."""
-        outcomes = self._backend.store.outcomes(self.key, [i for i in self._range if i in self._watched.done])
         try:
-            return dict(self._backend.store.results(self.key, outcomes))
+            return self._backend.store.values(self.key, self._with_outcome(), chunk=self._watched.chunk)
         except TransportError:
             raise
         except Exception:  # noqa: BLE001 - unpickling runs the user's own code
@@ -195,7 +199,7 @@ class JobArray(Placeholder, Generic[R]):
     def _state(self, index: int, succeeded: bool | None) -> JobState:  # noqa: FBT001
         if succeeded is not None:
             return JobState.COMPLETED if succeeded else JobState.FAILED
-        ending, report = self._watched.endings.get(index), self._watched.reports.get(index)
+        ending, report = self._watched.ending(index), self._watched.report(index)
         return ending.state if ending else report.state if report else JobState.UNKNOWN
 
 

@@ -19,7 +19,7 @@ from slurm.url import ClusterURL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from slurm.protocol import Prepared, Submitted
+    from slurm.protocol import Prepared, Submission, Submitted
     from slurm.schedulers.base import Scheduler
     from slurm.transports.base import Transport
     from slurm.watched import Watched
@@ -89,13 +89,14 @@ class Backend:
         Its record may be there by now; if not, the scheduler finds it by its key.
         """
         records = self.store.records(key)
-        spans = self.spans(records.submission.count)
+        spans = self.spans(records.submission)
         return records.submitted or self.controller.adopt(self.store.directory(key), key, spans)
 
-    def spans(self, count: int) -> list[tuple[int, int]]:
-        """The blocks, each its first element and how many, that the scheduler takes as arrays."""
-        size = self.max_array_size if count > 1 else 1
-        return [(first, min(size, count - first)) for first in range(0, count, size)]
+    def spans(self, submission: Submission) -> list[tuple[int, int]]:
+        """The blocks of elements, each its first and how many, that the scheduler takes as arrays."""
+        elements = -(-submission.count // submission.chunk)
+        size = self.max_array_size if elements > 1 else 1
+        return [(first, min(size, elements - first)) for first in range(0, elements, size)]
 
     @once
     def transport(self) -> Transport:

@@ -21,18 +21,23 @@ if TYPE_CHECKING:
 _KINDS = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
 
 
-def referred(references: Sequence[frozenset[Reference]], known: Known) -> list[Edge]:
-    """What n calls wait for, as their arguments tell: an edge for each upstream submission."""
+def referred(references: Sequence[frozenset[Reference]], known: Known, *, chunk: int) -> list[Edge]:
+    """What n calls, `chunk` to an element, wait for, as their arguments tell: an edge for each upstream submission."""
     needs: dict[str, list[set[int]]] = {}
     for number, of_call in enumerate(references):
         for reference in of_call:
             sets = needs.setdefault(reference.key, [set() for _ in references])
             sets[number].update(reference.indices)
-    return [_edge(key, sets, known(key).count) for key, sets in needs.items()]
+    return [_edge(key, sets, known(key), chunk) for key, sets in needs.items()]
 
 
-def _edge(key: str, needs: Sequence[set[int]], count: int) -> Edge:
-    if count == len(needs) > 1 and all(need == {number} for number, need in enumerate(needs)):
+def _edge(key: str, needs: Sequence[set[int]], upstream: Watched, chunk: int) -> Edge:
+    count = upstream.count
+    if (
+        chunk == upstream.chunk == 1
+        and count == len(needs) > 1
+        and all(need == {number} for number, need in enumerate(needs))
+    ):
         return Edge(key=key, elementwise=True)
     every = set().union(*needs)
     alike = all(need == every for need in needs)
@@ -52,9 +57,10 @@ def declared(upstreams: Iterable[tuple[Placeholder, str]], known: Known) -> list
     return edges
 
 
-def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...], int], ...]:
     """What the runner holds against the outcomes before it runs the call; for "any" there is nothing to hold."""
-    return tuple((edge.key, edge.on, tuple(_indices(edge, known(edge.key)))) for edge in edges if edge.on != "any")
+    upstreams = [(edge, known(edge.key)) for edge in edges if edge.on != "any"]
+    return tuple((edge.key, edge.on, tuple(_indices(edge, upstream)), upstream.chunk) for edge, upstream in upstreams)
 
 
 def _indices(edge: Edge, watched: Watched) -> Sequence[int]:
@@ -78,16 +84,17 @@ def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependenc
         if watched.submitted is None:
             message = f"{edge.key} was never submitted, so nothing can wait for it"
             raise SubmissionError(message)
-        found.append(_dependency(edge, watched.submitted.blocks, first))
+        found.append(_dependency(edge, watched, watched.submitted.blocks, first))
     return tuple(found)
 
 
 def failed_upstream(store: Store, key: str, index: int) -> str | None:
     """Which upstream failed an element that was never run, and with what: words for an error."""
     for edge in store.records(key).submission.dependencies:
-        every = range(store.records(edge.key).submission.count)
-        wanted = (index,) if edge.elementwise else every if edge.indices is None else edge.indices
-        outcomes = store.outcomes(edge.key, wanted)
+        upstream = store.records(edge.key).submission
+        every = range(upstream.count) if edge.indices is None else edge.indices
+        wanted = (index,) if edge.elementwise else every
+        outcomes = store.outcomes(edge.key, wanted, chunk=upstream.chunk)
         failed = next((index for index in wanted if index not in outcomes or not outcomes[index].succeeded), None)
         if edge.on == "success" and failed is not None:
             return f"{edge.key}[{failed}] {_end(outcomes.get(failed))}"
@@ -103,14 +110,15 @@ def _end(outcome: Outcome | None) -> str:
     return f"failed: {error.type}: {error.message}" if error else f"failed with status {outcome.exit_code}"
 
 
-def _dependency(edge: Edge, blocks: Sequence[Block], first: int) -> Dependency:
+def _dependency(edge: Edge, watched: Watched, blocks: Sequence[Block], first: int) -> Dependency:
     if edge.elementwise:
         return Dependency("aftercorr", tuple(block.id for block in blocks if block.first == first))
     kind = _KINDS[edge.on]
     if edge.indices is None:
         return Dependency(kind, tuple(block.id for block in blocks))
-    concerned = [b for b in blocks if any(b.first <= index < b.first + b.count for index in edge.indices)]
-    if len(edge.indices) == 1:
-        return Dependency(kind, (f"{concerned[0].id}_{edge.indices[0] - concerned[0].first}",))
-    # Some elements of an array: wait for all of it, and let the runner look at those that matter.
+    elements = sorted({watched.element(index) for index in edge.indices})
+    concerned = [b for b in blocks if any(b.first <= element < b.first + b.count for element in elements)]
+    if len(elements) == watched.chunk == 1:
+        return Dependency(kind, (f"{concerned[0].id}_{elements[0] - concerned[0].first}",))
+    # Some calls of many: wait for all that the blocks make, and let the runner look at those that matter.
     return Dependency("afterany", tuple(block.id for block in concerned))

@@ -66,13 +66,14 @@ class Job(Placeholder, Generic[R]):
         """The scheduler's id, such as "1234_0"; None if it never got one."""
         if self._watched.submitted is None:
             return None
-        block = self._watched.submitted.block(self.index)
-        return f"{block.id.partition(';')[0]}_{self.index - block.first}"
+        element = self._watched.element(self.index)
+        block = self._watched.submitted.block(element)
+        return f"{block.id.partition(';')[0]}_{element - block.first}"
 
     @property
     def reference(self) -> Reference:
         """What stands for its result in the arguments of other calls."""
-        return Reference("job", self._watched.key, self.index, str(self._backend.url))
+        return Reference("job", self._watched.key, self.index, self._watched.chunk, str(self._backend.url))
 
     # As a future.
 
@@ -96,7 +97,7 @@ class Job(Placeholder, Generic[R]):
         if outcome is None or not outcome.succeeded:
             return self._error(outcome)
         try:
-            self._result = self._backend.store.results(self._watched.key, {self.index: outcome})[self.index]
+            self._result = self._backend.store.value(self._watched.key, outcome)
         except SlurmError:
             raise
         except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
@@ -115,8 +116,9 @@ class Job(Placeholder, Generic[R]):
 
     def cancelled(self) -> bool:
         """Whether it was cancelled and left no outcome."""
-        ending = self._watched.endings.get(self.index)
-        return ending is not None and ending.state is JobState.CANCELLED and not self._watched.done & {self.index}
+        ending = self._watched.ending(self.index)
+        cancelled = ending is not None and ending.state is JobState.CANCELLED
+        return cancelled and not self._watched.has_outcome(self.index)
 
     def cancel(self) -> bool:
         """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after."""
@@ -164,13 +166,13 @@ class Job(Placeholder, Generic[R]):
         tracker = self._backend.tracker
         if not self.done():
             tracker.ask([self._watched])
-        report = self._watched.reports.get(self.index)
+        report = self._watched.report(self.index)
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
-        outcome = self._outcome() if self.index in self._watched.done else None
+        outcome = self._outcome() if self._watched.has_outcome(self.index) else None
         if outcome is not None:
             state = JobState.COMPLETED if outcome.succeeded else JobState.FAILED
             return JobStatus(state, None, outcome.host, outcome)
-        ending = self._watched.endings.get(self.index)
+        ending = self._watched.ending(self.index)
         state = ending.state if ending else report.state if report else JobState.UNKNOWN
         return JobStatus(state, reason, node, None)
 
@@ -181,7 +183,8 @@ class Job(Placeholder, Generic[R]):
     @property
     def log_path(self) -> str:
         """The path of its log, there."""
-        return self._backend.store.log_path(self._watched.key, self.index, self._watched.submitted)
+        element = self._watched.element(self.index)
+        return self._backend.store.log_path(self._watched.key, element, self._watched.submitted)
 
     @property
     def directory(self) -> str:
@@ -220,13 +223,14 @@ class Job(Placeholder, Generic[R]):
         return f"The job goes on; come back to it with Cluster({str(self._backend.url)!r}).job({self.key!r})"
 
     def _outcome(self) -> Outcome | None:
-        return self._backend.store.outcomes(self._watched.key, [self.index]).get(self.index)
+        found = self._backend.store.outcomes(self._watched.key, [self.index], chunk=self._watched.chunk)
+        return found.get(self.index)
 
     def _error(self, outcome: Outcome | None) -> BaseException:
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
         facts = self._facts(tail=verdict.without_a_word(outcome))
         if outcome is None:
-            ending = self._watched.endings[self.index]
+            ending = self._watched.endings[self._watched.element(self.index)]
         else:
             told = self._backend.tracker.explain(self._watched, self.index) if verdict.by_signal(outcome) else None
             if told is None:
@@ -273,13 +277,18 @@ def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job
 
 
 def cancel(jobs: Iterable[Job[Any]]) -> None:
-    """Ask the scheduler to end jobs, those that have not ended as far as is known, by one command for each cluster."""
-    backends: dict[Backend, dict[Block, list[int]]] = {}
+    """Ask the scheduler to end jobs, those that have not ended as far as is known, by one command for each cluster.
+
+    A call that shares its element of the array with others (`chunk_size`) ends with them.
+    """
+    backends: dict[Backend, dict[Block, set[int]]] = {}
     for job in jobs:
         backend, watched = job._backend, job._watched  # noqa: SLF001 - this module's own
         if watched.submitted is not None and not watched.finished(job.index):
-            block = watched.submitted.block(job.index)
-            backends.setdefault(backend, {}).setdefault(block, []).append(job.index - block.first)
+            element = watched.element(job.index)
+            block = watched.submitted.block(element)
+            backends.setdefault(backend, {}).setdefault(block, set()).add(element - block.first)
     for backend, blocks in backends.items():
-        backend.controller.cancel({b.id: None if len(tasks) == b.count else tasks for b, tasks in blocks.items()})
+        tasks = {block.id: None if len(some) == block.count else sorted(some) for block, some in blocks.items()}
+        backend.controller.cancel(tasks)
         backend.tracker.hurry()

@@ -102,5 +102,6 @@ class TaskOptions(TypedDict, total=False):
     use_min_nodes: bool | None
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
+    chunk_size: int | str | None
     max_concurrent: int | str | None
     sbatch: Mapping[str, str | int | float | bool | None] | None

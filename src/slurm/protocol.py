@@ -97,6 +97,9 @@ class Submission(Document):
     key: str
     task: str
     count: int
+    """How many calls."""
+    chunk: int = 1
+    """How many calls an element of the array makes, one after the other: element e those from e × chunk."""
     mapped: bool
     """Whether it was a map, of however many, rather than one call."""
     options: Mapping[str, Any]
@@ -143,16 +146,31 @@ class ErrorRecord(Record):
 
 
 class ResultRecord(Record):
-    """Where a result is, and how to tell that it is whole."""
+    """Where a result is, and how to tell that its file is whole."""
 
     file: str
     """Its name in `results/`."""
     bytes: int
     sha256: str
+    """Both of the file, which for an element of several calls holds all of their results, end to end."""
+    begin: int = 0
+    end: int | None = None
+    """Where in the file it is; None: to its end."""
+
+
+class CallFailure(Record):
+    """How one of an element's calls failed."""
+
+    call: int
+    """Which, from 0 for the element's first."""
+    phase: str
+    error: ErrorRecord
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"error": ErrorRecord}
 
 
 class Outcome(Document):
-    """`outcomes/<i>.json`: how element i ended. That the file exists is what "done" means."""
+    """`outcomes/<e>.json`: how element e ended. That the file exists is what "done" means."""
 
     status: str
     phase: str
@@ -169,8 +187,29 @@ class Outcome(Document):
     peak_memory: int | None = None
     """The largest resident set of the process, in bytes."""
     python: str | None = None
+    ends: tuple[int, ...] | None = None
+    """Where each call's result ends, for an element of several calls; a failed one's is empty."""
+    failures: tuple[CallFailure, ...] = ()
+    """The calls that failed, of such an element."""
 
-    _nested: ClassVar[Mapping[str, type[Record]]] = {"result": ResultRecord, "error": ErrorRecord}
+    _nested: ClassVar[Mapping[str, type[Record]]] = {
+        "result": ResultRecord,
+        "error": ErrorRecord,
+        "failures": CallFailure,
+    }
+
+    def of_call(self, call: int) -> Outcome:
+        """The outcome of one of the element's calls, by its place; for an element of one call, this."""
+        if self.ends is None:
+            return self
+        failure = next((failure for failure in self.failures if failure.call == call), None)
+        if failure is not None:
+            return self.replace(
+                status=FAILED, phase=failure.phase, error=failure.error, result=None, ends=None, failures=()
+            )
+        begin = self.ends[call - 1] if call else 0
+        result = self.result and self.result.replace(begin=begin, end=self.ends[call])
+        return self.replace(status=SUCCEEDED, phase=SAVE, exit_code=0, result=result, ends=None, failures=())
 
     @property
     def succeeded(self) -> bool:

@@ -25,12 +25,14 @@ def render(
     key: str,
     chdir: str | None,
     cpus: str | None = None,
+    chunk: int = 1,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
-    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task. The script takes the number
-    of its block's first element as argument; without one it is the first block, so that a person can sbatch it.
+    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `chunk` how many calls an
+    element makes. The script takes the number of its block's first element as argument; without one it is the first
+    block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
@@ -49,7 +51,7 @@ def render(
         *environment.setup,
         "",
         *(f"cd -- {step} &&" for step in steps),
-        f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)}',
+        f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk}',
         "status=$?",
         *_LAST_WORD,
         "exit $status",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import struct
 import sys
 import threading
 import types
@@ -30,6 +31,8 @@ class Reference(NamedTuple):
     kind: str
     key: str
     which: int | tuple[int, int, int]
+    chunk: int
+    """How many calls each element of the submission makes."""
     home: str
     """The URL of the cluster that it is on; it doesn't travel, for it is the same where it is resolved."""
 
@@ -93,10 +96,19 @@ def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reduce
         for args, kwargs in calls:
             offsets.append(buffer.tell())
             pickler.write((args, kwargs), partial(_named, head, args, kwargs))
-            references.append(in_function | pickler.references)
+            references.append(in_function | pickler.references if pickler.references else in_function)
     offsets.append(buffer.tell())
-    index = b"".join(offset.to_bytes(OFFSET_BYTES, "little") for offset in offsets)
-    return Pickled(Calls(buffer.getvalue(), index), tuple(references))
+    return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
+
+
+def packed(offsets: Sequence[int]) -> bytes:
+    """Offsets as `calls.idx` holds them."""
+    return struct.pack(f"<{len(offsets)}Q", *offsets)
+
+
+def unpacked(data: bytes) -> Sequence[int]:
+    """The offsets that `packed` gave."""
+    return struct.unpack(f"<{len(data) // OFFSET_BYTES}Q", data)
 
 
 def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,7 +146,7 @@ class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
         reference = obj.reference
         if reference.indices:  # an empty array waits for nothing
             self.references.add(reference)
-        return reference.kind, reference.key, reference.which
+        return reference.kind, reference.key, reference.which, reference.chunk
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.FunctionType) and _stands_wrapped(obj):

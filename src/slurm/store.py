@@ -17,7 +17,6 @@ from slurm.protocol import (
     INDEX,
     JOBS,
     LOGS,
-    OFFSET_BYTES,
     OUTCOMES,
     RESULTS,
     SCRIPT,
@@ -29,12 +28,13 @@ from slurm.protocol import (
     log_name,
     outcome_name,
 )
-from slurm.serialization import Calls
+from slurm.serialization import Calls, packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.bundle import Bundle
+    from slurm.protocol import ResultRecord
     from slurm.transports.base import Transport
 
 _OUTCOME = re.compile(r"(\d+)\.json")
@@ -91,10 +91,9 @@ class Store:
             message = f"the calls of {key} are not there any more"
             raise NoSuchJob(message)
         data, index = (files[path] for path in paths)
-        at = [int.from_bytes(index[i : i + OFFSET_BYTES], "little") for i in range(0, len(index), OFFSET_BYTES)]
+        at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
-        ends = [0, *accumulate(map(len, slices))]
-        return Calls(b"".join(slices), b"".join(end.to_bytes(OFFSET_BYTES, "little") for end in ends))
+        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]))
 
     def records(self, key: str) -> Records:
         """A submission's records. Raises NoSuchJob."""
@@ -123,22 +122,44 @@ class Store:
         listed = self._transport.list(list(directories))
         return {key: frozenset(_indices(listed[directory])) for directory, key in directories.items()}
 
-    def outcomes(self, key: str, indices: Iterable[int]) -> Mapping[int, Outcome]:
-        """The outcomes of some elements, of those that have one."""
+    def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
+        """The outcomes of some calls, of those that have one."""
+        wanted = list(indices)
+        elements = self._elements(key, {index // chunk for index in wanted})
+        return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
+
+    def _elements(self, key: str, elements: Iterable[int]) -> Mapping[int, Outcome]:
         directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(index)}": index for index in indices}
+        paths = {f"{directory}/{outcome_name(element)}": element for element in elements}
         files = self._transport.get(list(paths), private=True)  # an error in it is a pickle
         return {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
 
-    def results(self, key: str, outcomes: Mapping[int, Outcome]) -> Mapping[int, Any]:
-        """The results that outcomes point to, unpickled.
+    def values(self, key: str, indices: Sequence[int], *, chunk: int) -> dict[int, Any]:
+        """The results of some calls, unpickled, of those that succeeded: all that are in a file in one go."""
+        elements = self._elements(key, {index // chunk for index in indices})
+        directory = f"{self.directory(key)}/{RESULTS}"
+        where = {e: f"{directory}/{found.result.file}" for e, found in elements.items() if found.result}
+        files = self._transport.get(list(where.values()), private=True)
+        whole = {e: _checked(elements[e].result, files.get(path), path) for e, path in where.items()}
+        spans = {e: _spans(elements[e]) for e in where}
+        found = {}
+        for index in indices:
+            element = index // chunk
+            begin, end = spans[element][index % chunk] if element in spans else (0, 0)
+            if begin < end:  # a pickle is never empty, so this is that of a success
+                found[index] = pickle.loads(whole[element][begin:end])  # noqa: S301 - checked by owner, mode, sha256
+        return found
+
+    def value(self, key: str, outcome: Outcome) -> Any:
+        """The result that a success points to, unpickled.
 
         A result that is not what its outcome says (cut short, changed) is a ProtocolError.
         """
-        directory = f"{self.directory(key)}/{RESULTS}"
-        where = {index: f"{directory}/{found.result.file}" for index, found in outcomes.items() if found.result}
-        files = self._transport.get(list(where.values()), private=True)
-        return {index: _result(outcomes[index], files.get(path), path) for index, path in where.items()}
+        record = outcome.result
+        path = f"{self.directory(key)}/{RESULTS}/{record.file if record else ''}"
+        data = _checked(record, self._transport.get([path], private=True).get(path), path)
+        part = data[record.begin : record.end] if record else data
+        return pickle.loads(part)  # noqa: S301 - the user's own file, by its owner, mode and sha256
 
     def log_path(self, key: str, index: int, submitted: Submitted | None) -> str:
         """The path of an element's log."""
@@ -169,11 +190,17 @@ def _indices(names: Iterable[str]) -> Iterable[int]:
     return (int(found[1]) for name in names if (found := _OUTCOME.fullmatch(name)))
 
 
-def _result(outcome: Outcome, data: bytes | None, path: str) -> Any:
-    record = outcome.result
+def _spans(outcome: Outcome) -> Sequence[tuple[int, int]]:
+    """Where each call's result is in the file of their element."""
+    if outcome.ends is None:
+        return [(0, outcome.result.bytes if outcome.result else 0)]
+    return list(zip((0, *outcome.ends), outcome.ends, strict=False))
+
+
+def _checked(record: ResultRecord | None, data: bytes | None, path: str) -> memoryview:
     if record is None or data is None or len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
         message = (
             f"{path} is not the result that was saved: {'it is gone' if data is None else 'its bytes have changed'}"
         )
         raise ProtocolError(message)
-    return pickle.loads(data)  # noqa: S301 - the user's own file, by its owner, mode and sha256
+    return memoryview(data)

@@ -61,7 +61,7 @@ def submit(
     if count == 0:
         return JobArray(backend, Watched(key, 0, None, mapped=True), range(0))
     _refuse_foreign(pickled.references, backend)
-    edges = [*dependencies.referred(pickled.references, backend.watch), *named]
+    edges = [*dependencies.referred(pickled.references, backend.watch, chunk=_chunk(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     return _queue(backend, submission, pickled.calls, options)
 
@@ -109,6 +109,7 @@ def _describe(
         key=key,
         task=task,
         count=count,
+        chunk=_chunk(options) if mapped else 1,
         mapped=mapped,
         options=options.to_json(),
         environment=environment,
@@ -122,7 +123,7 @@ def _describe(
 def _script(backend: Backend, submission: Submission, options: Options) -> str:
     named = Options.parse({"job_name": submission.task}).merged(options)
     chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
-    first, count = backend.spans(submission.count)[0]
+    first, count = backend.spans(submission)[0]
     return render(
         directives=backend.controller.scheduler.directives(
             named, tag=submission.key, log=_log(backend, submission.key, first), count=count
@@ -133,6 +134,7 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
         key=submission.key,
         chdir=chdir if isinstance(chdir, str) else None,
         cpus=cpus if isinstance(cpus, str) else None,
+        chunk=submission.chunk,
     )
 
 
@@ -150,8 +152,12 @@ def _requests(backend: Backend, submission: Submission, options: Options) -> Seq
             options=options,
             dependencies=dependencies.of_block(edges, first, backend.watch),
         )
-        for first, count in backend.spans(submission.count)
+        for first, count in backend.spans(submission)
     ]
+
+
+def _chunk(options: Options) -> int:
+    return int(options.get("chunk_size") or 1)
 
 
 def _log(backend: Backend, key: str, first: int) -> str:

@@ -108,21 +108,31 @@ class Task(Generic[P, R]):
         """Submit one call. A wrong argument is a TypeError here and now; NoActiveCluster if there is nowhere to go."""
         return self._submit([self._bound(args, kwargs)], mapped=False)[0]
 
-    def map(self, *iterables: Iterable[Any], max_concurrent: int | None = None) -> JobArray[R]:
+    def map(
+        self, *iterables: Iterable[Any], max_concurrent: int | None = None, chunk_size: int | None = None
+    ) -> JobArray[R]:
         """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
 
-        `max_concurrent` limits how many run at once. Nothing is submitted if there are no items.
+        `max_concurrent` limits how many run at once. `chunk_size` calls, one after the other, go into one element of
+        the array: for many short calls. Nothing is submitted if there are no items.
         """
         if not iterables:
             message = f"{self.name}.map(…) needs at least one iterable"
             raise TypeError(message)
-        return self.starmap(zip(*iterables), max_concurrent=max_concurrent)  # noqa: B905 - the builtin's own way
+        calls = zip(*iterables)  # noqa: B905 - the builtin's own way
+        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size)
 
     def starmap(
-        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, max_concurrent: int | None = None
+        self,
+        calls: Iterable[tuple[Any, ...] | Mapping[str, Any]],
+        *,
+        max_concurrent: int | None = None,
+        chunk_size: int | None = None,
     ) -> JobArray[R]:
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
-        task = self if max_concurrent is None else self.with_options(max_concurrent=max_concurrent)
+        asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size}
+        of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
+        task = self._copy(options=self.options.merged(of_map))
         return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
 
     # Changed copies.
@@ -180,7 +190,17 @@ class Task(Generic[P, R]):
 
         return context_parameter(self.unwrapped)
 
+    @functools.cached_property
+    def _any_of(self) -> range:
+        """The numbers of positional arguments that are right without a further look; none where names matter."""
+        kinds = [parameter.kind.name for parameter in self.signature.parameters.values()]
+        required = [p for p in self.signature.parameters.values() if p.default is p.empty]
+        by_place = all(kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD") for kind in kinds)
+        return range(len(required), len(kinds) + 1) if by_place else range(0)
+
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        if not kwargs and len(args) in self._any_of:
+            return args, kwargs
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:

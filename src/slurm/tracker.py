@@ -61,8 +61,17 @@ class Tracker:
     def watch(self, submission: Submission, submitted: Submitted | None) -> Watched:
         """The one Watched of a submission in this process."""
         with self._changed:
-            new = Watched(submission.key, submission.count, submitted, mapped=submission.mapped)
-            return self._watched.setdefault(submission.key, new)
+            known = self._watched.get(submission.key)
+            if known is None:
+                known = Watched(
+                    submission.key,
+                    submission.count,
+                    submitted,
+                    mapped=submission.mapped,
+                    chunk=submission.chunk,
+                )
+                self._watched[submission.key] = known
+            return known
 
     def known(self, key: str) -> Watched | None:
         """The Watched of a submission, if it is watched already."""
@@ -70,10 +79,11 @@ class Tracker:
 
     def wait(self, watched: Watched, indices: Sequence[int], timeout: float | None) -> bool:
         """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice."""
-        left = [index for index in indices if not watched.finished(index)]
+        elements = dict.fromkeys(map(watched.element, indices))
+        left = [element for element in elements if not watched.ended(element)]
 
         def all_ended() -> bool:
-            while left and watched.finished(left[-1]):
+            while left and watched.ended(left[-1]):
                 left.pop()
             return not left
 
@@ -91,7 +101,7 @@ class Tracker:
         """Call back, once, when an element has ended; at once if it has."""
         with self._changed:
             if not watched.finished(index):
-                watched.callbacks.setdefault(index, []).append(callback)
+                watched.callbacks.setdefault(watched.element(index), []).append(callback)
                 self._follow()
                 return
         callback()
@@ -99,15 +109,16 @@ class Tracker:
     def forget(self, watched: Watched, index: int, callback: Callable[[], object]) -> None:
         """Don't call back any more."""
         with self._changed:
-            waiting = watched.callbacks.get(index, [])
+            element = watched.element(index)
+            waiting = watched.callbacks.get(element, [])
             if callback in waiting:
                 waiting.remove(callback)
             if not waiting:
-                watched.callbacks.pop(index, None)
+                watched.callbacks.pop(element, None)
 
     def look(self, several: Iterable[Watched]) -> None:
         """List the outcomes of submissions now."""
-        pending = [watched for watched in several if len(watched.done) < watched.count]
+        pending = [watched for watched in several if len(watched.done) < watched.elements]
         if pending:
             listed = self._listing([watched.key for watched in pending])
             self._record([(watched, listed[watched.key]) for watched in pending])
@@ -146,8 +157,8 @@ class Tracker:
             id_
             for id_, (watched, block) in ids.items()
             if any(
-                not watched.finished(index) and index not in reports[watched.key]
-                for index in range(block.first, block.first + block.count)
+                not watched.ended(element) and element not in reports[watched.key]
+                for element in range(block.first, block.first + block.count)
             )
         ]
         told = self._history(forgotten) if forgotten else ()
@@ -164,12 +175,13 @@ class Tracker:
         forgotten.
         """
         end = time.monotonic() + _VERDICT_SECONDS
-        while not (index in watched.reports and watched.reports[index].state.final):
+        element = watched.element(index)
+        while not (element in watched.reports and watched.reports[element].state.final):
             known = self._ask([watched])[watched.key]
-            if index not in known or time.monotonic() > end:
+            if element not in known or time.monotonic() > end:
                 break
             time.sleep(0.2)
-        report = watched.reports.get(index)
+        report = watched.reports.get(element)
         by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
         return Ending(report.state, report) if report and by_scheduler else None
 
@@ -247,7 +259,7 @@ class Tracker:
         due: list[Callable[[], object]] = []
         with self._changed:
             for watched, done in found:
-                new = {index for index in done - watched.done if index < watched.count}
+                new = {element for element in done - watched.done if element < watched.elements}
                 watched.done |= new
                 due += self._settle(watched, new)
         _call(due)

@@ -20,10 +20,14 @@ class Ending(NamedTuple):
 
 
 class Watched:
-    """What is known of one submission: which elements have outcomes, and what the scheduler last said of the others."""
+    """What is known of one submission: which elements have outcomes, and what the scheduler last said of the others.
 
-    def __init__(self, key: str, count: int, submitted: Submitted | None, *, mapped: bool) -> None:
-        self.key, self.count, self.submitted, self.mapped = key, count, submitted, mapped
+    `count` calls are made by `elements` of the array, `chunk` by each. What is kept is kept by element.
+    """
+
+    def __init__(self, key: str, count: int, submitted: Submitted | None, *, mapped: bool, chunk: int = 1) -> None:
+        self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
+        self.elements = -(-count // chunk)
         self.done: set[int] = set()
         self.reports: dict[int, Report] = {}
         self.endings: dict[int, Ending] = {}
@@ -31,19 +35,39 @@ class Watched:
         self.callbacks: dict[int, list[Callable[[], object]]] = {}
         self.waiters = 0
 
-    def finished(self, index: int) -> bool:
+    def element(self, index: int) -> int:
+        """The element that makes call `index`."""
+        return index // self.chunk
+
+    def ended(self, element: int) -> bool:
         """Whether an element has ended, as far as is known here."""
-        return index in self.done or index in self.endings
+        return element in self.done or element in self.endings
+
+    def finished(self, index: int) -> bool:
+        """Whether call `index` has ended, as far as is known here: its element has."""
+        return self.ended(index // self.chunk)
+
+    def has_outcome(self, index: int) -> bool:
+        """Whether there is an outcome for call `index`."""
+        return index // self.chunk in self.done
+
+    def ending(self, index: int) -> Ending | None:
+        """How call `index` ended without an outcome, if it has."""
+        return self.endings.get(index // self.chunk)
+
+    def report(self, index: int) -> Report | None:
+        """What the scheduler last said of the element of call `index`."""
+        return self.reports.get(index // self.chunk)
 
     @property
     def open(self) -> Iterable[int]:
         """The elements that have not ended, as far as is known here."""
-        return (index for index in range(self.count) if not self.finished(index))
+        return (element for element in range(self.elements) if not self.ended(element))
 
     @property
     def unfinished(self) -> bool:
         """Whether any element has not ended."""
-        return len(self.done) + len(self.endings.keys() - self.done) < self.count
+        return len(self.done) + len(self.endings.keys() - self.done) < self.elements
 
     @property
     def wanted(self) -> bool:

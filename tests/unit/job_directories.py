@@ -36,7 +36,7 @@ class Stand(Placeholder):
 
     @property
     def reference(self) -> Reference:
-        return Reference("job" if isinstance(self.which, int) else "array", self.key, self.which, "local")
+        return Reference("job" if isinstance(self.which, int) else "array", self.key, self.which, 1, "local")
 
 
 def pickled(
@@ -103,10 +103,10 @@ class Directory(NamedTuple):
         return JobContext.from_environment(self.root, self.key, index, environ or {})
 
     def outcome(self, index: int = 0) -> Outcome:
-        return self.store.outcomes(self.key, [index])[index]
+        return self.store.outcomes(self.key, [index], chunk=1)[index]
 
     def result(self, index: int = 0) -> Any:
-        return self.store.results(self.key, {index: self.outcome(index)})[index]
+        return self.store.value(self.key, self.outcome(index))
 
     def names(self, directory: str) -> list[str]:
         """All names in one of its directories, the hidden ones too."""

@@ -22,16 +22,16 @@ def upstream(*counts: int) -> Watched:
 
 
 def job(index: int) -> Reference:
-    return Reference("job", UPSTREAM, index, "slurm")
+    return Reference("job", UPSTREAM, index, 1, "slurm")
 
 
 def whole(count: int) -> Reference:
-    return Reference("array", UPSTREAM, (0, count, 1), "slurm")
+    return Reference("array", UPSTREAM, (0, count, 1), 1, "slurm")
 
 
 def told(watched: Watched, *calls: set[Reference], first: int = 0) -> list[tuple[object, ...]]:
     """What the scheduler is told, of the block at `first`, for calls that refer to these."""
-    edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched)
+    edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched, chunk=1)
     return [tuple(dependency) for dependency in dependencies.of_block(edges, first, lambda _: watched)]
 
 
@@ -84,5 +84,5 @@ def test_after_says_on_what(on: str, kind: str) -> None:
     watched = upstream(2)
     edges = [Edge(key=UPSTREAM, on=on)]
     assert dependencies.of_block(edges, 0, lambda _: watched) == (Dependency(kind, ("10",)),)
-    checked = () if on == "any" else ((UPSTREAM, on, (0, 1)),)
+    checked = () if on == "any" else ((UPSTREAM, on, (0, 1), 1),)
     assert dependencies.to_check(edges, lambda _: watched) == checked

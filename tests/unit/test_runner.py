@@ -98,21 +98,21 @@ def test_calls_that_others_could_have_written_are_not_unpickled(directory: Direc
 def test_a_reference_is_the_result_and_an_arrays_the_list_of_them(directory: Directory) -> None:
     upstream(directory, "zero", "one", "two", "three")
     resolver = PlaceholderResolver(directory.root)
-    assert resolver(("job", UP, 1)) == "one"
-    assert resolver(("array", UP, (3, -1, -2))) == ["three", "one"]
-    assert resolver(("array", UP, (0, 0, 1))) == []
+    assert resolver(("job", UP, 1, 1)) == "one"
+    assert resolver(("array", UP, (3, -1, -2), 1)) == ["three", "one"]
+    assert resolver(("array", UP, (0, 0, 1), 1)) == []
 
 
 def test_one_result_is_one_object_however_often_it_is_referred_to(directory: Directory) -> None:
     upstream(directory, ["shared"])
     resolver = PlaceholderResolver(directory.root)
-    assert resolver(("job", UP, 0)) is resolver(("array", UP, (0, 1, 1)))[0]
+    assert resolver(("job", UP, 0, 1)) is resolver(("array", UP, (0, 1, 1), 1))[0]
 
 
 def test_a_failed_upstream_is_named_with_its_error(directory: Directory, capsys: pytest.CaptureFixture[str]) -> None:
     upstream(directory, ValueError("odd"))
     with pytest.raises(UpstreamFailed, match=rf"^{UP}\[0\] failed: ValueError: odd$"):
-        PlaceholderResolver(directory.root)(("job", UP, 0))
+        PlaceholderResolver(directory.root)(("job", UP, 0, 1))
     assert "ValueError: odd" in capsys.readouterr().err
 
 
@@ -120,7 +120,7 @@ def test_an_upstream_without_an_outcome_is_waited_for_and_then_named(directory: 
     upstream(directory, ...)
     begin = time.monotonic()
     with pytest.raises(UpstreamFailed, match=rf"^{UP}\[0\] left no outcome"):
-        PlaceholderResolver(directory.root, lag=0.2)(("job", UP, 0))
+        PlaceholderResolver(directory.root, lag=0.2)(("job", UP, 0, 1))
     assert 0.2 <= time.monotonic() - begin < 2
 
 
@@ -128,7 +128,7 @@ def test_an_outcome_that_shows_up_late_is_found(directory: Directory) -> None:
     made = upstream(directory, ...)
     late = threading.Timer(0.1, ResultSaver(made.job()).success, args=("late",))
     late.start()
-    assert PlaceholderResolver(directory.root, lag=20)(("job", UP, 0)) == "late"
+    assert PlaceholderResolver(directory.root, lag=20)(("job", UP, 0, 1)) == "late"
     late.join()
 
 
@@ -136,7 +136,7 @@ def test_a_result_that_others_could_have_written_is_not_unpickled(directory: Dir
     made = upstream(directory, "value")
     os.chmod(f"{made.path}/results/0.pkl", 0o606)  # noqa: S103 - that is the point
     with pytest.raises(UpstreamFailed, match=r"can't be loaded: UntrustedFile: .*0\.pkl belongs to"):
-        PlaceholderResolver(directory.root)(("job", UP, 0))
+        PlaceholderResolver(directory.root)(("job", UP, 0, 1))
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_what_after_asked_for_is_held_against_the_outcomes(
     upstream(directory, "value", ValueError("odd"), ...)
     resolver = PlaceholderResolver(directory.root, lag=0)
     if refusal is None:
-        resolver.check([edge])
+        resolver.check([(*edge, 1)])
     else:
         with pytest.raises(UpstreamFailed, match=refusal):
-            resolver.check([edge])
+            resolver.check([(*edge, 1)])
 
 
 def test_a_result_that_was_cut_short_is_not_unpickled(directory: Directory) -> None:
@@ -169,7 +169,7 @@ def test_a_result_that_was_cut_short_is_not_unpickled(directory: Directory) -> N
     with open(f"{made.path}/results/0.pkl", "ab") as file:
         file.truncate(5)
     with pytest.raises(UpstreamFailed, match=rf"{UP}\[0\] can't be loaded: .* 5 are there"):
-        PlaceholderResolver(directory.root)(("job", UP, 0))
+        PlaceholderResolver(directory.root)(("job", UP, 0, 1))
 
 
 # JobContext

@@ -213,7 +213,7 @@ def test_a_placeholder_is_found_and_replaced_at_any_depth(directory: Directory, 
         return "result"
 
     call = ArgumentLoader(directory.create(calls).path, resolve).load(0)
-    assert set(asked) == {("job", UP, 3)}
+    assert set(asked) == {("job", UP, 3, 1)}
     assert _plain(call.args[0]) == _plain(wrap("result"))
 
 

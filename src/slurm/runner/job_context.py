@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _current: list[JobContext] = []
+_moved_to: list[int] = []
 
 
 class JobContext(Record):
@@ -73,9 +74,14 @@ def current_job() -> JobContext:
     """The context of the job that this code runs in. Raises RuntimeError outside of a job."""
     if not _current:
         raise RuntimeError("current_job() is for code that runs in a job: call it from a task, on the node")
-    return _current[-1]
+    return _current[-1].replace(index=_moved_to[-1]) if _moved_to else _current[-1]
 
 
 def enter(context: JobContext) -> None:
     """Make `context` the one that `current_job()` gives in this process."""
     _current.append(context)
+
+
+def move_to(index: int) -> None:
+    """Make `current_job()` tell of another call of the same element."""
+    _moved_to[:] = [index]

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one element: `root key index tag`, the tag being the Python minor version that the calls were pickled by.
+    """Run one element: `root key element tag [chunk]`.
 
+    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes.
     Returns the exit status: 0 for a success, the task's own for sys.exit(n), else 1.
     """
-    root, key, index, tag = argv
+    root, key, element, tag, *rest = argv
+    chunk = int(rest[0]) if rest else 1
     _search_working_directory_last()
-    job = JobContext.from_environment(root, key, int(index), os.environ)
-    saver = ResultSaver(job)
-    outcome = saver.earlier() or _run(job, saver, tag)
+    job = JobContext.from_environment(root, key, int(element) * chunk, os.environ)
+    saver = ResultSaver(job, int(element))
+    outcome = saver.earlier() or (_run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk))
     return outcome.exit_code
 
 
@@ -54,6 +56,16 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
         outcome = saver.failure(phase, error)
     callbacks.fire("on_run_end", outcome)
     return outcome
+
+
+def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int) -> Outcome:
+    from slurm.runner.chunk import run_chunk  # noqa: PLC0415 - most elements make one call
+
+    try:
+        _check_python(tag)
+        return run_chunk(job, saver, chunk)
+    except BaseException as error:  # noqa: BLE001 - the user's function may not load
+        return saver.failure(LOAD, error)
 
 
 def _call(call: Call, job: JobContext) -> Any:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import IO, Any
 
+    from slurm.protocol import ResultRecord
+
 LAG = 15.0
 """Seconds to wait for an outcome that another node wrote: file systems show new files to other nodes late."""
 
@@ -24,46 +26,48 @@ class UpstreamFailed(Exception):
 class PlaceholderResolver:
     """Reads results of earlier submissions in the same root.
 
-    A reference is ("job", key, index), or ("array", key, (start, stop, step)) for a list of results in order.
+    A reference is ("job", key, index, chunk), or ("array", key, (start, stop, step), chunk) for a list of results in
+    order; chunk is how many calls an element of the upstream makes.
     """
 
     def __init__(self, root: str, *, lag: float = LAG) -> None:
         self._root = root
         self._lag = lag
         self._known: dict[tuple[str, int], Any] = {}
+        self._outcomes: dict[tuple[str, int], Any] = {}
 
     def __call__(self, reference: tuple[Any, ...]) -> Any:
         """The result, or the list of results, that a reference stands for. Raises UpstreamFailed."""
-        kind, key, which = reference
+        kind, key, which, chunk = reference
         if kind == "job":
-            return self._result(key, which)
-        return [self._result(key, index) for index in range(*which)]
+            return self._result(key, which, chunk)
+        return [self._result(key, index, chunk) for index in range(*which)]
 
-    def check(self, edges: Iterable[tuple[str, str, tuple[int, ...]]]) -> None:
+    def check(self, edges: Iterable[tuple[str, str, tuple[int, ...], int]]) -> None:
         """Hold what `.after(…)` asked for against the outcomes; raises UpstreamFailed.
 
         The scheduler was told too, but it lets a job run at once whose upstream it has already forgotten.
         """
-        for key, on, indices in edges:
+        for key, on, indices, chunk in edges:
             if on == "success":
                 for upstream in indices:
-                    self._success(key, upstream)
-            elif on == "failure" and all(self._succeeded(key, upstream) for upstream in indices):
+                    self._success(key, upstream, chunk)
+            elif on == "failure" and all(self._succeeded(key, upstream, chunk) for upstream in indices):
                 raise UpstreamFailed(f"{key} succeeded, and this was to run only if it failed")
 
-    def _result(self, key: str, index: int) -> Any:
+    def _result(self, key: str, index: int, chunk: int) -> Any:
         if (key, index) not in self._known:
-            result = self._success(key, index).result
+            result = self._success(key, index, chunk).result
             path = f"{self._directory(key)}/{RESULTS}/{result.file}"
             try:
                 with open_own(path) as file:
-                    self._known[key, index] = _unpickled(file, result.bytes)
+                    self._known[key, index] = _unpickled(file, result)
             except Exception as error:
                 raise UpstreamFailed(f"the result of {key}[{index}] can't be loaded: {_words(error)}") from error
         return self._known[key, index]
 
-    def _success(self, key: str, index: int) -> Any:
-        outcome = self._outcome(key, index)
+    def _success(self, key: str, index: int, chunk: int) -> Any:
+        outcome = self._outcome(key, index, chunk)
         if outcome is None:
             raise UpstreamFailed(f"{key}[{index}] left no outcome: it was killed, or lost with its node")
         if not outcome.succeeded:
@@ -72,14 +76,21 @@ class PlaceholderResolver:
             raise UpstreamFailed(f"{key}[{index}] failed: {cause}")
         return outcome
 
-    def _succeeded(self, key: str, index: int) -> bool:
-        outcome = self._outcome(key, index, lag=0)
+    def _succeeded(self, key: str, index: int, chunk: int) -> bool:
+        outcome = self._outcome(key, index, chunk, lag=0)
         return outcome is not None and bool(outcome.succeeded)
 
-    def _outcome(self, key: str, index: int, *, lag: float | None = None) -> Any:
+    def _outcome(self, key: str, index: int, chunk: int, *, lag: float | None = None) -> Any:
+        element = index // chunk
+        if (key, element) not in self._outcomes:
+            self._outcomes[key, element] = self._read(key, element, self._lag if lag is None else lag)
+        outcome = self._outcomes[key, element]
+        return None if outcome is None else outcome.of_call(index % chunk)
+
+    def _read(self, key: str, element: int, lag: float) -> Any:
         directory = f"{self._directory(key)}/{OUTCOMES}"
-        path = f"{directory}/{outcome_name(index)}"
-        pause, end = 0.05, time.monotonic() + (self._lag if lag is None else lag)
+        path = f"{directory}/{outcome_name(element)}"
+        pause, end = 0.05, time.monotonic() + lag
         while True:
             try:
                 os.scandir(directory).close()  # opening a directory drops what NFS remembers of it
@@ -95,11 +106,12 @@ class PlaceholderResolver:
         return f"{self._root}/{JOBS}/{key}"
 
 
-def _unpickled(file: IO[bytes], size: int) -> Any:
+def _unpickled(file: IO[bytes], record: ResultRecord) -> Any:
     there = os.fstat(file.fileno()).st_size
-    if there != size:
-        message = f"{size} bytes were saved, {there} are there"
+    if there != record.bytes:
+        message = f"{record.bytes} bytes were saved, {there} are there"
         raise EOFError(message)
+    file.seek(record.begin)
     return Unpickler(file).load()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from _pickle import dumps
 
 from slurm.protocol import (
     FAILED,
@@ -22,8 +23,12 @@ from slurm.protocol import (
 from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import IO, Any
 
+    from slurm.protocol import (
+        CallFailure,
+    )
     from slurm.runner.job_context import JobContext
 
 ERROR_PICKLE_LIMIT = 1 << 20
@@ -33,10 +38,11 @@ ERROR_PICKLE_LIMIT = 1 << 20
 class ResultSaver:
     """Writes the files of one element. First commit wins: what an earlier attempt has committed stays."""
 
-    def __init__(self, job: JobContext) -> None:
+    def __init__(self, job: JobContext, element: int | None = None) -> None:
         self._job = job
+        self._element = job.index if element is None else element
         self._started = time.time()
-        self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(job.index)}"
+        self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(self._element)}"
 
     def earlier(self) -> Outcome | None:
         """The outcome that an earlier attempt of this element has committed, if one has."""
@@ -47,13 +53,20 @@ class ResultSaver:
 
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises what pickling or the disk raises; nothing is committed then."""
-        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._save(value))
+        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._write(lambda file: _pickle_into(file, value)))
 
     def failure(self, phase: str, error: BaseException) -> Outcome:
         """Commit a failure in `phase`, and print the traceback to the log."""
         record = describe(error)
         print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
         return self._commit(FAILED, phase, exit_code=_exit_code(error), error=record)
+
+    def several(self, results: bytes, ends: Sequence[int], failures: Sequence[CallFailure]) -> Outcome:
+        """Save what came of an element's calls, their pickled results end to end, and commit it."""
+        result = self._write(lambda file: file.write(results))
+        ends, failures = tuple(ends), tuple(failures)
+        status, code = (FAILED, 1) if failures else (SUCCEEDED, 0)
+        return self._commit(status, SAVE, exit_code=code, result=result, ends=ends, failures=failures)
 
     def _commit(self, status: str, phase: str, **what: Any) -> Outcome:
         outcome = Outcome(
@@ -70,20 +83,27 @@ class ResultSaver:
         )
         return outcome if commit(self._outcome, outcome.dumps()) else self.earlier() or outcome
 
-    def _save(self, value: Any) -> ResultRecord:
+    def _write(self, fill: Callable[[_Digest], object]) -> ResultRecord:
         directory = f"{self._job.directory}/{RESULTS}"
-        name = f"{self._job.index}.pkl"
-        new = NewFile(f"{directory}/{name}")
-        try:
-            digest = _pickle_into(new.file, value)
-            if not new.commit():  # an attempt that died before its outcome left a result: it stays, ours goes beside
-                name = f"{self._job.index}.{os.urandom(4).hex()}.pkl"
-                new = NewFile(f"{directory}/{name}")
-                digest = _pickle_into(new.file, value)
-                new.commit()
-        finally:
-            new.discard()
+        name = f"{self._element}.pkl"
+        digest = _written(f"{directory}/{name}", fill)
+        if digest is None:  # an attempt that died before its outcome left a result: it stays, ours goes beside
+            name = f"{self._element}.{os.urandom(4).hex()}.pkl"
+            digest = _written(f"{directory}/{name}", fill)
+        if digest is None:
+            raise FileExistsError(f"{directory}/{name}")
         return ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
+
+
+def _written(path: str, fill: Callable[[_Digest], object]) -> _Digest | None:
+    """Write a new file by `fill`; what was written, or None if there was a file already."""
+    new = NewFile(path)
+    try:
+        digest = _Digest(new.file)
+        fill(digest)
+        return digest if new.commit() else None
+    finally:
+        new.discard()
 
 
 def describe(error: BaseException) -> ErrorRecord:
@@ -121,21 +141,30 @@ def _pickled(error: BaseException) -> bytes | None:
     return data if len(data) <= ERROR_PICKLE_LIMIT else None
 
 
-def _pickle_into(file: IO[bytes], value: Any) -> _Digest:
+def _pickle_into(file: _Digest, value: Any) -> None:
     """Pickle by the standard pickler, or by cloudpickle where that can't: a class of the user's script, a lambda."""
     from _pickle import Pickler  # noqa: PLC0415
 
-    digest = _Digest(file)
     try:
-        Pickler(digest, -1).dump(value)
+        Pickler(file, -1).dump(value)
     except OSError:
         raise  # the disk, not the value
     except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises; cloudpickle's own error is the one to show
         import cloudpickle  # noqa: PLC0415 - half of a by-value start, and seldom needed here
 
-        digest.restart()
-        cloudpickle.Pickler(digest, protocol=-1).dump(value)
-    return digest
+        file.restart()
+        cloudpickle.Pickler(file, protocol=-1).dump(value)
+
+
+def pickled(value: Any) -> bytes:
+    """The bytes that `_pickle_into` would write."""
+    try:
+        return dumps(value, -1)
+    except Exception:  # noqa: BLE001 - as there
+        import cloudpickle  # noqa: PLC0415
+
+        found: bytes = cloudpickle.dumps(value, protocol=-1)
+        return found
 
 
 class _Digest:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurm.options import OURS
+
 if TYPE_CHECKING:
     from slurm.options import Options
 
@@ -37,7 +39,7 @@ def lines(options: Options, *, tag: str, log: str, count: int) -> list[str]:
     return [f"#SBATCH {_quoted(argument)}" for argument in [*asked, *kept]]
 
 
-_APART = frozenset({"comment", "max_concurrent"})
+_APART = frozenset({"comment", *OURS})
 
 
 def _argument(name: str, value: str | bool | None) -> str:  # noqa: FBT001 - True is the bare flag

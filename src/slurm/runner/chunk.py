@@ -1,0 +1,58 @@
+"""run_chunk: the calls of an element that makes several, one after the other, each with an outcome of its own."""
+
+from __future__ import annotations
+
+import sys
+
+from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, CallFailure
+from slurm.records import TYPE_CHECKING
+from slurm.runner.argument_loader import ArgumentLoader
+from slurm.runner.job_context import enter, move_to
+from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
+from slurm.runner.result_saver import describe, pickled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurm.protocol import Outcome
+    from slurm.runner.argument_loader import Call
+    from slurm.runner.job_context import JobContext
+    from slurm.runner.result_saver import ResultSaver
+
+
+def run_chunk(job: JobContext, saver: ResultSaver, chunk: int) -> Outcome:
+    """Run up to `chunk` calls from the job's index on, and commit them together. One that fails fails alone."""
+    resolver = PlaceholderResolver(job.root)
+    results, ends, failures = bytearray(), [], []
+    enter(job)
+    for place, load in enumerate(ArgumentLoader(job.directory, resolver).load_many(job.index, chunk)):
+        move_to(job.index + place)
+        found = _one(load, resolver, job, place)
+        if isinstance(found, CallFailure):
+            failures.append(found)
+            print(found.error.traceback, file=sys.stderr, end="")
+        else:
+            results += found
+        ends.append(len(results))
+    try:
+        return saver.several(bytes(results), ends, failures)
+    except OSError as error:
+        return saver.failure(SAVE, error)
+
+
+def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContext, place: int) -> bytes | CallFailure:
+    phase = LOAD
+    try:
+        call = load()
+        if call.edges:
+            phase = RESOLVE
+            resolver.check(call.edges)
+        phase = RUN
+        kwargs = {**call.kwargs, call.context: job.replace(index=job.index + place)} if call.context else call.kwargs
+        value = call.function(*call.args, **kwargs)
+        phase = SAVE
+        return pickled(value)
+    except UpstreamFailed as error:
+        return CallFailure(call=place, phase=RESOLVE, error=describe(error))
+    except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
+        return CallFailure(call=place, phase=phase, error=describe(error))
