@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "tests"))
 
-import import_time  # noqa: E402 - the tests' testbed is to be found first
+import chunks  # noqa: E402 - the tests' testbed is to be found first
+import import_time  # noqa: E402
 import runner_start  # noqa: E402
 from common import Settings, table, unmeasured  # noqa: E402
 
-from slurm.schedulers.local_queue import wire  # noqa: E402
+from slurm.schedulers.local_queue import client  # noqa: E402
 from testbed import missing  # noqa: E402
 from testbed.programs import find_program  # noqa: E402
 
@@ -37,8 +38,7 @@ evenly spread over the second in which slurmctld starts jobs once, with its stan
 stands here as it was measured. submitit and slurm-sdk run with their defaults.
 """
 LATER = """\
-Not measured yet, for it isn't there yet: a million calls with `chunk_size`, commands over SSH, and the second
-submission with an unchanged wheel or image.
+Not measured yet, for it isn't there yet: commands over SSH, and the second submission with an unchanged wheel or image.
 """
 
 
@@ -60,7 +60,7 @@ def main() -> None:
             print(line, flush=True)
             lines.append(line)
     finally:
-        wire.ask({"do": "stop"})
+        client.ask({"do": "stop"})
     print(f"\n{_machine()}")
     if arguments.write:
         PAGE.write_text("\n".join([INTRODUCTION, *lines, "", _machine(), "", LATER]), encoding="utf-8")
@@ -69,6 +69,7 @@ def main() -> None:
 def _rows(settings: Settings) -> Iterator[Row]:
     yield from import_time.rows(settings)
     yield from runner_start.rows(settings)
+    yield from chunks.rows(settings)
     lacking = missing()
     if lacking:
         yield unmeasured("calls, arrays and commands on a real Slurm", lacking)
