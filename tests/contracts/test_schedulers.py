@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.states import JobState
 from slurm.transports.local import LocalTransport
+from waiting import until
 
 if TYPE_CHECKING:
     from slurm import Cluster
@@ -104,7 +104,7 @@ class SchedulerContract:
     def test_pending_and_running_are_told_apart(self, controller: Controller, directory: Path) -> None:
         options = Options.parse({"max_concurrent": 1})
         id_ = self.submit(controller, directory, f'touch "{directory}/started"; sleep 30', count=3, options=options)
-        _until((directory / "started").exists)
+        until((directory / "started").exists)
         states = self.states(controller, id_)
         assert sorted(states.values()) == [JobState.PENDING, JobState.PENDING, JobState.RUNNING]
         controller.cancel({id_: None})
@@ -113,7 +113,7 @@ class SchedulerContract:
     def test_some_elements_can_be_cancelled(self, controller: Controller, directory: Path) -> None:
         body = f'touch "{directory}/started-$i"; [ $i = 1 ] || sleep 30'
         id_ = self.submit(controller, directory, body, count=3)
-        _until(lambda: all((directory / f"started-{number}").exists() for number in range(3)))
+        until(lambda: all((directory / f"started-{number}").exists() for number in range(3)))
         controller.cancel({id_: [0, 2]})
         cancelled, completed = JobState.CANCELLED, JobState.COMPLETED
         assert self.ended(controller, id_) == {0: cancelled, 1: completed, 2: cancelled}
@@ -204,10 +204,3 @@ class TestSlurm(SchedulerContract):
     @pytest.fixture
     def controller(self, slurm_env: SlurmTestbed) -> Controller:
         return Controller(SlurmScheduler(Site(python="python3", runner="")), LocalTransport())
-
-
-def _until(happened: Callable[[], bool], timeout: float = 30.0) -> None:
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.02)

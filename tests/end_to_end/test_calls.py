@@ -13,7 +13,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +34,7 @@ from slurm import (
     wait,
 )
 from slurm.errors import JobCancelled
+from waiting import until
 
 
 @task
@@ -289,7 +289,7 @@ def test_cancel_ends_a_running_job_and_all_of_its_processes(cluster: Cluster, tm
         child.wait()
 
     job = family()
-    _until(pids.exists)
+    until(pids.exists)
     assert job.cancel()
     with pytest.raises(JobCancelled) as caught:
         job.result(60)
@@ -298,7 +298,7 @@ def test_cancel_ends_a_running_job_and_all_of_its_processes(cluster: Cluster, tm
     assert job.cancelled()
     assert not job.cancel()
     for pid in pids.read_text().split():
-        _until(partial(_is_gone, pid))
+        until(partial(_is_gone, pid))
 
 
 def test_cancelling_an_array_takes_one_command(cluster: Cluster) -> None:
@@ -372,7 +372,7 @@ def test_leaving_the_executor_waits_for_maps_too_and_cancelling_cancels(cluster:
     assert time.monotonic() - begin > 0.5
     executor = cluster.executor()
     future = executor.submit(time.sleep, 60)
-    _until(future.running)
+    until(future.running)
     executor.shutdown(cancel_futures=True)
     assert future.cancelled()
     with pytest.raises(concurrent.futures.CancelledError):
@@ -384,7 +384,7 @@ def test_callbacks_are_called_once_when_a_job_ends_and_at_once_if_it_has(cluster
     job = square(2)
     job.add_done_callback(called.append)
     job.result(60)
-    _until(lambda: called == [job])
+    until(lambda: called == [job])
     job.add_done_callback(called.append)
     assert called == [job, job]
 
@@ -500,10 +500,3 @@ def _is_gone(pid: str) -> bool:
         return " Z " in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-def _until(happened: Callable[[], bool], timeout: float = 30.0) -> None:
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.02)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from slurm import Cluster, JobState, task
 from slurm.errors import JobCancelled
 from slurm.schedulers.local_queue import client, wire
+from waiting import until
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_jobs_outlive_their_supervisor_and_the_next_one_knows_them(machine: Path
     with Cluster("local", root=root):
         nap = task(time.sleep)
         short, long = nap(2), nap(120)
-    _until(lambda: short.running() and long.running())
+    until(lambda: short.running() and long.running())
     os.kill(_supervisor(machine), signal.SIGKILL)
     assert {short.status().state, long.status().state} == {JobState.RUNNING}
     assert short.result(60) is None
@@ -100,10 +101,3 @@ def test_a_directory_that_others_could_have_made_is_refused(machine: Path) -> No
     with pytest.raises(PermissionError, match="is not yours alone"):
         wire.directory()
     place.chmod(0o700)
-
-
-def _until(happened: Callable[[], bool], timeout: float = 30.0) -> None:
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.05)

@@ -13,6 +13,7 @@ from slurm import Cluster, Job, JobState, as_completed, task
 from slurm.errors import JobCancelled, JobLost, JobTimedOut
 from testbed import SlurmTestbed
 from testbed.fixtures import require
+from waiting import until
 
 pytestmark = pytest.mark.slurm
 
@@ -46,21 +47,14 @@ def slurm(testbed: SlurmTestbed, tmp_path_factory: pytest.TempPathFactory) -> It
 def late(testbed: SlurmTestbed, slurm: Cluster) -> Job[float]:
     """A job that reaches its time limit some time during these tests: Slurm looks only every 30 s."""
     job = nap.with_options(time="1")(300)
-    _until(job.running)
+    until(job.running)
     testbed.run("scontrol", "update", f"jobid={job.job_id}", "EndTime=now+1")
     return job
 
 
-def _until(happened: Callable[[], object], timeout: float = 60.0) -> None:
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.05)
-
-
 def _until_forgotten(testbed: SlurmTestbed, *jobs: Job[Any]) -> None:
     ids = {str(job.job_id).partition("_")[0] for job in jobs}
-    _until(lambda: not ids & set(testbed.run("squeue", "-h", "-t", "all", "-o", "%F").stdout.split()))
+    until(lambda: not ids & set(testbed.run("squeue", "-h", "-t", "all", "-o", "%F").stdout.split()))
 
 
 def _held_and_cancelled(testbed: SlurmTestbed) -> Job[float]:
@@ -82,7 +76,7 @@ def test_a_job_that_the_accounting_has_not_heard_of_yet_is_not_lost(slurm: Clust
 def test_a_job_cancelled_and_forgotten_is_told_by_the_accounting(testbed: SlurmTestbed, slurm: Cluster) -> None:
     held = _held_and_cancelled(testbed)
     array = nap.map([0, 300])
-    _until(array[1].running)
+    until(array[1].running)
     array[1].cancel()
     assert array[0].result(30) == 0
     _until_forgotten(testbed, held, array[1])
@@ -110,7 +104,7 @@ def test_everything_ends_while_slurmdbd_is_down_and_it_is_asked_when_it_is_back(
     finally:
         testbed.slurmdbd.start()
     testbed.wait_ready()
-    _until(lambda: testbed.run("sacct", "-X", "-n", "-j", str(later.job_id).partition("_")[0]).stdout)
+    until(lambda: testbed.run("sacct", "-X", "-n", "-j", str(later.job_id).partition("_")[0]).stdout)
     with pytest.raises(JobCancelled):
         later.result(30)
 

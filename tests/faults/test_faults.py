@@ -17,6 +17,7 @@ import pytest
 from slurm import Cluster, Job, JobContext, JobState, task
 from slurm.errors import DependencyFailed, JobCancelled, JobLost, JobPreempted, NodeFailed, TaskExited
 from testbed import SlurmTestbed
+from waiting import until
 
 pytestmark = pytest.mark.slurm
 
@@ -62,13 +63,6 @@ def leave_trace(trace: Path, seconds: float, ctx: JobContext | None = None) -> t
 @task
 def call(function: Callable[..., object], *args: object) -> object:
     return function(*args)
-
-
-def _until(happened: Callable[[], object], timeout: float = 30.0) -> None:
-    end = time.monotonic() + timeout
-    while not happened():
-        assert time.monotonic() < end, "it didn't happen in time"
-        time.sleep(0.05)
 
 
 def _state(testbed: SlurmTestbed, job: Job[object]) -> str:
@@ -149,7 +143,7 @@ def test_a_map_larger_than_an_array_may_be_goes_as_blocks(start: Start, slurm: C
 def test_a_controller_that_dies_while_jobs_run_delays_nothing(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(settings={"MessageTimeout": "2"})
     job = leave_trace(trace, 2)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     testbed.slurmctld.terminate()
     assert job.result(30) == (0, 1)
 
@@ -177,7 +171,7 @@ def test_a_slow_answer_from_slurm_keeps_nobody_from_seeing_results(
 def test_whatever_is_killed_the_future_resolves(start: Start, slurm: Cluster, trace: Path, victim: str) -> None:
     testbed = start()
     job = leave_trace(trace, 300)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     python = int(next(trace.iterdir()).name.rpartition(".")[2])
     chain = [python]
     while len(chain) < 3:
@@ -196,7 +190,7 @@ def test_whatever_is_killed_the_future_resolves(start: Start, slurm: Cluster, tr
 def test_a_node_that_fails_fails_its_job(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace.with_options(no_requeue=True)(trace, 300)
-    _until(lambda: _state(testbed, job) == "RUNNING" and list(trace.iterdir()))
+    until(lambda: _state(testbed, job) == "RUNNING" and list(trace.iterdir()))
     testbed.run("scontrol", "update", "nodename=n1", "state=down", "reason=test")
     with pytest.raises(NodeFailed, match="lost its node"):
         job.result(60)
@@ -205,9 +199,9 @@ def test_a_node_that_fails_fails_its_job(start: Start, slurm: Cluster, trace: Pa
 def test_a_node_that_dies_is_noticed_and_the_job_runs_again(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(speedup=20)
     job = leave_trace.with_options(requeue=True)(trace, 4)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     testbed.slurmd["n1"].kill()
-    _until(lambda: _state(testbed, job) == "PENDING", 60)
+    until(lambda: _state(testbed, job) == "PENDING", 60)
     assert job.status().state is JobState.PENDING
     testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
     assert job.result(60) in ((0, 1), (0, 2))  # the first attempt's processes live on here, and may end first
@@ -218,9 +212,9 @@ def test_a_node_that_dies_is_noticed_and_the_job_runs_again(start: Start, slurm:
 def test_a_requeued_job_runs_again_as_its_second_attempt(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace(trace, 3)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     testbed.run("scontrol", "requeue", str(job.job_id))
-    _until(lambda: _state(testbed, job) == "PENDING")
+    until(lambda: _state(testbed, job) == "PENDING")
     time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
     assert not job.done()
     testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
@@ -239,17 +233,17 @@ def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, tra
         },
     )
     again = leave_trace.with_options(partition="low")(trace, 3)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     urgent = leave_trace.with_options(partition="high")(trace, 0)
     assert urgent.result(60) == (0, 1)
-    _until(lambda: _state(testbed, again) == "PENDING")
+    until(lambda: _state(testbed, again) == "PENDING")
     testbed.run("scontrol", "update", f"jobid={again.job_id}", "StartTime=now")
     assert again.result(60) == (0, 2)
 
     for path in trace.iterdir():
         path.unlink()
     never = leave_trace.with_options(partition="low", no_requeue=True)(trace, 60)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     leave_trace.with_options(partition="high")(trace, 0)
     with pytest.raises(JobPreempted):
         never.result(60)
@@ -258,7 +252,7 @@ def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, tra
 def test_a_held_job_says_so_and_goes_on_when_released(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace.with_options(hold=True)(trace, 0)
-    _until(lambda: job.status().reason == "JobHeldUser")
+    until(lambda: job.status().reason == "JobHeldUser")
     assert job.status().state is JobState.PENDING
     testbed.run("scontrol", "release", str(job.job_id))
     assert job.result(60) == (0, 1)
@@ -267,7 +261,7 @@ def test_a_held_job_says_so_and_goes_on_when_released(start: Start, slurm: Clust
 def test_a_job_cancelled_behind_our_back_is_cancelled_here(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace(trace, 300)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     testbed.run("scancel", str(job.job_id))
     with pytest.raises(JobCancelled):
         job.result(60)
@@ -277,7 +271,7 @@ def test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for(start: Start,
     testbed = start(settings={"MinJobAge": "2"})
     job = leave_trace.with_options(hold=True)(trace, 0)
     testbed.run("scancel", str(job.job_id))
-    _until(lambda: not testbed.run("squeue", "-h", "-t", "all").stdout.strip(), 60)
+    until(lambda: not testbed.run("squeue", "-h", "-t", "all").stdout.strip(), 60)
     with pytest.raises(JobLost, match="left no outcome, and the scheduler doesn't know it"):
         slurm.job(job.key).result(60)  # type: ignore[union-attr]
 
@@ -292,7 +286,7 @@ def test_a_purged_upstream_never_reaches_sbatch_and_its_failure_is_told(
     good, bad = leave_trace(trace, 0), call(int, "x")
     good.exception(60)
     bad.exception(60)
-    _until(lambda: not testbed.run("squeue", "-h", "-t", "all").stdout.strip(), 60)
+    until(lambda: not testbed.run("squeue", "-h", "-t", "all").stdout.strip(), 60)
     show = task(repr)
     assert show(good).result(60) == "(0, 1)"
     with pytest.raises(DependencyFailed, match="ValueError: invalid literal"):
@@ -303,7 +297,7 @@ def test_a_cancelled_upstream_fails_what_waits_for_it_by_name(start: Start, slur
     start()
     upstream = leave_trace(trace, 300)
     downstream = task(repr)(upstream)
-    _until(lambda: list(trace.iterdir()))
+    until(lambda: list(trace.iterdir()))
     upstream.cancel()
     with pytest.raises(DependencyFailed, match=f"{upstream.key}.* ended without an outcome"):
         downstream.result(60)
