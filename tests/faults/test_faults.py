@@ -222,6 +222,25 @@ def test_a_requeued_job_runs_again_as_its_second_attempt(start: Start, slurm: Cl
     assert job.status().outcome.attempt == 2  # type: ignore[union-attr]
 
 
+def test_a_requeued_chunk_goes_on_at_its_first_unfinished_call(start: Start, slurm: Cluster, trace: Path) -> None:
+    testbed = start()
+    array = leave_trace.starmap([(trace, 0.6)] * 8, chunk_size=8)
+    until(lambda: len(list(trace.iterdir())) >= 6)
+    testbed.run("scontrol", "requeue", str(array[0].job_id))
+    until(lambda: _state(testbed, array[0]) == "PENDING")
+    time.sleep(1)
+    testbed.run("scontrol", "update", f"jobid={array[0].job_id}", "StartTime=now")
+    results = array.results(60)
+    assert [index for index, _ in results] == list(range(8))
+    attempts = [attempt for _, attempt in results]
+    assert attempts == sorted(attempts)
+    assert attempts[0] == 1
+    assert attempts[-1] == 2
+    # What the first attempt had put down didn't run again; what it did within its last second may have.
+    assert len(list(trace.iterdir())) <= 8 + 3
+    assert not list(Path(array.directory, "results").glob(".*"))
+
+
 def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(
         nodes=1,

@@ -8,6 +8,7 @@ from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, CallFailure
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.job_context import enter, move_to
+from slurm.runner.journal import Journal
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import describe, pickled
 
@@ -21,23 +22,25 @@ if TYPE_CHECKING:
 
 
 def run_chunk(job: JobContext, saver: ResultSaver, chunk: int) -> Outcome:
-    """Run up to `chunk` calls from the job's index on, and commit them together. One that fails fails alone."""
+    """Run up to `chunk` calls from the job's index on, and commit them together. One that fails fails alone.
+
+    An attempt goes on where the one before it was stopped.
+    """
     resolver = PlaceholderResolver(job.root)
-    results, ends, failures = bytearray(), [], []
+    journal = Journal(job, job.index // chunk)
+    done = journal.earlier()
     enter(job)
     for place, load in enumerate(ArgumentLoader(job.directory, resolver).load_many(job.index, chunk)):
-        move_to(job.index + place)
-        found = _one(load, resolver, job, place)
-        if isinstance(found, CallFailure):
-            failures.append(found)
-            print(found.error.traceback, file=sys.stderr, end="")
-        else:
-            results += found
-        ends.append(len(results))
+        if place >= len(done):
+            move_to(job.index + place)
+            done.append(_one(load, resolver, job, place))
+            journal.note(done[-1])
     try:
-        return saver.several(bytes(results), ends, failures)
+        outcome = saver.several(done)
     except OSError as error:
-        return saver.failure(SAVE, error)
+        outcome = saver.failure(SAVE, error)
+    journal.remove()
+    return outcome
 
 
 def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContext, place: int) -> bytes | CallFailure:
@@ -53,6 +56,12 @@ def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContex
         phase = SAVE
         return pickled(value)
     except UpstreamFailed as error:
-        return CallFailure(call=place, phase=RESOLVE, error=describe(error))
+        return _failure(place, RESOLVE, error)
     except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
-        return CallFailure(call=place, phase=phase, error=describe(error))
+        return _failure(place, phase, error)
+
+
+def _failure(place: int, phase: str, error: BaseException) -> CallFailure:
+    record = describe(error)
+    print(record.traceback, file=sys.stderr, end="")
+    return CallFailure(call=place, phase=phase, error=record)

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from _pickle import dumps
+from itertools import accumulate
 
 from slurm.protocol import (
     FAILED,
@@ -13,6 +14,7 @@ from slurm.protocol import (
     RESULTS,
     SAVE,
     SUCCEEDED,
+    CallFailure,
     ErrorRecord,
     NewFile,
     Outcome,
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO, Any
 
-    from slurm.protocol import (
-        CallFailure,
-    )
     from slurm.runner.job_context import JobContext
 
 ERROR_PICKLE_LIMIT = 1 << 20
@@ -61,11 +60,13 @@ class ResultSaver:
         print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
         return self._commit(FAILED, phase, exit_code=_exit_code(error), error=record)
 
-    def several(self, results: bytes, ends: Sequence[int], failures: Sequence[CallFailure]) -> Outcome:
-        """Save what came of an element's calls, their pickled results end to end, and commit it."""
-        result = self._write(lambda file: file.write(results))
-        ends, failures = tuple(ends), tuple(failures)
+    def several(self, done: Sequence[bytes | CallFailure]) -> Outcome:
+        """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it."""
+        results = [found if isinstance(found, bytes) else b"" for found in done]
+        failures = tuple(found for found in done if isinstance(found, CallFailure))
+        result = self._write(lambda file: file.write(b"".join(results)))
         status, code = (FAILED, 1) if failures else (SUCCEEDED, 0)
+        ends = tuple(accumulate(map(len, results)))
         return self._commit(status, SAVE, exit_code=code, result=result, ends=ends, failures=failures)
 
     def _commit(self, status: str, phase: str, **what: Any) -> Outcome:

@@ -1,0 +1,95 @@
+"""The journal of an element of several calls: what one attempt has done, the next one doesn't do again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slurm.protocol import RUN, CallFailure, ErrorRecord
+from slurm.runner import journal
+from slurm.runner.job_context import JobContext
+from slurm.runner.journal import Journal
+
+FAILURE = CallFailure(call=1, phase=RUN, error=ErrorRecord(type="ValueError", message='"no"\n', traceback="…"))
+
+
+_begun: list[Journal] = []
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every call is written as it is noted; what was begun is closed."""
+    monkeypatch.setattr(journal, "SECONDS", 0.0)
+    yield
+    while _begun:
+        _begun.pop().close()
+
+
+def attempt(root: Path, number: int) -> Journal:
+    """The journal of an attempt of element 3."""
+    results = root / "jobs" / "f" / "1" / "results"
+    results.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _begun.append(Journal(JobContext(root=str(root), key="f/1", index=0, attempt=number), 3))
+    return _begun[-1]
+
+
+def files(root: Path) -> list[Path]:
+    return sorted((root / "jobs" / "f" / "1" / "results").iterdir())
+
+
+def test_the_next_attempt_knows_what_was_done_and_the_one_after_all_of_it(tmp_path: Path) -> None:
+    first = attempt(tmp_path, 1)
+    assert first.earlier() == []
+    for done in (b"one", FAILURE):
+        first.note(done)
+    second = attempt(tmp_path, 2)
+    assert second.earlier() == [b"one", FAILURE]
+    second.note(b"")
+    assert attempt(tmp_path, 3).earlier() == [b"one", FAILURE, b""]
+
+
+def test_an_attempt_that_lives_on_spoils_nothing(tmp_path: Path) -> None:
+    first = attempt(tmp_path, 1)
+    first.note(b"one")
+    second = attempt(tmp_path, 2)
+    assert second.earlier() == [b"one"]
+    second.note(b"two of the second")
+    first.note(b"two of the first")
+    first.note(b"three of the first")
+    second.note(b"three of the second")
+    expected = [b"one", b"two of the second", b"three of the second"]
+    assert attempt(tmp_path, 3).earlier() in (expected, [b"one", b"two of the first", b"three of the first"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(done=st.lists(st.binary(max_size=20), min_size=1, max_size=5), data=st.data())
+def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
+    tmp_path: Path, done: list[bytes], data: st.DataObject
+) -> None:
+    first = attempt(tmp_path, 1)
+    for item in done:
+        first.note(item)
+    (path,) = files(tmp_path)
+    whole = path.read_bytes()
+    os.truncate(path, data.draw(st.integers(0, len(whole))))
+    found = attempt(tmp_path, 2).earlier()
+    assert found == done[: len(found)]
+    first.remove()
+
+
+def test_short_work_has_no_journal_and_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = attempt(tmp_path, 1)
+    first.note(b"one")
+    assert len(files(tmp_path)) == 1
+    attempt(tmp_path, 2).remove()
+    assert files(tmp_path) == []
+    monkeypatch.setattr(journal, "SECONDS", 60.0)
+    quick = attempt(tmp_path, 1)
+    quick.note(b"one")
+    assert files(tmp_path) == []
+    quick.remove()
