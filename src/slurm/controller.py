@@ -75,28 +75,27 @@ class Controller:
                 self._refuse(requests[0].script, done, taken)
             _log.warning("%s: %s; looking what it has taken, then trying again", self.scheduler.name, done.words)
             time.sleep(pause)
-            taken = self._taken(key, spans)
+            taken = self._taken(key, spans, until=end)
             if len(taken) < len(spans):  # what came before the trouble may be worked off after the first answer
                 time.sleep(_BACKLOG)
-                taken = self._taken(key, spans)
+                taken = self._taken(key, spans, until=end)
         return self._submitted(spans, taken)
 
     def adopt(self, directory: str, key: str, spans: Sequence[Span]) -> Submitted | None:
         """The ids of a submission whose client died before it learnt them, recorded now; None if it isn't queued."""
-        ids = self._taken(key, spans)
+        ids = self._taken(key, spans, until=0.0)
         if len(ids) < len(spans):
             return None
         self._run("submit", ["sh", "-c", self._record(directory, spans, [shlex.quote(id_) for id_ in ids])])
         return self._submitted(spans, ids)
 
-    def _taken(self, key: str, spans: Sequence[Span]) -> list[str]:
-        """The ids of the first blocks that were queued under a key. Waits for a scheduler that doesn't answer."""
-        end = time.monotonic() + _PATIENCE
+    def _taken(self, key: str, spans: Sequence[Span], *, until: float) -> list[str]:
+        """The ids of the first blocks that were queued under a key. Asks a scheduler that is away again, `until` then."""
         for pause in _pauses():
             done = self._run("find", self.scheduler.find())
             if done.status == 0:
                 break
-            if not self.scheduler.passing(done.words) or time.monotonic() > end:
+            if not self.scheduler.passing(done.words) or time.monotonic() > until:
                 message = f"{self.scheduler.name} doesn't tell whether it has {key}: {done.words}"
                 raise SchedulerError(message)
             time.sleep(pause)
