@@ -90,7 +90,7 @@ class Controller:
         return self._submitted(spans, ids)
 
     def _taken(self, key: str, spans: Sequence[Span], *, until: float) -> list[str]:
-        """The ids of the first blocks that were queued under a key. Asks a scheduler that is away again, `until` then."""
+        """The ids of the first blocks that were queued under a key. One that is away is asked again, `until` then."""
         for pause in _pauses():
             done = self._run("find", self.scheduler.find())
             if done.status == 0:
