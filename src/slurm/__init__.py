@@ -36,11 +36,12 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
-    from slurm.job import Job, JobStatus
+    from slurm.job import Job
     from slurm.runner.job_context import JobContext, current_job
     from slurm.states import JobState
     from slurm.tasks import Task, task
     from slurm.version import __version__ as __version__
+    from slurm.watched import JobStatus
 
 _HOMES = {
     "slurm.array": ("JobArray",),
@@ -68,11 +69,12 @@ _HOMES = {
         "gather",
         "wait",
     ),
-    "slurm.job": ("Job", "JobStatus"),
+    "slurm.job": ("Job",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.states": ("JobState",),
     "slurm.tasks": ("Task", "task"),
     "slurm.version": ("__version__",),
+    "slurm.watched": ("JobStatus",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

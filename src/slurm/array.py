@@ -87,11 +87,13 @@ class JobArray(Placeholder, Generic[R]):
         if len(results) == len(self):
             return list(results.values())
         found: list[Any] = []
+        missing = [index for index in self._range if index not in results]
+        outcomes = self._backend.store.outcomes(self.key, missing, chunk=self._watched.chunk)
         for job in self:
             if job.index in results:
                 found.append(results[job.index])
                 continue
-            error = job.exception()
+            error = job._conclude(outcomes.get(job.index))  # noqa: SLF001 - each outcome is read once for all
             if error is None:
                 found.append(job.result())
             elif return_exceptions:

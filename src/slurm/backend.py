@@ -167,6 +167,16 @@ def backend_for(url: str, *, root: str | os.PathLike[str] | None = None, python:
         return _backends[key]
 
 
+def _after_fork() -> None:
+    for backend in _backends.values():
+        if "tracker" in backend.__dict__:
+            backend.tracker.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _checked_root(root: str) -> str:
     if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
         message = f"root {root!r}: write an absolute path or ~/…, without backslashes and control characters"

@@ -16,7 +16,6 @@ from slurm.options import Options
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
-    from contextvars import Token
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from slurm.option_types import TaskOptions
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
-    from slurm.tasks import Submitter, Task
+    from slurm.tasks import Task
     from slurm.watched import Watched
 
 P = ParamSpec("P")
@@ -63,7 +62,6 @@ class Cluster:
         self._backend = backend_for(url, root=root, python=python)
         self._environment = environment
         self._prepared: Prepared | None = None
-        self._tokens: list[Token[Submitter | None]] = []
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
         self.options = Options.parse(options or {})
 
@@ -87,14 +85,14 @@ class Cluster:
     # Where tasks go.
 
     def __enter__(self) -> Self:
-        self._tokens.append(tasks.active.set(self))
+        tasks.active.set((*tasks.active.get(), self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Tasks go elsewhere again; jobs go on, and their handles keep working, unless `cancel_on_exit`."""
-        tasks.active.reset(self._tokens.pop())
+        tasks.active.set(tasks.active.get()[:-1])
         if self._mine is not None:
             cancel(self._mine)
 

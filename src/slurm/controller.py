@@ -31,6 +31,8 @@ _HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
 """Seconds for the accounting to answer, and to be left alone where it doesn't."""
 _BACKLOG = 5.0
 """Seconds for a scheduler that answers again to work off the requests that it had before."""
+_MOST_IDS = 2000
+"""How many ids go into one command: an argument may not be longer than 128 KiB."""
 _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
@@ -65,7 +67,9 @@ class Controller:
         taken: list[str] = []
         end = time.monotonic() + _PATIENCE
         for pause in _pauses():
-            done = self._run("submit", ["sh", "-c", _SCRUB + self._script(directory, requests, taken)])
+            script = _SCRUB + self._script(directory, requests, taken)
+            limit = _TIMEOUT * (len(requests) - len(taken))
+            done = self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
             taken += done.stdout.split()
             if len(taken) == len(requests):
                 if done.status != 0:
@@ -86,7 +90,8 @@ class Controller:
         ids = self._taken(key, spans, until=0.0)
         if len(ids) < len(spans):
             return None
-        self._run("submit", ["sh", "-c", self._record(directory, spans, [shlex.quote(id_) for id_ in ids])])
+        script = self._record(directory, spans, [shlex.quote(id_) for id_ in ids])
+        self._run("submit", ["sh", "-s"], stdin=script.encode())
         return self._submitted(spans, ids)
 
     def _taken(self, key: str, spans: Sequence[Span], *, until: float) -> list[str]:
@@ -115,7 +120,7 @@ class Controller:
         lines = ["newline='\n'"]
         lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
         for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
-            lines.append(f"{name}=$({shlex.join(self.scheduler.submit(request))}) || exit")
+            lines.append(f"{name}=$({shlex.join(self.scheduler.submit(request))} < /dev/null) || exit")
             lines.append(f'{name}=${{{name}##*"$newline"}}; echo "${name}"')
         spans = [(request.first, request.count) for request in requests]
         return "\n".join([*lines, self._record(directory, spans, [f'"${name}"' for name in names])])
@@ -135,11 +140,14 @@ class Controller:
 
         Raises SchedulerError if the scheduler can't tell.
         """
-        done = self._run("query", self.scheduler.query(ids))
-        if done.status == 0 or self.scheduler.knows_none(done.words):
-            return tuple(self.scheduler.reports(done.stdout))
-        message = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(ids)}: {done.words}"
-        raise SchedulerError(message)
+        found: list[Report] = []
+        for some in (ids[at : at + _MOST_IDS] for at in range(0, len(ids), _MOST_IDS)):
+            done = self._run("query", self.scheduler.query(some))
+            if done.status != 0 and not self.scheduler.knows_none(done.words):
+                message = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(some)}: {done.words}"
+                raise SchedulerError(message)
+            found += self.scheduler.reports(done.stdout)
+        return found
 
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
         """What the accounting remembers of ids that the scheduler has forgotten; nothing where it is down.
@@ -154,16 +162,21 @@ class Controller:
         except TransportError:
             self._history_from = time.monotonic() + _HISTORY_PAUSE
             return ()
+        except SchedulerNotFound:
+            self._history_from = math.inf
+            return ()
         if self.scheduler.has_no_history(done.words):
             self._history_from = math.inf
         return tuple(self.scheduler.histories(done.stdout)) if done.status == 0 else ()
 
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> None:
         """Cancel array tasks of ids, all of an id where there is None; those that have ended already stay ended."""
-        done = self._run("cancel", self.scheduler.cancel(tasks))
-        if done.status != 0:
-            message = f"{self.scheduler.name} didn't cancel {', '.join(tasks)}: {done.words}"
-            raise SchedulerError(message)
+        items = list(tasks.items())
+        for some in (dict(items[at : at + _MOST_IDS]) for at in range(0, len(items), _MOST_IDS)):
+            done = self._run("cancel", self.scheduler.cancel(some))
+            if done.status != 0:
+                message = f"{self.scheduler.name} didn't cancel {', '.join(some)}: {done.words}"
+                raise SchedulerError(message)
 
     def max_array_size(self) -> int:
         """How many elements one array may have."""
@@ -173,9 +186,9 @@ class Controller:
             raise SchedulerError(message)
         return self.scheduler.max_array_size(done.stdout)
 
-    def _run(self, kind: str, argv: Sequence[str], *, timeout: float = _TIMEOUT) -> Completed:
+    def _run(self, kind: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = _TIMEOUT) -> Completed:
         self.calls[kind] = self.calls.get(kind, 0) + 1
-        done = self._transport.run(argv, timeout=timeout)
+        done = self._transport.run(argv, stdin=stdin, timeout=timeout)
         if done.status == _NOT_FOUND:
             message = (
                 f"{done.words.splitlines()[-1]}. The scheduler {self.scheduler.name!r} needs its commands on PATH: run "

@@ -26,8 +26,9 @@ def referred(references: Sequence[frozenset[Reference]], known: Known, *, chunk:
     needs: dict[str, list[set[int]]] = {}
     for number, of_call in enumerate(references):
         for reference in of_call:
-            sets = needs.setdefault(reference.key, [set() for _ in references])
-            sets[number].update(reference.indices)
+            if reference.key not in needs:
+                needs[reference.key] = [set() for _ in references]
+            needs[reference.key][number].update(reference.indices)
     return [_edge(key, sets, known(key), chunk) for key, sets in needs.items()]
 
 
@@ -52,6 +53,8 @@ def declared(upstreams: Iterable[tuple[Placeholder, str]], known: Known) -> list
     for placeholder, on in upstreams:
         reference = placeholder.reference
         indices = tuple(reference.indices)
+        if not indices:  # an empty array: there is nothing to wait for
+            continue
         whole = len(indices) == known(reference.key).count
         edges.append(Edge(key=reference.key, on=on, indices=None if whole else indices))
     return edges

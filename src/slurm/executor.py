@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -59,13 +60,14 @@ class ClusterExecutor(Executor):
         self._cluster = cluster
         self._options = options
         self._submitted: list[JobArray[Any]] = []
-        self._futures: list[JobFuture[Any]] = []
+        self._futures: set[JobFuture[Any]] = set()
         self._closed = False
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]:
         """Submit one call; a plain function or a task."""
         future = JobFuture(self._task(function)(*args, **kwargs))
-        self._futures.append(future)
+        self._futures.add(future)
+        future.add_done_callback(lambda _: self._futures.discard(future))
         return future
 
     def map(
@@ -73,10 +75,9 @@ class ClusterExecutor(Executor):
     ) -> Iterator[R]:
         """Submit a call for each item, at once and as one array; the results come in order.
 
-        TimeoutError if they aren't there `timeout` seconds from now. `chunksize` is taken for the interface's sake.
+        `chunksize` calls go into one element of the array. TimeoutError if they aren't all there in `timeout` seconds.
         """
-        del chunksize
-        jobs: JobArray[R] = self._task(fn).map(*iterables)
+        jobs: JobArray[R] = self._task(fn).map(*iterables, chunk_size=chunksize)
         self._submitted.append(jobs)
         return _in_order(jobs, None if timeout is None else time.monotonic() + timeout)
 
@@ -84,14 +85,10 @@ class ClusterExecutor(Executor):
         """Take no more calls; wait for those submitted, or cancel them."""
         self._closed = True
         if cancel_futures:
-            for future in self._futures:
-                future.cancel()
-            for jobs in self._submitted:
-                jobs.cancel()
+            futures.cancel([future.job for future in tuple(self._futures)], *self._submitted)
         if wait:
             futures.wait(self._submitted)
-            for future in self._futures:
-                futures.wait(future.job)
+            concurrent.futures.wait(tuple(self._futures))
 
     def _task(self, function: Callable[..., R]) -> Task[..., R]:
         if self._closed:

@@ -45,6 +45,7 @@ def wait(
         for job in as_they_end(every, timeout):
             done.add(job)
             if return_when == FIRST_COMPLETED or (return_when == FIRST_EXCEPTION and job.exception() is not None):
+                done |= {other for other in every if other.known_to_have_ended}
                 break
     except TimeoutError:
         pass  # said by `not_done`

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import queue
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from slurm import dependencies, verdict
 from slurm.backend import backend_for
+from slurm.dispatch import dispatch
 from slurm.errors import ResultNotLoaded, SlurmError
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
+from slurm.watched import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator
@@ -30,15 +33,6 @@ R = TypeVar("R", covariant=True)
 _UNSET: Any = object()
 
 
-class JobStatus(NamedTuple):
-    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one."""
-
-    state: JobState
-    reason: str | None
-    node: str | None
-    outcome: Outcome | None
-
-
 class Job(Placeholder, Generic[R]):
     """One call on a cluster. It speaks `concurrent.futures.Future`, is awaitable, and outlives its process.
 
@@ -53,8 +47,6 @@ class Job(Placeholder, Generic[R]):
         self._watched = watched
         self._result = _UNSET
         self.index = index
-
-    # What it is.
 
     @property
     def key(self) -> str:
@@ -93,7 +85,10 @@ class Job(Placeholder, Generic[R]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         self._wait(timeout)
-        outcome = self._outcome()
+        return self._conclude(self._outcome())
+
+    def _conclude(self, outcome: Outcome | None) -> BaseException | None:
+        """The exception of a job that has ended with this outcome, or None, and the result is kept."""
         if outcome is None or not outcome.succeeded:
             return self._error(outcome)
         try:
@@ -108,6 +103,11 @@ class Job(Placeholder, Generic[R]):
         """Whether it has ended: with a result, an error, or cancelled."""
         if not self._watched.finished(self.index):
             self._backend.tracker.look([self._watched])
+        return self._watched.finished(self.index)
+
+    @property
+    def known_to_have_ended(self) -> bool:
+        """Whether this process has learnt already that it has ended; unlike `done()`, without a look."""
         return self._watched.finished(self.index)
 
     def running(self) -> bool:
@@ -138,7 +138,11 @@ class Job(Placeholder, Generic[R]):
 
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
         """Call `callback(job)` once it has ended, from a background thread; at once if it has. Errors are logged."""
-        self._tell(lambda: callback(self))
+        if self._watched.finished(self.index):
+            callback(self)
+        else:
+            context = contextvars.copy_context()  # the active cluster is that of whoever asked
+            self._tell(lambda: dispatch(lambda: context.run(callback, self)))
 
     def __await__(self) -> Generator[Any, None, R]:
         """`await job` is its result; the event loop goes on meanwhile."""
@@ -284,6 +288,8 @@ def cancel(jobs: Iterable[Job[Any]]) -> None:
     backends: dict[Backend, dict[Block, set[int]]] = {}
     for job in jobs:
         backend, watched = job._backend, job._watched  # noqa: SLF001 - this module's own
+        if watched.submitted is None:
+            watched.submitted = backend.locate(watched.key)
         if watched.submitted is not None and not watched.finished(job.index):
             element = watched.element(job.index)
             block = watched.submitted.block(element)

@@ -1,7 +1,6 @@
 """The job directory protocol: which files a submission has, what stands in them, and how they are written.
 
-One submission is one directory, `<root>/jobs/<key>/`; docs/reference/protocol.md draws it. All above this module writes
-or reads such directories, all below it carries or executes them.
+One submission is one directory, `<root>/jobs/<key>/`; docs/reference/protocol.md draws it.
 """
 
 from __future__ import annotations
@@ -290,10 +289,12 @@ def open_own(path: str) -> IO[bytes]:
 
     Raises UntrustedFile otherwise: whoever can write a pickle can run code as its reader.
     """
-    for place in (os.path.dirname(path), path):
-        status = os.stat(place)
+    file = open(path, "rb")  # noqa: SIM115 - it is the caller's
+    directory = os.path.dirname(path)
+    for place, status in ((directory, os.stat(directory)), (path, os.fstat(file.fileno()))):
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             from slurm.errors import UntrustedFile  # noqa: PLC0415 - carries concurrent.futures
 
+            file.close()
             raise UntrustedFile(place, uid=status.st_uid, mode=status.st_mode)
-    return open(path, "rb")
+    return file

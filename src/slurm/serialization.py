@@ -86,6 +86,7 @@ def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reduce
 
     Raises NotPicklable, with the path to the offending part, for what can't be sent.
     """
+    calls = list(calls)  # before the lock is held: what makes them is the user's, and may submit itself
     buffer = io.BytesIO()
     offsets = [0]
     references: list[frozenset[Reference]] = []

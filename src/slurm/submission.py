@@ -13,7 +13,7 @@ import cloudpickle
 
 from slurm import dependencies
 from slurm.array import JobArray
-from slurm.errors import SubmissionError
+from slurm.errors import OptionError, SubmissionError
 from slurm.options import Options
 from slurm.protocol import LOGS, SCRIPT, Submission, log_name
 from slurm.schedulers.base import Request, tag
@@ -140,6 +140,13 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
 
 def _requests(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
     """One for each block that the scheduler takes as an array."""
+    spans = backend.spans(submission)
+    if len(spans) > 1 and options.get("max_concurrent"):
+        message = (
+            f"max_concurrent holds within one array, and {submission.count} calls need {len(spans)} of at most "
+            f"{spans[0][1]} elements: fold calls together with chunk_size, or map in parts"
+        )
+        raise OptionError(message)
     edges: Sequence[Edge] = submission.dependencies
     backend.tracker.look([backend.watch(edge.key) for edge in edges])
     return [
@@ -152,7 +159,7 @@ def _requests(backend: Backend, submission: Submission, options: Options) -> Seq
             options=options,
             dependencies=dependencies.of_block(edges, first, backend.watch),
         )
-        for first, count in backend.spans(submission)
+        for first, count in spans
     ]
 
 

@@ -49,8 +49,8 @@ else:
 
 _ON = ("success", "failure", "any")
 
-active: ContextVar[Submitter | None] = ContextVar("slurm-active", default=None)
-"""The cluster of the innermost `with` around this code."""
+active: ContextVar[tuple[Submitter, ...]] = ContextVar("slurm-active", default=())
+"""The clusters of the `with`s around this code, the innermost last."""
 
 _default: list[Submitter] = []
 
@@ -212,7 +212,7 @@ class Task(Generic[P, R]):
         return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
 
     def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
-        submitter = self._submitter or active.get() or next(iter(_default), None)
+        submitter = self._submitter or next(reversed((*_default, *active.get())), None)
         if submitter is None:
             from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
 

@@ -6,11 +6,14 @@ is lost. Nothing is asked while nobody waits.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
+from slurm.dispatch import call
+from slurm.errors import NoSuchJob
 from slurm.states import JobState
 from slurm.watched import Ending, Watched
 
@@ -58,6 +61,13 @@ class Tracker:
         self._news_at = self._ask_at = time.monotonic()
         self._pause = patience[0]
 
+    def after_fork(self) -> None:
+        """In the child of a fork, neither the thread nor whoever held the lock is there any more."""
+        self._changed = threading.Condition()
+        self._thread = None
+        for watched in self._watched.values():
+            watched.waiters = 0
+
     def watch(self, submission: Submission, submitted: Submitted | None) -> Watched:
         """The one Watched of a submission in this process."""
         with self._changed:
@@ -71,6 +81,8 @@ class Tracker:
                     chunk=submission.chunk,
                 )
                 self._watched[submission.key] = known
+            if known.submitted is None:
+                known.submitted = submitted
             return known
 
     def known(self, key: str) -> Watched | None:
@@ -131,7 +143,8 @@ class Tracker:
         pending = [watched for watched in several if watched.unfinished]
         for watched in pending:
             if watched.submitted is None:
-                watched.submitted = self._locate(watched.key)
+                with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
+                    watched.submitted = self._locate(watched.key)
         reports = self._ask(pending)
         now = time.monotonic()
         for watched in pending:
@@ -197,9 +210,10 @@ class Tracker:
         now = time.monotonic()
         self._news_at, self._pause = now, self._patience[0]
         self._ask_at = min(max(self._ask_at, now), now + self._pause)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="slurm-tracker", daemon=True)
-            self._thread.start()
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._run, name="slurm-tracker", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -262,13 +276,13 @@ class Tracker:
                 new = {element for element in done - watched.done if element < watched.elements}
                 watched.done |= new
                 due += self._settle(watched, new)
-        _call(due)
+        call(due)
 
     def _end(self, watched: Watched, ended: Sequence[tuple[int, Ending]]) -> None:
         with self._changed:
             watched.endings.update(ended)
             due = self._settle(watched, [index for index, _ in ended])
-        _call(due)
+        call(due)
 
     def _settle(self, watched: Watched, indices: Iterable[int]) -> list[Callable[[], object]]:
         """Forget what was noted of elements that have ended; returns the callbacks that are due. The lock is held."""
@@ -283,11 +297,3 @@ class Tracker:
 
 def _blocks(watched: Watched) -> Iterable[Block]:
     return watched.submitted.blocks if watched.submitted else ()
-
-
-def _call(callbacks: Iterable[Callable[[], object]]) -> None:
-    for callback in callbacks:
-        try:
-            callback()
-        except Exception:  # noqa: BLE001 - the user's own callback, logged with its traceback
-            _log.exception("a job's callback failed")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from slurm.protocol import Submitted
+    from slurm.protocol import Outcome, Submitted
     from slurm.schedulers.base import Report
     from slurm.states import JobState
 
@@ -17,6 +17,15 @@ class Ending(NamedTuple):
 
     state: JobState
     report: Report | None
+
+
+class JobStatus(NamedTuple):
+    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one."""
+
+    state: JobState
+    reason: str | None
+    node: str | None
+    outcome: Outcome | None
 
 
 class Watched:

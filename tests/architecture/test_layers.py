@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store", "serialization", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
-        *("dependencies", "submission", "executor"),
+        *("dependencies", "submission", "executor", "dispatch"),
     ),
     ("slurmfile", "cluster"),
     ("",),  # the package itself, lazily

@@ -21,6 +21,7 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 300, 50
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
     "array.py": 1,
+    "dispatch.py": 1,
     "executor.py": 1,
     "job.py": 1,
     "protocol.py": 1,
@@ -30,8 +31,9 @@ CATCH_ALLS = {
     "runner/placeholder_resolver.py": 1,
     "runner/result_saver.py": 4,
     "schedulers/local_queue/client.py": 1,
+    "schedulers/local_queue/supervisor.py": 1,
     "serialization.py": 2,
-    "tracker.py": 2,
+    "tracker.py": 1,
     "transports/local.py": 1,
     "verdict.py": 1,
 }

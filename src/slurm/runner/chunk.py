@@ -45,6 +45,7 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int) -> Outcome:
 
 def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContext, place: int) -> bytes | CallFailure:
     phase = LOAD
+    resolver.forget()
     try:
         call = load()
         if call.edges:

@@ -43,6 +43,10 @@ class PlaceholderResolver:
             return self._result(key, which, chunk)
         return [self._result(key, index, chunk) for index in range(*which)]
 
+    def forget(self) -> None:
+        """Unpickle results anew from here on: calls of one element must not share what one of them may change."""
+        self._known.clear()
+
     def check(self, edges: Iterable[tuple[str, str, tuple[int, ...], int]]) -> None:
         """Hold what `.after(…)` asked for against the outcomes; raises UpstreamFailed.
 

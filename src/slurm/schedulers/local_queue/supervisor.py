@@ -78,7 +78,7 @@ class Supervisor:
             connection.settimeout(5.0)
             try:
                 reply = self._answer(json.loads(receive(connection)))
-            except (OSError, ValueError, KeyError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one request, the loop must live
                 reply = {"error": f"{type(error).__name__}: {error}"}
             connection.sendall(json.dumps(reply).encode())
 
@@ -140,8 +140,11 @@ class Supervisor:
             while (task := batch.next_ready(self._batches)) is not None:
                 if cpus > free:
                     return
-                self._running.append(batch.start(task, cpus, self._place))
-                free -= cpus
+                try:
+                    self._running.append(batch.start(task, cpus, self._place))
+                    free -= cpus
+                except OSError as error:  # its directory is gone, or there are too many processes
+                    batch.end(task, "FAILED", f"not started: {error}")
 
 
 def _usable_cpus() -> int:

@@ -1,0 +1,122 @@
+"""What a demanding program does to the tracker, to submissions, and to the local scheduler; each once went wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slurm import FIRST_COMPLETED, Cluster, Job, task, wait
+from slurm.errors import JobError, OptionError
+from testbed import SlurmTestbed
+from waiting import until
+
+
+@task
+def increment(x: int) -> int:
+    return x + 1
+
+
+@task
+def append(items: list[int], x: int) -> list[int]:
+    items.append(x)
+    return items
+
+
+@task
+def nothing() -> list[int]:
+    return []
+
+
+def test_a_map_may_be_over_a_generator_that_submits(local: Cluster) -> None:
+    assert increment.map(increment(x) for x in range(3)).results(60) == [2, 3, 4]
+
+
+def test_a_callback_may_wait_for_another_job_or_end_its_thread(local: Cluster) -> None:
+    results: list[int] = []
+    slow = task(time.sleep)(0.5)
+    first = task(time.sleep)(0.1)
+    first.add_done_callback(lambda _: sys.exit(1))
+    first.add_done_callback(lambda _: results.append(increment(1).result(60)))
+    assert slow.result(60) is None
+    until(lambda: results == [2])
+    assert increment(2).result(60) == 3
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_can_wait_for_jobs_too(local: Cluster) -> None:
+    task(time.sleep)(0.3).result(60)
+    job = task(time.sleep)(1)
+    watcher = threading.Thread(target=job.result)  # keeps the tracker running across the fork
+    watcher.start()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if job.result(30) is None else 1)
+    watcher.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_calls_of_one_element_do_not_share_what_they_may_change(local: Cluster) -> None:
+    upstream = nothing()
+    apart = append.map([upstream] * 3, range(3)).results(60)
+    together = append.map([upstream] * 3, range(3), chunk_size=3).results(60)
+    assert apart == together == [[0], [1], [2]]
+
+
+def test_a_job_directory_that_is_removed_harms_no_other_job(
+    local: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = task(time.sleep).with_options(cpus_per_task=4)
+    running, removed = whole(1), whole(0)
+    later = whole(0)
+    shutil.rmtree(removed.directory)
+    assert (running.result(60), later.result(60)) == (None, None)
+    with pytest.raises((JobError, OSError)):
+        removed.result(60)
+
+
+def test_threads_can_share_one_cluster(local: Cluster, root: Path) -> None:
+    shared = Cluster("local", root=root)
+    entered = threading.Barrier(2)
+    results: list[int] = []
+
+    def work(x: int, hold: float) -> None:
+        with shared:
+            entered.wait(30)
+            time.sleep(hold)
+            results.append(increment(x).result(60))
+
+    threads = [threading.Thread(target=work, args=(x, 0.2 * x)) for x in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [1, 2]
+
+
+def test_waiting_for_the_first_gives_all_that_have_ended(local: Cluster) -> None:
+    jobs: list[Job[int]] = [increment(x) for x in range(4)]
+    wait(jobs, 60)
+    assert wait(jobs, 60, FIRST_COMPLETED).done == set(jobs)
+
+
+def test_waiting_for_an_empty_array_is_waiting_for_nothing(local: Cluster) -> None:
+    assert increment.after(increment.map([]))(1).result(60) == 2
+
+
+@pytest.mark.slurm
+def test_a_limit_on_how_many_run_is_never_multiplied_by_blocks(
+    root: Path, new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in new_testbed(settings={"MaxArraySize": "11"}).env.items():
+        monkeypatch.setenv(name, value)
+    with Cluster("slurm", root=root):
+        with pytest.raises(OptionError, match="fold calls together with chunk_size"):
+            increment.map(range(35), max_concurrent=2)
+        assert increment.map(range(35), max_concurrent=2, chunk_size=4).results(60) == list(range(1, 36))
