@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
 from slurm.protocol import SUBMITTED, Block, Submitted
 from slurm.schedulers.base import tag
+from slurm.transports.base import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import NoReturn
 
     from slurm.schedulers.base import Report, Request, Scheduler
-    from slurm.transports.base import Completed, Transport
+    from slurm.transports.base import Transport
 
     Span = tuple[int, int]  # a block: its first element, and how many
 
 _log = logging.getLogger(__name__)
 
-_NOT_FOUND = 127
+_NOT_FOUND, _UNANSWERED = 127, -1
 _TIMEOUT = 300.0
 """Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
 _HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
@@ -68,14 +69,18 @@ class Controller:
         end = time.monotonic() + _PATIENCE
         for pause in _pauses():
             script = _SCRUB + self._script(directory, requests, taken)
-            limit = _TIMEOUT * (len(requests) - len(taken))
-            done = self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
+            limit = _TIMEOUT * (1 + len(requests) - len(taken))
+            try:
+                done = self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
+            except TransportError as error:  # some of it may have been taken all the same
+                done = Completed(("sh", "-s"), _UNANSWERED, "", str(error))
             taken += done.stdout.split()
             if len(taken) == len(requests):
                 if done.status != 0:
                     _log.warning("%s/%s could not be written: %s", directory, SUBMITTED, done.words)
                 break
-            if not self.scheduler.passing(done.words) or time.monotonic() > end:
+            passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
+            if not passes or time.monotonic() > end:
                 self._refuse(requests[0].script, done, taken)
             _log.warning("%s: %s; looking what it has taken, then trying again", self.scheduler.name, done.words)
             time.sleep(pause)
