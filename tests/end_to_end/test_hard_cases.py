@@ -120,3 +120,21 @@ def test_a_limit_on_how_many_run_is_never_multiplied_by_blocks(
         with pytest.raises(OptionError, match="fold calls together with chunk_size"):
             increment.map(range(35), max_concurrent=2)
         assert increment.map(range(35), max_concurrent=2, chunk_size=4).results(60) == list(range(1, 36))
+
+
+@pytest.mark.slurm
+def test_the_job_that_a_submission_runs_in_leaks_nothing_into_it(
+    root: Path, slurm_env: SlurmTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As inside a job of another shape; and with the user's own taste for squeue and sbatch.
+    for name in ("SLURM_JOB_ID", "SLURM_CPU_BIND", "SLURM_NTASKS"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("SQUEUE_FORMAT", "%Z")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "soon")
+    monkeypatch.setenv("SBATCH_WAIT", "1")
+    with Cluster("slurm", root=root):
+        seen = task(os.getenv).with_options(time="5").map(["SLURM_CPU_BIND", "SLURM_NTASKS", "SLURM_CONF"])
+        slow = task(time.sleep).with_options(time="5")(30)
+        until(slow.running)
+        slow.cancel()
+    assert seen.results(60) == [None, None, slurm_env.env["SLURM_CONF"]]
