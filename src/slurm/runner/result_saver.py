@@ -8,6 +8,7 @@ import time
 from _pickle import dumps
 from itertools import accumulate
 
+from slurm.files import NewFile, commit
 from slurm.protocol import (
     FAILED,
     OUTCOMES,
@@ -16,10 +17,8 @@ from slurm.protocol import (
     SUCCEEDED,
     CallFailure,
     ErrorRecord,
-    NewFile,
     Outcome,
     ResultRecord,
-    commit,
     outcome_name,
 )
 from slurm.records import TYPE_CHECKING
