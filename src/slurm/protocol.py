@@ -8,7 +8,7 @@ from __future__ import annotations
 from slurm.records import TYPE_CHECKING, Record, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any, ClassVar
 
     from typing_extensions import Self
@@ -18,8 +18,9 @@ PROTOCOL = 1
 
 BLOBS, JOBS = "blobs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
-CALLS, INDEX, SCRIPT = "calls.pkl", "calls.idx", "script.sh"
+CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
+ATTEMPTS, EVENTS = "attempts", "events"
 
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
@@ -30,6 +31,9 @@ SUCCEEDED, FAILED = "succeeded", "failed"
 
 LOAD, RESOLVE, RUN, SAVE, PROCESS = "load", "resolve", "run", "save", "process"
 """The phases of an element. `process`: the process ended without a word of its own (a signal, `os._exit`)."""
+
+STOPPED = "stopped"
+"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome."""
 
 
 class Document(Record):
@@ -102,6 +106,8 @@ class Submission(Document):
     options: Mapping[str, Any]
     environment: Prepared
     dependencies: tuple[Edge, ...] = ()
+    continues: bool = False
+    """Whether an element may go on in another job after an attempt that failed or stopped."""
     parent: str | None = None
     client: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -110,13 +116,33 @@ class Submission(Document):
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared, "dependencies": Edge}
 
+    @property
+    def elements(self) -> int:
+        """How many elements make the calls."""
+        return -(-self.count // self.chunk)
+
 
 class Block(Record):
-    """A run of elements that the scheduler knows under one id: element `first + k` is its array task k."""
+    """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
 
-    id: str
+    id: str = ""
+    """Empty before it is queued."""
     first: int
     count: int
+    """How many array tasks, numbered from 0."""
+    tasks: tuple[int, ...] | None = None
+    """Which array tasks, where it isn't these."""
+    name: str = ""
+    """What tells it from other blocks with the same elements; empty for those of the submission itself."""
+    attempts: int = 0
+    """How many attempts its elements had before."""
+
+    @property
+    def elements(self) -> Sequence[int]:
+        """The elements, in order."""
+        if self.tasks is None:
+            return range(self.first, self.first + self.count)
+        return tuple(self.first + task for task in self.tasks)
 
 
 class Submitted(Document):
@@ -132,14 +158,37 @@ class Submitted(Document):
         return next(block for block in self.blocks if block.first <= index < block.first + block.count)
 
 
+class Continuation(Document):
+    """`attempts/<e>.<n>.next.json`: attempt n of element e is followed by another job; written before that is queued.
+
+    Whoever writes it first queues the job. `attempts/<group>.blocks.json` then holds a `Submitted` with its id.
+    """
+
+    group: str
+    """What the elements that go into the same job have in common."""
+    options: Mapping[str, Any]
+    """All options of the next attempt."""
+    retries: int
+    """How many retries that makes."""
+    reason: str
+
+
 class ErrorRecord(Record):
     """What went wrong, readable without opening a pickle."""
 
     type: str
     message: str
+    bases: tuple[str, ...] = ()
+    """The names of its type and the bases of that, as `Retry` has them."""
     traceback: str = ""
     pickle: str | None = None
     """The exception itself, cloudpickled, in base64; None if it can't be pickled."""
+
+
+def class_name(kind: type) -> str:
+    """A class's name as `ErrorRecord.bases` and `Retry` have it."""
+    module = "" if kind.__module__ in ("builtins", "slurm.errors") else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
 
 
 class ResultRecord(Record):
@@ -181,6 +230,9 @@ class Outcome(Document):
     """Seconds since the epoch, by the node's clock."""
     host: str | None = None
     job_id: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    """How the scheduler ended it, in its words, where it did: written by whoever asked it first."""
     peak_memory: int | None = None
     """The largest resident set of the process, in bytes."""
     python: str | None = None
@@ -217,6 +269,26 @@ class Outcome(Document):
 def outcome_name(index: int) -> str:
     """The file of element `index` in `outcomes/`."""
     return f"{index}.json"
+
+
+def attempt_name(element: int, attempt: int) -> str:
+    """The file in `attempts/` of an attempt that failed or stopped, where the element may go on: an `Outcome`."""
+    return f"{element}.{attempt}.json"
+
+
+def begun_name(element: int, attempt: int) -> str:
+    """The empty file in `attempts/` that tells of an attempt after the first."""
+    return f"{element}.{attempt}.begun"
+
+
+def continuation_name(element: int, attempt: int) -> str:
+    """The file in `attempts/` of a `Continuation`."""
+    return f"{element}.{attempt}.next.json"
+
+
+def blocks_name(group: str) -> str:
+    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
+    return f"{group}.blocks.json"
 
 
 def log_name(first: int, task: str) -> str:

@@ -9,7 +9,7 @@ from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import CallbackRunner
-from slurm.runner.job_context import JobContext, enter
+from slurm.runner.job_context import JobContext, Stopped, enter, stop
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
 
@@ -22,18 +22,32 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one element: `root key element tag [chunk]`.
+    """Run one element: `root key element tag [chunk [attempt [signal]]]`.
 
-    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes.
-    Returns the exit status: 0 for a success, the task's own for sys.exit(n), else 1.
+    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes. A
+    signal, "-" for none, is given where the element may go on in another job: failures are then told in `attempts/`,
+    and the signal makes `should_stop` true. Returns the exit status: 0 for a success, the task's own for sys.exit(n),
+    else 1.
     """
     root, key, element, tag, *rest = argv
-    chunk = int(rest[0]) if rest else 1
+    chunk, attempt = (int(number) for number in (*rest[:2], *"10"[len(rest[:2]) :]))
     _search_working_directory_last()
-    job = JobContext.from_environment(root, key, int(element) * chunk, os.environ)
-    saver = ResultSaver(job, int(element))
+    job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
+    saver = ResultSaver(job, int(element), continues=len(rest) > 2)
+    if len(rest) > 2:
+        _expect(rest[2])
+        saver.begin()
     outcome = saver.earlier() or (_run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk))
     return outcome.exit_code
+
+
+def _expect(name: str) -> None:
+    """Take the stop signal, and SIGTERM with it, as a request to save a checkpoint and end."""
+    _signal = __import__("_signal")  # `signal` costs an import of `enum`
+
+    if name != "-":
+        for known in (name, "TERM"):
+            _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: stop(known))
 
 
 def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
@@ -52,6 +66,8 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
         outcome = saver.success(value)
     except UpstreamFailed as error:
         outcome = saver.failure(RESOLVE, error)
+    except Stopped as error:
+        outcome = saver.stopped(str(error))
     except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
         outcome = saver.failure(phase, error)
     callbacks.fire("on_run_end", outcome)
