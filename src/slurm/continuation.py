@@ -63,7 +63,8 @@ def go_on(
 ) -> Mapping[int, Outcome | None]:
     """Have elements go on that may, in a job for all that ask for the same; the others, with their own last word.
 
-    Nothing is done yet about those of the `waiting` that have left no word of their own. Those that somebody else sees to are in neither, until that one has or has failed to.
+    Nothing is done yet about those of the `waiting` that have left no word of their own. Those that somebody else sees
+    to are not told of either, until that one has or has failed to.
     """
     told = _Told.read(backend, watched, endings)
     submission = backend.store.records(watched.key).submission

@@ -148,8 +148,8 @@ def _factor(value: Any) -> str:
 
 
 def _more_memory(text: str, factor: float, bound: str | None) -> str:
-    grown = int(kinds.megabytes(text) * factor)
-    return f"{min(grown, kinds.megabytes(bound)) if bound else grown}M"
+    grown = kinds.megabytes(text) * factor
+    return f"{round(min(grown, kinds.megabytes(bound)) if bound else grown)}M"
 
 
 def _more_time(text: str, factor: float, bound: str | None) -> str:

@@ -64,8 +64,7 @@ def render(  # noqa: PLR0913 - each by its name
         *(_threads(cpus) if cpus else ()),
         *environment.setup,
         "",
-        *(f"cd -- {step} &&" for step in steps),
-        *(_stoppable(f"{call} {care.signal or '-'}", care.signal) if care else (call, "status=$?")),
+        *_called([f"cd -- {step} &&" for step in steps], f"{call} {care.signal or '-'}" if care else call, care),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
         "exit $status",
@@ -86,15 +85,18 @@ def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, ke
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
-def _stoppable(call: str, signal: str | None) -> Sequence[str]:
-    """The call in the background, for bash handles a signal only between commands; a stop signal is passed on to it.
+def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]:
+    """The steps and the call; in the background where a signal is to stop it, for bash handles one between commands.
 
     It is passed on more than once: the first may come before there is a handler for it, which `trap ''` keeps harmless.
     """
-    if signal is None:
-        return (call, "status=$?")
+    if care is None or care.signal is None:
+        return (*steps, call, "status=$?")
+    signal = care.signal
     return (
-        f"( trap '' {signal}; exec {call} ) &",
+        f"( trap '' {signal}",
+        *steps,
+        f"exec {call} ) &",
         "runner=$!",
         f"trap 'for i in 1 2 3 4 5; do kill -s {signal} $runner 2>/dev/null || break; sleep 1; done &' {signal}",
         "trap 'kill -s TERM $runner 2>/dev/null' TERM",

@@ -231,7 +231,8 @@ class Tracker:
         """End the elements whose outcome hasn't shown up within the grace period, unless they go on in another job."""
         now = time.monotonic()
         for watched in wanted:
-            overdue, waiting = {}, {}
+            overdue: dict[int, Ending] = {}
+            waiting: dict[int, Ending] = {}
             for index, since in list(watched.missed_since.items()):
                 report = watched.reports.get(index)
                 state = report.state if report and report.state.final else JobState.LOST

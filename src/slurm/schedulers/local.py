@@ -25,7 +25,7 @@ class LocalScheduler:
     """Real, detached processes of one machine, under a limit of CPUs over all submissions of the user.
 
     It takes the same script as Slurm, and reads the #SBATCH lines that mean something on one machine: array, output,
-    cpus-per-task, time, chdir. Partitions, accounts, memory and the like are passed over.
+    cpus-per-task, time, signal, chdir. Partitions, accounts, memory and the like are passed over.
     """
 
     name = "local"

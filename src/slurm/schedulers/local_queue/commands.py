@@ -44,6 +44,7 @@ def _submit(argv: Sequence[str]) -> None:
         "cpus": int(options.get("cpus-per-task", 1)) * int(options.get("ntasks", 1)),
         "cpus_per_task": options.get("cpus-per-task"),
         "seconds": seconds(options["time"]) if "time" in options else None,
+        "signal": options.get("signal"),
         "comment": options.get("comment", ""),
         "name": options.get("job-name", os.path.basename(script)),
         "dependencies": [[kind, options[kind].split(",")] for kind in _DEPENDENCIES if kind in options],

@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GRACE_SECONDS = 2.0
 """Between SIGTERM and SIGKILL, as Slurm's KillWait."""
@@ -25,6 +28,8 @@ class Element:
         self._note = note
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline: float | None = None
+        self._warning: tuple[float, int] | None = None
+        """When a signal ahead of the time limit is due, and which."""
         self._ending: str | None = None
 
     @classmethod
@@ -49,15 +54,22 @@ class Element:
             file.write(f"{process.pid} {cpus} {_born(process.pid)}")
         if request["seconds"]:
             element.due = element._deadline = time.monotonic() + request["seconds"]
+            if request["signal"]:
+                name, _, lead = request["signal"].removeprefix("B:").partition("@")
+                element.due = element._deadline - int(lead or 60)  # sbatch(1)
+                element._warning = (element.due, signal.Signals[f"SIG{name}"])
         return element
 
     def poll(self) -> str | None:
         """How it ended, in Slurm's word; None while it runs. Whatever its session has left running is killed."""
         now = time.monotonic()
+        if self._warning is not None and now >= self._warning[0]:
+            self._send(os.kill, self._warning[1])  # to the script alone
+            self._warning, self.due = None, self._deadline or now
         if self._deadline is not None and now >= self._deadline and self._ending is None:
             self.terminate("TIMEOUT")
         elif self._ending is not None and now >= self.due:
-            self._signal(signal.SIGKILL)
+            self._send(os.killpg, signal.SIGKILL)
             self.due = now + GRACE_SECONDS
         status = self._status()
         if status is None:
@@ -71,7 +83,7 @@ class Element:
         if self._ending is None:
             self._ending = state
             self.due = time.monotonic() + GRACE_SECONDS
-            self._signal(signal.SIGTERM)
+            self._send(os.killpg, signal.SIGTERM)
 
     def _status(self) -> int | None:
         if self._process is None:  # adopted: somebody else's child now, whose status is gone; the outcome tells
@@ -79,16 +91,16 @@ class Element:
             return None if _born(self._pid) == self._birth() else 0
         if os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
-        self._signal(signal.SIGKILL)  # before it is reaped: until then its process group's number is its own
+        self._send(os.killpg, signal.SIGKILL)  # before it is reaped: until then its process group's number is its own
         return self._process.wait()
 
     def _birth(self) -> str:
         with open(self._note, encoding="ascii") as file:
             return file.read().split(" ", 2)[2]
 
-    def _signal(self, number: int) -> None:
+    def _send(self, kill: Callable[[int, int], None], number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, number)
+            kill(self._pid, number)
 
 
 def adopted(place: str) -> list[Element]:

@@ -1,0 +1,198 @@
+"""Elements that fail or stop and go on: by themselves, under the same key, with a client and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm import Cluster, DependencyFailed, JobTimedOut, Retry, TaskExited, current_job, gather, task
+from slurm.errors import OptionError
+from waiting import until
+
+
+def runs(marks: Path, name: object) -> int:
+    """How often a task with this name has begun, this time included."""
+    (marks / f"{name}.{time.monotonic_ns()}").touch()
+    return sum(path.name.startswith(f"{name}.") for path in marks.iterdir())
+
+
+@task(retry=Retry(times=2, on=ValueError))
+def flaky(marks: Path, failures: int) -> tuple[int, int]:
+    """Raises in its first attempts."""
+    ctx = current_job()
+    if runs(marks, failures) <= failures:
+        raise ValueError(f"attempt {ctx.attempt}")
+    return failures, ctx.attempt
+
+
+@task
+def twice(pair: tuple[Any, int]) -> tuple[Any, ...]:
+    return pair * 2
+
+
+def test_failed_elements_run_again_and_what_waits_for_them_waits(cluster: Cluster, tmp_path: Path) -> None:
+    array = flaky.starmap([(tmp_path, failures) for failures in range(4)])
+    after_second, after_last = twice(array[1]), twice(array[3])
+    each = twice.map(array)
+    assert [job.result(60) for job in array[:3]] == [(0, 1), (1, 2), (2, 3)]
+    with pytest.raises(ValueError, match="attempt 3"):
+        array[3].result(60)
+    assert after_second.result(60) == (1, 2, 1, 2)
+    with pytest.raises(DependencyFailed, match=r"ValueError: attempt 3"):
+        after_last.result(60)
+    assert [job.result(60) for job in each[:3]] == [(0, 1, 0, 1), (1, 2, 1, 2), (2, 3, 2, 3)]
+    with pytest.raises(DependencyFailed, match=r"ValueError: attempt 3"):
+        each[3].result(60)
+    assert len(list(tmp_path.glob("[0-9].*"))) == 1 + 2 + 3 + 3
+
+
+def test_only_what_the_policy_names_runs_again(cluster: Cluster, tmp_path: Path) -> None:
+    job = flaky.with_options(retry=Retry(on=(KeyError, "JobTimedOut")))(tmp_path, 1)
+    with pytest.raises(ValueError, match="attempt 1"):
+        job.result(60)
+    assert len(list(tmp_path.glob("1.*"))) == 1
+    unset = flaky.with_options(retry=None)(tmp_path, 2)
+    with pytest.raises(ValueError, match="attempt 1"):
+        unset.result(60)
+
+
+@task(retry=Retry(times=1, on=TaskExited))
+def killed_once(marks: Path, script_too: bool) -> str:
+    """Is killed the first time: its Python, or the script around it with it."""
+    if runs(marks, "killed") == 1:
+        if script_too:
+            os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+@pytest.mark.parametrize("script_too", [False, True])
+def test_a_process_that_was_killed_runs_again(cluster: Cluster, tmp_path: Path, script_too: bool) -> None:
+    assert killed_once(tmp_path, script_too).result(90) == "done"
+    assert len(list(tmp_path.glob("killed.*"))) == 2
+
+
+def test_it_runs_again_with_no_client_anywhere(cluster: Cluster, root: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from slurm import Cluster\n"
+        "from end_to_end.test_continuation import flaky, killed_once\n"
+        "with Cluster(sys.argv[2], root=sys.argv[3]):\n"
+        "    print(flaky(Path(sys.argv[4]), 1).key, killed_once(Path(sys.argv[4]), True).key)\n"
+    )
+    scheduler = cluster.url.partition(":")[0]
+    tests = Path(__file__).parents[1]
+    argv = [sys.executable, "-c", program, str(tests), scheduler, str(root), str(tmp_path)]
+    keys = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    outcomes = [root / "jobs" / key / "outcomes" / "0.json" for key in keys]
+    until(lambda: all(path.exists() for path in outcomes), 90)
+    assert [json.loads(path.read_text())["status"] for path in outcomes] == ["succeeded", "succeeded"]
+    assert [cluster.job(key).result(30) for key in keys] == [(1, 2), "done"]  # type: ignore[union-attr]
+
+
+# Checkpoints.
+
+
+@task(time="00:10:00", signal_lead=597, max_restarts=5)
+def count_to(top: int, marks: Path) -> tuple[list[int], int]:
+    """Counts, is told to stop about three seconds after its start, saves, and goes on where it was."""
+    ctx = current_job()
+    seen: list[int] = ctx.restored or []
+    runs(marks, "attempt")
+    while len(seen) < top:
+        seen.append(len(seen))
+        if len(seen) % 10 == 0:
+            while not ctx.should_stop:
+                time.sleep(0.05)
+        if ctx.should_stop:
+            ctx.checkpoint(seen)
+    return seen, ctx.attempt
+
+
+@pytest.mark.parametrize("cluster", ["local"], indirect=True)
+def test_a_task_that_is_told_to_stop_goes_on_where_it_was(cluster: Cluster, tmp_path: Path) -> None:
+    job = count_to(15, tmp_path)
+    after = twice(job)
+    assert job.result(90) == (list(range(15)), 2)
+    assert after.result(60) == (list(range(15)), 2, list(range(15)), 2)
+    assert len(list(tmp_path.glob("attempt.*"))) == 2
+    assert not list(Path(job.directory, "results").glob(".*.checkpoint"))
+
+
+@pytest.mark.parametrize("cluster", ["local"], indirect=True)
+def test_one_that_never_comes_to_an_end_is_stopped_for_good(cluster: Cluster, tmp_path: Path) -> None:
+    job = count_to.with_options(max_restarts=1)(10_000, tmp_path)
+    with pytest.raises(JobTimedOut, match="stopped once too often"):
+        job.result(90)
+    assert len(list(tmp_path.glob("attempt.*"))) == 2
+
+
+@task(retry=Retry(times=1, on=RuntimeError))
+def save_and_fail() -> tuple[Any, int]:
+    ctx = current_job()
+    restored = ctx.restored
+    ctx.checkpoint({"at": ctx.attempt})
+    if restored is None:
+        raise RuntimeError("after the checkpoint")
+    return restored, ctx.attempt
+
+
+def test_a_retry_finds_what_the_attempt_before_has_saved(cluster: Cluster) -> None:
+    assert save_and_fail().result(60) == ({"at": 1}, 2)
+
+
+def test_progress_is_written_down(cluster: Cluster) -> None:
+    @task
+    def work() -> None:
+        ctx = current_job()
+        for done in range(1000):
+            ctx.progress(done + 1, 1000, loss=1 / (done + 1))
+
+    job = work()
+    job.result(60)
+    lines = [json.loads(line) for line in Path(job.directory, "events", "0.jsonl").read_text().splitlines()]
+    assert 2 <= len(lines) < 100
+    assert (lines[-1]["done"], lines[-1]["total"], lines[-1]["loss"]) == (1000, 1000, 0.001)
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"times": 0}, "times=0"),
+        ({"mem": "half"}, "a factor above 1"),
+        ({"mem": "x0.5"}, "a factor above 1"),
+        ({"on": int}, "exception classes, and <class 'int'> is none"),
+        ({"on": ()}, "exception classes"),
+        ({"max_mem": "4G"}, "give mem too"),
+        ({"mem": "x2", "max_mem": "lots"}, "megabytes"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused_where_it_is_written(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        Retry(**given)
+
+
+def test_there_must_be_something_to_multiply(local: Cluster) -> None:
+    with pytest.raises(OptionError, match="no mem or mem_per_cpu or mem_per_gpu is set"):
+        flaky.with_options(retry=Retry(mem="x2"))(Path(), 0)
+    with pytest.raises(OptionError, match=r"expected a Retry"):
+        task(retry="often")(twice.unwrapped)  # type: ignore[call-overload]
+
+
+def test_many_failures_go_on_in_one_job(cluster: Cluster, tmp_path: Path) -> None:
+    places = [tmp_path / str(number) for number in range(6)]
+    for place in places:
+        place.mkdir()
+    jobs = killed_once.starmap([(place, True) for place in places])
+    assert gather(jobs) == ["done"] * 6
