@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from slurm.bundle import bundle
 from slurm.controller import Controller
@@ -56,20 +56,29 @@ class once(Generic[T]):  # noqa: N801 - used like `property`
             return found
 
 
+class Spec(NamedTuple):
+    """What names a backend, and tells it from every other."""
+
+    url: str
+    python: str | None = None
+    login_shell: bool = False
+
+
 class Backend:
     """Where jobs run and are kept. Nothing is connected or looked up before it is needed."""
 
-    def __init__(self, url: ClusterURL, python: str | None) -> None:
+    def __init__(self, url: ClusterURL, python: str | None, *, login_shell: bool) -> None:
         self.url = url
         self._python = python
+        self._login_shell = login_shell
         self._transport_class = plugin("transports", url.transport)
         self._scheduler_class = plugin("schedulers", url.scheduler)
         self.lock = threading.RLock()
 
     @property
-    def spec(self) -> tuple[str, str | None]:
+    def spec(self) -> Spec:
         """What `backend_for` makes the same backend from, in another process too."""
-        return str(self.url), self._python
+        return Spec(str(self.url), self._python, self._login_shell)
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
@@ -101,7 +110,7 @@ class Backend:
     @once
     def transport(self) -> Transport:
         """How commands and bytes get there."""
-        transport: Transport = self._transport_class.from_url(self.url)
+        transport: Transport = self._transport_class.from_url(self.url, login_shell=self._login_shell)
         return transport
 
     @once
@@ -151,19 +160,25 @@ class Backend:
         )
 
 
-_backends: dict[tuple[str, str | None], Backend] = {}
+_backends: dict[Spec, Backend] = {}
 _backends_lock = threading.Lock()
 
 
-def backend_for(url: str, *, root: str | os.PathLike[str] | None = None, python: str | None = None) -> Backend:
+def backend_for(
+    url: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    python: str | None = None,
+    login_shell: bool = False,
+) -> Backend:
     """The backend of a URL; the same one for the same arguments, so that a process has one tracker for each place."""
     parsed = ClusterURL.parse(url)
     chosen = root or parsed.root
-    parsed = parsed._replace(root=_checked_root(os.fspath(chosen)) if chosen else None)
-    key = (str(parsed), python)
+    parsed = parsed._replace(root=checked_root(os.fspath(chosen)) if chosen else None)
+    key = Spec(str(parsed), python, login_shell)
     with _backends_lock:
         if key not in _backends:
-            _backends[key] = Backend(parsed, python)
+            _backends[key] = Backend(parsed, python, login_shell=login_shell)
         return _backends[key]
 
 
@@ -177,7 +192,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _checked_root(root: str) -> str:
+def checked_root(root: str) -> str:
+    """A root as it is kept. Raises ConfigurationError for what can't be one."""
     if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
         message = f"root {root!r}: write an absolute path or ~/…, without backslashes and control characters"
         raise ConfigurationError(message)
@@ -186,13 +202,18 @@ def _checked_root(root: str) -> str:
 
 def plugin(kind: str, name: str) -> Any:
     """The class registered under a name. Raises PluginNotFound."""
+    module, _, attribute = plugin_path(kind, name).partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def plugin_path(kind: str, name: str) -> str:
+    """Where the class registered under a name is; it isn't imported. Raises PluginNotFound."""
     path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
     if path is None:
         known = ", ".join(sorted({*BUILT_IN[kind], *_entry_points(kind)}))
         message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {known}"
         raise PluginNotFound(message)
-    module, _, attribute = path.partition(":")
-    return getattr(import_module(module), attribute)
+    return path
 
 
 def _entry_points(kind: str) -> Mapping[str, str]:

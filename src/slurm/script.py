@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from slurm.protocol import FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL
+from slurm.environments.setup import take
+from slurm.protocol import FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +49,9 @@ def render(
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "export PYTHONUNBUFFERED=1",
         *(_threads(cpus) if cpus else ()),
-        *environment.setup,
+        *take(environment.setup),
         "",
+        *(('[ -z "$step" ] &&',) if environment.setup else ()),
         *(f"cd -- {step} &&" for step in steps),
         f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk}',
         "status=$?",
@@ -65,7 +67,7 @@ def _threads(cpus: str) -> Sequence[str]:
 
 
 _RECORD = (
-    f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "{PROCESS}", '
+    f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "%s", '
     '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s"}'
 )
 
@@ -76,8 +78,9 @@ _LAST_WORD = (
     # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
     "[ $status -ne 143 ] || sleep 5",
     'if [ ! -e "$outcome" ] && [ -d "${outcome%/*}" ]; then',
+    f'    phase={PROCESS}; [ -z "$step" ] || phase={SETUP}',
     f"    printf '{_RECORD}\\n' \\",
-    '        $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine"',
+    '        $phase $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine"',
     '    ln "$mine" "$outcome" || [ -e "$outcome" ] || mv "$mine" "$outcome"; rm -f "$mine"',
     "    [ $status -ne 0 ] || status=1",
     "fi",

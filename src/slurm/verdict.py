@@ -19,10 +19,11 @@ from slurm.errors import (
     LoadFailed,
     NodeFailed,
     ResultNotSaved,
+    SetupFailed,
     TaskExited,
     TaskFailed,
 )
-from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE
+from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, SETUP
 from slurm.states import JobState
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     error = outcome.error
     if outcome.phase == PROCESS:
         return _exited(outcome.exit_code, outcome, facts)
+    if outcome.phase == SETUP:
+        return _job_error(SetupFailed, f"was not run: its setup failed. {facts.where_to_look}", outcome, facts)
     if error is None:
         return _job_error(TaskFailed, f"failed in phase {outcome.phase}", outcome, facts)
     if error.type == "SystemExit":
@@ -103,7 +106,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
 
 def without_a_word(outcome: Outcome | None) -> bool:
     """Whether an element ended so that its log may tell more than is known of it."""
-    return outcome is None or outcome.phase == PROCESS
+    return outcome is None or outcome.phase in (PROCESS, SETUP)
 
 
 def by_signal(outcome: Outcome) -> bool:

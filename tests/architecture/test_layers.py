@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch"),
     ),
-    ("slurmfile", "cluster"),
+    ("yaml_places", "slurmfile_entry", "slurmfile", "cluster"),
     ("",),  # the package itself, lazily
 )
 
