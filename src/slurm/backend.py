@@ -57,28 +57,24 @@ class once(Generic[T]):  # noqa: N801 - used like `property`
 
 
 class Spec(NamedTuple):
-    """What names a backend, and tells it from every other."""
+    """What `backend_for` makes the same backend from, in another process too."""
 
     url: str
     python: str | None = None
+    setup: tuple[str, ...] = ()
+    """Steps that may bring the Python."""
     login_shell: bool = False
 
 
 class Backend:
     """Where jobs run and are kept. Nothing is connected or looked up before it is needed."""
 
-    def __init__(self, url: ClusterURL, python: str | None, *, login_shell: bool) -> None:
-        self.url = url
-        self._python = python
-        self._login_shell = login_shell
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.url = url = ClusterURL.parse(spec.url)
         self._transport_class = plugin("transports", url.transport)
         self._scheduler_class = plugin("schedulers", url.scheduler)
         self.lock = threading.RLock()
-
-    @property
-    def spec(self) -> Spec:
-        """What `backend_for` makes the same backend from, in another process too."""
-        return Spec(str(self.url), self._python, self._login_shell)
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
@@ -110,7 +106,7 @@ class Backend:
     @once
     def transport(self) -> Transport:
         """How commands and bytes get there."""
-        transport: Transport = self._transport_class.from_url(self.url, login_shell=self._login_shell)
+        transport: Transport = self._transport_class.from_url(self.url, login_shell=self.spec.login_shell)
         return transport
 
     @once
@@ -133,7 +129,7 @@ class Backend:
     @once
     def current(self) -> Prepared:
         """The Python there that the client's own calls can be unpickled by."""
-        return Current(self._python).prepare(self.transport, self.store.root)
+        return Current(self.spec.python, setup=self.spec.setup).prepare(self.transport, self.store.root)
 
     @once
     def controller(self) -> Controller:
@@ -169,17 +165,18 @@ def backend_for(
     *,
     root: str | os.PathLike[str] | None = None,
     python: str | None = None,
+    setup: tuple[str, ...] = (),
     login_shell: bool = False,
 ) -> Backend:
     """The backend of a URL; the same one for the same arguments, so that a process has one tracker for each place."""
     parsed = ClusterURL.parse(url)
     chosen = root or parsed.root
     parsed = parsed._replace(root=checked_root(os.fspath(chosen)) if chosen else None)
-    key = Spec(str(parsed), python, login_shell)
+    spec = Spec(str(parsed), python, setup, login_shell)
     with _backends_lock:
-        if key not in _backends:
-            _backends[key] = Backend(parsed, python, login_shell=login_shell)
-        return _backends[key]
+        if spec not in _backends:
+            _backends[spec] = Backend(spec)
+        return _backends[spec]
 
 
 def _after_fork() -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from slurm import slurmfile, submission, tasks
 from slurm.array import JobArray
 from slurm.backend import backend_for
-from slurm.environments.current import Current
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
@@ -64,10 +63,9 @@ class Cluster:
         options: TaskOptions | None = None,
         cancel_on_exit: bool = False,
     ) -> None:
-        self._backend = backend_for(url, root=root, python=python, login_shell=login_shell)
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
-        self._environment = environment or (Current(python, setup=steps) if steps else None)
-        self._setup = steps if environment else ()  # the other has them itself, to look for its Python
+        self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
+        self._environment = environment
         self._prepared: Prepared | None = None
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
         self.options = Options.parse(options or {})
@@ -176,7 +174,7 @@ class Cluster:
             return self._backend.current
         if self._prepared is None:
             prepared = self._environment.prepare(self._backend.transport, self._backend.store.root)
-            self._prepared = prepared.replace(setup=(*self._setup, *prepared.setup))
+            self._prepared = prepared.replace(setup=(*self._backend.spec.setup, *prepared.setup))
         return self._prepared
 
     def __repr__(self) -> str:
