@@ -33,8 +33,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 }
 """Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`."""
 
-_ROOT = 'printf %s "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"'
-"""The default root: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+DEFAULT_ROOT = 'printf %s "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"'
+"""Prints the default root: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
 
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class Backend:
         root = self.url.root or "~"
         if not root.startswith("~"):
             return Store(self.transport, root)
-        done = self.transport.run(["sh", "-c", _ROOT if root == "~" else 'printf %s "$HOME"'], timeout=60)
+        done = self.transport.run(["sh", "-c", DEFAULT_ROOT if root == "~" else 'printf %s "$HOME"'], timeout=60)
         if done.status != 0 or not done.stdout.startswith("/"):
             message = f"the root {root} is not to be had on {self.url}: {done.words}"
             raise TransportError(message)
