@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_the_setup_exports_a_task_has(url: str, root: Path) -> None:
     with Cluster(url, root=root, setup=["A='x  y'", "export A B=2"]):
         assert variables("A", "B").result(60) == ["x  y", "2"]
+
+
+def test_a_job_with_a_setup_is_the_same_after_pickling_and_runs_again_in_it(url: str, root: Path) -> None:
+    with Cluster(url, root=root, setup=["export A=1"]):
+        job = variables("A")
+    again = pickle.loads(pickle.dumps(job))
+    assert (again, again.result(60), again.retry().result(60)) == (job, ["1"], ["1"])
 
 
 def test_a_setup_line_that_fails_is_a_typed_error_with_its_words(url: str, root: Path) -> None:

@@ -45,7 +45,8 @@ class Current:
         del root
         candidates = [self.python] if self.python else [sys.executable, f"python{TAG}", "python3", "python"]
         probe = "\n".join(["{", *take(self.setup), "} >&2", _PROBE])
-        done = transport.run(["bash", "-c", probe, TAG, *candidates], timeout=60)
+        shell = "bash" if self.setup else "sh"
+        done = transport.run([shell, "-c", probe, TAG, *candidates], timeout=60)
         if done.status != 0:
             seen = "; ".join(done.stderr.strip().splitlines())
             message = (
