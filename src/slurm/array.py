@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from slurm.backend import Backend
+    from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
     from slurm.protocol import Outcome
 
@@ -204,8 +204,8 @@ class JobArray(Placeholder, Generic[R]):
         return ending.state if ending else report.state if report else JobState.UNKNOWN
 
 
-def revive(spec: tuple[str, str | None], key: str, indices: range) -> JobArray[Any]:
+def revive(spec: Spec, key: str, indices: range) -> JobArray[Any]:
     """A pickled array, in whatever process it is unpickled. Reads the submission's records."""
-    backend = backend_for(spec[0], python=spec[1])
+    backend = backend_for(**spec._asdict())
     watched = backend.watch(key) if indices else Watched(key, 0, None, mapped=True)
     return JobArray(backend, watched, indices)

@@ -6,7 +6,7 @@ import os
 import threading
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from slurm.bundle import bundle
 from slurm.controller import Controller
@@ -36,8 +36,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 }
 """Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`."""
 
-_ROOT = 'printf %s "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"'
-"""The default root: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+DEFAULT_ROOT = 'printf %s "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"'
+"""Prints the default root: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
 
 
 T = TypeVar("T")
@@ -59,22 +59,27 @@ class once(Generic[T]):  # noqa: N801 - used like `property`
             return found
 
 
+class Spec(NamedTuple):
+    """What `backend_for` makes the same backend from, in another process too."""
+
+    url: str
+    python: str | None = None
+    setup: tuple[str, ...] = ()
+    """Steps that may bring the Python."""
+    login_shell: bool = False
+
+
 class Backend:
     """Where jobs run and are kept. Nothing is connected or looked up before it is needed."""
 
-    def __init__(self, url: ClusterURL, python: str | None) -> None:
-        self.url = url
-        self._python = python
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.url = url = ClusterURL.parse(spec.url)
         self._transport_class = plugin("transports", url.transport)
         self._scheduler_class = plugin("schedulers", url.scheduler)
         self.lock = threading.RLock()
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
-
-    @property
-    def spec(self) -> tuple[str, str | None]:
-        """What `backend_for` makes the same backend from, in another process too."""
-        return str(self.url), self._python
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
@@ -106,7 +111,7 @@ class Backend:
     @once
     def transport(self) -> Transport:
         """How commands and bytes get there."""
-        transport: Transport = self._transport_class.from_url(self.url)
+        transport: Transport = self._transport_class.from_url(self.url, login_shell=self.spec.login_shell)
         return transport
 
     @once
@@ -115,7 +120,7 @@ class Backend:
         root = self.url.root or "~"
         if not root.startswith("~"):
             return Store(self.transport, root)
-        done = self.transport.run(["sh", "-c", _ROOT if root == "~" else 'printf %s "$HOME"'], timeout=60)
+        done = self.transport.run(["sh", "-c", DEFAULT_ROOT if root == "~" else 'printf %s "$HOME"'], timeout=60)
         if done.status != 0 or not done.stdout.startswith("/"):
             message = f"the root {root} is not to be had on {self.url}: {done.words}"
             raise TransportError(message)
@@ -129,7 +134,7 @@ class Backend:
     @once
     def current(self) -> Prepared:
         """The Python there that the client's own calls can be unpickled by."""
-        return Current(self._python).prepare(self.transport, self.store.root)
+        return Current(self.spec.python, setup=self.spec.setup).prepare(self.transport, self.store.root)
 
     @once
     def controller(self) -> Controller:
@@ -157,20 +162,27 @@ class Backend:
         )
 
 
-_backends: dict[tuple[str, str | None], Backend] = {}
+_backends: dict[Spec, Backend] = {}
 _backends_lock = threading.Lock()
 
 
-def backend_for(url: str, *, root: str | os.PathLike[str] | None = None, python: str | None = None) -> Backend:
+def backend_for(
+    url: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    python: str | None = None,
+    setup: tuple[str, ...] = (),
+    login_shell: bool = False,
+) -> Backend:
     """The backend of a URL; the same one for the same arguments, so that a process has one tracker for each place."""
     parsed = ClusterURL.parse(url)
     chosen = root or parsed.root
-    parsed = parsed._replace(root=_checked_root(os.fspath(chosen)) if chosen else None)
-    key = (str(parsed), python)
+    parsed = parsed._replace(root=checked_root(os.fspath(chosen)) if chosen else None)
+    spec = Spec(str(parsed), python, setup, login_shell)
     with _backends_lock:
-        if key not in _backends:
-            _backends[key] = Backend(parsed, python)
-        return _backends[key]
+        if spec not in _backends:
+            _backends[spec] = Backend(spec)
+        return _backends[spec]
 
 
 def _after_fork() -> None:
@@ -183,7 +195,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _checked_root(root: str) -> str:
+def checked_root(root: str) -> str:
+    """A root as it is kept. Raises ConfigurationError for what can't be one."""
     if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
         message = f"root {root!r}: write an absolute path or ~/…, without backslashes and control characters"
         raise ConfigurationError(message)
@@ -192,13 +205,18 @@ def _checked_root(root: str) -> str:
 
 def plugin(kind: str, name: str) -> Any:
     """The class registered under a name. Raises PluginNotFound."""
+    module, _, attribute = plugin_path(kind, name).partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def plugin_path(kind: str, name: str) -> str:
+    """Where the class registered under a name is; it isn't imported. Raises PluginNotFound."""
     path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
     if path is None:
         known = ", ".join(sorted({*BUILT_IN[kind], *_entry_points(kind)}))
         message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {known}"
         raise PluginNotFound(message)
-    module, _, attribute = path.partition(":")
-    return getattr(import_module(module), attribute)
+    return path
 
 
 def _entry_points(kind: str) -> Mapping[str, str]:

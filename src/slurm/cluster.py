@@ -15,7 +15,7 @@ from slurm.options import Options
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -39,7 +39,9 @@ class Cluster:
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
-    this one. `environment` is what tasks run in, by default that Python as it is. `options` are defaults for all tasks.
+    this one. `environment` is what tasks run in, by default that Python as it is. `setup` are lines of bash that a job
+    takes before it starts that Python; one that fails ends it as SetupFailed. `login_shell` has commands there run by a
+    login shell, for sites where only that one finds Slurm. `options` are defaults for all tasks.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
@@ -56,10 +58,13 @@ class Cluster:
         root: str | os.PathLike[str] | None = None,
         python: str | None = None,
         environment: Environment | None = None,
+        setup: Sequence[str] = (),
+        login_shell: bool = False,
         options: TaskOptions | None = None,
         cancel_on_exit: bool = False,
     ) -> None:
-        self._backend = backend_for(url, root=root, python=python)
+        steps = (setup,) if isinstance(setup, str) else tuple(setup)
+        self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
         self._environment = environment
         self._prepared: Prepared | None = None
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
@@ -73,7 +78,7 @@ class Cluster:
         user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
-        cluster = cls(entry.url, root=entry.root, python=entry.python)
+        cluster = cls(entry.url, root=entry.root, python=entry.python, setup=entry.steps, login_shell=entry.login_shell)
         cluster.options = entry.options
         return cluster
 
@@ -168,7 +173,8 @@ class Cluster:
         if self._environment is None:
             return self._backend.current
         if self._prepared is None:
-            self._prepared = self._environment.prepare(self._backend.transport, self._backend.store.root)
+            prepared = self._environment.prepare(self._backend.transport, self._backend.store.root)
+            self._prepared = prepared.replace(setup=(*self._backend.spec.setup, *prepared.setup))
         return self._prepared
 
     def __repr__(self) -> str:

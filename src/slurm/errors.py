@@ -20,6 +20,7 @@
     └── JobError                      a job ended without a result
         ├── TaskFailed                the task raised what can't be brought back as it was
         ├── TaskExited                sys.exit, os._exit or a signal ended the process
+        ├── SetupFailed               a module or a setup line failed on the node, so nothing was run
         ├── LoadFailed                its function or arguments could not be loaded on the node
         ├── ResultNotSaved            the function returned, its result could not be saved
         ├── ResultNotLoaded           its result could not be loaded here
@@ -39,6 +40,13 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
+from slurm.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.yaml_places import Problem
+
 
 class SlurmError(Exception):
     """Whatever this library raises of its own."""
@@ -57,7 +65,14 @@ class NoActiveCluster(ConfigurationError):
 
 
 class SlurmfileError(ConfigurationError):
-    """There is no Slurmfile, or something in it is wrong; the message names the file and the line."""
+    """There is no Slurmfile, or something in it is wrong; the message names the file, the line and the key.
+
+    Attribute: `problems`, all that is wrong in it, each a `slurm.yaml_places.Problem`.
+    """
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class ClusterURLError(ConfigurationError, ValueError):
@@ -160,6 +175,10 @@ class TaskFailed(JobError):
 
 class TaskExited(JobError):
     """The task ended its process: by sys.exit, os._exit, or a signal. See `exit_code` and `signal`."""
+
+
+class SetupFailed(JobError):
+    """A module or a setup line failed on the node, so nothing was run; the end of the log is in the message."""
 
 
 class LoadFailed(JobError):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from slurm.backend import Backend
+    from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
     from slurm.protocol import Block, Outcome
     from slurm.watched import Watched
@@ -257,9 +257,9 @@ class Job(Placeholder, Generic[R]):
         return failed
 
 
-def revive(spec: tuple[str, str | None], key: str, index: int) -> Job[Any]:
+def revive(spec: Spec, key: str, index: int) -> Job[Any]:
     """A pickled job, in whatever process it is unpickled. Reads the submission's records."""
-    backend = backend_for(spec[0], python=spec[1])
+    backend = backend_for(**spec._asdict())
     return Job(backend, backend.watch(key), index)
 
 

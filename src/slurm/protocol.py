@@ -29,7 +29,7 @@ and last where the file ends; n calls make n + 2 of them."""
 SUCCEEDED, FAILED = "succeeded", "failed"
 """The two words for an outcome's status; *phase* says how far a failed one came."""
 
-LOAD, RESOLVE, RUN, SAVE, PROCESS = "load", "resolve", "run", "save", "process"
+SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "setup", "load", "resolve", "run", "save", "process"
 """The phases of an element. `process`: the process ended without a word of its own (a signal, `os._exit`)."""
 
 STOPPED = "stopped"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.protocol import ATTEMPTS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL
+from slurm.environments.setup import take
+from slurm.protocol import ATTEMPTS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,8 @@ def render(  # noqa: PLR0913 - each by its name
     # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir)] if chdir else []
+    ready = ['[ -z "$step" ] &&'] if environment.setup else []
+    ready += [f"cd -- {step} &&" for step in steps]
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -62,9 +65,9 @@ def render(  # noqa: PLR0913 - each by its name
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         "export PYTHONUNBUFFERED=1",
         *(_threads(cpus) if cpus else ()),
-        *environment.setup,
+        *take(environment.setup),
         "",
-        *_called([f"cd -- {step} &&" for step in steps], f"{call} {care.signal or '-'}" if care else call, care),
+        *_called(ready, f"{call} {care.signal or '-'}" if care else call, care),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
         "exit $status",
@@ -77,7 +80,7 @@ def render_caretaker(
 ) -> str:
     """The batch script that sees to a submission's failed elements when no client does."""
     command = _caretaker(environment, runner, scheduler, root, key)
-    return "\n".join(["#!/bin/bash", *directives, "", *environment.setup, command, ""])
+    return "\n".join(["#!/bin/bash", *directives, "", *take(environment.setup), command, ""])
 
 
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
@@ -112,7 +115,7 @@ def _threads(cpus: str) -> Sequence[str]:
 
 
 _RECORD = (
-    f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "{PROCESS}", '
+    f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "%s", '
     '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s", "job_id": "%s"}'
 )
 
@@ -127,7 +130,8 @@ def _last_word(directory: str, name: str) -> Sequence[str]:
         # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
         "[ $status -ne 143 ] || sleep 5",
         'if [ ! -e "$outcome" ] && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then',
-        f"    printf '{_RECORD}\\n' $attempt $status \\",
+        f'    phase={PROCESS}; [ -z "$step" ] || phase={SETUP}',
+        f"    printf '{_RECORD}\\n' $phase $attempt $status \\",
         '        "$(date +%s)" "$(uname -n)" "${SLURM_ARRAY_JOB_ID:-0}_${SLURM_ARRAY_TASK_ID:-0}" > "$mine"',
         '    ln "$mine" "$record" || [ -e "$record" ] || mv "$mine" "$record"; rm -f "$mine"',
         "    [ $status -ne 0 ] || status=1",

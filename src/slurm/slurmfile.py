@@ -1,52 +1,81 @@
 """Slurmfile: named clusters, in YAML, so that a program says `Cluster.from_slurmfile("gpu")` and no more.
 
-Every plain value is read as the text that stands there: `time: 12:30:00` is a time and `mem: 1e3` isn't, whatever
-YAML 1.1 makes of them.
+The whole file is checked whenever one of its clusters is asked for, and all that is wrong is said at once. What only
+this machine decides (variables, plugins) is checked for that one cluster alone: a file may be shared.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from slurm import option_values as kinds
-from slurm.errors import OptionError, SlurmfileError
-from slurm.options import OURS, SBATCH, Options
+from slurm.backend import checked_root, plugin_path
+from slurm.environments.setup import load_modules
+from slurm.errors import ClusterURLError, ConfigurationError, PluginNotFound, SlurmfileError
+from slurm.options import NONE
+from slurm.slurmfile_entry import KEYS, read_entry
+from slurm.url import ClusterURL
+from slurm.yaml_places import Reader, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from yaml import Node
+    from slurm.options import Options
+    from slurm.slurmfile_entry import Entry
+    from slurm.yaml_places import Place
 
 NAME = "Slurmfile"
-_TOP = ("default", "clusters")
-_CLUSTER = ("url", "root", "python", "options")
-_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+TOP = ("default", "clusters")
+
+_DEFAULTS = {
+    "root": "slurm-jobs in $SCRATCH, else $WORK, else the home, there",
+    "python": "the one that runs this program, else one of its minor version, there",
+    "environment": "current",
+    "login_shell": "no",
+}
+
+
+class Setting(NamedTuple):
+    """One value of a cluster as it counts, and where it comes from: `/p/Slurmfile:7`, `$SLURMFILE`, `default`."""
+
+    key: str
+    value: str
+    origin: str
+    cluster: str | None = None
+    """The cluster under which it stands, if that is one that this one extends."""
 
 
 @dataclass(frozen=True)
 class ClusterEntry:
-    """One named cluster, as the file has it."""
+    """One named cluster as it counts, what it extends included."""
 
+    name: str
     url: str
     root: str | None
     python: str | None
+    login_shell: bool
+    modules: tuple[str, ...]
+    setup: tuple[str, ...]
+    callbacks: tuple[str, ...]
+    """Dotted paths; nothing calls them yet."""
     options: Options
+    settings: tuple[Setting, ...]
+    """All of this, value by value, with its origin."""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What a job's shell does first: load the modules, then take the setup lines."""
+        return (*load_modules(self.modules), *self.setup)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A value and where it stands."""
+class _Wanted(NamedTuple):
+    """A name, and who said it."""
 
-    path: Path
-    line: int
-    value: Any
-
-    def refuse(self, message: str) -> SlurmfileError:
-        return SlurmfileError(f"{self.path}, line {self.line}: {message}")
+    name: str
+    origin: str
 
 
 def find(start: Path | None = None) -> Path:
@@ -68,102 +97,180 @@ def find(start: Path | None = None) -> Path:
 def load(name: str | None = None, path: str | os.PathLike[str] | None = None) -> ClusterEntry:
     """The cluster of a name, by default of $SLURMFILE_PROFILE or of the file's `default`.
 
-    Raises SlurmfileError, with the file and the line, for what is wrong in it.
+    Raises SlurmfileError, whose message and `problems` are all that is wrong, each with its file, line and key.
     """
-    top = _mapping(_parse(Path(path) if path else find()), _TOP, "the file")
-    clusters = _mapping(top["clusters"], None, "clusters") if "clusters" in top else {}
-    default = _text(top["default"], "default") if "default" in top else None
-    wanted = name or os.environ.get("SLURMFILE_PROFILE") or default
+    file = Path(path) if path else find()
+    reader, default, entries = _read(file)
+    wanted = _wanted(name, default)
+    if wanted and wanted.name in entries:
+        layers = _effective(wanted.name, entries)
+        _local_checks(reader, layers)
+        if not reader.problems:
+            return _entry(wanted.name, layers, (_found_by(file, path), Setting("cluster", *wanted)))
+    elif not reader.problems:  # else it may be missing for what is wrong
+        reader.refuse(None, _missing(wanted, entries))
+    raise _error(reader)
+
+
+def names(path: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """The names of a file's clusters. Raises SlurmfileError."""
+    reader, _, entries = _read(Path(path) if path else find())
+    if reader.problems:
+        raise _error(reader)
+    return tuple(entries)
+
+
+def _wanted(name: str | None, default: Place | None) -> _Wanted | None:
+    profile = os.environ.get("SLURMFILE_PROFILE")
+    if name or profile:
+        return _Wanted(name, "argument") if name else _Wanted(str(profile), "$SLURMFILE_PROFILE")
+    return _Wanted(str(default.node.value), default.where) if default else None
+
+
+def _missing(wanted: _Wanted | None, entries: Mapping[str, Entry]) -> str:
     if wanted is None:
-        raise top[""].refuse("name a cluster, or give the file a `default`")
-    if wanted not in clusters:
-        raise top[""].refuse(f"there is no cluster {wanted!r}{_near(wanted, clusters.keys() - {''})}")
-    return _entry(clusters[wanted], wanted)
+        return "name a cluster, or give the file a `default`"
+    said = "" if wanted.origin == "argument" else f", which {wanted.origin} names"
+    return f"there is no cluster {wanted.name!r}{said}{near(wanted.name, entries)}"
 
 
-def _entry(place: _Place, name: str) -> ClusterEntry:
-    keys = _mapping(place, _CLUSTER, f"cluster {name}")
-    if "url" not in keys:
-        raise place.refuse(f"cluster {name} needs a url, such as `url: slurm`")
-    options = _mapping(keys["options"], None, "options") if "options" in keys else {}
-    root, python = ((_text(keys[key], key) if key in keys else None) for key in ("root", "python"))
+def _found_by(file: Path, path: object) -> Setting:
+    by = "argument" if path else "$SLURMFILE" if os.environ.get("SLURMFILE") else "found"
+    return Setting("file", str(file), by)
+
+
+def _read(file: Path) -> tuple[Reader, Place | None, Mapping[str, Entry]]:
+    """All of a file: the place of its default, and its clusters; what is wrong is the reader's `problems`."""
+    reader = Reader(str(file))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{file} can't be read: {error.strerror if isinstance(error, OSError) else f'not UTF-8: {error}'}"
+        raise SlurmfileError(message) from error
+    whole = reader.parse(text)
+    if whole is None and not reader.problems:
+        reader.refuse(None, "the file is empty; it must have `clusters`")
+    top = reader.mapping(whole, TOP)
+    entries = {name: read_entry(reader, place) for name, place in reader.mapping(top.get("clusters")).items()}
+    _check_extends(reader, entries)
+    default = top.get("default")
+    if reader.text(default) is None:
+        return reader, None, entries
+    if default and default.node.value not in entries:
+        reader.refuse(default, f"there is no cluster {default.node.value!r}{near(default.node.value, entries)}")
+    return reader, default, entries
+
+
+def _error(reader: Reader) -> SlurmfileError:
+    problems = sorted(reader.problems, key=lambda problem: problem.line)
+    return SlurmfileError("\n".join(map(str, problems)), problems)
+
+
+def _check_extends(reader: Reader, entries: Mapping[str, Entry]) -> None:
+    """Every cluster extends one that is there, never itself by any way, and ends up with a URL."""
+    extended = {entry.extends for entry in entries.values()}
+    in_cycles: set[str] = set()
+    for name, entry in entries.items():
+        chain = _chain(name, entries)
+        whole = entries[chain[-1]].extends is None
+        if entry.extends is not None and entry.extends not in entries:
+            advice = near(entry.extends, entries.keys() - {name})
+            reader.refuse(entry.places["extends"], f"there is no cluster {entry.extends!r}{advice}")
+        elif chain[-1] == name and not whole and name not in in_cycles:
+            reader.refuse(entry.places["extends"], f"extends itself: {' → '.join(chain)}")
+            in_cycles.update(chain)
+        elif whole and entry.sound and name not in extended and _value("url", _effective(name, entries)) is None:
+            reader.refuse(entry.place, "needs a url, such as `url: slurm`")
+
+
+def _chain(name: str, entries: Mapping[str, Entry]) -> list[str]:
+    """A cluster, the one that it extends, and so on; up to the first that comes a second time."""
+    chain = [name]
+    while (extends := entries[chain[-1]].extends) is not None and extends in entries:
+        chain.append(extends)
+        if extends in chain[:-1]:
+            break
+    return chain
+
+
+def _effective(name: str, entries: Mapping[str, Entry]) -> list[Entry]:
+    """What makes a cluster, the first extended first."""
+    return [entries[at] for at in reversed(dict.fromkeys(_chain(name, entries)))]
+
+
+def _value(key: str, layers: Sequence[Entry]) -> str | bool | None:
+    """The value that counts: that of the last who has the key; null there takes it back."""
+    return next((layer.values[key] for layer in reversed(layers) if key in layer.values), None)
+
+
+def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
+    """What this machine decides: the cluster's scheduler and transport, and the variables in its root."""
+    url, root = (_value(key, layers) for key in ("url", "root"))
+    places = {key: layer.places[key] for layer in layers for key in ("url", "root") if key in layer.places}
+    if url is None:
+        if not reader.problems:
+            reader.refuse(layers[-1].place, "is only there to be extended: it has no url")
+        return
+    try:
+        parsed = ClusterURL.parse(str(url))
+        plugin_path("schedulers", parsed.scheduler)
+        plugin_path("transports", parsed.transport)
+    except (ClusterURLError, PluginNotFound) as error:  # the first of these has been told
+        if isinstance(error, PluginNotFound):
+            reader.refuse(places["url"], str(error))
+    if root is not None:
+        unset = re.findall(r"\$\{?(\w+)", os.path.expandvars(str(root)))
+        try:
+            checked_root("/" if unset else os.path.expandvars(str(root)))
+        except ConfigurationError as error:
+            reader.refuse(places["root"], str(error))
+        if unset:
+            reader.refuse(places["root"], f"{root!r}: there is no variable {unset[0]} here")
+
+
+def _entry(name: str, layers: Sequence[Entry], found: Sequence[Setting]) -> ClusterEntry:
+    root, python = (_value(key, layers) for key in ("root", "python"))
+    lists = {key: tuple(item for layer in layers for item, _ in layer.lists[key]) for key in layers[-1].lists}
+    options = NONE.merged(*(layer.options for layer in layers))
     return ClusterEntry(
-        url=_text(keys["url"], "url"),
-        root=os.path.expandvars(root) if root else None,
-        python=os.path.expanduser(python) if python else None,
-        options=_options(options),
+        name=name,
+        url=str(_value("url", layers)),
+        root=os.path.expandvars(str(root)) if root else None,
+        python=str(python) if python else None,
+        login_shell=bool(_value("login_shell", layers)),
+        modules=lists["modules"],
+        setup=lists["setup"],
+        callbacks=lists["callbacks"],
+        options=options,
+        settings=(*found, *_settings(layers, options)),
     )
 
 
-def _options(keys: Mapping[str, _Place]) -> Options:
-    found: dict[str, Any] = {}
-    for name, place in keys.items():
-        if name:
-            try:
-                found |= Options.parse({name: _option_value(name, place.value)}).to_json()
-            except OptionError as error:
-                raise place.refuse(str(error)) from None
-    try:
-        return Options.parse(found)
-    except OptionError as error:
-        raise keys[""].refuse(str(error)) from None
+def _settings(layers: Sequence[Entry], options: Options) -> Iterator[Setting]:
+    """Each value that counts, and its origin."""
+    last = layers[-1]
+    for key in KEYS:
+        if key in last.lists:
+            for layer in layers:
+                yield from (_setting(key, item, place, layer, last) for item, place in layer.lists[key])
+        elif key not in {"extends", "options"}:
+            value = _value(key, layers)
+            if value is None:
+                yield Setting(key, _DEFAULTS[key], "default")
+            else:
+                layer = next(layer for layer in reversed(layers) if key in layer.values)
+                yield _setting(key, _shown(key, value), layer.places[key], layer, last)
+    raw = {f"sbatch.{name}": value for name, value in options.sbatch.items() if value is not None}
+    for name, option in (*options.set(), *raw.items()):
+        layer = next(layer for layer in reversed(layers) if name in layer.option_places)
+        yield _setting(f"options.{name}", _shown(name, option), layer.option_places[name], layer, last)
 
 
-def _option_value(name: str, node: Node) -> Any:
-    import yaml  # noqa: PLC0415 - costs as much as all of this package
-
-    if isinstance(node, yaml.MappingNode):
-        return {key.value: _option_value("", value) for key, value in node.value}
-    if isinstance(node, yaml.SequenceNode):
-        return [item.value for item in node.value]
-    if {**SBATCH, **OURS}.get(name) in (kinds.flag, kinds.flag_or_text, None):
-        return _TRUTH.get(node.value.lower(), node.value)
-    return node.value
+def _setting(key: str, value: str, place: Place, layer: Entry, last: Entry) -> Setting:
+    return Setting(key, value, place.where, None if layer is last else layer.name)
 
 
-def _parse(path: Path) -> _Place:
-    import yaml  # noqa: PLC0415 - as above
-
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except OSError as error:
-        message = f"{path} can't be read: {error.strerror}"
-        raise SlurmfileError(message) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _Place(path, line, None).refuse(f"{error.problem or 'not YAML'}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        message = f"{path} is not YAML in UTF-8: {error}"
-        raise SlurmfileError(message) from error
-    return _Place(path, 1, node)
-
-
-def _mapping(place: _Place, known: Iterable[str] | None, what: str) -> dict[str, _Place]:
-    """The entries of a mapping; under "" the mapping itself."""
-    import yaml  # noqa: PLC0415 - as above
-
-    if not isinstance(place.value, yaml.MappingNode):
-        raise place.refuse(f"{what} must be a mapping of names to values")
-    found = {"": place}
-    for key, value in place.value.value:
-        entry = _Place(place.path, key.start_mark.line + 1, value)
-        if known is not None and key.value not in known:
-            raise entry.refuse(f"{what} has no key {key.value!r}{_near(key.value, known)}")
-        if key.value in found:
-            raise entry.refuse(f"{key.value!r} stands twice in {what}")
-        found[key.value] = entry
-    return found
-
-
-def _text(place: _Place, what: str) -> str:
-    import yaml  # noqa: PLC0415 - as above
-
-    if not isinstance(place.value, yaml.ScalarNode) or not place.value.value:
-        raise place.refuse(f"{what} must be a text")
-    return str(place.value.value)
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = get_close_matches(name, names, n=1)
-    return f": did you mean {near[0]!r}?" if near else f"; there are: {', '.join(names) or 'none'}"
+def _shown(key: str, value: str | bool) -> str:  # noqa: FBT001 - a value, not a switch
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return os.path.expandvars(value) if key == "root" else value

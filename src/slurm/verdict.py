@@ -19,10 +19,11 @@ from slurm.errors import (
     LoadFailed,
     NodeFailed,
     ResultNotSaved,
+    SetupFailed,
     TaskExited,
     TaskFailed,
 )
-from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, class_name
+from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, SETUP, class_name
 from slurm.schedulers.base import Report
 from slurm.states import JobState
 from slurm.watched import Ending
@@ -44,7 +45,12 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.FAILED: (TaskExited, "ended without a word"),
 }
 
-_BY_PHASE: dict[str, type[JobError]] = {LOAD: LoadFailed, RESOLVE: DependencyFailed, SAVE: ResultNotSaved}
+_BY_PHASE: dict[str, type[JobError]] = {
+    LOAD: LoadFailed,
+    RESOLVE: DependencyFailed,
+    SAVE: ResultNotSaved,
+    SETUP: SetupFailed,
+}
 
 UNSATISFIED = ("DependencyNeverSatisfied", "Dependency")
 """The reasons that a scheduler has for cancelling what waits for a job that failed."""
@@ -93,7 +99,8 @@ def names(outcome: Outcome | None, ending: Ending | None) -> frozenset[str]:
         kind = JobLost
     else:
         error = outcome.error
-        kind = TaskExited if error is None or error.type == "SystemExit" else _BY_PHASE.get(outcome.phase, TaskFailed)
+        exited = outcome.phase == PROCESS or (error is not None and error.type == "SystemExit")
+        kind = TaskExited if exited else _BY_PHASE.get(outcome.phase, TaskFailed)
         own = error.bases if error else ()
     return frozenset((*own, *map(class_name, kind.__mro__)))
 
@@ -109,6 +116,8 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
         return of_ending(Ending(report.state, report), facts, error.message if error else None)
     if outcome.phase == PROCESS:
         return _exited(outcome.exit_code, outcome, facts)
+    if outcome.phase == SETUP:
+        return _job_error(SetupFailed, f"was not run: its setup failed. {facts.where_to_look}", outcome, facts)
     if error is None:
         return _job_error(TaskFailed, f"failed in phase {outcome.phase}", outcome, facts)
     if error.type == "SystemExit":
@@ -128,7 +137,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
 
 def without_a_word(outcome: Outcome | None) -> bool:
     """Whether an element ended so that its log may tell more than is known of it."""
-    return outcome is None or outcome.phase == PROCESS
+    return outcome is None or outcome.phase in (PROCESS, SETUP)
 
 
 def by_signal(outcome: Outcome) -> bool:

@@ -32,7 +32,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "caretaker"),
     ),
-    ("slurmfile", "cluster"),
+    ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "diagnosis", "doctor"),
+    ("cli.*", "__main__"),
     ("",),  # the package itself, lazily
 )
 

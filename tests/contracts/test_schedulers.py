@@ -81,6 +81,12 @@ class SchedulerContract:
         for number in range(3):
             assert (directory / f"{number}.log").read_text() == f"log {number} of block 0\n"
 
+    def test_it_tells_the_doctor_what_it_is(self, controller: Controller) -> None:
+        done = LocalTransport().run(["sh", "-c", controller.scheduler.survey()])
+        survey = controller.scheduler.surveyed(done.stdout)
+        assert (bool(survey.version), survey.trouble) == (True, "")
+        assert controller.scheduler.surveyed("such a thing was never heard of").trouble
+
     def test_the_exit_status_tells_success_from_failure(self, controller: Controller, directory: Path) -> None:
         id_ = self.submit(controller, directory, "exit $i", count=2)
         assert self.ended(controller, id_) == {0: JobState.COMPLETED, 1: JobState.FAILED}

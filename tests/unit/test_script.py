@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, SUCCEEDED, Outcome, Prepared
+from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, Outcome, Prepared
 from slurm.script import BOOT, render
 
 if TYPE_CHECKING:
@@ -56,15 +56,13 @@ class Element(NamedTuple):
         return Outcome.loads(path.read_bytes(), where=str(path))
 
 
-def element(place: Path, *, chdir: str | None = None) -> Element:
+def element(place: Path, *, chdir: str | None = None, setup: tuple[str, ...] = ("export MARK=set",)) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
     python = place / "python"
     python.write_text(STUB)
     python.chmod(0o700)
-    environment = Prepared(
-        key="k", python=str(python), tag="3.11", setup=("export MARK=set",), launch=("env", "LAUNCHED=a b")
-    )
+    environment = Prepared(key="k", python=str(python), tag="3.11", setup=setup, launch=("env", "LAUNCHED=a b"))
     script = render(
         directives=["#SBATCH --array=0-9"],
         environment=environment,
@@ -167,3 +165,19 @@ def test_where_there_are_no_hard_links_the_last_word_is_written_too(tmp_path: Pa
     made = element(tmp_path)
     assert made.run("kill -9 $$", PATH=f"{programs}:{os.environ['PATH']}") == 137
     assert made.outcome(0).phase == PROCESS
+
+
+def test_setup_steps_share_a_shell_and_the_python_starts_after_them(tmp_path: Path) -> None:
+    made = element(tmp_path, setup=("MARK='a b'", "export MARK", "if true; then\n    set -eu\nfi"))
+    assert made.run("exit 7") == 7
+    assert made.arguments[10] == "a b"
+    assert (made.outcome(0).phase, made.outcome(0).exit_code) == (PROCESS, 7)
+
+
+@pytest.mark.parametrize("step", ["false", "(exit 3)", "no-such-command", "unclosed 'quote", "return 4", "if true"])
+def test_a_setup_step_that_fails_ends_it_before_anything_runs(tmp_path: Path, step: str) -> None:
+    made = element(tmp_path, setup=("true", step, f"touch {shlex.quote(str(tmp_path))}/later"))
+    assert made.run("exit 0") == 1
+    assert not (tmp_path / "arguments").exists()
+    assert not (tmp_path / "later").exists()
+    assert (made.outcome(0).phase, made.outcome(0).status) == (SETUP, FAILED)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from slurm.environments.setup import take
 from slurm.errors import PythonNotFound
 from slurm.protocol import Prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slurm.transports.base import Transport
 
 TAG = "{}.{}".format(*sys.version_info[:2])
@@ -16,6 +19,7 @@ TAG = "{}.{}".format(*sys.version_info[:2])
 
 _PROBE = """\
 for python in "$@"; do
+    case $python in "~/"*) python=$HOME/${python#"~/"} ;; esac
     found=$(command -v "$python") || { echo "$python: not found" >&2; continue; }
     version=$("$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || continue
     echo "$found is Python $version" >&2
@@ -28,17 +32,21 @@ exit 1
 class Current:
     """The interpreter of this very program if it is there too (one file system), else the first fitting one on PATH.
 
-    `python` names another one: a path there, or a command's name.
+    `python` names another one: a path there, or a command's name. It is looked up after the steps of `setup`, which may
+    bring it; one that fails here is passed over, for the nodes may have what isn't here.
     """
 
-    def __init__(self, python: str | None = None) -> None:
+    def __init__(self, python: str | None = None, *, setup: Sequence[str] = ()) -> None:
         self.python = python
+        self.setup = tuple(setup)
 
     def prepare(self, transport: Transport, root: str) -> Prepared:
         """Find it. Nothing is made, so nothing is kept under the root."""
         del root
         candidates = [self.python] if self.python else [sys.executable, f"python{TAG}", "python3", "python"]
-        done = transport.run(["sh", "-c", _PROBE, TAG, *candidates], timeout=60)
+        probe = "\n".join(["{", *take(self.setup), "} >&2", _PROBE])
+        shell = "bash" if self.setup else "sh"
+        done = transport.run([shell, "-c", probe, TAG, *candidates], timeout=60)
         if done.status != 0:
             seen = "; ".join(done.stderr.strip().splitlines())
             message = (
@@ -47,7 +55,7 @@ class Current:
             )
             raise PythonNotFound(message)
         python = done.stdout.strip().splitlines()[-1]
-        return Prepared(key=f"current-{python}", python=python, tag=TAG)
+        return Prepared(key=f"current-{python}", python=python, tag=TAG, setup=self.setup)
 
     def __repr__(self) -> str:
         return f"Current({self.python!r})" if self.python else "Current()"

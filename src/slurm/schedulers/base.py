@@ -67,6 +67,41 @@ class Report(NamedTuple):
     """The exit status and the signal, as "1:0", where the scheduler tells."""
 
 
+class Partition(NamedTuple):
+    """A part of a cluster that jobs may be sent to."""
+
+    name: str
+    default: bool
+    up: bool
+    """Whether it takes and starts jobs."""
+    time_limit: str
+    """In the scheduler's words."""
+    nodes: int
+    usable: int
+    """How many of its nodes are neither down nor drained."""
+    cpus: str
+    memory: str
+    """Of a node: processors, and megabytes."""
+    gres: str
+
+
+class Survey(NamedTuple):
+    """What a scheduler is and can do at one place, for the doctor."""
+
+    version: str
+    """Empty if it doesn't answer; then `trouble` says why."""
+    trouble: str = ""
+    old: bool = False
+    """Whether it is older than any that this class was written for."""
+    shared: bool = True
+    """Whether jobs run on other machines than commands, which must then see the same files."""
+    accounting: bool | None = None
+    """Whether ended jobs are remembered; None: it has nothing of the kind."""
+    limits: Mapping[str, str] = {}
+    """By the scheduler's own names."""
+    partitions: Sequence[Partition] = ()
+
+
 class Scheduler(Protocol):
     """Commands of one scheduler. An id is what its submit command printed: opaque text."""
 
@@ -121,6 +156,12 @@ class Scheduler(Protocol):
 
     def max_array_size(self, output: str) -> int:
         """From what it printed: how many elements one array may have, indices counted from 0."""
+
+    def survey(self) -> str:
+        """Shell lines (sh) that print what the scheduler is and can do."""
+
+    def surveyed(self, output: str) -> Survey:
+        """What they printed, errors among it."""
 
 
 def tag(key: str, block: Block) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurm.schedulers import directives
-from slurm.schedulers.base import Report, numbers, ranges
+from slurm.schedulers.base import Report, Survey, numbers, ranges
 from slurm.states import JobState
 
 if TYPE_CHECKING:
@@ -117,3 +117,14 @@ class LocalScheduler:
         """As many as anybody will ask for."""
         del output
         return 1 << 31
+
+    def survey(self) -> str:
+        """The machine's own processors."""
+        return "getconf _NPROCESSORS_ONLN"
+
+    def surveyed(self, output: str) -> Survey:
+        """How many there are."""
+        count = output.strip()
+        if not count.isdecimal():
+            return Survey(version="", trouble=output.strip())
+        return Survey(version=f"this package's own, on {count} CPUs", shared=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurm.schedulers import directives
-from slurm.schedulers.base import Report, numbers, ranges
+from slurm.schedulers.base import Partition, Report, Survey, numbers, ranges
 from slurm.states import JobState
 
 if TYPE_CHECKING:
@@ -58,6 +58,28 @@ _PASSING = (
     "Resource temporarily unavailable",
     "rate limit exceeded",
 )
+
+_SURVEY = """\
+LC_ALL=C; export LC_ALL
+for name in sbatch squeue scancel scontrol; do
+    command -v $name > /dev/null || { echo "$name: command not found"; exit; }
+done
+config=$(timeout 30 scontrol show config 2>&1); status=$?
+echo "$config"
+[ $status -eq 0 ] || exit
+env -u SINFO_FORMAT -u SINFO_PARTITION sinfo --noheader --format='part|%P|%a|%l|%D|%T|%c|%m|%G'
+if echo "$config" | grep -q '^AccountingStorageType *= *accounting_storage/slurmdbd'; then
+    timeout 10 sacctmgr --noheader --parsable2 show assoc user="$(id -un)" \
+        format=Account,Partition,MaxJobs,MaxSubmit,MaxWall | sed 's/^/assoc|/'
+fi
+"""
+
+_OLDEST = (20, 11)
+_LIMITS = ("MaxArraySize", "MaxJobCount", "MinJobAge", "DefMemPerNode", "DefMemPerCPU", "EnforcePartLimits")
+_ASSOCIATION = ("MaxJobs", "MaxSubmit", "MaxWall")
+_NO_ACCOUNTING = ("", "(null)", "accounting_storage/none")
+_USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
+"""How sinfo(1)'s words for the states of nodes that jobs may get begin."""
 
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
@@ -164,6 +186,50 @@ class SlurmScheduler:
             if name.strip() == "MaxArraySize":
                 return int(value)
         return _DEFAULT_MAX_ARRAY_SIZE
+
+    def survey(self) -> str:
+        """Scontrol, sinfo and, where there is accounting, the limits of the user's associations."""
+        return _SURVEY
+
+    def surveyed(self, output: str) -> Survey:
+        """What they printed: the configuration, then lines that begin with a word of ours."""
+        config = {
+            name.strip(): value.strip()
+            for name, equals, value in (x.partition("=") for x in output.splitlines())
+            if equals
+        }
+        version = config.get("SLURM_VERSION", "")
+        if not version:
+            return Survey(version="", trouble=output.strip() or "no answer")
+        lines = [line.split("|") for line in output.splitlines()]
+        limits = {name: config[name] for name in _LIMITS if name in config}
+        for _, account, partition, *values in (line for line in lines if line[0] == "assoc" and len(line) == 6):
+            told = [f"{name} {value}" for name, value in zip(_ASSOCIATION, values, strict=True) if value]
+            where = f"account {account}{f', partition {partition}' if partition else ''}"
+            limits[where] = ", ".join(told) or "no limits of its own"
+        return Survey(
+            version=version,
+            old=tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST,
+            accounting=config.get("AccountingStorageType", "") not in _NO_ACCOUNTING,
+            limits=limits,
+            partitions=_partitions([line[1:] for line in lines if line[0] == "part" and len(line) == 9]),
+        )
+
+
+def _partitions(lines: Sequence[Sequence[str]]) -> tuple[Partition, ...]:
+    """From sinfo's lines, of which each partition has one for each state of its nodes and each kind of them."""
+    found: dict[str, Partition] = {}
+    for name, up, limit, nodes, state, cpus, memory, gres in lines:
+        bare = name.rstrip("*")
+        count = int(nodes) if nodes.isdecimal() else 0
+        usable = count if state.startswith(_USABLE) and not state.endswith("*") else 0
+        before = found.get(bare)
+        found[bare] = (
+            before._replace(nodes=before.nodes + count, usable=before.usable + usable)
+            if before
+            else Partition(bare, name.endswith("*"), up == "up", limit, count, usable, cpus, memory, gres)
+        )
+    return tuple(found.values())
 
 
 def _dependency(request: Request) -> list[str]:

@@ -25,9 +25,12 @@ class LocalTransport:
     pace = 0.01
 
     @classmethod
-    def from_url(cls, url: ClusterURL) -> LocalTransport:
-        """The transport of a URL without one, such as `local` or `slurm:///scratch/ann`."""
-        del url
+    def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> LocalTransport:
+        """The transport of a URL without one, such as `local` or `slurm:///scratch/ann`.
+
+        Commands have this program's own environment, so there is no shell that could be a login shell.
+        """
+        del url, login_shell
         return cls()
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:

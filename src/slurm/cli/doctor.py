@@ -1,0 +1,47 @@
+"""`slurm doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from slurm.cli.places import cluster_of, show_json
+from slurm.diagnosis import Level
+from slurm.doctor import examine
+
+if TYPE_CHECKING:
+    from slurm.diagnosis import Finding
+
+_COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
+
+
+@click.command()
+@click.argument("cluster", required=False)
+@click.option("--run-job", is_flag=True, help="Run a job too: only that tells whether the nodes see the root.")
+@click.option("--timeout", default=120.0, show_default=True, help="Seconds that the job is given.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Check whether jobs can run on CLUSTER, and say what to do where they can't.
+
+    The exit status is 1 if there is an error; a warning is none.
+    """
+    place = cluster_of(cluster)
+    findings = examine(place, run_job=run_job, timeout=timeout)
+    if as_json:
+        show_json([asdict(finding) for finding in findings])
+    else:
+        click.echo(f"{place.url}\n")
+        for finding in findings:
+            _show(finding)
+    if any(finding.level is Level.ERROR for finding in findings):
+        raise SystemExit(1)
+
+
+def _show(finding: Finding) -> None:
+    level = click.style(finding.level.value.ljust(7), fg=_COLOURS[finding.level])
+    first, *more = finding.found.splitlines() or [""]
+    click.echo(f"{level}  {finding.check.ljust(10)}  {first}")
+    for line in [*more, *([f"→ {finding.advice}"] if finding.advice else [])]:
+        click.echo(f"{'':21}{line}")

@@ -1,0 +1,36 @@
+"""`slurm`: the commands, and what their exit status says: 0 all is well, 1 something isn't, 2 it was called wrongly."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from slurm.cli.config import config
+from slurm.cli.doctor import doctor
+from slurm.cli.jobs import cancel, jobs, logs, show
+from slurm.errors import SlurmError
+from slurm.version import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="slurm-tasks")
+def slurm() -> None:
+    """Python functions on a Slurm cluster: clusters, and the jobs that programs have submitted there.
+
+    CLUSTER is a name in the Slurmfile or a URL, such as slurm or slurm+ssh://ann@login. By default it is the
+    Slurmfile's default cluster, and this machine where there is no Slurmfile.
+    """
+
+
+for command in (config, doctor, jobs, show, cancel, logs):
+    slurm.add_command(command)
+
+
+def main() -> None:
+    """The entry point: an error of the library's own is a message, not a traceback."""
+    try:
+        slurm(prog_name="slurm")
+    except SlurmError as error:
+        click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
+        sys.exit(1)

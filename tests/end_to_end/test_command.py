@@ -1,0 +1,132 @@
+"""The command `slurm`: through click's runner, and as a real process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from slurm import Cluster, task
+from slurm.cli.main import slurm
+
+EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
+
+
+@task
+def greet(name: str) -> str:
+    print("greeting", name)
+    if name == "nobody":
+        raise ValueError(name)
+    return f"hello {name}"
+
+
+@pytest.fixture
+def here(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a Slurmfile of one cluster, and nothing of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("SLURMFILE", "SLURMFILE_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "Slurmfile").write_text(f'default: mine\nclusters: {{mine: {{url: local, root: "{root}"}}}}\n')
+    return tmp_path
+
+
+def run(*argv: str) -> Result:
+    return CliRunner().invoke(slurm, argv)
+
+
+def test_config_show_tells_each_value_and_its_origin(here: Path) -> None:
+    shown = run("config", "show")
+    assert shown.exit_code == 0
+    assert [line.split() for line in shown.output.splitlines() if line.startswith("url")] == [
+        ["url", "local", f"{here}/Slurmfile:2"]
+    ]
+    told = json.loads(run("config", "show", "gpu", "--file", str(EXAMPLE), "--json").output)
+    assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:53", "cluster": None} in told
+
+
+def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> None:
+    fine = run("doctor")
+    assert (fine.exit_code, "\x1b" in fine.output) == (0, False)
+    assert next(line.split()[:2] for line in fine.output.splitlines() if line.startswith("ok")) == ["ok", "reach"]
+    (here / "file").touch()
+    ill = run("doctor", f"local://{here}/file/jobs", "--json")
+    assert ill.exit_code == 1
+    (found,) = (finding for finding in json.loads(ill.output) if finding["level"] == "error")
+    assert (found["check"], bool(found["advice"])) == ("root", True)
+
+
+def test_jobs_are_listed_shown_read_and_cancelled(here: Path) -> None:
+    with Cluster.from_slurmfile():
+        one, some = greet("ann"), greet.map(["bob", "nobody"])
+        assert (one.result(60), some.exceptions(60)[0]) == ("hello ann", None)
+    listed = json.loads(run("jobs", "mine", "--json").output)
+    assert {item["key"]: item["states"] for item in listed} == {
+        one.key: {"COMPLETED": 1},
+        some.key: {"COMPLETED": 1, "FAILED": 1},
+    }
+    assert one.key in run("jobs", "--task", "greet").output
+    assert run("jobs", "--task", "other").output == ""
+    shown = run("show", one.key)
+    assert (shown.exit_code, one.log_path in shown.output) == (0, True)
+    failed = run("show", f"{some.key}[1]")
+    assert (failed.exit_code, "ValueError: nobody" in failed.output) == (1, True)
+    assert run("show", some.key, "--on", "mine").exit_code == 1
+    assert "greeting ann" in run("logs", one.key).output
+    assert [line for line in run("logs", some.key).output.splitlines() if line.startswith("greeting")] == [
+        "greeting bob",
+        "greeting nobody",
+    ]
+    assert run("cancel", one.key).exit_code == 0
+
+
+def test_cancel_ends_a_job(here: Path) -> None:
+    @task
+    def wait() -> None:
+        import time
+
+        time.sleep(600)
+
+    with Cluster.from_slurmfile() as cluster:
+        job = wait()
+    assert run("cancel", job.key).exit_code == 0
+    assert type(job.exception(60)).__name__ == "JobCancelled"
+    assert run("show", job.key).exit_code == 1
+    del cluster
+
+
+def process(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "slurm", *argv], capture_output=True, text=True, check=False)
+
+
+def test_as_a_process_its_errors_are_messages_and_its_status_says_whose_they_are(here: Path) -> None:
+    assert process("config", "show", "mine").returncode == 0
+    missing = process("show", "greet/none")
+    assert (missing.returncode, "Traceback" in missing.stderr, missing.stdout) == (1, False, "")
+    assert "there is no job greet/none" in missing.stderr
+    for argv in (["jobs", "mien"], ["jobs", "ftp://x"], ["nothing"], ["jobs", "--limit", "0"]):
+        wrong = process(*argv)
+        assert (wrong.returncode, wrong.stdout) == (2, ""), argv
+    assert "did you mean 'mine'?" in process("jobs", "mien").stderr
+    (here / "Slurmfile").write_text("clusters: {a: {ulr: x}, b: {url: local, options: {tiem: 1}}}")
+    both = process("config", "show", "a")
+    assert (both.returncode, both.stdout) == (1, "")
+    assert "clusters.a.ulr" in both.stderr
+    assert "clusters.b.options.tiem" in both.stderr
+
+
+def test_the_command_is_installed() -> None:
+    from importlib.metadata import entry_points
+
+    (point,) = entry_points(group="console_scripts", name="slurm")
+    assert point.load().__module__ == "slurm.cli.main"
+
+
+def test_to_import_the_package_or_a_cluster_imports_no_click_and_no_yaml() -> None:
+    code = "import sys, slurm; slurm.Cluster(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"click", "yaml", "slurm.cli", "slurm.doctor"}.isdisjoint(loaded)

@@ -1,0 +1,100 @@
+"""The doctor, on this machine and on the real Slurm: it asks little, leaves nothing, and finds what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurm import Cluster
+from slurm.diagnosis import Finding, Level
+from slurm.doctor import examine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slurm.transports.base import Completed
+    from testbed import SlurmTestbed
+
+
+def levels(findings: list[Finding], check: str) -> list[Level]:
+    return [finding.level for finding in findings if finding.check == check]
+
+
+def errors(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level is Level.ERROR]
+
+
+def test_a_healthy_cluster_has_no_errors_and_runs_a_job(cluster: Cluster, root: Path) -> None:
+    findings = examine(cluster, run_job=True, timeout=60)
+    assert errors(findings) == []
+    for check in ("reach", "clock", "root", "space", "python", "scheduler", "job"):
+        assert levels(findings, check), check
+    assert levels(findings, "job") == [Level.OK]
+    assert (root / "jobs" / "look").is_dir()
+
+
+def test_it_asks_by_two_commands_and_leaves_nothing(
+    cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[str]] = []
+    transport = cluster._backend.transport
+    run = transport.run
+
+    def counted(argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
+        asked.append(argv)
+        return run(argv, stdin=stdin, timeout=timeout)
+
+    monkeypatch.setattr(transport, "run", counted)
+    root.mkdir(mode=0o700)
+    assert errors(examine(cluster)) == []
+    assert len(asked) == 2
+    assert os.listdir(root) == []
+
+
+@pytest.mark.slurm
+def test_what_slurm_is_and_has_is_told(slurm_env: SlurmTestbed, root: Path) -> None:
+    findings = examine(Cluster("slurm", root=root, options={"partition": "nosuch"}))
+    told = "\n".join(finding.found for finding in findings)
+    for words in ("slurm: ", "MaxArraySize: ", "2 of 2 nodes usable", "time limit"):
+        assert words in told
+    assert [finding.check for finding in errors(findings)] == ["partition"]
+
+
+@pytest.mark.slurm
+def test_where_there_is_accounting_it_says_so(new_testbed: Callable[..., SlurmTestbed], root: Path) -> None:
+    testbed = new_testbed(accounting=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in testbed.env.items():
+            patch.setenv(name, value)
+        (found,) = (finding for finding in examine(Cluster("slurm", root=root)) if finding.check == "accounting")
+    assert found.found.startswith("yes")
+
+
+def test_each_thing_that_is_wrong_is_found_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(0o777)
+    (tmp_path / "slurm.conf").touch()
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    cluster = Cluster("slurm", root=tmp_path / "root", python="/no/python", setup=["echo oops; false"])
+    findings = examine(cluster)
+    assert {finding.check for finding in errors(findings)} == {"root", "python", "scheduler"}
+    assert levels(findings, "setup") == [Level.WARNING]
+    assert all(finding.advice for finding in findings if finding.level is not Level.OK)
+
+
+def test_a_root_in_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = next(f for f in examine(Cluster(root=tmp_path / "file" / "jobs")) if f.check == "root")
+    assert (found.level, "is not a directory" in found.found) == (Level.ERROR, True)
+
+
+@pytest.mark.slurm
+def test_a_job_that_does_not_start_in_time_is_a_warning_and_cancelled(slurm_env: SlurmTestbed, root: Path) -> None:
+    cluster = Cluster("slurm", root=root, options={"hold": True})
+    findings = examine(cluster, run_job=True, timeout=0.1)
+    assert levels(findings, "job") == [Level.WARNING]
+    (job,) = cluster.jobs()
+    assert "JobCancelled" in repr(job.exception(60))  # type: ignore[union-attr]

@@ -1,0 +1,114 @@
+"""The doctor's judgement: what a place tells, and what is made of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurm import diagnosis
+from slurm.diagnosis import Level
+from slurm.schedulers.base import Partition, Site, Survey
+from slurm.schedulers.slurm import SlurmScheduler
+from slurm.url import ClusterURL
+
+SLURM = SlurmScheduler(Site("python3", ""))
+ROOMY = "/dev/sda 1000000000 1 900000000 1% /"
+
+
+@pytest.mark.parametrize(
+    ("clock", "level", "words"),
+    [
+        (1000, Level.OK, "agrees"),
+        (1003, Level.OK, "agrees"),
+        (1060, Level.WARNING, "59 s ahead of"),
+        (900, Level.WARNING, "99 s behind"),
+    ],
+)
+def test_clocks_may_differ_by_as_much_as_the_question_took_and_a_little(clock: int, level: Level, words: str) -> None:
+    *_, found = diagnosis.place(f"n1\nann\n1000\n{clock}", before=1000.0, after=1001.0)
+    assert (found.level, words in found.found) == (level, True)
+
+
+@pytest.mark.parametrize(
+    ("root", "write", "level", "words"),
+    [
+        ("/d\n/d\ndrwx------ 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.OK, "yours alone"),
+        ("/d/e\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "", Level.OK, "will be made in /d"),
+        ("/d\n/d\ndrwxr-x--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "open to others"),
+        ("/d\n/d\ndrwxrwx--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.ERROR, "writable by others"),
+        ("/d\n/d\ndrwxrwxrwt 2 0 0 4096 Jan 1 00:00 /d", "", Level.WARNING, "belongs to another user"),
+        ("/d\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "Permission denied", Level.ERROR, "Permission denied"),
+        ("/d/e\n/d\n-rw-r--r-- 2 1000 1000 1 Jan 1 00:00 /d", "", Level.ERROR, "is not a directory"),
+        ("e\n.\ndrwx------ 2 1000 1000 1 Jan 1 00:00 .", "", Level.ERROR, "not an absolute path"),
+    ],
+)
+def test_a_root_is_the_users_alone(root: str, write: str, level: Level, words: str) -> None:
+    told = {"place": "n1\nann\n1000\n0", "root": root, "write": write, "space": ROOMY, "files": ROOMY}
+    found = next(diagnosis.root(told, shared=True))
+    assert (found.level, words in found.found) == (level, True), found
+    assert bool(found.advice) == (level is not Level.OK)
+
+
+def test_a_root_that_nodes_hardly_share_and_one_without_room_are_warned_of() -> None:
+    told = {
+        "place": "n1\nann\n1000\n0",
+        "root": "/run/x\n/run/x\ndrwx------ 2 1000 1000 4096 Jan 1 00:00 /run/x",
+        "write": "",
+        "space": "/dev/sda 1000000 990000 10000 99% /tmp",
+        "files": "/dev/sda 1000000 999900 100 100% /tmp",
+    }
+    levels = [(found.check, found.level) for found in diagnosis.root(told, shared=True)]
+    expected = [("root", Level.OK), ("root", Level.WARNING), ("space", Level.ERROR), ("space", Level.WARNING)]
+    assert levels == expected
+    uncounted = {**told, "files": "none 0 0 0 - /tmp"}
+    assert [found.check for found in diagnosis.root(uncounted, shared=False)] == ["root", "space"]
+
+
+SINFO = """\
+SLURM_VERSION           = 20.02.1
+AccountingStorageType   = accounting_storage/slurmdbd
+MaxArraySize            = 1001
+part|cpu*|up|1-00:00:00|3|idle|64|256000|(null)
+part|cpu*|up|1-00:00:00|1|down*|64|256000|(null)
+part|gpu|down|1:00:00|2|idle|64|512000|gpu:a100:4
+part|old|up|infinite|2|drained|16|64000|(null)
+assoc|physics||10|100|
+assoc|physics|gpu||
+"""
+
+
+def test_slurms_answers_are_read_whatever_else_is_printed() -> None:
+    survey = SLURM.surveyed("a banner\n" + SINFO)
+    assert (survey.version, survey.old, survey.accounting) == ("20.02.1", True, True)
+    assert survey.limits["account physics"] == "MaxJobs 10, MaxSubmit 100"
+    assert survey.partitions == (
+        Partition("cpu", True, True, "1-00:00:00", 4, 3, "64", "256000", "(null)"),
+        Partition("gpu", False, False, "1:00:00", 2, 2, "64", "512000", "gpu:a100:4"),
+        Partition("old", False, True, "infinite", 2, 0, "16", "64000", "(null)"),
+    )
+    told = [found.level for found in diagnosis.partitions(survey, "")]
+    assert told == [Level.OK, Level.WARNING, Level.WARNING]
+    told = [found.level for found in diagnosis.partitions(survey, "gpu,gup")]
+    assert told == [Level.ERROR, Level.OK, Level.ERROR, Level.WARNING]
+    assert next(diagnosis.scheduler("slurm", survey)).level is Level.WARNING
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error_with_what_to_do() -> None:
+    (absent,) = diagnosis.scheduler("slurm", SLURM.surveyed("sbatch: command not found"))
+    assert absent.level is Level.ERROR
+    assert "login_shell" in absent.advice
+    (down,) = diagnosis.scheduler("slurm", SLURM.surveyed("slurm_load_ctl_conf error: Unable to contact slurm"))
+    assert (down.level, "Unable to contact" in down.found) == (Level.ERROR, True)
+
+
+def test_without_accounting_it_matters_how_long_slurm_remembers() -> None:
+    def level(age: str) -> Level:
+        survey = Survey(version="22.05", accounting=False, limits={"MinJobAge": age})
+        return next(found.level for found in diagnosis.scheduler("slurm", survey) if found.check == "accounting")
+
+    assert (level("300 sec"), level("2 sec")) == (Level.OK, Level.WARNING)
+
+
+def test_how_to_reach_a_host_is_the_command_to_try() -> None:
+    assert diagnosis.how_to_reach(ClusterURL.parse("slurm+ssh://ann@login:2222/x")).endswith(
+        "ssh -p 2222 ann@login true"
+    )
