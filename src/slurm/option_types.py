@@ -104,4 +104,5 @@ class TaskOptions(TypedDict, total=False):
     wckey: str | int | float | None
     chunk_size: int | str | None
     max_concurrent: int | str | None
+    workers: int | str | None
     sbatch: Mapping[str, str | int | float | bool | None] | None

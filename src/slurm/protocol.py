@@ -98,7 +98,7 @@ class Submission(Document):
     count: int
     """How many calls."""
     chunk: int = 1
-    """How many calls an element of the array makes, one after the other: element e those from e × chunk."""
+    """How many calls an element of the array makes: element e those from e × chunk."""
     mapped: bool
     """Whether it was a map, of however many, rather than one call."""
     options: Mapping[str, Any]
@@ -165,6 +165,7 @@ class CallFailure(Record):
     phase: str
     error: ErrorRecord | None = None
     exit_code: int = 1
+    """What its process would have told the scheduler, were it the only call."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"error": ErrorRecord}
 
@@ -185,7 +186,7 @@ class Outcome(Document):
     host: str | None = None
     job_id: str | None = None
     peak_memory: int | None = None
-    """The largest resident set of the process, in bytes."""
+    """The largest resident set of a process of it, in bytes."""
     python: str | None = None
     ends: tuple[int, ...] | None = None
     """Where each call's result ends, for an element of several calls; a failed one's is empty."""

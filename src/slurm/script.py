@@ -25,16 +25,17 @@ def render(
     key: str,
     chdir: str | None,
     cpus: str | None = None,
-    chunk: int = 1,
+    calls: tuple[int, int] = (1, 0),
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
-    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `chunk` how many calls an
-    element makes. The script takes the number of its block's first element as argument; without one it is the first
-    block, so that a person can sbatch it.
+    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
+    makes and by how many workers (0: in turn). The script takes the number of its block's first element as argument;
+    without one it is the first block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
+    chunk, workers = calls
     command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
     # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
@@ -47,11 +48,11 @@ def render(
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "export PYTHONUNBUFFERED=1",
-        *(_threads(cpus) if cpus else ()),
+        *(_threads(cpus, workers) if cpus else ()),
         *environment.setup,
         "",
         *(f"cd -- {step} &&" for step in steps),
-        f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk}',
+        f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers}',
         "status=$?",
         *_LAST_WORD,
         "exit $status",
@@ -59,9 +60,10 @@ def render(
     ])  # fmt: skip
 
 
-def _threads(cpus: str) -> Sequence[str]:
+def _threads(cpus: str, workers: int) -> Sequence[str]:
     """Since 22.05 srun doesn't take it from its job; and libraries would start a thread for each CPU that they see."""
-    return (f"export SRUN_CPUS_PER_TASK={cpus}", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{cpus}}}"')
+    threads = max(1, int(cpus) // max(1, workers))
+    return (f"export SRUN_CPUS_PER_TASK={cpus}", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"')
 
 
 _RECORD = (

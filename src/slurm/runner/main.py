@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one element: `root key element tag [chunk]`.
+    """Run one element: `root key element tag [chunk workers]`.
 
-    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes.
+    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes,
+    side by side in so many workers, or in turn for 0.
     Returns the exit status: 0 for a success, the task's own for sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
-    chunk = int(rest[0]) if rest else 1
+    chunk, workers = map(int, rest) if rest else (1, 0)
     _search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element) * chunk, os.environ)
     saver = ResultSaver(job, int(element))
-    outcome = saver.earlier() or (_run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk))
+    outcome = saver.earlier()
+    if outcome is None:
+        outcome = _run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
     return outcome.exit_code
 
 
@@ -58,12 +61,12 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
     return outcome
 
 
-def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int) -> Outcome:
+def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, workers: int) -> Outcome:
     from slurm.runner.chunk import run_chunk  # noqa: PLC0415 - most elements make one call
 
     try:
         _check_python(tag)
-        return run_chunk(job, saver, chunk)
+        return run_chunk(job, saver, chunk, workers)
     except BaseException as error:  # noqa: BLE001 - the user's function may not load
         return saver.failure(LOAD, error)
 
