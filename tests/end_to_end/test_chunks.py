@@ -202,8 +202,8 @@ def test_nothing_of_a_cancelled_element_lives_on(cluster: Cluster, tmp_path: Pat
 
     @task
     def insist(place: Path, x: int) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen(["sleep", "600"])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         (place / str(x)).write_text(f"{os.getpid()} {child.pid}")
         time.sleep(600)
 

@@ -141,8 +141,12 @@ def test_no_worker_outlives_the_one_who_wants_their_results(tmp_path: Path) -> N
     assert not any(map(_lives, _pids(tmp_path)))
 
 
-def test_a_worker_whose_parent_is_gone_makes_no_further_call(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_its_parent_for_longer_than_its_call(tmp_path: Path, number: signal.Signals) -> None:
+    """One that SIGTERM asks to end takes them with it, even those that won't hear of it."""
+
     def run(place: int) -> Done:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         (tmp_path / str(place)).write_text(str(os.getpid()))
         until((tmp_path / "go").exists)
         return b""
@@ -152,9 +156,11 @@ def test_a_worker_whose_parent_is_gone_makes_no_further_call(tmp_path: Path) -> 
         list(run_side_by_side(run, range(50), 2))
         os._exit(0)
     until(lambda: len(_pids(tmp_path)) == 2)
-    os.kill(parent, signal.SIGKILL)
-    os.waitpid(parent, 0)
-    (tmp_path / "go").touch()
+    os.kill(parent, number)
+    assert os.waitpid(parent, 0)[1] == number
+    if number == signal.SIGKILL:
+        assert all(map(_lives, _pids(tmp_path)))
+        (tmp_path / "go").touch()
     until(lambda: not any(map(_lives, _pids(tmp_path))))
     assert len(_pids(tmp_path)) <= 4  # each may have taken one more before it found nobody to tell
 

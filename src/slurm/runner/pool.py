@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 HOLD_SECONDS = 1.0
 """Before a worker that a signal ended fails its call. If the scheduler is ending the whole element, it ends this
 process too meanwhile, and the call is nobody's failure: it runs again in the next attempt."""
+_GRACE_SECONDS = 1.0
+"""Between SIGTERM and SIGKILL to the workers, when this process is to end: schedulers give the element 2 or more."""
 _OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 _PLACE_BYTES = 4
 _READ_BYTES = 1 << 20
@@ -67,7 +69,7 @@ class _Worker:
         self.pid, self.pipe = pid, pipe
         self.making: int | None = None
         self.status: int | None = None
-        """How it ended, as a shell tells it: 128 + n for signal n."""
+        """How it ended, as a shell tells it: 128 + n for signal n; this counts from `due` on."""
         self.due = 0.0
         self._heard = bytearray()
 
@@ -84,16 +86,15 @@ class _Worker:
             if found is not None:
                 yield place, found
 
-    def ended(self) -> bool:
-        """Whether it is gone, for good and for its own part."""
+    def gone(self) -> bool:
+        """Whether it has ended, without waiting."""
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid == 0:
-                return False
-            code = os.waitstatus_to_exitcode(status)
-            self.status = code if code >= 0 else 128 - code
-            self.due = time.monotonic() + (HOLD_SECONDS if code < 0 and -code not in _OWN_FAULT else 0)
-        return time.monotonic() >= self.due
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = code if code >= 0 else 128 - code
+                self.due = time.monotonic() + (HOLD_SECONDS if code < 0 and -code not in _OWN_FAULT else 0)
+        return self.status is not None
 
 
 class _Crew:
@@ -111,7 +112,11 @@ class _Crew:
         self._selector = PollSelector()  # unlike epoll, nothing that a fork shares
         self._selector.register(self._feed, EVENT_WRITE)
         self._selector.register(self._awake, EVENT_READ)
-        self._on_child = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._me = os.getpid()
+        self._before = {
+            number: signal.signal(number, handler) or signal.SIG_DFL
+            for number, handler in ((signal.SIGCHLD, lambda *_: None), (signal.SIGTERM, self._end_together))
+        }
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def results(self) -> Iterator[tuple[int, Done]]:
@@ -133,15 +138,32 @@ class _Crew:
     def dismiss(self) -> None:
         """End whoever is left, and leave this process as it was."""
         for worker in self._workers:
-            if worker.status is None:
+            if not worker.gone():
                 os.kill(worker.pid, signal.SIGKILL)
                 os.waitpid(worker.pid, 0)
             os.close(worker.pipe)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, self._on_child or signal.SIG_DFL)
+        self._restore_signals()
         for end in (self._places, self._awake, self._wake, *((self._feed,) if self._feed >= 0 else ())):
             os.close(end)
         self._selector.close()
+
+    def _restore_signals(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _end_together(self, *_: object) -> None:
+        """On SIGTERM, end with all workers. Not every scheduler finds those whose parent is gone."""
+        if os.getpid() == self._me:  # and not one that was forked just now
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                for worker in self._workers:
+                    if not worker.gone():
+                        os.kill(worker.pid, number)
+                end = time.monotonic() + _GRACE_SECONDS
+                while not all(worker.gone() for worker in self._workers) and time.monotonic() < end:
+                    time.sleep(0.02)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _pause(self) -> float | None:
         due = [worker.due for worker in self._workers if worker.status is not None]
@@ -158,7 +180,7 @@ class _Crew:
 
     def _bury(self) -> Iterator[tuple[int, Done]]:
         """Take leave of the workers that have ended, once all that they have said is heard."""
-        for worker in [worker for worker in self._workers if worker.ended()]:
+        for worker in [worker for worker in self._workers if worker.gone() and worker.due <= time.monotonic()]:
             with contextlib.suppress(BlockingIOError):  # a process that it has left behind may keep its end open
                 while worker.hear():
                     pass
@@ -196,8 +218,7 @@ class _Crew:
         status = 1
         try:
             gc.freeze()  # or the collector would write to, and so copy, every page that the runner has loaded
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, self._on_child or signal.SIG_DFL)
+            self._restore_signals()
             for end in (*(key.fd for key in self._selector.get_map().values()), self._wake):
                 os.close(end)
             if "numpy.random" in sys.modules:  # as Python does for its own: no two workers draw the same numbers
