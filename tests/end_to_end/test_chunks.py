@@ -197,6 +197,18 @@ def test_workers_mean_nothing_to_a_single_call_and_no_more_start_than_there_are_
     assert double.map(range(6), chunk_size=2).results(60) == [0, 2, 4, 6, 8, 10]
 
 
+def test_an_executor_folds_calls_as_its_options_say_unless_it_is_told_otherwise(cluster: Cluster) -> None:
+    def where(_: int) -> tuple[str | None, int]:
+        return current_job().job_id, os.getpid()
+
+    with cluster.executor(chunk_size=6, workers=2) as executor:
+        together = list(executor.map(where, range(6)))
+        apart = list(executor.map(where, range(6), chunksize=3))
+    assert len({id_ for id_, _ in together}) == 1
+    assert len({id_ for id_, _ in apart}) == 2
+    assert len(set(together)) <= 2
+
+
 def test_nothing_of_a_cancelled_element_lives_on(cluster: Cluster, tmp_path: Path) -> None:
     """Neither workers that won't hear of SIGTERM nor what they have started."""
 

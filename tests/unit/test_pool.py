@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,6 +109,21 @@ def test_calls_run_side_by_side(tmp_path: Path) -> None:
         return b"%d" % os.getpid()
 
     assert len({found for _, found in run_side_by_side(run, range(4), 4)}) == 4
+
+
+def test_no_two_workers_draw_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # numpy is not needed to test this library: what stands for it has the one function that is called.
+    seeded: list[int] = []
+    monkeypatch.setitem(sys.modules, "numpy.random", SimpleNamespace(seed=lambda: seeded.append(os.getpid())))
+    random.seed(0)
+
+    def run(place: int) -> Done:
+        (tmp_path / str(place)).touch()
+        until(lambda: len(list(tmp_path.iterdir())) == 3)
+        assert seeded == [os.getpid()]
+        return b"%r" % random.random()  # noqa: S311 - no secret
+
+    assert len({found for _, found in run_side_by_side(run, range(3), 3)}) == 3
 
 
 def test_workers_that_die_before_any_call_fail_what_is_left_and_do_not_go_on_for_ever(

@@ -56,7 +56,9 @@ class Element(NamedTuple):
         return Outcome.loads(path.read_bytes(), where=str(path))
 
 
-def element(place: Path, *, chdir: str | None = None) -> Element:
+def element(
+    place: Path, *, chdir: str | None = None, cpus: str | None = None, calls: tuple[int, int] = (1, 0)
+) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
     python = place / "python"
@@ -72,6 +74,8 @@ def element(place: Path, *, chdir: str | None = None) -> Element:
         runner=f"{place}/runner.zip",
         key="f/1",
         chdir=chdir,
+        cpus=cpus,
+        calls=calls,
     )
     return Element(place, script)
 
@@ -90,6 +94,18 @@ def test_paths_reach_the_runner_as_they_are(made: Element) -> None:
     expected = ["-c", BOOT, f"{place}/runner.zip", place, "f/1", "3", "3.11", "1", "0", place, "set", "a b"]
     assert made.arguments == expected
     assert sorted(os.listdir(place)) == ["arguments", "jobs", "python", "script.sh"]
+
+
+@pytest.mark.parametrize(("calls", "threads"), [((1, 0), 6), ((8, 2), 3), ((8, 8), 1)])
+def test_libraries_are_told_to_use_each_workers_share_of_the_cpus(
+    tmp_path: Path, calls: tuple[int, int], threads: int
+) -> None:
+    made = element(tmp_path, cpus="6", calls=calls)
+    assert made.run('echo "$OMP_NUM_THREADS" > told; exit 1', OMP_NUM_THREADS="") == 1
+    assert (tmp_path / "told").read_text() == f"{threads}\n"
+    assert made.arguments[7:9] == [str(number) for number in calls]
+    made.run('echo "$OMP_NUM_THREADS" > told; exit 1', OMP_NUM_THREADS="5")
+    assert (tmp_path / "told").read_text() == "5\n"
 
 
 def test_bash_finds_no_fault_in_it(made: Element) -> None:

@@ -32,7 +32,7 @@ class JobContext(Record):
     attempt: int = 1
     """1, and one more after each requeue."""
     cpus: int = 1
-    """Processors that this task may use on this node."""
+    """Processors that this task may use on this node; for one of an element's `workers`, its share of them."""
     host: str = ""
 
     @classmethod

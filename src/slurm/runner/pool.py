@@ -102,7 +102,7 @@ class _Crew:
 
     def __init__(self, run: Run, places: Sequence[int], size: int) -> None:
         self._run, self._size = run, size
-        self._unfed = b"".join(place.to_bytes(_PLACE_BYTES, "little") for place in places)
+        self._unfed = memoryview(b"".join(place.to_bytes(_PLACE_BYTES, "little") for place in places))
         self._workers: list[_Worker] = []
         self.status = 1
         self._places, self._feed = os.pipe()
