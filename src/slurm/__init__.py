@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.job import Job
+    from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
     from slurm.states import JobState
     from slurm.tasks import Task, task
@@ -70,6 +71,7 @@ _HOMES = {
         "wait",
     ),
     "slurm.job": ("Job",),
+    "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.states": ("JobState",),
     "slurm.tasks": ("Task", "task"),
@@ -97,6 +99,7 @@ __all__ = [
     "JobStatus",
     "JobTimedOut",
     "NodeFailed",
+    "Retry",
     "SlurmError",
     "Task",
     "TaskExited",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from slurm.backend import Backend
     from slurm.option_types import TaskOptions
+    from slurm.protocol import Outcome
 
 R = TypeVar("R", covariant=True)
 
@@ -143,9 +144,7 @@ class JobArray(Placeholder, Generic[R]):
         if not self.done():
             self._backend.tracker.ask([self._watched])
         outcomes = self._backend.store.outcomes(self.key, self._with_outcome(), chunk=self._watched.chunk)
-        return Counter(
-            self._state(index, outcomes[index].succeeded if index in outcomes else None) for index in self._range
-        )
+        return Counter(self._state(index, outcomes.get(index)) for index in self._range)
 
     def summary(self) -> str:
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
@@ -198,9 +197,9 @@ class JobArray(Placeholder, Generic[R]):
         except Exception:  # noqa: BLE001 - unpickling runs the user's own code
             return {}  # one by one, so that each bad one has its own error
 
-    def _state(self, index: int, succeeded: bool | None) -> JobState:  # noqa: FBT001
-        if succeeded is not None:
-            return JobState.COMPLETED if succeeded else JobState.FAILED
+    def _state(self, index: int, outcome: Outcome | None) -> JobState:
+        if outcome is not None:
+            return JobState.of(outcome)
         ending, report = self._watched.ending(index), self._watched.report(index)
         return ending.state if ending else report.state if report else JobState.UNKNOWN
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -11,6 +12,8 @@ from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, PluginNotFound, TransportError
+from slurm.inquiry import Inquiry
+from slurm.protocol import SUBMITTED, Block
 from slurm.schedulers.base import Site
 from slurm.store import Store
 from slurm.tracker import Tracker
@@ -65,6 +68,8 @@ class Backend:
         self._transport_class = plugin("transports", url.transport)
         self._scheduler_class = plugin("schedulers", url.scheduler)
         self.lock = threading.RLock()
+        self.has_last_word = True
+        """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
 
     @property
     def spec(self) -> tuple[str, str | None]:
@@ -89,14 +94,14 @@ class Backend:
         Its record may be there by now; if not, the scheduler finds it by its key.
         """
         records = self.store.records(key)
-        spans = self.spans(records.submission)
-        return records.submitted or self.controller.adopt(self.store.directory(key), key, spans)
+        blocks = self.blocks(records.submission)
+        return records.submitted or self.controller.adopt(f"{self.store.directory(key)}/{SUBMITTED}", key, blocks)
 
-    def spans(self, submission: Submission) -> list[tuple[int, int]]:
-        """The blocks of elements, each its first and how many, that the scheduler takes as arrays."""
-        elements = -(-submission.count // submission.chunk)
+    def blocks(self, submission: Submission) -> list[Block]:
+        """The elements of a submission as the scheduler takes them, an array each."""
+        elements = submission.elements
         size = self.max_array_size if elements > 1 else 1
-        return [(first, min(size, elements - first)) for first in range(0, elements, size)]
+        return [Block(first=first, count=min(size, elements - first)) for first in range(0, elements, size)]
 
     @once
     def transport(self) -> Transport:
@@ -140,12 +145,13 @@ class Backend:
     @once
     def tracker(self) -> Tracker:
         """What is known of the jobs there."""
+        from slurm.conclusions import conclude  # noqa: PLC0415 - it works on backends, so it stands above this module
+
         scheduler = self.controller.scheduler
         return Tracker(
             listing=self.store.done,
-            query=self.controller.query,
-            history=self.controller.history,
-            locate=self.locate,
+            inquiry=Inquiry(query=self.controller.query, history=self.controller.history, locate=self.locate),
+            conclude=partial(conclude, self),
             pace=self.transport.pace,
             patience=scheduler.patience,
         )

@@ -33,7 +33,13 @@ class Bundle(NamedTuple):
 
 @lru_cache(maxsize=1)
 def bundle() -> Bundle:
-    """The zip for this process's Python: made once for each state of the sources, then kept in the user's cache."""
+    """The zip for this process's Python: made once for each state of the sources, then kept in the user's cache.
+
+    A process that runs from such a zip, on a node, has it already.
+    """
+    archive = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
+    if archive is not None:
+        return Bundle(Path(archive).name, Path(archive).read_bytes())
     sources = dict(_sources())
     digest = hashlib.sha256(repr((sys.implementation.cache_tag, sorted(sources.items()))).encode()).hexdigest()
     name = f"{digest}-runner.zip"

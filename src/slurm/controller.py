@@ -10,18 +10,17 @@ import time
 from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
-from slurm.protocol import SUBMITTED, Block, Submitted
-from slurm.schedulers.base import tag
+from slurm.protocol import Submitted
+from slurm.schedulers.base import ITS_BLOCK, tag
 from slurm.transports.base import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import NoReturn
 
+    from slurm.protocol import Block
     from slurm.schedulers.base import Report, Request, Scheduler
     from slurm.transports.base import Transport
-
-    Span = tuple[int, int]  # a block: its first element, and how many
 
 _log = logging.getLogger(__name__)
 
@@ -57,18 +56,21 @@ class Controller:
         self.calls: dict[str, int] = {}
         """How many commands of each kind were run."""
 
-    def submit(self, directory: str, key: str, requests: Sequence[Request]) -> Submitted:
-        """Queue the blocks of a submission and record their ids in its directory, by one command.
+    def submit(
+        self, record: str, key: str, requests: Sequence[Request], *, caretaker: Request | None = None
+    ) -> Submitted:
+        """Queue blocks of a submission and write their ids to the file `record`, by one command.
 
         The record is written there, next to the scheduler's answer: a client that dies meanwhile loses nothing. While
         the scheduler can't be reached this tries again, but never queues twice what was taken without an answer: its
-        key, in its comment, tells. Raises SubmissionRefused with the scheduler's words, or SchedulerNotFound.
+        key, in its comment, tells. A `caretaker` is queued for each block, and waits for its failure; a job is none the
+        worse without one. Raises SubmissionRefused with the scheduler's words, or SchedulerNotFound.
         """
-        spans = [(request.first, request.count) for request in requests]
+        blocks = [request.block for request in requests]
         taken: list[str] = []
         end = time.monotonic() + _PATIENCE
         for pause in _pauses():
-            script = _SCRUB + self._script(directory, requests, taken)
+            script = _SCRUB + self._script(record, requests, taken, caretaker)
             limit = _TIMEOUT * (1 + len(requests) - len(taken))
             try:
                 done = self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
@@ -77,29 +79,29 @@ class Controller:
             taken += done.stdout.split()
             if len(taken) == len(requests):
                 if done.status != 0:
-                    _log.warning("%s/%s could not be written: %s", directory, SUBMITTED, done.words)
+                    _log.warning("%s could not be written: %s", record, done.words)
                 break
             passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
             if not passes or time.monotonic() > end:
                 self._refuse(requests[0].script, done, taken)
             _log.warning("%s: %s; looking what it has taken, then trying again", self.scheduler.name, done.words)
             time.sleep(pause)
-            taken = self._taken(key, spans, until=end)
-            if len(taken) < len(spans):  # what came before the trouble may be worked off after the first answer
+            taken = self._taken(key, blocks, until=end)
+            if len(taken) < len(blocks):  # what came before the trouble may be worked off after the first answer
                 time.sleep(_BACKLOG)
-                taken = self._taken(key, spans, until=end)
-        return self._submitted(spans, taken)
+                taken = self._taken(key, blocks, until=end)
+        return self._submitted(blocks, taken)
 
-    def adopt(self, directory: str, key: str, spans: Sequence[Span]) -> Submitted | None:
-        """The ids of a submission whose client died before it learnt them, recorded now; None if it isn't queued."""
-        ids = self._taken(key, spans, until=0.0)
-        if len(ids) < len(spans):
+    def adopt(self, record: str, key: str, blocks: Sequence[Block]) -> Submitted | None:
+        """The ids of blocks whose submitter died before it learnt them, recorded now; None if they aren't queued."""
+        ids = self._taken(key, blocks, until=0.0)
+        if len(ids) < len(blocks):
             return None
-        script = self._record(directory, spans, [shlex.quote(id_) for id_ in ids])
+        script = self._record(record, blocks, [shlex.quote(id_) for id_ in ids])
         self._run("submit", ["sh", "-s"], stdin=script.encode())
-        return self._submitted(spans, ids)
+        return self._submitted(blocks, ids)
 
-    def _taken(self, key: str, spans: Sequence[Span], *, until: float) -> list[str]:
+    def _taken(self, key: str, blocks: Sequence[Block], *, until: float) -> list[str]:
         """The ids of the first blocks that were queued under a key. One that is away is asked again, `until` then."""
         for pause in _pauses():
             done = self._run("find", self.scheduler.find())
@@ -110,7 +112,7 @@ class Controller:
                 raise SchedulerError(message)
             time.sleep(pause)
         ids = dict(reversed([(comment.partition(" ")[0], id_) for id_, comment in self.scheduler.found(done.stdout)]))
-        found = [ids.get(tag(key, first)) for first, _ in spans]
+        found = [ids.get(tag(key, block)) for block in blocks]
         return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
 
     def _refuse(self, script: str, done: Completed, taken: Sequence[str]) -> NoReturn:
@@ -119,7 +121,7 @@ class Controller:
         message = f"{self.scheduler.name} refused {script}:\n{done.words}"
         raise SubmissionRefused(message, script=script, output=done.words)
 
-    def _script(self, directory: str, requests: Sequence[Request], taken: Sequence[str]) -> str:
+    def _script(self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None) -> str:
         """Shell lines: queue each block not taken yet, print its id (the last line it is told), record all ids."""
         names = [f"id{number}" for number in range(len(requests))]
         lines = ["newline='\n'"]
@@ -127,18 +129,26 @@ class Controller:
         for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
             lines.append(f"{name}=$({shlex.join(self.scheduler.submit(request))} < /dev/null) || exit")
             lines.append(f'{name}=${{{name}##*"$newline"}}; echo "${name}"')
-        spans = [(request.first, request.count) for request in requests]
-        return "\n".join([*lines, self._record(directory, spans, [f'"${name}"' for name in names])])
+        if caretaker is not None:
+            command = shlex.join(self.scheduler.submit(caretaker))
+            lines += [f"{command.replace(ITS_BLOCK, f'${{{name}%%;*}}')} > /dev/null < /dev/null" for name in names]
+        blocks = [request.block for request in requests]
+        return "\n".join([*lines, self._record(record, blocks, [f'"${name}"' for name in names])])
 
-    def _record(self, directory: str, spans: Sequence[Span], words: Sequence[str]) -> str:
-        """A shell line that writes `submitted.json`, with ids that are words of the shell."""
-        text = shlex.quote(self._submitted(spans, ["%s"] * len(spans)).dumps().decode().strip())
-        target = shlex.quote(f"{directory}/{SUBMITTED}")
+    def _record(self, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
+        """A shell line that writes a record of blocks, with ids that are words of the shell."""
+        text = shlex.quote(self._submitted(blocks, ["%s"] * len(blocks)).dumps().decode().strip())
+        target = shlex.quote(record)
         return f"umask 077; printf {text} {' '.join(words)} > {target}.new && mv {target}.new {target}"
 
-    def _submitted(self, spans: Sequence[Span], ids: Sequence[str]) -> Submitted:
-        blocks = [Block(id=id_, first=first, count=count) for id_, (first, count) in zip(ids, spans, strict=True)]
-        return Submitted(scheduler=self.scheduler.name, blocks=tuple(blocks))
+    def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
+        queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=True)]
+        return Submitted(scheduler=self.scheduler.name, blocks=tuple(queued))
+
+    def requeue(self, id_: str) -> str | None:
+        """Have a running array task run again under its id; what the scheduler says where it refuses, else None."""
+        done = self._run("requeue", self.scheduler.requeue(id_))
+        return None if done.status == 0 else done.words
 
     def query(self, ids: Sequence[str]) -> Iterable[Report]:
         """The states of all elements of ids, by one command; ids that the scheduler has forgotten are left out.

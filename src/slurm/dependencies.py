@@ -9,7 +9,7 @@ from slurm.protocol import Edge
 from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.protocol import Block, Outcome
     from slurm.serialization import Placeholder, Reference
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from slurm.watched import Watched
 
     Known = Callable[[str], Watched]
+    GoesOn = Callable[[str, int], bool]
 
+_MOST_TERMS = 100
+"""How many array tasks a dependency names one by one; of more, it waits for the whole arrays, and the runner looks."""
 _KINDS = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
 
 
@@ -87,29 +90,64 @@ def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependenc
         if watched.submitted is None:
             message = f"{edge.key} was never submitted, so nothing can wait for it"
             raise SubmissionError(message)
-        found.append(_dependency(edge, watched, watched.submitted.blocks, first))
+        if watched.moved:
+            found.append(_of_live(edge, watched, {watched.element(index) for index in _indices(edge, watched)}))
+        else:
+            found.append(_dependency(edge, watched, watched.submitted.blocks, first))
     return tuple(found)
 
 
-def failed_upstream(store: Store, key: str, index: int) -> str | None:
-    """Which upstream failed an element that was never run, and with what: words for an error."""
-    for edge in store.records(key).submission.dependencies:
+def of_calls(edges: Iterable[Edge], calls: range, known: Known) -> tuple[Dependency, ...]:
+    """What the scheduler is told of an element that makes these calls and goes on in a job of its own."""
+    found = []
+    for edge in edges:
+        watched = known(edge.key)
+        wanted = {watched.element(index) for index in (calls if edge.elementwise else _indices(edge, watched))}
+        if not all(map(watched.ended, wanted)):
+            found.append(_of_live(edge, watched, wanted))
+    return tuple(found)
+
+
+def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Dependency:
+    """A dependency on those of some elements that have not ended, in whatever job each of them is by now."""
+    places = [(block, e) for e in sorted(elements) if not watched.ended(e) and (block := watched.block(e))]
+    if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):
+        return Dependency("afterany", tuple(dict.fromkeys(block.id for block, _ in places)))
+    return Dependency(_KINDS[edge.on], tuple(f"{block.id}_{element - block.first}" for block, element in places))
+
+
+def failed_upstreams(
+    store: Store, key: str, elements: Sequence[int], *, unless: GoesOn = lambda _key, _index: False
+) -> Mapping[int, str]:
+    """For elements that were never run, which upstream failed each, and with what: words for an error.
+
+    Not those that wait for calls which, `unless` says, may still succeed.
+    """
+    submission = store.records(key).submission
+    calls = {e: range(e * submission.chunk, min((e + 1) * submission.chunk, submission.count)) for e in elements}
+    found: dict[int, str] = {}
+    for edge in submission.dependencies:
         upstream = store.records(edge.key).submission
         every = range(upstream.count) if edge.indices is None else edge.indices
-        wanted = (index,) if edge.elementwise else every
+        wanted = sorted({call for some in calls.values() for call in some}) if edge.elementwise else every
         outcomes = store.outcomes(edge.key, wanted, chunk=upstream.chunk)
-        failed = next((index for index in wanted if index not in outcomes or not outcomes[index].succeeded), None)
-        if edge.on == "success" and failed is not None:
-            return f"{edge.key}[{failed}] {_end(outcomes.get(failed))}"
-        if edge.on == "failure" and failed is None:
-            return f"{edge.key} succeeded, and this was to run only if it failed"
-    return None
+        ended = [index for index in wanted if index in outcomes or not unless(edge.key, index)]
+        failed = [index for index in ended if index not in outcomes or not outcomes[index].succeeded]
+        for element, some in calls.items():
+            mine = next((index for index in failed if not edge.elementwise or index in some), None)
+            if edge.on == "success" and mine is not None:
+                found.setdefault(element, f"{edge.key}[{mine}] {_end(outcomes.get(mine))}")
+            elif edge.on == "failure" and not failed and len(ended) == len(wanted):
+                found.setdefault(element, f"{edge.key} succeeded, and this was to run only if it failed")
+    return found
 
 
 def _end(outcome: Outcome | None) -> str:
     if outcome is None:
         return "ended without an outcome"
     error = outcome.error
+    if outcome.state:
+        return f"ended as {outcome.state}"
     return f"failed: {error.type}: {error.message}" if error else f"failed with status {outcome.exit_code}"
 
 

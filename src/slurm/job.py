@@ -56,11 +56,9 @@ class Job(Placeholder, Generic[R]):
     @property
     def job_id(self) -> str | None:
         """The scheduler's id, such as "1234_0"; None if it never got one."""
-        if self._watched.submitted is None:
-            return None
         element = self._watched.element(self.index)
-        block = self._watched.submitted.block(element)
-        return f"{block.id.partition(';')[0]}_{element - block.first}"
+        block = self._watched.block(element)
+        return f"{block.id.partition(';')[0]}_{element - block.first}" if block else None
 
     @property
     def reference(self) -> Reference:
@@ -115,10 +113,12 @@ class Job(Placeholder, Generic[R]):
         return self.status().state is JobState.RUNNING
 
     def cancelled(self) -> bool:
-        """Whether it was cancelled and left no outcome."""
+        """Whether it was cancelled before it had a result."""
+        if self._watched.has_outcome(self.index):
+            outcome = self._outcome()
+            return outcome is not None and JobState.of(outcome) is JobState.CANCELLED
         ending = self._watched.ending(self.index)
-        cancelled = ending is not None and ending.state is JobState.CANCELLED
-        return cancelled and not self._watched.has_outcome(self.index)
+        return ending is not None and ending.state is JobState.CANCELLED
 
     def cancel(self) -> bool:
         """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after."""
@@ -174,8 +174,7 @@ class Job(Placeholder, Generic[R]):
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
         outcome = self._outcome() if self._watched.has_outcome(self.index) else None
         if outcome is not None:
-            state = JobState.COMPLETED if outcome.succeeded else JobState.FAILED
-            return JobStatus(state, None, outcome.host, outcome)
+            return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
         ending = self._watched.ending(self.index)
         state = ending.state if ending else report.state if report else JobState.UNKNOWN
         return JobStatus(state, reason, node, None)
@@ -188,7 +187,7 @@ class Job(Placeholder, Generic[R]):
     def log_path(self) -> str:
         """The path of its log, there."""
         element = self._watched.element(self.index)
-        return self._backend.store.log_path(self._watched.key, element, self._watched.submitted)
+        return self._backend.store.log_path(self._watched.key, element, self._watched.block(element))
 
     @property
     def directory(self) -> str:
@@ -242,7 +241,8 @@ class Job(Placeholder, Generic[R]):
             ending = told
         failed = None
         if ending.report and ending.report.reason in verdict.UNSATISFIED:
-            failed = dependencies.failed_upstream(self._backend.store, self._watched.key, self.index)
+            element = self._watched.element(self.index)
+            failed = dependencies.failed_upstreams(self._backend.store, self._watched.key, [element]).get(element)
         return verdict.of_ending(ending, facts, failed)
 
     def _facts(self, *, tail: bool = False) -> verdict.Facts:
@@ -290,11 +290,11 @@ def cancel(jobs: Iterable[Job[Any]]) -> None:
         backend, watched = job._backend, job._watched  # noqa: SLF001 - this module's own
         if watched.submitted is None:
             watched.submitted = backend.locate(watched.key)
-        if watched.submitted is not None and not watched.finished(job.index):
-            element = watched.element(job.index)
-            block = watched.submitted.block(element)
+        element = watched.element(job.index)
+        block = watched.block(element)
+        if block is not None and not watched.finished(job.index):
             backends.setdefault(backend, {}).setdefault(block, set()).add(element - block.first)
     for backend, blocks in backends.items():
-        tasks = {block.id: None if len(some) == block.count else sorted(some) for block, some in blocks.items()}
+        tasks = {block.id: None if len(some) == len(block.elements) else sorted(some) for block, some in blocks.items()}
         backend.controller.cancel(tasks)
         backend.tracker.hurry()

@@ -5,11 +5,13 @@ A test holds it against `slurm.options`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime, timedelta
+
+    from slurm.retry import Retry
 
 
 class TaskOptions(TypedDict, total=False):
@@ -104,5 +106,9 @@ class TaskOptions(TypedDict, total=False):
     wckey: str | int | float | None
     chunk_size: int | str | None
     max_concurrent: int | str | None
+    max_restarts: int | str | None
+    retry: Retry | int | Mapping[str, Any] | None
+    signal_lead: int | str | timedelta | None
+    stop_signal: str | None
     workers: int | str | None
     sbatch: Mapping[str, str | int | float | bool | None] | None

@@ -93,9 +93,38 @@ def _from_timedelta(value: timedelta) -> str:
     seconds = -int(-value.total_seconds() // 1)  # rounded up: never less than was asked for
     if seconds <= 0:
         raise ValueError("a time longer than nothing")
+    return clock(seconds)
+
+
+def clock(seconds: int) -> str:
+    """Seconds in Slurm's text: "1-12:00:00"."""
     days, rest = divmod(seconds, 86400)
-    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
-    return f"{days}-{clock}" if days else clock
+    text = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days}-{text}" if days else text
+
+
+def seconds(text: str) -> int | None:
+    """The seconds that Slurm's text stands for; None for no limit.
+
+    sbatch(1): minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes,
+    days-hours:minutes:seconds; zero is no limit.
+    """
+    if not text[0].isdecimal():
+        return None
+    days, dash, rest = text.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, minutes, over = [*parts, 0, 0][:3]
+    else:
+        hours, minutes, over = {1: [0, *parts, 0], 2: [0, *parts], 3: parts}[len(parts)]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + over or None
+
+
+def megabytes(text: str) -> float:
+    """The megabytes that Slurm's text for memory stands for."""
+    units = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1 << 20}
+    unit = text[-1:].upper()
+    return float(text[:-1]) * units[unit] if unit in units else float(text)
 
 
 def moment(value: Any) -> str:
@@ -132,3 +161,27 @@ def signal(value: Any) -> str:
     if words.count(":") > 1 or not name.isalnum() or (at and not _digits(seconds)):
         raise ValueError('a signal and its lead in seconds, such as "USR1@60" or "B:TERM@120"')
     return words
+
+
+def signal_name(value: Any) -> str:
+    """A signal's name: "USR1", "SIGTERM"."""
+    name = text(value).upper().removeprefix("SIG")
+    if name not in ("USR1", "USR2", "TERM", "INT", "HUP", "URG", "CONT"):
+        raise ValueError("the name of a signal that a process can handle, such as USR1, USR2, TERM, INT")
+    return name
+
+
+def lead(value: Any) -> str:
+    """Seconds as a number, a timedelta, or Slurm's text for a time; as seconds."""
+    words = _from_timedelta(value) if hasattr(value, "total_seconds") else str(value)
+    found = int(words) if _digits(words) else seconds(duration(words)) if ":" in words else None
+    if isinstance(value, bool) or not found or found > 65535:  # sbatch(1), --signal
+        raise ValueError('seconds up to 65535, a timedelta, or text such as "5:00"')
+    return str(found)
+
+
+def retry(value: Any) -> str:
+    """A Retry."""
+    from slurm.retry import parse  # noqa: PLC0415 - only who retries has it
+
+    return parse(value)

@@ -105,9 +105,16 @@ SBATCH: Mapping[str, Kind] = {
 }
 """sbatch's long options (sbatch(1), 20.11 to 25.05), `-` as `_`, with the kind of value that each takes."""
 
-OURS: Mapping[str, Kind] = {"chunk_size": kinds.count, "max_concurrent": kinds.count, "workers": kinds.count}
-"""Options of a map, not of sbatch: `chunk_size` calls go into one element of the array, where they run one after the
-other, or in `workers` processes side by side; `max_concurrent` elements run at once (the %k of `--array=0-n%k`)."""
+OURS: Mapping[str, Kind] = {
+    "chunk_size": kinds.count,
+    "max_concurrent": kinds.count,
+    "max_restarts": kinds.count,
+    "retry": kinds.retry,
+    "signal_lead": kinds.lead,
+    "stop_signal": kinds.signal_name,
+    "workers": kinds.count,
+}
+"""Options that sbatch doesn't have; docs/reference/options.md tells what each means."""
 
 TAKEN: Mapping[str, str] = {
     "array": "call the task's .map(…), which makes the array",

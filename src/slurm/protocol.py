@@ -1,17 +1,15 @@
-"""The job directory protocol: which files a submission has, what stands in them, and how they are written.
+"""The job directory protocol: which files a submission has, and what stands in them.
 
 One submission is one directory, `<root>/jobs/<key>/`; docs/reference/protocol.md draws it.
 """
 
 from __future__ import annotations
 
-import os
-
 from slurm.records import TYPE_CHECKING, Record, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import IO, Any, ClassVar
+    from collections.abc import Mapping, Sequence
+    from typing import Any, ClassVar
 
     from typing_extensions import Self
 
@@ -20,8 +18,9 @@ PROTOCOL = 1
 
 BLOBS, JOBS = "blobs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
-CALLS, INDEX, SCRIPT = "calls.pkl", "calls.idx", "script.sh"
+CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
+ATTEMPTS, EVENTS = "attempts", "events"
 
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
@@ -32,6 +31,9 @@ SUCCEEDED, FAILED = "succeeded", "failed"
 
 LOAD, RESOLVE, RUN, SAVE, PROCESS = "load", "resolve", "run", "save", "process"
 """The phases of an element. `process`: the process ended without a word of its own (a signal, `os._exit`)."""
+
+STOPPED = "stopped"
+"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome."""
 
 
 class Document(Record):
@@ -104,6 +106,8 @@ class Submission(Document):
     options: Mapping[str, Any]
     environment: Prepared
     dependencies: tuple[Edge, ...] = ()
+    continues: bool = False
+    """Whether an element may go on in another job after an attempt that failed or stopped."""
     parent: str | None = None
     client: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -112,13 +116,33 @@ class Submission(Document):
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared, "dependencies": Edge}
 
+    @property
+    def elements(self) -> int:
+        """How many elements make the calls."""
+        return -(-self.count // self.chunk)
+
 
 class Block(Record):
-    """A run of elements that the scheduler knows under one id: element `first + k` is its array task k."""
+    """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
 
-    id: str
+    id: str = ""
+    """Empty before it is queued."""
     first: int
     count: int
+    """How many array tasks, numbered from 0."""
+    tasks: tuple[int, ...] | None = None
+    """Which array tasks, where it isn't these."""
+    name: str = ""
+    """What tells it from other blocks with the same elements; empty for those of the submission itself."""
+    attempts: int = 0
+    """How many attempts its elements had before."""
+
+    @property
+    def elements(self) -> Sequence[int]:
+        """The elements, in order."""
+        if self.tasks is None:
+            return range(self.first, self.first + self.count)
+        return tuple(self.first + task for task in self.tasks)
 
 
 class Submitted(Document):
@@ -134,14 +158,37 @@ class Submitted(Document):
         return next(block for block in self.blocks if block.first <= index < block.first + block.count)
 
 
+class Continuation(Document):
+    """`attempts/<e>.<n>.next.json`: attempt n of element e is followed by another job; written before that is queued.
+
+    Whoever writes it first queues the job. `attempts/<group>.blocks.json` then holds a `Submitted` with its id.
+    """
+
+    group: str
+    """What the elements that go into the same job have in common."""
+    options: Mapping[str, Any]
+    """All options of the next attempt."""
+    retries: int
+    """How many retries that makes."""
+    reason: str
+
+
 class ErrorRecord(Record):
     """What went wrong, readable without opening a pickle."""
 
     type: str
     message: str
+    bases: tuple[str, ...] = ()
+    """The names of its type and the bases of that, as `Retry` has them."""
     traceback: str = ""
     pickle: str | None = None
     """The exception itself, cloudpickled, in base64; None if it can't be pickled."""
+
+
+def class_name(kind: type) -> str:
+    """A class's name as `ErrorRecord.bases` and `Retry` have it."""
+    module = "" if kind.__module__ in ("builtins", "slurm.errors") else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
 
 
 class ResultRecord(Record):
@@ -185,6 +232,9 @@ class Outcome(Document):
     """Seconds since the epoch, by the node's clock."""
     host: str | None = None
     job_id: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    """How the scheduler ended it, in its words, where it did: written by whoever asked it first."""
     peak_memory: int | None = None
     """The largest resident set of a process of it, in bytes."""
     python: str | None = None
@@ -220,80 +270,29 @@ def outcome_name(index: int) -> str:
     return f"{index}.json"
 
 
+def attempt_name(element: int, attempt: int) -> str:
+    """The file in `attempts/` of an attempt that failed or stopped, where the element may go on: an `Outcome`."""
+    return f"{element}.{attempt}.json"
+
+
+def begun_name(element: int, attempt: int) -> str:
+    """The empty file in `attempts/` that tells of an attempt after the first."""
+    return f"{element}.{attempt}.begun"
+
+
+def continuation_name(element: int, attempt: int) -> str:
+    """The file in `attempts/` of a `Continuation`."""
+    return f"{element}.{attempt}.next.json"
+
+
+def blocks_name(group: str) -> str:
+    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
+    return f"{group}.blocks.json"
+
+
 def log_name(first: int, task: str) -> str:
     """The file in `logs/` of array task `task` (a number, or the scheduler's pattern for it) of the block at `first`.
 
     A scheduler can put the array task into a file's name but can't add to it, so later blocks carry their offset.
     """
     return f"{first}+{task}.log" if first else f"{task}.log"
-
-
-class NewFile:
-    """A file that appears whole or not at all, and only where nothing is yet.
-
-    Bytes are written beside the target under a hidden name, flushed and fsynced; `commit` then links it to the
-    target's name, which the file system does for one writer only. A writer that dies leaves a hidden file, no target.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        directory, name = os.path.split(path)
-        self._hidden = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
-        self._descriptor = os.open(self._hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self.file: IO[bytes] = os.fdopen(self._descriptor, "wb")
-
-    def commit(self) -> bool:
-        """Put the file in its place; False if there was one already, which then stays."""
-        try:
-            self.file.flush()
-            os.fsync(self._descriptor)
-            self.file.close()
-            return self._link()
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """Forget what was written."""
-        self.file.close()
-        if os.path.exists(self._hidden):
-            os.unlink(self._hidden)
-
-    def _link(self) -> bool:
-        try:
-            os.link(self._hidden, self._path)
-        except FileExistsError:
-            return False
-        except OSError:
-            # Some file systems have no hard links. There the check and the rename are two steps; two attempts of one
-            # element would have to end within the same microseconds to pass between them.
-            if os.path.exists(self._path):
-                return False
-            os.rename(self._hidden, self._path)
-        return True
-
-
-def commit(path: str, data: bytes) -> bool:
-    """Write a small file by `NewFile`; False if there was one already, which then stays."""
-    new = NewFile(path)
-    try:
-        new.file.write(data)
-    except BaseException:
-        new.discard()
-        raise
-    return new.commit()
-
-
-def open_own(path: str) -> IO[bytes]:
-    """Open a file for unpickling: only if it is the user's own and nobody else can write to it or its directory.
-
-    Raises UntrustedFile otherwise: whoever can write a pickle can run code as its reader.
-    """
-    file = open(path, "rb")  # noqa: SIM115 - it is the caller's
-    directory = os.path.dirname(path)
-    for place, status in ((directory, os.stat(directory)), (path, os.fstat(file.fileno()))):
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            from slurm.errors import UntrustedFile  # noqa: PLC0415 - carries concurrent.futures
-
-            file.close()
-            raise UntrustedFile(place, uid=status.st_uid, mode=status.st_mode)
-    return file

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.protocol import FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL
+from slurm.protocol import ATTEMPTS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main import main; sys.exit(main(sys.argv[2:]))"
 """Starts the runner from its zip. `python runner.zip` does the same through `runpy`, half as slow again to start."""
 
+CARETAKER = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.caretaker import main; main(*sys.argv[2:])"
+"""Starts the caretaker from there, too."""
 
-def render(
+
+class Care(NamedTuple):
+    """For elements that may go on in another job: the scheduler that it is asked of, and what tells a task to stop."""
+
+    scheduler: str
+    signal: str | None
+
+
+def render(  # noqa: PLR0913 - each by its name
     *,
     directives: Sequence[str],
     environment: Prepared,
@@ -26,17 +36,20 @@ def render(
     chdir: str | None,
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
+    care: Care | None = None,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
-    makes and by how many workers (0: in turn). The script takes the number of its block's first element as argument;
-    without one it is the first block, so that a person can sbatch it.
+    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job. The script
+    takes as arguments the number of its block's first element and of the attempts before; without any it is the first
+    block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
     command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
+    call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
     # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir)] if chdir else []
@@ -47,17 +60,49 @@ def render(
         f"# {key}; by hand: sbatch {shlex.quote(job + '/script.sh')} (what has an outcome isn't run again)",
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
+        "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         "export PYTHONUNBUFFERED=1",
         *(_threads(cpus, workers) if cpus else ()),
         *environment.setup,
         "",
         *(f"cd -- {step} &&" for step in steps),
-        f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers}',
-        "status=$?",
-        *_LAST_WORD,
+        *(_stoppable(f"{call} {care.signal or '-'}", care.signal) if care else (call, "status=$?")),
+        *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
+        *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
         "exit $status",
         "",
     ])  # fmt: skip
+
+
+def render_caretaker(
+    *, directives: Sequence[str], environment: Prepared, root: str, runner: str, key: str, scheduler: str
+) -> str:
+    """The batch script that sees to a submission's failed elements when no client does."""
+    command = _caretaker(environment, runner, scheduler, root, key)
+    return "\n".join(["#!/bin/bash", *directives, "", *environment.setup, command, ""])
+
+
+def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
+    """Not launched as the task is: in a container there is no scheduler to talk to."""
+    return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+
+
+def _stoppable(call: str, signal: str | None) -> Sequence[str]:
+    """The call in the background, for bash handles a signal only between commands; a stop signal is passed on to it.
+
+    It is passed on more than once: the first may come before there is a handler for it, which `trap ''` keeps harmless.
+    """
+    if signal is None:
+        return (call, "status=$?")
+    return (
+        f"( trap '' {signal}; exec {call} ) &",
+        "runner=$!",
+        f"trap 'for i in 1 2 3 4 5; do kill -s {signal} $runner 2>/dev/null || break; sleep 1; done &' {signal}",
+        "trap 'kill -s TERM $runner 2>/dev/null' TERM",
+        "while kill -0 $runner 2>/dev/null; do wait $runner; done",  # a trapped signal ends `wait`, not the runner
+        "wait $runner",
+        "status=$?",
+    )
 
 
 def _threads(cpus: str, workers: int) -> Sequence[str]:
@@ -68,19 +113,23 @@ def _threads(cpus: str, workers: int) -> Sequence[str]:
 
 _RECORD = (
     f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "{PROCESS}", '
-    '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s"}'
+    '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s", "job_id": "%s"}'
 )
 
-# A process that a signal or os._exit ended could say nothing itself. ln, unlike mv, leaves
-# an outcome that is there; mv is for file systems that have no hard links.
-_LAST_WORD = (
-    f'outcome="$job/{OUTCOMES}/$index.json" mine="$job/{OUTCOMES}/.$index.$$"',
-    # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
-    "[ $status -ne 143 ] || sleep 5",
-    'if [ ! -e "$outcome" ] && [ -d "${outcome%/*}" ]; then',
-    f"    printf '{_RECORD}\\n' \\",
-    '        $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine"',
-    '    ln "$mine" "$outcome" || [ -e "$outcome" ] || mv "$mine" "$outcome"; rm -f "$mine"',
-    "    [ $status -ne 0 ] || status=1",
-    "fi",
-)
+
+def _last_word(directory: str, name: str) -> Sequence[str]:
+    """What the script writes for a process that a signal or os._exit ended, which could say nothing itself.
+
+    ln, unlike mv, leaves a record that is there; mv is for file systems that have no hard links.
+    """
+    return (
+        f'outcome="$job/{OUTCOMES}/$index.json" record="$job/{directory}/{name}" mine="$job/{directory}/.$index.$$"',
+        # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
+        "[ $status -ne 143 ] || sleep 5",
+        'if [ ! -e "$outcome" ] && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then',
+        f"    printf '{_RECORD}\\n' $attempt $status \\",
+        '        "$(date +%s)" "$(uname -n)" "${SLURM_ARRAY_JOB_ID:-0}_${SLURM_ARRAY_TASK_ID:-0}" > "$mine"',
+        '    ln "$mine" "$record" || [ -e "$record" ] || mv "$mine" "$record"; rm -f "$mine"',
+        "    [ $status -ne 0 ] || status=1",
+        "fi",
+    )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slurm.protocol import Outcome
 
 
 class JobState(str, Enum):
@@ -37,6 +41,11 @@ class JobState(str, Enum):
         """
         head = word.strip().split(" ", 1)[0].rstrip("+").upper()
         return _WORDS.get(head, cls.UNKNOWN)
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> JobState:
+        """The state of a job with an outcome: as the scheduler ended it, where it did."""
+        return cls.COMPLETED if outcome.succeeded else cls.parse(outcome.state) if outcome.state else cls.FAILED
 
     def __str__(self) -> str:
         return self.value

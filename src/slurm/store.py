@@ -6,12 +6,14 @@ import hashlib
 import os
 import pickle
 import re
+import shlex
 import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.errors import NoSuchJob, ProtocolError
+from slurm.errors import NoSuchJob, ProtocolError, TransportError
 from slurm.protocol import (
+    ATTEMPTS,
     BLOBS,
     CALLS,
     INDEX,
@@ -19,7 +21,6 @@ from slurm.protocol import (
     LOGS,
     OUTCOMES,
     RESULTS,
-    SCRIPT,
     SUBMISSION,
     SUBMITTED,
     Outcome,
@@ -34,9 +35,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.bundle import Bundle
-    from slurm.protocol import ResultRecord
+    from slurm.protocol import Block, ResultRecord
     from slurm.transports.base import Transport
 
+_LINK = (
+    "if ln {hidden} {name} 2>/dev/null || {{ [ ! -e {name} ] && mv {hidden} {name}; }}; then echo {name}; fi; "
+    "rm -f {hidden}"
+)
+"""link(2) is what a file system does for one process only; where there are no hard links, mv comes close."""
 _OUTCOME = re.compile(r"(\d+)\.json")
 _TAIL_BYTES, _TAIL_LINES = 4000, 10
 _KEY = re.compile(r"[^/\s]+/[^/\s]+")
@@ -76,12 +82,43 @@ class Store:
             self._transport.put(directory, {blob.name: blob.data})
         return f"{directory}/{blob.name}"
 
-    def create(self, submission: Submission, calls: Calls, script: str) -> str:
+    def create(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> str:
         """Write a new submission, all at once; returns its directory."""
         directory = self.directory(submission.key)
-        files = {CALLS: calls.data, INDEX: calls.offsets, SCRIPT: script.encode(), SUBMISSION: submission.dumps()}
-        self._transport.put(directory, files, directories=(LOGS, OUTCOMES, RESULTS))
+        files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
+        files |= {name: text.encode() for name, text in scripts.items()}
+        places = (LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if submission.continues else ()))
+        self._transport.put(directory, files, directories=places)
         return directory
+
+    def commit(self, key: str, place: str, files: Mapping[str, bytes]) -> frozenset[str]:
+        """Write files in a directory of a submission, each only where there is none yet; the names of those written.
+
+        Of several processes that write one name at the same time, one is told that it has.
+        """
+        directory, mark = f"{self.directory(key)}/{place}", os.urandom(4).hex()
+        self._transport.put(directory, {f".{name}.{mark}": data for name, data in files.items()})
+        steps = [_LINK.format(hidden=f".{name}.{mark}", name=name) for name in files]
+        script = "\n".join([f"cd -- {shlex.quote(directory)} || exit", *steps, "true"])
+        done = self._transport.run(["sh", "-s"], stdin=script.encode(), timeout=300)
+        if done.status != 0:
+            message = f"{directory} can't be written to: {done.words}"
+            raise TransportError(message)
+        return frozenset(done.stdout.split())
+
+    def withdraw(self, key: str, place: str, names: Iterable[str]) -> None:
+        """Take back files that were committed and that nobody has acted upon."""
+        self._transport.run(["rm", "-f", *(f"{self.directory(key)}/{place}/{name}" for name in names)], timeout=60)
+
+    def attempts(self, key: str) -> Sequence[str]:
+        """The names of what is told of attempts that weren't the last."""
+        directory = f"{self.directory(key)}/{ATTEMPTS}"
+        return self._transport.list([directory])[directory]
+
+    def told(self, key: str, names: Iterable[str]) -> Mapping[str, bytes]:
+        """The files of these names in `attempts/`, of those that are there."""
+        paths = {f"{self.directory(key)}/{ATTEMPTS}/{name}": name for name in names}
+        return {paths[path]: data for path, data in self._transport.get(list(paths), private=True).items()}
 
     def calls(self, key: str, indices: Sequence[int]) -> Calls:
         """Some calls of a submission as they were pickled, to be submitted again. Raises NoSuchJob."""
@@ -161,10 +198,10 @@ class Store:
         part = data[record.begin : record.end] if record else data
         return pickle.loads(part)  # noqa: S301 - the user's own file, by its owner, mode and sha256
 
-    def log_path(self, key: str, index: int, submitted: Submitted | None) -> str:
+    def log_path(self, key: str, element: int, block: Block | None) -> str:
         """The path of an element's log."""
-        first = submitted.block(index).first if submitted else 0
-        return f"{self.directory(key)}/{LOGS}/{log_name(first, str(index - first))}"
+        first = block.first if block else 0
+        return f"{self.directory(key)}/{LOGS}/{log_name(first, str(element - first))}"
 
     def log_tail(self, path: str) -> str:
         """The last lines of a log, however long it is; empty if it can't be had."""

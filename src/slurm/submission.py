@@ -14,10 +14,11 @@ import cloudpickle
 from slurm import dependencies
 from slurm.array import JobArray
 from slurm.errors import OptionError, SubmissionError
-from slurm.options import Options
-from slurm.protocol import LOGS, SCRIPT, Submission, log_name
-from slurm.schedulers.base import Request, tag
-from slurm.script import render
+from slurm.options import NONE, Options
+from slurm.protocol import CARETAKER, LOGS, SCRIPT, SUBMITTED, Block, Submission, log_name
+from slurm.retry import of_options
+from slurm.schedulers.base import ITS_BLOCK, Dependency, Request, tag
+from slurm.script import Care, render, render_caretaker
 from slurm.serialization import Function, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import Task, by_value
@@ -63,7 +64,7 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=_chunk(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    return _queue(backend, submission, pickled.calls, options)
+    return _queue(backend, _followed(backend, submission, options), pickled.calls, options)
 
 
 def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
@@ -78,13 +79,18 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
         options=Options.parse(before.options).merged(options),
         environment=before.environment,
     )
-    return _queue(backend, submission, backend.store.calls(key, indices), Options.parse(submission.options))
+    options = Options.parse(submission.options)
+    return _queue(backend, _followed(backend, submission, options), backend.store.calls(key, indices), options)
 
 
 def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
     requests = _requests(backend, submission, options)
-    directory = backend.store.create(submission, calls, _script(backend, submission, options))
-    submitted = backend.controller.submit(directory, submission.key, requests)
+    scripts = {SCRIPT: _script(backend, submission, options)}
+    if submission.continues:
+        scripts[CARETAKER] = _caretaker_script(backend, submission, options)
+    directory = backend.store.create(submission, calls, scripts)
+    cares = caretaker(backend, submission) if submission.continues else None
+    submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, requests, caretaker=cares)
     return JobArray(backend, backend.tracker.watch(submission, submitted), range(submission.count))
 
 
@@ -93,6 +99,15 @@ def preview(backend: Backend, task: Task[..., Any], count: int, *, options: Opti
     key = new_key(task.name)
     submission = _describe(task.name, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
     return _script(backend, submission, options)
+
+
+def _followed(backend: Backend, submission: Submission, options: Options) -> Submission:
+    """A submission that knows whether its elements may go on in another job, as what they wait for may."""
+    retry = of_options(options)
+    if retry is not None:
+        retry.check(options)
+    upstreams = (backend.watch(edge.key).continues for edge in submission.dependencies)
+    return submission.replace(continues=retry is not None or options.get("signal_lead") is not None or any(upstreams))
 
 
 def _describe(
@@ -121,12 +136,14 @@ def _describe(
 
 
 def _script(backend: Backend, submission: Submission, options: Options) -> str:
-    named = Options.parse({"job_name": submission.task}).merged(options)
+    lead, signal = options.get("signal_lead"), str(options.get("stop_signal") or "USR1")
+    ahead = {"signal": f"B:{signal}@{lead}"} if lead else {}
+    named = Options.parse({"job_name": submission.task, **ahead}).merged(options)
     chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
-    first, count = backend.spans(submission)[0]
+    block = backend.blocks(submission)[0]
     return render(
         directives=backend.controller.scheduler.directives(
-            named, tag=submission.key, log=_log(backend, submission.key, first), count=count
+            named, tag=submission.key, log=_log(backend, submission.key, block.first), block=block
         ),
         environment=submission.environment,
         root=backend.store.root,
@@ -135,31 +152,71 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
         chdir=chdir if isinstance(chdir, str) else None,
         cpus=cpus if isinstance(cpus, str) else None,
         calls=(submission.chunk, _workers(options, submission.chunk)),
+        care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
+    )
+
+
+_CARE = Block(first=0, count=1, name="caretaker")
+_ITS_OWN = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
+_INHERITED = ("account", "clusters", "partition", "qos", "reservation", "wckey")
+"""Of the options of the task, what a caretaker needs as well: where it may run, and who pays."""
+
+
+def _caretaker_script(backend: Backend, submission: Submission, options: Options) -> str:
+    care = caretaker(backend, submission)
+    kept = {name: options.get(name) for name in _INHERITED}
+    asked = Options.parse({**kept, **_ITS_OWN, "job_name": f"{submission.task}-caretaker"})
+    return render_caretaker(
+        directives=backend.controller.scheduler.directives(asked, tag=care.comment, log=care.log, block=care.block),
+        environment=submission.environment,
+        root=backend.store.root,
+        runner=backend.runner,
+        key=submission.key,
+        scheduler=backend.url.scheduler,
+    )
+
+
+def caretaker(backend: Backend, submission: Submission) -> Request:
+    """The job that sees to the failed elements of a block when nobody else does; it goes if there are none."""
+    directory = backend.store.directory(submission.key)
+    return Request(
+        script=f"{directory}/{CARETAKER}",
+        comment=tag(submission.key, _CARE),
+        log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
+        block=_CARE,
+        options=NONE,
+        dependencies=(Dependency("afternotok", (ITS_BLOCK,)),),
+    )
+
+
+def request(
+    backend: Backend, submission: Submission, block: Block, options: Options, after: tuple[Dependency, ...]
+) -> Request:
+    """What queues a block."""
+    return Request(
+        script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
+        comment=tag(submission.key, block),
+        log=_log(backend, submission.key, block.first),
+        block=block,
+        options=options,
+        dependencies=after,
     )
 
 
 def _requests(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
     """One for each block that the scheduler takes as an array."""
-    spans = backend.spans(submission)
-    if len(spans) > 1 and options.get("max_concurrent"):
+    blocks = backend.blocks(submission)
+    if len(blocks) > 1 and options.get("max_concurrent"):
         message = (
-            f"max_concurrent holds within one array, and {submission.count} calls need {len(spans)} of at most "
-            f"{spans[0][1]} elements: fold calls together with chunk_size, or map in parts"
+            f"max_concurrent holds within one array, and {submission.count} calls need {len(blocks)} of at most "
+            f"{blocks[0].count} elements: fold calls together with chunk_size, or map in parts"
         )
         raise OptionError(message)
     edges: Sequence[Edge] = submission.dependencies
     backend.tracker.look([backend.watch(edge.key) for edge in edges])
     return [
-        Request(
-            script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
-            comment=tag(submission.key, first),
-            log=_log(backend, submission.key, first),
-            first=first,
-            count=count,
-            options=options,
-            dependencies=dependencies.of_block(edges, first, backend.watch),
-        )
-        for first, count in spans
+        request(backend, submission, block, options, dependencies.of_block(edges, block.first, backend.watch))
+        for block in blocks
     ]
 
 

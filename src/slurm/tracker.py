@@ -6,26 +6,25 @@ is lost. Nothing is asked while nobody waits.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from slurm.dispatch import call
-from slurm.errors import NoSuchJob
 from slurm.states import JobState
 from slurm.watched import Ending, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.protocol import Block, Submission, Submitted
+    from slurm.inquiry import Inquiry
+    from slurm.protocol import Submission, Submitted
     from slurm.schedulers.base import Report
 
     Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int]]]
-    Query = Callable[[Sequence[str]], Iterable[Report]]
-    Locate = Callable[[str], Submitted | None]
+    Endings = Mapping[int, Ending]
+    Conclude = Callable[[Watched, Endings, Endings], Endings]
 
 _log = logging.getLogger(__name__)
 
@@ -47,13 +46,12 @@ class Tracker:
         self,
         *,
         listing: Listing,
-        query: Query,
-        history: Query,
-        locate: Locate,
+        inquiry: Inquiry,
+        conclude: Conclude,
         pace: float,
         patience: tuple[float, float],
     ) -> None:
-        self._listing, self._query, self._history, self._locate = listing, query, history, locate
+        self._listing, self._inquiry, self._conclude = listing, inquiry, conclude
         self._pace, self._patience = pace, patience
         self._watched: dict[str, Watched] = {}
         self._changed = threading.Condition()
@@ -79,6 +77,7 @@ class Tracker:
                     submitted,
                     mapped=submission.mapped,
                     chunk=submission.chunk,
+                    continues=submission.continues,
                 )
                 self._watched[submission.key] = known
             if known.submitted is None:
@@ -141,45 +140,10 @@ class Tracker:
         One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
         """
         pending = [watched for watched in several if watched.unfinished]
-        for watched in pending:
-            if watched.submitted is None:
-                with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
-                    watched.submitted = self._locate(watched.key)
-        reports = self._ask(pending)
+        reports = self._inquiry.ask(pending)
         now = time.monotonic()
         for watched in pending:
             self._judge(watched, reports[watched.key], now)
-
-    def _ask(self, several: Sequence[Watched]) -> Mapping[str, Mapping[int, Report]]:
-        """What the scheduler says of each element of submissions that it knows, by one question for all.
-
-        Of those that it has forgotten, what the accounting says, by one more.
-        """
-        ids = {block.id: (watched, block) for watched in several for block in _blocks(watched)}
-        reports: dict[str, dict[int, Report]] = {watched.key: {} for watched in several}
-
-        def note(told: Iterable[Report]) -> None:
-            for report in told:
-                if report.id in ids:
-                    watched, block = ids[report.id]
-                    tasks = range(block.count) if report.tasks is None else report.tasks
-                    reports[watched.key].update({block.first + task: report for task in tasks})
-
-        note(self._query(list(ids)) if ids else ())
-        forgotten = [
-            id_
-            for id_, (watched, block) in ids.items()
-            if any(
-                not watched.ended(element) and element not in reports[watched.key]
-                for element in range(block.first, block.first + block.count)
-            )
-        ]
-        told = self._history(forgotten) if forgotten else ()
-        # What the scheduler has forgotten doesn't run, even if the accounting has missed its end.
-        note(report for report in told if report.state.final)
-        for watched in several:
-            watched.reports.update(reports[watched.key])
-        return reports
 
     def explain(self, watched: Watched, index: int) -> Ending | None:
         """How the scheduler says that it ended an element, whose process could only leave that a signal came.
@@ -190,13 +154,22 @@ class Tracker:
         end = time.monotonic() + _VERDICT_SECONDS
         element = watched.element(index)
         while not (element in watched.reports and watched.reports[element].state.final):
-            known = self._ask([watched])[watched.key]
+            known = self._inquiry.ask([watched])[watched.key]
             if element not in known or time.monotonic() > end:
                 break
             time.sleep(0.2)
         report = watched.reports.get(element)
         by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
         return Ending(report.state, report) if report and by_scheduler else None
+
+    def settle(self, watched: Watched) -> None:
+        """See to all elements that the scheduler doesn't run any more, now: end them, or have them go on."""
+        self.look([watched])
+        self.ask([watched])
+        while watched.missed_since:
+            self._end_overdue([watched])
+            time.sleep(_SLOWEST_LOOK)
+            self.look([watched])
 
     def hurry(self) -> None:
         """Something was done that changes states: ask the scheduler soon."""
@@ -236,7 +209,7 @@ class Tracker:
                 self.ask(wanted)
                 self._pause = min(self._pause * 1.5, self._patience[1])
                 self._ask_at = begin + self._pause
-            self._conclude(wanted)
+            self._end_overdue(wanted)
         except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
             # What can't be had now may be had later; nothing is concluded from silence.
             _log.warning("%s: %s; trying again", type(error).__name__, error)
@@ -254,20 +227,19 @@ class Tracker:
             else:
                 watched.missed_since.pop(index, None)
 
-    def _conclude(self, wanted: Iterable[Watched]) -> None:
-        """End the elements whose outcome hasn't shown up within the grace period."""
+    def _end_overdue(self, wanted: Iterable[Watched]) -> None:
+        """End the elements whose outcome hasn't shown up within the grace period, unless they go on in another job."""
         now = time.monotonic()
         for watched in wanted:
-            ended = []
+            overdue, waiting = {}, {}
             for index, since in list(watched.missed_since.items()):
                 report = watched.reports.get(index)
                 state = report.state if report and report.state.final else JobState.LOST
                 state = JobState.LOST if state is JobState.COMPLETED else state
                 grace = _UNEXPLAINED_GRACE if state in (JobState.LOST, JobState.FAILED) else _EXPLAINED_GRACE
-                if now - since > grace:
-                    ended.append((index, Ending(state, report)))
-            if ended:
-                self._end(watched, ended)
+                (overdue if now - since > grace else waiting)[index] = Ending(state, report)
+            if overdue or (waiting and watched.continues):
+                self._end(watched, self._conclude(watched, overdue, waiting))
 
     def _record(self, found: Iterable[tuple[Watched, frozenset[int]]]) -> None:
         due: list[Callable[[], object]] = []
@@ -278,10 +250,10 @@ class Tracker:
                 due += self._settle(watched, new)
         call(due)
 
-    def _end(self, watched: Watched, ended: Sequence[tuple[int, Ending]]) -> None:
+    def _end(self, watched: Watched, ended: Mapping[int, Ending]) -> None:
         with self._changed:
             watched.endings.update(ended)
-            due = self._settle(watched, [index for index, _ in ended])
+            due = self._settle(watched, ended)
         call(due)
 
     def _settle(self, watched: Watched, indices: Iterable[int]) -> list[Callable[[], object]]:
@@ -293,7 +265,3 @@ class Tracker:
             self._news_at = time.monotonic()
         self._changed.notify_all()
         return due
-
-
-def _blocks(watched: Watched) -> Iterable[Block]:
-    return watched.submitted.blocks if watched.submitted else ()

@@ -22,16 +22,16 @@ from slurm.errors import (
     TaskExited,
     TaskFailed,
 )
-from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE
+from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, class_name
+from slurm.schedulers.base import Report
 from slurm.states import JobState
+from slurm.watched import Ending
 
 if TYPE_CHECKING:
     from slurm.errors import (
         JobError,
     )
     from slurm.protocol import ErrorRecord, Outcome
-    from slurm.schedulers.base import Report
-    from slurm.watched import Ending
 
 _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.CANCELLED: (JobCancelled, "was cancelled"),
@@ -43,6 +43,8 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.DEADLINE: (JobNotStarted, "could not end before its deadline, so it was not run"),
     JobState.FAILED: (TaskExited, "ended without a word"),
 }
+
+_BY_PHASE: dict[str, type[JobError]] = {LOAD: LoadFailed, RESOLVE: DependencyFailed, SAVE: ResultNotSaved}
 
 UNSATISFIED = ("DependencyNeverSatisfied", "Dependency")
 """The reasons that a scheduler has for cancelling what waits for a job that failed."""
@@ -79,9 +81,32 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.text}"""'
 
 
+def names(outcome: Outcome | None, ending: Ending | None) -> frozenset[str]:
+    """What a failure is called, as `Retry` has it: the error's class and its bases.
+
+    Where the scheduler ended the process, its word counts, not what the process left.
+    """
+    own: tuple[str, ...] = ()
+    if ending is not None and ending.state in _BY_STATE and (outcome is None or by_signal(outcome)):
+        kind = _BY_STATE[ending.state][0]
+    elif outcome is None:
+        kind = JobLost
+    else:
+        error = outcome.error
+        kind = TaskExited if error is None or error.type == "SystemExit" else _BY_PHASE.get(outcome.phase, TaskFailed)
+        own = error.bases if error else ()
+    return frozenset((*own, *map(class_name, kind.__mro__)))
+
+
 def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     """The exception for an outcome that isn't a success."""
     error = outcome.error
+    if outcome.state:
+        report = Report(
+            outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
+            outcome.reason or "",
+        )  # fmt: skip
+        return of_ending(Ending(report.state, report), facts, error.message if error else None)
     if outcome.phase == PROCESS:
         return _exited(outcome.exit_code, outcome, facts)
     if error is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from slurm.protocol import Outcome, Submitted
+    from slurm.protocol import Block, Outcome, Submitted
     from slurm.schedulers.base import Report
     from slurm.states import JobState
 
@@ -34,19 +34,50 @@ class Watched:
     `count` calls are made by `elements` of the array, `chunk` by each. What is kept is kept by element.
     """
 
-    def __init__(self, key: str, count: int, submitted: Submitted | None, *, mapped: bool, chunk: int = 1) -> None:
+    def __init__(
+        self,
+        key: str,
+        count: int,
+        submitted: Submitted | None,
+        *,
+        mapped: bool,
+        chunk: int = 1,
+        continues: bool = False,
+    ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
+        self.continues = continues
         self.elements = -(-count // chunk)
+        self.moved: dict[int, Block] = {}
+        """The elements that go on in another job than they were submitted in."""
         self.done: set[int] = set()
         self.reports: dict[int, Report] = {}
         self.endings: dict[int, Ending] = {}
         self.missed_since: dict[int, float] = {}
+        self.claimed_since: dict[int, float] = {}
         self.callbacks: dict[int, list[Callable[[], object]]] = {}
         self.waiters = 0
 
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
         return index // self.chunk
+
+    def block(self, element: int) -> Block | None:
+        """The block that an element is in now; None if it was never queued, as far as is known here."""
+        moved = self.moved.get(element)
+        return moved if moved or self.submitted is None else self.submitted.block(element)
+
+    @property
+    def blocks(self) -> Iterable[Block]:
+        """All blocks that any element is in now."""
+        own = self.submitted.blocks if self.submitted else ()
+        return (*own, *{block.id: block for block in self.moved.values()}.values())
+
+    def move(self, element: int, block: Block) -> None:
+        """An element goes on in another job: what is known of it from the last one doesn't count."""
+        self.moved[element] = block
+        self.reports.pop(element, None)
+        self.missed_since.pop(element, None)
+        self.claimed_since.pop(element, None)
 
     def ended(self, element: int) -> bool:
         """Whether an element has ended, as far as is known here."""

@@ -24,13 +24,13 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "records", "protocol", "states", "option_values", "options", "url", "version"),
+    ("errors", "records", "files", "protocol", "states", "option_values", "options", "retry", "url", "version"),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
     ("store", "serialization", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
-        *("dependencies", "submission", "executor", "dispatch"),
+        *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "caretaker"),
     ),
     ("slurmfile", "cluster"),
     ("",),  # the package itself, lazily

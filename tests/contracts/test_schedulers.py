@@ -11,7 +11,7 @@ import pytest
 from slurm.controller import Controller
 from slurm.errors import SubmissionRefused
 from slurm.options import NONE, Options
-from slurm.protocol import Submitted
+from slurm.protocol import Block, Submitted
 from slurm.schedulers.base import Dependency, Request, Site
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
@@ -46,12 +46,17 @@ class SchedulerContract:
         """Queue a script with this body; returns its id."""
         script = directory / f"script-{time.monotonic_ns()}.sh"
         log = f"{str(directory).replace('%', '%%')}/%a.log"
-        lines = controller.scheduler.directives(options, tag="a/key", log=log, count=count)
+        lines = controller.scheduler.directives(options, tag="a/key", log=log, block=Block(first=0, count=count))
         script.write_text("\n".join(["#!/bin/bash", *lines, "i=$SLURM_ARRAY_TASK_ID", body, ""]))
         request = Request(
-            script=str(script), comment="a/key", log=log, first=0, count=count, options=options, dependencies=after
+            script=str(script),
+            comment="a/key",
+            log=log,
+            block=Block(first=0, count=count),
+            options=options,
+            dependencies=after,
         )
-        submitted = controller.submit(str(directory), "a/key", [request])
+        submitted = controller.submit(f"{directory}/submitted.json", "a/key", [request])
         assert Submitted.loads((directory / "submitted.json").read_bytes(), where="") == submitted
         return submitted.blocks[0].id
 
@@ -88,14 +93,13 @@ class SchedulerContract:
                 script=str(script),
                 comment="a/key",
                 log="/dev/null",
-                first=first,
-                count=2,
+                block=Block(first=first, count=2),
                 options=NONE,
                 dependencies=(),
             )
             for first in (0, 2)
         ]
-        submitted = controller.submit(str(directory), "a/key", requests)
+        submitted = controller.submit(f"{directory}/submitted.json", "a/key", requests)
         assert [(block.first, block.count) for block in submitted.blocks] == [(0, 2), (2, 2)]
         for block in submitted.blocks:
             self.ended(controller, block.id)
@@ -173,13 +177,12 @@ class SchedulerContract:
             script=f"{directory}/gone.sh",
             comment="a/key",
             log="/dev/null",
-            first=0,
-            count=1,
+            block=Block(first=0, count=1),
             options=NONE,
             dependencies=(),
         )
         with pytest.raises(SubmissionRefused, match=r"gone\.sh") as caught:
-            controller.submit(str(directory), "a/key", [gone])
+            controller.submit(f"{directory}/submitted.json", "a/key", [gone])
         assert caught.value.script == gone.script
         assert not (directory / "submitted.json").exists()
 

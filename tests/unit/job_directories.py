@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.bundle import bundle
 from slurm.environments.current import TAG
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, Block, Outcome, Prepared, Submission, Submitted
+from slurm.inquiry import Inquiry
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Outcome, Prepared, Submission, Submitted
 from slurm.runner.job_context import JobContext
 from slurm.script import BOOT
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from slurm.tracker import Listing, Query
+    from slurm.inquiry import Query
+    from slurm.tracker import Listing
     from slurm.watched import Watched
 
 KEY = "work/20260101T000000Z-00000000"
@@ -70,9 +72,8 @@ def follow(listing: Listing, query: Query) -> tuple[Tracker, Watched]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
     tracker = Tracker(
         listing=listing,
-        query=query,
-        history=lambda _: (),
-        locate=lambda _: None,
+        inquiry=Inquiry(query=query, history=lambda _: (), locate=lambda _: None),
+        conclude=lambda _, endings, __: endings,
         pace=0.01,
         patience=(0.05, 0.1),
     )
@@ -96,7 +97,7 @@ class Directory(NamedTuple):
     def create(self, calls: Pickled) -> Directory:
         """Make the directory with its files."""
         submission = asked(self.key, len(calls.references))
-        self.store.create(submission, calls.calls, script="")
+        self.store.create(submission, calls.calls, {SCRIPT: ""})
         return self
 
     def job(self, index: int = 0, environ: Mapping[str, str] | None = None) -> JobContext:

@@ -13,6 +13,7 @@ from slurm import task
 from slurm.errors import OptionError
 from slurm.option_types import TaskOptions
 from slurm.options import NONE, OURS, SBATCH, TAKEN, Options
+from slurm.protocol import Block
 from slurm.schedulers.directives import arguments, lines
 
 NASTY = st.text(alphabet="ab \"'\\$`#%;|&()<>*?~é\u2028 =,:-\n\t\x00\x7f", max_size=12)
@@ -42,7 +43,7 @@ def _if_accepted(given_: dict[str, Any]) -> dict[str, Any]:
 @given(parsed())
 def test_each_option_is_one_line_and_one_argument_whatever_is_in_it(options: Options) -> None:
     asked = arguments(options, tag="f/1")
-    written = lines(options, tag="f/1", log="/a b/%a.log", count=3)
+    written = lines(options, tag="f/1", log="/a b/%a.log", block=Block(first=0, count=3))
     assert all(line.startswith("#SBATCH --") for line in written)
     assert not any(ord(character) < 32 or ord(character) == 127 for line in written for character in line)
     split = [shlex.split(line.removeprefix("#SBATCH ")) for line in written]
@@ -164,7 +165,7 @@ def test_equal_options_have_equal_hashes() -> None:
     assert hash(one) == hash(other)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", ["chunk_size", "max_concurrent", "workers"])
 def test_options_of_a_map_are_counts(name: str) -> None:
     assert Options.parse({name: 3}).get(name) == "3"
     for wrong in (0, -1, True, "many"):

@@ -146,6 +146,22 @@ def test_a_death_by_a_signal_is_held_back_while_the_others_go_on(monkeypatch: py
     assert max(at[place] for place in range(1, 20)) < at[0]
 
 
+def test_a_signal_that_the_parent_handles_reaches_the_calls(tmp_path: Path) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+
+    def run(place: int) -> Done:
+        (tmp_path / str(place)).touch()
+        if place == 0:
+            until(lambda: len(list(tmp_path.iterdir())) == 2)
+            os.kill(os.getppid(), signal.SIGUSR1)
+        until(lambda: heard)
+        return b"%d" % place
+
+    assert dict(run_side_by_side(run, range(2), 2)) == {0: b"0", 1: b"1"}
+    signal.signal(signal.SIGUSR1, before)
+
+
 def test_no_worker_outlives_the_one_who_wants_their_results(tmp_path: Path) -> None:
     def run(place: int) -> Done:
         (tmp_path / str(place)).write_text(str(os.getpid()))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm.errors import ProtocolError, UntrustedFile
+from slurm.files import NewFile, commit, open_own
 from slurm.protocol import (
     FAILED,
     PROCESS,
@@ -25,14 +26,11 @@ from slurm.protocol import (
     Document,
     Edge,
     ErrorRecord,
-    NewFile,
     Outcome,
     Prepared,
     ResultRecord,
     Submission,
     Submitted,
-    commit,
-    open_own,
 )
 from unit.job_directories import asked
 

@@ -31,10 +31,9 @@ def request(
 ) -> Request:
     return Request(
         script="/r/script.sh",
-        comment=tag("f/1", first),
+        comment=tag("f/1", Block(first=first, count=count)),
         log="/r/logs/%a.log",
-        first=first,
-        count=count,
+        block=Block(first=first, count=count),
         options=options or Options.parse({}),
         dependencies=dependencies,
     )

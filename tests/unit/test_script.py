@@ -91,7 +91,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Element:
 def test_paths_reach_the_runner_as_they_are(made: Element) -> None:
     assert made.run(f"echo {{}} > {shlex.quote(str(made.outcomes))}/3.json", "1", SLURM_ARRAY_TASK_ID="2") == 0
     place = str(made.place)
-    expected = ["-c", BOOT, f"{place}/runner.zip", place, "f/1", "3", "3.11", "1", "0", place, "set", "a b"]
+    expected = ["-c", BOOT, f"{place}/runner.zip", place, "f/1", "3", "3.11", "1", "0", "1", place, "set", "a b"]
     assert made.arguments == expected
     assert sorted(os.listdir(place)) == ["arguments", "jobs", "python", "script.sh"]
 
@@ -120,7 +120,7 @@ def test_by_hand_it_is_the_first_element_where_it_was_submitted(tmp_path: Path) 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     made.run("exit 1", SLURM_SUBMIT_DIR=str(elsewhere))
-    assert made.arguments[9] == str(elsewhere)
+    assert made.arguments[10] == str(elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_relative_chdir_is_entered_once(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
     )
-    assert made.arguments[9] == str(tmp_path / "sub")
+    assert made.arguments[10] == str(tmp_path / "sub")
 
 
 def test_where_there_are_no_hard_links_the_last_word_is_written_too(tmp_path: Path) -> None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 
-from slurm.protocol import JOBS, SUBMISSION, WORK, Submission
+from slurm.protocol import EVENTS, JOBS, SUBMISSION, WORK, Submission
 from slurm.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import Any
 
 _current: list[JobContext] = []
 _moved_to: list[int] = []
+_stop: list[str] = []
+_reported: dict[int, float] = {}
+
+PROGRESS_SECONDS = 0.5
+"""Progress that is told more often than this is not written down, but for the last."""
+
+
+class Stopped(BaseException):
+    """A checkpoint is saved, and the time is over: unwinds the task up to the runner."""
 
 
 class JobContext(Record):
@@ -30,14 +40,16 @@ class JobContext(Record):
     job_id: str | None = None
     """The scheduler's id, such as "1234_7"."""
     attempt: int = 1
-    """1, and one more after each requeue."""
+    """1, and one more after each requeue, retry, or stop at a checkpoint."""
     cpus: int = 1
     """Processors that this task may use on this node; for one of an element's `workers`, its share of them."""
     host: str = ""
 
     @classmethod
-    def from_environment(cls, root: str, key: str, index: int, environ: Mapping[str, str]) -> JobContext:
-        """The context of element `index`, as the scheduler's variables tell it."""
+    def from_environment(
+        cls, root: str, key: str, index: int, environ: Mapping[str, str], attempt: int | None = None
+    ) -> JobContext:
+        """The context of call `index`, as the scheduler's variables tell it."""
         job_id = environ.get("SLURM_ARRAY_JOB_ID")
         task = environ.get("SLURM_ARRAY_TASK_ID")
         return cls(
@@ -45,7 +57,7 @@ class JobContext(Record):
             key=key,
             index=index,
             job_id=f"{job_id}_{task}" if job_id and task else environ.get("SLURM_JOB_ID"),
-            attempt=int(environ.get("SLURM_RESTART_COUNT") or 0) + 1,
+            attempt=attempt or int(environ.get("SLURM_RESTART_COUNT") or 0) + 1,
             cpus=int(environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE") or 1),
             host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
         )
@@ -69,12 +81,64 @@ class JobContext(Record):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether the job is to end soon: its stop signal has come, `signal_lead` ahead of the time limit."""
+        return bool(_stop)
+
+    def checkpoint(self, value: Any) -> None:
+        """Save `value` for the next attempt, which finds it as `restored`. If the job should stop, this doesn't return.
+
+        The job then goes on in another attempt: requeued, or, where the site refuses that, as a job that follows it.
+        An attempt after a failure finds the value too. Raises what pickling or the disk raises; what was saved before
+        stays.
+        """
+        from slurm.runner import checkpoint  # noqa: PLC0415 - most tasks save none
+        from slurm.runner.result_saver import pickled  # noqa: PLC0415
+
+        checkpoint.save(self.directory, self.index, self.attempt, pickled(value))
+        if _stop:
+            raise Stopped(_stop[-1])
+
+    @property
+    def restored(self) -> Any:
+        """What an earlier attempt gave to `checkpoint` last; None if there was none. Read when first asked for."""
+        if "_restored" not in self.__dict__:
+            from slurm.runner import checkpoint  # noqa: PLC0415 - as above
+
+            self.__dict__["_restored"] = checkpoint.restore(self.directory, self.index, self.attempt)
+        return self.__dict__["_restored"]
+
+    def progress(self, done: float, total: float | None = None, **metrics: Any) -> None:
+        """Tell how far the task is: `done` of `total`, in whatever unit, and numbers or texts besides (`loss=0.1`).
+
+        Written as a line of JSON to `events/<index>.jsonl`, at most twice a second, and always when `done` is `total`.
+        """
+        import json  # noqa: PLC0415 - as above
+        import time  # noqa: PLC0415
+
+        now = time.time()
+        if now - _reported.get(self.index, 0.0) < PROGRESS_SECONDS and done != total:
+            return
+        _reported[self.index] = now
+        event = {"event": "progress", "time": now, "attempt": self.attempt, "done": done, "total": total, **metrics}
+        directory = f"{self.directory}/{EVENTS}"
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        descriptor = os.open(f"{directory}/{self.index}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with open(descriptor, "ab") as file:
+            file.write(json.dumps(event, default=str).encode() + b"\n")
+
 
 def current_job() -> JobContext:
     """The context of the job that this code runs in. Raises RuntimeError outside of a job."""
     if not _current:
         raise RuntimeError("current_job() is for code that runs in a job: call it from a task, on the node")
     return _current[-1].replace(index=_moved_to[-1]) if _moved_to else _current[-1]
+
+
+def stop(signal: str) -> None:
+    """Have `should_stop` be true from here on; `signal` is why."""
+    _stop.append(signal)
 
 
 def enter(context: JobContext) -> None:

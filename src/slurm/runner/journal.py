@@ -10,7 +10,8 @@ import contextlib
 import os
 import time
 
-from slurm.protocol import RESULTS, CallFailure, open_own
+from slurm.files import open_own
+from slurm.protocol import RESULTS, CallFailure
 from slurm.records import TYPE_CHECKING, encode
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import CallbackRunner
-from slurm.runner.job_context import JobContext, enter
+from slurm.runner.job_context import JobContext, Stopped, enter, stop
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
 
@@ -22,21 +22,34 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one element: `root key element tag [chunk workers]`.
+    """Run one element: `root key element tag [chunk workers attempt [signal]]`.
 
     The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes,
-    side by side in so many workers, or in turn for 0.
-    Returns the exit status: 0 for a success, the task's own for sys.exit(n), else 1.
+    side by side in so many workers, or in turn for 0. A signal, "-" for none, is given where the element may go on in
+    another job: failures are then told in `attempts/`, and the signal makes `should_stop` true. Returns the exit
+    status: 0 for a success, the task's own for sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
-    chunk, workers = map(int, rest) if rest else (1, 0)
+    chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
     _search_working_directory_last()
-    job = JobContext.from_environment(root, key, int(element) * chunk, os.environ)
-    saver = ResultSaver(job, int(element))
+    job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
+    saver = ResultSaver(job, int(element), continues=len(rest) > 3)
+    if len(rest) > 3:
+        _expect(rest[3])
+        saver.begin()
     outcome = saver.earlier()
     if outcome is None:
         outcome = _run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
     return outcome.exit_code
+
+
+def _expect(name: str) -> None:
+    """Take the stop signal, and SIGTERM with it, as a request to save a checkpoint and end."""
+    _signal = __import__("_signal")  # `signal` costs an import of `enum`
+
+    if name != "-":
+        for known in (name, "TERM"):
+            _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: stop(known))
 
 
 def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
@@ -55,6 +68,8 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
         outcome = saver.success(value)
     except UpstreamFailed as error:
         outcome = saver.failure(RESOLVE, error)
+    except Stopped as error:
+        outcome = saver.stopped(str(error))
     except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
         outcome = saver.failure(phase, error)
     callbacks.fire("on_run_end", outcome)

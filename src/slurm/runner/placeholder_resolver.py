@@ -6,7 +6,8 @@ import os
 import time
 from _pickle import Unpickler
 
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, Outcome, open_own, outcome_name
+from slurm.files import open_own
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, Outcome, outcome_name
 from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:

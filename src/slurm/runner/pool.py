@@ -128,7 +128,7 @@ class _Crew:
                 if key.fd == self._feed:
                     self._feed_more()
                 elif key.fd == self._awake:
-                    os.read(self._awake, _READ_BYTES)
+                    self._pass_on(set(os.read(self._awake, _READ_BYTES)) - {signal.SIGCHLD})
                 else:
                     if not key.data.hear():
                         self._selector.unregister(key.fd)
@@ -164,6 +164,13 @@ class _Crew:
                     time.sleep(0.02)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _pass_on(self, signals: set[int]) -> None:
+        """What this process handles of signals, such as the stop signal, concerns the calls."""
+        for worker in self._workers:
+            for number in signals:
+                if not worker.gone():
+                    os.kill(worker.pid, number)
 
     def _pause(self) -> float | None:
         due = [worker.due for worker in self._workers if worker.status is not None]

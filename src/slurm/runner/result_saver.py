@@ -8,18 +8,22 @@ import time
 from _pickle import dumps
 from itertools import accumulate
 
+from slurm.files import NewFile, commit
 from slurm.protocol import (
+    ATTEMPTS,
     FAILED,
     OUTCOMES,
     RESULTS,
     SAVE,
+    STOPPED,
     SUCCEEDED,
     CallFailure,
     ErrorRecord,
-    NewFile,
     Outcome,
     ResultRecord,
-    commit,
+    attempt_name,
+    begun_name,
+    class_name,
     outcome_name,
 )
 from slurm.records import TYPE_CHECKING
@@ -33,15 +37,28 @@ if TYPE_CHECKING:
 ERROR_PICKLE_LIMIT = 1 << 20
 """An exception whose pickle is larger, in bytes, is kept as text only: outcomes are listed and read in bulk."""
 
+STOPPED_STATUS = 75
+"""The exit status of an attempt that has stopped at a checkpoint (EX_TEMPFAIL of sysexits.h): no success, so that what
+waits for the job doesn't start."""
+
 
 class ResultSaver:
     """Writes the files of one element. First commit wins: what an earlier attempt has committed stays."""
 
-    def __init__(self, job: JobContext, element: int | None = None) -> None:
+    def __init__(self, job: JobContext, element: int | None = None, *, continues: bool = False) -> None:
         self._job = job
         self._element = job.index if element is None else element
         self._started = time.time()
         self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(self._element)}"
+        attempts = f"{job.directory}/{ATTEMPTS}"
+        # Where the element may go on in another job, whoever decides on that makes an outcome of it or not.
+        self._failure = f"{attempts}/{attempt_name(self._element, job.attempt)}" if continues else self._outcome
+        self._begun = f"{attempts}/{begun_name(self._element, job.attempt)}"
+
+    def begin(self) -> None:
+        """Leave word of an attempt after the first: what is known of the one before it doesn't tell of this one."""
+        if self._job.attempt > 1:
+            os.close(os.open(self._begun, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def earlier(self) -> Outcome | None:
         """The outcome that an earlier attempt of this element has committed, if one has."""
@@ -52,7 +69,14 @@ class ResultSaver:
 
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises what pickling or the disk raises; nothing is committed then."""
-        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._write(lambda file: _pickle_into(file, value)))
+        outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._write(lambda file: _pickle_into(file, value)))
+        if "slurm.runner.checkpoint" in sys.modules:  # the task has saved one, or has asked for one
+            sys.modules["slurm.runner.checkpoint"].remove(self._job.directory, self._job.index, self._job.attempt)
+        return outcome
+
+    def stopped(self, signal: str) -> Outcome:
+        """Leave word that the task has saved a checkpoint, because of a signal, and is to go on in another attempt."""
+        return self._commit(FAILED, STOPPED, exit_code=STOPPED_STATUS, reason=signal)
 
     def failure(self, phase: str, error: BaseException) -> Outcome:
         """Commit a failure in `phase`, and print the traceback to the log."""
@@ -82,7 +106,8 @@ class ResultSaver:
             python="{}.{}.{}".format(*sys.version_info[:3]),
             **what,
         )
-        return outcome if commit(self._outcome, outcome.dumps()) else self.earlier() or outcome
+        path = self._outcome if status == SUCCEEDED else self._failure
+        return outcome if commit(path, outcome.dumps()) else self.earlier() or outcome
 
     def _write(self, fill: Callable[[_Digest], object]) -> ResultRecord:
         directory = f"{self._job.directory}/{RESULTS}"
@@ -119,6 +144,7 @@ def describe(error: BaseException) -> ErrorRecord:
     return ErrorRecord(
         type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
         message=_message(error),
+        bases=tuple(map(class_name, type(error).__mro__[:-1])),
         traceback="".join(traceback.format_exception(type(error), error, frames)),
         pickle=base64.b64encode(pickled).decode() if pickled else None,
     )

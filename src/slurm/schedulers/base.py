@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.options import Options
+    from slurm.protocol import Block
     from slurm.states import JobState
+
+
+ITS_BLOCK = "__ITS_BLOCK__"
+"""Stands in a dependency for the id of the block that a caretaker is queued with."""
 
 
 class Site(NamedTuple):
@@ -31,16 +36,20 @@ class Dependency(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """One block of a submission, to be queued: `count` elements from `first`."""
+    """One block of a submission, to be queued."""
 
     script: str
     comment: str
     log: str
     """The path of an element's log, with `%a` for the array task and `%%` for a per cent sign."""
-    first: int
-    count: int
+    block: Block
     options: Options
-    dependencies: tuple[Dependency, ...]
+    dependencies: tuple[Dependency, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        """What the script is given: its first element, and how many attempts there were before."""
+        return [str(self.block.first), *([str(self.block.attempts)] if self.block.attempts else [])]
 
 
 class Report(NamedTuple):
@@ -65,11 +74,14 @@ class Scheduler(Protocol):
     patience: tuple[float, float]
     """Seconds between two questions while jobs wait or run: at first, and at most."""
 
-    def directives(self, options: Options, *, tag: str, log: str, count: int) -> Sequence[str]:
-        """The lines at the top of a script that ask for `options`, and make it an array of `count` as it stands."""
+    def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
+        """The lines at the top of a script that ask for `options`, and make it the array of a block as it stands."""
 
     def submit(self, request: Request) -> Sequence[str]:
-        """The command that queues a block, and prints its id as the last line."""
+        """The command that queues a block, and prints its id as the last line.
+
+        The options of a block that has a name go over those that stand in the script.
+        """
 
     def query(self, ids: Sequence[str]) -> Sequence[str]:
         """The command that tells the states of all elements of all `ids`."""
@@ -101,6 +113,9 @@ class Scheduler(Protocol):
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
         """The command that cancels array tasks of ids; None stands for all of an id."""
 
+    def requeue(self, id_: str) -> Sequence[str]:
+        """The command that has a running array task, "12_3", run again from its start under its id."""
+
     def limits(self) -> Sequence[str]:
         """The command that tells the scheduler's limits."""
 
@@ -108,9 +123,9 @@ class Scheduler(Protocol):
         """From what it printed: how many elements one array may have, indices counted from 0."""
 
 
-def tag(key: str, first: int) -> str:
-    """The first word of a block's comment, by which it can be found again: the submission's key, and its offset."""
-    return f"{key}+{first}" if first else key
+def tag(key: str, block: Block) -> str:
+    """The first word of a block's comment, by which it can be found again: the submission's key, and which block."""
+    return key + (f"+{block.first}" if block.first else "") + (f"~{block.name}" if block.name else "")
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurm.options import OURS
+from slurm.schedulers.base import ranges
 
 if TYPE_CHECKING:
     from slurm.options import Options
+    from slurm.protocol import Block
+    from slurm.schedulers.base import Request
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./%@*[]|&!~^")
 
 
-def array(count: int, options: Options) -> str:
-    """The value of `--array` for `count` elements."""
+def array(block: Block, options: Options) -> str:
+    """The value of `--array` for a block."""
     most = options.get("max_concurrent")
-    return f"0-{count - 1}%{most}" if most else f"0-{count - 1}"
+    tasks = f"0-{block.count - 1}" if block.tasks is None else ranges(block.tasks)
+    return f"{tasks}%{most}" if most else tasks
 
 
 def comment(options: Options, tag: str) -> str:
@@ -31,9 +35,16 @@ def arguments(options: Options, *, tag: str) -> list[str]:
     return [*found, f"--comment={comment(options, tag)}"]
 
 
-def lines(options: Options, *, tag: str, log: str, count: int) -> list[str]:
+def over(request: Request) -> list[str]:
+    """The arguments that go over those in the script, for one that was written for other blocks than this."""
+    if request.block.name:
+        return arguments(request.options, tag=request.comment)
+    return [f"--comment={comment(request.options, request.comment)}"] if request.block.first else []
+
+
+def lines(options: Options, *, tag: str, log: str, block: Block) -> list[str]:
     """The script's #SBATCH lines."""
-    fixed = [f"--array={array(count, options)}", f"--output={log}", "--open-mode=append"]
+    fixed = [f"--array={array(block, options)}", f"--output={log}", "--open-mode=append"]
     asked = arguments(options, tag=tag)
     kept = [argument for argument in fixed if not _is_set(argument, asked)]
     return [f"#SBATCH {_quoted(argument)}" for argument in [*asked, *kept]]

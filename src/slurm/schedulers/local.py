@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.options import Options
+    from slurm.protocol import Block
     from slurm.schedulers.base import Request, Site
 
 _BOOT = (
@@ -33,21 +34,22 @@ class LocalScheduler:
     def __init__(self, site: Site) -> None:
         self._queue = (site.python, "-c", _BOOT, site.runner)
 
-    def directives(self, options: Options, *, tag: str, log: str, count: int) -> Sequence[str]:
+    def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """#SBATCH lines: a script is the same everywhere."""
-        return directives.lines(options, tag=tag, log=log, count=count)
+        return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit(self, request: Request) -> Sequence[str]:
         """Hand a block to the supervisor."""
         return [
             *self._queue,
             "submit",
-            f"--array={directives.array(request.count, request.options)}",
+            f"--array={directives.array(request.block, request.options)}",
             f"--output={request.log}",
             f"--comment={directives.comment(request.options, request.comment)}",
+            *directives.over(request),
             *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
             request.script,
-            str(request.first),
+            *request.arguments,
         ]
 
     def query(self, ids: Sequence[str]) -> Sequence[str]:
@@ -101,6 +103,11 @@ class LocalScheduler:
             "cancel",
             *(id_ if some is None else f"{id_}_{ranges(some)}" for id_, some in tasks.items()),
         ]
+
+    def requeue(self, id_: str) -> Sequence[str]:
+        """It doesn't."""
+        del id_
+        return ["false"]
 
     def limits(self) -> Sequence[str]:
         """There are none to ask for."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.options import Options
+    from slurm.protocol import Block
     from slurm.schedulers.base import Request, Site
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
@@ -70,9 +71,9 @@ class SlurmScheduler:
     def __init__(self, site: Site) -> None:
         del site
 
-    def directives(self, options: Options, *, tag: str, log: str, count: int) -> Sequence[str]:
+    def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """#SBATCH lines."""
-        return directives.lines(options, tag=tag, log=log, count=count)
+        return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit(self, request: Request) -> Sequence[str]:
         """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
@@ -83,12 +84,12 @@ class SlurmScheduler:
             *(word for name in unset for word in ("-u", name)),
             "sbatch",
             "--parsable",
-            f"--array={directives.array(request.count, request.options)}",
+            f"--array={directives.array(request.block, request.options)}",
             f"--output={request.log}",
-            *([f"--comment={directives.comment(request.options, request.comment)}"] if request.first else []),
+            *directives.over(request),
             *_dependency(request),
             request.script,
-            str(request.first),
+            *request.arguments,
         ]
 
     def query(self, ids: Sequence[str]) -> Sequence[str]:
@@ -147,6 +148,10 @@ class SlurmScheduler:
         """Scancel, quietly: a job that has ended meanwhile is no error."""
         names = [_number(id_) if some is None else f"{_number(id_)}_[{ranges(some)}]" for id_, some in tasks.items()]
         return ["scancel", "--quiet", *_clusters(tuple(tasks)), *names]
+
+    def requeue(self, id_: str) -> Sequence[str]:
+        """Scontrol; some sites have none on their nodes, and some refuse it there."""
+        return ["scontrol", "requeue", id_]
 
     def limits(self) -> Sequence[str]:
         """The controller's configuration."""

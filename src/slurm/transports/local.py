@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
-from slurm.protocol import open_own
+from slurm.files import open_own
 from slurm.transports.base import Completed
 
 if TYPE_CHECKING:

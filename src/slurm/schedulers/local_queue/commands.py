@@ -7,6 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from slurm.option_values import seconds
 from slurm.schedulers.base import numbers, ranges
 from slurm.schedulers.local_queue.client import ask
 
@@ -29,14 +30,14 @@ def main(argv: Sequence[str]) -> int:
 
 def _submit(argv: Sequence[str]) -> None:
     given = [word for word in argv if word.startswith("--")]
-    script, first = [word for word in argv if not word.startswith("--")]
+    script, *arguments = [word for word in argv if not word.startswith("--")]
     options = {**_options(_directives(script)), **_options(given)}
     array, _, most = options["array"].partition("%")
     cwd = options.get("chdir") or os.getcwd()
     reply = ask({
         "do": "submit",
         "script": os.path.abspath(script),
-        "first": first,
+        "arguments": arguments,
         "tasks": list(numbers(array)),
         "max_concurrent": int(most) if most else None,
         "log": options["output"],
@@ -93,23 +94,6 @@ def _directives(script: str) -> list[str]:
 def _options(words: Sequence[str]) -> Mapping[str, Any]:
     pairs = (word.removeprefix("--").partition("=") for word in words)
     return {name: value for name, _, value in pairs}
-
-
-def seconds(text: str) -> float | None:
-    """The seconds of a time limit in sbatch's form; None for no limit.
-
-    sbatch(1): minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes,
-    days-hours:minutes:seconds; zero is no limit.
-    """
-    if not text[0].isdecimal():
-        return None
-    days, dash, clock = text.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    if dash:
-        hours, minutes, rest = [*parts, 0, 0][:3]
-    else:
-        hours, minutes, rest = {1: [0, *parts, 0], 2: [0, *parts], 3: parts}[len(parts)]
-    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + rest or None
 
 
 def _umask() -> int:

@@ -33,7 +33,7 @@ class Element:
         log = _log(request["log"], task)
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             process = subprocess.Popen(
-                ["bash", request["script"], request["first"]],
+                ["bash", request["script"], *request["arguments"]],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

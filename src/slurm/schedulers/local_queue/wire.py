@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 _ANSWER_SECONDS = 10.0
-_FORM = "1"
+_FORM = "2"
 """The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
 
 

@@ -1,0 +1,47 @@
+"""Caretaker: what a client would do for elements that failed or stopped, done from a node, where no client may be."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from slurm import conclusions, verdict
+from slurm.backend import backend_for
+from slurm.continuation import may_restart
+from slurm.options import Options
+from slurm.protocol import ATTEMPTS, STOPPED, Outcome, attempt_name
+from slurm.states import JobState
+from slurm.watched import Ending
+
+if TYPE_CHECKING:
+    from slurm.backend import Backend
+    from slurm.watched import Watched
+
+
+def main(scheduler: str, root: str, key: str, element: str | None = None, attempt: str = "1") -> None:
+    """See to a submission's elements that have ended without an outcome; at the end of an attempt's script, to that.
+
+    Needs the scheduler's commands on this node; where they are missing or refused, the next client does it.
+    """
+    backend = backend_for(scheduler, root=root, python=sys.executable)
+    backend.has_last_word = False
+    watched = backend.watch(key)
+    if element is None:
+        backend.tracker.settle(watched)
+    else:
+        _after_attempt(backend, watched, int(element), int(attempt))
+
+
+def _after_attempt(backend: Backend, watched: Watched, element: int, attempt: int) -> None:
+    name = attempt_name(element, attempt)
+    data = backend.store.told(watched.key, [name]).get(name)
+    if data is None:  # it succeeded
+        return
+    outcome = Outcome.loads(data, where=f"{ATTEMPTS}/{name}")
+    if verdict.by_signal(outcome) or outcome.reason == "TERM":
+        return  # the scheduler may have ended it; it says so only when this script has ended, too
+    if outcome.phase == STOPPED and outcome.job_id:
+        options = Options.parse(backend.store.records(watched.key).submission.options)
+        if may_restart(options, attempt) and backend.controller.requeue(outcome.job_id) is None:
+            return
+    conclusions.conclude(backend, watched, {element: Ending(JobState.FAILED, None)}, {})
