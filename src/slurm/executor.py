@@ -75,9 +75,10 @@ class ClusterExecutor(Executor):
     ) -> Iterator[R]:
         """Submit a call for each item, at once and as one array; the results come in order.
 
-        `chunksize` calls go into one element of the array. TimeoutError if they aren't all there in `timeout` seconds.
+        `chunksize` calls go into one element of the array, unless it is 1 and the options say how many. TimeoutError
+        if they aren't all there in `timeout` seconds.
         """
-        jobs: JobArray[R] = self._task(fn).map(*iterables, chunk_size=chunksize)
+        jobs: JobArray[R] = self._task(fn).map(*iterables, chunk_size=chunksize if chunksize > 1 else None)
         self._submitted.append(jobs)
         return _in_order(jobs, None if timeout is None else time.monotonic() + timeout)
 

@@ -110,4 +110,5 @@ class TaskOptions(TypedDict, total=False):
     retry: Retry | int | Mapping[str, Any] | None
     signal_lead: int | str | timedelta | None
     stop_signal: str | None
+    workers: int | str | None
     sbatch: Mapping[str, str | int | float | bool | None] | None

@@ -112,6 +112,7 @@ OURS: Mapping[str, Kind] = {
     "retry": kinds.retry,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,
+    "workers": kinds.count,
 }
 """Options that sbatch doesn't have; docs/reference/options.md tells what each means."""
 

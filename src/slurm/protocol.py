@@ -100,7 +100,7 @@ class Submission(Document):
     count: int
     """How many calls."""
     chunk: int = 1
-    """How many calls an element of the array makes, one after the other: element e those from e × chunk."""
+    """How many calls an element of the array makes: element e those from e × chunk."""
     mapped: bool
     """Whether it was a map, of however many, rather than one call."""
     options: Mapping[str, Any]
@@ -210,7 +210,9 @@ class CallFailure(Record):
     call: int
     """Which, from 0 for the element's first."""
     phase: str
-    error: ErrorRecord
+    error: ErrorRecord | None = None
+    exit_code: int = 1
+    """What its process would have told the scheduler, were it the only call."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"error": ErrorRecord}
 
@@ -234,31 +236,28 @@ class Outcome(Document):
     reason: str | None = None
     """How the scheduler ended it, in its words, where it did: written by whoever asked it first."""
     peak_memory: int | None = None
-    """The largest resident set of the process, in bytes."""
+    """The largest resident set of a process of it, in bytes."""
     python: str | None = None
     ends: tuple[int, ...] | None = None
     """Where each call's result ends, for an element of several calls; a failed one's is empty."""
     failures: tuple[CallFailure, ...] = ()
-    """The calls that failed, of such an element."""
+    """The calls that failed, of such an element, in order."""
 
-    _nested: ClassVar[Mapping[str, type[Record]]] = {
-        "result": ResultRecord,
-        "error": ErrorRecord,
-        "failures": CallFailure,
-    }
+    _nested: ClassVar = {"result": ResultRecord, "error": ErrorRecord, "failures": CallFailure}
 
     def of_call(self, call: int) -> Outcome:
         """The outcome of one of the element's calls, by its place; for an element of one call, this."""
         if self.ends is None:
             return self
-        failure = next((failure for failure in self.failures if failure.call == call), None)
-        if failure is not None:
-            return self.replace(
-                status=FAILED, phase=failure.phase, error=failure.error, result=None, ends=None, failures=()
-            )
-        begin = self.ends[call - 1] if call else 0
-        result = self.result and self.result.replace(begin=begin, end=self.ends[call])
-        return self.replace(status=SUCCEEDED, phase=SAVE, exit_code=0, result=result, ends=None, failures=())
+        begin, end = self.ends[call - 1] if call else 0, self.ends[call]
+        if begin < end:  # a pickle is never empty, so this is that of a success
+            result = self.result and self.result.replace(begin=begin, end=end)
+            return self.replace(status=SUCCEEDED, phase=SAVE, exit_code=0, result=result, ends=None, failures=())
+        from bisect import bisect_left  # noqa: PLC0415 - the runner needs it only for an upstream that failed
+
+        how = self.failures[bisect_left(self.failures, call, key=lambda failure: failure.call)]
+        what = {"phase": how.phase, "error": how.error, "exit_code": how.exit_code}
+        return self.replace(status=FAILED, result=None, ends=None, failures=(), **what)
 
     @property
     def succeeded(self) -> bool:

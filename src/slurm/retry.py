@@ -6,13 +6,16 @@ import json
 
 from slurm import option_values as kinds
 from slurm.options import Options
-from slurm.protocol import class_name
+from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, SETUP, class_name
 from slurm.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, NoReturn
 
+    from slurm.protocol import ErrorRecord
+
+_BY_PHASE = {LOAD: "LoadFailed", RESOLVE: "DependencyFailed", SAVE: "ResultNotSaved", SETUP: "SetupFailed"}
 _OF_THE_NODE = ("JobNotStarted", "JobPreempted", "NodeFailed")
 _MEMORY, _TIME = ("mem", "mem_per_cpu", "mem_per_gpu"), ("time",)
 _OUT_OF_MEMORY, _TIMED_OUT = "JobOutOfMemory", "JobTimedOut"
@@ -127,6 +130,20 @@ def of_options(options: Options) -> Retry | None:
     return Retry.from_json(json.loads(text)) if isinstance(text, str) else None
 
 
+def failure_names(phase: str, error: ErrorRecord | None) -> frozenset[str]:
+    """The names of what went wrong in a phase: of the library's error for it, and of the task's own exception."""
+    from slurm import errors  # noqa: PLC0415 - carries concurrent.futures
+
+    exited = phase == PROCESS or (error is not None and error.type == "SystemExit")
+    kind = "TaskExited" if exited else _BY_PHASE.get(phase, "TaskFailed")
+    return frozenset((*(error.bases if error else ()), *names_of(getattr(errors, kind))))
+
+
+def names_of(kind: type[BaseException]) -> Iterator[str]:
+    """The names that stand for an exception class: its own, and those of its bases."""
+    return map(class_name, kind.__mro__[:-1])
+
+
 def _names(value: Any) -> tuple[str, ...]:
     several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     if not several or not all(isinstance(item, (type, str)) for item in several):
@@ -170,6 +187,6 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
 
 
 def _refuse(message: str) -> NoReturn:
-    from slurm.errors import OptionError  # noqa: PLC0415 - carries concurrent.futures
+    from slurm.errors import OptionError  # noqa: PLC0415 - as above
 
     raise OptionError(f"Retry: {message}")

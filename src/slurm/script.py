@@ -36,20 +36,21 @@ def render(  # noqa: PLR0913 - each by its name
     key: str,
     chdir: str | None,
     cpus: str | None = None,
-    chunk: int = 1,
+    calls: tuple[int, int] = (1, 0),
     care: Care | None = None,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
-    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `chunk` how many calls an
-    element makes, `care` what is done where elements may go on in another job. The script takes as arguments the number
-    of its block's first element and of the attempts before; without any it is the first block, so that a person can
-    sbatch it.
+    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
+    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job. The script
+    takes as arguments the number of its block's first element and of the attempts before; without any it is the first
+    block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
+    chunk, workers = calls
     command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
-    call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} "$attempt"'
+    call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
     # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir)] if chdir else []
@@ -64,7 +65,7 @@ def render(  # noqa: PLR0913 - each by its name
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         "export PYTHONUNBUFFERED=1",
-        *(_threads(cpus) if cpus else ()),
+        *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
         *_called(ready, f"{call} {care.signal or '-'}" if care else call, care),
@@ -109,9 +110,10 @@ def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]
     )
 
 
-def _threads(cpus: str) -> Sequence[str]:
+def _threads(cpus: str, workers: int) -> Sequence[str]:
     """Since 22.05 srun doesn't take it from its job; and libraries would start a thread for each CPU that they see."""
-    return (f"export SRUN_CPUS_PER_TASK={cpus}", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{cpus}}}"')
+    threads = max(1, int(cpus) // max(1, workers))
+    return (f"export SRUN_CPUS_PER_TASK={cpus}", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"')
 
 
 _RECORD = (

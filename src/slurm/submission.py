@@ -151,7 +151,7 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
         key=submission.key,
         chdir=chdir if isinstance(chdir, str) else None,
         cpus=cpus if isinstance(cpus, str) else None,
-        chunk=submission.chunk,
+        calls=(submission.chunk, _workers(options, submission.chunk)),
         care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
     )
 
@@ -221,7 +221,12 @@ def _requests(backend: Backend, submission: Submission, options: Options) -> Seq
 
 
 def _chunk(options: Options) -> int:
-    return int(options.get("chunk_size") or 1)
+    return int(options.get("chunk_size") or options.get("workers") or 1)
+
+
+def _workers(options: Options, chunk: int) -> int:
+    """How many calls of an element run side by side: never more than it makes; 0 for one that makes a single call."""
+    return min(int(options.get("workers") or 0), chunk) if chunk > 1 else 0
 
 
 def _log(backend: Backend, key: str, first: int) -> str:

@@ -109,18 +109,23 @@ class Task(Generic[P, R]):
         return self._submit([self._bound(args, kwargs)], mapped=False)[0]
 
     def map(
-        self, *iterables: Iterable[Any], max_concurrent: int | None = None, chunk_size: int | None = None
+        self,
+        *iterables: Iterable[Any],
+        max_concurrent: int | None = None,
+        chunk_size: int | None = None,
+        workers: int | None = None,
     ) -> JobArray[R]:
         """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
 
-        `max_concurrent` limits how many run at once. `chunk_size` calls, one after the other, go into one element of
-        the array: for many short calls. Nothing is submitted if there are no items.
+        `max_concurrent` limits how many elements of the array run at once. `chunk_size` calls go into one element: for
+        many short calls. They run one after the other, or in `workers` processes side by side; without `chunk_size` an
+        element is of `workers` calls. Nothing is submitted if there are no items.
         """
         if not iterables:
             message = f"{self.name}.map(…) needs at least one iterable"
             raise TypeError(message)
         calls = zip(*iterables)  # noqa: B905 - the builtin's own way
-        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size)
+        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size, workers=workers)
 
     def starmap(
         self,
@@ -128,9 +133,10 @@ class Task(Generic[P, R]):
         *,
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
+        workers: int | None = None,
     ) -> JobArray[R]:
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
-        asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size}
+        asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
         task = self._copy(options=self.options.merged(of_map))
         return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task

@@ -23,7 +23,8 @@ from slurm.errors import (
     TaskExited,
     TaskFailed,
 )
-from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, SETUP, class_name
+from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, SETUP
+from slurm.retry import failure_names, names_of
 from slurm.schedulers.base import Report
 from slurm.states import JobState
 from slurm.watched import Ending
@@ -43,13 +44,6 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.BOOT_FAIL: (JobNotStarted, "could not start: its node didn't boot"),
     JobState.DEADLINE: (JobNotStarted, "could not end before its deadline, so it was not run"),
     JobState.FAILED: (TaskExited, "ended without a word"),
-}
-
-_BY_PHASE: dict[str, type[JobError]] = {
-    LOAD: LoadFailed,
-    RESOLVE: DependencyFailed,
-    SAVE: ResultNotSaved,
-    SETUP: SetupFailed,
 }
 
 UNSATISFIED = ("DependencyNeverSatisfied", "Dependency")
@@ -92,17 +86,12 @@ def names(outcome: Outcome | None, ending: Ending | None) -> frozenset[str]:
 
     Where the scheduler ended the process, its word counts, not what the process left.
     """
-    own: tuple[str, ...] = ()
     if ending is not None and ending.state in _BY_STATE and (outcome is None or by_signal(outcome)):
-        kind = _BY_STATE[ending.state][0]
-    elif outcome is None:
-        kind = JobLost
-    else:
-        error = outcome.error
-        exited = outcome.phase == PROCESS or (error is not None and error.type == "SystemExit")
-        kind = TaskExited if exited else _BY_PHASE.get(outcome.phase, TaskFailed)
-        own = error.bases if error else ()
-    return frozenset((*own, *map(class_name, kind.__mro__)))
+        return frozenset(names_of(_BY_STATE[ending.state][0]))
+    if outcome is None:
+        return frozenset(names_of(JobLost))
+    every = [failure_names(found.phase, found.error) for found in (outcome.failures or (outcome,))]
+    return frozenset().union(*every)
 
 
 def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:

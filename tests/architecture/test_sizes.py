@@ -29,6 +29,7 @@ CATCH_ALLS = {
     "runner/chunk.py": 1,
     "runner/main.py": 2,
     "runner/placeholder_resolver.py": 1,
+    "runner/pool.py": 1,
     "runner/result_saver.py": 4,
     "schedulers/local_queue/client.py": 1,
     "schedulers/local_queue/supervisor.py": 1,

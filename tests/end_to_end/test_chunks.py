@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from slurm import Cluster, JobContext, current_job, task
-from slurm.errors import DependencyFailed, ResultNotSaved, TaskExited
+from slurm.errors import DependencyFailed, JobCancelled, ResultNotSaved, TaskExited
+from waiting import until
 
 
 @task
@@ -107,3 +111,122 @@ def test_chunks_are_found_again_from_another_handle(cluster: Cluster) -> None:
     again = cluster.job(array.key)
     assert again.results(60) == [0, 1, 4, 9, 16]  # type: ignore[union-attr]
     assert cluster.job(array[4].key).result(60) == 16  # type: ignore[union-attr]
+
+
+# Side by side, by `workers`.
+
+
+@task
+def meet(place: Path, x: int, others: int) -> int:
+    """Return once so many have come to the same place."""
+    (place / str(x)).touch()
+    end = time.monotonic() + 30
+    while len(list(place.iterdir())) < others:
+        assert time.monotonic() < end, "the others didn't come"
+        time.sleep(0.01)
+    return x
+
+
+@pytest.mark.parametrize("chunk_size", [None, 7])
+def test_workers_make_calls_of_one_element_side_by_side(
+    cluster: Cluster, tmp_path: Path, chunk_size: int | None
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    array = meet.map([place] * 7, range(7), [3] * 7, chunk_size=chunk_size, workers=3)
+    assert array.results(60) == list(range(7))
+    assert len({job.job_id for job in array}) == (3 if chunk_size is None else 1)
+    assert array.summary() == "meet: 7 jobs, 7 COMPLETED"
+
+
+@task
+def end(how: str) -> str:
+    print("this call:", how)
+    if how.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[how])
+    if how == "_exit":
+        os._exit(5)
+    if how == "exit":
+        sys.exit(3)
+    if how == "raise":
+        raise ValueError(how)
+    return how
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_call_that_ends_its_worker_fails_alone(cluster: Cluster, workers: int) -> None:
+    hows = ["a", "SIGKILL", "b", "_exit", "raise", "SIGSEGV", "exit", "c"]
+    array = end.with_options(workers=workers).map(hows, chunk_size=8)
+    errors = array.exceptions(60)
+    assert [how for how, error in zip(hows, errors, strict=True) if error is None] == ["a", "b", "c"]
+    found = [(e.exit_code, e.signal) for e in errors if isinstance(e, TaskExited)]
+    assert found == [(137, signal.SIGKILL), (5, None), (139, signal.SIGSEGV), (3, None)]
+    assert isinstance(errors[4], ValueError)
+    assert [array[i].result() for i in (0, 2, 7)] == ["a", "b", "c"]
+    assert sorted(line for line in array[0].logs().splitlines() if line.startswith("this")) == sorted(
+        f"this call: {how}" for how in hows
+    )
+    again = array.retry_failed(60, workers=2).exceptions(60)
+    assert [type(error) for error in again] == [TaskExited, TaskExited, ValueError, TaskExited, TaskExited]
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 2), (2, 1), (3, 1)])
+def test_a_worker_knows_its_call_and_its_share_of_the_cpus(
+    cluster: Cluster, workers: int, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task(cpus_per_task=2)
+    def where(_: int, ctx: JobContext) -> tuple[int, int, int, str | None]:
+        return ctx.index, current_job().index, ctx.cpus, os.environ.get("OMP_NUM_THREADS")
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = where.map(range(5), chunk_size=3, workers=workers).results(60)
+    assert found == [(i, i, share, str(share)) for i in range(5)]
+    unset = where.with_options(cpus_per_task=None).map(range(4), workers=4).results(60)
+    assert [int(threads or 0) for *_, threads in unset] == [cpus for *_, cpus, _ in unset]
+
+
+@task(workers=8)
+def double(x: int) -> int:
+    return 2 * x
+
+
+def test_workers_mean_nothing_to_a_single_call_and_no_more_start_than_there_are_calls(cluster: Cluster) -> None:
+    assert double(4).result(60) == 8
+    assert double.map(range(3)).results(60) == [0, 2, 4]
+    assert double.map(range(3), chunk_size=1).results(60) == [0, 2, 4]
+    assert double.map(range(6), chunk_size=2).results(60) == [0, 2, 4, 6, 8, 10]
+
+
+def test_an_executor_folds_calls_as_its_options_say_unless_it_is_told_otherwise(cluster: Cluster) -> None:
+    def where(_: int) -> tuple[str | None, int]:
+        return current_job().job_id, os.getpid()
+
+    with cluster.executor(chunk_size=6, workers=2) as executor:
+        together = list(executor.map(where, range(6)))
+        apart = list(executor.map(where, range(6), chunksize=3))
+    assert len({id_ for id_, _ in together}) == 1
+    assert len({id_ for id_, _ in apart}) == 2
+    assert len(set(together)) <= 2
+
+
+def test_nothing_of_a_cancelled_element_lives_on(cluster: Cluster, tmp_path: Path) -> None:
+    """Neither workers that won't hear of SIGTERM nor what they have started."""
+
+    @task
+    def insist(place: Path, x: int) -> None:
+        child = subprocess.Popen(["sleep", "600"])
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (place / str(x)).write_text(f"{os.getpid()} {child.pid}")
+        time.sleep(600)
+
+    place = tmp_path / "place"
+    place.mkdir()
+    array = insist.map([place] * 3, range(3), workers=3)
+    until(lambda: len(_numbers(place)) == 6)
+    array.cancel()
+    assert {type(error) for error in array.exceptions(60)} == {JobCancelled}
+    until(lambda: not any(Path(f"/proc/{number}/cmdline").exists() for number in _numbers(place)))
+
+
+def _numbers(place: Path) -> list[int]:
+    return [int(number) for path in place.iterdir() for number in path.read_text().split()]

@@ -196,3 +196,49 @@ def test_many_failures_go_on_in_one_job(cluster: Cluster, tmp_path: Path) -> Non
         place.mkdir()
     jobs = killed_once.starmap([(place, True) for place in places])
     assert gather(jobs) == ["done"] * 6
+
+
+# Elements of several calls.
+
+
+@task(retry=Retry(times=2, on=ValueError))
+def of_many(marks: Path, number: int) -> int:
+    """Every third raises the first time; every fifth raises what isn't survived."""
+    before = runs(marks, f"call{number}") - 1
+    if number % 5 == 4:
+        raise KeyError(number)
+    if number % 3 == 1 and before == 0:
+        raise ValueError(number)
+    return number * 10
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_of_many_calls_in_an_element_only_those_that_failed_run_again(
+    cluster: Cluster, tmp_path: Path, workers: int | None
+) -> None:
+    array = of_many.starmap([(tmp_path, number) for number in range(12)], chunk_size=6, workers=workers)
+    found = array.results(90, return_exceptions=True)
+    assert [x if isinstance(x, int) else type(x) for x in found] == [
+        KeyError if number % 5 == 4 else number * 10 for number in range(12)
+    ]
+    for number in range(12):
+        again = number % 3 == 1 and number % 5 != 4
+        assert len(list(tmp_path.glob(f"call{number}.*"))) == 1 + again
+
+
+@task(time="00:10:00", signal_lead=597)
+def slow(marks: Path, number: int) -> int:
+    runs(marks, f"slow{number}")
+    time.sleep(0.6)
+    return number
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("cluster", ["local"], indirect=True)
+def test_an_element_of_many_calls_stops_between_them_and_goes_on(
+    cluster: Cluster, tmp_path: Path, workers: int | None
+) -> None:
+    array = slow.starmap([(tmp_path, number) for number in range(14)], chunk_size=14, workers=workers)
+    assert array.results(90) == list(range(14))
+    assert len(list(tmp_path.glob("slow*"))) == 14
+    assert list(Path(array.directory, "attempts").glob("0.1.next.json"))

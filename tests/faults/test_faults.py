@@ -241,6 +241,26 @@ def test_a_requeued_chunk_goes_on_at_its_first_unfinished_call(start: Start, slu
     assert not list(Path(array.directory, "results").glob(".*"))
 
 
+def test_a_requeued_element_of_workers_makes_its_unfinished_calls_only(
+    start: Start, slurm: Cluster, trace: Path
+) -> None:
+    testbed = start()
+    seconds = [8.0, *[0.5] * 11]  # the first is still being made when most are done
+    array = leave_trace.starmap([(trace, each) for each in seconds], chunk_size=12, workers=2)
+    until(lambda: len(list(trace.iterdir())) >= 9)
+    testbed.run("scontrol", "requeue", str(array[0].job_id))
+    until(lambda: _state(testbed, array[0]) == "PENDING")
+    time.sleep(1)
+    testbed.run("scontrol", "update", f"jobid={array[0].job_id}", "StartTime=now")
+    results = array.results(60)
+    assert [index for index, _ in results] == list(range(12))
+    attempts = [attempt for _, attempt in results]
+    assert (attempts[0], attempts[1], attempts[-1]) == (2, 1, 2)
+    # Of the first attempt's calls those run again that it was making, and perhaps those of its last second.
+    assert len(list(trace.iterdir())) <= 12 + 2 + 3
+    assert not list(Path(array.directory, "results").glob(".*"))
+
+
 def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(
         nodes=1,

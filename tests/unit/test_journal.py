@@ -44,52 +44,53 @@ def files(root: Path) -> list[Path]:
 
 def test_the_next_attempt_knows_what_was_done_and_the_one_after_all_of_it(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
-    assert first.earlier() == []
-    for done in (b"one", FAILURE):
-        first.note(done)
+    assert first.earlier() == {}
+    first.note(2, b"two")
+    first.note(1, FAILURE)
     second = attempt(tmp_path, 2)
-    assert second.earlier() == [b"one", FAILURE]
-    second.note(b"")
-    assert attempt(tmp_path, 3).earlier() == [b"one", FAILURE, b""]
+    assert second.earlier() == {2: b"two", 1: FAILURE}
+    second.note(0, b"")
+    assert attempt(tmp_path, 3).earlier() == {2: b"two", 1: FAILURE, 0: b""}
 
 
 def test_an_attempt_that_lives_on_spoils_nothing(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
-    first.note(b"one")
+    first.note(1, b"one")
     second = attempt(tmp_path, 2)
-    assert second.earlier() == [b"one"]
-    second.note(b"two of the second")
-    first.note(b"two of the first")
-    first.note(b"three of the first")
-    second.note(b"three of the second")
-    expected = [b"one", b"two of the second", b"three of the second"]
-    assert attempt(tmp_path, 3).earlier() in (expected, [b"one", b"two of the first", b"three of the first"])
+    assert second.earlier() == {1: b"one"}
+    second.note(2, b"two of the second")
+    first.note(2, b"two of the first")
+    first.note(4, b"four of the first")
+    second.note(3, b"three of the second")
+    found = attempt(tmp_path, 3).earlier()
+    assert found.pop(2) in (b"two of the first", b"two of the second")
+    assert found == {1: b"one", 3: b"three of the second", 4: b"four of the first"}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(done=st.lists(st.binary(max_size=20), min_size=1, max_size=5), data=st.data())
+@given(done=st.dictionaries(st.integers(0, 9), st.binary(max_size=20), min_size=1, max_size=5), data=st.data())
 def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
-    tmp_path: Path, done: list[bytes], data: st.DataObject
+    tmp_path: Path, done: dict[int, bytes], data: st.DataObject
 ) -> None:
     first = attempt(tmp_path, 1)
-    for item in done:
-        first.note(item)
+    for place, item in done.items():
+        first.note(place, item)
     (path,) = files(tmp_path)
     whole = path.read_bytes()
     os.truncate(path, data.draw(st.integers(0, len(whole))))
     found = attempt(tmp_path, 2).earlier()
-    assert found == done[: len(found)]
+    assert list(found.items()) == list(done.items())[: len(found)]
     first.remove()
 
 
 def test_short_work_has_no_journal_and_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = attempt(tmp_path, 1)
-    first.note(b"one")
+    first.note(0, b"one")
     assert len(files(tmp_path)) == 1
     attempt(tmp_path, 2).remove()
     assert files(tmp_path) == []
     monkeypatch.setattr(journal, "SECONDS", 60.0)
     quick = attempt(tmp_path, 1)
-    quick.note(b"one")
+    quick.note(0, b"one")
     assert files(tmp_path) == []
     quick.remove()

@@ -165,5 +165,13 @@ def test_equal_options_have_equal_hashes() -> None:
     assert hash(one) == hash(other)
 
 
+@pytest.mark.parametrize("name", ["chunk_size", "max_concurrent", "workers"])
+def test_options_of_a_map_are_counts(name: str) -> None:
+    assert Options.parse({name: 3}).get(name) == "3"
+    for wrong in (0, -1, True, "many"):
+        with pytest.raises(OptionError, match=f"option {name}={wrong!r}: expected a whole number from 1"):
+            task(**{name: wrong})  # type: ignore[call-overload]
+
+
 def test_type_checkers_know_the_same_names() -> None:
     assert set(TaskOptions.__annotations__) == {*SBATCH, *OURS, "sbatch"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +16,13 @@ from slurm.errors import ProtocolError, UntrustedFile
 from slurm.files import NewFile, commit, open_own
 from slurm.protocol import (
     FAILED,
+    PROCESS,
     PROTOCOL,
     RUN,
+    SAVE,
+    SUCCEEDED,
     Block,
+    CallFailure,
     Document,
     Edge,
     ErrorRecord,
@@ -206,3 +211,20 @@ def test_what_belongs_to_somebody_else_is_not_opened(own: Path, which: str) -> N
     os.chown(place, 4321, -1)
     with pytest.raises(UntrustedFile, match="belongs to user 4321"):
         open_own(str(own))
+
+
+@given(st.lists(st.none() | st.integers(1, 5), min_size=1, max_size=30))
+def test_an_outcome_of_several_calls_tells_of_each_what_became_of_it(sizes: list[int | None]) -> None:
+    """A size is that of a call's result; a call without one failed with its place as its exit status."""
+    ends = list(accumulate(size or 0 for size in sizes))
+    failures = [CallFailure(call=i, phase=PROCESS, exit_code=i) for i, size in enumerate(sizes) if size is None]
+    whole = OUTCOME.replace(ends=tuple(ends), failures=tuple(failures))
+    for call, size in enumerate(sizes):
+        of_call = Outcome.loads(whole.dumps(), where="x").of_call(call)
+        if size is None:
+            assert (of_call.status, of_call.phase, of_call.exit_code) == (FAILED, PROCESS, call)
+            assert (of_call.result, of_call.error) == (None, None)
+        else:
+            assert (of_call.status, of_call.phase, of_call.exit_code) == (SUCCEEDED, SAVE, 0)
+            assert of_call.result is not None
+            assert (of_call.result.begin, of_call.result.end) == (ends[call] - size, ends[call])

@@ -56,7 +56,14 @@ class Element(NamedTuple):
         return Outcome.loads(path.read_bytes(), where=str(path))
 
 
-def element(place: Path, *, chdir: str | None = None, setup: tuple[str, ...] = ("export MARK=set",)) -> Element:
+def element(
+    place: Path,
+    *,
+    chdir: str | None = None,
+    setup: tuple[str, ...] = ("export MARK=set",),
+    cpus: str | None = None,
+    calls: tuple[int, int] = (1, 0),
+) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
     python = place / "python"
@@ -70,6 +77,8 @@ def element(place: Path, *, chdir: str | None = None, setup: tuple[str, ...] = (
         runner=f"{place}/runner.zip",
         key="f/1",
         chdir=chdir,
+        cpus=cpus,
+        calls=calls,
     )
     return Element(place, script)
 
@@ -85,9 +94,21 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Element:
 def test_paths_reach_the_runner_as_they_are(made: Element) -> None:
     assert made.run(f"echo {{}} > {shlex.quote(str(made.outcomes))}/3.json", "1", SLURM_ARRAY_TASK_ID="2") == 0
     place = str(made.place)
-    expected = ["-c", BOOT, f"{place}/runner.zip", place, "f/1", "3", "3.11", "1", "1", place, "set", "a b"]
+    expected = ["-c", BOOT, f"{place}/runner.zip", place, "f/1", "3", "3.11", "1", "0", "1", place, "set", "a b"]
     assert made.arguments == expected
     assert sorted(os.listdir(place)) == ["arguments", "jobs", "python", "script.sh"]
+
+
+@pytest.mark.parametrize(("calls", "threads"), [((1, 0), 6), ((8, 2), 3), ((8, 8), 1)])
+def test_libraries_are_told_to_use_each_workers_share_of_the_cpus(
+    tmp_path: Path, calls: tuple[int, int], threads: int
+) -> None:
+    made = element(tmp_path, cpus="6", calls=calls)
+    assert made.run('echo "$OMP_NUM_THREADS" > told; exit 1', OMP_NUM_THREADS="") == 1
+    assert (tmp_path / "told").read_text() == f"{threads}\n"
+    assert made.arguments[7:9] == [str(number) for number in calls]
+    made.run('echo "$OMP_NUM_THREADS" > told; exit 1', OMP_NUM_THREADS="5")
+    assert (tmp_path / "told").read_text() == "5\n"
 
 
 def test_bash_finds_no_fault_in_it(made: Element) -> None:
@@ -102,7 +123,7 @@ def test_by_hand_it_is_the_first_element_where_it_was_submitted(tmp_path: Path) 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     made.run("exit 1", SLURM_SUBMIT_DIR=str(elsewhere))
-    assert made.arguments[9] == str(elsewhere)
+    assert made.arguments[10] == str(elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +175,7 @@ def test_a_relative_chdir_is_entered_once(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
     )
-    assert made.arguments[9] == str(tmp_path / "sub")
+    assert made.arguments[10] == str(tmp_path / "sub")
 
 
 def test_where_there_are_no_hard_links_the_last_word_is_written_too(tmp_path: Path) -> None:
@@ -170,7 +191,7 @@ def test_where_there_are_no_hard_links_the_last_word_is_written_too(tmp_path: Pa
 def test_setup_steps_share_a_shell_and_the_python_starts_after_them(tmp_path: Path) -> None:
     made = element(tmp_path, setup=("MARK='a b'", "export MARK", "if true; then\n    set -eu\nfi"))
     assert made.run("exit 7") == 7
-    assert made.arguments[10] == "a b"
+    assert made.arguments[-1] == "a b"
     assert (made.outcome(0).phase, made.outcome(0).exit_code) == (PROCESS, 7)
 
 

@@ -1,50 +1,99 @@
-"""run_chunk: the calls of an element that makes several, one after the other, each with an outcome of its own."""
+"""run_chunk: the calls of an element that makes several, in turn or side by side, each with an outcome of its own."""
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import closing
 
 from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, CallFailure
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.runner.job_context import enter, move_to
+from slurm.runner.job_context import Stopped, enter, move_to, stopping
 from slurm.runner.journal import Journal
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
-from slurm.runner.result_saver import describe, pickled
+from slurm.runner.result_saver import describe, exit_code, pickled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from slurm.protocol import Outcome
     from slurm.runner.argument_loader import Call
     from slurm.runner.job_context import JobContext
+    from slurm.runner.journal import Done
     from slurm.runner.result_saver import ResultSaver
 
+    Load = Callable[[], Call]
+    Results = Generator[tuple[int, Done], None, None]
 
-def run_chunk(job: JobContext, saver: ResultSaver, chunk: int) -> Outcome:
+
+def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0) -> Outcome:
     """Run up to `chunk` calls from the job's index on, and commit them together. One that fails fails alone.
 
-    An attempt goes on where the one before it was stopped.
+    With `workers` they run side by side, in so many processes. An attempt goes on where the one before it was stopped,
+    and calls that failed run again if the submission's `Retry` is why there is one.
     """
+    if workers:
+        job = job.replace(cpus=max(1, job.cpus // workers))
+        os.environ.setdefault("OMP_NUM_THREADS", str(job.cpus))  # libraries read it when they are loaded
     resolver = PlaceholderResolver(job.root)
     journal = Journal(job, job.index // chunk)
     done = journal.earlier()
+    if done and saver.continues:
+        done = _without_those_to_retry(done, job)
     enter(job)
-    for place, load in enumerate(ArgumentLoader(job.directory, resolver).load_many(job.index, chunk)):
-        if place >= len(done):
-            move_to(job.index + place)
-            done.append(_one(load, resolver, job, place))
-            journal.note(done[-1])
+    loads = enumerate(ArgumentLoader(job.directory, resolver).load_many(job.index, chunk))
+    left = ((place, load) for place, load in loads if place not in done)
+    results = _side_by_side(left, resolver, job, workers) if workers else _in_turn(left, resolver, job)
     try:
-        outcome = saver.several(done)
+        with closing(results):
+            for place, found in results:
+                done[place] = found
+                journal.note(place, found)
+        outcome = saver.several([done[place] for place in range(len(done))])
+    except Stopped as stopped:
+        outcome = saver.stopped(str(stopped))
     except OSError as error:
         outcome = saver.failure(SAVE, error)
-    journal.remove()
+    if saver.continues and not outcome.succeeded:
+        journal.keep()
+    else:
+        journal.remove()
     return outcome
 
 
-def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContext, place: int) -> bytes | CallFailure:
+def _without_those_to_retry(done: Mapping[int, Done], job: JobContext) -> dict[int, Done]:
+    from slurm.options import Options  # noqa: PLC0415 - most elements make one call, and are not retried
+    from slurm.retry import failure_names, of_options  # noqa: PLC0415
+
+    policy = of_options(Options.parse(job.submission().options))
+    survived = policy.failures if policy else frozenset()
+    return {
+        place: found
+        for place, found in done.items()
+        if isinstance(found, bytes) or not survived & failure_names(found.phase, found.error)
+    }
+
+
+def _in_turn(calls: Iterable[tuple[int, Load]], resolver: PlaceholderResolver, job: JobContext) -> Results:
+    for place, load in calls:
+        if stopping():
+            raise Stopped(stopping())
+        yield place, _one(load, resolver, job, place)
+
+
+def _side_by_side(
+    calls: Iterable[tuple[int, Load]], resolver: PlaceholderResolver, job: JobContext, workers: int
+) -> Results:
+    from slurm.runner.pool import run_side_by_side  # noqa: PLC0415 - most elements have no workers
+
+    loads = dict(calls)
+    return run_side_by_side(lambda place: _one(loads[place], resolver, job, place), list(loads), workers)
+
+
+def _one(load: Load, resolver: PlaceholderResolver, job: JobContext, place: int) -> Done:
     phase = LOAD
+    move_to(job.index + place)
     resolver.forget()
     try:
         call = load()
@@ -58,6 +107,8 @@ def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContex
         return pickled(value)
     except UpstreamFailed as error:
         return _failure(place, RESOLVE, error)
+    except Stopped:
+        raise
     except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
         return _failure(place, phase, error)
 
@@ -65,4 +116,4 @@ def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContex
 def _failure(place: int, phase: str, error: BaseException) -> CallFailure:
     record = describe(error)
     print(record.traceback, file=sys.stderr, end="")
-    return CallFailure(call=place, phase=phase, error=record)
+    return CallFailure(call=place, phase=phase, exit_code=exit_code(error), error=record)

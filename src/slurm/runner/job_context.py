@@ -42,7 +42,7 @@ class JobContext(Record):
     attempt: int = 1
     """1, and one more after each requeue, retry, or stop at a checkpoint."""
     cpus: int = 1
-    """Processors that this task may use on this node."""
+    """Processors that this task may use on this node; for one of an element's `workers`, its share of them."""
     host: str = ""
 
     @classmethod
@@ -134,6 +134,11 @@ def current_job() -> JobContext:
     if not _current:
         raise RuntimeError("current_job() is for code that runs in a job: call it from a task, on the node")
     return _current[-1].replace(index=_moved_to[-1]) if _moved_to else _current[-1]
+
+
+def stopping() -> str | None:
+    """The signal that makes `should_stop` true, if one has come."""
+    return _stop[-1] if _stop else None
 
 
 def stop(signal: str) -> None:

@@ -24,33 +24,37 @@ if TYPE_CHECKING:
 
 SECONDS = 1.0
 """How much work an attempt may lose: calls of the last so many seconds run again."""
-_LENGTH_BYTES = 8
-_RESULT, _FAILURE = b"r", b"f"
+_KIND, _PLACE_BYTES, _LENGTH_BYTES = 1, 4, 8
+_HEAD_BYTES = _KIND + _PLACE_BYTES + _LENGTH_BYTES
+_RESULT, _FAILURE, _BEGUN = b"r", b"f", b"b"
+_READ_BYTES = 1 << 20
 
 
 class Journal:
-    """The calls of one element that are done, in order: a pickled result each, or a failure."""
+    """The calls of one element that are done, by their places in it: a pickled result each, or a failure."""
 
     def __init__(self, job: JobContext, element: int) -> None:
         self._paths = [f"{job.directory}/{RESULTS}/.{element}.{n}.journal" for n in range(1, job.attempt + 1)]
-        self._unwritten: list[bytes] = []
+        self._unwritten: list[tuple[int, Done]] = []
         self._file: IO[bytes] | None = None
         self._written_at = time.monotonic()
 
-    def earlier(self) -> list[Done]:
-        """What the attempts before this one have done: that of them which came furthest."""
-        found = max((list(_read(path)) for path in self._paths[:-1]), key=len, default=[])
-        for done in found:
-            self._unwritten.append(_frame(done))
-        return found
+    def earlier(self) -> dict[int, Done]:
+        """What the attempts before this one have done."""
+        return {place: done for path in self._paths[:-1] for place, done in _read(path)}
 
-    def note(self, done: Done) -> None:
+    def note(self, place: int, done: Done) -> None:
         """Add a call that is done; it is written with those of the same second."""
-        self._unwritten.append(_frame(done))
+        self._unwritten.append((place, done))
         now = time.monotonic()
         if now - self._written_at >= SECONDS:
             self._written_at = now
             self._write()
+
+    def keep(self) -> None:
+        """Write all of it, for the attempt after this one."""
+        self._write()
+        self.close()
 
     def close(self) -> None:
         """Write no more."""
@@ -68,32 +72,47 @@ class Journal:
         if self._file is None:
             descriptor = os.open(self._paths[-1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(descriptor, "wb")
-        self._file.write(b"".join(self._unwritten))
+        for place, done in self._unwritten:
+            self._file.writelines(frame(place, done))
         self._file.flush()
         self._unwritten.clear()
 
 
-def _frame(done: Done) -> bytes:
-    kind, data = (_RESULT, done) if isinstance(done, bytes) else (_FAILURE, encode(done.to_json()).encode())
-    return kind + len(data).to_bytes(_LENGTH_BYTES, "little") + data
+def frame(place: int, done: Done | None) -> tuple[bytes, bytes]:
+    """What says that a call is done, or, with None, that it has begun: a head and a body, to be written together."""
+    if isinstance(done, CallFailure):
+        kind, body = _FAILURE, encode(done.to_json()).encode()
+    else:
+        kind, body = (_BEGUN, b"") if done is None else (_RESULT, done)
+    return kind + place.to_bytes(_PLACE_BYTES, "little") + len(body).to_bytes(_LENGTH_BYTES, "little"), body
 
 
-def _read(path: str) -> Iterator[Done]:
-    """The whole frames of a journal; one that was being written when its attempt died is passed over."""
+def frames(buffer: bytearray) -> Iterator[tuple[int, Done | None]]:
+    """Take the whole frames from the front of a buffer, and give what they say."""
+    while len(buffer) >= _HEAD_BYTES:
+        end = _HEAD_BYTES + int.from_bytes(buffer[_HEAD_BYTES - _LENGTH_BYTES : _HEAD_BYTES], "little")
+        if len(buffer) < end:
+            return
+        kind, body = buffer[:_KIND], bytes(buffer[_HEAD_BYTES:end])
+        place = int.from_bytes(buffer[_KIND : _KIND + _PLACE_BYTES], "little")
+        del buffer[:end]
+        yield place, None if kind == _BEGUN else body if kind == _RESULT else _failure(body)
+
+
+def _read(path: str) -> Iterator[tuple[int, Done]]:
+    """What a journal says; a frame that was being written when its attempt died is passed over."""
     try:
         file = open_own(path)
     except FileNotFoundError:
         return
+    buffer = bytearray()
     with file:
-        while len(head := file.read(1 + _LENGTH_BYTES)) == 1 + _LENGTH_BYTES:
-            length = int.from_bytes(head[1:], "little")
-            data = file.read(length)
-            if len(data) < length:
-                return
-            yield data if head[:1] == _RESULT else _failure(data)
+        while data := file.read(_READ_BYTES):
+            buffer += data
+            yield from ((place, done) for place, done in frames(buffer) if done is not None)
 
 
 def _failure(data: bytes) -> CallFailure:
-    import json  # noqa: PLC0415 - only where an attempt went before and a call failed
+    import json  # noqa: PLC0415 - only where a call failed, and an attempt went before or a worker tells of it
 
     return CallFailure.from_json(json.loads(data))

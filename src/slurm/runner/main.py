@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one element: `root key element tag [chunk [attempt [signal]]]`.
+    """Run one element: `root key element tag [chunk workers attempt [signal]]`.
 
-    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes. A
-    signal, "-" for none, is given where the element may go on in another job: failures are then told in `attempts/`,
-    and the signal makes `should_stop` true. Returns the exit status: 0 for a success, the task's own for sys.exit(n),
-    else 1.
+    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes,
+    side by side in so many workers, or in turn for 0. A signal, "-" for none, is given where the element may go on in
+    another job: failures are then told in `attempts/`, and the signal makes `should_stop` true. Returns the exit
+    status: 0 for a success, the task's own for sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
-    chunk, attempt = (int(number) for number in (*rest[:2], *"10"[len(rest[:2]) :]))
+    chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
     _search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
-    saver = ResultSaver(job, int(element), continues=len(rest) > 2)
-    if len(rest) > 2:
-        _expect(rest[2])
+    saver = ResultSaver(job, int(element), continues=len(rest) > 3)
+    if len(rest) > 3:
+        _expect(rest[3])
         saver.begin()
-    outcome = saver.earlier() or (_run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk))
+    outcome = saver.earlier()
+    if outcome is None:
+        outcome = _run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
     return outcome.exit_code
 
 
@@ -74,12 +76,12 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
     return outcome
 
 
-def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int) -> Outcome:
+def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, workers: int) -> Outcome:
     from slurm.runner.chunk import run_chunk  # noqa: PLC0415 - most elements make one call
 
     try:
         _check_python(tag)
-        return run_chunk(job, saver, chunk)
+        return run_chunk(job, saver, chunk, workers)
     except BaseException as error:  # noqa: BLE001 - the user's function may not load
         return saver.failure(LOAD, error)
 

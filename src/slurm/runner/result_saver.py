@@ -51,6 +51,7 @@ class ResultSaver:
         self._started = time.time()
         self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(self._element)}"
         attempts = f"{job.directory}/{ATTEMPTS}"
+        self.continues = continues
         # Where the element may go on in another job, whoever decides on that makes an outcome of it or not.
         self._failure = f"{attempts}/{attempt_name(self._element, job.attempt)}" if continues else self._outcome
         self._begun = f"{attempts}/{begun_name(self._element, job.attempt)}"
@@ -82,7 +83,7 @@ class ResultSaver:
         """Commit a failure in `phase`, and print the traceback to the log."""
         record = describe(error)
         print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
-        return self._commit(FAILED, phase, exit_code=_exit_code(error), error=record)
+        return self._commit(FAILED, phase, exit_code=exit_code(error), error=record)
 
     def several(self, done: Sequence[bytes | CallFailure]) -> Outcome:
         """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it."""
@@ -226,7 +227,8 @@ def _sha256() -> Any:
     raise AssertionError("hashlib is in the standard library")
 
 
-def _exit_code(error: BaseException) -> int:
+def exit_code(error: BaseException) -> int:
+    """What a process that ends by this exception tells the scheduler: never 0."""
     code = error.code if isinstance(error, SystemExit) else 1
     return code if isinstance(code, int) and 0 < code < 256 else 1
 
@@ -234,5 +236,5 @@ def _exit_code(error: BaseException) -> int:
 def _peak_memory() -> int:
     import resource  # noqa: PLC0415
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): kilobytes, but bytes on macOS
