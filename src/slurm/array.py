@@ -6,8 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from slurm.backend import backend_for
+from slurm.cancellation import cancel
 from slurm.errors import TransportError
-from slurm.job import Job, as_they_end, cancel
+from slurm.job import Job, as_they_end
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState

@@ -22,7 +22,7 @@ from slurm.url import ClusterURL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from slurm.protocol import Prepared, Submission, Submitted
+    from slurm.protocol import Prepared, Submission
     from slurm.schedulers.base import Scheduler
     from slurm.transports.base import Transport
     from slurm.watched import Watched
@@ -93,14 +93,20 @@ class Backend:
         """The states of submissions, of those that have records, which are read in one go."""
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
-    def locate(self, key: str) -> Submitted | None:
-        """The ids of a submission whose client died before it learnt them; None if it was never queued.
+    def complete(self, watched: Watched) -> None:
+        """Learn the ids of a submission whose client died before it did, and queue what waits for room in the queue.
 
-        Its record may be there by now; if not, the scheduler finds it by its key.
+        Its record may be there by now; if not, the scheduler finds it by its key. One that was never queued stays so.
         """
-        records = self.store.records(key)
-        blocks = self.blocks(records.submission)
-        return records.submitted or self.controller.adopt(f"{self.store.directory(key)}/{SUBMITTED}", key, blocks)
+        from slurm.rolling import roll  # noqa: PLC0415 - it works on backends, so it stands above this module
+
+        if watched.submitted is None:
+            records = self.store.records(watched.key)
+            record = f"{self.store.directory(watched.key)}/{SUBMITTED}"
+            blocks = self.blocks(records.submission)
+            watched.submitted = records.submitted or self.controller.adopt(record, watched.key, blocks)
+        if watched.unqueued:
+            roll(self, watched)
 
     def blocks(self, submission: Submission) -> list[Block]:
         """The elements of a submission as the scheduler takes them, an array each."""
@@ -155,7 +161,7 @@ class Backend:
         scheduler = self.controller.scheduler
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(query=self.controller.query, history=self.controller.history, locate=self.locate),
+            inquiry=Inquiry(query=self.controller.query, history=self.controller.history, complete=self.complete),
             conclude=partial(conclude, self),
             pace=self.transport.pace,
             patience=scheduler.patience,

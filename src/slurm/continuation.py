@@ -76,7 +76,7 @@ def go_on(
         attempt = told.attempt(element, watched)
         claim = told.claims.get((element, attempt))
         if claim is not None:
-            if _abandoned(watched, element):
+            if abandoned(watched, element):
                 options = Options.parse(claim.options)
                 plans.append(_Plan(element, attempt, options, claim.retries, claim.reason, claim.group))
             continue
@@ -237,7 +237,7 @@ def _queued(backend: Backend, submission: Submission, block: Block, plans: Seque
         raise
 
 
-def _abandoned(watched: Watched, element: int) -> bool:
+def abandoned(watched: Watched, element: int) -> bool:
     """Whether a claim on an element has been without a job for long, as this process has seen it."""
     since = watched.claimed_since.setdefault(element, time.monotonic())
     return time.monotonic() - since > _ABANDONED

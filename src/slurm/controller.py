@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
 from slurm.protocol import Submitted
-from slurm.schedulers.base import ITS_BLOCK, tag
+from slurm.schedulers.base import LAST_BLOCK, tag
 from slurm.transports.base import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import NoReturn
 
+    from slurm.options import Options
     from slurm.protocol import Block
     from slurm.schedulers.base import Report, Request, Scheduler
     from slurm.transports.base import Transport
@@ -53,6 +54,7 @@ class Controller:
         self.scheduler = scheduler
         self._transport = transport
         self._history_from = 0.0
+        self._submit_limits: str | None = None
         self.calls: dict[str, int] = {}
         """How many commands of each kind were run."""
 
@@ -63,8 +65,9 @@ class Controller:
 
         The record is written there, next to the scheduler's answer: a client that dies meanwhile loses nothing. While
         the scheduler can't be reached this tries again, but never queues twice what was taken without an answer: its
-        key, in its comment, tells. A `caretaker` is queued for each block, and waits for its failure; a job is none the
-        worse without one. Raises SubmissionRefused with the scheduler's words, or SchedulerNotFound.
+        key, in its comment, tells. Where the queue has no room for all, the first blocks are taken, or none. A
+        `caretaker` is queued for each block; a job is none the worse without one. Raises SubmissionRefused with the
+        scheduler's words, or SchedulerNotFound.
         """
         blocks = [request.block for request in requests]
         taken: list[str] = []
@@ -81,6 +84,9 @@ class Controller:
                 if done.status != 0:
                     _log.warning("%s could not be written: %s", record, done.words)
                 break
+            if self.scheduler.full(done.words):
+                self._run("submit", ["sh", "-s"], stdin=self._record(record, blocks, taken).encode())
+                break
             passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
             if not passes or time.monotonic() > end:
                 self._refuse(requests[0].script, done, taken)
@@ -93,9 +99,12 @@ class Controller:
         return self._submitted(blocks, taken)
 
     def adopt(self, record: str, key: str, blocks: Sequence[Block]) -> Submitted | None:
-        """The ids of blocks whose submitter died before it learnt them, recorded now; None if they aren't queued."""
+        """The ids of blocks whose submitter died before it learnt them, recorded now, as far as it had come.
+
+        None if not even the first is queued.
+        """
         ids = self._taken(key, blocks, until=0.0)
-        if len(ids) < len(blocks):
+        if not ids:
             return None
         script = self._record(record, blocks, [shlex.quote(id_) for id_ in ids])
         self._run("submit", ["sh", "-s"], stdin=script.encode())
@@ -126,23 +135,27 @@ class Controller:
         names = [f"id{number}" for number in range(len(requests))]
         lines = ["newline='\n'"]
         lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
+        before = dict(zip(names[1:], names, strict=False))
         for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
-            lines.append(f"{name}=$({shlex.join(self.scheduler.submit(request))} < /dev/null) || exit")
+            lines.append(f"{name}=$({self._queueing(request, before.get(name, ''))} < /dev/null) || exit")
             lines.append(f'{name}=${{{name}##*"$newline"}}; echo "${name}"')
-        if caretaker is not None:
-            command = shlex.join(self.scheduler.submit(caretaker))
-            lines += [f"{command.replace(ITS_BLOCK, f'${{{name}%%;*}}')} > /dev/null < /dev/null" for name in names]
+            if caretaker is not None:
+                lines.append(f"{self._queueing(caretaker, name)} > /dev/null < /dev/null")
         blocks = [request.block for request in requests]
         return "\n".join([*lines, self._record(record, blocks, [f'"${name}"' for name in names])])
 
+    def _queueing(self, request: Request, last: str) -> str:
+        """The command that queues a block; `last` is the shell's variable with the id of the one queued before."""
+        return shlex.join(self.scheduler.submit(request)).replace(LAST_BLOCK, f"${{{last}%%;*}}")
+
     def _record(self, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
         """A shell line that writes a record of blocks, with ids that are words of the shell."""
-        text = shlex.quote(self._submitted(blocks, ["%s"] * len(blocks)).dumps().decode().strip())
+        text = shlex.quote(self._submitted(blocks, ["%s"] * len(words)).dumps().decode().strip())
         target = shlex.quote(record)
         return f"umask 077; printf {text} {' '.join(words)} > {target}.new && mv {target}.new {target}"
 
     def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
-        queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=True)]
+        queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=False)]
         return Submitted(scheduler=self.scheduler.name, blocks=tuple(queued))
 
     def requeue(self, id_: str) -> str | None:
@@ -192,6 +205,19 @@ class Controller:
             if done.status != 0:
                 message = f"{self.scheduler.name} didn't cancel {', '.join(some)}: {done.words}"
                 raise SchedulerError(message)
+
+    def room(self, options: Options) -> int | None:
+        """How many more elements with such options the queue takes of this user; None if nothing is told.
+
+        The limits are read once.
+        """
+        if self._submit_limits is None:
+            self._submit_limits = self._run("limits", self.scheduler.submit_limits(), timeout=60).stdout
+        most = self.scheduler.most_queued(self._submit_limits, options)
+        if most is None:
+            return None
+        queued = self._run("query", self.scheduler.queued())
+        return max(0, most - len(queued.stdout.split())) if queued.status == 0 else 0
 
     def max_array_size(self) -> int:
         """How many elements one array may have."""

@@ -9,7 +9,7 @@ from slurm.protocol import Edge
 from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurm.protocol import Block, Outcome
     from slurm.serialization import Placeholder, Reference
@@ -80,7 +80,13 @@ def of_some(edge: Edge, indices: Sequence[int]) -> Edge:
     return Edge(key=edge.key, indices=tuple(indices), on="success" if len(indices) == 1 else "any")
 
 
-def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependency, ...]:
+def queued(edges: Iterable[Edge], known: Known) -> bool:
+    """Whether all that edges name is in the queue, or has been; what isn't can't be waited for yet."""
+    upstreams = [known(edge.key) for edge in edges]
+    return all(upstream.ended(element) for upstream in upstreams for element in upstream.unqueued)
+
+
+def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Dependency, ...]:
     """What the scheduler is told of a block: nothing of upstreams that have ended, whose outcomes say all there is."""
     found = []
     for edge in edges:
@@ -90,30 +96,35 @@ def of_block(edges: Iterable[Edge], first: int, known: Known) -> tuple[Dependenc
         if watched.submitted is None:
             message = f"{edge.key} was never submitted, so nothing can wait for it"
             raise SubmissionError(message)
-        if watched.moved:
-            found.append(_of_live(edge, watched, {watched.element(index) for index in _indices(edge, watched)}))
+        blocks = watched.submitted.blocks
+        alike = not edge.elementwise or any((b.first, b.count) == (block.first, block.count) for b in blocks)
+        if watched.moved or not alike:
+            wanted = block.elements if edge.elementwise else map(watched.element, _indices(edge, watched))
+            found += _of_live(edge, watched, set(wanted))
         else:
-            found.append(_dependency(edge, watched, watched.submitted.blocks, first))
+            found.append(_dependency(edge, watched, blocks, block.first))
     return tuple(found)
 
 
 def of_calls(edges: Iterable[Edge], calls: range, known: Known) -> tuple[Dependency, ...]:
     """What the scheduler is told of an element that makes these calls and goes on in a job of its own."""
-    found = []
+    found: list[Dependency] = []
     for edge in edges:
         watched = known(edge.key)
         wanted = {watched.element(index) for index in (calls if edge.elementwise else _indices(edge, watched))}
-        if not all(map(watched.ended, wanted)):
-            found.append(_of_live(edge, watched, wanted))
+        found += _of_live(edge, watched, wanted)
     return tuple(found)
 
 
-def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Dependency:
-    """A dependency on those of some elements that have not ended, in whatever job each of them is by now."""
+def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[Dependency]:
+    """A dependency on those of some elements that have not ended, in whatever job each is by now; none if all have."""
     places = [(block, e) for e in sorted(elements) if not watched.ended(e) and (block := watched.block(e))]
+    if not places:
+        return
     if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):
-        return Dependency("afterany", tuple(dict.fromkeys(block.id for block, _ in places)))
-    return Dependency(_KINDS[edge.on], tuple(f"{block.id}_{element - block.first}" for block, element in places))
+        yield Dependency("afterany", tuple(dict.fromkeys(block.id for block, _ in places)))
+    else:
+        yield Dependency(_KINDS[edge.on], tuple(f"{block.id}_{element - block.first}" for block, element in places))
 
 
 def failed_upstreams(

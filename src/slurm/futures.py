@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from slurm.array import JobArray
+from slurm.cancellation import cancel as _cancel
 from slurm.job import Job, as_they_end
-from slurm.job import cancel as _cancel
 from slurm.serialization import Placeholder
 
 if TYPE_CHECKING:

@@ -6,33 +6,37 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from slurm.errors import NoSuchJob
+from slurm.schedulers.base import Report
+from slurm.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.protocol import Block, Submitted
-    from slurm.schedulers.base import Report
+    from slurm.protocol import Block
     from slurm.watched import Watched
 
     Query = Callable[[Sequence[str]], Iterable[Report]]
-    Locate = Callable[[str], Submitted | None]
+    Complete = Callable[[Watched], None]
+
+_NOT_QUEUED = Report("", None, JobState.PENDING, "PENDING", "", "no room in the queue for it yet")
 
 
 class Inquiry:
     """Questions to one scheduler, each by one command for all submissions."""
 
-    def __init__(self, *, query: Query, history: Query, locate: Locate) -> None:
-        self._query, self._history, self._locate = query, history, locate
+    def __init__(self, *, query: Query, history: Query, complete: Complete) -> None:
+        self._query, self._history, self._complete = query, history, complete
 
     def ask(self, several: Sequence[Watched]) -> Mapping[str, Mapping[int, Report]]:
         """What the scheduler says of each element of submissions that it knows. SchedulerError if it can't tell.
 
         One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
+        What waits for room in the queue is queued, if there is some.
         """
         for watched in several:
-            if watched.submitted is None:
+            if watched.submitted is None or watched.unqueued:
                 with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
-                    watched.submitted = self._locate(watched.key)
+                    self._complete(watched)
         blocks = {block.id: (watched, block) for watched in several for block in watched.blocks}
         reports: dict[str, dict[int, Report]] = {watched.key: {} for watched in several}
 
@@ -55,6 +59,7 @@ class Inquiry:
         # What the scheduler has forgotten doesn't run, even if the accounting has missed its end.
         note(report for report in told if report.state.final)
         for watched in several:
+            reports[watched.key].update(dict.fromkeys(watched.unqueued, _NOT_QUEUED))
             watched.reports.update(reports[watched.key])
         return reports
 

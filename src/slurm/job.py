@@ -19,13 +19,13 @@ from slurm.states import JobState
 from slurm.watched import JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator
 
     from typing_extensions import Unpack
 
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
-    from slurm.protocol import Block, Outcome
+    from slurm.protocol import Outcome
     from slurm.watched import Watched
 
 R = TypeVar("R", covariant=True)
@@ -64,6 +64,11 @@ class Job(Placeholder, Generic[R]):
     def reference(self) -> Reference:
         """What stands for its result in the arguments of other calls."""
         return Reference("job", self._watched.key, self.index, self._watched.chunk, str(self._backend.url))
+
+    @property
+    def where(self) -> tuple[Backend, Watched]:
+        """The place that it is at, and what is known of its submission there."""
+        return self._backend, self._watched
 
     # As a future.
 
@@ -124,6 +129,8 @@ class Job(Placeholder, Generic[R]):
         """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after."""
         if self.done():
             return False
+        from slurm.cancellation import cancel  # noqa: PLC0415 - it cancels jobs, so it stands above this module
+
         cancel([self])
         return True
 
@@ -278,23 +285,3 @@ def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job
     finally:
         for forget in take_back:
             forget()
-
-
-def cancel(jobs: Iterable[Job[Any]]) -> None:
-    """Ask the scheduler to end jobs, those that have not ended as far as is known, by one command for each cluster.
-
-    A call that shares its element of the array with others (`chunk_size`) ends with them.
-    """
-    backends: dict[Backend, dict[Block, set[int]]] = {}
-    for job in jobs:
-        backend, watched = job._backend, job._watched  # noqa: SLF001 - this module's own
-        if watched.submitted is None:
-            watched.submitted = backend.locate(watched.key)
-        element = watched.element(job.index)
-        block = watched.block(element)
-        if block is not None and not watched.finished(job.index):
-            backends.setdefault(backend, {}).setdefault(block, set()).add(element - block.first)
-    for backend, blocks in backends.items():
-        tasks = {block.id: None if len(some) == len(block.elements) else sorted(some) for block, some in blocks.items()}
-        backend.controller.cancel(tasks)
-        backend.tracker.hurry()

@@ -29,8 +29,9 @@ and last where the file ends; n calls make n + 2 of them."""
 SUCCEEDED, FAILED = "succeeded", "failed"
 """The two words for an outcome's status; *phase* says how far a failed one came."""
 
-SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "setup", "load", "resolve", "run", "save", "process"
-"""The phases of an element. `process`: the process ended without a word of its own (a signal, `os._exit`)."""
+QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "resolve", "run", "save", "process"
+"""The phases of an element. `queue`: nobody took it;
+`process`: the process ended without a word of its own (a signal, `os._exit`)."""
 
 STOPPED = "stopped"
 """The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome."""
@@ -146,16 +147,16 @@ class Block(Record):
 
 
 class Submitted(Document):
-    """`submitted.json`: the scheduler's ids, and the elements that each covers."""
+    """`submitted.json`: the scheduler's ids, and the elements that each covers; not all where there was no room."""
 
     scheduler: str
     blocks: tuple[Block, ...]
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"blocks": Block}
 
-    def block(self, index: int) -> Block:
-        """The block that element `index` is in."""
-        return next(block for block in self.blocks if block.first <= index < block.first + block.count)
+    def block(self, index: int) -> Block | None:
+        """The block that element `index` is in; None if it isn't queued yet."""
+        return next((block for block in self.blocks if block.first <= index < block.first + block.count), None)
 
 
 class Continuation(Document):

@@ -6,7 +6,7 @@ import json
 
 from slurm import option_values as kinds
 from slurm.options import Options
-from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, SETUP, class_name
+from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP, class_name
 from slurm.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from slurm.protocol import ErrorRecord
 
-_BY_PHASE = {LOAD: "LoadFailed", RESOLVE: "DependencyFailed", SAVE: "ResultNotSaved", SETUP: "SetupFailed"}
+_BY_PHASE = {
+    QUEUE: "JobNotStarted",
+    LOAD: "LoadFailed",
+    RESOLVE: "DependencyFailed",
+    SAVE: "ResultNotSaved",
+    SETUP: "SetupFailed",
+}
 _OF_THE_NODE = ("JobNotStarted", "JobPreempted", "NodeFailed")
 _MEMORY, _TIME = ("mem", "mem_per_cpu", "mem_per_gpu"), ("time",)
 _OUT_OF_MEMORY, _TIMED_OUT = "JobOutOfMemory", "JobTimedOut"

@@ -91,6 +91,10 @@ class Store:
         self._transport.put(directory, files, directories=places)
         return directory
 
+    def add(self, key: str, scripts: Mapping[str, str]) -> None:
+        """Write scripts that a submission turns out to need."""
+        self._transport.put(self.directory(key), {name: text.encode() for name, text in scripts.items()})
+
     def commit(self, key: str, place: str, files: Mapping[str, bytes]) -> frozenset[str]:
         """Write files in a directory of a submission, each only where there is none yet; the names of those written.
 

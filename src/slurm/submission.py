@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from slurm import dependencies
+from slurm import dependencies, rolling
 from slurm.array import JobArray
-from slurm.errors import OptionError, SubmissionError
+from slurm.errors import SubmissionError
 from slurm.options import NONE, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, SUBMITTED, Block, Submission, log_name
 from slurm.retry import of_options
-from slurm.schedulers.base import ITS_BLOCK, Dependency, Request, tag
+from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, tag
 from slurm.script import Care, render, render_caretaker
 from slurm.serialization import Function, pickle_calls
 from slurm.store import new_key
@@ -87,11 +87,15 @@ def _queue(backend: Backend, submission: Submission, calls: Calls, options: Opti
     requests = _requests(backend, submission, options)
     scripts = {SCRIPT: _script(backend, submission, options)}
     if submission.continues:
-        scripts[CARETAKER] = _caretaker_script(backend, submission, options)
+        scripts[CARETAKER] = caretaker_script(backend, submission, options)
     directory = backend.store.create(submission, calls, scripts)
     cares = caretaker(backend, submission) if submission.continues else None
     submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, requests, caretaker=cares)
-    return JobArray(backend, backend.tracker.watch(submission, submitted), range(submission.count))
+    watched = backend.tracker.watch(submission, submitted)
+    if watched.unqueued:
+        rolling.roll(backend, watched)
+        backend.tracker.follow()
+    return JobArray(backend, watched, range(submission.count))
 
 
 def preview(backend: Backend, task: Task[..., Any], count: int, *, options: Options, environment: Prepared) -> str:
@@ -162,7 +166,8 @@ _INHERITED = ("account", "clusters", "partition", "qos", "reservation", "wckey")
 """Of the options of the task, what a caretaker needs as well: where it may run, and who pays."""
 
 
-def _caretaker_script(backend: Backend, submission: Submission, options: Options) -> str:
+def caretaker_script(backend: Backend, submission: Submission, options: Options) -> str:
+    """The script of a submission's caretaker."""
     care = caretaker(backend, submission)
     kept = {name: options.get(name) for name in _INHERITED}
     asked = Options.parse({**kept, **_ITS_OWN, "job_name": f"{submission.task}-caretaker"})
@@ -176,8 +181,11 @@ def _caretaker_script(backend: Backend, submission: Submission, options: Options
     )
 
 
-def caretaker(backend: Backend, submission: Submission) -> Request:
-    """The job that sees to the failed elements of a block when nobody else does; it goes if there are none."""
+def caretaker(backend: Backend, submission: Submission, *, until_queued: bool = False) -> Request:
+    """The job that sees to the failed elements of a block when nobody else does; it goes if there are none.
+
+    With `until_queued`, while elements wait for room in the queue, it comes in any case.
+    """
     directory = backend.store.directory(submission.key)
     return Request(
         script=f"{directory}/{CARETAKER}",
@@ -185,7 +193,7 @@ def caretaker(backend: Backend, submission: Submission) -> Request:
         log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
         block=_CARE,
         options=NONE,
-        dependencies=(Dependency("afternotok", (ITS_BLOCK,)),),
+        dependencies=(Dependency("afterany" if until_queued else "afternotok", (LAST_BLOCK,)),),
     )
 
 
@@ -205,18 +213,21 @@ def request(
 
 def _requests(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
     """One for each block that the scheduler takes as an array."""
-    blocks = backend.blocks(submission)
-    if len(blocks) > 1 and options.get("max_concurrent"):
-        message = (
-            f"max_concurrent holds within one array, and {submission.count} calls need {len(blocks)} of at most "
-            f"{blocks[0].count} elements: fold calls together with chunk_size, or map in parts"
-        )
-        raise OptionError(message)
     edges: Sequence[Edge] = submission.dependencies
     backend.tracker.look([backend.watch(edge.key) for edge in edges])
+    if not dependencies.queued(edges, backend.watch):
+        return []
+    # max_concurrent holds within one array only, so of several one comes after the other.
+    in_turn = (Dependency("afterany", (LAST_BLOCK,)),) if options.get("max_concurrent") else ()
     return [
-        request(backend, submission, block, options, dependencies.of_block(edges, block.first, backend.watch))
-        for block in blocks
+        request(
+            backend,
+            submission,
+            block,
+            options,
+            dependencies.of_block(edges, block, backend.watch) + (in_turn if block.first else ()),
+        )
+        for block in backend.blocks(submission)
     ]
 
 

@@ -56,7 +56,7 @@ class Tracker:
         self._watched: dict[str, Watched] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._news_at = self._ask_at = time.monotonic()
+        self._news_at = self._ask_at = self._asked_at = time.monotonic()
         self._pause = patience[0]
 
     def after_fork(self) -> None:
@@ -126,6 +126,11 @@ class Tracker:
                 waiting.remove(callback)
             if not waiting:
                 watched.callbacks.pop(element, None)
+
+    def follow(self) -> None:
+        """Go on by itself while there is something to do, though nobody waits."""
+        with self._changed:
+            self._follow()
 
     def look(self, several: Iterable[Watched]) -> None:
         """List the outcomes of submissions now."""
@@ -205,7 +210,10 @@ class Tracker:
         try:
             self.look(wanted)
             looked = time.monotonic()
+            if any(watched.unqueued for watched in wanted) and self._news_at > self._asked_at:
+                self._pause, self._ask_at = self._patience[0], self._asked_at + self._patience[0]  # there may be room
             if begin >= self._ask_at:
+                self._asked_at = begin
                 self.ask(wanted)
                 self._pause = min(self._pause * 1.5, self._patience[1])
                 self._ask_at = begin + self._pause

@@ -23,7 +23,7 @@ from slurm.errors import (
     TaskExited,
     TaskFailed,
 )
-from slurm.protocol import LOAD, PROCESS, RESOLVE, SAVE, SETUP
+from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.retry import failure_names, names_of
 from slurm.schedulers.base import Report
 from slurm.states import JobState
@@ -105,6 +105,8 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
         return of_ending(Ending(report.state, report), facts, error.message if error else None)
     if outcome.phase == PROCESS:
         return _exited(outcome.exit_code, outcome, facts)
+    if outcome.phase == QUEUE:
+        return _job_error(JobNotStarted, f"was not run: {error.message if error else ''}", outcome, facts)
     if outcome.phase == SETUP:
         return _job_error(SetupFailed, f"was not run: its setup failed. {facts.where_to_look}", outcome, facts)
     if error is None:

@@ -72,6 +72,20 @@ class Watched:
         own = self.submitted.blocks if self.submitted else ()
         return (*own, *{block.id: block for block in self.moved.values()}.values())
 
+    @property
+    def unqueued(self) -> range:
+        """The elements that wait for room in the queue; all of them come after those that don't."""
+        blocks = self.submitted.blocks if self.submitted else ()
+        queued = max((block.first + block.count for block in blocks), default=0)
+        return range(queued if self.submitted else self.elements, self.elements)
+
+    def queued(self, blocks: Iterable[Block]) -> None:
+        """There are blocks of elements that had waited for room."""
+        if self.submitted is not None:
+            known = {block.id for block in self.submitted.blocks}
+            new = [block for block in blocks if block.id not in known and block.tasks is None]
+            self.submitted = self.submitted.replace(blocks=(*self.submitted.blocks, *new))
+
     def move(self, element: int, block: Block) -> None:
         """An element goes on in another job: what is known of it from the last one doesn't count."""
         self.moved[element] = block
@@ -112,4 +126,4 @@ class Watched:
     @property
     def wanted(self) -> bool:
         """Whether anybody wants to know how it goes on."""
-        return bool(self.waiters or self.callbacks)
+        return bool(self.waiters or self.callbacks or self.unqueued)

@@ -30,7 +30,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store", "serialization", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
-        *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "caretaker"),
+        *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
+        *("caretaker", "cancellation"),
     ),
     ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "diagnosis", "doctor"),
     ("cli.*", "__main__"),

@@ -72,7 +72,7 @@ def follow(listing: Listing, query: Query) -> tuple[Tracker, Watched]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
     tracker = Tracker(
         listing=listing,
-        inquiry=Inquiry(query=query, history=lambda _: (), locate=lambda _: None),
+        inquiry=Inquiry(query=query, history=lambda _: (), complete=lambda _: None),
         conclude=lambda _, endings, __: endings,
         pace=0.01,
         patience=(0.05, 0.1),

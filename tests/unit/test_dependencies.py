@@ -32,7 +32,8 @@ def whole(count: int) -> Reference:
 def told(watched: Watched, *calls: set[Reference], first: int = 0) -> list[tuple[object, ...]]:
     """What the scheduler is told, of the block at `first`, for calls that refer to these."""
     edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched, chunk=1)
-    return [tuple(dependency) for dependency in dependencies.of_block(edges, first, lambda _: watched)]
+    block = Block(first=first, count=len(calls) - first)
+    return [tuple(dependency) for dependency in dependencies.of_block(edges, block, lambda _: watched)]
 
 
 def test_a_call_on_a_call_waits_for_its_success() -> None:
@@ -83,6 +84,6 @@ def test_an_upstream_that_was_never_queued_is_refused() -> None:
 def test_after_says_on_what(on: str, kind: str) -> None:
     watched = upstream(2)
     edges = [Edge(key=UPSTREAM, on=on)]
-    assert dependencies.of_block(edges, 0, lambda _: watched) == (Dependency(kind, ("10",)),)
+    assert dependencies.of_block(edges, Block(first=0, count=4), lambda _: watched) == (Dependency(kind, ("10",)),)
     checked = () if on == "any" else ((UPSTREAM, on, (0, 1), 1),)
     assert dependencies.to_check(edges, lambda _: watched) == checked

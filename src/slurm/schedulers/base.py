@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from slurm.states import JobState
 
 
-ITS_BLOCK = "__ITS_BLOCK__"
-"""Stands in a dependency for the id of the block that a caretaker is queued with."""
+LAST_BLOCK = "__LAST_BLOCK__"
+"""Stands in a dependency for the id of the block that is queued just before, which isn't known yet."""
 
 
 class Site(NamedTuple):
@@ -138,6 +138,18 @@ class Scheduler(Protocol):
 
     def passing(self, words: str) -> bool:
         """Whether a failed command's words tell of a trouble that passes, rather than of a refusal."""
+
+    def full(self, words: str) -> bool:
+        """Whether a refusal's words say that there is no room for so many more jobs of the user."""
+
+    def submit_limits(self) -> Sequence[str]:
+        """The command that tells how many jobs the user may have queued."""
+
+    def most_queued(self, output: str, options: Options) -> int | None:
+        """From what it printed: how many elements, where jobs with such options go; None if nothing is told."""
+
+    def queued(self) -> Sequence[str]:
+        """The command that prints a line for each element that the user has in the queue."""
 
     def find(self) -> Sequence[str]:
         """The command that lists all of the user's jobs with their comments."""

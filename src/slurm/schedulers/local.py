@@ -87,6 +87,24 @@ class LocalScheduler:
         del words
         return False
 
+    def full(self, words: str) -> bool:
+        """There is always room."""
+        del words
+        return False
+
+    def submit_limits(self) -> Sequence[str]:
+        """There are none."""
+        return ["true"]
+
+    def most_queued(self, output: str, options: Options) -> int | None:
+        """As many as anybody will ask for."""
+        del output, options
+        return None
+
+    def queued(self) -> Sequence[str]:
+        """Not asked for, where there are no limits."""
+        return ["true"]
+
     def find(self) -> Sequence[str]:
         """Ask the supervisor for all that it knows."""
         return [*self._queue, "list"]

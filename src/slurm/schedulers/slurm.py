@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from slurm.schedulers import directives
@@ -45,6 +46,15 @@ _SACCT = (
     "--noheader",
     "--format=cluster,jobid,state,exitcode,nodelist,reason",
 )
+
+_FULL = re.compile(r"\b(Assoc|QOS)\w*SubmitJobs?\w*Limit\b")
+
+_SUBMIT_LIMITS = """\
+me=$(id -un)
+sacctmgr --noheader --parsable2 show assoc where user="$me" format=account,partition,maxsubmit,grpsubmit |
+    sed 's/^/assoc|/'
+sacctmgr --noheader --parsable2 show qos format=name,maxsubmitpu,maxsubmitpa,grpsubmit | sed 's/|/||/; s/^/qos|/'
+"""
 
 _PASSING = (
     "Socket timed out",
@@ -156,6 +166,32 @@ class SlurmScheduler:
     def passing(self, words: str) -> bool:
         """What the commands say when slurmctld is down, busy, or full for now; the last three take new jobs later."""
         return any(passing in words for passing in _PASSING)
+
+    def full(self, words: str) -> bool:
+        """The reasons of squeue(1) for MaxSubmitJobs and GrpSubmitJobs, of an association or a QOS (sacctmgr(1))."""
+        return _FULL.search(words) is not None
+
+    def submit_limits(self) -> Sequence[str]:
+        """Sacctmgr, of the user's associations and of each QOS."""
+        return ["sh", "-c", _SUBMIT_LIMITS]
+
+    def most_queued(self, output: str, options: Options) -> int | None:
+        """The least that counts for the options: other partitions, accounts and QOS are passed over."""
+        found = []
+        for line in output.splitlines():
+            kind, name, partition, *limits = line.split("|")
+            if kind == "assoc":
+                counts = name == options.get("account") or not options.get("account")
+                counts &= not partition or partition == options.get("partition")
+            else:
+                counts = name == (options.get("qos") or "normal")
+            found += [int(limit) for limit in limits if counts and limit.isdecimal()]
+        return min(found, default=None)
+
+    def queued(self) -> Sequence[str]:
+        """Squeue, a line for each element."""
+        active = [word for word in _SQUEUE if word != "--states=all"]
+        return [*active, "--me", "--array", "--format=%i"]
 
     def find(self) -> Sequence[str]:
         """Squeue, of the user's own jobs in any state."""

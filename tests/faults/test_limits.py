@@ -1,0 +1,99 @@
+"""More elements than Slurm lets a user have in the queue: they are queued as room frees, with a client or without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm import Cluster, JobCancelled, JobState, task
+from testbed import SlurmTestbed
+from testbed.fixtures import require
+from waiting import until
+
+pytestmark = pytest.mark.slurm
+
+MOST = 8
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[SlurmTestbed]:
+    """A cluster where a user may have eight jobs in the queue."""
+    require(accounting=True)
+    settings = {"AccountingStorageEnforce": "limits,qos"}
+    with SlurmTestbed(accounting=True, settings=settings) as testbed, pytest.MonkeyPatch.context() as patch:
+        for name, value in testbed.env.items():
+            patch.setenv(name, value)
+        user = testbed.run("id", "-un").stdout.strip()
+        testbed.run("sacctmgr", "-i", "add", "account", "science")
+        testbed.run("sacctmgr", "-i", "add", "user", user, "account=science", "defaultaccount=science")
+        testbed.run("sacctmgr", "-i", "modify", "user", user, "set", f"maxsubmitjobs={MOST}", "defaultaccount=science")
+        until(lambda: "science" in testbed.run("scontrol", "show", "assoc_mgr").stdout)
+        yield testbed
+
+
+@pytest.fixture
+def slurm(limited: SlurmTestbed, root: Path) -> Iterator[Cluster]:
+    """The active cluster."""
+    with Cluster("slurm", root=root) as cluster:
+        yield cluster
+    limited.cancel_all()
+    until(lambda: not limited.run("squeue", "-h").stdout)
+
+
+@task
+def mark(place: Path, number: int, seconds: float = 0.2) -> int:
+    (place / f"{number}.{os.getpid()}").touch()
+    time.sleep(seconds)
+    return number
+
+
+@task
+def negative(number: int) -> int:
+    return -number
+
+
+def test_a_map_over_the_limit_is_queued_as_room_frees(slurm: Cluster, limited: SlurmTestbed, tmp_path: Path) -> None:
+    array = mark.starmap([(tmp_path, number) for number in range(30)])
+    after = negative.map(array)
+    assert array[29].job_id is None
+    assert array[29].status().state is JobState.PENDING
+    assert array[29].status().reason == "no room in the queue for it yet"
+    assert array.results(200) == list(range(30))
+    assert len(list(tmp_path.glob("*.*"))) == 30
+    assert array[29].logs() == ""
+    assert after.results(200) == [-number for number in range(30)]
+    assert slurm.calls()["limits"] <= 2
+
+
+def test_it_is_queued_with_no_client_and_found_by_the_next(
+    slurm: Cluster, limited: SlurmTestbed, root: Path, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from slurm import Cluster\n"
+        "from faults.test_limits import mark\n"
+        "with Cluster('slurm', root=sys.argv[2]):\n"
+        "    print(mark.starmap([(Path(sys.argv[3]), number) for number in range(18)]).key)\n"
+    )
+    argv = [sys.executable, "-c", program, str(Path(__file__).parents[1]), str(root), str(tmp_path)]
+    key = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    until(lambda: len(list((root / "jobs" / key / "outcomes").glob("*.json"))) == 18, 100)
+    assert slurm.job(key).results(30) == list(range(18))  # type: ignore[union-attr]
+    assert len(list(tmp_path.glob("*.*"))) == 18
+
+
+def test_what_is_cancelled_before_it_was_queued_never_is(slurm: Cluster, limited: SlurmTestbed, tmp_path: Path) -> None:
+    array = mark.starmap([(tmp_path, number, 60.0) for number in range(20)])
+    until(lambda: len(list(tmp_path.glob("*.*"))) >= 1)
+    array.cancel()
+    found = array.results(60, return_exceptions=True)
+    assert {type(error) for error in found} == {JobCancelled}
+    assert all(job.cancelled() for job in array)
+    time.sleep(2.0)
+    assert len(list(tmp_path.glob("*.*"))) < MOST
