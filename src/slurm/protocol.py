@@ -164,6 +164,7 @@ class CallFailure(Record):
     """Which, from 0 for the element's first."""
     phase: str
     error: ErrorRecord
+    exit_code: int = 1  # what a process of its own would have told the scheduler
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"error": ErrorRecord}
 
@@ -201,14 +202,13 @@ class Outcome(Document):
         """The outcome of one of the element's calls, by its place; for an element of one call, this."""
         if self.ends is None:
             return self
-        failure = next((failure for failure in self.failures if failure.call == call), None)
-        if failure is not None:
-            return self.replace(
-                status=FAILED, phase=failure.phase, error=failure.error, result=None, ends=None, failures=()
-            )
-        begin = self.ends[call - 1] if call else 0
-        result = self.result and self.result.replace(begin=begin, end=self.ends[call])
-        return self.replace(status=SUCCEEDED, phase=SAVE, exit_code=0, result=result, ends=None, failures=())
+        alone = self.replace(ends=None, failures=())
+        for failure in self.failures:
+            if failure.call == call:
+                what = {"phase": failure.phase, "exit_code": failure.exit_code, "error": failure.error}
+                return alone.replace(status=FAILED, result=None, **what)
+        result = self.result and self.result.replace(begin=self.ends[call - 1] if call else 0, end=self.ends[call])
+        return alone.replace(status=SUCCEEDED, phase=SAVE, exit_code=0, result=result)
 
     @property
     def succeeded(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ def test_a_call_that_fails_fails_alone(cluster: Cluster) -> None:
     assert [isinstance(x, ZeroDivisionError) for x in results] == [False, True, False, True, False]
     assert [job.index for job in array.failed()] == [1, 3]
     assert "ZeroDivisionError" in array[1].logs()
+
+
+def test_a_call_that_exits_has_its_own_status(cluster: Cluster) -> None:
+    array = task(sys.exit).map([3, 4], chunk_size=2)
+    assert [error.exit_code for error in array.exceptions(60) if isinstance(error, TaskExited)] == [3, 4]
 
 
 def test_a_process_that_dies_takes_the_calls_of_its_element_only(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.job_context import enter, move_to
 from slurm.runner.journal import Journal
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
-from slurm.runner.result_saver import describe, pickled
+from slurm.runner.result_saver import describe, exit_code, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,4 +65,4 @@ def _one(load: Callable[[], Call], resolver: PlaceholderResolver, job: JobContex
 def _failure(place: int, phase: str, error: BaseException) -> CallFailure:
     record = describe(error)
     print(record.traceback, file=sys.stderr, end="")
-    return CallFailure(call=place, phase=phase, error=record)
+    return CallFailure(call=place, phase=phase, exit_code=exit_code(error), error=record)

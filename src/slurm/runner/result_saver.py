@@ -58,7 +58,7 @@ class ResultSaver:
         """Commit a failure in `phase`, and print the traceback to the log."""
         record = describe(error)
         print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
-        return self._commit(FAILED, phase, exit_code=_exit_code(error), error=record)
+        return self._commit(FAILED, phase, exit_code=exit_code(error), error=record)
 
     def several(self, done: Sequence[bytes | CallFailure]) -> Outcome:
         """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it."""
@@ -200,7 +200,8 @@ def _sha256() -> Any:
     raise AssertionError("hashlib is in the standard library")
 
 
-def _exit_code(error: BaseException) -> int:
+def exit_code(error: BaseException) -> int:
+    """What a process that ends by this exception tells the scheduler: never 0."""
     code = error.code if isinstance(error, SystemExit) else 1
     return code if isinstance(code, int) and 0 < code < 256 else 1
 
