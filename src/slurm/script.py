@@ -50,6 +50,8 @@ def render(
         *(_threads(cpus) if cpus else ()),
         *environment.setup,
         "",
+        # A shell that SIGTERM ends before its task would leave one that ignores it to nobody (proctrack/linuxproc).
+        "trap 'exit 143' TERM",
         *(f"cd -- {step} &&" for step in steps),
         f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk}',
         "status=$?",
@@ -77,8 +79,8 @@ _LAST_WORD = (
     "[ $status -ne 143 ] || sleep 5",
     'if [ ! -e "$outcome" ] && [ -d "${outcome%/*}" ]; then',
     f"    printf '{_RECORD}\\n' \\",
-    '        $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine"',
-    '    ln "$mine" "$outcome" || [ -e "$outcome" ] || mv "$mine" "$outcome"; rm -f "$mine"',
+    '        $(( ${SLURM_RESTART_COUNT:-0} + 1 )) $status "$(date +%s)" "$(uname -n)" > "$mine" &&',
+    '        { ln "$mine" "$outcome" || [ -e "$outcome" ] || mv "$mine" "$outcome"; }; rm -f "$mine"',
     "    [ $status -ne 0 ] || status=1",
     "fi",
 )
