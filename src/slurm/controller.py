@@ -199,8 +199,7 @@ class Controller:
 
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> None:
         """Cancel array tasks of ids, all of an id where there is None; those that have ended already stay ended."""
-        items = list(tasks.items())
-        for some in (dict(items[at : at + _MOST_IDS]) for at in range(0, len(items), _MOST_IDS)):
+        for some in _portions(tasks):
             done = self._run("cancel", self.scheduler.cancel(some))
             if done.status != 0:
                 message = f"{self.scheduler.name} didn't cancel {', '.join(some)}: {done.words}"
@@ -237,6 +236,23 @@ class Controller:
             )
             raise SchedulerNotFound(message)
         return done
+
+
+def _portions(tasks: Mapping[str, Sequence[int] | None]) -> Iterator[dict[str, Sequence[int] | None]]:
+    """The same in portions of as many ids, or numbers of tasks, as one command may have."""
+    portion: dict[str, Sequence[int] | None] = {}
+    room = _MOST_IDS
+    for id_, numbers in tasks.items():
+        parts = [numbers[at : at + _MOST_IDS] for at in range(0, len(numbers), _MOST_IDS)] if numbers else [numbers]
+        for part in parts:
+            size = len(part) if part else 1
+            if size > room:
+                yield portion
+                portion, room = {}, _MOST_IDS
+            portion[id_] = part
+            room -= size
+    if portion:
+        yield portion
 
 
 def _pauses() -> Iterator[float]:

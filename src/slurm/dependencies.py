@@ -88,7 +88,7 @@ def queued(edges: Iterable[Edge], known: Known) -> bool:
 
 def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Dependency, ...]:
     """What the scheduler is told of a block: nothing of upstreams that have ended, whose outcomes say all there is."""
-    found = []
+    found: list[Dependency] = []
     for edge in edges:
         watched = known(edge.key)
         if all(map(watched.finished, _indices(edge, watched))):

@@ -36,9 +36,9 @@ class NewFile:
 
     def discard(self) -> None:
         """Forget what was written."""
-        self.file.close()
         if os.path.exists(self._hidden):
             os.unlink(self._hidden)
+        self.file.close()  # which on a full disk raises once more
 
     def _link(self) -> bool:
         try:

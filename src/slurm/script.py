@@ -95,7 +95,8 @@ def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]
     It is passed on more than once: the first may come before there is a handler for it, which `trap ''` keeps harmless.
     """
     if care is None or care.signal is None:
-        return (*steps, call, "status=$?")
+        # A shell that SIGTERM ends before its task would leave one that ignores it to nobody (proctrack/linuxproc).
+        return ("trap 'exit 143' TERM", *steps, call, "status=$?")
     signal = care.signal
     return (
         f"( trap '' {signal}",
@@ -134,8 +135,8 @@ def _last_word(directory: str, name: str) -> Sequence[str]:
         'if [ ! -e "$outcome" ] && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then',
         f'    phase={PROCESS}; [ -z "$step" ] || phase={SETUP}',
         f"    printf '{_RECORD}\\n' $phase $attempt $status \\",
-        '        "$(date +%s)" "$(uname -n)" "${SLURM_ARRAY_JOB_ID:-0}_${SLURM_ARRAY_TASK_ID:-0}" > "$mine"',
-        '    ln "$mine" "$record" || [ -e "$record" ] || mv "$mine" "$record"; rm -f "$mine"',
+        '        "$(date +%s)" "$(uname -n)" "${SLURM_ARRAY_JOB_ID:-0}_${SLURM_ARRAY_TASK_ID:-0}" > "$mine" &&',
+        '        { ln "$mine" "$record" || [ -e "$record" ] || mv "$mine" "$record"; }; rm -f "$mine"',
         "    [ $status -ne 0 ] || status=1",
         "fi",
     )

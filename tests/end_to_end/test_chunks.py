@@ -49,6 +49,11 @@ def test_a_call_that_fails_fails_alone(cluster: Cluster) -> None:
     assert "ZeroDivisionError" in array[1].logs()
 
 
+def test_a_call_that_exits_has_its_own_status(cluster: Cluster) -> None:
+    array = task(sys.exit).map([3, 4], chunk_size=2)
+    assert [error.exit_code for error in array.exceptions(60) if isinstance(error, TaskExited)] == [3, 4]
+
+
 def test_a_process_that_dies_takes_the_calls_of_its_element_only(cluster: Cluster) -> None:
     @task
     def die(x: int) -> int:

@@ -18,19 +18,6 @@ pytestmark = pytest.mark.slurm
 Start = Callable[..., SlurmTestbed]
 
 
-@pytest.fixture
-def start(new_testbed: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Start a cluster of this test's own, and make it the one that commands here talk to."""
-
-    def begin(**arguments: object) -> SlurmTestbed:
-        testbed = new_testbed(**arguments)
-        for name, value in testbed.env.items():
-            monkeypatch.setenv(name, value)
-        return testbed
-
-    return begin
-
-
 @pytest.fixture(autouse=True)
 def slurm(root: Path) -> Iterator[Cluster]:
     """The active cluster."""

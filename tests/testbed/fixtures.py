@@ -64,13 +64,20 @@ def new_testbed() -> Iterator[Callable[..., SlurmTestbed]]:
         yield start
 
 
-def require(*, speedup: float = 1, accounting: bool = False, memory_limits: bool = False, **_others: object) -> None:
+def require(
+    *,
+    speedup: float = 1,
+    skew: object = None,
+    accounting: bool = False,
+    memory_limits: bool = False,
+    **_others: object,
+) -> None:
     """Skip or fail a test that wants a cluster with such arguments, where that can't be had.
 
     That the user isn't root only skips it, whatever is required: no package brings that.
     """
     _require(missing())
-    if speedup != 1:
+    if speedup != 1 or skew:
         _require(missing_faketime())
     if accounting:
         _require(missing_accounting())

@@ -41,7 +41,7 @@ class SlurmTestbed:
     has; settings are lines of slurm.conf, over the defaults; partitions are further ones besides `debug`,
     from the name to the rest of the line; speedup is how much faster slurmctld's clock runs, so that a time
     limit of a minute passes in seconds (timestamps that Slurm reports are then off, and SlurmdTimeout and its
-    like are shorter as well).
+    like are shorter as well). skew is by how many seconds the clock of a node's slurmd is wrong.
 
     With accounting sacct answers, by a slurmdbd and a MariaDB of this cluster's own; its clock can't be faster then.
     With memory_limits the kernel kills what uses more than its --mem; only root can have that.
@@ -61,7 +61,7 @@ class SlurmTestbed:
     slurmdbd: Daemon
     mariadbd: Daemon
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a trait of a cluster
         self,
         *,
         nodes: int = 2,
@@ -70,6 +70,7 @@ class SlurmTestbed:
         settings: Mapping[str, str] | None = None,
         partitions: Mapping[str, str] | None = None,
         speedup: float = 1,
+        skew: Mapping[str, int] | None = None,
         accounting: bool = False,
         memory_limits: bool = False,
     ) -> None:
@@ -81,6 +82,7 @@ class SlurmTestbed:
         self._settings = dict(settings or {})
         self._partitions = dict(partitions or {})
         self._speedup = speedup
+        self._skew = dict(skew or {})
         self._with_accounting = accounting
         self._memory_limits = memory_limits
         self._accounting: Accounting | None = None
@@ -148,6 +150,10 @@ class SlurmTestbed:
         """
         self._wait(self._answers, timeout, "the cluster is not ready")
 
+    def skewed(self, node: str) -> dict[str, str]:
+        """Return the variables that give a process the clock of a node."""
+        return _faked(f"{self._skew[node]:+d}s") if node in self._skew else {}
+
     def cancel_all(self) -> None:
         """Cancel every job and wait until none is left in the queue."""
         if jobs := self.run("squeue", "-h", "-o", "%A").stdout.split():
@@ -157,7 +163,7 @@ class SlurmTestbed:
     def _missing(self) -> str | None:
         wanted = [
             (missing, True),
-            (missing_faketime, self._speedup != 1),
+            (missing_faketime, self._speedup != 1 or bool(self._skew)),
             (missing_accounting, self._with_accounting),
             (missing_memory_limits, self._memory_limits),
         ]
@@ -192,7 +198,10 @@ class SlurmTestbed:
             self.mariadbd, self.slurmdbd = self._accounting.mariadbd, self._accounting.slurmdbd
         self._write_files()
         self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", env=self._clock())
-        self.slurmd = {f"n{i}": self._daemon(f"slurmd-n{i}", "slurmd", "-D", "-N", f"n{i}") for i in self._numbers()}
+        self.slurmd = {
+            name: self._daemon(f"slurmd-{name}", "slurmd", "-D", "-N", name, env=self.skewed(name))
+            for name in (f"n{i}" for i in self._numbers())
+        }
         if self._accounting:
             self._start_accounting(self._accounting)
         deadline = time.monotonic() + _START_SECONDS
@@ -253,15 +262,7 @@ class SlurmTestbed:
         )
 
     def _clock(self) -> dict[str, str]:
-        if self._speedup == 1:
-            return {}
-        # Waits on condition variables count the monotonic clock; bent as well they would return at once, for
-        # ever.
-        return {
-            "LD_PRELOAD": str(find_faketime()),
-            "FAKETIME": f"+0 x{self._speedup:g}",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
+        return {} if self._speedup == 1 else _faked(f"+0 x{self._speedup:g}")
 
     def _answers(self) -> bool:
         if not is_listening(self._ports[0]):
@@ -295,3 +296,9 @@ class SlurmTestbed:
 
     def _logs(self) -> str:
         return "\n".join(f"--- {daemon.name}\n{daemon.log_tail()}" for daemon in self._daemons())
+
+
+def _faked(clock: str) -> dict[str, str]:
+    # Waits on condition variables count the monotonic clock; bent as well they would return at once, for
+    # ever.
+    return {"LD_PRELOAD": str(find_faketime()), "FAKETIME": clock, "DONT_FAKE_MONOTONIC": "1"}

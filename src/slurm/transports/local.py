@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class LocalTransport:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         """Run a command here."""
         try:
-            done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
+            status, output, errors = _run(argv, stdin, timeout)
         except subprocess.TimeoutExpired as error:
             message = f"{argv[0]} didn't end within {timeout} s"
             raise TransportError(message) from error
@@ -46,7 +47,7 @@ class LocalTransport:
                 return Completed(tuple(argv), _NOT_FOUND, "", f"{argv[0]}: command not found")
             message = f"{argv[0]} can't be run: {error}"
             raise TransportError(message) from error
-        return Completed(tuple(argv), done.returncode, _text(done.stdout), _text(done.stderr))
+        return Completed(tuple(argv), status, _text(output), _text(errors))
 
     def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
         """Make a directory with files here."""
@@ -79,6 +80,18 @@ class LocalTransport:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _run(argv: Sequence[str], stdin: bytes, timeout: float | None) -> tuple[int, bytes, bytes]:
+    """Run a command in a session of its own, which ends with it: a shell's commands would hold its pipes open."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+        try:
+            output, errors = process.communicate(stdin, timeout)
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, output, errors
 
 
 def _make(directory: str) -> None:

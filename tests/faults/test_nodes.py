@@ -1,0 +1,230 @@
+"""What goes wrong on nodes: wrong clocks, full disks, processes that stay behind, prologs that fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.conftest import Start
+from slurm import Cluster, Job, JobState, task
+from slurm.environments.current import Current
+from slurm.errors import JobCancelled, JobError, JobNotStarted, ResultNotSaved, TaskExited
+from slurm.protocol import Prepared
+from slurm.transports.base import Transport
+from testbed import SlurmTestbed
+from waiting import until
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(autouse=True)
+def slurm(root: Path) -> Iterator[Cluster]:
+    """The active cluster."""
+    with Cluster("slurm", root=root) as cluster:
+        yield cluster
+
+
+@task
+def call(function: Callable[..., object], *args: object) -> object:
+    return function(*args)
+
+
+# Clocks.
+
+
+class Skewed(Current):
+    """The Python that is there, with the clock of its node."""
+
+    def __init__(self, testbed: SlurmTestbed) -> None:
+        super().__init__()
+        self._testbed = testbed
+
+    def prepare(self, transport: Transport, root: str) -> Prepared:
+        lines = [
+            f'[ "$SLURMD_NODENAME" != {node} ] || export '
+            + " ".join(f"{name}='{value}'" for name, value in self._testbed.skewed(node).items())
+            for node in self._testbed.slurmd
+        ]
+        return super().prepare(transport, root).replace(setup=tuple(lines))
+
+
+def test_nodes_whose_clocks_are_wrong_fool_nobody(start: Start, root: Path) -> None:
+    skew = {"n1": -240, "n2": 240}
+    testbed = start(skew=skew)
+    with Cluster("slurm", root=root, environment=Skewed(testbed)):
+        early, late = (call.with_options(sbatch={"--nodelist": node}) for node in skew)
+        clocks = [early(time.time), late(time.time)]
+        for job, wrong in zip(clocks, skew.values(), strict=True):
+            assert abs(float(str(job.result(60))) - time.time() - wrong) < 60
+        # From one node to the other, both ways: what the later reads lies in its future, or long ago.
+        assert early(str, late(abs, -1)).result(60) == "1"
+        assert late(str, early(abs, -1)).result(60) == "1"
+        for node in (early, late):
+            with pytest.raises(ValueError, match="invalid literal"):
+                node(int, "x").result(60)
+            with pytest.raises(TaskExited, match="status 3"):
+                node(os._exit, 3).result(60)
+            job = node(time.sleep, 300)
+            until(job.running)
+            testbed.run("scancel", str(job.job_id))
+            begin = time.monotonic()
+            with pytest.raises(JobCancelled):
+                job.result(60)
+            assert time.monotonic() - begin < 20
+
+
+# Disks.
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of its own needs root, who alone may mount one")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_result_that_the_disk_cannot_hold_is_told_and_earlier_ones_stay(start: Start, disk: Path) -> None:
+    @task
+    def make(size: int) -> bytes:
+        return b"x" * size
+
+    start()
+    with Cluster("slurm", root=disk):
+        first, second = make(10), make(4_000_000)
+    with pytest.raises(ResultNotSaved, match="No space left on device"):
+        second.result(60)
+    assert first.result(60) == b"x" * 10
+
+
+def test_a_disk_so_full_that_nothing_can_be_said_hangs_nobody(start: Start, disk: Path) -> None:
+    @task
+    def fill() -> int:
+        print("a log that has begun has some room left in its page", flush=True)
+        with open(disk / "filler", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                return 1
+
+    start()
+    with Cluster("slurm", root=disk):
+        first = call(abs, -1)
+        assert first.result(60) == 1
+        job = fill()
+        with pytest.raises(TaskExited, match=r"ended without a word(?s:.*)which ends:(?s:.*)No space left on device"):
+            job.result(60)
+        assert not list(Path(job.directory, "outcomes").iterdir())
+        assert Cluster("slurm", root=disk).job(first.key).result(60) == 1  # type: ignore[union-attr]
+        (disk / "filler").unlink()
+        assert call(abs, -2).result(60) == 2
+
+
+# Processes.
+
+
+@task
+def leave_children(pids: Path, seconds: float, orphans: list[bool]) -> str:
+    """Children, of which some have lost their parent, that ignore SIGTERM, as does the task itself."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for orphan in orphans:
+        middle = os.fork() if orphan else 0
+        if middle:
+            os.waitpid(middle, 0)
+        elif (child := os.fork()) == 0:
+            time.sleep(600)
+            os._exit(0)
+        else:
+            (pids / str(child)).touch()
+            if orphan:
+                os._exit(0)
+    (pids / str(os.getpid())).touch()
+    time.sleep(seconds)
+    return "done"
+
+
+def _alive(pids: Path) -> list[str]:
+    """Those that run still; a zombie doesn't."""
+    found = []
+    for path in pids.iterdir():
+        stat = Path("/proc", path.name, "stat")
+        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            found.append(path.name)
+    return found
+
+
+@pytest.mark.parametrize("where", ["local", "linuxproc", "cgroup"])
+def test_a_task_that_will_not_end_is_ended_with_its_children(start: Start, root: Path, trace: Path, where: str) -> None:
+    if where != "local":
+        start(memory_limits=where == "cgroup", speedup=20)
+    limit = "0:02" if where == "local" else "1"
+    # By parents alone Slurm loses sight of a process that has lost its own (proctrack/linuxproc; sites use cgroups).
+    by_parents = where == "linuxproc"
+    orphans = [False] if by_parents else [False, True]
+    ends: list[tuple[str, Callable[[Job[str]], object], float]] = [
+        ("cancel", lambda job: job.cancel() and job.exception(60), 300),
+        ("limit", lambda job: job.exception(60), 300),
+        ("return", lambda job: job.result(60), 0),
+    ]
+    with Cluster("local" if where == "local" else "slurm", root=root):
+        for name, end, seconds in ends[:2] if by_parents else ends:
+            pids = trace / name
+            pids.mkdir()
+            time_limit = limit if name == "limit" else None
+            job = leave_children.with_options(time=time_limit)(pids, seconds, orphans)
+            until(lambda pids=pids: len(list(pids.iterdir())) == 1 + len(orphans))  # type: ignore[misc]
+            end(job)
+            until(lambda pids=pids: not _alive(pids), 40)  # type: ignore[misc]
+
+
+# What keeps a job from starting.
+
+
+def _status(job: Job[object], reason: str) -> None:
+    until(lambda: job.status().reason == reason)
+    assert job.status().state is JobState.PENDING
+
+
+def test_a_job_held_by_an_administrator_says_so_and_goes_on_when_released(start: Start) -> None:
+    testbed = start()
+    job = call.with_options(sbatch={"--begin": "now+300"})(abs, -1)
+    testbed.run("scontrol", "hold", str(job.job_id))  # by SlurmUser, who runs all here
+    _status(job, "JobHeldAdmin")
+    testbed.run("scontrol", "release", str(job.job_id))
+    testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+    assert job.result(60) == 1
+
+
+def test_a_prolog_that_fails_leaves_the_job_held_with_the_reason(start: Start, tmp_path: Path) -> None:
+    prolog = tmp_path / "prolog"
+    prolog.write_text("#!/bin/sh\nexit 1\n")
+    prolog.chmod(0o755)
+    testbed = start(nodes=1, settings={"Prolog": str(prolog)})
+    job = call(abs, -1)
+    _status(job, "launch failed requeued held")
+    prolog.write_text("#!/bin/sh\n")
+    testbed.run("scontrol", "update", "nodename=n1", "state=resume")
+    testbed.run("scontrol", "release", str(job.job_id))
+    testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+    assert job.result(60) == 1
+
+
+def test_a_deadline_that_passes_is_told(start: Start) -> None:
+    start(nodes=1, cpus=1, speedup=20)
+    call(time.sleep, 300)
+    job = call.with_options(time="1", sbatch={"--deadline": "now+2minutes"})(abs, -1)
+    with pytest.raises(JobNotStarted, match="could not end before its deadline") as caught:
+        job.result(60)
+    assert isinstance(caught.value, JobError)
+    assert caught.value.state == "DEADLINE"

@@ -1,0 +1,150 @@
+"""What goes wrong while jobs are handed to Slurm, or taken back: each runs once or not at all, by few commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import slurm.controller
+from faults.conftest import Start
+from slurm import Cluster, Job, JobState, task
+from slurm.controller import Controller
+from slurm.errors import JobCancelled, SubmissionRefused
+from slurm.schedulers.base import Site
+from slurm.schedulers.slurm import SlurmScheduler
+from slurm.transports.local import LocalTransport
+from testbed import SlurmTestbed
+from testbed.fixtures import require
+from waiting import until
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(autouse=True)
+def slurm_(root: Path) -> Iterator[Cluster]:
+    """The active cluster."""
+    with Cluster("slurm", root=root) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that comes first on PATH."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+    return directory
+
+
+def _write(command: Path, script: str) -> None:
+    command.write_text(f"#!/bin/sh\n{script}\n")
+    command.chmod(0o755)
+
+
+@task
+def leave_trace(trace: Path, seconds: float) -> None:
+    (trace / str(os.getpid())).touch()
+    time.sleep(seconds)
+
+
+def test_an_sbatch_that_never_comes_back_has_its_job_found_and_run_once(
+    start: Start, commands: Path, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    testbed = start()
+    # The real one, which then hangs: as behind a dead connection.
+    real, asked = shutil.which("sbatch", path=testbed.env["PATH"]), tmp_path / "asked"
+    _write(commands / "sbatch", f'echo once >> {asked}; {real} "$@"; sleep 600')
+    monkeypatch.setattr(slurm.controller, "_TIMEOUT", 1.0)
+    begin = time.monotonic()
+    job = leave_trace(trace, 0)
+    assert job.result(60) is None
+    assert time.monotonic() - begin < 60
+    assert asked.read_text() == "once\n"
+    assert len(list(trace.iterdir())) == 1
+    assert testbed.run("squeue", "-h", "-t", "all", "-o", "%k").stdout.split() == [job.key]
+
+
+def test_a_job_whose_id_nobody_has_learnt_can_be_cancelled(
+    start: Start, slurm_: Cluster, root: Path, commands: Path, trace: Path
+) -> None:
+    testbed = start()
+    # The shell that was to record the id dies with its client, once the job is queued.
+    _write(commands / "mv", "read -r _ _ _ client _ < /proc/$PPID/stat; kill -9 $PPID $client")
+    program = (
+        "import sys, time; from slurm import Cluster, task\n"
+        "with Cluster('slurm', root=sys.argv[1]): task(time.sleep)(300)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(root)], capture_output=True, check=False)
+    (commands / "mv").unlink()
+    (directory,) = (root / "jobs" / "sleep").iterdir()
+    assert not (directory / "submitted.json").exists()
+    job = slurm_.job(f"sleep/{directory.name}")
+    assert isinstance(job, Job)
+    assert job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result(60)
+    assert testbed.run("squeue", "-h").stdout == ""
+
+
+def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cluster, trace: Path) -> None:
+    testbed = start()
+    array = leave_trace.with_options(hold=True).starmap([(trace, 300.0)] * 3000)
+    assert len(testbed.run("squeue", "-h").stdout.splitlines()) == 3  # MaxArraySize is 1001
+    array.cancel()
+    assert slurm_.calls()["cancel"] == 1
+    assert {type(error) for error in array.exceptions(60)} == {JobCancelled}
+    assert array.states() == {JobState.CANCELLED: 3000}
+    assert testbed.run("squeue", "-h").stdout == ""
+
+
+def test_more_ids_than_a_command_may_have_go_as_several(commands: Path, tmp_path: Path) -> None:
+    # Fakes, since a test cluster can't be given so many jobs soon; the builders and the transport are the real ones.
+    said = tmp_path / "said"
+    _write(commands / "squeue", f'for last; do :; done; echo "${{last#--jobs=}}" >> {said}; echo "7|0|RUNNING|n1|None"')
+    _write(commands / "scancel", f'shift; echo "$*" >> {said}')
+    controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
+    ids = [str(1_000_000_000 + n) for n in range(4500)]
+    assert len(list(controller.query(ids))) == 3
+    assert controller.calls == {"query": 3}
+    assert ",".join(said.read_text().split()) == ",".join(ids)
+
+    said.unlink()
+    controller.cancel(dict.fromkeys(ids))
+    assert controller.calls["cancel"] == 3
+    assert said.read_text().split() == ids
+
+    said.unlink()
+    controller.cancel({"1": range(0, 100_000, 2), "2": None})  # too long for one argument, as numbers
+    assert controller.calls["cancel"] <= 3 + 26
+    words = said.read_text().split()
+    assert words[-1] == "2"
+    assert ",".join(word.removeprefix("1_[").rstrip("]") for word in words[:-1]) == ",".join(
+        map(str, range(0, 100_000, 2))
+    )
+
+
+def test_an_account_or_a_qos_that_slurm_does_not_know_is_refused_at_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(accounting=True)
+    with SlurmTestbed(nodes=1, accounting=True, settings={"AccountingStorageEnforce": "associations,qos"}) as testbed:
+        for name, value in testbed.env.items():
+            monkeypatch.setenv(name, value)
+        user = testbed.run("id", "-un").stdout.strip()
+        testbed.run("sacctmgr", "-i", "add", "account", "physics")
+        testbed.run("sacctmgr", "-i", "add", "user", user, "account=physics")
+        # slurmctld is told of them in a moment.
+        until(lambda: testbed.run("sbatch", "-H", "-o", "/dev/null", "--wrap", "true", check=False).returncode == 0)
+        with Cluster("slurm", root=root):
+            with pytest.raises(SubmissionRefused, match="Invalid account or account/partition combination"):
+                task(abs).with_options(account="chemistry")(-1)
+            with pytest.raises(SubmissionRefused, match="Invalid qos specification"):
+                task(abs).with_options(qos="gold")(-1)
+            assert task(abs).with_options(account="physics", qos="normal")(-1).result(60) == 1
