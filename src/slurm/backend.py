@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from slurm.watched import Watched
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
-    "transports": {"local": "slurm.transports.local:LocalTransport"},
+    "transports": {
+        "local": "slurm.transports.local:LocalTransport",
+        "openssh": "slurm.transports.openssh:OpenSSHTransport",
+        "paramiko": "slurm.transports.paramiko_ssh:ParamikoTransport",
+        "ssh": "slurm.transports.ssh:SSHTransport",
+    },
     "schedulers": {
         "local": "slurm.schedulers.local:LocalScheduler",
         "slurm": "slurm.schedulers.slurm:SlurmScheduler",

@@ -1,4 +1,4 @@
-"""Cluster URLs: `scheduler[+transport]://[user@]host[:port][/root]`, or just a scheduler's name."""
+"""Cluster URLs: `scheduler[+transport]://[user@]host[:port][/root][?login_shell=yes]`, or a scheduler's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from slurm.errors import ClusterURLError
 
 _FORM = re.compile(
     r"(?P<scheduler>[a-z][a-z0-9_]*) (?:\+(?P<transport>[a-z][a-z0-9_]*))?"
-    r"(?: :// (?:(?P<user>[^@/\s]+)@)? (?P<host>\[[^\]/\s]+\]|[^:/@\s\[\]]*) (?::(?P<port>\d+))? (?P<root>/.*)?)?",
+    r"(?: :// (?:(?P<user>[^@/\s]+)@)? (?P<host>\[[^\]/\s]+\]|[^:/@?\s\[\]]*) (?::(?P<port>\d+))? (?P<root>/.*?)?)?"
+    r"(?:\?login_shell=(?P<login_shell>yes|no))?",
     re.VERBOSE | re.DOTALL,
 )
 
@@ -17,7 +18,8 @@ _FORM = re.compile(
 class ClusterURL(NamedTuple):
     """Where a cluster is: which scheduler, reached how, and where its job directories lie.
 
-    A root in the home is `~/…`, and `/~/…` in the text.
+    A root in the home is `~/…`, and `/~/…` in the text. With `login_shell`, commands run in the user's login shell: for
+    hosts that have the scheduler's commands on PATH only there.
     """
 
     scheduler: str
@@ -26,6 +28,7 @@ class ClusterURL(NamedTuple):
     host: str | None = None
     port: int | None = None
     root: str | None = None
+    login_shell: bool = False
 
     @classmethod
     def parse(cls, text: str) -> ClusterURL:
@@ -48,6 +51,7 @@ class ClusterURL(NamedTuple):
             host=(parts["host"] or "").strip("[]") or None,
             port=int(parts["port"]) if parts["port"] else None,
             root=parts["root"][1:] if (parts["root"] or "").startswith("/~") else parts["root"],
+            login_shell=parts["login_shell"] == "yes",
         )
 
     def __str__(self) -> str:
@@ -57,4 +61,5 @@ class ClusterURL(NamedTuple):
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        return f"{self.scheduler}+{self.transport}://{user}{host}{port}{root}"
+        query = "?login_shell=yes" if self.login_shell else ""
+        return f"{self.scheduler}+{self.transport}://{user}{host}{port}{root}{query}"

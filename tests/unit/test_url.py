@@ -20,7 +20,8 @@ THERE = st.builds(
     user=st.none() | st.from_regex(r"[a-z][a-z0-9.:_-]{0,7}", fullmatch=True),
     host=st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True) | st.ip_addresses(v=6).map(str),
     port=st.none() | st.integers(1, 65535),
-    root=ROOTS,
+    root=ROOTS.filter(lambda root: "?" not in (root or "")),
+    login_shell=st.booleans(),
 )
 
 
@@ -38,6 +39,7 @@ def test_a_url_comes_back_from_its_text(url: ClusterURL) -> None:
             "slurm+ssh://ann@login:2222/scratch/ann",
             ClusterURL("slurm", "ssh", user="ann", host="login", port=2222, root="/scratch/ann"),
         ),
+        ("slurm+ssh://login?login_shell=yes", ClusterURL("slurm", "ssh", host="login", login_shell=True)),
         ("local+ssh://[::1]:22", ClusterURL("local", "ssh", host="::1", port=22)),
     ],
 )
