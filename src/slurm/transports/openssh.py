@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
 from slurm.transports import ssh_advice as advice
-from slurm.transports.remote import RemoteTransport
+from slurm.transports.remote import NOT_SENT, RemoteTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ class OpenSSHTransport(RemoteTransport):
 
     def _start(self, line: str) -> _Process:
         # Over the master or not at all: a connection of its own would ask for the second factor each time.
-        options = ("ControlMaster=no", "ProxyCommand=false", "BatchMode=yes")
+        options = ("ControlMaster=no", f"ProxyCommand=echo '{NOT_SENT}' >&2; exit 1", "BatchMode=yes")
         return _Process([*self._ssh(*options), "-T", "--", self.host, line])
 
     def close(self) -> None:

@@ -34,6 +34,9 @@ _PATIENCE = 600.0
 _AT_ONCE = 8
 """How many commands at a time: sshd's MaxSessions is 10 for one connection."""
 
+NOT_SENT = "slurm-tasks: there was no connection to send the command over"
+"""What a transport has in its error if a command certainly didn't begin, so that any may be tried again."""
+
 _PUT = """\
 umask 077
 mkdir -p -- {directories} && cd -- {directory} || exit
@@ -193,20 +196,35 @@ class RemoteTransport(ABC):
         *,
         timeout: float | None = None,
     ) -> Answer[T]:
-        with self._turns:
-            self._ready()
-            channel = self._start(LINE)
+        end = time.monotonic() + _PATIENCE
+        for pause in _pauses():
             try:
-                answer = converse(
-                    channel, script, login_shell=self.url.login_shell, send=send, read=read, timeout=timeout
-                )
+                with self._turns:
+                    self._ready()
+                    return self._attempt(script, send, read, timeout)
             except ConnectionLost as error:
-                message = f"the connection to {self.host} broke: {error}" if str(error) else f"{self.host} hung up"
-                raise ConnectionLost(message) from error
-            finally:
-                channel.close()
-            self._reached = True
-            return answer
+                if NOT_SENT not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(pause)
+        raise AssertionError
+
+    def _attempt(
+        self,
+        script: str,
+        send: Callable[[IO[bytes]], object],
+        read: Callable[[IO[bytes]], T],
+        timeout: float | None,
+    ) -> Answer[T]:
+        channel = self._start(LINE)
+        try:
+            answer = converse(channel, script, login_shell=self.url.login_shell, send=send, read=read, timeout=timeout)
+        except ConnectionLost as error:
+            message = f"the connection to {self.host} broke: {str(error) or 'it hung up'}"
+            raise ConnectionLost(message) from error
+        finally:
+            channel.close()
+        self._reached = True
+        return answer
 
     def _ready(self) -> None:
         """Connect unless there is a connection; nothing is under way, so one that was lost is waited for."""
