@@ -83,7 +83,7 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
 
 def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
     requests = _requests(backend, submission, options)
-    directory = backend.store.create(submission, calls, _script(backend, submission, options))
+    directory = backend.create(submission, calls, _script(backend, submission, options))
     submitted = backend.controller.submit(directory, submission.key, requests)
     return JobArray(backend, backend.tracker.watch(submission, submitted), range(submission.count))
 
@@ -125,7 +125,7 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
     chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
     first, count = backend.spans(submission)[0]
     return render(
-        directives=backend.controller.scheduler.directives(
+        directives=backend.scheduler.directives(
             named, tag=submission.key, log=_log(backend, submission.key, first), count=count
         ),
         environment=submission.environment,

@@ -77,6 +77,14 @@ class TransportContract:
         for path, mode in (("deep", 0o700), ("deep/inner", 0o700), ("deep/f", 0o600), (".", 0o700)):
             assert stat.S_IMODE(os.stat(directory / path).st_mode) == mode
 
+    def test_files_go_into_directories_below_too(self, transport: Transport, directory: Path) -> None:
+        files = {"top": b"1", "a/b/f": b"2", "a/b/g": b"3", "c/f": b"4"}
+        transport.put(str(directory), files, directories=("a/b", "c"))
+        paths = {name: f"{directory}/{name}" for name in files}
+        assert transport.get(list(paths.values())) == {paths[name]: data for name, data in files.items()}
+        assert sorted(os.listdir(directory)) == ["a", "c", "top"]
+        assert stat.S_IMODE((directory / "a").stat().st_mode) == 0o700
+
     def test_a_file_is_replaced_whole(self, transport: Transport, directory: Path) -> None:
         transport.put(str(directory), {"f": b"old" * 1000})
         reader = (directory / "f").open("rb")

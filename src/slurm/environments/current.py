@@ -9,7 +9,9 @@ from slurm.errors import PythonNotFound
 from slurm.protocol import Prepared
 
 if TYPE_CHECKING:
-    from slurm.transports.base import Transport
+    from collections.abc import Sequence
+
+    from slurm.transports.base import Completed, Transport
 
 TAG = "{}.{}".format(*sys.version_info[:2])
 """The client's minor version: what is pickled here must be unpickled by the same."""
@@ -37,8 +39,15 @@ class Current:
     def prepare(self, transport: Transport, root: str) -> Prepared:
         """Find it. Nothing is made, so nothing is kept under the root."""
         del root
+        return self.found(transport.run(self.probe(), timeout=60))
+
+    def probe(self) -> Sequence[str]:
+        """The command that looks for it."""
         candidates = [self.python] if self.python else [sys.executable, f"python{TAG}", "python3", "python"]
-        done = transport.run(["sh", "-c", _PROBE, TAG, *candidates], timeout=60)
+        return ["sh", "-c", _PROBE, TAG, *candidates]
+
+    def found(self, done: Completed) -> Prepared:
+        """What the command has found. Raises PythonNotFound."""
         if done.status != 0:
             seen = "; ".join(done.stderr.strip().splitlines())
             message = (

@@ -40,9 +40,8 @@ NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 _PUT = """\
 umask 077
 mkdir -p -- {directories} && cd -- {directory} || exit
-[ $# != 0 ] || exit 0
 trap 'rm -rf {hidden}' EXIT
-mkdir {hidden} && tar -xomf - -C {hidden} && mv -f -- "$@" .
+mkdir {hidden} && tar -xomf - -C {hidden} {moves}
 """
 
 _EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
@@ -137,9 +136,14 @@ class RemoteTransport(ABC):
         """Send all in one archive, which is unpacked in a hidden directory; then each file is moved into place."""
         hidden = f".put-{os.urandom(6).hex()}"
         wanted = [directory, *(f"{directory}/{name}" for name in directories)]
-        script = _PUT.format(directories=shlex.join(wanted), directory=shlex.quote(directory), hidden=hidden)
-        names = shlex.join(f"{hidden}/{name}" for name in files)
-        answer = self._persistently(f"set -- {names}\n{script}", lambda stream: _pack(files, stream), _all)
+        names: dict[str, list[str]] = {}
+        for name in files:
+            names.setdefault(f"./{os.path.dirname(name)}", []).append(f"{hidden}/{name}")
+        moves = "".join(f"&& mv -f -- {shlex.join(some)} {shlex.quote(place)} " for place, some in names.items())
+        script = _PUT.format(
+            directories=shlex.join(wanted), directory=shlex.quote(directory), hidden=hidden, moves=moves
+        )
+        answer = self._persistently(script, lambda stream: _pack(files, stream), _all)
         if answer.status != 0:
             message = f"{directory} can't be written on {self.host}: {answer.words.strip()}"
             raise TransportError(message)
