@@ -100,9 +100,9 @@ class RemoteTransport(ABC):
         self._reached = False
 
     @classmethod
-    def from_url(cls, url: ClusterURL) -> Self:
-        """The transport to a URL's host."""
-        return cls(url)
+    def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> Self:
+        """The transport to a URL's host; commands run in a login shell there if that or the URL says so."""
+        return cls(url._replace(login_shell=url.login_shell or login_shell))
 
     @abstractmethod
     def _alive(self) -> bool:

@@ -18,7 +18,7 @@ class SSHTransport:
     """OpenSSH where its `ssh` is on PATH and can share connections, which it can't on Windows; else Paramiko."""
 
     @classmethod
-    def from_url(cls, url: ClusterURL) -> RemoteTransport:
-        """The transport to a URL's host."""
+    def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> RemoteTransport:
+        """The transport to a URL's host; commands run in a login shell there if that or the URL says so."""
         chosen = OpenSSHTransport if os.name == "posix" and shutil.which("ssh") else ParamikoTransport
-        return chosen.from_url(url)
+        return chosen.from_url(url, login_shell=login_shell)
