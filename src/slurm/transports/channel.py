@@ -81,7 +81,7 @@ def converse(
 
     def feed() -> None:
         # A command may end without having read all: its status says whether that is right.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError):
             channel.stdin.write(b"".join(_encoded(line) for line in lines))
             send(channel.stdin)
             channel.stdin.flush()

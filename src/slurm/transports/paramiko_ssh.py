@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
@@ -215,10 +216,11 @@ class _Command:
         self._channel.shutdown_write()
 
     def kill(self) -> None:
-        self._channel.close()
+        with contextlib.suppress(OSError, EOFError):  # it tells the other side, which may be gone
+            self._channel.close()
 
     def close(self) -> None:
-        self._channel.close()
+        self.kill()
 
 
 def _key(path: str) -> paramiko.PKey | None:
