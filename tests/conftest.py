@@ -48,10 +48,26 @@ def local(root: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")
+ON_EVERY_URL = ("test_calls", "test_errors")
+"""The modules whose tests of a `cluster` run on all URLs: the others' are of what lies above the transport."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test of a `cluster` on URLs."""
+    if "cluster" in metafunc.fixturenames:
+        urls = [*HERE, *(FAR if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_URL else FAR[1:2])]
+        marks = {True: [pytest.mark.slurm], False: []}
+        params = [pytest.param(url, marks=marks[url.startswith("slurm")]) for url in urls]
+        metafunc.parametrize("cluster", params, indirect=True)
+
+
+@pytest.fixture
 def cluster(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
     """The active cluster of a test that runs on every URL."""
-    if request.param == "slurm":
+    if request.param.startswith("slurm"):
         request.getfixturevalue("slurm_env")
+    if "+" in request.param:
+        request.getfixturevalue("ssh_env")
     with Cluster(request.param, root=root) as found:
         yield found

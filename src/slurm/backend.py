@@ -13,22 +13,30 @@ from slurm.controller import Controller
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, PluginNotFound, TransportError
 from slurm.inquiry import Inquiry
-from slurm.protocol import SUBMITTED, Block
+from slurm.protocol import BLOBS, SUBMITTED, Block
 from slurm.schedulers.base import Site
 from slurm.store import Store
 from slurm.tracker import Tracker
+from slurm.transports.together import run_together
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from slurm.bundle import Bundle
     from slurm.protocol import Prepared, Submission
-    from slurm.schedulers.base import Scheduler
-    from slurm.transports.base import Transport
+    from slurm.schedulers.base import Report, Scheduler
+    from slurm.serialization import Calls
+    from slurm.transports.base import Completed, Transport
     from slurm.watched import Watched
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
-    "transports": {"local": "slurm.transports.local:LocalTransport"},
+    "transports": {
+        "local": "slurm.transports.local:LocalTransport",
+        "openssh": "slurm.transports.openssh:OpenSSHTransport",
+        "paramiko": "slurm.transports.paramiko_ssh:ParamikoTransport",
+        "ssh": "slurm.transports.ssh:SSHTransport",
+    },
     "schedulers": {
         "local": "slurm.schedulers.local:LocalScheduler",
         "slurm": "slurm.schedulers.slurm:SlurmScheduler",
@@ -36,8 +44,28 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
 }
 """Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`."""
 
-DEFAULT_ROOT = 'printf %s "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"'
-"""Prints the default root: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
+"""In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+
+_LOOK = f"""\
+case $0 in
+    "~") root={DEFAULT_ROOT} ;;
+    "~/"*) root=$HOME/${{0#??}} ;;
+    *) root=$0 ;;
+esac
+printf '%s\\n' "$root"
+[ ! -f "$root/$1" ] || echo there
+"""
+"""Prints the root, and whether a file is there."""
+_LOOK_SECONDS = 120.0
+
+
+class Survey(NamedTuple):
+    """What was found at a place when it was first used."""
+
+    root: Completed
+    python: Completed
+    limits: Completed
 
 
 T = TypeVar("T")
@@ -77,6 +105,7 @@ class Backend:
         self.url = url = ClusterURL.parse(spec.url)
         self._transport_class = plugin("transports", url.transport)
         self._scheduler_class = plugin("schedulers", url.scheduler)
+        self._delivered = False
         self.lock = threading.RLock()
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
@@ -126,46 +155,80 @@ class Backend:
         root = self.url.root or "~"
         if not root.startswith("~"):
             return Store(self.transport, root)
-        done = self.transport.run(["sh", "-c", DEFAULT_ROOT if root == "~" else 'printf %s "$HOME"'], timeout=60)
-        if done.status != 0 or not done.stdout.startswith("/"):
-            message = f"the root {root} is not to be had on {self.url}: {done.words}"
+        done = self.survey.root
+        root, _, _ = done.stdout.partition("\n")
+        if done.status != 0 or not root.startswith("/"):
+            message = f"the root {self.url.root or '~'} is not to be had on {self.url}: {done.words}"
             raise TransportError(message)
-        return Store(self.transport, done.stdout + root[1:])
+        return Store(self.transport, root)
+
+    @once
+    def survey(self) -> Survey:
+        """What is there, asked for once and by one command, since each may be a long way."""
+        commands = (
+            ["sh", "-c", _LOOK, self.url.root or "~", f"{BLOBS}/{bundle().name}"],
+            Current(self.spec.python, setup=self.spec.setup).probe(),
+            self._scheduler_class(Site("", "")).limits(),
+        )
+        return Survey(*run_together(self.transport, commands, timeout=_LOOK_SECONDS))
 
     @once
     def runner(self) -> str:
-        """The path there of the runner's zip, which is sent if it isn't there yet."""
-        return self.store.put_blob(bundle())
+        """The path there of the runner's zip."""
+        return self.store.blob_path(bundle())
 
     @once
     def current(self) -> Prepared:
         """The Python there that the client's own calls can be unpickled by."""
-        return Current(self.spec.python, setup=self.spec.setup).prepare(self.transport, self.store.root)
+        return Current(self.spec.python, setup=self.spec.setup).found(self.survey.python)
+
+    @once
+    def scheduler(self) -> Scheduler:
+        """How the scheduler there is spoken to."""
+        scheduler: Scheduler = self._scheduler_class(Site(self.current.python, self.runner))
+        return scheduler
 
     @once
     def controller(self) -> Controller:
-        """The scheduler there."""
-        scheduler: Scheduler = self._scheduler_class(Site(self.current.python, self.runner))
-        return Controller(scheduler, self.transport)
+        """The scheduler there, whose commands may be in the runner's zip: that is sent if it isn't there yet."""
+        if blob := self._undelivered():
+            self.store.put_blob(blob)
+        return Controller(self.scheduler, self.transport)
+
+    def create(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> str:
+        """Write a new submission, and the runner's zip with it if it isn't there yet; returns its directory."""
+        directory = self.store.create(submission, calls, scripts, blob=self._undelivered())
+        self._delivered = True
+        return directory
+
+    def _undelivered(self) -> Bundle | None:
+        there = self._delivered or self.survey.root.stdout.endswith("\nthere\n")
+        return None if there else bundle()
 
     @once
     def max_array_size(self) -> int:
-        """How many elements one array may have there; asked once."""
-        return self.controller.max_array_size()
+        """How many elements one array may have there; asked once, and again where it didn't tell."""
+        done = self.survey.limits
+        return self.scheduler.max_array_size(done.stdout) if done.status == 0 else self.controller.max_array_size()
 
     @once
     def tracker(self) -> Tracker:
         """What is known of the jobs there."""
         from slurm.conclusions import conclude  # noqa: PLC0415 - it works on backends, so it stands above this module
 
-        scheduler = self.controller.scheduler
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(query=self.controller.query, history=self.controller.history, complete=self.complete),
+            inquiry=Inquiry(query=self._query, history=self._history, complete=self.complete),
             conclude=partial(conclude, self),
             pace=self.transport.pace,
-            patience=scheduler.patience,
+            patience=self.scheduler.patience,
         )
+
+    def _query(self, ids: Sequence[str]) -> Iterable[Report]:
+        return self.controller.query(ids)  # which is made only now, for that may take a command
+
+    def _history(self, ids: Sequence[str]) -> Iterable[Report]:
+        return self.controller.history(ids)
 
 
 _backends: dict[Spec, Backend] = {}

@@ -35,7 +35,8 @@ _NAME = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<index>\d+)\])?")
 
 
 class Cluster:
-    """A place where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm whose commands are here.
+    """A place where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm whose commands are here,
+    `Cluster("slurm+ssh://login")` that of another host.
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default

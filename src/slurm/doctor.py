@@ -92,7 +92,7 @@ def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
         fence=fence,
         tools=" ".join(_TOOLS),
         setup=shlex.quote("\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])),
-        root=root if path else DEFAULT_ROOT,
+        root=root if path else f'printf %s "{DEFAULT_ROOT}"',
         scheduler=shlex.quote(scheduler.survey()),
     )
 

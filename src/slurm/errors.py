@@ -13,6 +13,7 @@
     │   ├── SchedulerNotFound         the scheduler's command isn't there
     │   └── SubmissionRefused         the scheduler said no
     ├── TransportError                a command or a file could not be had there
+    │   └── ConnectionLost            the connection broke; what was under way may have been done
     ├── SchedulerError                the scheduler didn't answer as it should
     ├── ProtocolError                 a job directory that can't be read
     │   ├── UntrustedFile             somebody else could have written it
@@ -113,6 +114,10 @@ class SubmissionRefused(SubmissionError):
 
 class TransportError(SlurmError):
     """A command could not be run there, or a file not be read or written."""
+
+
+class ConnectionLost(TransportError):
+    """The connection broke, or can't be made now; what was under way may have been done, or not."""
 
 
 class SchedulerError(SlurmError):

@@ -75,20 +75,27 @@ class Store:
             raise NoSuchJob(message)
         return f"{self.root}/{JOBS}/{key}"
 
-    def put_blob(self, blob: Bundle) -> str:
-        """Its path there; it is only sent if it isn't there yet."""
-        directory = f"{self.root}/{BLOBS}"
-        if blob.name not in self._transport.list([directory])[directory]:
-            self._transport.put(directory, {blob.name: blob.data})
-        return f"{directory}/{blob.name}"
+    def blob_path(self, blob: Bundle) -> str:
+        """Where it lies, or will."""
+        return f"{self.root}/{BLOBS}/{blob.name}"
 
-    def create(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> str:
-        """Write a new submission, all at once; returns its directory."""
+    def put_blob(self, blob: Bundle) -> None:
+        """Send it."""
+        self._transport.put(f"{self.root}/{BLOBS}", {blob.name: blob.data})
+
+    def create(
+        self, submission: Submission, calls: Calls, scripts: Mapping[str, str], *, blob: Bundle | None = None
+    ) -> str:
+        """Write a new submission, all at once, with a blob that isn't there yet; returns its directory."""
         directory = self.directory(submission.key)
+        place = f"{JOBS}/{submission.key}"
         files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
         files |= {name: text.encode() for name, text in scripts.items()}
-        places = (LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if submission.continues else ()))
-        self._transport.put(directory, files, directories=places)
+        sent = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
+        sent |= {f"{place}/{name}": data for name, data in files.items()}
+        places = ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if submission.continues else ()))
+        directories = [f"{place}/{name}" for name in places]
+        self._transport.put(self.root, sent, directories=[*directories, *([BLOBS] if blob else [])])
         return directory
 
     def add(self, key: str, scripts: Mapping[str, str]) -> None:
@@ -170,17 +177,26 @@ class Store:
         return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
 
     def _elements(self, key: str, elements: Iterable[int]) -> Mapping[int, Outcome]:
+        return self._elements_and((), key, elements)[0]
+
+    def _elements_and(
+        self, more: Sequence[str], key: str, elements: Iterable[int]
+    ) -> tuple[Mapping[int, Outcome], Mapping[str, bytes]]:
+        """The outcomes of elements, and further files, in one go."""
         directory = f"{self.directory(key)}/{OUTCOMES}"
         paths = {f"{directory}/{outcome_name(element)}": element for element in elements}
-        files = self._transport.get(list(paths), private=True)  # an error in it is a pickle
-        return {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
+        files = self._transport.get([*paths, *more], private=True)  # an error in an outcome is a pickle
+        found = {paths[path]: Outcome.loads(data, where=path) for path, data in files.items() if path in paths}
+        return found, files
 
     def values(self, key: str, indices: Sequence[int], *, chunk: int) -> dict[int, Any]:
         """The results of some calls, unpickled, of those that succeeded: all that are in a file in one go."""
-        elements = self._elements(key, {index // chunk for index in indices})
         directory = f"{self.directory(key)}/{RESULTS}"
+        usual = [f"{directory}/{element}.pkl" for element in {index // chunk for index in indices}]
+        elements, files = self._elements_and(usual, key, {index // chunk for index in indices})
         where = {e: f"{directory}/{found.result.file}" for e, found in elements.items() if found.result}
-        files = self._transport.get(list(where.values()), private=True)
+        if others := where.values() - files.keys():  # of attempts that met another's result
+            files = {**files, **self._transport.get(list(others), private=True)}
         whole = {e: _checked(elements[e].result, files.get(path), path) for e, path in where.items()}
         spans = {e: _spans(elements[e]) for e in where}
         found = {}

@@ -88,7 +88,7 @@ def _queue(backend: Backend, submission: Submission, calls: Calls, options: Opti
     scripts = {SCRIPT: _script(backend, submission, options)}
     if submission.continues:
         scripts[CARETAKER] = caretaker_script(backend, submission, options)
-    directory = backend.store.create(submission, calls, scripts)
+    directory = backend.create(submission, calls, scripts)
     cares = caretaker(backend, submission) if submission.continues else None
     submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, requests, caretaker=cares)
     watched = backend.tracker.watch(submission, submitted)
@@ -146,7 +146,7 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
     chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
     block = backend.blocks(submission)[0]
     return render(
-        directives=backend.controller.scheduler.directives(
+        directives=backend.scheduler.directives(
             named, tag=submission.key, log=_log(backend, submission.key, block.first), block=block
         ),
         environment=submission.environment,
@@ -172,7 +172,7 @@ def caretaker_script(backend: Backend, submission: Submission, options: Options)
     kept = {name: options.get(name) for name in _INHERITED}
     asked = Options.parse({**kept, **_ITS_OWN, "job_name": f"{submission.task}-caretaker"})
     return render_caretaker(
-        directives=backend.controller.scheduler.directives(asked, tag=care.comment, log=care.log, block=care.block),
+        directives=backend.scheduler.directives(asked, tag=care.comment, log=care.log, block=care.block),
         environment=submission.environment,
         root=backend.store.root,
         runner=backend.runner,

@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 _EAGERNESS = 0.02
 """A look is due after this share of the time already waited: who waits a minute is told within a second."""
 _SLOWEST_LOOK = 0.5
+_REST = 5.0  # after a look that was slow itself, lest an outage be waited for ten times over
 _EXPLAINED_GRACE = 1.0
 """Seconds for an outcome to show up after the scheduler has said why there may be none (cancelled, time limit …)."""
 _UNEXPLAINED_GRACE = 10.0
@@ -224,7 +225,7 @@ class Tracker:
             self._ask_at = begin + self._patience[1]
             return self._patience[0]
         waited = begin - self._news_at
-        return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), 10 * (looked - begin - 0.01))
+        return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), min(_REST, 10 * (looked - begin - 0.01)))
 
     def _judge(self, watched: Watched, reports: Mapping[int, Report], now: float) -> None:
         """Note which elements should have left an outcome by now."""

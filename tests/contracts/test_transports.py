@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slurm.backend import plugin
 from slurm.errors import TransportError, UntrustedFile
 from slurm.transports.base import Transport
 from slurm.transports.local import LocalTransport
 from slurm.url import ClusterURL
+from testbed import SSHTestbed
 
 _ARGUMENTS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4)
+_SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)  # one place, of each subclass
 _NAMES = st.from_regex(r"[a-z][a-z0-9 ü'\"$*-]{0,12}", fullmatch=True)
 
 
@@ -37,7 +41,7 @@ class TransportContract:
         assert transport.run(["wc", "-c"], stdin=data).stdout.strip() == str(len(data))
         assert transport.run(["cat"]).stdout == ""
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, deadline=None, suppress_health_check=_SHARED)
     @given(arguments=_ARGUMENTS)
     def test_arguments_arrive_as_they_are(self, transport: Transport, arguments: list[str]) -> None:
         done = transport.run(["printf", r"<%s>\n", *arguments])
@@ -58,7 +62,7 @@ class TransportContract:
             transport.run(["sleep", "30"], timeout=0.2)
         assert time.monotonic() - begin < 10
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=20, deadline=None, suppress_health_check=_SHARED)
     @given(files=st.dictionaries(_NAMES, st.binary(max_size=1000), max_size=5))
     def test_files_come_back_as_they_were_put(
         self, transport: Transport, directory: Path, files: dict[str, bytes]
@@ -72,6 +76,14 @@ class TransportContract:
         transport.put(str(directory / "deep"), {"f": b""}, directories=("inner",))
         for path, mode in (("deep", 0o700), ("deep/inner", 0o700), ("deep/f", 0o600), (".", 0o700)):
             assert stat.S_IMODE(os.stat(directory / path).st_mode) == mode
+
+    def test_files_go_into_directories_below_too(self, transport: Transport, directory: Path) -> None:
+        files = {"top": b"1", "a/b/f": b"2", "a/b/g": b"3", "c/f": b"4"}
+        transport.put(str(directory), files, directories=("a/b", "c"))
+        paths = {name: f"{directory}/{name}" for name in files}
+        assert transport.get(list(paths.values())) == {paths[name]: data for name, data in files.items()}
+        assert sorted(os.listdir(directory)) == ["a", "c", "top"]
+        assert stat.S_IMODE((directory / "a").stat().st_mode) == 0o700
 
     def test_a_file_is_replaced_whole(self, transport: Transport, directory: Path) -> None:
         transport.put(str(directory), {"f": b"old" * 1000})
@@ -88,7 +100,7 @@ class TransportContract:
 
     def test_what_is_not_there_is_left_out(self, transport: Transport, directory: Path) -> None:
         assert transport.get([f"{directory}/nothing", f"{directory}/no/thing"]) == {}
-        assert transport.list([str(directory)]) == {str(directory): ()}
+        assert [*transport.list([str(directory)])[str(directory)]] == []
 
     def test_many_directories_are_listed_at_once(self, transport: Transport, directory: Path) -> None:
         for name in "ab":
@@ -125,3 +137,30 @@ class TestLocal(TransportContract):
     @pytest.fixture
     def transport(self) -> Transport:
         return LocalTransport.from_url(ClusterURL.parse("local"))
+
+
+class _TestRemote(TransportContract):
+    """The far side is an sshd of this machine, so that its directories can be seen from here."""
+
+    url: str
+    login_shell = False
+
+    @pytest.fixture
+    def transport(self, ssh_env: SSHTestbed) -> Iterator[Transport]:
+        parsed = ClusterURL.parse(self.url)
+        transport = plugin("transports", parsed.transport).from_url(parsed, login_shell=self.login_shell)
+        yield transport
+        transport.close()
+
+
+class TestOpenSSH(_TestRemote):
+    url = "slurm+openssh://box"
+
+
+class TestOpenSSHInALoginShell(_TestRemote):
+    url = "slurm+openssh://box"
+    login_shell = True
+
+
+class TestParamiko(_TestRemote):
+    url = "slurm+paramiko://box"

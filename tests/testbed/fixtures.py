@@ -22,6 +22,7 @@ from testbed.programs import (
     without_slurm,
 )
 from testbed.slurm import SlurmTestbed
+from testbed.sshd import SSHTestbed, missing_ssh, without_shell
 
 REQUIRE_VARIABLE = "SLURMTASKS_REQUIRE_SLURM"
 
@@ -50,6 +51,41 @@ def slurm_env(slurm_testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setenv(name, value)
     yield slurm_testbed
     slurm_testbed.cancel_all()
+
+
+@pytest.fixture(scope="session")
+def ssh_testbed(request: pytest.FixtureRequest) -> Iterator[SSHTestbed]:
+    """Give the sshd that the whole session shares; whoever logs in can use the shared cluster, if there can be one."""
+    _require(missing_ssh())
+    if reason := without_shell():
+        pytest.skip(reason)
+    slurm = {} if missing() else request.getfixturevalue("slurm_testbed").env
+    ours = {name: value for name, value in os.environ.items() if name.startswith("SLURMTASKS_")}
+    with SSHTestbed(environment={"PATH": os.environ["PATH"], **ours, **slurm}) as testbed:
+        yield testbed
+
+
+@pytest.fixture
+def ssh_env(ssh_testbed: SSHTestbed, monkeypatch: pytest.MonkeyPatch) -> SSHTestbed:
+    """Have `box` be the name of the shared sshd for one test."""
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(ssh_testbed.config))
+    return ssh_testbed
+
+
+@pytest.fixture
+def new_ssh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SSHTestbed]]:
+    """Give a function that starts an sshd of the test's own, named `box`; it takes SSHTestbed's arguments."""
+    _require(missing_ssh())
+    if reason := without_shell():
+        pytest.skip(reason)
+    with ExitStack() as running:
+
+        def start(**arguments: object) -> SSHTestbed:
+            testbed = running.enter_context(SSHTestbed(**arguments))  # type: ignore[arg-type]
+            monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(testbed.config))
+            return testbed
+
+        yield start
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from slurm.protocol import Prepared
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.transports.base import Transport
+    from slurm.transports.base import Completed, Transport
 
 TAG = "{}.{}".format(*sys.version_info[:2])
 """The client's minor version: what is pickled here must be unpickled by the same."""
@@ -43,10 +43,16 @@ class Current:
     def prepare(self, transport: Transport, root: str) -> Prepared:
         """Find it. Nothing is made, so nothing is kept under the root."""
         del root
+        return self.found(transport.run(self.probe(), timeout=60))
+
+    def probe(self) -> Sequence[str]:
+        """The command that looks for it."""
         candidates = [self.python] if self.python else [sys.executable, f"python{TAG}", "python3", "python"]
         probe = "\n".join(["{", *take(self.setup), "} >&2", _PROBE])
-        shell = "bash" if self.setup else "sh"
-        done = transport.run([shell, "-c", probe, TAG, *candidates], timeout=60)
+        return ["bash" if self.setup else "sh", "-c", probe, TAG, *candidates]
+
+    def found(self, done: Completed) -> Prepared:
+        """What the command has found. Raises PythonNotFound."""
         if done.status != 0:
             seen = "; ".join(done.stderr.strip().splitlines())
             message = (

@@ -35,8 +35,9 @@ class Transport(Protocol):
         """Run a command to its end, whatever its exit status. A command that isn't there has status 127."""
 
     def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
-        """Make a directory (0700, with its parents) with files (0600) and empty directories in it.
+        """Make a directory (0700, with its parents) with files (0600) and directories in it.
 
+        Names may be paths below it; the directory of a file is itself, or one of `directories`.
         Each file appears whole: a reader never sees half of it.
         """
 

@@ -1,0 +1,182 @@
+"""OpenSSHTransport: the system's `ssh`. If `ssh host` works, this works."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from slurm.errors import TransportError
+from slurm.transports import ssh_advice as advice
+from slurm.transports.remote import NOT_SENT, RemoteTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.url import ClusterURL
+
+_OPTIONS = (
+    *("ServerAliveInterval=10", "ServerAliveCountMax=3"),  # a dead link is noticed within half a minute
+    "LogLevel=ERROR",  # no banner among the errors
+    *("RequestTTY=no", "RemoteCommand=none", "ClearAllForwardings=yes", "ForwardX11=no", "PermitLocalCommand=no"),
+)
+_PERSIST = "ControlPersist=600"
+_UNATTENDED_SECONDS, _CONNECT_SECONDS = 60, 15
+
+_KNOWN: tuple[tuple[str, str], ...] = (
+    ("IDENTIFICATION HAS CHANGED", advice.CHANGED_KEY),
+    ("has changed and you have requested", advice.CHANGED_KEY),
+    ("Host key verification failed", advice.UNKNOWN_KEY),
+    ("UNPROTECTED PRIVATE KEY FILE", advice.LOOSE_KEY),
+    ("Permission denied (", advice.DENIED),
+    ("Too many authentication failures", advice.DENIED),
+    ("Could not resolve hostname", advice.NO_NAME),
+    ("Connection refused", advice.REFUSED),
+    ("timed out", advice.SILENT),
+    ("No route to host", advice.SILENT),
+    ("Network is unreachable", advice.SILENT),
+    ("Connection closed by", advice.SILENT),
+    ("Connection reset by", advice.SILENT),
+)
+"""What `ssh` says, and what it means; the first that fits."""
+
+
+class OpenSSHTransport(RemoteTransport):
+    """Commands by `ssh`, all over one connection, which other programs of the user share.
+
+    A master process holds it, and goes when it was idle for ten minutes; so a second factor is asked for once. Whatever
+    stands in ~/.ssh/config counts: aliases, jumps, agents, certificates. It asks at the terminal if there is one.
+    """
+
+    def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
+        super().__init__(url, login_shell=login_shell)
+        config = os.environ.get(advice.CONFIG_VARIABLE)
+        self._where = [
+            *(["-F", config] if config else []),
+            *(["-p", str(url.port)] if url.port else []),
+            *(["-l", url.user] if url.user else []),
+        ]
+        name = hashlib.sha256("\0".join([*self._where, self.host]).encode()).hexdigest()[:16]
+        # Short, as a socket's path must be.
+        place = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - checked
+        self._directory = f"{place}/ssh"
+        self._socket = f"{self._directory}/{name}"
+
+    def _ssh(self, *options: str) -> list[str]:
+        settings = (f"ControlPath={self._socket}", *_OPTIONS, *options)
+        return ["ssh", *(word for setting in settings for word in ("-o", setting)), *self._where]
+
+    def _alive(self) -> bool:
+        """A master listens."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, contextlib.suppress(OSError):
+            asking.connect(self._socket)
+            return True
+        return False
+
+    def _connect(self) -> None:
+        """Start a master, which stays in the background once it has been let in; one program at a time does."""
+        self._own_directory()
+        with open(f"{self._socket}.lock", "w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not self._alive():
+                self._start_master()
+
+    def _start_master(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._socket)  # one that was killed has left it
+        attended = _attended()
+        options = ["ControlMaster=yes", _PERSIST, f"ConnectTimeout={_CONNECT_SECONDS}"]
+        argv = [*self._ssh(*options, *([] if attended else ["BatchMode=yes"])), "-fNT", "--", self.host]
+        # Not a pipe for its errors: the master may hold it open for as long as it lives.
+        with tempfile.TemporaryFile() as errors:
+            try:
+                status = subprocess.run(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    timeout=None if attended else _UNATTENDED_SECONDS,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                raise self._failure("ssh: timed out") from None
+            except OSError as error:
+                message = f"ssh can't be run: {error}"
+                raise TransportError(message) from error
+            errors.seek(0)
+            words = errors.read().decode(errors="replace")
+        if status != 0:
+            raise self._failure(words)
+
+    def _failure(self, words: str) -> TransportError:
+        found = next((meaning for said, meaning in _KNOWN if said in words), advice.OTHER)
+        command = shlex.join(["ssh", *self._where, self.host])
+        return advice.failure(self.host, found, words, command)
+
+    def _start(self, line: str) -> _Process:
+        # Over the master or not at all: a connection of its own would ask for the second factor each time.
+        options = ("ControlMaster=no", f"ProxyCommand=echo '{NOT_SENT}' >&2; exit 1", "BatchMode=yes")
+        return _Process([*self._ssh(*options), "-T", "--", self.host, line])
+
+    def close(self) -> None:
+        """Have the master take no more commands, and go when those under way have ended."""
+        argv = [*self._ssh(), "-O", "stop", "--", self.host]
+        with contextlib.suppress(OSError):
+            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+
+    def _own_directory(self) -> None:
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            for path in (os.path.dirname(self._directory), self._directory):
+                status = os.stat(path)
+                if status.st_uid != os.getuid() or status.st_mode & 0o022:
+                    message = f"{path} is not yours alone, and connections are kept there; remove it"
+                    raise TransportError(message)
+        except OSError as error:
+            message = f"{self._directory} can't be made: {error.strerror}"
+            raise TransportError(message) from error
+
+
+class _Process:
+    """A running `ssh`.
+
+    Its streams are sockets: the master has the other ends, and keeps them when `ssh` is killed, and of a pipe nobody
+    else could take a reader away.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
+        self._process = subprocess.Popen(
+            argv, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], start_new_session=True
+        )
+        for end in theirs:
+            end.close()
+        self.stdin = self._ours[0].makefile("wb")
+        self.stdout, self.stderr = (end.makefile("rb") for end in self._ours[1:])
+
+    def end_input(self) -> None:
+        self._ours[0].shutdown(socket.SHUT_WR)
+
+    def kill(self) -> None:
+        for end in self._ours:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self.stdin, self.stdout, self.stderr, *self._ours):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def _attended() -> bool:
+    """Whether somebody could answer a question of ssh's."""
+    return (sys.stdin is not None and sys.stdin.isatty()) or "SSH_ASKPASS" in os.environ

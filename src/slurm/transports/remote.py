@@ -1,0 +1,296 @@
+"""RemoteTransport: what all transports share whose commands run on another machine, all of it built on one command."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import shlex
+import tarfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from typing import IO, TYPE_CHECKING, TypeVar
+
+from slurm.errors import ConnectionLost, TransportError, UntrustedFile
+from slurm.transports.base import Completed
+from slurm.transports.channel import LINE, converse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from slurm.transports.channel import Answer, Channel
+    from slurm.url import ClusterURL
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE = 600.0
+"""Seconds for a connection that was lost to come back."""
+_AT_ONCE = 8
+"""How many commands at a time: sshd's MaxSessions is 10 for one connection."""
+
+NOT_SENT = "slurm-tasks: there was no connection to send the command over"
+"""What a transport has in its error if a command certainly didn't begin, so that any may be tried again."""
+
+_PUT = """\
+umask 077
+mkdir -p -- {directories} && cd -- {directory} || exit
+trap 'rm -rf {hidden}' EXIT
+mkdir {hidden} && tar -xomf - -C {hidden} {moves}
+"""
+
+_EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
+
+_LIST = f"""\
+LC_ALL=C; export LC_ALL
+xargs -0 sh -c {shlex.quote(_EXISTING.format(test="-d", end="/."))} sh |
+xargs -0 sh -c '[ $# = 0 ] || find "$@" ! -name . -prune -print0' sh
+"""
+"""NUL-terminated directories come in; out go, NUL-terminated, all that is in them, as `directory/./name`."""
+
+_UNTRUSTED = r"""find -L "$@" -prune \( ! -user "$0" -o -perm -020 -o -perm -002 \) -exec ls -ldnL {} +"""
+_CHECK = f"""\
+[ $# != 0 ] || exit 0
+bad=$(for p; do printf "%s\\0" "${{p%/*}}" "$p"; done | xargs -0 sh -c {shlex.quote(_UNTRUSTED)} "$(id -u)")
+[ -z "$bad" ] || {{ printf "untrusted: %s\\n" "$bad" >&2; exit 255; }}
+"""
+_TAR = '[ $# = 0 ] || tar -chf - "$@"'
+
+_GET = """\
+LC_ALL=C; export LC_ALL
+cd /
+xargs -0 sh -c {existing} sh | xargs -0 -n 500 sh -c {send} sh
+status=$?
+dd if=/dev/zero bs=512 count=2 2>/dev/null
+exit $status
+"""
+"""NUL-terminated paths come in, relative to `/`; out go archives, one after the other, of those that are files."""
+
+_LS = re.compile(r"untrusted: .(\S{9})\S* +\d+ +(\d+) +\d+ +\d+ +\S+ +\S+ +\S+ \.(.*)")
+"""The line of `ls -ldn` (POSIX): mode, links, owner, group, bytes, three words for the time, path."""
+
+_PASSING = (
+    "No such file or directory",  # it went away between two looks
+    "file changed as we read it",  # a log grows
+    "File removed before we read it",
+    "Exiting with failure status due to previous errors",
+)
+
+
+class RemoteTransport(ABC):
+    """Commands and files of another machine, which needs `sh`, `tar`, `find`, `xargs` and nothing of ours.
+
+    What may be repeated (put, get, list) is, after a connection was lost: it starts over when there is a new one, for
+    up to ten minutes. A plain `run` isn't, for it may have done its work: it raises ConnectionLost, and the next one
+    waits for the connection. A first connection that can't be made is an error at once.
+    """
+
+    pace = 0.2
+
+    def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
+        self.url = url
+        self._login_shell = login_shell
+        self.host = url.host or "localhost"
+        self._opening = threading.Lock()
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._reached = False
+
+    @classmethod
+    def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> Self:
+        """The transport to a URL's host; commands run in a login shell there if that is asked for."""
+        return cls(url, login_shell=login_shell)
+
+    @abstractmethod
+    def _alive(self) -> bool:
+        """Whether there is a connection, as far as one can tell without asking the other side."""
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Make a connection. Raises ConnectionLost if trying again may help, TransportError otherwise."""
+
+    @abstractmethod
+    def _start(self, line: str) -> Channel:
+        """Start a command, given to the user's login shell, over the connection. Raises ConnectionLost."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection; a later call makes a new one."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
+        """Run a command there."""
+        try:
+            answer = self._command(shlex.join(argv), lambda stream: stream.write(stdin), _all, timeout=timeout)
+        except TimeoutError as error:
+            message = f"{argv[0]} didn't end within {timeout} s on {self.host}"
+            raise TransportError(message) from error
+        except ConnectionLost as error:
+            message = f"{error}; the command was: {_short(argv)}"
+            raise ConnectionLost(message) from error
+        return Completed(tuple(argv), answer.status, answer.value.decode(errors="replace"), answer.words)
+
+    def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
+        """Send all in one archive, which is unpacked in a hidden directory; then each file is moved into place."""
+        hidden = f".put-{os.urandom(6).hex()}"
+        wanted = [directory, *(f"{directory}/{name}" for name in directories)]
+        names: dict[str, list[str]] = {}
+        for name in files:
+            names.setdefault(f"./{os.path.dirname(name)}", []).append(f"{hidden}/{name}")
+        moves = "".join(f"&& mv -f -- {shlex.join(some)} {shlex.quote(place)} " for place, some in names.items())
+        script = _PUT.format(
+            directories=shlex.join(wanted), directory=shlex.quote(directory), hidden=hidden, moves=moves
+        )
+        answer = self._persistently(script, lambda stream: _pack(files, stream), _all)
+        if answer.status != 0:
+            message = f"{directory} can't be written on {self.host}: {answer.words.strip()}"
+            raise TransportError(message)
+
+    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
+        """Fetch files, all in one stream; with `private` their owners and modes are looked at there, before."""
+        script = _GET.format(
+            existing=shlex.quote(_EXISTING.format(test="-f", end="")),
+            send=shlex.quote(f"{_CHECK if private else ''}{_TAR}"),
+        )
+        asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
+        answer = self._persistently(script, lambda stream: stream.write(asked), _unpack)
+        if found := _LS.search(answer.words):
+            raise UntrustedFile(found[3], uid=int(found[2]), mode=_mode(found[1]))
+        self._expect(answer, "read")
+        return answer.value
+
+    def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """List all directories by one command."""
+        found: dict[str, list[str]] = {directory: [] for directory in directories}
+        answer = self._persistently(_LIST, lambda stream: stream.write(_terminated(found)), _all)
+        self._expect(answer, "listed")
+        for path in os.fsdecode(answer.value).split("\0")[:-1]:
+            directory, _, name = path.rpartition("/./")
+            found[directory].append(name)
+        return found
+
+    def _expect(self, answer: Answer[T], done: str) -> None:
+        complaints = [line for line in answer.words.splitlines() if line and not line.endswith(_PASSING)]
+        if answer.status != 0 and complaints:
+            message = f"files can't be {done} on {self.host}: {'; '.join(complaints)}"
+            raise TransportError(message)
+
+    def _persistently(
+        self, script: str, send: Callable[[IO[bytes]], object], read: Callable[[IO[bytes]], T]
+    ) -> Answer[T]:
+        """A command that may be repeated: from the start, when the connection was lost in the middle."""
+        end = time.monotonic() + _PATIENCE
+        for pause in _pauses():
+            try:
+                return self._command(script, send, read)
+            except ConnectionLost as error:
+                if not self._reached or time.monotonic() > end:
+                    raise
+                _log.warning("%s; trying again", error)
+            time.sleep(pause)
+        raise AssertionError
+
+    def _command(
+        self,
+        script: str,
+        send: Callable[[IO[bytes]], object],
+        read: Callable[[IO[bytes]], T],
+        *,
+        timeout: float | None = None,
+    ) -> Answer[T]:
+        end = time.monotonic() + _PATIENCE
+        for pause in _pauses():
+            try:
+                with self._turns:
+                    self._ready()
+                    return self._attempt(script, send, read, timeout)
+            except ConnectionLost as error:
+                if NOT_SENT not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(pause)
+        raise AssertionError
+
+    def _attempt(
+        self,
+        script: str,
+        send: Callable[[IO[bytes]], object],
+        read: Callable[[IO[bytes]], T],
+        timeout: float | None,
+    ) -> Answer[T]:
+        channel = self._start(LINE)
+        try:
+            answer = converse(channel, script, login_shell=self._login_shell, send=send, read=read, timeout=timeout)
+        except ConnectionLost as error:
+            message = f"the connection to {self.host} broke: {str(error) or 'it hung up'}"
+            raise ConnectionLost(message) from error
+        finally:
+            channel.close()
+        self._reached = True
+        return answer
+
+    def _ready(self) -> None:
+        """Connect unless there is a connection; nothing is under way, so one that was lost is waited for."""
+        with self._opening:
+            end = time.monotonic() + _PATIENCE
+            for pause in _pauses():
+                if self._alive():
+                    return
+                try:
+                    self._connect()
+                except ConnectionLost as error:
+                    if not self._reached or time.monotonic() > end:
+                        raise
+                    _log.warning("%s; trying again in %.0f s", error, pause)
+                    time.sleep(pause)
+                else:
+                    return
+
+
+def _pauses() -> Iterator[float]:
+    pause = 0.5
+    while True:
+        yield pause
+        pause = min(2 * pause, 15.0)
+
+
+def _all(stream: IO[bytes]) -> bytes:
+    return stream.read()
+
+
+def _pack(files: Mapping[str, bytes], stream: IO[bytes]) -> None:
+    with tarfile.open(fileobj=stream, mode="w|") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o600
+            archive.addfile(member, io.BytesIO(data))
+
+
+def _unpack(stream: IO[bytes]) -> Mapping[str, bytes]:
+    """The files in archives, by the paths that were asked for; each is as long as its header says, or that's an error.
+
+    What is left after a break is an error of the stream's end, which is found before this is believed.
+    """
+    found = {}
+    with tarfile.open(fileobj=stream, mode="r|", ignore_zeros=True) as archives:
+        for member in archives:
+            if file := archives.extractfile(member):
+                found[member.name.removeprefix(".")] = file.read()
+    stream.read()
+    return found
+
+
+def _terminated(paths: Iterable[str]) -> bytes:
+    return b"".join(os.fsencode(path) + b"\0" for path in paths)
+
+
+def _mode(letters: str) -> int:
+    """The number that `rwxr-x---` stands for."""
+    return sum(1 << (8 - place) for place, letter in enumerate(letters) if letter not in "-ST")
+
+
+def _short(argv: Sequence[str]) -> str:
+    text = shlex.join(argv)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,0 +1,37 @@
+"""What keeps one from a host by SSH, and what to do about it: the same words whichever client tells."""
+
+from __future__ import annotations
+
+import os
+
+from slurm.errors import ConnectionLost, TransportError
+
+CONFIG_VARIABLE = "SLURMTASKS_SSH_CONFIG"
+"""Names an SSH configuration to use instead of ~/.ssh/config."""
+
+UNKNOWN_KEY = "its key is not known here. Compare its fingerprint with the site's, by `ssh {host}` once by hand"
+CHANGED_KEY = (
+    "its key is not the one known here: it was reinstalled, or somebody sits in between. If the site says it is right, "
+    "`ssh-keygen -R {name}`, then `ssh {host}` once by hand"
+)
+DENIED = "it doesn't accept the user or the key. `ssh {host}` must work by hand: see User and IdentityFile in {config}"
+LOOSE_KEY = "the private key can be read by others, so it isn't used: chmod 600 it"
+NO_NAME = "there is no host of that name. Write what you give to `ssh`: a host's name, or an alias in {config}"
+REFUSED = "nothing listens there: see the port (`:2222` after the host), and whether this machine may reach it"
+SILENT = "it doesn't answer: see whether this machine may reach it, or needs a ProxyJump in {config}"
+OTHER = "`ssh {host}` must work by hand first"
+
+_MAY_PASS = (NO_NAME, REFUSED, SILENT)
+"""What a network that is away for a while looks like."""
+
+
+def config_path() -> str:
+    """The user's SSH configuration."""
+    return os.environ.get(CONFIG_VARIABLE) or os.path.expanduser("~/.ssh/config")
+
+
+def failure(host: str, advice: str, words: str, command: str, *, known_as: str | None = None) -> TransportError:
+    """The error for a connection that could not be made: what keeps it, in whose words, and what was tried."""
+    told = advice.format(host=host, config=config_path(), name=known_as or host)
+    message = f"{host} can't be reached: {told}\n{words.strip()}\nThe command was: {command}"
+    return ConnectionLost(message) if advice in _MAY_PASS else TransportError(message)

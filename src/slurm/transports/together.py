@@ -1,0 +1,32 @@
+"""Several commands by one: on another machine each costs a round trip."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from slurm.errors import TransportError
+from slurm.transports.base import Completed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.transports.base import Transport
+
+
+def run_together(transport: Transport, commands: Sequence[Sequence[str]], *, timeout: float) -> list[Completed]:
+    """Run commands, one after the other whatever becomes of each, without input."""
+    fence = f"--{os.urandom(12).hex()}"
+    mark = rf"printf '%s %s\n' {fence} $?; printf '%s\n' {fence} >&2"
+    script = "\n".join(f"({shlex.join(argv)}) < /dev/null; {mark}" for argv in commands)
+    done = transport.run(["sh", "-s"], stdin=script.encode(), timeout=timeout)
+    outputs, errors = done.stdout.split(f"{fence} "), done.stderr.split(f"{fence}\n")
+    if len(outputs) <= len(commands) or len(errors) <= len(commands):
+        message = f"commands could not be run there: {done.words}"
+        raise TransportError(message)
+    found: list[Completed] = []
+    for argv, error, output, after in zip(commands, errors, outputs, outputs[1:], strict=False):
+        text = output.partition("\n")[2] if found else output  # its first line is the status of the one before
+        found.append(Completed(tuple(argv), int(after.partition("\n")[0]), text, error))
+    return found

@@ -1,0 +1,75 @@
+"""How often the other side is asked: DESIGN's budgets, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from slurm import Cluster, task
+from slurm.transports.paramiko_ssh import ParamikoTransport, _Command
+from testbed import SlurmTestbed, SSHTestbed
+from waiting import until
+
+
+class Recording(ParamikoTransport):
+    """Counts the commands that it starts."""
+
+    commands = 0
+
+    def _start(self, line: str) -> _Command:
+        self.commands += 1
+        return super()._start(line)
+
+    def spent(self) -> int:
+        """How many since this was last asked."""
+        spent, self.commands = self.commands, 0
+        return spent
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@pytest.fixture
+def far(slurm_env: SlurmTestbed, ssh_env: SSHTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster of a home that nobody has used before."""
+    with Cluster("slurm+paramiko://box", root=f"~/slurm-test-{ssh_env.port}") as cluster:
+        backend = cluster._backend
+        backend.__dict__["transport"] = Recording(backend.url)
+        yield cluster
+        backend.transport.run(["rm", "-r", backend.store.root])
+        backend.transport.close()
+
+
+def recording(cluster: Cluster) -> Recording:
+    found = cluster._backend.transport
+    assert isinstance(found, Recording)
+    return found
+
+
+@pytest.mark.slurm
+def test_the_other_side_is_asked_as_rarely_as_was_promised(far: Cluster) -> None:
+    line = recording(far)
+    array = square.map(range(20))
+    assert line.spent() <= 3  # what is there, the runner and the job's files, sbatch
+    single = square(7)
+    assert line.spent() <= 2
+    until(lambda: array.done() and single.done())
+    line.spent()
+    assert array.results(60) == [x * x for x in range(20)]
+    assert line.spent() <= 1
+    assert single.result(60) == 49
+
+
+@pytest.mark.slurm
+def test_a_look_at_all_jobs_is_one_command(far: Cluster) -> None:
+    jobs = [square(x) for x in range(3)]
+    tracker, line = far._backend.tracker, recording(far)
+    watched = [job._watched for job in jobs]
+    line.spent()
+    tracker.look(watched)
+    assert line.spent() <= 1
+    tracker.ask(watched)
+    assert line.spent() <= 1

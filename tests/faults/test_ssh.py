@@ -1,0 +1,352 @@
+"""What can go wrong between here and there: keys, shells, and connections that break at any point."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm import Cluster, task
+from slurm.backend import plugin
+from slurm.errors import ConnectionLost, TransportError
+from slurm.transports.base import Transport
+from slurm.url import ClusterURL
+from testbed import SlurmTestbed, SSHTestbed
+from testbed.programs import find_program
+from waiting import until
+
+NewSSH = Callable[..., SSHTestbed]
+BOTH = pytest.mark.parametrize("kind", ["openssh", "paramiko"])
+SOON = 30.0
+"""Seconds: an error at once takes one or two, and this machine may be busy."""
+
+
+def transport_to(kind: str, where: str = "box", *, login_shell: bool = False) -> Transport:
+    url = ClusterURL.parse(f"slurm+{kind}://{where}")
+    transport: Transport = plugin("transports", url.transport).from_url(url, login_shell=login_shell)
+    return transport
+
+
+def refusal(kind: str, where: str = "box") -> str:
+    """The error of a first connection, which comes soon and says what was tried."""
+    begin = time.monotonic()
+    with pytest.raises(TransportError) as caught:
+        transport_to(kind, where).run(["true"])
+    assert time.monotonic() - begin < SOON
+    assert f"{where} can't be reached: " in str(caught.value)
+    assert f"ssh -F {os.environ['SLURMTASKS_SSH_CONFIG']} {where}" in str(caught.value) or kind == "paramiko"
+    return str(caught.value)
+
+
+# What keeps one out.
+
+
+@BOTH
+def test_an_unknown_host_key_is_refused_with_the_way_to_make_it_known(kind: str, new_ssh: NewSSH) -> None:
+    box = new_ssh()
+    box.known_hosts.write_text("")
+    assert "its key is not known here" in refusal(kind)
+    assert "`ssh box` once by hand" in refusal(kind)
+    assert box.known_hosts.read_text() == ""
+
+
+@BOTH
+def test_a_changed_host_key_is_refused_with_a_warning(kind: str, new_ssh: NewSSH) -> None:
+    box = new_ssh()
+    box.known_hosts.write_text("")
+    box.new_key("other")
+    box.trust(box.port, "other")
+    before = box.known_hosts.read_text()
+    assert "its key is not the one known here" in refusal(kind)
+    assert box.known_hosts.read_text() == before
+
+
+@BOTH
+def test_a_port_where_nobody_listens(kind: str, new_ssh: NewSSH) -> None:
+    box = new_ssh()
+    box.sshd.kill()
+    assert "nothing listens there" in refusal(kind)
+
+
+@BOTH
+def test_a_host_that_there_is_not(kind: str, new_ssh: NewSSH) -> None:
+    new_ssh()
+    assert "there is no host of that name" in refusal(kind, "no-such-host.invalid")
+
+
+@BOTH
+def test_a_key_that_is_not_accepted(kind: str, new_ssh: NewSSH) -> None:
+    box = new_ssh()
+    (box.directory / "authorized_keys").write_text("")
+    assert "doesn't accept the user or the key" in refusal(kind)
+
+
+@BOTH
+def test_a_private_key_that_others_can_read(kind: str, new_ssh: NewSSH) -> None:
+    box = new_ssh()
+    box.key.chmod(0o644)
+    words = refusal(kind)
+    assert "can be read by others" in words
+    assert "chmod 600" in words
+    assert str(box.key) in words
+
+
+def test_a_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> None:
+    new_ssh()
+    with pytest.raises(TransportError):
+        transport_to("openssh", f"-oProxyCommand=touch${{IFS}}{tmp_path.name}").run(["true"])
+    assert not Path(tmp_path.name).exists()
+
+
+# Ways to get there.
+
+
+@BOTH
+def test_a_jump_and_an_included_file_of_the_configuration_count(
+    kind: str, new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_ssh()
+    hop = box.config.read_text().replace("Host box", "Host hop")
+    included = box.directory / "included"
+    included.write_text(hop)
+    config = box.write_config("jumping", more="  ProxyJump hop")
+    config.write_text(f"Include {included}\n{config.read_text()}")
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(config))
+    transport = transport_to(kind)
+    assert transport.run(["echo", "here"]).stdout == "here\n"
+    transport.close()
+
+
+@pytest.fixture
+def account() -> Iterator[Callable[[str, str], pwd.struct_passwd]]:
+    """Give a function that makes an account with a login shell, whose rc file is given; as root only."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make accounts with other login shells")
+    made: list[str] = []
+
+    def make(shell: str, rc: str) -> pwd.struct_passwd:
+        path = find_program(shell)
+        if path is None:
+            pytest.skip(f"{shell} is not installed")
+        name = f"slurmtest-{shell}"
+        subprocess.run(["useradd", "--create-home", "--shell", path, "--password", "*", name], check=True)
+        made.append(name)
+        found = pwd.getpwnam(name)
+        home = Path(found.pw_dir)
+        for file in {"fish": [".config/fish/config.fish"], "tcsh": [".cshrc"]}.get(shell, [".bashrc", ".profile"]):
+            (home / file).parent.mkdir(parents=True, exist_ok=True)
+            (home / file).write_text(rc)
+        subprocess.run(["chown", "-R", name, str(home)], check=True)
+        return found
+
+    yield make
+    for name in made:
+        subprocess.run(["userdel", "--remove", "--force", name], check=True, capture_output=True)
+
+
+NOISE = "echo Welcome to the machine; echo; echo 'no\tnewline at the end' | tr -d '\\n'"
+
+
+@BOTH
+@pytest.mark.parametrize("shell", ["bash", "tcsh", "fish", "dash"])
+@pytest.mark.parametrize("login", [False, True])
+def test_any_login_shell_will_do_however_much_its_rc_file_says(
+    kind: str, shell: str, login: bool, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
+) -> None:
+    user = account(shell, f"{NOISE}\nls /nowhere\n")
+    banner = Path(user.pw_dir, "banner")
+    banner.write_text("Unauthorized use is prohibited\n")
+    new_ssh(user=user.pw_name, settings=(f"Banner {banner}",))
+    transport = transport_to(kind, login_shell=login)
+    odd = ["it's", 'a "b"', "$HOME", "a\\b", "!x", "*", "line\nline", "ü", ""]
+    done = transport.run(["printf", r"<%s>\n", *odd], stdin=b"unread")
+    assert done.stdout == "".join(f"<{word}>\n" for word in odd)
+    assert done.stderr == ""
+    data = bytes(range(256)) * 1000
+    transport.put(f"{user.pw_dir}/a place", {"it's": data})
+    assert transport.get([f"{user.pw_dir}/a place/it's"], private=True) == {f"{user.pw_dir}/a place/it's": data}
+    assert transport.list([f"{user.pw_dir}/a place"]) == {f"{user.pw_dir}/a place": ["it's"]}
+    assert transport.run(["sh", "-c", "exit 7"]).status == 7
+    transport.close()
+
+
+@BOTH
+def test_a_login_shell_has_the_path_of_the_profile(
+    kind: str, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
+) -> None:
+    user = account("dash", "PATH=$PATH:$HOME/tools; export PATH")
+    tool = Path(user.pw_dir, "tools", "only-in-login-shells")
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho found\n")
+    tool.chmod(0o755)
+    new_ssh(user=user.pw_name)
+    assert transport_to(kind).run([tool.name]).status == 127
+    assert transport_to(kind, login_shell=True).run([tool.name]).stdout == "found\n"
+
+
+@BOTH
+def test_an_account_without_a_shell_is_told_in_its_own_words(
+    kind: str, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
+) -> None:
+    user = account("nologin", "")
+    new_ssh(user=user.pw_name)
+    with pytest.raises(TransportError, match="not available"):
+        transport_to(kind).list(["/"])
+
+
+# Connections that break.
+
+
+def _break_when(there: Path, box: SSHTestbed) -> None:
+    until(there.exists)
+    box.kill_connections()
+
+
+@BOTH
+def test_a_command_that_was_cut_off_is_not_repeated_and_the_next_one_connects_again(
+    kind: str, new_ssh: NewSSH, tmp_path: Path
+) -> None:
+    box = new_ssh()
+    transport = transport_to(kind)
+    transport.run(["true"])
+    begun = tmp_path / "begun"
+    breaking = threading.Thread(target=_break_when, args=(begun, box))
+    breaking.start()
+    with pytest.raises(ConnectionLost, match=r"(?s)the connection to box broke.*echo x >>"):
+        transport.run(["sh", "-c", 'echo x >> "$0"; exec sleep 60', str(begun)])
+    breaking.join()
+    assert transport.run(["cat", str(begun)]).stdout == "x\n"
+    transport.close()
+
+
+@BOTH
+@pytest.mark.parametrize("victim", ["connections", "proxy"])
+def test_a_transfer_that_was_cut_off_starts_over_and_is_whole(
+    kind: str, victim: str, new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_ssh()
+    port, proxy = box.proxy(delay=0.05)
+    box.trust(port)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    transport = transport_to(kind)
+    data = os.urandom(1 << 20) * 64
+    cut = threading.Event()
+
+    def break_it() -> None:
+        if victim == "connections":
+            box.kill_connections()
+        else:
+            proxy.kill()
+            time.sleep(1)
+            proxy.start()
+        cut.set()
+
+    (tmp_path / "big").write_bytes(data)
+    transport.run(["true"])
+    breaking = threading.Timer(0.4, break_it)
+    breaking.start()
+    received = transport.get([str(tmp_path / "big")], private=True)
+    in_time = cut.is_set()
+    breaking.join()
+    assert received == {str(tmp_path / "big"): data}
+    breaking = threading.Timer(0.4, break_it)
+    breaking.start()
+    transport.put(str(tmp_path / "there"), {"big": data})
+    breaking.join()
+    assert (tmp_path / "there" / "big").read_bytes() == data
+    assert in_time
+    until(lambda: os.listdir(tmp_path / "there") == ["big"])  # what the first try left unfinished is taken away
+    transport.close()
+
+
+def test_a_master_that_was_killed_is_replaced(new_ssh: NewSSH) -> None:
+    new_ssh()
+    transport = transport_to("openssh")
+    transport.run(["true"])
+    argv = [*transport._ssh(), "-O", "check", "box"]  # type: ignore[attr-defined]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stderr
+    os.kill(int(said.partition("pid=")[2].partition(")")[0]), signal.SIGKILL)
+    assert transport.run(["echo", "again"]).stdout == "again\n"
+    transport.close()
+
+
+@task
+def slowly(seconds: float, log: str) -> float:
+    with open(log, "a") as file:
+        file.write("ran\n")
+    time.sleep(seconds)
+    return seconds
+
+
+@BOTH
+@pytest.mark.slurm
+@pytest.mark.parametrize("outage", ["frozen", "broken"])
+def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR0917 - fixtures
+    kind: str,
+    outage: str,
+    new_ssh: NewSSH,
+    slurm_env: SlurmTestbed,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    box = new_ssh(environment=slurm_env.env)
+    port, proxy = box.proxy()
+    box.trust(port)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("through", port=port)))
+    ran = tmp_path / "ran"
+    with Cluster(f"slurm+{kind}://box", root=root) as cluster:
+        first = slowly(0.0, str(ran))
+        assert first.result(60) == 0.0
+        waiting = slowly(2.0, str(ran))
+        _take_away(proxy, outage)
+        submitted: list[float] = []
+        submitting = threading.Thread(target=lambda: submitted.append(slowly.on(cluster)(0.1, str(ran)).result(100)))
+        submitting.start()
+        time.sleep(4)
+        _bring_back(proxy, outage)
+        assert waiting.result(100) == 2.0
+        submitting.join(100)
+        assert submitted == [0.1]
+        cluster.close()
+    assert ran.read_text() == "ran\n" * 3
+
+
+def _take_away(proxy: object, outage: str) -> None:
+    proxy.pause() if outage == "frozen" else proxy.kill()  # type: ignore[attr-defined]
+
+
+def _bring_back(proxy: object, outage: str) -> None:
+    proxy.resume() if outage == "frozen" else proxy.start()  # type: ignore[attr-defined]
+
+
+@BOTH
+@pytest.mark.slurm
+def test_a_connection_cut_while_sbatch_runs_submits_once(
+    kind: str, new_ssh: NewSSH, slurm_env: SlurmTestbed, root: Path, tmp_path: Path
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    sbatch = shutil.which("sbatch")
+    # The real sbatch, with time to be cut off after it has queued the job and before it has told its id.
+    (tools / "sbatch").write_text(
+        f'#!/bin/sh\nid=$({sbatch} "$@") || exit\nif mkdir {tmp_path}/queued; then sleep 20; fi\necho "$id"\n'
+    )
+    (tools / "sbatch").chmod(0o755)
+    box = new_ssh(environment={**slurm_env.env, "PATH": f"{tools}:{slurm_env.env['PATH']}"})
+    breaking = threading.Thread(target=_break_when, args=(tmp_path / "queued", box))
+    breaking.start()
+    ran = tmp_path / "ran"
+    with Cluster(f"slurm+{kind}://box", root=root) as cluster:
+        assert slowly(0.0, str(ran)).result(100) == 0.0
+        cluster.close()
+    breaking.join()
+    assert ran.read_text() == "ran\n"
