@@ -88,9 +88,8 @@ def test_it_runs_again_with_no_client_anywhere(cluster: Cluster, root: Path, tmp
         "with Cluster(sys.argv[2], root=sys.argv[3]):\n"
         "    print(flaky(Path(sys.argv[4]), 1).key, killed_once(Path(sys.argv[4]), True).key)\n"
     )
-    scheduler = cluster.url.partition(":")[0]
     tests = Path(__file__).parents[1]
-    argv = [sys.executable, "-c", program, str(tests), scheduler, str(root), str(tmp_path)]
+    argv = [sys.executable, "-c", program, str(tests), cluster.url, str(root), str(tmp_path)]
     keys = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
     outcomes = [root / "jobs" / key / "outcomes" / "0.json" for key in keys]
     until(lambda: all(path.exists() for path in outcomes), 90)
@@ -117,8 +116,7 @@ def count_to(top: int, marks: Path) -> tuple[list[int], int]:
     return seen, ctx.attempt
 
 
-@pytest.mark.parametrize("cluster", ["local"], indirect=True)
-def test_a_task_that_is_told_to_stop_goes_on_where_it_was(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_task_that_is_told_to_stop_goes_on_where_it_was(local: Cluster, tmp_path: Path) -> None:
     job = count_to(15, tmp_path)
     after = twice(job)
     assert job.result(90) == (list(range(15)), 2)
@@ -127,8 +125,7 @@ def test_a_task_that_is_told_to_stop_goes_on_where_it_was(cluster: Cluster, tmp_
     assert not list(Path(job.directory, "results").glob(".*.checkpoint"))
 
 
-@pytest.mark.parametrize("cluster", ["local"], indirect=True)
-def test_one_that_never_comes_to_an_end_is_stopped_for_good(cluster: Cluster, tmp_path: Path) -> None:
+def test_one_that_never_comes_to_an_end_is_stopped_for_good(local: Cluster, tmp_path: Path) -> None:
     job = count_to.with_options(max_restarts=1)(10_000, tmp_path)
     with pytest.raises(JobTimedOut, match="stopped once too often"):
         job.result(90)
@@ -234,9 +231,8 @@ def slow(marks: Path, number: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-@pytest.mark.parametrize("cluster", ["local"], indirect=True)
 def test_an_element_of_many_calls_stops_between_them_and_goes_on(
-    cluster: Cluster, tmp_path: Path, workers: int | None
+    local: Cluster, tmp_path: Path, workers: int | None
 ) -> None:
     array = slow.starmap([(tmp_path, number) for number in range(14)], chunk_size=14, workers=workers)
     assert array.results(90) == list(range(14))
