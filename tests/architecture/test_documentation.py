@@ -31,7 +31,7 @@ WHERE = {
     protocol.CallFailure: r"outcomes/\<e\>.json",
     protocol.Outcome: r"outcomes/\<e\>.json",
 }
-INSIDE = {"protocol", "begin", "end"}
+INSIDE = {"protocol", "end"}
 """What stands in every document, and what is never written but only held in memory."""
 
 
