@@ -75,7 +75,7 @@ class Retry(Record):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Retry:
-        """What `to_json` gave, or a Slurmfile holds."""
+        """What `to_json` gave, or a mapping of what the constructor takes."""
         unknown = ", ".join(data.keys() - set(cls._fields))
         if unknown:
             _refuse(f"there is no {unknown}; there are: {', '.join(cls._fields)}")

@@ -83,7 +83,7 @@ class JobContext(Record):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the job is to end soon: its stop signal has come, `signal_lead` ahead of the time limit."""
+        """Whether the job is to end soon: its stop signal has come, `signal_lead` ahead of its limit, or SIGTERM."""
         return bool(_stop)
 
     def checkpoint(self, value: Any) -> None:
