@@ -50,7 +50,7 @@ def local(root: Path) -> Iterator[Cluster]:
 
 HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")
 ON_EVERY_URL = ("test_calls", "test_errors")
-"""The modules whose tests of a `cluster` run on all URLs; the others', of what lies above the transport, on all but one."""
+"""The modules whose tests of a `cluster` run on all URLs; the others', of what lies above, do without Paramiko."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

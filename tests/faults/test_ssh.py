@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import pwd
+import resource
 import shutil
 import signal
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +21,7 @@ import pytest
 from slurm import Cluster, task
 from slurm.backend import plugin
 from slurm.errors import ConnectionLost, TransportError
+from slurm.transports.archive import IN_MEMORY
 from slurm.transports.base import Transport
 from slurm.url import ClusterURL
 from testbed import SlurmTestbed, SSHTestbed
@@ -264,6 +269,69 @@ def test_a_transfer_that_was_cut_off_starts_over_and_is_whole(
     assert (tmp_path / "there" / "big").read_bytes() == data
     assert in_time
     until(lambda: os.listdir(tmp_path / "there") == ["big"])  # what the first try left unfinished is taken away
+    transport.close()
+
+
+@task
+def megabytes(count: int) -> bytes:
+    return os.urandom(1 << 20) * count
+
+
+def _arriving() -> bool:
+    """Whether a large file is on its way to this process: it has one without a name, and it has begun to grow."""
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # others come and go
+            if "(deleted)" in os.readlink(path) and path.stat().st_size > IN_MEMORY:
+                return True
+    return False
+
+
+@BOTH
+def test_a_large_result_that_was_cut_off_arrives_whole_and_is_in_memory_once(
+    kind: str, new_ssh: NewSSH, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_ssh(environment={"PATH": os.environ["PATH"], "SLURMTASKS_LOCAL_DIR": os.environ["SLURMTASKS_LOCAL_DIR"]})
+    port, _ = box.proxy(delay=0.1)
+    box.trust(port)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    cuts: list[float] = []
+
+    def cut() -> None:
+        until(_arriving)
+        box.kill_connections()
+        cuts.append(time.monotonic())
+
+    with Cluster(f"local+{kind}://box", root=root) as cluster:
+        job = megabytes(64)
+        until(job.done)
+        cutting = threading.Thread(target=cut)
+        cutting.start()
+        tracemalloc.start()
+        result = job.result(100)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        arrived = time.monotonic()
+        cutting.join()
+        cluster.close()
+    saved = pickle.loads(Path(job.directory, "results", "0.pkl").read_bytes())
+    assert result == saved
+    assert cuts[0] < arrived
+    assert peak < 1.5 * len(result)
+
+
+@BOTH
+def test_a_large_file_that_finds_no_room_here_is_told_at_once(kind: str, new_ssh: NewSSH, tmp_path: Path) -> None:
+    new_ssh()
+    (tmp_path / "big").write_bytes(bytes(2 * IN_MEMORY))
+    transport = transport_to(kind)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY, before[1]))
+    try:
+        with pytest.raises(TransportError, match=r"can't hold what comes \(File too large\); name another in TMPDIR"):
+            transport.get([str(tmp_path / "big")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert transport.run(["echo", "on"]).stdout == "on\n"
     transport.close()
 
 

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
-from slurm.files import open_own
+from slurm.files import open_own, replace
 from slurm.transports.base import Completed, Fetched, Transport
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class LocalTransport(Transport):
             for name in ("", *directories):
                 _make(os.path.join(directory, name))
             for name, data in files.items():
-                _write(os.path.join(directory, name), data)
+                replace(os.path.join(directory, name), data)
         except OSError as error:
             message = f"{error.filename or directory} can't be written: {error.strerror or error}"
             raise TransportError(message) from error
@@ -100,20 +100,6 @@ def _make(directory: str) -> None:
         directory = os.path.dirname(directory)
     for path in reversed(missing):
         os.makedirs(path, mode=0o700, exist_ok=True)
-
-
-def _write(path: str, data: bytes) -> None:
-    hidden = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.urandom(6).hex()}"
-    try:
-        with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    except BaseException:
-        if os.path.exists(hidden):
-            os.unlink(hidden)
-        raise
 
 
 def _names(directory: str) -> Sequence[str]:
