@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,13 @@ from slurm.backend import plugin
 from slurm.errors import ConnectionLost, TransportError
 from slurm.transports.archive import IN_MEMORY
 from slurm.transports.base import Transport
+from slurm.transports.remote import RemoteTransport
 from slurm.url import ClusterURL
 from testbed import SlurmTestbed, SSHTestbed
-from testbed.programs import find_program
 from waiting import until
 
 NewSSH = Callable[..., SSHTestbed]
+Account = Callable[..., pwd.struct_passwd]
 BOTH = pytest.mark.parametrize("kind", ["openssh", "paramiko"])
 SOON = 30.0
 """Seconds: an error at once takes one or two, and this machine may be busy."""
@@ -130,33 +131,6 @@ def test_a_jump_and_an_included_file_of_the_configuration_count(
     transport.close()
 
 
-@pytest.fixture
-def account() -> Iterator[Callable[[str, str], pwd.struct_passwd]]:
-    """Give a function that makes an account with a login shell, whose rc file is given; as root only."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make accounts with other login shells")
-    made: list[str] = []
-
-    def make(shell: str, rc: str) -> pwd.struct_passwd:
-        path = find_program(shell)
-        if path is None:
-            pytest.skip(f"{shell} is not installed")
-        name = f"slurmtest-{shell}"
-        subprocess.run(["useradd", "--create-home", "--shell", path, "--password", "*", name], check=True)
-        made.append(name)
-        found = pwd.getpwnam(name)
-        home = Path(found.pw_dir)
-        for file in {"fish": [".config/fish/config.fish"], "tcsh": [".cshrc"]}.get(shell, [".bashrc", ".profile"]):
-            (home / file).parent.mkdir(parents=True, exist_ok=True)
-            (home / file).write_text(rc)
-        subprocess.run(["chown", "-R", name, str(home)], check=True)
-        return found
-
-    yield make
-    for name in made:
-        subprocess.run(["userdel", "--remove", "--force", name], check=True, capture_output=True)
-
-
 NOISE = "echo Welcome to the machine; echo; echo 'no\tnewline at the end' | tr -d '\\n'"
 
 
@@ -164,7 +138,7 @@ NOISE = "echo Welcome to the machine; echo; echo 'no\tnewline at the end' | tr -
 @pytest.mark.parametrize("shell", ["bash", "tcsh", "fish", "dash"])
 @pytest.mark.parametrize("login", [False, True])
 def test_any_login_shell_will_do_however_much_its_rc_file_says(
-    kind: str, shell: str, login: bool, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
+    kind: str, shell: str, login: bool, account: Account, new_ssh: NewSSH
 ) -> None:
     user = account(shell, f"{NOISE}\nls /nowhere\n")
     banner = Path(user.pw_dir, "banner")
@@ -184,9 +158,7 @@ def test_any_login_shell_will_do_however_much_its_rc_file_says(
 
 
 @BOTH
-def test_a_login_shell_has_the_path_of_the_profile(
-    kind: str, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
-) -> None:
+def test_a_login_shell_has_the_path_of_the_profile(kind: str, account: Account, new_ssh: NewSSH) -> None:
     user = account("dash", "PATH=$PATH:$HOME/tools; export PATH")
     tool = Path(user.pw_dir, "tools", "only-in-login-shells")
     tool.parent.mkdir()
@@ -198,9 +170,7 @@ def test_a_login_shell_has_the_path_of_the_profile(
 
 
 @BOTH
-def test_an_account_without_a_shell_is_told_in_its_own_words(
-    kind: str, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
-) -> None:
+def test_an_account_without_a_shell_is_told_in_its_own_words(kind: str, account: Account, new_ssh: NewSSH) -> None:
     user = account("nologin", "")
     new_ssh(user=user.pw_name)
     with pytest.raises(TransportError, match="not available"):
@@ -356,7 +326,7 @@ def slowly(seconds: float, log: str) -> float:
 
 @BOTH
 @pytest.mark.slurm
-@pytest.mark.parametrize("outage", ["frozen", "broken"])
+@pytest.mark.parametrize("outage", ["frozen", "frozen for long", "broken"])
 def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR0917 - fixtures
     kind: str,
     outage: str,
@@ -365,9 +335,12 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
     root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     box = new_ssh(environment=slurm_env.env)
     port, proxy = box.proxy()
+    if outage == "frozen for long":  # for longer than a connection is kept that gives no sign of life
+        monkeypatch.setattr(RemoteTransport, "alive_seconds", 1)
     box.trust(port)
     monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("through", port=port)))
     ran = tmp_path / "ran"
@@ -380,6 +353,8 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
         submitting = threading.Thread(target=lambda: submitted.append(slowly.on(cluster)(0.1, str(ran)).result(100)))
         submitting.start()
         time.sleep(4)
+        if outage != "frozen":
+            until(lambda: "trying again" in caplog.text)
         _bring_back(proxy, outage)
         assert waiting.result(100) == 2.0
         submitting.join(100)
@@ -389,11 +364,11 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
 
 
 def _take_away(proxy: object, outage: str) -> None:
-    proxy.pause() if outage == "frozen" else proxy.kill()  # type: ignore[attr-defined]
+    proxy.pause() if "frozen" in outage else proxy.kill()  # type: ignore[attr-defined]
 
 
 def _bring_back(proxy: object, outage: str) -> None:
-    proxy.resume() if outage == "frozen" else proxy.start()  # type: ignore[attr-defined]
+    proxy.resume() if "frozen" in outage else proxy.start()  # type: ignore[attr-defined]
 
 
 @BOTH

@@ -91,6 +91,8 @@ class RemoteTransport(Transport, ABC):
     """
 
     pace = 0.2
+    alive_seconds = 10
+    """Seconds between two signs of life that are asked for; after three without, the connection is lost."""
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
         self.url = url
