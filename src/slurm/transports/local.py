@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
 from slurm.files import open_own, replace
-from slurm.transports.base import Completed
+from slurm.transports.base import Completed, Fetched, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurm.url import ClusterURL
 
 _NOT_FOUND = 127  # as the shell has it
 
 
-class LocalTransport:
+class LocalTransport(Transport):
     """Commands and files of this machine."""
 
     pace = 0.01
@@ -60,19 +60,17 @@ class LocalTransport:
             message = f"{error.filename or directory} can't be written: {error.strerror or error}"
             raise TransportError(message) from error
 
-    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
-        """Read files here."""
-        found = {}
+    def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
+        """Open files here."""
         for path in paths:
             try:
                 with open_own(path) if private else open(path, "rb") as file:
-                    found[path] = file.read()
+                    yield Fetched(path, file, 0, os.fstat(file.fileno()).st_size)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 message = f"{path} can't be read: {error.strerror or error}"
                 raise TransportError(message) from error
-        return found
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List directories here."""
