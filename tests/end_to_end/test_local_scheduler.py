@@ -35,7 +35,7 @@ def _supervisor(machine: Path) -> int:
     """The process that holds the lock."""
     for lock in Path("/proc/locks").read_text().splitlines():
         fields = lock.split()
-        if "FLOCK" in fields and fields[-3].endswith(f":{(machine / '1' / 'lock').stat().st_ino}"):
+        if "FLOCK" in fields and fields[-3].endswith(f":{(machine / wire.FORM / 'lock').stat().st_ino}"):
             return int(fields[-4])
     raise AssertionError("nobody holds the lock")
 
@@ -95,7 +95,7 @@ def test_many_programs_that_start_at_once_share_one_supervisor(machine: Path, ro
 
 
 def test_a_directory_that_others_could_have_made_is_refused(machine: Path) -> None:
-    place = machine / "1"
+    place = machine / wire.FORM
     place.mkdir(mode=0o777, exist_ok=True)
     place.chmod(0o777)
     with pytest.raises(PermissionError, match="is not yours alone"):

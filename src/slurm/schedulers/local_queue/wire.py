@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 _ANSWER_SECONDS = 10.0
-_FORM = "2"
+FORM = "2"
 """The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
 
 
@@ -18,7 +18,7 @@ def directory() -> str:
     Raises PermissionError if somebody else has made it.
     """
     path = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - checked below
-    path = os.path.join(path, _FORM)
+    path = os.path.join(path, FORM)
     os.makedirs(path, mode=0o700, exist_ok=True)
     status = os.stat(path)
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
