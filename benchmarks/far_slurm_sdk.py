@@ -6,8 +6,9 @@ import json
 import sys
 import time
 
-from slurm.cluster import Cluster
 from slurm.decorators import task
+
+from slurm.cluster import Cluster
 
 
 @task(time="00:05:00")
