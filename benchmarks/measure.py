@@ -38,6 +38,9 @@ evenly spread over the second in which slurmctld starts jobs once, with its stan
 stands here as it was measured. submitit and slurm-sdk run with their defaults.
 """
 LATER = """\
+A cluster 100 ms away is a relay on this machine that keeps each byte for 50 ms, each way. slurm-sdk 0.4.6 had Paramiko
+3 there, for by Paramiko 5 it doesn't connect.
+
 Not measured yet, for it isn't there yet: the second submission with an unchanged wheel or image.
 """
 

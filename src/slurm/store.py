@@ -77,14 +77,17 @@ class Ends(NamedTuple):
         if record is None or file.size != record.bytes or sha256.hexdigest() != record.sha256:
             self.unloaded.update(dict.fromkeys(indices, _changed(file.path, "its bytes have changed")))
             return
-        ends = outcome.ends or (record.bytes,)
+        ends, at = outcome.ends or (record.bytes,), -1
         for index in indices:
             call = index % self.chunk
             begin = ends[call - 1] if call else 0
             if begin < ends[call]:  # a pickle is never empty, so this is that of a success
-                file.file.seek(file.begin + begin)
+                if begin != at:  # a seek takes longer than to unpickle what is small
+                    file.file.seek(file.begin + begin)
+                at = -1
                 try:
                     self.results[index] = pickle.load(file.file)  # noqa: S301 - as above
+                    at = ends[call]
                 except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
                     self.unloaded[index] = error
 
