@@ -68,7 +68,13 @@ def _queue(backend: Backend, submission: Submission, watched: Watched, options: 
 
     store, first = backend.store, watched.unqueued[0]
     which = (first, 0)
-    claim = Continuation(group=attempts.new_group(*which), options={}, retries=0, reason="there is room", count=count)
+    claim = Continuation(
+        group=attempts.new_group(*which),
+        options=submission.options,
+        retries=0,
+        reason="there is room",
+        count=count,
+    )
     queue = backend.controller.submit_now
     if not attempts.claim(store, watched.key, {which: claim}):
         claim = attempts.Told(store, watched.key, [first]).claims.get(which, claim)
