@@ -205,7 +205,7 @@ def test_while_slurm_takes_nothing_others_are_told_of_their_results(
         (tmp_path / "wait").touch()
         job = fail_first(tmp_path, by_signal=True)
         subprocess.run(["scancel", "--name", "fail_first-caretaker"], check=True)
-        other = add.with_options(begin="now+8")(1, 2)
+        other = add.with_options(begin="now+16")(1, 2)
         # The client's own sbatch finds nobody, as through a network that is broken for it alone.
         broken = tmp_path / "bin" / "sbatch"
         broken.parent.mkdir()
@@ -215,7 +215,7 @@ def test_while_slurm_takes_nothing_others_are_told_of_their_results(
             patch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
             (tmp_path / "wait").unlink()
             job.add_done_callback(print)
-            assert other.result(45) == 3
+            assert other.result(60) == 3
             assert not job.done()
         assert job.result(60) == 2
     assert attempts_of(tmp_path, 2) == 1
