@@ -109,6 +109,25 @@ def test_what_the_dead_have_claimed_is_taken_over_whole(
     assert len(list(Path(array.directory, "attempts").glob("*.blocks.json"))) == 1
 
 
+def test_what_the_dead_have_queued_without_a_record_is_found(
+    slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_ABANDONED", 2.0)
+    (tmp_path / "wait").touch()
+    job = fail_first(tmp_path, 15.0)
+    claimed_by_the_dead(job.directory, 1)
+    (tmp_path / "wait").unlink()
+    until(lambda: Path(job.directory, "attempts", "0.1.json").exists())
+    backend, watched = job.where
+    submission = backend.store.records(watched.key).submission
+    block = Block(first=0, count=1, tasks=(0,), name="0.1-dead", attempts=1)
+    wanted = request(backend, submission, block, Options.parse({}), ())
+    queued = backend.controller.submit_now(str(tmp_path / "elsewhere"), watched.key, wanted, caretaker=None)
+    assert job.result(60) == 2
+    assert job.job_id == f"{queued.blocks[0].id}_0"
+    assert attempts_of(tmp_path, 2) == 1
+
+
 def test_what_two_have_queued_for_one_claim_stays_once(slurm: Cluster, slurm_env: SlurmTestbed, tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
     job = fail_first(tmp_path)
