@@ -92,7 +92,12 @@ class Told:
                     watched.move(element, block)
 
     def attempt(self, element: int, watched: Watched) -> int:
-        """The number of an element's last attempt, as far as anything tells."""
+        """The number of an element's last attempt in the job where it is known to be, as far as anything tells.
+
+        Those after a claim are of another job, whose id may not be known yet though it runs.
+        """
         block = watched.block(element)
+        before = block.attempts if block else 0
+        claimed = [n for n in self.files["next.json"].get(element, ()) if n > before]
         seen = (self.files[what].get(element, set()) for what in ("json", "begun"))
-        return max([1 + (block.attempts if block else 0), *set().union(*seen)])
+        return min(claimed) if claimed else max([1 + before, *set().union(*seen)])
