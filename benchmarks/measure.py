@@ -38,7 +38,7 @@ evenly spread over the second in which slurmctld starts jobs once, with its stan
 stands here as it was measured. submitit and slurm-sdk run with their defaults.
 """
 LATER = """\
-Not measured yet, for it isn't there yet: commands over SSH, and the second submission with an unchanged wheel or image.
+Not measured yet, for it isn't there yet: the second submission with an unchanged wheel or image.
 """
 
 
@@ -56,31 +56,33 @@ def main() -> None:
     os.environ["XDG_CACHE_HOME"] = str(arguments.workspace / "cache")
     lines = []
     try:
-        for line in table(_rows(settings)):
+        for line in table(_rows(settings, arguments.only)):
             print(line, flush=True)
             lines.append(line)
     finally:
         client.ask({"do": "stop"})
     print(f"\n{_machine()}")
-    if arguments.write:
+    if arguments.write and not arguments.only:
         PAGE.write_text("\n".join([INTRODUCTION, *lines, "", _machine(), "", LATER]), encoding="utf-8")
 
 
-def _rows(settings: Settings) -> Iterator[Row]:
-    yield from import_time.rows(settings)
-    yield from runner_start.rows(settings)
-    yield from chunks.rows(settings)
+def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
+    for topic in (import_time, runner_start, chunks):
+        if only in (None, topic.__name__):
+            yield from topic.rows(settings)
     lacking = missing()
     if lacking:
         yield unmeasured("calls, arrays and commands on a real Slurm", lacking)
         return
     import counts  # noqa: PLC0415 - for where there is a Slurm
+    import far  # noqa: PLC0415
     import slurm_calls  # noqa: PLC0415
     from bare_slurm import test_slurm  # noqa: PLC0415
 
     with test_slurm():
-        yield from slurm_calls.rows(settings)
-        yield from counts.rows(settings)
+        for topic in (slurm_calls, counts, far):
+            if only in (None, topic.__name__):
+                yield from topic.rows(settings)
 
 
 def _machine() -> str:
@@ -99,6 +101,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("workspace", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="measure less often: a rough table, soon")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
+    parser.add_argument("--only", metavar="TOPIC", help="the rows of one topic, such as far, which aren't written")
     parser.add_argument("--slurm-sdk-python", metavar="PATH", help="a Python that has slurm-sdk, to compare with")
     return parser.parse_args()
 

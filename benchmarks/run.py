@@ -1,7 +1,7 @@
 """Measure what the design promises: `python benchmarks/run.py [--quick] [--write]` prints a Markdown table.
 
-Everything is measured in a fresh virtual environment, which holds this project as it stands, cloudpickle, submitit if
-it is installed here, and the two modules in `installed/`: what else this Python has doesn't count.
+Everything is measured in a fresh virtual environment, which holds this project as it stands, cloudpickle, Paramiko,
+submitit if it is installed here, and the two modules in `installed/`: what else this Python has doesn't count.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("slurm", "cloudpickle", "submitit", "typing_extensions")
-DISTRIBUTIONS = ("slurm-tasks", "cloudpickle", "submitit")
+PACKAGES = (
+    *("slurm", "cloudpickle", "submitit", "typing_extensions"),
+    *("paramiko", "cryptography", "bcrypt", "nacl", "cffi", "_cffi_backend"),
+)
+DISTRIBUTIONS = ("slurm-tasks", "cloudpickle", "paramiko", "submitit")
 
 
 def main() -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from slurm.backend import backend_for
 from slurm.cancellation import cancel
-from slurm.errors import TransportError
 from slurm.job import Job, as_they_end
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
@@ -85,23 +84,16 @@ class JobArray(Placeholder, Generic[R]):
         where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
         """
         self._wait(timeout)
-        results = self._saved()
-        if len(results) == len(self):
-            return list(results.values())
+        ends = self._backend.store.ends(self.key, self._range, chunk=self._watched.chunk)
         found: list[Any] = []
-        missing = [index for index in self._range if index not in results]
-        outcomes = self._backend.store.outcomes(self.key, missing, chunk=self._watched.chunk)
-        for job in self:
-            if job.index in results:
-                found.append(results[job.index])
+        for index in self._range:
+            if index in ends.results:
+                found.append(ends.results[index])
                 continue
-            error = job._conclude(outcomes.get(job.index))  # noqa: SLF001 - each outcome is read once for all
-            if error is None:
-                found.append(job.result())
-            elif return_exceptions:
-                found.append(error)
-            else:
+            error = Job(self._backend, self._watched, index)._conclude(ends)  # noqa: SLF001 - all are read at once
+            if error and not return_exceptions:
                 raise error
+            found.append(error)
         return found
 
     def exceptions(self, timeout: float | None = None) -> list[BaseException | None]:
@@ -188,15 +180,6 @@ class JobArray(Placeholder, Generic[R]):
 
     def _with_outcome(self) -> list[int]:
         return [index for index in self._range if self._watched.has_outcome(index)]
-
-    def _saved(self) -> dict[int, Any]:
-        """The results that there are, if all can be read in one go."""
-        try:
-            return self._backend.store.values(self.key, self._with_outcome(), chunk=self._watched.chunk)
-        except TransportError:
-            raise
-        except Exception:  # noqa: BLE001 - unpickling runs the user's own code
-            return {}  # one by one, so that each bad one has its own error
 
     def _state(self, index: int, outcome: Outcome | None) -> JobState:
         if outcome is not None:

@@ -193,7 +193,9 @@ class Backend:
         """The scheduler there, whose commands may be in the runner's zip: that is sent if it isn't there yet."""
         if blob := self._undelivered():
             self.store.put_blob(blob)
-        return Controller(self.scheduler, self.transport)
+        controller = Controller(self.scheduler, self.transport)
+        controller.calls["limits"] = 1  # the survey's
+        return controller
 
     def create(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> str:
         """Write a new submission, and the runner's zip with it if it isn't there yet; returns its directory."""

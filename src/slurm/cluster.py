@@ -163,7 +163,7 @@ class Cluster:
         return submission.preview(self._backend, of, count, options=options, environment=self._prepare())
 
     def calls(self) -> Mapping[str, int]:
-        """How many commands of each kind this process has run against the scheduler: submit, query, cancel, limits."""
+        """How many commands of each kind this process has run against the scheduler: submit, query, cancel, …"""
         return dict(self._backend.controller.calls)
 
     def close(self) -> None:

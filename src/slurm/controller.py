@@ -267,7 +267,8 @@ class Controller:
         if done.status == _NOT_FOUND:
             message = (
                 f"{done.words.splitlines()[-1]}. The scheduler {self.scheduler.name!r} needs its commands on PATH: run "
-                "this where they are (a login node), or load what brings them. To run on this machine: Cluster('local')"
+                "this where they are (a login node), or load what brings them; where only login shells have them: "
+                "Cluster(…, login_shell=True). To run on this machine: Cluster('local')"
             )
             raise SchedulerNotFound(message)
         return done

@@ -207,7 +207,7 @@ class JobCancelled(JobError, CancelledError):
 
 
 class JobTimedOut(JobError):
-    """The job reached its time limit."""
+    """The job reached its time limit, or stopped at a checkpoint once more than `max_restarts` allows."""
 
 
 class JobOutOfMemory(JobError):
@@ -223,7 +223,7 @@ class NodeFailed(JobError):
 
 
 class JobNotStarted(JobError):
-    """The scheduler could not start the job."""
+    """The scheduler could not start the job, or refused it when there was room for it."""
 
 
 class JobLost(JobError):

@@ -65,6 +65,22 @@ def commit(path: str, data: bytes) -> bool:
     return new.commit()
 
 
+def replace(path: str, data: bytes) -> None:
+    """Write a file that appears whole, in place of one that may be there."""
+    directory, name = os.path.split(path)
+    hidden = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
+    try:
+        with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(hidden, path)
+    except BaseException:
+        if os.path.exists(hidden):
+            os.unlink(hidden)
+        raise
+
+
 def open_own(path: str) -> IO[bytes]:
     """Open a file for unpickling: only if it is the user's own and nobody else can write to it or its directory.
 

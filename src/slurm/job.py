@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
     from slurm.protocol import Outcome
+    from slurm.store import Ends
     from slurm.watched import Watched
 
 R = TypeVar("R", covariant=True)
@@ -88,19 +89,18 @@ class Job(Placeholder, Generic[R]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         self._wait(timeout)
-        return self._conclude(self._outcome())
+        watched = self._watched
+        return self._conclude(self._backend.store.ends(watched.key, [self.index], chunk=watched.chunk))
 
-    def _conclude(self, outcome: Outcome | None) -> BaseException | None:
-        """The exception of a job that has ended with this outcome, or None, and the result is kept."""
-        if outcome is None or not outcome.succeeded:
-            return self._error(outcome)
-        try:
-            self._result = self._backend.store.value(self._watched.key, outcome)
-        except SlurmError:
-            raise
-        except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
-            return self._not_loaded(error)
-        return None
+    def _conclude(self, ends: Ends) -> BaseException | None:
+        """The exception of a job that has ended, or None, and the result is kept."""
+        if self.index in ends.results:
+            self._result = ends.results[self.index]
+            return None
+        error = ends.unloaded.get(self.index)
+        if isinstance(error, SlurmError):
+            raise error
+        return self._not_loaded(error) if error else self._error(ends.outcome(self.index))
 
     def done(self) -> bool:
         """Whether it has ended: with a result, an error, or cancelled."""

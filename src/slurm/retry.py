@@ -75,7 +75,7 @@ class Retry(Record):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Retry:
-        """What `to_json` gave, or a Slurmfile holds."""
+        """What `to_json` gave, or a mapping of what the constructor takes."""
         unknown = ", ".join(data.keys() - set(cls._fields))
         if unknown:
             _refuse(f"there is no {unknown}; there are: {', '.join(cls._fields)}")
@@ -122,7 +122,7 @@ def parse(value: Any) -> str:
     """A Retry, or a mapping of what it takes, as an option's text."""
     if isinstance(value, str) and value.startswith("{"):
         value = json.loads(value)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if str(value).isdecimal():
         value = {"times": value}
     retry = value if isinstance(value, Retry) else Retry.from_json(value) if hasattr(value, "keys") else None
     if retry is None:

@@ -116,9 +116,14 @@ def _right(reader: Reader, place: Place, options: Mapping[str, Any]) -> bool:
 
 
 def _value(reader: Reader, name: str, place: Place) -> Any:
-    """An option's value, as `Options` takes it: texts, lists of texts, truths where a flag may stand, None."""
+    """An option's value, as `Options` takes it: texts, lists of texts, truths where a flag may stand, None.
+
+    That of `retry` may be a mapping of such.
+    """
     import yaml  # noqa: PLC0415 - costs as much as all of this package
 
+    if name == "retry" and isinstance(place.node, yaml.MappingNode):
+        return {key: _value(reader, "", entry) for key, entry in reader.mapping(place).items()}
     if isinstance(place.node, yaml.SequenceNode):
         return [text for text, _ in reader.texts(place)]
     text = reader.text(place)

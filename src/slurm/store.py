@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.bundle import Bundle
-    from slurm.protocol import Block, ResultRecord
-    from slurm.transports.base import Transport
+    from slurm.protocol import Block
+    from slurm.transports.base import Fetched, Transport
 
 _LINK = (
     "if ln {hidden} {name} 2>/dev/null || {{ [ ! -e {name} ] && mv {hidden} {name}; }}; then echo {name}; fi; "
@@ -53,6 +53,40 @@ class Records(NamedTuple):
 
     submission: Submission
     submitted: Submitted | None
+
+
+class Ends(NamedTuple):
+    """What has become of calls."""
+
+    results: dict[int, Any]
+    unloaded: dict[int, Exception]
+    """Why a result can't be had: a ProtocolError if it isn't what its outcome says, else what unpickling it raised."""
+    elements: dict[int, Outcome]
+    chunk: int
+
+    def outcome(self, index: int) -> Outcome | None:
+        """The outcome of a call, if there is one."""
+        element = self.elements.get(index // self.chunk)
+        return element and element.of_call(index % self.chunk)
+
+    def load(self, file: Fetched, outcome: Outcome, indices: Iterable[int]) -> None:
+        """Unpickle the results of calls of one element from its file: the user's own, by its owner, mode and sha256."""
+        record, sha256 = outcome.result, hashlib.sha256()
+        for block in file.blocks():
+            sha256.update(block)
+        if record is None or file.size != record.bytes or sha256.hexdigest() != record.sha256:
+            self.unloaded.update(dict.fromkeys(indices, _changed(file.path, "its bytes have changed")))
+            return
+        ends = outcome.ends or (record.bytes,)
+        for index in indices:
+            call = index % self.chunk
+            begin = ends[call - 1] if call else 0
+            if begin < ends[call]:  # a pickle is never empty, so this is that of a success
+                file.file.seek(file.begin + begin)
+                try:
+                    self.results[index] = pickle.load(file.file)  # noqa: S301 - as above
+                except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
+                    self.unloaded[index] = error
 
 
 def new_key(task: str) -> str:
@@ -173,50 +207,39 @@ class Store:
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
         wanted = list(indices)
-        elements = self._elements(key, {index // chunk for index in wanted})
+        directory = f"{self.directory(key)}/{OUTCOMES}"
+        paths = {f"{directory}/{outcome_name(element)}": element for element in {index // chunk for index in wanted}}
+        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
+        elements = {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
         return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
 
-    def _elements(self, key: str, elements: Iterable[int]) -> Mapping[int, Outcome]:
-        return self._elements_and((), key, elements)[0]
-
-    def _elements_and(
-        self, more: Sequence[str], key: str, elements: Iterable[int]
-    ) -> tuple[Mapping[int, Outcome], Mapping[str, bytes]]:
-        """The outcomes of elements, and further files, in one go."""
-        directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(element)}": element for element in elements}
-        files = self._transport.get([*paths, *more], private=True)  # an error in an outcome is a pickle
-        found = {paths[path]: Outcome.loads(data, where=path) for path, data in files.items() if path in paths}
-        return found, files
-
-    def values(self, key: str, indices: Sequence[int], *, chunk: int) -> dict[int, Any]:
-        """The results of some calls, unpickled, of those that succeeded: all that are in a file in one go."""
-        directory = f"{self.directory(key)}/{RESULTS}"
-        usual = [f"{directory}/{element}.pkl" for element in {index // chunk for index in indices}]
-        elements, files = self._elements_and(usual, key, {index // chunk for index in indices})
-        where = {e: f"{directory}/{found.result.file}" for e, found in elements.items() if found.result}
-        if others := where.values() - files.keys():  # of attempts that met another's result
-            files = {**files, **self._transport.get(list(others), private=True)}
-        whole = {e: _checked(elements[e].result, files.get(path), path) for e, path in where.items()}
-        spans = {e: _spans(elements[e]) for e in where}
-        found = {}
+    def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
+        """What has become of some calls: outcomes and results, in one go."""
+        wanted: dict[int, list[int]] = {}
         for index in indices:
-            element = index // chunk
-            begin, end = spans[element][index % chunk] if element in spans else (0, 0)
-            if begin < end:  # a pickle is never empty, so this is that of a success
-                found[index] = pickle.loads(whole[element][begin:end])  # noqa: S301 - checked by owner, mode, sha256
+            wanted.setdefault(index // chunk, []).append(index)
+        outcomes, results = (f"{self.directory(key)}/{place}" for place in (OUTCOMES, RESULTS))
+        records = {f"{outcomes}/{outcome_name(element)}": element for element in wanted}
+        found, expected = Ends({}, {}, {}, chunk), dict[str, int]()
+
+        def take(paths: Sequence[str]) -> None:
+            for file in self._transport.fetch(paths, private=True):
+                if file.path in records:
+                    element = records[file.path]
+                    outcome = Outcome.loads(b"".join(file.blocks()), where=file.path)
+                    found.elements[element] = outcome
+                    if outcome.result:
+                        expected[f"{results}/{outcome.result.file}"] = element
+                elif file.path in expected:
+                    element = expected.pop(file.path)
+                    found.load(file, found.elements[element], wanted[element])
+
+        take([*records, *(f"{results}/{element}.pkl" for element in wanted)])
+        if expected:  # results of attempts that met another's
+            take(list(expected))
+        for path, element in expected.items():
+            found.unloaded.update(dict.fromkeys(wanted[element], _changed(path, "it is gone")))
         return found
-
-    def value(self, key: str, outcome: Outcome) -> Any:
-        """The result that a success points to, unpickled.
-
-        A result that is not what its outcome says (cut short, changed) is a ProtocolError.
-        """
-        record = outcome.result
-        path = f"{self.directory(key)}/{RESULTS}/{record.file if record else ''}"
-        data = _checked(record, self._transport.get([path], private=True).get(path), path)
-        part = data[record.begin : record.end] if record else data
-        return pickle.loads(part)  # noqa: S301 - the user's own file, by its owner, mode and sha256
 
     def log_path(self, key: str, element: int, block: Block | None) -> str:
         """The path of an element's log."""
@@ -247,17 +270,5 @@ def _indices(names: Iterable[str]) -> Iterable[int]:
     return (int(found[1]) for name in names if (found := _OUTCOME.fullmatch(name)))
 
 
-def _spans(outcome: Outcome) -> Sequence[tuple[int, int]]:
-    """Where each call's result is in the file of their element."""
-    if outcome.ends is None:
-        return [(0, outcome.result.bytes if outcome.result else 0)]
-    return list(zip((0, *outcome.ends), outcome.ends, strict=False))
-
-
-def _checked(record: ResultRecord | None, data: bytes | None, path: str) -> memoryview:
-    if record is None or data is None or len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
-        message = (
-            f"{path} is not the result that was saved: {'it is gone' if data is None else 'its bytes have changed'}"
-        )
-        raise ProtocolError(message)
-    return memoryview(data)
+def _changed(path: str, how: str) -> ProtocolError:
+    return ProtocolError(f"{path} is not the result that was saved: {how}")

@@ -80,6 +80,7 @@ class Tracker:
                     mapped=submission.mapped,
                     chunk=submission.chunk,
                     continues=submission.continues,
+                    upstreams=(edge.key for edge in submission.dependencies),
                 )
                 self._watched[submission.key] = known
             if known.submitted is None:
@@ -219,11 +220,14 @@ class Tracker:
     def _tick(self, wanted: list[Watched]) -> float:
         """Look, and ask if it is time to; returns the seconds until the next look."""
         begin = looked = time.monotonic()
+        awaited = [self._watched[key] for key in {k for w in wanted for k in w.upstreams} & self._watched.keys()]
+        before = [watched for watched in awaited if watched.unfinished]
         try:
-            self.look(wanted)
+            self.look({watched.key: watched for watched in (*wanted, *before)}.values())
             looked = time.monotonic()
-            if any(watched.unqueued for watched in wanted) and self._news_at > self._asked_at:
-                self._pause, self._ask_at = self._patience[0], self._asked_at + self._patience[0]  # there may be room
+            room = self._news_at > self._asked_at and any(watched.unqueued for watched in wanted)
+            if room or not all(watched.unfinished for watched in before):  # what waited for that may be cancelled now
+                self._pause, self._ask_at = self._patience[0], self._asked_at + self._patience[0]
             if begin >= self._ask_at:
                 self._asked_at = begin
                 self.ask(wanted)

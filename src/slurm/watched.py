@@ -43,9 +43,11 @@ class Watched:
         mapped: bool,
         chunk: int = 1,
         continues: bool = False,
+        upstreams: Iterable[str] = (),
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
         self.continues = continues
+        self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.moved: dict[int, Block] = {}
         """The elements that go on in another job than they were submitted in."""

@@ -20,11 +20,9 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 300, 50
 # behind.
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
-    "array.py": 1,
     "dispatch.py": 1,
     "executor.py": 1,
-    "files.py": 1,
-    "job.py": 1,
+    "files.py": 2,
     "runner/callback_runner.py": 1,
     "runner/chunk.py": 1,
     "runner/main.py": 2,
@@ -34,8 +32,8 @@ CATCH_ALLS = {
     "schedulers/local_queue/client.py": 1,
     "schedulers/local_queue/supervisor.py": 1,
     "serialization.py": 2,
+    "store.py": 1,
     "tracker.py": 1,
-    "transports/local.py": 1,
     "verdict.py": 1,
 }
 

@@ -61,6 +61,7 @@ def test_the_other_side_is_asked_as_rarely_as_was_promised(far: Cluster) -> None
     assert array.results(60) == [x * x for x in range(20)]
     assert line.spent() <= 1
     assert single.result(60) == 49
+    assert line.spent() <= 1
 
 
 @pytest.mark.slurm

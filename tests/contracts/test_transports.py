@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +99,25 @@ class TransportContract:
         data = os.urandom(1 << 20) * 8
         transport.put(str(directory), {"big": data})
         assert transport.get([f"{directory}/big"])[f"{directory}/big"] == data
+
+    def test_what_is_large_takes_no_memory_and_leaves_nothing(
+        self, transport: Transport, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        large, temporary = os.urandom(1 << 20) * 64, directory / "temporary"
+        transport.put(str(directory), {"small": b"a", "large": large, "last": b"z"}, directories=["temporary"])
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+        expected, found = hashlib.sha256(large).digest(), {}
+        tracemalloc.start()
+        for file in transport.fetch([f"{directory}/{name}" for name in ("small", "none", "large", "last")]):
+            found[Path(file.path).name] = file.size, hashlib.sha256()
+            for block in file.blocks():
+                found[Path(file.path).name][1].update(block)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert [(name, size) for name, (size, _) in found.items()] == [("small", 1), ("large", 64 << 20), ("last", 1)]
+        assert found["large"][1].digest() == expected
+        assert peak < 32 << 20
+        assert os.listdir(temporary) == []
 
     def test_what_is_not_there_is_left_out(self, transport: Transport, directory: Path) -> None:
         assert transport.get([f"{directory}/nothing", f"{directory}/no/thing"]) == {}

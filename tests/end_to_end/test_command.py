@@ -35,6 +35,13 @@ def here(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def anywhere(cluster: Cluster, here: Path) -> Path:
+    """The same, where the cluster is that of a test on URLs."""
+    (here / "Slurmfile").write_text(f'default: mine\nclusters: {{mine: {{url: "{cluster.url}"}}}}\n')
+    return here
+
+
 def run(*argv: str) -> Result:
     return CliRunner().invoke(slurm, argv)
 
@@ -60,7 +67,7 @@ def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> 
     assert (found["check"], bool(found["advice"])) == ("root", True)
 
 
-def test_jobs_are_listed_shown_read_and_cancelled(here: Path) -> None:
+def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
     with Cluster.from_slurmfile():
         one, some = greet("ann"), greet.map(["bob", "nobody"])
         assert (one.result(60), some.exceptions(60)[0]) == ("hello ann", None)
@@ -84,7 +91,7 @@ def test_jobs_are_listed_shown_read_and_cancelled(here: Path) -> None:
     assert run("cancel", one.key).exit_code == 0
 
 
-def test_cancel_ends_a_job(here: Path) -> None:
+def test_cancel_ends_a_job(anywhere: Path) -> None:
     @task
     def wait() -> None:
         import time

@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
 from slurm import FIRST_COMPLETED, Cluster, Job, task, wait
-from slurm.errors import JobError, OptionError
+from slurm.errors import JobError
 from testbed import SlurmTestbed
 from waiting import until
 
@@ -110,6 +111,13 @@ def test_waiting_for_an_empty_array_is_waiting_for_nothing(local: Cluster) -> No
     assert increment.after(increment.map([]))(1).result(60) == 2
 
 
+@task
+def at_work(seconds: float) -> tuple[float, float]:
+    begin = time.time()
+    time.sleep(seconds)
+    return begin, time.time()
+
+
 @pytest.mark.slurm
 def test_a_limit_on_how_many_run_is_never_multiplied_by_blocks(
     root: Path, new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch
@@ -117,9 +125,9 @@ def test_a_limit_on_how_many_run_is_never_multiplied_by_blocks(
     for name, value in new_testbed(settings={"MaxArraySize": "11"}).env.items():
         monkeypatch.setenv(name, value)
     with Cluster("slurm", root=root):
-        with pytest.raises(OptionError, match="fold calls together with chunk_size"):
-            increment.map(range(35), max_concurrent=2)
-        assert increment.map(range(35), max_concurrent=2, chunk_size=4).results(60) == list(range(1, 36))
+        spans = at_work.map([0.3] * 14, max_concurrent=2).results(90)
+    moments = sorted([(begin, 1) for begin, _ in spans] + [(end, -1) for _, end in spans])
+    assert max(accumulate(change for _, change in moments)) <= 2
 
 
 @pytest.mark.slurm

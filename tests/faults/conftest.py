@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import pwd
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from testbed import SlurmTestbed
+from testbed.programs import find_program
 
 Start = Callable[..., SlurmTestbed]
 
@@ -31,3 +35,42 @@ def trace(tmp_path: Path) -> Path:
     directory = tmp_path / "trace"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of its own needs root, who alone may mount one")
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def account() -> Iterator[Callable[..., pwd.struct_passwd]]:
+    """Give a function that makes an account with a login shell, an rc file, and a password (hashed); as root only."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make accounts with other login shells")
+    made: list[str] = []
+
+    def make(shell: str, rc: str = "", *, password: str | None = None) -> pwd.struct_passwd:
+        path = find_program(shell)
+        if path is None:
+            pytest.skip(f"{shell} is not installed")
+        name = f"slurmtest-{shell}"
+        subprocess.run(["useradd", "--create-home", "--shell", path, "--password", password or "*", name], check=True)
+        made.append(name)
+        found = pwd.getpwnam(name)
+        home = Path(found.pw_dir)
+        for file in {"fish": [".config/fish/config.fish"], "tcsh": [".cshrc"]}.get(shell, [".bashrc", ".profile"]):
+            (home / file).parent.mkdir(parents=True, exist_ok=True)
+            (home / file).write_text(rc)
+        subprocess.run(["chown", "-R", name, str(home)], check=True)
+        return found
+
+    yield make
+    for name in made:
+        subprocess.run(["userdel", "--remove", "--force", name], check=True, capture_output=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,18 +79,6 @@ def test_nodes_whose_clocks_are_wrong_fool_nobody(start: Start, root: Path) -> N
 
 
 # Disks.
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("a file system of its own needs root, who alone may mount one")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "none", place], check=True)
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def test_a_result_that_the_disk_cannot_hold_is_told_and_earlier_ones_stay(start: Start, disk: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import pwd
+import resource
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +21,15 @@ import pytest
 from slurm import Cluster, task
 from slurm.backend import plugin
 from slurm.errors import ConnectionLost, TransportError
+from slurm.transports.archive import IN_MEMORY
 from slurm.transports.base import Transport
+from slurm.transports.remote import RemoteTransport
 from slurm.url import ClusterURL
 from testbed import SlurmTestbed, SSHTestbed
-from testbed.programs import find_program
 from waiting import until
 
 NewSSH = Callable[..., SSHTestbed]
+Account = Callable[..., pwd.struct_passwd]
 BOTH = pytest.mark.parametrize("kind", ["openssh", "paramiko"])
 SOON = 30.0
 """Seconds: an error at once takes one or two, and this machine may be busy."""
@@ -125,33 +131,6 @@ def test_a_jump_and_an_included_file_of_the_configuration_count(
     transport.close()
 
 
-@pytest.fixture
-def account() -> Iterator[Callable[[str, str], pwd.struct_passwd]]:
-    """Give a function that makes an account with a login shell, whose rc file is given; as root only."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make accounts with other login shells")
-    made: list[str] = []
-
-    def make(shell: str, rc: str) -> pwd.struct_passwd:
-        path = find_program(shell)
-        if path is None:
-            pytest.skip(f"{shell} is not installed")
-        name = f"slurmtest-{shell}"
-        subprocess.run(["useradd", "--create-home", "--shell", path, "--password", "*", name], check=True)
-        made.append(name)
-        found = pwd.getpwnam(name)
-        home = Path(found.pw_dir)
-        for file in {"fish": [".config/fish/config.fish"], "tcsh": [".cshrc"]}.get(shell, [".bashrc", ".profile"]):
-            (home / file).parent.mkdir(parents=True, exist_ok=True)
-            (home / file).write_text(rc)
-        subprocess.run(["chown", "-R", name, str(home)], check=True)
-        return found
-
-    yield make
-    for name in made:
-        subprocess.run(["userdel", "--remove", "--force", name], check=True, capture_output=True)
-
-
 NOISE = "echo Welcome to the machine; echo; echo 'no\tnewline at the end' | tr -d '\\n'"
 
 
@@ -159,7 +138,7 @@ NOISE = "echo Welcome to the machine; echo; echo 'no\tnewline at the end' | tr -
 @pytest.mark.parametrize("shell", ["bash", "tcsh", "fish", "dash"])
 @pytest.mark.parametrize("login", [False, True])
 def test_any_login_shell_will_do_however_much_its_rc_file_says(
-    kind: str, shell: str, login: bool, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
+    kind: str, shell: str, login: bool, account: Account, new_ssh: NewSSH
 ) -> None:
     user = account(shell, f"{NOISE}\nls /nowhere\n")
     banner = Path(user.pw_dir, "banner")
@@ -179,9 +158,7 @@ def test_any_login_shell_will_do_however_much_its_rc_file_says(
 
 
 @BOTH
-def test_a_login_shell_has_the_path_of_the_profile(
-    kind: str, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
-) -> None:
+def test_a_login_shell_has_the_path_of_the_profile(kind: str, account: Account, new_ssh: NewSSH) -> None:
     user = account("dash", "PATH=$PATH:$HOME/tools; export PATH")
     tool = Path(user.pw_dir, "tools", "only-in-login-shells")
     tool.parent.mkdir()
@@ -193,9 +170,7 @@ def test_a_login_shell_has_the_path_of_the_profile(
 
 
 @BOTH
-def test_an_account_without_a_shell_is_told_in_its_own_words(
-    kind: str, account: Callable[[str, str], pwd.struct_passwd], new_ssh: NewSSH
-) -> None:
+def test_an_account_without_a_shell_is_told_in_its_own_words(kind: str, account: Account, new_ssh: NewSSH) -> None:
     user = account("nologin", "")
     new_ssh(user=user.pw_name)
     with pytest.raises(TransportError, match="not available"):
@@ -267,6 +242,69 @@ def test_a_transfer_that_was_cut_off_starts_over_and_is_whole(
     transport.close()
 
 
+@task
+def megabytes(count: int) -> bytes:
+    return os.urandom(1 << 20) * count
+
+
+def _arriving() -> bool:
+    """Whether a large file is on its way to this process: it has one without a name, and it has begun to grow."""
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # others come and go
+            if "(deleted)" in os.readlink(path) and path.stat().st_size > IN_MEMORY:
+                return True
+    return False
+
+
+@BOTH
+def test_a_large_result_that_was_cut_off_arrives_whole_and_is_in_memory_once(
+    kind: str, new_ssh: NewSSH, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_ssh(environment={"PATH": os.environ["PATH"], "SLURMTASKS_LOCAL_DIR": os.environ["SLURMTASKS_LOCAL_DIR"]})
+    port, _ = box.proxy(delay=0.1)
+    box.trust(port)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    cuts: list[float] = []
+
+    def cut() -> None:
+        until(_arriving)
+        box.kill_connections()
+        cuts.append(time.monotonic())
+
+    with Cluster(f"local+{kind}://box", root=root) as cluster:
+        job = megabytes(64)
+        until(job.done)
+        cutting = threading.Thread(target=cut)
+        cutting.start()
+        tracemalloc.start()
+        result = job.result(100)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        arrived = time.monotonic()
+        cutting.join()
+        cluster.close()
+    saved = pickle.loads(Path(job.directory, "results", "0.pkl").read_bytes())
+    assert result == saved
+    assert cuts[0] < arrived
+    assert peak < 1.5 * len(result)
+
+
+@BOTH
+def test_a_large_file_that_finds_no_room_here_is_told_at_once(kind: str, new_ssh: NewSSH, tmp_path: Path) -> None:
+    new_ssh()
+    (tmp_path / "big").write_bytes(bytes(2 * IN_MEMORY))
+    transport = transport_to(kind)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY, before[1]))
+    try:
+        with pytest.raises(TransportError, match=r"can't hold what comes \(File too large\); name another in TMPDIR"):
+            transport.get([str(tmp_path / "big")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert transport.run(["echo", "on"]).stdout == "on\n"
+    transport.close()
+
+
 def test_a_master_that_was_killed_is_replaced(new_ssh: NewSSH) -> None:
     new_ssh()
     transport = transport_to("openssh")
@@ -288,7 +326,7 @@ def slowly(seconds: float, log: str) -> float:
 
 @BOTH
 @pytest.mark.slurm
-@pytest.mark.parametrize("outage", ["frozen", "broken"])
+@pytest.mark.parametrize("outage", ["frozen", "frozen for long", "broken"])
 def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR0917 - fixtures
     kind: str,
     outage: str,
@@ -297,9 +335,12 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
     root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     box = new_ssh(environment=slurm_env.env)
     port, proxy = box.proxy()
+    if outage == "frozen for long":  # for longer than a connection is kept that gives no sign of life
+        monkeypatch.setattr(RemoteTransport, "alive_seconds", 1)
     box.trust(port)
     monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("through", port=port)))
     ran = tmp_path / "ran"
@@ -312,6 +353,8 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
         submitting = threading.Thread(target=lambda: submitted.append(slowly.on(cluster)(0.1, str(ran)).result(100)))
         submitting.start()
         time.sleep(4)
+        if outage != "frozen":
+            until(lambda: "trying again" in caplog.text)
         _bring_back(proxy, outage)
         assert waiting.result(100) == 2.0
         submitting.join(100)
@@ -321,11 +364,11 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
 
 
 def _take_away(proxy: object, outage: str) -> None:
-    proxy.pause() if outage == "frozen" else proxy.kill()  # type: ignore[attr-defined]
+    proxy.pause() if "frozen" in outage else proxy.kill()  # type: ignore[attr-defined]
 
 
 def _bring_back(proxy: object, outage: str) -> None:
-    proxy.resume() if outage == "frozen" else proxy.start()  # type: ignore[attr-defined]
+    proxy.resume() if "frozen" in outage else proxy.start()  # type: ignore[attr-defined]
 
 
 @BOTH

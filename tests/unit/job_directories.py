@@ -107,7 +107,10 @@ class Directory(NamedTuple):
         return self.store.outcomes(self.key, [index], chunk=1)[index]
 
     def result(self, index: int = 0) -> Any:
-        return self.store.value(self.key, self.outcome(index))
+        ends = self.store.ends(self.key, [index], chunk=1)
+        for error in ends.unloaded.values():
+            raise error
+        return ends.results[index]
 
     def names(self, directory: str) -> list[str]:
         """All names in one of its directories, the hidden ones too."""

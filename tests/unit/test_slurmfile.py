@@ -9,8 +9,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slurm import Cluster
+from slurm import Cluster, Retry
 from slurm.errors import SlurmfileError
+from slurm.options import Options
 from slurm.slurmfile import TOP, ClusterEntry, find, load, names
 from slurm.slurmfile_entry import KEYS
 from slurm.yaml_places import Problem
@@ -44,6 +45,9 @@ def test_the_example_is_whole_and_reads_as_people_mean_it() -> None:
         "gpus": "1",
         "requeue": True,
         "mem_per_gpu": "16G",
+        "retry": Options.parse({"retry": Retry(times=3, mem="x2", exclude_failed_node=True)}).get("retry"),
+        "signal_lead": "300",
+        "workers": "4",
     }
     assert gpu.options.sbatch == {"--ntasks-per-node": "1"}
     assert (gpu.modules, gpu.callbacks) == (("gcc/12", "cuda/12.4"), ("my_project.callbacks.Notify",))

@@ -9,7 +9,7 @@ import contextlib
 import os
 from _pickle import Unpickler
 
-from slurm.files import open_own
+from slurm.files import open_own, replace
 from slurm.protocol import RESULTS
 from slurm.records import TYPE_CHECKING
 
@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
 def save(directory: str, index: int, attempt: int, data: bytes) -> None:
     """Write a checkpoint of call `index`, in place of this attempt's last one."""
-    path = _path(directory, index, attempt)
-    hidden = f"{path}.{os.urandom(4).hex()}"
-    try:
-        with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(hidden)
+    replace(_path(directory, index, attempt), data)
 
 
 def restore(directory: str, index: int, attempt: int) -> Any:

@@ -9,7 +9,7 @@ from contextlib import closing
 from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, CallFailure
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.runner.job_context import Stopped, enter, move_to, stopping
+from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, stopping
 from slurm.runner.journal import Journal
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import describe, exit_code, pickled
@@ -104,13 +104,15 @@ def _one(load: Load, resolver: PlaceholderResolver, job: JobContext, place: int)
         kwargs = {**call.kwargs, call.context: job.replace(index=job.index + place)} if call.context else call.kwargs
         value = call.function(*call.args, **kwargs)
         phase = SAVE
-        return pickled(value)
+        found = pickled(value)
     except UpstreamFailed as error:
         return _failure(place, RESOLVE, error)
     except Stopped:
         raise
     except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
         return _failure(place, phase, error)
+    drop_checkpoints(job, job.index + place)
+    return found
 
 
 def _failure(place: int, phase: str, error: BaseException) -> CallFailure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from slurm.protocol import EVENTS, JOBS, SUBMISSION, WORK, Submission
 from slurm.records import TYPE_CHECKING, Record
@@ -83,7 +84,7 @@ class JobContext(Record):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the job is to end soon: its stop signal has come, `signal_lead` ahead of the time limit."""
+        """Whether the job is to end soon: its stop signal has come, `signal_lead` ahead of its limit, or SIGTERM."""
         return bool(_stop)
 
     def checkpoint(self, value: Any) -> None:
@@ -127,6 +128,12 @@ class JobContext(Record):
         descriptor = os.open(f"{directory}/{self.index}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with open(descriptor, "ab") as file:
             file.write(json.dumps(event, default=str).encode() + b"\n")
+
+
+def drop_checkpoints(context: JobContext, index: int) -> None:
+    """Remove what a call has saved on its way, once it has its result."""
+    if "slurm.runner.checkpoint" in sys.modules:  # the task has saved something, or has asked for it
+        sys.modules["slurm.runner.checkpoint"].remove(context.directory, index, context.attempt)
 
 
 def current_job() -> JobContext:

@@ -27,6 +27,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.records import TYPE_CHECKING
+from slurm.runner.job_context import drop_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,8 +72,7 @@ class ResultSaver:
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises what pickling or the disk raises; nothing is committed then."""
         outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._write(lambda file: _pickle_into(file, value)))
-        if "slurm.runner.checkpoint" in sys.modules:  # the task has saved one, or has asked for one
-            sys.modules["slurm.runner.checkpoint"].remove(self._job.directory, self._job.index, self._job.attempt)
+        drop_checkpoints(self._job, self._job.index)
         return outcome
 
     def stopped(self, signal: str) -> Outcome:

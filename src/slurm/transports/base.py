@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
+
+from slurm.errors import TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 class Completed(NamedTuple):
@@ -20,6 +22,26 @@ class Completed(NamedTuple):
     def words(self) -> str:
         """What it printed, the errors first, for a message."""
         return "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text) or f"exit {self.status}"
+
+
+class Fetched(NamedTuple):
+    """A file of there: its `size` bytes are in a local file, `begin` on, and until the next one is asked for."""
+
+    path: str
+    file: IO[bytes]
+    begin: int
+    size: int
+
+    def blocks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """All of it, in blocks of at most `size` bytes."""
+        end = self.begin + self.size
+        try:
+            self.file.seek(self.begin)
+            for at in range(self.begin, end, size):
+                yield self.file.read(min(size, end - at))
+        except OSError as error:
+            message = f"{self.path} can't be read: {error.strerror or error}"
+            raise TransportError(message) from error
 
 
 class Transport(Protocol):
@@ -41,11 +63,15 @@ class Transport(Protocol):
         Each file appears whole: a reader never sees half of it.
         """
 
-    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
-        """The bytes of files; those that aren't there are left out.
+    def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
+        """Files, in the order of `paths`, each whole; those that aren't there are left out. Large ones take no memory.
 
         With `private`, a file that somebody else could have written raises UntrustedFile.
         """
+
+    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
+        """The bytes of files, which are small."""
+        return {found.path: b"".join(found.blocks()) for found in self.fetch(paths, private=private)}
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """The names in each directory, in no order; none for a directory that isn't there."""

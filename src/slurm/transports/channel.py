@@ -94,6 +94,8 @@ def converse(
         return read(channel.stdout)
 
     came, trouble, errors = _flow(channel, feed, digest, timeout)
+    if isinstance(trouble, TransportError):  # it isn't the connection's
+        raise trouble
     begun, words, status = _told(errors, fence.encode())
     if status is None:
         raise ConnectionLost(_text(words if begun else words.strip() or b"".join(noise)).strip())
@@ -126,7 +128,7 @@ def _flow(
     came = trouble = None
     try:
         came = digest()
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, TransportError) as error:
         trouble = error
         channel.kill()
     listening.join()

@@ -9,18 +9,18 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
-from slurm.files import open_own
-from slurm.transports.base import Completed
+from slurm.files import open_own, replace
+from slurm.transports.base import Completed, Fetched, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurm.url import ClusterURL
 
 _NOT_FOUND = 127  # as the shell has it
 
 
-class LocalTransport:
+class LocalTransport(Transport):
     """Commands and files of this machine."""
 
     pace = 0.01
@@ -55,24 +55,22 @@ class LocalTransport:
             for name in ("", *directories):
                 _make(os.path.join(directory, name))
             for name, data in files.items():
-                _write(os.path.join(directory, name), data)
+                replace(os.path.join(directory, name), data)
         except OSError as error:
             message = f"{error.filename or directory} can't be written: {error.strerror or error}"
             raise TransportError(message) from error
 
-    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
-        """Read files here."""
-        found = {}
+    def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
+        """Open files here."""
         for path in paths:
             try:
                 with open_own(path) if private else open(path, "rb") as file:
-                    found[path] = file.read()
+                    yield Fetched(path, file, 0, os.fstat(file.fileno()).st_size)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 message = f"{path} can't be read: {error.strerror or error}"
                 raise TransportError(message) from error
-        return found
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List directories here."""
@@ -102,20 +100,6 @@ def _make(directory: str) -> None:
         directory = os.path.dirname(directory)
     for path in reversed(missing):
         os.makedirs(path, mode=0o700, exist_ok=True)
-
-
-def _write(path: str, data: bytes) -> None:
-    hidden = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.urandom(6).hex()}"
-    try:
-        with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    except BaseException:
-        if os.path.exists(hidden):
-            os.unlink(hidden)
-        raise
 
 
 def _names(directory: str) -> Sequence[str]:

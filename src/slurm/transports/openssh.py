@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from slurm.url import ClusterURL
 
 _OPTIONS = (
-    *("ServerAliveInterval=10", "ServerAliveCountMax=3"),  # a dead link is noticed within half a minute
     "LogLevel=ERROR",  # no banner among the errors
     *("RequestTTY=no", "RemoteCommand=none", "ClearAllForwardings=yes", "ForwardX11=no", "PermitLocalCommand=no"),
 )
@@ -70,7 +69,8 @@ class OpenSSHTransport(RemoteTransport):
         self._socket = f"{self._directory}/{name}"
 
     def _ssh(self, *options: str) -> list[str]:
-        settings = (f"ControlPath={self._socket}", *_OPTIONS, *options)
+        alive = (f"ServerAliveInterval={self.alive_seconds}", "ServerAliveCountMax=3")
+        settings = (f"ControlPath={self._socket}", *alive, *_OPTIONS, *options)
         return ["ssh", *(word for setting in settings for word in ("-o", setting)), *self._where]
 
     def _alive(self) -> bool:

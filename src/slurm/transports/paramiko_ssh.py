@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from slurm.url import ClusterURL
 
 _CONNECT_SECONDS = 15.0
-_KEEP_ALIVE_SECONDS, _DEAD_SECONDS = 10.0, 30.0
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(?::(?P<port>\d+))?")
 
 
@@ -62,7 +61,8 @@ class ParamikoTransport(RemoteTransport):
         except (paramiko.SSHException, OSError, EOFError) as error:
             self.close()
             raise self._failure(error, target) from error
-        threading.Thread(target=_keep_alive, args=[_transport(self._clients[-1])], daemon=True).start()
+        living = (_transport(self._clients[-1]), self.alive_seconds)
+        threading.Thread(target=_keep_alive, args=living, daemon=True).start()
 
     def _failure(self, error: Exception, target: _Target) -> TransportError:
         import paramiko  # noqa: PLC0415 - as above
@@ -272,15 +272,15 @@ def _transport(client: paramiko.SSHClient) -> paramiko.Transport:
     return found
 
 
-def _keep_alive(transport: paramiko.Transport) -> None:
+def _keep_alive(transport: paramiko.Transport, seconds: float) -> None:
     """Ask for a sign of life from time to time; end the connection if none comes."""
     while transport.is_active():
-        fuse = threading.Timer(_DEAD_SECONDS, transport.close)
+        fuse = threading.Timer(3 * seconds, transport.close)
         fuse.daemon = True
         fuse.start()
         transport.global_request("keepalive@openssh.com", wait=True)
         fuse.cancel()
-        time.sleep(_KEEP_ALIVE_SECONDS)
+        time.sleep(seconds)
 
 
 def _attended() -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
 import shlex
-import tarfile
 import threading
 import time
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError, UntrustedFile
-from slurm.transports.base import Completed
+from slurm.transports.archive import Spool, pack
+from slurm.transports.base import Completed, Transport
 from slurm.transports.channel import LINE, converse
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from slurm.transports.base import Fetched
     from slurm.transports.channel import Answer, Channel
     from slurm.url import ClusterURL
 
@@ -82,7 +82,7 @@ _PASSING = (
 )
 
 
-class RemoteTransport(ABC):
+class RemoteTransport(Transport, ABC):
     """Commands and files of another machine, which needs `sh`, `tar`, `find`, `xargs` and nothing of ours.
 
     What may be repeated (put, get, list) is, after a connection was lost: it starts over when there is a new one, for
@@ -91,6 +91,8 @@ class RemoteTransport(ABC):
     """
 
     pace = 0.2
+    alive_seconds = 10
+    """Seconds between two signs of life that are asked for; after three without, the connection is lost."""
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
         self.url = url
@@ -144,23 +146,24 @@ class RemoteTransport(ABC):
         script = _PUT.format(
             directories=shlex.join(wanted), directory=shlex.quote(directory), hidden=hidden, moves=moves
         )
-        answer = self._persistently(script, lambda stream: _pack(files, stream), _all)
+        answer = self._persistently(script, lambda stream: pack(files, stream), _all)
         if answer.status != 0:
             message = f"{directory} can't be written on {self.host}: {answer.words.strip()}"
             raise TransportError(message)
 
-    def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
+    def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files, all in one stream; with `private` their owners and modes are looked at there, before."""
         script = _GET.format(
             existing=shlex.quote(_EXISTING.format(test="-f", end="")),
             send=shlex.quote(f"{_CHECK if private else ''}{_TAR}"),
         )
         asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
-        answer = self._persistently(script, lambda stream: stream.write(asked), _unpack)
-        if found := _LS.search(answer.words):
-            raise UntrustedFile(found[3], uid=int(found[2]), mode=_mode(found[1]))
-        self._expect(answer, "read")
-        return answer.value
+        with Spool() as spool:
+            answer = self._persistently(script, lambda stream: stream.write(asked), spool.fill)
+            if found := _LS.search(answer.words):
+                raise UntrustedFile(found[3], uid=int(found[2]), mode=_mode(found[1]))
+            self._expect(answer, "read")
+            yield from spool.found
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List all directories by one command."""
@@ -258,28 +261,6 @@ def _pauses() -> Iterator[float]:
 
 def _all(stream: IO[bytes]) -> bytes:
     return stream.read()
-
-
-def _pack(files: Mapping[str, bytes], stream: IO[bytes]) -> None:
-    with tarfile.open(fileobj=stream, mode="w|") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o600
-            archive.addfile(member, io.BytesIO(data))
-
-
-def _unpack(stream: IO[bytes]) -> Mapping[str, bytes]:
-    """The files in archives, by the paths that were asked for; each is as long as its header says, or that's an error.
-
-    What is left after a break is an error of the stream's end, which is found before this is believed.
-    """
-    found = {}
-    with tarfile.open(fileobj=stream, mode="r|", ignore_zeros=True) as archives:
-        for member in archives:
-            if file := archives.extractfile(member):
-                found[member.name.removeprefix(".")] = file.read()
-    stream.read()
-    return found
 
 
 def _terminated(paths: Iterable[str]) -> bytes:

@@ -1,0 +1,125 @@
+"""The pages that tell what there is tell all of it, and name nothing that isn't there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from architecture.test_layers import LAYERS
+from slurm import protocol
+from slurm.cli.main import slurm
+from slurm.options import OURS, SBATCH, TAKEN
+from slurm.records import Record
+
+PROJECT = Path(__file__).parents[2]
+TESTS, DOCS = PROJECT / "tests", PROJECT / "docs"
+PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
+
+RECORDS = [found for found in vars(protocol).values() if isinstance(found, type) and issubclass(found, Record)]
+WHERE = {
+    protocol.Prepared: "submission.json",
+    protocol.Edge: "submission.json",
+    protocol.Submission: "submission.json",
+    protocol.Block: "submitted.json",
+    protocol.Submitted: "submitted.json",
+    protocol.Continuation: "attempts/",
+    protocol.ErrorRecord: r"outcomes/\<e\>.json",
+    protocol.ResultRecord: r"outcomes/\<e\>.json",
+    protocol.CallFailure: r"outcomes/\<e\>.json",
+    protocol.Outcome: r"outcomes/\<e\>.json",
+}
+INSIDE = {"protocol", "end"}
+"""What stands in every document, and what is never written but only held in memory."""
+
+
+def text(page: str) -> str:
+    """A page of the documentation."""
+    return (DOCS / page).read_text()
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading, up to the next one."""
+    _, _, rest = text(page).partition(f"\n### {heading}\n")
+    return re.split(r"^#", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def named_tests(path: Path) -> set[str]:
+    """The names of a file's tests."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+@pytest.mark.parametrize("record", [record for record in RECORDS if record not in {Record, protocol.Document}])
+def test_the_protocols_page_has_every_field_of_every_record(record: type[Record]) -> None:
+    told = set(re.findall(r"`(\w+)`", section("reference/protocol.md", WHERE[record])))
+    assert set(record._fields) - told <= INSIDE
+
+
+def test_the_protocols_page_has_every_file_and_every_phase() -> None:
+    page = text("reference/protocol.md")
+    names = [protocol.attempt_name, protocol.begun_name, protocol.continuation_name]
+    patterns = [re.sub("1", "<e>", name(1, 2), count=1).replace("2", "<n>") for name in names]
+    patterns += [protocol.blocks_name("<e>.<n>"), protocol.log_name(0, "<task>")]
+    words = {name: value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
+    assert "attempts" in words.values()
+    missing = [
+        word for word in (*patterns, *words.values()) if not re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", page)
+    ]
+    assert missing == []
+
+
+def test_the_failures_page_names_tests_that_there_are() -> None:
+    files = {str(path.relative_to(TESTS)): named_tests(path) for path in TESTS.rglob("test_*.py")}
+    faults = {path.name for path in (TESTS / "faults").glob("test_*.py")}
+    named = set(re.findall(r"`([\w/]*test_\w+(?:\.py)?)`", text("reference/failures.md")))
+    every = set().union(*files.values(), files, faults)
+    assert named - every == set()
+
+
+@pytest.mark.parametrize("path", sorted((TESTS / "faults").glob("test_*.py")), ids=lambda path: path.stem)
+def test_every_test_of_a_fault_is_on_the_failures_page(path: Path) -> None:
+    page = text("reference/failures.md")
+    assert f"`{path.name}`" in page or {name for name in named_tests(path) if f"`{name}`" not in page} == set()
+
+
+def test_the_options_page_has_every_option() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", text("reference/options.md"), flags=re.MULTILINE)
+    assert sorted(rows) == sorted([*SBATCH, *OURS, *TAKEN, "sbatch"])
+
+
+def test_the_commands_page_has_every_command() -> None:
+    rows = re.findall(r"^\| `slurm (\w+)", text("reference/cli.md"), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(slurm.commands)
+
+
+def test_the_architecture_page_draws_every_module() -> None:
+    drawn = set(re.findall(r"\w+", text("explanation/architecture.md")))
+    named = {name.removesuffix(".*") for names in LAYERS for name in names} - {"", "__main__"}
+    assert named - drawn == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as the usual renderers make them; the second of a name has a number."""
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", heading.replace("\\", "")).strip().lower().replace(" ", "-")
+        found.append(f"{name}-{found.count(name)}" if name in found else name)
+    return set(found)
