@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from slurm import attempts
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, Outcome, outcome_name
 from slurm.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from slurm.backend import Backend
     from slurm.job import Job
@@ -22,26 +23,55 @@ def cancel(jobs: Iterable[Job[Any]]) -> None:
     A call that shares its element of the array with others (`chunk_size`) ends with them. Those that wait for room in
     the queue never get there.
     """
-    backends: dict[Backend, dict[Block, set[int]]] = {}
-    unqueued: dict[Watched, tuple[Backend, set[int]]] = {}
+    several: dict[Watched, tuple[Backend, set[int]]] = {}
     for job in jobs:
         backend, watched = job.where
         if watched.submitted is None:
             backend.complete(watched)
-        element = watched.element(job.index)
-        block = watched.block(element)
-        if watched.finished(job.index):
-            continue
-        if block is not None:
-            backends.setdefault(backend, {}).setdefault(block, set()).add(element - block.first)
-        elif watched.submitted is not None:
-            unqueued.setdefault(watched, (backend, set()))[1].add(element)
-    for watched, (backend, elements) in unqueued.items():
-        cancelled = Outcome(
-            status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, reason="it was not queued yet"
-        ).dumps()
-        backend.store.commit(watched.key, OUTCOMES, {outcome_name(element): cancelled for element in elements})
-    for backend, blocks in backends.items():
-        tasks = {block.id: None if len(some) == len(block.elements) else sorted(some) for block, some in blocks.items()}
-        backend.controller.cancel(tasks)
+        if not watched.finished(job.index):
+            several.setdefault(watched, (backend, set()))[1].add(watched.element(job.index))
+    by_backend: dict[Backend, list[tuple[Watched, set[int]]]] = {}
+    for watched, (backend, elements) in several.items():
+        by_backend.setdefault(backend, []).append((watched, elements))
+    for backend, some in by_backend.items():
+        known = _cancel(backend, some)
+        for watched, elements in some:
+            _end(backend, watched, elements)
+        if any(watched.continues for watched, _ in some):  # some may have gone on just now, before they were ended
+            _cancel(backend, some, but=known)
         backend.tracker.hurry()
+
+
+def _cancel(
+    backend: Backend, some: Iterable[tuple[Watched, set[int]]], *, but: Collection[str] = ()
+) -> Collection[str]:
+    """Cancel elements in the jobs that they are in, `but` those that have been cancelled; the ids of those jobs."""
+    blocks: dict[Block, set[int]] = {}
+    for watched, elements in some:
+        if watched.continues:
+            attempts.Told(backend.store, watched.key, ()).move(watched)
+        for element in elements:
+            block = watched.block(element)
+            if block is not None and block.id not in but:
+                blocks.setdefault(block, set()).add(element - block.first)
+    if blocks:
+        whole = {block.id: len(tasks) == len(block.elements) for block, tasks in blocks.items()}
+        backend.controller.cancel({block.id: None if whole[block.id] else sorted(blocks[block]) for block in blocks})
+    return {block.id for block in blocks}
+
+
+def _end(backend: Backend, watched: Watched, elements: Iterable[int]) -> None:
+    """Have elements stay cancelled that may have another attempt, or were not queued yet: whatever starts sees it."""
+    if watched.submitted is None:
+        return
+    unqueued = {element for element in elements if watched.block(element) is None}
+    reasons = {element: "it was not queued yet" if element in unqueued else None for element in elements}
+    ended = {
+        outcome_name(element): Outcome(
+            status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, reason=reason
+        ).dumps()
+        for element, reason in reasons.items()
+        if reason or watched.continues
+    }
+    if ended:
+        backend.store.commit(watched.key, OUTCOMES, ended)

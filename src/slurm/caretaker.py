@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from slurm import conclusions, verdict
 from slurm.backend import backend_for
 from slurm.continuation import may_restart
+from slurm.errors import SlurmError
 from slurm.options import Options
 from slurm.protocol import ATTEMPTS, STOPPED, Outcome, attempt_name
 from slurm.states import JobState
@@ -26,13 +27,19 @@ def main(scheduler: str, root: str, key: str, element: str | None = None, attemp
     backend = backend_for(scheduler, root=root, python=sys.executable)
     backend.has_last_word = False
     watched = backend.watch(key)
-    if element is None:
-        backend.tracker.settle(watched)
-    else:
-        _after_attempt(backend, watched, int(element), int(attempt))
+    try:
+        if element is None:
+            backend.tracker.settle(watched)
+        else:
+            _after_attempt(backend, watched, int(element), int(attempt))
+    except SlurmError as error:
+        sys.exit(f"{type(error).__name__}: {error}\n{key} can't be seen to from here; its next client does it")
 
 
 def _after_attempt(backend: Backend, watched: Watched, element: int, attempt: int) -> None:
+    backend.tracker.look([watched])
+    if watched.ended(element):  # cancelled, say
+        return
     name = attempt_name(element, attempt)
     data = backend.store.told(watched.key, [name]).get(name)
     if data is None:  # it succeeded

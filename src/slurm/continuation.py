@@ -8,54 +8,95 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm import dependencies, retry, verdict
+from slurm import attempts, dependencies, retry, verdict
 from slurm.errors import SubmissionRefused
 from slurm.options import Options
-from slurm.protocol import (
-    ATTEMPTS,
-    PROCESS,
-    RESOLVE,
-    STOPPED,
-    Block,
-    Continuation,
-    Outcome,
-    Submitted,
-    attempt_name,
-    blocks_name,
-    continuation_name,
-)
+from slurm.protocol import PROCESS, RESOLVE, STOPPED, Block, Continuation
 from slurm.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     from slurm.backend import Backend
-    from slurm.protocol import Submission
+    from slurm.protocol import Outcome, Submission
     from slurm.watched import Ending, Watched
 
 _log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"(?P<element>\d+)\.(?P<attempt>\d+)\.(?P<what>json|begun|next\.json|blocks\.json)")
-_ABANDONED = 60.0
-"""Seconds after which a claim without a job is somebody's who died."""
 MAX_RESTARTS = 100
 """How many attempts follow one that stopped at a checkpoint, where `max_restarts` says nothing."""
+_PAUSE = 2.0
+"""Seconds before another look, where somebody else, an upstream, or room in the queue is waited for."""
+
+
+class _Case(NamedTuple):
+    """An element without an outcome, whose last attempt has ended, and all that is known of it."""
+
+    element: int
+    attempt: int
+    outcome: Outcome | None
+    ending: Ending
+    options: Options
+    retries: int
+
+    @property
+    def waited(self) -> bool:
+        """Whether it is something else that failed, and that it waited for."""
+        report, outcome = self.ending.report, self.outcome
+        by_scheduler = report is not None and report.reason in verdict.UNSATISFIED
+        return by_scheduler or (outcome is not None and outcome.phase == RESOLVE)
+
+    def next(self) -> _Plan | None:
+        """What comes after it; None if nothing does."""
+        outcome, ending = self.outcome, self.ending
+        if ending.state is JobState.CANCELLED:
+            return None
+        if outcome is not None and outcome.phase == STOPPED:
+            return self.plan("checkpoint") if may_restart(self.options, self.attempt) else None
+        policy = retry.of_options(self.options)
+        if policy is None:
+            return None
+        failure = verdict.names(outcome, ending)
+        node = (outcome.host if outcome else None) or (ending.report.node if ending.report else None)
+        changes = policy.next_options(self.options, failure, tried=self.retries, node=node)
+        if changes is None:
+            return None
+        plan = self.plan(", ".join(sorted(failure & policy.failures)))
+        return plan._replace(options=self.options.merged(changes), retries=self.retries + 1)
+
+    def plan(self, reason: str) -> _Plan:
+        """The same once more."""
+        return _Plan(self.element, self.attempt, self.options, self.retries, reason)
+
+    def last_word(self) -> Outcome | None:
+        """The attempt's own word as the element's last; with the scheduler's where that ended it."""
+        outcome, ending = self.outcome, self.ending
+        if outcome is None:
+            return None
+        if outcome.phase == STOPPED:
+            stopped = outcome.replace(phase=PROCESS, state=JobState.TIMEOUT.value, reason="stopped once too often")
+            return None if ending.state is JobState.CANCELLED else stopped
+        if verdict.by_signal(outcome) and ending.state not in (JobState.FAILED, JobState.LOST):
+            return outcome.replace(state=ending.state.value, reason=ending.report.reason if ending.report else None)
+        return outcome
 
 
 class _Plan(NamedTuple):
-    """An attempt to come: all of its options, which retry it is, and why."""
+    """What follows an attempt: with which options, the how manieth retry that is, and why."""
 
     element: int
     attempt: int
     options: Options
     retries: int
     reason: str
-    group: str = ""
-    """The name of the job, where somebody claimed the element for one and left it at that."""
+
+    @property
+    def common(self) -> tuple[object, ...]:
+        """What elements that go on in one job have in common."""
+        return self.attempt, self.retries, self.reason, json.dumps(self.options.to_json(), sort_keys=True)
 
 
 def go_on(
@@ -64,72 +105,59 @@ def go_on(
     """Have elements go on that may, in a job for all that ask for the same; the others, with their own last word.
 
     Nothing is done yet about those of the `waiting` that have left no word of their own. Those that somebody else sees
-    to are not told of either, until that one has or has failed to.
+    to are not told of either, until that one has or has failed to. Raises SubmissionRefused where that isn't final.
     """
-    told = _Told.read(backend, watched, endings)
+    if time.monotonic() < watched.rests_until:
+        return {}
     submission = backend.store.records(watched.key).submission
-    ended: dict[int, Outcome | None] = {}
-    plans: list[_Plan] = []
+    told = attempts.Told(backend.store, watched.key, endings)
+    before = {element: watched.block(element) for element in endings}
+    told.move(watched)
+    cases, claimed = [], {}
     for element, ending in endings.items():
-        if told.moved(element, watched):
-            continue
         attempt = told.attempt(element, watched)
-        claim = told.claims.get((element, attempt))
+        claim, last = told.claims.get((element, attempt)), told.last_claims.get(element)
+        if watched.block(element) != before[element]:
+            continue
         if claim is not None:
-            if abandoned(watched, element):
-                options = Options.parse(claim.options)
-                plans.append(_Plan(element, attempt, options, claim.retries, claim.reason, claim.group))
+            claimed[claim.group] = claim
             continue
         outcome = told.outcomes.get((element, attempt))
-        if outcome is None and element in waiting:
+        if outcome is not None or element not in waiting:
+            options = Options.parse(last.options if last else submission.options)
+            cases.append(_Case(element, attempt, outcome, ending, options, last.retries if last else 0))
+    _take_over(backend, submission, watched, claimed)
+    return _decide(backend, submission, watched, cases)
+
+
+def _decide(
+    backend: Backend, submission: Submission, watched: Watched, cases: Sequence[_Case]
+) -> Mapping[int, Outcome | None]:
+    """Queue what follows; the elements after which nothing does, with their last word."""
+    waited = [case.element for case in cases if case.waited]
+    on, unsure = _upstreams_go_on(backend, submission, watched, waited) if waited else ((), ())
+    plans, ended = [], {}
+    for case in cases:
+        if case.element in unsure:
+            _pause(watched)
             continue
-        plan = _plan(backend, submission, watched, told, element, attempt, outcome, ending)
+        plan = (
+            case.next() if not case.waited else case.plan("what it waits for goes on") if case.element in on else None
+        )
         if plan is None:
-            ended[element] = _named(outcome, ending)
+            ended[case.element] = case.last_word()
         else:
             plans.append(plan)
-    for group in _grouped(plans, submission):
+    words = {case.element: case.last_word for case in cases}
+    for group in _grouped(plans, watched, alone=bool(submission.dependencies)):
         try:
             _queue(backend, submission, watched, group)
         except SubmissionRefused as error:
+            if not backend.has_last_word:
+                raise
             _log.warning("jobs of %s can't go on: %s", watched.key, error)
-            if backend.has_last_word:
-                keys = [(plan.element, plan.attempt) for plan in group]
-                ended |= {element: _named(told.outcomes.get((element, n)), endings[element]) for element, n in keys}
+            ended |= {plan.element: words[plan.element]() for plan in group}
     return ended
-
-
-def _plan(  # noqa: PLR0917 - all that is known of one element
-    backend: Backend,
-    submission: Submission,
-    watched: Watched,
-    told: _Told,
-    element: int,
-    attempt: int,
-    outcome: Outcome | None,
-    ending: Ending,
-) -> _Plan | None:
-    """What comes after an attempt; None if nothing does."""
-    before = told.last_claim(element)
-    options = Options.parse(before.options if before else submission.options)
-    retries = before.retries if before else 0
-    waited = ending.report is not None and ending.report.reason in verdict.UNSATISFIED
-    if waited or (outcome is not None and outcome.phase == RESOLVE):
-        if _upstreams_go_on(backend, submission, watched, element):
-            return _Plan(element, attempt, options, retries, "what it waits for goes on")
-        return None
-    if ending.state is JobState.CANCELLED:
-        return None
-    if outcome is not None and outcome.phase == STOPPED:
-        again = may_restart(options, attempt)
-        return _Plan(element, attempt, options, retries, "checkpoint") if again else None
-    policy = retry.of_options(options)
-    failure = verdict.names(outcome, ending)
-    node = (outcome.host if outcome else None) or (ending.report.node if ending.report else None)
-    changes = policy.next_options(options, failure, tried=retries, node=node) if policy else None
-    if policy is None or changes is None:
-        return None
-    return _Plan(element, attempt, options.merged(changes), retries + 1, ", ".join(sorted(failure & policy.failures)))
 
 
 def may_restart(options: Options, attempt: int) -> bool:
@@ -137,160 +165,105 @@ def may_restart(options: Options, attempt: int) -> bool:
     return attempt <= int(options.get("max_restarts") or MAX_RESTARTS)
 
 
-def _named(outcome: Outcome | None, ending: Ending) -> Outcome | None:
-    """An attempt's own word as the element's last; with the scheduler's where that ended it."""
-    if outcome is None:
-        return None
-    if outcome.phase == STOPPED:
-        stopped = outcome.replace(phase=PROCESS, state=JobState.TIMEOUT.value, reason="stopped once too often")
-        return None if ending.state is JobState.CANCELLED else stopped
-    if verdict.by_signal(outcome) and ending.state not in (JobState.FAILED, JobState.LOST):
-        return outcome.replace(state=ending.state.value, reason=ending.report.reason if ending.report else None)
-    return outcome
+def _upstreams_go_on(
+    backend: Backend, submission: Submission, watched: Watched, elements: Collection[int]
+) -> tuple[Collection[int], Collection[int]]:
+    """Of elements for which something failed: those for which it goes on, and those of which that isn't known yet.
+
+    It goes on if it has another attempt, or had one that succeeded.
+    """
+    upstreams = [backend.watch(edge.key) for edge in submission.dependencies]
+    for upstream in upstreams:
+        if upstream.unfinished:
+            backend.tracker.attend(upstream)
+    failed = dependencies.failed_upstreams(
+        backend.store, watched.key, elements, unless=lambda key, index: not backend.watch(key).finished(index)
+    )
+    on = [element for element in elements if element not in failed]
+    unsure = {
+        element
+        for element in on
+        for edge, upstream in zip(submission.dependencies, upstreams, strict=True)
+        if upstream.missed_since.keys() & dependencies.elements(edge, _calls(submission, element, element), upstream)
+    }
+    return set(on) - unsure, unsure
 
 
-def _upstreams_go_on(backend: Backend, submission: Submission, watched: Watched, element: int) -> bool:
-    """Whether what an element waited for, and which has failed, has another attempt, or had one that succeeded."""
-    for edge in submission.dependencies:
-        upstream = backend.watch(edge.key)
-        if upstream.continues:
-            backend.tracker.settle(upstream)
-    backend.tracker.look([backend.watch(edge.key) for edge in submission.dependencies])
-    return not dependencies.failed_upstreams(backend.store, watched.key, [element], unless=_goes_on(backend))
-
-
-def _goes_on(backend: Backend) -> dependencies.GoesOn:
-    def goes_on(key: str, index: int) -> bool:
-        watched = backend.watch(key)
-        return not watched.finished(index)
-
-    return goes_on
-
-
-def _grouped(plans: Iterable[_Plan], submission: Submission) -> Iterable[Sequence[_Plan]]:
-    """Plans that one job can carry; what waits for something has a job of its own."""
+def _grouped(plans: Iterable[_Plan], watched: Watched, *, alone: bool) -> Iterable[Sequence[_Plan]]:
+    """Plans that one job can carry, all of one block; each by itself where they wait for something."""
     groups: dict[tuple[object, ...], list[_Plan]] = {}
     for plan in plans:
-        alone = plan.element if submission.dependencies else -1
-        same = (
-            alone,
-            plan.attempt,
-            plan.retries,
-            plan.reason,
-            plan.group,
-            json.dumps(plan.options.to_json(), sort_keys=True),
-        )
-        groups.setdefault(same, []).append(plan)
+        block = watched.block(plan.element)
+        groups.setdefault((plan.element if alone else block and block.first, *plan.common), []).append(plan)
     return groups.values()
 
 
-def _queue(backend: Backend, submission: Submission, watched: Watched, group: Sequence[_Plan]) -> None:
-    """Claim elements, and queue those that were to be had, in one job for each block that they come from."""
-    by_block: dict[int, list[_Plan]] = {}
-    for plan in group:
-        block = watched.block(plan.element)
-        by_block.setdefault(block.first if block else 0, []).append(plan)
-    for first, plans in by_block.items():
-        left_behind = plans[0].group
-        name = left_behind or f"{plans[0].element}.{plans[0].attempt}"
-        mine = plans if left_behind else _claimed(backend, watched, plans, name)
-        if not mine:
-            continue
-        block = Block(
-            first=first,
-            count=len(mine),
-            tasks=tuple(sorted(plan.element - first for plan in mine)),
-            name=name,
-            attempts=mine[0].attempt,
-        )
-        record = f"{backend.store.directory(watched.key)}/{ATTEMPTS}/{blocks_name(name)}"
-        queued = backend.controller.adopt(record, watched.key, [block]) if left_behind else None
-        queued = queued or _queued(backend, submission, block, mine, record)
-        for element in block.elements:
-            watched.move(element, queued.blocks[0])
+def _queue(backend: Backend, submission: Submission, watched: Watched, plans: Sequence[_Plan]) -> None:
+    """Claim elements, and queue those that were to be had, in one job."""
+    first = plans[0]
+    group = attempts.new_group(first.element, first.attempt)
+    claim = Continuation(
+        group=group, options=first.options.to_json(), retries=first.retries, reason=first.reason, count=len(plans)
+    )
+    mine = attempts.claim(backend.store, watched.key, {(plan.element, plan.attempt): claim for plan in plans})
+    if mine:
+        _submit(backend, submission, watched, claim, mine)
+    if len(mine) < len(plans):
+        _pause(watched)
 
 
-def _claimed(backend: Backend, watched: Watched, plans: Sequence[_Plan], name: str) -> Sequence[_Plan]:
-    """The plans whose claim is this process's: of all that try, one is first."""
-    files = {
-        continuation_name(plan.element, plan.attempt): Continuation(
-            group=name, options=plan.options.to_json(), retries=plan.retries, reason=plan.reason
-        ).dumps()
-        for plan in plans
-    }
-    won = backend.store.commit(watched.key, ATTEMPTS, files)
-    return [plan for plan in plans if continuation_name(plan.element, plan.attempt) in won]
+def _take_over(backend: Backend, submission: Submission, watched: Watched, claimed: Mapping[str, Continuation]) -> None:
+    """Do what somebody claimed to do and has left undone; others may think of it at the same moment."""
+    left = {group: claim for group, claim in claimed.items() if attempts.abandoned(watched, group)}
+    if claimed:
+        _pause(watched)
+    if left:
+        told = attempts.Told(backend.store, watched.key, range(watched.elements))
+        for group, claim in left.items():
+            members = sorted(which for which, other in told.claims.items() if other.group == group)
+            _log.warning("%s: whoever claimed %s for another attempt has left it; going on", watched.key, group)
+            _submit(backend, submission, watched, claim, members, taken_over=True)
 
 
-def _queued(backend: Backend, submission: Submission, block: Block, plans: Sequence[_Plan], record: str) -> Submitted:
-    """Queue a job for claimed elements. Where it is refused, the claims are given back."""
+def _submit(
+    backend: Backend,
+    submission: Submission,
+    watched: Watched,
+    claim: Continuation,
+    claimed: Sequence[tuple[int, int]],
+    *,
+    taken_over: bool = False,
+) -> None:
+    """Queue a job for claimed elements. Where it is refused, or has no room, the claims are given back."""
     from slurm.submission import caretaker, request  # noqa: PLC0415 - it submits, so it stands above this module
 
-    calls = range(block.elements[0] * submission.chunk, (block.elements[-1] + 1) * submission.chunk)
-    after = dependencies.of_calls(submission.dependencies, calls, backend.watch)
-    wanted = request(backend, submission, block, plans[0].options, after)
+    elements = sorted(element for element, _ in claimed)
+    own = watched.block(elements[0])
+    first = own.first if own else 0
+    tasks = tuple(element - first for element in elements)
+    block = Block(first=first, count=len(tasks), tasks=tasks, name=claim.group, attempts=claimed[0][1])
+    options = Options.parse(claim.options)
+    after = dependencies.of_calls(submission.dependencies, _calls(submission, elements[0], elements[-1]), backend.watch)
+    record = attempts.record_path(backend.store, watched.key, claim.group)
+    wanted = request(backend, submission, block, options, after)
+    queue = backend.controller.submit_once if taken_over else backend.controller.submit_now
+    queued = None
     try:
-        return backend.controller.submit(record, submission.key, [wanted], caretaker=caretaker(backend, submission))
+        queued = queue(record, watched.key, wanted, caretaker=caretaker(backend, submission)).blocks
     except SubmissionRefused:
-        names = [continuation_name(plan.element, plan.attempt) for plan in plans]
-        backend.store.withdraw(submission.key, ATTEMPTS, names)
+        attempts.give_back(backend.store, watched.key, claim.group, claimed)
         raise
+    if not queued:
+        attempts.give_back(backend.store, watched.key, claim.group, claimed)
+        _pause(watched)
+    for element in elements if queued else ():
+        watched.move(element, queued[0])
 
 
-def abandoned(watched: Watched, element: int) -> bool:
-    """Whether a claim on an element has been without a job for long, as this process has seen it."""
-    since = watched.claimed_since.setdefault(element, time.monotonic())
-    return time.monotonic() - since > _ABANDONED
+def _calls(submission: Submission, first: int, last: int) -> range:
+    """The calls of elements from the first to the last."""
+    return range(first * submission.chunk, min((last + 1) * submission.chunk, submission.count))
 
 
-class _Told:
-    """What `attempts/` tells of elements."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.files: dict[str, dict[int, set[int]]] = {}
-        for name in names:
-            found = _NAME.fullmatch(name)
-            if found:
-                attempts = self.files.setdefault(found["what"], {}).setdefault(int(found["element"]), set())
-                attempts.add(int(found["attempt"]))
-        self.outcomes: dict[tuple[int, int], Outcome] = {}
-        self.claims: dict[tuple[int, int], Continuation] = {}
-        self.blocks: list[Block] = []
-
-    @classmethod
-    def read(cls, backend: Backend, watched: Watched, elements: Iterable[int]) -> _Told:
-        """All blocks, and of these elements the last word and the last claim."""
-        told = cls(backend.store.attempts(watched.key))
-        groups = [blocks_name(f"{e}.{n}") for e, some in told.files.get("blocks.json", {}).items() for n in some]
-        words, claims = {}, {}
-        for element in elements:
-            for n in told.files.get("json", {}).get(element, ()):
-                words[attempt_name(element, n)] = (element, n)
-            for n in told.files.get("next.json", {}).get(element, ()):
-                claims[continuation_name(element, n)] = (element, n)
-        data = backend.store.told(watched.key, [*groups, *words, *claims])
-        told.blocks = [block for g in groups if g in data for block in Submitted.loads(data[g], where=g).blocks]
-        told.outcomes = {words[name]: Outcome.loads(data[name], where=name) for name in words if name in data}
-        told.claims = {claims[name]: Continuation.loads(data[name], where=name) for name in claims if name in data}
-        return told
-
-    def moved(self, element: int, watched: Watched) -> bool:
-        """Whether an element is in another job than was known; that is known from here on."""
-        mine = [block for block in self.blocks if element in block.elements]
-        last = max(mine, key=lambda block: block.attempts, default=None)
-        here = watched.block(element)
-        if last is None or (here is not None and here.attempts >= last.attempts):
-            return False
-        watched.move(element, last)
-        return True
-
-    def attempt(self, element: int, watched: Watched) -> int:
-        """The number of an element's last attempt, as far as anything tells."""
-        block = watched.block(element)
-        seen = (self.files.get(what, {}).get(element, set()) for what in ("json", "begun"))
-        return max([1 + (block.attempts if block else 0), *set().union(*seen)])
-
-    def last_claim(self, element: int) -> Continuation | None:
-        """What was decided after the attempt before."""
-        mine = [(attempt, claim) for (of, attempt), claim in self.claims.items() if of == element]
-        return max(mine, key=lambda pair: pair[0])[1] if mine else None
+def _pause(watched: Watched) -> None:
+    watched.rests_until = time.monotonic() + _PAUSE

@@ -59,7 +59,13 @@ class Controller:
         """How many commands of each kind were run."""
 
     def submit(
-        self, record: str, key: str, requests: Sequence[Request], *, caretaker: Request | None = None
+        self,
+        record: str,
+        key: str,
+        requests: Sequence[Request],
+        *,
+        caretaker: Request | None = None,
+        patience: float = _PATIENCE,
     ) -> Submitted:
         """Queue blocks of a submission and write their ids to the file `record`, by one command.
 
@@ -67,11 +73,11 @@ class Controller:
         the scheduler can't be reached this tries again, but never queues twice what was taken without an answer: its
         key, in its comment, tells. Where the queue has no room for all, the first blocks are taken, or none. A
         `caretaker` is queued for each block; a job is none the worse without one. Raises SubmissionRefused with the
-        scheduler's words, or SchedulerNotFound.
+        scheduler's words, or SchedulerNotFound; without patience, SchedulerError if it isn't known what came of it.
         """
         blocks = [request.block for request in requests]
         taken: list[str] = []
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + patience
         for pause in _pauses():
             script = _SCRUB + self._script(record, requests, taken, caretaker)
             limit = _TIMEOUT * (1 + len(requests) - len(taken))
@@ -88,8 +94,11 @@ class Controller:
                 self._run("submit", ["sh", "-s"], stdin=self._record(record, blocks, taken).encode())
                 break
             passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
-            if not passes or time.monotonic() > end:
+            if not passes or (patience and time.monotonic() > end):
                 self._refuse(requests[0].script, done, taken)
+            if not patience:
+                message = f"{self.scheduler.name} doesn't tell whether it has taken {requests[0].comment}: {done.words}"
+                raise SchedulerError(message)
             _log.warning("%s: %s; looking what it has taken, then trying again", self.scheduler.name, done.words)
             time.sleep(pause)
             taken = self._taken(key, blocks, until=end)
@@ -97,6 +106,25 @@ class Controller:
                 time.sleep(_BACKLOG)
                 taken = self._taken(key, blocks, until=end)
         return self._submitted(blocks, taken)
+
+    def submit_now(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
+        """Queue one block at the first try, or not: whoever asks has others to serve meanwhile."""
+        return self.submit(record, key, [request], caretaker=caretaker, patience=0.0)
+
+    def submit_once(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
+        """The same for a block that others may have queued, or may queue just now: of several, the first stays."""
+        name, block = tag(key, request.block), request.block
+        if not (ids := self._tagged(key).get(name)):
+            queued = self.submit_now(record, key, request, caretaker=caretaker)
+            ids = self._tagged(key).get(name)
+            if not queued.blocks or not ids:
+                return queued
+        first, *others = sorted(ids, key=lambda id_: (len(id_), id_))
+        if others:
+            _log.warning("%s was queued more than once; %s stays", name, first)
+            self.cancel(dict.fromkeys(others))
+        self._run("submit", ["sh", "-s"], stdin=self._record(record, [block], [shlex.quote(first)]).encode())
+        return self._submitted([block], [first])
 
     def adopt(self, record: str, key: str, blocks: Sequence[Block]) -> Submitted | None:
         """The ids of blocks whose submitter died before it learnt them, recorded now, as far as it had come.
@@ -112,6 +140,12 @@ class Controller:
 
     def _taken(self, key: str, blocks: Sequence[Block], *, until: float) -> list[str]:
         """The ids of the first blocks that were queued under a key. One that is away is asked again, `until` then."""
+        ids = self._tagged(key, until=until)
+        found = [ids[name][0] if (name := tag(key, block)) in ids else None for block in blocks]
+        return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
+
+    def _tagged(self, key: str, *, until: float = 0.0) -> Mapping[str, list[str]]:
+        """The ids of all that is in the queue, by the first words of their comments; `key` is for an error."""
         for pause in _pauses():
             done = self._run("find", self.scheduler.find())
             if done.status == 0:
@@ -120,9 +154,10 @@ class Controller:
                 message = f"{self.scheduler.name} doesn't tell whether it has {key}: {done.words}"
                 raise SchedulerError(message)
             time.sleep(pause)
-        ids = dict(reversed([(comment.partition(" ")[0], id_) for id_, comment in self.scheduler.found(done.stdout)]))
-        found = [ids.get(tag(key, block)) for block in blocks]
-        return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
+        ids: dict[str, list[str]] = {}
+        for id_, comment in self.scheduler.found(done.stdout):
+            ids.setdefault(comment.partition(" ")[0], []).append(id_)
+        return ids
 
     def _refuse(self, script: str, done: Completed, taken: Sequence[str]) -> NoReturn:
         if taken:  # earlier blocks were: a submission is whole or not at all

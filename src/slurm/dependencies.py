@@ -9,7 +9,7 @@ from slurm.protocol import Edge
 from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurm.protocol import Block, Outcome
     from slurm.serialization import Placeholder, Reference
@@ -111,9 +111,13 @@ def of_calls(edges: Iterable[Edge], calls: range, known: Known) -> tuple[Depende
     found: list[Dependency] = []
     for edge in edges:
         watched = known(edge.key)
-        wanted = {watched.element(index) for index in (calls if edge.elementwise else _indices(edge, watched))}
-        found += _of_live(edge, watched, wanted)
+        found += _of_live(edge, watched, elements(edge, calls, watched))
     return tuple(found)
+
+
+def elements(edge: Edge, calls: range, upstream: Watched) -> set[int]:
+    """The elements of an upstream that calls wait for."""
+    return {upstream.element(index) for index in (calls if edge.elementwise else _indices(edge, upstream))}
 
 
 def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[Dependency]:
@@ -128,7 +132,7 @@ def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[
 
 
 def failed_upstreams(
-    store: Store, key: str, elements: Sequence[int], *, unless: GoesOn = lambda _key, _index: False
+    store: Store, key: str, elements: Collection[int], *, unless: GoesOn = lambda _key, _index: False
 ) -> Mapping[int, str]:
     """For elements that were never run, which upstream failed each, and with what: words for an error.
 

@@ -30,8 +30,7 @@ SUCCEEDED, FAILED = "succeeded", "failed"
 """The two words for an outcome's status; *phase* says how far a failed one came."""
 
 QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "resolve", "run", "save", "process"
-"""The phases of an element. `queue`: nobody took it;
-`process`: the process ended without a word of its own (a signal, `os._exit`)."""
+"""The phases of an element. `queue`: nobody took it; `process`: it ended without a word of its own (a signal)."""
 
 STOPPED = "stopped"
 """The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome."""
@@ -172,6 +171,8 @@ class Continuation(Document):
     retries: int
     """How many retries that makes."""
     reason: str
+    count: int = 1
+    """How many elements the job has."""
 
 
 class ErrorRecord(Record):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from slurm import dependencies
-from slurm.continuation import abandoned
+from slurm import attempts, dependencies
 from slurm.errors import SubmissionRefused
 from slurm.options import Options
 from slurm.protocol import (
-    ATTEMPTS,
     CARETAKER,
     FAILED,
     OUTCOMES,
@@ -18,16 +17,17 @@ from slurm.protocol import (
     Continuation,
     ErrorRecord,
     Outcome,
-    Submitted,
-    blocks_name,
-    continuation_name,
     outcome_name,
 )
+from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
     from slurm.backend import Backend
     from slurm.protocol import Submission
     from slurm.watched import Watched
+
+
+_OURS = re.compile(r"\d+\.0-")
 
 
 def roll(backend: Backend, watched: Watched) -> None:
@@ -58,43 +58,57 @@ def roll(backend: Backend, watched: Watched) -> None:
 
 def _learn(backend: Backend, watched: Watched) -> None:
     """What others have queued meanwhile."""
-    groups = [name for name in backend.store.attempts(watched.key) if name.endswith(f".{blocks_name('0')}")]
-    data = backend.store.told(watched.key, groups)
-    found = [block for name, text in data.items() for block in Submitted.loads(text, where=name).blocks]
+    found = attempts.blocks(backend.store, watched.key, filter(_OURS.match, backend.store.attempts(watched.key)))
     watched.queued(sorted(found, key=lambda block: block.first))
 
 
 def _queue(backend: Backend, submission: Submission, watched: Watched, options: Options, count: int) -> None:
-    """Queue the next block, if its claim is to be had; it is given back where even one element finds no room."""
+    """Queue the next block, if its claim is to be had; of half as many elements, where these find no room."""
     from slurm.submission import caretaker, caretaker_script, request  # noqa: PLC0415 - they stand above this module
 
-    first = watched.unqueued[0]
-    name, claim = f"{first}.0", continuation_name(first, 0)
-    record = f"{backend.store.directory(watched.key)}/{ATTEMPTS}/{blocks_name(name)}"
-    words = Continuation(group=name, options={}, retries=0, reason=f"room for {count}")
-    if claim not in backend.store.commit(watched.key, ATTEMPTS, {claim: words.dumps()}):
-        if not abandoned(watched, first):
+    store, first = backend.store, watched.unqueued[0]
+    which = (first, 0)
+    claim = Continuation(
+        group=attempts.new_group(*which),
+        options=submission.options,
+        retries=0,
+        reason="there is room",
+        count=count,
+    )
+    queue = backend.controller.submit_now
+    if not attempts.claim(store, watched.key, {which: claim}):
+        claim = attempts.Told(store, watched.key, [first]).claims.get(which, claim)
+        if not attempts.abandoned(watched, claim.group):
             return
-        left = backend.controller.adopt(record, watched.key, [Block(first=first, count=count, name=name)])
-        if left is not None:
-            watched.queued(left.blocks)
-            return
-    backend.store.add(watched.key, {CARETAKER: caretaker_script(backend, submission, options)})
+        queue = backend.controller.submit_once
+    store.add(watched.key, {CARETAKER: caretaker_script(backend, submission, options)})
+    block = Block(first=first, count=claim.count, name=claim.group)
+    more = first + block.count < watched.elements
     try:
-        while count:
-            block = Block(first=first, count=count, name=name)
-            after = dependencies.of_block(submission.dependencies, block, backend.watch)
-            more = first + count < watched.elements
-            cares = caretaker(backend, submission, until_queued=True) if more or submission.continues else None
-            wanted = request(backend, submission, block, options, after)
-            queued = backend.controller.submit(record, watched.key, [wanted], caretaker=cares)
-            if queued.blocks:
-                watched.queued(queued.blocks)
-                return
-            count //= 2
-    finally:
-        if first in watched.unqueued:
-            backend.store.withdraw(watched.key, ATTEMPTS, [claim, blocks_name(name)])
+        queued = queue(
+            attempts.record_path(store, watched.key, claim.group),
+            watched.key,
+            request(backend, submission, block, options, _after(backend, submission, watched, options, block)),
+            caretaker=caretaker(backend, submission, until_queued=True) if more or submission.continues else None,
+        )
+    except SubmissionRefused:
+        attempts.give_back(store, watched.key, claim.group, [which])
+        raise
+    if queued.blocks:
+        watched.queued(queued.blocks)
+        return
+    attempts.give_back(store, watched.key, claim.group, [which])
+    if block.count > 1:
+        _queue(backend, submission, watched, options, block.count // 2)
+
+
+def _after(
+    backend: Backend, submission: Submission, watched: Watched, options: Options, block: Block
+) -> tuple[Dependency, ...]:
+    """What a block waits for; with max_concurrent, which holds within one array only, for the block before, too."""
+    before = watched.submitted.blocks[-1:] if watched.submitted and options.get("max_concurrent") else ()
+    in_turn = tuple(Dependency("afterany", (block.id,)) for block in before)
+    return dependencies.of_block(submission.dependencies, block, backend.watch) + in_turn
 
 
 def _give_up(backend: Backend, watched: Watched, error: SubmissionRefused) -> None:

@@ -64,6 +64,7 @@ def render(  # noqa: PLR0913 - each by its name
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
+        *(_GONE_ON if care else ()),
         "export PYTHONUNBUFFERED=1",
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
@@ -87,6 +88,13 @@ def render_caretaker(
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+
+
+_GONE_ON = (
+    "for (( n = ${2:-0} + 1; n < attempt; n++ )); do",  # requeued, though it goes on in another job by now
+    f'    [ ! -e "$job/{ATTEMPTS}/$index.$n.next.json" ] || exit 1',
+    "done",
+)
 
 
 def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import platform
 import socket
@@ -13,7 +14,7 @@ import cloudpickle
 
 from slurm import dependencies, rolling
 from slurm.array import JobArray
-from slurm.errors import SubmissionError
+from slurm.errors import SchedulerError, SubmissionError, TransportError
 from slurm.options import NONE, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, SUBMITTED, Block, Submission, log_name
 from slurm.retry import of_options
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from slurm.serialization import Arguments, Calls, Reference
 
 R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
 
 
 def submit(
@@ -93,7 +96,10 @@ def _queue(backend: Backend, submission: Submission, calls: Calls, options: Opti
     submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, requests, caretaker=cares)
     watched = backend.tracker.watch(submission, submitted)
     if watched.unqueued:
-        rolling.roll(backend, watched)
+        try:
+            rolling.roll(backend, watched)
+        except (SchedulerError, TransportError) as error:
+            _log.warning("%s waits for room in the queue: %s; trying again", submission.key, error)
         backend.tracker.follow()
     return JobArray(backend, watched, range(submission.count))
 
@@ -147,7 +153,7 @@ def _script(backend: Backend, submission: Submission, options: Options) -> str:
     block = backend.blocks(submission)[0]
     return render(
         directives=backend.scheduler.directives(
-            named, tag=submission.key, log=_log(backend, submission.key, block.first), block=block
+            named, tag=submission.key, log=_logs(backend, submission.key, block.first), block=block
         ),
         environment=submission.environment,
         root=backend.store.root,
@@ -204,7 +210,7 @@ def request(
     return Request(
         script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
         comment=tag(submission.key, block),
-        log=_log(backend, submission.key, block.first),
+        log=_logs(backend, submission.key, block.first),
         block=block,
         options=options,
         dependencies=after,
@@ -240,7 +246,7 @@ def _workers(options: Options, chunk: int) -> int:
     return min(int(options.get("workers") or 0), chunk) if chunk > 1 else 0
 
 
-def _log(backend: Backend, key: str, first: int) -> str:
+def _logs(backend: Backend, key: str, first: int) -> str:
     """The scheduler's pattern for the logs of a block."""
     return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(first, '%a')}"
 

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from slurm.dispatch import call
+from slurm.errors import SchedulerError, TransportError
 from slurm.states import JobState
 from slurm.watched import Ending, Watched
 
@@ -169,14 +170,24 @@ class Tracker:
         by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
         return Ending(report.state, report) if report and by_scheduler else None
 
-    def settle(self, watched: Watched) -> None:
-        """See to all elements that the scheduler doesn't run any more, now: end them, or have them go on."""
+    def attend(self, watched: Watched) -> None:
+        """Do now for one submission what is due: its elements that have ended by all that is known end, or go on."""
         self.look([watched])
         self.ask([watched])
-        while watched.missed_since:
-            self._end_overdue([watched])
-            time.sleep(_SLOWEST_LOOK)
-            self.look([watched])
+        self._end_overdue([watched])
+
+    def settle(self, watched: Watched) -> None:
+        """Attend to a submission until all of its elements have ended, or are the scheduler's; ever less often."""
+        pause = _SLOWEST_LOOK
+        while True:
+            try:
+                self.attend(watched)
+                if not watched.missed_since:
+                    return
+            except (SchedulerError, TransportError) as error:
+                _log.warning("%s: %s; trying again", type(error).__name__, error)
+            time.sleep(pause)
+            pause = min(pause * 1.5, self._patience[1])
 
     def hurry(self) -> None:
         """Something was done that changes states: ask the scheduler soon."""

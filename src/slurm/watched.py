@@ -55,7 +55,10 @@ class Watched:
         self.reports: dict[int, Report] = {}
         self.endings: dict[int, Ending] = {}
         self.missed_since: dict[int, float] = {}
-        self.claimed_since: dict[int, float] = {}
+        self.claimed_since: dict[str, float] = {}
+        """Since when this process has seen a claim, by the name of its job."""
+        self.rests_until = 0.0
+        """Until when nothing is tried to have elements go on."""
         self.callbacks: dict[int, list[Callable[[], object]]] = {}
         self.waiters = 0
 
@@ -93,7 +96,6 @@ class Watched:
         self.moved[element] = block
         self.reports.pop(element, None)
         self.missed_since.pop(element, None)
-        self.claimed_since.pop(element, None)
 
     def ended(self, element: int) -> bool:
         """Whether an element has ended, as far as is known here."""

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
-        *("caretaker", "cancellation"),
+        *("attempts", "caretaker", "cancellation"),
     ),
     ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "diagnosis", "doctor"),
     ("cli.*", "__main__"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, JobCancelled, JobState, task
+from slurm import Cluster, JobCancelled, JobState, Retry, attempts, current_job, task
+from slurm.protocol import Continuation
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from waiting import until
@@ -86,6 +88,59 @@ def test_it_is_queued_with_no_client_and_found_by_the_next(
     until(lambda: len(list((root / "jobs" / key / "outcomes").glob("*.json"))) == 18, 100)
     assert slurm.job(key).results(30) == list(range(18))  # type: ignore[union-attr]
     assert len(list(tmp_path.glob("*.*"))) == 18
+
+
+@task(retry=Retry(times=1, on=ValueError))
+def fail_first(place: Path, number: int) -> int:
+    if number == 0 and current_job().attempt == 1:
+        raise ValueError(number)
+    (place / f"{number}.{os.getpid()}").touch()
+    time.sleep(0.5)
+    return number
+
+
+def test_what_goes_on_while_the_queue_is_full_waits_for_room(
+    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    array = fail_first.starmap([(tmp_path, number) for number in range(20)])
+    assert array.results(200) == list(range(20))
+    assert len(list(tmp_path.glob("*.*"))) == 20
+    assert not [record for record in caplog.records if "Error" in record.message]
+
+
+@task
+def alone(place: Path, number: int) -> int:
+    """How many of its kind run while it does."""
+    own = place / f"{number}.here"
+    own.touch()
+    time.sleep(0.3)
+    found = len(list(place.glob("*.here")))
+    own.unlink()
+    return found
+
+
+def test_max_concurrent_holds_for_what_is_queued_later_too(
+    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path
+) -> None:
+    array = alone.starmap([(tmp_path, number) for number in range(12)], max_concurrent=1)
+    assert array.results(200) == [1] * 12
+
+
+def test_a_block_that_the_dead_were_about_to_queue_is_queued_as_they_claimed_it(
+    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_ABANDONED", 1.0)
+    array = mark.starmap([(tmp_path, number, 3.0) for number in range(14)])
+    _, watched = array[0].where
+    first = watched.unqueued[0]
+    claim = Continuation(group=f"{first}.0-dead", options={}, retries=0, reason="there is room", count=2)
+    directory = Path(array.directory, "attempts")
+    directory.mkdir(exist_ok=True)
+    (directory / f"{first}.0.next.json").write_bytes(claim.dumps())
+    assert array.results(200) == list(range(14))
+    assert len(list(tmp_path.glob("*.*"))) == 14
+    (block,) = json.loads((directory / f"{first}.0-dead.blocks.json").read_text())["blocks"]
+    assert (block["first"], block["count"]) == (first, 2)
 
 
 def test_what_is_cancelled_before_it_was_queued_never_is(slurm: Cluster, limited: SlurmTestbed, tmp_path: Path) -> None:
