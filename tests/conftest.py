@@ -50,13 +50,13 @@ def local(root: Path) -> Iterator[Cluster]:
 
 HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")
 ON_EVERY_URL = ("test_calls", "test_errors")
-"""The modules whose tests of a `cluster` run on all URLs; the others', of what lies above, do without Paramiko."""
+"""The modules whose tests of a `cluster` run on all URLs; the others', of what lies above, on three."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test of a `cluster` on URLs."""
     if "cluster" in metafunc.fixturenames:
-        urls = [*HERE, *(FAR if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_URL else FAR[:2])]
+        urls = [*HERE, *(FAR if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_URL else FAR[1:2])]
         marks = {True: [pytest.mark.slurm], False: []}
         params = [pytest.param(url, marks=marks[url.startswith("slurm")]) for url in urls]
         metafunc.parametrize("cluster", params, indirect=True)

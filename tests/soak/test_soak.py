@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from faults import soak
 from slurm import Cluster, wait
 from slurm.errors import JobCancelled, ResultNotSaved, TaskExited, TaskFailed
+from soak import client as soak
 from testbed import SlurmTestbed
 
 pytestmark = pytest.mark.slurm
