@@ -65,7 +65,7 @@ def test_the_protocols_page_has_every_file_and_every_phase() -> None:
     page = text("reference/protocol.md")
     names = [protocol.attempt_name, protocol.begun_name, protocol.continuation_name]
     patterns = [re.sub("1", "<e>", name(1, 2), count=1).replace("2", "<n>") for name in names]
-    patterns += [protocol.blocks_name("<e>.<n>"), protocol.log_name(0, "<task>")]
+    patterns += [protocol.blocks_name("<group>"), protocol.log_name(0, "<task>")]
     words = {name: value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
     assert "attempts" in words.values()
     missing = [
