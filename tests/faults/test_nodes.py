@@ -69,7 +69,7 @@ def test_nodes_whose_clocks_are_wrong_fool_nobody(start: Start, root: Path) -> N
                 node(int, "x").result(60)
             with pytest.raises(TaskExited, match="status 3"):
                 node(os._exit, 3).result(60)
-            job = node(time.sleep, 300)
+            job = node(signal.pause)
             until(job.running)
             testbed.run("scancel", str(job.job_id))
             begin = time.monotonic()

@@ -311,7 +311,9 @@ def test_a_master_that_was_killed_is_replaced(new_ssh: NewSSH) -> None:
     transport.run(["true"])
     argv = [*transport._ssh(), "-O", "check", "box"]  # type: ignore[attr-defined]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stderr
-    os.kill(int(said.partition("pid=")[2].partition(")")[0]), signal.SIGKILL)
+    master = int(said.partition("pid=")[2].partition(")")[0])
+    os.kill(master, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{master}").exists())
     assert transport.run(["echo", "again"]).stdout == "again\n"
     transport.close()
 

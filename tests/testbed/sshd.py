@@ -122,9 +122,9 @@ class SSHTestbed:
 
     def kill_connections(self) -> None:
         """Kill the processes that serve connections, as a crash of the host would; sshd itself goes on."""
-        children = Path(f"/proc/{self.sshd.pid}/task/{self.sshd.pid}/children").read_text().split()
-        for pid in map(int, children):  # they are our own sshd's
-            os.kill(pid, 9)
+        for child in _children(self.sshd.pid):  # they are our own sshd's
+            for pid in (child, *(p for p in _children(child) if Path(f"/proc/{p}/comm").read_text() == "sshd\n")):
+                os.kill(pid, 9)
 
     def _launch(self) -> None:
         self.key, host_key = self.new_key("key"), self.new_key("host_key")
@@ -167,3 +167,10 @@ class SSHTestbed:
             if not daemon.alive() or time.monotonic() > deadline:
                 raise SlurmTestbedError(f"{daemon.name} doesn't listen\n{daemon.log_tail()}")
             time.sleep(0.005)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:  # it is gone
+        return []
