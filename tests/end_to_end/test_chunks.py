@@ -168,9 +168,8 @@ def test_a_call_that_ends_its_worker_fails_alone(cluster: Cluster, workers: int)
     assert found == [(137, signal.SIGKILL), (5, None), (139, signal.SIGSEGV), (3, None)]
     assert isinstance(errors[4], ValueError)
     assert [array[i].result() for i in (0, 2, 7)] == ["a", "b", "c"]
-    assert sorted(line for line in array[0].logs().splitlines() if line.startswith("this")) == sorted(
-        f"this call: {how}" for how in hows
-    )
+    log = array[0].logs()  # of several that print at once, the ends of lines may come later than the lines
+    assert [log.count(f"this call: {how}") for how in hows] == [1] * len(hows)
     again = array.retry_failed(60, workers=2).exceptions(60)
     assert [type(error) for error in again] == [TaskExited, TaskExited, ValueError, TaskExited, TaskExited]
 
