@@ -21,6 +21,7 @@ from slurm.records import TYPE_CHECKING
 if TYPE_CHECKING:
     from slurm.array import JobArray
     from slurm.cluster import Cluster
+    from slurm.decorators import task
     from slurm.environments.current import Current
     from slurm.errors import (
         DependencyFailed,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
     from slurm.states import JobState
-    from slurm.tasks import Task, task
+    from slurm.tasks import Task
     from slurm.version import __version__ as __version__
     from slurm.watched import JobStatus
 
@@ -74,7 +75,8 @@ _HOMES = {
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.states": ("JobState",),
-    "slurm.tasks": ("Task", "task"),
+    "slurm.decorators": ("task",),
+    "slurm.tasks": ("Task",),
     "slurm.version": ("__version__",),
     "slurm.watched": ("JobStatus",),
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurm.protocol import (
     ATTEMPTS,
-    Continuation,
+    Document,
     Outcome,
     Submitted,
     attempt_name,
@@ -20,6 +20,7 @@ from slurm.protocol import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from slurm.protocol import Block
     from slurm.store import Store
@@ -28,6 +29,23 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(?P<element>\d+)\.(?P<attempt>\d+)\.(?P<what>json|begun|next\.json)")
 _ABANDONED = 60.0
 """Seconds after which a claim without a job is somebody's who died."""
+
+
+class Continuation(Document):
+    """`attempts/<e>.<n>.next.json`: attempt n of element e is followed by another job; written before that is queued.
+
+    Whoever writes it first queues the job. `attempts/<group>.blocks.json` then holds a `Submitted` with its id.
+    """
+
+    group: str
+    """What the elements that go into the same job have in common."""
+    options: Mapping[str, Any]
+    """All options of the next attempt."""
+    retries: int
+    """How many retries that makes."""
+    reason: str
+    count: int = 1
+    """How many elements the job has."""
 
 
 def new_group(element: int, attempt: int) -> str:

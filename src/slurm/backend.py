@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.environments.current import Current
-from slurm.errors import ConfigurationError, PluginNotFound, TransportError
+from slurm.errors import ConfigurationError, TransportError
 from slurm.inquiry import Inquiry
 from slurm.protocol import BLOBS, SUBMITTED, Block
+from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.store import Store
 from slurm.tracker import Tracker
@@ -29,20 +29,6 @@ if TYPE_CHECKING:
     from slurm.serialization import Calls
     from slurm.transports.base import Completed, Transport
     from slurm.watched import Watched
-
-BUILT_IN: Mapping[str, Mapping[str, str]] = {
-    "transports": {
-        "local": "slurm.transports.local:LocalTransport",
-        "openssh": "slurm.transports.openssh:OpenSSHTransport",
-        "paramiko": "slurm.transports.paramiko_ssh:ParamikoTransport",
-        "ssh": "slurm.transports.ssh:SSHTransport",
-    },
-    "schedulers": {
-        "local": "slurm.schedulers.local:LocalScheduler",
-        "slurm": "slurm.schedulers.slurm:SlurmScheduler",
-    },
-}
-"""Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`."""
 
 DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
 """In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
@@ -272,25 +258,3 @@ def checked_root(root: str) -> str:
         message = f"root {root!r}: write an absolute path or ~/…, without backslashes and control characters"
         raise ConfigurationError(message)
     return root.rstrip("/") or "/"
-
-
-def plugin(kind: str, name: str) -> Any:
-    """The class registered under a name. Raises PluginNotFound."""
-    module, _, attribute = plugin_path(kind, name).partition(":")
-    return getattr(import_module(module), attribute)
-
-
-def plugin_path(kind: str, name: str) -> str:
-    """Where the class registered under a name is; it isn't imported. Raises PluginNotFound."""
-    path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
-    if path is None:
-        known = ", ".join(sorted({*BUILT_IN[kind], *_entry_points(kind)}))
-        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {known}"
-        raise PluginNotFound(message)
-    return path
-
-
-def _entry_points(kind: str) -> Mapping[str, str]:
-    from importlib.metadata import entry_points  # noqa: PLC0415 - reads every installed distribution
-
-    return {point.name: point.value for point in entry_points(group=f"slurm.{kind}")}

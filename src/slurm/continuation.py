@@ -12,9 +12,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm import attempts, dependencies, retry, verdict
+from slurm.attempts import Continuation
 from slurm.errors import SubmissionRefused
 from slurm.options import Options
-from slurm.protocol import PROCESS, RESOLVE, STOPPED, Block, Continuation
+from slurm.protocol import PROCESS, RESOLVE, STOPPED, Block
+from slurm.requests import caretaker, request
 from slurm.states import JobState
 
 if TYPE_CHECKING:
@@ -235,8 +237,6 @@ def _submit(
     taken_over: bool = False,
 ) -> None:
     """Queue a job for claimed elements. Where it is refused, or has no room, the claims are given back."""
-    from slurm.submission import caretaker, request  # noqa: PLC0415 - it submits, so it stands above this module
-
     elements = sorted(element for element, _ in claimed)
     own = watched.block(elements[0])
     first = own.first if own else 0

@@ -11,12 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 from slurm import diagnosis
-from slurm.backend import DEFAULT_ROOT, plugin
+from slurm.backend import DEFAULT_ROOT
 from slurm.diagnosis import Finding, Level
 from slurm.environments.current import Current
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
 from slurm.options import Options
+from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.tasks import Task
 

@@ -158,23 +158,6 @@ class Submitted(Document):
         return next((block for block in self.blocks if block.first <= index < block.first + block.count), None)
 
 
-class Continuation(Document):
-    """`attempts/<e>.<n>.next.json`: attempt n of element e is followed by another job; written before that is queued.
-
-    Whoever writes it first queues the job. `attempts/<group>.blocks.json` then holds a `Submitted` with its id.
-    """
-
-    group: str
-    """What the elements that go into the same job have in common."""
-    options: Mapping[str, Any]
-    """All options of the next attempt."""
-    retries: int
-    """How many retries that makes."""
-    reason: str
-    count: int = 1
-    """How many elements the job has."""
-
-
 class ErrorRecord(Record):
     """What went wrong, readable without opening a pickle."""
 

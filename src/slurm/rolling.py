@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from slurm import attempts, dependencies
+from slurm.attempts import Continuation
 from slurm.errors import SubmissionRefused
 from slurm.options import Options
 from slurm.protocol import (
@@ -14,11 +15,11 @@ from slurm.protocol import (
     OUTCOMES,
     QUEUE,
     Block,
-    Continuation,
     ErrorRecord,
     Outcome,
     outcome_name,
 )
+from slurm.requests import caretaker, caretaker_script, request
 from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def _learn(backend: Backend, watched: Watched) -> None:
 
 def _queue(backend: Backend, submission: Submission, watched: Watched, options: Options, count: int) -> None:
     """Queue the next block, if its claim is to be had; of half as many elements, where these find no room."""
-    from slurm.submission import caretaker, caretaker_script, request  # noqa: PLC0415 - they stand above this module
-
     store, first = backend.store, watched.unqueued[0]
     which = (first, 0)
     claim = Continuation(

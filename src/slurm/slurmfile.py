@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.backend import checked_root, plugin_path
+from slurm.backend import checked_root
 from slurm.environments.setup import load_modules
 from slurm.errors import ClusterURLError, ConfigurationError, PluginNotFound, SlurmfileError
 from slurm.options import NONE
+from slurm.registry import plugin_path
 from slurm.slurmfile_entry import KEYS, read_entry
 from slurm.url import ClusterURL
 from slurm.yaml_places import Reader, near

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from slurm import dependencies, rolling
+from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
 from slurm.errors import SchedulerError, SubmissionError, TransportError
-from slurm.options import NONE, Options
-from slurm.protocol import CARETAKER, LOGS, SCRIPT, SUBMITTED, Block, Submission, log_name
+from slurm.options import Options
+from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
-from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, tag
-from slurm.script import Care, render, render_caretaker
 from slurm.serialization import Function, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import Task, by_value
@@ -65,7 +63,7 @@ def submit(
     if count == 0:
         return JobArray(backend, Watched(key, 0, None, mapped=True), range(0))
     _refuse_foreign(pickled.references, backend)
-    edges = [*dependencies.referred(pickled.references, backend.watch, chunk=_chunk(options)), *named]
+    edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     return _queue(backend, _followed(backend, submission, options), pickled.calls, options)
 
@@ -87,13 +85,13 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
 
 
 def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
-    requests = _requests(backend, submission, options)
-    scripts = {SCRIPT: _script(backend, submission, options)}
+    asked = requests.blocks(backend, submission, options)
+    scripts = {SCRIPT: requests.script(backend, submission, options)}
     if submission.continues:
-        scripts[CARETAKER] = caretaker_script(backend, submission, options)
+        scripts[CARETAKER] = requests.caretaker_script(backend, submission, options)
     directory = backend.create(submission, calls, scripts)
-    cares = caretaker(backend, submission) if submission.continues else None
-    submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, requests, caretaker=cares)
+    cares = requests.caretaker(backend, submission) if submission.continues else None
+    submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, asked, caretaker=cares)
     watched = backend.tracker.watch(submission, submitted)
     if watched.unqueued:
         try:
@@ -108,7 +106,7 @@ def preview(backend: Backend, task: Task[..., Any], count: int, *, options: Opti
     """The script that a submission of `count` calls would have."""
     key = new_key(task.name)
     submission = _describe(task.name, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
-    return _script(backend, submission, options)
+    return requests.script(backend, submission, options)
 
 
 def _followed(backend: Backend, submission: Submission, options: Options) -> Submission:
@@ -134,7 +132,7 @@ def _describe(
         key=key,
         task=task,
         count=count,
-        chunk=_chunk(options) if mapped else 1,
+        chunk=requests.chunk_size(options) if mapped else 1,
         mapped=mapped,
         options=options.to_json(),
         environment=environment,
@@ -143,112 +141,6 @@ def _describe(
         versions=_versions(),
         created=time.time(),
     )
-
-
-def _script(backend: Backend, submission: Submission, options: Options) -> str:
-    lead, signal = options.get("signal_lead"), str(options.get("stop_signal") or "USR1")
-    ahead = {"signal": f"B:{signal}@{lead}"} if lead else {}
-    named = Options.parse({"job_name": submission.task, **ahead}).merged(options)
-    chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
-    block = backend.blocks(submission)[0]
-    return render(
-        directives=backend.scheduler.directives(
-            named, tag=submission.key, log=_logs(backend, submission.key, block.first), block=block
-        ),
-        environment=submission.environment,
-        root=backend.store.root,
-        runner=backend.runner,
-        key=submission.key,
-        chdir=chdir if isinstance(chdir, str) else None,
-        cpus=cpus if isinstance(cpus, str) else None,
-        calls=(submission.chunk, _workers(options, submission.chunk)),
-        care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
-    )
-
-
-_CARE = Block(first=0, count=1, name="caretaker")
-_ITS_OWN = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
-_INHERITED = ("account", "clusters", "partition", "qos", "reservation", "wckey")
-"""Of the options of the task, what a caretaker needs as well: where it may run, and who pays."""
-
-
-def caretaker_script(backend: Backend, submission: Submission, options: Options) -> str:
-    """The script of a submission's caretaker."""
-    care = caretaker(backend, submission)
-    kept = {name: options.get(name) for name in _INHERITED}
-    asked = Options.parse({**kept, **_ITS_OWN, "job_name": f"{submission.task}-caretaker"})
-    return render_caretaker(
-        directives=backend.scheduler.directives(asked, tag=care.comment, log=care.log, block=care.block),
-        environment=submission.environment,
-        root=backend.store.root,
-        runner=backend.runner,
-        key=submission.key,
-        scheduler=backend.url.scheduler,
-    )
-
-
-def caretaker(backend: Backend, submission: Submission, *, until_queued: bool = False) -> Request:
-    """The job that sees to the failed elements of a block when nobody else does; it goes if there are none.
-
-    With `until_queued`, while elements wait for room in the queue, it comes in any case.
-    """
-    directory = backend.store.directory(submission.key)
-    return Request(
-        script=f"{directory}/{CARETAKER}",
-        comment=tag(submission.key, _CARE),
-        log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
-        block=_CARE,
-        options=NONE,
-        dependencies=(Dependency("afterany" if until_queued else "afternotok", (LAST_BLOCK,)),),
-    )
-
-
-def request(
-    backend: Backend, submission: Submission, block: Block, options: Options, after: tuple[Dependency, ...]
-) -> Request:
-    """What queues a block."""
-    return Request(
-        script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
-        comment=tag(submission.key, block),
-        log=_logs(backend, submission.key, block.first),
-        block=block,
-        options=options,
-        dependencies=after,
-    )
-
-
-def _requests(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
-    """One for each block that the scheduler takes as an array."""
-    edges: Sequence[Edge] = submission.dependencies
-    backend.tracker.look([backend.watch(edge.key) for edge in edges])
-    if not dependencies.queued(edges, backend.watch):
-        return []
-    # max_concurrent holds within one array only, so of several one comes after the other.
-    in_turn = (Dependency("afterany", (LAST_BLOCK,)),) if options.get("max_concurrent") else ()
-    return [
-        request(
-            backend,
-            submission,
-            block,
-            options,
-            dependencies.of_block(edges, block, backend.watch) + (in_turn if block.first else ()),
-        )
-        for block in backend.blocks(submission)
-    ]
-
-
-def _chunk(options: Options) -> int:
-    return int(options.get("chunk_size") or options.get("workers") or 1)
-
-
-def _workers(options: Options, chunk: int) -> int:
-    """How many calls of an element run side by side: never more than it makes; 0 for one that makes a single call."""
-    return min(int(options.get("workers") or 0), chunk) if chunk > 1 else 0
-
-
-def _logs(backend: Backend, key: str, first: int) -> str:
-    """The scheduler's pattern for the logs of a block."""
-    return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(first, '%a')}"
 
 
 def _own(upstreams: tuple[Any, ...], backend: Backend) -> tuple[Any, ...]:

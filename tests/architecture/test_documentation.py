@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from architecture.test_layers import LAYERS
-from slurm import protocol
+from slurm import attempts, protocol
 from slurm.cli.main import slurm
 from slurm.options import OURS, SBATCH, TAKEN
 from slurm.records import Record
@@ -18,14 +18,19 @@ PROJECT = Path(__file__).parents[2]
 TESTS, DOCS = PROJECT / "tests", PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
-RECORDS = [found for found in vars(protocol).values() if isinstance(found, type) and issubclass(found, Record)]
+RECORDS = [
+    found
+    for module in (protocol, attempts)
+    for found in vars(module).values()
+    if isinstance(found, type) and issubclass(found, Record)
+]
 WHERE = {
     protocol.Prepared: "submission.json",
     protocol.Edge: "submission.json",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",
     protocol.Submitted: "submitted.json",
-    protocol.Continuation: "attempts/",
+    attempts.Continuation: "attempts/",
     protocol.ErrorRecord: r"outcomes/\<e\>.json",
     protocol.ResultRecord: r"outcomes/\<e\>.json",
     protocol.CallFailure: r"outcomes/\<e\>.json",

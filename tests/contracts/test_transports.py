@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurm.backend import plugin
 from slurm.errors import TransportError, UntrustedFile
+from slurm.registry import plugin
 from slurm.transports.base import Transport
 from slurm.transports.local import LocalTransport
 from slurm.url import ClusterURL

@@ -13,9 +13,10 @@ import pytest
 
 from faults.conftest import Start
 from slurm import Cluster, DependencyFailed, Retry, TaskExited, attempts, current_job, task
+from slurm.attempts import Continuation
 from slurm.options import Options
-from slurm.protocol import Block, Continuation
-from slurm.submission import request
+from slurm.protocol import Block
+from slurm.requests import request
 from testbed import SlurmTestbed
 from waiting import until
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, JobCancelled, JobState, Retry, attempts, current_job, task
-from slurm.protocol import Continuation
+from slurm.attempts import Continuation
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from waiting import until

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, task
-from slurm.backend import plugin
 from slurm.errors import ConnectionLost, TransportError
+from slurm.registry import plugin
 from slurm.transports.archive import IN_MEMORY
 from slurm.transports.base import Transport
 from slurm.transports.remote import RemoteTransport

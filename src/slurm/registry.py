@@ -1,0 +1,51 @@
+"""The registry: the classes behind the seams, by the names that URLs and Slurmfiles have for them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import PluginNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "transports": {
+        "local": "slurm.transports.local:LocalTransport",
+        "openssh": "slurm.transports.openssh:OpenSSHTransport",
+        "paramiko": "slurm.transports.paramiko_ssh:ParamikoTransport",
+        "ssh": "slurm.transports.ssh:SSHTransport",
+    },
+    "schedulers": {
+        "local": "slurm.schedulers.local:LocalScheduler",
+        "slurm": "slurm.schedulers.slurm:SlurmScheduler",
+    },
+    "environments": {
+        "current": "slurm.environments.current:Current",
+    },
+}
+"""Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`,
+`slurm.environments`."""
+
+
+def plugin(kind: str, name: str) -> Any:
+    """The class registered under a name. Raises PluginNotFound."""
+    module, _, attribute = plugin_path(kind, name).partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def plugin_path(kind: str, name: str) -> str:
+    """Where the class registered under a name is; it isn't imported. Raises PluginNotFound."""
+    path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
+    if path is None:
+        known = ", ".join(sorted({*BUILT_IN[kind], *_entry_points(kind)}))
+        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {known}"
+        raise PluginNotFound(message)
+    return path
+
+
+def _entry_points(kind: str) -> Mapping[str, str]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - reads every installed distribution
+
+    return {point.name: point.value for point in entry_points(group=f"slurm.{kind}")}
