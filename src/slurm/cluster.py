@@ -11,6 +11,7 @@ from slurm.backend import backend_for
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
+from slurm.listing import Listing
 from slurm.options import Options
 
 if TYPE_CHECKING:
@@ -149,13 +150,13 @@ class Cluster:
             return JobArray(self._backend, watched, range(watched.count))
         return Job(self._backend, watched, 0)
 
-    def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
+    def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
         """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
 
         `limit` says how many at most. Reads the records of those, in one go.
         """
         keys = self._backend.store.keys(task)[:limit]
-        return [self._handle(watched) for watched in self._backend.watch_several(keys)]
+        return Listing(self._handle(watched) for watched in self._backend.watch_several(keys))
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
@@ -180,3 +181,8 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"
+
+    def _repr_html_(self) -> str:
+        from slurm.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
+
+        return cluster_html(self._backend, self._environment, self.options)

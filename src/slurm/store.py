@@ -209,12 +209,22 @@ class Store:
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
-        wanted = list(indices)
-        directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(element)}": element for element in {index // chunk for index in wanted}}
-        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
-        elements = {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
-        return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
+        return self.several_outcomes({key: (list(indices), chunk)})[key]
+
+    def several_outcomes(self, wanted: Mapping[str, tuple[Sequence[int], int]]) -> dict[str, dict[int, Outcome]]:
+        """The same of several submissions, by key, read in one go; `wanted` has the calls and the `chunk` of each."""
+        paths = {
+            (key, element): f"{self.directory(key)}/{OUTCOMES}/{outcome_name(element)}"
+            for key, (indices, chunk) in wanted.items()
+            for element in {index // chunk for index in indices}
+        }
+        # An error in an outcome is a pickle, hence private.
+        files = self._transport.get(list(paths.values()), private=True) if paths else {}
+        read = {at: Outcome.loads(files[path], where=path) for at, path in paths.items() if path in files}
+        return {
+            key: {i: read[key, i // chunk].of_call(i % chunk) for i in indices if (key, i // chunk) in read}
+            for key, (indices, chunk) in wanted.items()
+        }
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
         """What has become of some calls: outcomes and results, in one go."""

@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
         *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators"),
+        *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "diagnosis", "doctor"),
     ("cli.*", "__main__"),
