@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shlex
 import time
@@ -30,6 +29,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.serialization import Calls, packed, unpacked
+from slurm.unpickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +86,7 @@ class Ends(NamedTuple):
                     file.file.seek(file.begin + begin)
                 at = -1
                 try:
-                    self.results[index] = pickle.load(file.file)  # noqa: S301 - as above
+                    self.results[index] = load(file.file)
                     at = ends[call]
                 except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
                     self.unloaded[index] = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import pickle
+import io
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.retry import failure_names, names_of
 from slurm.schedulers.base import Report
 from slurm.states import JobState
+from slurm.unpickling import load
 from slurm.watched import Ending
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ def _revived(record: ErrorRecord) -> BaseException | None:
     if record.pickle is None:
         return None
     try:
-        error = pickle.loads(base64.b64decode(record.pickle))  # noqa: S301 - from the user's own outcome file
+        error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
     except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
         return None
     return error if isinstance(error, Exception) else None

@@ -112,6 +112,27 @@ def test_a_cell_that_was_changed_and_run_again_counts(here: Session) -> None:
     assert here.run("closed_over(100)(1).result()").text == "104"
 
 
+def test_a_class_that_comes_back_stays_this_notebooks_own(here: Session) -> None:
+    here.run("""
+        class Counter:
+            step = 1
+            def count(self): return stepped(self.step)
+        class Empty(Exception): pass
+        def stepped(x): return x + 1
+        @task
+        def counter():
+            return Counter()
+        @task
+        def empty():
+            raise Empty
+        own, error = counter().result(), empty().exception()
+        def stepped(x): return x + 100
+        Counter.step = 2
+        """)
+    assert here.run("isinstance(own, Counter), isinstance(error, Empty)").text == "(True, True)"
+    assert here.run("counter().result().count(), own.count(), Counter.step").text == "(102, 102, 2)"
+
+
 def test_a_module_that_was_edited_and_reloaded_counts(here: Session) -> None:
     module = here.directory / "loose.py"
     module.write_text("from slurm import task\ndef helper(x): return x + 1\n@task\ndef call(x): return helper(x)\n")
