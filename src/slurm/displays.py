@@ -96,15 +96,14 @@ def bar(counts: Mapping[str, int]) -> str:
 def folded(title: str, text: str) -> str:
     """Lines that were printed, open at first."""
     style = f"margin: 2px 0 0 0; padding: 6px 8px; border: {_LINE}; white-space: pre-wrap; overflow-wrap: anywhere"
-    lines = f'<pre style="{style}; color: inherit; background: none; {_MONO}">{escape(printed(text))}</pre>'
+    lines = f'<pre style="{style}; color: inherit; background: none; {_MONO}">{printed(text)}</pre>'
     summary = f'<summary style="{_FAINT}">{escape(title)}</summary>'
     return f'<details open style="margin: 4px 0 0 0">{summary}{lines}</details>'
 
 
 def printed(text: str) -> str:
-    """Text as a terminal would leave it: without colours, each line as it was written last (a bar of progress)."""
-    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    return _ANSI.sub("", "\n".join(lines))
+    """Text without the colours and movements of a terminal, escaped."""
+    return escape(_ANSI.sub("", text))
 
 
 def duration(seconds: float) -> str:
@@ -119,6 +118,11 @@ def duration(seconds: float) -> str:
         if left >= size:
             return f"{left // size} {name} {left % size // smaller} {below}"
     return f"{left} s"
+
+
+def age(seconds: float) -> str:
+    """How long ago, by a clock of whole seconds."""
+    return f"{round(max(seconds, 0.0))} s ago" if seconds < 59.5 else f"{duration(seconds)} ago"
 
 
 def memory(amount: int) -> str:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm import displays
 from slurm.backend import DEFAULT_ROOT
-from slurm.displays import card, clock, code, colour, duration, faint, memory, state, strong, table
+from slurm.displays import card, clock, code, colour, duration, faint, memory, printed, state, strong, table
 from slurm.states import JobState
 from slurm.statuses import known, statuses
+from slurm.tracebacks import sourced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -145,7 +146,7 @@ def _tail(part: Part, found: Sequence[JobStatus]) -> str:
     for index, status in zip(indices, found, strict=True):
         if _failed(status):
             element = watched.element(index)
-            return backend.store.log_tail(backend.store.log_path(watched.key, element, watched.block(element)))
+            return sourced(backend.store.log_tail(backend.store.log_path(watched.key, element, watched.block(element))))
     return ""
 
 
@@ -192,7 +193,7 @@ def _error(status: JobStatus) -> str:
     if error is None:
         code_ = status.outcome.exit_code if status.outcome and not status.outcome.succeeded else 0
         return escape(f"its process ended with status {code_}") if code_ else ""
-    return f"{strong(error.type)}{escape(f': {error.message}' if error.message else '')}"
+    return f"{strong(error.type)}{printed(f': {error.message}') if error.message else ''}"
 
 
 def _where(some: Sequence[JobStatus]) -> str:
@@ -224,7 +225,7 @@ def _submitted(key: str, now: float) -> str:
         then = timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
     except ValueError:
         return ""
-    return f"{clock(then)}, {duration(now - then)} ago"
+    return f"{clock(then)}, {displays.age(now - then)}"
 
 
 def _seen(look: Look) -> str:

@@ -260,10 +260,10 @@ class Store:
         return f"{self.directory(key)}/{LOGS}/{log_name(first, str(element - first))}"
 
     def log_tail(self, path: str) -> str:
-        """The last lines of a log, however long it is; empty if it can't be had."""
+        """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
         done = self._transport.run(["tail", "-c", str(_TAIL_BYTES), path], timeout=60)
-        lines = done.stdout.splitlines() if done.status == 0 else []
-        return "\n".join(lines[-_TAIL_LINES:])
+        lines = done.stdout.rstrip().split("\n") if done.status == 0 else []
+        return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines[-_TAIL_LINES:])
 
     def keys(self, task: str | None = None) -> list[str]:
         """The keys of all submissions, of one task or of any, the newest first: two listings."""

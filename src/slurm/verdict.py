@@ -27,6 +27,7 @@ from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.retry import failure_names, names_of
 from slurm.schedulers.base import Report
 from slurm.states import JobState
+from slurm.tracebacks import sourced
 from slurm.unpickling import load
 from slurm.watched import Ending
 
@@ -196,7 +197,7 @@ def _subject(facts: Facts) -> str:
 
 
 def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
-    error.__cause__ = RemoteTraceback(record.traceback) if record.traceback else None
+    error.__cause__ = RemoteTraceback(sourced(record.traceback)) if record.traceback else None
     return error
 
 

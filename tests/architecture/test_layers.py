@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "records", "files", "protocol", "states", "option_values", "options", "retry", "url", "version"),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
-    ("store", "serialization", "unpickling", "script", "installed", "bundle", "controller"),
+    ("store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),

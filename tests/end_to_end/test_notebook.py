@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,11 @@ class Session:
 
     def __init__(self, kernel: Kernel, directory: Path) -> None:
         self.kernel, self.directory = kernel, directory
+        self.run(SETUP)
+
+    def restart(self) -> None:
+        """Restart the kernel."""
+        self.kernel.restart()
         self.run(SETUP)
 
     def run(self, code: str) -> Cell:
@@ -158,6 +164,23 @@ def test_the_running_event_loop_goes_on_while_a_cell_awaits(here: Session) -> No
     assert cell.text == "([0.3, 0.2], True, 0.3)"
 
 
+def test_a_traceback_shows_the_lines_of_cells_which_the_node_never_saw(here: Session) -> None:
+    here.run("""
+        @task
+        def split(text):
+            first, second = text.split()  # two words
+            return first
+        failed = split("one")
+        """)
+    cell = here.kernel.run("failed.result()")
+    assert cell.error is not None
+    told, _, raised = cell.error[2].partition("direct cause")
+    assert (cell.error[0], told.count("# two words")) == ("ValueError", 1)
+    assert "in job split/" in raised
+    shown = here.run("failed").html
+    assert ("# two words" in shown, ">ValueError<" in shown, "FAILED" in shown) == (True, True, True)
+
+
 INTERRUPTED = {
     "array.results()": ("KeyboardInterrupt", "The jobs go on; come back to them with "),
     "array[1].result()": ("KeyboardInterrupt", "The job goes on; come back to it with "),
@@ -198,3 +221,16 @@ def test_to_interrupt_a_command_over_ssh_ends_it_at_once(far: Session) -> None:
         """)
     assert far.kernel.run("sleep()", interrupt_after="it waits").error is not None
     assert far.run("nap(0).result()").text == "0"
+
+
+@pytest.mark.slurm
+def test_jobs_outlive_the_kernel_and_another_comes_back_to_them(far: Session) -> None:
+    array, job = far.run("array, last = nap.map([0, 2]), nap(0); print(array.key, last.key)").printed.split()
+    place = far.run("cluster.url, os.environ['SLURMTASKS_SSH_CONFIG']").text
+    far.restart()
+    far.run(f"url, os.environ['SLURMTASKS_SSH_CONFIG'] = {place}; cluster = Cluster(url)")
+    listed = far.run("cluster.jobs()")
+    assert [key in text for key in (array, job) for text in (listed.html, listed.text)] == [True] * 4
+    assert far.run(f"cluster.job({array!r}).results(), cluster.job({job!r}).result()").text == "([0, 2], 0)"
+    shown = re.sub("<[^>]*>", " ", far.run(f"cluster.job({array!r})").html)
+    assert "2 ● COMPLETED" in " ".join(shown.split())
