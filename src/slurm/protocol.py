@@ -20,7 +20,7 @@ BLOBS, JOBS = "blobs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
 CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
-ATTEMPTS, EVENTS = "attempts", "events"
+ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
@@ -109,6 +109,9 @@ class Submission(Document):
     continues: bool = False
     """Whether an element may go on in another job after an attempt that failed or stopped."""
     parent: str | None = None
+    """The workflow's job that submitted this, as `cluster.job` takes it."""
+    workflow: Mapping[str, Any] | None = None
+    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.workflows`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float

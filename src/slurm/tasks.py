@@ -72,6 +72,8 @@ class Task(Generic[P, R]):
     Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
     """
 
+    is_workflow = False
+
     def __init__(
         self,
         function: Callable[P, R],
@@ -167,7 +169,7 @@ class Task(Generic[P, R]):
 
     def _copy(self, **changes: Any) -> Task[P, R]:
         same = {"options": self.options, "upstreams": self.upstreams, "submitter": self._submitter}
-        return Task(self.unwrapped, **{**same, **changes})
+        return type(self)(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
 
@@ -191,10 +193,10 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def context_parameter(self) -> str | None:
-        """The parameter that is annotated with JobContext, if one is."""
+        """The parameter that is annotated with JobContext or WorkflowContext, if one is."""
         from slurm.injection import context_parameter  # noqa: PLC0415 - as above
 
-        return context_parameter(self.unwrapped)
+        return context_parameter(self.unwrapped, workflow=self.is_workflow)
 
     @functools.cached_property
     def _any_of(self) -> range:
@@ -243,4 +245,10 @@ class Task(Generic[P, R]):
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
     """How a task pickles where its name can't be counted on: its function and its options."""
-    return Task, (task.unwrapped, task.options)
+    return type(task), (task.unwrapped, task.options)
+
+
+class Workflow(Task[P, R]):
+    """A task whose function submits tasks from where it runs. Made by `@workflow`."""
+
+    is_workflow = True
