@@ -21,7 +21,7 @@ from slurm.records import TYPE_CHECKING
 if TYPE_CHECKING:
     from slurm.array import JobArray
     from slurm.cluster import Cluster
-    from slurm.decorators import task
+    from slurm.decorators import task, workflow
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
     from slurm.errors import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from slurm.job import Job
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
+    from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
     from slurm.states import JobState
     from slurm.tasks import Task
     from slurm.version import __version__ as __version__
@@ -76,8 +77,9 @@ _HOMES = {
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
+    "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.states": ("JobState",),
-    "slurm.decorators": ("task",),
+    "slurm.decorators": ("task", "workflow"),
     "slurm.tasks": ("Task",),
     "slurm.version": ("__version__",),
     "slurm.watched": ("JobStatus",),
@@ -111,12 +113,15 @@ __all__ = [
     "Task",
     "TaskExited",
     "TaskFailed",
+    "WorkflowContext",
     "as_completed",
     "cancel",
     "current_job",
+    "current_workflow",
     "gather",
     "task",
     "wait",
+    "workflow",
 ]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.bundle import Bundle
+    from slurm.children import Family
     from slurm.protocol import Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
@@ -98,6 +99,8 @@ class Backend:
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
+        self.family: Family | None = None
+        """What all that this process submits here belongs to, where a workflow runs in it."""
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""

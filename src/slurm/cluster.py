@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import preparation, slurmfile, submission, tasks
-from slurm.array import JobArray
+from slurm.array import handle
 from slurm.backend import backend_for
 from slurm.environments.base import as_list
 from slurm.errors import NoSuchJob
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from slurm.array import JobArray
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
     from slurm.option_types import TaskOptions
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
     from slurm.tasks import Task
-    from slurm.watched import Watched
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,7 +123,9 @@ class Cluster:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
         options = self.options.merged(of.options)
         prepared = self._prepare(of, options)
-        jobs = submission.submit(self._backend, of, calls, mapped=mapped, options=options, environment=prepared)
+        jobs = submission.submit(
+            self._backend, of, calls, mapped=mapped, options=options, environment=prepared, defaults=self.options
+        )
         if self._mine is not None:
             self._mine.append(jobs)
         return jobs
@@ -150,12 +152,7 @@ class Cluster:
         if index is not None and index >= watched.count:
             message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
             raise NoSuchJob(message)
-        return self._handle(watched) if index is None else Job(self._backend, watched, index)
-
-    def _handle(self, watched: Watched) -> Job[Any] | JobArray[Any]:
-        if watched.mapped:
-            return JobArray(self._backend, watched, range(watched.count))
-        return Job(self._backend, watched, 0)
+        return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
 
     def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
         """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
@@ -163,7 +160,7 @@ class Cluster:
         `limit` says how many at most. Reads the records of those, in one go.
         """
         keys = self._backend.store.keys(task)[:limit]
-        return [self._handle(watched) for watched in self._backend.watch_several(keys)]
+        return [handle(self._backend, watched) for watched in self._backend.watch_several(keys)]
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""

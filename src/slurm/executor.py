@@ -95,7 +95,7 @@ class ClusterExecutor(Executor):
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         found: Task[..., R] = function if isinstance(function, Task) else Task(function)
-        return Task(
+        return type(found)(
             found.unwrapped,
             self._options.merged(found.options),
             environment=found.environment,

@@ -20,7 +20,7 @@ BLOBS, ENVS, JOBS = "blobs", "envs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
 CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
-ATTEMPTS, EVENTS = "attempts", "events"
+ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
@@ -127,6 +127,9 @@ class Submission(Document):
     continues: bool = False
     """Whether an element may go on in another job after an attempt that failed or stopped."""
     parent: str | None = None
+    """The workflow's job that submitted this, as `cluster.job` takes it."""
+    workflow: Mapping[str, Any] | None = None
+    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.workflows`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float
@@ -281,16 +284,6 @@ def attempt_name(element: int, attempt: int) -> str:
 def begun_name(element: int, attempt: int) -> str:
     """The empty file in `attempts/` that tells of an attempt after the first."""
     return f"{element}.{attempt}.begun"
-
-
-def continuation_name(element: int, attempt: int) -> str:
-    """The file in `attempts/` of a `Continuation`."""
-    return f"{element}.{attempt}.next.json"
-
-
-def blocks_name(group: str) -> str:
-    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
-    return f"{group}.blocks.json"
 
 
 def log_name(first: int, task: str) -> str:

@@ -14,13 +14,13 @@ import cloudpickle
 
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
-from slurm.errors import SchedulerError, SubmissionError, TransportError
-from slurm.options import Options
+from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
+from slurm.options import NONE, Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
 from slurm.serialization import Function, pickle_calls
 from slurm.store import new_key
-from slurm.tasks import Task, by_value
+from slurm.tasks import Task, Workflow, by_value
 from slurm.version import __version__
 from slurm.watched import Watched
 
@@ -44,8 +44,11 @@ def submit(
     mapped: bool,
     options: Options,
     environment: Prepared,
+    defaults: Options = NONE,
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
+
+    `defaults` are the options that the tasks of a workflow have, too.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
@@ -56,8 +59,9 @@ def submit(
         parameters=task.places,
         context=task.context_parameter,
         edges=dependencies.to_check(named, backend.watch),
+        workflow=task.is_workflow,
     )
-    pickled = pickle_calls(head, calls, reducers={Task: by_value})
+    pickled = pickle_calls(head, calls, reducers=dict.fromkeys((Task, Workflow), by_value))
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -65,6 +69,8 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    if task.is_workflow:
+        submission = submission.replace(workflow=_workflow(backend, submission, defaults))
     return _queue(backend, _followed(backend, submission, options), pickled.calls, options)
 
 
@@ -79,12 +85,52 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
         options=Options.parse(before.options).merged(options),
         environment=before.environment,
-    )
+    ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
     return _queue(backend, _followed(backend, submission, options), backend.store.calls(key, indices), options)
 
 
+def _workflow(backend: Backend, submission: Submission, defaults: Options) -> dict[str, Any]:
+    """What a workflow's cluster is made by and from, on the node."""
+    if submission.chunk > 1:
+        raise OptionError(
+            f"{submission.task} is a workflow, of which an element makes one call: leave out chunk_size and workers"
+        )
+    return {
+        "cluster": "slurm.workflows:WorkflowCluster",
+        "scheduler": backend.url.scheduler,
+        "options": defaults.to_json(),
+    }
+
+
 def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
+    """Queue a submission; in a workflow, one that an earlier attempt of it has queued is found instead."""
+    family = backend.family
+    if family is None:
+        return _queue_new(backend, submission, calls, options)
+    name, key = family.claim(submission, calls)
+    earlier = None if key == submission.key else _found(backend, key)
+    if earlier is not None:
+        return earlier
+    try:
+        return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options)
+    except SubmissionError:
+        family.withdraw(name)
+        raise
+
+
+def _found(backend: Backend, key: str) -> JobArray[Any] | None:
+    """What was submitted under a key; None if its submitter died before it was."""
+    try:
+        watched = backend.watch(key)
+    except NoSuchJob:
+        return None
+    if watched.submitted is None:
+        backend.complete(watched)
+    return None if watched.submitted is None else JobArray(backend, watched, range(watched.count))
+
+
+def _queue_new(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
     asked = requests.blocks(backend, submission, options)
     scripts = {SCRIPT: requests.script(backend, submission, options)}
     if submission.continues:

@@ -73,6 +73,8 @@ class Task(Generic[P, R]):
     Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
     """
 
+    is_workflow = False
+
     def __init__(
         self,
         function: Callable[P, R],
@@ -176,7 +178,7 @@ class Task(Generic[P, R]):
             "upstreams": self.upstreams,
             "submitter": self._submitter,
         }
-        return Task(self.unwrapped, **{**same, **changes})
+        return type(self)(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
 
@@ -200,10 +202,10 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def context_parameter(self) -> str | None:
-        """The parameter that is annotated with JobContext, if one is."""
+        """The parameter that is annotated with JobContext or WorkflowContext, if one is."""
         from slurm.injection import context_parameter  # noqa: PLC0415 - as above
 
-        return context_parameter(self.unwrapped)
+        return context_parameter(self.unwrapped, workflow=self.is_workflow)
 
     @functools.cached_property
     def _any_of(self) -> range:
@@ -252,11 +254,13 @@ class Task(Generic[P, R]):
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
     """How a task pickles where its name can't be counted on: its function, its options and its environment."""
-    return _revived, (task.unwrapped, task.options, task.environment)
+    return _revived, (type(task), task.unwrapped, task.options, task.environment)
 
 
-def _revived(function: Any, options: Options, environment: tuple[Environment, ...] | None) -> Task[..., Any]:
-    return Task(function, options, environment=environment)
+def _revived(
+    kind: type[Task[..., Any]], function: Any, options: Options, environment: tuple[Environment, ...] | None
+) -> Task[..., Any]:
+    return kind(function, options, environment=environment)
 
 
 def split(
@@ -269,3 +273,9 @@ def split(
 
         environment = as_list(given.pop("environment")) or None
     return Options.parse(given), environment
+
+
+class Workflow(Task[P, R]):
+    """A task whose function submits tasks from where it runs. Made by `@workflow`."""
+
+    is_workflow = True

@@ -31,9 +31,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
-        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation"),
+        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
     ),
-    ("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "diagnosis", "doctor"),
+    (
+        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
+        "doctor",
+    ),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily
 )

@@ -87,6 +87,10 @@ def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, work
 
 
 def _call(call: Call, job: JobContext) -> Any:
+    if call.workflow:
+        from slurm.runner.workflow_context_builder import run  # noqa: PLC0415 - most elements are no workflows
+
+        return run(call, job)
     enter(job)
     kwargs = {**call.kwargs, call.context: job} if call.context else call.kwargs
     return call.function(*call.args, **kwargs)
