@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from slurm import slurmfile, submission, tasks
 from slurm.array import JobArray
 from slurm.backend import backend_for
+from slurm.callbacks.base import checked, together
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
     from slurm.option_types import TaskOptions
@@ -42,7 +44,8 @@ class Cluster:
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
     this one. `environment` is what tasks run in, by default that Python as it is. `setup` are lines of bash that a job
     takes before it starts that Python; one that fails ends it as SetupFailed. `login_shell` has commands there run by a
-    login shell, for sites where only that one finds Slurm. `options` are defaults for all tasks.
+    login shell, for sites where only that one finds Slurm. `options` are defaults for all tasks; `callbacks` are told
+    of all of them.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
@@ -52,7 +55,7 @@ class Cluster:
     The constructor does no I/O. Raises ClusterURLError, PluginNotFound, OptionError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         url: str = "local",
         *,
@@ -63,6 +66,7 @@ class Cluster:
         login_shell: bool = False,
         options: TaskOptions | None = None,
         cancel_on_exit: bool = False,
+        callbacks: Iterable[Callback] = (),
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
@@ -70,6 +74,7 @@ class Cluster:
         self._prepared: Prepared | None = None
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
         self.options = Options.parse(options or {})
+        self.callbacks = checked(callbacks)
 
     @classmethod
     def from_slurmfile(cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Self:
@@ -115,7 +120,15 @@ class Cluster:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
         options = self.options.merged(of.options)
         prepared = self._prepare()
-        jobs = submission.submit(self._backend, of, calls, mapped=mapped, options=options, environment=prepared)
+        jobs = submission.submit(
+            self._backend,
+            of,
+            calls,
+            mapped=mapped,
+            options=options,
+            environment=prepared,
+            callbacks=together(self.callbacks, of.callbacks),
+        )
         if self._mine is not None:
             self._mine.append(jobs)
         return jobs

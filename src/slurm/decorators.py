@@ -5,16 +5,18 @@ A node imports this module with the user's own, so it imports little itself.
 
 from __future__ import annotations
 
+from slurm.callbacks.base import checked
 from slurm.options import Options
 from slurm.records import TYPE_CHECKING
 from slurm.tasks import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, ParamSpec, TypeVar, overload
 
     from typing_extensions import Unpack
 
+    from slurm.callbacks.base import Callback
     from slurm.option_types import TaskOptions
 
     P = ParamSpec("P")
@@ -25,19 +27,22 @@ if TYPE_CHECKING:
     @overload
     def task(function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(
+        *, callbacks: Iterable[Callback] = (), **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
-def task(function: Any = None, /, **options: Any) -> Any:
+def task(function: Any = None, /, *, callbacks: Iterable[Callback] = (), **options: Any) -> Any:
     """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
 
-    Raises OptionError for an option that sbatch doesn't have or wouldn't take, and TypeError for a method.
+    `callbacks` are told of all its calls. Raises OptionError for an option that sbatch doesn't have or wouldn't take,
+    and TypeError for a method.
     """
-    parsed = Options.parse(options)
+    parsed, hooks = Options.parse(options), checked(callbacks)
 
     def make(function: Any) -> Task[..., Any]:
         _refuse_what_is_no_function(function)
-        return Task(function, parsed)
+        return Task(function, parsed, hooks)
 
     return make if function is None else make(function)
 

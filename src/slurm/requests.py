@@ -36,6 +36,7 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
         cpus=cpus if isinstance(cpus, str) else None,
         calls=(submission.chunk, _workers(options, submission.chunk)),
         care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
+        hooked=submission.callbacks,
     )
 
 

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.setup import take
-from slurm.protocol import ATTEMPTS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
+from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,19 +38,21 @@ def render(  # noqa: PLR0913 - each by its name
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
     care: Care | None = None,
+    hooked: bool = False,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
-    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job. The script
-    takes as arguments the number of its block's first element and of the attempts before; without any it is the first
-    block, so that a person can sbatch it.
+    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job, `hooked`
+    whether there are hooks to be called. The script takes as arguments the number of its block's first element and of
+    the attempts before; without any it is the first block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
     command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
     call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
+    call += (f" {care.signal or '-'}" if care else "") + (f" {CALLBACKS}" if hooked else "")
     # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir)] if chdir else []
@@ -69,7 +71,7 @@ def render(  # noqa: PLR0913 - each by its name
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
-        *_called(ready, f"{call} {care.signal or '-'}" if care else call, care),
+        *_called(ready, call, care),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
         "exit $status",

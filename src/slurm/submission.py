@@ -14,11 +14,12 @@ import cloudpickle
 
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
+from slurm.callbacks.base import NODE_HOOKS, has
 from slurm.errors import SchedulerError, SubmissionError, TransportError
 from slurm.options import Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
-from slurm.serialization import Function, pickle_calls
+from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import Task, by_value
 from slurm.version import __version__
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.backend import Backend
+    from slurm.callbacks.base import Callback
     from slurm.protocol import Edge, Prepared
     from slurm.serialization import Arguments, Calls, Reference
 
@@ -44,6 +46,7 @@ def submit(
     mapped: bool,
     options: Options,
     environment: Prepared,
+    callbacks: Sequence[Callback] = (),
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
 
@@ -65,7 +68,9 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    return _queue(backend, _followed(backend, submission, options), pickled.calls, options)
+    hooks = pickle_callbacks([c for c in callbacks if has(c, NODE_HOOKS)], reducers={Task: by_value})
+    made = pickled.calls._replace(callbacks=hooks)
+    return _queue(backend, _followed(backend, submission, options), made, options)
 
 
 def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
@@ -85,6 +90,7 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
 
 
 def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
+    submission = submission.replace(callbacks=bool(calls.callbacks))
     asked = requests.blocks(backend, submission, options)
     scripts = {SCRIPT: requests.script(backend, submission, options)}
     if submission.continues:

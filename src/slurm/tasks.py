@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from types import GenericAlias
 
 from slurm import options as _options
+from slurm.callbacks.base import NODE_HOOKS, checked, has, together
 from slurm.options import Options
 from slurm.records import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.job import Job
     from slurm.option_types import TaskOptions
     from slurm.serialization import Arguments, Placeholder
@@ -76,6 +78,7 @@ class Task(Generic[P, R]):
         self,
         function: Callable[P, R],
         options: Options = _options.NONE,
+        callbacks: tuple[Callback, ...] = (),
         *,
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
@@ -83,6 +86,7 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.unwrapped = function
         self.options = options
+        self.callbacks = callbacks
         self.upstreams = upstreams
         self._submitter = submitter
 
@@ -143,9 +147,10 @@ class Task(Generic[P, R]):
 
     # Changed copies.
 
-    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
-        """A copy with other options; None unsets one. Raises OptionError."""
-        return self._copy(options=self.options.merged(Options.parse(options)))
+    def with_options(self, *, callbacks: Iterable[Callback] = (), **options: Unpack[TaskOptions]) -> Task[P, R]:
+        """A copy with other options, None unsets one; and with callbacks besides its own. Raises OptionError."""
+        more = together(self.callbacks, checked(callbacks))
+        return self._copy(options=self.options.merged(Options.parse(options)), callbacks=more)
 
     def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
@@ -166,7 +171,8 @@ class Task(Generic[P, R]):
         return self._copy(submitter=cluster)
 
     def _copy(self, **changes: Any) -> Task[P, R]:
-        same = {"options": self.options, "upstreams": self.upstreams, "submitter": self._submitter}
+        same = {"options": self.options, "callbacks": self.callbacks}
+        same |= {"upstreams": self.upstreams, "submitter": self._submitter}
         return Task(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
@@ -242,5 +248,5 @@ class Task(Generic[P, R]):
 
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
-    """How a task pickles where its name can't be counted on: its function and its options."""
-    return Task, (task.unwrapped, task.options)
+    """How a task pickles where its name can't be counted on: its function, its options, and hooks that a node calls."""
+    return Task, (task.unwrapped, task.options, tuple(c for c in task.callbacks if has(c, NODE_HOOKS)))
