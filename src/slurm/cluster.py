@@ -9,6 +9,7 @@ from slurm import slurmfile, submission, tasks
 from slurm.array import JobArray
 from slurm.backend import backend_for
 from slurm.callbacks.base import checked, together
+from slurm.dispatch import flush_hooks
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
@@ -106,6 +107,7 @@ class Cluster:
         tasks.active.set(tasks.active.get()[:-1])
         if self._mine is not None:
             cancel(self._mine)
+        flush_hooks()
 
     def activate(self) -> Self:
         """Make this the cluster of all calls that no `with` covers, in every thread: for notebooks and scripts."""
@@ -155,6 +157,8 @@ class Cluster:
         if index is not None and index >= watched.count:
             message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
             raise NoSuchJob(message)
+        if self.callbacks:
+            self._backend.feeds.attach(watched, self.callbacks)
         return self._handle(watched) if index is None else Job(self._backend, watched, index)
 
     def _handle(self, watched: Watched) -> Job[Any] | JobArray[Any]:

@@ -212,11 +212,15 @@ class Store:
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
         wanted = list(indices)
-        directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(element)}": element for element in {index // chunk for index in wanted}}
-        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
-        elements = {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
+        elements = self.outcomes_of_elements(key, {index // chunk for index in wanted})
         return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
+
+    def outcomes_of_elements(self, key: str, elements: Iterable[int]) -> Mapping[int, Outcome]:
+        """The outcomes of some elements, of those that have one."""
+        directory = f"{self.directory(key)}/{OUTCOMES}"
+        paths = {f"{directory}/{outcome_name(element)}": element for element in elements}
+        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
+        return {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
         """What has become of some calls: outcomes and results, in one go."""

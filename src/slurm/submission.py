@@ -70,7 +70,7 @@ def submit(
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     hooks = pickle_callbacks([c for c in callbacks if has(c, NODE_HOOKS)], reducers={Task: by_value})
     made = pickled.calls._replace(callbacks=hooks)
-    return _queue(backend, _followed(backend, submission, options), made, options)
+    return _queue(backend, _followed(backend, submission, options), made, options, callbacks)
 
 
 def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
@@ -86,10 +86,15 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
         environment=before.environment,
     )
     options = Options.parse(submission.options)
-    return _queue(backend, _followed(backend, submission, options), backend.store.calls(key, indices), options)
+    feed = backend.watch(key).feed
+    callbacks = feed.callbacks if feed else ()
+    calls = backend.store.calls(key, indices)
+    return _queue(backend, _followed(backend, submission, options), calls, options, callbacks)
 
 
-def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
+def _queue(
+    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> JobArray[Any]:
     submission = submission.replace(callbacks=bool(calls.callbacks))
     asked = requests.blocks(backend, submission, options)
     scripts = {SCRIPT: requests.script(backend, submission, options)}
@@ -99,6 +104,8 @@ def _queue(backend: Backend, submission: Submission, calls: Calls, options: Opti
     cares = requests.caretaker(backend, submission) if submission.continues else None
     submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, asked, caretaker=cares)
     watched = backend.tracker.watch(submission, submitted)
+    if callbacks:
+        backend.feeds.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:
         try:
             rolling.roll(backend, watched)

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
-        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators"),
+        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "feeds", "progress"),
     ),
     ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "diagnosis", "doctor"),
     ("cli.*", "__main__"),

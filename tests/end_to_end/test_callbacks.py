@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from slurm import Callback, Cluster, task
-from slurm.callbacks import CompletedEvent, RunBeginEvent, RunEndEvent
+from slurm import Callback, Cluster, current_job, task
+from slurm.callbacks import (
+    CompletedEvent,
+    CompleteEvent,
+    ProgressEvent,
+    RunBeginEvent,
+    RunEndEvent,
+    StateEvent,
+    SubmitEvent,
+)
 from waiting import until
 
 
@@ -63,6 +71,25 @@ class Saved:
         return _saved, (self.recorder,)
 
 
+class Watcher(Callback):
+    """Notes what it is told on the client."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def on_submit(self, event: SubmitEvent) -> None:
+        self.told.append(("submit", event.task, event.count, event.elements))
+
+    def on_state(self, event: StateEvent) -> None:
+        self.told.append(("state", dict(event.states)))
+
+    def on_complete(self, event: CompleteEvent) -> None:
+        self.told.append(("complete", event.index, event.calls, event.state))
+
+    def on_progress(self, event: ProgressEvent) -> None:
+        self.told.append(("progress", event.index, event.done, event.total, dict(event.metrics)))
+
+
 def _saved(recorder: Recorder) -> None:
     recorder.write("unpickled")
 
@@ -90,4 +117,28 @@ def test_a_success_has_its_hooks_in_order_and_once(cluster: Cluster, recorder: R
         "function",
         "run_end 0 1 succeeded save True",
         "completed 0 1 succeeded",
+    ]
+
+
+@task
+def steps(gate: Path) -> None:
+    for done in (1, 2):
+        current_job().progress(done, 2, loss=1 / done)
+    until(gate.exists)
+
+
+def test_the_client_is_told_of_a_job_as_it_goes(cluster: Cluster, tmp_path: Path) -> None:
+    watcher = Watcher()
+    job = steps.with_options(callbacks=[watcher])(tmp_path / "gate")
+    until(lambda: len(watcher.told) >= 4)
+    (tmp_path / "gate").touch()
+    job.result(60)
+    until(lambda: len(watcher.told) >= 6)
+    assert watcher.told == [
+        ("submit", "steps", 1, 1),
+        ("state", {"RUNNING": 1}),
+        ("progress", 0, 1, 2, {"loss": 1.0}),
+        ("progress", 0, 2, 2, {"loss": 0.5}),
+        ("state", {"COMPLETED": 1}),
+        ("complete", 0, 1, "COMPLETED"),
     ]

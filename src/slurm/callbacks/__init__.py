@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.callbacks.events import (
         CompletedEvent,
+        CompleteEvent,
+        ProgressEvent,
         RunBeginEvent,
         RunEndEvent,
+        StateEvent,
+        SubmitEvent,
         WorkflowBeginEvent,
         WorkflowEndEvent,
     )
@@ -22,9 +26,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "base": ("Callback",),
     "events": (
+        "CompleteEvent",
         "CompletedEvent",
+        "ProgressEvent",
         "RunBeginEvent",
         "RunEndEvent",
+        "StateEvent",
+        "SubmitEvent",
         "WorkflowBeginEvent",
         "WorkflowEndEvent",
     ),
@@ -33,9 +41,13 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Callback",
+    "CompleteEvent",
     "CompletedEvent",
+    "ProgressEvent",
     "RunBeginEvent",
     "RunEndEvent",
+    "StateEvent",
+    "SubmitEvent",
     "WorkflowBeginEvent",
     "WorkflowEndEvent",
 ]

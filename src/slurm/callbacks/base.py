@@ -9,8 +9,12 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.events import (
         CompletedEvent,
+        CompleteEvent,
+        ProgressEvent,
         RunBeginEvent,
         RunEndEvent,
+        StateEvent,
+        SubmitEvent,
         WorkflowBeginEvent,
         WorkflowEndEvent,
     )
@@ -26,6 +30,20 @@ class Callback:
 
     seconds = 60.0
     """How long a hook may take on a node before it is broken off."""
+
+    # On the client.
+
+    def on_submit(self, event: SubmitEvent) -> None:
+        """A submission has been queued."""
+
+    def on_state(self, event: StateEvent) -> None:
+        """Elements of a submission were seen to change their states."""
+
+    def on_complete(self, event: CompleteEvent) -> None:
+        """An element has ended; called once for each in every process that watches."""
+
+    def on_progress(self, event: ProgressEvent) -> None:
+        """A task has told how far it is, by `ctx.progress`."""
 
     # On the node.
 
@@ -45,6 +63,7 @@ class Callback:
         """An element has ended for good; no attempt follows."""
 
 
+CLIENT_HOOKS = ("on_submit", "on_state", "on_complete", "on_progress")
 NODE_HOOKS = ("on_run_begin", "on_workflow_begin", "on_workflow_end", "on_run_end", "on_completed")
 
 
