@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS, _REST = 0.5, 5.0
-"""Between two looks at progress: as often as it is told; ten times as long as the look took, up to a rest."""
+"""Between two looks at progress: as often as it is told; thrice as long as the look took, up to a rest."""
 
 _warned: dict[tuple[int, str], Callback] = {}
 
@@ -96,7 +96,7 @@ class Feeds:
             self.look_now()
         finally:
             now = time.monotonic()
-            self._look_at = now + max(_LOOK_SECONDS, min(_REST, 10 * (now - begin)))
+            self._look_at = now + max(_LOOK_SECONDS, min(_REST, 3 * (now - begin)))
             self._looking = False
 
     def look_now(self) -> None:

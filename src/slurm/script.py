@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main import main; sys.exit(main(sys.argv[2:]))"
 """Starts the runner from its zip. `python runner.zip` does the same through `runpy`, half as slow again to start."""
 
+COMPLETED = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.completed import main; main(sys.argv[2:])"
+"""Starts from there what calls the last hooks, where the runner couldn't."""
+
 CARETAKER = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.caretaker import main; main(*sys.argv[2:])"
 """Starts the caretaker from there, too."""
 
@@ -50,8 +53,9 @@ def render(  # noqa: PLR0913 - each by its name
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
-    command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
-    call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
+    python, there = shlex.join([*environment.launch, environment.python]), shlex.join([runner, root, key])
+    element = f'{there} "$index" {shlex.quote(environment.tag)} {chunk}'
+    call = f'{python} -c {shlex.quote(BOOT)} {element} {workers} "$attempt"'
     call += (f" {care.signal or '-'}" if care else "") + (f" {CALLBACKS}" if hooked else "")
     # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
@@ -72,8 +76,10 @@ def render(  # noqa: PLR0913 - each by its name
         *take(environment.setup),
         "",
         *_called(ready, call, care),
+        *((_told(care),) if hooked else ()),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
+        *((_tell(f'{python} -c {shlex.quote(COMPLETED)} {element} "$attempt"'),) if hooked else ()),
         "exit $status",
         "",
     ])  # fmt: skip
@@ -90,6 +96,19 @@ def render_caretaker(
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+
+
+_NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
+
+
+def _told(care: Care | None) -> str:
+    """Notes whether the runner has called all hooks: where its failure isn't the end, those of the end are not yet."""
+    return f"{'[ $status -ne 0 ]' if care else _NO_OUTCOME} || told=yes"
+
+
+def _tell(command: str) -> str:
+    """Calls those that are left, if this attempt was the last."""
+    return f'[ -n "$told" ] || {_NO_OUTCOME} || {command}'
 
 
 _GONE_ON = (

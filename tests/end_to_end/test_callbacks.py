@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slurm import Callback, Cluster, current_job, task
+from slurm import Callback, Cluster, Retry, current_job, task
 from slurm.callbacks import (
     CompletedEvent,
     CompleteEvent,
@@ -18,6 +21,7 @@ from slurm.callbacks import (
     StateEvent,
     SubmitEvent,
 )
+from testbed.slurm import SlurmTestbed
 from waiting import until
 
 
@@ -38,15 +42,15 @@ class Recorder(Callback):
         self.write("run_begin", event.index, event.attempt)
 
     def on_run_end(self, event: RunEndEvent) -> None:
-        saved = os.path.exists(f"{event.directory}/outcomes/{event.index}.json")
+        saved = bool(os.listdir(f"{event.directory}/outcomes"))
         self.write("run_end", event.index, event.attempt, event.outcome.status, event.outcome.phase, saved)
 
     def on_completed(self, event: CompletedEvent) -> None:
-        self.write("completed", event.index, event.attempt, event.outcome.status)
+        self.write("completed", event.index, event.attempt, event.outcome.status, event.outcome.phase)
 
 
 class Imported:
-    """Part of a call: tells when a node unpickles it."""
+    """An argument: tells when a node unpickles it."""
 
     def __init__(self, recorder: Recorder, error: Exception | None = None) -> None:
         self.recorder, self.error = recorder, error
@@ -59,16 +63,16 @@ class Imported:
 
 
 class Saved:
-    """A result that tells when it is pickled."""
+    """A result: tells when it is pickled."""
 
     def __init__(self, recorder: Recorder, error: Exception | None = None) -> None:
         self.recorder, self.error = recorder, error
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self.recorder.write("save")
         if self.error:
-            self.recorder.write("save")
             raise self.error
-        return _saved, (self.recorder,)
+        return str, ("saved",)
 
 
 class Watcher(Callback):
@@ -90,34 +94,98 @@ class Watcher(Callback):
         self.told.append(("progress", event.index, event.done, event.total, dict(event.metrics)))
 
 
-def _saved(recorder: Recorder) -> None:
-    recorder.write("unpickled")
+@task
+def work(part: Imported, what: str = "") -> Any:
+    """Succeeds, or fails in one of the ways that there are."""
+    part.recorder.write("function")
+    if what == "raises":
+        raise ValueError("odd")
+    if what == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Saved(part.recorder, TypeError("no pickle of this") if what == "unpicklable" else None)
 
 
-@pytest.fixture
-def recorder(tmp_path: Path) -> Recorder:
-    return Recorder(tmp_path / "hooks")
+BEGIN = ("run_begin 0 1", "import", "function")
+RETRY = {"retry": Retry(times=1, on=ValueError)}
+SEQUENCES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "a success": ("", {}, (*BEGIN, "save", "run_end 0 1 succeeded save True", "completed 0 1 succeeded save")),
+    "a failure": ("raises", {}, (*BEGIN, "run_end 0 1 failed run True", "completed 0 1 failed run")),
+    "no import": ("unloadable", {}, (*BEGIN[:2], "run_end 0 1 failed load True", "completed 0 1 failed load")),
+    "no pickle": (
+        "unpicklable",
+        {},
+        (*BEGIN, "save", "save", "run_end 0 1 failed save True", "completed 0 1 failed save"),
+    ),
+    "a death": ("dies", {}, (*BEGIN, "completed 0 1 failed process")),
+    "a retry": (
+        "raises",
+        RETRY,
+        (
+            *(*BEGIN, "run_end 0 1 failed run False"),
+            *("run_begin 0 2", "import", "function", "run_end 0 2 failed run False", "completed 0 2 failed run"),
+        ),
+    ),
+}
+
+
+def test_a_node_calls_its_hooks_once_and_in_order(cluster: Cluster, tmp_path: Path) -> None:
+    started = {}
+    for name, (what, options, _) in SEQUENCES.items():
+        recorder = Recorder(tmp_path / name)
+        part = Imported(recorder, OSError("it can't be read") if what == "unloadable" else None)
+        started[name] = work.with_options(callbacks=[recorder], **options)(part, what)
+    for name, job in started.items():
+        job.exception(60)
+        recorder, expected = Recorder(tmp_path / name), list(SEQUENCES[name][2])
+        until(lambda: len(recorder.read()) >= len(expected), 10)  # noqa: B023 - it is called here
+        assert recorder.read() == expected, name
+
+
+def test_an_element_of_several_calls_has_its_hooks_once(local: Cluster, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "hooks")
+    several = work.with_options(callbacks=[recorder])
+    several.map([Imported(recorder)] * 2, chunk_size=2).results(60)
+    ends = ["run_end 0 1 succeeded save True", "completed 0 1 succeeded save"]
+    until(lambda: len(recorder.read()) >= 9)
+    assert recorder.read() == ["run_begin 0 1", *["import", "function", "save"] * 2, *ends]
+    several.map([Imported(recorder)] * 4, workers=2).results(60)
+    until(lambda: len(recorder.read()) >= 9 + 18)
+    hooks = [line for line in recorder.read()[9:] if line[-1].isdigit() or (line[-1] == "e" and line[0] in "rc")]
+    assert sorted(line.split()[0] for line in hooks) == ["completed"] * 2 + ["run_begin"] * 2 + ["run_end"] * 2
 
 
 @task
-def work(part: Imported, value: Any = None) -> Any:
-    part.recorder.write("function")
-    if isinstance(value, BaseException):
-        raise value
-    return value
+def wait_for(gate: Path) -> None:
+    until(gate.exists)
 
 
-def test_a_success_has_its_hooks_in_order_and_once(cluster: Cluster, recorder: Recorder) -> None:
-    hooked = work.with_options(callbacks=[recorder])
-    assert hooked(Imported(recorder), 7).result(60) == 7
-    until(lambda: len(recorder.read()) >= 5)
+@pytest.mark.slurm
+def test_a_requeued_job_begins_again_and_ends_once(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+    recorder, watcher = Recorder(tmp_path / "hooks"), Watcher()
+    with Cluster("slurm", root=root, callbacks=[recorder, watcher]):
+        job = wait_for(tmp_path / "gate")
+        until(recorder.read)
+        slurm_env.run("scontrol", "requeue", str(job.job_id))
+        until(lambda: slurm_env.run("squeue", "-h", "-o", "%T", "-j", str(job.job_id)).stdout.strip() == "PENDING")
+        time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
+        (tmp_path / "gate").touch()
+        slurm_env.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+        job.result(60)
+        until(lambda: len(recorder.read()) >= 4)
+    again = subprocess.run(["bash", f"{job.directory}/script.sh"], env=_as_a_job(), check=False)
+    assert again.returncode == 0  # it finds its outcome, and calls nothing
     assert recorder.read() == [
         "run_begin 0 1",
-        "import",
-        "function",
-        "run_end 0 1 succeeded save True",
-        "completed 0 1 succeeded",
+        "run_begin 0 2",
+        "run_end 0 2 succeeded save True",
+        "completed 0 2 succeeded save",
     ]
+    assert watcher.told[0] == ("submit", "wait_for", 1, 1)
+    assert watcher.told[-2:] == [("state", {"COMPLETED": 1}), ("complete", 0, 1, "COMPLETED")]
+
+
+def _as_a_job() -> dict[str, str]:
+    return {**os.environ, "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": "2"}
 
 
 @task

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Outcome
     from slurm.runner.argument_loader import Call
 
-_HERE = "{}.{}".format(*sys.version_info[:2])
+HERE = "{}.{}".format(*sys.version_info[:2])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     outcome = saver.earlier()
     if outcome is None:
         callbacks = CallbackRunner(job)
-        if hooked and tag == _HERE:
+        if hooked and tag == HERE:
             callbacks.load()
         callbacks.fire("on_run_begin")
         outcome = _run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
@@ -100,9 +100,9 @@ def _call(call: Call, job: JobContext) -> Any:
 
 
 def _check_python(tag: str) -> None:
-    if tag != _HERE:
+    if tag != HERE:
         message = (
-            f"the call was pickled by Python {tag}, and this node runs Python {_HERE} ({sys.executable}): "
+            f"the call was pickled by Python {tag}, and this node runs Python {HERE} ({sys.executable}): "
             f"pickles don't pass between minor versions. Give the cluster a Python {tag}: Cluster(…, python=…)"
         )
         raise RuntimeError(message)
