@@ -20,6 +20,7 @@ from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.cluster import Cluster
     from slurm.decorators import task, workflow
     from slurm.environments.current import Current, Python
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "slurm.array": ("JobArray",),
+    "slurm.callbacks.base": ("Callback",),
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.modules": ("Conda", "Modules"),
@@ -90,6 +92,7 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Callback",
     "Cluster",
     "Conda",
     "Current",

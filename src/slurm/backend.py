@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from slurm.bundle import Bundle
     from slurm.children import Family
+    from slurm.feeds import Feeds
     from slurm.protocol import Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
@@ -218,6 +219,13 @@ class Backend:
             pace=self.transport.pace,
             patience=self.scheduler.patience,
         )
+
+    @once
+    def feeds(self) -> Feeds:
+        """What callbacks on this client are told of the jobs there."""
+        from slurm.feeds import Feeds  # noqa: PLC0415 - as above
+
+        return Feeds(self)
 
     def _query(self, ids: Sequence[str]) -> Iterable[Report]:
         return self.controller.query(ids)  # which is made only now, for that may take a command

@@ -19,6 +19,7 @@ PROTOCOL = 1
 BLOBS, ENVS, JOBS = "blobs", "envs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
 CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
+CALLBACKS = "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
@@ -126,6 +127,8 @@ class Submission(Document):
     dependencies: tuple[Edge, ...] = ()
     continues: bool = False
     """Whether an element may go on in another job after an attempt that failed or stopped."""
+    callbacks: bool = False
+    """Whether there are hooks that the node calls, in `callbacks.pkl`."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None

@@ -24,7 +24,7 @@ CATCH_ALLS = {
     "environments/building.py": 1,
     "executor.py": 1,
     "files.py": 2,
-    "runner/callback_runner.py": 1,
+    "runner/callback_runner.py": 3,
     "runner/chunk.py": 1,
     "runner/main.py": 2,
     "runner/placeholder_resolver.py": 1,
