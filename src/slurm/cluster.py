@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import slurmfile, submission, tasks
-from slurm.array import JobArray
+from slurm import preparation, slurmfile, submission, tasks
+from slurm.array import handle
 from slurm.backend import backend_for
 from slurm.callbacks.base import checked, together
 from slurm.dispatch import flush_hooks
+from slurm.environments.base import as_list
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from slurm.array import JobArray
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
     from slurm.tasks import Task
-    from slurm.watched import Watched
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +44,8 @@ class Cluster:
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
-    this one. `environment` is what tasks run in, by default that Python as it is. `setup` are lines of bash that a job
+    this one. `environment` is what tasks run in that have none of their own, by default that Python as it is; several
+    are combined. `setup` are lines of bash that a job
     takes before it starts that Python; one that fails ends it as SetupFailed. `login_shell` has commands there run by a
     login shell, for sites where only that one finds Slurm. `options` are defaults for all tasks; `callbacks` are told
     of all of them.
@@ -62,7 +64,7 @@ class Cluster:
         *,
         root: str | os.PathLike[str] | None = None,
         python: str | None = None,
-        environment: Environment | None = None,
+        environment: Environment | Sequence[Environment] | None = None,
         setup: Sequence[str] = (),
         login_shell: bool = False,
         options: TaskOptions | None = None,
@@ -71,8 +73,7 @@ class Cluster:
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
-        self._environment = environment
-        self._prepared: Prepared | None = None
+        self.environment = as_list(environment)
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
         self.options = Options.parse(options or {})
         self.callbacks = checked(callbacks)
@@ -85,7 +86,14 @@ class Cluster:
         user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
-        cluster = cls(entry.url, root=entry.root, python=entry.python, setup=entry.steps, login_shell=entry.login_shell)
+        cluster = cls(
+            entry.url,
+            root=entry.root,
+            python=entry.python,
+            environment=entry.environment,
+            setup=entry.steps,
+            login_shell=entry.login_shell,
+        )
         cluster.options = entry.options
         return cluster
 
@@ -121,7 +129,7 @@ class Cluster:
     def submit(self, of: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
         options = self.options.merged(of.options)
-        prepared = self._prepare()
+        prepared = self._prepare(of, options)
         jobs = submission.submit(
             self._backend,
             of,
@@ -129,6 +137,7 @@ class Cluster:
             mapped=mapped,
             options=options,
             environment=prepared,
+            defaults=self.options,
             callbacks=together(self.callbacks, of.callbacks),
         )
         if self._mine is not None:
@@ -159,12 +168,7 @@ class Cluster:
             raise NoSuchJob(message)
         if self.callbacks:
             self._backend.feeds.attach(watched, self.callbacks)
-        return self._handle(watched) if index is None else Job(self._backend, watched, index)
-
-    def _handle(self, watched: Watched) -> Job[Any] | JobArray[Any]:
-        if watched.mapped:
-            return JobArray(self._backend, watched, range(watched.count))
-        return Job(self._backend, watched, 0)
+        return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
 
     def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
         """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
@@ -172,12 +176,12 @@ class Cluster:
         `limit` says how many at most. Reads the records of those, in one go.
         """
         keys = self._backend.store.keys(task)[:limit]
-        return [self._handle(watched) for watched in self._backend.watch_several(keys)]
+        return [handle(self._backend, watched) for watched in self._backend.watch_several(keys)]
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
         options = self.options.merged(of.options)
-        return submission.preview(self._backend, of, count, options=options, environment=self._prepare())
+        return submission.preview(self._backend, of, count, options=options, environment=self._prepare(of, options))
 
     def calls(self) -> Mapping[str, int]:
         """How many commands of each kind this process has run against the scheduler: submit, query, cancel, …"""
@@ -187,13 +191,9 @@ class Cluster:
         """Let go of connections. Jobs go on; a later use connects again."""
         self._backend.transport.close()
 
-    def _prepare(self) -> Prepared:
-        if self._environment is None:
-            return self._backend.current
-        if self._prepared is None:
-            prepared = self._environment.prepare(self._backend.transport, self._backend.store.root)
-            self._prepared = prepared.replace(setup=(*self._backend.spec.setup, *prepared.setup))
-        return self._prepared
+    def _prepare(self, of: Task[..., Any], options: Options) -> Prepared:
+        environments = self.environment if of.environment is None else of.environment
+        return preparation.prepare(self._backend, environments, options)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

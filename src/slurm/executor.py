@@ -95,8 +95,12 @@ class ClusterExecutor(Executor):
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         found: Task[..., R] = function if isinstance(function, Task) else Task(function)
-        return Task(
-            found.unwrapped, self._options.merged(found.options), upstreams=found.upstreams, submitter=self._cluster
+        return type(found)(
+            found.unwrapped,
+            self._options.merged(found.options),
+            environment=found.environment,
+            upstreams=found.upstreams,
+            submitter=self._cluster,
         )
 
 

@@ -22,6 +22,19 @@ COMPLETED = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.comp
 CARETAKER = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.caretaker import main; main(*sys.argv[2:])"
 """Starts the caretaker from there, too."""
 
+SCRUB = """\
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+    for name in $(env | sed -n 's/^\\(SLURM_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
+        case $name in SLURM_CONF*|SLURM_CLUSTERS|SLURM_JWT|SLURM_TIME_FORMAT) ;; *) unset "$name" ;; esac
+    done
+    [ "${OMP_NUM_THREADS:-}" != "${SRUN_CPUS_PER_TASK:-}" ] || unset OMP_NUM_THREADS
+    [ "${PYTHONHASHSEED:-}" != 0 ] || unset PYTHONHASHSEED
+    unset SRUN_CPUS_PER_TASK
+fi
+"""
+"""Within a job: its SLURM_ variables would be taken for those of the job that is submitted, and so would be what its
+script has exported for itself. The user's own configuration stays."""
+
 
 class Care(NamedTuple):
     """For elements that may go on in another job: the scheduler that it is asked of, and what tells a task to stop."""
@@ -40,6 +53,7 @@ def render(  # noqa: PLR0913 - each by its name
     chdir: str | None,
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
+    workflow: bool = False,
     care: Care | None = None,
     hooked: bool = False,
 ) -> str:
@@ -47,9 +61,10 @@ def render(  # noqa: PLR0913 - each by its name
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
-    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job, `hooked`
-    whether there are hooks to be called. The script takes as arguments the number of its block's first element and of
-    the attempts before; without any it is the first block, so that a person can sbatch it.
+    makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
+    where elements may go on in another job, `hooked` whether there are hooks to be called. The script takes as
+    arguments the number of its block's first element and of the attempts before; without any it is the first block, so
+    that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
@@ -72,6 +87,7 @@ def render(  # noqa: PLR0913 - each by its name
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         *(_GONE_ON if care else ()),
         "export PYTHONUNBUFFERED=1",
+        *(_STEADY if workflow else ()),
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
@@ -98,6 +114,8 @@ def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, ke
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
+_STEADY = ('export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"',)
+"""Sets of texts have the same order in each attempt of a workflow, and so make the same calls, and the same pickles."""
 _NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
 
 

@@ -78,6 +78,7 @@ class Function(NamedTuple):
     """Names of the parameters, to say in an error which argument it was."""
     context: str | None
     edges: tuple[Any, ...]
+    workflow: bool = False
 
 
 Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
@@ -94,7 +95,8 @@ def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reduce
     references: list[frozenset[Reference]] = []
     with _loose_modules_by_value():
         pickler = _CallPickler(buffer, reducers)
-        pickler.write((head.function, head.context, head.edges), lambda: {f"the function {head.name}": head.function})
+        shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
+        pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
         for args, kwargs in calls:
             offsets.append(buffer.tell())

@@ -15,18 +15,18 @@ import cloudpickle
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
 from slurm.callbacks.base import NODE_HOOKS, has
-from slurm.errors import SchedulerError, SubmissionError, TransportError
-from slurm.options import Options
+from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
+from slurm.options import NONE, Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
 from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
-from slurm.tasks import Task, by_value
+from slurm.tasks import Task, Workflow, by_value
 from slurm.version import __version__
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from slurm.backend import Backend
     from slurm.callbacks.base import Callback
@@ -46,9 +46,12 @@ def submit(
     mapped: bool,
     options: Options,
     environment: Prepared,
+    defaults: Options = NONE,
     callbacks: Sequence[Callback] = (),
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
+
+    `defaults` are the options that the tasks of a workflow have, too.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
@@ -59,8 +62,10 @@ def submit(
         parameters=task.places,
         context=task.context_parameter,
         edges=dependencies.to_check(named, backend.watch),
+        workflow=task.is_workflow,
     )
-    pickled = pickle_calls(head, calls, reducers={Task: by_value})
+    reducers: dict[type, Callable[[Any], Any]] = dict.fromkeys((Task, Workflow), by_value)
+    pickled = pickle_calls(head, calls, reducers=reducers)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -68,8 +73,10 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    hooks = pickle_callbacks([c for c in callbacks if has(c, NODE_HOOKS)], reducers={Task: by_value})
+    hooks = pickle_callbacks([c for c in callbacks if has(c, NODE_HOOKS)], reducers=reducers)
     made = pickled.calls._replace(callbacks=hooks)
+    if task.is_workflow:
+        submission = submission.replace(workflow=_workflow(backend, submission, defaults))
     return _queue(backend, _followed(backend, submission, options), made, options, callbacks)
 
 
@@ -84,7 +91,7 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
         options=Options.parse(before.options).merged(options),
         environment=before.environment,
-    )
+    ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
     feed = backend.watch(key).feed
     callbacks = feed.callbacks if feed else ()
@@ -92,10 +99,52 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
     return _queue(backend, _followed(backend, submission, options), calls, options, callbacks)
 
 
+def _workflow(backend: Backend, submission: Submission, defaults: Options) -> dict[str, Any]:
+    """What a workflow's cluster is made by and from, on the node."""
+    if submission.chunk > 1:
+        raise OptionError(
+            f"{submission.task} is a workflow, of which an element makes one call: leave out chunk_size and workers"
+        )
+    return {
+        "cluster": "slurm.workflows:WorkflowCluster",
+        "scheduler": backend.url.scheduler,
+        "options": defaults.to_json(),
+    }
+
+
 def _queue(
     backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
 ) -> JobArray[Any]:
+    """Queue a submission; in a workflow, one that an earlier attempt of it has queued is found instead."""
     submission = submission.replace(callbacks=bool(calls.callbacks))
+    family = backend.family
+    if family is None:
+        return _queue_new(backend, submission, calls, options, callbacks)
+    name, key = family.claim(submission, calls)
+    earlier = None if key == submission.key else _found(backend, key)
+    if earlier is not None:
+        return earlier
+    try:
+        return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options, callbacks)
+    except SubmissionError:
+        family.withdraw(name)
+        raise
+
+
+def _found(backend: Backend, key: str) -> JobArray[Any] | None:
+    """What was submitted under a key; None if its submitter died before it was."""
+    try:
+        watched = backend.watch(key)
+    except NoSuchJob:
+        return None
+    if watched.submitted is None:
+        backend.complete(watched)
+    return None if watched.submitted is None else JobArray(backend, watched, range(watched.count))
+
+
+def _queue_new(
+    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> JobArray[Any]:
     asked = requests.blocks(backend, submission, options)
     scripts = {SCRIPT: requests.script(backend, submission, options)}
     if submission.continues:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from slurm.array import JobArray
     from slurm.callbacks.base import Callback
+    from slurm.environments.base import Environment
     from slurm.job import Job
-    from slurm.option_types import TaskOptions
+    from slurm.option_types import TaskKeywords
     from slurm.serialization import Arguments, Placeholder
 
     P = ParamSpec("P")
@@ -74,18 +75,22 @@ class Task(Generic[P, R]):
     Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
     """
 
+    is_workflow = False
+
     def __init__(
         self,
         function: Callable[P, R],
         options: Options = _options.NONE,
-        callbacks: tuple[Callback, ...] = (),
         *,
+        environment: tuple[Environment, ...] | None = None,
+        callbacks: tuple[Callback, ...] = (),
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.unwrapped = function
         self.options = options
+        self.environment = environment
         self.callbacks = callbacks
         self.upstreams = upstreams
         self._submitter = submitter
@@ -147,10 +152,14 @@ class Task(Generic[P, R]):
 
     # Changed copies.
 
-    def with_options(self, *, callbacks: Iterable[Callback] = (), **options: Unpack[TaskOptions]) -> Task[P, R]:
-        """A copy with other options, None unsets one; and with callbacks besides its own. Raises OptionError."""
-        more = together(self.callbacks, checked(callbacks))
-        return self._copy(options=self.options.merged(Options.parse(options)), callbacks=more)
+    def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R]:
+        """A copy with other options, or another `environment`; None unsets one. `callbacks` are added to its own.
+
+        Raises OptionError.
+        """
+        given, environment = split(options, self.environment)
+        callbacks = together(self.callbacks, checked(options.get("callbacks", ())))
+        return self._copy(options=self.options.merged(given), environment=environment, callbacks=callbacks)
 
     def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
@@ -171,9 +180,14 @@ class Task(Generic[P, R]):
         return self._copy(submitter=cluster)
 
     def _copy(self, **changes: Any) -> Task[P, R]:
-        same = {"options": self.options, "callbacks": self.callbacks}
-        same |= {"upstreams": self.upstreams, "submitter": self._submitter}
-        return Task(self.unwrapped, **{**same, **changes})
+        same = {
+            "options": self.options,
+            "environment": self.environment,
+            "callbacks": self.callbacks,
+            "upstreams": self.upstreams,
+            "submitter": self._submitter,
+        }
+        return type(self)(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
 
@@ -197,10 +211,10 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def context_parameter(self) -> str | None:
-        """The parameter that is annotated with JobContext, if one is."""
+        """The parameter that is annotated with JobContext or WorkflowContext, if one is."""
         from slurm.injection import context_parameter  # noqa: PLC0415 - as above
 
-        return context_parameter(self.unwrapped)
+        return context_parameter(self.unwrapped, workflow=self.is_workflow)
 
     @functools.cached_property
     def _any_of(self) -> range:
@@ -248,5 +262,34 @@ class Task(Generic[P, R]):
 
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
-    """How a task pickles where its name can't be counted on: its function, its options, and hooks that a node calls."""
-    return Task, (task.unwrapped, task.options, tuple(c for c in task.callbacks if has(c, NODE_HOOKS)))
+    """How a task pickles where its name can't be counted on: all that it has but clusters, and hooks of a client."""
+    hooks = tuple(callback for callback in task.callbacks if has(callback, NODE_HOOKS))
+    return _revived, (type(task), task.unwrapped, task.options, task.environment, hooks)
+
+
+def _revived(
+    kind: type[Task[..., Any]],
+    function: Any,
+    options: Options,
+    environment: tuple[Environment, ...] | None,
+    callbacks: tuple[Callback, ...],
+) -> Task[..., Any]:
+    return kind(function, options, environment=environment, callbacks=callbacks)
+
+
+def split(
+    keywords: Mapping[str, Any], environment: tuple[Environment, ...] | None = None
+) -> tuple[Options, tuple[Environment, ...] | None]:
+    """What `@task` and `with_options` take: options, and the environment, by default the one given; not callbacks."""
+    given = {name: value for name, value in keywords.items() if name != "callbacks"}
+    if "environment" in given:
+        from slurm.environments.base import as_list  # noqa: PLC0415 - most tasks have the cluster's
+
+        environment = as_list(given.pop("environment")) or None
+    return Options.parse(given), environment
+
+
+class Workflow(Task[P, R]):
+    """A task whose function submits tasks from where it runs. Made by `@workflow`."""
+
+    is_workflow = True

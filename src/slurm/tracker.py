@@ -79,6 +79,7 @@ class Tracker:
                     mapped=submission.mapped,
                     chunk=submission.chunk,
                     continues=submission.continues,
+                    workflow=submission.workflow is not None,
                     upstreams=(edge.key for edge in submission.dependencies),
                 )
                 self._watched[submission.key] = known

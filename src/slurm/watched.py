@@ -44,10 +44,11 @@ class Watched:
         mapped: bool,
         chunk: int = 1,
         continues: bool = False,
+        workflow: bool = False,
         upstreams: Iterable[str] = (),
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
-        self.continues = continues
+        self.continues, self.workflow = continues, workflow
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.moved: dict[int, Block] = {}

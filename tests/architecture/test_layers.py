@@ -34,9 +34,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
-        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "feeds", "progress"),
+        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
+        *("feeds", "progress"),
     ),
-    ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "diagnosis", "doctor"),
+    (
+        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
+        "doctor",
+    ),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily
 )

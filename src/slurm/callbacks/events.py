@@ -165,6 +165,11 @@ class WorkflowEndEvent(NodeEvent):
     error: str | None = None
     """What it raised, as "ValueError: …"."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it tells of a failure."""
+        return self.error is not None
+
 
 class RunEndEvent(NodeEvent):
     """An attempt has ended, and what came of it is saved."""
