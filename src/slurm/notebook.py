@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
     from slurm.array import JobArray
     from slurm.backend import Backend
-    from slurm.environments.base import Environment
     from slurm.job import Job
-    from slurm.options import Options
     from slurm.statuses import Part
+    from slurm.terms import Terms
     from slurm.watched import JobStatus
 
 _SECONDS = 3.0
@@ -107,16 +106,17 @@ def listing_html(jobs: Sequence[Job[Any] | JobArray[Any]]) -> str:
     return card(faint(f"{len(jobs)} submission" + "s" * (len(jobs) != 1)), [table(rows, head=head), _seen(look)])
 
 
-def cluster_html(backend: Backend, environment: Environment | None, options: Options) -> str:
+def cluster_html(backend: Backend, terms: Terms) -> str:
     """A cluster: where it is, and what its jobs are given. Without a look."""
     spec = backend.spec
     rows = {
         "root": backend.known_root or DEFAULT_ROOT,
         "Python": spec.python or "",
-        "environment": repr(environment) if environment else "",
+        "environment": ", ".join(map(repr, terms.environment or ())),
+        "callbacks": ", ".join(map(repr, terms.callbacks)),
         "setup": "; ".join(spec.setup),
     }
-    listed = [(faint(name), code(str(value))) for name, value in options.to_json().items()]
+    listed = [(faint(name), code(str(value))) for name, value in terms.options.to_json().items()]
     below = f'<div style="margin-top: 6px">{faint("options")}</div>{table(listed)}' if listed else ""
     shown = displays.facts({name: code(value) for name, value in rows.items() if value})
     return card(f"{strong('Cluster')} {escape(str(backend.url))}", [shown, below])

@@ -35,7 +35,7 @@ def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     for part in parts:
         by_backend.setdefault(part.backend, []).append(part)
     outcomes = {backend: _look(backend, some) for backend, some in by_backend.items()}
-    return [_told(part, outcomes[part.backend].get(part.watched.key, {})) for part in parts]
+    return [_told(part, outcomes[part.backend][part.watched.key]) for part in parts]
 
 
 def known(part: Part) -> list[JobStatus]:
@@ -44,20 +44,22 @@ def known(part: Part) -> list[JobStatus]:
 
 
 def _told(part: Part, outcomes: Mapping[int, Outcome]) -> list[JobStatus]:
-    return [part.watched.status(index, outcomes.get(index)) for index in part.indices]
+    """The status of each call, by the outcomes of elements."""
+    watched = part.watched
+    several = ((index, outcomes.get(watched.element(index))) for index in part.indices)
+    return [watched.status(index, outcome and outcome.of_call(index % watched.chunk)) for index, outcome in several]
 
 
 def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, Outcome]]:
-    """The outcomes that there are, after a look, by key and call."""
+    """The outcomes that there are, after a look, by key and element."""
     backend.tracker.look(_open(parts))
     if left := _open(parts):
         backend.tracker.ask(left)
     with_outcome: dict[Watched, set[int]] = {}
     for _, watched, indices in parts:
-        with_outcome.setdefault(watched, set()).update(filter(watched.has_outcome, indices))
-    found = backend.store.several_outcomes(
-        {watched.key: (sorted(indices), watched.chunk) for watched, indices in with_outcome.items()}
-    )
+        elements = with_outcome.setdefault(watched, set())
+        elements.update(watched.element(index) for index in indices if watched.has_outcome(index))
+    found = backend.store.several_outcomes({watched.key: sorted(some) for watched, some in with_outcome.items()})
     for watched in with_outcome:
         watched.learn(found[watched.key])
     return found

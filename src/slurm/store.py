@@ -14,6 +14,7 @@ from slurm.errors import NoSuchJob, ProtocolError, TransportError
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
+    CALLBACKS,
     CALLS,
     INDEX,
     JOBS,
@@ -127,6 +128,7 @@ class Store:
         directory = self.directory(submission.key)
         place = f"{JOBS}/{submission.key}"
         files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
+        files |= {CALLBACKS: calls.callbacks} if calls.callbacks else {}
         files |= {name: text.encode() for name, text in scripts.items()}
         sent = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
         sent |= {f"{place}/{name}": data for name, data in files.items()}
@@ -170,15 +172,15 @@ class Store:
 
     def calls(self, key: str, indices: Sequence[int]) -> Calls:
         """Some calls of a submission as they were pickled, to be submitted again. Raises NoSuchJob."""
-        paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX)]
+        paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX, CALLBACKS)]
         files = self._transport.get(paths, private=True)
-        if len(files) < len(paths):
+        data, index, callbacks = (files.get(path, b"") for path in paths)
+        if not data or not index:
             message = f"the calls of {key} are not there any more"
             raise NoSuchJob(message)
-        data, index = (files[path] for path in paths)
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
-        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]))
+        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]), callbacks)
 
     def records(self, key: str) -> Records:
         """A submission's records. Raises NoSuchJob."""
@@ -209,22 +211,27 @@ class Store:
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
-        return self.several_outcomes({key: (list(indices), chunk)})[key]
+        wanted = list(indices)
+        elements = self.outcomes_of_elements(key, {index // chunk for index in wanted})
+        return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
 
-    def several_outcomes(self, wanted: Mapping[str, tuple[Sequence[int], int]]) -> dict[str, dict[int, Outcome]]:
-        """The same of several submissions, by key, read in one go; `wanted` has the calls and the `chunk` of each."""
+    def outcomes_of_elements(self, key: str, elements: Iterable[int]) -> Mapping[int, Outcome]:
+        """The outcomes of some elements, of those that have one."""
+        return self.several_outcomes({key: elements})[key]
+
+    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> dict[str, dict[int, Outcome]]:
+        """The same of some elements of each submission, by key, read in one go."""
         paths = {
-            (key, element): f"{self.directory(key)}/{OUTCOMES}/{outcome_name(element)}"
-            for key, (indices, chunk) in wanted.items()
-            for element in {index // chunk for index in indices}
+            f"{self.directory(key)}/{OUTCOMES}/{outcome_name(element)}": (key, element)
+            for key, elements in wanted.items()
+            for element in elements
         }
-        # An error in an outcome is a pickle, hence private.
-        files = self._transport.get(list(paths.values()), private=True) if paths else {}
-        read = {at: Outcome.loads(files[path], where=path) for at, path in paths.items() if path in files}
-        return {
-            key: {i: read[key, i // chunk].of_call(i % chunk) for i in indices if (key, i // chunk) in read}
-            for key, (indices, chunk) in wanted.items()
-        }
+        found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
+        if paths:
+            for path, data in self._transport.get(list(paths), private=True).items():  # an error in it is a pickle
+                key, element = paths[path]
+                found[key][element] = Outcome.loads(data, where=path)
+        return found
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
         """What has become of some calls: outcomes and results, in one go."""
