@@ -5,10 +5,11 @@ Loaded for workflows only. What makes the cluster stands above this layer, so th
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from slurm.records import TYPE_CHECKING
-from slurm.runner.job_context import JobContext, current_job, enter
+from slurm.runner.job_context import JobContext, current_job, enter, stop_at_once
 
 if TYPE_CHECKING:
     from typing import Any
@@ -47,11 +48,22 @@ class WorkflowContextBuilder:
 
 
 def run(call: Call, job: JobContext) -> Any:
-    """Run a workflow; jobs in what it returns stand for their results, which are waited for."""
+    """Run a workflow; jobs in what it returns stand for their results, which are waited for.
+
+    It needs no checkpoints: what it has submitted is what the next attempt goes on from.
+    """
     context = WorkflowContextBuilder(job).build()
     enter(context)
+    stop_at_once()
     kwargs = {**call.kwargs, call.context: context} if call.context else call.kwargs
-    return context.cluster.resolved(call.function(*call.args, **kwargs))
+    value = context.cluster.resolved(call.function(*call.args, **kwargs))
+    if strays := context.cluster.passed_over():
+        print(
+            f"earlier attempts have submitted what this one did not ask for: {', '.join(strays)}. The arguments of these "
+            "calls, or what they pickle to, were not the same again",
+            file=sys.stderr,
+        )
+    return value
 
 
 def current_workflow() -> WorkflowContext:
