@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, Job, JobArray, JobCancelled, Retry, WorkflowContext, task, workflow
+from slurm import Cluster, WorkflowContext, task, workflow
 from testbed import SlurmTestbed
 from waiting import until
 

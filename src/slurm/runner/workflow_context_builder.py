@@ -59,8 +59,8 @@ def run(call: Call, job: JobContext) -> Any:
     value = context.cluster.resolved(call.function(*call.args, **kwargs))
     if strays := context.cluster.passed_over():
         print(
-            f"earlier attempts have submitted what this one did not ask for: {', '.join(strays)}. The arguments of these "
-            "calls, or what they pickle to, were not the same again",
+            f"earlier attempts have submitted what this one did not ask for: {', '.join(strays)}. The arguments of "
+            "these calls, or what they pickle to, were not the same again",
             file=sys.stderr,
         )
     return value
