@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
+    from slurm.graph import Graph
     from slurm.job import Job
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
@@ -72,6 +73,7 @@ _HOMES = {
         "gather",
         "wait",
     ),
+    "slurm.graph": ("Graph",),
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
@@ -91,6 +93,7 @@ __all__ = [
     "Cluster",
     "Current",
     "DependencyFailed",
+    "Graph",
     "Job",
     "JobArray",
     "JobCancelled",

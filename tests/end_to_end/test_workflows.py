@@ -16,6 +16,7 @@ from slurm import (
     Job,
     JobArray,
     JobCancelled,
+    JobState,
     Retry,
     TaskExited,
     WorkflowContext,
@@ -47,7 +48,9 @@ def diamond(x: int, ctx: WorkflowContext | None = None) -> dict[str, object]:
     top = add(x, 1)
     left, right = double(top), double.map([top, 3])
     assert ctx is current_workflow()
-    return {"joined": add(left, right[0]), "right": right, "seen": [job.key for job in ctx.children()]}
+    joined = add(left, right[0])
+    seen = [job.key for job in ctx.children()]
+    return {"joined": joined, "right": right, "seen": seen, "drawn": [node.key for node in ctx.graph().nodes]}
 
 
 def test_a_diamond_within_a_workflow_and_what_is_known_of_it_afterwards(cluster: Cluster) -> None:
@@ -62,6 +65,21 @@ def test_a_diamond_within_a_workflow_and_what_is_known_of_it_afterwards(cluster:
     assert isinstance(joined, Job)
     assert (top.result(), left.result(), right.results(), joined.result()) == (4, 8, [8, 6], 16)  # type: ignore[union-attr]
     assert {child.key for child in children} <= {other.key for other in cluster.jobs()}
+
+    graph = cluster.graph(job)
+    keys = [job.key, *(child.key for child in children)]
+    assert sorted(node.key for node in graph.nodes) == sorted(result["drawn"]) == sorted(keys)  # type: ignore[call-overload]
+    assert {(node.task, node.count, node.state) for node in graph.nodes} == {
+        ("diamond", 1, JobState.COMPLETED),
+        ("add", 1, JobState.COMPLETED),
+        ("double", 1, JobState.COMPLETED),
+        ("double", 2, JobState.COMPLETED),
+    }
+    waits = [(0, 1, "success"), (0, 2, "any"), (1, 3, "success"), (2, 3, "success")]
+    assert {(edge.source, edge.target, edge.kind) for edge in graph.edges} == {
+        *((job.key, child.key, "child") for child in children),
+        *((children[a].key, children[b].key, kind) for a, b, kind in waits),
+    }
 
 
 @task

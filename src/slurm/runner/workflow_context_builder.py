@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slurm.array import JobArray
+    from slurm.graph import Graph
     from slurm.job import Job
     from slurm.runner.argument_loader import Call
     from slurm.workflows import WorkflowCluster
@@ -29,6 +30,10 @@ class WorkflowContext(JobContext):
     def children(self) -> list[Job[Any] | JobArray[Any]]:
         """What this workflow has submitted so far, in this attempt or an earlier one, in order. Reads records."""
         return self.cluster.workflow.children()
+
+    def graph(self) -> Graph:
+        """The workflow, what it has submitted, and how far each is. Asks the scheduler."""
+        return self.cluster.graph(self.cluster.workflow)
 
 
 class WorkflowContextBuilder:
