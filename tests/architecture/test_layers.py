@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
-        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "children"),
+        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "children", "graph", "drawing", "picture"),
     ),
     ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "workflows", "diagnosis", "doctor"),
     ("cli.*", "__main__"),
