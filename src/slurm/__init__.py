@@ -20,9 +20,11 @@ from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.cluster import Cluster
     from slurm.decorators import task, workflow
-    from slurm.environments.current import Current
+    from slurm.environments.current import Current, Python
+    from slurm.environments.modules import Conda, Modules
     from slurm.errors import (
         DependencyFailed,
         JobCancelled,
@@ -49,8 +51,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "slurm.array": ("JobArray",),
+    "slurm.callbacks.base": ("Callback",),
     "slurm.cluster": ("Cluster",),
-    "slurm.environments.current": ("Current",),
+    "slurm.environments.current": ("Current", "Python"),
+    "slurm.environments.modules": ("Conda", "Modules"),
     "slurm.errors": (
         "DependencyFailed",
         "JobCancelled",
@@ -90,7 +94,9 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Callback",
     "Cluster",
+    "Conda",
     "Current",
     "DependencyFailed",
     "Graph",
@@ -105,7 +111,9 @@ __all__ = [
     "JobState",
     "JobStatus",
     "JobTimedOut",
+    "Modules",
     "NodeFailed",
+    "Python",
     "Retry",
     "SlurmError",
     "Task",

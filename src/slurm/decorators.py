@@ -5,9 +5,9 @@ A node imports this module with the user's own, so it imports little itself.
 
 from __future__ import annotations
 
-from slurm.options import Options
 from slurm.records import TYPE_CHECKING
 from slurm.tasks import Task, Workflow
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from slurm.option_types import TaskOptions
+    from slurm.option_types import TaskKeywords
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     @overload
     def task(function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
 def task(function: Any = None, /, **options: Any) -> Any:
     """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
 
-    Raises OptionError for an option that sbatch doesn't have or wouldn't take, and TypeError for a method.
+    `environment` is what the task runs in, rather than in its cluster's: one, or a list of some to be combined.
+    `callbacks` are told of all its calls, as those of its cluster are. Raises OptionError for an option that sbatch
+    doesn't have or wouldn't take, and TypeError for a method.
     """
     return _decorator(Task, "task", function, options)
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     @overload
     def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
     @overload
-    def workflow(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+    def workflow(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 
 
 def workflow(function: Any = None, /, **options: Any) -> Any:
@@ -54,11 +56,11 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 
 
 def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Mapping[str, Any]) -> Any:
-    parsed = Options.parse(options)
+    terms = Terms.parse(options)
 
     def make(function: Any) -> Task[..., Any]:
         _refuse_what_is_no_function(function, name)
-        return kind(function, parsed)
+        return kind(function, terms)
 
     return make if function is None else make(function)
 

@@ -37,6 +37,7 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
         calls=(submission.chunk, _workers(options, submission.chunk)),
         workflow=submission.workflow is not None,
         care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
+        hooked=submission.callbacks,
     )
 
 

@@ -19,9 +19,9 @@ from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError
 from slurm.options import NONE, Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
-from slurm.serialization import Function, pickle_calls
+from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
-from slurm.tasks import Task, Workflow, by_value
+from slurm.tasks import REDUCERS
 from slurm.version import __version__
 from slurm.watched import Watched
 
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.backend import Backend
+    from slurm.callbacks.base import Callback
     from slurm.protocol import Edge, Prepared
     from slurm.serialization import Arguments, Calls, Reference
+    from slurm.tasks import Task
+    from slurm.terms import Terms
 
 R = TypeVar("R")
 
@@ -46,7 +49,7 @@ def submit(
     calls: Iterable[Arguments],
     *,
     mapped: bool,
-    options: Options,
+    terms: Terms,
     environment: Prepared,
     defaults: Options = NONE,
 ) -> JobArray[R]:
@@ -56,6 +59,7 @@ def submit(
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
+    options = terms.options
     named = dependencies.declared(_own(task.upstreams, backend), backend.watch)
     head = Function(
         function=task.unwrapped,
@@ -65,7 +69,7 @@ def submit(
         edges=dependencies.to_check(named, backend.watch),
         workflow=task.is_workflow,
     )
-    pickled = pickle_calls(head, calls, reducers=dict.fromkeys((Task, Workflow), by_value))
+    pickled = pickle_calls(head, calls, reducers=REDUCERS)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -75,7 +79,9 @@ def submit(
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(backend, submission, defaults))
-    return _queue(backend, _followed(backend, submission, options), pickled.calls, options)
+    hooks = pickle_callbacks(terms.on_a_node().callbacks, reducers=REDUCERS)
+    made = pickled.calls._replace(callbacks=hooks)
+    return _queue(backend, _followed(backend, submission, options), made, options, terms.callbacks)
 
 
 def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
@@ -91,7 +97,10 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
         environment=before.environment,
     ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
-    return _queue(backend, _followed(backend, submission, options), backend.store.calls(key, indices), options)
+    feed = backend.watch(key).feed
+    callbacks = feed.callbacks if feed else ()
+    calls = backend.store.calls(key, indices)
+    return _queue(backend, _followed(backend, submission, options), calls, options, callbacks)
 
 
 def _workflow(backend: Backend, submission: Submission, defaults: Options) -> dict[str, Any]:
@@ -107,23 +116,28 @@ def _workflow(backend: Backend, submission: Submission, defaults: Options) -> di
     }
 
 
-def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
+def _queue(
+    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> JobArray[Any]:
     """Queue a submission; in a workflow, one that an earlier attempt of it has queued is found instead."""
+    submission = submission.replace(callbacks=bool(calls.callbacks))
     family = backend.family
     if family is None:
-        return _queue_new(backend, submission, calls, options)
+        return _queue_new(backend, submission, calls, options, callbacks)
     name, key = family.claim(submission, calls)
     earlier = None if key == submission.key else _found(backend, key)
     if earlier is not None:
-        return earlier
+        if callbacks:
+            backend.feeds.attach(earlier, callbacks)
+        return JobArray(backend, earlier, range(earlier.count))
     try:
-        return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options)
+        return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options, callbacks)
     except SubmissionError:
         family.withdraw(name)
         raise
 
 
-def _found(backend: Backend, key: str) -> JobArray[Any] | None:
+def _found(backend: Backend, key: str) -> Watched | None:
     """What an earlier attempt has submitted under a key; None if it died before it had.
 
     One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
@@ -135,13 +149,15 @@ def _found(backend: Backend, key: str) -> JobArray[Any] | None:
             if watched.submitted is None and time.monotonic() > end:
                 backend.complete(watched)
             if watched.submitted is not None:
-                return JobArray(backend, watched, range(watched.count))
+                return watched
         if time.monotonic() > end:
             return None
         time.sleep(0.2)
 
 
-def _queue_new(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
+def _queue_new(
+    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> JobArray[Any]:
     asked = requests.blocks(backend, submission, options)
     scripts = {SCRIPT: requests.script(backend, submission, options)}
     if submission.continues:
@@ -150,6 +166,8 @@ def _queue_new(backend: Backend, submission: Submission, calls: Calls, options: 
     cares = requests.caretaker(backend, submission) if submission.continues else None
     submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, asked, caretaker=cares)
     watched = backend.tracker.watch(submission, submitted)
+    if callbacks:
+        backend.feeds.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:
         try:
             rolling.roll(backend, watched)

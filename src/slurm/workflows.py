@@ -9,31 +9,32 @@ from typing import TYPE_CHECKING, Any
 from slurm.array import JobArray
 from slurm.children import Family
 from slurm.cluster import Cluster
+from slurm.environments.base import Environment
 from slurm.errors import NotPicklable
 from slurm.job import Job
 from slurm.options import Options
 from slurm.runner.argument_loader import unpickled
 from slurm.serialization import Function, pickle_calls, unpacked
-from slurm.tasks import Task, Workflow, by_value
+from slurm.tasks import REDUCERS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from slurm.environments.base import Place
     from slurm.protocol import Prepared, Submission
     from slurm.runner.job_context import JobContext
-    from slurm.transports.base import Transport
 
 
-class Inherited:
+class Inherited(Environment):
     """The environment that a workflow runs in, for what it submits: it is there, so nothing is made."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._prepared = prepared
+        self.prepared = prepared
 
-    def prepare(self, transport: Transport, root: str) -> Prepared:
+    def prepare(self, place: Place) -> Prepared:
         """The same, as it is."""
-        del transport, root
-        return self._prepared
+        del place
+        return self.prepared
 
 
 class WorkflowCluster(Cluster):
@@ -49,7 +50,7 @@ class WorkflowCluster(Cluster):
         how = submission.workflow or {}
         environment = Inherited(submission.environment)
         cluster = cls(how["scheduler"], root=job.root, python=sys.executable, environment=environment)
-        cluster.options = Options.parse(how["options"])
+        cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
         backend = cluster._backend
         backend.has_last_word = False
         cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)
@@ -60,7 +61,7 @@ class WorkflowCluster(Cluster):
         """A value with results in place of the jobs in it, at any depth; waits for them, and raises as they do."""
         head = Function(function=repr, name=self.workflow.key, parameters=("value",), context=None, edges=())
         try:
-            pickled = pickle_calls(head, [((value,), {})], reducers=dict.fromkeys((Task, Workflow), by_value))
+            pickled = pickle_calls(head, [((value,), {})], reducers=REDUCERS)
         except NotPicklable:
             return value  # whoever saves it will say so
         if not pickled.references[0]:
