@@ -62,9 +62,8 @@ def render(  # noqa: PLR0913 - each by its name
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
     makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
-    where elements may go on in another job, `hooked` whether there are hooks to be called. The script takes as
-    arguments the number of its block's first element and of the attempts before; without any it is the first block, so
-    that a person can sbatch it.
+    where elements may go on in another job, `hooked` whether there are hooks. The script takes the number of its
+    block's first element and of the attempts before; without, it is the first block: a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
@@ -72,11 +71,6 @@ def render(  # noqa: PLR0913 - each by its name
     element = f'{there} "$index" {shlex.quote(environment.tag)} {chunk}'
     call = f'{python} -c {shlex.quote(BOOT)} {element} {workers} "$attempt"'
     call += (f" {care.signal or '-'}" if care else "") + (f" {CALLBACKS}" if hooked else "")
-    # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
-    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
-    ready = ['[ -z "$step" ] &&'] if environment.setup else []
-    ready += [f"cd -- {step} &&" for step in steps]
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -91,7 +85,7 @@ def render(  # noqa: PLR0913 - each by its name
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
-        *_called(ready, call, care),
+        *_called(_ready(environment.setup, chdir), call, care),
         *((_told(care),) if hooked else ()),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
@@ -99,6 +93,16 @@ def render(  # noqa: PLR0913 - each by its name
         "exit $status",
         "",
     ])  # fmt: skip
+
+
+def _ready(setup: Sequence[str], chdir: str | None) -> Sequence[str]:
+    """What must go well before the call: the steps of the setup, and to the directory that the call is made in.
+
+    Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
+    """
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir)] if chdir else []
+    return [*(['[ -z "$step" ] &&'] if setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
 def render_caretaker(

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
         WorkflowBeginEvent,
         WorkflowEndEvent,
     )
+    from slurm.callbacks.jsonlines import JSONLinesCallback
+    from slurm.callbacks.logs import LoggingCallback
+    from slurm.callbacks.webhook import WebhookCallback
 
 _HOMES = {
     "base": ("Callback",),
+    "jsonlines": ("JSONLinesCallback",),
+    "logs": ("LoggingCallback",),
+    "webhook": ("WebhookCallback",),
     "events": (
         "CompleteEvent",
         "CompletedEvent",
@@ -43,11 +49,14 @@ __all__ = [
     "Callback",
     "CompleteEvent",
     "CompletedEvent",
+    "JSONLinesCallback",
+    "LoggingCallback",
     "ProgressEvent",
     "RunBeginEvent",
     "RunEndEvent",
     "StateEvent",
     "SubmitEvent",
+    "WebhookCallback",
     "WorkflowBeginEvent",
     "WorkflowEndEvent",
 ]

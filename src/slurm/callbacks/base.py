@@ -45,6 +45,9 @@ class Callback:
     def on_progress(self, event: ProgressEvent) -> None:
         """A task has told how far it is, by `ctx.progress`."""
 
+    def close(self) -> None:
+        """The program ends: let go of what is held. Called once, after the last hook."""
+
     # On the node.
 
     def on_run_begin(self, event: RunBeginEvent) -> None:

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         if hooked and tag == HERE:
             callbacks.load()
         callbacks.fire("on_run_begin")
-        outcome = _run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
+        outcome = _run(job, saver, tag, callbacks) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
         callbacks.fire("on_run_end", outcome=outcome)
         if saver.is_final(outcome):
             callbacks.fire("on_completed", outcome=outcome)
@@ -63,7 +63,7 @@ def _expect(name: str) -> None:
             _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: stop(known))
 
 
-def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
+def _run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner) -> Outcome:
     phase = LOAD
     try:
         _check_python(tag)
@@ -72,7 +72,7 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
         phase = RESOLVE
         resolver.check(call.edges)
         phase = RUN
-        value = _call(call, job)
+        value = _run_workflow(call, job, callbacks) if call.workflow else _call(call, job)
         phase = SAVE
         return saver.success(value)
     except UpstreamFailed as error:
@@ -94,13 +94,20 @@ def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, work
 
 
 def _call(call: Call, job: JobContext) -> Any:
-    if call.workflow:
-        from slurm.runner.workflow_context_builder import run  # noqa: PLC0415 - most elements are no workflows
-
-        return run(call, job)
     enter(job)
     kwargs = {**call.kwargs, call.context: job} if call.context else call.kwargs
     return call.function(*call.args, **kwargs)
+
+
+def _run_workflow(call: Call, job: JobContext, callbacks: CallbackRunner) -> Any:
+    from slurm.runner.workflow_context_builder import run  # noqa: PLC0415 - most elements are no workflows
+
+    callbacks.fire("on_workflow_begin")
+    try:
+        return run(call, job)
+    finally:
+        error = sys.exc_info()[1]
+        callbacks.fire("on_workflow_end", error=error and f"{type(error).__name__}: {error}")
 
 
 def _check_python(tag: str) -> None:
