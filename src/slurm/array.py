@@ -16,7 +16,7 @@ from slurm.statuses import Part, statuses
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Unpack
 
@@ -192,6 +192,14 @@ class JobArray(Placeholder, Generic[R]):
 def handle(backend: Backend, watched: Watched) -> Job[Any] | JobArray[Any]:
     """All of a submission: an array for a map, of however many, else a job."""
     return JobArray(backend, watched, range(watched.count)) if watched.mapped else Job(backend, watched, 0)
+
+
+def calls_of(jobs: Iterable[Job[Any] | JobArray[Any]]) -> dict[str, set[int]]:
+    """Which calls of which submissions jobs and arrays are."""
+    found: dict[str, set[int]] = {}
+    for job in jobs:
+        found.setdefault(job.reference.key, set()).update(job.reference.indices)
+    return found
 
 
 def children(backend: Backend, key: str, index: int) -> list[Job[Any] | JobArray[Any]]:

@@ -46,8 +46,7 @@ def known(part: Part) -> list[JobStatus]:
 def _told(part: Part, outcomes: Mapping[int, Outcome]) -> list[JobStatus]:
     """The status of each call, by the outcomes of elements."""
     watched = part.watched
-    several = ((index, outcomes.get(watched.element(index))) for index in part.indices)
-    return [watched.status(index, outcome and outcome.of_call(index % watched.chunk)) for index, outcome in several]
+    return [watched.status(index, outcomes.get(watched.element(index))) for index in part.indices]
 
 
 def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, Outcome]]:

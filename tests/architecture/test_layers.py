@@ -35,7 +35,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
         *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
-        *("feeds", "progress", "terms", "statuses", "awaiting", "displays", "notebook", "listing"),
+        *("feeds", "progress", "terms", "graph", "drawing", "picture"),
+        *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     (
         *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
