@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import preparation, slurmfile, submission, tasks
-from slurm.array import handle
+from slurm.array import calls_of, handle
 from slurm.backend import backend_for
 from slurm.dispatch import flush_hooks
 from slurm.errors import NoSuchJob
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
+    from slurm.graph import Graph
     from slurm.option_types import TaskKeywords, TaskOptions
     from slurm.options import Options
     from slurm.protocol import Prepared
@@ -171,6 +172,15 @@ class Cluster:
         """
         keys = self._backend.store.keys(task)[:limit]
         return [handle(self._backend, watched) for watched in self._backend.watch_several(keys)]
+
+    def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
+        """Jobs with what they wait for, what workflows among them have submitted, and how far each is.
+
+        Asks the scheduler if anything has not ended.
+        """
+        from slurm.graph import graph_of  # noqa: PLC0415 - who asks for one has it
+
+        return graph_of(self._backend, calls_of(jobs))
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+_ABANDONED = 10.0
+"""Seconds after which a child that another attempt of the workflow was submitting is that of one that died."""
 
 
 def submit(
@@ -132,14 +136,21 @@ def _queue(
 
 
 def _found(backend: Backend, key: str) -> JobArray[Any] | None:
-    """What was submitted under a key; None if its submitter died before it was."""
-    try:
-        watched = backend.watch(key)
-    except NoSuchJob:
-        return None
-    if watched.submitted is None:
-        backend.complete(watched)
-    return None if watched.submitted is None else JobArray(backend, watched, range(watched.count))
+    """What an earlier attempt has submitted under a key; None if it died before it had.
+
+    One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
+    """
+    end = time.monotonic() + _ABANDONED
+    while True:
+        with contextlib.suppress(NoSuchJob):
+            watched = backend.watch(key)
+            if watched.submitted is None and time.monotonic() > end:
+                backend.complete(watched)
+            if watched.submitted is not None:
+                return JobArray(backend, watched, range(watched.count))
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.2)
 
 
 def _queue_new(
