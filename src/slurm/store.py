@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shlex
 import time
@@ -31,6 +30,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.serialization import Calls, packed, unpacked
+from slurm.unpickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -87,7 +87,7 @@ class Ends(NamedTuple):
                     file.file.seek(file.begin + begin)
                 at = -1
                 try:
-                    self.results[index] = pickle.load(file.file)  # noqa: S301 - as above
+                    self.results[index] = load(file.file)
                     at = ends[call]
                 except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
                     self.unloaded[index] = error
@@ -260,10 +260,10 @@ class Store:
         return f"{self.directory(key)}/{LOGS}/{log_name(first, str(element - first))}"
 
     def log_tail(self, path: str) -> str:
-        """The last lines of a log, however long it is; empty if it can't be had."""
+        """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
         done = self._transport.run(["tail", "-c", str(_TAIL_BYTES), path], timeout=60)
-        lines = done.stdout.splitlines() if done.status == 0 else []
-        return "\n".join(lines[-_TAIL_LINES:])
+        lines = done.stdout.rstrip().split("\n") if done.status == 0 else []
+        return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines[-_TAIL_LINES:])
 
     def keys(self, task: str | None = None) -> list[str]:
         """The keys of all submissions, of one task or of any, the newest first: two listings."""

@@ -25,6 +25,7 @@ CATCH_ALLS = {
     "executor.py": 1,
     "feeds.py": 1,
     "files.py": 2,
+    "notebook.py": 1,
     "runner/callback_runner.py": 3,
     "runner/chunk.py": 1,
     "runner/main.py": 2,
