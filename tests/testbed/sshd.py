@@ -41,8 +41,8 @@ class SSHTestbed:
     """An sshd that lets its user in by a key; `config` is an ssh_config(5) in which it has the name `box`.
 
     `environment` is what commands there have besides sshd's own few variables; `settings` are lines of sshd_config(5),
-    which go before the others; `user` is another account to log in to, for which sshd must be root's. Whoever logs in as
-    the user of the tests has an empty home: what bash reads from one, for every command, may take longer than the tests.
+    which go before the others; `user` is another account to log in to, for which sshd must be root's. The user of the
+    tests has an empty home there: what bash reads from a real one, for every command, may take longer than the command.
 
     The constructor does no I/O. All is gone at stop(), or soon after the death of this process.
     """
