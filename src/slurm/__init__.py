@@ -20,9 +20,11 @@ from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.cluster import Cluster
-    from slurm.decorators import task
-    from slurm.environments.current import Current
+    from slurm.decorators import task, workflow
+    from slurm.environments.current import Current, Python
+    from slurm.environments.modules import Conda, Modules
     from slurm.errors import (
         DependencyFailed,
         JobCancelled,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from slurm.job import Job
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
+    from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
     from slurm.states import JobState
     from slurm.tasks import Task
     from slurm.version import __version__ as __version__
@@ -47,8 +50,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "slurm.array": ("JobArray",),
+    "slurm.callbacks.base": ("Callback",),
     "slurm.cluster": ("Cluster",),
-    "slurm.environments.current": ("Current",),
+    "slurm.environments.current": ("Current", "Python"),
+    "slurm.environments.modules": ("Conda", "Modules"),
     "slurm.errors": (
         "DependencyFailed",
         "JobCancelled",
@@ -74,8 +79,9 @@ _HOMES = {
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
+    "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.states": ("JobState",),
-    "slurm.decorators": ("task",),
+    "slurm.decorators": ("task", "workflow"),
     "slurm.tasks": ("Task",),
     "slurm.version": ("__version__",),
     "slurm.watched": ("JobStatus",),
@@ -86,7 +92,9 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Callback",
     "Cluster",
+    "Conda",
     "Current",
     "DependencyFailed",
     "Job",
@@ -100,18 +108,23 @@ __all__ = [
     "JobState",
     "JobStatus",
     "JobTimedOut",
+    "Modules",
     "NodeFailed",
+    "Python",
     "Retry",
     "SlurmError",
     "Task",
     "TaskExited",
     "TaskFailed",
+    "WorkflowContext",
     "as_completed",
     "cancel",
     "current_job",
+    "current_workflow",
     "gather",
     "task",
     "wait",
+    "workflow",
 ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from slurm.backend import backend_for
 from slurm.cancellation import cancel
+from slurm.children import several_children
 from slurm.job import Job, as_they_end
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
@@ -110,9 +111,9 @@ class JobArray(Placeholder, Generic[R]):
         """Whether all have ended."""
         return all(self._ended())
 
-    def cancel(self) -> None:
-        """Ask the scheduler to end those that have not ended, by one command."""
-        cancel(self)
+    def cancel(self, *, children: bool = True) -> None:
+        """Ask the scheduler to end those that have not ended, and what workflows have submitted, by one command."""
+        cancel(self, children=children)
 
     def failed(self, timeout: float | None = None) -> list[Job[R]]:
         """Wait for all; the jobs that ended without a result."""
@@ -186,6 +187,17 @@ class JobArray(Placeholder, Generic[R]):
             return JobState.of(outcome)
         ending, report = self._watched.ending(index), self._watched.report(index)
         return ending.state if ending else report.state if report else JobState.UNKNOWN
+
+
+def handle(backend: Backend, watched: Watched) -> Job[Any] | JobArray[Any]:
+    """All of a submission: an array for a map, of however many, else a job."""
+    return JobArray(backend, watched, range(watched.count)) if watched.mapped else Job(backend, watched, 0)
+
+
+def children(backend: Backend, key: str, index: int) -> list[Job[Any] | JobArray[Any]]:
+    """What one call of a workflow has submitted, in order, of what has a record yet."""
+    (found,) = several_children(backend, {key: [index]}).values()
+    return [handle(backend, watched) for watched in backend.watch_several([child.key for child in found])]
 
 
 def revive(spec: Spec, key: str, indices: range) -> JobArray[Any]:

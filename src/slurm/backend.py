@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from slurm.bundle import bundle
 from slurm.controller import Controller
-from slurm.environments.current import Current
+from slurm.environments.base import Interpreter
+from slurm.environments.current import found, probe
 from slurm.errors import ConfigurationError, TransportError
 from slurm.inquiry import Inquiry
 from slurm.protocol import BLOBS, SUBMITTED, Block
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.bundle import Bundle
+    from slurm.children import Family
+    from slurm.feeds import Feeds
     from slurm.protocol import Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
@@ -93,8 +96,12 @@ class Backend:
         self._scheduler_class = plugin("schedulers", url.scheduler)
         self._delivered = False
         self.lock = threading.RLock()
+        self.prepared: dict[tuple[object, ...], Prepared] = {}
+        self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
+        self.family: Family | None = None
+        """What all that this process submits here belongs to, where a workflow runs in it."""
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
@@ -153,7 +160,7 @@ class Backend:
         """What is there, asked for once and by one command, since each may be a long way."""
         commands = (
             ["sh", "-c", _LOOK, self.url.root or "~", f"{BLOBS}/{bundle().name}"],
-            Current(self.spec.python, setup=self.spec.setup).probe(),
+            probe(Interpreter(self.spec.python, self.spec.setup)),
             self._scheduler_class(Site("", "")).limits(),
         )
         return Survey(*run_together(self.transport, commands, timeout=_LOOK_SECONDS))
@@ -166,12 +173,13 @@ class Backend:
     @once
     def current(self) -> Prepared:
         """The Python there that the client's own calls can be unpickled by."""
-        return Current(self.spec.python, setup=self.spec.setup).found(self.survey.python)
+        return found(Interpreter(self.spec.python, self.spec.setup), self.survey.python)
 
     @once
     def scheduler(self) -> Scheduler:
         """How the scheduler there is spoken to."""
-        scheduler: Scheduler = self._scheduler_class(Site(self.current.python, self.runner))
+        python = self.current.python if self.survey.python.status == 0 else "python3"  # an environment may bring one
+        scheduler: Scheduler = self._scheduler_class(Site(python, self.runner))
         return scheduler
 
     @once
@@ -211,6 +219,13 @@ class Backend:
             pace=self.transport.pace,
             patience=self.scheduler.patience,
         )
+
+    @once
+    def feeds(self) -> Feeds:
+        """What callbacks on this client are told of the jobs there."""
+        from slurm.feeds import Feeds  # noqa: PLC0415 - as above
+
+        return Feeds(self)
 
     def _query(self, ids: Sequence[str]) -> Iterable[Report]:
         return self.controller.query(ids)  # which is made only now, for that may take a command

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from slurm.callbacks.base import Callback
+    from slurm.environments.base import Environment
     from slurm.retry import Retry
 
 
@@ -112,3 +114,10 @@ class TaskOptions(TypedDict, total=False):
     stop_signal: str | None
     workers: int | str | None
     sbatch: Mapping[str, str | int | float | bool | None] | None
+
+
+class TaskKeywords(TaskOptions, total=False):
+    """What a task is given: options, what it runs in, and who is told."""
+
+    environment: Environment | Sequence[Environment] | None
+    callbacks: Iterable[Callback]

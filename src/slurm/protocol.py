@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 """The version that this code writes, and the newest that it reads."""
 
-BLOBS, JOBS = "blobs", "jobs"
+BLOBS, ENVS, JOBS = "blobs", "envs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
 CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
+CALLBACKS = "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
-ATTEMPTS, EVENTS = "attempts", "events"
+ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
@@ -79,6 +80,24 @@ class Prepared(Record):
     """The interpreter's minor version, such as "3.11": pickles made under one aren't opened under another."""
     setup: tuple[str, ...] = ()
     launch: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    """What it was made for, as "name==version"."""
+    modules: tuple[str, ...] = ()
+    """Top-level modules that it has of the user's own: their functions go by reference."""
+    digest: str | None = None
+    """What was installed, by `distributions_digest`; of an image, its own digest."""
+
+
+class Built(Document):
+    """`envs/<key>.json`: an environment that is complete."""
+
+    environment: Prepared
+    created: float
+    """Seconds since the epoch, by the clock of who made it."""
+    host: str
+    """Where that was."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared}
 
 
 class Edge(Record):
@@ -108,7 +127,12 @@ class Submission(Document):
     dependencies: tuple[Edge, ...] = ()
     continues: bool = False
     """Whether an element may go on in another job after an attempt that failed or stopped."""
+    callbacks: bool = False
+    """Whether there are hooks that the node calls, in `callbacks.pkl`."""
     parent: str | None = None
+    """The workflow's job that submitted this, as `cluster.job` takes it."""
+    workflow: Mapping[str, Any] | None = None
+    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.workflows`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float
@@ -263,16 +287,6 @@ def attempt_name(element: int, attempt: int) -> str:
 def begun_name(element: int, attempt: int) -> str:
     """The empty file in `attempts/` that tells of an attempt after the first."""
     return f"{element}.{attempt}.begun"
-
-
-def continuation_name(element: int, attempt: int) -> str:
-    """The file in `attempts/` of a `Continuation`."""
-    return f"{element}.{attempt}.next.json"
-
-
-def blocks_name(group: str) -> str:
-    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
-    return f"{group}.blocks.json"
 
 
 def log_name(first: int, task: str) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from types import GenericAlias
 
-from slurm import options as _options
-from slurm.options import Options
+from slurm.options import NONE, Options
 from slurm.records import TYPE_CHECKING
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     import inspect
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from slurm.array import JobArray
     from slurm.job import Job
-    from slurm.option_types import TaskOptions
+    from slurm.option_types import TaskKeywords
     from slurm.serialization import Arguments, Placeholder
 
     P = ParamSpec("P")
@@ -72,19 +72,26 @@ class Task(Generic[P, R]):
     Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
     """
 
+    is_workflow = False
+
     def __init__(
         self,
         function: Callable[P, R],
-        options: Options = _options.NONE,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
         *,
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.unwrapped = function
-        self.options = options
+        self.terms = terms
         self.upstreams = upstreams
         self._submitter = submitter
+
+    @property
+    def options(self) -> Options:
+        """Its own options."""
+        return self.terms.options
 
     @property
     def name(self) -> str:
@@ -138,14 +145,17 @@ class Task(Generic[P, R]):
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
-        task = self._copy(options=self.options.merged(of_map))
+        task = self._copy(terms=self.terms.merged(Terms(options=of_map)))
         return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
 
     # Changed copies.
 
-    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
-        """A copy with other options; None unsets one. Raises OptionError."""
-        return self._copy(options=self.options.merged(Options.parse(options)))
+    def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R]:
+        """A copy with other options or another `environment`, None unsets one; and with `callbacks` besides its own.
+
+        Raises what `@task` does.
+        """
+        return self._copy(terms=self.terms.merged(Terms.parse(options)))
 
     def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
@@ -166,8 +176,8 @@ class Task(Generic[P, R]):
         return self._copy(submitter=cluster)
 
     def _copy(self, **changes: Any) -> Task[P, R]:
-        same = {"options": self.options, "upstreams": self.upstreams, "submitter": self._submitter}
-        return Task(self.unwrapped, **{**same, **changes})
+        same = {"terms": self.terms, "upstreams": self.upstreams, "submitter": self._submitter}
+        return type(self)(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
 
@@ -191,10 +201,10 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def context_parameter(self) -> str | None:
-        """The parameter that is annotated with JobContext, if one is."""
+        """The parameter that is annotated with JobContext or WorkflowContext, if one is."""
         from slurm.injection import context_parameter  # noqa: PLC0415 - as above
 
-        return context_parameter(self.unwrapped)
+        return context_parameter(self.unwrapped, workflow=self.is_workflow)
 
     @functools.cached_property
     def _any_of(self) -> range:
@@ -231,7 +241,7 @@ class Task(Generic[P, R]):
         return submitter.submit(self, calls, mapped=mapped)
 
     def __repr__(self) -> str:
-        return f"<task {self.name}{f' with {self.options!r}' if self.options != _options.NONE else ''}>"
+        return f"<task {self.name}{f' with {self.options!r}' if self.options != NONE else ''}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         path: str = self.__dict__.get("__qualname__", "")
@@ -242,5 +252,15 @@ class Task(Generic[P, R]):
 
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
-    """How a task pickles where its name can't be counted on: its function and its options."""
-    return Task, (task.unwrapped, task.options)
+    """How a task pickles where its name can't be counted on: its function and its terms."""
+    return type(task), (task.unwrapped, task.terms.on_a_node())
+
+
+class Workflow(Task[P, R]):
+    """A task whose function submits tasks from where it runs. Made by `@workflow`."""
+
+    is_workflow = True
+
+
+REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = dict.fromkeys((Task, Workflow), by_value)
+"""How tasks pickle among arguments."""

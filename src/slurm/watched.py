@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from slurm.feeds import Feed
     from slurm.protocol import Block, Outcome, Submitted
     from slurm.schedulers.base import Report
     from slurm.states import JobState
@@ -43,10 +44,11 @@ class Watched:
         mapped: bool,
         chunk: int = 1,
         continues: bool = False,
+        workflow: bool = False,
         upstreams: Iterable[str] = (),
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
-        self.continues = continues
+        self.continues, self.workflow = continues, workflow
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.moved: dict[int, Block] = {}
@@ -61,6 +63,8 @@ class Watched:
         """Until when nothing is tried to have elements go on."""
         self.callbacks: dict[int, list[Callable[[], object]]] = {}
         self.waiters = 0
+        self.feed: Feed | None = None
+        """What callbacks on this client are told, if there are any."""
 
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
@@ -130,4 +134,15 @@ class Watched:
     @property
     def wanted(self) -> bool:
         """Whether anybody wants to know how it goes on."""
-        return bool(self.waiters or self.callbacks or self.unqueued)
+        return bool(self.waiters or self.callbacks or self.unqueued or self.feed)
+
+    def judge(self, reports: Mapping[int, Report], now: float) -> None:
+        """Note which elements should have left an outcome by now, by what the scheduler says."""
+        for index in list(self.open):
+            report = reports.get(index)
+            if report is None or report.state.final:
+                self.missed_since.setdefault(index, now)
+            else:
+                self.missed_since.pop(index, None)
+        if self.feed:
+            self.feed.reported(reports)
