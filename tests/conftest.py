@@ -25,7 +25,7 @@ MOST_WORKERS = 8
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two a CPU for the whole suite, which waits more than it computes; what is picked by its path runs in one process."""
+    """Two a CPU for the whole suite, which waits more than it computes; what is picked by its path runs in one."""
     picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     return 0 if picked else min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
 
