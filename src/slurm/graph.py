@@ -122,16 +122,13 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
             edges |= dict.fromkeys(Edge(edge.key, submission.key, edge.on) for edge in submission.dependencies)
             next_ |= dict.fromkeys(edge.key for edge in submission.dependencies)
         frontier = {key: None for key in next_ if key not in found}
-    states = _states(backend, watched.values())
+    states = _states(backend, watched)
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
     nodes = [Node(s.key, s.task, s.count, states[s.key], s.workflow is not None) for s in order]
     return Graph(tuple(nodes), tuple(edge for edge in edges if {edge.source, edge.target} <= found.keys()))
 
 
-def _states(backend: Backend, several: Iterable[Watched]) -> Mapping[str, Mapping[JobState, int]]:
-    """How many calls of each submission are in each state, by one look at all of them."""
-    parts = [Part(backend, watched, range(watched.count)) for watched in several]
-    return {
-        part.watched.key: Counter(status.state for status in some)
-        for part, some in zip(parts, statuses(parts), strict=True)
-    }
+def _states(backend: Backend, several: Mapping[str, Watched]) -> Mapping[str, Mapping[JobState, int]]:
+    """How many calls of each submission are in each state."""
+    parts = [Part(backend, watched, range(watched.count)) for watched in several.values()]
+    return {key: Counter(s.state for s in told) for key, told in zip(several, statuses(parts), strict=True)}

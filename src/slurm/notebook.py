@@ -113,7 +113,6 @@ def cluster_html(backend: Backend, terms: Terms) -> str:
         "root": backend.known_root or DEFAULT_ROOT,
         "Python": spec.python or "",
         "environment": ", ".join(map(repr, terms.environment or ())),
-        "callbacks": ", ".join(map(repr, terms.callbacks)),
         "setup": "; ".join(spec.setup),
     }
     listed = [(faint(name), code(str(value))) for name, value in terms.options.to_json().items()]

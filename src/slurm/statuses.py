@@ -35,7 +35,7 @@ def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     for part in parts:
         by_backend.setdefault(part.backend, []).append(part)
     outcomes = {backend: _look(backend, some) for backend, some in by_backend.items()}
-    return [_told(part, outcomes[part.backend][part.watched.key]) for part in parts]
+    return [_told(part, outcomes[part.backend].get(part.watched.key, {})) for part in parts]
 
 
 def known(part: Part) -> list[JobStatus]:
@@ -44,9 +44,7 @@ def known(part: Part) -> list[JobStatus]:
 
 
 def _told(part: Part, outcomes: Mapping[int, Outcome]) -> list[JobStatus]:
-    """The status of each call, by the outcomes of elements."""
-    watched = part.watched
-    return [watched.status(index, outcomes.get(watched.element(index))) for index in part.indices]
+    return [part.watched.status(index, outcomes.get(part.watched.element(index))) for index in part.indices]
 
 
 def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, Outcome]]:
@@ -56,9 +54,9 @@ def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, 
         backend.tracker.ask(left)
     with_outcome: dict[Watched, set[int]] = {}
     for _, watched, indices in parts:
-        elements = with_outcome.setdefault(watched, set())
-        elements.update(watched.element(index) for index in indices if watched.has_outcome(index))
-    found = backend.store.several_outcomes({watched.key: sorted(some) for watched, some in with_outcome.items()})
+        with_outcome.setdefault(watched, set()).update(map(watched.element, indices))
+    wanted = {watched.key: elements & watched.done for watched, elements in with_outcome.items()}
+    found = backend.store.several_outcomes(wanted)
     for watched in with_outcome:
         watched.learn(found[watched.key])
     return found

@@ -125,17 +125,17 @@ class Watched:
         return self.reports.get(index // self.chunk)
 
     def status(self, index: int, outcome: Outcome | None) -> JobStatus:
-        """How far call `index` is: by the outcome of its element, or else by what is known here."""
+        """How far call `index` is: by its element's outcome, or else by what is known here."""
+        report, ending = self.report(index), self.ending(index)
         if outcome is not None:
             outcome = outcome.of_call(index % self.chunk)
             return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
-        report, ending = self.report(index), self.ending(index)
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
         state = ending.state if ending else report.state if report else JobState.UNKNOWN
         return JobStatus(self.states.get(self.element(index), state), reason, node, None)
 
     def learn(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Keep how calls have ended, where each is an element: a million of them in chunks would fill the memory."""
+        """Keep how elements of one call have ended; a million calls in chunks would fill the memory."""
         if self.chunk == 1:
             self.states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
 
