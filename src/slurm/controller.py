@@ -37,9 +37,9 @@ _MOST_IDS = 2000
 _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
-# Within a job, its SLURM_ variables would be taken for the new job's; the user's own configuration stays.
+# Within a job, its variables would be taken for the new job's; the user's own configuration stays.
 _SCRUB = """\
-if [ -n "${SLURM_JOB_ID:-}" ]; then
+if [ -n "${SLURM_JOB_ID:-}" ]; then unset SRUN_CPUS_PER_TASK MASTER_ADDR MASTER_PORT
     for name in $(env | sed -n 's/^\\(SLURM_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
         case $name in SLURM_CONF*|SLURM_CLUSTERS|SLURM_JWT|SLURM_TIME_FORMAT) ;; *) unset "$name" ;; esac
     done

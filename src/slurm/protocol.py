@@ -227,6 +227,10 @@ class Outcome(Document):
     """Where each call's result ends, for an element of several calls; a failed one's is empty."""
     failures: tuple[CallFailure, ...] = ()
     """The calls that failed, of such an element, in order."""
+    ranks: int | None = None
+    """How many ranks made the call, where a task runs once per rank."""
+    rank: int | None = None
+    """Which of them failed first."""
 
     _nested: ClassVar = {"result": ResultRecord, "error": ErrorRecord, "failures": CallFailure}
 

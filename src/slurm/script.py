@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.setup import take
-from slurm.protocol import ATTEMPTS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
+from slurm.protocol import ATTEMPTS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main import main; sys.exit(main(sys.argv[2:]))"
 """Starts the runner from its zip. `python runner.zip` does the same through `runpy`, half as slow again to start."""
+
+RANKS, GATHERING = BOOT.replace("runner.main", "runner.ranks"), BOOT.replace("runner.main", "runner.gathering")
+"""Starts ranks, and makes one outcome of what they have said."""
 
 CARETAKER = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.caretaker import main; main(*sys.argv[2:])"
 """Starts the caretaker from there, too."""
@@ -25,6 +28,13 @@ class Care(NamedTuple):
 
     scheduler: str
     signal: str | None
+
+
+class Ranks(NamedTuple):
+    """For a task that runs once per rank: the scheduler's words that start a command for each; if all results count."""
+
+    launcher: Sequence[str]
+    gather: bool
 
 
 def render(  # noqa: PLR0913 - each by its name
@@ -38,24 +48,22 @@ def render(  # noqa: PLR0913 - each by its name
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
     care: Care | None = None,
+    ranks: Ranks | None = None,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
-    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job. The script
-    takes as arguments the number of its block's first element and of the attempts before; without any it is the first
-    block, so that a person can sbatch it.
+    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job, `ranks`
+    how they are started where there are several. The script takes as arguments the number of its block's first element
+    and of the attempts before; without any it is the first block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
-    command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
-    call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
-    # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
-    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
-    ready = ['[ -z "$step" ] &&'] if environment.setup else []
-    ready += [f"cd -- {step} &&" for step in steps]
+    which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
+    which += f" {care.signal or '-'}" if care else ""
+    start = shlex.join([*environment.launch, environment.python, "-c"])
+    call = _ranks(ranks, start, runner) if ranks else f"{start} {shlex.join([BOOT, runner])}"
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -64,12 +72,14 @@ def render(  # noqa: PLR0913 - each by its name
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
+        *(_RANKS_LOG if ranks else ()),
         *(_GONE_ON if care else ()),
         "export PYTHONUNBUFFERED=1",
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
-        *_called(ready, f"{call} {care.signal or '-'}" if care else call, care),
+        *_called(_ready(environment, chdir), f"{call} {which}", care),
+        *(_gathered(ranks, start, runner, which) if ranks else ()),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
         "exit $status",
@@ -90,11 +100,21 @@ def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, ke
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
+_RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
+"""The element's log, but for the end of its name: other ranks than 0 have logs beside it."""
+
 _GONE_ON = (
     "for (( n = ${2:-0} + 1; n < attempt; n++ )); do",  # requeued, though it goes on in another job by now
     f'    [ ! -e "$job/{ATTEMPTS}/$index.$n.next.json" ] || exit 1',
     "done",
 )
+
+
+def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
+    """Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd."""
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir)] if chdir else []
+    return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
 def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]:
@@ -117,6 +137,19 @@ def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]
         "wait $runner",
         "status=$?",
     )
+
+
+def _ranks(ranks: Ranks, start: str, runner: str) -> str:
+    """What starts ranks; where there is no launcher for them, the runner itself, as many as the scheduler says."""
+    here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
+    launcher = "".join(f"{shlex.quote(word)} " for word in ranks.launcher)
+    return f'{launcher}{start} {shlex.join([RANKS, runner, "gather" if ranks.gather else ""])} {here} "$log"'
+
+
+def _gathered(ranks: Ranks, start: str, runner: str, which: str) -> Sequence[str]:
+    """One outcome for all ranks, once all have ended."""
+    gathering = f'{start} {shlex.join([GATHERING, runner, "gather" if ranks.gather else ""])} "$status" {which}'
+    return (f'[ -n "$step" ] || {{ {gathering}; status=$?; }}',)
 
 
 def _threads(cpus: str, workers: int) -> Sequence[str]:

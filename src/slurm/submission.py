@@ -14,7 +14,7 @@ import cloudpickle
 
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
-from slurm.errors import SchedulerError, SubmissionError, TransportError
+from slurm.errors import OptionError, SchedulerError, SubmissionError, TransportError
 from slurm.options import Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
@@ -57,6 +57,8 @@ def submit(
         context=task.context_parameter,
         edges=dependencies.to_check(named, backend.watch),
     )
+    if mapped and requests.chunk_size(options) > 1 and requests.several_ranks(options):
+        raise OptionError("chunk_size and workers are of tasks of one process, and this one asks for several (ntasks)")
     pickled = pickle_calls(head, calls, reducers={Task: by_value})
     count = len(pickled.references)
     key = new_key(task.name)

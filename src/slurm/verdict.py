@@ -63,6 +63,8 @@ class Facts:
     log: str
     tail: str = ""
     """The last lines of the log, where they may tell what the error can't."""
+    rank: str = ""
+    """Of several ranks, which one it is about, as "rank 3 of 4"."""
 
     @property
     def where_to_look(self) -> str:
@@ -191,7 +193,8 @@ def _job_error(kind: type[JobError], words: str, outcome: Outcome, facts: Facts)
 
 
 def _subject(facts: Facts) -> str:
-    return f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
+    job = f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
+    return f"{facts.rank} of {job}" if facts.rank else job
 
 
 def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
