@@ -39,9 +39,11 @@ def main(argv: Sequence[str]) -> int:
     outcome = saver.earlier()
     if outcome is None:
         outcome = _gathered(job, saver, _words(job, complete=status == "0"), gather=bool(gather))
+    if outcome is None:
+        return int(status) or 1
     for number in range(job.attempt + 1):
         _remove(directory_of(job, number))
-    return (int(status) or 1) if outcome is None else outcome.exit_code
+    return outcome.exit_code
 
 
 def _words(job: JobContext, *, complete: bool) -> Words:
