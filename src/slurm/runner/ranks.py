@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 1
 """Between SIGTERM and SIGKILL to ranks that another one's failure ends."""
+_OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _PORTS = range(20_000, 32_000)
 """Below those that Linux takes for outgoing connections (32768 and up unless changed), above those of services."""
 
@@ -123,6 +124,21 @@ def _be(job: JobContext, saver: RankSaver, tag: str) -> int:
     os._exit(outcome.exit_code)  # exit handlers such as MPI's would wait for the other ranks, which wait for this one
 
 
+def _kernel_killed() -> bool:
+    """Whether the kernel has killed some of this one's group for their memory, which Slurm tells of jobs, not of steps.
+
+    The files of cgroups(7), of both versions.
+    """
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as groups:
+        for _, controllers, path in (line.rstrip("\n").split(":", 2) for line in groups):
+            if controllers in ("memory", ""):
+                file = f"memory{path}/memory.oom_control" if controllers else f"{path}/memory.events"
+                with contextlib.suppress(OSError), open(f"/sys/fs/cgroup/{file}", encoding="ascii") as counts:
+                    if any(line.startswith("oom_kill ") and int(line.split()[1]) for line in counts):
+                        return True
+    return False
+
+
 def _write_to(path: str) -> None:
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for stream in (1, 2):
@@ -160,7 +176,8 @@ class RankSaver(ResultSaver):
 
     def died(self, status: int) -> None:
         """Leave word of a rank that ended without its own."""
-        self._commit(FAILED, PROCESS, exit_code=status)
+        memory = status == 128 + signal.SIGKILL and _kernel_killed()
+        self._commit(FAILED, PROCESS, exit_code=status, state=_OUT_OF_MEMORY if memory else None)
 
     def said(self, ending: str) -> bool:
         """Whether the rank has left word that it is "done", or has "failed"."""
