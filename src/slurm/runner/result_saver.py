@@ -85,14 +85,18 @@ class ResultSaver:
         print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
         return self._commit(FAILED, phase, exit_code=exit_code(error), error=record)
 
-    def several(self, done: Sequence[bytes | CallFailure]) -> Outcome:
-        """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it."""
+    def several(self, done: Sequence[bytes | CallFailure], *, stopped: str | None = None) -> Outcome:
+        """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it.
+
+        `stopped`: the signal because of which some weren't made, in the last attempt that there may be.
+        """
         results = [found if isinstance(found, bytes) else b"" for found in done]
         failures = tuple(found for found in done if isinstance(found, CallFailure))
         result = self.write(lambda file: file.write(b"".join(results)))
         status, code = (FAILED, 1) if failures else (SUCCEEDED, 0)
+        phase, code = (STOPPED, STOPPED_STATUS) if stopped and failures else (SAVE, code)
         ends = tuple(accumulate(map(len, results)))
-        return self._commit(status, SAVE, exit_code=code, result=result, ends=ends, failures=failures)
+        return self._commit(status, phase, exit_code=code, result=result, ends=ends, failures=failures, reason=stopped)
 
     def _commit(self, status: str, phase: str, **what: Any) -> Outcome:
         outcome = Outcome(
