@@ -69,6 +69,9 @@ def submit(
         edges=dependencies.to_check(named, backend.watch),
         workflow=task.is_workflow,
     )
+    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
+        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
+        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
     pickled = pickle_calls(head, calls, reducers=REDUCERS)
     count = len(pickled.references)
     key = new_key(task.name)
