@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slurm.decorators import task
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
+    from slurm.environments.wheel import Wheel
     from slurm.errors import (
         DependencyFailed,
         JobCancelled,
@@ -51,6 +52,7 @@ _HOMES = {
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.modules": ("Conda", "Modules"),
+    "slurm.environments.wheel": ("Wheel",),
     "slurm.errors": (
         "DependencyFailed",
         "JobCancelled",
@@ -111,6 +113,7 @@ __all__ = [
     "Task",
     "TaskExited",
     "TaskFailed",
+    "Wheel",
     "as_completed",
     "cancel",
     "current_job",
