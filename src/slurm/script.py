@@ -9,7 +9,7 @@ from slurm.environments.setup import take
 from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.protocol import Prepared
 
@@ -78,12 +78,11 @@ def render(  # noqa: PLR0913 - each by its name
     """
     job = f"{root}/{JOBS}/{key}"
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
-    whole = f'{which} {calls[1]} "$attempt"'
-    whole += (f" {care.signal or '-'}" if care else "") + (f" {CALLBACKS}" if hooked else "")
+    whole = " ".join([which, f'{calls[1]} "$attempt"', *([care.signal or "-"] if care else []), *[CALLBACKS] * hooked])
     start = shlex.join([*environment.launch, environment.python, "-c"])
     call = _ranks(ranks, start, runner) if ranks else f"{start} {shlex.join([BOOT, runner])}"
-    go_on = _caretaker(environment, runner, care.scheduler, root, key) if care else ""
-    tell = f'{start} {shlex.join([COMPLETED, runner])} {which} "$attempt"'
+    go_on = f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"' if care else ""
+    tell = f'{start} {shlex.join([COMPLETED, runner])} {which} "$attempt"' if hooked else ""
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -94,14 +93,12 @@ def render(  # noqa: PLR0913 - each by its name
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         *(_RANKS_LOG if ranks else ()),
         *(_GONE_ON if care else ()),
-        "export PYTHONUNBUFFERED=1",
-        *(_STEADY if workflow else ()),
-        *(_threads(cpus, calls[1]) if cpus else ()),
+        *_variables(cpus, calls[1], steady=workflow),
         *take(environment.setup),
         "",
         *_called(_ready(environment, chdir), f"{call} {whole}", care),
         *(_gathered(ranks, start, runner, whole) if ranks else ()),
-        *_concluded(care, go_on, tell if hooked else None),
+        *_concluded(go_on, tell),
         "exit $status",
         "",
     ])  # fmt: skip
@@ -120,66 +117,21 @@ def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, ke
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
-_STEADY = ('export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"',)
-"""Sets of texts have the same order in each attempt of a workflow, and so make the same calls, and the same pickles."""
 _NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
 
 
-def _concluded(care: Care | None, go_on: str, tell: str | None) -> Sequence[str]:
-    """The last word on the attempt; who sees whether the element goes on; and what calls the hooks that are left.
+def _concluded(go_on: str, tell: str) -> Sequence[str]:
+    """The last word on the attempt; what sees whether the element goes on; and what calls the hooks that are left.
 
     These are left where the runner couldn't call them: its failure wasn't the end, and this attempt is the last.
     """
-    told = "[ $status -ne 0 ]" if care else _NO_OUTCOME
+    told = "[ $status -ne 0 ]" if go_on else _NO_OUTCOME
     return (
         *((f"{told} || told=yes",) if tell else ()),
-        *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
-        *((f'{go_on} "$index" "$attempt"',) if care else ()),
-        *((f'[ -n "$told" ] || {_NO_OUTCOME} || {tell}',) if tell else ()),
+        *(_last_word(ATTEMPTS, "$index.$attempt.json") if go_on else _last_word(OUTCOMES, "$index.json")),
+        go_on,
+        f'[ -n "$told" ] || {_NO_OUTCOME} || {tell}' if tell else "",
     )
-
-
-_RANKS_LOG if ranks else ()),
-        *(_GONE_ON if care else ()),
-        "export PYTHONUNBUFFERED=1",
-        *(_STEADY if workflow else ()),
-        *(_threads(cpus, calls[1]) if cpus else ()),
-        *take(environment.setup),
-        "",
-        *_called(_ready(environment, chdir), f"{call} {whole}", care),
-        *(_gathered(ranks, start, runner, whole) if ranks else ()),
-        *_concluded(care, go_on, tell if hooked else None),
-        "exit $status",
-        "",
-    ])  # fmt: skip
-
-
-def render_caretaker(
-    *, directives: Sequence[str], environment: Prepared, root: str, runner: str, key: str, scheduler: str
-) -> str:
-    """The batch script that sees to a submission's failed elements when no client does."""
-    command = _caretaker(environment, runner, scheduler, root, key)
-    return "\n".join(["#!/bin/bash", *directives, "", *take(environment.setup), command, ""])
-
-
-def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
-    """Not launched as the task is: in a container there is no scheduler to talk to."""
-    return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
-
-
-_STEADY = ('export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"',)
-"""Sets of texts have the same order in each attempt of a workflow, and so make the same calls, and the same pickles."""
-_NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
-
-
-def _told(care: Care | None) -> str:
-    """Notes whether the runner has called all hooks: where its failure isn't the end, those of the end are not yet."""
-    return f"{'[ $status -ne 0 ]' if care else _NO_OUTCOME} || told=yes"
-
-
-def _tell(command: str) -> str:
-    """Calls those that are left, if this attempt was the last."""
-    return f'[ -n "$told" ] || {_NO_OUTCOME} || {command}'
 
 
 _RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
@@ -234,10 +186,14 @@ def _gathered(ranks: Ranks, start: str, runner: str, which: str) -> Sequence[str
     return (f'[ -n "$step" ] || {{ {gathering}; status=$?; }}',)
 
 
-def _threads(cpus: str, workers: int) -> Sequence[str]:
-    """Since 22.05 srun doesn't take it from its job; and libraries would start a thread for each CPU that they see."""
-    threads = max(1, int(cpus) // max(1, workers))
-    return (f"export SRUN_CPUS_PER_TASK={cpus}", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"')
+def _variables(cpus: str | None, workers: int, *, steady: bool) -> Iterable[str]:
+    """What is exported to the call and its children."""
+    yield "export PYTHONUNBUFFERED=1"
+    if steady:  # sets of texts have one order in all attempts of a workflow, so it makes the same calls, pickled alike
+        yield 'export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"'
+    if cpus:  # since 22.05 srun doesn't take it from its job; and libraries start a thread for each CPU that they see
+        yield f"export SRUN_CPUS_PER_TASK={cpus}"
+        yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{max(1, int(cpus) // max(1, workers))}}}"'
 
 
 _RECORD = (
