@@ -12,6 +12,7 @@ from slurm.dispatch import flush_hooks
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
+from slurm.listing import Listing
 from slurm.terms import Terms
 
 if TYPE_CHECKING:
@@ -165,13 +166,13 @@ class Cluster:
             self._backend.feeds.attach(watched, self.terms.callbacks)
         return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
 
-    def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
+    def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
         """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
 
         `limit` says how many at most. Reads the records of those, in one go.
         """
         keys = self._backend.store.keys(task)[:limit]
-        return [handle(self._backend, watched) for watched in self._backend.watch_several(keys)]
+        return Listing(handle(self._backend, watched) for watched in self._backend.watch_several(keys))
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """Jobs with what they wait for, what workflows among them have submitted, and how far each is.
@@ -201,3 +202,8 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"
+
+    def _repr_html_(self) -> str:
+        from slurm.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
+
+        return cluster_html(self._backend, self.terms)

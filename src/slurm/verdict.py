@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import pickle
+import io
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.retry import failure_names, names_of
 from slurm.schedulers.base import Report
 from slurm.states import JobState
+from slurm.tracebacks import sourced
+from slurm.unpickling import load
 from slurm.watched import Ending
 
 if TYPE_CHECKING:
@@ -195,7 +197,7 @@ def _subject(facts: Facts) -> str:
 
 
 def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
-    error.__cause__ = RemoteTraceback(record.traceback) if record.traceback else None
+    error.__cause__ = RemoteTraceback(sourced(record.traceback)) if record.traceback else None
     return error
 
 
@@ -211,7 +213,7 @@ def _revived(record: ErrorRecord) -> BaseException | None:
     if record.pickle is None:
         return None
     try:
-        error = pickle.loads(base64.b64decode(record.pickle))  # noqa: S301 - from the user's own outcome file
+        error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
     except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
         return None
     return error if isinstance(error, Exception) else None

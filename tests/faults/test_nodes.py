@@ -93,6 +93,7 @@ def test_a_result_that_the_disk_cannot_hold_is_told_and_earlier_ones_stay(start:
     assert first.result(60) == b"x" * 10
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_a_disk_so_full_that_nothing_can_be_said_hangs_nobody(start: Start, disk: Path) -> None:
     @task
     def fill() -> int:

@@ -93,6 +93,8 @@ class RemoteTransport(Transport, ABC):
     pace = 0.2
     alive_seconds = 10
     """Seconds between two signs of life that are asked for; after three without, the connection is lost."""
+    connect_seconds = 15
+    """Seconds for a host to answer who connects."""
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
         self.url = url
@@ -246,7 +248,7 @@ class RemoteTransport(Transport, ABC):
                 except ConnectionLost as error:
                     if not self._reached or time.monotonic() > end:
                         raise
-                    _log.warning("%s; trying again in %.0f s", error, pause)
+                    _log.warning("%s; trying again in %g s", error, pause)
                     time.sleep(pause)
                 else:
                     return
