@@ -130,7 +130,9 @@ def _queue(
     name, key = family.claim(submission, calls)
     earlier = None if key == submission.key else _found(backend, key)
     if earlier is not None:
-        return earlier
+        if callbacks:
+            backend.feeds.attach(earlier, callbacks)
+        return JobArray(backend, earlier, range(earlier.count))
     try:
         return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options, callbacks)
     except SubmissionError:
@@ -138,7 +140,7 @@ def _queue(
         raise
 
 
-def _found(backend: Backend, key: str) -> JobArray[Any] | None:
+def _found(backend: Backend, key: str) -> Watched | None:
     """What an earlier attempt has submitted under a key; None if it died before it had.
 
     One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
@@ -150,7 +152,7 @@ def _found(backend: Backend, key: str) -> JobArray[Any] | None:
             if watched.submitted is None and time.monotonic() > end:
                 backend.complete(watched)
             if watched.submitted is not None:
-                return JobArray(backend, watched, range(watched.count))
+                return watched
         if time.monotonic() > end:
             return None
         time.sleep(0.2)

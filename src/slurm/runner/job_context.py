@@ -199,6 +199,11 @@ def stop_at_once() -> None:
         raise Stopped(_stop[-1])
 
 
+def stop_at_leisure() -> None:
+    """From here on it doesn't any more."""
+    _at_once.clear()
+
+
 def enter(context: JobContext) -> None:
     """Make `context` the one that `current_job()` gives in this process."""
     _current.append(context)

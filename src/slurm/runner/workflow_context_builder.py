@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 
 from slurm.records import TYPE_CHECKING
-from slurm.runner.job_context import JobContext, current_job, enter, stop_at_once
+from slurm.runner.job_context import JobContext, current_job, enter, stop_at_leisure, stop_at_once
 
 if TYPE_CHECKING:
     from typing import Any
@@ -59,9 +59,12 @@ def run(call: Call, job: JobContext) -> Any:
     """
     context = WorkflowContextBuilder(job).build()
     enter(context)
-    stop_at_once()
     kwargs = {**call.kwargs, call.context: context} if call.context else call.kwargs
-    value = context.cluster.resolved(call.function(*call.args, **kwargs))
+    try:
+        stop_at_once()
+        value = context.cluster.resolved(call.function(*call.args, **kwargs))
+    finally:
+        stop_at_leisure()
     if strays := context.cluster.passed_over():
         print(
             f"earlier attempts have submitted what this one did not ask for: {', '.join(strays)}. The arguments of "
