@@ -20,8 +20,9 @@ from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.cluster import Cluster
-    from slurm.decorators import task
+    from slurm.decorators import task, workflow
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
     from slurm.environments.wheel import Wheel
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
+    from slurm.graph import Graph
     from slurm.job import Job
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
+    from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
     from slurm.states import JobState
     from slurm.tasks import Task
     from slurm.version import __version__ as __version__
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "slurm.array": ("JobArray",),
+    "slurm.callbacks.base": ("Callback",),
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.modules": ("Conda", "Modules"),
@@ -75,11 +79,13 @@ _HOMES = {
         "gather",
         "wait",
     ),
+    "slurm.graph": ("Graph",),
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
+    "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.states": ("JobState",),
-    "slurm.decorators": ("task",),
+    "slurm.decorators": ("task", "workflow"),
     "slurm.tasks": ("Task",),
     "slurm.version": ("__version__",),
     "slurm.watched": ("JobStatus",),
@@ -90,10 +96,12 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Callback",
     "Cluster",
     "Conda",
     "Current",
     "DependencyFailed",
+    "Graph",
     "Job",
     "JobArray",
     "JobCancelled",
@@ -114,12 +122,15 @@ __all__ = [
     "TaskExited",
     "TaskFailed",
     "Wheel",
+    "WorkflowContext",
     "as_completed",
     "cancel",
     "current_job",
+    "current_workflow",
     "gather",
     "task",
     "wait",
+    "workflow",
 ]
 
 

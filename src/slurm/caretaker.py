@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from slurm import conclusions, verdict
+from slurm import attempts, conclusions, verdict
 from slurm.backend import backend_for
 from slurm.continuation import may_restart
 from slurm.errors import SlurmError
@@ -51,4 +51,5 @@ def _after_attempt(backend: Backend, watched: Watched, element: int, attempt: in
         options = Options.parse(backend.store.records(watched.key).submission.options)
         if may_restart(options, attempt) and backend.controller.requeue(outcome.job_id) is None:
             return
+    attempts.Told(backend.store, watched.key, ()).move(watched)  # else that it is in another job now would be news
     conclusions.conclude(backend, watched, {element: Ending(JobState.FAILED, None)}, {})

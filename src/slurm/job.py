@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from slurm.array import JobArray
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
     from slurm.protocol import Outcome
@@ -125,14 +126,17 @@ class Job(Placeholder, Generic[R]):
         ending = self._watched.ending(self.index)
         return ending is not None and ending.state is JobState.CANCELLED
 
-    def cancel(self) -> bool:
-        """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after."""
-        if self.done():
-            return False
+    def cancel(self, *, children: bool = True) -> bool:
+        """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after.
+
+        What a workflow has submitted ends too, also if the workflow has ended already, unless not `children`.
+        """
         from slurm.cancellation import cancel  # noqa: PLC0415 - it cancels jobs, so it stands above this module
 
-        cancel([self])
-        return True
+        ended = self.done()
+        if not ended or self._watched.workflow:
+            cancel([self], children=children)
+        return not ended
 
     def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
         """Submit the same call once more, as a new job; options given here go over those it had.
@@ -185,6 +189,12 @@ class Job(Placeholder, Generic[R]):
         ending = self._watched.ending(self.index)
         state = ending.state if ending else report.state if report else JobState.UNKNOWN
         return JobStatus(state, reason, node, None)
+
+    def children(self) -> list[Job[Any] | JobArray[Any]]:
+        """What it has submitted so far, if it is a workflow, in order. Reads their records, in three round trips."""
+        from slurm.array import children  # noqa: PLC0415 - it makes arrays, so it stands above this module
+
+        return children(self._backend, self._watched.key, self.index)
 
     def logs(self) -> str:
         """What the task, and the script around it, have printed so far."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.retry import Retry
 
@@ -116,6 +117,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class TaskKeywords(TaskOptions, total=False):
-    """What a task is given: options, and what it runs in."""
+    """What a task is given: options, what it runs in, and who is told."""
 
     environment: Environment | Sequence[Environment] | None
+    callbacks: Iterable[Callback]

@@ -19,8 +19,9 @@ PROTOCOL = 1
 BLOBS, ENVS, JOBS = "blobs", "envs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
 CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
+CALLBACKS = "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
-ATTEMPTS, EVENTS = "attempts", "events"
+ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
@@ -83,6 +84,8 @@ class Prepared(Record):
     """What it was made for, as "name==version"."""
     modules: tuple[str, ...] = ()
     """Top-level modules that it has of the user's own: their functions go by reference."""
+    asked: str = ""
+    """What the user asked for, as it is written."""
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, its own digest."""
 
@@ -114,7 +117,12 @@ class Submission(Document):
     dependencies: tuple[Edge, ...] = ()
     continues: bool = False
     """Whether an element may go on in another job after an attempt that failed or stopped."""
+    callbacks: bool = False
+    """Whether there are hooks that the node calls, in `callbacks.pkl`."""
     parent: str | None = None
+    """The workflow's job that submitted this, as `cluster.job` takes it."""
+    workflow: Mapping[str, Any] | None = None
+    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.workflows`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float
@@ -274,16 +282,6 @@ def attempt_name(element: int, attempt: int) -> str:
 def begun_name(element: int, attempt: int) -> str:
     """The empty file in `attempts/` that tells of an attempt after the first."""
     return f"{element}.{attempt}.begun"
-
-
-def continuation_name(element: int, attempt: int) -> str:
-    """The file in `attempts/` of a `Continuation`."""
-    return f"{element}.{attempt}.next.json"
-
-
-def blocks_name(group: str) -> str:
-    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
-    return f"{group}.blocks.json"
 
 
 def log_name(first: int, task: str) -> str:

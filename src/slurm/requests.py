@@ -35,7 +35,9 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
         chdir=chdir if isinstance(chdir, str) else None,
         cpus=cpus if isinstance(cpus, str) else None,
         calls=(submission.chunk, _workers(options, submission.chunk)),
+        workflow=submission.workflow is not None,
         care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
+        hooked=submission.callbacks,
     )
 
 
@@ -87,6 +89,7 @@ def request(
         block=block,
         options=options,
         dependencies=after,
+        waits=submission.workflow is not None,
     )
 
 

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.setup import take
-from slurm.protocol import ATTEMPTS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
+from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +16,24 @@ if TYPE_CHECKING:
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main import main; sys.exit(main(sys.argv[2:]))"
 """Starts the runner from its zip. `python runner.zip` does the same through `runpy`, half as slow again to start."""
 
+COMPLETED = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.completed import main; main(sys.argv[2:])"
+"""Starts from there what calls the last hooks, where the runner couldn't."""
+
 CARETAKER = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.caretaker import main; main(*sys.argv[2:])"
 """Starts the caretaker from there, too."""
+
+SCRUB = """\
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+    for name in $(env | sed -n 's/^\\(SLURM_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
+        case $name in SLURM_CONF*|SLURM_CLUSTERS|SLURM_JWT|SLURM_TIME_FORMAT) ;; *) unset "$name" ;; esac
+    done
+    [ "${OMP_NUM_THREADS:-}" != "${SRUN_CPUS_PER_TASK:-}" ] || unset OMP_NUM_THREADS
+    [ "${PYTHONHASHSEED:-}" != 0 ] || unset PYTHONHASHSEED
+    unset SRUN_CPUS_PER_TASK
+fi
+"""
+"""Within a job: its SLURM_ variables would be taken for those of the job that is submitted, and so would be what its
+script has exported for itself. The user's own configuration stays."""
 
 
 class Care(NamedTuple):
@@ -37,25 +53,24 @@ def render(  # noqa: PLR0913 - each by its name
     chdir: str | None,
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
+    workflow: bool = False,
     care: Care | None = None,
+    hooked: bool = False,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
-    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job. The script
-    takes as arguments the number of its block's first element and of the attempts before; without any it is the first
-    block, so that a person can sbatch it.
+    makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
+    where elements may go on in another job, `hooked` whether there are hooks. The script takes the number of its
+    block's first element and of the attempts before; without, it is the first block: a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
-    command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
-    call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
-    # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
-    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
-    ready = ['[ -z "$step" ] &&'] if environment.setup else []
-    ready += [f"cd -- {step} &&" for step in steps]
+    python, there = shlex.join([*environment.launch, environment.python]), shlex.join([runner, root, key])
+    element = f'{there} "$index" {shlex.quote(environment.tag)} {chunk}'
+    call = f'{python} -c {shlex.quote(BOOT)} {element} {workers} "$attempt"'
+    call += (f" {care.signal or '-'}" if care else "") + (f" {CALLBACKS}" if hooked else "")
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -66,15 +81,28 @@ def render(  # noqa: PLR0913 - each by its name
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         *(_GONE_ON if care else ()),
         "export PYTHONUNBUFFERED=1",
+        *(_STEADY if workflow else ()),
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
-        *_called(ready, f"{call} {care.signal or '-'}" if care else call, care),
+        *_called(_ready(environment.setup, chdir), call, care),
+        *((_told(care),) if hooked else ()),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
+        *((_tell(f'{python} -c {shlex.quote(COMPLETED)} {element} "$attempt"'),) if hooked else ()),
         "exit $status",
         "",
     ])  # fmt: skip
+
+
+def _ready(setup: Sequence[str], chdir: str | None) -> Sequence[str]:
+    """What must go well before the call: the steps of the setup, and to the directory that the call is made in.
+
+    Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
+    """
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir)] if chdir else []
+    return [*(['[ -z "$step" ] &&'] if setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
 def render_caretaker(
@@ -88,6 +116,21 @@ def render_caretaker(
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+
+
+_STEADY = ('export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"',)
+"""Sets of texts have the same order in each attempt of a workflow, and so make the same calls, and the same pickles."""
+_NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
+
+
+def _told(care: Care | None) -> str:
+    """Notes whether the runner has called all hooks: where its failure isn't the end, those of the end are not yet."""
+    return f"{'[ $status -ne 0 ]' if care else _NO_OUTCOME} || told=yes"
+
+
+def _tell(command: str) -> str:
+    """Calls those that are left, if this attempt was the last."""
+    return f'[ -n "$told" ] || {_NO_OUTCOME} || {command}'
 
 
 _GONE_ON = (

@@ -15,6 +15,7 @@ from slurm.errors import NoSuchJob, ProtocolError, TransportError
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
+    CALLBACKS,
     CALLS,
     INDEX,
     JOBS,
@@ -127,6 +128,7 @@ class Store:
         directory = self.directory(submission.key)
         place = f"{JOBS}/{submission.key}"
         files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
+        files |= {CALLBACKS: calls.callbacks} if calls.callbacks else {}
         files |= {name: text.encode() for name, text in scripts.items()}
         sent = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
         sent |= {f"{place}/{name}": data for name, data in files.items()}
@@ -170,15 +172,15 @@ class Store:
 
     def calls(self, key: str, indices: Sequence[int]) -> Calls:
         """Some calls of a submission as they were pickled, to be submitted again. Raises NoSuchJob."""
-        paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX)]
+        paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX, CALLBACKS)]
         files = self._transport.get(paths, private=True)
-        if len(files) < len(paths):
+        data, index, callbacks = (files.get(path, b"") for path in paths)
+        if not data or not index:
             message = f"the calls of {key} are not there any more"
             raise NoSuchJob(message)
-        data, index = (files[path] for path in paths)
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
-        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]))
+        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]), callbacks)
 
     def records(self, key: str) -> Records:
         """A submission's records. Raises NoSuchJob."""
@@ -207,13 +209,21 @@ class Store:
         listed = self._transport.list(list(directories))
         return {key: frozenset(_indices(listed[directory])) for directory, key in directories.items()}
 
+    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Mapping[int, Outcome]]:
+        """The outcomes of some elements of several submissions, of those that have one, read in one go."""
+        paths = {
+            f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some
+        }
+        found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
+        for path, data in self._transport.get(list(paths), private=True).items():  # an error in an outcome is a pickle
+            key, element = paths[path]
+            found[key][element] = Outcome.loads(data, where=path)
+        return found
+
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
         wanted = list(indices)
-        directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(element)}": element for element in {index // chunk for index in wanted}}
-        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
-        elements = {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
+        elements = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
         return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from slurm.states import JobState
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from slurm.feeds import Feed
     from slurm.protocol import Block, Outcome, Submitted
     from slurm.schedulers.base import Report
-    from slurm.states import JobState
 
 
 class Ending(NamedTuple):
@@ -43,10 +45,11 @@ class Watched:
         mapped: bool,
         chunk: int = 1,
         continues: bool = False,
+        workflow: bool = False,
         upstreams: Iterable[str] = (),
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
-        self.continues = continues
+        self.continues, self.workflow = continues, workflow
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.moved: dict[int, Block] = {}
@@ -61,6 +64,8 @@ class Watched:
         """Until when nothing is tried to have elements go on."""
         self.callbacks: dict[int, list[Callable[[], object]]] = {}
         self.waiters = 0
+        self.feed: Feed | None = None
+        """What callbacks on this client are told, if there are any."""
 
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
@@ -113,6 +118,13 @@ class Watched:
         """How call `index` ended without an outcome, if it has."""
         return self.endings.get(index // self.chunk)
 
+    def state(self, index: int, outcome: Outcome | None) -> JobState:
+        """How far call `index` is, as far as is known here; `outcome` is that of its element, if there is one."""
+        if outcome is not None:
+            return JobState.of(outcome.of_call(index % self.chunk))
+        ending, report = self.ending(index), self.report(index)
+        return ending.state if ending else report.state if report else JobState.UNKNOWN
+
     def report(self, index: int) -> Report | None:
         """What the scheduler last said of the element of call `index`."""
         return self.reports.get(index // self.chunk)
@@ -130,4 +142,15 @@ class Watched:
     @property
     def wanted(self) -> bool:
         """Whether anybody wants to know how it goes on."""
-        return bool(self.waiters or self.callbacks or self.unqueued)
+        return bool(self.waiters or self.callbacks or self.unqueued or self.feed)
+
+    def judge(self, reports: Mapping[int, Report], now: float) -> None:
+        """Note which elements should have left an outcome by now, by what the scheduler says."""
+        for index in list(self.open):
+            report = reports.get(index)
+            if report is None or report.state.final:
+                self.missed_since.setdefault(index, now)
+            else:
+                self.missed_since.pop(index, None)
+        if self.feed:
+            self.feed.reported(reports)

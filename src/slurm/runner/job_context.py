@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _current: list[JobContext] = []
 _moved_to: list[int] = []
 _stop: list[str] = []
+_at_once: list[bool] = []
 _reported: dict[int, float] = {}
 
 PROGRESS_SECONDS = 0.5
@@ -23,7 +24,7 @@ PROGRESS_SECONDS = 0.5
 
 
 class Stopped(BaseException):
-    """A checkpoint is saved, and the time is over: unwinds the task up to the runner."""
+    """All that the next attempt needs is saved, and the time is over: unwinds the task up to the runner."""
 
 
 class JobContext(Record):
@@ -115,19 +116,26 @@ class JobContext(Record):
 
         Written as a line of JSON to `events/<index>.jsonl`, at most twice a second, and always when `done` is `total`.
         """
-        import json  # noqa: PLC0415 - as above
-        import time  # noqa: PLC0415
+        import time  # noqa: PLC0415 - as above
 
         now = time.time()
         if now - _reported.get(self.index, 0.0) < PROGRESS_SECONDS and done != total:
             return
         _reported[self.index] = now
-        event = {"event": "progress", "time": now, "attempt": self.attempt, "done": done, "total": total, **metrics}
-        directory = f"{self.directory}/{EVENTS}"
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(f"{directory}/{self.index}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "ab") as file:
-            file.write(json.dumps(event, default=str).encode() + b"\n")
+        tell(self, {"event": "progress", "done": done, "total": total, **metrics})
+
+
+def tell(context: JobContext, event: Mapping[str, Any]) -> None:
+    """Add a line to a call's `events/<index>.jsonl`. Raises OSError."""
+    import json  # noqa: PLC0415 - most tasks tell nothing
+    import time  # noqa: PLC0415
+
+    line = {"time": time.time(), "attempt": context.attempt, **event}
+    directory = f"{context.directory}/{EVENTS}"
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    descriptor = os.open(f"{directory}/{context.index}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with open(descriptor, "ab") as file:
+        file.write(json.dumps(line, default=str).encode() + b"\n")
 
 
 def drop_checkpoints(context: JobContext, index: int) -> None:
@@ -151,6 +159,15 @@ def stopping() -> str | None:
 def stop(signal: str) -> None:
     """Have `should_stop` be true from here on; `signal` is why."""
     _stop.append(signal)
+    if _at_once and len(_stop) == 1:
+        raise Stopped(signal)
+
+
+def stop_at_once() -> None:
+    """From here on a signal to stop, even one that has come already, ends what runs wherever it is."""
+    _at_once.append(True)
+    if _stop:
+        raise Stopped(_stop[-1])
 
 
 def enter(context: JobContext) -> None:

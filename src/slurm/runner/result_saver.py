@@ -70,6 +70,10 @@ class ResultSaver:
         with open(self._outcome, "rb") as file:
             return Outcome.loads(file.read(), where=self._outcome)
 
+    def is_final(self, outcome: Outcome) -> bool:
+        """Whether this attempt's own word, once committed, is the element's outcome: no attempt follows it."""
+        return outcome.attempt == self._job.attempt and (outcome.succeeded or not self.continues)
+
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises what pickling or the disk raises; nothing is committed then."""
         outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._write(lambda file: _pickle_into(file, value)))

@@ -45,6 +45,8 @@ class Request:
     block: Block
     options: Options
     dependencies: tuple[Dependency, ...] = ()
+    waits: bool = False
+    """Whether it does little but wait for jobs of its own: a workflow."""
 
     @property
     def arguments(self) -> list[str]:

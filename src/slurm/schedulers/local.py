@@ -39,7 +39,7 @@ class LocalScheduler:
         return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit(self, request: Request) -> Sequence[str]:
-        """Hand a block to the supervisor."""
+        """Hand a block to the supervisor. One that waits takes no CPU: those that it waits for may need the last."""
         return [
             *self._queue,
             "submit",
@@ -48,6 +48,7 @@ class LocalScheduler:
             f"--comment={directives.comment(request.options, request.comment)}",
             *directives.over(request),
             *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
+            *(["--waits"] if request.waits else []),
             request.script,
             *request.arguments,
         ]

@@ -41,7 +41,7 @@ def _submit(argv: Sequence[str]) -> None:
         "tasks": list(numbers(array)),
         "max_concurrent": int(most) if most else None,
         "log": options["output"],
-        "cpus": int(options.get("cpus-per-task", 1)) * int(options.get("ntasks", 1)),
+        "cpus": 0 if "waits" in options else int(options.get("cpus-per-task", 1)) * int(options.get("ntasks", 1)),
         "cpus_per_task": options.get("cpus-per-task"),
         "seconds": seconds(options["time"]) if "time" in options else None,
         "signal": options.get("signal"),

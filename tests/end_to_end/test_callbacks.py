@@ -1,0 +1,212 @@
+"""Callbacks: which hooks are called, where, how often, and in which order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm import Callback, Cluster, Retry, current_job, task
+from slurm.callbacks import (
+    CompletedEvent,
+    CompleteEvent,
+    ProgressEvent,
+    RunBeginEvent,
+    RunEndEvent,
+    StateEvent,
+    SubmitEvent,
+)
+from testbed.slurm import SlurmTestbed
+from waiting import until
+
+
+class Recorder(Callback):
+    """Writes down which hooks a node calls."""
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self.path, self.name = path, name
+
+    def write(self, *words: object) -> None:
+        with self.path.open("a") as file:
+            print(*([self.name] if self.name else []), *words, file=file)
+
+    def read(self) -> list[str]:
+        return self.path.read_text().splitlines() if self.path.exists() else []
+
+    def on_run_begin(self, event: RunBeginEvent) -> None:
+        self.write("run_begin", event.index, event.attempt)
+
+    def on_run_end(self, event: RunEndEvent) -> None:
+        saved = bool(os.listdir(f"{event.directory}/outcomes"))
+        self.write("run_end", event.index, event.attempt, event.outcome.status, event.outcome.phase, saved)
+
+    def on_completed(self, event: CompletedEvent) -> None:
+        self.write("completed", event.index, event.attempt, event.outcome.status, event.outcome.phase)
+
+
+class Imported:
+    """An argument: tells when a node unpickles it."""
+
+    def __init__(self, recorder: Recorder, error: Exception | None = None) -> None:
+        self.recorder, self.error = recorder, error
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.recorder.write("import")
+        if self.error:
+            raise self.error
+
+
+class Saved:
+    """A result: tells when it is pickled."""
+
+    def __init__(self, recorder: Recorder, error: Exception | None = None) -> None:
+        self.recorder, self.error = recorder, error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.recorder.write("save")
+        if self.error:
+            raise self.error
+        return str, ("saved",)
+
+
+class Watcher(Callback):
+    """Notes what it is told on the client."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def on_submit(self, event: SubmitEvent) -> None:
+        self.told.append(("submit", event.task, event.count, event.elements))
+
+    def on_state(self, event: StateEvent) -> None:
+        self.told.append(("state", dict(event.states)))
+
+    def on_complete(self, event: CompleteEvent) -> None:
+        self.told.append(("complete", event.index, event.calls, event.state))
+
+    def on_progress(self, event: ProgressEvent) -> None:
+        self.told.append(("progress", event.index, event.done, event.total, dict(event.metrics)))
+
+
+@task
+def work(part: Imported, what: str = "") -> Any:
+    """Succeeds, or fails in one of the ways that there are."""
+    part.recorder.write("function")
+    if what == "raises":
+        raise ValueError("odd")
+    if what == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Saved(part.recorder, TypeError("no pickle of this") if what == "unpicklable" else None)
+
+
+BEGIN = ("run_begin 0 1", "import", "function")
+RETRY = {"retry": Retry(times=1, on=ValueError)}
+SEQUENCES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "a success": ("", {}, (*BEGIN, "save", "run_end 0 1 succeeded save True", "completed 0 1 succeeded save")),
+    "a failure": ("raises", {}, (*BEGIN, "run_end 0 1 failed run True", "completed 0 1 failed run")),
+    "no import": ("unloadable", {}, (*BEGIN[:2], "run_end 0 1 failed load True", "completed 0 1 failed load")),
+    "no pickle": (
+        "unpicklable",
+        {},
+        (*BEGIN, "save", "save", "run_end 0 1 failed save True", "completed 0 1 failed save"),
+    ),
+    "a death": ("dies", {}, (*BEGIN, "completed 0 1 failed process")),
+    "a retry": (
+        "raises",
+        RETRY,
+        (
+            *(*BEGIN, "run_end 0 1 failed run False"),
+            *("run_begin 0 2", "import", "function", "run_end 0 2 failed run False", "completed 0 2 failed run"),
+        ),
+    ),
+}
+
+
+def test_a_node_calls_its_hooks_once_and_in_order(cluster: Cluster, tmp_path: Path) -> None:
+    started = {}
+    for name, (what, options, _) in SEQUENCES.items():
+        recorder = Recorder(tmp_path / name)
+        part = Imported(recorder, OSError("it can't be read") if what == "unloadable" else None)
+        started[name] = work.with_options(callbacks=[recorder], **options)(part, what)
+    for name, job in started.items():
+        job.exception(60)
+        recorder, expected = Recorder(tmp_path / name), list(SEQUENCES[name][2])
+        until(lambda: len(recorder.read()) >= len(expected), 10)  # noqa: B023 - it is called here
+        assert recorder.read() == expected, name
+
+
+def test_an_element_of_several_calls_has_its_hooks_once(local: Cluster, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "hooks")
+    several = work.with_options(callbacks=[recorder])
+    several.map([Imported(recorder)] * 2, chunk_size=2).results(60)
+    ends = ["run_end 0 1 succeeded save True", "completed 0 1 succeeded save"]
+    until(lambda: len(recorder.read()) >= 9)
+    assert recorder.read() == ["run_begin 0 1", *["import", "function", "save"] * 2, *ends]
+    several.map([Imported(recorder)] * 4, workers=2).results(60)
+    until(lambda: len(recorder.read()) >= 9 + 18)
+    hooks = [line for line in recorder.read()[9:] if line[-1].isdigit() or (line[-1] == "e" and line[0] in "rc")]
+    assert sorted(line.split()[0] for line in hooks) == ["completed"] * 2 + ["run_begin"] * 2 + ["run_end"] * 2
+
+
+@task
+def wait_for(gate: Path) -> None:
+    until(gate.exists)
+
+
+@pytest.mark.slurm
+def test_a_requeued_job_begins_again_and_ends_once(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+    recorder, watcher = Recorder(tmp_path / "hooks"), Watcher()
+    with Cluster("slurm", root=root, callbacks=[recorder, watcher]):
+        job = wait_for(tmp_path / "gate")
+        until(recorder.read)
+        slurm_env.run("scontrol", "requeue", str(job.job_id))
+        until(lambda: slurm_env.run("squeue", "-h", "-o", "%T", "-j", str(job.job_id)).stdout.strip() == "PENDING")
+        time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
+        (tmp_path / "gate").touch()
+        slurm_env.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+        job.result(60)
+        until(lambda: len(recorder.read()) >= 4)
+    again = subprocess.run(["bash", f"{job.directory}/script.sh"], env=_as_a_job(), check=False)
+    assert again.returncode == 0  # it finds its outcome, and calls nothing
+    assert recorder.read() == [
+        "run_begin 0 1",
+        "run_begin 0 2",
+        "run_end 0 2 succeeded save True",
+        "completed 0 2 succeeded save",
+    ]
+    assert watcher.told[0] == ("submit", "wait_for", 1, 1)
+    assert watcher.told[-2:] == [("state", {"COMPLETED": 1}), ("complete", 0, 1, "COMPLETED")]
+
+
+def _as_a_job() -> dict[str, str]:
+    return {**os.environ, "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": "2"}
+
+
+@task
+def steps(gate: Path) -> None:
+    for done in (1, 2):
+        current_job().progress(done, 2, loss=1 / done)
+    until(gate.exists)
+
+
+def test_the_client_is_told_of_a_job_as_it_goes(cluster: Cluster, tmp_path: Path) -> None:
+    watcher = Watcher()
+    job = steps.with_options(callbacks=[watcher])(tmp_path / "gate")
+    until(lambda: len(watcher.told) >= 4)
+    (tmp_path / "gate").touch()
+    job.result(60)
+    until(lambda: len(watcher.told) >= 6)
+    assert watcher.told == [
+        ("submit", "steps", 1, 1),
+        ("state", {"RUNNING": 1}),
+        ("progress", 0, 1, 2, {"loss": 1.0}),
+        ("progress", 0, 2, 2, {"loss": 0.5}),
+        ("state", {"COMPLETED": 1}),
+        ("complete", 0, 1, "COMPLETED"),
+    ]
