@@ -185,3 +185,11 @@ def test_where_there_is_no_project_it_says_so(local: Cluster, tmp_path: Path, mo
     ):
         with pytest.raises(ConfigurationError, match=words):
             task(environment=environment)(print)("x")
+
+
+def test_a_password_in_an_url_is_refused_since_it_would_be_kept() -> None:
+    with pytest.raises(ConfigurationError, match="has a password") as caught:
+        Wheel(index_url="https://me:secret@index/simple")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="has a password"):
+        Wheel(find_links=["https://token@index/wheels"])
