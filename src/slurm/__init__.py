@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slurm.decorators import task, workflow
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
+    from slurm.environments.wheel import Wheel
     from slurm.errors import (
         DependencyFailed,
         JobCancelled,
@@ -55,6 +56,7 @@ _HOMES = {
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.modules": ("Conda", "Modules"),
+    "slurm.environments.wheel": ("Wheel",),
     "slurm.errors": (
         "DependencyFailed",
         "JobCancelled",
@@ -119,6 +121,7 @@ __all__ = [
     "Task",
     "TaskExited",
     "TaskFailed",
+    "Wheel",
     "WorkflowContext",
     "as_completed",
     "cancel",

@@ -97,6 +97,8 @@ class Backend:
         self._delivered = False
         self.lock = threading.RLock()
         self.prepared: dict[tuple[object, ...], Prepared] = {}
+        self.inherited: Prepared | None = None
+        """What the workflow runs in whose job this is."""
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""

@@ -187,15 +187,18 @@ class Job(Placeholder, Generic[R]):
 
         return children(self._backend, self._watched.key, self.index)
 
-    def logs(self) -> str:
-        """What the task, and the script around it, have printed so far."""
-        return self._backend.store.log(self.log_path)
+    def logs(self, rank: int = 0) -> str:
+        """What the task, and the script around it, have printed so far; of several ranks, what this one has."""
+        return self._backend.store.log(self._log_path(rank))
 
     @property
     def log_path(self) -> str:
         """The path of its log, there."""
+        return self._log_path()
+
+    def _log_path(self, rank: int = 0) -> str:
         element = self._watched.element(self.index)
-        return self._backend.store.log_path(self._watched.key, element, self._watched.block(element))
+        return self._backend.store.log_path(self._watched.key, element, self._watched.block(element), rank=rank)
 
     @property
     def directory(self) -> str:
@@ -243,7 +246,7 @@ class Job(Placeholder, Generic[R]):
 
     def _error(self, outcome: Outcome | None) -> BaseException:
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
-        facts = self._facts(tail=verdict.without_a_word(outcome))
+        facts = self._facts(outcome, tail=verdict.without_a_word(outcome))
         if outcome is None:
             ending = self._watched.endings[self._watched.element(self.index)]
         else:
@@ -257,9 +260,12 @@ class Job(Placeholder, Generic[R]):
             failed = dependencies.failed_upstreams(self._backend.store, self._watched.key, [element]).get(element)
         return verdict.of_ending(ending, facts, failed)
 
-    def _facts(self, *, tail: bool = False) -> verdict.Facts:
-        words = self._backend.store.log_tail(self.log_path) if tail else ""
-        return verdict.Facts(self.key, self.index, self.job_id, self.log_path, words)
+    def _facts(self, outcome: Outcome | None = None, *, tail: bool = False) -> verdict.Facts:
+        rank = None if outcome is None else outcome.rank
+        log = self._log_path(rank or 0)
+        words = self._backend.store.log_tail(log) if tail else ""
+        which = "" if outcome is None or rank is None else f"rank {rank} of {outcome.ranks}"
+        return verdict.Facts(self.key, self.index, self.job_id, log, words, which)
 
     def _not_loaded(self, error: Exception) -> ResultNotLoaded:
         facts = self._facts()
@@ -288,8 +294,7 @@ def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job
                 message = f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on"
                 raise TimeoutError(message) from None
             except KeyboardInterrupt:
-                message = f"{left} of {len(jobs)} jobs have not ended; they go on"
-                raise KeyboardInterrupt(message) from None
+                raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
     finally:
         for forget in take_back:
             forget()

@@ -261,10 +261,11 @@ class Store:
             found.unloaded.update(dict.fromkeys(wanted[element], _changed(path, "it is gone")))
         return found
 
-    def log_path(self, key: str, element: int, block: Block | None) -> str:
-        """The path of an element's log."""
+    def log_path(self, key: str, element: int, block: Block | None, *, rank: int = 0) -> str:
+        """The path of an element's log, or of one of its ranks'."""
         first = block.first if block else 0
-        return f"{self.directory(key)}/{LOGS}/{log_name(first, str(element - first))}"
+        task = f"{element - first}.{rank}" if rank else f"{element - first}"
+        return f"{self.directory(key)}/{LOGS}/{log_name(first, task)}"
 
     def log_tail(self, path: str) -> str:
         """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""

@@ -69,7 +69,10 @@ def submit(
         edges=dependencies.to_check(named, backend.watch),
         workflow=task.is_workflow,
     )
-    pickled = pickle_calls(head, calls, reducers=REDUCERS)
+    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
+        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
+        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -79,7 +82,7 @@ def submit(
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(backend, submission, defaults))
-    hooks = pickle_callbacks(terms.on_a_node().callbacks, reducers=REDUCERS)
+    hooks = pickle_callbacks(terms.on_a_node().callbacks, reducers=REDUCERS, there=environment.modules)
     made = pickled.calls._replace(callbacks=hooks)
     return _queue(backend, _followed(backend, submission, options), made, options, terms.callbacks)
 

@@ -65,6 +65,8 @@ class Facts:
     log: str
     tail: str = ""
     """The last lines of the log, where they may tell what the error can't."""
+    rank: str = ""
+    """Of several ranks, which one it is about, as "rank 3 of 4"."""
 
     @property
     def where_to_look(self) -> str:
@@ -88,8 +90,10 @@ def names(outcome: Outcome | None, ending: Ending | None) -> frozenset[str]:
 
     Where the scheduler ended the process, its word counts, not what the process left.
     """
-    if ending is not None and ending.state in _BY_STATE and (outcome is None or by_signal(outcome)):
-        return frozenset(names_of(_BY_STATE[ending.state][0]))
+    state = ending.state if ending is not None and (outcome is None or by_signal(outcome)) else None
+    state = JobState.parse(outcome.state) if outcome is not None and outcome.state else state
+    if state in _BY_STATE:
+        return frozenset(names_of(_BY_STATE[state][0]))
     if outcome is None:
         return frozenset(names_of(JobLost))
     every = [failure_names(found.phase, found.error) for found in (outcome.failures or (outcome,))]
@@ -135,7 +139,7 @@ def without_a_word(outcome: Outcome | None) -> bool:
 
 def by_signal(outcome: Outcome) -> bool:
     """Whether a signal ended the process, so that the scheduler may know more than the outcome."""
-    return outcome.phase == PROCESS and outcome.exit_code > 128
+    return outcome.phase == PROCESS and outcome.exit_code > 128 and not outcome.state
 
 
 def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) -> JobError:
@@ -193,7 +197,8 @@ def _job_error(kind: type[JobError], words: str, outcome: Outcome, facts: Facts)
 
 
 def _subject(facts: Facts) -> str:
-    return f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
+    job = f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
+    return f"{facts.rank} of {job}" if facts.rank else job
 
 
 def _caused(error: BaseException, record: ErrorRecord) -> BaseException:

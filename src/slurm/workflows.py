@@ -53,6 +53,7 @@ class WorkflowCluster(Cluster):
         cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
         backend = cluster._backend
         backend.has_last_word = False
+        backend.inherited = submission.environment
         cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)
         backend.family = cluster._family = Family(job, cluster.workflow.key)
         return cluster

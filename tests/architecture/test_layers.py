@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
-        "doctor",
+        *("doctor", "upkeep"),
     ),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily

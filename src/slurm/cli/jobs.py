@@ -74,16 +74,17 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
 
 @click.command()
 @click.argument("key")
+@click.option("--rank", default=0, type=click.IntRange(min=0), help="Of a task of several ranks, which one's.")
 @_on
-def logs(key: str, cluster: str | None) -> None:
+def logs(key: str, rank: int, cluster: str | None) -> None:
     """Print what the job KEY has printed; of a map, that of each call, in order."""
     job = cluster_of(cluster).job(key)
     if not isinstance(job, JobArray):
-        click.echo(job.logs(), nl=False)
+        click.echo(job.logs(rank), nl=False)
         return
     for one in job:
         click.echo(f"==> {one.key} <==")
-        click.echo(one.logs(), nl=False)
+        click.echo(one.logs(rank), nl=False)
 
 
 def _facts(job: Job[Any] | JobArray[Any], told: Sequence[JobStatus]) -> dict[str, Any]:
