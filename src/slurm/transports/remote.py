@@ -134,6 +134,8 @@ class RemoteTransport(Transport, ABC):
             message = f"{argv[0]} didn't end within {timeout} s on {self.host}"
             raise TransportError(message) from error
         except ConnectionLost as error:
+            if not self._reached:
+                raise
             message = f"{error}; the command was: {_short(argv)}"
             raise ConnectionLost(message) from error
         return Completed(tuple(argv), answer.status, answer.value.decode(errors="replace"), answer.words)
