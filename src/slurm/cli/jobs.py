@@ -101,7 +101,9 @@ def _facts(job: Job[Any] | JobArray[Any], told: Sequence[JobStatus]) -> dict[str
     """What is known of a submission, as plain data."""
     states = Counter(status.state for status in told)
     first = job if not isinstance(job, JobArray) else job[0] if job else None
-    job_id = first.job_id.partition("_")[0] if first is not None and first.job_id else None
+    job_id = first.job_id if first is not None else None
+    if job_id and not job.key.endswith("]"):
+        job_id = job_id.partition("_")[0]  # all of the array
     return {
         "key": job.key,
         "job_id": job_id,
@@ -117,6 +119,7 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
     lines = [f"[{index}] {error}" for index, error in failures.items()]
     more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
     texts = {
+        "count": str(facts["count"]) if facts["count"] > 1 else "",
         "states": _counts(facts),
         "submitted": _time(facts["submitted"]),
         "seconds": "" if seconds is None else duration(seconds),
