@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import preparation, slurmfile, submission, tasks
+from slurm import feeds, preparation, slurmfile, slurmfile_callbacks, submission, tasks
 from slurm.array import handle
 from slurm.backend import backend_for
 from slurm.callbacks.base import checked, together
@@ -83,7 +83,7 @@ class Cluster:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. Its callbacks are imported. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
         cluster = cls(
@@ -93,6 +93,7 @@ class Cluster:
             environment=entry.environment,
             setup=entry.steps,
             login_shell=entry.login_shell,
+            callbacks=slurmfile_callbacks.make(entry.callbacks),
         )
         cluster.options = entry.options
         return cluster
@@ -193,7 +194,8 @@ class Cluster:
 
     def _prepare(self, of: Task[..., Any], options: Options) -> Prepared:
         environments = self.environment if of.environment is None else of.environment
-        return preparation.prepare(self._backend, environments, options)
+        told = feeds.Announced(self.url, together(self.callbacks, of.callbacks))
+        return preparation.prepare(self._backend, environments, options, packaging=told)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

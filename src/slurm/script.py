@@ -62,9 +62,8 @@ def render(  # noqa: PLR0913 - each by its name
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
     makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
-    where elements may go on in another job, `hooked` whether there are hooks to be called. The script takes as
-    arguments the number of its block's first element and of the attempts before; without any it is the first block, so
-    that a person can sbatch it.
+    where elements may go on in another job, `hooked` whether there are hooks. The script's arguments are its block's
+    first element and how many attempts went before; without any it is the first block, so that a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
@@ -72,11 +71,6 @@ def render(  # noqa: PLR0913 - each by its name
     element = f'{there} "$index" {shlex.quote(environment.tag)} {chunk}'
     call = f'{python} -c {shlex.quote(BOOT)} {element} {workers} "$attempt"'
     call += (f" {care.signal or '-'}" if care else "") + (f" {CALLBACKS}" if hooked else "")
-    # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
-    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
-    ready = ['[ -z "$step" ] &&'] if environment.setup else []
-    ready += [f"cd -- {step} &&" for step in steps]
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -91,11 +85,11 @@ def render(  # noqa: PLR0913 - each by its name
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
-        *_called(ready, call, care),
-        *((_told(care),) if hooked else ()),
-        *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
-        *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
-        *((_tell(f'{python} -c {shlex.quote(COMPLETED)} {element} "$attempt"'),) if hooked else ()),
+        *_called(_ready(environment, chdir), call, care),
+        *_ended(
+            care and f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',
+            f'{python} -c {shlex.quote(COMPLETED)} {element} "$attempt"' if hooked else None,
+        ),
         "exit $status",
         "",
     ])  # fmt: skip
@@ -112,6 +106,25 @@ def render_caretaker(
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
     return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+
+
+_STEADY = ('export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"',)
+"""Sets of texts have the same order in each attempt of a workflow, and so make the same calls, and the same pickles."""
+
+
+def _ended(caretaker: str | None, tell: str | None) -> Sequence[str]:
+    """The last word, what sees to another attempt, and what calls the hooks that the runner could not call itself.
+
+    These are left where it died; and where an attempt's failure isn't the end before the caretaker has said so.
+    """
+    no_outcome = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
+    told = f"{'[ $status -ne 0 ]' if caretaker else no_outcome} || told=yes"
+    return (
+        *((told,) if tell else ()),
+        *(_last_word(ATTEMPTS, "$index.$attempt.json") if caretaker else _last_word(OUTCOMES, "$index.json")),
+        *((caretaker,) if caretaker else ()),
+        *((f'[ -n "$told" ] || {no_outcome} || {tell}',) if tell else ()),
+    )
 
 
 _STEADY = ('export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"',)
@@ -134,6 +147,16 @@ _GONE_ON = (
     f'    [ ! -e "$job/{ATTEMPTS}/$index.$n.next.json" ] || exit 1',
     "done",
 )
+
+
+def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
+    """What must go well before the call: the setup, and the way to the directory to run in.
+
+    Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
+    """
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir)] if chdir else []
+    return (*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps))
 
 
 def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]:

@@ -38,7 +38,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("feeds", "progress"),
     ),
     (
-        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
+        *(
+            "yaml_places",
+            "slurmfile_entry",
+            "slurmfile_environment",
+            "slurmfile_callbacks",
+            "slurmfile",
+            "cluster",
+            "workflows",
+            "diagnosis",
+        ),
         "doctor",
     ),
     ("cli.*", "__main__"),

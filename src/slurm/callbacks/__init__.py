@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from slurm.callbacks.events import (
         CompletedEvent,
         CompleteEvent,
+        PackagingBeginEvent,
+        PackagingEndEvent,
         ProgressEvent,
         RunBeginEvent,
         RunEndEvent,
@@ -34,6 +36,8 @@ _HOMES = {
     "events": (
         "CompleteEvent",
         "CompletedEvent",
+        "PackagingBeginEvent",
+        "PackagingEndEvent",
         "ProgressEvent",
         "RunBeginEvent",
         "RunEndEvent",
@@ -51,6 +55,8 @@ __all__ = [
     "CompletedEvent",
     "JSONLinesCallback",
     "LoggingCallback",
+    "PackagingBeginEvent",
+    "PackagingEndEvent",
     "ProgressEvent",
     "RunBeginEvent",
     "RunEndEvent",
