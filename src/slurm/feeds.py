@@ -139,6 +139,8 @@ class Feeds:
     def look_now(self) -> None:
         """Tell what tasks have told since the last look; in the thread of hooks."""
         feeds = list(self._feeds)
+        if not feeds:
+            return
         try:
             told = progress.look(self.backend.transport, [feed.question() for feed in feeds])
         except SlurmError as error:

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     )
     from slurm.callbacks.jsonlines import JSONLinesCallback
     from slurm.callbacks.logs import LoggingCallback
+    from slurm.callbacks.progress import ProgressCallback
     from slurm.callbacks.webhook import WebhookCallback
 
 _HOMES = {
     "base": ("Callback",),
     "jsonlines": ("JSONLinesCallback",),
     "logs": ("LoggingCallback",),
+    "progress": ("ProgressCallback",),
     "webhook": ("WebhookCallback",),
     "events": (
         "CompleteEvent",
@@ -57,6 +59,7 @@ __all__ = [
     "LoggingCallback",
     "PackagingBeginEvent",
     "PackagingEndEvent",
+    "ProgressCallback",
     "ProgressEvent",
     "RunBeginEvent",
     "RunEndEvent",
