@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
+    from slurm.graph import Graph
     from slurm.job import Job
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
@@ -76,6 +77,7 @@ _HOMES = {
         "gather",
         "wait",
     ),
+    "slurm.graph": ("Graph",),
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
@@ -97,6 +99,7 @@ __all__ = [
     "Conda",
     "Current",
     "DependencyFailed",
+    "Graph",
     "Job",
     "JobArray",
     "JobCancelled",

@@ -15,13 +15,12 @@ from slurm.states import JobState
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Unpack
 
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
-    from slurm.protocol import Outcome
 
 R = TypeVar("R", covariant=True)
 
@@ -137,8 +136,10 @@ class JobArray(Placeholder, Generic[R]):
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
         if not self.done():
             self._backend.tracker.ask([self._watched])
-        outcomes = self._backend.store.outcomes(self.key, self._with_outcome(), chunk=self._watched.chunk)
-        return Counter(self._state(index, outcomes.get(index)) for index in self._range)
+        watched = self._watched
+        elements = {watched.element(index) for index in self._range} & watched.done
+        outcomes = self._backend.store.several_outcomes({self.key: elements})[self.key]
+        return Counter(watched.state(index, outcomes.get(watched.element(index))) for index in self._range)
 
     def summary(self) -> str:
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
@@ -179,19 +180,18 @@ class JobArray(Placeholder, Generic[R]):
     def _come_back(self) -> str:
         return f"The jobs go on; come back to them with Cluster({str(self._backend.url)!r}).job({self.key!r})"
 
-    def _with_outcome(self) -> list[int]:
-        return [index for index in self._range if self._watched.has_outcome(index)]
-
-    def _state(self, index: int, outcome: Outcome | None) -> JobState:
-        if outcome is not None:
-            return JobState.of(outcome)
-        ending, report = self._watched.ending(index), self._watched.report(index)
-        return ending.state if ending else report.state if report else JobState.UNKNOWN
-
 
 def handle(backend: Backend, watched: Watched) -> Job[Any] | JobArray[Any]:
     """All of a submission: an array for a map, of however many, else a job."""
     return JobArray(backend, watched, range(watched.count)) if watched.mapped else Job(backend, watched, 0)
+
+
+def calls_of(jobs: Iterable[Job[Any] | JobArray[Any]]) -> dict[str, set[int]]:
+    """Which calls of which submissions jobs and arrays are."""
+    found: dict[str, set[int]] = {}
+    for job in jobs:
+        found.setdefault(job.reference.key, set()).update(job.reference.indices)
+    return found
 
 
 def children(backend: Backend, key: str, index: int) -> list[Job[Any] | JobArray[Any]]:

@@ -6,15 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import feeds, preparation, slurmfile, slurmfile_callbacks, submission, tasks
-from slurm.array import handle
+from slurm.array import calls_of, handle
 from slurm.backend import backend_for
-from slurm.callbacks.base import checked, together
 from slurm.dispatch import flush_hooks
-from slurm.environments.base import as_list
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
-from slurm.options import Options
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     import os
@@ -27,7 +25,9 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
-    from slurm.option_types import TaskOptions
+    from slurm.graph import Graph
+    from slurm.option_types import TaskKeywords, TaskOptions
+    from slurm.options import Options
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
     from slurm.tasks import Task
@@ -45,10 +45,9 @@ class Cluster:
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
     this one. `environment` is what tasks run in that have none of their own, by default that Python as it is; several
-    are combined. `setup` are lines of bash that a job
-    takes before it starts that Python; one that fails ends it as SetupFailed. `login_shell` has commands there run by a
-    login shell, for sites where only that one finds Slurm. `options` are defaults for all tasks; `callbacks` are told
-    of all of them.
+    are combined. `setup` are lines of bash that a job takes before it starts that Python; one that fails ends it as
+    SetupFailed. `login_shell` has commands there run by a login shell, for sites where only that one finds Slurm.
+    `options` are defaults for all tasks; `callbacks` are told of all of them.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
@@ -73,10 +72,8 @@ class Cluster:
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
-        self.environment = as_list(environment)
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
-        self.options = Options.parse(options or {})
-        self.callbacks = checked(callbacks)
+        self.terms = Terms.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
     def from_slurmfile(cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Self:
@@ -95,8 +92,13 @@ class Cluster:
             login_shell=entry.login_shell,
             callbacks=slurmfile_callbacks.make(entry.callbacks),
         )
-        cluster.options = entry.options
+        cluster.terms = cluster.terms.replace(options=entry.options)
         return cluster
+
+    @property
+    def options(self) -> Options:
+        """The defaults for all tasks."""
+        return self.terms.options
 
     @property
     def url(self) -> str:
@@ -129,27 +131,20 @@ class Cluster:
 
     def submit(self, of: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
-        options = self.options.merged(of.options)
-        prepared = self._prepare(of, options)
+        terms = self.terms.merged(of.terms)
+        prepared = self._prepare(terms)
         jobs = submission.submit(
-            self._backend,
-            of,
-            calls,
-            mapped=mapped,
-            options=options,
-            environment=prepared,
-            defaults=self.options,
-            callbacks=together(self.callbacks, of.callbacks),
+            self._backend, of, calls, mapped=mapped, terms=terms, environment=prepared, defaults=self.terms
         )
         if self._mine is not None:
             self._mine.append(jobs)
         return jobs
 
-    def executor(self, **options: Unpack[TaskOptions]) -> ClusterExecutor:
+    def executor(self, **options: Unpack[TaskKeywords]) -> ClusterExecutor:
         """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
         from slurm.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
 
-        return ClusterExecutor(self, Options.parse(options))
+        return ClusterExecutor(self, Terms.parse(options))
 
     # What was submitted before.
 
@@ -167,8 +162,8 @@ class Cluster:
         if index is not None and index >= watched.count:
             message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
             raise NoSuchJob(message)
-        if self.callbacks:
-            self._backend.feeds.attach(watched, self.callbacks)
+        if self.terms.callbacks:
+            self._backend.feeds.attach(watched, self.terms.callbacks)
         return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
 
     def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
@@ -179,10 +174,20 @@ class Cluster:
         keys = self._backend.store.keys(task)[:limit]
         return [handle(self._backend, watched) for watched in self._backend.watch_several(keys)]
 
+    def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
+        """Jobs with what they wait for, what workflows among them have submitted, and how far each is.
+
+        Asks the scheduler if anything has not ended.
+        """
+        from slurm.graph import graph_of  # noqa: PLC0415 - who asks for one has it
+
+        return graph_of(self._backend, calls_of(jobs))
+
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
-        options = self.options.merged(of.options)
-        return submission.preview(self._backend, of, count, options=options, environment=self._prepare(of, options))
+        terms = self.terms.merged(of.terms)
+        prepared = self._prepare(terms)
+        return submission.preview(self._backend, of, count, options=terms.options, environment=prepared)
 
     def calls(self) -> Mapping[str, int]:
         """How many commands of each kind this process has run against the scheduler: submit, query, cancel, …"""
@@ -192,10 +197,9 @@ class Cluster:
         """Let go of connections. Jobs go on; a later use connects again."""
         self._backend.transport.close()
 
-    def _prepare(self, of: Task[..., Any], options: Options) -> Prepared:
-        environments = self.environment if of.environment is None else of.environment
-        told = feeds.Announced(self.url, together(self.callbacks, of.callbacks))
-        return preparation.prepare(self._backend, environments, options, packaging=told)
+    def _prepare(self, terms: Terms) -> Prepared:
+        told = feeds.Announced(self.url, terms.callbacks)
+        return preparation.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

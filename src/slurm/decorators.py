@@ -5,9 +5,9 @@ A node imports this module with the user's own, so it imports little itself.
 
 from __future__ import annotations
 
-from slurm.callbacks.base import checked
 from slurm.records import TYPE_CHECKING
-from slurm.tasks import Task, Workflow, split
+from slurm.tasks import Task, Workflow
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ def task(function: Any = None, /, **options: Any) -> Any:
     """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
 
     `environment` is what the task runs in, rather than in its cluster's: one, or a list of some to be combined.
-    `callbacks` are told of all its calls. Raises OptionError for an option that sbatch doesn't have or wouldn't take,
-    and TypeError for a method.
+    `callbacks` are told of all its calls, as those of its cluster are. Raises OptionError for an option that sbatch
+    doesn't have or wouldn't take, and TypeError for a method.
     """
     return _decorator(Task, "task", function, options)
 
@@ -56,12 +56,11 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 
 
 def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Mapping[str, Any]) -> Any:
-    parsed, environment = split(options)
-    callbacks = checked(options.get("callbacks", ()))
+    terms = Terms.parse(options)
 
     def make(function: Any) -> Task[..., Any]:
         _refuse_what_is_no_function(function, name)
-        return kind(function, parsed, environment=environment, callbacks=callbacks)
+        return kind(function, terms)
 
     return make if function is None else make(function)
 

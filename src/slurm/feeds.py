@@ -256,7 +256,7 @@ class Feed:
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
         there = [element for element in elements if element in self._watched.done]
         try:
-            return self._feeds.backend.store.outcomes_of_elements(self._watched.key, there)
+            return self._feeds.backend.store.several_outcomes({self._watched.key: there})[self._watched.key]
         except SlurmError as error:
             _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
             return {}

@@ -117,7 +117,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class TaskKeywords(TaskOptions, total=False):
-    """What a task is given: options, what it runs in, and who is told of it."""
+    """What a task is given: options, what it runs in, and who is told."""
 
     environment: Environment | Sequence[Environment] | None
     callbacks: Iterable[Callback]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurm.environments.base import Interpreter, Packaging, Place, prepare_all
 from slurm.environments.current import Current
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from slurm.environments.base import Environment
     from slurm.options import Options
     from slurm.protocol import Prepared
+    from slurm.serialization import Arguments
     from slurm.transports.base import Completed
 
 
@@ -55,10 +57,9 @@ def _run_in_job(backend: Backend, options: Options, argv: Sequence[str], stdin: 
     from slurm.submission import submit  # noqa: PLC0415 - it prepares nothing, but stands above what does
     from slurm.tasks import Task  # noqa: PLC0415
 
-    task = Task(run_here)
-    jobs = submit(
-        backend, task, [((list(argv), stdin), {})], mapped=False, options=options, environment=backend.current
-    )
+    terms = Terms(options=options)
+    calls: list[Arguments] = [((list(argv), stdin), {})]
+    jobs = submit(backend, Task(run_here, terms), calls, mapped=False, terms=terms, environment=backend.current)
     return jobs[0].result()
 
 

@@ -62,8 +62,8 @@ def render(  # noqa: PLR0913 - each by its name
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
     makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
-    where elements may go on in another job, `hooked` whether there are hooks. The script's arguments are its block's
-    first element and how many attempts went before; without any it is the first block, so that a person can sbatch it.
+    where elements may go on in another job, `hooked` whether there are hooks. The script takes the number of its
+    block's first element and of the attempts before; without, it is the first block: a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
     chunk, workers = calls
@@ -85,7 +85,7 @@ def render(  # noqa: PLR0913 - each by its name
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
-        *_called(_ready(environment, chdir), call, care),
+        *_called(_ready(environment.setup, chdir), call, care),
         *_ended(
             care and f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',
             f'{python} -c {shlex.quote(COMPLETED)} {element} "$attempt"' if hooked else None,
@@ -93,6 +93,16 @@ def render(  # noqa: PLR0913 - each by its name
         "exit $status",
         "",
     ])  # fmt: skip
+
+
+def _ready(setup: Sequence[str], chdir: str | None) -> Sequence[str]:
+    """What must go well before the call: the steps of the setup, and to the directory that the call is made in.
+
+    Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
+    """
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir)] if chdir else []
+    return [*(['[ -z "$step" ] &&'] if setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
 def render_caretaker(
@@ -147,16 +157,6 @@ _GONE_ON = (
     f'    [ ! -e "$job/{ATTEMPTS}/$index.$n.next.json" ] || exit 1',
     "done",
 )
-
-
-def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
-    """What must go well before the call: the setup, and the way to the directory to run in.
-
-    Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
-    """
-    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
-    return (*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps))
 
 
 def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]:

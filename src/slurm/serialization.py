@@ -21,7 +21,7 @@ from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     Reducers = Mapping[type, Callable[[Any], Any]]
 
@@ -106,17 +106,18 @@ def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reduce
     return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
 
 
-def pickle_callbacks(callbacks: Iterable[object], *, reducers: Reducers) -> bytes:
+def pickle_callbacks(callbacks: Iterable[object], *, cluster: Collection[object] = (), reducers: Reducers) -> bytes:
     """Callbacks as `callbacks.pkl` holds them: each by itself, so that one that can't be loaded leaves the others.
 
-    Raises NotPicklable.
+    It is told of each whether it is one of the cluster's, so that a workflow has it for its own tasks. Raises
+    NotPicklable.
     """
     pickled = []
     with _loose_modules_by_value():
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
             _CallPickler(buffer, reducers).write(callback, partial(dict, [(f"the callback {name}", callback)]))
-            pickled.append((name, buffer.getvalue()))
+            pickled.append((name, buffer.getvalue(), callback in cluster))
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
 

@@ -209,18 +209,22 @@ class Store:
         listed = self._transport.list(list(directories))
         return {key: frozenset(_indices(listed[directory])) for directory, key in directories.items()}
 
+    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Mapping[int, Outcome]]:
+        """The outcomes of some elements of several submissions, of those that have one, read in one go."""
+        paths = {
+            f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some
+        }
+        found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
+        for path, data in self._transport.get(list(paths), private=True).items():  # an error in an outcome is a pickle
+            key, element = paths[path]
+            found[key][element] = Outcome.loads(data, where=path)
+        return found
+
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
         wanted = list(indices)
-        elements = self.outcomes_of_elements(key, {index // chunk for index in wanted})
+        elements = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
         return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
-
-    def outcomes_of_elements(self, key: str, elements: Iterable[int]) -> Mapping[int, Outcome]:
-        """The outcomes of some elements, of those that have one."""
-        directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(element)}": element for element in elements}
-        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
-        return {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
         """What has become of some calls: outcomes and results, in one go."""

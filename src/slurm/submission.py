@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
@@ -14,28 +15,32 @@ import cloudpickle
 
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
-from slurm.callbacks.base import NODE_HOOKS, has
 from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
-from slurm.options import NONE, Options
+from slurm.options import Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
 from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
-from slurm.tasks import Task, Workflow, by_value
+from slurm.tasks import REDUCERS
+from slurm.terms import Terms
 from slurm.version import __version__
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.backend import Backend
     from slurm.callbacks.base import Callback
     from slurm.protocol import Edge, Prepared
     from slurm.serialization import Arguments, Calls, Reference
+    from slurm.tasks import Task
 
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+_ABANDONED = 10.0
+"""Seconds after which a child that another attempt of the workflow was submitting is that of one that died."""
 
 
 def submit(
@@ -44,17 +49,17 @@ def submit(
     calls: Iterable[Arguments],
     *,
     mapped: bool,
-    options: Options,
+    terms: Terms,
     environment: Prepared,
-    defaults: Options = NONE,
-    callbacks: Sequence[Callback] = (),
+    defaults: Terms | None = None,
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
 
-    `defaults` are the options that the tasks of a workflow have, too.
+    `defaults` are those of the terms that the tasks of a workflow have, too.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
+    options = terms.options
     named = dependencies.declared(_own(task.upstreams, backend), backend.watch)
     head = Function(
         function=task.unwrapped,
@@ -64,8 +69,7 @@ def submit(
         edges=dependencies.to_check(named, backend.watch),
         workflow=task.is_workflow,
     )
-    reducers: dict[type, Callable[[Any], Any]] = dict.fromkeys((Task, Workflow), by_value)
-    pickled = pickle_calls(head, calls, reducers=reducers)
+    pickled = pickle_calls(head, calls, reducers=REDUCERS)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -73,11 +77,12 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    hooks = pickle_callbacks([c for c in callbacks if has(c, NODE_HOOKS)], reducers=reducers)
-    made = pickled.calls._replace(callbacks=hooks)
+    defaults = defaults or Terms()
     if task.is_workflow:
-        submission = submission.replace(workflow=_workflow(backend, submission, defaults))
-    return _queue(backend, _followed(backend, submission, options), made, options, callbacks)
+        submission = submission.replace(workflow=_workflow(backend, submission, defaults.options))
+    hooks = pickle_callbacks(terms.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS)
+    made = pickled.calls._replace(callbacks=hooks)
+    return _queue(backend, _followed(backend, submission, options), made, options, terms.callbacks)
 
 
 def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
@@ -132,14 +137,21 @@ def _queue(
 
 
 def _found(backend: Backend, key: str) -> JobArray[Any] | None:
-    """What was submitted under a key; None if its submitter died before it was."""
-    try:
-        watched = backend.watch(key)
-    except NoSuchJob:
-        return None
-    if watched.submitted is None:
-        backend.complete(watched)
-    return None if watched.submitted is None else JobArray(backend, watched, range(watched.count))
+    """What an earlier attempt has submitted under a key; None if it died before it had.
+
+    One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
+    """
+    end = time.monotonic() + _ABANDONED
+    while True:
+        with contextlib.suppress(NoSuchJob):
+            watched = backend.watch(key)
+            if watched.submitted is None and time.monotonic() > end:
+                backend.complete(watched)
+            if watched.submitted is not None:
+                return JobArray(backend, watched, range(watched.count))
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.2)
 
 
 def _queue_new(

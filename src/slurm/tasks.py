@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from types import GenericAlias
 
-from slurm import options as _options
-from slurm.callbacks.base import NODE_HOOKS, checked, has, together
-from slurm.options import Options
+from slurm.options import NONE, Options
 from slurm.records import TYPE_CHECKING
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     import inspect
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from slurm.array import JobArray
-    from slurm.callbacks.base import Callback
-    from slurm.environments.base import Environment
     from slurm.job import Job
     from slurm.option_types import TaskKeywords
     from slurm.serialization import Arguments, Placeholder
@@ -80,20 +77,21 @@ class Task(Generic[P, R]):
     def __init__(
         self,
         function: Callable[P, R],
-        options: Options = _options.NONE,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
         *,
-        environment: tuple[Environment, ...] | None = None,
-        callbacks: tuple[Callback, ...] = (),
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.unwrapped = function
-        self.options = options
-        self.environment = environment
-        self.callbacks = callbacks
+        self.terms = terms
         self.upstreams = upstreams
         self._submitter = submitter
+
+    @property
+    def options(self) -> Options:
+        """Its own options."""
+        return self.terms.options
 
     @property
     def name(self) -> str:
@@ -147,19 +145,17 @@ class Task(Generic[P, R]):
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
-        task = self._copy(options=self.options.merged(of_map))
+        task = self._copy(terms=self.terms.merged(Terms(options=of_map)))
         return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
 
     # Changed copies.
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R]:
-        """A copy with other options, or another `environment`; None unsets one. `callbacks` are added to its own.
+        """A copy with other options or another `environment`, None unsets one; and with `callbacks` besides its own.
 
-        Raises OptionError.
+        Raises what `@task` does.
         """
-        given, environment = split(options, self.environment)
-        callbacks = together(self.callbacks, checked(options.get("callbacks", ())))
-        return self._copy(options=self.options.merged(given), environment=environment, callbacks=callbacks)
+        return self._copy(terms=self.terms.merged(Terms.parse(options)))
 
     def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
@@ -180,13 +176,7 @@ class Task(Generic[P, R]):
         return self._copy(submitter=cluster)
 
     def _copy(self, **changes: Any) -> Task[P, R]:
-        same = {
-            "options": self.options,
-            "environment": self.environment,
-            "callbacks": self.callbacks,
-            "upstreams": self.upstreams,
-            "submitter": self._submitter,
-        }
+        same = {"terms": self.terms, "upstreams": self.upstreams, "submitter": self._submitter}
         return type(self)(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
@@ -251,7 +241,7 @@ class Task(Generic[P, R]):
         return submitter.submit(self, calls, mapped=mapped)
 
     def __repr__(self) -> str:
-        return f"<task {self.name}{f' with {self.options!r}' if self.options != _options.NONE else ''}>"
+        return f"<task {self.name}{f' with {self.options!r}' if self.options != NONE else ''}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         path: str = self.__dict__.get("__qualname__", "")
@@ -262,34 +252,15 @@ class Task(Generic[P, R]):
 
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
-    """How a task pickles where its name can't be counted on: all that it has but clusters, and hooks of a client."""
-    hooks = tuple(callback for callback in task.callbacks if has(callback, NODE_HOOKS))
-    return _revived, (type(task), task.unwrapped, task.options, task.environment, hooks)
-
-
-def _revived(
-    kind: type[Task[..., Any]],
-    function: Any,
-    options: Options,
-    environment: tuple[Environment, ...] | None,
-    callbacks: tuple[Callback, ...],
-) -> Task[..., Any]:
-    return kind(function, options, environment=environment, callbacks=callbacks)
-
-
-def split(
-    keywords: Mapping[str, Any], environment: tuple[Environment, ...] | None = None
-) -> tuple[Options, tuple[Environment, ...] | None]:
-    """What `@task` and `with_options` take: options, and the environment, by default the one given; not callbacks."""
-    given = {name: value for name, value in keywords.items() if name != "callbacks"}
-    if "environment" in given:
-        from slurm.environments.base import as_list  # noqa: PLC0415 - most tasks have the cluster's
-
-        environment = as_list(given.pop("environment")) or None
-    return Options.parse(given), environment
+    """How a task pickles where its name can't be counted on: its function and its terms."""
+    return type(task), (task.unwrapped, task.terms.on_a_node())
 
 
 class Workflow(Task[P, R]):
     """A task whose function submits tasks from where it runs. Made by `@workflow`."""
 
     is_workflow = True
+
+
+REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = dict.fromkeys((Task, Workflow), by_value)
+"""How tasks pickle among arguments."""

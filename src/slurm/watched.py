@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.states import JobState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from slurm.feeds import Feed
     from slurm.protocol import Block, Outcome, Submitted
     from slurm.schedulers.base import Report
-    from slurm.states import JobState
 
 
 class Ending(NamedTuple):
@@ -116,6 +117,13 @@ class Watched:
     def ending(self, index: int) -> Ending | None:
         """How call `index` ended without an outcome, if it has."""
         return self.endings.get(index // self.chunk)
+
+    def state(self, index: int, outcome: Outcome | None) -> JobState:
+        """How far call `index` is, as far as is known here; `outcome` is that of its element, if there is one."""
+        if outcome is not None:
+            return JobState.of(outcome.of_call(index % self.chunk))
+        ending, report = self.ending(index), self.report(index)
+        return ending.state if ending else report.state if report else JobState.UNKNOWN
 
     def report(self, index: int) -> Report | None:
         """What the scheduler last said of the element of call `index`."""

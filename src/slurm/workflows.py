@@ -15,7 +15,7 @@ from slurm.job import Job
 from slurm.options import Options
 from slurm.runner.argument_loader import unpickled
 from slurm.serialization import Function, pickle_calls, unpacked
-from slurm.tasks import Task, Workflow, by_value
+from slurm.tasks import REDUCERS
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,6 +40,7 @@ class Inherited(Environment):
 class WorkflowCluster(Cluster):
     """The cluster of a workflow: what is submitted to it belongs to the workflow."""
 
+    _family: Family
     workflow: Job[Any]
     """The workflow's own job."""
 
@@ -49,18 +50,18 @@ class WorkflowCluster(Cluster):
         how = submission.workflow or {}
         environment = Inherited(submission.environment)
         cluster = cls(how["scheduler"], root=job.root, python=sys.executable, environment=environment)
-        cluster.options = Options.parse(how["options"])
+        cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
         backend = cluster._backend
         backend.has_last_word = False
         cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)
-        backend.family = Family(job, cluster.workflow.key)
+        backend.family = cluster._family = Family(job, cluster.workflow.key)
         return cluster
 
     def resolved(self, value: Any) -> Any:
         """A value with results in place of the jobs in it, at any depth; waits for them, and raises as they do."""
         head = Function(function=repr, name=self.workflow.key, parameters=("value",), context=None, edges=())
         try:
-            pickled = pickle_calls(head, [((value,), {})], reducers=dict.fromkeys((Task, Workflow), by_value))
+            pickled = pickle_calls(head, [((value,), {})], reducers=REDUCERS)
         except NotPicklable:
             return value  # whoever saves it will say so
         if not pickled.references[0]:
@@ -68,6 +69,10 @@ class WorkflowCluster(Cluster):
         begin = unpacked(pickled.calls.offsets)[1]
         (found,), _ = unpickled(io.BytesIO(pickled.calls.data[begin:]), self._result)
         return found
+
+    def passed_over(self) -> list[str]:
+        """The keys of what earlier attempts have submitted and this one has not asked for: it goes on, for nobody."""
+        return self._family.passed_over()
 
     def _result(self, reference: tuple[Any, ...]) -> Any:
         kind, key, which, _ = reference

@@ -127,10 +127,9 @@ def invert(x: int) -> float:
     return 1 / x
 
 
-def test_logging_has_a_line_for_each_transition(local: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+def test_logging_has_a_line_for_each_transition(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     handlers = list(logging.getLogger().handlers)
-    local.callbacks = (LoggingCallback(),)
-    with caplog.at_level(logging.INFO, logger="slurm.jobs"), local:
+    with caplog.at_level(logging.INFO, logger="slurm.jobs"), Cluster(root=root, callbacks=[LoggingCallback()]):
         job = invert(0)
         job.exception(60)
     said = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "slurm.jobs"]

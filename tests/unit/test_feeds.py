@@ -137,7 +137,11 @@ def test_progress_is_read_from_where_the_last_look_ended(tmp_path: Path) -> None
     tell(10, {"done": 5})
     tell(2, {"done": 6})
     (directory / "0.jsonl").write_text("x" * 100_000 + "\n" + json.dumps({"done": 7}) + "\n")
-    assert looked({0: 24, 10: 0, 2: 12}) == {0: ([{"done": 7}], 100_013), 10: ([{"done": 3}, {"done": 5}], 24), 2: ([{"done": 6}], 24)}
+    assert looked({0: 24, 10: 0, 2: 12}) == {
+        0: ([{"done": 7}], 100_013),
+        10: ([{"done": 3}, {"done": 5}], 24),
+        2: ([{"done": 6}], 24),
+    }
 
 
 def test_what_is_no_callback_is_refused() -> None:

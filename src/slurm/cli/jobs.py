@@ -60,9 +60,10 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
 @click.command()
 @click.argument("key")
 @_on
-def cancel(key: str, cluster: str | None) -> None:
-    """End the job KEY; of a map, all that has not ended."""
-    cluster_of(cluster).job(key).cancel()
+@click.option("--keep-children", is_flag=True, help="Not what it has submitted, if it is a workflow.")
+def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa: FBT001 - click's way
+    """End the job KEY, and what it has submitted, if it is a workflow; of a map, all that has not ended."""
+    cluster_of(cluster).job(key).cancel(children=not keep_children)
 
 
 @click.command()

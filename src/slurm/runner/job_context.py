@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _current: list[JobContext] = []
 _moved_to: list[int] = []
 _stop: list[str] = []
+_at_once: list[bool] = []
 _reported: dict[int, float] = {}
 
 PROGRESS_SECONDS = 0.5
@@ -23,7 +24,7 @@ PROGRESS_SECONDS = 0.5
 
 
 class Stopped(BaseException):
-    """A checkpoint is saved, and the time is over: unwinds the task up to the runner."""
+    """All that the next attempt needs is saved, and the time is over: unwinds the task up to the runner."""
 
 
 class JobContext(Record):
@@ -158,6 +159,15 @@ def stopping() -> str | None:
 def stop(signal: str) -> None:
     """Have `should_stop` be true from here on; `signal` is why."""
     _stop.append(signal)
+    if _at_once and len(_stop) == 1:
+        raise Stopped(signal)
+
+
+def stop_at_once() -> None:
+    """From here on a signal to stop, even one that has come already, ends what runs wherever it is."""
+    _at_once.append(True)
+    if _stop:
+        raise Stopped(_stop[-1])
 
 
 def enter(context: JobContext) -> None:
