@@ -179,7 +179,9 @@ def test_a_workflow_has_hooks_of_its_own_and_its_tasks_those_of_the_cluster(clus
     begin = ["run_begin 0 1", "import", "workflow_begin", "function", "child"]
     ends = ["run_end 0 1 succeeded save True", "completed 0 1 succeeded save"]
     assert own.read() == [*begin, "workflow_end well False", *ends]
-    assert every.read() == ["run_begin 0 1", "workflow_begin", "run_begin 0 1", *ends, "workflow_end well False", *ends]
+    until(lambda: len(every.read()) >= 8)  # the child's last hooks are called beside those of its parent
+    both = ["run_begin 0 1", *ends] * 2
+    assert sorted(every.read()) == sorted([*both, "workflow_begin", "workflow_end well False"])
 
 
 def test_a_workflow_that_fails_says_so(local: Cluster, tmp_path: Path) -> None:
