@@ -76,11 +76,14 @@ class Cluster:
         self.terms = Terms.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
-    def from_slurmfile(cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Self:
+    def from_slurmfile(
+        cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None, callbacks: bool = True
+    ) -> Self:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. Its callbacks are imported. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. `callbacks` says whether those of the file are meant, which are imported
+        then. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
         cluster = cls(
@@ -90,7 +93,7 @@ class Cluster:
             environment=entry.environment,
             setup=entry.steps,
             login_shell=entry.login_shell,
-            callbacks=slurmfile_callbacks.make(entry.callbacks),
+            callbacks=slurmfile_callbacks.make(entry.callbacks) if callbacks else (),
         )
         cluster.terms = cluster.terms.replace(options=entry.options)
         return cluster
