@@ -16,6 +16,8 @@ from slurm import Callback, Cluster, Retry, current_job, task, workflow
 from slurm.callbacks import (
     CompletedEvent,
     CompleteEvent,
+    PackagingBeginEvent,
+    PackagingEndEvent,
     ProgressEvent,
     RunBeginEvent,
     RunEndEvent,
@@ -24,7 +26,10 @@ from slurm.callbacks import (
     WorkflowBeginEvent,
     WorkflowEndEvent,
 )
-from slurm.errors import SlurmfileError
+from slurm.environments.base import Place
+from slurm.environments.current import Current
+from slurm.errors import EnvironmentNotReady, SlurmfileError
+from slurm.protocol import Prepared
 from testbed.slurm import SlurmTestbed
 from waiting import until
 
@@ -90,6 +95,12 @@ class Watcher(Callback):
 
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
+
+    def on_packaging_begin(self, event: PackagingBeginEvent) -> None:
+        self.told.append(("packaging_begin", event.environment))
+
+    def on_packaging_end(self, event: PackagingEndEvent) -> None:
+        self.told.append(("packaging_end", event.environment, event.error))
 
     def on_submit(self, event: SubmitEvent) -> None:
         self.told.append(("submit", event.task, event.count, event.elements))
@@ -237,6 +248,36 @@ with Cluster(root={str(root)!r}, callbacks=[Told()]) as cluster:
         "complete 0 COMPLETED",
         "complete 1 FAILED",
     ]
+
+
+class Made(Current):
+    """An environment that says that it is made, and can fail to be."""
+
+    def __init__(self, name: str, error: str | None = None) -> None:
+        super().__init__()
+        self.name, self.error = name, error
+
+    def prepare(self, place: Place) -> Prepared:
+        place.packaging.begin(self.name)
+        error = EnvironmentNotReady(self.error) if self.error else None
+        place.packaging.end(self.name, error)
+        if error:
+            raise error
+        return super().prepare(place)
+
+
+def test_an_environment_that_is_made_is_told_of_before_the_submission(root: Path, tmp_path: Path) -> None:
+    watcher = Watcher()
+    of_task = wait_for.with_options(callbacks=[watcher], environment=Made("good"))
+    with Cluster(root=root):
+        for _ in range(2):
+            of_task(tmp_path).result(60)
+        with pytest.raises(EnvironmentNotReady):
+            of_task.with_options(environment=Made("bad", "no compiler"))(tmp_path)
+    told = [words for words in watcher.told if words[0] != "state"]
+    submitted = [("submit", "wait_for", 1, 1), ("complete", 0, 1, "COMPLETED")]
+    bad = [("packaging_begin", "bad"), ("packaging_end", "bad", "EnvironmentNotReady: no compiler")]
+    assert told == [("packaging_begin", "good"), ("packaging_end", "good", None), *submitted * 2, *bad]
 
 
 def test_a_slurmfile_has_callbacks_with_arguments(root: Path, tmp_path: Path) -> None:

@@ -178,27 +178,27 @@ class Notebook:
 
     def show(self, board: Board, bar: Bar) -> None:
         """Bring the output up to date, now or soon."""
-        if bar.ended is None and self._handle is not None:
+        if self._handle is None:
+            from IPython.display import display  # noqa: PLC0415 - it is there, or this would not be asked
+
+            self._handle = display(_page(board), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        elif bar.ended is None:
             self._later.call(self._draw, board)
         else:
             self._draw(board)
-
-    def _draw(self, board: Board) -> None:
-        from IPython.display import HTML, display  # noqa: PLC0415 - it is there, or this would not be asked
-
-        picture = HTML(_page(board))  # type: ignore[no-untyped-call]
-        if self._handle is None:
-            self._handle = display(picture, display_id=True)  # type: ignore[no-untyped-call]
-        else:
-            self._handle.update(picture)
         if board.over:
             self._handle = None
+
+    def _draw(self, board: Board) -> None:
+        if self._handle is not None:
+            self._handle.update(_page(board), raw=True)
 
     def close(self) -> None:
         """The output stays as it is."""
 
 
-def _page(board: Board) -> str:
+def _page(board: Board) -> dict[str, str]:
+    """A board as notebooks show it: in HTML, and as text where that isn't shown."""
     rows = []
     for bar in board.bars:
         rows.append(_row(bar.name, bar.amount, bar.total, bar.line()))
@@ -206,7 +206,8 @@ def _page(board: Board) -> str:
             _row(f"[{event.index}]", event.done, event.total, f"{counted(event)} {measured(event)}")
             for event in _calls(bar)
         ]
-    return f"<table>{''.join(rows)}</table>"
+    lines = [f"{bar.name}: {bar.line()}" for bar in board.bars]
+    return {"text/html": f"<table>{''.join(rows)}</table>", "text/plain": "\n".join(lines)}
 
 
 def _row(name: str, done: float, total: float | None, words: str) -> str:
