@@ -39,8 +39,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     (
-        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
-        *("doctor", "upkeep"),
+        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile_callbacks", "slurmfile", "cluster"),
+        *("workflows", "diagnosis", "doctor", "upkeep"),
     ),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily

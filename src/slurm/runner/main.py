@@ -105,7 +105,7 @@ def _run_workflow(call: Call, job: JobContext, callbacks: CallbackRunner) -> Any
 
     callbacks.fire("on_workflow_begin")
     try:
-        return run(call, job)
+        return run(call, job, callbacks.of_cluster)
     finally:
         error = sys.exc_info()[1]
         callbacks.fire("on_workflow_end", error=error and f"{type(error).__name__}: {error}")
