@@ -9,6 +9,7 @@ from slurm.backend import backend_for
 from slurm.cancellation import cancel
 from slurm.children import several_children
 from slurm.job import Job, as_they_end
+from slurm.listing import Listing
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
@@ -202,10 +203,10 @@ def calls_of(jobs: Iterable[Job[Any] | JobArray[Any]]) -> dict[str, set[int]]:
     return found
 
 
-def children(backend: Backend, key: str, index: int) -> list[Job[Any] | JobArray[Any]]:
+def children(backend: Backend, key: str, index: int) -> Listing:
     """What one call of a workflow has submitted, in order, of what has a record yet."""
     (found,) = several_children(backend, {key: [index]}).values()
-    return [handle(backend, watched) for watched in backend.watch_several([child.key for child in found])]
+    return Listing(handle(backend, watched) for watched in backend.watch_several([child.key for child in found]))
 
 
 def revive(spec: Spec, key: str, indices: range) -> JobArray[Any]:

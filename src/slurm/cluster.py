@@ -176,7 +176,9 @@ class Cluster:
         `limit` says how many at most. Reads the records of those, in one go.
         """
         keys = self._backend.store.keys(task)[:limit]
-        return Listing(handle(self._backend, watched) for watched in self._backend.watch_several(keys))
+        found = self._backend.store.several_records(keys)  # whose names are of a second; their records tell more
+        found.sort(key=lambda records: records.submission.created, reverse=True)
+        return Listing(handle(self._backend, self._backend.tracker.watch(*records)) for records in found)
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """Jobs with what they wait for, what workflows among them have submitted, and how far each is.

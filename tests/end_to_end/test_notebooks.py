@@ -15,6 +15,7 @@ from notebooks import EXAMPLES, HOST, ROOT, executed
 
 SHOWN = {
     "first-steps": ["Cluster", "COMPLETED", "FAILED", "ZeroDivisionError", "inverting 0", "submissions"],
+    "workflow": ["round 2: ", "image/svg+xml", "cost × 9", "COMPLETED"],
     "parameter-scan": ["36 jobs", "COMPLETED", "image/png"],
 }
 """Of each notebook, words that its displays have wherever it runs."""
