@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from slurm.array import JobArray
     from slurm.cluster import Cluster
     from slurm.decorators import task
-    from slurm.environments.current import Current
+    from slurm.environments.current import Current, Python
+    from slurm.environments.modules import Conda, Modules
     from slurm.errors import (
         DependencyFailed,
         JobCancelled,
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "slurm.array": ("JobArray",),
     "slurm.cluster": ("Cluster",),
-    "slurm.environments.current": ("Current",),
+    "slurm.environments.current": ("Current", "Python"),
+    "slurm.environments.modules": ("Conda", "Modules"),
     "slurm.errors": (
         "DependencyFailed",
         "JobCancelled",
@@ -87,6 +89,7 @@ __all__ = [
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
     "Cluster",
+    "Conda",
     "Current",
     "DependencyFailed",
     "Job",
@@ -100,7 +103,9 @@ __all__ = [
     "JobState",
     "JobStatus",
     "JobTimedOut",
+    "Modules",
     "NodeFailed",
+    "Python",
     "Retry",
     "SlurmError",
     "Task",

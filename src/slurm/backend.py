@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from slurm.bundle import bundle
 from slurm.controller import Controller
-from slurm.environments.current import Current
+from slurm.environments.base import Interpreter
+from slurm.environments.current import found, probe
 from slurm.errors import ConfigurationError, TransportError
 from slurm.inquiry import Inquiry
 from slurm.protocol import BLOBS, SUBMITTED, Block
@@ -93,6 +94,8 @@ class Backend:
         self._scheduler_class = plugin("schedulers", url.scheduler)
         self._delivered = False
         self.lock = threading.RLock()
+        self.prepared: dict[tuple[object, ...], Prepared] = {}
+        self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
 
@@ -153,7 +156,7 @@ class Backend:
         """What is there, asked for once and by one command, since each may be a long way."""
         commands = (
             ["sh", "-c", _LOOK, self.url.root or "~", f"{BLOBS}/{bundle().name}"],
-            Current(self.spec.python, setup=self.spec.setup).probe(),
+            probe(Interpreter(self.spec.python, self.spec.setup)),
             self._scheduler_class(Site("", "")).limits(),
         )
         return Survey(*run_together(self.transport, commands, timeout=_LOOK_SECONDS))
@@ -166,12 +169,13 @@ class Backend:
     @once
     def current(self) -> Prepared:
         """The Python there that the client's own calls can be unpickled by."""
-        return Current(self.spec.python, setup=self.spec.setup).found(self.survey.python)
+        return found(Interpreter(self.spec.python, self.spec.setup), self.survey.python)
 
     @once
     def scheduler(self) -> Scheduler:
         """How the scheduler there is spoken to."""
-        scheduler: Scheduler = self._scheduler_class(Site(self.current.python, self.runner))
+        python = self.current.python if self.survey.python.status == 0 else "python3"  # an environment may bring one
+        scheduler: Scheduler = self._scheduler_class(Site(python, self.runner))
         return scheduler
 
     @once

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import slurmfile, submission, tasks
+from slurm import preparation, slurmfile, submission, tasks
 from slurm.array import JobArray
 from slurm.backend import backend_for
+from slurm.environments.base import as_list
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
@@ -40,7 +41,8 @@ class Cluster:
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
-    this one. `environment` is what tasks run in, by default that Python as it is. `setup` are lines of bash that a job
+    this one. `environment` is what tasks run in that have none of their own, by default that Python as it is; several
+    are combined. `setup` are lines of bash that a job
     takes before it starts that Python; one that fails ends it as SetupFailed. `login_shell` has commands there run by a
     login shell, for sites where only that one finds Slurm. `options` are defaults for all tasks.
 
@@ -58,7 +60,7 @@ class Cluster:
         *,
         root: str | os.PathLike[str] | None = None,
         python: str | None = None,
-        environment: Environment | None = None,
+        environment: Environment | Sequence[Environment] | None = None,
         setup: Sequence[str] = (),
         login_shell: bool = False,
         options: TaskOptions | None = None,
@@ -66,8 +68,7 @@ class Cluster:
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
-        self._environment = environment
-        self._prepared: Prepared | None = None
+        self.environment = as_list(environment)
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
         self.options = Options.parse(options or {})
 
@@ -79,7 +80,14 @@ class Cluster:
         user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
-        cluster = cls(entry.url, root=entry.root, python=entry.python, setup=entry.steps, login_shell=entry.login_shell)
+        cluster = cls(
+            entry.url,
+            root=entry.root,
+            python=entry.python,
+            environment=entry.environment,
+            setup=entry.steps,
+            login_shell=entry.login_shell,
+        )
         cluster.options = entry.options
         return cluster
 
@@ -114,7 +122,7 @@ class Cluster:
     def submit(self, of: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
         options = self.options.merged(of.options)
-        prepared = self._prepare()
+        prepared = self._prepare(of, options)
         jobs = submission.submit(self._backend, of, calls, mapped=mapped, options=options, environment=prepared)
         if self._mine is not None:
             self._mine.append(jobs)
@@ -160,7 +168,7 @@ class Cluster:
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
         options = self.options.merged(of.options)
-        return submission.preview(self._backend, of, count, options=options, environment=self._prepare())
+        return submission.preview(self._backend, of, count, options=options, environment=self._prepare(of, options))
 
     def calls(self) -> Mapping[str, int]:
         """How many commands of each kind this process has run against the scheduler: submit, query, cancel, …"""
@@ -170,13 +178,9 @@ class Cluster:
         """Let go of connections. Jobs go on; a later use connects again."""
         self._backend.transport.close()
 
-    def _prepare(self) -> Prepared:
-        if self._environment is None:
-            return self._backend.current
-        if self._prepared is None:
-            prepared = self._environment.prepare(self._backend.transport, self._backend.store.root)
-            self._prepared = prepared.replace(setup=(*self._backend.spec.setup, *prepared.setup))
-        return self._prepared
+    def _prepare(self, of: Task[..., Any], options: Options) -> Prepared:
+        environments = self.environment if of.environment is None else of.environment
+        return preparation.prepare(self._backend, environments, options)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

@@ -5,9 +5,8 @@ A node imports this module with the user's own, so it imports little itself.
 
 from __future__ import annotations
 
-from slurm.options import Options
 from slurm.records import TYPE_CHECKING
-from slurm.tasks import Task
+from slurm.tasks import Task, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from slurm.option_types import TaskOptions
+    from slurm.option_types import TaskKeywords
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -25,19 +24,20 @@ if TYPE_CHECKING:
     @overload
     def task(function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
 def task(function: Any = None, /, **options: Any) -> Any:
     """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
 
-    Raises OptionError for an option that sbatch doesn't have or wouldn't take, and TypeError for a method.
+    `environment` is what the task runs in, rather than in its cluster's: one, or a list of some to be combined. Raises
+    OptionError for an option that sbatch doesn't have or wouldn't take, and TypeError for a method.
     """
-    parsed = Options.parse(options)
+    parsed, environment = split(options)
 
     def make(function: Any) -> Task[..., Any]:
         _refuse_what_is_no_function(function)
-        return Task(function, parsed)
+        return Task(function, parsed, environment=environment)
 
     return make if function is None else make(function)
 

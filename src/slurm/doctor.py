@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from slurm import diagnosis
 from slurm.backend import DEFAULT_ROOT
 from slurm.diagnosis import Finding, Level
-from slurm.environments.current import Current
+from slurm.environments.base import Interpreter, Place
+from slurm.environments.current import find
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
 from slurm.options import Options
@@ -106,7 +107,7 @@ def _sections(output: str, fence: str) -> Mapping[str, str]:
 
 def _python(backend: Backend, root: str) -> Finding:
     try:
-        found = Current(backend.spec.python, setup=backend.spec.setup).prepare(backend.transport, root)
+        found = find(Place(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
     except PythonNotFound as error:
         return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
     except TransportError as error:

@@ -9,7 +9,9 @@
     │   └── PluginNotFound            no such scheduler, transport or environment
     ├── SubmissionError               nothing was submitted
     │   ├── NotPicklable              the function or an argument (also TypeError)
-    │   ├── PythonNotFound            no Python of the client's minor version there
+    │   ├── EnvironmentNotReady       what the task is to run in could not be made ready
+    │   │   ├── BuildFailed           it didn't build or install
+    │   │   └── PythonNotFound        no Python of the client's minor version there
     │   ├── SchedulerNotFound         the scheduler's command isn't there
     │   └── SubmissionRefused         the scheduler said no
     ├── TransportError                a command or a file could not be had there
@@ -92,7 +94,22 @@ class NotPicklable(SubmissionError, TypeError):
     """A function or an argument that can't be sent."""
 
 
-class PythonNotFound(SubmissionError):
+class EnvironmentNotReady(SubmissionError):
+    """The environment that the task is to run in could not be made ready."""
+
+
+class BuildFailed(EnvironmentNotReady):
+    """An environment, or what goes into it, could not be built or installed; the end of the output is in the message.
+
+    Attributes: `output`, all that the command printed; `log`, a file that has it, `host:path` if it is elsewhere.
+    """
+
+    def __init__(self, message: str, *, output: str = "", log: str | None = None) -> None:
+        super().__init__(message)
+        self.output, self.log = output, log
+
+
+class PythonNotFound(EnvironmentNotReady):
     """There is no Python of the client's minor version where the tasks are to run."""
 
 

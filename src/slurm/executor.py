@@ -96,7 +96,11 @@ class ClusterExecutor(Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         found: Task[..., R] = function if isinstance(function, Task) else Task(function)
         return Task(
-            found.unwrapped, self._options.merged(found.options), upstreams=found.upstreams, submitter=self._cluster
+            found.unwrapped,
+            self._options.merged(found.options),
+            environment=found.environment,
+            upstreams=found.upstreams,
+            submitter=self._cluster,
         )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from slurm.environments.base import Environment
     from slurm.retry import Retry
 
 
@@ -112,3 +113,9 @@ class TaskOptions(TypedDict, total=False):
     stop_signal: str | None
     workers: int | str | None
     sbatch: Mapping[str, str | int | float | bool | None] | None
+
+
+class TaskKeywords(TaskOptions, total=False):
+    """What a task is given: options, and what it runs in."""
+
+    environment: Environment | Sequence[Environment] | None

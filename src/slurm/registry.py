@@ -22,7 +22,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "slurm": "slurm.schedulers.slurm:SlurmScheduler",
     },
     "environments": {
+        "conda": "slurm.environments.modules:Conda",
         "current": "slurm.environments.current:Current",
+        "modules": "slurm.environments.modules:Modules",
+        "python": "slurm.environments.current:Python",
     },
 }
 """Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`,
@@ -39,10 +42,14 @@ def plugin_path(kind: str, name: str) -> str:
     """Where the class registered under a name is; it isn't imported. Raises PluginNotFound."""
     path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
     if path is None:
-        known = ", ".join(sorted({*BUILT_IN[kind], *_entry_points(kind)}))
-        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {known}"
+        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {', '.join(names(kind))}"
         raise PluginNotFound(message)
     return path
+
+
+def names(kind: str) -> list[str]:
+    """All names that are registered."""
+    return sorted({*BUILT_IN[kind], *_entry_points(kind)})
 
 
 def _entry_points(kind: str) -> Mapping[str, str]:

@@ -18,12 +18,14 @@ from slurm.errors import ClusterURLError, ConfigurationError, PluginNotFound, Sl
 from slurm.options import NONE
 from slurm.registry import plugin_path
 from slurm.slurmfile_entry import KEYS, read_entry
+from slurm.slurmfile_environment import read_environment
 from slurm.url import ClusterURL
 from slurm.yaml_places import Reader, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from slurm.environments.base import Environment
     from slurm.options import Options
     from slurm.slurmfile_entry import Entry
     from slurm.yaml_places import Place
@@ -57,6 +59,7 @@ class ClusterEntry:
     url: str
     root: str | None
     python: str | None
+    environment: tuple[Environment, ...]
     login_shell: bool
     modules: tuple[str, ...]
     setup: tuple[str, ...]
@@ -106,8 +109,9 @@ def load(name: str | None = None, path: str | os.PathLike[str] | None = None) ->
     if wanted and wanted.name in entries:
         layers = _effective(wanted.name, entries)
         _local_checks(reader, layers)
+        environment = _environment(reader, layers)
         if not reader.problems:
-            return _entry(wanted.name, layers, (_found_by(file, path), Setting("cluster", *wanted)))
+            return _entry(wanted.name, layers, environment, (_found_by(file, path), Setting("cluster", *wanted)))
     elif not reader.problems:  # else it may be missing for what is wrong
         reader.refuse(None, _missing(wanted, entries))
     raise _error(reader)
@@ -229,7 +233,17 @@ def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
             reader.refuse(places["root"], f"{root!r}: there is no variable {unset[0]} here")
 
 
-def _entry(name: str, layers: Sequence[Entry], found: Sequence[Setting]) -> ClusterEntry:
+def _environment(reader: Reader, layers: Sequence[Entry]) -> tuple[Environment, ...]:
+    """The environment that counts; also what it takes is checked for this cluster alone, for it may be a plugin's."""
+    if _value("environment", layers) is None:
+        return ()
+    places = next(layer.places for layer in reversed(layers) if "environment" in layer.values)
+    return read_environment(reader, places["environment"])
+
+
+def _entry(
+    name: str, layers: Sequence[Entry], environment: tuple[Environment, ...], found: Sequence[Setting]
+) -> ClusterEntry:
     root, python = (_value(key, layers) for key in ("root", "python"))
     lists = {key: tuple(item for layer in layers for item, _ in layer.lists[key]) for key in layers[-1].lists}
     options = NONE.merged(*(layer.options for layer in layers))
@@ -238,6 +252,7 @@ def _entry(name: str, layers: Sequence[Entry], found: Sequence[Setting]) -> Clus
         url=str(_value("url", layers)),
         root=os.path.expandvars(str(root)) if root else None,
         python=str(python) if python else None,
+        environment=environment,
         login_shell=bool(_value("login_shell", layers)),
         modules=lists["modules"],
         setup=lists["setup"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm import option_values as kinds
 from slurm.errors import ClusterURLError, OptionError
 from slurm.options import NONE, OURS, SBATCH, Options
+from slurm.slurmfile_environment import shown
 from slurm.url import ClusterURL
 from slurm.yaml_places import truth
 
@@ -20,11 +21,9 @@ KEYS = (
     *("extends", "url", "root", "python", "environment", "login_shell"),
     *("modules", "setup", "callbacks", "options"),
 )
-_TEXTS, _LISTS = ("url", "root", "python", "environment"), ("modules", "setup", "callbacks")
+_TEXTS, _LISTS = ("url", "root", "python"), ("modules", "setup", "callbacks")
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_ENVIRONMENTS = ("current",)
-"""What `environment` takes: the Python that is there already."""
 
 
 class Entry(NamedTuple):
@@ -51,6 +50,8 @@ def read_entry(reader: Reader, place: Place) -> Entry:
     values: dict[str, str | bool | None] = {key: reader.text(keys[key]) for key in _TEXTS if key in keys}
     if "login_shell" in keys:
         values["login_shell"] = reader.truth(keys["login_shell"])
+    if "environment" in keys:
+        values["environment"] = shown(reader, keys["environment"])
     lists = {key: reader.texts(keys.get(key), lines=key == "setup") for key in _LISTS}
     _check(reader, keys, values, lists)
     options, option_places = _options(reader, keys.get("options"))
@@ -73,14 +74,10 @@ def _check(
     values: Mapping[str, str | bool | None],
     lists: Mapping[str, list[tuple[str, Place]]],
 ) -> None:
-    url, environment = values.get("url"), values.get("environment")
     try:
-        ClusterURL.parse(str(url or "local"))
+        ClusterURL.parse(str(values.get("url") or "local"))
     except ClusterURLError as error:
         reader.refuse(keys["url"], str(error))
-    if environment not in {None, *_ENVIRONMENTS}:
-        message = f"{environment!r}: there is only 'current' yet, the Python that `python` names"
-        reader.refuse(keys["environment"], message)
     for path, place in lists["callbacks"]:
         if not _DOTTED.fullmatch(path):
             reader.refuse(place, f"{path!r}: expected a dotted path, such as my_package.callbacks.Notify")

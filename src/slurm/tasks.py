@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from slurm.array import JobArray
+    from slurm.environments.base import Environment
     from slurm.job import Job
-    from slurm.option_types import TaskOptions
+    from slurm.option_types import TaskKeywords
     from slurm.serialization import Arguments, Placeholder
 
     P = ParamSpec("P")
@@ -77,12 +78,14 @@ class Task(Generic[P, R]):
         function: Callable[P, R],
         options: Options = _options.NONE,
         *,
+        environment: tuple[Environment, ...] | None = None,
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.unwrapped = function
         self.options = options
+        self.environment = environment
         self.upstreams = upstreams
         self._submitter = submitter
 
@@ -143,9 +146,10 @@ class Task(Generic[P, R]):
 
     # Changed copies.
 
-    def with_options(self, **options: Unpack[TaskOptions]) -> Task[P, R]:
-        """A copy with other options; None unsets one. Raises OptionError."""
-        return self._copy(options=self.options.merged(Options.parse(options)))
+    def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R]:
+        """A copy with other options, or another `environment`; None unsets one. Raises OptionError."""
+        given, environment = split(options, self.environment)
+        return self._copy(options=self.options.merged(given), environment=environment)
 
     def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
@@ -166,7 +170,12 @@ class Task(Generic[P, R]):
         return self._copy(submitter=cluster)
 
     def _copy(self, **changes: Any) -> Task[P, R]:
-        same = {"options": self.options, "upstreams": self.upstreams, "submitter": self._submitter}
+        same = {
+            "options": self.options,
+            "environment": self.environment,
+            "upstreams": self.upstreams,
+            "submitter": self._submitter,
+        }
         return Task(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
@@ -242,5 +251,21 @@ class Task(Generic[P, R]):
 
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
-    """How a task pickles where its name can't be counted on: its function and its options."""
-    return Task, (task.unwrapped, task.options)
+    """How a task pickles where its name can't be counted on: its function, its options and its environment."""
+    return _revived, (task.unwrapped, task.options, task.environment)
+
+
+def _revived(function: Any, options: Options, environment: tuple[Environment, ...] | None) -> Task[..., Any]:
+    return Task(function, options, environment=environment)
+
+
+def split(
+    keywords: Mapping[str, Any], environment: tuple[Environment, ...] | None = None
+) -> tuple[Options, tuple[Environment, ...] | None]:
+    """What `@task` and `with_options` take: options, and the environment, by default the one given."""
+    given = dict(keywords)
+    if "environment" in given:
+        from slurm.environments.base import as_list  # noqa: PLC0415 - most tasks have the cluster's
+
+        environment = as_list(given.pop("environment")) or None
+    return Options.parse(given), environment

@@ -31,9 +31,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
-        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators"),
+        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation"),
     ),
-    ("yaml_places", "slurmfile_entry", "slurmfile", "cluster", "diagnosis", "doctor"),
+    ("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "diagnosis", "doctor"),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily
 )

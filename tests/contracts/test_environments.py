@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.environments.base import Environment
-from slurm.environments.current import Current
+from slurm.environments.base import Environment, Place
+from slurm.environments.current import Current, Python
 from slurm.protocol import Prepared
 from slurm.transports.local import LocalTransport
 
@@ -18,8 +18,12 @@ class EnvironmentContract:
     """Subclasses give `environment`."""
 
     @pytest.fixture
-    def prepared(self, environment: Environment, tmp_path: Path) -> Prepared:
-        return environment.prepare(LocalTransport(), str(tmp_path / "root"))
+    def place(self, tmp_path: Path) -> Place:
+        return Place(LocalTransport(), str(tmp_path / "root"))
+
+    @pytest.fixture
+    def prepared(self, environment: Environment, place: Place) -> Prepared:
+        return environment.prepare(place)
 
     def test_its_python_is_of_the_clients_minor_version(self, prepared: Prepared) -> None:
         asks = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -29,11 +33,11 @@ class EnvironmentContract:
     def test_what_is_prepared_is_data_that_travels(self, prepared: Prepared) -> None:
         assert Prepared.from_json(json.loads(json.dumps(prepared.to_json()))) == prepared
 
-    def test_preparing_again_gives_the_same(self, environment: Environment, prepared: Prepared, tmp_path: Path) -> None:
-        assert environment.prepare(LocalTransport(), str(tmp_path / "root")) == prepared
+    def test_preparing_again_gives_the_same(self, environment: Environment, prepared: Prepared, place: Place) -> None:
+        assert environment.prepare(place) == prepared
 
 
 class TestCurrent(EnvironmentContract):
     @pytest.fixture(params=["this very interpreter", "one by its name"])
     def environment(self, request: pytest.FixtureRequest) -> Environment:
-        return Current() if request.param == "this very interpreter" else Current(Path(sys.executable).name)
+        return Current() if request.param == "this very interpreter" else Python(Path(sys.executable).name)

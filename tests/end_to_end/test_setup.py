@@ -106,8 +106,9 @@ def test_a_python_that_the_setup_brings_is_found(root: Path, tmp_path: Path) -> 
 def test_a_python_in_the_home_is_named_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from slurm import Current
+    from slurm import Python
+    from slurm.environments.base import Place
 
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert Current("~/python").prepare(LocalTransport(), str(tmp_path)).python == f"{tmp_path}/python"
+    assert Python("~/python").prepare(Place(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/python"

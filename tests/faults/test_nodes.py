@@ -12,10 +12,10 @@ import pytest
 
 from faults.conftest import Start
 from slurm import Cluster, Job, JobState, task
+from slurm.environments.base import Place
 from slurm.environments.current import Current
 from slurm.errors import JobCancelled, JobError, JobNotStarted, ResultNotSaved, TaskExited
 from slurm.protocol import Prepared
-from slurm.transports.base import Transport
 from testbed import SlurmTestbed
 from waiting import until
 
@@ -41,16 +41,15 @@ class Skewed(Current):
     """The Python that is there, with the clock of its node."""
 
     def __init__(self, testbed: SlurmTestbed) -> None:
-        super().__init__()
         self._testbed = testbed
 
-    def prepare(self, transport: Transport, root: str) -> Prepared:
+    def prepare(self, place: Place) -> Prepared:
         lines = [
             f'[ "$SLURMD_NODENAME" != {node} ] || export '
             + " ".join(f"{name}='{value}'" for name, value in self._testbed.skewed(node).items())
             for node in self._testbed.slurmd
         ]
-        return super().prepare(transport, root).replace(setup=tuple(lines))
+        return super().prepare(place).replace(setup=tuple(lines))
 
 
 def test_nodes_whose_clocks_are_wrong_fool_nobody(start: Start, root: Path) -> None:

@@ -141,7 +141,7 @@ clusters:
     login_shell: perhaps
     modules: [{x: y}]
     callbacks: [notify]
-    environment: wheel
+    environment: weel
     options:
       tiem: 3
       time: soon

@@ -2,18 +2,127 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
     from slurm.protocol import Prepared
-    from slurm.transports.base import Transport
+    from slurm.transports.base import Completed, Transport
+
+    RunInJob = Callable[[Sequence[str], bytes], Completed]
+
+_log = logging.getLogger("slurm.environments")
+
+
+class Interpreter(NamedTuple):
+    """How a Python is asked for: by its path or name, None for the one that fits, after some steps of bash."""
+
+    python: str | None = None
+    setup: tuple[str, ...] = ()
+
+
+class Packaging:
+    """What is told while an environment is made; of one that is there already, nothing. This one logs it.
+
+    `key` names the environment, as the submissions that use it have it.
+    """
+
+    def begin(self, key: str) -> None:
+        """It isn't there, and this process makes it."""
+        _log.info("making the environment %s", key)
+
+    def step(self, key: str, step: str) -> None:
+        """What comes next, such as "building the wheel"; also whom it is waited for, where another process makes it."""
+        _log.info("%s: %s", key, step)
+
+    def end(self, key: str, error: BaseException | None) -> None:
+        """It is ready, or `error` is why not."""
+        if error is None:
+            _log.info("the environment %s is ready", key)
+
+
+def _no_jobs(argv: Sequence[str], stdin: bytes) -> Completed:
+    del stdin
+    message = f"{argv[0]} can't be run in a job from here"
+    raise ConfigurationError(message)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an environment is made ready, and what it finds there."""
+
+    transport: Transport
+    root: str
+    """The store's; environments are made under `<root>/envs/`."""
+    interpreter: Interpreter = field(default_factory=Interpreter)
+    """The Python that was asked for, after the steps that every job takes before the environment's own."""
+    known: Mapping[Interpreter, Callable[[], Prepared]] = field(default_factory=dict)
+    """Those that have been looked for already, or can be by a command that runs in any case."""
+    packaging: Packaging = field(default_factory=Packaging)
+    run_in_job: RunInJob = _no_jobs
+    """Runs a command, given its input, in a job with the task's options, and waits for it."""
 
 
 class Environment(Protocol):
-    """A Python, and what is installed with it, for tasks to run in. Constructors do no I/O."""
+    """A Python, and what is installed with it, for tasks to run in: a value, equal to one made in the same way.
 
-    def prepare(self, transport: Transport, root: str) -> Prepared:
-        """Make it ready there, under `root` if it needs a place, and say how to start it.
+    Constructors do no I/O. What stands in a Slurmfile under the environment's name is given to the constructor: a
+    mapping as keyword arguments, a list or a text by place.
+    """
 
-        Raises PythonNotFound if there is no Python of the client's minor version.
+    local_paths: ClassVar[Collection[str]] = ()
+    """Parameters that are paths of this machine: in a Slurmfile they are relative to it."""
+
+    def prepare(self, place: Place) -> Prepared:
+        """Make it ready there, and say how to start it. The setup of the result holds that of the place, too.
+
+        What is costly is made once (`slurm.environments.building.build_once`), and told to `place.packaging`. Raises
+        EnvironmentNotReady.
         """
+
+    def before(self, place: Place) -> Place:
+        """The place as the next environment of a list finds it. Raises ConfigurationError if it must be the last."""
+        del place
+        message = f"{self!r} must be the last of a list of environments: nothing can be put on top of it"
+        raise ConfigurationError(message)
+
+    def fingerprint(self) -> str:
+        """What changes where an equal environment must be prepared anew, such as the hash of its sources.
+
+        Asked before each submission, so it is quick, and does I/O on this machine only.
+        """
+        return ""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value)
+        return f"{type(self).__name__}({arguments})"
+
+
+def as_list(environment: Environment | Sequence[Environment] | None) -> tuple[Environment, ...]:
+    """One environment, or several to be combined, as a tuple; none for None. Raises ConfigurationError."""
+    found = tuple(environment) if isinstance(environment, (list, tuple)) else (environment,) if environment else ()
+    for one in found:
+        if not hasattr(one, "prepare") or isinstance(one, type):
+            advice = f"{one.__name__}(…), with parentheses" if isinstance(one, type) else "such as slurm.Wheel()"
+            message = f"environment={one!r}: expected an environment, {advice}"
+            raise ConfigurationError(message)
+    return found
+
+
+def prepare_all(environments: Sequence[Environment], place: Place) -> Prepared:
+    """Prepare the last of some environments, on top of those before it."""
+    *below, top = environments
+    for environment in below:
+        place = environment.before(place)
+    return top.prepare(place)

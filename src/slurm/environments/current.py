@@ -1,10 +1,12 @@
-"""Current: the Python that is already there."""
+"""Current and Python: an interpreter that is already there."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from slurm.environments.base import Environment
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound
 from slurm.protocol import Prepared
@@ -12,7 +14,8 @@ from slurm.protocol import Prepared
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.transports.base import Completed, Transport
+    from slurm.environments.base import Interpreter, Place
+    from slurm.transports.base import Completed
 
 TAG = "{}.{}".format(*sys.version_info[:2])
 """The client's minor version: what is pickled here must be unpickled by the same."""
@@ -29,39 +32,65 @@ exit 1
 """
 
 
-class Current:
-    """The interpreter of this very program if it is there too (one file system), else the first fitting one on PATH.
-
-    `python` names another one: a path there, or a command's name. It is looked up after the steps of `setup`, which may
-    bring it; one that fails here is passed over, for the nodes may have what isn't here.
+class Current(Environment):
+    """What is there: the cluster's Python, which is the one of this very program if it is there too (one file system),
+    else the first of its minor version on PATH.
     """
 
-    def __init__(self, python: str | None = None, *, setup: Sequence[str] = ()) -> None:
+    def prepare(self, place: Place) -> Prepared:
+        """Find it. Nothing is made, so nothing is kept under the root. Raises PythonNotFound."""
+        return find(place)
+
+    def before(self, place: Place) -> Place:
+        """The place as it is."""
+        return place
+
+
+class Python(Environment):
+    """Another interpreter there, by its path (absolute, or from `~/`) or a command's name."""
+
+    def __init__(self, python: str) -> None:
         self.python = python
-        self.setup = tuple(setup)
 
-    def prepare(self, transport: Transport, root: str) -> Prepared:
-        """Find it. Nothing is made, so nothing is kept under the root."""
-        del root
-        return self.found(transport.run(self.probe(), timeout=60))
+    def prepare(self, place: Place) -> Prepared:
+        """Find it. Raises PythonNotFound."""
+        return find(self.before(place))
 
-    def probe(self) -> Sequence[str]:
-        """The command that looks for it."""
-        candidates = [self.python] if self.python else [sys.executable, f"python{TAG}", "python3", "python"]
-        probe = "\n".join(["{", *take(self.setup), "} >&2", _PROBE])
-        return ["bash" if self.setup else "sh", "-c", probe, TAG, *candidates]
-
-    def found(self, done: Completed) -> Prepared:
-        """What the command has found. Raises PythonNotFound."""
-        if done.status != 0:
-            seen = "; ".join(done.stderr.strip().splitlines())
-            message = (
-                f"no Python {TAG} there, which is what this program runs and pickles by ({seen}). "
-                f"Name one: Cluster(…, python='/path/to/python{TAG}'), or run this program by the Python that is there"
-            )
-            raise PythonNotFound(message)
-        python = done.stdout.strip().splitlines()[-1]
-        return Prepared(key=f"current-{python}", python=python, tag=TAG, setup=self.setup)
+    def before(self, place: Place) -> Place:
+        """The place with this interpreter."""
+        return replace(place, interpreter=place.interpreter._replace(python=self.python))
 
     def __repr__(self) -> str:
-        return f"Current({self.python!r})" if self.python else "Current()"
+        return f"Python({self.python!r})"
+
+
+def find(place: Place) -> Prepared:
+    """The place's interpreter, which may have been looked for before. Raises PythonNotFound."""
+    known = place.known.get(place.interpreter)
+    if known is not None:
+        return known()
+    return found(place.interpreter, place.transport.run(probe(place.interpreter), timeout=60))
+
+
+def probe(asked: Interpreter) -> Sequence[str]:
+    """The command that looks for an interpreter.
+
+    It is looked for after the steps, which may bring it; one that fails here is passed over, for the nodes may have
+    what isn't here.
+    """
+    candidates = [asked.python] if asked.python else [sys.executable, f"python{TAG}", "python3", "python"]
+    script = "\n".join(["{", *take(asked.setup), "} >&2", _PROBE])
+    return ["bash" if asked.setup else "sh", "-c", script, TAG, *candidates]
+
+
+def found(asked: Interpreter, done: Completed) -> Prepared:
+    """What that command has found. Raises PythonNotFound."""
+    if done.status != 0:
+        seen = "; ".join(done.stderr.strip().splitlines())
+        message = (
+            f"no Python {TAG} there, which is what this program runs and pickles by ({seen}). "
+            f"Name one: Cluster(…, python='/path/to/python{TAG}'), or run this program by the Python that is there"
+        )
+        raise PythonNotFound(message)
+    python = done.stdout.strip().splitlines()[-1]
+    return Prepared(key=f"current-{python}", python=python, tag=TAG, setup=asked.setup)

@@ -1,0 +1,69 @@
+"""Preparation: the environment of a submission, made ready where it is to run, once for each process."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from slurm.environments.base import Interpreter, Packaging, Place, prepare_all
+from slurm.environments.current import Current
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.backend import Backend
+    from slurm.environments.base import Environment
+    from slurm.options import Options
+    from slurm.protocol import Prepared
+    from slurm.transports.base import Completed
+
+
+def prepare(
+    backend: Backend,
+    environments: Sequence[Environment],
+    options: Options,
+    *,
+    packaging: Packaging | None = None,
+) -> Prepared:
+    """The environment that some make, ready; none at all are `Current()`. Raises EnvironmentNotReady.
+
+    One that this process has prepared is not looked at again, unless its sources have changed. `packaging` is told of
+    what is made; `options` are those of the task, for what must be made in a job.
+    """
+    environments = tuple(environments) or (Current(),)
+    key = (*environments, *(environment.fingerprint() for environment in environments))
+    with backend.lock:
+        its_own = backend.preparing.setdefault(key, threading.Lock())
+    with its_own:
+        if key not in backend.prepared:
+            asked = Interpreter(backend.spec.python, backend.spec.setup)
+            place = Place(
+                backend.transport,
+                backend.store.root,
+                asked,
+                {asked: lambda: backend.current},
+                packaging or Packaging(),
+                partial(_run_in_job, backend, options),
+            )
+            backend.prepared[key] = prepare_all(environments, place)
+        return backend.prepared[key]
+
+
+def _run_in_job(backend: Backend, options: Options, argv: Sequence[str], stdin: bytes) -> Completed:
+    """Run a command in a job of its own, by the Python that is there."""
+    from slurm.submission import submit  # noqa: PLC0415 - it prepares nothing, but stands above what does
+    from slurm.tasks import Task  # noqa: PLC0415
+
+    task = Task(run_here)
+    jobs = submit(
+        backend, task, [((list(argv), stdin), {})], mapped=False, options=options, environment=backend.current
+    )
+    return jobs[0].result()
+
+
+def run_here(argv: list[str], stdin: bytes) -> Completed:
+    """What the job does: run the command, there."""
+    from slurm.transports.local import LocalTransport  # noqa: PLC0415 - on the node
+
+    return LocalTransport().run(argv, stdin=stdin)
