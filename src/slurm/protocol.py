@@ -70,6 +70,18 @@ class Document(Record):
         raise ProtocolError(message)
 
 
+class Image(Record):
+    """The container image that an environment is."""
+
+    runtime: str
+    name: str
+    """What the runtime there calls it: a reference with its digest, an id, or the path of a file."""
+    source: str
+    """Where it came from: a reference with its digest; for one that was built or kept by the client, its tag and id."""
+    archive: str | None = None
+    """A docker-archive there that brings it to the nodes, instead of a registry."""
+
+
 class Prepared(Record):
     """An environment made ready: all that a script needs to start the right Python. Plain data, so that it travels."""
 
@@ -79,6 +91,11 @@ class Prepared(Record):
     """The interpreter's minor version, such as "3.11": pickles made under one aren't opened under another."""
     setup: tuple[str, ...] = ()
     launch: tuple[str, ...] = ()
+    image: Image | None = None
+    outside: str | None = None
+    """A Python beside the container, for what isn't launched in it; None: there is no container."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"image": Image}
 
 
 class Edge(Record):

@@ -69,7 +69,7 @@ def render(  # noqa: PLR0913 - each by its name
         *(_threads(cpus, workers) if cpus else ()),
         *take(environment.setup),
         "",
-        *_called(ready, f"{call} {care.signal or '-'}" if care else call, care),
+        *_called(ready, f"{call} {care.signal or '-'}" if care else call, care, launched=bool(environment.launch)),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
         *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
         "exit $status",
@@ -87,7 +87,7 @@ def render_caretaker(
 
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
-    return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+    return shlex.join([environment.outside or environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
 _GONE_ON = (
@@ -97,7 +97,7 @@ _GONE_ON = (
 )
 
 
-def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]:
+def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: bool) -> Sequence[str]:
     """The steps and the call; in the background where a signal is to stop it, for bash handles one between commands.
 
     It is passed on more than once: the first may come before there is a handler for it, which `trap ''` keeps harmless.
@@ -106,8 +106,9 @@ def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]
         # A shell that SIGTERM ends before its task would leave one that ignores it to nobody (proctrack/linuxproc).
         return ("trap 'exit 143' TERM", *steps, call, "status=$?")
     signal = care.signal
+    early = ":" if launched else "''"  # a shell that launches the runner can't trap what it was started to ignore
     return (
-        f"( trap '' {signal}",
+        f"( trap {early} {signal}",
         *steps,
         f"exec {call} ) &",
         "runner=$!",

@@ -152,17 +152,15 @@ def look_up(name: str, repository: str, which: str, *, plain: bool) -> dict[str,
     return {"digest": f"sha256:{hashlib.sha256(body).hexdigest()}", "platforms": platforms}
 
 
-def main(argv: list[str]) -> None:
-    """Print what there is."""
-    name, repository, which, plain = argv
+def asked(name: str, repository: str, which: str, plain: str) -> dict[str, object]:
+    """What `look_up` finds, or why not: `refused` is the registry's word, `unreachable` isn't."""
     try:
-        found = look_up(name, repository, which, plain=plain == "plain")
+        return look_up(name, repository, which, plain=plain == "plain")
     except Refused as error:
-        found = {"refused": str(error)}
+        return {"refused": str(error)}
     except (OSError, ValueError, LookupError) as error:
-        found = {"unreachable": str(getattr(error, "reason", None) or error)}
-    print(json.dumps(found))  # noqa: T201 - its output is its answer
+        return {"unreachable": str(getattr(error, "reason", None) or error)}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(json.dumps(asked(*sys.argv[1:])))  # noqa: T201 - its output is its answer

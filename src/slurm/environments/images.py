@@ -14,7 +14,7 @@ _REFERENCE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3})(:\d+)?")
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3})(:\d+)?(/.*)?")
 
 
 class Reference(NamedTuple):
@@ -40,7 +40,7 @@ class Reference(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether the registry may speak HTTP without TLS: one of this very machine."""
-        return _LOOPBACK.fullmatch(self.registry) is not None
+        return on_loopback(self.registry)
 
     @property
     def pinned(self) -> str:
@@ -50,3 +50,8 @@ class Reference(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.registry}/{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+def on_loopback(name: str) -> bool:
+    """Whether a registry, or that of an image, is on this very machine: it may then speak HTTP without TLS."""
+    return _LOOPBACK.fullmatch(name) is not None

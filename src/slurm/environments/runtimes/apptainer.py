@@ -10,7 +10,8 @@ from slurm.environments.runtimes.base import Runtime, mounted, path, words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.environments.runtimes.base import Image, Run
+    from slurm.environments.runtimes.base import Run
+    from slurm.protocol import Image
 
 
 class Apptainer(Runtime):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from pkgutil import get_data
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from slurm.protocol import Image
 
 _PREFIXES = ("SLURM", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GPU_", "ZE_", "OMP_", "NCCL_", "MASTER_", "PMI", "WORLD_")
 _NAMES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "PYTHONUNBUFFERED")
@@ -41,24 +44,11 @@ class Mount(NamedTuple):
         return cls(source, target, mode == "ro")
 
 
-class Image(NamedTuple):
-    """An image that is to be run."""
-
-    name: str
-    """What the runtime calls it: a reference with its digest, an id, or the path of a file there."""
-    archive: str | None = None
-    """A docker-archive there that brings it, instead of a registry."""
-    plain: bool = False
-    """Whether its registry speaks HTTP without TLS."""
-
-
 class Run(NamedTuple):
     """How a command is run in an image."""
 
     root: str
     """The store's, which the command must see."""
-    init: str = ""
-    """The path there of `container_init.py`."""
     mounts: tuple[Mount, ...] = ()
     env: tuple[tuple[str, str | None], ...] = ()
     """Variables for the command; those without a value have that of the job's shell."""
@@ -91,7 +81,7 @@ def launcher(runtime: Runtime, image: Image, run: Run) -> str:
     """The script."""
     return "\n".join([
         "#!/bin/bash",
-        f"# Runs a command by {runtime.name} in {_comment(image.name)}",
+        f"# Runs a command by {runtime.name} in {_comment(image.source)}",
         "# By hand: bash THIS_FILE python3 -c 'import sys; print(sys.version)'",
         f"command -v {runtime.program} > /dev/null ||",
         f'    {{ echo "there is no {runtime.program} on $(uname -n) to run a container by" >&2; exit 127; }}',
@@ -148,15 +138,17 @@ def mounted(run: Run) -> Sequence[str]:
     return (*MOUNT, f"mount {root} {root}", own, *asked, "workdir=$PWD")
 
 
-def reined(command: str) -> Sequence[str]:
-    """Lines that run a command of bash whose input is the reins: see `container_init`. Its status is `$status` then.
+def reined(start: str) -> Sequence[str]:
+    """Lines that run "$@" by a container that words of bash start, with reins as its input: see `container_init`.
 
-    What reads the pipe finds its end once this shell is gone, however it ended.
+    Its status is `$status` then. What reads the pipe finds its end once this shell is gone, however it ended.
     """
+    init = (get_data("slurm.environments", "container_init.py") or b"").decode()
     return (
+        f"init=$(cat <<'EOF'\n{init}EOF\n)",
         "exec 9<> <(:)",
         'for name in HUP INT TERM USR1 USR2; do trap "stopped=yes; echo $name >&9" $name; done',
-        f"{command} < /dev/fd/9 9>&- &",
+        f'{start} "$1" -c "$init" "$@" < /dev/fd/9 9>&- &',
         "running=$!",
         "while kill -0 $running 2> /dev/null; do wait $running; done",  # a signal ends `wait`
         "wait $running",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, ClassVar
 
+from slurm.environments.images import on_loopback
 from slurm.environments.runtimes.base import Runtime, mounted, path, reined, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.environments.runtimes.base import Image, Run
+    from slurm.environments.runtimes.base import Run
+    from slurm.protocol import Image
 
 
 class Engine(Runtime):
@@ -53,7 +55,7 @@ class Engine(Runtime):
             *reined(
                 f'{self.program} run --rm --interactive --sig-proxy=false --name "$container" --entrypoint= '
                 '--workdir "$workdir" "${mounts[@]}" "${options[@]}" '
-                f'{shlex.quote(image.name)} "$1" {path(run.init)} "$@"'
+                f"{shlex.quote(image.name)}"
             ),
             f'[ -z "${{stopped-}}" ] || {{ {self.program} stop -t 10 "$container"; '
             f'{self.program} rm --force "$container"; }} > /dev/null 2>&1',
@@ -71,7 +73,7 @@ class Podman(Engine):
     gpus: ClassVar = {"nvidia": "--device nvidia.com/gpu=all", "amd": "--device /dev/kfd --device /dev/dri"}
 
     def _pull(self, image: Image) -> str:
-        return " --tls-verify=false" if image.plain else ""
+        return " --tls-verify=false" if on_loopback(image.name) else ""
 
 
 class Docker(Engine):

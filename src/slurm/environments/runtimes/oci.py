@@ -9,7 +9,8 @@ from slurm.environments.runtimes.base import Runtime, path, reined, words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.environments.runtimes.base import Image, Run
+    from slurm.environments.runtimes.base import Run
+    from slurm.protocol import Image
 
 _OWN_MOUNTS = (
     ("/proc", "proc", "proc", ()),
@@ -34,10 +35,7 @@ class SlurmOCI(Runtime):
         """
         return (
             "unset PYTHONHOME PYTHONPATH VIRTUAL_ENV",
-            *reined(
-                f"srun --ntasks=1 --container={path(image.name)}{words(run.options)} "
-                f'"$1" {path(run.init)} "$@"'
-            ),
+            *reined(f"srun --ntasks=1 --container={path(image.name)}{words(run.options)}"),
             "exit $status",
         )
 

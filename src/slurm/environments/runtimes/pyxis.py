@@ -14,7 +14,8 @@ from slurm.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.environments.runtimes.base import Image, Run
+    from slurm.environments.runtimes.base import Run
+    from slurm.protocol import Image
 
 
 class Pyxis(Runtime):
