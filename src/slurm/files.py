@@ -65,13 +65,16 @@ def commit(path: str, data: bytes) -> bool:
     return new.commit()
 
 
-def replace(path: str, data: bytes) -> None:
-    """Write a file that appears whole, in place of one that may be there."""
+def replace(path: str, data: bytes | IO[bytes]) -> None:
+    """Write a file that appears whole, in place of one that may be there; from bytes, or from an open file."""
     directory, name = os.path.split(path)
     hidden = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
     try:
         with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data)
+            while block := data if isinstance(data, bytes) else data.read(1 << 20):
+                file.write(block)
+                if block is data:
+                    break
             file.flush()
             os.fsync(file.fileno())
         os.replace(hidden, path)

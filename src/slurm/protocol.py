@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 """The version that this code writes, and the newest that it reads."""
 
-BLOBS, JOBS = "blobs", "jobs"
+BLOBS, ENVS, JOBS = "blobs", "envs", "jobs"
 SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
 CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
@@ -91,11 +91,29 @@ class Prepared(Record):
     """The interpreter's minor version, such as "3.11": pickles made under one aren't opened under another."""
     setup: tuple[str, ...] = ()
     launch: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    """What it was made for, as "name==version"."""
+    modules: tuple[str, ...] = ()
+    """Top-level modules that it has of the user's own: their functions go by reference."""
+    digest: str | None = None
+    """What was installed, by `distributions_digest`; of an image, its own digest."""
     image: Image | None = None
     outside: str | None = None
     """A Python beside the container, for what isn't launched in it; None: there is no container."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"image": Image}
+
+
+class Built(Document):
+    """`envs/<key>.json`: an environment that is complete."""
+
+    environment: Prepared
+    created: float
+    """Seconds since the epoch, by the clock of who made it."""
+    host: str
+    """Where that was."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared}
 
 
 class Edge(Record):

@@ -27,6 +27,7 @@ RECORDS = [
 WHERE = {
     protocol.Prepared: "submission.json",
     protocol.Edge: "submission.json",
+    protocol.Built: "envs/",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",
     protocol.Submitted: "submitted.json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import tempfile
 from typing import IO, TYPE_CHECKING
@@ -15,18 +16,22 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from slurm.transports.base import Content
+
 IN_MEMORY = 1 << 23
 """Bytes that are kept in memory; what is more goes to a temporary file."""
 _BLOCK = 1 << 18
 
 
-def pack(files: Mapping[str, bytes], stream: IO[bytes]) -> None:
+def pack(files: Mapping[str, Content], stream: IO[bytes]) -> None:
     """Write an archive of files."""
     with tarfile.open(fileobj=stream, mode="w|") as archive:
         for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o600
-            archive.addfile(member, io.BytesIO(data))
+            with io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb") as source:
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = source.seek(0, os.SEEK_END), 0o600
+                source.seek(0)
+                archive.addfile(member, source)
 
 
 class Spool:

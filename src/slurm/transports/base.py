@@ -7,7 +7,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 from slurm.errors import TransportError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    Content = bytes | str | os.PathLike[str]
 
 
 class Completed(NamedTuple):
@@ -56,9 +59,10 @@ class Transport(Protocol):
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         """Run a command to its end, whatever its exit status. A command that isn't there has status 127."""
 
-    def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
+    def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Make a directory (0700, with its parents) with files (0600) and directories in it.
 
+        A file is given by its bytes, or by the path of one of this machine, which flows and takes no memory.
         Names may be paths below it; the directory of a file is itself, or one of `directories`.
         Each file appears whole: a reader never sees half of it.
         """

@@ -15,6 +15,7 @@ from slurm.transports.base import Completed, Fetched, Transport
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from slurm.transports.base import Content
     from slurm.url import ClusterURL
 
 _NOT_FOUND = 127  # as the shell has it
@@ -49,13 +50,17 @@ class LocalTransport(Transport):
             raise TransportError(message) from error
         return Completed(tuple(argv), status, _text(output), _text(errors))
 
-    def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
+    def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Make a directory with files here."""
         try:
             for name in ("", *directories):
                 _make(os.path.join(directory, name))
             for name, data in files.items():
-                replace(os.path.join(directory, name), data)
+                if isinstance(data, bytes):
+                    replace(os.path.join(directory, name), data)
+                else:
+                    with open(data, "rb") as source:
+                        replace(os.path.join(directory, name), source)
         except OSError as error:
             message = f"{error.filename or directory} can't be written: {error.strerror or error}"
             raise TransportError(message) from error

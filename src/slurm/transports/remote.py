@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from slurm.transports.base import Fetched
+    from slurm.transports.base import Content, Fetched
     from slurm.transports.channel import Answer, Channel
     from slurm.url import ClusterURL
 
@@ -135,7 +135,7 @@ class RemoteTransport(Transport, ABC):
             raise ConnectionLost(message) from error
         return Completed(tuple(argv), answer.status, answer.value.decode(errors="replace"), answer.words)
 
-    def put(self, directory: str, files: Mapping[str, bytes], *, directories: Iterable[str] = ()) -> None:
+    def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Send all in one archive, which is unpacked in a hidden directory; then each file is moved into place."""
         hidden = f".put-{os.urandom(6).hex()}"
         wanted = [directory, *(f"{directory}/{name}" for name in directories)]

@@ -1,0 +1,231 @@
+"""Building: an environment that is made once under the root, whoever asks for it and however many at a time.
+
+`<root>/envs/<key>.json` says that it is complete. Who makes it holds `<key>.lock/<n>/`, a directory: mkdir(2) makes one
+for one process only, on any shared file system. The holder writes a new number into `beat` every few seconds; waiters
+compare what they read with what they have read before, so no clocks are compared. When it stays the same, the holder
+is dead, and whoever makes the directory `<n + 1>` takes over, in a directory of its own beside the dead one's. So a
+holder that was only asleep does no harm; the record is made by link(2), and the first one counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import BuildFailed, SlurmError, TransportError
+from slurm.protocol import BLOBS, ENVS, Built
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from slurm.environments.base import Place
+    from slurm.protocol import Prepared
+
+BEAT_SECONDS = 5.0
+STALE_SECONDS = 45.0
+"""How long a lock's beat must stay the same for its holder to be dead: several beats, and time for a new connection."""
+_OUTPUT_LIMIT = 100_000
+_PAUSES = (0.1, 5.0)
+
+_LOOK = """\
+key="$1-$(uname -m)"
+echo "$key"
+cd -- "$0" 2>/dev/null || exit 0
+if [ -f "$key.json" ]; then touch -c "$key.json"; echo ready; cat "$key.json"; exit; fi
+last=$(ls "$key.lock" 2>/dev/null | sort -n | tail -n 1)
+[ -n "$last" ] && cd "$key.lock/$last" 2>/dev/null || exit 0
+if [ -f failed ]; then echo "failed $last"; cat failed
+elif [ -f given-up ]; then echo "free $last"
+else echo "held $last"; cat owner beat 2>/dev/null; fi
+true
+"""
+_CLAIM = """\
+umask 077
+mkdir -p -- "$0/$1.lock" "$0/$1" && cd -- "$0" || exit
+mkdir "$1.lock/$2" || { [ -d "$1.lock/$2" ] && echo taken; exit; }
+if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
+printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3" && echo mine
+"""
+_BEAT = '[ ! -d "$0" ] || echo "$1" > "$0/beat"'
+_FAILED = """\
+cd -- "$0" || exit
+rm -rf "$1/$3"
+cat > "$1.lock/$2/.$4" && mv "$1.lock/$2/.$4" "$1.lock/$2/$4"
+"""
+_COMMIT = """\
+umask 077
+cd -- "$0" && cat > ".$1.$2" || exit
+if ln ".$1.$2" "$1.json" 2>/dev/null || { [ ! -e "$1.json" ] && mv ".$1.$2" "$1.json"; }; then
+    for other in "$1"/*; do [ "$other" = "$1/$2" ] || rm -rf "$other"; done
+else
+    rm -rf "$1/$2"
+fi
+rm -rf ".$1.$2" "$1.lock"
+cat "$1.json"
+"""
+
+
+class Building(NamedTuple):
+    """An environment that this process makes now."""
+
+    place: Place
+    key: str
+    """Its name under `<root>/envs/`: what was asked for, and the architecture there."""
+    directory: str
+    """Where to make it: an empty directory, in which it stays."""
+
+    def step(self, words: str) -> None:
+        """Tell what comes next."""
+        self.place.packaging.step(self.key, words)
+
+
+class _Seen(NamedTuple):
+    """What there was at a look: a record, or the last lock."""
+
+    key: str
+    state: str
+    """`ready`, `held`, `failed`, `free`."""
+    holder: int = 0
+    """The lock's number; 0 if there is none."""
+    text: str = ""
+
+
+def build_once(place: Place, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+    """The environment `name`, made by `make` unless it is there; if another process makes it now, wait for that.
+
+    The name must change with all that goes into the environment; the architecture there is added to it. One that is
+    there costs one command. Raises what `make` raises, and BuildFailed for the error of the process waited for. While
+    `make` works, nobody else does; if it is interrupted, or its process or machine dies, a waiter takes over.
+    """
+    told, pauses, unchanged = False, _pauses(place.transport.pace), time.monotonic()
+    first = seen = _look(place, name)
+    while seen.state != "ready":
+        if seen.state != "held" or time.monotonic() - unchanged > STALE_SECONDS:
+            building = _claim(place, seen)
+            if building is not None:
+                return _made(building, seen.holder + 1, name, make)
+        if seen.state == "held" and not told:
+            told = True
+            place.packaging.step(seen.key, f"waiting for {seen.text.partition(chr(10))[0]}, which makes it")
+        time.sleep(next(pauses))
+        before, seen = seen, _look(place, name)
+        if seen.state == "failed" and seen != first:
+            raise _of_another(seen)
+        if seen != before:
+            unchanged = time.monotonic()
+    return _record(seen.text, seen.key).environment
+
+
+def send(place: Place, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
+    """Send files of this machine, by their names, unless they are there; their paths there, among the blobs."""
+    names = {name: f"{_sha256(path)}-{name}" for name, path in files.items()}
+    directory = f"{place.root}/{BLOBS}"
+    there = set(place.transport.list([directory])[directory]) if files else set()
+    missing = {names[name]: path for name, path in files.items() if names[name] not in there}
+    if missing:
+        place.transport.put(directory, missing)
+    return {name: f"{directory}/{blob}" for name, blob in names.items()}
+
+
+def _sha256(path: str | os.PathLike[str]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _look(place: Place, name: str) -> _Seen:
+    output = _run(place, _LOOK, name)
+    key, _, rest = output.partition("\n")
+    if not rest:
+        return _Seen(key, "free")
+    words, _, text = rest.partition("\n")
+    state, _, holder = words.partition(" ")
+    return _Seen(key, state, int(holder or 0), text)
+
+
+def _claim(place: Place, seen: _Seen) -> Building | None:
+    token, owner = os.urandom(4).hex(), f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
+    answer = _run(place, _CLAIM, seen.key, str(seen.holder + 1), token, owner)
+    if answer.strip() != "mine":
+        return None
+    return Building(place, seen.key, f"{place.root}/{ENVS}/{seen.key}/{token}")
+
+
+def _made(building: Building, holder: int, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+    place, key, token = building.place, building.key, building.directory.rpartition("/")[2]
+    place.packaging.begin(key)
+    try:
+        with _beating(place, f"{place.root}/{ENVS}/{key}.lock/{holder}"):
+            record = Built(environment=make(building), created=time.time(), host=socket.gethostname())
+            text = _run(place, _COMMIT, key, token, stdin=record.dumps())
+    except BaseException as error:
+        shared = isinstance(error, SlurmError)
+        with contextlib.suppress(SlurmError):  # what went wrong may be the connection
+            if shared and (seen := _look(place, name)).state == "ready":  # another took over, and has made it
+                place.packaging.end(key, None)
+                return _record(seen.text, key).environment
+            _run(place, _FAILED, key, str(holder), token, "failed" if shared else "given-up", stdin=_told(error))
+        place.packaging.end(key, error)
+        raise
+    place.packaging.end(key, None)
+    return _record(text, key).environment
+
+
+@contextlib.contextmanager
+def _beating(place: Place, lock: str) -> Iterator[None]:
+    """Show that this process lives."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        for number in count():
+            if ended.wait(BEAT_SECONDS):
+                return
+            with contextlib.suppress(SlurmError):  # the next one may get through
+                place.transport.run(["sh", "-c", _BEAT, lock, str(number)], timeout=STALE_SECONDS)
+
+    thread = threading.Thread(target=beat, name="slurm-building", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _told(error: BaseException) -> bytes:
+    output, log = (error.output, error.log) if isinstance(error, BuildFailed) else ("", None)
+    return json.dumps({"message": str(error), "output": output[-_OUTPUT_LIMIT:], "log": log}).encode()
+
+
+def _of_another(seen: _Seen) -> BuildFailed:
+    told = json.loads(seen.text)
+    return BuildFailed(f"{told['message']} (as another process found)", output=told["output"], log=told["log"])
+
+
+def _record(text: str, key: str) -> Built:
+    return Built.loads(text, where=f"{ENVS}/{key}.json")
+
+
+def _run(place: Place, script: str, *words: str, stdin: bytes = b"") -> str:
+    directory = f"{place.root}/{ENVS}"
+    done = place.transport.run(["sh", "-c", script, directory, *words], stdin=stdin, timeout=600)
+    if done.status != 0:
+        message = f"{directory} can't be used: {done.words}"
+        raise TransportError(message)
+    return done.stdout
+
+
+def _pauses(pace: float) -> Iterator[float]:
+    pause = max(pace, _PAUSES[0])
+    while True:
+        yield pause
+        pause = min(1.5 * pause, _PAUSES[1])

@@ -1,0 +1,192 @@
+"""An environment is made once, whoever asks for it, and whatever becomes of those who make it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from slurm.environments import building
+from slurm.environments.base import Packaging, Place
+from slurm.environments.building import Building, build_once, send
+from slurm.errors import BuildFailed
+from slurm.protocol import Prepared
+from slurm.transports.local import LocalTransport
+from waiting import until
+
+BUILDER = """\
+import sys, time
+from pathlib import Path
+from slurm.environments import building
+from slurm.environments.base import Place
+from slurm.protocol import Prepared
+from slurm.transports.local import LocalTransport
+
+root, gate = map(Path, sys.argv[1:])
+building.BEAT_SECONDS, building.STALE_SECONDS = 0.1, 2.0
+
+def make(now):
+    (root / f"made-{now.directory.rpartition('/')[2]}").touch()
+    while not gate.exists():
+        time.sleep(0.01)
+    return Prepared(key=now.key, python=now.directory, tag="t")
+
+print(building.build_once(Place(LocalTransport(), str(root)), "env-1", make).python)
+"""
+
+
+class Told(Packaging):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.ends: list[BaseException | None] = []
+
+    def step(self, key: str, step: str) -> None:
+        self.steps.append(step)
+
+    def end(self, key: str, error: BaseException | None) -> None:
+        self.ends.append(error)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def place(tmp_path: Path, told: Told) -> Place:
+    return Place(LocalTransport(), str(tmp_path), packaging=told)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    return tmp_path / "gate"
+
+
+def made(root: Path) -> list[Path]:
+    """A file for each time that it was made."""
+    return sorted(root.glob("made-*"))
+
+
+def prepared(now: Building) -> Prepared:
+    return Prepared(key=now.key, python=now.directory, tag="t")
+
+
+def never(now: Building) -> Prepared:
+    raise AssertionError
+
+
+@contextmanager
+def builders(number: int, root: Path, gate: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    argv = [sys.executable, "-c", BUILDER, str(root), str(gate)]
+    processes = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(number)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_eight_processes_that_ask_at_once_make_one(tmp_path: Path, gate: Path) -> None:
+    with builders(8, tmp_path, gate) as processes:
+        until(lambda: made(tmp_path))
+        gate.touch()
+        answers = {process.communicate(timeout=60)[0] for process in processes}
+    [only] = made(tmp_path)
+    assert len(answers) == 1
+    assert answers.pop().strip().endswith(only.name.removeprefix("made-"))
+    assert len(list(tmp_path.glob("envs/*"))) == 2  # the environment and its record; no lock
+
+
+def test_a_waiter_takes_over_from_a_builder_that_was_killed(tmp_path: Path, gate: Path) -> None:
+    with builders(3, tmp_path, gate) as processes:
+        until(lambda: made(tmp_path))
+        [dead] = made(tmp_path)
+        holder = next(tmp_path.glob("envs/*.lock/1/owner")).read_text().split()[-1]
+        killed = next(process for process in processes if str(process.pid) == holder)
+        killed.kill()
+        until(lambda: len(made(tmp_path)) == 2)
+        gate.touch()
+        answers = {process.communicate(timeout=60)[0].strip() for process in processes if process is not killed}
+    [living] = {path.name for path in made(tmp_path)} - {dead.name}
+    assert [Path(answer).name for answer in answers] == [living.removeprefix("made-")]
+    assert [path.name for path in next(tmp_path.glob("envs/env-1-*/")).iterdir()] == [living.removeprefix("made-")]
+
+
+def test_a_builder_that_was_only_asleep_takes_what_was_made_meanwhile(tmp_path: Path, gate: Path) -> None:
+    with builders(1, tmp_path, gate) as [sleeper]:
+        until(lambda: made(tmp_path))
+        sleeper.send_signal(signal.SIGSTOP)
+        with builders(1, tmp_path, gate) as [waiter]:
+            until(lambda: len(made(tmp_path)) == 2)
+            gate.touch()
+            answer = waiter.communicate(timeout=60)[0]
+        sleeper.send_signal(signal.SIGCONT)
+        assert sleeper.communicate(timeout=60)[0] == answer
+
+
+def test_a_build_that_fails_tells_those_who_wait_why_and_the_next_one_tries_again(place: Place, told: Told) -> None:
+    begun, may_fail = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def fail(now: Building) -> Prepared:
+        begun.set()
+        may_fail.wait()
+        raise BuildFailed("no such dependency", output="all of it", log="/log")
+
+    def ask(make: Callable[[Building], Prepared]) -> None:
+        try:
+            build_once(place, "env", make)
+        except BuildFailed as error:
+            errors.append(error)
+
+    builder = threading.Thread(target=ask, args=[fail])
+    builder.start()
+    begun.wait()
+    waiters = [threading.Thread(target=ask, args=[never]) for _ in range(2)]
+    for waiter in waiters:
+        waiter.start()
+    until(lambda: len(told.steps) == 2)
+    assert "waiting for" in told.steps[0]
+    may_fail.set()
+    for thread in (builder, *waiters):
+        thread.join()
+    assert len(errors) == 3
+    for error in errors:
+        assert isinstance(error, BuildFailed)
+        assert (str(error)[:18], error.output, error.log) == ("no such dependency", "all of it", "/log")
+    assert build_once(place, "env", prepared) == build_once(place, "env", never)
+    assert [type(end) for end in told.ends] == [BuildFailed, type(None)]
+
+
+def test_after_an_interruption_the_next_one_begins_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(now: Building) -> Prepared:
+        Path(now.directory, "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_once(place, "env", interrupted)
+    monkeypatch.setattr(building, "STALE_SECONDS", 1e9)
+    begin = time.monotonic()
+    found = build_once(place, "env", prepared)
+    assert time.monotonic() - begin < 30
+    assert list(Path(found.python).parent.iterdir()) == [Path(found.python)]
+
+
+def test_what_is_sent_is_sent_once(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a" * 3_000_000)
+    sent = send(place, {"a.whl": tmp_path / "a"})
+    assert Path(sent["a.whl"]).read_bytes() == b"a" * 3_000_000
+    Path(sent["a.whl"]).chmod(0o400)
+    before = Path(sent["a.whl"]).stat().st_ino
+    assert send(place, {"a.whl": tmp_path / "a"}) == sent
+    assert Path(sent["a.whl"]).stat().st_ino == before
