@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slurm.cluster import Cluster
     from slurm.decorators import task
     from slurm.environments.current import Current, Python
+    from slurm.environments.container import Container
     from slurm.environments.modules import Conda, Modules
     from slurm.errors import (
         DependencyFailed,
@@ -50,6 +51,7 @@ _HOMES = {
     "slurm.array": ("JobArray",),
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
+    "slurm.environments.container": ("Container",),
     "slurm.environments.modules": ("Conda", "Modules"),
     "slurm.errors": (
         "DependencyFailed",
@@ -90,6 +92,7 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Cluster",
     "Conda",
+    "Container",
     "Current",
     "DependencyFailed",
     "Job",

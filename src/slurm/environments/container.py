@@ -92,7 +92,9 @@ class Container(Environment):
         if built == (self.image is not None):
             raise ConfigurationError(f"{self!r}: name an image, or what to build one from (dockerfile=…, context=…)")
         if self.runtime not in {None, *RUNTIMES}:
-            raise ConfigurationError(f"{self!r}: there is no runtime {self.runtime!r}; there are: {', '.join(RUNTIMES)}")
+            raise ConfigurationError(
+                f"{self!r}: there is no runtime {self.runtime!r}; there are: {', '.join(RUNTIMES)}"
+            )
         if self.gpus not in _GPUS:
             raise ConfigurationError(f"{self!r}: gpus is True, 'nvidia' or 'amd'")
         for name, value in self.env:
@@ -174,13 +176,17 @@ class Container(Environment):
         found = re.search(r"^Python (\d+\.\d+)$", done.stdout, re.MULTILINE)
         if found and found[1] != TAG:
             what = f"has Python {found[1]}, and this program runs and pickles by Python {TAG}"
-            raise PythonNotFound(f"{image.source} {what}: use an image with that, or name it there (python='python{TAG}')")
+            raise PythonNotFound(
+                f"{image.source} {what}: use an image with that, or name it there (python='python{TAG}')"
+            )
         if not found and "exec format error" in done.words.lower():
             raise EnvironmentNotReady(f"{image.source} is for another architecture than the cluster's: {done.words}")
         if not found and re.search(r"not found|no such file", done.words, re.IGNORECASE):
             raise PythonNotFound(f"{image.source} has no {self.python}: {done.words}")
         if not found:  # nodes may do what login nodes don't
-            _log.warning("%s can't be run where jobs are submitted from; a node may do so: %s", image.source, done.words)
+            _log.warning(
+                "%s can't be run where jobs are submitted from; a node may do so: %s", image.source, done.words
+            )
 
     def _launched(self, place: Place, prepared: Prepared, script: str) -> Prepared:
         """An image that is there, with how to run it on a node, and the Python beside it."""

@@ -138,7 +138,9 @@ def _sif(building: Building, site: ContainerSite, runtime: Apptainer, source: st
         return source
     building.step(f"making a SIF of {source}")
     file = f"{building.directory}/{_SIF}"
-    there(building, shlex.join(runtime.make(source, file, plain=plain)), f"{runtime.program} can't make a SIF of {source}")
+    there(
+        building, shlex.join(runtime.make(source, file, plain=plain)), f"{runtime.program} can't make a SIF of {source}"
+    )
     return file
 
 
@@ -159,7 +161,9 @@ def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) 
         flag = " --no-https" if plain else ""
         there(building, f"apptainer build{flag} --sandbox {ROOTFS} docker://{quoted}", doing)
     else:
-        raise BuildFailed(f"{doing}: there is no podman, docker or apptainer there to do that; run it by another runtime")
+        raise BuildFailed(
+            f"{doing}: there is no podman, docker or apptainer there to do that; run it by another runtime"
+        )
 
 
 def there(building: Building, script: str, doing: str) -> None:

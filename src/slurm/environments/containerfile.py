@@ -192,4 +192,6 @@ class Builder(NamedTuple):
         if status != 0:
             output = log.read_text(errors="replace").strip()
             tail = "\n".join(output.splitlines()[-_TAIL_LINES:])
-            raise BuildFailed(f"{doing} ({self.program}, status {status}):\n{tail}\nAll of it: {log}", output=output, log=str(log))
+            raise BuildFailed(
+                f"{doing} ({self.program}, status {status}):\n{tail}\nAll of it: {log}", output=output, log=str(log)
+            )

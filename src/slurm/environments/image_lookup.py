@@ -125,7 +125,12 @@ def _login_files() -> list[str]:
 def _from_helper(helper: str, registry: str) -> list[str] | None:
     try:
         done = subprocess.run(
-            [f"docker-credential-{helper}", "get"], input=registry, capture_output=True, text=True, check=True, timeout=60
+            [f"docker-credential-{helper}", "get"],
+            input=registry,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         told = json.loads(done.stdout)
         return [told["Username"], told["Secret"]]

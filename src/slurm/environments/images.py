@@ -30,7 +30,9 @@ class Reference(NamedTuple):
         """A reference as it is written: without a registry it is Docker Hub's, without a tag `latest`."""
         found = _REFERENCE.fullmatch(text)
         if found is None:
-            message = f"image {text!r}: expected a reference, such as docker.io/library/python:3.12-slim or name@sha256:…"
+            message = (
+                f"image {text!r}: expected a reference, such as docker.io/library/python:3.12-slim or name@sha256:…"
+            )
             raise ConfigurationError(message)
         registry, repository, tag, digest = found.group("registry", "repository", "tag", "digest")
         if registry is None and "/" not in repository:
