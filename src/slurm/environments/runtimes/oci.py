@@ -16,7 +16,6 @@ _OWN_MOUNTS = (
     ("/proc", "proc", "proc", ()),
     ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
     ("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")),
-    ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
     ("/tmp", "tmpfs", "tmpfs", ("nosuid", "nodev", "mode=1777")),  # noqa: S108 - the container's own
 )
 
@@ -56,7 +55,7 @@ def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
             "user": {"uid": uid, "gid": gid},
             "args": ["true"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-            "cwd": run.workdir or "/",
+            "cwd": run.workdir or "/tmp",  # noqa: S108 - the container's own
             "noNewPrivileges": True,
         },
         "root": {"path": rootfs, "readonly": True},
