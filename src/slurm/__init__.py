@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slurm.environments.current import Current, Python
     from slurm.environments.container import Container
     from slurm.environments.modules import Conda, Modules
+    from slurm.environments.wheel import Wheel
     from slurm.errors import (
         DependencyFailed,
         JobCancelled,
@@ -53,6 +54,7 @@ _HOMES = {
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.container": ("Container",),
     "slurm.environments.modules": ("Conda", "Modules"),
+    "slurm.environments.wheel": ("Wheel",),
     "slurm.errors": (
         "DependencyFailed",
         "JobCancelled",
@@ -114,6 +116,7 @@ __all__ = [
     "Task",
     "TaskExited",
     "TaskFailed",
+    "Wheel",
     "as_completed",
     "cancel",
     "current_job",

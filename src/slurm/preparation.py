@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from slurm.environments.base import Interpreter, Packaging, Place, prepare_all
 from slurm.environments.current import Current
+from slurm.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.backend import Backend
     from slurm.environments.base import Environment
-    from slurm.options import Options
     from slurm.protocol import Prepared
+    from slurm.serialization import Arguments
     from slurm.transports.base import Completed
 
 
@@ -32,7 +33,7 @@ def prepare(
     what is made; `options` are those of the task, for what must be made in a job.
     """
     environments = tuple(environments) or (Current(),)
-    key = (*environments, *(environment.fingerprint() for environment in environments))
+    key = _key(environments)
     with backend.lock:
         its_own = backend.preparing.setdefault(key, threading.Lock())
     with its_own:
@@ -46,19 +47,31 @@ def prepare(
                 packaging or Packaging(),
                 partial(_run_in_job, backend, options),
             )
-            backend.prepared[key] = prepare_all(environments, place)
+            prepared = prepare_all(environments, place)
+            if _key(environments) != key:  # its sources were changed meanwhile, so it isn't known of which it was made
+                return prepared
+            backend.prepared[key] = prepared
         return backend.prepared[key]
 
 
-def _run_in_job(backend: Backend, options: Options, argv: Sequence[str], stdin: bytes) -> Completed:
-    """Run a command in a job of its own, by the Python that is there."""
+def _key(environments: Sequence[Environment]) -> tuple[object, ...]:
+    return (*environments, *(environment.fingerprint() for environment in environments))
+
+
+_WHERE = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
+"""Of the task's options those that say where it may run, and who pays."""
+
+
+def _run_in_job(
+    backend: Backend, options: Options, environment: Prepared, argv: Sequence[str], stdin: bytes
+) -> Completed:
+    """Run a command in a job of its own."""
     from slurm.submission import submit  # noqa: PLC0415 - it prepares nothing, but stands above what does
     from slurm.tasks import Task  # noqa: PLC0415
 
-    task = Task(run_here)
-    jobs = submit(
-        backend, task, [((list(argv), stdin), {})], mapped=False, options=options, environment=backend.current
-    )
+    kept = Options.parse({name: options.get(name) for name in _WHERE})
+    calls: list[Arguments] = [((list(argv), stdin), {})]
+    jobs = submit(backend, Task(run_here), calls, mapped=False, options=kept, environment=environment)
     return jobs[0].result()
 
 

@@ -104,18 +104,6 @@ class Prepared(Record):
     _nested: ClassVar[Mapping[str, type[Record]]] = {"image": Image}
 
 
-class Built(Document):
-    """`envs/<key>.json`: an environment that is complete."""
-
-    environment: Prepared
-    created: float
-    """Seconds since the epoch, by the clock of who made it."""
-    host: str
-    """Where that was."""
-
-    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared}
-
-
 class Edge(Record):
     """What a submission waits for: some elements of an earlier one."""
 
@@ -258,6 +246,11 @@ class Outcome(Document):
     peak_memory: int | None = None
     """The largest resident set of a process of it, in bytes."""
     python: str | None = None
+    """Its version."""
+    interpreter: str | None = None
+    """Its path."""
+    distributions: str | None = None
+    """What was installed there, by `distributions_digest`."""
     ends: tuple[int, ...] | None = None
     """Where each call's result ends, for an element of several calls; a failed one's is empty."""
     failures: tuple[CallFailure, ...] = ()

@@ -57,7 +57,7 @@ def submit(
         context=task.context_parameter,
         edges=dependencies.to_check(named, backend.watch),
     )
-    pickled = pickle_calls(head, calls, reducers={Task: by_value})
+    pickled = pickle_calls(head, calls, reducers={Task: by_value}, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:

@@ -21,6 +21,7 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 300, 50
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
     "dispatch.py": 1,
+    "environments/building.py": 1,
     "executor.py": 1,
     "files.py": 2,
     "runner/callback_runner.py": 1,

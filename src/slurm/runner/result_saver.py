@@ -27,6 +27,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.records import TYPE_CHECKING
+from slurm.runner.distributions import distributions_digest, sha256
 from slurm.runner.job_context import drop_checkpoints
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class ResultSaver:
             job_id=self._job.job_id,
             peak_memory=_peak_memory(),
             python="{}.{}.{}".format(*sys.version_info[:3]),
+            interpreter=sys.executable,
+            distributions=distributions_digest(),
             **what,
         )
         path = self._outcome if status == SUCCEEDED else self._failure
@@ -205,7 +208,7 @@ class _Digest:
     def restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
-        self._hash = _sha256()
+        self._hash = sha256()
         self.bytes = 0
 
     def write(self, data: bytes) -> int:
@@ -215,16 +218,6 @@ class _Digest:
 
     def hexdigest(self) -> str:
         return str(self._hash.hexdigest())
-
-
-def _sha256() -> Any:
-    """A new SHA-256. CPython's own module for it starts in a tenth of the time that hashlib needs to load OpenSSL."""
-    for name in ("_sha2", "_sha256", "hashlib"):  # of 3.12 on, before it, and of any other Python
-        try:
-            return __import__(name).sha256()
-        except ImportError:
-            continue
-    raise AssertionError("hashlib is in the standard library")
 
 
 def exit_code(error: BaseException) -> int:
