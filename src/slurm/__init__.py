@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from slurm.array import JobArray
     from slurm.cluster import Cluster
     from slurm.decorators import task
-    from slurm.environments.current import Current, Python
     from slurm.environments.container import Container
+    from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
     from slurm.environments.wheel import Wheel
     from slurm.errors import (

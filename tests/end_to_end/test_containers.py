@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slurm import Cluster, Container, JobCancelled, JobContext, task
+from slurm import Cluster, Container, JobCancelled, current_job, task
 from slurm.protocol import ATTEMPTS, STOPPED, Outcome, attempt_name
 from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
 from testbed.slurm import SlurmTestbed
@@ -62,16 +63,16 @@ def look(argument: str) -> dict[str, Any]:
 def sleep_for_ever(mark: str) -> None:
     """Never end; say when it has begun."""
     Path(mark).write_text("begun")
-    __import__("time").sleep(3600)
+    time.sleep(3600)
 
 
 @task(signal_lead=30, requeue=True)
-def checkpointed(mark: str, ctx: JobContext) -> None:
+def checkpointed(mark: str) -> None:
     """Save a checkpoint when told to stop."""
     Path(mark).write_text("begun")
-    while not ctx.should_stop:
-        __import__("time").sleep(0.02)
-    ctx.checkpoint("saved in the container")
+    while not current_job().should_stop:
+        time.sleep(0.02)
+    current_job().checkpoint("saved in the container")
 
 
 def test_a_built_image_is_pushed_pinned_pulled_and_run(

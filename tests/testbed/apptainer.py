@@ -71,7 +71,7 @@ def _install() -> None:
         there = _home() / libraries.relative_to(tree)
         loader = next(libraries.glob("ld-linux*.so*")).name
         for program in (found for pattern in _PROGRAMS for found in tree.glob(pattern)):
-            _run("patchelf", "--set-interpreter", f"{there}/{loader}", "--force-rpath", "--set-rpath", str(there), program)
+            _run("patchelf", "--set-interpreter", there / loader, "--force-rpath", "--set-rpath", there, program)
         for name in ("etc", "var"):  # which it looks for beside its own prefix
             (tree / "usr" / name).symlink_to(f"../{name}")
             (tree / "usr/lib" / name).symlink_to(f"../../{name}")

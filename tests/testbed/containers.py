@@ -6,10 +6,9 @@ import getpass
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -182,9 +181,9 @@ class ContainerTestbed:
         return {**os.environ, **self.env}
 
 
-def _until(condition: object, otherwise: str, seconds: float = 20) -> None:
+def _until(condition: Callable[[], object], otherwise: str, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > deadline:
             raise SlurmTestbedError(otherwise)
         time.sleep(0.01)

@@ -36,6 +36,8 @@ def make_tree(tree: Path) -> Path:
     _copy(Path("/bin/sh"), tree / "bin" / "sh")
     for library, place in _libraries([here / "bin" / "python3", tree / "bin" / "sh", *lib.glob("lib-dynload/*.so")]):
         _copy(library, tree / place.relative_to("/"))
+    if strip := shutil.which("strip"):  # most of what is in a library is for debuggers
+        subprocess.run([strip, "--strip-unneeded", *tree.rglob("*.so*")], capture_output=True, check=False)
     for name in _DIRECTORIES:
         (tree / name).mkdir(parents=True, exist_ok=True)
     for name, text in _FILES.items():

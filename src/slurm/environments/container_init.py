@@ -2,8 +2,10 @@
 
 A container that an engine has started isn't a child of the job: what ends the job doesn't end it. So its input is a
 pipe whose other end the job holds. A line of it is a signal's name, for the command; its end says that the job is
-gone, however that ended. Started by the image's Python, of any version, with nothing installed.
+gone, however that ended. The image's Python runs it, with nothing installed.
 """
+
+from __future__ import annotations
 
 import os
 import select
@@ -15,12 +17,13 @@ GRACE = 10.0
 """Seconds for a command to save what it has after SIGTERM."""
 
 
-def main(argv):  # noqa: ANN001, ANN201, D103 - read by any Python
+def main(argv: list[str]) -> int:
+    """Run a command; returns its exit status, as a shell has it."""
     child = os.fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         try:
-            os.execvp(argv[0], argv)  # noqa: S606
+            os.execvp(argv[0], argv)
         except OSError as error:
             print(f"{argv[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
         os._exit(127)
@@ -47,7 +50,7 @@ def main(argv):  # noqa: ANN001, ANN201, D103 - read by any Python
     return 128 + signal.SIGKILL
 
 
-def _reaped(child):  # noqa: ANN001, ANN202
+def _reaped(child: int) -> int | None:
     """Take the ends of processes; the exit status once it was the command's."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)

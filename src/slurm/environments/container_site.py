@@ -7,7 +7,6 @@ import logging
 from pkgutil import get_data
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.environments import image_lookup
 from slurm.environments.runtimes.apptainer import Apptainer, Singularity
 from slurm.environments.runtimes.engines import Docker, Podman
 from slurm.environments.runtimes.oci import SlurmOCI
@@ -109,4 +108,6 @@ def _look_up(place: Place, site: ContainerSite, reference: Reference) -> dict[st
         else:
             if "unreachable" not in told:
                 return told
+    from slurm.environments import image_lookup  # noqa: PLC0415 - loads ssl
+
     return image_lookup.asked(*arguments)

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.environments.sources import described, source_files
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 NAMES = ("Containerfile", "Dockerfile")
 _IGNORES = (".containerignore", ".dockerignore")
@@ -51,23 +52,13 @@ class Containerfile(NamedTuple):
         ignored = next((self.context / name for name in _IGNORES if (self.context / name).is_file()), None)
         if ignored is not None:
             return sorted(_left(self.context, Ignored(ignored.read_text(encoding="utf-8"))))
-        argv = ["git", "-C", str(self.context), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        try:
-            listed = subprocess.run(argv, capture_output=True, check=True).stdout
-        except (OSError, subprocess.CalledProcessError):
-            return sorted(_left(self.context, Ignored("")))
-        names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
-        return sorted(name for name in names if os.path.lexists(self.context / name))
+        return [name for name in source_files(str(self.context)) if os.path.lexists(self.context / name)]
 
     def fingerprint(self) -> str:
         """A hash of all that goes in."""
         whole = hashlib.sha256(repr(self.build_args).encode())
         for name in self.files():
-            path = self.context / name
-            link = path.is_symlink()
-            kind = "link" if link else "program" if os.access(path, os.X_OK) else "file"
-            data = os.fsencode(os.readlink(path)) if link else path.read_bytes() if path.is_file() else b""
-            whole.update(repr((name, kind, hashlib.sha256(data).hexdigest())).encode())
+            whole.update(repr((name, *described(str(self.context / name)))).encode())
         whole.update(self.file.read_bytes())
         return whole.hexdigest()
 
@@ -78,8 +69,11 @@ class Containerfile(NamedTuple):
             for name in self.files():
                 target = Path(directory, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if not (self.context / name).is_dir():  # a submodule that isn't there
-                    shutil.copy2(self.context / name, target, follow_symlinks=False)
+                source = self.context / name
+                if source.is_dir() and not source.is_symlink():  # a repository within the repository
+                    shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+                else:
+                    shutil.copy2(source, target, follow_symlinks=False)
             yield Path(directory)
 
 
@@ -95,7 +89,7 @@ def _left(context: Path, ignored: Ignored) -> Iterator[str]:
 
 
 class Ignored:
-    """What a .dockerignore leaves out: the last of its patterns that matches a path, or a directory above it, counts."""
+    """What a .dockerignore leaves out: the last of its patterns that matches a path, or a directory of it, counts."""
 
     def __init__(self, text: str) -> None:
         lines = (line.strip() for line in text.splitlines())
@@ -136,7 +130,7 @@ class Builder(NamedTuple):
             if shutil.which(name):
                 return cls(name)
         wanted = program or ", ".join(_BUILDERS)
-        raise EnvironmentNotReady(f"there is nothing here to build or send an image by ({wanted}): install one of them")
+        raise EnvironmentNotReady(f"there is nothing here to build or keep images by ({wanted}): install one of them")
 
     def build(self, what: Containerfile, tag: str, *, platform: str, log: Path) -> None:
         """Build an image. Raises BuildFailed."""

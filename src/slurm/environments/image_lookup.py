@@ -1,6 +1,6 @@
 """Which image a tag names now: asks a registry, by the protocol that all of them speak (OCI distribution).
 
-Needs a Python and nothing else, for it is run where the image will be pulled: `python3 - registry repository tag plain`.
+Needs a Python and nothing else, for it is run where the image will be pulled: `python3 - registry repository tag tls`.
 Prints a JSON object: the `digest` and the `platforms` that there are, or `refused`, why not.
 """
 
@@ -17,6 +17,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from typing import Any
 
 LISTS = (
     "application/vnd.oci.image.index.v1+json",
@@ -27,7 +28,7 @@ TIMEOUT = 30
 HUB = "docker.io"
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The registry has no such image, or doesn't give it."""
 
 
@@ -40,7 +41,7 @@ class Registry:
         self.base = f"{'http' if plain else 'https'}://{host}/v2/{repository}"
         self.authorization: str | None = None
 
-    def get(self, path: str, method: str = "GET") -> tuple[dict[str, str], bytes]:
+    def get(self, path: str) -> tuple[dict[str, str], bytes]:
         """The headers, by their names in lower case, and the body of a part of the repository. Raises Refused."""
         url = f"{self.base}/{path}"
         for last in (False, True):
@@ -48,7 +49,7 @@ class Registry:
             if self.authorization:
                 headers["Authorization"] = self.authorization
             try:
-                with urllib.request.urlopen(_request(url, headers, method), timeout=TIMEOUT) as answer:
+                with _opened(url, headers) as answer:
                     return {name.lower(): value for name, value in answer.headers.items()}, answer.read()
             except urllib.error.HTTPError as error:
                 if error.code == 401 and not last:
@@ -69,17 +70,18 @@ class Registry:
         headers = {"Authorization": basic} if basic else {}
         url = f"{asked.get('realm', '')}?{urllib.parse.urlencode(query)}"
         try:
-            with urllib.request.urlopen(_request(url, headers), timeout=TIMEOUT) as answer:
+            with _opened(url, headers) as answer:
                 told = json.load(answer)
         except urllib.error.HTTPError as error:
             raise Refused(_words(error)) from error
         return f"Bearer {told.get('token') or told.get('access_token')}"
 
 
-def _request(url: str, headers: dict[str, str], method: str = "GET") -> urllib.request.Request:
+def _opened(url: str, headers: dict[str, str]) -> Any:
     if not url.startswith(("https://", "http://")):
         raise Refused(f"it sends one to {url!r} for a token")
-    return urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - as above
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - as above
+    return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
 
 
 def _words(error: urllib.error.HTTPError) -> str:

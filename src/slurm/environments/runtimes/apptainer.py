@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.runtimes.base import Runtime, mounted, path, words
@@ -31,13 +30,17 @@ class Apptainer(Runtime):
         options = ["--cleanenv", "--no-home"]
         options += [] if run.network else ["--net", "--network=none"]
         options += {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(run.gpus, [])
+        started = (
+            f'exec {self.program} --silent exec{words([*options, *run.options])} "${{mounts[@]}}" --pwd "$workdir"'
+        )
         return (
             *mounted(run),
             # Given as options, values would be split at commas; and a shell in the container would evaluate them.
-            f'for name in "${{passed[@]}}"; do [ -z "${{!name+set}}" ] || export "{self.prefix}ENV_$name=${{!name}}"; done',
+            'for name in "${passed[@]}"; do',
+            f'    [ -z "${{!name+set}}" ] || export "{self.prefix}ENV_$name=${{!name}}"',
+            "done",
             f"export {self.prefix}_NO_EVAL=1",
-            f'exec {self.program} --silent exec{words([*options, *run.options])} "${{mounts[@]}}" --pwd "$workdir" '
-            f'{path(image.name)} "$@"',
+            f'{started} {path(image.name)} "$@"',
         )
 
     def make(self, source: str, image: str, *, plain: bool) -> Sequence[str]:

@@ -57,8 +57,10 @@ class Engine(Runtime):
                 '--workdir "$workdir" "${mounts[@]}" "${options[@]}" '
                 f"{shlex.quote(image.name)}"
             ),
-            f'[ -z "${{stopped-}}" ] || {{ {self.program} stop -t 10 "$container"; '
-            f'{self.program} rm --force "$container"; }} > /dev/null 2>&1',
+            'if [ "${stopped-}" ]; then',
+            f'    {self.program} stop -t 10 "$container" > /dev/null 2>&1',
+            f'    {self.program} rm --force "$container" > /dev/null 2>&1',
+            "fi",
             "exit $status",
         )
 
@@ -81,8 +83,8 @@ class Docker(Engine):
 
     name = program = "docker"
     exists = "image inspect"
-    user = (  # a daemon without root has the user as its root
-        "docker info --format '{{.SecurityOptions}}' 2> /dev/null | grep -q rootless || "
-        'options+=(--user "$(id -u):$(id -g)")',
+    user = (
+        "docker info --format '{{.SecurityOptions}}' 2> /dev/null | grep -q rootless ||",
+        '    options+=(--user "$(id -u):$(id -g)")',  # a daemon without root has the user as its root
     )
     gpus: ClassVar = {"nvidia": "--gpus all", "amd": "--device /dev/kfd --device /dev/dri"}
