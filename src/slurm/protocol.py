@@ -70,18 +70,6 @@ class Document(Record):
         raise ProtocolError(message)
 
 
-class Image(Record):
-    """The container image that an environment is."""
-
-    runtime: str
-    name: str
-    """What the runtime there calls it: a reference with its digest, an id, or the path of a file."""
-    source: str
-    """Where it came from: a reference with its digest; for one that was built or kept by the client, its tag and id."""
-    archive: str | None = None
-    """A docker-archive there that brings it to the nodes, instead of a registry."""
-
-
 class Prepared(Record):
     """An environment made ready: all that a script needs to start the right Python. Plain data, so that it travels."""
 
@@ -96,12 +84,15 @@ class Prepared(Record):
     modules: tuple[str, ...] = ()
     """Top-level modules that it has of the user's own: their functions go by reference."""
     digest: str | None = None
-    """What was installed, by `distributions_digest`; of an image, its own digest."""
-    image: Image | None = None
+    """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
+    runtime: str | None = None
+    """What runs containers there, such as "podman"; None: it isn't a container, nor are there the next three."""
+    image: str | None = None
+    """What that calls the image: a reference with its digest, an id, or the path of a file."""
+    archive: str | None = None
+    """A docker-archive there that brings the image to the nodes, instead of a registry."""
     outside: str | None = None
-    """A Python beside the container, for what isn't launched in it; None: there is no container."""
-
-    _nested: ClassVar[Mapping[str, type[Record]]] = {"image": Image}
+    """A Python beside the container, for what isn't launched in it."""
 
 
 class Edge(Record):

@@ -107,9 +107,10 @@ def test_a_built_image_is_pushed_pinned_pulled_and_run(
             assert seen["networks"] == ["lo"]
             assert seen["job"]
         assert (root.parent / "written").stat().st_uid == os.getuid()
-        image_record = cluster._backend.store.records(jobs.key).submission.environment.image
-        assert image_record is not None
-        assert image_record.name.startswith(f"{registry}/my-image@sha256:")
+        environment = cluster._backend.store.records(jobs.key).submission.environment
+        assert environment.runtime == "podman"
+        assert environment.image == environment.digest
+        assert str(environment.image).startswith(f"{registry}/my-image@sha256:")
     words = [word for word in ("making", "building", "pushing", "ready") if word in caplog.text]
     assert words == ["making", "building", "pushing", "ready"]
     caplog.clear()

@@ -16,11 +16,10 @@ from slurm.environments import image_lookup
 from slurm.environments.containerfile import Ignored
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.apptainer import Apptainer
-from slurm.environments.runtimes.base import Mount, Run, launcher
+from slurm.environments.runtimes.base import Image, Mount, Run, launcher
 from slurm.environments.runtimes.engines import Docker, Podman
 from slurm.environments.runtimes.pyxis import Pyxis
 from slurm.errors import ConfigurationError, SlurmfileError
-from slurm.protocol import Image
 from slurm.slurmfile import load
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -95,7 +94,7 @@ def last_lines(text: str, count: int) -> str:
 
 
 def test_pyxis_is_driven_up_to_its_command_line() -> None:
-    image = Image(runtime="pyxis", name=f"nvcr.io/nvidia/pytorch@{DIGEST}", source="")
+    image = Image(f"nvcr.io/nvidia/pytorch@{DIGEST}", "")
     run = Run("/scratch/my jobs", mounts=(Mount("~/data", "/data", readonly=True),), options=("--mpi=pmix",))
     assert last_lines(launcher(Pyxis(), image, run), 3) == (
         f"exec srun --ntasks=1 --container-image='nvcr.io#nvidia/pytorch@{DIGEST}' \\\n"
@@ -110,7 +109,7 @@ def test_pyxis_is_driven_up_to_its_command_line() -> None:
 
 
 def test_gpus_and_the_network_are_each_runtimes_own_options() -> None:
-    image = Image(runtime="", name="image", source="")
+    image = Image("image", "")
     run = Run("/root", gpus="nvidia", network=False)
     assert "--network=none" in (podman := launcher(Podman(), image, run))
     assert "--device nvidia.com/gpu=all" in podman

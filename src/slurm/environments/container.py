@@ -18,7 +18,7 @@ from slurm.environments.container_site import RUNTIMES, ContainerSite, in_bash, 
 from slurm.environments.containerfile import Builder, Containerfile
 from slurm.environments.current import TAG, find
 from slurm.environments.images import Reference
-from slurm.environments.runtimes.base import Mount, Run, launcher
+from slurm.environments.runtimes.base import Image, Mount, Run, launcher
 from slurm.environments.runtimes.oci import SlurmOCI, bundle
 from slurm.errors import ConfigurationError, EnvironmentNotReady, PythonNotFound
 from slurm.protocol import Prepared
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from slurm.environments.building import Building
     from slurm.environments.container_images import Source
     from slurm.environments.runtimes.base import Runtime
-    from slurm.protocol import Image
 
 _GPUS = {False: "", True: "nvidia", "nvidia": "nvidia", "amd": "amd"}
 _VERSION = "import sys; print('Python %d.%d' % sys.version_info[:2])"
@@ -126,11 +125,12 @@ class Container(Environment):
                 place.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
             if runtime.program in site.runtimes:
                 self._try(place, runtime, image, run)
-            return Prepared(key=building.key, python=self.python, tag=TAG, image=image)
+            what = {"runtime": runtime.name, "image": image.name, "archive": image.archive, "digest": image.source}
+            return Prepared(key=building.key, python=self.python, tag=TAG, **what)
 
         prepared = build_once(place, name, make)
-        assert prepared.image is not None  # noqa: S101 - for type checkers
-        return self._launched(place, prepared, launcher(runtime, prepared.image, run))
+        image = Image(prepared.image or "", prepared.digest or "", prepared.archive)
+        return self._launched(place, prepared, launcher(runtime, image, run))
 
     def _source(self, place: Place, site: ContainerSite) -> Source:
         if self.image is None:

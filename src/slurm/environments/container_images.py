@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from slurm.environments.container_site import in_bash, pinned
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.apptainer import Apptainer
+from slurm.environments.runtimes.base import Image
 from slurm.environments.runtimes.engines import Engine
 from slurm.environments.runtimes.oci import SlurmOCI
 from slurm.environments.runtimes.pyxis import Pyxis
 from slurm.errors import BuildFailed, ConfigurationError
-from slurm.protocol import Image
 
 if TYPE_CHECKING:
     from slurm.environments.building import Building
@@ -54,7 +54,7 @@ class File(NamedTuple):
         if isinstance(runtime, Engine):
             message = f"{runtime.name} runs no image that is a file, such as {self.path}: name one in a registry"
             raise ConfigurationError(message)
-        return Image(runtime=runtime.name, name=self.path, source=self.path)
+        return Image(name=self.path, source=self.path)
 
 
 class Tagged(NamedTuple):
@@ -76,7 +76,7 @@ class Tagged(NamedTuple):
             building.step(f"unpacking {name}")
             _unpack(building, site, name, plain=self.reference.plain)
             name = building.directory
-        return Image(runtime=runtime.name, name=name, source=source)
+        return Image(name=name, source=source)
 
 
 class Kept(NamedTuple):
@@ -120,16 +120,16 @@ class Kept(NamedTuple):
             (self.builder.flatten if flat else self.builder.save)(self.tag, file, log=log)
             building.place.transport.put(building.directory, {os.path.basename(sent): file})
         image_id = self.builder.image_id(self.tag) or ""
-        image = Image(runtime=runtime.name, name=image_id, source=f"{self.tag} {image_id}")
+        image = Image(name=image_id, source=f"{self.tag} {image_id}")
         if flat:
             there(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"{self.tag} can't be unpacked")
-            return image.replace(name=building.directory)
+            return image._replace(name=building.directory)
         if not isinstance(runtime, Apptainer):
-            return image.replace(archive=sent)
+            return image._replace(archive=sent)
         sif = _sif(building, site, runtime, f"docker-archive:{sent}")
         if sif.endswith(_SIF):
             there(building, f"rm {_ARCHIVE}", "")
-        return image.replace(name=sif)
+        return image._replace(name=sif)
 
 
 def _sif(building: Building, site: ContainerSite, runtime: Apptainer, source: str, *, plain: bool = False) -> str:

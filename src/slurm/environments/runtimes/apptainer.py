@@ -9,8 +9,7 @@ from slurm.environments.runtimes.base import Runtime, mounted, path, words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.environments.runtimes.base import Run
-    from slurm.protocol import Image
+    from slurm.environments.runtimes.base import Image, Run
 
 
 class Apptainer(Runtime):

@@ -16,8 +16,6 @@ from slurm.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.protocol import Image
-
 _PREFIXES = ("SLURM", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GPU_", "ZE_", "OMP_", "NCCL_", "MASTER_", "PMI", "WORLD_")
 _NAMES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "PYTHONUNBUFFERED")
 """The variables of a job that a task in a container sees, besides those that the user names."""
@@ -42,6 +40,17 @@ class Mount(NamedTuple):
             message = f"mount {text!r}: {source!r} is not an absolute path there, or one from ~/"
             raise ConfigurationError(message)
         return cls(source, target, mode == "ro")
+
+
+class Image(NamedTuple):
+    """An image, as a runtime takes it."""
+
+    name: str
+    """A reference with its digest, an id, or the path of a file there."""
+    source: str
+    """Where it came from: a reference with its digest; for one that was built or kept by the client, its tag and id."""
+    archive: str | None = None
+    """A docker-archive there that brings it to the nodes, instead of a registry."""
 
 
 class Run(NamedTuple):

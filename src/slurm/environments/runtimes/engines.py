@@ -11,8 +11,7 @@ from slurm.environments.runtimes.base import Runtime, mounted, path, reined, wor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.environments.runtimes.base import Run
-    from slurm.protocol import Image
+    from slurm.environments.runtimes.base import Image, Run
 
 
 class Engine(Runtime):

@@ -14,8 +14,7 @@ from slurm.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.environments.runtimes.base import Run
-    from slurm.protocol import Image
+    from slurm.environments.runtimes.base import Image, Run
 
 
 class Pyxis(Runtime):
