@@ -33,7 +33,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
         *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation"),
     ),
-    ("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "diagnosis", "doctor"),
+    (
+        "yaml_places",
+        "slurmfile_entry",
+        "slurmfile_environment",
+        "slurmfile",
+        "cluster",
+        "diagnosis",
+        "doctor",
+        "upkeep",
+    ),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily
 )

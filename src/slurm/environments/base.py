@@ -24,6 +24,8 @@ class Interpreter(NamedTuple):
 
     python: str | None = None
     setup: tuple[str, ...] = ()
+    from_setup: bool = False
+    """Whether the steps bring it, so that there is none where one of them fails."""
 
 
 class Packaging:
