@@ -86,13 +86,11 @@ class Prepared(Record):
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
     runtime: str | None = None
-    """What runs containers there, such as "podman"; None: it isn't a container, nor are there the next three."""
     image: str | None = None
-    """What that calls the image: a reference with its digest, an id, or the path of a file."""
     archive: str | None = None
-    """A docker-archive there that brings the image to the nodes, instead of a registry."""
     outside: str | None = None
-    """A Python beside the container, for what isn't launched in it."""
+    """What runs a container there, what that calls the image, the docker-archive there that brings it to the nodes if
+    no registry does, and a Python beside the container; all None where there is none."""
 
 
 class Edge(Record):

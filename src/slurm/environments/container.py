@@ -125,8 +125,15 @@ class Container(Environment):
                 place.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
             if runtime.program in site.runtimes:
                 self._try(place, runtime, image, run)
-            what = {"runtime": runtime.name, "image": image.name, "archive": image.archive, "digest": image.source}
-            return Prepared(key=building.key, python=self.python, tag=TAG, **what)
+            return Prepared(
+                key=building.key,
+                python=self.python,
+                tag=TAG,
+                digest=image.source,
+                runtime=runtime.name,
+                image=image.name,
+                archive=image.archive,
+            )
 
         prepared = build_once(place, name, make)
         image = Image(prepared.image or "", prepared.digest or "", prepared.archive)
