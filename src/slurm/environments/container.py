@@ -188,7 +188,7 @@ class Container(Environment):
             )
         if not found and "exec format error" in done.words.lower():
             raise EnvironmentNotReady(f"{image.source} is for another architecture than the cluster's: {done.words}")
-        if not found and re.search(r"not found|no such file", done.words, re.IGNORECASE):
+        if not found and re.search(rf"{re.escape(self.python)}.*(not found|no such file)", done.words, re.I):
             raise PythonNotFound(f"{image.source} has no {self.python}: {done.words}")
         if not found:  # nodes may do what login nodes don't
             _log.warning(

@@ -46,7 +46,8 @@ class Engine(Runtime):
         """
         return (
             *mounted(run),
-            f"options=(--network={'host --ipc=host' if run.network else 'none'}{self.own}{words(run.options)})",
+            "mount /dev/shm /dev/shm",  # that of a container is small
+            f"options=(--network={'host' if run.network else 'none'}{self.own}{words(run.options)})",
             *self.user,
             *([f"options+=({self.gpus[run.gpus]})"] if run.gpus else ()),
             'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
