@@ -33,6 +33,7 @@ _STORAGE_CONF = """\
 [storage]
 driver = "overlay"
 graphroot = "{directory}/graph"
+rootless_storage_path = "{directory}/graph"
 runroot = "{directory}/run"
 """
 _REGISTRY = """\
@@ -118,6 +119,9 @@ class ContainerTestbed:
         self.directory = Path(tempfile.mkdtemp(prefix="slurm-containers-"))
         self.env = {"CONTAINERS_CONF": str(self.directory / "containers.conf")}
         self.env["CONTAINERS_STORAGE_CONF"] = str(self.directory / "storage.conf")
+        if os.geteuid() != 0:  # without root that is where running containers are kept, whatever storage.conf says
+            self.env["XDG_RUNTIME_DIR"] = str(self.directory / "run")
+            (self.directory / "run").mkdir(mode=0o700)
         (self.directory / "containers.conf").write_text(_CONTAINERS_CONF)
         (self.directory / "storage.conf").write_text(_STORAGE_CONF.format(directory=self.directory))
         self.registry = self.new_registry()
