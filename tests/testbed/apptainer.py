@@ -49,8 +49,10 @@ def apptainer_path() -> str:
 
 
 def apptainer_options() -> list[str]:
-    """Return what apptainer needs as root who hasn't all of root's rights, as in a container or a sandbox."""
-    return ["--no-privs"] if os.geteuid() == 0 else []
+    """Return what apptainer needs as root who hasn't all of root's rights, or as a user who may not mount a SIF."""
+    if os.geteuid() == 0:
+        return ["--no-privs"]
+    return [] if os.access("/dev/fuse", os.W_OK) else ["--unsquash"]
 
 
 def _home() -> Path:

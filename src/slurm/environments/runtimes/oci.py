@@ -51,7 +51,7 @@ def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
         "ociVersion": "1.0.0",
         "process": {
             "terminal": False,
-            "user": {"uid": uid, "gid": gid},
+            "user": {"uid": 0, "gid": 0},
             "args": ["true"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "cwd": run.workdir or "/tmp",  # noqa: S108 - the container's own
@@ -63,8 +63,8 @@ def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
             *({"destination": d, "type": "none", "source": s, "options": [*o]} for d, s, o in shared),
         ],
         "linux": {
-            "uidMappings": [{"containerID": uid, "hostID": uid, "size": 1}],
-            "gidMappings": [{"containerID": gid, "hostID": gid, "size": 1}],
+            "uidMappings": [{"containerID": 0, "hostID": uid, "size": 1}],  # without root, runc wants one for root
+            "gidMappings": [{"containerID": 0, "hostID": gid, "size": 1}],
             "namespaces": [{"type": kind} for kind in namespaces],
         },
     }
