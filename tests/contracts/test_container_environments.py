@@ -97,7 +97,7 @@ def test_an_image_with_another_python(containers: ContainerTestbed, place: Place
 
 
 def test_an_image_that_doesnt_build(containers: ContainerTestbed, place: Place, tmp_path: Path) -> None:
-    broken = context(tmp_path / "broken", """RUN ["python3", "-c", "raise SystemExit('for this reason')"]""")
+    broken = context(tmp_path / "broken", """RUN ["python3", "-c", "raise SystemExit('for this ' + 'reason')"]""")
     with pytest.raises(BuildFailed, match=r"(?s)Containerfile doesn't build .*for this reason") as caught:
         Container(dockerfile=broken / "Containerfile", runtime="podman").prepare(place)
     assert caught.value.log is not None

@@ -22,10 +22,12 @@ _NEEDED = ("podman", "runc", "docker-registry", "setpriv")
 _NEEDED_ROOTLESS = ("newuidmap", "newgidmap")
 _INSTALL = "sudo apt-get install --no-install-recommends podman buildah runc uidmap docker-registry"
 
-# A limit can't be raised by root without CAP_SYS_RESOURCE, and crun refuses cgroups of both versions.
+# A limit can't be raised by root without CAP_SYS_RESOURCE, crun refuses cgroups of both versions, and a network of its own
+# needs a device that not every user may open.
 _CONTAINERS_CONF = """\
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+netns = "host"
 [engine]
 runtime = "runc"
 """
