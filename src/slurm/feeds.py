@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from slurm.backend import Backend
     from slurm.callbacks.base import Callback
     from slurm.callbacks.events import ClientEvent, SubmissionEvent
-    from slurm.protocol import Outcome, Submission
+    from slurm.outcomes import Outcome
+    from slurm.protocol import Submission
     from slurm.schedulers.base import Report
     from slurm.watched import Watched
 

@@ -25,7 +25,19 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("errors", "records", "files", "protocol", "states", "option_values", "options", "retry", "url", "version"),
+        *(
+            "errors",
+            "records",
+            "files",
+            "protocol",
+            "outcomes",
+            "states",
+            "option_values",
+            "options",
+            "retry",
+            "url",
+            "version",
+        ),
         "callbacks.*",
     ),
     ("runner.*",),

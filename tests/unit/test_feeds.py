@@ -16,8 +16,9 @@ from slurm.backend import backend_for
 from slurm.callbacks import CompleteEvent, ProgressEvent, StateEvent
 from slurm.dispatch import hooks
 from slurm.feeds import Feeds
+from slurm.outcomes import Outcome
 from slurm.progress import Question, look
-from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Outcome, Submitted
+from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
 from slurm.schedulers.base import Report
 from slurm.states import JobState
 from slurm.transports.local import LocalTransport

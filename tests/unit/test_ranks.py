@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from slurm.options import Options
-from slurm.protocol import PROCESS, RUN, ErrorRecord, Outcome
+from slurm.outcomes import ErrorRecord, Outcome
+from slurm.protocol import PROCESS, RUN
 from slurm.requests import several_ranks
 from slurm.runner import gathering
 from slurm.runner.job_context import JobContext

@@ -6,7 +6,8 @@ import os
 import sys
 from contextlib import closing
 
-from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, STOPPED, CallFailure
+from slurm.outcomes import CallFailure
+from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, STOPPED
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, stopping
@@ -17,7 +18,7 @@ from slurm.runner.result_saver import STOPPED_STATUS, describe, exit_code, pickl
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.runner.argument_loader import Call
     from slurm.runner.job_context import JobContext
     from slurm.runner.journal import Done

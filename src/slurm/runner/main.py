@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.runner.argument_loader import Call
 
 HERE = "{}.{}".format(*sys.version_info[:2])

@@ -13,7 +13,8 @@ import sys
 import time
 
 from slurm.files import commit
-from slurm.protocol import CALLBACKS, FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, ResultRecord
+from slurm.outcomes import ResultRecord
+from slurm.protocol import CALLBACKS, FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED
 from slurm.records import TYPE_CHECKING
 from slurm.runner.callback_runner import CallbackRunner
 from slurm.runner.job_context import JobContext
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
 
 GRACE_SECONDS = 1
 """Between SIGTERM and SIGKILL to ranks that another one's failure ends."""
