@@ -22,7 +22,7 @@ _NEEDED = ("podman", "runc", "docker-registry", "setpriv")
 _NEEDED_ROOTLESS = ("newuidmap", "newgidmap")
 _INSTALL = "sudo apt-get install --no-install-recommends podman buildah runc uidmap docker-registry"
 
-# Root without CAP_SYS_RESOURCE can't raise a limit, crun refuses cgroups of both versions, and a network of its own
+# Root without CAP_SYS_RESOURCE can't raise limits, crun refuses cgroups of both versions, and a network of its own
 # needs a device that not every user may open.
 _CONTAINERS_CONF = """\
 [containers]
