@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import time
 from collections import Counter
 from functools import partial
@@ -56,16 +57,29 @@ def _close() -> None:
     call(callback.close for callback in _used.values())
 
 
+def after_fork() -> None:
+    """In the child of a fork nothing is told: that is for the parent to do."""
+    hooks.clear()
+    _used.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def _use(callbacks: Iterable[Callback]) -> None:
+    _used.update((id(callback), callback) for callback in callbacks)
+
+
 def _call(callbacks: Iterable[Callback], event: ClientEvent) -> None:
     for callback in callbacks:
         try:
             getattr(callback, event.hook)(event)
         except BaseException as error:  # noqa: BLE001 - a hook is foreign code, and changes nothing
-            which, hook = (id(callback), event.hook), event.hook
-            if which not in _warned:
-                _warned.add(which)
+            if (id(callback), event.hook) not in _warned:
+                _warned.add((id(callback), event.hook))
                 words = "%s.%s failed, which changes nothing else; it is told of this once"
-                _log.warning(words, type(callback).__qualname__, hook, exc_info=error)
+                _log.warning(words, type(callback).__qualname__, event.hook, exc_info=error)
 
 
 class Announced(Packaging):
@@ -74,6 +88,7 @@ class Announced(Packaging):
     def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
         self._url = url
         self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
+        _use(self._callbacks)
 
     def begin(self, key: str) -> None:
         """It isn't there, and this process makes it."""
@@ -173,7 +188,7 @@ class Feed:
 
     def add(self, callbacks: Sequence[Callback]) -> None:
         """Have callbacks be told from here on."""
-        _used.update((id(callback), callback) for callback in callbacks)
+        _use(callbacks)
         self.callbacks = together(self.callbacks, callbacks)
         self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
 
@@ -240,7 +255,7 @@ class Feed:
 
     def _end(self, elements: Iterable[int]) -> None:
         new = sorted(set(elements) - self._ended)
-        if self.wants("on_progress"):
+        if not {self._watched.element(index) for index in self._read}.isdisjoint(new):
             self._feeds.look_now()  # at what they have told last
         outcomes = self._outcomes(new)
         self._ended.update(new)
@@ -255,9 +270,10 @@ class Feed:
             self._feeds.leave(self)
 
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
-        there = [element for element in elements if element in self._watched.done]
+        if not (self.wants("on_state") or self.wants("on_complete")):
+            return {}
         try:
-            return self._feeds.backend.store.several_outcomes({self._watched.key: there})[self._watched.key]
+            return self._feeds.backend.store.several_outcomes({self._watched.key: elements})[self._watched.key]
         except SlurmError as error:
             _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
             return {}
