@@ -28,7 +28,7 @@ _known: dict[str, tuple[tuple[int, ...], str]] = {}
 """Hashes of files that have been read, with what tells that they haven't been changed since."""
 
 
-def tree_digest(directory: str) -> str:
+def tree_digest(directory: str, *, as_git_sees_it: bool = True) -> str:
     """The hash of the files in a directory: their paths, contents and whether they are executable.
 
     They are those that git tracks or would offer to, as they are now, committed or not; without git all, but for
@@ -36,7 +36,8 @@ def tree_digest(directory: str) -> str:
     """
     digest = hashlib.sha256()
     try:
-        for name in sorted(set(_tracked(directory) or _walked(directory))):
+        names = _tracked(directory) if as_git_sees_it else []
+        for name in sorted(set(names or _walked(directory))):
             kind, content = _file(os.path.join(directory, name))
             if kind:
                 digest.update(f"{kind} {len(os.fsencode(name))} ".encode() + os.fsencode(name) + content.encode())

@@ -112,7 +112,8 @@ class Wheel(Environment):
         parts: list[Any] = [_FORM, TAG, sys.platform, [tree_digest(project) for project in self._projects()]]
         parts += [self.extras, self.dependencies, self.index_url, self.extra_index_url, self.find_links]
         parts += [self.install_in, self.system_site_packages, self._lock_text()]
-        parts += [self.wheelhouse if isinstance(self.wheelhouse, bool) else tree_digest(self._own_house())]
+        own_house = isinstance(self.wheelhouse, str)
+        parts += [tree_digest(self._own_house(), as_git_sees_it=False) if own_house else self.wheelhouse]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def prepare(self, place: Place) -> Prepared:
