@@ -28,7 +28,7 @@ _known: dict[str, tuple[tuple[int, ...], str]] = {}
 """Hashes of files that have been read, with what tells that they haven't been changed since."""
 
 
-def tree_digest(directory: str, *, as_git_sees_it: bool = True) -> str:
+def tree_digest(directory: str) -> str:
     """The hash of the files in a directory: their paths, contents and whether they are executable.
 
     They are those that git tracks or would offer to, as they are now, committed or not; without git all, but for
@@ -36,9 +36,8 @@ def tree_digest(directory: str, *, as_git_sees_it: bool = True) -> str:
     """
     digest = hashlib.sha256()
     try:
-        names = _tracked(directory) if as_git_sees_it else []
-        for name in sorted(set(names or _walked(directory))):
-            kind, content = _file(os.path.join(directory, name))
+        for name in source_files(directory):
+            kind, content = described(os.path.join(directory, name))
             if kind:
                 digest.update(f"{kind} {len(os.fsencode(name))} ".encode() + os.fsencode(name) + content.encode())
     except OSError as error:
@@ -47,7 +46,12 @@ def tree_digest(directory: str, *, as_git_sees_it: bool = True) -> str:
     return digest.hexdigest()
 
 
-def _file(path: str) -> tuple[str, str]:
+def source_files(directory: str) -> list[str]:
+    """The paths in a directory of what `tree_digest` is of, sorted; some may have been removed."""
+    return sorted(set(_tracked(directory) or _walked(directory)))
+
+
+def described(path: str) -> tuple[str, str]:
     """What kind of file it is, and its content's hash; no kind for one that isn't there."""
     try:
         status = os.lstat(path)
