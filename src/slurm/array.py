@@ -9,9 +9,11 @@ from slurm.backend import backend_for
 from slurm.cancellation import cancel
 from slurm.children import several_children
 from slurm.job import Job, as_they_end
+from slurm.listing import Listing
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
+from slurm.statuses import Part, statuses
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ class JobArray(Placeholder, Generic[R]):
         which = (self._range.start, self._range.stop, self._range.step)
         return Reference("array", self.key, which, self._watched.chunk, str(self._backend.url))
 
+    @property
+    def part(self) -> Part:
+        """It as a part of its submission."""
+        return Part(self._backend, self._watched, self._range)
+
     def __len__(self) -> int:
         return len(self._range)
 
@@ -85,6 +92,7 @@ class JobArray(Placeholder, Generic[R]):
         """
         self._wait(timeout)
         ends = self._backend.store.ends(self.key, self._range, chunk=self._watched.chunk)
+        self._watched.learn(ends.elements)
         found: list[Any] = []
         for index in self._range:
             if index in ends.results:
@@ -134,12 +142,7 @@ class JobArray(Placeholder, Generic[R]):
 
     def states(self) -> Counter[JobState]:
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
-        if not self.done():
-            self._backend.tracker.ask([self._watched])
-        watched = self._watched
-        elements = {watched.element(index) for index in self._range} & watched.done
-        outcomes = self._backend.store.several_outcomes({self.key: elements})[self.key]
-        return Counter(watched.state(index, outcomes.get(watched.element(index))) for index in self._range)
+        return Counter(status.state for status in statuses([self.part])[0])
 
     def summary(self) -> str:
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
@@ -154,8 +157,14 @@ class JobArray(Placeholder, Generic[R]):
         return hash((self.key, self._range))
 
     def __repr__(self) -> str:
-        ended = sum(self._watched.finished(index) for index in self._range)
-        return f"<JobArray {self.key} of {len(self)}, {ended} ended, on {self._backend.url}>"
+        words = Counter(map(self._watched.word, self._range))
+        states = ", ".join(f"{count} {word}" for word, count in words.items())
+        return f"<JobArray {self.key} of {len(self)} on {self._backend.url}{': ' if states else ''}{states}>"
+
+    def _repr_html_(self) -> str:
+        from slurm.notebook import array_html  # noqa: PLC0415 - only notebooks have it
+
+        return array_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return revive, (self._backend.spec, self.key, self._range)
@@ -194,10 +203,10 @@ def calls_of(jobs: Iterable[Job[Any] | JobArray[Any]]) -> dict[str, set[int]]:
     return found
 
 
-def children(backend: Backend, key: str, index: int) -> list[Job[Any] | JobArray[Any]]:
+def children(backend: Backend, key: str, index: int) -> Listing:
     """What one call of a workflow has submitted, in order, of what has a record yet."""
     (found,) = several_children(backend, {key: [index]}).values()
-    return [handle(backend, watched) for watched in backend.watch_several([child.key for child in found])]
+    return Listing(handle(backend, watched) for watched in backend.watch_several([child.key for child in found]))
 
 
 def revive(spec: Spec, key: str, indices: range) -> JobArray[Any]:

@@ -157,6 +157,12 @@ class Backend:
             raise TransportError(message)
         return Store(self.transport, root)
 
+    @property
+    def known_root(self) -> str | None:
+        """The root, if it was given as a path or has been asked for."""
+        store: Store | None = self.__dict__.get("store")
+        return store.root if store else self.url.root
+
     @once
     def survey(self) -> Survey:
         """What is there, asked for once and by one command, since each may be a long way."""

@@ -14,9 +14,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slurm import progress
-from slurm.callbacks.base import CLIENT_HOOKS, has, together
-from slurm.callbacks.events import CompleteEvent, ProgressEvent, StateEvent, SubmitEvent
+from slurm.callbacks.base import PACKAGING_HOOKS, SUBMISSION_HOOKS, has, together
+from slurm.callbacks.events import (
+    CompleteEvent,
+    PackagingBeginEvent,
+    PackagingEndEvent,
+    ProgressEvent,
+    StateEvent,
+    SubmitEvent,
+)
 from slurm.dispatch import call, flush_hooks, hooks
+from slurm.environments.base import Packaging
 from slurm.errors import SlurmError
 from slurm.protocol import EVENTS
 from slurm.states import JobState
@@ -59,6 +67,28 @@ def _call(callbacks: Iterable[Callback], event: ClientEvent) -> None:
                 _log.warning(words, type(callback).__qualname__, hook, exc_info=error)
 
 
+class Announced(Packaging):
+    """Tells callbacks of environments that are made."""
+
+    def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
+        self._url = url
+        self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
+
+    def begin(self, key: str) -> None:
+        """It isn't there, and this process makes it."""
+        super().begin(key)
+        self._tell(PackagingBeginEvent, environment=key)
+
+    def end(self, key: str, error: BaseException | None) -> None:
+        """It is ready, or `error` is why not."""
+        super().end(key, error)
+        self._tell(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
+
+    def _tell(self, kind: type[ClientEvent], **facts: Any) -> None:
+        if self._callbacks:
+            hooks.put(partial(_call, self._callbacks, kind(url=self._url, time=time.time(), **facts)))
+
+
 class Feeds:
     """The feeds of one backend, which look at progress together."""
 
@@ -73,7 +103,7 @@ class Feeds:
 
         Those of a new submission are given its record, and are told that it was submitted.
         """
-        wanted = [callback for callback in callbacks if has(callback, CLIENT_HOOKS)]
+        wanted = [callback for callback in callbacks if has(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
         feed = watched.feed
@@ -109,6 +139,8 @@ class Feeds:
     def look_now(self) -> None:
         """Tell what tasks have told since the last look; in the thread of hooks."""
         feeds = list(self._feeds)
+        if not feeds:
+            return
         try:
             told = progress.look(self.backend.transport, [feed.question() for feed in feeds])
         except SlurmError as error:
@@ -142,7 +174,7 @@ class Feed:
         """Have callbacks be told from here on."""
         _used.update((id(callback), callback) for callback in callbacks)
         self.callbacks = together(self.callbacks, callbacks)
-        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in CLIENT_HOOKS}
+        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
 
     def wants(self, hook: str) -> bool:
         """Whether any callback has a hook."""

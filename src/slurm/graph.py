@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurm.children import several_children
 from slurm.states import JobState
+from slurm.statuses import Part, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -128,11 +129,6 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
 
 
 def _states(backend: Backend, several: Mapping[str, Watched]) -> Mapping[str, Mapping[JobState, int]]:
-    """How many calls of each submission are in each state: a listing, one question if need be, one read."""
-    backend.tracker.look(several.values())
-    backend.tracker.ask([watched for watched in several.values() if watched.unfinished])
-    outcomes = backend.store.several_outcomes({key: watched.done for key, watched in several.items()})
-    return {
-        key: Counter(watched.state(index, outcomes[key].get(index // watched.chunk)) for index in range(watched.count))
-        for key, watched in several.items()
-    }
+    """How many calls of each submission are in each state."""
+    parts = [Part(backend, watched, range(watched.count)) for watched in several.values()]
+    return {key: Counter(s.state for s in told) for key, told in zip(several, statuses(parts), strict=True)}

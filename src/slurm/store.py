@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shlex
 import time
@@ -31,6 +30,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.serialization import Calls, packed, unpacked
+from slurm.unpickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,11 +39,16 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
     from slurm.transports.base import Fetched, Transport
 
-_LINK = (
-    "if ln {hidden} {name} 2>/dev/null || {{ [ ! -e {name} ] && mv {hidden} {name}; }}; then echo {name}; fi; "
-    "rm -f {hidden}"
-)
+_COMMIT = """\
+cd -- {hidden} || exit
+{links}
+for name in *; do
+    if [ "$name" -ef "../$name" ] || {{ [ ! -e "../$name" ] && mv "$name" ..; }}; then echo "$name"; fi
+done
+cd .. && rm -r {hidden}
+"""
 """link(2) is what a file system does for one process only; where there are no hard links, mv comes close."""
+_AT_ONCE = 500
 _OUTCOME = re.compile(r"(\d+)\.json")
 _TAIL_BYTES, _TAIL_LINES = 4000, 10
 _KEY = re.compile(r"[^/\s]+/[^/\s]+")
@@ -87,7 +92,7 @@ class Ends(NamedTuple):
                     file.file.seek(file.begin + begin)
                 at = -1
                 try:
-                    self.results[index] = pickle.load(file.file)  # noqa: S301 - as above
+                    self.results[index] = load(file.file)
                     at = ends[call]
                 except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
                     self.unloaded[index] = error
@@ -146,10 +151,12 @@ class Store:
 
         Of several processes that write one name at the same time, one is told that it has.
         """
-        directory, mark = f"{self.directory(key)}/{place}", os.urandom(4).hex()
-        self._transport.put(directory, {f".{name}.{mark}": data for name, data in files.items()})
-        steps = [_LINK.format(hidden=f".{name}.{mark}", name=name) for name in files]
-        script = "\n".join([f"cd -- {shlex.quote(directory)} || exit", *steps, "true"])
+        directory, names = f"{self.directory(key)}/{place}", list(files)
+        hidden = f"{directory}/.{os.urandom(4).hex()}"
+        self._transport.put(hidden, files)
+        some = (names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE))
+        links = "\n".join(f"ln {' '.join(each)} .. 2>/dev/null" for each in some)
+        script = _COMMIT.format(hidden=shlex.quote(hidden), links=links)
         done = self._transport.run(["sh", "-s"], stdin=script.encode(), timeout=300)
         if done.status != 0:
             message = f"{directory} can't be written to: {done.words}"
@@ -254,16 +261,17 @@ class Store:
             found.unloaded.update(dict.fromkeys(wanted[element], _changed(path, "it is gone")))
         return found
 
-    def log_path(self, key: str, element: int, block: Block | None) -> str:
-        """The path of an element's log."""
+    def log_path(self, key: str, element: int, block: Block | None, *, rank: int = 0) -> str:
+        """The path of an element's log, or of one of its ranks'."""
         first = block.first if block else 0
-        return f"{self.directory(key)}/{LOGS}/{log_name(first, str(element - first))}"
+        task = f"{element - first}.{rank}" if rank else f"{element - first}"
+        return f"{self.directory(key)}/{LOGS}/{log_name(first, task)}"
 
     def log_tail(self, path: str) -> str:
-        """The last lines of a log, however long it is; empty if it can't be had."""
+        """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
         done = self._transport.run(["tail", "-c", str(_TAIL_BYTES), path], timeout=60)
-        lines = done.stdout.splitlines() if done.status == 0 else []
-        return "\n".join(lines[-_TAIL_LINES:])
+        lines = done.stdout.rstrip().split("\n") if done.status == 0 else []
+        return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines[-_TAIL_LINES:])
 
     def keys(self, task: str | None = None) -> list[str]:
         """The keys of all submissions, of one task or of any, the newest first: two listings."""

@@ -21,7 +21,7 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
 RECORDS = [
     found
-    for module in (protocol, attempts, building, children)
+    for module in (protocol, attempts, children, building)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, Record)
 ]

@@ -103,6 +103,7 @@ def test_a_disk_that_is_full_while_an_environment_is_made_leaves_nothing_half_ma
         assert call(abs, -1).result(60) == 1
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_a_disk_so_full_that_nothing_can_be_said_hangs_nobody(start: Start, disk: Path) -> None:
     @task
     def fill() -> int:

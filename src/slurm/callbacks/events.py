@@ -42,6 +42,23 @@ class ClientEvent(Event):
     """The cluster's."""
 
 
+class PackagingBeginEvent(ClientEvent):
+    """An environment isn't there yet, and this process makes it."""
+
+    hook = "on_packaging_begin"
+
+    environment: str
+    """Its key, as the submissions that use it have it."""
+
+
+class PackagingEndEvent(PackagingBeginEvent):
+    """An environment was made, or couldn't be."""
+
+    hook = "on_packaging_end"
+
+    error: str | None = None
+
+
 class SubmissionEvent(ClientEvent):
     """What every event on the client tells of a submission."""
 

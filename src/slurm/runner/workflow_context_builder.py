@@ -9,12 +9,14 @@ import sys
 from importlib import import_module
 
 from slurm.records import TYPE_CHECKING
-from slurm.runner.job_context import JobContext, current_job, enter, stop_at_once
+from slurm.runner.job_context import JobContext, current_job, enter, stop_at_leisure, stop_at_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.graph import Graph
     from slurm.job import Job
     from slurm.runner.argument_loader import Call
@@ -52,16 +54,22 @@ class WorkflowContextBuilder:
         return WorkflowContext(**{name: getattr(self._job, name) for name in JobContext._fields}, cluster=cluster)
 
 
-def run(call: Call, job: JobContext) -> Any:
+def run(call: Call, job: JobContext, callbacks: Iterable[Callback]) -> Any:
     """Run a workflow; jobs in what it returns stand for their results, which are waited for.
+
+    `callbacks` are told of its tasks, too.
 
     It needs no checkpoints: what it has submitted is what the next attempt goes on from.
     """
     context = WorkflowContextBuilder(job).build()
+    context.cluster.terms = context.cluster.terms.replace(callbacks=tuple(callbacks))
     enter(context)
-    stop_at_once()
     kwargs = {**call.kwargs, call.context: context} if call.context else call.kwargs
-    value = context.cluster.resolved(call.function(*call.args, **kwargs))
+    try:
+        stop_at_once()
+        value = context.cluster.resolved(call.function(*call.args, **kwargs))
+    finally:
+        stop_at_leisure()
     if strays := context.cluster.passed_over():
         print(
             f"earlier attempts have submitted what this one did not ask for: {', '.join(strays)}. The arguments of "

@@ -76,9 +76,11 @@ def test_a_workflow_that_runs_again_half_way_finds_what_it_has_submitted(
     assert ran(trace) == sorted(EVERYTHING)
 
 
-def test_ahead_of_its_time_limit_a_workflow_ends_where_it_waits_and_goes_on(start: Start, trace: Path) -> None:
-    start(speedup=20)
-    job = half_way.with_options(time="2", signal_lead=60, no_requeue=True)(trace)
+def test_a_workflow_that_is_told_to_stop_ends_where_it_waits_and_goes_on(start: Start, trace: Path) -> None:
+    testbed = start()
+    job = half_way.with_options(time="60", signal_lead=60, no_requeue=True)(trace)
+    until((trace / "waits.1").exists)
+    testbed.run("scancel", "--batch", "--signal=USR1", str(job.job_id))  # as Slurm does ahead of the limit
     until((trace / "waits.2").exists)
     (trace / "gate").touch()
     assert job.result(60) == (2, "last", ["a0", "a1", "a2", "after"])
