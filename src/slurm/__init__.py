@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slurm.decorators import task, workflow
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
+    from slurm.environments.wheel import Wheel
     from slurm.errors import (
         DependencyFailed,
         JobCancelled,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
+    from slurm.graph import Graph
     from slurm.job import Job
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
@@ -54,6 +56,7 @@ _HOMES = {
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.modules": ("Conda", "Modules"),
+    "slurm.environments.wheel": ("Wheel",),
     "slurm.errors": (
         "DependencyFailed",
         "JobCancelled",
@@ -76,6 +79,7 @@ _HOMES = {
         "gather",
         "wait",
     ),
+    "slurm.graph": ("Graph",),
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
@@ -97,6 +101,7 @@ __all__ = [
     "Conda",
     "Current",
     "DependencyFailed",
+    "Graph",
     "Job",
     "JobArray",
     "JobCancelled",
@@ -116,6 +121,7 @@ __all__ = [
     "Task",
     "TaskExited",
     "TaskFailed",
+    "Wheel",
     "WorkflowContext",
     "as_completed",
     "cancel",

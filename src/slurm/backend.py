@@ -97,6 +97,8 @@ class Backend:
         self._delivered = False
         self.lock = threading.RLock()
         self.prepared: dict[tuple[object, ...], Prepared] = {}
+        self.inherited: Prepared | None = None
+        """What the workflow runs in whose job this is."""
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
@@ -154,6 +156,12 @@ class Backend:
             message = f"the root {self.url.root or '~'} is not to be had on {self.url}: {done.words}"
             raise TransportError(message)
         return Store(self.transport, root)
+
+    @property
+    def known_root(self) -> str | None:
+        """The root, if it was given as a path or has been asked for."""
+        store: Store | None = self.__dict__.get("store")
+        return store.root if store else self.url.root
 
     @once
     def survey(self) -> Survey:

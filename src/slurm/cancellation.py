@@ -45,24 +45,29 @@ def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> None:
 
 
 def _with_children(jobs: Iterable[Job[Any]]) -> Iterator[Job[Any]]:
-    """Jobs, and what those that are workflows have submitted, and so on. Those are kept from submitting more first."""
-    workflows: dict[Watched, tuple[Backend, set[int]]] = {}
-    for job in jobs:
-        backend, watched = job.where
-        if watched.workflow:
-            workflows.setdefault(watched, (backend, set()))[1].add(job.index)
-        yield job
-    for watched, (backend, calls) in workflows.items():
-        _stay_ended(backend, watched.key, [call for call in calls if not watched.finished(call)])
-        (found,) = several_children(backend, {watched.key: calls}).values()
-        known = {other.key: other for other in backend.watch_several([child.key for child in found])}
-        backend.tracker.look(known.values())
-        for child in found:
-            if child.key not in known or known[child.key].submitted is None:  # it may be queued at this very moment
-                _stay_ended(backend, child.key, range(child.elements))
-        yield from _with_children(
-            Job(backend, other, index) for other in known.values() for index in range(other.count)
-        )
+    """Jobs, what those of them that are workflows have submitted, and so on."""
+    generation = list(jobs)
+    while generation:
+        yield from generation
+        calls: dict[Backend, dict[str, set[int]]] = {}
+        for job in generation:
+            backend, watched = job.where
+            if watched.workflow:
+                calls.setdefault(backend, {}).setdefault(watched.key, set()).add(job.index)
+        generation = [child for backend, some in calls.items() for child in _children(backend, some)]
+
+
+def _children(backend: Backend, calls: Mapping[str, set[int]]) -> Iterator[Job[Any]]:
+    """What calls of workflows have submitted; they are kept from submitting more first."""
+    for key, some in calls.items():
+        _stay_ended(backend, key, [call for call in some if not backend.watch(key).finished(call)])
+    found = [child for children in several_children(backend, calls).values() for child in children]
+    known = {watched.key: watched for watched in backend.watch_several([child.key for child in found])}
+    backend.tracker.look(known.values())
+    for child in found:
+        if child.key not in known or known[child.key].submitted is None:  # it may be queued at this very moment
+            _stay_ended(backend, child.key, range(child.elements))
+    return (Job(backend, watched, index) for watched in known.values() for index in range(watched.count))
 
 
 def _stay_ended(backend: Backend, key: str, elements: Iterable[int], reasons: Mapping[int, str] = {}) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import preparation, slurmfile, submission, tasks
-from slurm.array import handle
+from slurm import feeds, preparation, slurmfile, slurmfile_callbacks, submission, tasks
+from slurm.array import calls_of, handle
 from slurm.backend import backend_for
 from slurm.dispatch import flush_hooks
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
+from slurm.listing import Listing
 from slurm.terms import Terms
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
+    from slurm.graph import Graph
     from slurm.option_types import TaskKeywords, TaskOptions
     from slurm.options import Options
     from slurm.protocol import Prepared
@@ -75,11 +77,14 @@ class Cluster:
         self.terms = Terms.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
-    def from_slurmfile(cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Self:
+    def from_slurmfile(
+        cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None, callbacks: bool = True
+    ) -> Self:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. `callbacks` says whether those of the file are meant, which are imported
+        then. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
         cluster = cls(
@@ -89,6 +94,7 @@ class Cluster:
             environment=entry.environment,
             setup=entry.steps,
             login_shell=entry.login_shell,
+            callbacks=slurmfile_callbacks.make(entry.callbacks) if callbacks else (),
         )
         cluster.terms = cluster.terms.replace(options=entry.options)
         return cluster
@@ -132,7 +138,7 @@ class Cluster:
         terms = self.terms.merged(of.terms)
         prepared = self._prepare(terms)
         jobs = submission.submit(
-            self._backend, of, calls, mapped=mapped, terms=terms, environment=prepared, defaults=self.options
+            self._backend, of, calls, mapped=mapped, terms=terms, environment=prepared, defaults=self.terms
         )
         if self._mine is not None:
             self._mine.append(jobs)
@@ -164,13 +170,24 @@ class Cluster:
             self._backend.feeds.attach(watched, self.terms.callbacks)
         return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
 
-    def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
+    def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
         """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
 
         `limit` says how many at most. Reads the records of those, in one go.
         """
         keys = self._backend.store.keys(task)[:limit]
-        return [handle(self._backend, watched) for watched in self._backend.watch_several(keys)]
+        found = self._backend.store.several_records(keys)  # whose names are of a second; their records tell more
+        found.sort(key=lambda records: records.submission.created, reverse=True)
+        return Listing(handle(self._backend, self._backend.tracker.watch(*records)) for records in found)
+
+    def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
+        """Jobs with what they wait for, what workflows among them have submitted, and how far each is.
+
+        Asks the scheduler if anything has not ended.
+        """
+        from slurm.graph import graph_of  # noqa: PLC0415 - who asks for one has it
+
+        return graph_of(self._backend, calls_of(jobs))
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
@@ -187,7 +204,13 @@ class Cluster:
         self._backend.transport.close()
 
     def _prepare(self, terms: Terms) -> Prepared:
-        return preparation.prepare(self._backend, terms.environment or (), terms.options)
+        told = feeds.Announced(self.url, terms.callbacks)
+        return preparation.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"
+
+    def _repr_html_(self) -> str:
+        from slurm.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
+
+        return cluster_html(self._backend, self.terms)

@@ -6,6 +6,7 @@
     │   ├── NoActiveCluster           a task was called, and no cluster is active
     │   ├── SlurmfileError            a Slurmfile that isn't there, or what stands in it
     │   ├── ClusterURLError           a cluster's URL (also ValueError)
+    │   ├── EnvironmentInUse          it can't be removed: jobs run in it, or are to
     │   └── PluginNotFound            no such scheduler, transport or environment
     ├── SubmissionError               nothing was submitted
     │   ├── NotPicklable              the function or an argument (also TypeError)
@@ -80,6 +81,10 @@ class SlurmfileError(ConfigurationError):
 
 class ClusterURLError(ConfigurationError, ValueError):
     """A text that isn't a cluster's URL."""
+
+
+class EnvironmentInUse(ConfigurationError):
+    """An environment that can't be removed: jobs that have not ended use it, or it is being made."""
 
 
 class PluginNotFound(ConfigurationError):

@@ -14,9 +14,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slurm import progress
-from slurm.callbacks.base import CLIENT_HOOKS, has, together
-from slurm.callbacks.events import CompleteEvent, ProgressEvent, StateEvent, SubmitEvent
-from slurm.dispatch import flush_hooks, hooks
+from slurm.callbacks.base import PACKAGING_HOOKS, SUBMISSION_HOOKS, has, together
+from slurm.callbacks.events import (
+    CompleteEvent,
+    PackagingBeginEvent,
+    PackagingEndEvent,
+    ProgressEvent,
+    StateEvent,
+    SubmitEvent,
+)
+from slurm.dispatch import call, flush_hooks, hooks
+from slurm.environments.base import Packaging
 from slurm.errors import SlurmError
 from slurm.protocol import EVENTS
 from slurm.states import JobState
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 
     from slurm.backend import Backend
     from slurm.callbacks.base import Callback
-    from slurm.callbacks.events import Event
+    from slurm.callbacks.events import ClientEvent, SubmissionEvent
     from slurm.protocol import Outcome, Submission
     from slurm.schedulers.base import Report
     from slurm.watched import Watched
@@ -36,19 +44,49 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS, _REST = 0.5, 5.0
 """Between two looks at progress: as often as it is told; thrice as long as the look took, up to a rest."""
 
-_warned: dict[tuple[int, str], Callback] = {}
+_used: dict[int, Callback] = {}
+"""All callbacks that anything was to be told to, by their ids."""
+_warned: set[tuple[int, str]] = set()
 
 
-def _call(callbacks: Iterable[Callback], event: Event) -> None:
+@atexit.register
+def _close() -> None:
+    flush_hooks()
+    call(callback.close for callback in _used.values())
+
+
+def _call(callbacks: Iterable[Callback], event: ClientEvent) -> None:
     for callback in callbacks:
         try:
             getattr(callback, event.hook)(event)
         except BaseException as error:  # noqa: BLE001 - a hook is foreign code, and changes nothing
             which, hook = (id(callback), event.hook), event.hook
             if which not in _warned:
-                _warned[which] = callback
+                _warned.add(which)
                 words = "%s.%s failed, which changes nothing else; it is told of this once"
                 _log.warning(words, type(callback).__qualname__, hook, exc_info=error)
+
+
+class Announced(Packaging):
+    """Tells callbacks of environments that are made."""
+
+    def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
+        self._url = url
+        self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
+
+    def begin(self, key: str) -> None:
+        """It isn't there, and this process makes it."""
+        super().begin(key)
+        self._tell(PackagingBeginEvent, environment=key)
+
+    def end(self, key: str, error: BaseException | None) -> None:
+        """It is ready, or `error` is why not."""
+        super().end(key, error)
+        self._tell(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
+
+    def _tell(self, kind: type[ClientEvent], **facts: Any) -> None:
+        if self._callbacks:
+            hooks.put(partial(_call, self._callbacks, kind(url=self._url, time=time.time(), **facts)))
 
 
 class Feeds:
@@ -59,14 +97,13 @@ class Feeds:
         self._feeds: list[Feed] = []
         self._look_at = 0.0
         self._looking = False
-        atexit.register(flush_hooks)
 
     def attach(self, watched: Watched, callbacks: Iterable[Callback], *, submitted: Submission | None = None) -> None:
         """Have callbacks be told of a submission from here on; of what has ended before, too.
 
         Those of a new submission are given its record, and are told that it was submitted.
         """
-        wanted = [callback for callback in callbacks if has(callback, CLIENT_HOOKS)]
+        wanted = [callback for callback in callbacks if has(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
         feed = watched.feed
@@ -102,6 +139,8 @@ class Feeds:
     def look_now(self) -> None:
         """Tell what tasks have told since the last look; in the thread of hooks."""
         feeds = list(self._feeds)
+        if not feeds:
+            return
         try:
             told = progress.look(self.backend.transport, [feed.question() for feed in feeds])
         except SlurmError as error:
@@ -131,10 +170,11 @@ class Feed:
         self._ended: set[int] = set()
         self._read: dict[int, int] = {}
 
-    def add(self, callbacks: Iterable[Callback]) -> None:
+    def add(self, callbacks: Sequence[Callback]) -> None:
         """Have callbacks be told from here on."""
+        _used.update((id(callback), callback) for callback in callbacks)
         self.callbacks = together(self.callbacks, callbacks)
-        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in CLIENT_HOOKS}
+        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
 
     def wants(self, hook: str) -> bool:
         """Whether any callback has a hook."""
@@ -146,7 +186,6 @@ class Feed:
         facts = {
             "count": watched.count,
             "elements": watched.elements,
-            "mapped": watched.mapped,
             "job_ids": tuple(block.id for block in watched.blocks),
             "directory": self._feeds.backend.store.directory(watched.key),
             "options": submission.options,
@@ -217,7 +256,7 @@ class Feed:
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
         there = [element for element in elements if element in self._watched.done]
         try:
-            return self._feeds.backend.store.outcomes_of_elements(self._watched.key, there)
+            return self._feeds.backend.store.several_outcomes({self._watched.key: there})[self._watched.key]
         except SlurmError as error:
             _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
             return {}
@@ -249,11 +288,10 @@ class Feed:
         self._counts.update(states.values())
         self._states.update(states)
         counts = {state.value: self._counts[state.value] for state in JobState if self._counts[state.value]}
-        self._tell(StateEvent, states=counts, changed=states)
+        self._tell(StateEvent, states=counts, changed=states, final=all(JobState(state).final for state in counts))
 
-    def _tell(self, kind: type[Event], **facts: Any) -> None:
+    def _tell(self, kind: type[SubmissionEvent], **facts: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:
-            key, url = self._watched.key, str(self._feeds.backend.url)
-            _call(
-                callbacks, kind(**{"url": url, "key": key, "task": key.partition("/")[0], "time": time.time(), **facts})
-            )
+            key, mapped = self._watched.key, self._watched.mapped
+            common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": str(self._feeds.backend.url)}
+            _call(callbacks, kind(**{"time": time.time(), **common, **facts}))

@@ -107,6 +107,7 @@ class TaskOptions(TypedDict, total=False):
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
     chunk_size: int | str | None
+    gather: bool | None
     max_concurrent: int | str | None
     max_restarts: int | str | None
     retry: Retry | int | Mapping[str, Any] | None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurm.environments.base import Interpreter, Packaging, Place, prepare_all
 from slurm.environments.current import Current
+from slurm.options import Options
 from slurm.terms import Terms
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from slurm.backend import Backend
     from slurm.environments.base import Environment
-    from slurm.options import Options
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
     from slurm.transports.base import Completed
@@ -30,11 +30,15 @@ def prepare(
 ) -> Prepared:
     """The environment that some make, ready; none at all are `Current()`. Raises EnvironmentNotReady.
 
-    One that this process has prepared is not looked at again, unless its sources have changed. `packaging` is told of
+    One that this process has prepared is not looked at again, unless its sources have changed; nor is that of the
+    workflow whose job this is, which was made on a machine that has the sources. `packaging` is told of
     what is made; `options` are those of the task, for what must be made in a job.
     """
     environments = tuple(environments) or (Current(),)
-    key = (*environments, *(environment.fingerprint() for environment in environments))
+    asked_for = ", ".join(map(repr, environments))
+    if backend.inherited is not None and backend.inherited.asked == asked_for:
+        return backend.inherited
+    key = _key(environments)
     with backend.lock:
         its_own = backend.preparing.setdefault(key, threading.Lock())
     with its_own:
@@ -48,18 +52,32 @@ def prepare(
                 packaging or Packaging(),
                 partial(_run_in_job, backend, options),
             )
-            backend.prepared[key] = prepare_all(environments, place)
+            prepared = prepare_all(environments, place)
+            prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)
+            if _key(environments) != key:  # its sources were changed meanwhile, so it isn't known of which it was made
+                return prepared
+            backend.prepared[key] = prepared
         return backend.prepared[key]
 
 
-def _run_in_job(backend: Backend, options: Options, argv: Sequence[str], stdin: bytes) -> Completed:
-    """Run a command in a job of its own, by the Python that is there."""
+def _key(environments: Sequence[Environment]) -> tuple[object, ...]:
+    return (*environments, *(environment.fingerprint() for environment in environments))
+
+
+_WHERE = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
+"""Of the task's options those that say where it may run, and who pays."""
+
+
+def _run_in_job(
+    backend: Backend, options: Options, environment: Prepared, argv: Sequence[str], stdin: bytes
+) -> Completed:
+    """Run a command in a job of its own."""
     from slurm.submission import submit  # noqa: PLC0415 - it prepares nothing, but stands above what does
     from slurm.tasks import Task  # noqa: PLC0415
 
-    terms = Terms(options=options)
+    terms = Terms(options=Options.parse({name: options.get(name) for name in _WHERE}))
     calls: list[Arguments] = [((list(argv), stdin), {})]
-    jobs = submit(backend, Task(run_here, terms), calls, mapped=False, terms=terms, environment=backend.current)
+    jobs = submit(backend, Task(run_here, terms), calls, mapped=False, terms=terms, environment=environment)
     return jobs[0].result()
 
 

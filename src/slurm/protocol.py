@@ -34,7 +34,8 @@ QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "res
 """The phases of an element. `queue`: nobody took it; `process`: it ended without a word of its own (a signal)."""
 
 STOPPED = "stopped"
-"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome."""
+"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome, but of the
+calls of one that were never made, since the element was stopped too often."""
 
 
 class Document(Record):
@@ -84,20 +85,10 @@ class Prepared(Record):
     """What it was made for, as "name==version"."""
     modules: tuple[str, ...] = ()
     """Top-level modules that it has of the user's own: their functions go by reference."""
+    asked: str = ""
+    """What the user asked for, as it is written."""
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, its own digest."""
-
-
-class Built(Document):
-    """`envs/<key>.json`: an environment that is complete."""
-
-    environment: Prepared
-    created: float
-    """Seconds since the epoch, by the clock of who made it."""
-    host: str
-    """Where that was."""
-
-    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared}
 
 
 class Edge(Record):
@@ -247,10 +238,19 @@ class Outcome(Document):
     peak_memory: int | None = None
     """The largest resident set of a process of it, in bytes."""
     python: str | None = None
+    """Its version."""
+    interpreter: str | None = None
+    """Its path."""
+    distributions: str | None = None
+    """What was installed there, by `distributions_digest`."""
     ends: tuple[int, ...] | None = None
     """Where each call's result ends, for an element of several calls; a failed one's is empty."""
     failures: tuple[CallFailure, ...] = ()
     """The calls that failed, of such an element, in order."""
+    ranks: int | None = None
+    """How many ranks made the call, where a task runs once per rank."""
+    rank: int | None = None
+    """Which of them failed first."""
 
     _nested: ClassVar = {"result": ResultRecord, "error": ErrorRecord, "failures": CallFailure}
 
@@ -265,7 +265,8 @@ class Outcome(Document):
         from bisect import bisect_left  # noqa: PLC0415 - the runner needs it only for an upstream that failed
 
         how = self.failures[bisect_left(self.failures, call, key=lambda failure: failure.call)]
-        what = {"phase": how.phase, "error": how.error, "exit_code": how.exit_code}
+        what: dict[str, Any] = {"phase": how.phase, "error": how.error, "exit_code": how.exit_code}
+        what |= {"phase": self.phase} if how.phase == STOPPED else {"state": None, "reason": None}
         return self.replace(status=FAILED, result=None, ends=None, failures=(), **what)
 
     @property

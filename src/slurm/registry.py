@@ -26,6 +26,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "current": "slurm.environments.current:Current",
         "modules": "slurm.environments.modules:Modules",
         "python": "slurm.environments.current:Python",
+        "wheel": "slurm.environments.wheel:Wheel",
     },
 }
 """Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`,

@@ -21,7 +21,7 @@ from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     Reducers = Mapping[type, Callable[[Any], Any]]
 
@@ -84,17 +84,20 @@ class Function(NamedTuple):
 Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
 
 
-def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reducers) -> Pickled:
+def pickle_calls(
+    head: Function, calls: Iterable[Arguments], *, reducers: Reducers, there: Collection[str] = ()
+) -> Pickled:
     """Pickle a function once, then the arguments of each call; `reducers` say how to pickle types of the layers above.
 
-    Raises NotPicklable, with the path to the offending part, for what can't be sent.
+    What is in the top-level modules `there` goes by reference, as in those that are installed. Raises NotPicklable,
+    with the path to the offending part, for what can't be sent.
     """
     calls = list(calls)  # before the lock is held: what makes them is the user's, and may submit itself
     buffer = io.BytesIO()
     offsets = [0]
     references: list[frozenset[Reference]] = []
-    with _loose_modules_by_value():
-        pickler = _CallPickler(buffer, reducers)
+    with _loose_modules_by_value(there):
+        pickler = _CallPickler(buffer, reducers, there)
         shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
@@ -106,17 +109,24 @@ def pickle_calls(head: Function, calls: Iterable[Arguments], *, reducers: Reduce
     return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
 
 
-def pickle_callbacks(callbacks: Iterable[object], *, reducers: Reducers) -> bytes:
+def pickle_callbacks(
+    callbacks: Iterable[object],
+    *,
+    cluster: Collection[object] = (),
+    reducers: Reducers,
+    there: Collection[str] = (),
+) -> bytes:
     """Callbacks as `callbacks.pkl` holds them: each by itself, so that one that can't be loaded leaves the others.
 
-    Raises NotPicklable.
+    It is told of each whether it is one of the cluster's, so that a workflow has it for its own tasks. Raises
+    NotPicklable.
     """
     pickled = []
-    with _loose_modules_by_value():
+    with _loose_modules_by_value(there):
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
-            _CallPickler(buffer, reducers).write(callback, partial(dict, [(f"the callback {name}", callback)]))
-            pickled.append((name, buffer.getvalue()))
+            _CallPickler(buffer, reducers, there).write(callback, partial(dict, [(f"the callback {name}", callback)]))
+            pickled.append((name, buffer.getvalue(), callback in cluster))
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
 
@@ -140,7 +150,8 @@ def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle, with placeholders as persistent ids, and a task's function reachable under the task's name."""
 
-    def __init__(self, file: IO[bytes], reducers: Reducers) -> None:
+    def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str] = ()) -> None:
+        self._there = there
         self.dispatch_table: dict[type, Any] = {**cloudpickle.Pickler.dispatch_table, **reducers}
         super().__init__(file, protocol=5)  # which reads the table
         self.references: set[Reference] = set()
@@ -168,15 +179,15 @@ class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return reference.kind, reference.key, reference.which, reference.chunk
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, types.FunctionType) and _stands_wrapped(obj):
+        if isinstance(obj, types.FunctionType) and _stands_wrapped(obj, self._there):
             return unwrapped, (obj.__module__, obj.__qualname__)
         return super().reducer_override(obj)
 
 
-def _stands_wrapped(function: types.FunctionType) -> bool:
-    """Whether a function's own name, in an installed module, leads to the task that was made of it."""
+def _stands_wrapped(function: types.FunctionType, there: Collection[str]) -> bool:
+    """Whether a function's own name, in a module that is there, leads to the task that was made of it."""
     module = sys.modules.get(function.__module__ or "")
-    if module is None or not is_installed(module):
+    if module is None or module.__name__ == "__main__" or not _travels(module.__name__, module, there):
         return False
     try:
         return unwrapped(function.__module__, function.__qualname__) is function
@@ -188,14 +199,14 @@ _registry = threading.Lock()
 
 
 @contextmanager
-def _loose_modules_by_value() -> Iterator[None]:
-    """While calls are pickled, the user's own modules that aren't installed go by value: the node can't import them.
+def _loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
+    """While calls are pickled, the user's own modules that aren't there go by value: the node can't import them.
 
     cloudpickle keeps one registry of such modules for the process, hence the lock.
     """
     with _registry:
         before = cloudpickle.list_registry_pickle_by_value()
-        loose = [module for module in _loose_modules() if module.__name__ not in before]
+        loose = [module for module in _loose_modules(there) if module.__name__ not in before]
         for module in loose:
             cloudpickle.register_pickle_by_value(module)
         try:
@@ -205,15 +216,16 @@ def _loose_modules_by_value() -> Iterator[None]:
                 cloudpickle.unregister_pickle_by_value(module)
 
 
-def _loose_modules() -> Iterator[types.ModuleType]:
+def _loose_modules(there: Collection[str]) -> Iterator[types.ModuleType]:
     for name, module in tuple(sys.modules.items()):
-        if isinstance(module, types.ModuleType) and module.__name__ == name and not _travels(name, module):
+        if isinstance(module, types.ModuleType) and module.__name__ == name and not _travels(name, module, there):
             yield module
 
 
-def _travels(name: str, module: types.ModuleType) -> bool:
-    """Whether a module is there on the node: installed, or in the runner's zip, or `__main__`."""
-    return name == "__main__" or name.partition(".")[0] in ("slurm", "cloudpickle") or is_installed(module)
+def _travels(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
+    """Whether a module needs no sending: it is on the node, installed or in the runner's zip, or is `__main__`."""
+    top = name.partition(".")[0]
+    return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)
 
 
 def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = frozenset()) -> str | None:

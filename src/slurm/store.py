@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shlex
 import time
@@ -31,6 +30,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.serialization import Calls, packed, unpacked
+from slurm.unpickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -92,7 +92,7 @@ class Ends(NamedTuple):
                     file.file.seek(file.begin + begin)
                 at = -1
                 try:
-                    self.results[index] = pickle.load(file.file)  # noqa: S301 - as above
+                    self.results[index] = load(file.file)
                     at = ends[call]
                 except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
                     self.unloaded[index] = error
@@ -216,18 +216,22 @@ class Store:
         listed = self._transport.list(list(directories))
         return {key: frozenset(_indices(listed[directory])) for directory, key in directories.items()}
 
+    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Mapping[int, Outcome]]:
+        """The outcomes of some elements of several submissions, of those that have one, read in one go."""
+        paths = {
+            f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some
+        }
+        found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
+        for path, data in self._transport.get(list(paths), private=True).items():  # an error in an outcome is a pickle
+            key, element = paths[path]
+            found[key][element] = Outcome.loads(data, where=path)
+        return found
+
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
         wanted = list(indices)
-        elements = self.outcomes_of_elements(key, {index // chunk for index in wanted})
+        elements = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
         return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
-
-    def outcomes_of_elements(self, key: str, elements: Iterable[int]) -> Mapping[int, Outcome]:
-        """The outcomes of some elements, of those that have one."""
-        directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(element)}": element for element in elements}
-        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
-        return {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
         """What has become of some calls: outcomes and results, in one go."""
@@ -257,16 +261,17 @@ class Store:
             found.unloaded.update(dict.fromkeys(wanted[element], _changed(path, "it is gone")))
         return found
 
-    def log_path(self, key: str, element: int, block: Block | None) -> str:
-        """The path of an element's log."""
+    def log_path(self, key: str, element: int, block: Block | None, *, rank: int = 0) -> str:
+        """The path of an element's log, or of one of its ranks'."""
         first = block.first if block else 0
-        return f"{self.directory(key)}/{LOGS}/{log_name(first, str(element - first))}"
+        task = f"{element - first}.{rank}" if rank else f"{element - first}"
+        return f"{self.directory(key)}/{LOGS}/{log_name(first, task)}"
 
     def log_tail(self, path: str) -> str:
-        """The last lines of a log, however long it is; empty if it can't be had."""
+        """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
         done = self._transport.run(["tail", "-c", str(_TAIL_BYTES), path], timeout=60)
-        lines = done.stdout.splitlines() if done.status == 0 else []
-        return "\n".join(lines[-_TAIL_LINES:])
+        lines = done.stdout.rstrip().split("\n") if done.status == 0 else []
+        return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines[-_TAIL_LINES:])
 
     def keys(self, task: str | None = None) -> list[str]:
         """The keys of all submissions, of one task or of any, the newest first: two listings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
@@ -15,12 +16,13 @@ import cloudpickle
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
 from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
-from slurm.options import NONE, Options
+from slurm.options import Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
 from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import REDUCERS
+from slurm.terms import Terms
 from slurm.version import __version__
 from slurm.watched import Watched
 
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
     from slurm.protocol import Edge, Prepared
     from slurm.serialization import Arguments, Calls, Reference
     from slurm.tasks import Task
-    from slurm.terms import Terms
 
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+_ABANDONED = 10.0
+"""Seconds after which a child that another attempt of the workflow was submitting is that of one that died."""
 
 
 def submit(
@@ -47,11 +51,11 @@ def submit(
     mapped: bool,
     terms: Terms,
     environment: Prepared,
-    defaults: Options = NONE,
+    defaults: Terms | None = None,
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
 
-    `defaults` are the options that the tasks of a workflow have, too.
+    `defaults` are those of the terms that the tasks of a workflow have, too.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
@@ -65,7 +69,10 @@ def submit(
         edges=dependencies.to_check(named, backend.watch),
         workflow=task.is_workflow,
     )
-    pickled = pickle_calls(head, calls, reducers=REDUCERS)
+    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
+        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
+        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -73,9 +80,12 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    defaults = defaults or Terms()
     if task.is_workflow:
-        submission = submission.replace(workflow=_workflow(backend, submission, defaults))
-    hooks = pickle_callbacks(terms.on_a_node().callbacks, reducers=REDUCERS)
+        submission = submission.replace(workflow=_workflow(backend, submission, defaults.options))
+    hooks = pickle_callbacks(
+        terms.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
+    )
     made = pickled.calls._replace(callbacks=hooks)
     return _queue(backend, _followed(backend, submission, options), made, options, terms.callbacks)
 
@@ -123,7 +133,9 @@ def _queue(
     name, key = family.claim(submission, calls)
     earlier = None if key == submission.key else _found(backend, key)
     if earlier is not None:
-        return earlier
+        if callbacks:
+            backend.feeds.attach(earlier, callbacks)
+        return JobArray(backend, earlier, range(earlier.count))
     try:
         return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options, callbacks)
     except SubmissionError:
@@ -131,15 +143,22 @@ def _queue(
         raise
 
 
-def _found(backend: Backend, key: str) -> JobArray[Any] | None:
-    """What was submitted under a key; None if its submitter died before it was."""
-    try:
-        watched = backend.watch(key)
-    except NoSuchJob:
-        return None
-    if watched.submitted is None:
-        backend.complete(watched)
-    return None if watched.submitted is None else JobArray(backend, watched, range(watched.count))
+def _found(backend: Backend, key: str) -> Watched | None:
+    """What an earlier attempt has submitted under a key; None if it died before it had.
+
+    One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
+    """
+    end = time.monotonic() + _ABANDONED
+    while True:
+        with contextlib.suppress(NoSuchJob):
+            watched = backend.watch(key)
+            if watched.submitted is None and time.monotonic() > end:
+                backend.complete(watched)
+            if watched.submitted is not None:
+                return watched
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.2)
 
 
 def _queue_new(

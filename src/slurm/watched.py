@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.states import JobState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from slurm.feeds import Feed
     from slurm.protocol import Block, Outcome, Submitted
     from slurm.schedulers.base import Report
-    from slurm.states import JobState
 
 
 class Ending(NamedTuple):
@@ -56,6 +57,8 @@ class Watched:
         self.done: set[int] = set()
         self.reports: dict[int, Report] = {}
         self.endings: dict[int, Ending] = {}
+        self.states: dict[int, JobState] = {}
+        """How elements of one call have ended whose outcome this process has read."""
         self.missed_since: dict[int, float] = {}
         self.claimed_since: dict[str, float] = {}
         """Since when this process has seen a claim, by the name of its job."""
@@ -120,6 +123,29 @@ class Watched:
     def report(self, index: int) -> Report | None:
         """What the scheduler last said of the element of call `index`."""
         return self.reports.get(index // self.chunk)
+
+    def status(self, index: int, outcome: Outcome | None) -> JobStatus:
+        """How far call `index` is: by its element's outcome, or else by what is known here."""
+        report, ending = self.report(index), self.ending(index)
+        if outcome is not None:
+            outcome = outcome.of_call(index % self.chunk)
+            return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
+        reason, node = (report.reason or None, report.node or None) if report else (None, None)
+        state = ending.state if ending else report.state if report else JobState.UNKNOWN
+        return JobStatus(self.states.get(self.element(index), state), reason, node, None)
+
+    def learn(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Keep how elements of one call have ended; a million calls in chunks would fill the memory."""
+        if self.chunk == 1:
+            self.states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
+
+    def word(self, index: int) -> str:
+        """The state of call `index` in a word, as far as this process has learnt it."""
+        if self.finished(index):
+            state = self.states.get(self.element(index)) or ((ending := self.ending(index)) and ending.state)
+            return state.value if state else "ended"
+        report = self.report(index)
+        return report.state.value if report else "submitted"
 
     @property
     def open(self) -> Iterable[int]:

@@ -40,6 +40,7 @@ class Inherited(Environment):
 class WorkflowCluster(Cluster):
     """The cluster of a workflow: what is submitted to it belongs to the workflow."""
 
+    _family: Family
     workflow: Job[Any]
     """The workflow's own job."""
 
@@ -52,8 +53,9 @@ class WorkflowCluster(Cluster):
         cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
         backend = cluster._backend
         backend.has_last_word = False
+        backend.inherited = submission.environment
         cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)
-        backend.family = Family(job, cluster.workflow.key)
+        backend.family = cluster._family = Family(job, cluster.workflow.key)
         return cluster
 
     def resolved(self, value: Any) -> Any:
@@ -68,6 +70,10 @@ class WorkflowCluster(Cluster):
         begin = unpacked(pickled.calls.offsets)[1]
         (found,), _ = unpickled(io.BytesIO(pickled.calls.data[begin:]), self._result)
         return found
+
+    def passed_over(self) -> list[str]:
+        """The keys of what earlier attempts have submitted and this one has not asked for: it goes on, for nobody."""
+        return self._family.passed_over()
 
     def _result(self, reference: tuple[Any, ...]) -> Any:
         kind, key, which, _ = reference

@@ -11,6 +11,7 @@ import pytest
 from architecture.test_layers import LAYERS
 from slurm import attempts, children, protocol
 from slurm.cli.main import slurm
+from slurm.environments import building
 from slurm.options import OURS, SBATCH, TAKEN
 from slurm.records import Record
 
@@ -20,14 +21,14 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
 RECORDS = [
     found
-    for module in (protocol, attempts, children)
+    for module in (protocol, attempts, children, building)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, Record)
 ]
 WHERE = {
     protocol.Prepared: "submission.json",
     protocol.Edge: "submission.json",
-    protocol.Built: "envs/",
+    building.Built: "envs/",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",
     protocol.Submitted: "submitted.json",

@@ -30,16 +30,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
-    ("store", "serialization", "script", "installed", "bundle", "controller"),
+    ("store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
         *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
-        *("feeds", "progress", "terms"),
+        *("feeds", "progress", "terms", "graph", "drawing", "picture"),
+        *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     (
-        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
-        "doctor",
+        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile_callbacks", "slurmfile", "cluster"),
+        *("workflows", "diagnosis", "doctor", "upkeep"),
     ),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, task
+from projects import project
+from slurm import Cluster, Wheel, task
+from slurm.environments.base import Packaging
 from slurm.transports.paramiko_ssh import ParamikoTransport, _Command
 from testbed import SlurmTestbed, SSHTestbed
 from waiting import until
@@ -35,7 +39,7 @@ def square(x: int) -> int:
 @pytest.fixture
 def far(slurm_env: SlurmTestbed, ssh_env: SSHTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster of a home that nobody has used before."""
-    with Cluster("slurm+paramiko://box", root=f"~/slurm-test-{ssh_env.port}") as cluster:
+    with Cluster("slurm+paramiko://box", root=f"~/slurm-test-{ssh_env.port}-{os.urandom(4).hex()}") as cluster:
         backend = cluster._backend
         backend.__dict__["transport"] = Recording(backend.url)
         yield cluster
@@ -62,6 +66,28 @@ def test_the_other_side_is_asked_as_rarely_as_was_promised(far: Cluster) -> None
     assert line.spent() <= 1
     assert single.result(60) == 49
     assert line.spent() <= 1
+
+
+@pytest.mark.slurm
+def test_an_unchanged_project_is_one_look_and_then_none(
+    far: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(Packaging, "begin", lambda self, key: made.append(key))
+    environment = Wheel(project(tmp_path / "own", "own", ""), wheelhouse=tmp_path)
+    here = square.with_options(environment=environment)
+    line = recording(far)
+    assert here(3).result(60) == 9
+    assert len(made) == 1
+    line.spent()
+    here(4)
+    assert line.spent() <= 2  # the job's files, sbatch
+    other = Cluster(far.url, root=far._backend.store.root, login_shell=True)  # knows as little as another process
+    other._backend.__dict__["transport"] = line
+    job = here.on(other)(5)
+    assert line.spent() <= 4  # what is there, whether the environment is, the job's files, sbatch
+    assert job.result(60) == 25
+    assert len(made) == 1
 
 
 @pytest.mark.slurm

@@ -240,3 +240,24 @@ def test_an_element_of_many_calls_stops_between_them_and_goes_on(
     assert array.results(90) == list(range(14))
     assert len(list(tmp_path.glob("slow*"))) == 14
     assert list(Path(array.directory, "attempts").glob("0.1.next.json"))
+
+
+@task(time="00:10:00", signal_lead=598, max_restarts=1)
+def last_or_first(x: int) -> int:
+    """Of four calls the third never returns by itself, the second fails."""
+    ctx = current_job()
+    if x == 1:
+        raise ValueError(x)
+    if x == 2:
+        until(lambda: ctx.should_stop)
+        ctx.checkpoint(x)
+    return x
+
+
+def test_what_an_element_has_done_stays_when_it_is_stopped_for_good(local: Cluster) -> None:
+    done, failed, never, nor = last_or_first.map(range(4), chunk_size=4).results(90, return_exceptions=True)
+    assert done == 0
+    assert isinstance(failed, ValueError)
+    for error in (never, nor):
+        assert isinstance(error, JobTimedOut)
+        assert "stopped once too often" in str(error)

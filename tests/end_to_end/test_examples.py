@@ -50,3 +50,10 @@ def test_digits_reports_on_what_was_held_back(digits_here: str) -> None:
 @pytest.mark.slurm
 def test_digits_prints_the_same_on_slurm(digits_here: str, slurm_env: SlurmTestbed, root: Path) -> None:
     assert run("digits.py", "slurm", "--root", root) == digits_here
+
+
+def test_minimum_closes_in_on_it_round_by_round(root: Path) -> None:
+    printed = run("minimum.py", "--root", root, "--rounds", "2")
+
+    assert printed.startswith("the minimum is at 1.250\n\nround 1: 2.500\nround 2: 1.250\n\nflowchart TD")
+    assert printed.count("cost × 9<br/>9 COMPLETED") == 2

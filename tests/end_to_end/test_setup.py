@@ -112,3 +112,46 @@ def test_a_python_in_the_home_is_named_from_there(tmp_path: Path, monkeypatch: p
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Python("~/python").prepare(Place(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/python"
+
+
+# No conda is to be had for tests: this does what its manual says of `conda shell.posix hook` and `conda activate`.
+STAND_IN_FOR_CONDA = """\
+#!/bin/sh
+[ "$*" = "shell.posix hook" ] || { echo "run conda init" >&2; exit 1; }
+cat <<'END'
+conda() {
+    [ -d ~/miniforge3/envs/"$2" ] || { echo "EnvironmentNameNotFound: $2" >&2; return 1; }
+    export PATH=~/miniforge3/envs/"$2"/bin:$PATH CONDA_DEFAULT_ENV="$2"
+}
+END
+"""
+
+
+def test_a_conda_environment_is_activated_in_a_shell_that_has_no_conda(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    from slurm import Conda, Modules
+
+    programs = tmp_path / "miniforge3" / "envs" / "training" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    conda = tmp_path / "miniforge3" / "bin" / "conda"
+    conda.parent.mkdir()
+    conda.write_text(STAND_IN_FOR_CONDA)
+    conda.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    here = variables.with_options(environment=Conda("training"))
+    with Cluster(root=root):
+        job = here("CONDA_DEFAULT_ENV")
+        assert job.result(60) == ["training"]
+        outcome = job.status().outcome
+        assert outcome is not None
+        assert outcome.interpreter == f"{programs}/python"
+        with pytest.raises(PythonNotFound, match="EnvironmentNameNotFound: other"):
+            here.with_options(environment=Conda("other"))()
+        conda.unlink()
+        for environment in (Conda("mine"), [Modules("no/such/module"), Conda("mine")]):
+            with pytest.raises(PythonNotFound, match=r"there is no conda command|no/such/module|there is no module"):
+                here.with_options(environment=environment)()

@@ -398,3 +398,16 @@ def test_a_connection_cut_while_sbatch_runs_submits_once(
         cluster.close()
     breaking.join()
     assert ran.read_text() == "ran\n"
+
+
+def test_what_the_disk_there_does_not_take_is_not_put_in_its_place(new_ssh: NewSSH, root: Path, tmp_path: Path) -> None:
+    # Stands for a file system that tells only at fsync(2) that it has no room, as a network's may.
+    (sync := tmp_path / "sync").write_text('#!/bin/sh\necho "sync: $*: No space left on device"; exit 1\n')
+    sync.chmod(0o755)
+    new_ssh(environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    with pytest.raises(TransportError, match="can't be written on box"):
+        transport_to("openssh").put(str(root), {"a/one": b"1", "two": b"2"}, directories=["a"])
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+    sync.unlink()
+    transport_to("openssh").put(str(root), {"a/one": b"1", "two": b"2"}, directories=["a"])
+    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["one", "two"]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from slurm.callbacks.events import (
         CompletedEvent,
         CompleteEvent,
+        PackagingBeginEvent,
+        PackagingEndEvent,
         ProgressEvent,
         RunBeginEvent,
         RunEndEvent,
@@ -22,12 +24,22 @@ if TYPE_CHECKING:
         WorkflowBeginEvent,
         WorkflowEndEvent,
     )
+    from slurm.callbacks.jsonlines import JSONLinesCallback
+    from slurm.callbacks.logs import LoggingCallback
+    from slurm.callbacks.progress import ProgressCallback
+    from slurm.callbacks.webhook import WebhookCallback
 
 _HOMES = {
     "base": ("Callback",),
+    "jsonlines": ("JSONLinesCallback",),
+    "logs": ("LoggingCallback",),
+    "progress": ("ProgressCallback",),
+    "webhook": ("WebhookCallback",),
     "events": (
         "CompleteEvent",
         "CompletedEvent",
+        "PackagingBeginEvent",
+        "PackagingEndEvent",
         "ProgressEvent",
         "RunBeginEvent",
         "RunEndEvent",
@@ -43,11 +55,17 @@ __all__ = [
     "Callback",
     "CompleteEvent",
     "CompletedEvent",
+    "JSONLinesCallback",
+    "LoggingCallback",
+    "PackagingBeginEvent",
+    "PackagingEndEvent",
+    "ProgressCallback",
     "ProgressEvent",
     "RunBeginEvent",
     "RunEndEvent",
     "StateEvent",
     "SubmitEvent",
+    "WebhookCallback",
     "WorkflowBeginEvent",
     "WorkflowEndEvent",
 ]

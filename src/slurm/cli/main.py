@@ -8,6 +8,7 @@ import click
 
 from slurm.cli.config import config
 from slurm.cli.doctor import doctor
+from slurm.cli.envs import envs
 from slurm.cli.jobs import cancel, jobs, logs, show
 from slurm.errors import SlurmError
 from slurm.version import __version__
@@ -23,7 +24,7 @@ def slurm() -> None:
     """
 
 
-for command in (config, doctor, jobs, show, cancel, logs):
+for command in (config, doctor, envs, jobs, show, cancel, logs):
     slurm.add_command(command)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Prepared
     from slurm.transports.base import Completed, Transport
 
-    RunInJob = Callable[[Sequence[str], bytes], Completed]
+    RunInJob = Callable[[Prepared, Sequence[str], bytes], Completed]
 
 _log = logging.getLogger("slurm.environments")
 
@@ -24,6 +24,8 @@ class Interpreter(NamedTuple):
 
     python: str | None = None
     setup: tuple[str, ...] = ()
+    from_setup: bool = False
+    """Whether the steps bring it, so that there is none where one of them fails."""
 
 
 class Packaging:
@@ -46,8 +48,8 @@ class Packaging:
             _log.info("the environment %s is ready", key)
 
 
-def _no_jobs(argv: Sequence[str], stdin: bytes) -> Completed:
-    del stdin
+def _no_jobs(environment: Prepared, argv: Sequence[str], stdin: bytes) -> Completed:
+    del environment, stdin
     message = f"{argv[0]} can't be run in a job from here"
     raise ConfigurationError(message)
 
@@ -65,7 +67,7 @@ class Place:
     """Those that have been looked for already, or can be by a command that runs in any case."""
     packaging: Packaging = field(default_factory=Packaging)
     run_in_job: RunInJob = _no_jobs
-    """Runs a command, given its input, in a job with the task's options, and waits for it."""
+    """Runs a command with its input in a job, where the task may run, in an environment that is there; waits for it."""
 
 
 class Environment(Protocol):

@@ -18,16 +18,16 @@ import socket
 import threading
 import time
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from slurm.errors import BuildFailed, SlurmError, TransportError
-from slurm.protocol import BLOBS, ENVS, Built
+from slurm.protocol import BLOBS, ENVS, Document, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from slurm.environments.base import Place
-    from slurm.protocol import Prepared
+    from slurm.records import Record
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 45.0
@@ -47,9 +47,11 @@ elif [ -f given-up ]; then echo "free $last"
 else echo "held $last"; cat owner beat 2>/dev/null; fi
 true
 """
+# A root within a project is none of its sources: else each submission would make them others.
 _CLAIM = """\
 umask 077
 mkdir -p -- "$0/$1.lock" "$0/$1" && cd -- "$0" || exit
+[ -e ../.gitignore ] || echo '*' > ../.gitignore
 mkdir "$1.lock/$2" || { [ -d "$1.lock/$2" ] && echo taken; exit; }
 if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
 printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3" && echo mine
@@ -73,6 +75,18 @@ cat "$1.json"
 """
 
 
+class Built(Document):
+    """`envs/<key>.json`: an environment that is complete."""
+
+    environment: Prepared
+    created: float
+    """Seconds since the epoch, by the clock of who made it."""
+    host: str
+    """Where that was."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared}
+
+
 class Building(NamedTuple):
     """An environment that this process makes now."""
 
@@ -81,6 +95,11 @@ class Building(NamedTuple):
     """Its name under `<root>/envs/`: what was asked for, and the architecture there."""
     directory: str
     """Where to make it: an empty directory, in which it stays."""
+
+    @property
+    def machine(self) -> str:
+        """The architecture there, as uname(1) has it."""
+        return self.key.rpartition("-")[2]
 
     def step(self, words: str) -> None:
         """Tell what comes next."""

@@ -75,11 +75,13 @@ def find(place: Place) -> Prepared:
 def probe(asked: Interpreter) -> Sequence[str]:
     """The command that looks for an interpreter.
 
-    It is looked for after the steps, which may bring it; one that fails here is passed over, for the nodes may have
-    what isn't here.
+    It is looked for after the steps. One that fails here is passed over, for the nodes may have what isn't here, unless
+    the steps bring the interpreter.
     """
     candidates = [asked.python] if asked.python else [sys.executable, f"python{TAG}", "python3", "python"]
-    script = "\n".join(["{", *take(asked.setup), "} >&2", _PROBE])
+    script = "\n".join(
+        ["{", *take(asked.setup), "} >&2", *(['[ -z "$step" ] || exit 1'] if asked.from_setup else []), _PROBE]
+    )
     return ["bash" if asked.setup else "sh", "-c", script, TAG, *candidates]
 
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurm.environments.base import Environment, Interpreter
+from slurm.environments.base import Environment
 from slurm.environments.current import find
 from slurm.environments.setup import load_modules
 from slurm.errors import ConfigurationError
@@ -67,7 +67,7 @@ class Conda(Environment):
         # "conda activate" is a function that only this defines; conda's own scripts use variables that may be unset.
         activate = f'set +u; eval "$(conda shell.posix hook)" && conda activate {home}{shlex.quote(name)}'
         place = with_steps(place, (_CONDA, activate))
-        return replace(place, interpreter=place.interpreter._replace(python="python"))
+        return replace(place, interpreter=place.interpreter._replace(python="python", from_setup=True))
 
     def __repr__(self) -> str:
         return f"Conda({self.environment!r})"
@@ -75,5 +75,4 @@ class Conda(Environment):
 
 def with_steps(place: Place, steps: tuple[str, ...]) -> Place:
     """The place with more steps before its Python."""
-    python, setup = place.interpreter
-    return replace(place, interpreter=Interpreter(python, (*setup, *steps)))
+    return replace(place, interpreter=place.interpreter._replace(setup=(*place.interpreter.setup, *steps)))

@@ -35,11 +35,11 @@ def main(argv: Sequence[str]) -> int:
     root, key, element, tag, *rest = argv
     hooked = rest[-1:] == [CALLBACKS] and bool(rest.pop())
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
-    _search_working_directory_last()
+    search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
     saver = ResultSaver(job, int(element), continues=len(rest) > 3)
     if len(rest) > 3:
-        _expect(rest[3])
+        expect(rest[3])
         saver.begin()
     outcome = saver.earlier()
     if outcome is None:
@@ -47,14 +47,14 @@ def main(argv: Sequence[str]) -> int:
         if hooked and tag == HERE:
             callbacks.load()
         callbacks.fire("on_run_begin")
-        outcome = _run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
+        outcome = run(job, saver, tag, callbacks) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
         callbacks.fire("on_run_end", outcome=outcome)
         if saver.is_final(outcome):
             callbacks.fire("on_completed", outcome=outcome)
     return outcome.exit_code
 
 
-def _expect(name: str) -> None:
+def expect(name: str) -> None:
     """Take the stop signal, and SIGTERM with it, as a request to save a checkpoint and end."""
     _signal = __import__("_signal")  # `signal` costs an import of `enum`
 
@@ -63,7 +63,8 @@ def _expect(name: str) -> None:
             _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: stop(known))
 
 
-def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
+def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner) -> Outcome:
+    """Make one call, and save what comes of it."""
     phase = LOAD
     try:
         _check_python(tag)
@@ -72,7 +73,7 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
         phase = RESOLVE
         resolver.check(call.edges)
         phase = RUN
-        value = _call(call, job)
+        value = _run_workflow(call, job, callbacks) if call.workflow else _call(call, job)
         phase = SAVE
         return saver.success(value)
     except UpstreamFailed as error:
@@ -94,13 +95,20 @@ def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, work
 
 
 def _call(call: Call, job: JobContext) -> Any:
-    if call.workflow:
-        from slurm.runner.workflow_context_builder import run  # noqa: PLC0415 - most elements are no workflows
-
-        return run(call, job)
     enter(job)
     kwargs = {**call.kwargs, call.context: job} if call.context else call.kwargs
     return call.function(*call.args, **kwargs)
+
+
+def _run_workflow(call: Call, job: JobContext, callbacks: CallbackRunner) -> Any:
+    from slurm.runner.workflow_context_builder import run  # noqa: PLC0415 - most elements are no workflows
+
+    callbacks.fire("on_workflow_begin")
+    try:
+        return run(call, job, callbacks.of_cluster)
+    finally:
+        error = sys.exc_info()[1]
+        callbacks.fire("on_workflow_end", error=error and f"{type(error).__name__}: {error}")
 
 
 def _check_python(tag: str) -> None:
@@ -112,7 +120,7 @@ def _check_python(tag: str) -> None:
         raise RuntimeError(message)
 
 
-def _search_working_directory_last() -> None:
+def search_working_directory_last() -> None:
     """`python -c` searches the working directory before the standard library; a script may be called random.py."""
     if "" in sys.path:
         sys.path.remove("")

@@ -25,11 +25,12 @@ class LocalScheduler:
     """Real, detached processes of one machine, under a limit of CPUs over all submissions of the user.
 
     It takes the same script as Slurm, and reads the #SBATCH lines that mean something on one machine: array, output,
-    cpus-per-task, time, signal, chdir. Partitions, accounts, memory and the like are passed over.
+    cpus-per-task, time, signal, chdir, and how many tasks. Partitions, accounts, memory and the like are passed over.
     """
 
     name = "local"
     patience = (0.5, 5.0)
+    launcher: Sequence[str] = ()
 
     def __init__(self, site: Site) -> None:
         self._queue = (site.python, "-c", _BOOT, site.runner)

@@ -131,6 +131,7 @@ def _variables(batch: str, task: int, request: dict[str, Any], cpus: int) -> dic
         "SLURM_JOB_NAME": request["name"],
         "SLURM_SUBMIT_DIR": request["submit_dir"],
         "SLURM_CPUS_ON_NODE": str(max(1, cpus)),
+        "SLURM_NTASKS": str(request["ntasks"]),
         **asked,
     }
 

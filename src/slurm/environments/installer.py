@@ -1,0 +1,151 @@
+"""The program that makes a virtual environment, where it is to be: by any Python, with the standard library alone.
+
+Its source is sent there. It reads what to install as JSON, prints what it does to standard error and into the log, and
+answers with one line of JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import IO, Any
+
+PIP_THAT_INSTALLS_ELSEWHERE = (22, 3)
+"""From this version on pip has --python, so that an environment needs none of its own."""
+_OF_PIP = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+    "trusted-host": "UV_INSECURE_HOST",
+}
+
+
+def main() -> None:
+    """Make the environment that standard input tells of."""
+    asked = json.load(sys.stdin)
+    directory = Path(asked["directory"])
+    with open(asked["log"], "ab") as log:
+        put(directory / "wheels", asked["wheels"])
+        put(directory / "wheelhouse", asked["wheelhouse"])
+        try:
+            python = install(directory, asked, log)
+            digest = subprocess.check_output([python, "-c", asked["digest"]], text=True).strip()
+        except (subprocess.CalledProcessError, OSError) as error:
+            sys.exit(f"{type(error).__name__}: {error}")
+    shutil.rmtree(directory / "wheelhouse", ignore_errors=True)
+    sys.stdout.write(json.dumps({"python": python, "digest": digest}) + "\n")
+
+
+def put(directory: Path, blobs: Mapping[str, str]) -> None:
+    """Give files their own names again, by which installers know what they are."""
+    directory.mkdir()
+    for name, blob in blobs.items():
+        try:
+            os.link(blob, directory / name)
+        except OSError:
+            shutil.copyfile(blob, directory / name)
+
+
+def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
+    """Make it, and install into it; the path of its Python."""
+    venv = directory / "venv"
+    python = str(venv / "bin" / "python")
+    environ = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
+    requirements = [f"{name} @ {(directory / 'wheels' / wheel).as_uri()}" for name, wheel in asked["projects"]]
+    arguments = [*requirements, *asked["dependencies"]]
+    if asked["constraints"] is not None:
+        (directory / "constraints.txt").write_text(asked["constraints"])
+        arguments += ["--constraint", str(directory / "constraints.txt")]
+    arguments += sources(asked)
+    if asked["offline"]:
+        arguments += ["--no-index", "--find-links", str(directory / "wheelhouse")]
+    shared = ["--system-site-packages"] if asked["system_site_packages"] else []
+    if uv := find_uv():
+        environ.update(index_of_pip(environ))
+        if asked["index_url"]:
+            environ.pop("UV_DEFAULT_INDEX", None)  # which would count for more
+        run(log, environ, uv, "venv", "--quiet", "--python", sys.executable, *shared, venv)
+        run(log, environ, uv, "pip", "install", "--python", python, "--compile-bytecode", *arguments)
+        return python
+    quiet = ["--no-input", "--disable-pip-version-check", "--no-warn-script-location"]
+    if pip_version() >= PIP_THAT_INSTALLS_ELSEWHERE:
+        run(log, environ, sys.executable, "-m", "venv", "--without-pip", *shared, venv)
+        run(log, environ, sys.executable, "-m", "pip", "--python", python, "install", *quiet, *arguments)
+    else:
+        run(log, environ, sys.executable, "-m", "venv", *shared, venv)
+        run(log, environ, python, "-m", "pip", "install", *quiet, *arguments)
+    return python
+
+
+def sources(asked: Mapping[str, Any]) -> list[str]:
+    """Where to look for dependencies, as uv and pip take it."""
+    found = ["--index-url", asked["index_url"]] if asked["index_url"] else []
+    for option, places in (("--extra-index-url", asked["extra_index_url"]), ("--find-links", asked["find_links"])):
+        for place in places:
+            found += [option, place]
+    return found
+
+
+def pip_version() -> tuple[int, ...]:
+    """The version of this Python's pip; empty if it has none."""
+    done = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, text=True, check=False)
+    words = done.stdout.split()
+    return tuple(int(part) for part in words[1].split(".")[:2]) if done.returncode == 0 else ()
+
+
+def find_uv() -> str | None:
+    """The command `uv`, also where it is beside this Python only, whose environment needn't be active."""
+    return shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
+
+
+def index_of_pip(environ: Mapping[str, str]) -> dict[str, str]:
+    """A site's indexes as uv takes them: it doesn't read pip's settings, where sites and users write them.
+
+    The files are those of pip's documentation, "Configuration". Nothing where uv has indexes of its own.
+    """
+    if any(name.startswith("UV_") and "INDEX" in name for name in environ):
+        return {}
+    home = environ.get("HOME", "")
+    directories = [
+        *environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":"),
+        environ.get("XDG_CONFIG_HOME") or f"{home}/.config",
+    ]
+    files = [f"{directory}/pip/pip.conf" for directory in directories]
+    files += ["/etc/pip.conf", f"{home}/.pip/pip.conf", f"{sys.prefix}/pip.conf", environ.get("PIP_CONFIG_FILE", "")]
+    parser = RawConfigParser(strict=False)
+    parser.read([] if files[-1] == os.devnull else files)
+    found: dict[str, str] = {}
+    for key, name in _OF_PIP.items():
+        told = [environ.get(f"PIP_{key.upper().replace('-', '_')}", "")]
+        told += [parser.get(section, key, fallback="") for section in ("install", "global")]
+        if words := next((text.split() for text in told if text.strip()), []):
+            found[name] = ("," if name == "UV_FIND_LINKS" else " ").join(words)
+    return {**found, "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip looks through several
+
+
+def run(log: IO[bytes], environ: dict[str, str], *argv: object) -> None:
+    """Run a command; what it prints goes to the log and to standard error. Raises CalledProcessError."""
+    words = list(map(str, argv))
+    with subprocess.Popen(
+        words, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        for line in process.stdout or ():
+            log.write(line)
+            sys.stderr.buffer.write(line)
+    sys.stderr.flush()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words[:3])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Sources: what a directory of the user's own holds, as git would see it, in one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import time
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+from slurm.errors import EnvironmentNotReady
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LEFT_OUT = (
+    *(".git", ".hg", ".svn", "__pycache__", ".venv", "venv", ".tox", ".nox", ".eggs", "node_modules"),
+    *("*.egg-info", "*.pyc", "*.pyo", ".*_cache", ".hypothesis", ".ipynb_checkpoints", ".DS_Store"),
+)
+"""Names that no source has, anywhere in the tree; where there is git, of what it doesn't track."""
+_LEFT_OUT_AT_THE_TOP = ("build", "dist")
+_RACY_SECONDS = 2.0
+"""A file that was changed so lately may be changed again without its time showing it."""
+
+_known: dict[str, tuple[tuple[int, ...], str]] = {}
+"""Hashes of files that have been read, with what tells that they haven't been changed since."""
+
+
+def tree_digest(directory: str) -> str:
+    """The hash of the files in a directory: their paths, contents and whether they are executable.
+
+    They are those that git tracks or would offer to, as they are now, committed or not; without git all, but for
+    caches, virtual environments, and what a build leaves. Raises EnvironmentNotReady for one that can't be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for name in sorted(set(_tracked(directory) or _walked(directory))):
+            kind, content = _file(os.path.join(directory, name))
+            if kind:
+                digest.update(f"{kind} {len(os.fsencode(name))} ".encode() + os.fsencode(name) + content.encode())
+    except OSError as error:
+        message = f"{error.filename or directory} is part of the project, and can't be read: {error.strerror}"
+        raise EnvironmentNotReady(message) from error
+    return digest.hexdigest()
+
+
+def _file(path: str) -> tuple[str, str]:
+    """What kind of file it is, and its content's hash; no kind for one that isn't there."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):  # tracked, and removed
+        return "", ""
+    if stat.S_ISLNK(status.st_mode):
+        return "link", hashlib.sha256(os.fsencode(os.readlink(path))).hexdigest()
+    if stat.S_ISDIR(status.st_mode):  # a submodule, or a repository within the repository
+        return "tree", tree_digest(path)
+    if not stat.S_ISREG(status.st_mode):
+        return "", ""
+    seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    known, content = _known.get(path, ((), ""))
+    if known != seen:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        content = digest.hexdigest()
+        if time.time() - max(status.st_mtime, status.st_ctime) > _RACY_SECONDS:
+            _known[path] = (seen, content)
+    return "program" if status.st_mode & stat.S_IXUSR else "file", content
+
+
+def _tracked(directory: str) -> list[str]:
+    """What git tracks there, or would if it were told to; nothing where it isn't git's."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    found: list[list[str]] = []
+    for which in (["--cached"], ["--others", "--exclude-standard"]):
+        argv = ["git", "-C", directory, "ls-files", "-z", *which]
+        try:
+            done = subprocess.run(argv, env=environ, capture_output=True, check=False)
+        except OSError:  # there is no git
+            return []
+        if done.returncode != 0:
+            return []
+        found.append([name.rstrip("/") for name in os.fsdecode(done.stdout).split("\0") if name])
+    tracked, others = found
+    return [*tracked, *(name for name in others if not _is_left_out(name))]
+
+
+def _is_left_out(name: str) -> bool:
+    first, *_ = parts = name.split("/")
+    return first in _LEFT_OUT_AT_THE_TOP or any(fnmatch(part, pattern) for part in parts for pattern in _LEFT_OUT)
+
+
+def _walked(directory: str) -> Iterator[str]:
+    for place, directories, files in os.walk(directory):
+        prefix = os.path.relpath(place, directory)
+        below = "" if prefix == "." else f"{prefix}/"
+        kept = [name for name in directories if not _is_left_out(f"{below}{name}")]
+        directories[:] = [name for name in kept if not _ignores_itself(os.path.join(place, name))]
+        yield from (f"{below}{name}" for name in files if not _is_left_out(f"{below}{name}"))
+        yield from (f"{below}{name}" for name in directories if os.path.islink(os.path.join(place, name)))
+
+
+def _ignores_itself(directory: str) -> bool:
+    """Whether its maker has told git to pass it over, as makers of caches and virtual environments do."""
+    try:
+        with open(os.path.join(directory, ".gitignore"), encoding="utf-8", errors="replace") as file:
+            return "*" in file.read().split("\n")
+    except OSError:
+        return os.path.exists(os.path.join(directory, "pyvenv.cfg"))

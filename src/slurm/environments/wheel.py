@@ -1,0 +1,274 @@
+"""Wheel: the user's own project, built and installed with what it needs, in a virtual environment of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from slurm.environments import installer
+from slurm.environments.base import Environment
+from slurm.environments.building import build_once, send
+from slurm.environments.current import TAG, find
+from slurm.environments.installer import sources as places
+from slurm.environments.setup import take
+from slurm.environments.sources import tree_digest
+from slurm.environments.wheel_building import build, build_failed, export_lock, gather
+from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
+from slurm.protocol import ENVS, Prepared
+from slurm.runner import distributions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurm.environments.base import Place
+    from slurm.environments.building import Building
+    from slurm.environments.wheel_building import BuiltWheel
+
+    StrPath = str | os.PathLike[str]
+
+_FORM = 1
+"""Changes with what is made of the same sources."""
+_PROJECT_FILES = ("pyproject.toml", "setup.py")
+_ATTEMPTS = 3
+_PASSWORD = re.compile(r"://[^/@]*@")
+_USUAL = ("install_in", "login")
+_OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
+"""A job has the variables of who submitted it; by these it would import the working copy instead of the wheel."""
+
+
+class Wheel(Environment):
+    """A project of the user's own, as it is when a task is submitted, installed with its dependencies.
+
+    Its wheel is built on this machine and installed there, into a virtual environment under the root that all tasks
+    share; an unchanged project costs one look. Changed or not committed files are part of it, those that git ignores
+    are not. Functions of its modules go by reference; what a script or notebook defines goes along by value, as ever.
+
+    `project` is its directory; by default the nearest one upward from the working directory that has a pyproject.toml.
+    `packages` are directories of further projects of the user's own, installed beside it. `extras` are the project's,
+    `dependencies` further requirements, as pip takes them. `lock` is a file of exact versions: requirements, used as
+    constraints, or a `uv.lock`, beside the project unless it is a path.
+
+    Dependencies come from the index that pip is configured for there, or from `index_url`, `extra_index_url` and
+    `find_links`. `wheelhouse` has them sent, for a cluster without Internet: True gathers their wheels on this machine,
+    a directory's are taken as they are. They are installed where the cluster's commands run, or, with
+    `install_in="job"`, in a job with the task's account and partition. `system_site_packages` lets it see what is
+    installed with the Python that it is made from, such as that of a Conda before it in a list.
+    """
+
+    local_paths = ("project", "packages", "wheelhouse", "lock")
+
+    def __init__(  # noqa: PLR0913 - each by its name
+        self,
+        project: StrPath | None = None,
+        *,
+        packages: Sequence[StrPath] | StrPath = (),
+        extras: Sequence[str] | str = (),
+        dependencies: Sequence[str] | str = (),
+        lock: StrPath | None = None,
+        index_url: str | None = None,
+        extra_index_url: Sequence[str] | str = (),
+        find_links: Sequence[str] | str = (),
+        wheelhouse: bool | StrPath = False,
+        install_in: Literal["login", "job"] = "login",
+        system_site_packages: bool = False,
+    ) -> None:
+        if install_in not in {"login", "job"}:
+            message = f"Wheel(install_in={install_in!r}): expected 'login', where the cluster's commands run, or 'job'"
+            raise ConfigurationError(message)
+        for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links)]):
+            if _PASSWORD.search(url):
+                message = (
+                    "Wheel: an index's URL has a password in it, which would be kept with jobs: write it where the "
+                    "packages are installed, in ~/.netrc or pip's own settings"
+                )
+                raise ConfigurationError(message)
+        self.project = os.fspath(project) if project is not None else None
+        self.packages = _texts(packages)
+        self.extras = _texts(extras)
+        self.dependencies = _texts(dependencies)
+        self.lock = os.fspath(lock) if lock is not None else None
+        self.index_url = index_url
+        self.extra_index_url = _texts(extra_index_url)
+        self.find_links = _texts(find_links)
+        self.wheelhouse = wheelhouse if isinstance(wheelhouse, bool) else os.fspath(wheelhouse)
+        self.install_in: str = install_in
+        self.system_site_packages = system_site_packages
+
+    def __repr__(self) -> str:
+        shown = {name: value for name, value in vars(self).items() if value and (name, value) != _USUAL}
+        return f"Wheel({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def fingerprint(self) -> str:
+        """The hash of all that goes into it. Reads the sources that have changed since it was last asked."""
+        parts: list[Any] = [_FORM, TAG, sys.platform, [tree_digest(project) for project in self._projects()]]
+        parts += [self.extras, self.dependencies, self.index_url, self.extra_index_url, self.find_links]
+        parts += [self.install_in, self.system_site_packages, self._lock_text()]
+        parts += [self.wheelhouse if isinstance(self.wheelhouse, bool) else tree_digest(self._own_house())]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def prepare(self, place: Place) -> Prepared:
+        """Make it, unless it is there. Raises BuildFailed, PythonNotFound."""
+        for _ in range(_ATTEMPTS):
+            sources = self.fingerprint()
+            below = json.dumps(place.interpreter)
+            digest = hashlib.sha256(f"{sources} {below}".encode()).hexdigest()
+            try:
+                return build_once(place, f"wheel-{digest[:20]}-py{TAG}", partial(self._make, sources))
+            except _ChangedMeanwhileError:
+                continue
+        message = f"{self!r} could not be built: its files change while that is done"
+        raise BuildFailed(message)
+
+    def _projects(self) -> list[str]:
+        main = os.path.expanduser(self.project) if self.project is not None else _nearest()
+        projects = [os.path.abspath(path) for path in (main, *map(os.path.expanduser, self.packages))]
+        for path in projects:
+            if not any(os.path.isfile(os.path.join(path, name)) for name in _PROJECT_FILES):
+                message = f"Wheel: {path} is no project: it has no pyproject.toml"
+                raise ConfigurationError(message)
+        return projects
+
+    def _own_house(self) -> str:
+        directory = os.path.abspath(os.path.expanduser(str(self.wheelhouse)))
+        if not os.path.isdir(directory):
+            message = f"Wheel(wheelhouse={self.wheelhouse!r}): there is no such directory"
+            raise ConfigurationError(message)
+        return directory
+
+    def _lock_text(self) -> str | None:
+        if self.lock is None:
+            return None
+        path = os.path.expanduser(self.lock)
+        path = path if os.path.exists(path) else os.path.join(self._projects()[0], path)
+        try:
+            return Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            message = f"Wheel(lock={self.lock!r}): {error.strerror}"
+            raise ConfigurationError(message) from error
+
+    def _make(self, sources: str, building: Building) -> Prepared:
+        place, base = building.place, find(building.place)
+        with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
+            log = _log(building.key)
+            wheels = self._built(building, scratch, log)
+            if self.fingerprint() != sources:
+                raise _ChangedMeanwhileError
+            constraints = self._constraints(log)
+            house = self._house(building, wheels, constraints, scratch, log)
+            building.step("sending what is not there yet")
+            request = {
+                **vars(self),
+                "directory": building.directory,
+                "log": f"{place.root}/{ENVS}/{building.key}.log",
+                "wheels": send(place, {wheel.path.name: wheel.path for wheel in wheels}),
+                "wheelhouse": send(place, {path.name: path for path in house}),
+                "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(wheels)],
+                "constraints": constraints,
+                "offline": self.wheelhouse is not False,
+                "digest": f"{inspect.getsource(distributions)}\nprint(distributions_digest())\n",
+            }
+        made = self._installed(building, base, request)
+        return Prepared(
+            key=building.key,
+            python=made["python"],
+            tag=TAG,
+            setup=(_OWN_PATHS, *place.interpreter.setup),
+            packages=tuple(f"{wheel.name}=={wheel.version}" for wheel in wheels),
+            modules=tuple(sorted({module for wheel in wheels for module in wheel.modules})),
+            digest=made["digest"],
+        )
+
+    def _built(self, building: Building, scratch: str, log: Path) -> list[BuiltWheel]:
+        wheels = []
+        for number, project in enumerate(self._projects()):
+            building.step(f"building the wheel of {project}")
+            directory = os.path.join(scratch, str(number))
+            os.mkdir(directory)
+            wheels.append(build(project, directory, log))
+        return wheels
+
+    def _with_extras(self, wheels: Sequence[BuiltWheel]) -> list[tuple[str, BuiltWheel]]:
+        first, *others = wheels
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        return [(f"{first.name}{extras}", first), *((wheel.name, wheel) for wheel in others)]
+
+    def _constraints(self, log: Path) -> str | None:
+        if self.lock is not None and os.path.basename(self.lock) == "uv.lock":
+            return export_lock(self._projects()[0], log)
+        return self._lock_text()
+
+    def _house(
+        self, building: Building, wheels: Sequence[BuiltWheel], constraints: str | None, scratch: str, log: Path
+    ) -> Sequence[Path]:
+        """The wheels to send besides the projects' own."""
+        if isinstance(self.wheelhouse, str):
+            return sorted(Path(self._own_house()).glob("*.whl"))
+        if not self.wheelhouse:
+            return ()
+        here = platform.machine() if sys.platform == "linux" else sys.platform
+        if here != building.machine:
+            message = (
+                f"wheelhouse=True gathers wheels for a machine like this one ({here}), and there is "
+                f"{building.machine}: fill a directory by `pip download --platform …`, and name it: wheelhouse='…'"
+            )
+            raise EnvironmentNotReady(message)
+        building.step("gathering the wheels of the dependencies")
+        requirements = [f"{named} @ {wheel.path.as_uri()}" for named, wheel in self._with_extras(wheels)]
+        requirements += [*self.dependencies, *places(vars(self))]
+        if constraints is not None:
+            file = Path(scratch, "constraints.txt")
+            file.write_text(constraints)
+            requirements.append(f"--constraint={file}")
+        found = gather(requirements, os.path.join(scratch, "house"), log)
+        own = {wheel.path.name for wheel in wheels}
+        return [path for path in found if path.name not in own]
+
+    def _installed(self, building: Building, base: Prepared, request: Mapping[str, Any]) -> Mapping[str, str]:
+        place, data = building.place, json.dumps(request).encode()
+        argv = [base.python, "-c", inspect.getsource(installer)]
+        if self.install_in == "job":
+            building.step("installing, in a job")
+            done = place.run_in_job(base, argv, data)
+        else:
+            building.step("installing")
+            script = "\n".join(["{", *take(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
+            done = place.transport.run(["bash", "-c", script, *argv], stdin=data)
+        if done.status != 0:
+            raise build_failed(f"{self!r} could not be installed", done.stderr, request["log"], there=True)
+        found: Mapping[str, str] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+
+class _ChangedMeanwhileError(Exception):
+    """The sources were changed while they were built."""
+
+
+def _texts(value: Sequence[StrPath] | StrPath) -> tuple[str, ...]:
+    return tuple(os.fspath(item) for item in ((value,) if isinstance(value, (str, os.PathLike)) else value))
+
+
+def _nearest() -> str:
+    here = os.getcwd()
+    for directory in (here, *map(str, Path(here).parents)):
+        if any(os.path.isfile(os.path.join(directory, name)) for name in _PROJECT_FILES):
+            return directory
+    message = f"Wheel(): there is no pyproject.toml in {here} or above it; name the project: Wheel('/path/to/it')"
+    raise ConfigurationError(message)
+
+
+def _log(key: str) -> Path:
+    """A new log on this machine."""
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", "builds")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{key}.log"
+    path.write_text("")
+    return path

@@ -1,0 +1,127 @@
+"""Upkeep: which environments there are under a root, what uses them, and their removal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
+from slurm.protocol import BLOBS, ENVS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slurm.backend import Backend
+    from slurm.cluster import Cluster
+    from slurm.watched import Watched
+
+_MAKING_SECONDS = 600
+"""How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
+
+_LIST = """\
+cd -- "$0" 2>/dev/null || exit 0
+age() { echo $(( $(date +%s) - $(date -r "$1" +%s) )); }
+for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
+    key=${key%/}
+    kilobytes=$(du -sk -- "$key" 2>/dev/null | cut -f 1)
+    beat=$(ls -td -- "$key.lock"/* "$key.lock"/*/beat 2>/dev/null | head -n 1)
+    if [ -f "$key.json" ]; then state=ready since=$(age "$key.json")
+    elif [ -n "$beat" ]; then state=lock since=$(age "$beat")
+    else state=left since=$(age "$key"); fi
+    echo "$key $state $since ${kilobytes:-0}"
+done
+"""
+_REMOVE = 'cd -- "$0" && for key; do rm -rf -- "$key.json" && rm -rf -- "$key" "$key.lock" "$key.log" || exit; done'
+_SWEEP = 'cd -- "$0" 2>/dev/null || exit 0; find . ! -name . -prune -name "*.whl" -mtime "+$1" -exec rm -f {} +'
+
+
+class Kept(NamedTuple):
+    """An environment under the root."""
+
+    key: str
+    state: str
+    """`ready`; `making`, by some process now; `left` by one that didn't finish."""
+    bytes: int
+    unused: float
+    """Seconds since a submission last asked for it, or since anything was done to it."""
+    used_by: tuple[str, ...]
+    """The keys of the submissions that have not ended and run in it."""
+
+
+def kept(cluster: Cluster) -> list[Kept]:
+    """The environments under the root, by their keys, and what uses them; asks the scheduler."""
+    backend = _backend(cluster)
+    lines = [line.split() for line in _run(backend, _LIST, ENVS).splitlines()]
+    users = _users(backend, {key for key, *_ in lines})
+    found = []
+    for key, word, since, kilobytes in lines:
+        state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
+        found.append(Kept(key, state, int(kilobytes) * 1024, float(since), users.get(key, ())))
+    return found
+
+
+def remove(cluster: Cluster, keys: Sequence[str]) -> None:
+    """Remove environments, all or none. Raises EnvironmentInUse, ConfigurationError for one that isn't there."""
+    there = {environment.key: environment for environment in kept(cluster)}
+    for key in keys:
+        if key not in there:
+            message = f"there is no environment {key} under {_backend(cluster).store.root}"
+            raise ConfigurationError(message)
+        if not _is_free(there[key]):
+            by = ", ".join(there[key].used_by) or "a process that makes it now"
+            message = f"environment {key} is in use: by {by}"
+            raise EnvironmentInUse(message)
+    if keys:
+        _run(_backend(cluster), _REMOVE, ENVS, *keys)
+
+
+def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kept]:
+    """Remove the environments that nobody has asked for in so many days and that nothing uses; those removed.
+
+    Also what was left half made, and wheels that were sent so long ago: they are sent again should they be needed.
+    """
+    old = [e for e in kept(cluster) if _is_free(e) and (e.state == "left" or e.unused >= days * 86400)]
+    if not dry_run:
+        if old:
+            _run(_backend(cluster), _REMOVE, ENVS, *(environment.key for environment in old))
+        _run(_backend(cluster), _SWEEP, BLOBS, str(int(days)))
+    return old
+
+
+def _backend(cluster: Cluster) -> Backend:
+    backend: Backend = cluster._backend  # noqa: SLF001 - of this very package
+    return backend
+
+
+def _is_free(environment: Kept) -> bool:
+    return environment.state != "making" and not environment.used_by
+
+
+def _users(backend: Backend, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Of environments the submissions that have not ended."""
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    records = backend.store.several_records(backend.store.keys())
+    using = [(backend.tracker.watch(*pair), pair.submission.environment.key) for pair in records]
+    using = [(watched, environment) for watched, environment in using if environment in wanted]
+    backend.tracker.look([watched for watched, _ in using])
+    backend.tracker.ask([watched for watched, _ in using])
+    found: dict[str, tuple[str, ...]] = {}
+    for watched, environment in using:
+        if _goes_on(watched):
+            found[environment] = (*found.get(environment, ()), watched.key)
+    return found
+
+
+def _goes_on(watched: Watched) -> bool:
+    """Whether an element waits, runs, or may go on in another job; not those that the scheduler has no more."""
+    return watched.unfinished and (watched.continues or any(e not in watched.missed_since for e in watched.open))
+
+
+def _run(backend: Backend, script: str, place: str, *words: str) -> str:
+    directory = f"{backend.store.root}/{place}"
+    done = backend.transport.run(["sh", "-c", script, directory, *words], timeout=600)
+    if done.status != 0:
+        message = f"{directory} can't be used: {done.words}"
+        raise TransportError(message)
+    return done.stdout

@@ -1,0 +1,85 @@
+"""`slurm envs`: what there is, what uses it, and that it goes only when nothing does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from projects import project
+from slurm import Cluster, Wheel, task
+from slurm.cli.main import slurm
+from waiting import until
+
+
+@task
+def wait(path: str) -> None:
+    import os
+    import time
+
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
+def run(*argv: str) -> Result:
+    return CliRunner().invoke(slurm, ["envs", *argv])
+
+
+def listed(url: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(run("list", url, "--json").output)
+    return found
+
+
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def url(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
+    if request.param == "slurm":
+        request.getfixturevalue("slurm_env")
+    with Cluster(request.param, root=root) as cluster:
+        yield cluster.url
+
+
+def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tmp_path: Path) -> None:
+    assert run("list", url).output == ""
+    first, second = (
+        wait.with_options(environment=Wheel(project(tmp_path / name, name, ""), wheelhouse=tmp_path))
+        for name in ("first", "second")
+    )
+    running, over = first(str(tmp_path / "gate")), second(str(tmp_path))
+    over.result(60)
+    until(running.running)
+    used, free = sorted(listed(url), key=lambda item: not item["used_by"])
+    assert (used["used_by"], free["used_by"]) == ([running.key], [])
+    assert (used["state"], int(str(used["bytes"])) > 10_000, float(str(used["unused"])) < 600) == ("ready", True, True)
+    refused = run("rm", str(free["key"]), str(used["key"]), "--on", url)
+    assert refused.exit_code == 1
+    assert f"in use: by {running.key}" in str(refused.exception)
+    assert len(listed(url)) == 2
+    assert run("gc", url).output == ""
+    assert str(free["key"]) in run("gc", url, "--days", "0", "--dry-run").output
+    assert str(free["key"]) in run("gc", url, "--days", "0").output
+    assert [item["key"] for item in listed(url)] == [used["key"]]
+    (tmp_path / "gate").touch()
+    running.result(60)
+    assert run("rm", str(used["key"]), "--on", url).exit_code == 0
+    assert listed(url) == []
+
+
+def test_what_is_being_made_stays_and_what_was_left_goes(root: Path, tmp_path: Path) -> None:
+    url = f"local://{root}"
+    for key in ("dead", "alive"):
+        (root / "envs" / key / "1a2b3c4d").mkdir(parents=True)
+        (root / "envs" / f"{key}.lock" / "1").mkdir(parents=True)
+        (root / "envs" / f"{key}.lock" / "1" / "beat").touch()
+    long_ago = time.time() - 86400
+    for path in (root / "envs" / "dead.lock" / "1" / "beat", root / "envs" / "dead.lock" / "1"):
+        os.utime(path, (long_ago, long_ago))
+    assert {str(item["key"]): item["state"] for item in listed(url)} == {"dead": "left", "alive": "making"}
+    assert "is in use" in str(run("rm", "alive", "--on", url).exception)
+    assert "there is no environment other" in str(run("rm", "other", "--on", url).exception)
+    assert run("gc", url).output.split()[6:8] == ["dead", "left"]
+    assert [path.name for path in sorted((root / "envs").iterdir())] == ["alive", "alive.lock"]
