@@ -46,7 +46,7 @@ def pickled(
     function: Callable[..., Any],
     *calls: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
-    context: str | None = None,
+    context: tuple[str, int | None] | None = None,
     edges: tuple[Any, ...] = (),
 ) -> Pickled:
     """Calls of a function, pickled as a submission pickles them."""

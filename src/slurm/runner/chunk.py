@@ -115,8 +115,7 @@ def _one(load: Load, resolver: PlaceholderResolver, job: JobContext, place: int)
             phase = RESOLVE
             resolver.check(call.edges)
         phase = RUN
-        kwargs = {**call.kwargs, call.context: job.replace(index=job.index + place)} if call.context else call.kwargs
-        value = call.function(*call.args, **kwargs)
+        value = call.make(job.replace(index=job.index + place) if call.context else None)
         phase = SAVE
         found = pickled(value)
     except UpstreamFailed as error:
