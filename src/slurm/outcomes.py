@@ -98,7 +98,8 @@ class Outcome(Document):
         begin, end = self.ends[call - 1] if call else 0, self.ends[call]
         if begin < end:  # a pickle is never empty, so this is that of a success
             result = self.result and self.result.replace(begin=begin, end=end)
-            return self.replace(status=SUCCEEDED, phase=SAVE, exit_code=0, result=result, ends=None, failures=())
+            done = {"status": SUCCEEDED, "phase": SAVE, "exit_code": 0, "result": result}
+            return self.replace(ends=None, failures=(), state=None, reason=None, **done)
         from bisect import bisect_left  # noqa: PLC0415 - the runner needs it only for an upstream that failed
 
         how = self.failures[bisect_left(self.failures, call, key=lambda failure: failure.call)]

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from zlib import crc32
 
 from slurm.files import commit
 from slurm.outcomes import ResultRecord
@@ -91,8 +92,7 @@ def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> di
 
     `alone`: all ranks are on this machine. Where the ranks meet may have been set in the job's setup.
     """
-    array, task = environ.get("SLURM_ARRAY_JOB_ID", "0"), environ.get("SLURM_ARRAY_TASK_ID", "0")
-    port = _PORTS[(int(array) * 997 + int(task)) % len(_PORTS)]
+    port = _PORTS[(crc32(job.key.encode()) + job.index) % len(_PORTS)]  # ids of several clusters may be the same
     return {
         "RANK": str(job.rank),
         "WORLD_SIZE": str(job.world_size),
