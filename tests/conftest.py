@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,13 +11,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster
+from slurm import Cluster, tracker
 from slurm.schedulers.local_queue import client
+from slurm.schedulers.slurm import SlurmScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["testbed.fixtures"]
+
+
+MOST_WORKERS = 8
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two a CPU for the whole suite, which waits more than it computes; what is picked by its path runs in one."""
+    picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    return 0 if picked else min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +38,7 @@ def own_machine() -> Iterator[None]:
         patch.setenv("SLURMTASKS_LOCAL_DIR", str(directory / "local"))
         patch.setenv("SLURMTASKS_LOCAL_CPUS", "4")
         patch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
+        patch.setattr(SlurmScheduler, "patience", (0.5, 3.0))  # seconds: these controllers are asked by nobody else
         for name in ("SCRATCH", "WORK"):
             patch.delenv(name, raising=False)
         yield
@@ -39,6 +51,12 @@ def own_machine() -> Iterator[None]:
 def root(tmp_path: Path) -> Path:
     """A root for job directories, with a space and an accent in its path."""
     return tmp_path / "job röot"
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end without an outcome is believed after two seconds: the file systems here show new files at once."""
+    monkeypatch.setattr(tracker, "_UNEXPLAINED_GRACE", 2.0)
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.cluster import Cluster
-    from slurm.decorators import task
+    from slurm.decorators import task, workflow
     from slurm.environments.container import Container
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
+    from slurm.graph import Graph
     from slurm.job import Job
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
+    from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
     from slurm.states import JobState
     from slurm.tasks import Task
     from slurm.version import __version__ as __version__
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "slurm.array": ("JobArray",),
+    "slurm.callbacks.base": ("Callback",),
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.container": ("Container",),
@@ -77,11 +81,13 @@ _HOMES = {
         "gather",
         "wait",
     ),
+    "slurm.graph": ("Graph",),
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
+    "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.states": ("JobState",),
-    "slurm.decorators": ("task",),
+    "slurm.decorators": ("task", "workflow"),
     "slurm.tasks": ("Task",),
     "slurm.version": ("__version__",),
     "slurm.watched": ("JobStatus",),
@@ -92,11 +98,13 @@ __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
     "FIRST_EXCEPTION",
+    "Callback",
     "Cluster",
     "Conda",
     "Container",
     "Current",
     "DependencyFailed",
+    "Graph",
     "Job",
     "JobArray",
     "JobCancelled",
@@ -117,12 +125,15 @@ __all__ = [
     "TaskExited",
     "TaskFailed",
     "Wheel",
+    "WorkflowContext",
     "as_completed",
     "cancel",
     "current_job",
+    "current_workflow",
     "gather",
     "task",
     "wait",
+    "workflow",
 ]
 
 

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from slurm.backend import backend_for
 from slurm.cancellation import cancel
+from slurm.children import several_children
 from slurm.job import Job, as_they_end
+from slurm.listing import Listing
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
+from slurm.statuses import Part, statuses
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Unpack
 
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
-    from slurm.protocol import Outcome
 
 R = TypeVar("R", covariant=True)
 
@@ -55,6 +57,11 @@ class JobArray(Placeholder, Generic[R]):
         which = (self._range.start, self._range.stop, self._range.step)
         return Reference("array", self.key, which, self._watched.chunk, str(self._backend.url))
 
+    @property
+    def part(self) -> Part:
+        """It as a part of its submission."""
+        return Part(self._backend, self._watched, self._range)
+
     def __len__(self) -> int:
         return len(self._range)
 
@@ -85,6 +92,7 @@ class JobArray(Placeholder, Generic[R]):
         """
         self._wait(timeout)
         ends = self._backend.store.ends(self.key, self._range, chunk=self._watched.chunk)
+        self._watched.learn(ends.elements)
         found: list[Any] = []
         for index in self._range:
             if index in ends.results:
@@ -110,9 +118,9 @@ class JobArray(Placeholder, Generic[R]):
         """Whether all have ended."""
         return all(self._ended())
 
-    def cancel(self) -> None:
-        """Ask the scheduler to end those that have not ended, by one command."""
-        cancel(self)
+    def cancel(self, *, children: bool = True) -> None:
+        """Ask the scheduler to end those that have not ended, and what workflows have submitted, by one command."""
+        cancel(self, children=children)
 
     def failed(self, timeout: float | None = None) -> list[Job[R]]:
         """Wait for all; the jobs that ended without a result."""
@@ -134,10 +142,7 @@ class JobArray(Placeholder, Generic[R]):
 
     def states(self) -> Counter[JobState]:
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
-        if not self.done():
-            self._backend.tracker.ask([self._watched])
-        outcomes = self._backend.store.outcomes(self.key, self._with_outcome(), chunk=self._watched.chunk)
-        return Counter(self._state(index, outcomes.get(index)) for index in self._range)
+        return Counter(status.state for status in statuses([self.part])[0])
 
     def summary(self) -> str:
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
@@ -152,8 +157,14 @@ class JobArray(Placeholder, Generic[R]):
         return hash((self.key, self._range))
 
     def __repr__(self) -> str:
-        ended = sum(self._watched.finished(index) for index in self._range)
-        return f"<JobArray {self.key} of {len(self)}, {ended} ended, on {self._backend.url}>"
+        words = Counter(map(self._watched.word, self._range))
+        states = ", ".join(f"{count} {word}" for word, count in words.items())
+        return f"<JobArray {self.key} of {len(self)} on {self._backend.url}{': ' if states else ''}{states}>"
+
+    def _repr_html_(self) -> str:
+        from slurm.notebook import array_html  # noqa: PLC0415 - only notebooks have it
+
+        return array_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return revive, (self._backend.spec, self.key, self._range)
@@ -178,14 +189,24 @@ class JobArray(Placeholder, Generic[R]):
     def _come_back(self) -> str:
         return f"The jobs go on; come back to them with Cluster({str(self._backend.url)!r}).job({self.key!r})"
 
-    def _with_outcome(self) -> list[int]:
-        return [index for index in self._range if self._watched.has_outcome(index)]
 
-    def _state(self, index: int, outcome: Outcome | None) -> JobState:
-        if outcome is not None:
-            return JobState.of(outcome)
-        ending, report = self._watched.ending(index), self._watched.report(index)
-        return ending.state if ending else report.state if report else JobState.UNKNOWN
+def handle(backend: Backend, watched: Watched) -> Job[Any] | JobArray[Any]:
+    """All of a submission: an array for a map, of however many, else a job."""
+    return JobArray(backend, watched, range(watched.count)) if watched.mapped else Job(backend, watched, 0)
+
+
+def calls_of(jobs: Iterable[Job[Any] | JobArray[Any]]) -> dict[str, set[int]]:
+    """Which calls of which submissions jobs and arrays are."""
+    found: dict[str, set[int]] = {}
+    for job in jobs:
+        found.setdefault(job.reference.key, set()).update(job.reference.indices)
+    return found
+
+
+def children(backend: Backend, key: str, index: int) -> Listing:
+    """What one call of a workflow has submitted, in order, of what has a record yet."""
+    (found,) = several_children(backend, {key: [index]}).values()
+    return Listing(handle(backend, watched) for watched in backend.watch_several([child.key for child in found]))
 
 
 def revive(spec: Spec, key: str, indices: range) -> JobArray[Any]:

@@ -14,8 +14,6 @@ from slurm.protocol import (
     Outcome,
     Submitted,
     attempt_name,
-    blocks_name,
-    continuation_name,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +44,16 @@ class Continuation(Document):
     reason: str
     count: int = 1
     """How many elements the job has."""
+
+
+def continuation_name(element: int, attempt: int) -> str:
+    """The file in `attempts/` of a `Continuation`."""
+    return f"{element}.{attempt}.next.json"
+
+
+def blocks_name(group: str) -> str:
+    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
+    return f"{group}.blocks.json"
 
 
 def new_group(element: int, attempt: int) -> str:

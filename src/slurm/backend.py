@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.bundle import Bundle
+    from slurm.children import Family
+    from slurm.feeds import Feeds
     from slurm.protocol import Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
@@ -95,9 +97,13 @@ class Backend:
         self._delivered = False
         self.lock = threading.RLock()
         self.prepared: dict[tuple[object, ...], Prepared] = {}
+        self.inherited: Prepared | None = None
+        """What the workflow runs in whose job this is."""
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.has_last_word = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
+        self.family: Family | None = None
+        """What all that this process submits here belongs to, where a workflow runs in it."""
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
@@ -150,6 +156,12 @@ class Backend:
             message = f"the root {self.url.root or '~'} is not to be had on {self.url}: {done.words}"
             raise TransportError(message)
         return Store(self.transport, root)
+
+    @property
+    def known_root(self) -> str | None:
+        """The root, if it was given as a path or has been asked for."""
+        store: Store | None = self.__dict__.get("store")
+        return store.root if store else self.url.root
 
     @once
     def survey(self) -> Survey:
@@ -215,6 +227,13 @@ class Backend:
             pace=self.transport.pace,
             patience=self.scheduler.patience,
         )
+
+    @once
+    def feeds(self) -> Feeds:
+        """What callbacks on this client are told of the jobs there."""
+        from slurm.feeds import Feeds  # noqa: PLC0415 - as above
+
+        return Feeds(self)
 
     def _query(self, ids: Sequence[str]) -> Iterable[Report]:
         return self.controller.query(ids)  # which is made only now, for that may take a command

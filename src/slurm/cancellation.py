@@ -5,26 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slurm import attempts
+from slurm.children import several_children
+from slurm.job import Job
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, Outcome, outcome_name
 from slurm.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from slurm.backend import Backend
-    from slurm.job import Job
     from slurm.protocol import Block
     from slurm.watched import Watched
 
 
-def cancel(jobs: Iterable[Job[Any]]) -> None:
+def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> None:
     """Ask the scheduler to end jobs, those that have not ended as far as is known, by one command for each cluster.
 
+    What workflows among them have submitted ends with them, even where they have ended already, unless not `children`.
     A call that shares its element of the array with others (`chunk_size`) ends with them. Those that wait for room in
     the queue never get there.
     """
     several: dict[Watched, tuple[Backend, set[int]]] = {}
-    for job in jobs:
+    for job in _with_children(jobs) if children else jobs:
         backend, watched = job.where
         if watched.submitted is None:
             backend.complete(watched)
@@ -40,6 +42,48 @@ def cancel(jobs: Iterable[Job[Any]]) -> None:
         if any(watched.continues for watched, _ in some):  # some may have gone on just now, before they were ended
             _cancel(backend, some, but=known)
         backend.tracker.hurry()
+
+
+def _with_children(jobs: Iterable[Job[Any]]) -> Iterator[Job[Any]]:
+    """Jobs, what those of them that are workflows have submitted, and so on."""
+    generation = list(jobs)
+    while generation:
+        yield from generation
+        calls: dict[Backend, dict[str, set[int]]] = {}
+        for job in generation:
+            backend, watched = job.where
+            if watched.workflow:
+                calls.setdefault(backend, {}).setdefault(watched.key, set()).add(job.index)
+        generation = [child for backend, some in calls.items() for child in _children(backend, some)]
+
+
+def _children(backend: Backend, calls: Mapping[str, set[int]]) -> Iterator[Job[Any]]:
+    """What calls of workflows have submitted; they are kept from submitting more first."""
+    for key, some in calls.items():
+        _stay_ended(backend, key, [call for call in some if not backend.watch(key).finished(call)])
+    found = [child for children in several_children(backend, calls).values() for child in children]
+    known = {watched.key: watched for watched in backend.watch_several([child.key for child in found])}
+    backend.tracker.look(known.values())
+    for child in found:
+        if child.key not in known or known[child.key].submitted is None:  # it may be queued at this very moment
+            _stay_ended(backend, child.key, range(child.elements))
+    return (Job(backend, watched, index) for watched in known.values() for index in range(watched.count))
+
+
+def _stay_ended(backend: Backend, key: str, elements: Iterable[int], reasons: Mapping[int, str] = {}) -> None:
+    """Write that elements were cancelled: whatever starts, or would submit something, sees it."""
+    ended = {
+        outcome_name(element): Outcome(
+            status=FAILED,
+            phase=PROCESS,
+            exit_code=1,
+            state=JobState.CANCELLED.value,
+            reason=reasons.get(element),
+        ).dumps()
+        for element in elements
+    }
+    if ended:
+        backend.store.commit(key, OUTCOMES, ended)
 
 
 def _cancel(
@@ -65,13 +109,5 @@ def _end(backend: Backend, watched: Watched, elements: Iterable[int]) -> None:
     if watched.submitted is None:
         return
     unqueued = {element for element in elements if watched.block(element) is None}
-    reasons = {element: "it was not queued yet" if element in unqueued else None for element in elements}
-    ended = {
-        outcome_name(element): Outcome(
-            status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, reason=reason
-        ).dumps()
-        for element, reason in reasons.items()
-        if reason or watched.continues
-    }
-    if ended:
-        backend.store.commit(watched.key, OUTCOMES, ended)
+    kept = elements if watched.continues else unqueued
+    _stay_ended(backend, watched.key, kept, dict.fromkeys(unqueued, "it was not queued yet"))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from slurm import conclusions, verdict
+from slurm import attempts, conclusions, retry, verdict
 from slurm.backend import backend_for
-from slurm.continuation import may_restart
 from slurm.errors import SlurmError
 from slurm.options import Options
 from slurm.protocol import ATTEMPTS, STOPPED, Outcome, attempt_name
@@ -49,6 +48,7 @@ def _after_attempt(backend: Backend, watched: Watched, element: int, attempt: in
         return  # the scheduler may have ended it; it says so only when this script has ended, too
     if outcome.phase == STOPPED and outcome.job_id:
         options = Options.parse(backend.store.records(watched.key).submission.options)
-        if may_restart(options, attempt) and backend.controller.requeue(outcome.job_id) is None:
+        if retry.may_restart(options, attempt) and backend.controller.requeue(outcome.job_id) is None:
             return
+    attempts.Told(backend.store, watched.key, ()).move(watched)  # else that it is in another job now would be news
     conclusions.conclude(backend, watched, {element: Ending(JobState.FAILED, None)}, {})

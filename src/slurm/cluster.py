@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import preparation, slurmfile, submission, tasks
-from slurm.array import JobArray
+from slurm import feeds, preparation, slurmfile, slurmfile_callbacks, submission, tasks
+from slurm.array import calls_of, handle
 from slurm.backend import backend_for
-from slurm.environments.base import as_list
+from slurm.dispatch import flush_hooks
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
-from slurm.options import Options
+from slurm.listing import Listing
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     import os
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
-    from slurm.option_types import TaskOptions
+    from slurm.graph import Graph
+    from slurm.option_types import TaskKeywords, TaskOptions
+    from slurm.options import Options
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
     from slurm.tasks import Task
-    from slurm.watched import Watched
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,9 +46,9 @@ class Cluster:
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
     all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
     this one. `environment` is what tasks run in that have none of their own, by default that Python as it is; several
-    are combined. `setup` are lines of bash that a job
-    takes before it starts that Python; one that fails ends it as SetupFailed. `login_shell` has commands there run by a
-    login shell, for sites where only that one finds Slurm. `options` are defaults for all tasks.
+    are combined. `setup` are lines of bash that a job takes before it starts that Python; one that fails ends it as
+    SetupFailed. `login_shell` has commands there run by a login shell, for sites where only that one finds Slurm.
+    `options` are defaults for all tasks; `callbacks` are told of all of them.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
@@ -54,7 +58,7 @@ class Cluster:
     The constructor does no I/O. Raises ClusterURLError, PluginNotFound, OptionError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         url: str = "local",
         *,
@@ -65,19 +69,22 @@ class Cluster:
         login_shell: bool = False,
         options: TaskOptions | None = None,
         cancel_on_exit: bool = False,
+        callbacks: Iterable[Callback] = (),
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
-        self.environment = as_list(environment)
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
-        self.options = Options.parse(options or {})
+        self.terms = Terms.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
-    def from_slurmfile(cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Self:
+    def from_slurmfile(
+        cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None, callbacks: bool = True
+    ) -> Self:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. `callbacks` says whether those of the file are meant, which are imported
+        then. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
         cluster = cls(
@@ -87,9 +94,15 @@ class Cluster:
             environment=entry.environment,
             setup=entry.steps,
             login_shell=entry.login_shell,
+            callbacks=slurmfile_callbacks.make(entry.callbacks) if callbacks else (),
         )
-        cluster.options = entry.options
+        cluster.terms = cluster.terms.replace(options=entry.options)
         return cluster
+
+    @property
+    def options(self) -> Options:
+        """The defaults for all tasks."""
+        return self.terms.options
 
     @property
     def url(self) -> str:
@@ -109,6 +122,7 @@ class Cluster:
         tasks.active.set(tasks.active.get()[:-1])
         if self._mine is not None:
             cancel(self._mine)
+        flush_hooks()
 
     def activate(self) -> Self:
         """Make this the cluster of all calls that no `with` covers, in every thread: for notebooks and scripts."""
@@ -121,18 +135,20 @@ class Cluster:
 
     def submit(self, of: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
-        options = self.options.merged(of.options)
-        prepared = self._prepare(of, options)
-        jobs = submission.submit(self._backend, of, calls, mapped=mapped, options=options, environment=prepared)
+        terms = self.terms.merged(of.terms)
+        prepared = self._prepare(terms)
+        jobs = submission.submit(
+            self._backend, of, calls, mapped=mapped, terms=terms, environment=prepared, defaults=self.terms
+        )
         if self._mine is not None:
             self._mine.append(jobs)
         return jobs
 
-    def executor(self, **options: Unpack[TaskOptions]) -> ClusterExecutor:
+    def executor(self, **options: Unpack[TaskKeywords]) -> ClusterExecutor:
         """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
         from slurm.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
 
-        return ClusterExecutor(self, Options.parse(options))
+        return ClusterExecutor(self, Terms.parse(options))
 
     # What was submitted before.
 
@@ -150,25 +166,34 @@ class Cluster:
         if index is not None and index >= watched.count:
             message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
             raise NoSuchJob(message)
-        return self._handle(watched) if index is None else Job(self._backend, watched, index)
+        if self.terms.callbacks:
+            self._backend.feeds.attach(watched, self.terms.callbacks)
+        return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
 
-    def _handle(self, watched: Watched) -> Job[Any] | JobArray[Any]:
-        if watched.mapped:
-            return JobArray(self._backend, watched, range(watched.count))
-        return Job(self._backend, watched, 0)
-
-    def jobs(self, task: str | None = None, *, limit: int | None = None) -> list[Job[Any] | JobArray[Any]]:
+    def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
         """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
 
         `limit` says how many at most. Reads the records of those, in one go.
         """
         keys = self._backend.store.keys(task)[:limit]
-        return [self._handle(watched) for watched in self._backend.watch_several(keys)]
+        found = self._backend.store.several_records(keys)  # whose names are of a second; their records tell more
+        found.sort(key=lambda records: records.submission.created, reverse=True)
+        return Listing(handle(self._backend, self._backend.tracker.watch(*records)) for records in found)
+
+    def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
+        """Jobs with what they wait for, what workflows among them have submitted, and how far each is.
+
+        Asks the scheduler if anything has not ended.
+        """
+        from slurm.graph import graph_of  # noqa: PLC0415 - who asks for one has it
+
+        return graph_of(self._backend, calls_of(jobs))
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
-        options = self.options.merged(of.options)
-        return submission.preview(self._backend, of, count, options=options, environment=self._prepare(of, options))
+        terms = self.terms.merged(of.terms)
+        prepared = self._prepare(terms)
+        return submission.preview(self._backend, of, count, options=terms.options, environment=prepared)
 
     def calls(self) -> Mapping[str, int]:
         """How many commands of each kind this process has run against the scheduler: submit, query, cancel, …"""
@@ -178,9 +203,14 @@ class Cluster:
         """Let go of connections. Jobs go on; a later use connects again."""
         self._backend.transport.close()
 
-    def _prepare(self, of: Task[..., Any], options: Options) -> Prepared:
-        environments = self.environment if of.environment is None else of.environment
-        return preparation.prepare(self._backend, environments, options)
+    def _prepare(self, terms: Terms) -> Prepared:
+        told = feeds.Announced(self.url, terms.callbacks)
+        return preparation.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"
+
+    def _repr_html_(self) -> str:
+        from slurm.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
+
+        return cluster_html(self._backend, self.terms)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MAX_RESTARTS = 100
-"""How many attempts follow one that stopped at a checkpoint, where `max_restarts` says nothing."""
 _PAUSE = 2.0
 """Seconds before another look, where somebody else, an upstream, or room in the queue is waited for."""
 
@@ -57,7 +55,7 @@ class _Case(NamedTuple):
         if ending.state is JobState.CANCELLED:
             return None
         if outcome is not None and outcome.phase == STOPPED:
-            return self.plan("checkpoint") if may_restart(self.options, self.attempt) else None
+            return self.plan("checkpoint") if retry.may_restart(self.options, self.attempt) else None
         policy = retry.of_options(self.options)
         if policy is None:
             return None
@@ -160,11 +158,6 @@ def _decide(
             _log.warning("jobs of %s can't go on: %s", watched.key, error)
             ended |= {plan.element: words[plan.element]() for plan in group}
     return ended
-
-
-def may_restart(options: Options, attempt: int) -> bool:
-    """Whether an attempt that stopped at a checkpoint is followed by another."""
-    return attempt <= int(options.get("max_restarts") or MAX_RESTARTS)
 
 
 def _upstreams_go_on(

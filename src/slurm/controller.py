@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
 from slurm.protocol import Submitted
 from slurm.schedulers.base import LAST_BLOCK, tag
+from slurm.script import SCRUB
 from slurm.transports.base import Completed
 
 if TYPE_CHECKING:
@@ -36,15 +37,6 @@ _MOST_IDS = 2000
 """How many ids go into one command: an argument may not be longer than 128 KiB."""
 _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
-
-# Within a job, its SLURM_ variables would be taken for the new job's; the user's own configuration stays.
-_SCRUB = """\
-if [ -n "${SLURM_JOB_ID:-}" ]; then
-    for name in $(env | sed -n 's/^\\(SLURM_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
-        case $name in SLURM_CONF*|SLURM_CLUSTERS|SLURM_JWT|SLURM_TIME_FORMAT) ;; *) unset "$name" ;; esac
-    done
-fi
-"""
 
 
 class Controller:
@@ -79,7 +71,7 @@ class Controller:
         taken: list[str] = []
         end = time.monotonic() + patience
         for pause in _pauses():
-            script = _SCRUB + self._script(record, requests, taken, caretaker)
+            script = SCRUB + self._script(record, requests, taken, caretaker)
             limit = _TIMEOUT * (1 + len(requests) - len(taken))
             try:
                 done = self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)

@@ -18,16 +18,17 @@ from slurm.environments.container_site import LOOK as CONTAINERS
 from slurm.environments.current import find
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
-from slurm.options import Options
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.tasks import Task
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from slurm.backend import Backend
     from slurm.cluster import Cluster
+    from slurm.options import Options
     from slurm.schedulers.base import Scheduler
 
 _TIMEOUT = 120.0
@@ -130,7 +131,7 @@ def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
     """Whether a job reads its call from the root, on a node, and leaves its outcome there."""
     began = time.monotonic()
     try:
-        job = Task(look, Options.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
+        job = Task(look, Terms.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
     except SlurmError as error:
         yield Finding(Level.ERROR, "job", str(error), "see the findings above, or give what it asks for as an option")
         return

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from slurm.array import JobArray
     from slurm.job import Job
-    from slurm.options import Options
     from slurm.tasks import Submitter
+    from slurm.terms import Terms
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,9 +56,9 @@ class JobFuture(Future[R]):
 class ClusterExecutor(Executor):
     """Runs functions on a cluster: `submit` is a job of its own, `map` one array."""
 
-    def __init__(self, cluster: Submitter, options: Options) -> None:
+    def __init__(self, cluster: Submitter, terms: Terms) -> None:
         self._cluster = cluster
-        self._options = options
+        self._terms = terms
         self._submitted: list[JobArray[Any]] = []
         self._futures: set[JobFuture[Any]] = set()
         self._closed = False
@@ -95,10 +95,9 @@ class ClusterExecutor(Executor):
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         found: Task[..., R] = function if isinstance(function, Task) else Task(function)
-        return Task(
+        return type(found)(
             found.unwrapped,
-            self._options.merged(found.options),
-            environment=found.environment,
+            self._terms.merged(found.terms),
             upstreams=found.upstreams,
             submitter=self._cluster,
         )

@@ -90,9 +90,12 @@ def _result(job: Job[Any], *, return_exceptions: bool) -> Any:
     return job.result() if error is None else error
 
 
-def cancel(*jobs: Jobs) -> None:
-    """Ask the scheduler to end jobs and arrays, those that have not ended, by one command for each cluster."""
-    _cancel(_flat(jobs))
+def cancel(*jobs: Jobs, children: bool = True) -> None:
+    """Ask the scheduler to end jobs and arrays, those that have not ended, by one command for each cluster.
+
+    What workflows among them have submitted ends too, unless not `children`.
+    """
+    _cancel(_flat(jobs), children=children)
 
 
 def _kept(jobs: Any) -> Any:

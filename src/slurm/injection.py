@@ -1,4 +1,4 @@
-"""Which parameter of a function is given the JobContext: the one whose annotation says so, whatever its name."""
+"""Which parameter of a function is given the context: the one whose annotation says so, whatever its name."""
 
 from __future__ import annotations
 
@@ -7,35 +7,47 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 from slurm.runner.job_context import JobContext
+from slurm.runner.workflow_context_builder import WorkflowContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def context_parameter(function: Callable[..., Any]) -> str | None:
-    """The name of the parameter annotated `JobContext`, or `JobContext | None`. Raises TypeError for two of them."""
+_CONTEXTS = (JobContext, WorkflowContext)
+
+
+def context_parameter(function: Callable[..., Any], *, workflow: bool = False) -> str | None:
+    """The name of the parameter annotated with a context, or with one `| None`.
+
+    Raises TypeError for two of them, and for a WorkflowContext where the function isn't that of a workflow.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # some of the builtins have none
         return None
     namespace = getattr(inspect.unwrap(function), "__globals__", {})
-    found = [parameter.name for parameter in parameters if _is_context(parameter.annotation, namespace)]
+    found = [parameter.name for parameter in parameters if _is_context(parameter.annotation, namespace, _CONTEXTS)]
+    if not workflow and any(_is_context(p.annotation, namespace, (WorkflowContext,)) for p in parameters):
+        message = f"{function!r} has a parameter annotated WorkflowContext, which only a @workflow is given"
+        raise TypeError(message)
     if len(found) > 1:
-        message = f"{function!r} has two parameters annotated JobContext: {', '.join(found)}"
+        message = f"{function!r} has two parameters annotated with a context: {', '.join(found)}"
         raise TypeError(message)
     return found[0] if found else None
 
 
-def _is_context(annotation: Any, namespace: dict[str, Any]) -> bool:
+def _is_context(annotation: Any, namespace: dict[str, Any], contexts: tuple[type, ...]) -> bool:
     if isinstance(annotation, str):
-        return _is_context_text(annotation, namespace)
-    return annotation is JobContext or any(part is JobContext for part in typing.get_args(annotation))
+        return _is_context_text(annotation, namespace, contexts)
+    return any(part in contexts for part in (annotation, *typing.get_args(annotation)))
 
 
-def _is_context_text(annotation: str, namespace: dict[str, Any]) -> bool:
-    if JobContext.__name__ not in annotation:
+def _is_context_text(annotation: str, namespace: dict[str, Any], contexts: tuple[type, ...]) -> bool:
+    names = [context.__name__ for context in contexts]
+    if not any(name in annotation for name in names):
         return False
     try:
-        return _is_context(eval(annotation, namespace), namespace)  # noqa: S307 - the program's own, as `inspect` does
+        found = eval(annotation, namespace)  # noqa: S307 - the program's own, as `inspect` does
     except NameError:  # imported for type checkers only: the text is all there is
-        return annotation.replace(" ", "").removesuffix("|None").rpartition(".")[2] == JobContext.__name__
+        return annotation.replace(" ", "").removesuffix("|None").rpartition(".")[2] in names
+    return _is_context(found, namespace, contexts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import queue
 import time
@@ -16,18 +15,19 @@ from slurm.errors import ResultNotLoaded, SlurmError
 from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
-from slurm.watched import JobStatus
+from slurm.statuses import Part, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
 
     from typing_extensions import Unpack
 
+    from slurm.array import JobArray
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
     from slurm.protocol import Outcome
     from slurm.store import Ends
-    from slurm.watched import Watched
+    from slurm.watched import JobStatus, Watched
 
 R = TypeVar("R", covariant=True)
 
@@ -71,6 +71,11 @@ class Job(Placeholder, Generic[R]):
         """The place that it is at, and what is known of its submission there."""
         return self._backend, self._watched
 
+    @property
+    def part(self) -> Part:
+        """It as a part of its submission."""
+        return Part(self._backend, self._watched, (self.index,))
+
     # As a future.
 
     def result(self, timeout: float | None = None) -> R:
@@ -90,7 +95,9 @@ class Job(Placeholder, Generic[R]):
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         self._wait(timeout)
         watched = self._watched
-        return self._conclude(self._backend.store.ends(watched.key, [self.index], chunk=watched.chunk))
+        ends = self._backend.store.ends(watched.key, [self.index], chunk=watched.chunk)
+        watched.learn(ends.elements)
+        return self._conclude(ends)
 
     def _conclude(self, ends: Ends) -> BaseException | None:
         """The exception of a job that has ended, or None, and the result is kept."""
@@ -125,14 +132,17 @@ class Job(Placeholder, Generic[R]):
         ending = self._watched.ending(self.index)
         return ending is not None and ending.state is JobState.CANCELLED
 
-    def cancel(self) -> bool:
-        """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after."""
-        if self.done():
-            return False
+    def cancel(self, *, children: bool = True) -> bool:
+        """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after.
+
+        What a workflow has submitted ends too, also if the workflow has ended already, unless not `children`.
+        """
         from slurm.cancellation import cancel  # noqa: PLC0415 - it cancels jobs, so it stands above this module
 
-        cancel([self])
-        return True
+        ended = self.done()
+        if not ended or self._watched.workflow:
+            cancel([self], children=children)
+        return not ended
 
     def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
         """Submit the same call once more, as a new job; options given here go over those it had.
@@ -153,48 +163,42 @@ class Job(Placeholder, Generic[R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         """`await job` is its result; the event loop goes on meanwhile."""
-        import asyncio  # noqa: PLC0415 - only who awaits has it
+        from asyncio import CancelledError  # noqa: PLC0415 - only who awaits has it
 
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+        from slurm.awaiting import awaited  # noqa: PLC0415 - the same
 
-        def tell() -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        def tell_loop(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(tell)
-
-        self.add_done_callback(tell_loop)
-        yield from ended
+        try:
+            error = yield from awaited(self._tell, self.exception)
+        except CancelledError:
+            raise CancelledError(self._come_back()) from None
+        if error is not None:
+            raise error
         return self.result()
 
     # What else there is to know.
 
     def status(self) -> JobStatus:
         """How far it is, as its outcome tells, or else the scheduler."""
-        tracker = self._backend.tracker
-        if not self.done():
-            tracker.ask([self._watched])
-        report = self._watched.report(self.index)
-        reason, node = (report.reason or None, report.node or None) if report else (None, None)
-        outcome = self._outcome() if self._watched.has_outcome(self.index) else None
-        if outcome is not None:
-            return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
-        ending = self._watched.ending(self.index)
-        state = ending.state if ending else report.state if report else JobState.UNKNOWN
-        return JobStatus(state, reason, node, None)
+        return statuses([self.part])[0][0]
 
-    def logs(self) -> str:
-        """What the task, and the script around it, have printed so far."""
-        return self._backend.store.log(self.log_path)
+    def children(self) -> list[Job[Any] | JobArray[Any]]:
+        """What it has submitted so far, if it is a workflow, in order. Reads their records, in three round trips."""
+        from slurm.array import children  # noqa: PLC0415 - it makes arrays, so it stands above this module
+
+        return children(self._backend, self._watched.key, self.index)
+
+    def logs(self, rank: int = 0) -> str:
+        """What the task, and the script around it, have printed so far; of several ranks, what this one has."""
+        return self._backend.store.log(self._log_path(rank))
 
     @property
     def log_path(self) -> str:
         """The path of its log, there."""
+        return self._log_path()
+
+    def _log_path(self, rank: int = 0) -> str:
         element = self._watched.element(self.index)
-        return self._backend.store.log_path(self._watched.key, element, self._watched.block(element))
+        return self._backend.store.log_path(self._watched.key, element, self._watched.block(element), rank=rank)
 
     @property
     def directory(self) -> str:
@@ -202,8 +206,12 @@ class Job(Placeholder, Generic[R]):
         return self._backend.store.directory(self._watched.key)
 
     def __repr__(self) -> str:
-        state = "" if not self._watched.finished(self.index) else " (ended)"
-        return f"<Job {self.key} id {self.job_id} on {self._backend.url}{state}>"
+        return f"<Job {self.key} id {self.job_id} on {self._backend.url}: {self._watched.word(self.index)}>"
+
+    def _repr_html_(self) -> str:
+        from slurm.notebook import job_html  # noqa: PLC0415 - only notebooks have it
+
+        return job_html(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Job) and (self._watched, self.index) == (other._watched, other.index)
@@ -238,7 +246,7 @@ class Job(Placeholder, Generic[R]):
 
     def _error(self, outcome: Outcome | None) -> BaseException:
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
-        facts = self._facts(tail=verdict.without_a_word(outcome))
+        facts = self._facts(outcome, tail=verdict.without_a_word(outcome))
         if outcome is None:
             ending = self._watched.endings[self._watched.element(self.index)]
         else:
@@ -252,9 +260,12 @@ class Job(Placeholder, Generic[R]):
             failed = dependencies.failed_upstreams(self._backend.store, self._watched.key, [element]).get(element)
         return verdict.of_ending(ending, facts, failed)
 
-    def _facts(self, *, tail: bool = False) -> verdict.Facts:
-        words = self._backend.store.log_tail(self.log_path) if tail else ""
-        return verdict.Facts(self.key, self.index, self.job_id, self.log_path, words)
+    def _facts(self, outcome: Outcome | None = None, *, tail: bool = False) -> verdict.Facts:
+        rank = None if outcome is None else outcome.rank
+        log = self._log_path(rank or 0)
+        words = self._backend.store.log_tail(log) if tail else ""
+        which = "" if outcome is None or rank is None else f"rank {rank} of {outcome.ranks}"
+        return verdict.Facts(self.key, self.index, self.job_id, log, words, which)
 
     def _not_loaded(self, error: Exception) -> ResultNotLoaded:
         facts = self._facts()
@@ -282,6 +293,8 @@ def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job
             except queue.Empty:
                 message = f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on"
                 raise TimeoutError(message) from None
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
     finally:
         for forget in take_back:
             forget()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.retry import Retry
 
@@ -106,6 +107,7 @@ class TaskOptions(TypedDict, total=False):
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
     chunk_size: int | str | None
+    gather: bool | None
     max_concurrent: int | str | None
     max_restarts: int | str | None
     retry: Retry | int | Mapping[str, Any] | None
@@ -116,6 +118,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 class TaskKeywords(TaskOptions, total=False):
-    """What a task is given: options, and what it runs in."""
+    """What a task is given: options, what it runs in, and who is told."""
 
     environment: Environment | Sequence[Environment] | None
+    callbacks: Iterable[Callback]

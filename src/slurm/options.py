@@ -107,6 +107,7 @@ SBATCH: Mapping[str, Kind] = {
 
 OURS: Mapping[str, Kind] = {
     "chunk_size": kinds.count,
+    "gather": kinds.flag,
     "max_concurrent": kinds.count,
     "max_restarts": kinds.count,
     "retry": kinds.retry,

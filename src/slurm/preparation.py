@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from slurm.environments.base import Interpreter, Packaging, Place, prepare_all
 from slurm.environments.current import Current
 from slurm.options import Options
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +30,14 @@ def prepare(
 ) -> Prepared:
     """The environment that some make, ready; none at all are `Current()`. Raises EnvironmentNotReady.
 
-    One that this process has prepared is not looked at again, unless its sources have changed. `packaging` is told of
+    One that this process has prepared is not looked at again, unless its sources have changed; nor is that of the
+    workflow whose job this is, which was made on a machine that has the sources. `packaging` is told of
     what is made; `options` are those of the task, for what must be made in a job.
     """
     environments = tuple(environments) or (Current(),)
+    asked_for = ", ".join(map(repr, environments))
+    if backend.inherited is not None and backend.inherited.asked == asked_for:
+        return backend.inherited
     key = _key(environments)
     with backend.lock:
         its_own = backend.preparing.setdefault(key, threading.Lock())
@@ -48,6 +53,7 @@ def prepare(
                 partial(_run_in_job, backend, options),
             )
             prepared = prepare_all(environments, place)
+            prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)
             if _key(environments) != key:  # its sources were changed meanwhile, so it isn't known of which it was made
                 return prepared
             backend.prepared[key] = prepared
@@ -69,9 +75,9 @@ def _run_in_job(
     from slurm.submission import submit  # noqa: PLC0415 - it prepares nothing, but stands above what does
     from slurm.tasks import Task  # noqa: PLC0415
 
-    kept = Options.parse({name: options.get(name) for name in _WHERE})
+    terms = Terms(options=Options.parse({name: options.get(name) for name in _WHERE}))
     calls: list[Arguments] = [((list(argv), stdin), {})]
-    jobs = submit(backend, Task(run_here), calls, mapped=False, options=kept, environment=environment)
+    jobs = submit(backend, Task(run_here, terms), calls, mapped=False, terms=terms, environment=environment)
     return jobs[0].result()
 
 

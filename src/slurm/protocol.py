@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 """The version that this code writes, and the newest that it reads."""
 
-BLOBS, ENVS, JOBS = "blobs", "envs", "jobs"
-SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
-CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
+BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.json", "submitted.json"
+CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
-ATTEMPTS, EVENTS = "attempts", "events"
+ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
@@ -33,7 +32,8 @@ QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "res
 """The phases of an element. `queue`: nobody took it; `process`: it ended without a word of its own (a signal)."""
 
 STOPPED = "stopped"
-"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome."""
+"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome, but of the
+calls of one that were never made, since the element was stopped too often."""
 
 
 class Document(Record):
@@ -83,14 +83,14 @@ class Prepared(Record):
     """What it was made for, as "name==version"."""
     modules: tuple[str, ...] = ()
     """Top-level modules that it has of the user's own: their functions go by reference."""
+    asked: str = ""
+    """What the user asked for, as it is written."""
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
     runtime: str | None = None
     image: str | None = None
-    archive: str | None = None
     outside: str | None = None
-    """What runs a container there, what that calls the image, the docker-archive there that brings it to the nodes if
-    no registry does, and a Python beside the container; all None where there is none."""
+    """What runs containers there, what that calls the image, a Python beside it; None where there is no container."""
 
 
 class Edge(Record):
@@ -120,7 +120,12 @@ class Submission(Document):
     dependencies: tuple[Edge, ...] = ()
     continues: bool = False
     """Whether an element may go on in another job after an attempt that failed or stopped."""
+    callbacks: bool = False
+    """Whether there are hooks that the node calls, in `callbacks.pkl`."""
     parent: str | None = None
+    """The workflow's job that submitted this, as `cluster.job` takes it."""
+    workflow: Mapping[str, Any] | None = None
+    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.workflows`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float
@@ -244,6 +249,10 @@ class Outcome(Document):
     """Where each call's result ends, for an element of several calls; a failed one's is empty."""
     failures: tuple[CallFailure, ...] = ()
     """The calls that failed, of such an element, in order."""
+    ranks: int | None = None
+    """How many ranks made the call, where a task runs once per rank."""
+    rank: int | None = None
+    """Which of them failed first."""
 
     _nested: ClassVar = {"result": ResultRecord, "error": ErrorRecord, "failures": CallFailure}
 
@@ -258,7 +267,8 @@ class Outcome(Document):
         from bisect import bisect_left  # noqa: PLC0415 - the runner needs it only for an upstream that failed
 
         how = self.failures[bisect_left(self.failures, call, key=lambda failure: failure.call)]
-        what = {"phase": how.phase, "error": how.error, "exit_code": how.exit_code}
+        what: dict[str, Any] = {"phase": how.phase, "error": how.error, "exit_code": how.exit_code}
+        what |= {"phase": self.phase} if how.phase == STOPPED else {"state": None, "reason": None}
         return self.replace(status=FAILED, result=None, ends=None, failures=(), **what)
 
     @property
@@ -280,16 +290,6 @@ def attempt_name(element: int, attempt: int) -> str:
 def begun_name(element: int, attempt: int) -> str:
     """The empty file in `attempts/` that tells of an attempt after the first."""
     return f"{element}.{attempt}.begun"
-
-
-def continuation_name(element: int, attempt: int) -> str:
-    """The file in `attempts/` of a `Continuation`."""
-    return f"{element}.{attempt}.next.json"
-
-
-def blocks_name(group: str) -> str:
-    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
-    return f"{group}.blocks.json"
 
 
 def log_name(first: int, task: str) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from slurm import dependencies
 from slurm.options import NONE, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
-from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, tag
-from slurm.script import Care, render, render_caretaker
+from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
+from slurm.script import Care, Ranks, render, render_caretaker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,10 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
         chdir=chdir if isinstance(chdir, str) else None,
         cpus=cpus if isinstance(cpus, str) else None,
         calls=(submission.chunk, _workers(options, submission.chunk)),
+        workflow=submission.workflow is not None,
         care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
+        hooked=submission.callbacks,
+        ranks=Ranks(backend.scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
     )
 
 
@@ -87,6 +90,7 @@ def request(
         block=block,
         options=options,
         dependencies=after,
+        waits=submission.workflow is not None,
     )
 
 
@@ -113,6 +117,16 @@ def blocks(backend: Backend, submission: Submission, options: Options) -> Sequen
 def chunk_size(options: Options) -> int:
     """How many calls an element of a map makes."""
     return int(options.get("chunk_size") or options.get("workers") or 1)
+
+
+def several_ranks(options: Options) -> bool:
+    """Whether a call is made by several processes, or may be: how many there are only the scheduler knows."""
+    if options.get("gather"):
+        return True
+    if tasks := options.get("ntasks"):
+        return tasks != "1"
+    of_gpus = options.get("ntasks_per_gpu") or (options.get("gpus") and options.get("gpus_per_task"))
+    return bool(of_gpus) or options.get("nodes") not in (None, "1") or ntasks(options.get) > 1
 
 
 def _workers(options: Options, chunk: int) -> int:

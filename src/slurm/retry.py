@@ -23,6 +23,8 @@ _BY_PHASE = {
     SETUP: "SetupFailed",
 }
 _OF_THE_NODE = ("JobNotStarted", "JobPreempted", "NodeFailed")
+MAX_RESTARTS = 100
+"""How many attempts follow one that stopped at a checkpoint, where `max_restarts` says nothing."""
 _MEMORY, _TIME = ("mem", "mem_per_cpu", "mem_per_gpu"), ("time",)
 _OUT_OF_MEMORY, _TIMED_OUT = "JobOutOfMemory", "JobTimedOut"
 
@@ -134,6 +136,11 @@ def of_options(options: Options) -> Retry | None:
     """The Retry that options hold."""
     text = options.get("retry")
     return Retry.from_json(json.loads(text)) if isinstance(text, str) else None
+
+
+def may_restart(options: Options, attempt: int) -> bool:
+    """Whether an attempt that stopped at a checkpoint is followed by another."""
+    return attempt <= int(options.get("max_restarts") or MAX_RESTARTS)
 
 
 def failure_names(phase: str, error: ErrorRecord | None) -> frozenset[str]:

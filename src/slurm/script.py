@@ -6,18 +6,36 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.setup import take
-from slurm.protocol import ATTEMPTS, FAILED, JOBS, OUTCOMES, PROCESS, PROTOCOL, SETUP
+from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.protocol import Prepared
 
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main import main; sys.exit(main(sys.argv[2:]))"
 """Starts the runner from its zip. `python runner.zip` does the same through `runpy`, half as slow again to start."""
 
+COMPLETED = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.completed import main; main(sys.argv[2:])"
+"""Starts from there what calls the last hooks, where the runner couldn't."""
+RANKS, GATHERING = BOOT.replace("runner.main", "runner.ranks"), BOOT.replace("runner.main", "runner.gathering")
+"""Starts ranks, and makes one outcome of what they have said."""
+
 CARETAKER = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.caretaker import main; main(*sys.argv[2:])"
 """Starts the caretaker from there, too."""
+
+SCRUB = """\
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+    for name in $(env | sed -n 's/^\\(SLURM_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
+        case $name in SLURM_CONF*|SLURM_CLUSTERS|SLURM_JWT|SLURM_TIME_FORMAT) ;; *) unset "$name" ;; esac
+    done
+    [ "${OMP_NUM_THREADS:-}" != "${SRUN_CPUS_PER_TASK:-}" ] || unset OMP_NUM_THREADS
+    [ "${PYTHONHASHSEED:-}" != 0 ] || unset PYTHONHASHSEED
+    unset SRUN_CPUS_PER_TASK MASTER_ADDR MASTER_PORT
+fi
+"""
+"""Within a job: its SLURM_ variables would be taken for those of the job that is submitted, and so would be what its
+script has exported for itself. The user's own configuration stays."""
 
 
 class Care(NamedTuple):
@@ -25,6 +43,13 @@ class Care(NamedTuple):
 
     scheduler: str
     signal: str | None
+
+
+class Ranks(NamedTuple):
+    """For a task that runs once per rank: the scheduler's words that start a command for each; if all results count."""
+
+    launcher: Sequence[str]
+    gather: bool
 
 
 def render(  # noqa: PLR0913 - each by its name
@@ -37,25 +62,27 @@ def render(  # noqa: PLR0913 - each by its name
     chdir: str | None,
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
+    workflow: bool = False,
     care: Care | None = None,
+    hooked: bool = False,
+    ranks: Ranks | None = None,
 ) -> str:
     """The batch script of one submission.
 
     `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
     (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
-    makes and by how many workers (0: in turn), `care` what is done where elements may go on in another job. The script
-    takes as arguments the number of its block's first element and of the attempts before; without any it is the first
-    block, so that a person can sbatch it.
+    makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
+    where elements may go on in another job, `hooked` whether there are hooks, `ranks` how they are started where there
+    are several. The script takes the number of its block's first element and of the attempts before; without, it is the
+    first block: a person can sbatch it.
     """
     job = f"{root}/{JOBS}/{key}"
-    chunk, workers = calls
-    command = [*environment.launch, environment.python, "-c", BOOT, runner, root, key]
-    call = f'{shlex.join(command)} "$index" {shlex.quote(environment.tag)} {chunk} {workers} "$attempt"'
-    # Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd.
-    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
-    ready = ['[ -z "$step" ] &&'] if environment.setup else []
-    ready += [f"cd -- {step} &&" for step in steps]
+    which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
+    whole = " ".join([which, f'{calls[1]} "$attempt"', *([care.signal or "-"] if care else []), *[CALLBACKS] * hooked])
+    start = shlex.join([*environment.launch, environment.python, "-c"])
+    call = _ranks(ranks, start, runner) if ranks else f"{start} {shlex.join([BOOT, runner])}"
+    go_on = f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"' if care else ""
+    tell = f'{start} {shlex.join([COMPLETED, runner])} {which} "$attempt"' if hooked else ""
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -64,14 +91,14 @@ def render(  # noqa: PLR0913 - each by its name
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
+        *(_RANKS_LOG if ranks else ()),
         *(_GONE_ON if care else ()),
-        "export PYTHONUNBUFFERED=1",
-        *(_threads(cpus, workers) if cpus else ()),
+        *_variables(cpus, calls[1], steady=workflow),
         *take(environment.setup),
         "",
-        *_called(ready, f"{call} {care.signal or '-'}" if care else call, care, launched=bool(environment.launch)),
-        *(_last_word(ATTEMPTS, "$index.$attempt.json") if care else _last_word(OUTCOMES, "$index.json")),
-        *((f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"',) if care else ()),
+        *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
+        *(_gathered(ranks, start, runner, whole) if ranks else ()),
+        *_concluded(go_on, tell),
         "exit $status",
         "",
     ])  # fmt: skip
@@ -90,11 +117,38 @@ def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, ke
     return shlex.join([environment.outside or environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
+_NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
+
+
+def _concluded(go_on: str, tell: str) -> Sequence[str]:
+    """The last word on the attempt; what sees whether the element goes on; and what calls the hooks that are left.
+
+    These are left where the runner couldn't call them: its failure wasn't the end, and this attempt is the last.
+    """
+    told = "[ $status -ne 0 ]" if go_on else _NO_OUTCOME
+    return (
+        *((f"{told} || told=yes",) if tell else ()),
+        *(_last_word(ATTEMPTS, "$index.$attempt.json") if go_on else _last_word(OUTCOMES, "$index.json")),
+        go_on,
+        f'[ -n "$told" ] || {_NO_OUTCOME} || {tell}' if tell else "",
+    )
+
+
+_RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
+"""The element's log, but for the end of its name: other ranks than 0 have logs beside it."""
+
 _GONE_ON = (
     "for (( n = ${2:-0} + 1; n < attempt; n++ )); do",  # requeued, though it goes on in another job by now
     f'    [ ! -e "$job/{ATTEMPTS}/$index.$n.next.json" ] || exit 1',
     "done",
 )
+
+
+def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
+    """Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd."""
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir)] if chdir else []
+    return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
 def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: bool) -> Sequence[str]:
@@ -120,10 +174,27 @@ def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: boo
     )
 
 
-def _threads(cpus: str, workers: int) -> Sequence[str]:
-    """Since 22.05 srun doesn't take it from its job; and libraries would start a thread for each CPU that they see."""
-    threads = max(1, int(cpus) // max(1, workers))
-    return (f"export SRUN_CPUS_PER_TASK={cpus}", f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"')
+def _ranks(ranks: Ranks, start: str, runner: str) -> str:
+    """What starts ranks; where there is no launcher for them, the runner itself, as many as the scheduler says."""
+    here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
+    launcher = "".join(f"{shlex.quote(word)} " for word in ranks.launcher)
+    return f'{launcher}{start} {shlex.join([RANKS, runner, "gather" if ranks.gather else ""])} {here} "$log"'
+
+
+def _gathered(ranks: Ranks, start: str, runner: str, which: str) -> Sequence[str]:
+    """One outcome for all ranks, once all have ended."""
+    gathering = f'{start} {shlex.join([GATHERING, runner, "gather" if ranks.gather else ""])} "$status" {which}'
+    return (f'[ -n "$step" ] || {{ {gathering}; status=$?; }}',)
+
+
+def _variables(cpus: str | None, workers: int, *, steady: bool) -> Iterable[str]:
+    """What is exported to the call and its children."""
+    yield "export PYTHONUNBUFFERED=1"
+    if steady:  # sets of texts have one order in all attempts of a workflow, so it makes the same calls, pickled alike
+        yield 'export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"'
+    if cpus:  # since 22.05 srun doesn't take it from its job; and libraries start a thread for each CPU that they see
+        yield f"export SRUN_CPUS_PER_TASK={cpus}"
+        yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{max(1, int(cpus) // max(1, workers))}}}"'
 
 
 _RECORD = (

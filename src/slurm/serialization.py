@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import pickle
 import struct
 import sys
 import threading
@@ -54,10 +55,11 @@ class Placeholder:
 
 
 class Calls(NamedTuple):
-    """`calls.pkl` and `calls.idx`."""
+    """`calls.pkl` and `calls.idx`, and `callbacks.pkl` where there are any."""
 
     data: bytes
     offsets: bytes
+    callbacks: bytes = b""
 
 
 class Pickled(NamedTuple):
@@ -76,6 +78,7 @@ class Function(NamedTuple):
     """Names of the parameters, to say in an error which argument it was."""
     context: str | None
     edges: tuple[Any, ...]
+    workflow: bool = False
 
 
 Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
@@ -95,7 +98,8 @@ def pickle_calls(
     references: list[frozenset[Reference]] = []
     with _loose_modules_by_value(there):
         pickler = _CallPickler(buffer, reducers, there)
-        pickler.write((head.function, head.context, head.edges), lambda: {f"the function {head.name}": head.function})
+        shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
+        pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
         for args, kwargs in calls:
             offsets.append(buffer.tell())
@@ -103,6 +107,27 @@ def pickle_calls(
             references.append(in_function | pickler.references if pickler.references else in_function)
     offsets.append(buffer.tell())
     return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
+
+
+def pickle_callbacks(
+    callbacks: Iterable[object],
+    *,
+    cluster: Collection[object] = (),
+    reducers: Reducers,
+    there: Collection[str] = (),
+) -> bytes:
+    """Callbacks as `callbacks.pkl` holds them: each by itself, so that one that can't be loaded leaves the others.
+
+    It is told of each whether it is one of the cluster's, so that a workflow has it for its own tasks. Raises
+    NotPicklable.
+    """
+    pickled = []
+    with _loose_modules_by_value(there):
+        for callback in callbacks:
+            name, buffer = type(callback).__qualname__, io.BytesIO()
+            _CallPickler(buffer, reducers, there).write(callback, partial(dict, [(f"the callback {name}", callback)]))
+            pickled.append((name, buffer.getvalue(), callback in cluster))
+    return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
 
 def packed(offsets: Sequence[int]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import shlex
 import time
@@ -15,6 +14,7 @@ from slurm.errors import NoSuchJob, ProtocolError, TransportError
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
+    CALLBACKS,
     CALLS,
     INDEX,
     JOBS,
@@ -30,6 +30,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.serialization import Calls, packed, unpacked
+from slurm.unpickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,11 +39,16 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
     from slurm.transports.base import Fetched, Transport
 
-_LINK = (
-    "if ln {hidden} {name} 2>/dev/null || {{ [ ! -e {name} ] && mv {hidden} {name}; }}; then echo {name}; fi; "
-    "rm -f {hidden}"
-)
+_COMMIT = """\
+cd -- {hidden} || exit
+{links}
+for name in *; do
+    if [ "$name" -ef "../$name" ] || {{ [ ! -e "../$name" ] && mv "$name" ..; }}; then echo "$name"; fi
+done
+cd .. && rm -r {hidden}
+"""
 """link(2) is what a file system does for one process only; where there are no hard links, mv comes close."""
+_AT_ONCE = 500
 _OUTCOME = re.compile(r"(\d+)\.json")
 _TAIL_BYTES, _TAIL_LINES = 4000, 10
 _KEY = re.compile(r"[^/\s]+/[^/\s]+")
@@ -86,7 +92,7 @@ class Ends(NamedTuple):
                     file.file.seek(file.begin + begin)
                 at = -1
                 try:
-                    self.results[index] = pickle.load(file.file)  # noqa: S301 - as above
+                    self.results[index] = load(file.file)
                     at = ends[call]
                 except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
                     self.unloaded[index] = error
@@ -127,6 +133,7 @@ class Store:
         directory = self.directory(submission.key)
         place = f"{JOBS}/{submission.key}"
         files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
+        files |= {CALLBACKS: calls.callbacks} if calls.callbacks else {}
         files |= {name: text.encode() for name, text in scripts.items()}
         sent = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
         sent |= {f"{place}/{name}": data for name, data in files.items()}
@@ -144,10 +151,12 @@ class Store:
 
         Of several processes that write one name at the same time, one is told that it has.
         """
-        directory, mark = f"{self.directory(key)}/{place}", os.urandom(4).hex()
-        self._transport.put(directory, {f".{name}.{mark}": data for name, data in files.items()})
-        steps = [_LINK.format(hidden=f".{name}.{mark}", name=name) for name in files]
-        script = "\n".join([f"cd -- {shlex.quote(directory)} || exit", *steps, "true"])
+        directory, names = f"{self.directory(key)}/{place}", list(files)
+        hidden = f"{directory}/.{os.urandom(4).hex()}"
+        self._transport.put(hidden, files)
+        some = (names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE))
+        links = "\n".join(f"ln {' '.join(each)} .. 2>/dev/null" for each in some)
+        script = _COMMIT.format(hidden=shlex.quote(hidden), links=links)
         done = self._transport.run(["sh", "-s"], stdin=script.encode(), timeout=300)
         if done.status != 0:
             message = f"{directory} can't be written to: {done.words}"
@@ -170,15 +179,15 @@ class Store:
 
     def calls(self, key: str, indices: Sequence[int]) -> Calls:
         """Some calls of a submission as they were pickled, to be submitted again. Raises NoSuchJob."""
-        paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX)]
+        paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX, CALLBACKS)]
         files = self._transport.get(paths, private=True)
-        if len(files) < len(paths):
+        data, index, callbacks = (files.get(path, b"") for path in paths)
+        if not data or not index:
             message = f"the calls of {key} are not there any more"
             raise NoSuchJob(message)
-        data, index = (files[path] for path in paths)
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
-        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]))
+        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]), callbacks)
 
     def records(self, key: str) -> Records:
         """A submission's records. Raises NoSuchJob."""
@@ -207,13 +216,21 @@ class Store:
         listed = self._transport.list(list(directories))
         return {key: frozenset(_indices(listed[directory])) for directory, key in directories.items()}
 
+    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Mapping[int, Outcome]]:
+        """The outcomes of some elements of several submissions, of those that have one, read in one go."""
+        paths = {
+            f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some
+        }
+        found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
+        for path, data in self._transport.get(list(paths), private=True).items():  # an error in an outcome is a pickle
+            key, element = paths[path]
+            found[key][element] = Outcome.loads(data, where=path)
+        return found
+
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """The outcomes of some calls, of those that have one."""
         wanted = list(indices)
-        directory = f"{self.directory(key)}/{OUTCOMES}"
-        paths = {f"{directory}/{outcome_name(element)}": element for element in {index // chunk for index in wanted}}
-        files = self._transport.get(list(paths), private=True)  # an error in an outcome is a pickle
-        elements = {paths[path]: Outcome.loads(data, where=path) for path, data in files.items()}
+        elements = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
         return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
@@ -244,16 +261,17 @@ class Store:
             found.unloaded.update(dict.fromkeys(wanted[element], _changed(path, "it is gone")))
         return found
 
-    def log_path(self, key: str, element: int, block: Block | None) -> str:
-        """The path of an element's log."""
+    def log_path(self, key: str, element: int, block: Block | None, *, rank: int = 0) -> str:
+        """The path of an element's log, or of one of its ranks'."""
         first = block.first if block else 0
-        return f"{self.directory(key)}/{LOGS}/{log_name(first, str(element - first))}"
+        task = f"{element - first}.{rank}" if rank else f"{element - first}"
+        return f"{self.directory(key)}/{LOGS}/{log_name(first, task)}"
 
     def log_tail(self, path: str) -> str:
-        """The last lines of a log, however long it is; empty if it can't be had."""
+        """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
         done = self._transport.run(["tail", "-c", str(_TAIL_BYTES), path], timeout=60)
-        lines = done.stdout.splitlines() if done.status == 0 else []
-        return "\n".join(lines[-_TAIL_LINES:])
+        lines = done.stdout.rstrip().split("\n") if done.status == 0 else []
+        return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines[-_TAIL_LINES:])
 
     def keys(self, task: str | None = None) -> list[str]:
         """The keys of all submissions, of one task or of any, the newest first: two listings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
@@ -14,13 +15,14 @@ import cloudpickle
 
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
-from slurm.errors import SchedulerError, SubmissionError, TransportError
+from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
 from slurm.options import Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
-from slurm.serialization import Function, pickle_calls
+from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
-from slurm.tasks import Task, by_value
+from slurm.tasks import REDUCERS
+from slurm.terms import Terms
 from slurm.version import __version__
 from slurm.watched import Watched
 
@@ -28,12 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.backend import Backend
+    from slurm.callbacks.base import Callback
     from slurm.protocol import Edge, Prepared
     from slurm.serialization import Arguments, Calls, Reference
+    from slurm.tasks import Task
 
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+_ABANDONED = 10.0
+"""Seconds after which a child that another attempt of the workflow was submitting is that of one that died."""
 
 
 def submit(
@@ -42,13 +49,17 @@ def submit(
     calls: Iterable[Arguments],
     *,
     mapped: bool,
-    options: Options,
+    terms: Terms,
     environment: Prepared,
+    defaults: Terms | None = None,
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
 
+    `defaults` are those of the terms that the tasks of a workflow have, too.
+
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
+    options = terms.options
     named = dependencies.declared(_own(task.upstreams, backend), backend.watch)
     head = Function(
         function=task.unwrapped,
@@ -56,8 +67,12 @@ def submit(
         parameters=task.places,
         context=task.context_parameter,
         edges=dependencies.to_check(named, backend.watch),
+        workflow=task.is_workflow,
     )
-    pickled = pickle_calls(head, calls, reducers={Task: by_value}, there=environment.modules)
+    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
+        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
+        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -65,7 +80,14 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    return _queue(backend, _followed(backend, submission, options), pickled.calls, options)
+    defaults = defaults or Terms()
+    if task.is_workflow:
+        submission = submission.replace(workflow=_workflow(backend, submission, defaults.options))
+    hooks = pickle_callbacks(
+        terms.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
+    )
+    made = pickled.calls._replace(callbacks=hooks)
+    return _queue(backend, _followed(backend, submission, options), made, options, terms.callbacks)
 
 
 def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
@@ -79,12 +101,69 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
         options=Options.parse(before.options).merged(options),
         environment=before.environment,
-    )
+    ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
-    return _queue(backend, _followed(backend, submission, options), backend.store.calls(key, indices), options)
+    feed = backend.watch(key).feed
+    callbacks = feed.callbacks if feed else ()
+    calls = backend.store.calls(key, indices)
+    return _queue(backend, _followed(backend, submission, options), calls, options, callbacks)
 
 
-def _queue(backend: Backend, submission: Submission, calls: Calls, options: Options) -> JobArray[Any]:
+def _workflow(backend: Backend, submission: Submission, defaults: Options) -> dict[str, Any]:
+    """What a workflow's cluster is made by and from, on the node."""
+    if submission.chunk > 1:
+        raise OptionError(
+            f"{submission.task} is a workflow, of which an element makes one call: leave out chunk_size and workers"
+        )
+    return {
+        "cluster": "slurm.workflows:WorkflowCluster",
+        "scheduler": backend.url.scheduler,
+        "options": defaults.to_json(),
+    }
+
+
+def _queue(
+    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> JobArray[Any]:
+    """Queue a submission; in a workflow, one that an earlier attempt of it has queued is found instead."""
+    submission = submission.replace(callbacks=bool(calls.callbacks))
+    family = backend.family
+    if family is None:
+        return _queue_new(backend, submission, calls, options, callbacks)
+    name, key = family.claim(submission, calls)
+    earlier = None if key == submission.key else _found(backend, key)
+    if earlier is not None:
+        if callbacks:
+            backend.feeds.attach(earlier, callbacks)
+        return JobArray(backend, earlier, range(earlier.count))
+    try:
+        return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options, callbacks)
+    except SubmissionError:
+        family.withdraw(name)
+        raise
+
+
+def _found(backend: Backend, key: str) -> Watched | None:
+    """What an earlier attempt has submitted under a key; None if it died before it had.
+
+    One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
+    """
+    end = time.monotonic() + _ABANDONED
+    while True:
+        with contextlib.suppress(NoSuchJob):
+            watched = backend.watch(key)
+            if watched.submitted is None and time.monotonic() > end:
+                backend.complete(watched)
+            if watched.submitted is not None:
+                return watched
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.2)
+
+
+def _queue_new(
+    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> JobArray[Any]:
     asked = requests.blocks(backend, submission, options)
     scripts = {SCRIPT: requests.script(backend, submission, options)}
     if submission.continues:
@@ -93,6 +172,8 @@ def _queue(backend: Backend, submission: Submission, calls: Calls, options: Opti
     cares = requests.caretaker(backend, submission) if submission.continues else None
     submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, asked, caretaker=cares)
     watched = backend.tracker.watch(submission, submitted)
+    if callbacks:
+        backend.feeds.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:
         try:
             rolling.roll(backend, watched)

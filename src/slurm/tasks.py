@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from types import GenericAlias
 
-from slurm import options as _options
-from slurm.options import Options
+from slurm.options import NONE, Options
 from slurm.records import TYPE_CHECKING
+from slurm.terms import Terms
 
 if TYPE_CHECKING:
     import inspect
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from slurm.array import JobArray
-    from slurm.environments.base import Environment
     from slurm.job import Job
     from slurm.option_types import TaskKeywords
     from slurm.serialization import Arguments, Placeholder
@@ -73,21 +72,26 @@ class Task(Generic[P, R]):
     Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
     """
 
+    is_workflow = False
+
     def __init__(
         self,
         function: Callable[P, R],
-        options: Options = _options.NONE,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
         *,
-        environment: tuple[Environment, ...] | None = None,
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.unwrapped = function
-        self.options = options
-        self.environment = environment
+        self.terms = terms
         self.upstreams = upstreams
         self._submitter = submitter
+
+    @property
+    def options(self) -> Options:
+        """Its own options."""
+        return self.terms.options
 
     @property
     def name(self) -> str:
@@ -141,15 +145,17 @@ class Task(Generic[P, R]):
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
-        task = self._copy(options=self.options.merged(of_map))
+        task = self._copy(terms=self.terms.merged(Terms(options=of_map)))
         return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
 
     # Changed copies.
 
     def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R]:
-        """A copy with other options, or another `environment`; None unsets one. Raises OptionError."""
-        given, environment = split(options, self.environment)
-        return self._copy(options=self.options.merged(given), environment=environment)
+        """A copy with other options or another `environment`, None unsets one; and with `callbacks` besides its own.
+
+        Raises what `@task` does.
+        """
+        return self._copy(terms=self.terms.merged(Terms.parse(options)))
 
     def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
@@ -170,13 +176,8 @@ class Task(Generic[P, R]):
         return self._copy(submitter=cluster)
 
     def _copy(self, **changes: Any) -> Task[P, R]:
-        same = {
-            "options": self.options,
-            "environment": self.environment,
-            "upstreams": self.upstreams,
-            "submitter": self._submitter,
-        }
-        return Task(self.unwrapped, **{**same, **changes})
+        same = {"terms": self.terms, "upstreams": self.upstreams, "submitter": self._submitter}
+        return type(self)(self.unwrapped, **{**same, **changes})
 
     # What the layers above need.
 
@@ -200,10 +201,10 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def context_parameter(self) -> str | None:
-        """The parameter that is annotated with JobContext, if one is."""
+        """The parameter that is annotated with JobContext or WorkflowContext, if one is."""
         from slurm.injection import context_parameter  # noqa: PLC0415 - as above
 
-        return context_parameter(self.unwrapped)
+        return context_parameter(self.unwrapped, workflow=self.is_workflow)
 
     @functools.cached_property
     def _any_of(self) -> range:
@@ -240,7 +241,7 @@ class Task(Generic[P, R]):
         return submitter.submit(self, calls, mapped=mapped)
 
     def __repr__(self) -> str:
-        return f"<task {self.name}{f' with {self.options!r}' if self.options != _options.NONE else ''}>"
+        return f"<task {self.name}{f' with {self.options!r}' if self.options != NONE else ''}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         path: str = self.__dict__.get("__qualname__", "")
@@ -251,21 +252,15 @@ class Task(Generic[P, R]):
 
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
-    """How a task pickles where its name can't be counted on: its function, its options and its environment."""
-    return _revived, (task.unwrapped, task.options, task.environment)
+    """How a task pickles where its name can't be counted on: its function and its terms."""
+    return type(task), (task.unwrapped, task.terms.on_a_node())
 
 
-def _revived(function: Any, options: Options, environment: tuple[Environment, ...] | None) -> Task[..., Any]:
-    return Task(function, options, environment=environment)
+class Workflow(Task[P, R]):
+    """A task whose function submits tasks from where it runs. Made by `@workflow`."""
+
+    is_workflow = True
 
 
-def split(
-    keywords: Mapping[str, Any], environment: tuple[Environment, ...] | None = None
-) -> tuple[Options, tuple[Environment, ...] | None]:
-    """What `@task` and `with_options` take: options, and the environment, by default the one given."""
-    given = dict(keywords)
-    if "environment" in given:
-        from slurm.environments.base import as_list  # noqa: PLC0415 - most tasks have the cluster's
-
-        environment = as_list(given.pop("environment")) or None
-    return Options.parse(given), environment
+REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = dict.fromkeys((Task, Workflow), by_value)
+"""How tasks pickle among arguments."""

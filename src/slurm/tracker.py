@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from slurm.inquiry import Inquiry
     from slurm.protocol import Submission, Submitted
-    from slurm.schedulers.base import Report
 
     Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int]]]
     Endings = Mapping[int, Ending]
@@ -66,7 +65,7 @@ class Tracker:
         self._changed = threading.Condition()
         self._thread = None
         for watched in self._watched.values():
-            watched.waiters = 0
+            watched.waiters, watched.feed = 0, None  # hooks are called in the parent
 
     def watch(self, submission: Submission, submitted: Submitted | None) -> Watched:
         """The one Watched of a submission in this process."""
@@ -80,6 +79,7 @@ class Tracker:
                     mapped=submission.mapped,
                     chunk=submission.chunk,
                     continues=submission.continues,
+                    workflow=submission.workflow is not None,
                     upstreams=(edge.key for edge in submission.dependencies),
                 )
                 self._watched[submission.key] = known
@@ -151,7 +151,7 @@ class Tracker:
         reports = self._inquiry.ask(pending)
         now = time.monotonic()
         for watched in pending:
-            self._judge(watched, reports[watched.key], now)
+            watched.judge(reports[watched.key], now)
 
     def explain(self, watched: Watched, index: int) -> Ending | None:
         """How the scheduler says that it ended an element, whose process could only leave that a signal came.
@@ -225,6 +225,8 @@ class Tracker:
         try:
             self.look({watched.key: watched for watched in (*wanted, *before)}.values())
             looked = time.monotonic()
+            for feed in filter(None, (watched.feed for watched in wanted)):
+                feed.look()
             room = self._news_at > self._asked_at and any(watched.unqueued for watched in wanted)
             if room or not all(watched.unfinished for watched in before):  # what waited for that may be cancelled now
                 self._pause, self._ask_at = self._patience[0], self._asked_at + self._patience[0]
@@ -241,15 +243,6 @@ class Tracker:
             return self._patience[0]
         waited = begin - self._news_at
         return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), min(_REST, 10 * (looked - begin - 0.01)))
-
-    def _judge(self, watched: Watched, reports: Mapping[int, Report], now: float) -> None:
-        """Note which elements should have left an outcome by now."""
-        for index in list(watched.open):
-            report = reports.get(index)
-            if report is None or report.state.final:
-                watched.missed_since.setdefault(index, now)
-            else:
-                watched.missed_since.pop(index, None)
 
     def _end_overdue(self, wanted: Iterable[Watched]) -> None:
         """End the elements whose outcome hasn't shown up within the grace period, unless they go on in another job."""
@@ -284,6 +277,8 @@ class Tracker:
     def _settle(self, watched: Watched, indices: Iterable[int]) -> list[Callable[[], object]]:
         """Forget what was noted of elements that have ended; returns the callbacks that are due. The lock is held."""
         due: list[Callable[[], object]] = []
+        if watched.feed:
+            watched.feed.ended(indices)
         for index in indices:
             watched.missed_since.pop(index, None)
             due += watched.callbacks.pop(index, [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import pickle
+import io
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.retry import failure_names, names_of
 from slurm.schedulers.base import Report
 from slurm.states import JobState
+from slurm.tracebacks import sourced
+from slurm.unpickling import load
 from slurm.watched import Ending
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Facts:
     log: str
     tail: str = ""
     """The last lines of the log, where they may tell what the error can't."""
+    rank: str = ""
+    """Of several ranks, which one it is about, as "rank 3 of 4"."""
 
     @property
     def where_to_look(self) -> str:
@@ -86,8 +90,10 @@ def names(outcome: Outcome | None, ending: Ending | None) -> frozenset[str]:
 
     Where the scheduler ended the process, its word counts, not what the process left.
     """
-    if ending is not None and ending.state in _BY_STATE and (outcome is None or by_signal(outcome)):
-        return frozenset(names_of(_BY_STATE[ending.state][0]))
+    state = ending.state if ending is not None and (outcome is None or by_signal(outcome)) else None
+    state = JobState.parse(outcome.state) if outcome is not None and outcome.state else state
+    if state in _BY_STATE:
+        return frozenset(names_of(_BY_STATE[state][0]))
     if outcome is None:
         return frozenset(names_of(JobLost))
     every = [failure_names(found.phase, found.error) for found in (outcome.failures or (outcome,))]
@@ -133,7 +139,7 @@ def without_a_word(outcome: Outcome | None) -> bool:
 
 def by_signal(outcome: Outcome) -> bool:
     """Whether a signal ended the process, so that the scheduler may know more than the outcome."""
-    return outcome.phase == PROCESS and outcome.exit_code > 128
+    return outcome.phase == PROCESS and outcome.exit_code > 128 and not outcome.state
 
 
 def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) -> JobError:
@@ -191,11 +197,12 @@ def _job_error(kind: type[JobError], words: str, outcome: Outcome, facts: Facts)
 
 
 def _subject(facts: Facts) -> str:
-    return f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
+    job = f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
+    return f"{facts.rank} of {job}" if facts.rank else job
 
 
 def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
-    error.__cause__ = RemoteTraceback(record.traceback) if record.traceback else None
+    error.__cause__ = RemoteTraceback(sourced(record.traceback)) if record.traceback else None
     return error
 
 
@@ -211,7 +218,7 @@ def _revived(record: ErrorRecord) -> BaseException | None:
     if record.pickle is None:
         return None
     try:
-        error = pickle.loads(base64.b64decode(record.pickle))  # noqa: S301 - from the user's own outcome file
+        error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
     except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
         return None
     return error if isinstance(error, Exception) else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from slurm.states import JobState
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from slurm.feeds import Feed
     from slurm.protocol import Block, Outcome, Submitted
     from slurm.schedulers.base import Report
-    from slurm.states import JobState
 
 
 class Ending(NamedTuple):
@@ -43,10 +45,11 @@ class Watched:
         mapped: bool,
         chunk: int = 1,
         continues: bool = False,
+        workflow: bool = False,
         upstreams: Iterable[str] = (),
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
-        self.continues = continues
+        self.continues, self.workflow = continues, workflow
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.moved: dict[int, Block] = {}
@@ -54,6 +57,8 @@ class Watched:
         self.done: set[int] = set()
         self.reports: dict[int, Report] = {}
         self.endings: dict[int, Ending] = {}
+        self.states: dict[int, JobState] = {}
+        """How elements of one call have ended whose outcome this process has read."""
         self.missed_since: dict[int, float] = {}
         self.claimed_since: dict[str, float] = {}
         """Since when this process has seen a claim, by the name of its job."""
@@ -61,6 +66,8 @@ class Watched:
         """Until when nothing is tried to have elements go on."""
         self.callbacks: dict[int, list[Callable[[], object]]] = {}
         self.waiters = 0
+        self.feed: Feed | None = None
+        """What callbacks on this client are told, if there are any."""
 
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
@@ -117,6 +124,29 @@ class Watched:
         """What the scheduler last said of the element of call `index`."""
         return self.reports.get(index // self.chunk)
 
+    def status(self, index: int, outcome: Outcome | None) -> JobStatus:
+        """How far call `index` is: by its element's outcome, or else by what is known here."""
+        report, ending = self.report(index), self.ending(index)
+        if outcome is not None:
+            outcome = outcome.of_call(index % self.chunk)
+            return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
+        reason, node = (report.reason or None, report.node or None) if report else (None, None)
+        state = ending.state if ending else report.state if report else JobState.UNKNOWN
+        return JobStatus(self.states.get(self.element(index), state), reason, node, None)
+
+    def learn(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Keep how elements of one call have ended; a million calls in chunks would fill the memory."""
+        if self.chunk == 1:
+            self.states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
+
+    def word(self, index: int) -> str:
+        """The state of call `index` in a word, as far as this process has learnt it."""
+        if self.finished(index):
+            state = self.states.get(self.element(index)) or ((ending := self.ending(index)) and ending.state)
+            return state.value if state else "ended"
+        report = self.report(index)
+        return report.state.value if report else "submitted"
+
     @property
     def open(self) -> Iterable[int]:
         """The elements that have not ended, as far as is known here."""
@@ -130,4 +160,15 @@ class Watched:
     @property
     def wanted(self) -> bool:
         """Whether anybody wants to know how it goes on."""
-        return bool(self.waiters or self.callbacks or self.unqueued)
+        return bool(self.waiters or self.callbacks or self.unqueued or self.feed)
+
+    def judge(self, reports: Mapping[int, Report], now: float) -> None:
+        """Note which elements should have left an outcome by now, by what the scheduler says."""
+        for index in list(self.open):
+            report = reports.get(index)
+            if report is None or report.state.final:
+                self.missed_since.setdefault(index, now)
+            else:
+                self.missed_since.pop(index, None)
+        if self.feed:
+            self.feed.reported(reports)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from architecture.test_layers import LAYERS
-from slurm import attempts, protocol
+from slurm import attempts, children, protocol
 from slurm.cli.main import slurm
 from slurm.environments import building
 from slurm.options import OURS, SBATCH, TAKEN
@@ -21,7 +21,7 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
 RECORDS = [
     found
-    for module in (protocol, attempts, building)
+    for module in (protocol, attempts, children, building)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, Record)
 ]
@@ -33,6 +33,7 @@ WHERE = {
     protocol.Block: "submitted.json",
     protocol.Submitted: "submitted.json",
     attempts.Continuation: "attempts/",
+    children.Child: "children/",
     protocol.ErrorRecord: r"outcomes/\<e\>.json",
     protocol.ResultRecord: r"outcomes/\<e\>.json",
     protocol.CallFailure: r"outcomes/\<e\>.json",
@@ -70,9 +71,10 @@ def test_the_protocols_page_has_every_field_of_every_record(record: type[Record]
 
 def test_the_protocols_page_has_every_file_and_every_phase() -> None:
     page = text("reference/protocol.md")
-    names = [protocol.attempt_name, protocol.begun_name, protocol.continuation_name]
+    names = [protocol.attempt_name, protocol.begun_name, attempts.continuation_name]
     patterns = [re.sub("1", "<e>", name(1, 2), count=1).replace("2", "<n>") for name in names]
-    patterns += [protocol.blocks_name("<group>"), protocol.log_name(0, "<task>")]
+    patterns += ["<i>." + children.child_name(1, "<digest>", 2).partition(".")[2].replace("2", "<number>")]
+    patterns += [attempts.blocks_name("<group>"), protocol.log_name(0, "<task>")]
     words = {name: value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
     assert "attempts" in words.values()
     missing = [

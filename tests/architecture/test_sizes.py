@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 MODULES = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+NODES = {name: list(ast.walk(ast.parse(source))) for name, source in MODULES.items()}
 
 LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 300, 50
 
@@ -23,8 +24,10 @@ CATCH_ALLS = {
     "dispatch.py": 1,
     "environments/building.py": 1,
     "executor.py": 1,
+    "feeds.py": 1,
     "files.py": 2,
-    "runner/callback_runner.py": 1,
+    "notebook.py": 1,
+    "runner/callback_runner.py": 3,
     "runner/chunk.py": 1,
     "runner/main.py": 2,
     "runner/placeholder_resolver.py": 1,
@@ -33,6 +36,7 @@ CATCH_ALLS = {
     "schedulers/local_queue/client.py": 1,
     "schedulers/local_queue/supervisor.py": 1,
     "serialization.py": 2,
+    "slurmfile_callbacks.py": 1,
     "store.py": 1,
     "tracker.py": 1,
     "verdict.py": 1,
@@ -48,18 +52,18 @@ def test_no_module_is_too_long(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_function_is_too_long(name: str) -> None:
-    functions = [node for node in ast.walk(ast.parse(MODULES[name])) if isinstance(node, FUNCTIONS)]
+    functions = [node for node in NODES[name] if isinstance(node, FUNCTIONS)]
     long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno is not None}
     assert {f: lines for f, lines in long.items() if lines > LINES_OF_A_FUNCTION} == {}
 
 
 def test_catch_alls_are_counted() -> None:
-    found = {name: sum(1 for _ in _catch_alls(ast.parse(source))) for name, source in MODULES.items()}
+    found = {name: sum(1 for _ in _catch_alls(nodes)) for name, nodes in NODES.items()}
     assert {name: count for name, count in found.items() if count} == CATCH_ALLS
 
 
-def _catch_alls(tree: ast.AST) -> Iterator[ast.ExceptHandler]:
-    for node in ast.walk(tree):
+def _catch_alls(nodes: Iterable[ast.AST]) -> Iterator[ast.ExceptHandler]:
+    for node in nodes:
         if isinstance(node, ast.ExceptHandler) and (
             node.type is None or {"Exception", "BaseException"} & _names(node.type)
         ):
@@ -72,12 +76,12 @@ def _catch_alls(tree: ast.AST) -> Iterator[ast.ExceptHandler]:
 def test_nobody_asks_which_transport_scheduler_or_environment_it_holds(name: str) -> None:
     classes = {
         node.name
-        for source in MODULES.values()
-        for node in ast.walk(ast.parse(source))
+        for nodes in NODES.values()
+        for node in nodes
         if isinstance(node, ast.ClassDef) and node.name.endswith(("Transport", "Scheduler", "Environment", "Current"))
     }
     assert classes > {"LocalTransport", "SlurmScheduler", "LocalScheduler", "Current"}
-    for node in ast.walk(ast.parse(MODULES[name])):
+    for node in NODES[name]:
         if isinstance(node, ast.Call) and _names(node.func) & {"isinstance", "issubclass", "type"}:
             assert not {found for argument in node.args for found in _names(argument)} & classes
         if isinstance(node, ast.Call) and _names(node.func) & {"isinstance", "hasattr", "type"} and node.args:

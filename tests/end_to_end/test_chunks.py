@@ -146,7 +146,7 @@ def test_workers_make_calls_of_one_element_side_by_side(
 
 @task
 def end(how: str) -> str:
-    print("this call:", how)
+    print(f"this call: {how}")  # in one piece: others print, too
     if how.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[how])
     if how == "_exit":

@@ -34,7 +34,7 @@ def test_digits_picks_the_most_accurate_model(digits_here: str) -> None:
     table = [(float(row.split()[0]), row.split(maxsplit=1)[1]) for row in rows]
 
     assert header.split() == ["accuracy", "model"]
-    assert len(table) == 15
+    assert len(table) == 8
     assert table == sorted(table, reverse=True)
     assert table[0][0] > 0.9
     assert f"\n{table[0][1]} on digits that were held back" in digits_here
@@ -50,3 +50,10 @@ def test_digits_reports_on_what_was_held_back(digits_here: str) -> None:
 @pytest.mark.slurm
 def test_digits_prints_the_same_on_slurm(digits_here: str, slurm_env: SlurmTestbed, root: Path) -> None:
     assert run("digits.py", "slurm", "--root", root) == digits_here
+
+
+def test_minimum_closes_in_on_it_round_by_round(root: Path) -> None:
+    printed = run("minimum.py", "--root", root, "--rounds", "2")
+
+    assert printed.startswith("the minimum is at 1.250\n\nround 1: 2.500\nround 2: 1.250\n\nflowchart TD")
+    assert printed.count("cost × 9<br/>9 COMPLETED") == 2

@@ -70,9 +70,7 @@ def test_calls_of_one_element_do_not_share_what_they_may_change(local: Cluster) 
     assert apart == together == [[0], [1], [2]]
 
 
-def test_a_job_directory_that_is_removed_harms_no_other_job(
-    local: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_directory_that_is_removed_harms_no_other_job(local: Cluster, short_grace: None) -> None:
     whole = task(time.sleep).with_options(cpus_per_task=4)
     running, removed = whole(1), whole(0)
     later = whole(0)

@@ -17,7 +17,7 @@ from slurm.errors import BuildFailed, ConfigurationError
 
 CODE = """\
     import lacking
-    from slurm import task
+    from slurm import Wheel, task, workflow
 
     VERSION = 1
 
@@ -27,6 +27,11 @@ CODE = """\
     @task
     def compute(x):
         return helper(x)
+
+    @workflow
+    def several(project, house):
+        own = compute.with_options(environment=Wheel(project, wheelhouse=house))
+        return [own(1).result(), compute(2).result()]
 """
 
 
@@ -103,6 +108,16 @@ def test_what_is_queued_has_the_code_of_its_submission(
     assert len(made) == 2
 
 
+def test_what_a_workflow_submits_runs_in_its_environment_though_no_source_is_there(
+    local: Cluster, module: ModuleType, training: Path, house: Path, made: list[str]
+) -> None:
+    several = module.several.with_options(environment=Wheel(training, wheelhouse=house))
+    job = several(str(training), str(house))
+    training.rename(training.with_name("elsewhere"))
+    assert [result[:3] for result in job.result(60)] == [[1, 1, 42], [2, 1, 42]]
+    assert len(made) == 1
+
+
 def test_pip_does_where_there_is_no_uv_with_extras_and_other_projects(
     local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,3 +185,11 @@ def test_where_there_is_no_project_it_says_so(local: Cluster, tmp_path: Path, mo
     ):
         with pytest.raises(ConfigurationError, match=words):
             task(environment=environment)(print)("x")
+
+
+def test_a_password_in_an_url_is_refused_since_it_would_be_kept() -> None:
+    with pytest.raises(ConfigurationError, match="has a password") as caught:
+        Wheel(index_url="https://me:secret@index/simple")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="has a password"):
+        Wheel(find_links=["https://token@index/wheels"])

@@ -60,7 +60,7 @@ def account() -> Iterator[Callable[..., pwd.struct_passwd]]:
         path = find_program(shell)
         if path is None:
             pytest.skip(f"{shell} is not installed")
-        name = f"slurmtest-{shell}"
+        name = f"slurmtest-{shell}-{os.getpid()}"
         subprocess.run(["useradd", "--create-home", "--shell", path, "--password", password or "*", name], check=True)
         made.append(name)
         found = pwd.getpwnam(name)

@@ -115,7 +115,7 @@ def test_what_the_dead_have_queued_without_a_record_is_found(
 ) -> None:
     monkeypatch.setattr(attempts, "_ABANDONED", 2.0)
     (tmp_path / "wait").touch()
-    job = fail_first(tmp_path, 15.0)
+    job = fail_first(tmp_path, 8.0)
     claimed_by_the_dead(job.directory, 1)
     (tmp_path / "wait").unlink()
     until(lambda: Path(job.directory, "attempts", "0.1.json").exists())
@@ -180,6 +180,7 @@ def killed() -> int:
     return 0
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_what_waits_for_a_job_that_left_no_word_ends_with_it(slurm: Cluster, tmp_path: Path) -> None:
     both = add(fail_first(tmp_path), killed())
     with pytest.raises(DependencyFailed):
@@ -216,6 +217,7 @@ def test_a_caretaker_that_may_not_submit_leaves_it_to_the_next_client(
         assert again.job(job.key).result(60) == 2  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_while_slurm_takes_nothing_others_are_told_of_their_results(
     start: Start, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +227,7 @@ def test_while_slurm_takes_nothing_others_are_told_of_their_results(
         (tmp_path / "wait").touch()
         job = fail_first(tmp_path, by_signal=True)
         subprocess.run(["scancel", "--name", "fail_first-caretaker"], check=True)
-        other = add.with_options(begin="now+16")(1, 2)
+        other = add.with_options(begin="now+8")(1, 2)
         # The client's own sbatch finds nobody, as through a network that is broken for it alone.
         broken = tmp_path / "bin" / "sbatch"
         broken.parent.mkdir()

@@ -22,6 +22,8 @@ from waiting import until
 pytestmark = pytest.mark.slurm
 
 Start = Callable[..., SlurmTestbed]
+FORGETFUL = {"MinJobAge": "40", "SlurmdTimeout": "600"}
+"""Of a controller whose clock runs twenty times as fast."""
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +79,7 @@ def test_a_controller_that_is_down_during_submit_is_waited_for(start: Start, slu
     assert len(list(trace.iterdir())) == 2
 
 
+@pytest.mark.usefixtures("short_grace")
 @pytest.mark.parametrize("queued", [True, False])
 def test_a_client_killed_before_it_learnt_the_id_finds_its_job_or_learns_there_is_none(
     start: Start, slurm: Cluster, trace: Path, tmp_path: Path, queued: bool
@@ -108,12 +111,12 @@ def test_a_client_killed_before_it_learnt_the_id_finds_its_job_or_learns_there_i
 
 def test_a_map_larger_than_an_array_may_be_goes_as_blocks(start: Start, slurm: Cluster, trace: Path) -> None:
     start(settings={"MaxArraySize": "11"})
-    array = leave_trace.starmap([(trace, 0)] * 35)
-    assert array.results(120) == [(index, 1) for index in range(35)]
+    array = leave_trace.starmap([(trace, 0)] * 24)
+    assert array.results(120) == [(index, 1) for index in range(24)]
     assert slurm.calls()["submit"] == 1
-    assert len({job.job_id.partition("_")[0] for job in array if job.job_id}) == 4
-    assert array[34].logs() == ""
-    assert len(list(trace.iterdir())) == 35
+    assert len({job.job_id.partition("_")[0] for job in array if job.job_id}) == 3
+    assert array[23].logs() == ""
+    assert len(list(trace.iterdir())) == 24
 
 
 # Waiting.
@@ -146,6 +149,7 @@ def test_a_slow_answer_from_slurm_keeps_nobody_from_seeing_results(
 # Ends without Python.
 
 
+@pytest.mark.usefixtures("short_grace")
 @pytest.mark.parametrize("victim", ["python", "batch shell", "slurmstepd"])
 def test_whatever_is_killed_the_future_resolves(start: Start, slurm: Cluster, trace: Path, victim: str) -> None:
     testbed = start()
@@ -285,8 +289,9 @@ def test_a_job_cancelled_behind_our_back_is_cancelled_here(start: Start, slurm: 
         job.result(60)
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for(start: Start, slurm: Cluster, trace: Path) -> None:
-    testbed = start(settings={"MinJobAge": "2"})
+    testbed = start(speedup=20, settings=FORGETFUL)
     job = leave_trace.with_options(hold=True)(trace, 0)
     testbed.run("scancel", str(job.job_id))
     until(lambda: not testbed.run("squeue", "-h", "-t", "all").stdout.strip(), 60)
@@ -300,7 +305,7 @@ def test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for(start: Start,
 def test_a_purged_upstream_never_reaches_sbatch_and_its_failure_is_told(
     start: Start, slurm: Cluster, trace: Path
 ) -> None:
-    testbed = start(settings={"MinJobAge": "2"})
+    testbed = start(speedup=20, settings=FORGETFUL)
     good, bad = leave_trace(trace, 0), call(int, "x")
     good.exception(60)
     bad.exception(60)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, task
+from slurm import Cluster, Retry, current_job, task
 from slurm.errors import JobOutOfMemory
 from testbed import SlurmTestbed
 from testbed.fixtures import require
@@ -61,6 +61,21 @@ def test_one_element_without_memory_leaves_the_others_theirs() -> None:
         array[1].result(60)
     assert caught.value.index == 1
     assert [array[index].result(60) for index in (0, 2, 3)] == [1 * MIB, 2 * MIB, 3 * MIB]
+
+
+@task(nodes=2, ntasks=2, mem="100M", retry=Retry(times=1, mem="x5"))
+def fill_in_the_second_rank() -> int:
+    ctx = current_job()
+    if ctx.rank == 0 and ctx.attempt == 1:
+        time.sleep(100)
+    return len(b"\1" * (200 * MIB * ctx.rank)) + ctx.attempt
+
+
+def test_a_rank_without_memory_ends_all_and_all_get_more() -> None:
+    job = fill_in_the_second_rank()
+    assert job.result(60) == 2
+    with pytest.raises(JobOutOfMemory, match=r"rank 1 of 2 of job fill_in_the_second_rank/.* ran out of memory"):
+        fill_in_the_second_rank.with_options(retry=None)().result(60)
 
 
 def test_the_outcome_tells_the_peak_of_the_memory() -> None:

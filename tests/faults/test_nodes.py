@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from faults.conftest import Start
-from slurm import Cluster, Job, JobState, task
+from projects import project
+from slurm import Cluster, Job, JobState, Wheel, task
 from slurm.environments.base import Place
 from slurm.environments.current import Current
-from slurm.errors import JobCancelled, JobError, JobNotStarted, ResultNotSaved, TaskExited
+from slurm.errors import BuildFailed, JobCancelled, JobError, JobNotStarted, ResultNotSaved, TaskExited
 from slurm.protocol import Prepared
 from testbed import SlurmTestbed
 from waiting import until
@@ -93,6 +94,16 @@ def test_a_result_that_the_disk_cannot_hold_is_told_and_earlier_ones_stay(start:
     assert first.result(60) == b"x" * 10
 
 
+def test_a_disk_that_is_full_while_an_environment_is_made_leaves_nothing_half_made(disk: Path, tmp_path: Path) -> None:
+    large = project(tmp_path / "large", "large", "#" * 8_000_000)
+    with Cluster(root=disk):
+        with pytest.raises(BuildFailed, match="the disk is full: make room"):
+            call.with_options(environment=Wheel(large, wheelhouse=tmp_path))(abs, -1)
+        assert [path for path in disk.glob("envs/*/*") if path.parent.suffix != ".lock"] == []
+        assert call(abs, -1).result(60) == 1
+
+
+@pytest.mark.usefixtures("short_grace")
 def test_a_disk_so_full_that_nothing_can_be_said_hangs_nobody(start: Start, disk: Path) -> None:
     @task
     def fill() -> int:

@@ -341,8 +341,9 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
 ) -> None:
     box = new_ssh(environment=slurm_env.env)
     port, proxy = box.proxy()
-    if outage == "frozen for long":  # for longer than a connection is kept that gives no sign of life
+    if outage == "frozen for long":  # than a connection is kept without a sign of life, and a new one is tried
         monkeypatch.setattr(RemoteTransport, "alive_seconds", 1)
+        monkeypatch.setattr(RemoteTransport, "connect_seconds", 1)
     box.trust(port)
     monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("through", port=port)))
     ran = tmp_path / "ran"
@@ -354,9 +355,10 @@ def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR
         submitted: list[float] = []
         submitting = threading.Thread(target=lambda: submitted.append(slowly.on(cluster)(0.1, str(ran)).result(100)))
         submitting.start()
-        time.sleep(4)
-        if outage != "frozen":
-            until(lambda: "trying again" in caplog.text)
+        if outage == "frozen":
+            time.sleep(3)
+        else:
+            until(lambda: "box can't be reached" in caplog.text)
         _bring_back(proxy, outage)
         assert waiting.result(100) == 2.0
         submitting.join(100)
@@ -395,3 +397,16 @@ def test_a_connection_cut_while_sbatch_runs_submits_once(
         cluster.close()
     breaking.join()
     assert ran.read_text() == "ran\n"
+
+
+def test_what_the_disk_there_does_not_take_is_not_put_in_its_place(new_ssh: NewSSH, root: Path, tmp_path: Path) -> None:
+    # Stands for a file system that tells only at fsync(2) that it has no room, as a network's may.
+    (sync := tmp_path / "sync").write_text('#!/bin/sh\necho "sync: $*: No space left on device"; exit 1\n')
+    sync.chmod(0o755)
+    new_ssh(environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    with pytest.raises(TransportError, match="can't be written on box"):
+        transport_to("openssh").put(str(root), {"a/one": b"1", "two": b"2"}, directories=["a"])
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+    sync.unlink()
+    transport_to("openssh").put(str(root), {"a/one": b"1", "two": b"2"}, directories=["a"])
+    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["one", "two"]

@@ -41,7 +41,8 @@ class SSHTestbed:
     """An sshd that lets its user in by a key; `config` is an ssh_config(5) in which it has the name `box`.
 
     `environment` is what commands there have besides sshd's own few variables; `settings` are lines of sshd_config(5),
-    which go before the others; `user` is another account to log in to, for which sshd must be root's.
+    which go before the others; `user` is another account to log in to, for which sshd must be root's. The user of the
+    tests has an empty home there: what bash reads from a real one, for every command, may take longer than the command.
 
     The constructor does no I/O. All is gone at stop(), or soon after the death of this process.
     """
@@ -137,6 +138,10 @@ class SSHTestbed:
         (self.port,) = free_ports(1)
         self.trust(self.port)
         self.config = self.write_config("config")
+        environment = self._environment
+        if self._user == user_name():
+            (self.directory / "home").mkdir()
+            environment = {"HOME": f"{self.directory}/home", **environment}
         settings = [
             *self._settings,
             f"ListenAddress {LOOPBACK}:{self.port}",
@@ -147,8 +152,8 @@ class SSHTestbed:
             *("UsePAM no", "UseDNS no", "PermitRootLogin yes", "MaxStartups 100"),
             *("PasswordAuthentication no", "KbdInteractiveAuthentication no"),
         ]
-        if self._environment:  # of several lines the first would count
-            settings.append(" ".join(["SetEnv", *(f'"{name}={value}"' for name, value in self._environment.items())]))
+        if environment:  # of several lines the first would count
+            settings.append(" ".join(["SetEnv", *(f'"{name}={value}"' for name, value in environment.items())]))
         conf = self.directory / "sshd_config"
         conf.write_text("\n".join(settings) + "\n")
         if os.geteuid() == 0:

@@ -40,9 +40,9 @@ def test_environments_are_values() -> None:
 def test_a_task_keeps_its_environment_in_copies_and_pickles() -> None:
     own = (Modules("cuda/12"), Python("/p"))
     for copy in (special, special.with_options(mem="2G"), special.after(), pickle.loads(pickle.dumps(special))):
-        assert copy.environment == own
-    assert special.with_options(environment=Current()).environment == (Current(),)
-    assert special.with_options(environment=None).environment is None
+        assert copy.terms.environment == own
+    assert special.with_options(environment=Current()).terms.environment == (Current(),)
+    assert special.with_options(environment=None).terms.environment == ()
 
 
 @pytest.mark.parametrize("wrong", ["wheel", Conda, 3, [Current(), None]])
@@ -80,7 +80,7 @@ def test_a_slurmfile_names_environments_and_what_they_take(
         f"clusters: {{a: {{url: local, environment: {shown}}}, b: {{extends: a}},"
         " c: {extends: a, environment: current}}"
     )
-    assert load("b", path).environment == Cluster.from_slurmfile("a", path=path).environment == environments
+    assert load("b", path).environment == Cluster.from_slurmfile("a", path=path).terms.environment == environments
     assert load("c", path).environment == (Current(),)
     [(value, cluster)] = [(s.value, s.cluster) for s in load("b", path).settings if s.key == "environment"]
     assert (value, cluster) == ((text.replace("'", ""), "a") if environments else ("current", None))

@@ -102,5 +102,7 @@ def test_what_is_unset_is_left_out_of_the_json() -> None:
         "tag": "3.11",
         "setup": [],
         "launch": [],
+        "packages": [],
+        "modules": [],
     }
     assert "leaf" not in Tree(facts={}).to_json()

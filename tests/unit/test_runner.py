@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
 import types
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm import JobContext, current_job
+from slurm import Callback, JobContext, current_job
+from slurm.callbacks import RunBeginEvent
 from slurm.environments.current import TAG
 from slurm.errors import UntrustedFile
-from slurm.protocol import CALLS, FAILED, LOAD, RESOLVE, RUN, SAVE, SUCCEEDED
+from slurm.protocol import CALLBACKS, CALLS, FAILED, LOAD, RESOLVE, RUN, SAVE, SUCCEEDED
 from slurm.runner import job_context
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.runner.callback_runner import CallbackRunner
 from slurm.runner.main import main
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
+from slurm.serialization import pickle_callbacks
 from unit.job_directories import KEY, Directory, Stand, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 UP = "up/20260101T000000Z-11111111"
 
@@ -210,29 +214,55 @@ def test_outside_of_a_job_there_is_no_current_one() -> None:
 # CallbackRunner
 
 
-class Hook:
-    """A callback with one hook."""
+class Hook(Callback):
+    """A callback that raises, or not."""
 
-    def __init__(self, seen: list[str], error: Exception | None = None) -> None:
-        self.seen, self.error = seen, error
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
 
-    def on_run_begin(self, event: str) -> None:
-        self.seen.append(event)
+    def on_run_begin(self, event: RunBeginEvent) -> None:
+        with open(f"{event.directory}/seen", "a") as file:
+            print(event.index, event.attempt, file=file)
         if self.error:
             raise self.error
 
 
-def test_a_hook_that_raises_is_recorded_and_changes_nothing() -> None:
-    seen: list[str] = []
-    runner = CallbackRunner([object(), Hook(seen, ValueError("odd")), Hook(seen)])
-    runner.fire("on_run_begin", "begin")
-    runner.fire("on_run_end", "end")
-    assert seen == ["begin", "begin"]
-    assert [(run.owner, run.hook, run.error) for run in runner.runs] == [
-        ("Hook", "on_run_begin", "ValueError: odd"),
-        ("Hook", "on_run_begin", None),
+class Hanging(Callback):
+    """A callback that doesn't end by itself."""
+
+    seconds = 0.1
+
+    def on_run_begin(self, event: RunBeginEvent) -> None:
+        with contextlib.suppress(Exception):
+            time.sleep(100)
+
+
+class NotThere(Callback):
+    """A callback that can't be loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return __import__, ("there_is_no_such_module",)
+
+
+def test_a_hook_that_raises_exits_or_hangs_is_told_of_and_changes_nothing(
+    directory: Directory, capfd: pytest.CaptureFixture[str]
+) -> None:
+    handler = signal.getsignal(signal.SIGALRM)
+    directory.create(pickled(add, (1,)))
+    callbacks = [NotThere(), Hook(ValueError("odd")), Hook(SystemExit(3)), Hanging(), Hook()]
+    Path(f"{directory.path}/{CALLBACKS}").write_bytes(pickle_callbacks(callbacks, reducers={}))
+    assert main([directory.root, directory.key, "0", TAG, "1", "0", "1", CALLBACKS]) == 0
+    assert Path(f"{directory.path}/seen").read_text() == "0 1\n" * 3
+    told = [json.loads(line) for line in Path(f"{directory.path}/events/0.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["callback"], line["hook"], line["error"]) for line in told] == [
+        ("hook", "NotThere", "load", "ModuleNotFoundError: No module named 'there_is_no_such_module'"),
+        ("hook", "Hook", "on_run_begin", "ValueError: odd"),
+        ("hook", "Hook", "on_run_begin", "SystemExit: 3"),
+        ("hook", "Hanging", "on_run_begin", "HookTimedOut: it took longer than 0.1 s"),
     ]
-    assert all(0 <= run.seconds < 5 for run in runner.runs)
+    assert "ValueError: odd" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGALRM) == handler
+    assert directory.result() == 1
 
 
 # ResultSaver

@@ -14,16 +14,20 @@ from typing_extensions import assert_type
 from slurm import (
     FIRST_COMPLETED,
     Cluster,
+    Graph,
     Job,
     JobArray,
     JobContext,
     JobState,
     Task,
+    WorkflowContext,
     as_completed,
     current_job,
+    current_workflow,
     gather,
     task,
     wait,
+    workflow,
 )
 
 
@@ -40,6 +44,21 @@ def name(x: float, *, upper: bool = False) -> str:
 @task
 def total(numbers: list[int]) -> int:
     return sum(numbers)
+
+
+@workflow(time="1-00:00:00")
+def flow(x: int) -> float:
+    return x / 2
+
+
+def workflows(cluster: Cluster) -> None:
+    job = flow(1)
+    assert_type(job, Job[float])
+    assert_type(flow.map([1, 2]), JobArray[float])
+    assert_type(job.children(), list[Job[Any] | JobArray[Any]])
+    assert_type(cluster.graph(job), Graph)
+    assert_type(current_workflow(), WorkflowContext)
+    flow("1")  # type: ignore[call-overload]
 
 
 def calls() -> None:

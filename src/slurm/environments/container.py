@@ -132,11 +132,10 @@ class Container(Environment):
                 digest=image.source,
                 runtime=runtime.name,
                 image=image.name,
-                archive=image.archive,
             )
 
         prepared = build_once(place, name, make)
-        image = Image(prepared.image or "", prepared.digest or "", prepared.archive)
+        image = Image(prepared.image or "", prepared.digest or "")
         return self._launched(place, prepared, launcher(runtime, image, run))
 
     def _source(self, place: Place, site: ContainerSite) -> Source:
@@ -188,7 +187,7 @@ class Container(Environment):
             )
         if not found and "exec format error" in done.words.lower():
             raise EnvironmentNotReady(f"{image.source} is for another architecture than the cluster's: {done.words}")
-        if not found and re.search(rf"{re.escape(self.python)}.*(not found|no such file)", done.words, re.I):
+        if not found and re.search(rf"{re.escape(self.python)}.*(not found|no such file)", done.words, re.IGNORECASE):
             raise PythonNotFound(f"{image.source} has no {self.python}: {done.words}")
         if not found:  # nodes may do what login nodes don't
             _log.warning(

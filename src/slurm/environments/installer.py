@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 PIP_THAT_INSTALLS_ELSEWHERE = (22, 3)
 """From this version on pip has --python, so that an environment needs none of its own."""
-PIP_INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX")
 _OF_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -68,18 +66,17 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
     if asked["constraints"] is not None:
         (directory / "constraints.txt").write_text(asked["constraints"])
         arguments += ["--constraint", str(directory / "constraints.txt")]
-    links = [str(directory / "wheelhouse")] if asked["offline"] else []
-    for place in [*links, *asked["find_links"]]:
-        arguments += ["--find-links", place]
-    arguments += ["--no-index"] if asked["offline"] else []
+    arguments += sources(asked)
+    if asked["offline"]:
+        arguments += ["--no-index", "--find-links", str(directory / "wheelhouse")]
     shared = ["--system-site-packages"] if asked["system_site_packages"] else []
     if uv := find_uv():
         environ.update(index_of_pip(environ))
-        environ.update(settings(asked, *UV_INDEXES))
+        if asked["index_url"]:
+            environ.pop("UV_DEFAULT_INDEX", None)  # which would count for more
         run(log, environ, uv, "venv", "--quiet", "--python", sys.executable, *shared, venv)
         run(log, environ, uv, "pip", "install", "--python", python, "--compile-bytecode", *arguments)
         return python
-    environ.update(settings(asked, *PIP_INDEXES))
     quiet = ["--no-input", "--disable-pip-version-check", "--no-warn-script-location"]
     if pip_version() >= PIP_THAT_INSTALLS_ELSEWHERE:
         run(log, environ, sys.executable, "-m", "venv", "--without-pip", *shared, venv)
@@ -90,10 +87,13 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
     return python
 
 
-def settings(asked: Mapping[str, Any], index: str, more: str) -> dict[str, str]:
-    """The indexes that were asked for. As variables: they may hold a password, which `ps` would show."""
-    found = {index: asked["index_url"], more: " ".join(asked["extra_index_url"])}
-    return {name: value for name, value in found.items() if value}
+def sources(asked: Mapping[str, Any]) -> list[str]:
+    """Where to look for dependencies, as uv and pip take it."""
+    found = ["--index-url", asked["index_url"]] if asked["index_url"] else []
+    for option, places in (("--extra-index-url", asked["extra_index_url"]), ("--find-links", asked["find_links"])):
+        for place in places:
+            found += [option, place]
+    return found
 
 
 def pip_version() -> tuple[int, ...]:
@@ -130,7 +130,7 @@ def index_of_pip(environ: Mapping[str, str]) -> dict[str, str]:
         told += [parser.get(section, key, fallback="") for section in ("install", "global")]
         if words := next((text.split() for text in told if text.strip()), []):
             found[name] = ("," if name == "UV_FIND_LINKS" else " ").join(words)
-    return {**found, "UV_INDEX_STRATEGY": "unsafe-best-match"} if "UV_INDEX" in found else found  # as pip looks
+    return {**found, "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip looks through several
 
 
 def run(log: IO[bytes], environ: dict[str, str], *argv: object) -> None:

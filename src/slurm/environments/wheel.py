@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from functools import partial
@@ -17,7 +18,7 @@ from slurm.environments import installer
 from slurm.environments.base import Environment
 from slurm.environments.building import build_once, send
 from slurm.environments.current import TAG, find
-from slurm.environments.installer import PIP_INDEXES, settings
+from slurm.environments.installer import sources as places
 from slurm.environments.setup import take
 from slurm.environments.sources import tree_digest
 from slurm.environments.wheel_building import build, build_failed, export_lock, gather
@@ -38,8 +39,8 @@ _FORM = 1
 """Changes with what is made of the same sources."""
 _PROJECT_FILES = ("pyproject.toml", "setup.py")
 _ATTEMPTS = 3
-_NOT_SHOWN = ("index_url", "extra_index_url")
-"""They may hold a password."""
+_PASSWORD = re.compile(r"://[^/@]*@")
+_USUAL = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
 """A job has the variables of who submitted it; by these it would import the working copy instead of the wheel."""
 
@@ -83,6 +84,13 @@ class Wheel(Environment):
         if install_in not in {"login", "job"}:
             message = f"Wheel(install_in={install_in!r}): expected 'login', where the cluster's commands run, or 'job'"
             raise ConfigurationError(message)
+        for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links)]):
+            if _PASSWORD.search(url):
+                message = (
+                    "Wheel: an index's URL has a password in it, which would be kept with jobs: write it where the "
+                    "packages are installed, in ~/.netrc or pip's own settings"
+                )
+                raise ConfigurationError(message)
         self.project = os.fspath(project) if project is not None else None
         self.packages = _texts(packages)
         self.extras = _texts(extras)
@@ -96,9 +104,7 @@ class Wheel(Environment):
         self.system_site_packages = system_site_packages
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if value and name not in _NOT_SHOWN}
-        if self.install_in == "login":
-            del shown["install_in"]
+        shown = {name: value for name, value in vars(self).items() if value and (name, value) != _USUAL}
         return f"Wheel({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def fingerprint(self) -> str:
@@ -217,12 +223,12 @@ class Wheel(Environment):
             raise EnvironmentNotReady(message)
         building.step("gathering the wheels of the dependencies")
         requirements = [f"{named} @ {wheel.path.as_uri()}" for named, wheel in self._with_extras(wheels)]
-        requirements += [*self.dependencies, *(f"--find-links={place}" for place in self.find_links)]
+        requirements += [*self.dependencies, *places(vars(self))]
         if constraints is not None:
             file = Path(scratch, "constraints.txt")
             file.write_text(constraints)
             requirements.append(f"--constraint={file}")
-        found = gather(requirements, os.path.join(scratch, "house"), settings(vars(self), *PIP_INDEXES), log)
+        found = gather(requirements, os.path.join(scratch, "house"), log)
         own = {wheel.path.name for wheel in wheels}
         return [path for path in found if path.name not in own]
 

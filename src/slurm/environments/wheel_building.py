@@ -90,13 +90,13 @@ def build(project: str, directory: str, log: Path) -> BuiltWheel:
     return BuiltWheel.read(found[0])
 
 
-def gather(requirements: Sequence[str], directory: str, environ: Mapping[str, str], log: Path) -> list[Path]:
+def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]:
     """Wheels of requirements and of all that these need: from this machine's index, or built; for one like it."""
     if not find_spec("pip"):
         message = "wheelhouse=True needs pip on this machine (uv can't download wheels): install it"
         raise EnvironmentNotReady(message)
     argv = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", directory, *requirements]
-    run(argv, "the wheels of the dependencies could not be gathered", log, environ=environ)
+    run(argv, "the wheels of the dependencies could not be gathered", log)
     return sorted(Path(directory).glob("*.whl"))
 
 

@@ -28,6 +28,7 @@ class Call(Record):
     """The parameter that is given the JobContext, if the function has one."""
     edges: tuple[Any, ...] = ()
     """What `.after(…)` named: tuples of key, on, indices, and how many calls an element makes."""
+    workflow: bool = False
 
 
 class ArgumentLoader:
@@ -44,9 +45,9 @@ class ArgumentLoader:
         """
         head_at, call_at = self._offsets(index)
         with open_own(f"{self._directory}/{CALLS}") as calls:
-            function, context, edges = self._unpickle(calls, head_at)
+            function, context, edges, *more = self._unpickle(calls, head_at)
             args, kwargs = self._unpickle(calls, call_at)
-        return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges)
+        return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges, workflow=bool(more))
 
     def load_many(self, first: int, most: int) -> Iterator[Callable[[], Call]]:
         """For each of up to `most` calls from `first`, what loads it: one may fail where the next does not.
@@ -80,7 +81,12 @@ class ArgumentLoader:
 
     def _unpickle(self, calls: IO[bytes], offset: int) -> Any:
         calls.seek(offset)
-        return _Unpickler(calls, self._resolve).load()
+        return unpickled(calls, self._resolve)
+
+
+def unpickled(file: IO[bytes], resolve: Resolve) -> Any:
+    """What was pickled there, its placeholders replaced by what `resolve` gives for them."""
+    return _Unpickler(file, resolve).load()
 
 
 class _Unpickler(Unpickler):

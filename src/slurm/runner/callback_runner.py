@@ -1,48 +1,110 @@
-"""CallbackRunner: calls node-side hooks so that they can change nothing."""
+"""CallbackRunner: calls a submission's hooks on the node, so that they can change nothing."""
 
 from __future__ import annotations
 
-import time
+import sys
+from _pickle import Unpickler, loads
 
-from slurm.records import TYPE_CHECKING, Record
+from slurm.files import open_own
+from slurm.protocol import CALLBACKS
+from slurm.records import TYPE_CHECKING
+from slurm.runner.job_context import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
+    from typing import Any
+
+    from slurm.runner.job_context import JobContext
 
 
-class HookRun(Record):
-    """One call of one hook: which, how long it took in seconds, and what it raised, if anything."""
-
-    hook: str
-    owner: str
-    seconds: float
-    error: str | None = None
+class HookTimedOut(BaseException):
+    """Breaks off a hook that takes too long; no `except Exception` of its own holds it up."""
 
 
 class CallbackRunner:
-    """Calls, at each point of an element's life, the method of that name of every callback that has one.
+    """Calls, at each point of an attempt, that hook of every callback of the submission, in order.
 
-    A hook that raises is recorded and changes nothing: the next ones run, and so does the task.
+    A hook that raises, exits or takes too long is told of in the job's log and in `events/<index>.jsonl`, and changes
+    nothing: the next ones are called, and so is the task.
     """
 
-    def __init__(self, callbacks: Iterable[object] = ()) -> None:
-        self._callbacks = tuple(callbacks)
-        self.runs: list[HookRun] = []
+    def __init__(self, job: JobContext) -> None:
+        self._job = job
+        self._callbacks: list[Any] = []
+        self.of_cluster: list[Any] = []
+        """Those that were given to the cluster: a workflow's own tasks have them, too."""
 
-    def fire(self, hook: str, event: object) -> None:
-        """Call `hook` with `event` on every callback that has it, in order."""
+    def load(self) -> None:
+        """Load the submission's callbacks, before anything else of it; one that can't be is told of, and left out."""
+        try:
+            with open_own(f"{self._job.directory}/{CALLBACKS}") as file:
+                pickled = Unpickler(file).load()
+        except BaseException as error:  # noqa: BLE001 - the file is gone, or not to be trusted: no hooks then
+            self._failed("load", CALLBACKS, error)
+            return
+        for name, data, of_cluster in pickled:
+            try:
+                callback = loads(data)
+            except BaseException as error:  # noqa: BLE001 - unpickling runs the user's own code
+                self._failed("load", name, error)
+                continue
+            self._callbacks.append(callback)
+            self.of_cluster += [callback] if of_cluster else []
+
+    def fire(self, hook: str, **facts: Any) -> None:
+        """Call `hook` on every callback; `facts` are what its event tells besides which job it is."""
+        if not self._callbacks:
+            return
+        import time  # noqa: PLC0415 - most submissions have no callbacks
+
+        from slurm.callbacks.events import NODE_EVENTS  # noqa: PLC0415 - as above
+
+        job = self._job
+        event = NODE_EVENTS[hook](
+            key=job.key,
+            task=job.key.partition("/")[0],
+            time=time.time(),
+            index=job.index,
+            attempt=job.attempt,
+            job_id=job.job_id,
+            host=job.host,
+            directory=job.directory,
+            **facts,
+        )
         for callback in self._callbacks:
-            method = getattr(callback, hook, None)
-            if method is not None:
-                begin = time.perf_counter()
-                error = _error_of(method, event)
-                seconds = time.perf_counter() - begin
-                self.runs.append(HookRun(hook=hook, owner=type(callback).__name__, seconds=seconds, error=error))
+            error = _error_of(getattr(callback, hook), event, callback.seconds)
+            if error is not None:
+                self._failed(hook, type(callback).__qualname__, error)
+
+    def _failed(self, hook: str, owner: str, error: BaseException) -> None:
+        import traceback  # noqa: PLC0415 - only when something failed
+
+        words = f"{type(error).__name__}: {error}"
+        print(f"{owner}.{hook} failed, which changes nothing else:", file=sys.stderr)
+        traceback.print_exception(type(error), error, error.__traceback__)
+        try:
+            tell(self._job, {"event": "hook", "hook": hook, "callback": owner, "error": words})
+        except OSError:
+            pass  # no room there: the log has it
 
 
-def _error_of(method: object, event: object) -> str | None:
+def _error_of(method: Callable[[Any], object], event: object, seconds: float) -> BaseException | None:
+    """What a hook raises; a signal breaks it off after so many seconds."""
+    signals = __import__("_signal")  # `signal` costs an import of `enum`
+    calling = True
+
+    def break_off(*_: object) -> None:
+        if calling:
+            raise HookTimedOut(f"it took longer than {seconds} s")
+
+    handler = signals.signal(signals.SIGALRM, break_off)
+    timer = signals.setitimer(signals.ITIMER_REAL, seconds)
     try:
-        method(event)  # type: ignore[operator]
-    except Exception as error:  # noqa: BLE001 - a hook is foreign code
-        return f"{type(error).__name__}: {error}"
+        method(event)
+    except BaseException as error:  # noqa: BLE001 - a hook is foreign code; what it raises must not end the task
+        return error
+    finally:
+        calling = False
+        signals.setitimer(signals.ITIMER_REAL, *timer)
+        signals.signal(signals.SIGALRM, handler)
     return None

@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def save(directory: str, index: int, attempt: int, data: bytes) -> None:
-    """Write a checkpoint of call `index`, in place of this attempt's last one."""
-    replace(_path(directory, index, attempt), data)
+def save(directory: str, who: str, attempt: int, data: bytes) -> None:
+    """Write a checkpoint, in place of this attempt's last one; of `who`: a call's index, or "<index>-<rank>"."""
+    replace(_path(directory, who, attempt), data)
 
 
-def restore(directory: str, index: int, attempt: int) -> Any:
+def restore(directory: str, who: str, attempt: int) -> Any:
     """What the last attempt that saved anything has saved; None if none has."""
-    for path in _paths(directory, index, attempt):
+    for path in _paths(directory, who, attempt):
         with contextlib.suppress(FileNotFoundError), open_own(path) as file:
             return Unpickler(file).load()
     return None
 
 
-def remove(directory: str, index: int, attempt: int) -> None:
+def remove(directory: str, who: str, attempt: int) -> None:
     """Remove the checkpoints of a call that has its result."""
-    for path in _paths(directory, index, attempt):
+    for path in _paths(directory, who, attempt):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
 
-def _paths(directory: str, index: int, attempt: int) -> Iterable[str]:
+def _paths(directory: str, who: str, attempt: int) -> Iterable[str]:
     """The newest first."""
-    return (_path(directory, index, number) for number in range(attempt, 0, -1))
+    return (_path(directory, who, number) for number in range(attempt, 0, -1))
 
 
-def _path(directory: str, index: int, attempt: int) -> str:
-    return f"{directory}/{RESULTS}/.{index}.{attempt}.checkpoint"
+def _path(directory: str, who: str, attempt: int) -> str:
+    return f"{directory}/{RESULTS}/.{who}.{attempt}.checkpoint"

@@ -6,13 +6,13 @@ import os
 import sys
 from contextlib import closing
 
-from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, CallFailure
+from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, STOPPED, CallFailure
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, stopping
 from slurm.runner.journal import Journal
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
-from slurm.runner.result_saver import describe, exit_code, pickled
+from slurm.runner.result_saver import STOPPED_STATUS, describe, exit_code, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -52,7 +52,7 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
                 journal.note(place, found)
         outcome = saver.several([done[place] for place in range(len(done))])
     except Stopped as stopped:
-        outcome = saver.stopped(str(stopped))
+        outcome = _stopped(job, saver, chunk, done, str(stopped))
     except OSError as error:
         outcome = saver.failure(SAVE, error)
     if saver.continues and not outcome.succeeded:
@@ -60,6 +60,19 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
     else:
         journal.remove()
     return outcome
+
+
+def _stopped(job: JobContext, saver: ResultSaver, chunk: int, done: Mapping[int, Done], signal: str) -> Outcome:
+    """The next attempt finds in the journal what is done; if there is none, it is kept now."""
+    from slurm.options import Options  # noqa: PLC0415 - most elements are never stopped
+    from slurm.retry import may_restart  # noqa: PLC0415
+
+    submission = job.submission()
+    if may_restart(Options.parse(submission.options), job.attempt):
+        return saver.stopped(signal)
+    places = range(min(chunk, submission.count - job.index))
+    never = (CallFailure(call=place, phase=STOPPED, exit_code=STOPPED_STATUS) for place in places)
+    return saver.several([done.get(failure.call, failure) for failure in never], stopped=signal)
 
 
 def _without_those_to_retry(done: Mapping[int, Done], job: JobContext) -> dict[int, Done]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _current: list[JobContext] = []
 _moved_to: list[int] = []
 _stop: list[str] = []
+_at_once: list[bool] = []
 _reported: dict[int, float] = {}
 
 PROGRESS_SECONDS = 0.5
@@ -23,7 +24,7 @@ PROGRESS_SECONDS = 0.5
 
 
 class Stopped(BaseException):
-    """A checkpoint is saved, and the time is over: unwinds the task up to the runner."""
+    """All that the next attempt needs is saved, and the time is over: unwinds the task up to the runner."""
 
 
 class JobContext(Record):
@@ -45,6 +46,17 @@ class JobContext(Record):
     cpus: int = 1
     """Processors that this task may use on this node; for one of an element's `workers`, its share of them."""
     host: str = ""
+    hosts: tuple[str, ...] = ()
+    """The job's nodes, in Slurm's order."""
+    rank: int = 0
+    """Which of the processes that make this call together this is; 0 where there is one."""
+    world_size: int = 1
+    """How many they are."""
+    local_rank: int = 0
+    local_world_size: int = 1
+    """The same among those on this node."""
+    node_rank: int = 0
+    """This node's place among `hosts`."""
 
     @classmethod
     def from_environment(
@@ -53,6 +65,7 @@ class JobContext(Record):
         """The context of call `index`, as the scheduler's variables tell it."""
         job_id = environ.get("SLURM_ARRAY_JOB_ID")
         task = environ.get("SLURM_ARRAY_TASK_ID")
+        host = environ.get("SLURMD_NODENAME") or os.uname().nodename
         return cls(
             root=root,
             key=key,
@@ -60,7 +73,8 @@ class JobContext(Record):
             job_id=f"{job_id}_{task}" if job_id and task else environ.get("SLURM_JOB_ID"),
             attempt=attempt or int(environ.get("SLURM_RESTART_COUNT") or 0) + 1,
             cpus=int(environ.get("SLURM_CPUS_PER_TASK") or environ.get("SLURM_CPUS_ON_NODE") or 1),
-            host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
+            host=host,
+            hosts=_expanded(environ.get("SLURM_JOB_NODELIST") or host),
         )
 
     @property
@@ -97,7 +111,7 @@ class JobContext(Record):
         from slurm.runner import checkpoint  # noqa: PLC0415 - most tasks save none
         from slurm.runner.result_saver import pickled  # noqa: PLC0415
 
-        checkpoint.save(self.directory, self.index, self.attempt, pickled(value))
+        checkpoint.save(self.directory, self._who, self.attempt, pickled(value))
         if _stop:
             raise Stopped(_stop[-1])
 
@@ -107,33 +121,56 @@ class JobContext(Record):
         if "_restored" not in self.__dict__:
             from slurm.runner import checkpoint  # noqa: PLC0415 - as above
 
-            self.__dict__["_restored"] = checkpoint.restore(self.directory, self.index, self.attempt)
+            self.__dict__["_restored"] = checkpoint.restore(self.directory, self._who, self.attempt)
         return self.__dict__["_restored"]
+
+    @property
+    def _who(self) -> str:
+        """Whose checkpoint it is."""
+        return f"{self.index}" if self.world_size == 1 else f"{self.index}-{self.rank}"
 
     def progress(self, done: float, total: float | None = None, **metrics: Any) -> None:
         """Tell how far the task is: `done` of `total`, in whatever unit, and numbers or texts besides (`loss=0.1`).
 
         Written as a line of JSON to `events/<index>.jsonl`, at most twice a second, and always when `done` is `total`.
+        Of several ranks, what rank 0 tells is written.
         """
-        import json  # noqa: PLC0415 - as above
-        import time  # noqa: PLC0415
+        if self.rank:
+            return
+        import time  # noqa: PLC0415 - as above
 
         now = time.time()
         if now - _reported.get(self.index, 0.0) < PROGRESS_SECONDS and done != total:
             return
         _reported[self.index] = now
-        event = {"event": "progress", "time": now, "attempt": self.attempt, "done": done, "total": total, **metrics}
-        directory = f"{self.directory}/{EVENTS}"
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        descriptor = os.open(f"{directory}/{self.index}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with open(descriptor, "ab") as file:
-            file.write(json.dumps(event, default=str).encode() + b"\n")
+        tell(self, {"event": "progress", "done": done, "total": total, **metrics})
+
+
+def tell(context: JobContext, event: Mapping[str, Any]) -> None:
+    """Add a line to a call's `events/<index>.jsonl`. Raises OSError."""
+    import json  # noqa: PLC0415 - most tasks tell nothing
+    import time  # noqa: PLC0415
+
+    line = {"time": time.time(), "attempt": context.attempt, **event}
+    directory = f"{context.directory}/{EVENTS}"
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    descriptor = os.open(f"{directory}/{context.index}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with open(descriptor, "ab") as file:
+        file.write(json.dumps(line, default=str).encode() + b"\n")
+
+
+def _expanded(nodes: str) -> tuple[str, ...]:
+    if "[" not in nodes and "," not in nodes:
+        return (nodes,)
+    from slurm.runner.nodelist import expand  # noqa: PLC0415 - most jobs have one node
+
+    return expand(nodes)
 
 
 def drop_checkpoints(context: JobContext, index: int) -> None:
     """Remove what a call has saved on its way, once it has its result."""
     if "slurm.runner.checkpoint" in sys.modules:  # the task has saved something, or has asked for it
-        sys.modules["slurm.runner.checkpoint"].remove(context.directory, index, context.attempt)
+        sys.modules["slurm.runner.checkpoint"].remove(context.directory, f"{index}", context.attempt)
 
 
 def current_job() -> JobContext:
@@ -151,6 +188,20 @@ def stopping() -> str | None:
 def stop(signal: str) -> None:
     """Have `should_stop` be true from here on; `signal` is why."""
     _stop.append(signal)
+    if _at_once and len(_stop) == 1:
+        raise Stopped(signal)
+
+
+def stop_at_once() -> None:
+    """From here on a signal to stop, even one that has come already, ends what runs wherever it is."""
+    _at_once.append(True)
+    if _stop:
+        raise Stopped(_stop[-1])
+
+
+def stop_at_leisure() -> None:
+    """From here on it doesn't any more."""
+    _at_once.clear()
 
 
 def enter(context: JobContext) -> None:

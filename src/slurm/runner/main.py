@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
+from slurm.protocol import CALLBACKS, LOAD, RESOLVE, RUN, SAVE
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import CallbackRunner
@@ -20,30 +20,41 @@ if TYPE_CHECKING:
     from slurm.protocol import Outcome
     from slurm.runner.argument_loader import Call
 
+HERE = "{}.{}".format(*sys.version_info[:2])
+
 
 def main(argv: Sequence[str]) -> int:
-    """Run one element: `root key element tag [chunk workers attempt [signal]]`.
+    """Run one element: `root key element tag [chunk workers attempt [signal]] [callbacks.pkl]`.
 
     The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes,
     side by side in so many workers, or in turn for 0. A signal, "-" for none, is given where the element may go on in
-    another job: failures are then told in `attempts/`, and the signal makes `should_stop` true. Returns the exit
-    status: 0 for a success, the task's own for sys.exit(n), else 1.
+    another job: failures are then told in `attempts/`, and the signal makes `should_stop` true. The last word is there
+    where the submission has hooks to be called. Returns the exit status: 0 for a success, the task's own for
+    sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
+    hooked = rest[-1:] == [CALLBACKS] and bool(rest.pop())
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
-    _search_working_directory_last()
+    search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
     saver = ResultSaver(job, int(element), continues=len(rest) > 3)
     if len(rest) > 3:
-        _expect(rest[3])
+        expect(rest[3])
         saver.begin()
     outcome = saver.earlier()
     if outcome is None:
-        outcome = _run(job, saver, tag) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
+        callbacks = CallbackRunner(job)
+        if hooked and tag == HERE:
+            callbacks.load()
+        callbacks.fire("on_run_begin")
+        outcome = run(job, saver, tag, callbacks) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
+        callbacks.fire("on_run_end", outcome=outcome)
+        if saver.is_final(outcome):
+            callbacks.fire("on_completed", outcome=outcome)
     return outcome.exit_code
 
 
-def _expect(name: str) -> None:
+def expect(name: str) -> None:
     """Take the stop signal, and SIGTERM with it, as a request to save a checkpoint and end."""
     _signal = __import__("_signal")  # `signal` costs an import of `enum`
 
@@ -52,10 +63,9 @@ def _expect(name: str) -> None:
             _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: stop(known))
 
 
-def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
-    callbacks = CallbackRunner()
+def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner) -> Outcome:
+    """Make one call, and save what comes of it."""
     phase = LOAD
-    callbacks.fire("on_run_begin", job)
     try:
         _check_python(tag)
         resolver = PlaceholderResolver(job.root)
@@ -63,17 +73,15 @@ def _run(job: JobContext, saver: ResultSaver, tag: str) -> Outcome:
         phase = RESOLVE
         resolver.check(call.edges)
         phase = RUN
-        value = _call(call, job)
+        value = _run_workflow(call, job, callbacks) if call.workflow else _call(call, job)
         phase = SAVE
-        outcome = saver.success(value)
+        return saver.success(value)
     except UpstreamFailed as error:
-        outcome = saver.failure(RESOLVE, error)
+        return saver.failure(RESOLVE, error)
     except Stopped as error:
-        outcome = saver.stopped(str(error))
+        return saver.stopped(str(error))
     except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
-        outcome = saver.failure(phase, error)
-    callbacks.fire("on_run_end", outcome)
-    return outcome
+        return saver.failure(phase, error)
 
 
 def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, workers: int) -> Outcome:
@@ -92,17 +100,27 @@ def _call(call: Call, job: JobContext) -> Any:
     return call.function(*call.args, **kwargs)
 
 
+def _run_workflow(call: Call, job: JobContext, callbacks: CallbackRunner) -> Any:
+    from slurm.runner.workflow_context_builder import run  # noqa: PLC0415 - most elements are no workflows
+
+    callbacks.fire("on_workflow_begin")
+    try:
+        return run(call, job, callbacks.of_cluster)
+    finally:
+        error = sys.exc_info()[1]
+        callbacks.fire("on_workflow_end", error=error and f"{type(error).__name__}: {error}")
+
+
 def _check_python(tag: str) -> None:
-    here = "{}.{}".format(*sys.version_info[:2])
-    if here != tag:
+    if tag != HERE:
         message = (
-            f"the call was pickled by Python {tag}, and this node runs Python {here} ({sys.executable}): "
+            f"the call was pickled by Python {tag}, and this node runs Python {HERE} ({sys.executable}): "
             f"pickles don't pass between minor versions. Give the cluster a Python {tag}: Cluster(…, python=…)"
         )
         raise RuntimeError(message)
 
 
-def _search_working_directory_last() -> None:
+def search_working_directory_last() -> None:
     """`python -c` searches the working directory before the standard library; a script may be called random.py."""
     if "" in sys.path:
         sys.path.remove("")

@@ -70,9 +70,13 @@ class ResultSaver:
         with open(self._outcome, "rb") as file:
             return Outcome.loads(file.read(), where=self._outcome)
 
+    def is_final(self, outcome: Outcome) -> bool:
+        """Whether this attempt's own word, once committed, is the element's outcome: no attempt follows it."""
+        return outcome.attempt == self._job.attempt and (outcome.succeeded or not self.continues)
+
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises what pickling or the disk raises; nothing is committed then."""
-        outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._write(lambda file: _pickle_into(file, value)))
+        outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=self.write(lambda file: pickle_into(file, value)))
         drop_checkpoints(self._job, self._job.index)
         return outcome
 
@@ -86,14 +90,18 @@ class ResultSaver:
         print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
         return self._commit(FAILED, phase, exit_code=exit_code(error), error=record)
 
-    def several(self, done: Sequence[bytes | CallFailure]) -> Outcome:
-        """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it."""
+    def several(self, done: Sequence[bytes | CallFailure], *, stopped: str | None = None) -> Outcome:
+        """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it.
+
+        `stopped`: the signal because of which some weren't made, in the last attempt that there may be.
+        """
         results = [found if isinstance(found, bytes) else b"" for found in done]
         failures = tuple(found for found in done if isinstance(found, CallFailure))
-        result = self._write(lambda file: file.write(b"".join(results)))
+        result = self.write(lambda file: file.write(b"".join(results)))
         status, code = (FAILED, 1) if failures else (SUCCEEDED, 0)
+        phase, code = (STOPPED, STOPPED_STATUS) if stopped and failures else (SAVE, code)
         ends = tuple(accumulate(map(len, results)))
-        return self._commit(status, SAVE, exit_code=code, result=result, ends=ends, failures=failures)
+        return self._commit(status, phase, exit_code=code, result=result, ends=ends, failures=failures, reason=stopped)
 
     def _commit(self, status: str, phase: str, **what: Any) -> Outcome:
         outcome = Outcome(
@@ -110,22 +118,27 @@ class ResultSaver:
             distributions=distributions_digest(),
             **what,
         )
-        path = self._outcome if status == SUCCEEDED else self._failure
+        return self.keep(outcome)
+
+    def keep(self, outcome: Outcome) -> Outcome:
+        """Commit an outcome; returns the one that counts."""
+        path = self._outcome if outcome.succeeded else self._failure
         return outcome if commit(path, outcome.dumps()) else self.earlier() or outcome
 
-    def _write(self, fill: Callable[[_Digest], object]) -> ResultRecord:
+    def write(self, fill: Callable[[_Digest], object]) -> ResultRecord:
+        """Write a result by `fill`, without an outcome yet."""
         directory = f"{self._job.directory}/{RESULTS}"
         name = f"{self._element}.pkl"
-        digest = _written(f"{directory}/{name}", fill)
+        digest = written(f"{directory}/{name}", fill)
         if digest is None:  # an attempt that died before its outcome left a result: it stays, ours goes beside
             name = f"{self._element}.{os.urandom(4).hex()}.pkl"
-            digest = _written(f"{directory}/{name}", fill)
+            digest = written(f"{directory}/{name}", fill)
         if digest is None:
             raise FileExistsError(f"{directory}/{name}")
         return ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
 
 
-def _written(path: str, fill: Callable[[_Digest], object]) -> _Digest | None:
+def written(path: str, fill: Callable[[_Digest], object]) -> _Digest | None:
     """Write a new file by `fill`; what was written, or None if there was a file already."""
     new = NewFile(path)
     try:
@@ -172,7 +185,7 @@ def _pickled(error: BaseException) -> bytes | None:
     return data if len(data) <= ERROR_PICKLE_LIMIT else None
 
 
-def _pickle_into(file: _Digest, value: Any) -> None:
+def pickle_into(file: _Digest, value: Any) -> None:
     """Pickle by the standard pickler, or by cloudpickle where that can't: a class of the user's script, a lambda."""
     from _pickle import Pickler  # noqa: PLC0415
 
@@ -188,7 +201,7 @@ def _pickle_into(file: _Digest, value: Any) -> None:
 
 
 def pickled(value: Any) -> bytes:
-    """The bytes that `_pickle_into` would write."""
+    """The bytes that `pickle_into` would write."""
     try:
         return dumps(value, -1)
     except Exception:  # noqa: BLE001 - as there

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.options import Options
     from slurm.protocol import Block
@@ -45,6 +45,8 @@ class Request:
     block: Block
     options: Options
     dependencies: tuple[Dependency, ...] = ()
+    waits: bool = False
+    """Whether it does little but wait for jobs of its own: a workflow."""
 
     @property
     def arguments(self) -> list[str]:
@@ -108,6 +110,9 @@ class Scheduler(Protocol):
     name: str
     patience: tuple[float, float]
     """Seconds between two questions while jobs wait or run: at first, and at most."""
+    launcher: Sequence[str]
+    """The words that start the command after them once for each task of a job, with the variables of srun(1), and end
+    all of these once one fails; empty where it has none, and the runner starts SLURM_NTASKS ranks itself."""
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """The lines at the top of a script that ask for `options`, and make it the array of a block as it stands."""
@@ -174,6 +179,14 @@ class Scheduler(Protocol):
 
     def surveyed(self, output: str) -> Survey:
         """What they printed, errors among it."""
+
+
+def ntasks(asked: Callable[[str], object]) -> int:
+    """How many tasks a job has, at least, of which `asked` gives the options by their names with `_`; sbatch(1)."""
+    if asked("ntasks"):
+        return int(str(asked("ntasks")))
+    nodes = str(asked("nodes") or 1).replace(",", "-").partition("-")[0]
+    return (int(nodes) if nodes.isdecimal() else 1) * int(str(asked("ntasks_per_node") or 1))
 
 
 def tag(key: str, block: Block) -> str:

@@ -25,11 +25,12 @@ class LocalScheduler:
     """Real, detached processes of one machine, under a limit of CPUs over all submissions of the user.
 
     It takes the same script as Slurm, and reads the #SBATCH lines that mean something on one machine: array, output,
-    cpus-per-task, time, signal, chdir. Partitions, accounts, memory and the like are passed over.
+    cpus-per-task, time, signal, chdir, and how many tasks. Partitions, accounts, memory and the like are passed over.
     """
 
     name = "local"
     patience = (0.5, 5.0)
+    launcher: Sequence[str] = ()
 
     def __init__(self, site: Site) -> None:
         self._queue = (site.python, "-c", _BOOT, site.runner)
@@ -39,7 +40,7 @@ class LocalScheduler:
         return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit(self, request: Request) -> Sequence[str]:
-        """Hand a block to the supervisor."""
+        """Hand a block to the supervisor. One that waits takes no CPU: those that it waits for may need the last."""
         return [
             *self._queue,
             "submit",
@@ -48,6 +49,7 @@ class LocalScheduler:
             f"--comment={directives.comment(request.options, request.comment)}",
             *directives.over(request),
             *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
+            *(["--waits"] if request.waits else []),
             request.script,
             *request.arguments,
         ]

@@ -99,6 +99,9 @@ class SlurmScheduler:
 
     name = "slurm"
     patience = (2.0, 30.0)
+    # What the setup has exported, and no limit on how long ranks may outlive the first, whatever the site's or the
+    # user's own defaults for a step.
+    launcher: Sequence[str] = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
 
     def __init__(self, site: Site) -> None:
         del site

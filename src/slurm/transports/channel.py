@@ -128,13 +128,14 @@ def _flow(
     came = trouble = None
     try:
         came = digest()
+        listening.join()
     except (OSError, EOFError, tarfile.TarError, TransportError) as error:
         trouble = error
+    finally:  # also of an interrupt: a thread still at a stream would hold up its close until the command ends there
         channel.kill()
-    listening.join()
-    alarm.cancel()
-    channel.kill()
-    feeding.join()
+        listening.join()
+        alarm.cancel()
+        feeding.join()
     if expired.is_set():
         raise TimeoutError
     return came, trouble, b"".join(errors)

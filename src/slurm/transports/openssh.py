@@ -27,7 +27,7 @@ _OPTIONS = (
     *("RequestTTY=no", "RemoteCommand=none", "ClearAllForwardings=yes", "ForwardX11=no", "PermitLocalCommand=no"),
 )
 _PERSIST = "ControlPersist=600"
-_UNATTENDED_SECONDS, _CONNECT_SECONDS = 60, 15
+_UNATTENDED_SECONDS = 60
 
 _KNOWN: tuple[tuple[str, str], ...] = (
     ("IDENTIFICATION HAS CHANGED", advice.CHANGED_KEY),
@@ -92,7 +92,7 @@ class OpenSSHTransport(RemoteTransport):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._socket)  # one that was killed has left it
         attended = _attended()
-        options = ["ControlMaster=yes", _PERSIST, f"ConnectTimeout={_CONNECT_SECONDS}"]
+        options = ["ControlMaster=yes", _PERSIST, f"ConnectTimeout={self.connect_seconds}"]
         argv = [*self._ssh(*options, *([] if attended else ["BatchMode=yes"])), "-fNT", "--", self.host]
         # Not a pipe for its errors: the master may hold it open for as long as it lives.
         with tempfile.TemporaryFile() as errors:

@@ -41,8 +41,9 @@ _PUT = """\
 umask 077
 mkdir -p -- {directories} && cd -- {directory} || exit
 trap 'rm -rf {hidden}' EXIT
-mkdir {hidden} && tar -xomf - -C {hidden} {moves}
+mkdir {hidden} && tar -xomf - -C {hidden} && find {hidden} -type f -exec sync {{}} + {moves}
 """
+"""sync(1) of coreutils fsyncs the files that it is given; one that takes none syncs all, which is slower."""
 
 _EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
 
@@ -83,7 +84,7 @@ _PASSING = (
 
 
 class RemoteTransport(Transport, ABC):
-    """Commands and files of another machine, which needs `sh`, `tar`, `find`, `xargs` and nothing of ours.
+    """Commands and files of another machine, which needs `sh`, `tar`, `find`, `xargs`, `sync` and nothing of ours.
 
     What may be repeated (put, get, list) is, after a connection was lost: it starts over when there is a new one, for
     up to ten minutes. A plain `run` isn't, for it may have done its work: it raises ConnectionLost, and the next one
@@ -93,6 +94,8 @@ class RemoteTransport(Transport, ABC):
     pace = 0.2
     alive_seconds = 10
     """Seconds between two signs of life that are asked for; after three without, the connection is lost."""
+    connect_seconds = 15
+    """Seconds for a host to answer who connects."""
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
         self.url = url
@@ -246,7 +249,7 @@ class RemoteTransport(Transport, ABC):
                 except ConnectionLost as error:
                     if not self._reached or time.monotonic() > end:
                         raise
-                    _log.warning("%s; trying again in %.0f s", error, pause)
+                    _log.warning("%s; trying again in %g s", error, pause)
                     time.sleep(pause)
                 else:
                     return

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from slurm.option_values import seconds
-from slurm.schedulers.base import numbers, ranges
+from slurm.schedulers.base import ntasks, numbers, ranges
 from slurm.schedulers.local_queue.client import ask
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def _submit(argv: Sequence[str]) -> None:
     options = {**_options(_directives(script)), **_options(given)}
     array, _, most = options["array"].partition("%")
     cwd = options.get("chdir") or os.getcwd()
+    tasks = ntasks(lambda name: options.get(name.replace("_", "-")))
     reply = ask({
         "do": "submit",
         "script": os.path.abspath(script),
@@ -41,7 +42,8 @@ def _submit(argv: Sequence[str]) -> None:
         "tasks": list(numbers(array)),
         "max_concurrent": int(most) if most else None,
         "log": options["output"],
-        "cpus": int(options.get("cpus-per-task", 1)) * int(options.get("ntasks", 1)),
+        "cpus": 0 if "waits" in options else int(options.get("cpus-per-task", 1)) * tasks,
+        "ntasks": tasks,
         "cpus_per_task": options.get("cpus-per-task"),
         "seconds": seconds(options["time"]) if "time" in options else None,
         "signal": options.get("signal"),

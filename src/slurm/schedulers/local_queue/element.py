@@ -130,7 +130,8 @@ def _variables(batch: str, task: int, request: dict[str, Any], cpus: int) -> dic
         "SLURM_ARRAY_TASK_COUNT": str(len(request["tasks"])),
         "SLURM_JOB_NAME": request["name"],
         "SLURM_SUBMIT_DIR": request["submit_dir"],
-        "SLURM_CPUS_ON_NODE": str(cpus),
+        "SLURM_CPUS_ON_NODE": str(max(1, cpus)),
+        "SLURM_NTASKS": str(request["ntasks"]),
         **asked,
     }
 

@@ -1,0 +1,95 @@
+"""Progress: what tasks have told of it since the last look, by one command for all submissions."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.errors import TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from slurm.transports.base import Transport
+
+_MOST_BYTES = 1 << 16
+"""Of what one call has told since the last look, so many bytes at most, the newest."""
+
+# Names, sizes and ends come in; out go commands for sh that print what is new. An element that has ended before anybody
+# looked at its progress is of no interest.
+_NEW = r"""
+NF == 2 { known[$1] = $2 }
+NF == 1 && $1 ~ /^[0-9]+\.json$/ { sub(/\.json$/, "", $1); ended[$1] }
+NF == 9 && $9 ~ /^[0-9]+\.jsonl$/ {
+    sub(/\.jsonl$/, "", $9)
+    if (!($9 in known) && (int($9 / chunk) in ended)) next
+    from = ($9 in known) ? known[$9] : 0
+    if ($5 - from > most) from = $5 - most
+    if ($5 > from) printf "echo \"= %s %.0f\"; tail -c +%.0f %s.jsonl; echo\n", $9, from, from + 1, $9
+}
+"""
+_LOOK = f"""\
+LC_ALL=C; export LC_ALL
+look() {{
+    echo "submission $1"
+    cd -- "$2" 2>/dev/null || return 0
+    {{ cat; ls ../outcomes; ls -ln .; }} 2>/dev/null | awk -v chunk="$3" -v most={_MOST_BYTES} {shlex.quote(_NEW)} | sh
+}}
+"""
+_HEAD = re.compile(r"^(?:submission (?P<number>\d+)|= (?P<index>\d+) (?P<begin>\d+))\n", re.MULTILINE)
+
+
+class Told(NamedTuple):
+    """What one call has told since the last look, and up to which byte of its file that is."""
+
+    call: int
+    lines: Sequence[Mapping[str, Any]]
+    end: int
+
+
+class Question(NamedTuple):
+    """One submission: its `events/`, how many calls an element makes, and what is known of each call's file."""
+
+    directory: str
+    chunk: int
+    known: Mapping[int, int]
+
+
+def look(transport: Transport, questions: Sequence[Question]) -> list[list[Told]]:
+    """What the calls of each submission have told since the last look. Raises TransportError."""
+    steps = [_LOOK]
+    for number, question in enumerate(questions):
+        known = "".join(f"{index} {end}\n" for index, end in question.known.items())
+        steps.append(f"look {number} {shlex.quote(question.directory)} {question.chunk} <<'.'\n{known}.\n")
+    done = transport.run(["sh", "-s"], stdin="".join(steps).encode(), timeout=300)
+    if done.status != 0:
+        message = f"the progress of jobs can't be read: {done.words}"
+        raise TransportError(message)
+    found: list[list[Told]] = [[] for _ in questions]
+    for number, told in _parsed(done.stdout):
+        found[number].append(told)
+    return found
+
+
+def _parsed(text: str) -> Iterator[tuple[int, Told]]:
+    heads = list(_HEAD.finditer(text))
+    number = 0
+    for head, after in zip(heads, [*heads, None][1:], strict=True):
+        if head["number"]:
+            number = int(head["number"])
+            continue
+        data = text[head.end() : after.start() if after else len(text)][:-1]  # without the newline that ends it here
+        whole = data[: data.rfind("\n") + 1]  # the last line may be half written
+        yield number, Told(int(head["index"]), list(_lines(whole)), int(head["begin"]) + len(whole.encode()))
+
+
+def _lines(text: str) -> Iterator[Mapping[str, Any]]:
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the end of a line, where what came before was too much
+        if isinstance(event, dict):
+            yield event

@@ -1,0 +1,49 @@
+"""Terms: how a task is run. A cluster has some for all tasks, a task its own, and a changed copy others over these.
+
+A node imports this module with the user's own, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+from slurm.callbacks.base import NODE_HOOKS, checked, has, together
+from slurm.options import NONE, Options
+from slurm.records import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from slurm.callbacks.base import Callback
+    from slurm.environments.base import Environment
+
+
+class Terms(Record):
+    """Options, what to run in, and who is told."""
+
+    options: Options = NONE
+    environment: tuple[Environment, ...] | None = None
+    """None if nothing was said; empty for that of whoever stands behind: the cluster, or the Python that is there."""
+    callbacks: tuple[Callback, ...] = ()
+
+    @classmethod
+    def parse(cls, keywords: Mapping[str, Any]) -> Terms:
+        """What `@task` and `with_options` take. Raises OptionError, ConfigurationError, TypeError."""
+        given = dict(keywords)
+        environment, callbacks = None, checked(given.pop("callbacks", ()))
+        if "environment" in given:
+            from slurm.environments.base import as_list  # noqa: PLC0415 - most tasks have the cluster's
+
+            environment = as_list(given.pop("environment"))
+        return cls(options=Options.parse(given), environment=environment, callbacks=callbacks)
+
+    def merged(self, other: Terms) -> Terms:
+        """These, and others over them; callbacks add up."""
+        return Terms(
+            options=self.options.merged(other.options),
+            environment=other.environment or (self.environment if other.environment is None else ()),
+            callbacks=together(self.callbacks, other.callbacks),
+        )
+
+    def on_a_node(self) -> Terms:
+        """Without callbacks that only a client calls: as they travel with a task."""
+        return self.replace(callbacks=tuple(callback for callback in self.callbacks if has(callback, NODE_HOOKS)))

@@ -1,0 +1,195 @@
+"""Target: a host as the user's SSH configuration has it, and how Paramiko is let in there."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import getpass
+import logging
+import os
+import re
+import socket
+import sys
+from glob import glob
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import TransportError
+from slurm.transports import ssh_advice as advice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import paramiko
+
+_HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(?::(?P<port>\d+))?")
+_WIRE = f"{__name__}.wire"
+logging.getLogger(_WIRE).addHandler(logging.NullHandler())
+"""Paramiko's own words, with tracebacks of what is tried again: for those who have set up logging."""
+
+
+class Target:
+    """A host as the configuration has it."""
+
+    def __init__(self, config: paramiko.SSHConfig, host: str, user: str | None, port: int | None) -> None:
+        found: Mapping[str, Any] = config.lookup(host)
+        self._settings = found
+        self._host = found.get("hostname", host)
+        self._port = port or int(found.get("port", 22))
+        self._user = user or found.get("user") or getpass.getuser()
+        self.known_as = self._host if self._port == 22 else f"[{self._host}]:{self._port}"
+        self.loose: list[str] = []
+        """Private keys that others can read: they aren't used, as `ssh` doesn't."""
+
+    def hops(self, config: paramiko.SSHConfig) -> list[Target]:
+        """The hosts to go through, in order (ProxyJump)."""
+        jumps = self._settings.get("proxyjump", "none")
+        found = []
+        for jump in jumps.split(",") if jumps.lower() != "none" else []:
+            parts = _HOP.fullmatch(jump.strip())
+            if parts is None:
+                message = f"ProxyJump {jump!r} in {advice.config_path()} is not [user@]host[:port]"
+                raise TransportError(message)
+            port = int(parts["port"]) if parts["port"] else None
+            hop = Target(config, parts["host"].strip("[]"), parts["user"], port)
+            found += [*hop.hops(config), hop]
+        return found
+
+    def connect(self, client: paramiko.SSHClient, through: paramiko.Transport | None, *, timeout: float) -> None:
+        """Connect a client and be let in; an unknown host key is refused."""
+        import paramiko  # noqa: PLC0415 - as above
+
+        client.set_log_channel(_WIRE)
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        for path in self._known_hosts():
+            if os.path.isfile(path):
+                client.load_system_host_keys(path)
+        client.connect(
+            self._host,
+            self._port,
+            self._user,
+            sock=self._socket(through, timeout),
+            timeout=timeout,
+            banner_timeout=timeout,
+            auth_strategy=self,  # type: ignore[arg-type]  # it is asked for `authenticate` only
+        )
+
+    def authenticate(self, transport: paramiko.Transport) -> None:
+        """By keys, then by what the server asks for, if somebody is there to answer."""
+        import paramiko  # noqa: PLC0415 - as above
+
+        for key in self._keys():
+            try:
+                if not transport.auth_publickey(self._user, key):
+                    return
+                break  # this was right, and the server wants a second factor
+            except paramiko.AuthenticationException:
+                continue
+        if not _attended():
+            message = f"{self._user}@{self._host} accepts none of the keys, and nobody is there to be asked"
+            raise paramiko.AuthenticationException(message)
+        try:
+            transport.auth_interactive(self._user, _answers)
+        except paramiko.BadAuthenticationType:
+            transport.auth_password(self._user, getpass.getpass(f"{self._user}@{self._host}'s password: "))
+
+    def _socket(self, through: paramiko.Transport | None, timeout: float) -> Any:
+        import paramiko  # noqa: PLC0415 - as above
+
+        if through is not None:
+            return through.open_channel("direct-tcpip", (self._host, self._port), ("127.0.0.1", 0), timeout=timeout)
+        if self._settings.get("proxycommand", "none") != "none":
+            return paramiko.ProxyCommand(self._settings["proxycommand"])
+        made = socket.create_connection((self._host, self._port), timeout=timeout)
+        # Without it each command waits 40 ms for the other side's acknowledgement (Nagle and delayed ACK).
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def _known_hosts(self) -> list[str]:
+        own = self._settings.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
+        sites = self._settings.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")
+        return [os.path.expanduser(path) for path in (*own.split(), *sites.split())]
+
+    def _keys(self) -> Iterator[paramiko.PKey]:
+        """Those that the agent has, which need no passphrase, then those of files; first what the configuration names.
+
+        A certificate beside a key's file goes before the key alone.
+        """
+        import paramiko  # noqa: PLC0415 - as above
+
+        named = self._settings.get("identityfile", [])
+        paths = named or [os.path.expanduser(f"~/.ssh/id_{kind}") for kind in ("ed25519", "ecdsa", "rsa")]
+        own = {public for path in paths for public in _public(path)}
+        only = self._settings.get("identitiesonly", "no") == "yes"
+        with contextlib.closing(paramiko.Agent()) as agent:
+            keys = sorted(agent.get_keys(), key=lambda key: key.blob not in own)
+            yield from (key for key in keys if key.blob in own or not only)
+        for path in filter(os.path.isfile, paths):
+            if path.endswith(".pub"):  # the agent has the key to it, or nobody
+                continue
+            if os.name == "posix" and os.stat(path).st_mode & 0o077:
+                self.loose.append(f"{path} has mode {os.stat(path).st_mode & 0o777:04o}")
+            elif key := _key(path):
+                yield key
+                if key.public_blob:
+                    key.public_blob = None
+                    yield key
+
+
+def _public(path: str) -> Iterator[bytes]:
+    """The public keys and certificates that lie beside a private key, or in its place."""
+    for beside in (path, f"{path}.pub", f"{path}-cert.pub"):
+        with contextlib.suppress(OSError, ValueError, IndexError), open(beside, encoding="ascii") as file:
+            yield base64.b64decode(file.readline().split()[1], validate=True)
+
+
+def _key(path: str) -> paramiko.PKey | None:
+    """A private key; None if it can't be had without a passphrase, and nobody is there to be asked."""
+    import paramiko  # noqa: PLC0415 - as above
+
+    try:
+        return paramiko.PKey.from_path(path)
+    except (TypeError, paramiko.PasswordRequiredException):  # it is encrypted
+        if not _attended():
+            return None
+        return paramiko.PKey.from_path(path, getpass.getpass(f"Passphrase of {path}: ").encode())  # type: ignore[arg-type]  # as it must be
+    except (ValueError, paramiko.SSHException):  # not a key that Paramiko knows
+        return None
+
+
+def configuration() -> paramiko.SSHConfig:
+    """The user's configuration, with what it includes put in."""
+    import paramiko  # noqa: PLC0415 - as above
+
+    path = advice.config_path()
+    try:
+        return paramiko.SSHConfig.from_text("".join(_lines(path, depth=0)))
+    except paramiko.ConfigParseError as error:
+        message = f"{path} can't be read: {error}"
+        raise TransportError(message) from error
+
+
+def _lines(path: str, *, depth: int) -> Iterator[str]:
+    if not os.path.isfile(path) or depth > 16:  # ssh_config(5): as deep as OpenSSH goes
+        return
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            word, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+            if word.lower() != "include":
+                yield line if line.endswith("\n") else f"{line}\n"
+                continue
+            for pattern in rest.split():
+                full = os.path.join(os.path.expanduser("~/.ssh"), os.path.expanduser(pattern.strip('"')))
+                for found in sorted(glob(full)):
+                    yield from _lines(found, depth=depth + 1)
+
+
+def _attended() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _answers(title: str, instructions: str, prompts: Sequence[tuple[str, bool]]) -> list[str]:
+    """What the person at the terminal answers to a server's questions."""
+    for text in (title, instructions):
+        if text:
+            print(text, file=sys.stderr)  # noqa: T201 - to the person
+    return [input(prompt) if echo else getpass.getpass(prompt) for prompt, echo in prompts]

@@ -1,0 +1,83 @@
+"""WorkflowCluster: the cluster that a workflow runs on, as its own process sees it from the node."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING, Any
+
+from slurm.array import JobArray
+from slurm.children import Family
+from slurm.cluster import Cluster
+from slurm.environments.base import Environment
+from slurm.errors import NotPicklable
+from slurm.job import Job
+from slurm.options import Options
+from slurm.runner.argument_loader import unpickled
+from slurm.serialization import Function, pickle_calls, unpacked
+from slurm.tasks import REDUCERS
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from slurm.environments.base import Place
+    from slurm.protocol import Prepared, Submission
+    from slurm.runner.job_context import JobContext
+
+
+class Inherited(Environment):
+    """The environment that a workflow runs in, for what it submits: it is there, so nothing is made."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+
+    def prepare(self, place: Place) -> Prepared:
+        """The same, as it is."""
+        del place
+        return self.prepared
+
+
+class WorkflowCluster(Cluster):
+    """The cluster of a workflow: what is submitted to it belongs to the workflow."""
+
+    _family: Family
+    workflow: Job[Any]
+    """The workflow's own job."""
+
+    @classmethod
+    def on_node(cls, job: JobContext, submission: Submission) -> Self:
+        """The cluster of a workflow's job, by the scheduler, the defaults and the environment in its own record."""
+        how = submission.workflow or {}
+        environment = Inherited(submission.environment)
+        cluster = cls(how["scheduler"], root=job.root, python=sys.executable, environment=environment)
+        cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
+        backend = cluster._backend
+        backend.has_last_word = False
+        backend.inherited = submission.environment
+        cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)
+        backend.family = cluster._family = Family(job, cluster.workflow.key)
+        return cluster
+
+    def resolved(self, value: Any) -> Any:
+        """A value with results in place of the jobs in it, at any depth; waits for them, and raises as they do."""
+        head = Function(function=repr, name=self.workflow.key, parameters=("value",), context=None, edges=())
+        try:
+            pickled = pickle_calls(head, [((value,), {})], reducers=REDUCERS)
+        except NotPicklable:
+            return value  # whoever saves it will say so
+        if not pickled.references[0]:
+            return value
+        begin = unpacked(pickled.calls.offsets)[1]
+        (found,), _ = unpickled(io.BytesIO(pickled.calls.data[begin:]), self._result)
+        return found
+
+    def passed_over(self) -> list[str]:
+        """The keys of what earlier attempts have submitted and this one has not asked for: it goes on, for nobody."""
+        return self._family.passed_over()
+
+    def _result(self, reference: tuple[Any, ...]) -> Any:
+        kind, key, which, _ = reference
+        watched = self._backend.watch(key)
+        if kind == "job":
+            return Job(self._backend, watched, which).result()
+        return JobArray(self._backend, watched, range(*which)).results()

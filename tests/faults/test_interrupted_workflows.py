@@ -1,0 +1,87 @@
+"""Workflows that are interrupted: what they have submitted is found again, and nothing runs twice."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slurm import Cluster, WorkflowContext, task, workflow
+from testbed import SlurmTestbed
+from waiting import until
+
+pytestmark = pytest.mark.slurm
+
+Start = Callable[..., SlurmTestbed]
+
+
+@pytest.fixture(autouse=True)
+def slurm(root: Path) -> Iterator[Cluster]:
+    """The active cluster."""
+    with Cluster("slurm", root=root) as cluster:
+        yield cluster
+
+
+@task
+def leave(trace: Path, name: str, gate: str | None = None) -> str:
+    """Leaves a file for this run, then waits for a gate, if there is one."""
+    (trace / f"{name}.{os.getpid()}").touch()
+    while gate and not (trace / gate).exists():
+        time.sleep(0.05)
+    return name
+
+
+@workflow
+def half_way(trace: Path, ctx: WorkflowContext | None = None) -> tuple[int, str, list[str]]:
+    """Submits, waits, is interrupted there, and would submit all of it again."""
+    assert ctx is not None
+    several = leave.map([trace] * 3, ["a0", "a1", "a2"])
+    done, held = leave(trace, "done"), leave(trace, "held", "gate")
+    after = leave.after(held)(trace, "after")
+    done.result()
+    (trace / f"waits.{ctx.attempt}").touch()
+    held.result()
+    return ctx.attempt, leave(trace, "last").result(), [*several.results(), after.result()]
+
+
+def ran(trace: Path) -> list[str]:
+    """The names of what has run, once for each time that it has."""
+    return sorted(path.name.partition(".")[0] for path in trace.iterdir() if not path.match("waits.*") and path.suffix)
+
+
+EVERYTHING = ["a0", "a1", "a2", "after", "done", "held", "last"]
+
+
+@pytest.mark.parametrize("how", ["requeue", "node"])
+def test_a_workflow_that_runs_again_half_way_finds_what_it_has_submitted(
+    start: Start, root: Path, trace: Path, how: str
+) -> None:
+    testbed = start(speedup=20)
+    with Cluster("slurm", root=root, options={"sbatch": {"--nodelist": "n2"}}):
+        job = half_way.with_options(requeue=True, sbatch={"--nodelist": None, "--exclude": "n2"})(trace)
+    until((trace / "waits.1").exists)
+    until(lambda: "held" in ran(trace))
+    if how == "requeue":
+        testbed.run("scontrol", "requeue", str(job.job_id))
+    else:
+        testbed.slurmd["n1"].kill()  # the first attempt's processes live on here, beside the second's
+    anywhere = ("scontrol", "update", f"jobid={job.job_id}", "ExcNodeList=", "StartTime=now")
+    until(lambda: testbed.run(*anywhere, check=False).returncode == 0)  # once it is pending
+    until((trace / "waits.2").exists)
+    (trace / "gate").touch()
+    assert job.result(60)[1:] == ("last", ["a0", "a1", "a2", "after"])
+    assert ran(trace) == sorted(EVERYTHING)
+
+
+def test_a_workflow_that_is_told_to_stop_ends_where_it_waits_and_goes_on(start: Start, trace: Path) -> None:
+    testbed = start()
+    job = half_way.with_options(time="60", signal_lead=60, no_requeue=True)(trace)
+    until((trace / "waits.1").exists)
+    testbed.run("scancel", "--batch", "--signal=USR1", str(job.job_id))  # as Slurm does ahead of the limit
+    until((trace / "waits.2").exists)
+    (trace / "gate").touch()
+    assert job.result(60) == (2, "last", ["a0", "a1", "a2", "after"])
+    assert ran(trace) == sorted(EVERYTHING)

@@ -1,0 +1,156 @@
+"""Ranks: what each knows of itself, and what is made of what they say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm.options import Options
+from slurm.protocol import PROCESS, RUN, ErrorRecord, Outcome
+from slurm.requests import several_ranks
+from slurm.runner import gathering
+from slurm.runner.job_context import JobContext
+from slurm.runner.ranks import RankSaver, contexts, directory_of, variables
+from slurm.schedulers.base import ntasks
+from unit.job_directories import Directory, pickled
+
+OF_SRUN = {
+    "SLURM_ARRAY_JOB_ID": "1234",
+    "SLURM_ARRAY_TASK_ID": "5",
+    "SLURM_JOB_NODELIST": "no-such-node-[07-08].invalid",
+    "SLURM_LAUNCH_NODE_IPADDR": "192.0.2.7",
+    "SLURM_NTASKS": "8",
+    "SLURM_PROCID": "6",
+    "SLURM_LOCALID": "1",
+    "SLURM_GTIDS": "5,6,7",
+    "SLURM_NODEID": "1",
+    "SLURM_CPUS_ON_NODE": "6",
+}
+
+
+def job(environ: Mapping[str, str]) -> JobContext:
+    return JobContext.from_environment("/root", "work/1", 5, environ)
+
+
+def test_a_rank_that_srun_has_started_knows_itself_by_srun() -> None:
+    (rank,) = contexts(job(OF_SRUN), 0, OF_SRUN)
+    assert (rank.rank, rank.world_size, rank.local_rank, rank.local_world_size, rank.node_rank) == (6, 8, 1, 3, 1)
+    assert rank.cpus == 2
+    assert contexts(job(asked := {**OF_SRUN, "SLURM_CPUS_PER_TASK": "3"}), 0, asked)[0].cpus == 3
+    named = variables(rank, OF_SRUN, alone=False)
+    assert [named[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK")] == [*"68131"]
+    assert named["MASTER_ADDR"] == "192.0.2.7"  # where the first node's name is known to Slurm only
+
+
+def test_ranks_of_one_machine_are_counted() -> None:
+    ranks = contexts(job({}), 3, {})
+    assert [(rank.rank, rank.local_rank, rank.world_size, rank.node_rank) for rank in ranks] == [
+        (n, n, 3, 0) for n in range(3)
+    ]
+    assert variables(ranks[1], {}, alone=True)["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_where_ranks_meet_is_the_same_for_all_and_stays_what_the_user_said() -> None:
+    ranks = contexts(job(OF_SRUN), 4, OF_SRUN)
+    ports = {variables(rank, OF_SRUN, alone=True)["MASTER_PORT"] for rank in ranks}
+    others = {
+        variables(ranks[0], {**OF_SRUN, "SLURM_ARRAY_TASK_ID": str(task)}, alone=True)["MASTER_PORT"]
+        for task in range(1000)
+    }
+    assert len(ports) == 1
+    assert len(others) == 1000
+    assert all(20_000 <= int(port) < 32_000 for port in others)
+    named = variables(ranks[0], {"MASTER_ADDR": "ib0.node", "MASTER_PORT": "29500"}, alone=False)
+    assert (named["MASTER_ADDR"], named["MASTER_PORT"]) == ("ib0.node", "29500")
+
+
+@pytest.mark.parametrize(
+    ("options", "several", "count"),
+    [
+        ({}, False, 1),
+        ({"ntasks": 1, "nodes": 2}, False, 1),
+        ({"nodes": 1, "cpus_per_task": 8, "gpus": 2}, False, 1),
+        ({"nodes": "1"}, False, 1),
+        ({"sbatch": {"--ntasks": 4}}, False, 1),
+        ({"ntasks": 4}, True, 4),
+        ({"nodes": 2}, True, 2),
+        ({"nodes": "2-4", "ntasks_per_node": 3}, True, 6),
+        ({"nodes": "1-4"}, True, 1),
+        ({"ntasks_per_node": 2}, True, 2),
+        ({"gpus": 4, "gpus_per_task": 1}, True, 1),
+        ({"ntasks": 1, "gather": True}, True, 1),
+    ],
+)
+def test_which_options_ask_for_ranks(options: dict[str, Any], several: bool, count: int) -> None:
+    parsed = Options.parse(options)
+    assert several_ranks(parsed) is several
+    assert ntasks(parsed.get) == count
+
+
+class Gang:
+    """The ranks of element 0 of a submission."""
+
+    def __init__(self, root: Path, size: int = 3) -> None:
+        self.directory = Directory(str(root)).create(pickled(os.getpid, ()))
+        ranks = [self.directory.job().replace(rank=n, world_size=size) for n in range(size)]
+        self.savers = [RankSaver(rank, gather=False, continues=False) for rank in ranks]
+
+    def gather(self, status: int) -> int:
+        argv = ["", str(status), self.directory.root, self.directory.key, "0", "3.11", "1", "0", "1"]
+        return gathering.main(argv)
+
+
+@pytest.fixture
+def gang(tmp_path: Path) -> Gang:
+    return Gang(tmp_path / "root")
+
+
+def test_without_a_word_from_all_there_is_no_outcome_and_the_status_is_the_launchers(gang: Gang) -> None:
+    assert gang.gather(137) == 137
+    gang.savers[0].success("a result")
+    gang.savers[2].success("another")
+    assert gang.gather(143) == 143
+    assert gang.directory.left[0] == []
+
+
+def test_with_all_there_it_is_a_success_and_only_the_result_is_left(gang: Gang) -> None:
+    for number, saver in enumerate(gang.savers):
+        saver.success(number)
+    assert gang.gather(0) == 0
+    assert gang.directory.result() == 0
+    outcome = gang.directory.outcome()
+    assert (outcome.succeeded, outcome.ranks, outcome.rank) == (True, 3, None)
+    assert gang.directory.left == (["0.json"], ["0.pkl"])
+    assert gang.gather(1) == 0  # what has its outcome stays as it is
+
+
+@pytest.mark.parametrize(
+    ("died", "first"),
+    [((2, 137), 2), ((2, 139), 2), ((2, 7), 2), ((2, 134), 1), ((2, 143), 1), (None, 1)],
+    ids=["killed", "crashed", "exited", "aborted", "terminated", "none"],
+)
+def test_the_cause_is_the_first_exception_but_for_a_process_that_nobody_else_can_have_ended(
+    gang: Gang, died: tuple[int, int] | None, first: int
+) -> None:
+    gang.savers[1].failure(RUN, ValueError("the cause"))
+    gang.savers[0].failure(RUN, ConnectionResetError("what came of it"))
+    if died:
+        gang.savers[died[0]].died(died[1])
+    code = gang.gather(1)
+    outcome = gang.directory.outcome()
+    assert (outcome.rank, outcome.exit_code) == (first, code)
+    assert outcome.phase == (RUN if first == 1 else PROCESS)
+    assert isinstance(outcome.error, ErrorRecord) == (first == 1)
+
+
+def test_a_rank_says_it_once(gang: Gang) -> None:
+    gang.savers[1].success(1)
+    before = os.listdir(directory_of(gang.directory.job(), 1))
+    gang.savers[1].success(2)
+    assert os.listdir(directory_of(gang.directory.job(), 1)) == before == ["1.done"]
+    text = Path(directory_of(gang.directory.job(), 1), "1.done").read_bytes()
+    assert Outcome.loads(text, where="").rank == 1

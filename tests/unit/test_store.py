@@ -1,0 +1,47 @@
+"""Files that are written once, by whoever is first: what a client commits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from slurm.protocol import ATTEMPTS
+from slurm.store import Store
+from slurm.transports.local import LocalTransport
+
+KEY = "task/20260101T000000Z-00000000"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    found = tmp_path / "root's" / "jobs" / KEY / ATTEMPTS
+    found.mkdir(parents=True)
+    return found
+
+
+@pytest.fixture
+def store(place: Path) -> Store:
+    return Store(LocalTransport(), str(place.parents[3]))
+
+
+def test_what_is_there_stays_and_the_names_of_the_others_are_told(store: Store, place: Path) -> None:
+    first = {f"{number}.1.json": b"first" for number in range(0, 600, 2)}
+    second = {f"{number}.1.json": b"second" for number in range(600)}
+    assert store.commit(KEY, ATTEMPTS, first) == set(first)
+    assert store.commit(KEY, ATTEMPTS, second) == second.keys() - first.keys()
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == second | first
+
+
+def test_a_file_system_without_hard_links_will_do(
+    store: Store, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = tmp_path / "bin" / "ln"  # a stand-in: this machine may have no such file system
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
+    assert store.commit(KEY, ATTEMPTS, {"a": b"1", "b": b"1"}) == {"a", "b"}
+    assert store.commit(KEY, ATTEMPTS, {"b": b"2", "c": b"2"}) == {"c"}
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == {"a": b"1", "b": b"1", "c": b"2"}
