@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 """The version that this code writes, and the newest that it reads."""
 
-BLOBS, ENVS, JOBS = "blobs", "envs", "jobs"
-SUBMISSION, SUBMITTED = "submission.json", "submitted.json"
-CALLS, INDEX, SCRIPT, CARETAKER = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh"
-CALLBACKS = "callbacks.pkl"
+BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.json", "submitted.json"
+CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
@@ -91,10 +89,8 @@ class Prepared(Record):
     """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
     runtime: str | None = None
     image: str | None = None
-    archive: str | None = None
     outside: str | None = None
-    """What runs a container there, what that calls the image, the docker-archive there that brings it to the nodes if
-    no registry does, and a Python beside the container; all None where there is none."""
+    """What runs containers there, what that calls the image, a Python beside it; None where there is no container."""
 
 
 class Edge(Record):

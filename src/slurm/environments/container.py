@@ -132,11 +132,10 @@ class Container(Environment):
                 digest=image.source,
                 runtime=runtime.name,
                 image=image.name,
-                archive=image.archive,
             )
 
         prepared = build_once(place, name, make)
-        image = Image(prepared.image or "", prepared.digest or "", prepared.archive)
+        image = Image(prepared.image or "", prepared.digest or "")
         return self._launched(place, prepared, launcher(runtime, image, run))
 
     def _source(self, place: Place, site: ContainerSite) -> Source:

@@ -125,7 +125,7 @@ class Kept(NamedTuple):
             there(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"{self.tag} can't be unpacked")
             return image._replace(name=building.directory)
         if not isinstance(runtime, Apptainer):
-            return image._replace(archive=sent)
+            return image._replace(name=f"docker-archive:{sent}@{image_id}")
         sif = _sif(building, site, runtime, f"docker-archive:{sent}")
         if sif.endswith(_SIF):
             there(building, f"rm {_ARCHIVE}", "")

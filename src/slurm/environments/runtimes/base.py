@@ -46,11 +46,16 @@ class Image(NamedTuple):
     """An image, as a runtime takes it."""
 
     name: str
-    """A reference with its digest, an id, or the path of a file there."""
+    """A reference with its digest, the path of a file there, or `docker-archive:<path>@<id>`, which brings it."""
     source: str
     """Where it came from: a reference with its digest; for one that was built or kept by the client, its tag and id."""
-    archive: str | None = None
-    """A docker-archive there that brings it to the nodes, instead of a registry."""
+
+    @property
+    def archive(self) -> tuple[str, str] | None:
+        """The path of the docker-archive there that brings it to the nodes, if one does, and the image's id."""
+        kind, _, rest = self.name.partition(":")
+        path, _, image_id = rest.rpartition("@")
+        return (path, image_id) if kind == "docker-archive" and path else None
 
 
 class Run(NamedTuple):

@@ -25,13 +25,14 @@ class Engine(Runtime):
 
     def ready(self, image: Image) -> Sequence[str]:
         """Pull or load it unless it is there, one process on a node at a time."""
-        there = f"{self.program} {self.exists} {shlex.quote(image.name)} > /dev/null 2>&1"
-        lock = f'"${{XDG_RUNTIME_DIR:-/tmp}}/slurm-tasks-$UID-{image.name[-12:]}.lock"'
+        name = _name(image)
+        there = f"{self.program} {self.exists} {shlex.quote(name)} > /dev/null 2>&1"
+        lock = f'"${{XDG_RUNTIME_DIR:-/tmp}}/slurm-tasks-$UID-{name[-12:]}.lock"'
         return (f"{there} || ( flock 9; {there} || {self._fetch(image)} >&2 ) 9>> {lock} || exit 125",)
 
     def _fetch(self, image: Image) -> str:
         if image.archive:
-            return f"{self.program} load --quiet --input {path(image.archive)}"
+            return f"{self.program} load --quiet --input {path(image.archive[0])}"
         return f"{self.program} pull --quiet{self._pull(image)} {shlex.quote(image.name)}"
 
     def _pull(self, image: Image) -> str:
@@ -55,7 +56,7 @@ class Engine(Runtime):
             *reined(
                 f'{self.program} run --rm --interactive --sig-proxy=false --name "$container" --entrypoint= '
                 '--workdir "$workdir" "${mounts[@]}" "${options[@]}" '
-                f"{shlex.quote(image.name)}"
+                f"{shlex.quote(_name(image))}"
             ),
             'if [ "${stopped-}" ]; then',
             f'    {self.program} stop -t 10 "$container" > /dev/null 2>&1',
@@ -63,6 +64,10 @@ class Engine(Runtime):
             "fi",
             "exit $status",
         )
+
+
+def _name(image: Image) -> str:
+    return image.archive[1] if image.archive else image.name
 
 
 class Podman(Engine):
