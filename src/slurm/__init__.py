@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.cluster import Cluster
     from slurm.decorators import task, workflow
+    from slurm.environments.container import Container
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
     from slurm.environments.wheel import Wheel
@@ -55,6 +56,7 @@ _HOMES = {
     "slurm.callbacks.base": ("Callback",),
     "slurm.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
+    "slurm.environments.container": ("Container",),
     "slurm.environments.modules": ("Conda", "Modules"),
     "slurm.environments.wheel": ("Wheel",),
     "slurm.errors": (
@@ -99,6 +101,7 @@ __all__ = [
     "Callback",
     "Cluster",
     "Conda",
+    "Container",
     "Current",
     "DependencyFailed",
     "Graph",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import preparation, slurmfile, submission, tasks
+from slurm import feeds, preparation, slurmfile, slurmfile_callbacks, submission, tasks
 from slurm.array import calls_of, handle
 from slurm.backend import backend_for
 from slurm.dispatch import flush_hooks
@@ -77,11 +77,14 @@ class Cluster:
         self.terms = Terms.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
-    def from_slurmfile(cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Self:
+    def from_slurmfile(
+        cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None, callbacks: bool = True
+    ) -> Self:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. `callbacks` says whether those of the file are meant, which are imported
+        then. Raises SlurmfileError.
         """
         entry = slurmfile.load(name, path)
         cluster = cls(
@@ -91,6 +94,7 @@ class Cluster:
             environment=entry.environment,
             setup=entry.steps,
             login_shell=entry.login_shell,
+            callbacks=slurmfile_callbacks.make(entry.callbacks) if callbacks else (),
         )
         cluster.terms = cluster.terms.replace(options=entry.options)
         return cluster
@@ -134,7 +138,7 @@ class Cluster:
         terms = self.terms.merged(of.terms)
         prepared = self._prepare(terms)
         jobs = submission.submit(
-            self._backend, of, calls, mapped=mapped, terms=terms, environment=prepared, defaults=self.options
+            self._backend, of, calls, mapped=mapped, terms=terms, environment=prepared, defaults=self.terms
         )
         if self._mine is not None:
             self._mine.append(jobs)
@@ -200,7 +204,8 @@ class Cluster:
         self._backend.transport.close()
 
     def _prepare(self, terms: Terms) -> Prepared:
-        return preparation.prepare(self._backend, terms.environment or (), terms.options)
+        told = feeds.Announced(self.url, terms.callbacks)
+        return preparation.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

@@ -130,6 +130,12 @@ def setup(text: str) -> Finding:
     return Finding(Level.WARNING, "setup", text or "it ended the shell", advice)
 
 
+def containers(names: str) -> Finding:
+    """What there is to run containers by where one submits; nodes, and modules, may have others."""
+    found = f"run by {names.strip()}" if names.strip() else "nothing on PATH runs them here"
+    return Finding(Level.OK, "containers", found)
+
+
 def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
     """Whether it answers, and what it can do."""
     if not survey.version:

@@ -14,6 +14,7 @@ from slurm import diagnosis
 from slurm.backend import DEFAULT_ROOT
 from slurm.diagnosis import Finding, Level
 from slurm.environments.base import Interpreter, Place
+from slurm.environments.container_site import LOOK as CONTAINERS
 from slurm.environments.current import find
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
@@ -48,6 +49,7 @@ section write; (umask 077; echo > "$near/.slurm-doctor.$$") && rm "$near/.slurm-
 section space; df -Pk "$near" | tail -n 1
 section files; df -Pi "$near" | tail -n 1
 section scheduler; sh -c {scheduler}
+section containers; {containers}
 section end
 """
 
@@ -83,6 +85,7 @@ def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
     if backend.spec.setup:
         yield diagnosis.setup(told["setup"])
     yield _python(backend, told["root"].partition("\n")[0])
+    yield diagnosis.containers(told["containers"])
     yield from diagnosis.scheduler(scheduler.name, survey)
     yield from diagnosis.partitions(survey, str(options.get("partition") or ""))
 
@@ -97,6 +100,7 @@ def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
         setup=shlex.quote("\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])),
         root=root if path else f'printf %s "{DEFAULT_ROOT}"',
         scheduler=shlex.quote(scheduler.survey()),
+        containers=CONTAINERS,
     )
 
 

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slurm import progress
-from slurm.callbacks.base import CLIENT_HOOKS, has, together
-from slurm.callbacks.events import CompleteEvent, ProgressEvent, StateEvent, SubmitEvent
+from slurm.callbacks.base import PACKAGING_HOOKS, SUBMISSION_HOOKS, has, together
+from slurm.callbacks.events import (
+    CompleteEvent,
+    PackagingBeginEvent,
+    PackagingEndEvent,
+    ProgressEvent,
+    StateEvent,
+    SubmitEvent,
+)
 from slurm.dispatch import call, flush_hooks, hooks
+from slurm.environments.base import Packaging
 from slurm.errors import SlurmError
 from slurm.protocol import EVENTS
 from slurm.states import JobState
@@ -27,7 +36,8 @@ if TYPE_CHECKING:
     from slurm.backend import Backend
     from slurm.callbacks.base import Callback
     from slurm.callbacks.events import ClientEvent, SubmissionEvent
-    from slurm.protocol import Outcome, Submission
+    from slurm.outcomes import Outcome
+    from slurm.protocol import Submission
     from slurm.schedulers.base import Report
     from slurm.watched import Watched
 
@@ -47,16 +57,52 @@ def _close() -> None:
     call(callback.close for callback in _used.values())
 
 
+def after_fork() -> None:
+    """In the child of a fork nothing is told: that is for the parent to do."""
+    hooks.clear()
+    _used.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def _use(callbacks: Iterable[Callback]) -> None:
+    _used.update((id(callback), callback) for callback in callbacks)
+
+
 def _call(callbacks: Iterable[Callback], event: ClientEvent) -> None:
     for callback in callbacks:
         try:
             getattr(callback, event.hook)(event)
         except BaseException as error:  # noqa: BLE001 - a hook is foreign code, and changes nothing
-            which, hook = (id(callback), event.hook), event.hook
-            if which not in _warned:
-                _warned.add(which)
+            if (id(callback), event.hook) not in _warned:
+                _warned.add((id(callback), event.hook))
                 words = "%s.%s failed, which changes nothing else; it is told of this once"
-                _log.warning(words, type(callback).__qualname__, hook, exc_info=error)
+                _log.warning(words, type(callback).__qualname__, event.hook, exc_info=error)
+
+
+class Announced(Packaging):
+    """Tells callbacks of environments that are made."""
+
+    def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
+        self._url = url
+        self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
+        _use(self._callbacks)
+
+    def begin(self, key: str) -> None:
+        """It isn't there, and this process makes it."""
+        super().begin(key)
+        self._tell(PackagingBeginEvent, environment=key)
+
+    def end(self, key: str, error: BaseException | None) -> None:
+        """It is ready, or `error` is why not."""
+        super().end(key, error)
+        self._tell(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
+
+    def _tell(self, kind: type[ClientEvent], **facts: Any) -> None:
+        if self._callbacks:
+            hooks.put(partial(_call, self._callbacks, kind(url=self._url, time=time.time(), **facts)))
 
 
 class Feeds:
@@ -73,7 +119,7 @@ class Feeds:
 
         Those of a new submission are given its record, and are told that it was submitted.
         """
-        wanted = [callback for callback in callbacks if has(callback, CLIENT_HOOKS)]
+        wanted = [callback for callback in callbacks if has(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
         feed = watched.feed
@@ -109,6 +155,8 @@ class Feeds:
     def look_now(self) -> None:
         """Tell what tasks have told since the last look; in the thread of hooks."""
         feeds = list(self._feeds)
+        if not feeds:
+            return
         try:
             told = progress.look(self.backend.transport, [feed.question() for feed in feeds])
         except SlurmError as error:
@@ -140,9 +188,9 @@ class Feed:
 
     def add(self, callbacks: Sequence[Callback]) -> None:
         """Have callbacks be told from here on."""
-        _used.update((id(callback), callback) for callback in callbacks)
+        _use(callbacks)
         self.callbacks = together(self.callbacks, callbacks)
-        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in CLIENT_HOOKS}
+        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
 
     def wants(self, hook: str) -> bool:
         """Whether any callback has a hook."""
@@ -207,7 +255,7 @@ class Feed:
 
     def _end(self, elements: Iterable[int]) -> None:
         new = sorted(set(elements) - self._ended)
-        if self.wants("on_progress"):
+        if not {self._watched.element(index) for index in self._read}.isdisjoint(new):
             self._feeds.look_now()  # at what they have told last
         outcomes = self._outcomes(new)
         self._ended.update(new)
@@ -222,9 +270,10 @@ class Feed:
             self._feeds.leave(self)
 
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
-        there = [element for element in elements if element in self._watched.done]
+        if not (self.wants("on_state") or self.wants("on_complete")):
+            return {}
         try:
-            return self._feeds.backend.store.several_outcomes({self._watched.key: there})[self._watched.key]
+            return self._feeds.backend.store.several_outcomes({self._watched.key: elements})[self._watched.key]
         except SlurmError as error:
             _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
             return {}

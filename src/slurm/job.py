@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slurm.array import JobArray
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.store import Ends
     from slurm.watched import JobStatus, Watched
 

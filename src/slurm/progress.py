@@ -76,7 +76,7 @@ def look(transport: Transport, questions: Sequence[Question]) -> list[list[Told]
 def _parsed(text: str) -> Iterator[tuple[int, Told]]:
     heads = list(_HEAD.finditer(text))
     number = 0
-    for head, after in zip(heads, [*heads[1:], None], strict=True):
+    for head, after in zip(heads, [*heads, None][1:], strict=True):
         if head["number"]:
             number = int(head["number"])
             continue

@@ -23,6 +23,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "environments": {
         "conda": "slurm.environments.modules:Conda",
+        "container": "slurm.environments.container:Container",
         "current": "slurm.environments.current:Current",
         "modules": "slurm.environments.modules:Modules",
         "python": "slurm.environments.current:Python",

@@ -96,7 +96,7 @@ def render(  # noqa: PLR0913 - each by its name
         *_variables(cpus, calls[1], steady=workflow),
         *take(environment.setup),
         "",
-        *_called(_ready(environment, chdir), f"{call} {whole}", care),
+        *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
         *(_gathered(ranks, start, runner, whole) if ranks else ()),
         *_concluded(go_on, tell),
         "exit $status",
@@ -114,7 +114,7 @@ def render_caretaker(
 
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
-    return shlex.join([environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+    return shlex.join([environment.outside or environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
 _NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
@@ -151,7 +151,7 @@ def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
     return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
-def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]:
+def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: bool) -> Sequence[str]:
     """The steps and the call; in the background where a signal is to stop it, for bash handles one between commands.
 
     It is passed on more than once: the first may come before there is a handler for it, which `trap ''` keeps harmless.
@@ -160,8 +160,9 @@ def _called(steps: Sequence[str], call: str, care: Care | None) -> Sequence[str]
         # A shell that SIGTERM ends before its task would leave one that ignores it to nobody (proctrack/linuxproc).
         return ("trap 'exit 143' TERM", *steps, call, "status=$?")
     signal = care.signal
+    early = ":" if launched else "''"  # a shell that launches the runner can't trap what it was started to ignore
     return (
-        f"( trap '' {signal}",
+        f"( trap {early} {signal}",
         *steps,
         f"exec {call} ) &",
         "runner=$!",

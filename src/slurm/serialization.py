@@ -76,7 +76,7 @@ class Function(NamedTuple):
     name: str
     parameters: Sequence[str]
     """Names of the parameters, to say in an error which argument it was."""
-    context: str | None
+    context: tuple[str, int | None] | None
     edges: tuple[Any, ...]
     workflow: bool = False
 
@@ -109,17 +109,24 @@ def pickle_calls(
     return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
 
 
-def pickle_callbacks(callbacks: Iterable[object], *, reducers: Reducers, there: Collection[str] = ()) -> bytes:
+def pickle_callbacks(
+    callbacks: Iterable[object],
+    *,
+    cluster: Collection[object] = (),
+    reducers: Reducers,
+    there: Collection[str] = (),
+) -> bytes:
     """Callbacks as `callbacks.pkl` holds them: each by itself, so that one that can't be loaded leaves the others.
 
-    Raises NotPicklable.
+    It is told of each whether it is one of the cluster's, so that a workflow has it for its own tasks. Raises
+    NotPicklable.
     """
     pickled = []
     with _loose_modules_by_value(there):
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
             _CallPickler(buffer, reducers, there).write(callback, partial(dict, [(f"the callback {name}", callback)]))
-            pickled.append((name, buffer.getvalue()))
+            pickled.append((name, buffer.getvalue(), callback in cluster))
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from slurm.environments.base import Environment
     from slurm.options import Options
+    from slurm.slurmfile_callbacks import Named
     from slurm.slurmfile_entry import Entry
     from slurm.yaml_places import Place
 
@@ -63,8 +64,8 @@ class ClusterEntry:
     login_shell: bool
     modules: tuple[str, ...]
     setup: tuple[str, ...]
-    callbacks: tuple[str, ...]
-    """Dotted paths; nothing calls them yet."""
+    callbacks: tuple[Named, ...]
+    """As they are written; `slurmfile_callbacks.make` imports them."""
     options: Options
     settings: tuple[Setting, ...]
     """All of this, value by value, with its origin."""
@@ -256,7 +257,7 @@ def _entry(
         login_shell=bool(_value("login_shell", layers)),
         modules=lists["modules"],
         setup=lists["setup"],
-        callbacks=lists["callbacks"],
+        callbacks=tuple(named for layer in layers for named in layer.callbacks),
         options=options,
         settings=(*found, *_settings(layers, options)),
     )

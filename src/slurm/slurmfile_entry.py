@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm import option_values as kinds
 from slurm.errors import ClusterURLError, OptionError
 from slurm.options import NONE, OURS, SBATCH, Options
+from slurm.slurmfile_callbacks import read_callbacks
 from slurm.slurmfile_environment import shown
 from slurm.url import ClusterURL
 from slurm.yaml_places import truth
@@ -15,15 +15,14 @@ from slurm.yaml_places import truth
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from slurm.slurmfile_callbacks import Named
     from slurm.yaml_places import Place, Reader
 
 KEYS = (
     *("extends", "url", "root", "python", "environment", "login_shell"),
     *("modules", "setup", "callbacks", "options"),
 )
-_TEXTS, _LISTS = ("url", "root", "python"), ("modules", "setup", "callbacks")
-
-_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_TEXTS, _LISTS = ("url", "root", "python"), ("modules", "setup")
 
 
 class Entry(NamedTuple):
@@ -35,6 +34,7 @@ class Entry(NamedTuple):
     values: Mapping[str, str | bool | None]
     """Of the keys that have one value; None for null, which takes an extended one's value back."""
     lists: Mapping[str, list[tuple[str, Place]]]
+    callbacks: list[Named]
     options: Options
     places: Mapping[str, Place]
     option_places: Mapping[str, Place]
@@ -53,7 +53,12 @@ def read_entry(reader: Reader, place: Place) -> Entry:
     if "environment" in keys:
         values["environment"] = shown(reader, keys["environment"])
     lists = {key: reader.texts(keys.get(key), lines=key == "setup") for key in _LISTS}
-    _check(reader, keys, values, lists)
+    callbacks = read_callbacks(reader, keys.get("callbacks"))
+    lists["callbacks"] = [(shown(reader, named.place) or "", named.place) for named in callbacks]
+    try:
+        ClusterURL.parse(str(values.get("url") or "local"))
+    except ClusterURLError as error:
+        reader.refuse(keys["url"], str(error))
     options, option_places = _options(reader, keys.get("options"))
     return Entry(
         name=place.key.partition(".")[2],
@@ -61,26 +66,12 @@ def read_entry(reader: Reader, place: Place) -> Entry:
         extends=reader.text(keys.get("extends")),
         values=values,
         lists=lists,
+        callbacks=callbacks,
         options=options,
         places=keys,
         option_places=option_places,
         sound=len(reader.problems) == before,
     )
-
-
-def _check(
-    reader: Reader,
-    keys: Mapping[str, Place],
-    values: Mapping[str, str | bool | None],
-    lists: Mapping[str, list[tuple[str, Place]]],
-) -> None:
-    try:
-        ClusterURL.parse(str(values.get("url") or "local"))
-    except ClusterURLError as error:
-        reader.refuse(keys["url"], str(error))
-    for path, place in lists["callbacks"]:
-        if not _DOTTED.fullmatch(path):
-            reader.refuse(place, f"{path!r}: expected a dotted path, such as my_package.callbacks.Notify")
 
 
 def _options(reader: Reader, place: Place | None) -> tuple[Options, Mapping[str, Place]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.backend import Backend
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.watched import JobStatus, Watched
 
 

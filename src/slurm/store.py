@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import NoSuchJob, ProtocolError, TransportError
+from slurm.outcomes import Outcome
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -23,7 +24,6 @@ from slurm.protocol import (
     RESULTS,
     SUBMISSION,
     SUBMITTED,
-    Outcome,
     Submission,
     Submitted,
     log_name,

@@ -16,12 +16,13 @@ import cloudpickle
 from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
 from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
-from slurm.options import NONE, Options
+from slurm.options import Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
 from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import REDUCERS
+from slurm.terms import Terms
 from slurm.version import __version__
 from slurm.watched import Watched
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from slurm.protocol import Edge, Prepared
     from slurm.serialization import Arguments, Calls, Reference
     from slurm.tasks import Task
-    from slurm.terms import Terms
 
 R = TypeVar("R")
 
@@ -51,11 +51,11 @@ def submit(
     mapped: bool,
     terms: Terms,
     environment: Prepared,
-    defaults: Options = NONE,
+    defaults: Terms | None = None,
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
 
-    `defaults` are the options that the tasks of a workflow have, too.
+    `defaults` are those of the terms that the tasks of a workflow have, too.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
     """
@@ -80,9 +80,12 @@ def submit(
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    defaults = defaults or Terms()
     if task.is_workflow:
-        submission = submission.replace(workflow=_workflow(backend, submission, defaults))
-    hooks = pickle_callbacks(terms.on_a_node().callbacks, reducers=REDUCERS, there=environment.modules)
+        submission = submission.replace(workflow=_workflow(backend, submission, defaults.options))
+    hooks = pickle_callbacks(
+        terms.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
+    )
     made = pickled.calls._replace(callbacks=hooks)
     return _queue(backend, _followed(backend, submission, options), made, options, terms.callbacks)
 

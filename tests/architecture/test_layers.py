@@ -25,7 +25,19 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("errors", "records", "files", "protocol", "states", "option_values", "options", "retry", "url", "version"),
+        *(
+            "errors",
+            "records",
+            "files",
+            "protocol",
+            "outcomes",
+            "states",
+            "option_values",
+            "options",
+            "retry",
+            "url",
+            "version",
+        ),
         "callbacks.*",
     ),
     ("runner.*",),
@@ -39,8 +51,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     (
-        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile", "cluster", "workflows", "diagnosis"),
-        *("doctor", "upkeep"),
+        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile_callbacks", "slurmfile", "cluster"),
+        *("workflows", "diagnosis", "doctor", "upkeep"),
     ),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily

@@ -36,6 +36,7 @@ CATCH_ALLS = {
     "schedulers/local_queue/client.py": 1,
     "schedulers/local_queue/supervisor.py": 1,
     "serialization.py": 2,
+    "slurmfile_callbacks.py": 1,
     "store.py": 1,
     "tracker.py": 1,
     "verdict.py": 1,

@@ -5,22 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slurm import Callback, Cluster, Retry, current_job, task
+from slurm import Callback, Cluster, Retry, current_job, task, workflow
 from slurm.callbacks import (
     CompletedEvent,
     CompleteEvent,
+    JSONLinesCallback,
+    PackagingBeginEvent,
+    PackagingEndEvent,
     ProgressEvent,
     RunBeginEvent,
     RunEndEvent,
     StateEvent,
     SubmitEvent,
+    WorkflowBeginEvent,
+    WorkflowEndEvent,
 )
+from slurm.dispatch import hooks
+from slurm.environments.base import Place
+from slurm.environments.current import Current
+from slurm.errors import EnvironmentNotReady, SlurmfileError
+from slurm.protocol import Prepared
 from testbed.slurm import SlurmTestbed
 from waiting import until
 
@@ -40,6 +51,12 @@ class Recorder(Callback):
 
     def on_run_begin(self, event: RunBeginEvent) -> None:
         self.write("run_begin", event.index, event.attempt)
+
+    def on_workflow_begin(self, event: WorkflowBeginEvent) -> None:
+        self.write("workflow_begin")
+
+    def on_workflow_end(self, event: WorkflowEndEvent) -> None:
+        self.write("workflow_end", event.error or "well", bool(os.listdir(f"{event.directory}/results")))
 
     def on_run_end(self, event: RunEndEvent) -> None:
         saved = bool(os.listdir(f"{event.directory}/outcomes"))
@@ -80,6 +97,12 @@ class Watcher(Callback):
 
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
+
+    def on_packaging_begin(self, event: PackagingBeginEvent) -> None:
+        self.told.append(("packaging_begin", event.environment))
+
+    def on_packaging_end(self, event: PackagingEndEvent) -> None:
+        self.told.append(("packaging_end", event.environment, event.error))
 
     def on_submit(self, event: SubmitEvent) -> None:
         self.told.append(("submit", event.task, event.count, event.elements))
@@ -141,6 +164,149 @@ def test_a_node_calls_its_hooks_once_and_in_order(cluster: Cluster, tmp_path: Pa
         assert recorder.read() == expected, name
 
 
+@task
+def wait_for(gate: Path) -> None:
+    until(gate.exists)
+
+
+@task
+def child(recorder: Recorder) -> None:
+    recorder.write("child")
+
+
+@workflow
+def parent(part: Imported, error: Exception | None = None) -> Any:
+    part.recorder.write("function")
+    child(part.recorder).result()
+    if error:
+        raise error
+    return "saved"
+
+
+def test_a_workflow_has_hooks_of_its_own_and_its_tasks_those_of_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    own, every = Recorder(tmp_path / "own"), Recorder(tmp_path / "every")
+    cluster.terms = cluster.terms.replace(callbacks=(every,))
+    hooked = parent.with_options(callbacks=[own])
+    assert hooked(Imported(own)).result(90) == "saved"
+    until(lambda: len(own.read()) >= 8)
+    begin = ["run_begin 0 1", "import", "workflow_begin", "function", "child"]
+    ends = ["run_end 0 1 succeeded save True", "completed 0 1 succeeded save"]
+    assert own.read() == [*begin, "workflow_end well False", *ends]
+    until(lambda: len(every.read()) >= 8)  # the child's last hooks are called beside those of its parent
+    both = ["run_begin 0 1", *ends] * 2
+    assert sorted(every.read()) == sorted([*both, "workflow_begin", "workflow_end well False"])
+
+
+def test_a_workflow_that_fails_says_so(local: Cluster, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "hooks")
+    job = parent.with_options(callbacks=[recorder])(Imported(recorder), KeyError("odd"))
+    assert isinstance(job.exception(60), KeyError)
+    until(lambda: len(recorder.read()) >= 8)
+    ends = ["run_end 0 1 failed run True", "completed 0 1 failed run"]
+    assert recorder.read()[5:] == ["workflow_end KeyError: 'odd' False", *ends]
+
+
+def test_callbacks_of_cluster_task_and_call_add_up_each_once(root: Path, tmp_path: Path) -> None:
+    def named(name: str) -> Recorder:
+        return Recorder(tmp_path / "hooks", name)
+
+    everywhere = named("everywhere")
+    of_task = task(callbacks=[named("task"), everywhere])(wait_for.unwrapped)
+    with Cluster(root=root, callbacks=[named("cluster"), everywhere]):
+        job = of_task.with_options(callbacks=[named("call")])(tmp_path)
+        job.result(60)
+        until(lambda: len(everywhere.read()) >= 12)
+        again = job.retry()
+        again.result(60)
+        until(lambda: len(everywhere.read()) >= 24)
+    order = ["cluster", "everywhere", "task", "call"]
+    assert [line.split()[0] for line in everywhere.read()] == order * 6
+
+
+def test_another_process_that_comes_back_is_told_of_what_has_ended_too(root: Path, tmp_path: Path) -> None:
+    with Cluster(root=root):
+        array = work.map([Imported(Recorder(tmp_path / "hooks"))] * 2, ["", "raises"])
+        array.exceptions(60)
+    program = f"""
+import json
+from slurm import Callback, Cluster
+
+class Told(Callback):
+    def on_submit(self, event):
+        print("submit")
+    def on_state(self, event):
+        print("state", dict(event.states))
+    def on_complete(self, event):
+        print("complete", event.index, event.state)
+
+with Cluster(root={str(root)!r}, callbacks=[Told()]) as cluster:
+    array = cluster.job({array.key!r})
+    cluster.job({array.key!r})
+    array.exceptions(60)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "state {'COMPLETED': 1, 'FAILED': 1}",
+        "complete 0 COMPLETED",
+        "complete 1 FAILED",
+    ]
+
+
+class Made(Current):
+    """An environment that says that it is made, and can fail to be."""
+
+    def __init__(self, name: str, error: str | None = None) -> None:
+        super().__init__()
+        self.name, self.error = name, error
+
+    def prepare(self, place: Place) -> Prepared:
+        place.packaging.begin(self.name)
+        error = EnvironmentNotReady(self.error) if self.error else None
+        place.packaging.end(self.name, error)
+        if error:
+            raise error
+        return super().prepare(place)
+
+
+def test_the_child_of_a_fork_tells_nobody(local: Cluster, tmp_path: Path) -> None:
+    recorded = tmp_path / "jobs.jsonl"
+    job = wait_for.with_options(callbacks=[JSONLinesCallback(recorded)])(tmp_path / "gate")
+    child = os.fork()
+    if child == 0:
+        (tmp_path / "gate").touch()
+        os._exit(0 if job.exception(60) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    job.result(60)
+    hooks.flush(10)
+    assert recorded.read_text().count('"event": "complete"') == 1
+
+
+def test_an_environment_that_is_made_is_told_of_before_the_submission(root: Path, tmp_path: Path) -> None:
+    watcher = Watcher()
+    of_task = wait_for.with_options(callbacks=[watcher], environment=Made("good"))
+    with Cluster(root=root):
+        for _ in range(2):
+            of_task(tmp_path).result(60)
+        with pytest.raises(EnvironmentNotReady):
+            of_task.with_options(environment=Made("bad", "no compiler"))(tmp_path)
+    told = [words for words in watcher.told if words[0] != "state"]
+    submitted = [("submit", "wait_for", 1, 1), ("complete", 0, 1, "COMPLETED")]
+    bad = [("packaging_begin", "bad"), ("packaging_end", "bad", "EnvironmentNotReady: no compiler")]
+    assert told == [("packaging_begin", "good"), ("packaging_end", "good", None), *submitted * 2, *bad]
+
+
+def test_a_slurmfile_has_callbacks_with_arguments(root: Path, tmp_path: Path) -> None:
+    path, lines = tmp_path / "Slurmfile", tmp_path / "jobs.jsonl"
+    hook = f"slurm.callbacks.JSONLinesCallback: {{path: {lines}}}"
+    path.write_text(f"clusters:\n  a:\n    url: local\n    root: {root}\n    callbacks:\n      - {hook}\n")
+    with Cluster.from_slurmfile("a", path=path):
+        wait_for(tmp_path).result(60)
+    assert '"event": "complete"' in lines.read_text()
+    path.write_text(path.read_text().replace("path:", "paht:"))
+    with pytest.raises(SlurmfileError, match=r"line 6: .*callbacks.*JSONLinesCallback: TypeError: .*'paht'"):
+        Cluster.from_slurmfile("a", path=path)
+
+
 def test_an_element_of_several_calls_has_its_hooks_once(local: Cluster, tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "hooks")
     several = work.with_options(callbacks=[recorder])
@@ -152,11 +318,6 @@ def test_an_element_of_several_calls_has_its_hooks_once(local: Cluster, tmp_path
     until(lambda: len(recorder.read()) >= 9 + 18)
     hooks = [line for line in recorder.read()[9:] if line[-1].isdigit() or (line[-1] == "e" and line[0] in "rc")]
     assert sorted(line.split()[0] for line in hooks) == ["completed"] * 2 + ["run_begin"] * 2 + ["run_end"] * 2
-
-
-@task
-def wait_for(gate: Path) -> None:
-    until(gate.exists)
 
 
 @pytest.mark.slurm

@@ -30,7 +30,7 @@ def errors(findings: list[Finding]) -> list[Finding]:
 def test_a_healthy_cluster_has_no_errors_and_runs_a_job(cluster: Cluster, root: Path) -> None:
     findings = examine(cluster, run_job=True, timeout=60)
     assert errors(findings) == []
-    for check in ("reach", "clock", "root", "space", "python", "scheduler", "job"):
+    for check in ("reach", "clock", "root", "space", "python", "containers", "scheduler", "job"):
         assert levels(findings, check), check
     assert levels(findings, "job") == [Level.OK]
     assert (root / "jobs" / "look").is_dir()

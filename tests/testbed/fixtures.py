@@ -13,6 +13,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from testbed.apptainer import apptainer_options, apptainer_path, missing_apptainer
+from testbed.containers import ContainerTestbed, missing_containers, missing_ids
 from testbed.programs import (
     missing,
     missing_accounting,
@@ -86,6 +88,32 @@ def new_ssh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SSHTestbe
             return testbed
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def container_testbed() -> Iterator[ContainerTestbed]:
+    """Give the images and the registry that the whole session shares; that a user has no ids only skips a test."""
+    _require(missing_containers())
+    if reason := missing_ids():
+        pytest.skip(reason)
+    with ContainerTestbed() as testbed:
+        yield testbed
+
+
+@pytest.fixture
+def containers(container_testbed: ContainerTestbed, monkeypatch: pytest.MonkeyPatch) -> ContainerTestbed:
+    """Have podman and its kin use the shared images for one test."""
+    for name, value in container_testbed.env.items():
+        monkeypatch.setenv(name, value)
+    return container_testbed
+
+
+@pytest.fixture
+def apptainer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have apptainer on PATH for one test; gives the options that it needs here."""
+    _require(missing_apptainer())
+    monkeypatch.setenv("PATH", apptainer_path())
+    return apptainer_options()
 
 
 @pytest.fixture

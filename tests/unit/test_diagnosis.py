@@ -112,3 +112,8 @@ def test_how_to_reach_a_host_is_the_command_to_try() -> None:
     assert diagnosis.how_to_reach(ClusterURL.parse("slurm+ssh://ann@login:2222/x")).endswith(
         "ssh -p 2222 ann@login true"
     )
+
+
+def test_what_runs_containers_is_told_and_nothing_is_no_error() -> None:
+    assert diagnosis.containers("apptainer podman ").found == "run by apptainer podman"
+    assert diagnosis.containers("").level is Level.OK

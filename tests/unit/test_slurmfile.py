@@ -50,7 +50,11 @@ def test_the_example_is_whole_and_reads_as_people_mean_it() -> None:
         "workers": "4",
     }
     assert gpu.options.sbatch == {"--ntasks-per-node": "1"}
-    assert (gpu.modules, gpu.callbacks) == (("gcc/12", "cuda/12.4"), ("my_project.callbacks.Notify",))
+    assert gpu.modules == ("gcc/12", "cuda/12.4")
+    assert [(named.path, named.arguments) for named in gpu.callbacks] == [
+        ("slurm.callbacks.LoggingCallback", {}),
+        ("slurm.callbacks.WebhookCallback", {"url_file": "~/.config/webhook", "failures": True}),
+    ]
     assert gpu.setup == ("export NCCL_DEBUG=WARN", "if [ -d /local ]; then\n    export TMPDIR=/local\nfi\n")
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from slurm.callbacks.events import (
         CompletedEvent,
         CompleteEvent,
+        PackagingBeginEvent,
+        PackagingEndEvent,
         ProgressEvent,
         RunBeginEvent,
         RunEndEvent,
@@ -24,16 +26,20 @@ if TYPE_CHECKING:
     )
     from slurm.callbacks.jsonlines import JSONLinesCallback
     from slurm.callbacks.logs import LoggingCallback
+    from slurm.callbacks.progress import ProgressCallback
     from slurm.callbacks.webhook import WebhookCallback
 
 _HOMES = {
     "base": ("Callback",),
     "jsonlines": ("JSONLinesCallback",),
     "logs": ("LoggingCallback",),
+    "progress": ("ProgressCallback",),
     "webhook": ("WebhookCallback",),
     "events": (
         "CompleteEvent",
         "CompletedEvent",
+        "PackagingBeginEvent",
+        "PackagingEndEvent",
         "ProgressEvent",
         "RunBeginEvent",
         "RunEndEvent",
@@ -51,6 +57,9 @@ __all__ = [
     "CompletedEvent",
     "JSONLinesCallback",
     "LoggingCallback",
+    "PackagingBeginEvent",
+    "PackagingEndEvent",
+    "ProgressCallback",
     "ProgressEvent",
     "RunBeginEvent",
     "RunEndEvent",

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from slurm.callbacks.events import (
         CompletedEvent,
         CompleteEvent,
+        PackagingBeginEvent,
+        PackagingEndEvent,
         ProgressEvent,
         RunBeginEvent,
         RunEndEvent,
@@ -32,6 +34,12 @@ class Callback:
     """How long a hook may take on a node before it is broken off."""
 
     # On the client.
+
+    def on_packaging_begin(self, event: PackagingBeginEvent) -> None:
+        """An environment isn't there yet, and this process makes it."""
+
+    def on_packaging_end(self, event: PackagingEndEvent) -> None:
+        """An environment was made, or couldn't be."""
 
     def on_submit(self, event: SubmitEvent) -> None:
         """A submission has been queued."""
@@ -66,7 +74,8 @@ class Callback:
         """An element has ended for good; no attempt follows."""
 
 
-CLIENT_HOOKS = ("on_submit", "on_state", "on_complete", "on_progress")
+PACKAGING_HOOKS = ("on_packaging_begin", "on_packaging_end")
+SUBMISSION_HOOKS = ("on_submit", "on_state", "on_complete", "on_progress")
 NODE_HOOKS = ("on_run_begin", "on_workflow_begin", "on_workflow_end", "on_run_end", "on_completed")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
 
 
 class Event(Record):
@@ -40,6 +40,23 @@ class ClientEvent(Event):
 
     url: str
     """The cluster's."""
+
+
+class PackagingBeginEvent(ClientEvent):
+    """An environment isn't there yet, and this process makes it."""
+
+    hook = "on_packaging_begin"
+
+    environment: str
+    """Its key, as the submissions that use it have it."""
+
+
+class PackagingEndEvent(PackagingBeginEvent):
+    """An environment was made, or couldn't be."""
+
+    hook = "on_packaging_end"
+
+    error: str | None = None
 
 
 class SubmissionEvent(ClientEvent):

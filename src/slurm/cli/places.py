@@ -26,7 +26,7 @@ def cluster_of(text: str | None) -> Cluster:
         return _by_url(text or "local", ())
     names = slurmfile.names(path)
     if text is None or text in names:
-        return Cluster.from_slurmfile(text, path=path)
+        return Cluster.from_slurmfile(text, path=path, callbacks=False)
     return _by_url(text, names)
 
 

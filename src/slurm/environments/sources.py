@@ -36,8 +36,8 @@ def tree_digest(directory: str) -> str:
     """
     digest = hashlib.sha256()
     try:
-        for name in sorted(set(_tracked(directory) or _walked(directory))):
-            kind, content = _file(os.path.join(directory, name))
+        for name in source_files(directory):
+            kind, content = described(os.path.join(directory, name))
             if kind:
                 digest.update(f"{kind} {len(os.fsencode(name))} ".encode() + os.fsencode(name) + content.encode())
     except OSError as error:
@@ -46,7 +46,12 @@ def tree_digest(directory: str) -> str:
     return digest.hexdigest()
 
 
-def _file(path: str) -> tuple[str, str]:
+def source_files(directory: str) -> list[str]:
+    """The paths in a directory of what `tree_digest` is of, sorted; some may have been removed."""
+    return sorted(set(_tracked(directory) or _walked(directory)))
+
+
+def described(path: str) -> tuple[str, str]:
     """What kind of file it is, and its content's hash; no kind for one that isn't there."""
     try:
         status = os.lstat(path)

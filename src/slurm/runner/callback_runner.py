@@ -31,6 +31,8 @@ class CallbackRunner:
     def __init__(self, job: JobContext) -> None:
         self._job = job
         self._callbacks: list[Any] = []
+        self.of_cluster: list[Any] = []
+        """Those that were given to the cluster: a workflow's own tasks have them, too."""
 
     def load(self) -> None:
         """Load the submission's callbacks, before anything else of it; one that can't be is told of, and left out."""
@@ -40,11 +42,14 @@ class CallbackRunner:
         except BaseException as error:  # noqa: BLE001 - the file is gone, or not to be trusted: no hooks then
             self._failed("load", CALLBACKS, error)
             return
-        for name, data in pickled:
+        for name, data, of_cluster in pickled:
             try:
-                self._callbacks.append(loads(data))
+                callback = loads(data)
             except BaseException as error:  # noqa: BLE001 - unpickling runs the user's own code
                 self._failed("load", name, error)
+                continue
+            self._callbacks.append(callback)
+            self.of_cluster += [callback] if of_cluster else []
 
     def fire(self, hook: str, **facts: Any) -> None:
         """Call `hook` on every callback; `facts` are what its event tells besides which job it is."""

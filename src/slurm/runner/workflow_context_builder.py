@@ -12,9 +12,11 @@ from slurm.records import TYPE_CHECKING
 from slurm.runner.job_context import JobContext, current_job, enter, stop_at_leisure, stop_at_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from slurm.array import JobArray
+    from slurm.callbacks.base import Callback
     from slurm.graph import Graph
     from slurm.job import Job
     from slurm.runner.argument_loader import Call
@@ -52,17 +54,19 @@ class WorkflowContextBuilder:
         return WorkflowContext(**{name: getattr(self._job, name) for name in JobContext._fields}, cluster=cluster)
 
 
-def run(call: Call, job: JobContext) -> Any:
+def run(call: Call, job: JobContext, callbacks: Iterable[Callback]) -> Any:
     """Run a workflow; jobs in what it returns stand for their results, which are waited for.
+
+    `callbacks` are told of its tasks, too.
 
     It needs no checkpoints: what it has submitted is what the next attempt goes on from.
     """
     context = WorkflowContextBuilder(job).build()
+    context.cluster.terms = context.cluster.terms.replace(callbacks=tuple(callbacks))
     enter(context)
-    kwargs = {**call.kwargs, call.context: context} if call.context else call.kwargs
     try:
         stop_at_once()
-        value = context.cluster.resolved(call.function(*call.args, **kwargs))
+        value = context.cluster.resolved(call.make(context))
     finally:
         stop_at_leisure()
     if strays := context.cluster.passed_over():

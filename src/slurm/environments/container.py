@@ -1,0 +1,208 @@
+"""Container: an image that has a Python, run by whatever runs containers there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from slurm.environments.base import Environment
+from slurm.environments.building import build_once, send
+from slurm.environments.container_images import ROOTFS, File, Kept, Tagged
+from slurm.environments.container_site import RUNTIMES, ContainerSite, in_bash, pinned
+from slurm.environments.containerfile import Builder, Containerfile
+from slurm.environments.current import TAG, find
+from slurm.environments.images import Reference
+from slurm.environments.runtimes.base import Image, Mount, Run, launcher
+from slurm.environments.runtimes.oci import SlurmOCI, bundle
+from slurm.errors import ConfigurationError, EnvironmentNotReady, PythonNotFound
+from slurm.protocol import Prepared
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from slurm.environments.base import Place
+    from slurm.environments.building import Building
+    from slurm.environments.container_images import Source
+    from slurm.environments.runtimes.base import Runtime
+
+_GPUS = {False: "", True: "nvidia", "nvidia": "nvidia", "amd": "amd"}
+_VERSION = "import sys; print('Python %d.%d' % sys.version_info[:2])"
+_PULL_SECONDS = 3600.0
+
+_log = logging.getLogger("slurm.environments")
+
+
+class Container(Environment):
+    """A container image that has a Python of the client's minor version; nothing else need be in it.
+
+    `image` is a reference (`docker.io/library/python:3.12-slim`), which is pinned to its digest when a program first
+    submits; or a file there (`/path/image.sif`); or `localhost/…`, an image that podman, docker or buildah keeps here.
+    Instead of one, `dockerfile` and `context` say what is built here, by the first of these three or by `builder`, when
+    it has changed. An image that is built or kept here is pushed to `registry`, or without one sent as an archive.
+
+    `runtime` is apptainer, singularity, podman, docker, pyxis or slurm (`srun --container`); by default the first that
+    is found there, slurm excepted. `mounts` are `source[:target[:ro]]`; the root and the job's working directory are
+    mounted in any case, this one unless `workdir` names another. `env` are variables for the task, None for one that
+    has the value of the job's shell. `gpus` is True or "nvidia", or "amd". `network=False` leaves it none.
+    `runtime_options` are given to the runtime as they are. `python` is the interpreter in the image.
+    """
+
+    local_paths: ClassVar = ("dockerfile", "context")
+
+    def __init__(  # noqa: PLR0913 - each by its name
+        self,
+        image: str | None = None,
+        *,
+        dockerfile: str | os.PathLike[str] | None = None,
+        context: str | os.PathLike[str] | None = None,
+        build_args: Mapping[str, str] | None = None,
+        builder: str | None = None,
+        registry: str | None = None,
+        runtime: str | None = None,
+        python: str = "python3",
+        mounts: Sequence[str] = (),
+        env: Mapping[str, str | None] | None = None,
+        gpus: bool | str = False,
+        workdir: str | None = None,
+        network: bool = True,
+        runtime_options: Sequence[str] = (),
+    ) -> None:
+        self.image = image
+        self.dockerfile = str(dockerfile) if dockerfile is not None else None
+        self.context = str(context) if context is not None else None
+        self.build_args = tuple((build_args or {}).items())
+        self.builder, self.registry, self.runtime, self.python = builder, registry, runtime, python
+        self.mounts = (mounts,) if isinstance(mounts, str) else tuple(mounts)
+        self.env = tuple((env or {}).items())
+        self.gpus, self.workdir, self.network = gpus, workdir, network
+        self.runtime_options = tuple(runtime_options)
+        self._check()
+
+    def _check(self) -> None:
+        """Raises ConfigurationError."""
+        built = self.dockerfile is not None or self.context is not None
+        if built == (self.image is not None):
+            raise ConfigurationError(f"{self!r}: name an image, or what to build one from (dockerfile=…, context=…)")
+        if self.runtime not in {None, *RUNTIMES}:
+            raise ConfigurationError(
+                f"{self!r}: there is no runtime {self.runtime!r}; there are: {', '.join(RUNTIMES)}"
+            )
+        if self.gpus not in _GPUS:
+            raise ConfigurationError(f"{self!r}: gpus is True, 'nvidia' or 'amd'")
+        for name, value in self.env:
+            if not name.isidentifier() or not name.isascii() or not isinstance(value, (str, type(None))):
+                raise ConfigurationError(f"{self!r}: env is names of variables and texts, not {name!r}: {value!r}")
+        if self.image and not self.image.startswith(("/", "~/")):
+            Reference.parse(self.image)
+        for mount in self.mounts:
+            Mount.parse(mount)
+
+    def fingerprint(self) -> str:
+        """The hash of what an image is built from."""
+        return "" if self.image else self._recipe().fingerprint()
+
+    def prepare(self, place: Place) -> Prepared:
+        """Have the image there as the runtime there takes it, and look at its Python if that can be run there.
+
+        Raises EnvironmentNotReady: PythonNotFound, BuildFailed.
+        """
+        site = ContainerSite.survey(place)
+        runtime, source, run = site.runtime(self.runtime), self._source(place, site), self._run(place)
+        facts = (source.identity(), runtime.name, self.python, run if isinstance(runtime, SlurmOCI) else None)
+        name = f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
+
+        def make(building: Building) -> Prepared:
+            image = source.bring(building, site, runtime)
+            if isinstance(runtime, SlurmOCI) and image.name == building.directory:
+                config = bundle(f"{building.directory}/{ROOTFS}", run, uid=site.uid, gid=site.gid)
+                place.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
+            if runtime.program in site.runtimes:
+                self._try(place, runtime, image, run)
+            return Prepared(
+                key=building.key,
+                python=self.python,
+                tag=TAG,
+                digest=image.source,
+                runtime=runtime.name,
+                image=image.name,
+            )
+
+        prepared = build_once(place, name, make)
+        image = Image(prepared.image or "", prepared.digest or "")
+        return self._launched(place, prepared, launcher(runtime, image, run))
+
+    def _source(self, place: Place, site: ContainerSite) -> Source:
+        if self.image is None:
+            recipe = self._recipe()
+            digest = hashlib.sha256(f"{recipe.fingerprint()} {site.platform}".encode()).hexdigest()
+            name = re.sub(r"[^a-z0-9]+", "-", recipe.context.resolve().name.lower()).strip("-") or "image"
+            tag = f"localhost/slurm-tasks/{name}:{digest[:16]}"
+            return Kept(Builder.find(self.builder), tag, recipe, digest, self.registry)
+        if self.image.startswith(("/", "~/")):
+            return File(self.image)
+        reference = Reference.parse(self.image)
+        if reference.registry != "localhost":
+            return Tagged(pinned(place, site, reference))
+        builder = Builder.find(self.builder)
+        image_id = builder.image_id(self.image)
+        if image_id is None:
+            raise EnvironmentNotReady(f"{builder.program} keeps no image {self.image} here")
+        return Kept(builder, self.image, digest=image_id, registry=self.registry)
+
+    def _recipe(self) -> Containerfile:
+        return Containerfile.find(self.dockerfile, self.context, self.build_args)
+
+    def _run(self, place: Place) -> Run:
+        return Run(
+            root=place.root,
+            mounts=tuple(map(Mount.parse, self.mounts)),
+            env=self.env,
+            gpus=_GPUS[self.gpus],
+            workdir=self.workdir,
+            network=self.network,
+            options=self.runtime_options,
+        )
+
+    def _try(self, place: Place, runtime: Runtime, image: Image, run: Run) -> None:
+        """Ask the Python in an image for its version. Raises EnvironmentNotReady for what can't be right on a node."""
+        if runtime.program == "srun":  # which would wait for a node
+            return
+        launched = shlex.join(["bash", "-c", launcher(runtime, image, run), "container"])
+        ready = in_bash(place, launched, timeout=_PULL_SECONDS)
+        if ready.status != 0:
+            raise EnvironmentNotReady(f"{image.source} can't be had there: {ready.words}")
+        done = in_bash(place, f"{launched} {shlex.join([self.python, '-c', _VERSION])} 2>&1 < /dev/null", timeout=600)
+        found = re.search(r"^Python (\d+\.\d+)$", done.stdout, re.MULTILINE)
+        if found and found[1] != TAG:
+            what = f"has Python {found[1]}, and this program runs and pickles by Python {TAG}"
+            raise PythonNotFound(
+                f"{image.source} {what}: use an image with that, or name it there (python='python{TAG}')"
+            )
+        if not found and "exec format error" in done.words.lower():
+            raise EnvironmentNotReady(f"{image.source} is for another architecture than the cluster's: {done.words}")
+        if not found and re.search(rf"{re.escape(self.python)}.*(not found|no such file)", done.words, re.IGNORECASE):
+            raise PythonNotFound(f"{image.source} has no {self.python}: {done.words}")
+        if not found:  # nodes may do what login nodes don't
+            _log.warning(
+                "%s can't be run where jobs are submitted from; a node may do so: %s", image.source, done.words
+            )
+
+    def _launched(self, place: Place, prepared: Prepared, script: str) -> Prepared:
+        """An image that is there, with how to run it on a node, and the Python beside it."""
+        with tempfile.TemporaryDirectory(prefix="slurm-tasks-launcher-") as directory:
+            file = Path(directory, "container.sh")
+            file.write_text(script, encoding="utf-8")
+            launch = send(place, {file.name: file})[file.name]
+        try:
+            outside = find(place).python
+        except PythonNotFound:
+            outside = "python3"
+        setup = (*place.interpreter.setup, f"bash {shlex.quote(launch)}")
+        return prepared.replace(setup=setup, launch=("bash", launch), outside=outside)

@@ -1,0 +1,174 @@
+"""How an image gets to a place, in the form that the container runtime there takes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from slurm.environments.container_site import in_bash, pinned
+from slurm.environments.images import Reference
+from slurm.environments.runtimes.apptainer import Apptainer
+from slurm.environments.runtimes.base import Image
+from slurm.environments.runtimes.engines import Engine
+from slurm.environments.runtimes.oci import SlurmOCI
+from slurm.environments.runtimes.pyxis import Pyxis
+from slurm.errors import BuildFailed, ConfigurationError
+
+if TYPE_CHECKING:
+    from slurm.environments.building import Building
+    from slurm.environments.container_site import ContainerSite
+    from slurm.environments.containerfile import Builder, Containerfile
+    from slurm.environments.runtimes.base import Runtime
+
+_SECONDS = 3600.0
+_TAIL_LINES = 20
+_SIF, _ARCHIVE, _FILES, ROOTFS = "image.sif", "image.tar", "rootfs.tar", "rootfs"
+_UNPACK = f"tar -x --no-same-owner --exclude=./dev/* --exclude=dev/* -C {ROOTFS}"
+
+
+class Source(Protocol):
+    """Where an image comes from."""
+
+    def identity(self) -> object:
+        """What changes with the image."""
+
+    def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
+        """Get it there. Raises EnvironmentNotReady, ConfigurationError."""
+
+
+class File(NamedTuple):
+    """A file or a directory that is there: apptainer's .sif, enroot's .sqsh, an OCI bundle."""
+
+    path: str
+
+    def identity(self) -> object:
+        """Its path; what is in it is the user's."""
+        return self
+
+    def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
+        """It is there."""
+        del building, site
+        if isinstance(runtime, Engine):
+            message = f"{runtime.name} runs no image that is a file, such as {self.path}: name one in a registry"
+            raise ConfigurationError(message)
+        return Image(name=self.path, source=self.path)
+
+
+class Tagged(NamedTuple):
+    """An image in a registry, by its digest."""
+
+    reference: Reference
+
+    def identity(self) -> object:
+        """Its digest, and where it is."""
+        return self.reference.pinned
+
+    def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
+        """Nothing for those that pull it on the nodes; else have it made into what they take."""
+        name = self.reference.pinned
+        source = name
+        if isinstance(runtime, Apptainer):
+            name = _sif(building, site, runtime, f"docker://{name}", plain=self.reference.plain)
+        elif isinstance(runtime, SlurmOCI):
+            building.step(f"unpacking {name}")
+            _unpack(building, site, name, plain=self.reference.plain)
+            name = building.directory
+        return Image(name=name, source=source)
+
+
+class Kept(NamedTuple):
+    """An image that a builder keeps here, or will have built."""
+
+    builder: Builder
+    tag: str
+    recipe: Containerfile | None = None
+    digest: str = ""
+    """Of the recipe and its context, or the image's id."""
+    registry: str | None = None
+
+    def identity(self) -> object:
+        """What it is made from, or its id; and how it gets there."""
+        return self.tag, self.digest, self.registry
+
+    def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
+        """Build it if need be; push it, or send it as a file."""
+        log = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", f"{building.key}.log")
+        if isinstance(runtime, Pyxis) and not self.registry:
+            message = f"pyxis takes images from a registry only: say which {self.tag} is to be pushed to (registry=…)"
+            raise ConfigurationError(message)
+        if self.recipe and self.builder.image_id(self.tag) is None:
+            building.step(f"building {self.recipe.file} by {self.builder.program}")
+            self.builder.build(self.recipe, self.tag, platform=site.platform, log=log)
+        if self.registry:
+            building.step(f"pushing {self.tag} to {self.registry}")
+            name = f"{self.registry.rstrip('/')}/{self.tag.rpartition('/')[2]}"
+            reference = Reference.parse(name)
+            self.builder.push(self.tag, name, plain=reference.plain, log=log)
+            return Tagged(pinned(building.place, site, reference)).bring(building, site, runtime)
+        return self._carried(building, site, runtime, log)
+
+    def _carried(self, building: Building, site: ContainerSite, runtime: Runtime, log: Path) -> Image:
+        """Send it as a file."""
+        flat = isinstance(runtime, SlurmOCI)
+        sent = f"{building.directory}/{_FILES if flat else _ARCHIVE}"
+        building.step(f"sending {self.tag}")
+        with tempfile.TemporaryDirectory(prefix="slurm-tasks-image-") as directory:
+            file = Path(directory, "image.tar")
+            (self.builder.flatten if flat else self.builder.save)(self.tag, file, log=log)
+            building.place.transport.put(building.directory, {os.path.basename(sent): file})
+        image_id = self.builder.image_id(self.tag) or ""
+        image = Image(name=image_id, source=f"{self.tag} {image_id}")
+        if flat:
+            there(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"{self.tag} can't be unpacked")
+            return image._replace(name=building.directory)
+        if not isinstance(runtime, Apptainer):
+            return image._replace(name=f"docker-archive:{sent}@{image_id}")
+        sif = _sif(building, site, runtime, f"docker-archive:{sent}")
+        if sif.endswith(_SIF):
+            there(building, f"rm {_ARCHIVE}", "")
+        return image._replace(name=sif)
+
+
+def _sif(building: Building, site: ContainerSite, runtime: Apptainer, source: str, *, plain: bool = False) -> str:
+    """The file that apptainer makes of an image; the image's own name if only the nodes have apptainer."""
+    if runtime.program not in site.runtimes:
+        return source
+    building.step(f"making a SIF of {source}")
+    file = f"{building.directory}/{_SIF}"
+    there(
+        building, shlex.join(runtime.make(source, file, plain=plain)), f"{runtime.program} can't make a SIF of {source}"
+    )
+    return file
+
+
+def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) -> None:
+    """Have the files of an image in a registry in a directory there, by whatever can do that there, or from here."""
+    quoted, doing = shlex.quote(name), f"{name} can't be unpacked"
+    engine = next((each for each in ("podman", "docker") if each in site.runtimes), None)
+    if engine:
+        options = " --tls-verify=false" if plain and engine == "podman" else ""
+        pulled = f"{engine} pull --quiet{options} {quoted} && container=$({engine} create {quoted} true)"
+        there(
+            building,
+            f'set -o pipefail; mkdir {ROOTFS} && {pulled} && {engine} export "$container" | {_UNPACK}; '
+            f'status=$?; [ -z "$container" ] || {engine} rm "$container" > /dev/null; exit $status',
+            doing,
+        )
+    elif "apptainer" in site.runtimes:
+        flag = " --no-https" if plain else ""
+        there(building, f"apptainer build{flag} --sandbox {ROOTFS} docker://{quoted}", doing)
+    else:
+        raise BuildFailed(
+            f"{doing}: there is no podman, docker or apptainer there to do that; run it by another runtime"
+        )
+
+
+def there(building: Building, script: str, doing: str) -> None:
+    """Run lines of bash there, in the environment's directory. Raises BuildFailed."""
+    done = in_bash(building.place, f"cd -- {shlex.quote(building.directory)} || exit\n{script}", timeout=_SECONDS)
+    if done.status != 0:
+        tail = "\n".join(done.words.splitlines()[-_TAIL_LINES:])
+        raise BuildFailed(f"{doing}:\n{tail}", output=done.words)

@@ -1,0 +1,1 @@
+"""Container runtimes: how a command is run in an image, as text."""

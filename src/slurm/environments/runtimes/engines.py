@@ -1,0 +1,95 @@
+"""Podman and docker: containers that aren't children of the job."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, ClassVar
+
+from slurm.environments.images import on_loopback
+from slurm.environments.runtimes.base import Runtime, mounted, path, reined, words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurm.environments.runtimes.base import Image, Run
+
+
+class Engine(Runtime):
+    """What podman and docker have in common, which is their command line."""
+
+    exists: ClassVar[str]
+    user: ClassVar[Sequence[str]]
+    """Lines that add to `options` what has files belong to who runs the job."""
+    own: ClassVar[str] = ""
+    gpus: ClassVar[Mapping[str, str]]
+
+    def ready(self, image: Image) -> Sequence[str]:
+        """Pull or load it unless it is there, one process on a node at a time."""
+        name = _name(image)
+        there = f"{self.program} {self.exists} {shlex.quote(name)} > /dev/null 2>&1"
+        lock = f'"${{XDG_RUNTIME_DIR:-/tmp}}/slurm-tasks-$UID-{name[-12:]}.lock"'
+        return (f"{there} || ( flock 9; {there} || {self._fetch(image)} >&2 ) 9>> {lock} || exit 125",)
+
+    def _fetch(self, image: Image) -> str:
+        if image.archive:
+            return f"{self.program} load --quiet --input {path(image.archive[0])}"
+        return f"{self.program} pull --quiet{self._pull(image)} {shlex.quote(image.name)}"
+
+    def _pull(self, image: Image) -> str:
+        del image
+        return ""
+
+    def run(self, image: Image, run: Run) -> Sequence[str]:
+        """Run it with its input as the reins: see `container_init`.
+
+        Signals go that way, too. An engine's own way is to start a helper for each, which the scheduler's SIGTERM to
+        all of the job ends before it has done anything.
+        """
+        return (
+            *mounted(run),
+            "mount /dev/shm /dev/shm",  # that of a container is small
+            f"options=(--network={'host' if run.network else 'none'}{self.own}{words(run.options)})",
+            *self.user,
+            *([f"options+=({self.gpus[run.gpus]})"] if run.gpus else ()),
+            'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
+            "container=slurm-${SLURM_JOB_ID:-0}-${SLURM_PROCID:-0}-$$",
+            *reined(
+                f'{self.program} run --rm --interactive --sig-proxy=false --name "$container" --entrypoint= '
+                '--workdir "$workdir" "${mounts[@]}" "${options[@]}" '
+                f"{shlex.quote(_name(image))}"
+            ),
+            'if [ "${stopped-}" ]; then',
+            f'    {self.program} stop -t 10 "$container" > /dev/null 2>&1',
+            f'    {self.program} rm --force "$container" > /dev/null 2>&1',
+            "fi",
+            "exit $status",
+        )
+
+
+def _name(image: Image) -> str:
+    return image.archive[1] if image.archive else image.name
+
+
+class Podman(Engine):
+    """Podman, as root or as an ordinary user."""
+
+    name = program = "podman"
+    exists = "image exists"
+    user = ('options+=(--user "$(id -u):$(id -g)"); [ "$(id -u)" = 0 ] || options+=(--userns=keep-id)',)
+    own = " --security-opt label=disable --pull=never"
+    gpus: ClassVar = {"nvidia": "--device nvidia.com/gpu=all", "amd": "--device /dev/kfd --device /dev/dri"}
+
+    def _pull(self, image: Image) -> str:
+        return " --tls-verify=false" if on_loopback(image.name) else ""
+
+
+class Docker(Engine):
+    """Docker; its daemon decides for itself which registries may speak plain HTTP: those on loopback."""
+
+    name = program = "docker"
+    exists = "image inspect"
+    user = (
+        "docker info --format '{{.SecurityOptions}}' 2> /dev/null | grep -q rootless ||",
+        '    options+=(--user "$(id -u):$(id -g)")',  # a daemon without root has the user as its root
+    )
+    gpus: ClassVar = {"nvidia": "--gpus all", "amd": "--device /dev/kfd --device /dev/dri"}

@@ -1,0 +1,70 @@
+"""Slurm's own containers: `srun --container`, which runs an OCI bundle by the runtime of the site's oci.conf."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from slurm.environments.runtimes.base import Runtime, path, reined, words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.environments.runtimes.base import Image, Run
+
+_OWN_MOUNTS = (
+    ("/proc", "proc", "proc", ()),
+    ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+    ("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")),
+    ("/tmp", "tmpfs", "tmpfs", ("nosuid", "nodev", "mode=1777")),  # noqa: S108 - the container's own
+)
+
+
+class SlurmOCI(Runtime):
+    """An image is a bundle: a directory with the files, and how they are run."""
+
+    name: ClassVar[str] = "slurm"
+    program: ClassVar[str] = "srun"
+
+    def run(self, image: Image, run: Run) -> Sequence[str]:
+        """Run it by srun, for which the variables of the job stay as they are.
+
+        Signals go by its input, as with the engines: those that srun passes on end Slurm's own process beside the
+        container (22.05).
+        """
+        return (
+            "unset PYTHONHOME PYTHONPATH VIRTUAL_ENV",
+            *reined(f"srun --ntasks=1 --container={path(image.name)}{words(run.options)}"),
+            "exit $status",
+        )
+
+
+def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
+    """The config.json of a bundle: the command and its variables are Slurm's to fill in.
+
+    See the runtime specification of the Open Container Initiative.
+    """
+    shared = [("/dev/shm", "/dev/shm", ("rbind", "rw")), ("/sys", "/sys", ("rbind", "ro"))]  # noqa: S108
+    binds = [(run.root, run.root, False), *run.mounts]
+    shared += [(target, source, ("rbind", "ro" if readonly else "rw")) for source, target, readonly in binds]
+    namespaces = ["pid", "mount", "user", *([] if run.network else ["network"])]
+    return {
+        "ociVersion": "1.0.0",
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["true"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "cwd": run.workdir or "/tmp",  # noqa: S108 - the container's own
+            "noNewPrivileges": True,
+        },
+        "root": {"path": rootfs, "readonly": True},
+        "mounts": [
+            *({"destination": d, "type": t, "source": s, "options": [*o]} for d, t, s, o in _OWN_MOUNTS),
+            *({"destination": d, "type": "none", "source": s, "options": [*o]} for d, s, o in shared),
+        ],
+        "linux": {
+            "uidMappings": [{"containerID": 0, "hostID": uid, "size": 1}],  # without root, runc wants one for root
+            "gidMappings": [{"containerID": 0, "hostID": gid, "size": 1}],
+            "namespaces": [{"type": kind} for kind in namespaces],
+        },
+    }

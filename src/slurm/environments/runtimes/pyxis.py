@@ -1,0 +1,48 @@
+"""Pyxis: NVIDIA's plugin for Slurm, by which srun starts a task in a container of enroot.
+
+Written from its documentation; never run, for neither it nor enroot is to be had where this is tested.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, ClassVar
+
+from slurm.environments.runtimes.base import Runtime, path
+from slurm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.environments.runtimes.base import Image, Run
+
+
+class Pyxis(Runtime):
+    """`srun --container-image`: enroot imports the image on the node; GPUs are there as far as the job has them."""
+
+    name: ClassVar[str] = "pyxis"
+    program: ClassVar[str] = "srun"
+
+    def run(self, image: Image, run: Run) -> Sequence[str]:
+        """Replace the shell by srun, for which the variables of the job stay as they are."""
+        if not run.network:
+            raise ConfigurationError("pyxis can't take the network from a container: leave out network=False")
+        binds = [(run.root, run.root, ""), *((m.source, m.target, ":ro" if m.readonly else "") for m in run.mounts)]
+        for source, target, _ in binds:
+            if set(",:") & {*source, *target}:
+                raise ConfigurationError(f"pyxis can't mount a path with a comma or a colon: {source!r} at {target!r}")
+        mounts = [f"{path(source)}:{path(target)}{mode}" for source, target, mode in binds]
+        workdir = '"$PWD"' if run.workdir is None else path(run.workdir)
+        mounts += ['"$PWD":"$PWD"'] if run.workdir is None else []
+        own = "".join(f" {option}" for option in map(shlex.quote, run.options))
+        return (
+            f"exec srun --ntasks=1 --container-image={shlex.quote(_enroot(image.name))} \\",
+            f"    --container-mounts={','.join(mounts)} --container-workdir={workdir} \\",
+            f'    --no-container-mount-home --no-container-entrypoint{own} "$@"',
+        )
+
+
+def _enroot(name: str) -> str:
+    """A reference as enroot has it, with # after the registry; a path as it is."""
+    registry, slash, rest = name.partition("/")
+    return f"{registry}#{rest}" if registry and slash else name

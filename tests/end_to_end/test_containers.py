@@ -1,0 +1,190 @@
+"""Tasks in containers: real images, run by real runtimes inside real Slurm jobs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm import Cluster, Container, JobCancelled, current_job, task
+from slurm.outcomes import Outcome
+from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
+from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
+from testbed.slurm import SlurmTestbed
+from waiting import until
+
+pytestmark = pytest.mark.slurm
+
+HOSTILE = "a b'c\"d $(touch x) `touch y` $HOME %d é🙂;&|*~!,\\ \n#{x}"
+
+CONTAINERFILE = f"""\
+FROM {MINI}
+ARG LABEL
+COPY data /data
+ENV LABEL=$LABEL
+RUN ["python3", "-c", "open('/made', 'w').write('while building')"]
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """What an image is built from."""
+    context = tmp_path / "my image"
+    context.mkdir()
+    (context / "Containerfile").write_text(CONTAINERFILE)
+    (context / ".containerignore").write_text("# not these\n**/*.log\n!**/keep.log\n")
+    (context / "data").mkdir()
+    for name in ("value", "noise.log", "keep.log"):
+        (context / "data" / name).write_text(name)
+    return context
+
+
+@task
+def look(argument: str) -> dict[str, Any]:
+    """What a task sees of the container that it is in."""
+    Path("written").write_text("by the task")
+    return {
+        "prefix": sys.prefix,
+        "directory": os.getcwd(),
+        "argument": argument,
+        "variable": os.environ.get("HOSTILE"),
+        "label": os.environ.get("LABEL"),
+        "data": sorted(os.listdir("/data")) if os.path.isdir("/data") else [],
+        "mounted": Path("/mounted").read_text() if os.path.exists("/mounted") else "",
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "networks": os.listdir("/sys/class/net"),
+    }
+
+
+@task
+def sleep_for_ever(mark: str) -> None:
+    """Never end; say when it has begun."""
+    Path(mark).write_text("begun")
+    time.sleep(3600)
+
+
+@task(signal_lead=30, requeue=True)
+def checkpointed(mark: str) -> None:
+    """Save a checkpoint when told to stop."""
+    Path(mark).write_text("begun")
+    while not current_job().should_stop:
+        time.sleep(0.02)
+    current_job().checkpoint("saved in the container")
+
+
+def test_a_built_image_is_pushed_pinned_pulled_and_run(
+    slurm_env: SlurmTestbed,
+    containers: ContainerTestbed,
+    context: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "slurm.environments")
+    monkeypatch.chdir(root.parent)
+    registry = f"{containers.registry}/ann"
+    image = Container(
+        context=context,
+        build_args={"LABEL": "labelled"},
+        registry=registry,
+        runtime="podman",
+        env={"HOSTILE": HOSTILE},
+        mounts=[f"{context / 'data' / 'value'}:/mounted:ro"],
+        network=False,
+    )
+    with Cluster("slurm", root=root, environment=image) as cluster:
+        jobs = look.map([HOSTILE, "two"])
+        for index, seen in enumerate(jobs.results(timeout=60)):
+            assert seen["prefix"] == "/usr/local"
+            assert seen["directory"] == str(root.parent)
+            assert seen["argument"] == [HOSTILE, "two"][index]
+            assert (seen["variable"], seen["label"]) == (HOSTILE, "labelled")
+            assert seen["data"] == ["keep.log", "value"]
+            assert seen["mounted"] == "value"
+            assert seen["networks"] == ["lo"]
+            assert seen["job"]
+        assert (root.parent / "written").stat().st_uid == os.getuid()
+        environment = cluster._backend.store.records(jobs.key).submission.environment
+        assert environment.runtime == "podman"
+        assert environment.image == environment.digest
+        assert str(environment.image).startswith(f"{registry}/my-image@sha256:")
+    words = [word for word in ("making", "building", "pushing", "ready") if word in caplog.text]
+    assert words == ["making", "building", "pushing", "ready"]
+    caplog.clear()
+
+    other = Container(context=context, build_args={"LABEL": "labelled"}, registry=registry, runtime="podman")
+    with Cluster("slurm", root=root, environment=other):
+        assert look("again").result(timeout=60)["data"] == ["keep.log", "value"]
+    assert caplog.text == "", "unchanged, so there is nothing to make"
+    until(lambda: not containers.containers())
+
+
+def test_a_tag_that_moves_while_a_job_waits_doesnt_move_the_job(
+    slurm_env: SlurmTestbed, containers: ContainerTestbed, root: Path
+) -> None:
+    tag = f"{containers.registry}/moving:latest"
+    containers.run("podman", "push", "--quiet", "--tls-verify=false", MINI, tag)
+    with Cluster("slurm", root=root, environment=Container(tag, runtime="podman"), options={"hold": True}):
+        job = look("held")
+        containers.run("podman", "push", "--quiet", "--tls-verify=false", BARE, tag)
+        slurm_env.run("scontrol", "release", job.job_id or "")
+        assert job.result(timeout=60)["prefix"] == "/usr/local"
+
+
+@pytest.fixture(params=["podman", "docker", "apptainer", "slurm"])
+def anyhow(
+    request: pytest.FixtureRequest,
+    slurm_env: SlurmTestbed,
+    containers: ContainerTestbed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Container:
+    """An image that is kept here, sent as a file, and run by each runtime in turn."""
+    options = []
+    if request.param == "docker":
+        if shutil.which("docker") is None:
+            pytest.skip("there is no docker command here to talk to podman by")
+        if os.geteuid() != 0:
+            pytest.skip("without root, podman loses what a container prints and its status when it speaks to docker")
+        for name, value in containers.docker().items():
+            monkeypatch.setenv(name, value)
+    elif request.param == "apptainer":
+        options = request.getfixturevalue("apptainer")
+    elif request.param == "slurm":
+        slurm_env.conf.with_name("oci.conf").write_text(oci_conf(containers.directory / "oci"))
+    return Container(MINI, runtime=request.param, env={"HOSTILE": HOSTILE}, runtime_options=options, builder="podman")
+
+
+def test_every_runtime_sees_signals_and_leaves_nothing_behind(
+    anyhow: Container, slurm_env: SlurmTestbed, containers: ContainerTestbed, root: Path
+) -> None:
+    with Cluster("slurm", root=root, environment=anyhow, options={"chdir": str(root.parent)}) as cluster:
+        seen = look(HOSTILE)
+        stopped, cancelled = checkpointed(str(root / "stopped")), sleep_for_ever(str(root / "cancelled"))
+        assert (seen.result(60)["argument"], seen.result()["variable"]) == (HOSTILE, HOSTILE)
+        until((root / "stopped").exists)
+        slurm_env.run("scancel", "--batch", "--signal=USR1", stopped.job_id or "")
+        until((root / "cancelled").exists)
+        cancelled.cancel()
+        with pytest.raises(JobCancelled):
+            cancelled.result(60)
+        attempt = Path(cluster._backend.store.directory(stopped.key), ATTEMPTS, attempt_name(0, 1))
+        until(attempt.exists)
+        assert Outcome.loads(attempt.read_bytes(), where="").phase == STOPPED, attempt.read_text()
+    until(lambda: not containers.containers(), timeout=30)
+    until(lambda: not _processes(str(root)), timeout=30)
+
+
+def _processes(mark: str) -> list[str]:
+    """The processes that have a text in their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += [path.parent.name] if mark.encode() in path.read_bytes() else []
+        except OSError:  # it has ended
+            continue
+    return found
