@@ -213,6 +213,7 @@ def test_ranks_and_hooks_are_in_containers_too(root: Path) -> None:
     environment = Container(MINI, runtime="podman")
     with Cluster("slurm", root=root, environment=environment, callbacks=[Notes()]):
         job = place()
-        assert job.result(timeout=100) == [(0, 2, "/usr/local"), (1, 2, "/usr/local")]
+        gathered: object = job.result(timeout=100)
+        assert gathered == [(0, 2, "/usr/local"), (1, 2, "/usr/local")]
         told = ["begin in /usr/local", "completed in /usr/local"]  # the last one after the result is there
         until(lambda: [line for line in job.logs().splitlines() if " in " in line] == told)
