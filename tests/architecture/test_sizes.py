@@ -23,7 +23,6 @@ CATCH_ALLS = {
     "dispatch.py": 1,
     "environments/building.py": 1,
     "executor.py": 1,
-    "feeds.py": 1,
     "files.py": 2,
     "runner/callback_runner.py": 3,
     "runner/chunk.py": 1,
@@ -36,6 +35,7 @@ CATCH_ALLS = {
     "serialization.py": 2,
     "slurmfile_callbacks.py": 1,
     "store.py": 1,
+    "telling.py": 1,
     "tracker.py": 1,
     "verdict.py": 1,
 }
