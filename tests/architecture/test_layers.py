@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
         *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
-        *("feeds", "progress", "terms", "graph", "drawing", "picture"),
+        *("feeds", "telling", "progress", "terms", "graph", "drawing", "picture"),
         *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     (
