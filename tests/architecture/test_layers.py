@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
-    ("store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
+    ("logs", "store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
