@@ -6,36 +6,32 @@ own, so no hook keeps a result waiting.
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slurm import progress
-from slurm.callbacks.base import PACKAGING_HOOKS, SUBMISSION_HOOKS, has, together
+from slurm.callbacks.base import SUBMISSION_HOOKS, has, together
 from slurm.callbacks.events import (
     CompleteEvent,
-    PackagingBeginEvent,
-    PackagingEndEvent,
     ProgressEvent,
     StateEvent,
     SubmitEvent,
 )
-from slurm.dispatch import call, flush_hooks, hooks
-from slurm.environments.base import Packaging
+from slurm.dispatch import hooks
 from slurm.errors import SlurmError
 from slurm.protocol import EVENTS
 from slurm.states import JobState
+from slurm.telling import tell, use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.backend import Backend
     from slurm.callbacks.base import Callback
-    from slurm.callbacks.events import ClientEvent, SubmissionEvent
+    from slurm.callbacks.events import SubmissionEvent
     from slurm.outcomes import Outcome
     from slurm.protocol import Submission
     from slurm.schedulers.base import Report
@@ -45,64 +41,6 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS, _REST = 0.5, 5.0
 """Between two looks at progress: as often as it is told; thrice as long as the look took, up to a rest."""
-
-_used: dict[int, Callback] = {}
-"""All callbacks that anything was to be told to, by their ids."""
-_warned: set[tuple[int, str]] = set()
-
-
-@atexit.register
-def _close() -> None:
-    flush_hooks()
-    call(callback.close for callback in _used.values())
-
-
-def after_fork() -> None:
-    """In the child of a fork nothing is told: that is for the parent to do."""
-    hooks.clear()
-    _used.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_fork)
-
-
-def _use(callbacks: Iterable[Callback]) -> None:
-    _used.update((id(callback), callback) for callback in callbacks)
-
-
-def _call(callbacks: Iterable[Callback], event: ClientEvent) -> None:
-    for callback in callbacks:
-        try:
-            getattr(callback, event.hook)(event)
-        except BaseException as error:  # noqa: BLE001 - a hook is foreign code, and changes nothing
-            if (id(callback), event.hook) not in _warned:
-                _warned.add((id(callback), event.hook))
-                words = "%s.%s failed, which changes nothing else; it is told of this once"
-                _log.warning(words, type(callback).__qualname__, event.hook, exc_info=error)
-
-
-class Announced(Packaging):
-    """Tells callbacks of environments that are made."""
-
-    def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
-        self._url = url
-        self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
-        _use(self._callbacks)
-
-    def begin(self, key: str) -> None:
-        """It isn't there, and this process makes it."""
-        super().begin(key)
-        self._tell(PackagingBeginEvent, environment=key)
-
-    def end(self, key: str, error: BaseException | None) -> None:
-        """It is ready, or `error` is why not."""
-        super().end(key, error)
-        self._tell(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
-
-    def _tell(self, kind: type[ClientEvent], **facts: Any) -> None:
-        if self._callbacks:
-            hooks.put(partial(_call, self._callbacks, kind(url=self._url, time=time.time(), **facts)))
 
 
 class Feeds:
@@ -188,7 +126,7 @@ class Feed:
 
     def add(self, callbacks: Sequence[Callback]) -> None:
         """Have callbacks be told from here on."""
-        _use(callbacks)
+        use(callbacks)
         self.callbacks = together(self.callbacks, callbacks)
         self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
 
@@ -311,4 +249,4 @@ class Feed:
         if callbacks := self._by_hook[kind.hook]:
             key, mapped = self._watched.key, self._watched.mapped
             common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": str(self._feeds.backend.url)}
-            _call(callbacks, kind(**{"time": time.time(), **common, **facts}))
+            tell(callbacks, kind(**{"time": time.time(), **common, **facts}))

@@ -83,7 +83,7 @@ class Prepared(Record):
     """What it was made for, as "name==version"."""
     modules: tuple[str, ...] = ()
     """Top-level modules that it has of the user's own: their functions go by reference."""
-    asked: str = ""
+    asked: str | None = None
     """What the user asked for, as it is written."""
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""

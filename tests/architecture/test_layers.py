@@ -42,12 +42,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
-    ("store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
+    ("logs", "store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
         *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
-        *("feeds", "progress", "terms", "graph", "drawing", "picture"),
+        *("feeds", "telling", "progress", "terms", "graph", "drawing", "picture"),
         *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     (

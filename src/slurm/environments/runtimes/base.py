@@ -132,6 +132,14 @@ def words(arguments: Sequence[str]) -> str:
     return "".join(f" {shlex.quote(argument)}" for argument in arguments)
 
 
+ALONE = (
+    'if [ "${SLURM_STEP_ID-}" ]; then',
+    '    echo "srun can\'t be run by srun: give a task of several ranks another container runtime" >&2',
+    "    exit 125",
+    "fi",
+)
+"""For runtimes that are srun itself."""
+
 MOUNT = (
     "mounts=()",
     "mount() {",  # a field of CSV each, for a path may have commas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurm.environments.runtimes.base import Runtime, path, reined, words
+from slurm.environments.runtimes.base import ALONE, Runtime, path, reined, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,7 @@ class SlurmOCI(Runtime):
         container (22.05).
         """
         return (
+            *ALONE,
             "unset PYTHONHOME PYTHONPATH VIRTUAL_ENV",
             *reined(f"srun --ntasks=1 --container={path(image.name)}{words(run.options)}"),
             "exit $status",

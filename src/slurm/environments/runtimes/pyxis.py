@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, ClassVar
 
-from slurm.environments.runtimes.base import Runtime, path
+from slurm.environments.runtimes.base import ALONE, Runtime, path
 from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Pyxis(Runtime):
         mounts += ['"$PWD":"$PWD"'] if run.workdir is None else []
         own = "".join(f" {option}" for option in map(shlex.quote, run.options))
         return (
+            *ALONE,
             f"exec srun --ntasks=1 --container-image={shlex.quote(_enroot(image.name))} \\",
             f"    --container-mounts={','.join(mounts)} --container-workdir={workdir} \\",
             f'    --no-container-mount-home --no-container-entrypoint{own} "$@"',
