@@ -53,7 +53,8 @@ def test_config_show_tells_each_value_and_its_origin(here: Path) -> None:
         ["url", "local", f"{here}/Slurmfile:2"]
     ]
     told = json.loads(run("config", "show", "gpu", "--file", str(EXAMPLE), "--json").output)
-    assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:55", "cluster": None} in told
+    line = 1 + EXAMPLE.read_text().splitlines().index("      mem_per_gpu: 16G")
+    assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:{line}", "cluster": None} in told
 
 
 def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> None:
