@@ -172,8 +172,6 @@ class Container(Environment):
 
     def _try(self, place: Place, runtime: Runtime, image: Image, run: Run) -> None:
         """Ask the Python in an image for its version. Raises EnvironmentNotReady for what can't be right on a node."""
-        if runtime.program == "srun":  # which would wait for a node
-            return
         launched = shlex.join(["bash", "-c", launcher(runtime, image, run), "container"])
         ready = in_bash(place, launched, timeout=_PULL_SECONDS)
         if ready.status != 0:

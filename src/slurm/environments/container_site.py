@@ -87,7 +87,8 @@ def pinned(place: Place, site: ContainerSite, reference: Reference) -> Reference
         advice = "log in there first (podman login, docker login, apptainer registry login)"
         advice = advice if "HTTP 401" in refused or "HTTP 403" in refused else "look at its name and tag"
         advice = advice if told.get("refused") else "name it by its digest (…@sha256:…), and nobody need ask"
-        raise EnvironmentNotReady(f"the registry {reference.registry} doesn't give {reference}: {refused}; {advice}")
+        verb = "doesn't give" if told.get("refused") else "can't be asked for"
+        raise EnvironmentNotReady(f"the registry {reference.registry} {verb} {reference}: {refused}; {advice}")
     platforms = told.get("platforms") or ()
     if platforms and site.platform not in platforms:
         raise EnvironmentNotReady(f"{reference} is for {', '.join(platforms)}, and the cluster is {site.platform}")
