@@ -14,15 +14,17 @@ from slurm.options import Options
 from slurm.serialization import Placeholder, Reference
 from slurm.states import JobState
 from slurm.statuses import Part, statuses
+from slurm.verdict import without_a_word
 from slurm.watched import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Unpack
 
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
+    from slurm.store import Ends
 
 R = TypeVar("R", covariant=True)
 
@@ -93,6 +95,8 @@ class JobArray(Placeholder, Generic[R]):
         self._wait(timeout)
         ends = self._backend.store.ends(self.key, self._range, chunk=self._watched.chunk)
         self._watched.learn(ends.elements)
+        if return_exceptions:
+            ends.tails.update(self._tails(ends))
         found: list[Any] = []
         for index in self._range:
             if index in ends.results:
@@ -103,6 +107,13 @@ class JobArray(Placeholder, Generic[R]):
                 raise error
             found.append(error)
         return found
+
+    def _tails(self, ends: Ends) -> Mapping[str, str]:
+        """How the logs end of those that ended without a word of what went wrong."""
+        outcomes = {job: ends.outcome(job.index) for job in self if job.index not in ends.results}
+        silent = {job: outcome for job, outcome in outcomes.items() if without_a_word(outcome)}
+        paths = (job._log_path((outcome and outcome.rank) or 0) for job, outcome in silent.items())  # noqa: SLF001
+        return self._backend.store.log_tails(list(dict.fromkeys(paths)))
 
     def exceptions(self, timeout: float | None = None) -> list[BaseException | None]:
         """Wait for all; for each, the exception that `result()` would raise, or None."""

@@ -8,13 +8,8 @@ import time
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from slurm.protocol import (
-    ATTEMPTS,
-    Document,
-    Outcome,
-    Submitted,
-    attempt_name,
-)
+from slurm.outcomes import Outcome
+from slurm.protocol import ATTEMPTS, Document, Submitted, attempt_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

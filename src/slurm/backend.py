@@ -267,6 +267,7 @@ def backend_for(
 
 def _after_fork() -> None:
     for backend in _backends.values():
+        backend.__dict__.pop("feeds", None)
         if "tracker" in backend.__dict__:
             backend.tracker.after_fork()
 

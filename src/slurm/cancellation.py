@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from slurm import attempts
 from slurm.children import several_children
 from slurm.job import Job
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, Outcome, outcome_name
+from slurm.outcomes import Outcome
+from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
 from slurm.states import JobState
 
 if TYPE_CHECKING:

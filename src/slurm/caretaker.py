@@ -9,7 +9,8 @@ from slurm import attempts, conclusions, retry, verdict
 from slurm.backend import backend_for
 from slurm.errors import SlurmError
 from slurm.options import Options
-from slurm.protocol import ATTEMPTS, STOPPED, Outcome, attempt_name
+from slurm.outcomes import Outcome
+from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.states import JobState
 from slurm.watched import Ending
 

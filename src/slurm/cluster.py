@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import feeds, preparation, slurmfile, slurmfile_callbacks, submission, tasks
+from slurm import preparation, slurmfile, slurmfile_callbacks, submission, tasks
 from slurm.array import calls_of, handle
 from slurm.backend import backend_for
 from slurm.dispatch import flush_hooks
@@ -13,6 +13,7 @@ from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
 from slurm.listing import Listing
+from slurm.telling import Announced
 from slurm.terms import Terms
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Cluster:
         self._backend.transport.close()
 
     def _prepare(self, terms: Terms) -> Prepared:
-        told = feeds.Announced(self.url, terms.callbacks)
+        told = Announced(self.url, terms.callbacks)
         return preparation.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
 
     def __repr__(self) -> str:

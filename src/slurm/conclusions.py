@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from slurm import continuation, dependencies, verdict
 from slurm.errors import ProtocolError, TransportError
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, RESOLVE, ErrorRecord, Outcome, outcome_name
+from slurm.outcomes import ErrorRecord, Outcome
+from slurm.protocol import FAILED, OUTCOMES, PROCESS, RESOLVE, outcome_name
 from slurm.states import JobState
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     from slurm.backend import Backend
-    from slurm.protocol import Outcome, Submission
+    from slurm.outcomes import Outcome
+    from slurm.protocol import Submission
     from slurm.watched import Ending, Watched
 
 _log = logging.getLogger(__name__)

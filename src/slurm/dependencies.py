@@ -11,7 +11,8 @@ from slurm.schedulers.base import Dependency
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from slurm.protocol import Block, Outcome
+    from slurm.outcomes import Outcome
+    from slurm.protocol import Block
     from slurm.serialization import Placeholder, Reference
     from slurm.store import Store
     from slurm.watched import Watched

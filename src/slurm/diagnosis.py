@@ -142,6 +142,8 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
         advice = "see that it runs"
         if "not found" in survey.trouble:
             advice = "run this where its commands are, or load what brings them, or say `login_shell: yes`"
+        elif "configuration source" in survey.trouble:
+            advice = "its commands are here but know of no cluster: run this on a login node, or set SLURM_CONF"
         yield Finding(Level.ERROR, "scheduler", f"{name}: {survey.trouble}", advice)
         return
     if survey.old:

@@ -20,6 +20,10 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.clear()
+
+    def clear(self) -> None:
+        """Start anew: in the child of a fork the thread is gone, and what was due is the parent's."""
         self._due: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None

@@ -6,7 +6,6 @@ own, so no hook keeps a result waiting.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import time
 from collections import Counter
@@ -14,28 +13,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slurm import progress
-from slurm.callbacks.base import PACKAGING_HOOKS, SUBMISSION_HOOKS, has, together
+from slurm.callbacks.base import SUBMISSION_HOOKS, has, together
 from slurm.callbacks.events import (
     CompleteEvent,
-    PackagingBeginEvent,
-    PackagingEndEvent,
     ProgressEvent,
     StateEvent,
     SubmitEvent,
 )
-from slurm.dispatch import call, flush_hooks, hooks
-from slurm.environments.base import Packaging
+from slurm.dispatch import hooks
 from slurm.errors import SlurmError
 from slurm.protocol import EVENTS
 from slurm.states import JobState
+from slurm.telling import tell, use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.backend import Backend
     from slurm.callbacks.base import Callback
-    from slurm.callbacks.events import ClientEvent, SubmissionEvent
-    from slurm.protocol import Outcome, Submission
+    from slurm.callbacks.events import SubmissionEvent
+    from slurm.outcomes import Outcome
+    from slurm.protocol import Submission
     from slurm.schedulers.base import Report
     from slurm.watched import Watched
 
@@ -43,50 +41,6 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS, _REST = 0.5, 5.0
 """Between two looks at progress: as often as it is told; thrice as long as the look took, up to a rest."""
-
-_used: dict[int, Callback] = {}
-"""All callbacks that anything was to be told to, by their ids."""
-_warned: set[tuple[int, str]] = set()
-
-
-@atexit.register
-def _close() -> None:
-    flush_hooks()
-    call(callback.close for callback in _used.values())
-
-
-def _call(callbacks: Iterable[Callback], event: ClientEvent) -> None:
-    for callback in callbacks:
-        try:
-            getattr(callback, event.hook)(event)
-        except BaseException as error:  # noqa: BLE001 - a hook is foreign code, and changes nothing
-            which, hook = (id(callback), event.hook), event.hook
-            if which not in _warned:
-                _warned.add(which)
-                words = "%s.%s failed, which changes nothing else; it is told of this once"
-                _log.warning(words, type(callback).__qualname__, hook, exc_info=error)
-
-
-class Announced(Packaging):
-    """Tells callbacks of environments that are made."""
-
-    def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
-        self._url = url
-        self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
-
-    def begin(self, key: str) -> None:
-        """It isn't there, and this process makes it."""
-        super().begin(key)
-        self._tell(PackagingBeginEvent, environment=key)
-
-    def end(self, key: str, error: BaseException | None) -> None:
-        """It is ready, or `error` is why not."""
-        super().end(key, error)
-        self._tell(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
-
-    def _tell(self, kind: type[ClientEvent], **facts: Any) -> None:
-        if self._callbacks:
-            hooks.put(partial(_call, self._callbacks, kind(url=self._url, time=time.time(), **facts)))
 
 
 class Feeds:
@@ -172,7 +126,7 @@ class Feed:
 
     def add(self, callbacks: Sequence[Callback]) -> None:
         """Have callbacks be told from here on."""
-        _used.update((id(callback), callback) for callback in callbacks)
+        use(callbacks)
         self.callbacks = together(self.callbacks, callbacks)
         self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
 
@@ -239,7 +193,7 @@ class Feed:
 
     def _end(self, elements: Iterable[int]) -> None:
         new = sorted(set(elements) - self._ended)
-        if self.wants("on_progress"):
+        if not {self._watched.element(index) for index in self._read}.isdisjoint(new):
             self._feeds.look_now()  # at what they have told last
         outcomes = self._outcomes(new)
         self._ended.update(new)
@@ -254,9 +208,10 @@ class Feed:
             self._feeds.leave(self)
 
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
-        there = [element for element in elements if element in self._watched.done]
+        if not (self.wants("on_state") or self.wants("on_complete")):
+            return {}
         try:
-            return self._feeds.backend.store.several_outcomes({self._watched.key: there})[self._watched.key]
+            return self._feeds.backend.store.several_outcomes({self._watched.key: elements})[self._watched.key]
         except SlurmError as error:
             _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
             return {}
@@ -294,4 +249,4 @@ class Feed:
         if callbacks := self._by_hook[kind.hook]:
             key, mapped = self._watched.key, self._watched.mapped
             common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": str(self._feeds.backend.url)}
-            _call(callbacks, kind(**{"time": time.time(), **common, **facts}))
+            tell(callbacks, kind(**{"time": time.time(), **common, **facts}))

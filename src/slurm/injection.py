@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 _CONTEXTS = (JobContext, WorkflowContext)
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def context_parameter(function: Callable[..., Any], *, workflow: bool = False) -> str | None:
-    """The name of the parameter annotated with a context, or with one `| None`.
+def context_parameter(function: Callable[..., Any], *, workflow: bool = False) -> tuple[str, int | None] | None:
+    """The parameter annotated with a context, or with one `| None`: its name, and its place if it can be given by that.
 
     Raises TypeError for two of them, and for a WorkflowContext where the function isn't that of a workflow.
     """
@@ -33,7 +34,10 @@ def context_parameter(function: Callable[..., Any], *, workflow: bool = False) -
     if len(found) > 1:
         message = f"{function!r} has two parameters annotated with a context: {', '.join(found)}"
         raise TypeError(message)
-    return found[0] if found else None
+    if not found:
+        return None
+    by_place = [parameter.name for parameter in parameters if parameter.kind in _BY_PLACE]
+    return found[0], by_place.index(found[0]) if found[0] in by_place else None
 
 
 def _is_context(annotation: Any, namespace: dict[str, Any], contexts: tuple[type, ...]) -> bool:

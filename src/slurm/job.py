@@ -18,14 +18,14 @@ from slurm.states import JobState
 from slurm.statuses import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 
     from typing_extensions import Unpack
 
     from slurm.array import JobArray
     from slurm.backend import Backend, Spec
     from slurm.option_types import TaskOptions
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.store import Ends
     from slurm.watched import JobStatus, Watched
 
@@ -107,7 +107,7 @@ class Job(Placeholder, Generic[R]):
         error = ends.unloaded.get(self.index)
         if isinstance(error, SlurmError):
             raise error
-        return self._not_loaded(error) if error else self._error(ends.outcome(self.index))
+        return self._not_loaded(error) if error else self._error(ends.outcome(self.index), ends.tails)
 
     def done(self) -> bool:
         """Whether it has ended: with a result, an error, or cancelled."""
@@ -244,9 +244,9 @@ class Job(Placeholder, Generic[R]):
         found = self._backend.store.outcomes(self._watched.key, [self.index], chunk=self._watched.chunk)
         return found.get(self.index)
 
-    def _error(self, outcome: Outcome | None) -> BaseException:
+    def _error(self, outcome: Outcome | None, tails: Mapping[str, str]) -> BaseException:
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
-        facts = self._facts(outcome, tail=verdict.without_a_word(outcome))
+        facts = self._facts(outcome, tails if verdict.without_a_word(outcome) else None)
         if outcome is None:
             ending = self._watched.endings[self._watched.element(self.index)]
         else:
@@ -260,10 +260,10 @@ class Job(Placeholder, Generic[R]):
             failed = dependencies.failed_upstreams(self._backend.store, self._watched.key, [element]).get(element)
         return verdict.of_ending(ending, facts, failed)
 
-    def _facts(self, outcome: Outcome | None = None, *, tail: bool = False) -> verdict.Facts:
+    def _facts(self, outcome: Outcome | None = None, tails: Mapping[str, str] | None = None) -> verdict.Facts:
         rank = None if outcome is None else outcome.rank
         log = self._log_path(rank or 0)
-        words = self._backend.store.log_tail(log) if tail else ""
+        words = "" if tails is None else tails[log] if log in tails else self._backend.store.log_tail(log)
         which = "" if outcome is None or rank is None else f"rank {rank} of {outcome.ranks}"
         return verdict.Facts(self.key, self.index, self.job_id, log, words, which)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from calendar import timegm
 from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +17,7 @@ from slurm import displays
 from slurm.backend import DEFAULT_ROOT
 from slurm.displays import card, clock, code, colour, duration, faint, memory, printed, state, strong, table
 from slurm.states import JobState
-from slurm.statuses import known, statuses
+from slurm.statuses import error_of, failed, known, peak_memory, statuses, submitted_at, took
 from slurm.tracebacks import sourced
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def job_html(job: Job[Any]) -> str:
         "node": escape(status.node or ""),
         "reason": escape(status.reason or ""),
         **_times(job.key, [status], look.at),
-        "error": _error(status),
+        "error": printed(error_of(status)),
         "id": f"{escape(job.job_id or 'none')} {faint('on')} {escape(job.part.url)}",
         "key": code(job.key),
     }
@@ -78,15 +77,15 @@ def array_html(array: JobArray[Any]) -> str:
     for word, status in zip(words, found, strict=True):
         by_word[word].append(status)
     states = [(str(counts[word]), state(word), faint(_where(by_word[word]))) for word in counts]
-    failed = [(i, s) for i, s in zip(array.part.indices, found, strict=True) if _failed(s)]
-    failures = [(f"[{i}]", escape(s.node or ""), _error(s) or state(s.state.value)) for i, s in failed]
+    failures = [(i, s) for i, s in zip(array.part.indices, found, strict=True) if failed(s)]
+    told = [(f"[{i}]", escape(s.node or ""), printed(error_of(s)) or state(s.state.value)) for i, s in failures]
     rows = {**_times(array.key, found, look.at), "on": escape(array.part.url), "key": code(array.key)}
     parts = [displays.bar(counts) if counts else "", table(states), displays.facts(rows)]
-    if failed:
-        more = f", the first {_FAILURES} of {len(failed)}" if len(failed) > _FAILURES else ""
-        parts.append(f'<div style="margin-top: 6px">{faint(f"failed{more}")}</div>{table(failures[:_FAILURES])}')
+    if failures:
+        more = f", the first {_FAILURES} of {len(failures)}" if len(failures) > _FAILURES else ""
+        parts.append(f'<div style="margin-top: 6px">{faint(f"failed{more}")}</div>{table(told[:_FAILURES])}')
     if look.tail:
-        parts.append(displays.folded(f"the end of the log of [{failed[0][0]}]", look.tail))
+        parts.append(displays.folded(f"the end of the log of [{failures[0][0]}]", look.tail))
     worst = next((w for w in counts if colour(w) == colour("FAILED")), next(iter(counts), ""))
     title = f"{_name(array.key)} {faint(f'{len(array)} job' + 's' * (len(array) != 1))}"
     return card(title, [*parts, _seen(look)], colour=colour(worst))
@@ -143,7 +142,7 @@ def _ask(parts: Sequence[Part], *, tail: bool) -> Look:
 def _tail(part: Part, found: Sequence[JobStatus]) -> str:
     backend, watched, indices = part
     for index, status in zip(indices, found, strict=True):
-        if _failed(status):
+        if failed(status):
             element = watched.element(index)
             return sourced(backend.store.log_tail(backend.store.log_path(watched.key, element, watched.block(element))))
     return ""
@@ -183,18 +182,6 @@ def _counted(words: Iterable[str]) -> dict[str, int]:
     return {word: counts[word] for word in sorted(counts, key=order.index)}
 
 
-def _failed(status: JobStatus) -> bool:
-    return status.state.final and status.state not in (JobState.COMPLETED, JobState.CANCELLED)
-
-
-def _error(status: JobStatus) -> str:
-    error = status.outcome.error if status.outcome else None
-    if error is None:
-        code_ = status.outcome.exit_code if status.outcome and not status.outcome.succeeded else 0
-        return escape(f"its process ended with status {code_}") if code_ else ""
-    return f"{strong(error.type)}{printed(f': {error.message}') if error.message else ''}"
-
-
 def _where(some: Sequence[JobStatus]) -> str:
     """The nodes of those that have one, else why they have none."""
     for words, plural in (([s.node for s in some], "nodes"), ([s.reason for s in some], "reasons")):
@@ -205,26 +192,18 @@ def _where(some: Sequence[JobStatus]) -> str:
 
 
 def _times(key: str, found: Sequence[JobStatus], now: float) -> dict[str, str]:
-    """When it was submitted; once all have ended how long it took, by the nodes' clocks, and the memory it needed."""
-    rows = {"submitted": escape(_submitted(key, now))}
-    outcomes = [status.outcome for status in found if status.outcome]
-    begun = [outcome.started for outcome in outcomes if outcome.started is not None]
-    ended = [outcome.ended for outcome in outcomes if outcome.ended is not None]
-    if begun and ended and len(outcomes) == len(found):
-        rows["took"] = escape(duration(max(ended) - min(begun)))
-    peaks = [outcome.peak_memory for outcome in outcomes if outcome.peak_memory]
-    rows["memory"] = escape(f"{memory(max(peaks))} at most") if peaks else ""
-    return rows
+    """When it was submitted; of what has ended, how long it took and the memory it needed."""
+    seconds, peak = took(found), peak_memory(found)
+    return {
+        "submitted": escape(_submitted(key, now)),
+        "took": "" if seconds is None else escape(duration(seconds)),
+        "memory": "" if peak is None else escape(f"{memory(peak)} at most"),
+    }
 
 
 def _submitted(key: str, now: float) -> str:
-    """When: a key begins with that, by the clock of whoever submitted."""
-    stamp = key.rpartition("/")[2].partition("-")[0]
-    try:
-        then = timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
-    except ValueError:
-        return ""
-    return f"{clock(then)}, {displays.age(now - then)}"
+    then = submitted_at(key)
+    return "" if then is None else f"{clock(then)}, {displays.age(now - then)}"
 
 
 def _seen(look: Look) -> str:

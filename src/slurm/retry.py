@@ -6,14 +6,15 @@ import json
 
 from slurm import option_values as kinds
 from slurm.options import Options
-from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP, class_name
+from slurm.outcomes import class_name
+from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, NoReturn
 
-    from slurm.protocol import ErrorRecord
+    from slurm.outcomes import ErrorRecord
 
 _BY_PHASE = {
     QUEUE: "JobNotStarted",

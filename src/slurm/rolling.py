@@ -9,16 +9,8 @@ from slurm import attempts, dependencies
 from slurm.attempts import Continuation
 from slurm.errors import SubmissionRefused
 from slurm.options import Options
-from slurm.protocol import (
-    CARETAKER,
-    FAILED,
-    OUTCOMES,
-    QUEUE,
-    Block,
-    ErrorRecord,
-    Outcome,
-    outcome_name,
-)
+from slurm.outcomes import ErrorRecord, Outcome
+from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, Block, outcome_name
 from slurm.requests import caretaker, caretaker_script, request
 from slurm.schedulers.base import Dependency
 

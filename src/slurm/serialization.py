@@ -76,7 +76,7 @@ class Function(NamedTuple):
     name: str
     parameters: Sequence[str]
     """Names of the parameters, to say in an error which argument it was."""
-    context: str | None
+    context: tuple[str, int | None] | None
     edges: tuple[Any, ...]
     workflow: bool = False
 

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
 
 
 class JobState(str, Enum):

@@ -1,14 +1,18 @@
-"""Statuses: one look at any number of jobs, wherever they are."""
+"""Statuses: one look at any number of jobs, wherever they are, and what is read from what it finds."""
 
 from __future__ import annotations
 
+import time
+from calendar import timegm
 from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.backend import Backend
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.watched import JobStatus, Watched
 
 
@@ -65,3 +69,39 @@ def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, 
 def _open(parts: Iterable[Part]) -> list[Watched]:
     """The submissions of which something has not ended, each once."""
     return list({p.watched: None for p in parts if not all(map(p.watched.finished, p.indices))})
+
+
+def failed(status: JobStatus) -> bool:
+    """Whether it ended without a result, and nobody wanted that."""
+    return status.state.final and status.state not in (JobState.COMPLETED, JobState.CANCELLED)
+
+
+def error_of(status: JobStatus) -> str:
+    """What went wrong in a line, such as "ValueError: too small"; empty if nothing did, or only the state tells."""
+    outcome = status.outcome
+    if outcome is None or outcome.succeeded:
+        return ""
+    if outcome.error is None:
+        return f"its process ended with status {outcome.exit_code}" if outcome.state is None else ""
+    return f"{outcome.error.type}: {outcome.error.message}" if outcome.error.message else outcome.error.type
+
+
+def submitted_at(key: str) -> float | None:
+    """When, in seconds since the epoch by the clock of whoever submitted: a key tells, if it is one of ours."""
+    try:
+        return timegm(time.strptime(key.rpartition("/")[2].partition("-")[0], "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return None
+
+
+def took(found: Sequence[JobStatus]) -> float | None:
+    """The seconds from the first beginning to the last end, by the nodes' clocks; None unless all have left both."""
+    outcomes = [status.outcome for status in found if status.outcome]
+    begun = [outcome.started for outcome in outcomes if outcome.started is not None]
+    ended = [outcome.ended for outcome in outcomes if outcome.ended is not None]
+    return max(ended) - min(begun) if begun and len(begun) == len(ended) == len(found) else None
+
+
+def peak_memory(found: Sequence[JobStatus]) -> int | None:
+    """The most bytes that any of them used at a time, as far as they have ended and told."""
+    return max((s.outcome.peak_memory for s in found if s.outcome and s.outcome.peak_memory), default=None)

@@ -10,7 +10,9 @@ import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm import logs
 from slurm.errors import NoSuchJob, ProtocolError, TransportError
+from slurm.outcomes import Outcome
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -23,7 +25,6 @@ from slurm.protocol import (
     RESULTS,
     SUBMISSION,
     SUBMITTED,
-    Outcome,
     Submission,
     Submitted,
     log_name,
@@ -50,7 +51,6 @@ cd .. && rm -r {hidden}
 """link(2) is what a file system does for one process only; where there are no hard links, mv comes close."""
 _AT_ONCE = 500
 _OUTCOME = re.compile(r"(\d+)\.json")
-_TAIL_BYTES, _TAIL_LINES = 4000, 10
 _KEY = re.compile(r"[^/\s]+/[^/\s]+")
 
 
@@ -68,6 +68,8 @@ class Ends(NamedTuple):
     unloaded: dict[int, Exception]
     """Why a result can't be had: a ProtocolError if it isn't what its outcome says, else what unpickling it raised."""
     elements: dict[int, Outcome]
+    tails: dict[str, str]
+    """How logs end, by path, of those that were read."""
     chunk: int
 
     def outcome(self, index: int) -> Outcome | None:
@@ -240,7 +242,7 @@ class Store:
             wanted.setdefault(index // chunk, []).append(index)
         outcomes, results = (f"{self.directory(key)}/{place}" for place in (OUTCOMES, RESULTS))
         records = {f"{outcomes}/{outcome_name(element)}": element for element in wanted}
-        found, expected = Ends({}, {}, {}, chunk), dict[str, int]()
+        found, expected = Ends({}, {}, {}, {}, chunk), dict[str, int]()
 
         def take(paths: Sequence[str]) -> None:
             for file in self._transport.fetch(paths, private=True):
@@ -269,9 +271,11 @@ class Store:
 
     def log_tail(self, path: str) -> str:
         """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
-        done = self._transport.run(["tail", "-c", str(_TAIL_BYTES), path], timeout=60)
-        lines = done.stdout.rstrip().split("\n") if done.status == 0 else []
-        return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines[-_TAIL_LINES:])
+        return self.log_tails([path]).get(path, "")
+
+    def log_tails(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """The same of many, by one command."""
+        return logs.tails(self._transport, paths)
 
     def keys(self, task: str | None = None) -> list[str]:
         """The keys of all submissions, of one task or of any, the newest first: two listings."""

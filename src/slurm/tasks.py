@@ -190,7 +190,8 @@ class Task(Generic[P, R]):
             full = inspect.signature(self.unwrapped)
         except ValueError:  # some of the builtins have none; then the node finds out
             full = inspect.signature(lambda *_args, **_kwargs: None)
-        kept = [parameter for name, parameter in full.parameters.items() if name != self.context_parameter]
+        given = self.context_parameter and self.context_parameter[0]
+        kept = [parameter for name, parameter in full.parameters.items() if name != given]
         return full.replace(parameters=kept)
 
     @property
@@ -200,8 +201,8 @@ class Task(Generic[P, R]):
         return tuple(name for name, parameter in self.signature.parameters.items() if parameter.kind.name in by_place)
 
     @functools.cached_property
-    def context_parameter(self) -> str | None:
-        """The parameter that is annotated with JobContext or WorkflowContext, if one is."""
+    def context_parameter(self) -> tuple[str, int | None] | None:
+        """The parameter annotated with a context, if one is: its name, and its place if it can be given by that."""
         from slurm.injection import context_parameter  # noqa: PLC0415 - as above
 
         return context_parameter(self.unwrapped, workflow=self.is_workflow)

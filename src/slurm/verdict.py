@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from slurm.errors import (
         JobError,
     )
-    from slurm.protocol import ErrorRecord, Outcome
+    from slurm.outcomes import ErrorRecord, Outcome
 
 _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.CANCELLED: (JobCancelled, "was cancelled"),

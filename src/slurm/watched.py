@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from slurm.feeds import Feed
-    from slurm.protocol import Block, Outcome, Submitted
+    from slurm.outcomes import Outcome
+    from slurm.protocol import Block, Submitted
     from slurm.schedulers.base import Report
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from architecture.test_layers import LAYERS
-from slurm import attempts, children, protocol
+from slurm import attempts, children, outcomes, protocol
 from slurm.cli.main import slurm
 from slurm.environments import building
 from slurm.options import OURS, SBATCH, TAKEN
@@ -21,7 +21,7 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
 RECORDS = [
     found
-    for module in (protocol, attempts, children, building)
+    for module in (protocol, outcomes, attempts, children, building)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, Record)
 ]
@@ -34,10 +34,10 @@ WHERE = {
     protocol.Submitted: "submitted.json",
     attempts.Continuation: "attempts/",
     children.Child: "children/",
-    protocol.ErrorRecord: r"outcomes/\<e\>.json",
-    protocol.ResultRecord: r"outcomes/\<e\>.json",
-    protocol.CallFailure: r"outcomes/\<e\>.json",
-    protocol.Outcome: r"outcomes/\<e\>.json",
+    outcomes.ErrorRecord: r"outcomes/\<e\>.json",
+    outcomes.ResultRecord: r"outcomes/\<e\>.json",
+    outcomes.CallFailure: r"outcomes/\<e\>.json",
+    outcomes.Outcome: r"outcomes/\<e\>.json",
 }
 INSIDE = {"protocol", "end"}
 """What stands in every document, and what is never written but only held in memory."""

@@ -25,17 +25,29 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("errors", "records", "files", "protocol", "states", "option_values", "options", "retry", "url", "version"),
+        *(
+            "errors",
+            "records",
+            "files",
+            "protocol",
+            "outcomes",
+            "states",
+            "option_values",
+            "options",
+            "retry",
+            "url",
+            "version",
+        ),
         "callbacks.*",
     ),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
-    ("store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
+    ("logs", "store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
     (
         *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
         *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
         *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
-        *("feeds", "progress", "terms", "graph", "drawing", "picture"),
+        *("feeds", "telling", "progress", "terms", "graph", "drawing", "picture"),
         *("statuses", "awaiting", "displays", "notebook", "listing"),
     ),
     (

@@ -24,7 +24,6 @@ CATCH_ALLS = {
     "dispatch.py": 1,
     "environments/building.py": 1,
     "executor.py": 1,
-    "feeds.py": 1,
     "files.py": 2,
     "notebook.py": 1,
     "runner/callback_runner.py": 3,
@@ -38,6 +37,7 @@ CATCH_ALLS = {
     "serialization.py": 2,
     "slurmfile_callbacks.py": 1,
     "store.py": 1,
+    "telling.py": 1,
     "tracker.py": 1,
     "verdict.py": 1,
 }

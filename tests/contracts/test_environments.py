@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from projects import project
 from slurm.environments.base import Environment, Place
 from slurm.environments.current import Current, Python
+from slurm.environments.wheel import Wheel
 from slurm.protocol import Prepared
 from slurm.transports.local import LocalTransport
 
@@ -41,3 +43,13 @@ class TestCurrent(EnvironmentContract):
     @pytest.fixture(params=["this very interpreter", "one by its name"])
     def environment(self, request: pytest.FixtureRequest) -> Environment:
         return Current() if request.param == "this very interpreter" else Python(Path(sys.executable).name)
+
+
+class TestWheel(EnvironmentContract):
+    @pytest.fixture
+    def environment(self, tmp_path: Path) -> Environment:
+        return Wheel(project(tmp_path / "own", "own", ""), wheelhouse=tmp_path)
+
+    def test_nothing_is_there_but_what_was_asked_for(self, prepared: Prepared) -> None:
+        done = LocalTransport().run([prepared.python, "-c", "import own, sys; import numpy"])
+        assert "No module named 'numpy'" in done.stderr

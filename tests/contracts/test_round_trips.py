@@ -90,6 +90,23 @@ def test_an_unchanged_project_is_one_look_and_then_none(
     assert len(made) == 1
 
 
+@task
+def leave(x: int) -> None:
+    print("the last word of", x, flush=True)
+    os._exit(3)
+
+
+@pytest.mark.slurm
+def test_how_all_have_failed_is_two_commands(far: Cluster) -> None:
+    array = leave.map(range(20))
+    until(array.done)
+    line = recording(far)
+    line.spent()
+    errors = array.exceptions(60)
+    assert line.spent() <= 2  # outcomes, and the ends of the logs
+    assert [str(error).rpartition("\n")[2] for error in errors] == [f"the last word of {x}" for x in range(20)]
+
+
 @pytest.mark.slurm
 def test_a_look_at_all_jobs_is_one_command(far: Cluster) -> None:
     jobs = [square(x) for x in range(3)]

@@ -16,6 +16,7 @@ from slurm import Callback, Cluster, Retry, current_job, task, workflow
 from slurm.callbacks import (
     CompletedEvent,
     CompleteEvent,
+    JSONLinesCallback,
     PackagingBeginEvent,
     PackagingEndEvent,
     ProgressEvent,
@@ -26,6 +27,7 @@ from slurm.callbacks import (
     WorkflowBeginEvent,
     WorkflowEndEvent,
 )
+from slurm.dispatch import hooks
 from slurm.environments.base import Place
 from slurm.environments.current import Current
 from slurm.errors import EnvironmentNotReady, SlurmfileError
@@ -264,6 +266,19 @@ class Made(Current):
         if error:
             raise error
         return super().prepare(place)
+
+
+def test_the_child_of_a_fork_tells_nobody(local: Cluster, tmp_path: Path) -> None:
+    recorded = tmp_path / "jobs.jsonl"
+    job = wait_for.with_options(callbacks=[JSONLinesCallback(recorded)])(tmp_path / "gate")
+    child = os.fork()
+    if child == 0:
+        (tmp_path / "gate").touch()
+        os._exit(0 if job.exception(60) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    job.result(60)
+    hooks.flush(10)
+    assert recorded.read_text().count('"event": "complete"') == 1
 
 
 def test_an_environment_that_is_made_is_told_of_before_the_submission(root: Path, tmp_path: Path) -> None:

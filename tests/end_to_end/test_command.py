@@ -77,12 +77,15 @@ def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
         some.key: {"COMPLETED": 1, "FAILED": 1},
     }
     assert one.key in run("jobs", "--task", "greet").output
-    assert run("jobs", "--task", "other").output == ""
+    none = run("jobs", "--task", "other")
+    assert (none.stdout, none.stderr.startswith("there are no jobs of other on ")) == ("", True)
     shown = run("show", one.key)
     assert (shown.exit_code, one.log_path in shown.output) == (0, True)
     failed = run("show", f"{some.key}[1]")
     assert (failed.exit_code, "ValueError: nobody" in failed.output) == (1, True)
-    assert run("show", some.key, "--on", "mine").exit_code == 1
+    of_map = run("show", some.key, "--on", "mine")
+    assert (of_map.exit_code, "[1] ValueError: nobody" in of_map.output) == (1, True)
+    assert json.loads(run("show", some.key, "--json").output)["failures"] == {"1": "ValueError: nobody"}
     assert "greeting ann" in run("logs", one.key).output
     assert [line for line in run("logs", some.key).output.splitlines() if line.startswith("greeting")] == [
         "greeting bob",

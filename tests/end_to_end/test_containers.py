@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from slurm import Cluster, Container, JobCancelled, current_job, task
-from slurm.protocol import ATTEMPTS, STOPPED, Outcome, attempt_name
+from slurm import Callback, Cluster, Container, JobCancelled, current_job, task
+from slurm.callbacks.events import CompletedEvent, RunBeginEvent
+from slurm.outcomes import Outcome
+from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
 from testbed.slurm import SlurmTestbed
 from waiting import until
@@ -189,3 +191,31 @@ def _processes(mark: str) -> list[str]:
         except OSError:  # it has ended
             continue
     return found
+
+
+class Notes(Callback):
+    """Hooks that say where they are called."""
+
+    def on_run_begin(self, event: RunBeginEvent) -> None:
+        print("begin in", sys.prefix)
+
+    def on_completed(self, event: CompletedEvent) -> None:
+        print("completed in", sys.prefix)
+
+
+@task(ntasks=2, gather=True)
+def place() -> tuple[int, int, str]:
+    """Which rank this is, of how many, in which Python."""
+    context = current_job()
+    return context.rank, context.world_size, sys.prefix
+
+
+@pytest.mark.usefixtures("slurm_env", "containers")
+def test_ranks_and_hooks_are_in_containers_too(root: Path) -> None:
+    environment = Container(MINI, runtime="podman")
+    with Cluster("slurm", root=root, environment=environment, callbacks=[Notes()]):
+        job = place()
+        gathered: object = job.result(timeout=100)
+        assert gathered == [(0, 2, "/usr/local"), (1, 2, "/usr/local")]
+        told = ["begin in /usr/local", "completed in /usr/local"]  # the last one after the result is there
+        until(lambda: [line for line in job.logs().splitlines() if " in " in line] == told)

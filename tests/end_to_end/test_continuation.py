@@ -255,8 +255,9 @@ def last_or_first(x: int) -> int:
 
 
 def test_what_an_element_has_done_stays_when_it_is_stopped_for_good(local: Cluster) -> None:
-    done, failed, never, nor = last_or_first.map(range(4), chunk_size=4).results(90, return_exceptions=True)
-    assert done == 0
+    array = last_or_first.map(range(4), chunk_size=4)
+    done, failed, never, nor = array.results(90, return_exceptions=True)
+    assert (done, array[0].status().reason) == (0, None)
     assert isinstance(failed, ValueError)
     for error in (never, nor):
         assert isinstance(error, JobTimedOut)

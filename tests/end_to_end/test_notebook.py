@@ -178,7 +178,7 @@ def test_a_traceback_shows_the_lines_of_cells_which_the_node_never_saw(here: Ses
     assert (cell.error[0], told.count("# two words")) == ("ValueError", 1)
     assert "in job split/" in raised
     shown = here.run("failed").html
-    assert ("# two words" in shown, ">ValueError<" in shown, "FAILED" in shown) == (True, True, True)
+    assert ("# two words" in shown, ">ValueError: not enough" in shown, "FAILED" in shown) == (True, True, True)
 
 
 INTERRUPTED = {

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from slurm import Cluster, JobCancelled, Retry, TaskExited, current_job, task
+from slurm import Callback, Cluster, JobCancelled, Retry, TaskExited, current_job, task
+from slurm.callbacks import CompletedEvent, RunBeginEvent, RunEndEvent
 from slurm.errors import OptionError
 from testbed import SlurmTestbed
 from waiting import until
@@ -166,12 +167,6 @@ def restore() -> Any:
     return ctx.restored, ctx.attempt
 
 
-def test_ranks_go_on_together_each_from_what_it_has_saved(here: Cluster) -> None:
-    job = restore()
-    assert job.result(60) == [(0, 2), (10, 2), (20, 2)]
-    until(lambda: os.listdir(Path(job.directory, "results")) == ["0.pkl"])
-
-
 @task(nodes=2, ntasks=3, gather=True, no_requeue=True, time="00:10:00", signal_lead=60)
 def stop(marks: Path) -> Any:
     """Waits to be told to stop, in all ranks; the second time there is no need to."""
@@ -211,6 +206,43 @@ def test_a_cancelled_job_leaves_no_rank_behind(here: Cluster, tmp_path: Path) ->
     with pytest.raises(JobCancelled):
         job.result(60)
     until(lambda: left(tmp_path) == [])
+
+
+class Recorder(Callback):
+    """Writes down which hooks a node calls."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, *words: object) -> None:
+        with self.path.open("a") as file:
+            print(*words, file=file)
+
+    def on_run_begin(self, event: RunBeginEvent) -> None:
+        self.write("run_begin", event.attempt)
+
+    def on_run_end(self, event: RunEndEvent) -> None:
+        self.write("run_end", event.attempt, event.outcome.status, event.outcome.ranks, event.outcome.rank)
+
+    def on_completed(self, event: CompletedEvent) -> None:
+        self.write("completed", event.outcome.status)
+
+
+def test_ranks_go_on_together_each_from_what_it_has_saved_and_hooks_are_called_once(
+    here: Cluster, tmp_path: Path
+) -> None:
+    path = tmp_path / "hooks"
+    job = restore.with_options(callbacks=[Recorder(path)])()
+    assert job.result(60) == [(0, 2), (10, 2), (20, 2)]
+    until(lambda: os.listdir(Path(job.directory, "results")) == ["0.pkl"])
+    until(lambda: path.read_text().count("\n") == 5)
+    assert path.read_text().splitlines() == [
+        "run_begin 1",
+        "run_end 1 failed 3 1",
+        "run_begin 2",
+        "run_end 2 succeeded 3 None",
+        "completed succeeded",
+    ]
 
 
 def test_calls_of_several_ranks_are_not_put_together(local: Cluster, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def refusal(kind: str, where: str = "box") -> str:
     assert time.monotonic() - begin < SOON
     assert f"{where} can't be reached: " in str(caught.value)
     assert f"ssh -F {os.environ['SLURMTASKS_SSH_CONFIG']} {where}" in str(caught.value) or kind == "paramiko"
+    assert "the command was: true" not in str(caught.value)
     return str(caught.value)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.bundle import bundle
 from slurm.environments.current import TAG
 from slurm.inquiry import Inquiry
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Outcome, Prepared, Submission, Submitted
+from slurm.outcomes import Outcome
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Prepared, Submission, Submitted
 from slurm.runner.job_context import JobContext
 from slurm.script import BOOT
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
@@ -45,7 +46,7 @@ def pickled(
     function: Callable[..., Any],
     *calls: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
-    context: str | None = None,
+    context: tuple[str, int | None] | None = None,
     edges: tuple[Any, ...] = (),
 ) -> Pickled:
     """Calls of a function, pickled as a submission pickles them."""

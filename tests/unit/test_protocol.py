@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from slurm.errors import ProtocolError, UntrustedFile
 from slurm.files import NewFile, commit, open_own
+from slurm.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord
 from slurm.protocol import (
     FAILED,
     PROCESS,
@@ -22,13 +23,9 @@ from slurm.protocol import (
     SAVE,
     SUCCEEDED,
     Block,
-    CallFailure,
     Document,
     Edge,
-    ErrorRecord,
-    Outcome,
     Prepared,
-    ResultRecord,
     Submission,
     Submitted,
 )

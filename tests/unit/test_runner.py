@@ -511,7 +511,7 @@ def test_the_context_is_injected_and_current(node: Node) -> None:
     def whose(first: int, ctx: JobContext) -> tuple[int, str, bool]:
         return first, ctx.key, current_job() == ctx
 
-    assert node.run(whose, 1, context="ctx") == 0
+    assert node.run(whose, 1, context=("ctx", None)) == 0
     assert node.directory.result() == (1, KEY, True)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, Outcome, Prepared
+from slurm.outcomes import Outcome
+from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, Prepared
 from slurm.script import BOOT, render
 
 if TYPE_CHECKING:

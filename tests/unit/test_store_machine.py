@@ -19,7 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from slurm.protocol import OUTCOMES, RESULTS, RUN, Outcome
+from slurm.outcomes import Outcome
+from slurm.protocol import OUTCOMES, RESULTS, RUN
 from slurm.runner.result_saver import ResultSaver
 from unit.job_directories import Directory, pickled
 
@@ -201,4 +202,4 @@ class Attempts(RuleBasedStateMachine):
 
 
 TestAttempts = Attempts.TestCase
-TestAttempts.settings = settings(settings.get_profile("unit"), max_examples=40, stateful_step_count=20)
+TestAttempts.settings = settings(settings.get_profile("unit"), max_examples=25, stateful_step_count=20)

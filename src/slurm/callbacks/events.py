@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
 
 
 class Event(Record):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
-@click.command()
+@click.command(short_help="Check whether jobs can run, and say what to do where not.")
 @click.argument("cluster", required=False)
 @click.option("--run-job", is_flag=True, help="Run a job too: only that tells whether the nodes see the root.")
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds that the job is given.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(short_help="The environments that were made for jobs.")
 def envs() -> None:
     """The environments that were made for jobs, under the root of a cluster."""
 

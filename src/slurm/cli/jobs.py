@@ -9,8 +9,9 @@ import click
 
 from slurm.array import JobArray
 from slurm.cli.places import cluster_of, show_json, show_table
+from slurm.displays import clock, duration, memory
 from slurm.states import JobState
-from slurm.statuses import statuses
+from slurm.statuses import error_of, failed, peak_memory, statuses, submitted_at, took
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,28 +19,37 @@ if TYPE_CHECKING:
     from slurm.job import Job
     from slurm.watched import JobStatus
 
+_FAILURES = 5
+"""So many are shown one by one."""
+
 _on = click.option("--on", "cluster", metavar="CLUSTER", help="Where: a name in the Slurmfile, or a URL.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.command()
+@click.command(short_help="List what was submitted, the newest first.")
 @click.argument("cluster", required=False)
 @click.option("--task", help="Of one task only.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @_json
 def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """List what was submitted to CLUSTER, the newest first."""
-    listed = cluster_of(cluster).jobs(task, limit=limit)
+    place = cluster_of(cluster)
+    listed = place.jobs(task, limit=limit)
     told = statuses([job.part for job in listed])
     found = [_facts(job, some) for job, some in zip(listed, told, strict=True)]
     if as_json:
         show_json(found)
     elif found:
-        rows = [(item["key"], item["job_id"] or "-", str(item["count"]), _counts(item["states"])) for item in found]
-        show_table([("KEY", "JOB", "CALLS", "STATES"), *rows])
+        rows = [
+            (item["key"], item["job_id"] or "-", _time(item["submitted"]) or "-", str(item["count"]), _counts(item))
+            for item in found
+        ]
+        show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
+    else:
+        click.echo(f"there are no jobs{f' of {task}' if task else ''} on {place.url}", err=True)
 
 
-@click.command()
+@click.command(short_help="Show how far a job is, and what became of it.")
 @click.argument("key")
 @_on
 @_json
@@ -47,23 +57,23 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     """Show how far the job KEY is, and where its files are. The exit status is 1 if any of it has failed."""
     job = cluster_of(cluster).job(key)
     (told,) = statuses([job.part])
-    facts = _facts(job, told)
-    facts["directory"] = job.directory
-    if not isinstance(job, JobArray):
+    facts = _facts(job, told) | {"seconds": took(told), "memory": peak_memory(told)}
+    if isinstance(job, JobArray):
+        failures = [(index, status) for index, status in zip(job.part.indices, told, strict=True) if failed(status)]
+        facts["failures"] = {f"{index}": error_of(status) or status.state.value for index, status in failures}
+    else:
         (status,) = told
-        facts |= {"log": job.log_path, "node": status.node, "reason": status.reason}
-        error = status.outcome.error if status.outcome else None
-        facts["error"] = f"{error.type}: {error.message}" if error else None
+        facts |= {"node": status.node, "reason": status.reason, "error": error_of(status) or None, "log": job.log_path}
+    facts["directory"] = job.directory
     if as_json:
         show_json(facts)
     else:
-        shown = {**facts, "states": _counts(facts["states"])}
-        show_table([(name, str(value)) for name, value in shown.items() if value is not None])
+        show_table([(name, text) for name, text in _shown(facts).items() if text])
     if any(JobState(state).final and state != JobState.COMPLETED for state in facts["states"]):
         raise SystemExit(1)
 
 
-@click.command()
+@click.command(short_help="End a job, or all of a map.")
 @click.argument("key")
 @_on
 @click.option("--keep-children", is_flag=True, help="Not what it has submitted, if it is a workflow.")
@@ -72,7 +82,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
     cluster_of(cluster).job(key).cancel(children=not keep_children)
 
 
-@click.command()
+@click.command(short_help="Print what a job has printed.")
 @click.argument("key")
 @click.option("--rank", default=0, type=click.IntRange(min=0), help="Of a task of several ranks, which one's.")
 @_on
@@ -91,14 +101,40 @@ def _facts(job: Job[Any] | JobArray[Any], told: Sequence[JobStatus]) -> dict[str
     """What is known of a submission, as plain data."""
     states = Counter(status.state for status in told)
     first = job if not isinstance(job, JobArray) else job[0] if job else None
-    job_id = first.job_id.partition("_")[0] if first is not None and first.job_id else None
+    job_id = first.job_id if first is not None else None
+    if job_id and not job.key.endswith("]"):
+        job_id = job_id.partition("_")[0]  # all of the array
     return {
         "key": job.key,
         "job_id": job_id,
         "count": len(told),
         "states": {state.value: states[state] for state in JobState if states[state]},
+        "submitted": submitted_at(job.key),
     }
 
 
-def _counts(states: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in states.items())
+def _shown(facts: dict[str, Any]) -> dict[str, str]:
+    """The same for people."""
+    seconds, peak, failures = facts["seconds"], facts["memory"], facts.get("failures", {})
+    lines = [f"[{index}] {error}" for index, error in failures.items()]
+    more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
+    texts = {
+        "count": str(facts["count"]) if facts["count"] > 1 else "",
+        "states": _counts(facts),
+        "submitted": _time(facts["submitted"]),
+        "seconds": "" if seconds is None else duration(seconds),
+        "memory": "" if peak is None else memory(peak),
+        "failures": "\n".join(lines[:_FAILURES] + more),
+    }
+    names = {"count": "calls", "seconds": "took"}
+    return {names.get(name, name): texts.get(name, str(value or "")) for name, value in facts.items()}
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else clock(seconds)
+
+
+def _counts(facts: dict[str, Any]) -> str:
+    """How many are in each state; of a single call its state."""
+    states = facts["states"]
+    return ", ".join(f"{count} {state}" if facts["count"] > 1 else state for state, count in states.items())

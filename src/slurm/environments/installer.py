@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from configparser import RawConfigParser
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,9 @@ def main() -> None:
     asked = json.load(sys.stdin)
     directory = Path(asked["directory"])
     with open(asked["log"], "ab") as log:
-        put(directory / "wheels", asked["wheels"])
-        put(directory / "wheelhouse", asked["wheelhouse"])
         try:
+            put(directory / "wheels", asked["wheels"])
+            put(directory / "wheelhouse", asked["wheelhouse"])
             python = install(directory, asked, log)
             digest = subprocess.check_output([python, "-c", asked["digest"]], text=True).strip()
         except (subprocess.CalledProcessError, OSError) as error:
@@ -98,9 +99,10 @@ def sources(asked: Mapping[str, Any]) -> list[str]:
 
 def pip_version() -> tuple[int, ...]:
     """The version of this Python's pip; empty if it has none."""
-    done = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, text=True, check=False)
-    words = done.stdout.split()
-    return tuple(int(part) for part in words[1].split(".")[:2]) if done.returncode == 0 else ()
+    try:
+        return tuple(map(int, version("pip").split(".")[:2]))
+    except PackageNotFoundError:
+        return ()
 
 
 def find_uv() -> str | None:

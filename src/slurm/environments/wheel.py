@@ -20,7 +20,7 @@ from slurm.environments.building import build_once, send
 from slurm.environments.current import TAG, find
 from slurm.environments.installer import sources as places
 from slurm.environments.setup import take
-from slurm.environments.sources import tree_digest
+from slurm.environments.sources import described, tree_digest
 from slurm.environments.wheel_building import build, build_failed, export_lock, gather
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 from slurm.protocol import ENVS, Prepared
@@ -112,7 +112,7 @@ class Wheel(Environment):
         parts: list[Any] = [_FORM, TAG, sys.platform, [tree_digest(project) for project in self._projects()]]
         parts += [self.extras, self.dependencies, self.index_url, self.extra_index_url, self.find_links]
         parts += [self.install_in, self.system_site_packages, self._lock_text()]
-        parts += [self.wheelhouse if isinstance(self.wheelhouse, bool) else tree_digest(self._own_house())]
+        parts += [[(path.name, *described(str(path))) for path in self._own_house()], bool(self.wheelhouse)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def prepare(self, place: Place) -> Prepared:
@@ -137,12 +137,15 @@ class Wheel(Environment):
                 raise ConfigurationError(message)
         return projects
 
-    def _own_house(self) -> str:
-        directory = os.path.abspath(os.path.expanduser(str(self.wheelhouse)))
-        if not os.path.isdir(directory):
+    def _own_house(self) -> list[Path]:
+        """The wheels of the directory that was named, if one was."""
+        if isinstance(self.wheelhouse, bool):
+            return []
+        directory = Path(self.wheelhouse).expanduser()
+        if not directory.is_dir():
             message = f"Wheel(wheelhouse={self.wheelhouse!r}): there is no such directory"
             raise ConfigurationError(message)
-        return directory
+        return sorted(directory.glob("*.whl"))
 
     def _lock_text(self) -> str | None:
         if self.lock is None:
@@ -157,6 +160,7 @@ class Wheel(Environment):
 
     def _make(self, sources: str, building: Building) -> Prepared:
         place, base = building.place, find(building.place)
+        base = base.replace(setup=(_OWN_PATHS, *base.setup))
         with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
             log = _log(building.key)
             wheels = self._built(building, scratch, log)
@@ -181,7 +185,7 @@ class Wheel(Environment):
             key=building.key,
             python=made["python"],
             tag=TAG,
-            setup=(_OWN_PATHS, *place.interpreter.setup),
+            setup=base.setup,
             packages=tuple(f"{wheel.name}=={wheel.version}" for wheel in wheels),
             modules=tuple(sorted({module for wheel in wheels for module in wheel.modules})),
             digest=made["digest"],
@@ -210,10 +214,8 @@ class Wheel(Environment):
         self, building: Building, wheels: Sequence[BuiltWheel], constraints: str | None, scratch: str, log: Path
     ) -> Sequence[Path]:
         """The wheels to send besides the projects' own."""
-        if isinstance(self.wheelhouse, str):
-            return sorted(Path(self._own_house()).glob("*.whl"))
-        if not self.wheelhouse:
-            return ()
+        if self.wheelhouse is not True:
+            return self._own_house()
         here = platform.machine() if sys.platform == "linux" else sys.platform
         if here != building.machine:
             message = (

@@ -24,11 +24,22 @@ class Call(Record):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    context: str | None = None
-    """The parameter that is given the JobContext, if the function has one."""
+    context: tuple[str, int | None] | None = None
+    """The parameter that is given the context, if the function has one: its name, and its place if it has one."""
     edges: tuple[Any, ...] = ()
     """What `.after(…)` named: tuples of key, on, indices, and how many calls an element makes."""
     workflow: bool = False
+
+    def make(self, context: object) -> Any:
+        """Call the function, with the context in its place if it has a parameter for that."""
+        args, kwargs = self.args, self.kwargs
+        if self.context:
+            name, place = self.context
+            if place is None or place > len(args):
+                kwargs = {**kwargs, name: context}
+            else:
+                args = (*args[:place], context, *args[place:])
+        return self.function(*args, **kwargs)
 
 
 class ArgumentLoader:

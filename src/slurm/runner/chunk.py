@@ -6,7 +6,8 @@ import os
 import sys
 from contextlib import closing
 
-from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, STOPPED, CallFailure
+from slurm.outcomes import CallFailure
+from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, STOPPED
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, stopping
@@ -17,7 +18,7 @@ from slurm.runner.result_saver import STOPPED_STATUS, describe, exit_code, pickl
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.runner.argument_loader import Call
     from slurm.runner.job_context import JobContext
     from slurm.runner.journal import Done
@@ -114,8 +115,7 @@ def _one(load: Load, resolver: PlaceholderResolver, job: JobContext, place: int)
             phase = RESOLVE
             resolver.check(call.edges)
         phase = RUN
-        kwargs = {**call.kwargs, call.context: job.replace(index=job.index + place)} if call.context else call.kwargs
-        value = call.function(*call.args, **kwargs)
+        value = call.make(job.replace(index=job.index + place) if call.context else None)
         phase = SAVE
         found = pickled(value)
     except UpstreamFailed as error:

@@ -9,7 +9,8 @@ from io import BytesIO
 from pickle import Unpickler
 
 from slurm.files import open_own
-from slurm.protocol import CALLBACKS, PROCESS, SAVE, STOPPED, Outcome
+from slurm.outcomes import Outcome
+from slurm.protocol import CALLBACKS, PROCESS, SAVE, STOPPED
 from slurm.records import TYPE_CHECKING
 from slurm.runner import checkpoint
 from slurm.runner.callback_runner import CallbackRunner

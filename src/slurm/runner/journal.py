@@ -11,7 +11,8 @@ import os
 import time
 
 from slurm.files import open_own
-from slurm.protocol import RESULTS, CallFailure
+from slurm.outcomes import CallFailure
+from slurm.protocol import RESULTS
 from slurm.records import TYPE_CHECKING, encode
 
 if TYPE_CHECKING:

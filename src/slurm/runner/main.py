@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
     from slurm.runner.argument_loader import Call
 
 HERE = "{}.{}".format(*sys.version_info[:2])
@@ -96,8 +96,7 @@ def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, work
 
 def _call(call: Call, job: JobContext) -> Any:
     enter(job)
-    kwargs = {**call.kwargs, call.context: job} if call.context else call.kwargs
-    return call.function(*call.args, **kwargs)
+    return call.make(job)
 
 
 def _run_workflow(call: Call, job: JobContext, callbacks: CallbackRunner) -> Any:

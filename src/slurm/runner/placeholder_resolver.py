@@ -7,14 +7,15 @@ import time
 from _pickle import Unpickler
 
 from slurm.files import open_own
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, Outcome, outcome_name
+from slurm.outcomes import Outcome
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, outcome_name
 from slurm.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import IO, Any
 
-    from slurm.protocol import ResultRecord
+    from slurm.outcomes import ResultRecord
 
 LAG = 15.0
 """Seconds to wait for an outcome that another node wrote: file systems show new files to other nodes late."""

@@ -17,7 +17,8 @@ import time
 import traceback
 from selectors import EVENT_READ, EVENT_WRITE, PollSelector
 
-from slurm.protocol import PROCESS, CallFailure
+from slurm.outcomes import CallFailure
+from slurm.protocol import PROCESS
 from slurm.records import TYPE_CHECKING
 from slurm.runner.job_context import Stopped, stopping
 from slurm.runner.journal import frame, frames

@@ -11,9 +11,11 @@ import os
 import signal
 import sys
 import time
+from zlib import crc32
 
 from slurm.files import commit
-from slurm.protocol import CALLBACKS, FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, ResultRecord
+from slurm.outcomes import ResultRecord
+from slurm.protocol import CALLBACKS, FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED
 from slurm.records import TYPE_CHECKING
 from slurm.runner.callback_runner import CallbackRunner
 from slurm.runner.job_context import JobContext
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from slurm.protocol import Outcome
+    from slurm.outcomes import Outcome
 
 GRACE_SECONDS = 1
 """Between SIGTERM and SIGKILL to ranks that another one's failure ends."""
@@ -90,8 +92,7 @@ def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> di
 
     `alone`: all ranks are on this machine. Where the ranks meet may have been set in the job's setup.
     """
-    array, task = environ.get("SLURM_ARRAY_JOB_ID", "0"), environ.get("SLURM_ARRAY_TASK_ID", "0")
-    port = _PORTS[(int(array) * 997 + int(task)) % len(_PORTS)]
+    port = _PORTS[(crc32(job.key.encode()) + job.index) % len(_PORTS)]  # ids of several clusters may be the same
     return {
         "RANK": str(job.rank),
         "WORLD_SIZE": str(job.world_size),

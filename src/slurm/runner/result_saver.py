@@ -9,6 +9,7 @@ from _pickle import dumps
 from itertools import accumulate
 
 from slurm.files import NewFile, commit
+from slurm.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord, class_name
 from slurm.protocol import (
     ATTEMPTS,
     FAILED,
@@ -17,13 +18,8 @@ from slurm.protocol import (
     SAVE,
     STOPPED,
     SUCCEEDED,
-    CallFailure,
-    ErrorRecord,
-    Outcome,
-    ResultRecord,
     attempt_name,
     begun_name,
-    class_name,
     outcome_name,
 )
 from slurm.records import TYPE_CHECKING

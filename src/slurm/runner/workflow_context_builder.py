@@ -64,10 +64,9 @@ def run(call: Call, job: JobContext, callbacks: Iterable[Callback]) -> Any:
     context = WorkflowContextBuilder(job).build()
     context.cluster.terms = context.cluster.terms.replace(callbacks=tuple(callbacks))
     enter(context)
-    kwargs = {**call.kwargs, call.context: context} if call.context else call.kwargs
     try:
         stop_at_once()
-        value = context.cluster.resolved(call.function(*call.args, **kwargs))
+        value = context.cluster.resolved(call.make(context))
     finally:
         stop_at_leisure()
     if strays := context.cluster.passed_over():

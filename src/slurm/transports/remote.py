@@ -15,6 +15,7 @@ from slurm.errors import ConnectionLost, TransportError, UntrustedFile
 from slurm.transports.archive import Spool, pack
 from slurm.transports.base import Completed, Transport
 from slurm.transports.channel import LINE, converse
+from slurm.transports.ssh_advice import UNREACHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -134,6 +135,8 @@ class RemoteTransport(Transport, ABC):
             message = f"{argv[0]} didn't end within {timeout} s on {self.host}"
             raise TransportError(message) from error
         except ConnectionLost as error:
+            if UNREACHED in str(error):  # by no command
+                raise
             message = f"{error}; the command was: {_short(argv)}"
             raise ConnectionLost(message) from error
         return Completed(tuple(argv), answer.status, answer.value.decode(errors="replace"), answer.words)

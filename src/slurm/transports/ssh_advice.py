@@ -21,6 +21,7 @@ REFUSED = "nothing listens there: see the port (`:2222` after the host), and whe
 SILENT = "it doesn't answer: see whether this machine may reach it, or needs a ProxyJump in {config}"
 OTHER = "`ssh {host}` must work by hand first"
 
+UNREACHED = "can't be reached"
 _MAY_PASS = (NO_NAME, REFUSED, SILENT)
 """What a network that is away for a while looks like."""
 
@@ -33,5 +34,5 @@ def config_path() -> str:
 def failure(host: str, advice: str, words: str, command: str, *, known_as: str | None = None) -> TransportError:
     """The error for a connection that could not be made: what keeps it, in whose words, and what was tried."""
     told = advice.format(host=host, config=config_path(), name=known_as or host)
-    message = f"{host} can't be reached: {told}\n{words.strip()}\nThe command was: {command}"
+    message = f"{host} {UNREACHED}: {told}\n{words.strip()}\nThe command was: {command}"
     return ConnectionLost(message) if advice in _MAY_PASS else TransportError(message)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from slurm.options import Options
-from slurm.protocol import PROCESS, RUN, ErrorRecord, Outcome
+from slurm.outcomes import ErrorRecord, Outcome
+from slurm.protocol import PROCESS, RUN
 from slurm.requests import several_ranks
 from slurm.runner import gathering
 from slurm.runner.job_context import JobContext
@@ -19,8 +20,6 @@ from slurm.schedulers.base import ntasks
 from unit.job_directories import Directory, pickled
 
 OF_SRUN = {
-    "SLURM_ARRAY_JOB_ID": "1234",
-    "SLURM_ARRAY_TASK_ID": "5",
     "SLURM_JOB_NODELIST": "no-such-node-[07-08].invalid",
     "SLURM_LAUNCH_NODE_IPADDR": "192.0.2.7",
     "SLURM_NTASKS": "8",
@@ -57,10 +56,7 @@ def test_ranks_of_one_machine_are_counted() -> None:
 def test_where_ranks_meet_is_the_same_for_all_and_stays_what_the_user_said() -> None:
     ranks = contexts(job(OF_SRUN), 4, OF_SRUN)
     ports = {variables(rank, OF_SRUN, alone=True)["MASTER_PORT"] for rank in ranks}
-    others = {
-        variables(ranks[0], {**OF_SRUN, "SLURM_ARRAY_TASK_ID": str(task)}, alone=True)["MASTER_PORT"]
-        for task in range(1000)
-    }
+    others = {variables(ranks[0].replace(index=i), OF_SRUN, alone=True)["MASTER_PORT"] for i in range(1000)}
     assert len(ports) == 1
     assert len(others) == 1000
     assert all(20_000 <= int(port) < 32_000 for port in others)
