@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -171,9 +173,14 @@ class ContainerTestbed:
             process.wait()
         if self.directory.exists():
             self.run("podman", "rm", "--all", "--force", "--time=0", check=False)
+            pause = self.directory / "run/libpod/tmp/pause.pid"  # what holds the user namespace of podman without root
+            holder = int(pause.read_text()) if pause.exists() else None
             outer = () if os.geteuid() == 0 else ("podman", "unshare")  # some files may belong to mapped ids
             self.run(*outer, "rm", "-rf", str(self.directory), check=False)
             shutil.rmtree(self.directory, ignore_errors=True)
+            if holder:
+                with suppress(ProcessLookupError):
+                    os.kill(holder, signal.SIGKILL)
 
     def _start(self, *argv: str) -> None:
         # Who starts it may be killed.

@@ -114,8 +114,8 @@ class Container(Environment):
         Raises EnvironmentNotReady: PythonNotFound, BuildFailed.
         """
         site = ContainerSite.survey(place)
-        runtime, source, run = site.runtime(self.runtime), self._source(place, site), self._run(place)
-        facts = (source.identity(), runtime.name, self.python, run if isinstance(runtime, SlurmOCI) else None)
+        runtime, source, run = site.runtime(self.runtime), self._source(place, site), self._run(place, site)
+        facts = (source.identity(), runtime.name, self.python, TAG, run if isinstance(runtime, SlurmOCI) else None)
         name = f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
         def make(building: Building) -> Prepared:
@@ -159,21 +159,20 @@ class Container(Environment):
     def _recipe(self) -> Containerfile:
         return Containerfile.find(self.dockerfile, self.context, self.build_args)
 
-    def _run(self, place: Place) -> Run:
+    def _run(self, place: Place, site: ContainerSite) -> Run:
+        mounts = map(Mount.parse, self.mounts)
         return Run(
             root=place.root,
-            mounts=tuple(map(Mount.parse, self.mounts)),
+            mounts=tuple(Mount(site.expanded(m.source), site.expanded(m.target), m.readonly) for m in mounts),
             env=self.env,
             gpus=_GPUS[self.gpus],
-            workdir=self.workdir,
+            workdir=site.expanded(self.workdir) if self.workdir else None,
             network=self.network,
             options=self.runtime_options,
         )
 
     def _try(self, place: Place, runtime: Runtime, image: Image, run: Run) -> None:
         """Ask the Python in an image for its version. Raises EnvironmentNotReady for what can't be right on a node."""
-        if runtime.program == "srun":  # which would wait for a node
-            return
         launched = shlex.join(["bash", "-c", launcher(runtime, image, run), "container"])
         ready = in_bash(place, launched, timeout=_PULL_SECONDS)
         if ready.status != 0:

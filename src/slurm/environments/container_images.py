@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SECONDS = 3600.0
 _TAIL_LINES = 20
 _SIF, _ARCHIVE, _FILES, ROOTFS = "image.sif", "image.tar", "rootfs.tar", "rootfs"
-_UNPACK = f"tar -x --no-same-owner --exclude=./dev/* --exclude=dev/* -C {ROOTFS}"
+_UNPACK = f"tar -x --no-same-owner --exclude='./dev/*' --exclude='dev/*' -C {ROOTFS}"
 
 
 class Source(Protocol):

@@ -34,7 +34,7 @@ if srun --help 2> /dev/null | grep -q -e --container-image; then printf 'pyxis '
 """
 """Lines of sh that print the names of the runtimes that are there."""
 
-_SURVEY = f"uname -m; id -u; id -g; command -v python3 || echo; {LOOK}"
+_SURVEY = f"uname -m; id -u; id -g; echo ~; command -v python3 || echo; {LOOK}"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 _log = logging.getLogger("slurm.environments")
@@ -47,6 +47,7 @@ class ContainerSite(NamedTuple):
     """Such as "linux/amd64"."""
     uid: int
     gid: int
+    home: str
     python: str
     """Any Python 3, or nothing."""
     runtimes: tuple[str, ...]
@@ -56,11 +57,15 @@ class ContainerSite(NamedTuple):
         """Ask a place. Raises EnvironmentNotReady, TransportError."""
         done = in_bash(place, _SURVEY)
         lines = done.stdout.splitlines()
-        if done.status != 0 or len(lines) < 4:
+        if done.status != 0 or len(lines) < 5:
             raise EnvironmentNotReady(f"what runs containers there can't be found out: {done.words}")
-        machine, uid, gid, python, *rest = lines
+        machine, uid, gid, home, python, *rest = lines
         platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
-        return cls(platform, int(uid), int(gid), python, tuple(" ".join(rest).split()))
+        return cls(platform, int(uid), int(gid), home, python, tuple(" ".join(rest).split()))
+
+    def expanded(self, path: str) -> str:
+        """A path there; from ~/ it is in the home."""
+        return f"{self.home}{path[1:]}" if path.startswith("~/") else path
 
     def runtime(self, name: str | None) -> Runtime:
         """The one of a name, or the first that is there. Raises EnvironmentNotReady."""
@@ -87,7 +92,8 @@ def pinned(place: Place, site: ContainerSite, reference: Reference) -> Reference
         advice = "log in there first (podman login, docker login, apptainer registry login)"
         advice = advice if "HTTP 401" in refused or "HTTP 403" in refused else "look at its name and tag"
         advice = advice if told.get("refused") else "name it by its digest (…@sha256:…), and nobody need ask"
-        raise EnvironmentNotReady(f"the registry {reference.registry} doesn't give {reference}: {refused}; {advice}")
+        verb = "doesn't give" if told.get("refused") else "can't be asked for"
+        raise EnvironmentNotReady(f"the registry {reference.registry} {verb} {reference}: {refused}; {advice}")
     platforms = told.get("platforms") or ()
     if platforms and site.platform not in platforms:
         raise EnvironmentNotReady(f"{reference} is for {', '.join(platforms)}, and the cluster is {site.platform}")

@@ -20,7 +20,9 @@ class Apptainer(Runtime):
     prefix: ClassVar[str] = "APPTAINER"
 
     def ready(self, image: Image) -> Sequence[str]:
-        """Look whether the node sees it."""
+        """Look whether the node sees the file, if it is one."""
+        if not image.name.startswith(("/", "~/")):
+            return ()
         file = path(image.name)
         return (f'[ -e {file} ] || {{ echo "there is no "{file}" on $(uname -n)" >&2; exit 125; }}',)
 
@@ -29,9 +31,7 @@ class Apptainer(Runtime):
         options = ["--cleanenv", "--no-home"]
         options += [] if run.network else ["--net", "--network=none"]
         options += {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(run.gpus, [])
-        started = (
-            f'exec {self.program} --silent exec{words([*options, *run.options])} "${{mounts[@]}}" --pwd "$workdir"'
-        )
+        given = f'{words([*options, *run.options])} "${{mounts[@]}}" --pwd "$workdir"'
         return (
             *mounted(run),
             # Given as options, values would be split at commas; and a shell in the container would evaluate them.
@@ -39,12 +39,12 @@ class Apptainer(Runtime):
             f'    [ -z "${{!name+set}}" ] || export "{self.prefix}ENV_$name=${{!name}}"',
             "done",
             f"export {self.prefix}_NO_EVAL=1",
-            f'{started} {path(image.name)} "$@"',
+            f'exec {self.program} --silent --nocolor exec{given} {path(image.name)} "$@"',
         )
 
     def make(self, source: str, image: str, *, plain: bool) -> Sequence[str]:
         """The command that makes the file of an image from `docker://…` or `docker-archive:…`."""
-        return (self.program, "build", *(["--no-https"] if plain else []), image, source)
+        return (self.program, "--nocolor", "build", *(["--no-https"] if plain else []), image, source)
 
 
 class Singularity(Apptainer):

@@ -99,6 +99,7 @@ def launcher(runtime: Runtime, image: Image, run: Run) -> str:
         "# By hand: bash THIS_FILE python3 -c 'import sys; print(sys.version)'",
         f"command -v {runtime.program} > /dev/null ||",
         f'    {{ echo "there is no {runtime.program} on $(uname -n) to run a container by" >&2; exit 127; }}',
+        '[ -d "${XDG_RUNTIME_DIR-}" ] || unset XDG_RUNTIME_DIR',  # a login's, who may not be logged in on this node
         'if [ "${SLURM_NODEID:-0}" != 0 ] || [ $# = 0 ]; then',  # the job's own script has seen to the first node
         "    :",
         *(f"    {line}" for line in runtime.ready(image)),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from slurm.environments.runtimes.base import Image, Run
 
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OWN_MOUNTS = (
     ("/proc", "proc", "proc", ()),
     ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
@@ -34,7 +35,9 @@ class SlurmOCI(Runtime):
         return (
             *ALONE,
             "unset PYTHONHOME PYTHONPATH VIRTUAL_ENV",
-            *reined(f"srun --ntasks=1 --container={path(image.name)}{words(run.options)}"),
+            "srun=$(command -v srun)",
+            f"export PATH={_PATH}",
+            *reined(f'"$srun" --ntasks=1 --container={path(image.name)}{words(run.options)}'),
             "exit $status",
         )
 
@@ -54,7 +57,7 @@ def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
             "terminal": False,
             "user": {"uid": 0, "gid": 0},
             "args": ["true"],
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "env": [f"PATH={_PATH}"],
             "cwd": run.workdir or "/tmp",  # noqa: S108 - the container's own
             "noNewPrivileges": True,
         },

@@ -37,7 +37,7 @@ class Pyxis(Runtime):
         own = "".join(f" {option}" for option in map(shlex.quote, run.options))
         return (
             *ALONE,
-            f"exec srun --ntasks=1 --container-image={shlex.quote(_enroot(image.name))} \\",
+            f"exec srun --ntasks=1 --container-image={_enroot(image.name)} \\",
             f"    --container-mounts={','.join(mounts)} --container-workdir={workdir} \\",
             f'    --no-container-mount-home --no-container-entrypoint{own} "$@"',
         )
@@ -45,5 +45,4 @@ class Pyxis(Runtime):
 
 def _enroot(name: str) -> str:
     """A reference as enroot has it, with # after the registry; a path as it is."""
-    registry, slash, rest = name.partition("/")
-    return f"{registry}#{rest}" if registry and slash else name
+    return path(name) if name.startswith(("/", "~/")) else shlex.quote(name.replace("/", "#", 1))
