@@ -24,7 +24,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything, the quick ones first; tests of the real Slurm are skipped, with a word, where there is none."""
+    """Everything, in several processes; tests of the real Slurm are skipped, with a word, where there is none."""
     session.install("-e", ".[test,examples]")
     session.run("pytest", *session.posargs)
 
