@@ -47,11 +47,11 @@ class ClusterURL(NamedTuple):
             user=parts["user"],
             host=(parts["host"] or "").strip("[]") or None,
             port=int(parts["port"]) if parts["port"] else None,
-            root=parts["root"][1:] if (parts["root"] or "").startswith("/~") else parts["root"],
+            root=parts["root"][1:] if (parts["root"] or "").startswith("/~/") else parts["root"],
         )
 
     def __str__(self) -> str:
-        root = f"/{self.root}" if (self.root or "").startswith("~") else self.root or ""
+        root = f"/{self.root}" if (self.root or "").startswith("~/") else self.root or ""
         if self.host is None:
             return f"{self.scheduler}://{root}" if root else self.scheduler
         user = f"{self.user}@" if self.user else ""

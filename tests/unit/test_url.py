@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slurm.backend import backend_for
@@ -11,7 +11,9 @@ from slurm.errors import ClusterURLError
 from slurm.url import ClusterURL
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
-ROOTS = st.none() | st.text().map("/".__add__)
+ROOTS = (
+    st.none() | st.text().map("/".__add__).filter(lambda root: not root.startswith("/~/")) | st.text().map("~/".__add__)
+)
 HERE = st.builds(lambda scheduler, root: ClusterURL(scheduler, root=root), NAMES, ROOTS)
 THERE = st.builds(
     ClusterURL,
@@ -25,6 +27,7 @@ THERE = st.builds(
 
 
 @given(HERE | THERE)
+@example(ClusterURL("local", root="/~"))
 def test_a_url_comes_back_from_its_text(url: ClusterURL) -> None:
     assert ClusterURL.parse(str(url)) == url
 
