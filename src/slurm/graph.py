@@ -125,7 +125,9 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
     states = _states(backend, watched)
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
     nodes = [Node(s.key, s.task, s.count, states[s.key], s.workflow is not None) for s in order]
-    return Graph(tuple(nodes), tuple(edge for edge in edges if {edge.source, edge.target} <= found.keys()))
+    place = {node.key: number for number, node in enumerate(nodes)}
+    known = [edge for edge in edges if {edge.source, edge.target} <= found.keys()]
+    return Graph(tuple(nodes), tuple(sorted(known, key=lambda edge: (place[edge.source], place[edge.target]))))
 
 
 def _states(backend: Backend, several: Mapping[str, Watched]) -> Mapping[str, Mapping[JobState, int]]:
