@@ -50,6 +50,13 @@ def _state(testbed: SlurmTestbed, job: Job[object]) -> str:
     return testbed.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", str(job.job_id)).stdout.strip()
 
 
+def _start_again(testbed: SlurmTestbed, job: Job[object]) -> None:
+    """Have a job that was sent back to the queue start without the two minutes' wait."""
+    until(lambda: _state(testbed, job) == "PENDING")
+    time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
+    testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+
+
 # Submitting.
 
 
@@ -198,9 +205,8 @@ def test_a_requeued_job_runs_again_as_its_second_attempt(start: Start, slurm: Cl
     until(lambda: list(trace.iterdir()))
     testbed.run("scontrol", "requeue", str(job.job_id))
     until(lambda: _state(testbed, job) == "PENDING")
-    time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
     assert not job.done()
-    testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+    _start_again(testbed, job)
     assert job.result(60) == (0, 2)
     assert job.status().outcome.attempt == 2  # type: ignore[union-attr]
 
@@ -210,9 +216,7 @@ def test_a_requeued_chunk_goes_on_at_its_first_unfinished_call(start: Start, slu
     array = leave_trace.starmap([(trace, 0.6)] * 8, chunk_size=8)
     until(lambda: len(list(trace.iterdir())) >= 6)
     testbed.run("scontrol", "requeue", str(array[0].job_id))
-    until(lambda: _state(testbed, array[0]) == "PENDING")
-    time.sleep(1)
-    testbed.run("scontrol", "update", f"jobid={array[0].job_id}", "StartTime=now")
+    _start_again(testbed, array[0])
     results = array.results(60)
     assert [index for index, _ in results] == list(range(8))
     attempts = [attempt for _, attempt in results]
@@ -232,9 +236,7 @@ def test_a_requeued_element_of_workers_makes_its_unfinished_calls_only(
     array = leave_trace.starmap([(trace, each) for each in seconds], chunk_size=12, workers=2)
     until(lambda: len(list(trace.iterdir())) >= 9)
     testbed.run("scontrol", "requeue", str(array[0].job_id))
-    until(lambda: _state(testbed, array[0]) == "PENDING")
-    time.sleep(1)
-    testbed.run("scontrol", "update", f"jobid={array[0].job_id}", "StartTime=now")
+    _start_again(testbed, array[0])
     results = array.results(60)
     assert [index for index, _ in results] == list(range(12))
     attempts = [attempt for _, attempt in results]
@@ -258,8 +260,7 @@ def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, tra
     until(lambda: list(trace.iterdir()))
     urgent = leave_trace.with_options(partition="high")(trace, 0)
     assert urgent.result(60) == (0, 1)
-    until(lambda: _state(testbed, again) == "PENDING")
-    testbed.run("scontrol", "update", f"jobid={again.job_id}", "StartTime=now")
+    _start_again(testbed, again)
     assert again.result(60) == (0, 2)
 
     for path in trace.iterdir():

@@ -31,6 +31,8 @@ _START_ATTEMPTS = 4
 _START_SECONDS = 20.0
 _EMPTY_SECONDS = 20.0
 _PORT_LOST = "already in use"
+# By a faster clock: lest jobs that have ended were soon forgotten, and a busy machine were too slow.
+_PATIENT = {"MinJobAge": "6000", "MessageTimeout": "100", "BatchStartTimeout": "400"}
 
 
 @final
@@ -40,8 +42,8 @@ class SlurmTestbed:
     Keyword arguments: nodes, named n1, n2, ...; cpus and memory (MB) that each claims, whatever the machine
     has; settings are lines of slurm.conf, over the defaults; partitions are further ones besides `debug`,
     from the name to the rest of the line; speedup is how much faster slurmctld's clock runs, so that a time
-    limit of a minute passes in seconds (timestamps that Slurm reports are then off, and SlurmdTimeout and its
-    like are shorter as well). skew is by how many seconds the clock of a node's slurmd is wrong.
+    limit of a minute passes in seconds (timestamps that Slurm reports are then off, and SlurmdTimeout is
+    shorter as well). skew is by how many seconds the clock of a node's slurmd is wrong.
 
     With accounting sacct answers, by a slurmdbd and a MariaDB of this cluster's own; its clock can't be faster then.
     With memory_limits the kernel kills what uses more than its --mem; only root can have that.
@@ -242,6 +244,8 @@ class SlurmTestbed:
 
     def _options_settings(self) -> dict[str, str]:
         settings = memory_settings(self._memory, self._cpus) if self._memory_limits else {}
+        if self._speedup != 1:
+            settings |= _PATIENT
         return settings | (self._accounting.settings if self._accounting else {})
 
     def _own(self, cgroup: Path) -> None:
