@@ -26,7 +26,7 @@ CATCH_ALLS = {
     "executor.py": 1,
     "files.py": 2,
     "notebook.py": 1,
-    "runner/callback_runner.py": 3,
+    "runner/callback_runner.py": 2,
     "runner/chunk.py": 1,
     "runner/main.py": 2,
     "runner/placeholder_resolver.py": 1,

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slurm.callbacks.board import Bar, Board
-    from slurm.callbacks.displays import Display
     from slurm.callbacks.events import CompleteEvent, ProgressEvent, StateEvent, SubmitEvent
+    from slurm.callbacks.live import Display
 
 
 class ProgressCallback(Callback):
@@ -50,7 +50,7 @@ class ProgressCallback(Callback):
     def _show(self, what: str, event: Any) -> None:
         if self._shown is None:
             from slurm.callbacks.board import Board  # noqa: PLC0415 - a node needs neither
-            from slurm.callbacks.displays import display  # noqa: PLC0415
+            from slurm.callbacks.live import display  # noqa: PLC0415
 
             self._shown = Board(), display(self._interval)
         board, screen = self._shown

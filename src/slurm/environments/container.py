@@ -18,8 +18,8 @@ from slurm.environments.container_site import RUNTIMES, ContainerSite, in_bash, 
 from slurm.environments.containerfile import Builder, Containerfile
 from slurm.environments.current import TAG, find
 from slurm.environments.images import Reference
-from slurm.environments.runtimes.base import Image, Mount, Run, launcher
-from slurm.environments.runtimes.oci import SlurmOCI, bundle
+from slurm.environments.runtimes.base import BUNDLE, Image, Mount, Run, launcher
+from slurm.environments.runtimes.oci import bundle
 from slurm.errors import ConfigurationError, EnvironmentNotReady, PythonNotFound
 from slurm.protocol import Prepared
 
@@ -115,12 +115,12 @@ class Container(Environment):
         """
         site = ContainerSite.survey(place)
         runtime, source, run = site.runtime(self.runtime), self._source(place, site), self._run(place, site)
-        facts = (source.identity(), runtime.name, self.python, TAG, run if isinstance(runtime, SlurmOCI) else None)
+        facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
         name = f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
         def make(building: Building) -> Prepared:
             image = source.bring(building, site, runtime)
-            if isinstance(runtime, SlurmOCI) and image.name == building.directory:
+            if runtime.takes == BUNDLE and image.name == building.directory:
                 config = bundle(f"{building.directory}/{ROOTFS}", run, uid=site.uid, gid=site.gid)
                 place.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
             if runtime.program in site.runtimes:

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from slurm.environments.container_site import in_bash, pinned
 from slurm.environments.images import Reference
-from slurm.environments.runtimes.apptainer import Apptainer
-from slurm.environments.runtimes.base import Image
-from slurm.environments.runtimes.engines import Engine
-from slurm.environments.runtimes.oci import SlurmOCI
-from slurm.environments.runtimes.pyxis import Pyxis
+from slurm.environments.runtimes.base import ARCHIVE, BUNDLE, REFERENCE, SIF, Image
 from slurm.errors import BuildFailed, ConfigurationError
 
 if TYPE_CHECKING:
@@ -51,7 +47,7 @@ class File(NamedTuple):
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
         """It is there."""
         del building, site
-        if isinstance(runtime, Engine):
+        if runtime.takes == ARCHIVE:
             message = f"{runtime.name} runs no image that is a file, such as {self.path}: name one in a registry"
             raise ConfigurationError(message)
         return Image(name=self.path, source=self.path)
@@ -70,9 +66,9 @@ class Tagged(NamedTuple):
         """Nothing for those that pull it on the nodes; else have it made into what they take."""
         name = self.reference.pinned
         source = name
-        if isinstance(runtime, Apptainer):
+        if runtime.takes == SIF:
             name = _sif(building, site, runtime, f"docker://{name}", plain=self.reference.plain)
-        elif isinstance(runtime, SlurmOCI):
+        elif runtime.takes == BUNDLE:
             building.step(f"unpacking {name}")
             _unpack(building, site, name, plain=self.reference.plain)
             name = building.directory
@@ -96,8 +92,9 @@ class Kept(NamedTuple):
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
         """Build it if need be; push it, or send it as a file."""
         log = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", f"{building.key}.log")
-        if isinstance(runtime, Pyxis) and not self.registry:
-            message = f"pyxis takes images from a registry only: say which {self.tag} is to be pushed to (registry=…)"
+        if runtime.takes == REFERENCE and not self.registry:
+            only = f"{runtime.name} takes images from a registry only"
+            message = f"{only}: say which {self.tag} is to be pushed to (registry=…)"
             raise ConfigurationError(message)
         if self.recipe and self.builder.image_id(self.tag) is None:
             building.step(f"building {self.recipe.file} by {self.builder.program}")
@@ -112,7 +109,7 @@ class Kept(NamedTuple):
 
     def _carried(self, building: Building, site: ContainerSite, runtime: Runtime, log: Path) -> Image:
         """Send it as a file."""
-        flat = isinstance(runtime, SlurmOCI)
+        flat = runtime.takes == BUNDLE
         sent = f"{building.directory}/{_FILES if flat else _ARCHIVE}"
         building.step(f"sending {self.tag}")
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-image-") as directory:
@@ -124,7 +121,7 @@ class Kept(NamedTuple):
         if flat:
             there(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"{self.tag} can't be unpacked")
             return image._replace(name=building.directory)
-        if not isinstance(runtime, Apptainer):
+        if runtime.takes != SIF:
             return image._replace(name=f"docker-archive:{sent}@{image_id}")
         sif = _sif(building, site, runtime, f"docker-archive:{sent}")
         if sif.endswith(_SIF):
@@ -132,7 +129,7 @@ class Kept(NamedTuple):
         return image._replace(name=sif)
 
 
-def _sif(building: Building, site: ContainerSite, runtime: Apptainer, source: str, *, plain: bool = False) -> str:
+def _sif(building: Building, site: ContainerSite, runtime: Runtime, source: str, *, plain: bool = False) -> str:
     """The file that apptainer makes of an image; the image's own name if only the nodes have apptainer."""
     if runtime.program not in site.runtimes:
         return source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from _pickle import Unpickler, loads
+from _pickle import Unpickler, UnpicklingError, loads
 
 from slurm.files import open_own
 from slurm.protocol import CALLBACKS
@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from slurm.outcomes import Outcome
     from slurm.runner.job_context import JobContext
+
+HERE = "{}.{}".format(*sys.version_info[:2])
+"""The minor version of this Python, without which no pickle is opened."""
+
+
+def are_named(words: list[str]) -> bool:
+    """Whether the last of a runner's arguments says that there are callbacks; it is taken off."""
+    return words[-1:] == [CALLBACKS] and bool(words.pop())
 
 
 class HookTimedOut(BaseException):
@@ -34,12 +43,20 @@ class CallbackRunner:
         self.of_cluster: list[Any] = []
         """Those that were given to the cluster: a workflow's own tasks have them, too."""
 
-    def load(self) -> None:
+    @classmethod
+    def of(cls, job: JobContext, tag: str) -> CallbackRunner:
+        """That of a submission with callbacks, loaded; none under another Python than `tag`, which pickled them."""
+        found = cls(job)
+        if tag == HERE:
+            found._load()
+        return found
+
+    def _load(self) -> None:
         """Load the submission's callbacks, before anything else of it; one that can't be is told of, and left out."""
         try:
             with open_own(f"{self._job.directory}/{CALLBACKS}") as file:
                 pickled = Unpickler(file).load()
-        except BaseException as error:  # noqa: BLE001 - the file is gone, or not to be trusted: no hooks then
+        except (OSError, EOFError, UnpicklingError) as error:
             self._failed("load", CALLBACKS, error)
             return
         for name, data, of_cluster in pickled:
@@ -75,6 +92,12 @@ class CallbackRunner:
             error = _error_of(getattr(callback, hook), event, callback.seconds)
             if error is not None:
                 self._failed(hook, type(callback).__qualname__, error)
+
+    def fire_end(self, outcome: Outcome, *, final: bool) -> None:
+        """Call the hooks of an attempt's end, and, if that is `final`, of the element's."""
+        self.fire("on_run_end", outcome=outcome)
+        if final:
+            self.fire("on_completed", outcome=outcome)
 
     def _failed(self, hook: str, owner: str, error: BaseException) -> None:
         import traceback  # noqa: PLC0415 - only when something failed

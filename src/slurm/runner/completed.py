@@ -7,7 +7,6 @@ import os
 from slurm.records import TYPE_CHECKING
 from slurm.runner.callback_runner import CallbackRunner
 from slurm.runner.job_context import JobContext
-from slurm.runner.main import HERE
 from slurm.runner.result_saver import ResultSaver
 
 if TYPE_CHECKING:
@@ -19,7 +18,5 @@ def main(argv: Sequence[str]) -> None:
     root, key, element, tag, chunk, attempt = argv
     job = JobContext.from_environment(root, key, int(element) * int(chunk), os.environ, int(attempt))
     outcome = ResultSaver(job, int(element)).earlier()
-    if outcome is not None and outcome.attempt == job.attempt and tag == HERE:
-        callbacks = CallbackRunner(job)
-        callbacks.load()
-        callbacks.fire("on_completed", outcome=outcome)
+    if outcome is not None and outcome.attempt == job.attempt:
+        CallbackRunner.of(job, tag).fire("on_completed", outcome=outcome)

@@ -10,12 +10,11 @@ from pickle import Unpickler
 
 from slurm.files import open_own
 from slurm.outcomes import Outcome
-from slurm.protocol import CALLBACKS, PROCESS, SAVE, STOPPED
+from slurm.protocol import PROCESS, SAVE, STOPPED
 from slurm.records import TYPE_CHECKING
 from slurm.runner import checkpoint
-from slurm.runner.callback_runner import CallbackRunner
+from slurm.runner.callback_runner import CallbackRunner, are_named
 from slurm.runner.job_context import JobContext
-from slurm.runner.main import HERE
 from slurm.runner.placeholder_resolver import LAG
 from slurm.runner.ranks import directory_of
 from slurm.runner.result_saver import ResultSaver, pickle_into
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     script's to write.
     """
     gather, status, root, key, element, tag, _, _, attempt, *stop = argv
-    hooked = stop[-1:] == [CALLBACKS] and bool(stop.pop())
+    hooked = are_named(stop)
     job = JobContext.from_environment(root, key, int(element), os.environ, int(attempt))
     saver = ResultSaver(job, continues=bool(stop))
     outcome = saver.earlier()
@@ -45,20 +44,11 @@ def main(argv: Sequence[str]) -> int:
         outcome = _gathered(job, saver, _words(job, complete=status == "0"), gather=bool(gather))
         if outcome is None:
             return int(status) or 1
-        if hooked and tag == HERE:
-            _tell_callbacks(job, saver, outcome)
+        if hooked:  # rank 0 had no outcome to tell of
+            CallbackRunner.of(job, tag).fire_end(outcome, final=saver.is_final(outcome))
     for number in range(job.attempt + 1):
         _remove(directory_of(job, number))
     return outcome.exit_code
-
-
-def _tell_callbacks(job: JobContext, saver: ResultSaver, outcome: Outcome) -> None:
-    """What rank 0 couldn't tell, since it had no outcome."""
-    callbacks = CallbackRunner(job)
-    callbacks.load()
-    callbacks.fire("on_run_end", outcome=outcome)
-    if saver.is_final(outcome):
-        callbacks.fire("on_completed", outcome=outcome)
 
 
 def _words(job: JobContext, *, complete: bool) -> Words:

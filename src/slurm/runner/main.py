@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from slurm.protocol import CALLBACKS, LOAD, RESOLVE, RUN, SAVE
+from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
 from slurm.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.runner.callback_runner import CallbackRunner
+from slurm.runner.callback_runner import HERE, CallbackRunner, are_named
 from slurm.runner.job_context import JobContext, Stopped, enter, stop
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from slurm.outcomes import Outcome
     from slurm.runner.argument_loader import Call
-
-HERE = "{}.{}".format(*sys.version_info[:2])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
-    hooked = rest[-1:] == [CALLBACKS] and bool(rest.pop())
+    hooked = are_named(rest)
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
     search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
@@ -43,14 +41,10 @@ def main(argv: Sequence[str]) -> int:
         saver.begin()
     outcome = saver.earlier()
     if outcome is None:
-        callbacks = CallbackRunner(job)
-        if hooked and tag == HERE:
-            callbacks.load()
+        callbacks = CallbackRunner.of(job, tag) if hooked else CallbackRunner(job)
         callbacks.fire("on_run_begin")
         outcome = run(job, saver, tag, callbacks) if chunk == 1 else _run_several(job, saver, tag, chunk, workers)
-        callbacks.fire("on_run_end", outcome=outcome)
-        if saver.is_final(outcome):
-            callbacks.fire("on_completed", outcome=outcome)
+        callbacks.fire_end(outcome, final=saver.is_final(outcome))
     return outcome.exit_code
 
 

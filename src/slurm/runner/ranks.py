@@ -15,11 +15,11 @@ from zlib import crc32
 
 from slurm.files import commit
 from slurm.outcomes import ResultRecord
-from slurm.protocol import CALLBACKS, FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED
 from slurm.records import TYPE_CHECKING
-from slurm.runner.callback_runner import CallbackRunner
+from slurm.runner.callback_runner import CallbackRunner, are_named
 from slurm.runner.job_context import JobContext
-from slurm.runner.main import HERE, expect, run, search_working_directory_last
+from slurm.runner.main import expect, run, search_working_directory_last
 from slurm.runner.result_saver import ResultSaver, pickle_into, written
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     launcher means by its variables; rank n writes to `<log>.n.log`, but rank 0 to where the script does.
     """
     gather, here, log, root, key, element, tag, _, _, attempt, *stop = argv
-    hooked = stop[-1:] == [CALLBACKS] and bool(stop.pop())
+    hooked = are_named(stop)
     search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element), os.environ, int(attempt))
     if ResultSaver(job).earlier() is not None:
@@ -56,9 +56,7 @@ def main(argv: Sequence[str]) -> int:
                 _write_to(f"{log}.{rank.rank}.log")
             if stop:
                 expect(stop[0])
-            callbacks = CallbackRunner(rank)
-            if hooked and not rank.rank and tag == HERE:
-                callbacks.load()
+            callbacks = CallbackRunner.of(rank, tag) if hooked and not rank.rank else CallbackRunner(rank)
             return _be(rank, saver, tag, callbacks)
     return parent.wait()
 

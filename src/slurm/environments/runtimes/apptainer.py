@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from slurm.environments.runtimes.base import Runtime, mounted, path, words
+from slurm.environments.runtimes.base import SIF, Runtime, mounted, path, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ class Apptainer(Runtime):
 
     name: ClassVar[str] = "apptainer"
     program: ClassVar[str] = "apptainer"
+    takes: ClassVar[str] = SIF
     prefix: ClassVar[str] = "APPTAINER"
 
     def ready(self, image: Image) -> Sequence[str]:

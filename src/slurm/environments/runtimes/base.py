@@ -75,12 +75,23 @@ class Run(NamedTuple):
     """Further options of the runtime, as they are."""
 
 
+REFERENCE, ARCHIVE, SIF, BUNDLE = "reference", "archive", "SIF", "bundle"
+"""What a runtime takes: an image in a registry only; that, or a docker-archive too; a file that is made from either; a
+directory with the image's files and a config.json that says how one command is run in it."""
+
+
 class Runtime(Protocol):
     """One container runtime: pure text."""
 
     name: ClassVar[str]
     program: ClassVar[str]
     """The command that must be there."""
+    takes: ClassVar[str]
+
+    def make(self, source: str, file: str, *, plain: bool) -> Sequence[str]:
+        """The command that makes a file of an image, for a runtime that takes a SIF."""
+        del file, plain
+        raise ConfigurationError(f"{self.name} takes no file, which {source} could be made into")
 
     def ready(self, image: Image) -> Sequence[str]:
         """Lines that have the image on the node, and exit if it can't be had."""

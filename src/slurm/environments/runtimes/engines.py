@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.images import on_loopback
-from slurm.environments.runtimes.base import Runtime, mounted, path, reined, words
+from slurm.environments.runtimes.base import ARCHIVE, Runtime, mounted, path, reined, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class Engine(Runtime):
     """What podman and docker have in common, which is their command line."""
+
+    takes: ClassVar[str] = ARCHIVE
 
     exists: ClassVar[str]
     user: ClassVar[Sequence[str]]

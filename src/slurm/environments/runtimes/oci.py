@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurm.environments.runtimes.base import ALONE, Runtime, path, reined, words
+from slurm.environments.runtimes.base import ALONE, BUNDLE, Runtime, path, reined, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ class SlurmOCI(Runtime):
 
     name: ClassVar[str] = "slurm"
     program: ClassVar[str] = "srun"
+    takes: ClassVar[str] = BUNDLE
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Run it by srun, for which the variables of the job stay as they are.

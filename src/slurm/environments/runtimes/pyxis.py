@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, ClassVar
 
-from slurm.environments.runtimes.base import ALONE, Runtime, path
+from slurm.environments.runtimes.base import ALONE, REFERENCE, Runtime, path
 from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Pyxis(Runtime):
 
     name: ClassVar[str] = "pyxis"
     program: ClassVar[str] = "srun"
+    takes: ClassVar[str] = REFERENCE
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Replace the shell by srun, for which the variables of the job stay as they are."""

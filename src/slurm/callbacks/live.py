@@ -1,4 +1,4 @@
-"""Displays: a board as bars of a terminal, as a live output of a notebook, or as lines."""
+"""Live displays of progress: a board as bars of a terminal, as a live output of a notebook, or as lines."""
 
 from __future__ import annotations
 
