@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -190,3 +191,19 @@ def test_what_is_sent_is_sent_once(place: Place, tmp_path: Path) -> None:
     before = Path(sent["a.whl"]).stat().st_ino
     assert send(place, {"a.whl": tmp_path / "a"}) == sent
     assert Path(sent["a.whl"]).stat().st_ino == before
+
+
+def test_a_lock_that_goes_while_one_asks_for_it_means_that_all_is_there(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mkdir of ours stands for the moment between its failure and the look at why, which can't be hit at will."""
+    found = build_once(place, "env", prepared)
+    [record] = tmp_path.glob("envs/*.json")
+    record.rename(tmp_path / "record")
+    stand_in = tmp_path / "bin" / "mkdir"
+    stand_in.parent.mkdir()
+    done = f'rm -r "${{1%/1}}"; mv "{tmp_path}/record" "{record}"; echo File exists >&2; exit 1'
+    stand_in.write_text(f'#!/bin/sh\ncase $1 in *.lock/1) {done};; esac\nexec /bin/mkdir "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
+    assert build_once(place, "env", never) == found

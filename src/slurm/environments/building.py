@@ -47,12 +47,13 @@ elif [ -f given-up ]; then echo "free $last"
 else echo "held $last"; cat owner beat 2>/dev/null; fi
 true
 """
-# A root within a project is none of its sources: else each submission would make them others.
+# A root within a project is none of its sources: else each submission would make them others. A lock that can't be made
+# may be gone a moment later, with the holder that is done: then the record is there.
 _CLAIM = """\
 umask 077
 mkdir -p -- "$0/$1.lock" "$0/$1" && cd -- "$0" || exit
 [ -e ../.gitignore ] || echo '*' > ../.gitignore
-mkdir "$1.lock/$2" || { [ -d "$1.lock/$2" ] && echo taken; exit; }
+mkdir "$1.lock/$2" || { [ -d "$1.lock/$2" ] || [ -f "$1.json" ] && echo taken; exit; }
 if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
 printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3" && echo mine
 """
