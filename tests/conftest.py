@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, tracker
+from slurm import Cluster
+from slurm.lifecycle import tracker
 from slurm.schedulers.local_queue import client
 from slurm.schedulers.slurm import SlurmScheduler
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import importlib
 
-from slurm.records import TYPE_CHECKING
+TYPE_CHECKING = False  # as `typing` has it, without importing typing; type checkers know the name
 
 if TYPE_CHECKING:
     from slurm.array import JobArray
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
-    from slurm.graph import Graph
     from slurm.job import Job
+    from slurm.lifecycle.watched import JobStatus
+    from slurm.protocol.states import JobState
     from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
     from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
-    from slurm.states import JobState
     from slurm.tasks import Task
     from slurm.version import __version__ as __version__
-    from slurm.watched import JobStatus
+    from slurm.views.graph import Graph
 
 _HOMES = {
     "slurm.array": ("JobArray",),
@@ -81,16 +81,16 @@ _HOMES = {
         "gather",
         "wait",
     ),
-    "slurm.graph": ("Graph",),
+    "slurm.views.graph": ("Graph",),
     "slurm.job": ("Job",),
     "slurm.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
-    "slurm.states": ("JobState",),
+    "slurm.protocol.states": ("JobState",),
     "slurm.decorators": ("task", "workflow"),
     "slurm.tasks": ("Task",),
     "slurm.version": ("__version__",),
-    "slurm.watched": ("JobStatus",),
+    "slurm.lifecycle.watched": ("JobStatus",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -9,13 +9,13 @@ from slurm.backend import backend_for
 from slurm.cancellation import cancel
 from slurm.children import several_children
 from slurm.job import Job, as_they_end
-from slurm.listing import Listing
+from slurm.lifecycle.verdict import without_a_word
+from slurm.lifecycle.watched import Watched
 from slurm.options import Options
+from slurm.protocol.states import JobState
 from slurm.serialization import Placeholder, Reference
-from slurm.states import JobState
-from slurm.statuses import Part, statuses
-from slurm.verdict import without_a_word
-from slurm.watched import Watched
+from slurm.views.listing import Listing
+from slurm.views.statuses import Part, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from slurm.backend import Backend, Spec
-    from slurm.option_types import TaskOptions
+    from slurm.options.types import TaskOptions
     from slurm.store import Ends
 
 R = TypeVar("R", covariant=True)
@@ -173,7 +173,7 @@ class JobArray(Placeholder, Generic[R]):
         return f"<JobArray {self.key} of {len(self)} on {self._backend.url}{': ' if states else ''}{states}>"
 
     def _repr_html_(self) -> str:
-        from slurm.notebook import array_html  # noqa: PLC0415 - only notebooks have it
+        from slurm.views.notebook import array_html  # noqa: PLC0415 - only notebooks have it
 
         return array_html(self)
 

@@ -12,12 +12,12 @@ from slurm.controller import Controller
 from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
 from slurm.errors import ConfigurationError, TransportError
-from slurm.inquiry import Inquiry
+from slurm.lifecycle.inquiry import Inquiry
+from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import BLOBS, SUBMITTED, Block
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.store import Store
-from slurm.tracker import Tracker
 from slurm.transports.together import run_together
 from slurm.url import ClusterURL
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from slurm.bundle import Bundle
     from slurm.children import Family
-    from slurm.feeds import Feeds
+    from slurm.lifecycle.watched import Watched
     from slurm.protocol import Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
+    from slurm.telling.feeds import Feeds
     from slurm.transports.base import Completed, Transport
-    from slurm.watched import Watched
 
 DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
 """In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
@@ -122,7 +122,7 @@ class Backend:
 
         Its record may be there by now; if not, the scheduler finds it by its key. One that was never queued stays so.
         """
-        from slurm.rolling import roll  # noqa: PLC0415 - it works on backends, so it stands above this module
+        from slurm.lifecycle.rolling import roll  # noqa: PLC0415 - it works on backends, so it stands above this module
 
         if watched.submitted is None:
             records = self.store.records(watched.key)
@@ -218,7 +218,7 @@ class Backend:
     @once
     def tracker(self) -> Tracker:
         """What is known of the jobs there."""
-        from slurm.conclusions import conclude  # noqa: PLC0415 - it works on backends, so it stands above this module
+        from slurm.lifecycle.conclusions import conclude  # noqa: PLC0415 - it works on backends, so it stands above this module
 
         return Tracker(
             listing=self.store.done,
@@ -231,7 +231,7 @@ class Backend:
     @once
     def feeds(self) -> Feeds:
         """What callbacks on this client are told of the jobs there."""
-        from slurm.feeds import Feeds  # noqa: PLC0415 - as above
+        from slurm.telling.feeds import Feeds  # noqa: PLC0415 - as above
 
         return Feeds(self)
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm import attempts
 from slurm.children import several_children
 from slurm.job import Job
-from slurm.outcomes import Outcome
+from slurm.lifecycle import attempts
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
-from slurm.states import JobState
+from slurm.protocol.outcomes import Outcome
+from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from slurm.backend import Backend
+    from slurm.lifecycle.watched import Watched
     from slurm.protocol import Block
-    from slurm.watched import Watched
 
 
 def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from slurm import attempts, conclusions, retry, verdict
+from slurm import retry
 from slurm.backend import backend_for
 from slurm.errors import SlurmError
+from slurm.lifecycle import attempts, conclusions, verdict
+from slurm.lifecycle.watched import Ending
 from slurm.options import Options
-from slurm.outcomes import Outcome
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
-from slurm.states import JobState
-from slurm.watched import Ending
+from slurm.protocol.outcomes import Outcome
+from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from slurm.backend import Backend
-    from slurm.watched import Watched
+    from slurm.lifecycle.watched import Watched
 
 
 def main(scheduler: str, root: str, key: str, element: str | None = None, attempt: str = "1") -> None:

@@ -10,8 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from slurm.errors import JobCancelled
-from slurm.files import commit
 from slurm.protocol import CHILDREN, OUTCOMES, Document, outcome_name
+from slurm.protocol.files import commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import preparation, slurmfile, slurmfile_callbacks, submission, tasks
+from slurm import preparation, slurmfile, submission, tasks
 from slurm.array import calls_of, handle
 from slurm.backend import backend_for
-from slurm.dispatch import flush_hooks
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
-from slurm.listing import Listing
-from slurm.telling import Announced
+from slurm.slurmfile import callbacks as slurmfile_callbacks
+from slurm.telling.dispatch import flush_hooks
+from slurm.telling.hooks import Announced
 from slurm.terms import Terms
+from slurm.views.listing import Listing
 
 if TYPE_CHECKING:
     import os
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.executor import ClusterExecutor
-    from slurm.graph import Graph
-    from slurm.option_types import TaskKeywords, TaskOptions
     from slurm.options import Options
+    from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
     from slurm.tasks import Task
+    from slurm.views.graph import Graph
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -186,7 +187,7 @@ class Cluster:
 
         Asks the scheduler if anything has not ended.
         """
-        from slurm.graph import graph_of  # noqa: PLC0415 - who asks for one has it
+        from slurm.views.graph import graph_of  # noqa: PLC0415 - who asks for one has it
 
         return graph_of(self._backend, calls_of(jobs))
 
@@ -212,6 +213,6 @@ class Cluster:
         return f"Cluster({self.url!r})"
 
     def _repr_html_(self) -> str:
-        from slurm.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
+        from slurm.views.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
 
         return cluster_html(self._backend, self.terms)

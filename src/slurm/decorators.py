@@ -5,7 +5,7 @@ A node imports this module with the user's own, so it imports little itself.
 
 from __future__ import annotations
 
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.tasks import Task, Workflow
 from slurm.terms import Terms
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from slurm.option_types import TaskKeywords
+    from slurm.options.types import TaskKeywords
 
     P = ParamSpec("P")
     R = TypeVar("R")

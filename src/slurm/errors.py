@@ -44,12 +44,12 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.yaml_places import Problem
+    from slurm.slurmfile.places import Problem
 
 
 class SlurmError(Exception):
@@ -71,7 +71,7 @@ class NoActiveCluster(ConfigurationError):
 class SlurmfileError(ConfigurationError):
     """There is no Slurmfile, or something in it is wrong; the message names the file, the line and the key.
 
-    Attribute: `problems`, all that is wrong in it, each a `slurm.yaml_places.Problem`.
+    Attribute: `problems`, all that is wrong in it, each a `slurm.slurmfile.places.Problem`.
     """
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:

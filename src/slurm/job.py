@@ -8,14 +8,14 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from slurm import dependencies, verdict
 from slurm.backend import backend_for
-from slurm.dispatch import dispatch
 from slurm.errors import ResultNotLoaded, SlurmError
+from slurm.lifecycle import dependencies, verdict
 from slurm.options import Options
+from slurm.protocol.states import JobState
 from slurm.serialization import Placeholder, Reference
-from slurm.states import JobState
-from slurm.statuses import Part, statuses
+from slurm.telling.dispatch import dispatch
+from slurm.views.statuses import Part, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator, Mapping
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from slurm.array import JobArray
     from slurm.backend import Backend, Spec
-    from slurm.option_types import TaskOptions
-    from slurm.outcomes import Outcome
+    from slurm.lifecycle.watched import JobStatus, Watched
+    from slurm.options.types import TaskOptions
+    from slurm.protocol.outcomes import Outcome
     from slurm.store import Ends
-    from slurm.watched import JobStatus, Watched
 
 R = TypeVar("R", covariant=True)
 
@@ -165,7 +165,7 @@ class Job(Placeholder, Generic[R]):
         """`await job` is its result; the event loop goes on meanwhile."""
         from asyncio import CancelledError  # noqa: PLC0415 - only who awaits has it
 
-        from slurm.awaiting import awaited  # noqa: PLC0415 - the same
+        from slurm.telling.awaiting import awaited  # noqa: PLC0415 - the same
 
         try:
             error = yield from awaited(self._tell, self.exception)
@@ -209,7 +209,7 @@ class Job(Placeholder, Generic[R]):
         return f"<Job {self.key} id {self.job_id} on {self._backend.url}: {self._watched.word(self.index)}>"
 
     def _repr_html_(self) -> str:
-        from slurm.notebook import job_html  # noqa: PLC0415 - only notebooks have it
+        from slurm.views.notebook import job_html  # noqa: PLC0415 - only notebooks have it
 
         return job_html(self)
 

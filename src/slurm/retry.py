@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-from slurm import option_values as kinds
 from slurm.options import Options
-from slurm.outcomes import class_name
+from slurm.options import values as kinds
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
-from slurm.records import TYPE_CHECKING, Record
+from slurm.protocol.outcomes import class_name
+from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, NoReturn
 
-    from slurm.outcomes import ErrorRecord
+    from slurm.protocol.outcomes import ErrorRecord
 
 _BY_PHASE = {
     QUEUE: "JobNotStarted",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm import logs
 from slurm.errors import NoSuchJob, ProtocolError, TransportError
-from slurm.outcomes import Outcome
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -30,8 +29,9 @@ from slurm.protocol import (
     log_name,
     outcome_name,
 )
+from slurm.protocol.outcomes import Outcome
 from slurm.serialization import Calls, packed, unpacked
-from slurm.unpickling import load
+from slurm.serialization.unpickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

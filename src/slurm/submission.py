@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle
 
-from slurm import dependencies, requests, rolling
 from slurm.array import JobArray
 from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
+from slurm.lifecycle import dependencies, requests, rolling
+from slurm.lifecycle.watched import Watched
 from slurm.options import Options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
 from slurm.retry import of_options
@@ -24,7 +25,6 @@ from slurm.store import new_key
 from slurm.tasks import REDUCERS
 from slurm.terms import Terms
 from slurm.version import __version__
-from slurm.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

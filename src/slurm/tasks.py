@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from types import GenericAlias
 
 from slurm.options import NONE, Options
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.terms import Terms
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from slurm.array import JobArray
     from slurm.job import Job
-    from slurm.option_types import TaskKeywords
+    from slurm.options.types import TaskKeywords
     from slurm.serialization import Arguments, Placeholder
 
     P = ParamSpec("P")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from slurm.callbacks.base import NODE_HOOKS, checked, has, together
 from slurm.options import NONE, Options
-from slurm.records import TYPE_CHECKING, Record
+from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from slurm.backend import Backend
     from slurm.cluster import Cluster
-    from slurm.watched import Watched
+    from slurm.lifecycle.watched import Watched
 
 _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""

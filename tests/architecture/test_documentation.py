@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from architecture.test_layers import LAYERS
-from slurm import attempts, children, outcomes, protocol
+from architecture.test_layers import LAYERS, modules
+from slurm import children, protocol
 from slurm.cli.main import slurm
 from slurm.environments import building
+from slurm.lifecycle import attempts
 from slurm.options import OURS, SBATCH, TAKEN
-from slurm.records import Record
+from slurm.protocol import outcomes
+from slurm.protocol.records import Record
 
 PROJECT = Path(__file__).parents[2]
 TESTS, DOCS = PROJECT / "tests", PROJECT / "docs"
@@ -109,7 +111,9 @@ def test_the_commands_page_has_every_command() -> None:
 
 def test_the_architecture_page_draws_every_module() -> None:
     drawn = set(re.findall(r"\w+", text("explanation/architecture.md")))
+    rooms = ("telling", "lifecycle", "views")
     named = {name.removesuffix(".*") for names in LAYERS for name in names} - {"", "__main__"}
+    named |= {name.partition(".")[2] for name in modules() if name.startswith(tuple(f"{room}." for room in rooms))}
     assert named - drawn == set()
 
 

@@ -24,36 +24,18 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    (
-        *(
-            "errors",
-            "records",
-            "files",
-            "protocol",
-            "outcomes",
-            "states",
-            "option_values",
-            "options",
-            "retry",
-            "url",
-            "version",
-        ),
-        "callbacks.*",
-    ),
+    ("errors", "version", "url", "retry", "protocol.*", "options.*", "callbacks.*"),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
-    ("logs", "store", "serialization", "unpickling", "tracebacks", "script", "installed", "bundle", "controller"),
-    (
-        *("option_types", "injection", "tasks", "watched", "tracker", "verdict", "backend", "job", "array", "futures"),
-        *("dependencies", "submission", "executor", "dispatch", "inquiry", "conclusions", "continuation", "rolling"),
-        *("attempts", "caretaker", "cancellation", "requests", "registry", "decorators", "preparation", "children"),
-        *("feeds", "telling", "progress", "terms", "graph", "drawing", "picture"),
-        *("statuses", "awaiting", "displays", "notebook", "listing"),
-    ),
-    (
-        *("yaml_places", "slurmfile_entry", "slurmfile_environment", "slurmfile_callbacks", "slurmfile", "cluster"),
-        *("workflows", "diagnosis", "doctor", "upkeep"),
-    ),
+    ("logs", "store", "serialization.*", "script", "bundle", "controller", "registry"),
+    ("telling.*",),
+    ("lifecycle.*",),
+    ("backend", "children"),
+    ("views.*",),
+    ("injection", "terms", "tasks", "decorators", "caretaker"),
+    ("submission", "preparation", "cancellation", "job", "array", "futures", "executor"),
+    ("slurmfile.*",),
+    ("cluster", "workflows", "upkeep", "doctor.*"),
     ("cli.*", "__main__"),
     ("",),  # the package itself, lazily
 )

@@ -12,10 +12,10 @@ from slurm.controller import Controller
 from slurm.errors import SubmissionRefused
 from slurm.options import NONE, Options
 from slurm.protocol import Block, Submitted
+from slurm.protocol.states import JobState
 from slurm.schedulers.base import Dependency, Request, Site
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
-from slurm.states import JobState
 from slurm.transports.local import LocalTransport
 from waiting import until
 

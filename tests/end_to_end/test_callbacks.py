@@ -27,11 +27,11 @@ from slurm.callbacks import (
     WorkflowBeginEvent,
     WorkflowEndEvent,
 )
-from slurm.dispatch import hooks
 from slurm.environments.base import Place
 from slurm.environments.current import Current
 from slurm.errors import EnvironmentNotReady, SlurmfileError
 from slurm.protocol import Prepared
+from slurm.telling.dispatch import hooks
 from testbed.slurm import SlurmTestbed
 from waiting import until
 

@@ -13,8 +13,8 @@ import pytest
 
 from slurm import Callback, Cluster, Container, JobCancelled, current_job, task
 from slurm.callbacks.events import CompletedEvent, RunBeginEvent
-from slurm.outcomes import Outcome
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
+from slurm.protocol.outcomes import Outcome
 from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
 from testbed.slurm import SlurmTestbed
 from waiting import until

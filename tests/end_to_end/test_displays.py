@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, notebook, task
+from slurm import Cluster, task
+from slurm.views import notebook
 from testbed import SSHTestbed
 
 

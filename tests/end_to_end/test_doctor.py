@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm import Cluster
-from slurm.diagnosis import Finding, Level
 from slurm.doctor import examine
+from slurm.doctor.diagnosis import Finding, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

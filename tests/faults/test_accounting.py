@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from slurm import Cluster, Job, JobState, as_completed, task, tracker
+from slurm import Cluster, Job, JobState, as_completed, task
 from slurm.errors import JobCancelled, JobLost, JobTimedOut
+from slurm.lifecycle import tracker
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from waiting import until

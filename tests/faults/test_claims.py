@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from faults.conftest import Start
-from slurm import Cluster, DependencyFailed, Retry, TaskExited, attempts, current_job, task
-from slurm.attempts import Continuation
+from slurm import Cluster, DependencyFailed, Retry, TaskExited, current_job, task
+from slurm.lifecycle import attempts
+from slurm.lifecycle.attempts import Continuation
+from slurm.lifecycle.requests import request
 from slurm.options import Options
 from slurm.protocol import Block
-from slurm.requests import request
 from testbed import SlurmTestbed
 from waiting import until
 

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.bundle import bundle
 from slurm.environments.current import TAG
-from slurm.inquiry import Inquiry
-from slurm.outcomes import Outcome
+from slurm.lifecycle.inquiry import Inquiry
+from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Prepared, Submission, Submitted
+from slurm.protocol.outcomes import Outcome
 from slurm.runner.job_context import JobContext
 from slurm.script import BOOT
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
 from slurm.store import Store
 from slurm.tasks import Task, by_value
-from slurm.tracker import Tracker
 from slurm.transports.local import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from slurm.inquiry import Query
-    from slurm.tracker import Listing
-    from slurm.watched import Watched
+    from slurm.lifecycle.inquiry import Query
+    from slurm.lifecycle.tracker import Listing
+    from slurm.lifecycle.watched import Watched
 
 KEY = "work/20260101T000000Z-00000000"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from slurm import dependencies
 from slurm.errors import SubmissionError
+from slurm.lifecycle import dependencies
+from slurm.lifecycle.watched import Watched
 from slurm.protocol import Block, Edge, Submitted
 from slurm.schedulers.base import Dependency
 from slurm.serialization import Reference
-from slurm.watched import Watched
 
 UPSTREAM = "up/1"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from slurm import diagnosis
-from slurm.diagnosis import Level
+from slurm.doctor import diagnosis
+from slurm.doctor.diagnosis import Level
 from slurm.schedulers.base import Partition, Site, Survey
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.url import ClusterURL

@@ -14,15 +14,15 @@ import pytest
 from slurm import Callback, Cluster
 from slurm.backend import backend_for
 from slurm.callbacks import CompleteEvent, ProgressEvent, StateEvent
-from slurm.dispatch import hooks
-from slurm.feeds import Feeds
-from slurm.outcomes import Outcome
-from slurm.progress import Question, look
+from slurm.lifecycle.watched import Watched
 from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
+from slurm.protocol.outcomes import Outcome
+from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
-from slurm.states import JobState
+from slurm.telling.dispatch import hooks
+from slurm.telling.feeds import Feeds
+from slurm.telling.progress import Question, look
 from slurm.transports.local import LocalTransport
-from slurm.watched import Watched
 
 
 class Counting(Callback):

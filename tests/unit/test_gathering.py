@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from slurm.lifecycle.requests import several_ranks
 from slurm.options import Options
-from slurm.outcomes import ErrorRecord, Outcome
 from slurm.protocol import PROCESS, RUN
-from slurm.requests import several_ranks
+from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.runner import gathering
 from slurm.runner.job_context import JobContext
 from slurm.runner.ranks import RankSaver, contexts, directory_of, variables

@@ -6,8 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 from itertools import combinations
 
-from slurm.graph import Edge, Graph, Node
-from slurm.states import JobState
+from slurm.protocol.states import JobState
+from slurm.views.graph import Edge, Graph, Node
 
 DONE, FAILED, RUNNING, PENDING = JobState.COMPLETED, JobState.FAILED, JobState.RUNNING, JobState.PENDING
 

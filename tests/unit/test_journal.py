@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurm.outcomes import CallFailure, ErrorRecord
 from slurm.protocol import RUN
+from slurm.protocol.outcomes import CallFailure, ErrorRecord
 from slurm.runner import journal
 from slurm.runner.job_context import JobContext
 from slurm.runner.journal import Journal

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm.errors import OptionError
-from slurm.option_values import duration, seconds
 from slurm.options import SBATCH, Options
+from slurm.options.values import duration, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from slurm import task
 from slurm.errors import OptionError
-from slurm.option_types import TaskOptions
 from slurm.options import NONE, OURS, SBATCH, TAKEN, Options
+from slurm.options.types import TaskOptions
 from slurm.protocol import Block
 from slurm.schedulers.directives import arguments, lines
 

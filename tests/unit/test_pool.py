@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from slurm.outcomes import CallFailure
 from slurm.protocol import PROCESS, RUN
+from slurm.protocol.outcomes import CallFailure
 from slurm.runner import journal, pool
 from slurm.runner.job_context import JobContext
 from slurm.runner.journal import Journal

@@ -13,8 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm.errors import ProtocolError, UntrustedFile
-from slurm.files import NewFile, commit, open_own
-from slurm.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord
 from slurm.protocol import (
     FAILED,
     PROCESS,
@@ -29,6 +27,8 @@ from slurm.protocol import (
     Submission,
     Submitted,
 )
+from slurm.protocol.files import NewFile, commit, open_own
+from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord
 from unit.job_directories import asked
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm.protocol import Prepared
-from slurm.records import Record, encode
+from slurm.protocol.records import Record, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

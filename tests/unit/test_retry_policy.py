@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from slurm import Retry
 from slurm.errors import JobError, JobOutOfMemory, JobTimedOut, NodeFailed
-from slurm.option_values import megabytes, seconds
 from slurm.options import NONE, Options
-from slurm.outcomes import class_name
+from slurm.options.values import megabytes, seconds
+from slurm.protocol.outcomes import class_name
 from slurm.retry import of_options
 
 

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 UP = "up/20260101T000000Z-11111111"
 
 
+@pytest.fixture(autouse=True)
+def no_current_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner's main function makes a job the current one of its process, which here is the tests' own."""
+    monkeypatch.setattr(job_context, "_current", [])
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Directory:
     return Directory(str(tmp_path / "röot"))
@@ -410,7 +416,6 @@ class Node:
 @pytest.fixture
 def node(directory: Directory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Node:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(job_context, "_current", [])
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         monkeypatch.delenv(name)
     return Node(directory)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from slurm.options import Options
 from slurm.protocol import Block, Submitted
+from slurm.protocol.states import JobState
 from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
-from slurm.states import JobState
 from unit.job_directories import follow
 
 if TYPE_CHECKING:

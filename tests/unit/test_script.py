@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from slurm.outcomes import Outcome
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, Prepared
+from slurm.protocol.outcomes import Outcome
 from slurm.script import BOOT, render
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from slurm import installed
 from slurm.errors import NotPicklable
 from slurm.protocol import LOAD
 from slurm.runner.argument_loader import ArgumentLoader
+from slurm.serialization import installed
 from unit.job_directories import Directory, Stand, pickled, run_on_a_node
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from slurm import Cluster, Retry
 from slurm.errors import SlurmfileError
 from slurm.options import Options
 from slurm.slurmfile import TOP, ClusterEntry, find, load, names
-from slurm.slurmfile_entry import KEYS
-from slurm.yaml_places import Problem
+from slurm.slurmfile.entry import KEYS
+from slurm.slurmfile.places import Problem
 
 EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
 

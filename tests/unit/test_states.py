@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurm.states import JobState
+from slurm.protocol.states import JobState
 
 # squeue(1) and sacct(1), JOB STATE CODES: the long word, the short one, whether such a job will never run again.
 DOCUMENTED = [

@@ -19,8 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from slurm.outcomes import Outcome
 from slurm.protocol import OUTCOMES, RESULTS, RUN
+from slurm.protocol.outcomes import Outcome
 from slurm.runner.result_saver import ResultSaver
 from unit.job_directories import Directory, pickled
 

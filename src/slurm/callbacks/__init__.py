@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slurm.callbacks.base import Callback

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slurm.states import JobState
+from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

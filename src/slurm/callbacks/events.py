@@ -5,13 +5,13 @@ A node imports this module, and only where a submission has callbacks.
 
 from __future__ import annotations
 
-from slurm.records import TYPE_CHECKING, Record
+from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from slurm.outcomes import Outcome
+    from slurm.protocol.outcomes import Outcome
 
 
 class Event(Record):

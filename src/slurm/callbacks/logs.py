@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slurm.callbacks.base import Callback
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slurm.callbacks.events import CompleteEvent, StateEvent, SubmitEvent

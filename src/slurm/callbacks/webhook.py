@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slurm.callbacks.base import NODE_HOOKS, Callback
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm.cli.places import cluster_of, show_json
-from slurm.diagnosis import Level
 from slurm.doctor import examine
+from slurm.doctor.diagnosis import Level
 
 if TYPE_CHECKING:
-    from slurm.diagnosis import Finding
+    from slurm.doctor.diagnosis import Finding
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 

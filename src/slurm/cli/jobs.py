@@ -9,15 +9,15 @@ import click
 
 from slurm.array import JobArray
 from slurm.cli.places import cluster_of, show_json, show_table
-from slurm.displays import clock, duration, memory
-from slurm.states import JobState
-from slurm.statuses import error_of, failed, peak_memory, statuses, submitted_at, took
+from slurm.protocol.states import JobState
+from slurm.views.displays import clock, duration, memory
+from slurm.views.statuses import error_of, failed, peak_memory, statuses, submitted_at, took
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.job import Job
-    from slurm.watched import JobStatus
+    from slurm.lifecycle.watched import JobStatus
 
 _FAILURES = 5
 """So many are shown one by one."""

@@ -10,7 +10,7 @@ import click
 from slurm import slurmfile
 from slurm.cluster import Cluster
 from slurm.errors import ConfigurationError, SlurmfileError
-from slurm.yaml_places import near
+from slurm.slurmfile.places import near
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

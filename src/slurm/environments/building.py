@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from slurm.environments.base import Place
-    from slurm.records import Record
+    from slurm.protocol.records import Record
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 45.0

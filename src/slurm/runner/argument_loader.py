@@ -7,9 +7,9 @@ from _io import BytesIO
 from _pickle import Unpickler  # `pickle` re-exports it, at the price of importing `re`
 from functools import partial
 
-from slurm.files import open_own
 from slurm.protocol import CALLS, INDEX, OFFSET_BYTES
-from slurm.records import TYPE_CHECKING, Record
+from slurm.protocol.files import open_own
+from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

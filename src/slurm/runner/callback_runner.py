@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from _pickle import Unpickler, UnpicklingError, loads
 
-from slurm.files import open_own
 from slurm.protocol import CALLBACKS
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.files import open_own
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from slurm.outcomes import Outcome
+    from slurm.protocol.outcomes import Outcome
     from slurm.runner.job_context import JobContext
 
 HERE = "{}.{}".format(*sys.version_info[:2])

@@ -9,9 +9,9 @@ import contextlib
 import os
 from _pickle import Unpickler
 
-from slurm.files import open_own, replace
 from slurm.protocol import RESULTS
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.files import open_own, replace
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

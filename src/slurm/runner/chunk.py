@@ -6,9 +6,9 @@ import os
 import sys
 from contextlib import closing
 
-from slurm.outcomes import CallFailure
 from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, STOPPED
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.outcomes import CallFailure
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, stopping
 from slurm.runner.journal import Journal
@@ -18,7 +18,7 @@ from slurm.runner.result_saver import STOPPED_STATUS, describe, exit_code, pickl
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
 
-    from slurm.outcomes import Outcome
+    from slurm.protocol.outcomes import Outcome
     from slurm.runner.argument_loader import Call
     from slurm.runner.job_context import JobContext
     from slurm.runner.journal import Done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.callback_runner import CallbackRunner
 from slurm.runner.job_context import JobContext
 from slurm.runner.result_saver import ResultSaver

@@ -8,10 +8,10 @@ import time
 from io import BytesIO
 from pickle import Unpickler
 
-from slurm.files import open_own
-from slurm.outcomes import Outcome
 from slurm.protocol import PROCESS, SAVE, STOPPED
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.files import open_own
+from slurm.protocol.outcomes import Outcome
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner import checkpoint
 from slurm.runner.callback_runner import CallbackRunner, are_named
 from slurm.runner.job_context import JobContext

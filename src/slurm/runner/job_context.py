@@ -6,7 +6,7 @@ import os
 import sys
 
 from slurm.protocol import EVENTS, JOBS, SUBMISSION, WORK, Submission
-from slurm.records import TYPE_CHECKING, Record
+from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,10 +10,10 @@ import contextlib
 import os
 import time
 
-from slurm.files import open_own
-from slurm.outcomes import CallFailure
 from slurm.protocol import RESULTS
-from slurm.records import TYPE_CHECKING, encode
+from slurm.protocol.files import open_own
+from slurm.protocol.outcomes import CallFailure
+from slurm.protocol.records import TYPE_CHECKING, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

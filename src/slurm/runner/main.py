@@ -6,7 +6,7 @@ import os
 import sys
 
 from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import HERE, CallbackRunner, are_named
 from slurm.runner.job_context import JobContext, Stopped, enter, stop
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from slurm.outcomes import Outcome
+    from slurm.protocol.outcomes import Outcome
     from slurm.runner.argument_loader import Call
 
 

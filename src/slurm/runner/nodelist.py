@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

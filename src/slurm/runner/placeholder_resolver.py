@@ -6,16 +6,16 @@ import os
 import time
 from _pickle import Unpickler
 
-from slurm.files import open_own
-from slurm.outcomes import Outcome
 from slurm.protocol import JOBS, OUTCOMES, RESULTS, outcome_name
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.files import open_own
+from slurm.protocol.outcomes import Outcome
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import IO, Any
 
-    from slurm.outcomes import ResultRecord
+    from slurm.protocol.outcomes import ResultRecord
 
 LAG = 15.0
 """Seconds to wait for an outcome that another node wrote: file systems show new files to other nodes late."""

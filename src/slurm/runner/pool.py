@@ -17,9 +17,9 @@ import time
 import traceback
 from selectors import EVENT_READ, EVENT_WRITE, PollSelector
 
-from slurm.outcomes import CallFailure
 from slurm.protocol import PROCESS
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.outcomes import CallFailure
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import Stopped, stopping
 from slurm.runner.journal import frame, frames
 from slurm.runner.result_saver import STOPPED_STATUS

@@ -13,10 +13,10 @@ import sys
 import time
 from zlib import crc32
 
-from slurm.files import commit
-from slurm.outcomes import ResultRecord
 from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.files import commit
+from slurm.protocol.outcomes import ResultRecord
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.callback_runner import CallbackRunner, are_named
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import expect, run, search_working_directory_last
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from slurm.outcomes import Outcome
+    from slurm.protocol.outcomes import Outcome
 
 GRACE_SECONDS = 1
 """Between SIGTERM and SIGKILL to ranks that another one's failure ends."""

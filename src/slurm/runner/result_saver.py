@@ -8,8 +8,6 @@ import time
 from _pickle import dumps
 from itertools import accumulate
 
-from slurm.files import NewFile, commit
-from slurm.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord, class_name
 from slurm.protocol import (
     ATTEMPTS,
     FAILED,
@@ -22,7 +20,9 @@ from slurm.protocol import (
     begun_name,
     outcome_name,
 )
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.files import NewFile, commit
+from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord, class_name
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
 from slurm.runner.job_context import drop_checkpoints
 

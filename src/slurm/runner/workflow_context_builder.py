@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from slurm.records import TYPE_CHECKING
+from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import JobContext, current_job, enter, stop_at_leisure, stop_at_once
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from slurm.array import JobArray
     from slurm.callbacks.base import Callback
-    from slurm.graph import Graph
     from slurm.job import Job
     from slurm.runner.argument_loader import Call
+    from slurm.views.graph import Graph
     from slurm.workflows import WorkflowCluster
 
 

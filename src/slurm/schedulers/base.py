@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from slurm.options import Options
     from slurm.protocol import Block
-    from slurm.states import JobState
+    from slurm.protocol.states import JobState
 
 
 LAST_BLOCK = "__LAST_BLOCK__"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Report, Survey, numbers, ranges
-from slurm.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Partition, Report, Survey, numbers, ranges
-from slurm.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
-from slurm.files import open_own, replace
+from slurm.protocol.files import open_own, replace
 from slurm.transports.base import Completed, Fetched, Transport
 
 if TYPE_CHECKING:

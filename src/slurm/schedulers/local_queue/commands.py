@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from slurm.option_values import seconds
+from slurm.options.values import seconds
 from slurm.schedulers.base import ntasks, numbers, ranges
 from slurm.schedulers.local_queue.client import ask
 

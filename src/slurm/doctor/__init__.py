@@ -1,0 +1,153 @@
+"""Doctor: what a cluster is like, and what to do about what is wrong there. `slurm doctor` shows its findings.
+
+All is asked by two commands over the cluster's transport, whatever that is; nothing is left behind there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from slurm.backend import DEFAULT_ROOT
+from slurm.doctor import diagnosis
+from slurm.doctor.diagnosis import Finding, Level
+from slurm.environments.base import Interpreter, Place
+from slurm.environments.container_site import LOOK as CONTAINERS
+from slurm.environments.current import find
+from slurm.environments.setup import take
+from slurm.errors import PythonNotFound, SlurmError, TransportError
+from slurm.registry import plugin
+from slurm.schedulers.base import Site
+from slurm.tasks import Task
+from slurm.terms import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from slurm.backend import Backend
+    from slurm.cluster import Cluster
+    from slurm.options import Options
+    from slurm.schedulers.base import Scheduler
+
+_TIMEOUT = 120.0
+"""Seconds for either command: one to a controller that is down takes 9 s to say so, and there are several."""
+
+_TOOLS = ("bash", "env", "sed", "tail", "date", "uname", "mv", "ln", "rm")
+
+_SCRIPT = """\
+section() {{ printf '\\n%s %s\\n' {fence} "$1"; }}
+exec 2>&1 < /dev/null
+section place; uname -n; id -un; id -u; date +%s
+section tools; for tool in {tools}; do command -v $tool > /dev/null || echo $tool; done
+section setup; bash -c {setup} && echo && echo ready
+root=$({root}); near=$root
+while [ ! -e "$near" ]; do near=$(dirname "$near"); done
+section root; echo "$root"; echo "$near"; ls -ldn "$near"
+section write; (umask 077; echo > "$near/.slurm-doctor.$$") && rm "$near/.slurm-doctor.$$"
+section space; df -Pk "$near" | tail -n 1
+section files; df -Pi "$near" | tail -n 1
+section scheduler; sh -c {scheduler}
+section containers; {containers}
+section end
+"""
+
+
+def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) -> list[Finding]:
+    """What there is to know of a cluster before jobs go there, each with what to do about it.
+
+    With `run_job` a job is run there too, and given `timeout` seconds: only that tells whether the nodes see the root.
+    """
+    backend: Backend = cluster._backend  # noqa: SLF001 - of this very package
+    findings = list(_examine(backend, cluster.options))
+    reached = not any(finding.check == "reach" and finding.level is Level.ERROR for finding in findings)
+    return [*findings, *(_run(cluster, timeout) if run_job and reached else ())]
+
+
+def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
+    scheduler: Scheduler = plugin("schedulers", backend.url.scheduler)(Site("python3", ""))
+    fence = f"--{os.urandom(6).hex()}--"
+    before = time.time()
+    try:
+        done = backend.transport.run(["sh", "-c", _script(backend, scheduler, fence)], timeout=_TIMEOUT)
+    except TransportError as error:
+        yield Finding(Level.ERROR, "reach", str(error), diagnosis.how_to_reach(backend.url))
+        return
+    told = _sections(done.stdout, fence)
+    if "end" not in told:
+        yield Finding(Level.ERROR, "reach", done.words, diagnosis.how_to_reach(backend.url))
+        return
+    yield from diagnosis.place(told["place"], before=before, after=time.time())
+    yield from diagnosis.tools(told["tools"])
+    survey = scheduler.surveyed(told["scheduler"])
+    yield from diagnosis.root(told, shared=survey.shared)
+    if backend.spec.setup:
+        yield diagnosis.setup(told["setup"])
+    yield _python(backend, told["root"].partition("\n")[0])
+    yield diagnosis.containers(told["containers"])
+    yield from diagnosis.scheduler(scheduler.name, survey)
+    yield from diagnosis.partitions(survey, str(options.get("partition") or ""))
+
+
+def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
+    path = backend.url.root
+    home = path is not None and path.startswith("~")
+    root = f'printf %s "$HOME"{shlex.quote(path[1:])}' if path and home else f"printf %s {shlex.quote(path or '')}"
+    return _SCRIPT.format(
+        fence=fence,
+        tools=" ".join(_TOOLS),
+        setup=shlex.quote("\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])),
+        root=root if path else f'printf %s "{DEFAULT_ROOT}"',
+        scheduler=shlex.quote(scheduler.survey()),
+        containers=CONTAINERS,
+    )
+
+
+def _sections(output: str, fence: str) -> Mapping[str, str]:
+    """The output of each part of the script, by its name."""
+    parts = (part.partition("\n") for part in output.split(f"\n{fence} ")[1:])
+    return {name.strip(): text.strip() for name, _, text in parts}
+
+
+def _python(backend: Backend, root: str) -> Finding:
+    try:
+        found = find(Place(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
+    except PythonNotFound as error:
+        return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
+    except TransportError as error:
+        return Finding(Level.ERROR, "python", str(error))
+    return Finding(Level.OK, "python", f"{found.python} is Python {found.tag}, as here")
+
+
+def look() -> str:
+    """What the doctor's job does: say which node it is on."""
+    import platform  # noqa: PLC0415 - on the node
+
+    return platform.node()
+
+
+def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
+    """Whether a job reads its call from the root, on a node, and leaves its outcome there."""
+    began = time.monotonic()
+    try:
+        job = Task(look, Terms.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
+    except SlurmError as error:
+        yield Finding(Level.ERROR, "job", str(error), "see the findings above, or give what it asks for as an option")
+        return
+    try:
+        node = job.result(timeout)
+    except SlurmError as error:
+        advice = "a node that doesn't see the root leaves no outcome there: choose a root on a shared file system"
+        yield Finding(Level.ERROR, "job", str(error), advice)
+    except TimeoutError:
+        status = job.status()
+        job.cancel()
+        yield Finding(
+            Level.WARNING,
+            "job",
+            f"{status.state}{f' ({status.reason})' if status.reason else ''} after {timeout:g} s, so it was cancelled",
+            "wait longer (--timeout), or choose a partition that is free",
+        )
+    else:
+        yield Finding(Level.OK, "job", f"ran on {node}, which sees the root, in {time.monotonic() - began:.1f} s")

@@ -1,0 +1,257 @@
+"""Options: what may be asked of the scheduler, each by sbatch's long name, and the one way to merge them.
+
+Nothing is sent that nobody asked for. Names and values are checked where they are written, at decoration.
+"""
+
+from __future__ import annotations
+
+from slurm.options import values as kinds
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any, NoReturn
+
+    from slurm.options.values import Kind
+
+SBATCH: Mapping[str, Kind] = {
+    "account": kinds.text,
+    "acctg_freq": kinds.text,
+    "batch": kinds.text,
+    "bb": kinds.text,
+    "bbf": kinds.text,
+    "begin": kinds.moment,
+    "chdir": kinds.text,
+    "cluster_constraint": kinds.text,
+    "clusters": kinds.listing,
+    "comment": kinds.text,
+    "constraint": kinds.text,
+    "container": kinds.text,
+    "contiguous": kinds.flag,
+    "core_spec": kinds.whole,
+    "cores_per_socket": kinds.count,
+    "cpu_freq": kinds.text,
+    "cpus_per_gpu": kinds.count,
+    "cpus_per_task": kinds.count,
+    "deadline": kinds.moment,
+    "delay_boot": kinds.duration,
+    "distribution": kinds.text,
+    "exclude": kinds.listing,
+    "exclusive": kinds.flag_or_text,
+    "export": kinds.listing,
+    "extra": kinds.text,
+    "extra_node_info": kinds.text,
+    "get_user_env": kinds.flag_or_text,
+    "gpu_bind": kinds.text,
+    "gpu_freq": kinds.text,
+    "gpus": kinds.text,
+    "gpus_per_node": kinds.text,
+    "gpus_per_socket": kinds.text,
+    "gpus_per_task": kinds.text,
+    "gres": kinds.listing,
+    "gres_flags": kinds.listing,
+    "hint": kinds.text,
+    "hold": kinds.flag,
+    "job_name": kinds.text,
+    "licenses": kinds.listing,
+    "mail_type": kinds.listing,
+    "mail_user": kinds.text,
+    "mcs_label": kinds.text,
+    "mem": kinds.memory,
+    "mem_bind": kinds.text,
+    "mem_per_cpu": kinds.memory,
+    "mem_per_gpu": kinds.memory,
+    "mincpus": kinds.count,
+    "network": kinds.text,
+    "nice": kinds.flag_or_text,
+    "no_kill": kinds.flag_or_text,
+    "no_requeue": kinds.flag,
+    "nodefile": kinds.text,
+    "nodelist": kinds.listing,
+    "nodes": kinds.count_range,
+    "ntasks": kinds.count,
+    "ntasks_per_core": kinds.count,
+    "ntasks_per_gpu": kinds.count,
+    "ntasks_per_node": kinds.count,
+    "ntasks_per_socket": kinds.count,
+    "open_mode": kinds.text,
+    "overcommit": kinds.flag,
+    "oversubscribe": kinds.flag,
+    "partition": kinds.listing,
+    "power": kinds.text,
+    "prefer": kinds.text,
+    "priority": kinds.text,
+    "profile": kinds.listing,
+    "propagate": kinds.flag_or_text,
+    "qos": kinds.text,
+    "reboot": kinds.flag,
+    "requeue": kinds.flag,
+    "reservation": kinds.listing,
+    "signal": kinds.signal,
+    "sockets_per_node": kinds.count,
+    "spread_job": kinds.flag,
+    "switches": kinds.text,
+    "thread_spec": kinds.whole,
+    "threads_per_core": kinds.count,
+    "time": kinds.duration,
+    "time_min": kinds.duration,
+    "tmp": kinds.memory,
+    "tres_bind": kinds.text,
+    "tres_per_task": kinds.listing,
+    "uid": kinds.text,
+    "use_min_nodes": kinds.flag,
+    "wait_all_nodes": kinds.whole,
+    "wckey": kinds.text,
+}
+"""sbatch's long options (sbatch(1), 20.11 to 25.05), `-` as `_`, with the kind of value that each takes."""
+
+OURS: Mapping[str, Kind] = {
+    "chunk_size": kinds.count,
+    "gather": kinds.flag,
+    "max_concurrent": kinds.count,
+    "max_restarts": kinds.count,
+    "retry": kinds.retry,
+    "signal_lead": kinds.lead,
+    "stop_signal": kinds.signal_name,
+    "workers": kinds.count,
+}
+"""Options that sbatch doesn't have; docs/reference/options.md tells what each means."""
+
+TAKEN: Mapping[str, str] = {
+    "array": "call the task's .map(…), which makes the array",
+    "dependency": "pass a job as an argument, or use .after(job, on=…)",
+    "output": "logs are kept in the job's directory: job.logs() reads them",
+    "error": "logs are kept in the job's directory: job.logs() reads them",
+    "input": "pass data as arguments",
+    "wrap": "the script is made from the task",
+    "wait": "call job.result(), or slurm.wait(jobs)",
+    "parsable": "the job's id is read for you",
+    "test_only": "see the script that a task would submit with cluster.script(task)",
+    "kill_on_invalid_dep": "it is always set where there is a dependency",
+}
+"""What sbatch has but the library does itself, and what to do instead."""
+
+_EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
+
+
+class Options:
+    """Checked options as Slurm's text: a frozen mapping from names to text, or to True for a bare flag.
+
+    A name at None is one that a later layer has unset. `sbatch` holds raw options, which are passed as they are.
+    """
+
+    __slots__ = ("_values", "sbatch")
+
+    def __init__(self, values: Mapping[str, str | bool | None], sbatch: Mapping[str, str | bool | None]) -> None:
+        self._values = dict(values)
+        self.sbatch = dict(sbatch)
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Options:
+        """Check names and values as a user wrote them.
+
+        Raises OptionError for a name that sbatch doesn't have (with "did you mean"), a value that it would refuse, or
+        options that exclude one another.
+        """
+        raw = given.get("sbatch") or {}
+        if not hasattr(raw, "items"):
+            _refuse(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
+        values = {name: _checked(name, value) for name, value in given.items() if name != "sbatch"}
+        parsed = cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
+        parsed._refuse_rivals()
+        return parsed
+
+    def merged(self, *later: Options) -> Options:
+        """These options with later layers over them: defaults < Slurmfile < task < call. This is the one merge."""
+        values, sbatch = dict(self._values), dict(self.sbatch)
+        for layer in later:
+            for name, value in layer._values.items():  # noqa: SLF001 - of this very class
+                if value is not None:
+                    _drop_rivals(values, name)
+            values.update(layer._values)  # noqa: SLF001
+            sbatch.update(layer.sbatch)
+        return Options(values, sbatch)
+
+    def _refuse_rivals(self) -> None:
+        for group in _EXCLUSIVE:
+            rivals = [name for name in group if self.get(name) is not None]
+            if len(rivals) > 1:
+                _refuse(f"{' and '.join(rivals)} exclude one another: keep one (unset the other with {rivals[1]}=None)")
+
+    def get(self, name: str) -> str | bool | None:
+        """The text of one option, True for a bare flag, None if it isn't asked for."""
+        return self._values.get(name)
+
+    def set(self) -> Iterator[tuple[str, str | bool]]:
+        """The options asked for, with their text, sorted by name."""
+        for name, value in sorted(self._values.items()):
+            if value is not None:
+                yield name, value
+
+    def to_json(self) -> dict[str, Any]:
+        """As `submission.json` holds them; `Options.parse` takes it back."""
+        return {**dict(self.set()), **({"sbatch": self.sbatch} if self.sbatch else {})}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.set()), frozenset(self.sbatch.items())))
+
+    def __repr__(self) -> str:
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in self.to_json().items())})"
+
+
+NONE = Options({}, {})
+
+
+def _checked(name: str, value: Any) -> str | bool | None:
+    kind = SBATCH.get(name) or OURS.get(name)
+    if kind is None:
+        _unknown(name)
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError as error:
+        _refuse(f"option {name}={value!r}: expected {error}")
+
+
+def _unknown(name: str) -> NoReturn:
+    if name in TAKEN:
+        _refuse(f"option {name}: {TAKEN[name]}")
+    from difflib import get_close_matches  # noqa: PLC0415 - only to word an error
+
+    near = get_close_matches(name.replace("-", "_"), [*SBATCH, *OURS, *TAKEN], n=1, cutoff=0.6)
+    advice = f"did you mean {near[0]}?" if near else f'pass an exotic one as it is: sbatch={{"--{name}": …}}'
+    _refuse(f"sbatch has no option {name}: {advice}")
+
+
+def _raw_name(name: str) -> str:
+    bare = name.lstrip("-")
+    if not name.startswith("--") or not bare.replace("-", "").isalnum():
+        _refuse(f'sbatch={{{name!r}: …}}: write the option as on the command line, such as "--{bare or "option"}"')
+    if bare.replace("-", "_") in TAKEN:
+        _refuse(f"option {name}: {TAKEN[bare.replace('-', '_')]}")
+    return name
+
+
+def _raw_value(name: str, value: Any) -> str | bool | None:
+    try:
+        return value if isinstance(value, bool) or value is None else kinds.line(str(value))
+    except ValueError as error:
+        _refuse(f"sbatch={{{name!r}: {value!r}}}: expected {error}")
+
+
+def _drop_rivals(values: dict[str, str | bool | None], name: str) -> None:
+    """A later layer's `mem_per_cpu` replaces an earlier layer's `mem`: they say the same thing."""
+    for group in _EXCLUSIVE:
+        if name in group:
+            for rival in group:
+                values.pop(rival, None)
+
+
+def _refuse(message: str) -> NoReturn:
+    from slurm.errors import OptionError  # noqa: PLC0415 - carries concurrent.futures
+
+    raise OptionError(message)

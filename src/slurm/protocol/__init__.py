@@ -1,0 +1,198 @@
+"""The job directory protocol: which files a submission has, and what stands in them.
+
+One submission is one directory, `<root>/jobs/<key>/`; docs/reference/protocol.md draws it.
+"""
+
+from __future__ import annotations
+
+from slurm.protocol.records import TYPE_CHECKING, Record, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, ClassVar
+
+    from typing_extensions import Self
+
+PROTOCOL = 1
+"""The version that this code writes, and the newest that it reads."""
+
+BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.json", "submitted.json"
+CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
+LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
+ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
+
+OFFSET_BYTES = 8
+"""`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
+and last where the file ends; n calls make n + 2 of them."""
+
+SUCCEEDED, FAILED = "succeeded", "failed"
+"""The two words for an outcome's status; *phase* says how far a failed one came."""
+
+QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "resolve", "run", "save", "process"
+"""The phases of an element. `queue`: nobody took it; `process`: it ended without a word of its own (a signal)."""
+
+STOPPED = "stopped"
+"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome, but of the
+calls of one that were never made, since the element was stopped too often."""
+
+
+class Document(Record):
+    """A record that is a file of its own: it carries the protocol's version."""
+
+    protocol: int = PROTOCOL
+
+    def dumps(self) -> bytes:
+        """The file's bytes."""
+        return encode(self.to_json()).encode() + b"\n"
+
+    @classmethod
+    def loads(cls, data: bytes | str, *, where: str) -> Self:
+        """The record in a file's bytes; `where` is named if it can't be read.
+
+        Raises ProtocolError if a newer version wrote it, or if it isn't such a record.
+        """
+        import json  # noqa: PLC0415 - the runner reads no JSON on the way of an ordinary call
+
+        from slurm.errors import ProtocolError  # noqa: PLC0415 - carries concurrent.futures
+
+        try:
+            fields = json.loads(data)
+            version = int(fields.get("protocol", PROTOCOL))
+            if version <= PROTOCOL:
+                return cls.from_json(fields)
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
+            message = f"{where} is not a {cls.__name__.lower()} record: {error}"
+            raise ProtocolError(message) from error
+        message = (
+            f"{where} was written with job directory protocol {version}; this slurm-tasks reads up to {PROTOCOL}. "
+            "Use the newer slurm-tasks to read it"
+        )
+        raise ProtocolError(message)
+
+
+class Prepared(Record):
+    """An environment made ready: all that a script needs to start the right Python. Plain data, so that it travels."""
+
+    key: str
+    python: str
+    tag: str
+    """The interpreter's minor version, such as "3.11": pickles made under one aren't opened under another."""
+    setup: tuple[str, ...] = ()
+    launch: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    """What it was made for, as "name==version"."""
+    modules: tuple[str, ...] = ()
+    """Top-level modules that it has of the user's own: their functions go by reference."""
+    asked: str | None = None
+    """What the user asked for, as it is written."""
+    digest: str | None = None
+    """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
+    runtime: str | None = None
+    image: str | None = None
+    outside: str | None = None
+    """What runs containers there, what that calls the image, a Python beside it; None where there is no container."""
+
+
+class Edge(Record):
+    """What a submission waits for: some elements of an earlier one."""
+
+    key: str
+    on: str = "success"
+    indices: tuple[int, ...] | None = None
+    """None: all elements."""
+    elementwise: bool = False
+    """Element i waits for element i alone."""
+
+
+class Submission(Document):
+    """`submission.json`: what was asked for; the client writes it before anything is submitted."""
+
+    key: str
+    task: str
+    count: int
+    """How many calls."""
+    chunk: int = 1
+    """How many calls an element of the array makes: element e those from e × chunk."""
+    mapped: bool
+    """Whether it was a map, of however many, rather than one call."""
+    options: Mapping[str, Any]
+    environment: Prepared
+    dependencies: tuple[Edge, ...] = ()
+    continues: bool = False
+    """Whether an element may go on in another job after an attempt that failed or stopped."""
+    callbacks: bool = False
+    """Whether there are hooks that the node calls, in `callbacks.pkl`."""
+    parent: str | None = None
+    """The workflow's job that submitted this, as `cluster.job` takes it."""
+    workflow: Mapping[str, Any] | None = None
+    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.workflows`."""
+    client: Mapping[str, Any]
+    versions: Mapping[str, str]
+    created: float
+    """Seconds since the epoch, by the client's clock."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared, "dependencies": Edge}
+
+    @property
+    def elements(self) -> int:
+        """How many elements make the calls."""
+        return -(-self.count // self.chunk)
+
+
+class Block(Record):
+    """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
+
+    id: str = ""
+    """Empty before it is queued."""
+    first: int
+    count: int
+    """How many array tasks, numbered from 0."""
+    tasks: tuple[int, ...] | None = None
+    """Which array tasks, where it isn't these."""
+    name: str = ""
+    """What tells it from other blocks with the same elements; empty for those of the submission itself."""
+    attempts: int = 0
+    """How many attempts its elements had before."""
+
+    @property
+    def elements(self) -> Sequence[int]:
+        """The elements, in order."""
+        if self.tasks is None:
+            return range(self.first, self.first + self.count)
+        return tuple(self.first + task for task in self.tasks)
+
+
+class Submitted(Document):
+    """`submitted.json`: the scheduler's ids, and the elements that each covers; not all where there was no room."""
+
+    scheduler: str
+    blocks: tuple[Block, ...]
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"blocks": Block}
+
+    def block(self, index: int) -> Block | None:
+        """The block that element `index` is in; None if it isn't queued yet."""
+        return next((block for block in self.blocks if block.first <= index < block.first + block.count), None)
+
+
+def outcome_name(index: int) -> str:
+    """The file of element `index` in `outcomes/`."""
+    return f"{index}.json"
+
+
+def attempt_name(element: int, attempt: int) -> str:
+    """The file in `attempts/` of an attempt that failed or stopped, where the element may go on: an `Outcome`."""
+    return f"{element}.{attempt}.json"
+
+
+def begun_name(element: int, attempt: int) -> str:
+    """The empty file in `attempts/` that tells of an attempt after the first."""
+    return f"{element}.{attempt}.begun"
+
+
+def log_name(first: int, task: str) -> str:
+    """The file in `logs/` of array task `task` (a number, or the scheduler's pattern for it) of the block at `first`.
+
+    A scheduler can put the array task into a file's name but can't add to it, so later blocks carry their offset.
+    """
+    return f"{first}+{task}.log" if first else f"{task}.log"

@@ -1,0 +1,81 @@
+"""Job states: ours, and what each of Slurm's words means in them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slurm.protocol.outcomes import Outcome
+
+
+class JobState(str, Enum):
+    """How far a job is, in Slurm's own words (sacct(1), JOB STATE CODES), plus LOST for a job that nobody knows."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETING = "COMPLETING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    NODE_FAIL = "NODE_FAIL"
+    PREEMPTED = "PREEMPTED"
+    BOOT_FAIL = "BOOT_FAIL"
+    DEADLINE = "DEADLINE"
+    LOST = "LOST"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def final(self) -> bool:
+        """Whether a job in this state will never run again."""
+        return self in _FINAL
+
+    @classmethod
+    def parse(cls, word: str) -> JobState:
+        """The state that one of Slurm's words means; a word that Slurm's manual doesn't have is UNKNOWN, not failed.
+
+        Takes the long form, the short one, and what follows either: "CANCELLED by 1000", "CANCELLED+".
+        """
+        head = word.strip().split(" ", 1)[0].rstrip("+").upper()
+        return _WORDS.get(head, cls.UNKNOWN)
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> JobState:
+        """The state of a job with an outcome: as the scheduler ended it, where it did."""
+        return cls.COMPLETED if outcome.succeeded else cls.parse(outcome.state) if outcome.state else cls.FAILED
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_FINAL = frozenset({
+    JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY,
+    JobState.NODE_FAIL, JobState.PREEMPTED, JobState.BOOT_FAIL, JobState.DEADLINE, JobState.LOST,
+})  # fmt: skip
+
+# squeue(1) and sacct(1), JOB STATE CODES of 20.11 to 25.05. A word here is one that they document, long then short.
+# Flags such as REQUEUED say why a job waits again; a revoked job goes on as a sibling elsewhere in the federation.
+_TABLE: tuple[tuple[JobState, tuple[str, ...]], ...] = (
+    (JobState.PENDING, (
+        "PENDING", "PD", "CONFIGURING", "CF", "REQUEUED", "RQ", "REQUEUE_FED", "RF", "REQUEUE_HOLD", "RH",
+        "RESV_DEL_HOLD", "RD", "SPECIAL_EXIT", "SE", "POWER_UP_NODE", "PO", "LAUNCH_FAILED", "RECONFIG_FAIL",
+        "REVOKED", "RV",
+    )),
+    (JobState.RUNNING, ("RUNNING", "R", "RESIZING", "RS", "SIGNALING", "SI", "STAGE_OUT", "SO", "EXPEDITING")),
+    (JobState.SUSPENDED, ("SUSPENDED", "S", "STOPPED", "ST")),
+    (JobState.COMPLETING, ("COMPLETING", "CG", "UPDATE_DB")),
+    (JobState.COMPLETED, ("COMPLETED", "CD")),
+    (JobState.FAILED, ("FAILED", "F")),
+    (JobState.CANCELLED, ("CANCELLED", "CA")),
+    (JobState.TIMEOUT, ("TIMEOUT", "TO")),
+    (JobState.OUT_OF_MEMORY, ("OUT_OF_MEMORY", "OOM", "OUT_OF_ME")),  # sacct cuts it to ten characters with a "+"
+    (JobState.NODE_FAIL, ("NODE_FAIL", "NF")),
+    (JobState.PREEMPTED, ("PREEMPTED", "PR")),
+    (JobState.BOOT_FAIL, ("BOOT_FAIL", "BF")),
+    (JobState.DEADLINE, ("DEADLINE", "DL")),
+)  # fmt: skip
+
+_WORDS = {word: state for state, words in _TABLE for word in words}

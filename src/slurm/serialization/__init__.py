@@ -1,0 +1,267 @@
+"""Pickling calls on the client: functions by reference or by value, jobs as placeholders; errors name the culprit."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import pickle
+import struct
+import sys
+import threading
+import types
+from contextlib import contextmanager
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import cloudpickle
+
+from slurm.errors import NotPicklable
+from slurm.protocol import OFFSET_BYTES
+from slurm.runner.argument_loader import unwrapped
+from slurm.serialization.installed import is_installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    Reducers = Mapping[type, Callable[[Any], Any]]
+
+
+class Reference(NamedTuple):
+    """Results of one submission: `kind` is "job" or "array", `which` an index or (start, stop, step)."""
+
+    kind: str
+    key: str
+    which: int | tuple[int, int, int]
+    chunk: int
+    """How many calls each element of the submission makes."""
+    home: str
+    """The URL of the cluster that it is on; it doesn't travel, for it is the same where it is resolved."""
+
+    @property
+    def indices(self) -> range:
+        """The elements whose results it stands for."""
+        return range(self.which, self.which + 1) if isinstance(self.which, int) else range(*self.which)
+
+
+class Placeholder:
+    """What stands for results that aren't there yet: a job, an array, a slice of one."""
+
+    __slots__ = ()
+
+    @property
+    def reference(self) -> Reference:
+        """What the node is to put in its place."""
+        raise NotImplementedError
+
+
+class Calls(NamedTuple):
+    """`calls.pkl` and `calls.idx`, and `callbacks.pkl` where there are any."""
+
+    data: bytes
+    offsets: bytes
+    callbacks: bytes = b""
+
+
+class Pickled(NamedTuple):
+    """n calls as the job directory holds them, and for each call what it refers to."""
+
+    calls: Calls
+    references: tuple[frozenset[Reference], ...]
+
+
+class Function(NamedTuple):
+    """What all calls of a submission share."""
+
+    function: Callable[..., Any]
+    name: str
+    parameters: Sequence[str]
+    """Names of the parameters, to say in an error which argument it was."""
+    context: tuple[str, int | None] | None
+    edges: tuple[Any, ...]
+    workflow: bool = False
+
+
+Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
+
+
+def pickle_calls(
+    head: Function, calls: Iterable[Arguments], *, reducers: Reducers, there: Collection[str] = ()
+) -> Pickled:
+    """Pickle a function once, then the arguments of each call; `reducers` say how to pickle types of the layers above.
+
+    What is in the top-level modules `there` goes by reference, as in those that are installed. Raises NotPicklable,
+    with the path to the offending part, for what can't be sent.
+    """
+    calls = list(calls)  # before the lock is held: what makes them is the user's, and may submit itself
+    buffer = io.BytesIO()
+    offsets = [0]
+    references: list[frozenset[Reference]] = []
+    with _loose_modules_by_value(there):
+        pickler = _CallPickler(buffer, reducers, there)
+        shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
+        pickler.write(shared, lambda: {f"the function {head.name}": head.function})
+        in_function = frozenset(pickler.references)
+        for args, kwargs in calls:
+            offsets.append(buffer.tell())
+            pickler.write((args, kwargs), partial(_named, head, args, kwargs))
+            references.append(in_function | pickler.references if pickler.references else in_function)
+    offsets.append(buffer.tell())
+    return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
+
+
+def pickle_callbacks(
+    callbacks: Iterable[object],
+    *,
+    cluster: Collection[object] = (),
+    reducers: Reducers,
+    there: Collection[str] = (),
+) -> bytes:
+    """Callbacks as `callbacks.pkl` holds them: each by itself, so that one that can't be loaded leaves the others.
+
+    It is told of each whether it is one of the cluster's, so that a workflow has it for its own tasks. Raises
+    NotPicklable.
+    """
+    pickled = []
+    with _loose_modules_by_value(there):
+        for callback in callbacks:
+            name, buffer = type(callback).__qualname__, io.BytesIO()
+            _CallPickler(buffer, reducers, there).write(callback, partial(dict, [(f"the callback {name}", callback)]))
+            pickled.append((name, buffer.getvalue(), callback in cluster))
+    return pickle.dumps(tuple(pickled), 5) if pickled else b""
+
+
+def packed(offsets: Sequence[int]) -> bytes:
+    """Offsets as `calls.idx` holds them."""
+    return struct.pack(f"<{len(offsets)}Q", *offsets)
+
+
+def unpacked(data: bytes) -> Sequence[int]:
+    """The offsets that `packed` gave."""
+    return struct.unpack(f"<{len(data) // OFFSET_BYTES}Q", data)
+
+
+def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments by the words that an error has for them."""
+    names = [*head.parameters[: len(args)], *map(str, range(len(head.parameters), len(args)))]
+    both = {**dict(zip(names, args, strict=True)), **kwargs}
+    return {f"argument {name} of {head.name}": value for name, value in both.items()}
+
+
+class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle, with placeholders as persistent ids, and a task's function reachable under the task's name."""
+
+    def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str] = ()) -> None:
+        self._there = there
+        self.dispatch_table: dict[type, Any] = {**cloudpickle.Pickler.dispatch_table, **reducers}
+        super().__init__(file, protocol=5)  # which reads the table
+        self.references: set[Reference] = set()
+        """Those in what was written last."""
+
+    def write(self, value: Any, parts: Callable[[], Mapping[str, Any]]) -> None:
+        """Write one pickle of its own; `parts` name what is in it, should that be needed for an error."""
+        self.clear_memo()
+        self.references = set()
+        try:
+            self.dump(value)
+        except Exception as error:
+            named = parts()
+            found = (_culprit(part, name, self.dispatch_table) for name, part in named.items())
+            culprit = next((words for words in found if words), next(iter(named), "a call"))
+            message = f"{culprit} can't be pickled: {type(error).__name__}: {error}"
+            raise NotPicklable(message) from error
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        if not isinstance(obj, Placeholder):
+            return None
+        reference = obj.reference
+        if reference.indices:  # an empty array waits for nothing
+            self.references.add(reference)
+        return reference.kind, reference.key, reference.which, reference.chunk
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.FunctionType) and _stands_wrapped(obj, self._there):
+            return unwrapped, (obj.__module__, obj.__qualname__)
+        return super().reducer_override(obj)
+
+
+def _stands_wrapped(function: types.FunctionType, there: Collection[str]) -> bool:
+    """Whether a function's own name, in a module that is there, leads to the task that was made of it."""
+    module = sys.modules.get(function.__module__ or "")
+    if module is None or module.__name__ == "__main__" or not _travels(module.__name__, module, there):
+        return False
+    try:
+        return unwrapped(function.__module__, function.__qualname__) is function
+    except AttributeError:
+        return False
+
+
+_registry = threading.Lock()
+
+
+@contextmanager
+def _loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
+    """While calls are pickled, the user's own modules that aren't there go by value: the node can't import them.
+
+    cloudpickle keeps one registry of such modules for the process, hence the lock.
+    """
+    with _registry:
+        before = cloudpickle.list_registry_pickle_by_value()
+        loose = [module for module in _loose_modules(there) if module.__name__ not in before]
+        for module in loose:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in loose:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _loose_modules(there: Collection[str]) -> Iterator[types.ModuleType]:
+    for name, module in tuple(sys.modules.items()):
+        if isinstance(module, types.ModuleType) and module.__name__ == name and not _travels(name, module, there):
+            yield module
+
+
+def _travels(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
+    """Whether a module needs no sending: it is on the node, installed or in the runner's zip, or is `__main__`."""
+    top = name.partition(".")[0]
+    return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)
+
+
+def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = frozenset()) -> str | None:
+    """The path to the innermost part that can't be pickled by itself: `argument model of fit['net'].lock`."""
+    if id(value) in seen or _pickles(value, reducers):
+        return None
+    for step, part in _parts(value):
+        deeper = _culprit(part, path + step, reducers, seen | {id(value)})
+        if deeper:
+            return deeper
+    return f"{path} ({type(value).__module__}.{type(value).__qualname__})"
+
+
+def _pickles(value: Any, reducers: Reducers) -> bool:
+    try:
+        _CallPickler(io.BytesIO(), reducers).dump(value)
+    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises
+        return False
+    return True
+
+
+def _outside(function: types.FunctionType) -> dict[str, Any]:
+    """The variables that a function uses and doesn't own."""
+    try:
+        found = inspect.getclosurevars(function)
+    except ValueError:  # a variable of the enclosing function has no value yet
+        return {}
+    return {**found.globals, **found.nonlocals}
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{number}]", item) for number, item in enumerate(value))
+    elif isinstance(value, types.FunctionType):
+        yield from ((f", its variable {name}", item) for name, item in _outside(value).items())
+    elif not isinstance(value, (type, types.ModuleType)):
+        yield from ((f".{name}", item) for name, item in getattr(value, "__dict__", {}).items())

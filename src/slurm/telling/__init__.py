@@ -1,0 +1,1 @@
+"""Telling: how users' code on the client hears of its jobs."""

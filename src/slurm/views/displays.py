@@ -1,0 +1,140 @@
+"""Displays: what a notebook shows, as HTML that needs nothing else. Pure; `slurm.views.notebook` looks at the jobs.
+
+Styles stand in the elements, for a notebook that isn't trusted loses everything else. Text has the page's own colours,
+so it can be read on light and on dark; a colour is only ever a mark beside the word that it stands for.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime, timezone
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_GREY, _BLUE, _GREEN, _AMBER, _RED = "#8b8f98", "#3b82f6", "#22a565", "#d98a06", "#e5484d"
+_COLOURS = {
+    **dict.fromkeys(("RUNNING", "COMPLETING"), _BLUE),
+    "COMPLETED": _GREEN,
+    **dict.fromkeys(("CANCELLED", "PREEMPTED", "SUSPENDED"), _AMBER),
+    **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "LOST"), _RED),
+}
+"""Of states; what waits, and what nobody knows, is grey."""
+
+_LINE = "1px solid var(--jp-border-color2, rgba(128, 128, 128, 0.4))"
+_FONT = "font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size: 13px; line-height: 1.5"
+_MONO = "font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 12px"
+_FAINT = "opacity: 0.7"
+_CELL = "text-align: left; vertical-align: top; border: 0; padding: 1px 16px 1px 0; max-width: 60em"
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def card(title: str, parts: Iterable[str], *, colour: str = _GREY) -> str:
+    """A frame with a title, of HTML, and what stands below."""
+    frame = f"border: {_LINE}; border-left: 4px solid {colour}; border-radius: 3px; padding: 6px 12px"
+    box = f"display: inline-block; box-sizing: border-box; max-width: 100%; overflow-x: auto; {frame}; {_FONT}"
+    return f'<div style="{box}"><div>{title}</div>{"".join(parts)}</div>'
+
+
+def strong(text: str) -> str:
+    """Text that stands out."""
+    return f"<strong>{escape(text)}</strong>"
+
+
+def faint(text: str) -> str:
+    """Text that stands back."""
+    return f'<span style="{_FAINT}">{escape(text)}</span>'
+
+
+def code(text: str) -> str:
+    """A key, a path: what one would copy."""
+    return f'<span style="{_MONO}; overflow-wrap: anywhere">{escape(text)}</span>'
+
+
+def state(word: str) -> str:
+    """A state: its mark and its word."""
+    return f'<span style="white-space: nowrap"><span style="color: {colour(word)}">●</span> {escape(word)}</span>'
+
+
+def colour(word: str) -> str:
+    """The colour of a state."""
+    return _COLOURS.get(word, _GREY)
+
+
+def facts(rows: Mapping[str, str]) -> str:
+    """Names and what they are, in HTML; without those that are empty."""
+    return table([(faint(name), value) for name, value in rows.items() if value])
+
+
+def table(rows: Sequence[Sequence[str]], *, head: Sequence[str] = ()) -> str:
+    """Rows of HTML, in columns as wide as they must be."""
+    lines = [_row("th", [faint(name) for name in head])] if head else []
+    lines += [_row("td", row) for row in rows]
+    return f'<table style="margin: 4px 0 0 0; border: 0; border-collapse: collapse">{"".join(lines)}</table>'
+
+
+def _row(tag: str, cells: Iterable[str]) -> str:
+    weight = "; font-weight: normal" if tag == "th" else ""
+    inside = "".join(f'<{tag} style="{_CELL}{weight}">{cell}</{tag}>' for cell in cells)
+    return f'<tr style="background: none; border: 0">{inside}</tr>'
+
+
+def bar(counts: Mapping[str, int]) -> str:
+    """How many are in each state, as one bar."""
+    parts = "".join(
+        f'<div title="{count} {escape(word)}" style="flex: {count} 0 2px; background: {colour(word)}"></div>'
+        for word, count in counts.items()
+        if count
+    )
+    shape = "display: flex; gap: 1px; height: 8px; border-radius: 4px; overflow: hidden; min-width: 20em"
+    return f'<div style="margin: 6px 0 2px 0; {shape}">{parts}</div>'
+
+
+def folded(title: str, text: str) -> str:
+    """Lines that were printed, open at first."""
+    style = f"margin: 2px 0 0 0; padding: 6px 8px; border: {_LINE}; white-space: pre-wrap; overflow-wrap: anywhere"
+    lines = f'<pre style="{style}; color: inherit; background: none; {_MONO}">{printed(text)}</pre>'
+    summary = f'<summary style="{_FAINT}">{escape(title)}</summary>'
+    return f'<details open style="margin: 4px 0 0 0">{summary}{lines}</details>'
+
+
+def printed(text: str) -> str:
+    """Text without the colours and movements of a terminal, escaped."""
+    return escape(_ANSI.sub("", text))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the units that matter: "40 ms", "1.3 s", "12 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    seconds = max(seconds, 0.0)
+    if seconds < 0.95:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    left = round(seconds)
+    for size, name, smaller, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if left >= size:
+            return f"{left // size} {name} {left % size // smaller} {below}"
+    return f"{left} s"
+
+
+def age(seconds: float) -> str:
+    """How long ago, by a clock of whole seconds."""
+    return f"{round(max(seconds, 0.0))} s ago" if seconds < 59.5 else f"{duration(seconds)} ago"
+
+
+def memory(amount: int) -> str:
+    """Bytes in the unit that suits them."""
+    size, units = float(amount), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:.3g} {units[0]}"
+
+
+def clock(seconds: float) -> str:
+    """A time of day, with the day if it isn't today's, by the clock here."""
+    then = datetime.fromtimestamp(seconds, tz=timezone.utc).astimezone()
+    today = datetime.fromtimestamp(time.time(), tz=timezone.utc).astimezone().date() == then.date()
+    return then.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,22 @@
+"""Listing: what `cluster.jobs()` gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slurm.array import JobArray
+    from slurm.job import Job
+
+
+class Listing(list["Job[Any] | JobArray[Any]"]):
+    """A list of jobs and arrays, which a notebook shows as a table."""
+
+    def __repr__(self) -> str:
+        lines = ",\n ".join(map(repr, self))
+        return f"[{lines}]"
+
+    def _repr_html_(self) -> str:
+        from slurm.views.notebook import listing_html  # noqa: PLC0415 - only notebooks have it
+
+        return listing_html(self)
