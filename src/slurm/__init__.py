@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.job import Job
     from slurm.lifecycle.watched import JobStatus
+    from slurm.options.retry import Retry
     from slurm.protocol.states import JobState
-    from slurm.retry import Retry
     from slurm.runner.job_context import JobContext, current_job
     from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
     from slurm.tasks import Task
@@ -83,7 +83,7 @@ _HOMES = {
     ),
     "slurm.views.graph": ("Graph",),
     "slurm.job": ("Job",),
-    "slurm.retry": ("Retry",),
+    "slurm.options.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.protocol.states": ("JobState",),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from slurm import retry
 from slurm.backend import backend_for
 from slurm.errors import SlurmError
 from slurm.lifecycle import attempts, conclusions, verdict
 from slurm.lifecycle.watched import Ending
-from slurm.options import Options
+from slurm.options import Options, retry
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState

@@ -18,8 +18,8 @@ from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError
 from slurm.lifecycle import dependencies, requests, rolling
 from slurm.lifecycle.watched import Watched
 from slurm.options import Options
+from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
-from slurm.retry import of_options
 from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import REDUCERS

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from slurm import Retry
 from slurm.errors import JobError, JobOutOfMemory, JobTimedOut, NodeFailed
 from slurm.options import NONE, Options
+from slurm.options.retry import of_options
 from slurm.options.values import megabytes, seconds
 from slurm.protocol.outcomes import class_name
-from slurm.retry import of_options
 
 
 def names(kind: type[BaseException]) -> frozenset[str]:

@@ -11,12 +11,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm import retry
 from slurm.errors import SubmissionRefused
 from slurm.lifecycle import attempts, dependencies, verdict
 from slurm.lifecycle.attempts import Continuation
 from slurm.lifecycle.requests import caretaker, request
-from slurm.options import Options
+from slurm.options import Options, retry
 from slurm.protocol import PROCESS, RESOLVE, STOPPED, Block
 from slurm.protocol.states import JobState
 

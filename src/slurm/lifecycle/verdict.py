@@ -24,9 +24,9 @@ from slurm.errors import (
     TaskFailed,
 )
 from slurm.lifecycle.watched import Ending
+from slurm.options.retry import failure_names, names_of
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.protocol.states import JobState
-from slurm.retry import failure_names, names_of
 from slurm.schedulers.base import Report
 from slurm.serialization.tracebacks import sourced
 from slurm.serialization.unpickling import load

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
-    from slurm.retry import Retry
+    from slurm.options.retry import Retry
 
 
 class TaskOptions(TypedDict, total=False):

@@ -182,6 +182,6 @@ def lead(value: Any) -> str:
 
 def retry(value: Any) -> str:
     """A Retry."""
-    from slurm.retry import parse  # noqa: PLC0415 - only who retries has it
+    from slurm.options.retry import parse  # noqa: PLC0415 - only who retries has it
 
     return parse(value)

@@ -66,7 +66,7 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
 def _stopped(job: JobContext, saver: ResultSaver, chunk: int, done: Mapping[int, Done], signal: str) -> Outcome:
     """The next attempt finds in the journal what is done; if there is none, it is kept now."""
     from slurm.options import Options  # noqa: PLC0415 - most elements are never stopped
-    from slurm.retry import may_restart  # noqa: PLC0415
+    from slurm.options.retry import may_restart  # noqa: PLC0415
 
     submission = job.submission()
     if may_restart(Options.parse(submission.options), job.attempt):
@@ -78,7 +78,7 @@ def _stopped(job: JobContext, saver: ResultSaver, chunk: int, done: Mapping[int,
 
 def _without_those_to_retry(done: Mapping[int, Done], job: JobContext) -> dict[int, Done]:
     from slurm.options import Options  # noqa: PLC0415 - most elements make one call, and are not retried
-    from slurm.retry import failure_names, of_options  # noqa: PLC0415
+    from slurm.options.retry import failure_names, of_options  # noqa: PLC0415
 
     policy = of_options(Options.parse(job.submission().options))
     survived = policy.failures if policy else frozenset()
