@@ -113,6 +113,17 @@ def test_a_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> N
     assert not Path(tmp_path.name).exists()
 
 
+@pytest.mark.parametrize("name", ["a b", "per%cent", "x" * 70])
+def test_a_directory_that_can_hold_no_socket_of_ssh_is_named(
+    name: str, new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_ssh()
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", f"/tmp/{name}")
+    with pytest.raises(TransportError, match=f"kept in /tmp/{name}/ssh: name a directory in SLURMTASKS_LOCAL_DIR"):
+        transport_to("openssh").run(["true"])
+    assert not Path("/tmp", name).exists()
+
+
 # Ways to get there.
 
 
