@@ -195,13 +195,12 @@ def test_what_is_sent_is_sent_once(place: Place, tmp_path: Path) -> None:
 
 
 def stand_in(program: str, when: str, done: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a program do something else, once, where its last argument matches: for moments that can't be hit at will."""
+    """Have a program do something else, once, where its last argument matches: a moment that can't be hit at will."""
     path = tmp_path / "bin" / program
     path.parent.mkdir()
-    once = f'mkdir "{tmp_path}/done" 2>/dev/null'
-    path.write_text(
-        f'#!/bin/sh\nPATH=/usr/bin:/bin\nfor last; do :; done\ncase $last in {when}) {once} && {{ {done} }}\nesac\nexec {program} "$@"\n'
-    )
+    this_once = f'{when}) mkdir "{tmp_path}/done" 2>/dev/null && {{ {done} }}'
+    lines = ["#!/bin/sh", "PATH=/usr/bin:/bin", "for last; do :; done", f"case $last in {this_once}", "esac"]
+    path.write_text("\n".join([*lines, f'exec {program} "$@"', ""]))
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
 

@@ -115,13 +115,13 @@ def test_a_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["a b", "per%cent", "x" * 70])
 def test_a_directory_that_can_hold_no_socket_of_ssh_is_named(
-    name: str, new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch
+    name: str, new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new_ssh()
-    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", f"/tmp/{name}")
-    with pytest.raises(TransportError, match=f"kept in /tmp/{name}/ssh: name a directory in SLURMTASKS_LOCAL_DIR"):
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / name))
+    with pytest.raises(TransportError, match=rf"kept in {tmp_path}/{name}/ssh: name a directory in SLURMTASKS_LOCAL_"):
         transport_to("openssh").run(["true"])
-    assert not Path("/tmp", name).exists()
+    assert not (tmp_path / name).exists()
 
 
 # Ways to get there.

@@ -49,7 +49,7 @@ else echo "held $last"; cat owner beat 2>/dev/null; fi
 true
 """
 # A root within a project is none of its sources: else each submission would make them others. The lock may go at any
-# moment, with a holder that is done or with an environment that is removed: that is no error, but a reason to look anew.
+# moment, with a holder that is done or an environment that is removed: that is no error, but a reason to look anew.
 _CLAIM = """\
 umask 077
 make() { mkdir -p -- "$0/$1.lock" "$0/$1"; }
