@@ -105,6 +105,16 @@ class Backend:
         self.family: Family | None = None
         """What all that this process submits here belongs to, where a workflow runs in it."""
 
+    def after_fork(self) -> None:
+        """In the child of a fork there is no other thread, so nobody who would let go of a lock."""
+        self.lock = threading.RLock()
+        self.preparing.clear()
+        self.__dict__.pop("feeds", None)
+        if "transport" in self.__dict__:
+            self.transport.after_fork()
+        if "tracker" in self.__dict__:
+            self.tracker.after_fork()
+
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
         known = self.tracker.known(key)
@@ -266,10 +276,10 @@ def backend_for(
 
 
 def _after_fork() -> None:
+    global _backends_lock  # noqa: PLW0603 - whoever held it may be no thread of this process
+    _backends_lock = threading.Lock()
     for backend in _backends.values():
-        backend.__dict__.pop("feeds", None)
-        if "tracker" in backend.__dict__:
-            backend.tracker.after_fork()
+        backend.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
