@@ -94,4 +94,4 @@ class Transport(Protocol):
 
     def after_fork(self) -> None:
         """Be of use in the child of a fork, where no other thread is: locks that one held are nobody's now."""
-        return  # noqa: PLR1711 - so that it is a default
+        return
