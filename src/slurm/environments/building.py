@@ -59,6 +59,7 @@ if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
 printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3" && echo mine
 """
 _BEAT = '[ ! -d "$0" ] || echo "$1" > "$0/beat"'
+_BELOW = 'echo "$2" > "$1/below"'
 _FAILED = """\
 cd -- "$0" || exit
 rm -rf "$1/$3"
@@ -106,6 +107,11 @@ class Building(NamedTuple):
     def step(self, words: str) -> None:
         """Tell what comes next."""
         self.place.packaging.step(self.key, words)
+
+    def below(self, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+        """The environment `name`, which this one is to stand on: `build_once`, and it is kept while this one is."""
+        _run(self.place, _BELOW, self.directory, f"{name}-{self.machine}")
+        return build_once(self.place, name, make)
 
 
 class _Seen(NamedTuple):

@@ -187,7 +187,7 @@ class Wheel(Environment):
         base = [work.base.python, work.base.setup]
         digest = _digest([_FORM, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
         make = partial(self._installed, work=work, only_dependencies=True)
-        return build_once(building.place, f"dependencies-{digest[:20]}-py{TAG}", make)
+        return building.below(f"dependencies-{digest[:20]}-py{TAG}", make)
 
     def _built(self, building: Building, scratch: str, log: Path) -> list[BuiltWheel]:
         wheels = []
