@@ -50,8 +50,10 @@ class Wheel(Environment):
     """A project of the user's own, as it is when a task is submitted, installed with its dependencies.
 
     Its wheel is built on this machine and installed there, into a virtual environment under the root that all tasks
-    share; an unchanged project costs one look. Changed or not committed files are part of it, those that git ignores
-    are not. Functions of its modules go by reference; what a script or notebook defines goes along by value, as ever.
+    share; an unchanged project costs one look. An edit installs the project alone: its dependencies are another
+    environment below it, which changes with what is required, not with the code. Changed or not committed files are
+    part of it, those that git ignores are not. Functions of its modules go by reference; what a script or notebook
+    defines goes along by value, as ever.
 
     `project` is its directory; by default the nearest one upward from the working directory that has a pyproject.toml.
     `packages` are directories of further projects of the user's own, installed beside it. `extras` are the project's,
