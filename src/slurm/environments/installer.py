@@ -129,11 +129,13 @@ def own_scripts(below: Path, above: Path) -> None:
     """Copy the scripts of an environment's `bin` into another's, to be run by the Python there."""
     for path in (below / "bin").iterdir():
         mine = above / "bin" / path.name
+        if os.path.lexists(mine) or not path.is_file():
+            continue
         with open(path, "rb") as file:
-            text = file.read() if file.read(2) == b"#!" else b""
-        if text and not os.path.lexists(mine):
-            mine.write_bytes(b"#!" + text.replace(os.fsencode(below), os.fsencode(above)))
-            shutil.copymode(path, mine)
+            if file.read(2) != b"#!":
+                continue
+            mine.write_bytes(b"#!" + file.read().replace(os.fsencode(below), os.fsencode(above)))
+        shutil.copymode(path, mine)
 
 
 def sources(asked: Mapping[str, Any]) -> list[str]:
