@@ -112,8 +112,7 @@ def wanted(directory: Path, asked: Mapping[str, Any]) -> list[str]:
 def lay_over(below: Path, above: Path) -> None:
     """Make one environment of two: the upper gets a link to all of the lower that it hasn't itself.
 
-    Directories that both have are merged, however deep, as if all had been installed together. Scripts are copied, for
-    the Python that they name would be the lower's, which sees nothing of the upper.
+    Directories that both have are merged, however deep, as if all had been installed together.
     """
     for entry in os.scandir(below):
         mine = above / entry.name
@@ -126,7 +125,7 @@ def lay_over(below: Path, above: Path) -> None:
 
 
 def own_scripts(below: Path, above: Path) -> None:
-    """Copy the scripts of an environment's `bin` into another's, to be run by the Python there."""
+    """Copy the lower environment's scripts, to be run by the upper's Python: the lower's sees nothing of the upper."""
     for path in (below / "bin").iterdir():
         mine = above / "bin" / path.name
         if os.path.lexists(mine) or not path.is_file():
