@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
 """In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
 
-_LOOK = f"""\
+_ROOT = f"""\
 case $0 in
     "~") root={DEFAULT_ROOT} ;;
     "~/"*) root=$HOME/${{0#??}} ;;
     *) root=$0 ;;
 esac
-printf '%s\\n' "$root"
-[ ! -f "$root/$1" ] || echo there
 """
+_LOOK = _ROOT + """printf '%s\\n' "$root"; [ ! -f "$root/$1" ] || echo there"""
 """Prints the root, and whether a file is there."""
+_ASK = _ROOT + """export SLURMTASKS_ROOT="$root"; exec "$@\""""
 _LOOK_SECONDS = 120.0
 
 
@@ -170,12 +170,24 @@ class Backend:
     @once
     def survey(self) -> Survey:
         """What is there, asked for once and by one command, since each may be a long way."""
-        commands = (
+        return Survey(*run_together(self.transport, self._questions(), timeout=_LOOK_SECONDS))
+
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Run a short command, which finds the root in SLURMTASKS_ROOT: by that of the survey, if it is to be made."""
+        command = ["sh", "-c", _ASK, self.url.root or "~", *argv]
+        with self.lock:
+            if "survey" not in self.__dict__:
+                *survey, done = run_together(self.transport, [*self._questions(), command], timeout=_LOOK_SECONDS)
+                self.__dict__["survey"] = Survey(*survey)
+                return done
+        return self.transport.run(command, timeout=_LOOK_SECONDS)
+
+    def _questions(self) -> Sequence[Sequence[str]]:
+        return (
             ["sh", "-c", _LOOK, self.url.root or "~", f"{BLOBS}/{bundle().name}"],
             probe(Interpreter(self.spec.python, self.spec.setup)),
             self._scheduler_class(Site("", "")).limits(),
         )
-        return Survey(*run_together(self.transport, commands, timeout=_LOOK_SECONDS))
 
     @once
     def runner(self) -> str:

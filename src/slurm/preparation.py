@@ -46,11 +46,12 @@ def prepare(
             asked = Interpreter(backend.spec.python, backend.spec.setup)
             place = Place(
                 backend.transport,
-                backend.store.root,
+                lambda: backend.store.root,
                 asked,
                 {asked: lambda: backend.current},
                 packaging or Packaging(),
                 partial(_run_in_job, backend, options),
+                backend.ask,
             )
             prepared = prepare_all(environments, place)
             prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)

@@ -87,6 +87,8 @@ class Prepared(Record):
     """What the user asked for, as it is written."""
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
+    below: str | None = None
+    """The environment's key that this one stands on: it must be there, too."""
     runtime: str | None = None
     image: str | None = None
     outside: str | None = None
