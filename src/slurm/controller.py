@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 import shlex
 import time
@@ -176,10 +177,11 @@ class Controller:
         return shlex.join(self.scheduler.submit(request)).replace(LAST_BLOCK, f"${{{last}%%;*}}")
 
     def _record(self, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
-        """A shell line that writes a record of blocks, with ids that are words of the shell."""
+        """A shell line that writes a record of blocks, with ids that are words of the shell; others may write it, too."""
         text = shlex.quote(self._submitted(blocks, ["%s"] * len(words)).dumps().decode().strip())
         target = shlex.quote(record)
-        return f"umask 077; printf {text} {' '.join(words)} > {target}.new && mv {target}.new {target}"
+        new = f"{target}.{os.urandom(4).hex()}"
+        return f"umask 077; printf {text} {' '.join(words)} > {new} && mv {new} {target}"
 
     def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=False)]

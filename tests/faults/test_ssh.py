@@ -113,6 +113,17 @@ def test_a_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> N
     assert not Path(tmp_path.name).exists()
 
 
+@pytest.mark.parametrize("name", ["a b", "per%cent", "x" * 70])
+def test_a_directory_that_can_hold_no_socket_of_ssh_is_named(
+    name: str, new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_ssh()
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / name))
+    with pytest.raises(TransportError, match=rf"kept in {tmp_path}/{name}/ssh: name a directory in SLURMTASKS_LOCAL_"):
+        transport_to("openssh").run(["true"])
+    assert not (tmp_path / name).exists()
+
+
 # Ways to get there.
 
 
@@ -240,6 +251,36 @@ def test_a_transfer_that_was_cut_off_starts_over_and_is_whole(
     assert (tmp_path / "there" / "big").read_bytes() == data
     assert in_time
     until(lambda: os.listdir(tmp_path / "there") == ["big"])  # what the first try left unfinished is taken away
+    transport.close()
+
+
+def test_a_transfer_starts_over_though_the_far_side_does_not_know_yet_that_it_was_cut_off(
+    new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RemoteTransport, "alive_seconds", 1)
+    box = new_ssh()
+    (port, proxy), (other, _) = box.proxy(), box.proxy()
+    for each in (port, other):
+        box.trust(each)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    transport = transport_to("openssh")
+    transport.run(["true"])
+    there = tmp_path / "there"
+
+    def go_away() -> None:
+        until(lambda: there.exists() and os.listdir(there))
+        proxy.pause()
+        box.write_config("far", port=other)
+
+    going = threading.Thread(target=go_away)
+    going.start()
+    data = os.urandom(1 << 20) * 64
+    transport.put(str(there), {"big": data})
+    going.join()
+    assert (there / "big").read_bytes() == data
+    assert len(os.listdir(there)) == 2  # what the first one has begun, too, which still waits for the rest
+    proxy.resume()
+    until(lambda: os.listdir(there) == ["big"])
     transport.close()
 
 
