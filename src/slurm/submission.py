@@ -72,6 +72,11 @@ def submit(
     if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
         what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    if environment.single and requests.several_ranks(options):
+        raise OptionError(
+            f"{task.name} asks for several ranks (ntasks), and the --container of this Slurm runs a single process: "
+            "have another runtime run the image (Container(…, runtime='podman'), or apptainer, docker, pyxis)"
+        )
     pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)

@@ -13,6 +13,7 @@ import pytest
 
 from slurm import Callback, Cluster, Container, JobCancelled, current_job, task
 from slurm.callbacks.events import CompletedEvent, RunBeginEvent
+from slurm.errors import OptionError
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
 from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
@@ -167,6 +168,9 @@ def test_every_runtime_sees_signals_and_leaves_nothing_behind(
 ) -> None:
     with Cluster("slurm", root=root, environment=anyhow, options={"chdir": str(root.parent)}) as cluster:
         seen = look(HOSTILE)
+        if anyhow.runtime == "slurm" and "slurm 22." in slurm_env.run("srun", "--version").stdout:
+            with pytest.raises(OptionError, match=r"the --container of this Slurm runs a single process: have another"):
+                place()
         stopped, cancelled = checkpointed(str(root / "stopped")), sleep_for_ever(str(root / "cancelled"))
         assert (seen.result(60)["argument"], seen.result()["variable"]) == (HOSTILE, HOSTILE)
         until((root / "stopped").exists)
