@@ -186,7 +186,7 @@ def reined(start: str) -> Sequence[str]:
     return (
         f"init=$(cat <<'EOF'\n{init}EOF\n)",
         "exec 9<> <(:)",
-        'for name in HUP INT TERM USR1 USR2; do trap "stopped=yes; echo $name >&9" $name; done',
+        'for name in HUP INT TERM USR1 USR2; do trap "stopped=$name; echo $name >&9" $name; done',
         f'{start} "$1" -c "$init" "$@" < /dev/fd/9 9>&- &',
         "running=$!",
         "while kill -0 $running 2> /dev/null; do wait $running; done",  # a signal ends `wait`

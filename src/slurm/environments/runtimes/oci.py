@@ -43,6 +43,7 @@ class SlurmOCI(Runtime):
             # Of a bare name srun (24.11) makes the path that it has outside.
             """case $1 in /*) within=() ;; *) within=(/bin/sh -c 'exec "$0" "$@"') ;; esac""",
             *reined(f'"${{step[@]}}" --container={path(image.name)}{words(run.options)} "${{within[@]}}"'),
+            '[ "$status ${stopped-}" != "0 TERM" ] || status=143',  # srun says 0 of what it was ended before
             "exit $status",
         )
 
