@@ -124,6 +124,7 @@ def _workflow(backend: Backend, submission: Submission, defaults: Options) -> di
         "cluster": "slurm.workflows:WorkflowCluster",
         "scheduler": backend.url.scheduler,
         "options": defaults.to_json(),
+        "setup": list(backend.spec.setup),
     }
 
 
@@ -248,10 +249,17 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], backend: Backend
 def _client() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
-        "user": getpass.getuser(),
+        "user": _user(),
         "pid": os.getpid(),
         "directory": os.getcwd(),
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container nobody may know the name of who runs it
+        return str(os.getuid())
 
 
 def _versions() -> dict[str, str]:
