@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -205,6 +206,11 @@ class Backend:
         python = self.current.python if self.survey.python.status == 0 else "python3"  # an environment may bring one
         scheduler: Scheduler = self._scheduler_class(Site(python, self.runner))
         return scheduler
+
+    def lacking(self) -> list[str]:
+        """What the scheduler's commands need and this machine, or container, hasn't. For a backend without a way."""
+        needs = self._scheduler_class(Site("", "")).needs
+        return [name for name in needs if not (os.path.exists(name) if "/" in name else shutil.which(name))]
 
     @once
     def controller(self) -> Controller:

@@ -177,7 +177,7 @@ class Controller:
         return shlex.join(self.scheduler.submit(request)).replace(LAST_BLOCK, f"${{{last}%%;*}}")
 
     def _record(self, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
-        """A shell line that writes a record of blocks, with ids that are words of the shell; others may write it, too."""
+        """A shell line that writes a record of blocks, with ids that are words of the shell; others may write it too."""
         text = shlex.quote(self._submitted(blocks, ["%s"] * len(words)).dumps().decode().strip())
         target = shlex.quote(record)
         new = f"{target}.{os.urandom(4).hex()}"
