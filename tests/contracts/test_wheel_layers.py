@@ -30,11 +30,13 @@ def say():
     import json, subprocess, sys
     import own, split.above, split.below
     from importlib.metadata import distributions
+    from importlib.util import find_spec
     inner = "import own, lacking; print(own.VERSION)"
     print(json.dumps({
         "version": own.VERSION,
         "inner": int(subprocess.check_output([sys.executable, "-c", inner])),
         "pth": sys.found_by_pth,
+        "dropped": find_spec("own.dropped") is not None,
         "all": sorted(each.name for each in distributions()),
     }))
 """
@@ -55,6 +57,7 @@ def own(tmp_path: Path) -> Path:
     """A project, and one wheel that it needs, which share a package."""
     wheel(tmp_path / "house", "lacking", SAY, files=LACKING)
     found = project(tmp_path / "own", "own", "VERSION = 1\n", requires=("lacking>=1",))
+    (found / "src" / "own" / "dropped.py").touch()
     (found / "src" / "split").mkdir()
     (found / "src" / "split" / "above.py").touch()
     return found
@@ -81,12 +84,14 @@ def test_an_edit_installs_the_project_alone_and_another_dependency_all(place: Pl
     first = environment.prepare(place)
     lower = all_of(root)
     edit(own / "src" / "own" / "__init__.py", "1", "2")
+    (own / "src" / "own" / "dropped.py").unlink()
     second = environment.prepare(place)
     for prepared, version in ((first, 1), (second, 2)):
         assert said(prepared, "lacking-says") == {
             "version": version,
             "inner": version,
             "pth": True,
+            "dropped": version == 1,
             "all": ["lacking", "own"],
         }
     assert first.below == second.below
