@@ -174,24 +174,27 @@ class Notebook:
 
     def __init__(self) -> None:
         self._later = _Later(1 / _PER_SECOND)
+        self._lock = threading.Lock()  # lest an older page come after the last one
         self._handle: Any = None
 
     def show(self, board: Board, bar: Bar) -> None:
         """Bring the output up to date, now or soon."""
-        if self._handle is None:
-            from IPython.display import display  # noqa: PLC0415 - it is there, or this would not be asked
+        with self._lock:
+            if self._handle is None:
+                from IPython.display import display  # noqa: PLC0415 - it is there, or this would not be asked
 
-            self._handle = display(_page(board), raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        elif bar.ended is None:
-            self._later.call(self._draw, board)
-        else:
-            self._draw(board)
-        if board.over:
-            self._handle = None
+                self._handle = display(_page(board), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            elif bar.ended is None:
+                self._later.call(self._draw, board)
+            else:
+                self._handle.update(_page(board), raw=True)
+            if board.over:
+                self._handle = None
 
     def _draw(self, board: Board) -> None:
-        if self._handle is not None:
-            self._handle.update(_page(board), raw=True)
+        with self._lock:
+            if self._handle is not None:
+                self._handle.update(_page(board), raw=True)
 
     def close(self) -> None:
         """The output stays as it is."""
