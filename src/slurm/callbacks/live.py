@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from slurm.callbacks.board import counted, measured
+from slurm.callbacks.board import counted, in_words, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,10 +205,7 @@ def _page(board: Board) -> dict[str, str]:
     rows = []
     for bar in board.bars:
         rows.append(_row(bar.name, bar.amount, bar.total, bar.line()))
-        rows += [
-            _row(f"[{event.index}]", event.done, event.total, f"{counted(event)} {measured(event)}")
-            for event in _calls(bar)
-        ]
+        rows += [_row(f"[{event.index}]", event.done, event.total, in_words(event)) for event in _calls(bar)]
     lines = [f"{bar.name}: {bar.line()}" for bar in board.bars]
     return {"text/html": f"<table>{''.join(rows)}</table>", "text/plain": "\n".join(lines)}
 
