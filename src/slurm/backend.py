@@ -113,6 +113,10 @@ class Backend:
         records = self.store.records(key)
         return self.tracker.watch(records.submission, records.submitted)
 
+    def log_path(self, watched: Watched, index: int, rank: int = 0) -> str:
+        """The path, there, of the log of a call's element, or of one of its ranks."""
+        return f"{self.store.directory(watched.key)}/{watched.log(index, rank)}"
+
     def watch_several(self, keys: Sequence[str]) -> list[Watched]:
         """The states of submissions, of those that have records, which are read in one go."""
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.protocol import LOGS, log_name
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
@@ -73,6 +74,23 @@ class Watched:
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
         return index // self.chunk
+
+    def name(self, index: int) -> str:
+        """What call `index` is found again by: the key, with [index] in a map."""
+        return f"{self.key}[{index}]" if self.mapped else self.key
+
+    def job_id(self, index: int) -> str | None:
+        """The scheduler's id for call `index`, such as "1234_0"; None if it never got one."""
+        element = self.element(index)
+        block = self.block(element)
+        return f"{block.id.partition(';')[0]}_{element - block.first}" if block else None
+
+    def log(self, index: int, rank: int = 0) -> str:
+        """The log of the element of call `index`, or of one of its ranks: its path in the submission's directory."""
+        element = self.element(index)
+        block = self.block(element)
+        first = block.first if block else 0
+        return f"{LOGS}/{log_name(first, f'{element - first}.{rank}' if rank else str(element - first))}"
 
     def block(self, element: int) -> Block | None:
         """The block that an element is in now; None if it was never queued, as far as is known here."""

@@ -152,8 +152,7 @@ def _tail(part: Part, found: Sequence[JobStatus]) -> str:
     backend, watched, indices = part
     for index, status in zip(indices, found, strict=True):
         if failed(status):
-            element = watched.element(index)
-            return sourced(backend.store.log_tail(backend.store.log_path(watched.key, element, watched.block(element))))
+            return sourced(backend.store.log_tail(backend.log_path(watched, index)))
     return ""
 
 
