@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -12,7 +13,7 @@ from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
-from slurm.errors import ConfigurationError, TransportError
+from slurm.errors import ConfigurationError, NoSuchJob, TransportError
 from slurm.lifecycle.inquiry import Inquiry
 from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import BLOBS, SUBMITTED, Block
@@ -112,7 +113,7 @@ class Backend:
         if known is not None:
             return known
         records = self.store.records(key)
-        return self.tracker.watch(records.submission, records.submitted)
+        return self.tracker.watch(*records)
 
     def log_path(self, watched: Watched, index: int, rank: int = 0) -> str:
         """The path, there, of the log of a call's element, or of one of its ranks."""
@@ -122,20 +123,28 @@ class Backend:
         """The states of submissions, of those that have records, which are read in one go."""
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
-    def complete(self, watched: Watched) -> None:
-        """Learn the ids of a submission whose client died before it did, and queue what waits for room in the queue.
+    def complete(self, several: Sequence[Watched]) -> None:
+        """Learn the ids of submissions whose clients died before they did, and queue what waits for room in the queue.
 
-        Its record may be there by now; if not, the scheduler finds it by its key. One that was never queued stays so.
+        Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all. One
+        that was never queued stays so.
         """
         from slurm.lifecycle.rolling import roll  # noqa: PLC0415 - it works on backends, so it stands above this module
 
-        if watched.submitted is None:
-            records = self.store.records(watched.key)
-            record = f"{self.store.directory(watched.key)}/{SUBMITTED}"
-            blocks = self.blocks(records.submission)
-            watched.submitted = records.submitted or self.controller.adopt(record, watched.key, blocks)
-        if watched.unqueued:
-            roll(self, watched)
+        unknown = {watched.key: watched for watched in several if not watched.submitted and not watched.refused}
+        unrecorded: dict[str, Sequence[Block]] = {}
+        for records in self.store.several_records(list(unknown)) if unknown else ():
+            watched = self.tracker.watch(*records)
+            if not watched.submitted and not watched.refused:
+                unrecorded[watched.key] = self.blocks(records.submission)
+        if unrecorded:
+            found = self.controller.adopt(unrecorded, lambda key: f"{self.store.directory(key)}/{SUBMITTED}")
+            for key, submitted in found.items():
+                unknown[key].submitted = submitted
+        for watched in several:
+            if watched.unqueued:
+                with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
+                    roll(self, watched)
 
     def blocks(self, submission: Submission) -> list[Block]:
         """The elements of a submission as the scheduler takes them, an array each."""

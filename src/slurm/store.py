@@ -21,9 +21,11 @@ from slurm.protocol import (
     JOBS,
     LOGS,
     OUTCOMES,
+    REFUSED,
     RESULTS,
     SUBMISSION,
     SUBMITTED,
+    Refused,
     Submission,
     Submitted,
     outcome_name,
@@ -53,10 +55,11 @@ _KEY = re.compile(r"[^/\s]+/[^/\s]+")
 
 
 class Records(NamedTuple):
-    """What is known of a submission: what was asked for, and the scheduler's ids; None if it never got any."""
+    """What is known of a submission: what was asked for, and the scheduler's ids, or its refusal, if there are any."""
 
     submission: Submission
     submitted: Submitted | None
+    refused: Refused | None
 
 
 def new_key(task: str) -> str:
@@ -102,6 +105,10 @@ class Store:
         directories = [f"{place}/{name}" for name in places]
         self._transport.put(self.root, sent, directories=[*directories, *([BLOBS] if blob else [])])
         return directory
+
+    def refuse(self, key: str, words: str) -> None:
+        """Write that the scheduler has refused a submission."""
+        self._transport.put(self.directory(key), {REFUSED: Refused(words=words).dumps()})
 
     def add(self, key: str, scripts: Mapping[str, str]) -> None:
         """Write scripts that a submission turns out to need."""
@@ -160,14 +167,16 @@ class Store:
 
     def several_records(self, keys: Sequence[str]) -> list[Records]:
         """The records of submissions, read in one go; of those that have any."""
-        paths = {key: [f"{self.directory(key)}/{name}" for name in (SUBMISSION, SUBMITTED)] for key in keys}
-        files = self._transport.get([path for pair in paths.values() for path in pair])
+        names = (SUBMISSION, SUBMITTED, REFUSED)
+        paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
+        files = self._transport.get([path for some in paths.values() for path in some])
         return [
             Records(
                 Submission.loads(files[asked], where=asked),
                 Submitted.loads(files[got], where=got) if got in files else None,
+                Refused.loads(files[no], where=no) if no in files else None,
             )
-            for asked, got in paths.values()
+            for asked, got, no in paths.values()
             if asked in files
         ]
 

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import cloudpickle
 
 from slurm.array import JobArray
-from slurm.errors import NoSuchJob, OptionError, SchedulerError, SubmissionError, TransportError
+from slurm.errors import (
+    NoSuchJob,
+    OptionError,
+    SchedulerError,
+    SubmissionError,
+    SubmissionRefused,
+    TransportError,
+)
 from slurm.lifecycle import dependencies, requests, rolling
 from slurm.lifecycle.watched import Watched
 from slurm.options import Options
@@ -159,7 +166,7 @@ def _found(backend: Backend, key: str) -> Watched | None:
         with contextlib.suppress(NoSuchJob):
             watched = backend.watch(key)
             if watched.submitted is None and time.monotonic() > end:
-                backend.complete(watched)
+                backend.complete([watched])
             if watched.submitted is not None:
                 return watched
         if time.monotonic() > end:
@@ -176,7 +183,13 @@ def _queue_new(
         scripts[CARETAKER] = requests.caretaker_script(backend, submission, options)
     directory = backend.create(submission, calls, scripts)
     cares = requests.caretaker(backend, submission) if submission.continues else None
-    submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, asked, caretaker=cares)
+    try:
+        submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, asked, caretaker=cares)
+    except SubmissionRefused as error:
+        if error.certain and backend.family is None:  # another attempt of a workflow may queue it under the same key
+            with contextlib.suppress(TransportError):
+                backend.store.refuse(submission.key, error.output)
+        raise
     watched = backend.tracker.watch(submission, submitted)
     if callbacks:
         backend.feeds.attach(watched, callbacks, submitted=submission)

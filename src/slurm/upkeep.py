@@ -129,7 +129,8 @@ def _users(backend: Backend, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 def _goes_on(watched: Watched) -> bool:
     """Whether an element waits, runs, or may go on in another job; not those that the scheduler has no more."""
-    return watched.unfinished and (watched.continues or any(e not in watched.missed_since for e in watched.open))
+    going_on = watched.continues and not watched.refused
+    return watched.unfinished and (going_on or any(e not in watched.missed_since for e in watched.open))
 
 
 def _run(backend: Backend, script: str, place: str, *words: str) -> str:

@@ -10,7 +10,7 @@ from slurm.protocol.states import JobState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from slurm.protocol import Block, Submitted
+    from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
     from slurm.telling.feeds import Feed
@@ -52,6 +52,7 @@ class Watched:
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
         self.continues, self.workflow = continues, workflow
+        self.refused: Refused | None = None
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.moved: dict[int, Block] = {}
@@ -150,6 +151,8 @@ class Watched:
             outcome = outcome.of_call(index % self.chunk)
             return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
+        if report is None and self.submitted is None:
+            reason = "it has not been queued yet, as far as is known"
         state = ending.state if ending else report.state if report else JobState.UNKNOWN
         return JobStatus(self.states.get(self.element(index), state), reason, node, None)
 

@@ -17,6 +17,7 @@ PROTOCOL = 1
 """The version that this code writes, and the newest that it reads."""
 
 BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.json", "submitted.json"
+REFUSED = "refused.json"
 CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
@@ -179,6 +180,13 @@ class Submitted(Document):
     def block(self, index: int) -> Block | None:
         """The block that element `index` is in; None if it isn't queued yet."""
         return next((block for block in self.blocks if block.first <= index < block.first + block.count), None)
+
+
+class Refused(Document):
+    """`refused.json`: the scheduler took none of it, and nothing will be tried again."""
+
+    words: str
+    """The scheduler's own."""
 
 
 def outcome_name(index: int) -> str:
