@@ -49,6 +49,7 @@ class Settings(NamedTuple):
     calls: int
     arrays: int
     slurm_sdk_python: str | None
+    peers_python: str | None
 
 
 def in_turns(subjects: Mapping[str, Callable[[], float]], rounds: int, *, warm: bool = True) -> Times:

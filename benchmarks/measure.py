@@ -35,13 +35,18 @@ INTRODUCTION = """\
 What the design promises, as measured by `python benchmarks/run.py --write`. Times are ratios within one run, the
 programs that are compared taking turns, and medians over all turns; one call is a mean, over calls made at moments
 evenly spread over the second in which slurmctld starts jobs once, with its standard error. What missed its budget
-stands here as it was measured. submitit and slurm-sdk run with their defaults.
+stands here as it was measured. Other tools run with their defaults, but where it is said.
 """
 LATER = """\
 A cluster 100 ms away is a relay on this machine that keeps each byte for 50 ms, each way. slurm-sdk 0.4.6 had Paramiko
 3 there, for by Paramiko 5 it doesn't connect.
 
-Not measured yet, for it isn't there yet: the second submission with an unchanged wheel or image.
+dask-jobqueue and parsl have two jobs of four processes here, executorlib eight of one; all else is as they have it.
+They keep these processes: once they are there, one more call needs no queue. Here each submission goes through the
+queue, and a call alone waits for the second in which slurmctld starts jobs.
+
+The second submission with an unchanged wheel or image is counted by a test, `tests/contracts/test_round_trips.py`, and
+not in the table: nothing is built or sent.
 """
 
 
@@ -54,6 +59,7 @@ def main() -> None:
         calls=4 if arguments.quick else 13,
         arrays=1 if arguments.quick else 4,
         slurm_sdk_python=arguments.slurm_sdk_python,
+        peers_python=arguments.peers_python,
     )
     os.environ["SLURMTASKS_LOCAL_DIR"] = str(arguments.workspace / "local")
     os.environ["XDG_CACHE_HOME"] = str(arguments.workspace / "cache")
@@ -79,11 +85,12 @@ def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
         return
     import counts  # noqa: PLC0415 - for where there is a Slurm
     import far  # noqa: PLC0415
+    import peers  # noqa: PLC0415
     import slurm_calls  # noqa: PLC0415
     from bare_slurm import test_slurm  # noqa: PLC0415
 
     with test_slurm():
-        for topic in (slurm_calls, counts, far):
+        for topic in (slurm_calls, peers, counts, far):
             if only in (None, topic.__name__):
                 yield from topic.rows(settings)
 
@@ -106,6 +113,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
     parser.add_argument("--only", metavar="TOPIC", help="the rows of one topic, such as far, which aren't written")
     parser.add_argument("--slurm-sdk-python", metavar="PATH", help="a Python that has slurm-sdk, to compare with")
+    words = "a Python that has dask-jobqueue, parsl and executorlib, to compare with"
+    parser.add_argument("--peers-python", metavar="PATH", help=words)
     return parser.parse_args()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -46,6 +46,8 @@ class Kernel:
         own = {name: str(place) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
         self._manager = KernelManager(transport="ipc", ip=str(place / "kernel"), connection_file=str(place / "k.json"))
         self._start = {"env": {**environment, **own}, "cwd": str(directory)}
+        self.live: dict[str, list[Mapping[str, str]]] = {}
+        """What each live output has shown, one after the other, by its display id."""
 
     def __enter__(self) -> Self:
         self._manager.start_kernel(extra_arguments=["--HistoryManager.enabled=False"], **self._start)
@@ -64,8 +66,17 @@ class Kernel:
         self._manager.restart_kernel(now=True)
         self._connect()
 
-    def run(self, code: str, *, interrupt_after: str | None = None) -> Cell:
-        """Run a cell to its end; interrupt it, as the notebook's button does, once it has printed that."""
+    def run(
+        self,
+        code: str,
+        *,
+        interrupt_after: str | None = None,
+        meanwhile: Callable[[Mapping[str, str]], object] = lambda shown: None,
+    ) -> Cell:
+        """Run a cell to its end; interrupt it, as the notebook's button does, once it has printed that.
+
+        `meanwhile` is given whatever a live output shows, of this cell or of an earlier one.
+        """
         cell = Cell()
         mine = self._client.execute(code)
         end = time.monotonic() + _SECONDS
@@ -74,6 +85,9 @@ class Kernel:
                 message = self._client.get_iopub_msg(timeout=end - time.monotonic())
             except Empty:
                 raise AssertionError(f"the cell doesn't end: {code}\n{cell}") from None
+            live = self._take_live(message["msg_type"], message["content"])
+            if live:
+                meanwhile(live)
             if message["parent_header"].get("msg_id") != mine:
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
@@ -82,6 +96,15 @@ class Kernel:
             if interrupt_after and interrupt_after in cell.printed:
                 interrupt_after = None
                 self._manager.interrupt_kernel()
+
+    def _take_live(self, kind: str, content: Mapping[str, Any]) -> Mapping[str, str] | None:
+        """What a live output shows now, if that is what a message is about: its first, or another in its place."""
+        name = content.get("transient", {}).get("display_id")
+        if name is None or kind not in ("display_data", "update_display_data"):
+            return None
+        assert (name in self.live) == (kind == "update_display_data")
+        self.live.setdefault(name, []).append(content["data"])
+        return self.live[name][-1]
 
     def _connect(self) -> None:
         self._client = self._manager.blocking_client()

@@ -9,7 +9,7 @@ from slurm.backend import backend_for
 from slurm.cancellation import cancel
 from slurm.children import several_children
 from slurm.job import Job, as_they_end
-from slurm.lifecycle.verdict import without_a_word
+from slurm.lifecycle.findings import Findings
 from slurm.lifecycle.watched import Watched
 from slurm.options import Options
 from slurm.protocol.states import JobState
@@ -18,13 +18,12 @@ from slurm.views.listing import Listing
 from slurm.views.statuses import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from typing_extensions import Unpack
 
     from slurm.backend import Backend, Spec
     from slurm.options.types import TaskOptions
-    from slurm.store import Ends
 
 R = TypeVar("R", covariant=True)
 
@@ -93,27 +92,14 @@ class JobArray(Placeholder, Generic[R]):
         where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
         """
         self._wait(timeout)
-        ends = self._backend.store.ends(self.key, self._range, chunk=self._watched.chunk)
-        self._watched.learn(ends.elements)
-        if return_exceptions:
-            ends.tails.update(self._tails(ends))
+        findings = Findings(self._backend, self._watched, self._range, logs=return_exceptions)
         found: list[Any] = []
         for index in self._range:
-            if index in ends.results:
-                found.append(ends.results[index])
-                continue
-            error = Job(self._backend, self._watched, index)._conclude(ends)  # noqa: SLF001 - all are read at once
-            if error and not return_exceptions:
+            result, error = findings.of(index)
+            if error is not None and not return_exceptions:
                 raise error
-            found.append(error)
+            found.append(result if error is None else error)
         return found
-
-    def _tails(self, ends: Ends) -> Mapping[str, str]:
-        """How the logs end of those that ended without a word of what went wrong."""
-        outcomes = {job: ends.outcome(job.index) for job in self if job.index not in ends.results}
-        silent = {job: outcome for job, outcome in outcomes.items() if without_a_word(outcome)}
-        paths = (job._log_path((outcome and outcome.rank) or 0) for job, outcome in silent.items())  # noqa: SLF001
-        return self._backend.store.log_tails(list(dict.fromkeys(paths)))
 
     def exceptions(self, timeout: float | None = None) -> list[BaseException | None]:
         """Wait for all; for each, the exception that `result()` would raise, or None."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -11,7 +13,7 @@ from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
-from slurm.errors import ConfigurationError, TransportError
+from slurm.errors import ConfigurationError, NoSuchJob, TransportError
 from slurm.lifecycle.inquiry import Inquiry
 from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import BLOBS, SUBMITTED, Block
@@ -36,16 +38,16 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
 """In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
 
-_LOOK = f"""\
+_ROOT = f"""\
 case $0 in
     "~") root={DEFAULT_ROOT} ;;
     "~/"*) root=$HOME/${{0#??}} ;;
     *) root=$0 ;;
 esac
-printf '%s\\n' "$root"
-[ ! -f "$root/$1" ] || echo there
 """
+_LOOK = _ROOT + """printf '%s\\n' "$root"; [ ! -f "$root/$1" ] || echo there"""
 """Prints the root, and whether a file is there."""
+_ASK = _ROOT + """export SLURMTASKS_ROOT="$root"; exec "$@\""""
 _LOOK_SECONDS = 120.0
 
 
@@ -121,26 +123,38 @@ class Backend:
         if known is not None:
             return known
         records = self.store.records(key)
-        return self.tracker.watch(records.submission, records.submitted)
+        return self.tracker.watch(*records)
+
+    def log_path(self, watched: Watched, index: int, rank: int = 0) -> str:
+        """The path, there, of the log of a call's element, or of one of its ranks."""
+        return f"{self.store.directory(watched.key)}/{watched.log(index, rank)}"
 
     def watch_several(self, keys: Sequence[str]) -> list[Watched]:
         """The states of submissions, of those that have records, which are read in one go."""
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
-    def complete(self, watched: Watched) -> None:
-        """Learn the ids of a submission whose client died before it did, and queue what waits for room in the queue.
+    def complete(self, several: Sequence[Watched]) -> None:
+        """Learn the ids of submissions whose clients died before they did, and queue what waits for room in the queue.
 
-        Its record may be there by now; if not, the scheduler finds it by its key. One that was never queued stays so.
+        Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all. One
+        that was never queued stays so.
         """
         from slurm.lifecycle.rolling import roll  # noqa: PLC0415 - it works on backends, so it stands above this module
 
-        if watched.submitted is None:
-            records = self.store.records(watched.key)
-            record = f"{self.store.directory(watched.key)}/{SUBMITTED}"
-            blocks = self.blocks(records.submission)
-            watched.submitted = records.submitted or self.controller.adopt(record, watched.key, blocks)
-        if watched.unqueued:
-            roll(self, watched)
+        unknown = {watched.key: watched for watched in several if not watched.submitted and not watched.refused}
+        unrecorded: dict[str, Sequence[Block]] = {}
+        for records in self.store.several_records(list(unknown)) if unknown else ():
+            watched = self.tracker.watch(*records)
+            if not watched.submitted and not watched.refused:
+                unrecorded[watched.key] = self.blocks(records.submission)
+        if unrecorded:
+            found = self.controller.adopt(unrecorded, lambda key: f"{self.store.directory(key)}/{SUBMITTED}")
+            for key, submitted in found.items():
+                unknown[key].submitted = submitted
+        for watched in several:
+            if watched.unqueued:
+                with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
+                    roll(self, watched)
 
     def blocks(self, submission: Submission) -> list[Block]:
         """The elements of a submission as the scheduler takes them, an array each."""
@@ -176,12 +190,24 @@ class Backend:
     @once
     def survey(self) -> Survey:
         """What is there, asked for once and by one command, since each may be a long way."""
-        commands = (
+        return Survey(*run_together(self.transport, self._questions(), timeout=_LOOK_SECONDS))
+
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Run a short command, which finds the root in SLURMTASKS_ROOT: by that of the survey, if it is to be made."""
+        command = ["sh", "-c", _ASK, self.url.root or "~", *argv]
+        with self.lock:
+            if "survey" not in self.__dict__:
+                *survey, done = run_together(self.transport, [*self._questions(), command], timeout=_LOOK_SECONDS)
+                self.__dict__["survey"] = Survey(*survey)
+                return done
+        return self.transport.run(command, timeout=_LOOK_SECONDS)
+
+    def _questions(self) -> Sequence[Sequence[str]]:
+        return (
             ["sh", "-c", _LOOK, self.url.root or "~", f"{BLOBS}/{bundle().name}"],
             probe(Interpreter(self.spec.python, self.spec.setup)),
             self._scheduler_class(Site("", "")).limits(),
         )
-        return Survey(*run_together(self.transport, commands, timeout=_LOOK_SECONDS))
 
     @once
     def runner(self) -> str:
@@ -199,6 +225,11 @@ class Backend:
         python = self.current.python if self.survey.python.status == 0 else "python3"  # an environment may bring one
         scheduler: Scheduler = self._scheduler_class(Site(python, self.runner))
         return scheduler
+
+    def lacking(self) -> list[str]:
+        """What the scheduler's commands need and this machine, or container, hasn't. For a backend without a way."""
+        needs = self._scheduler_class(Site("", "")).needs
+        return [name for name in needs if not (os.path.exists(name) if "/" in name else shutil.which(name))]
 
     @once
     def controller(self) -> Controller:

@@ -30,7 +30,7 @@ def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> None:
     for job in _with_children(jobs) if children else jobs:
         backend, watched = job.where
         if watched.submitted is None:
-            backend.complete(watched)
+            backend.complete([watched])
         if not watched.finished(job.index):
             several.setdefault(watched, (backend, set()))[1].add(watched.element(job.index))
     by_backend: dict[Backend, list[tuple[Watched, set[int]]]] = {}

@@ -135,7 +135,7 @@ class Cluster:
         """Undo `activate`."""
         tasks.deactivate(self)
 
-    def submit(self, of: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+    def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
         terms = self.terms.merged(of.terms)
         prepared = self._prepare(terms)

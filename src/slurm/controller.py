@@ -17,7 +17,7 @@ from slurm.script import SCRUB
 from slurm.transports.base import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import NoReturn
 
     from slurm.options import Options
@@ -70,6 +70,7 @@ class Controller:
         """
         blocks = [request.block for request in requests]
         taken: list[str] = []
+        answered = True
         end = time.monotonic() + patience
         for pause in _pauses():
             script = SCRUB + self._script(record, requests, taken, caretaker)
@@ -87,8 +88,9 @@ class Controller:
                 self._run("submit", ["sh", "-s"], stdin=self._record(record, blocks, taken).encode())
                 break
             passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
+            answered &= not passes
             if not passes or (patience and time.monotonic() > end):
-                self._refuse(requests[0].script, done, taken)
+                self._refuse(requests[0].script, done, taken, certain=answered)
             if not patience:
                 message = f"{self.scheduler.name} doesn't tell whether it has taken {requests[0].comment}: {done.words}"
                 raise SchedulerError(message)
@@ -119,23 +121,23 @@ class Controller:
         self._run("submit", ["sh", "-s"], stdin=self._record(record, [block], [shlex.quote(first)]).encode())
         return self._submitted([block], [first])
 
-    def adopt(self, record: str, key: str, blocks: Sequence[Block]) -> Submitted | None:
-        """The ids of blocks whose submitter died before it learnt them, recorded now, as far as it had come.
+    def adopt(self, several: Mapping[str, Sequence[Block]], record: Callable[[str], str]) -> Mapping[str, Submitted]:
+        """The ids of blocks whose submitters died before they learnt them, by key: as far as each had come.
 
-        None if not even the first is queued.
+        They are recorded now, each in the file that `record` names. Those of which nothing is queued are left out.
         """
-        ids = self._taken(key, blocks, until=0.0)
-        if not ids:
-            return None
-        script = self._record(record, blocks, [shlex.quote(id_) for id_ in ids])
-        self._run("submit", ["sh", "-s"], stdin=script.encode())
-        return self._submitted(blocks, ids)
+        tagged = self._tagged(", ".join(several))
+        found = {
+            key: self._submitted(blocks, ids) for key, blocks in several.items() if (ids := _first(tagged, key, blocks))
+        }
+        for key, submitted in found.items():
+            ids = [shlex.quote(block.id) for block in submitted.blocks]
+            self._run("submit", ["sh", "-s"], stdin=self._record(record(key), several[key], ids).encode())
+        return found
 
     def _taken(self, key: str, blocks: Sequence[Block], *, until: float) -> list[str]:
         """The ids of the first blocks that were queued under a key. One that is away is asked again, `until` then."""
-        ids = self._tagged(key, until=until)
-        found = [ids[name][0] if (name := tag(key, block)) in ids else None for block in blocks]
-        return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
+        return _first(self._tagged(key, until=until), key, blocks)
 
     def _tagged(self, key: str, *, until: float = 0.0) -> Mapping[str, list[str]]:
         """The ids of all that is in the queue, by the first words of their comments; `key` is for an error."""
@@ -152,11 +154,11 @@ class Controller:
             ids.setdefault(comment.partition(" ")[0], []).append(id_)
         return ids
 
-    def _refuse(self, script: str, done: Completed, taken: Sequence[str]) -> NoReturn:
+    def _refuse(self, script: str, done: Completed, taken: Sequence[str], *, certain: bool) -> NoReturn:
         if taken:  # earlier blocks were: a submission is whole or not at all
             self.cancel(dict.fromkeys(taken))
         message = f"{self.scheduler.name} refused {script}:\n{done.words}"
-        raise SubmissionRefused(message, script=script, output=done.words)
+        raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
 
     def _script(self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None) -> str:
         """Shell lines: queue each block not taken yet, print its id (the last line it is told), record all ids."""
@@ -266,6 +268,12 @@ class Controller:
             )
             raise SchedulerNotFound(message)
         return done
+
+
+def _first(tagged: Mapping[str, Sequence[str]], key: str, blocks: Sequence[Block]) -> list[str]:
+    """The ids of the first blocks of a submission that are in the queue."""
+    found = [tagged[name][0] if (name := tag(key, block)) in tagged else None for block in blocks]
+    return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
 
 
 def _portions(tasks: Mapping[str, Sequence[int] | None]) -> Iterator[dict[str, Sequence[int] | None]]:

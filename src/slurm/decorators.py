@@ -11,11 +11,11 @@ from slurm.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Unpack
 
-    from slurm.options.types import TaskKeywords
+    from slurm.options.types import OtherKeywords, TaskKeywords
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     @overload
     def task(function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(
+        *, gather: Literal[True], **options: Unpack[OtherKeywords]
+    ) -> Callable[[Callable[P, R]], Task[P, list[R], R]]: ...
+    @overload
+    def task(
+        *, gather: Literal[False] | None = ..., **options: Unpack[OtherKeywords]
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    @overload
+    def task(*, gather: bool, **options: Unpack[OtherKeywords]) -> Callable[[Callable[P, R]], Task[P, Any, R]]: ...
 
 
 def task(function: Any = None, /, **options: Any) -> Any:

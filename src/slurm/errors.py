@@ -125,13 +125,15 @@ class SchedulerNotFound(SubmissionError):
 class SubmissionRefused(SubmissionError):
     """The scheduler refused the job; its own words are in the message, and the script stays for a look.
 
-    Attributes: `script`, its path; `output`, what the scheduler said.
+    Attributes: `script`, its path; `output`, what the scheduler said; `certain`, whether it took nothing: it may have,
+    where it could not be reached for so long that this was given up.
     """
 
-    def __init__(self, message: str, *, script: str, output: str) -> None:
+    def __init__(self, message: str, *, script: str, output: str, certain: bool = True) -> None:
         super().__init__(message)
         self.script = script
         self.output = output
+        self.certain = certain
 
 
 class TransportError(SlurmError):

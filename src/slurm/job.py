@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from slurm.backend import backend_for
-from slurm.errors import ResultNotLoaded, SlurmError
-from slurm.lifecycle import dependencies, verdict
+from slurm.lifecycle.findings import Findings
 from slurm.options import Options
 from slurm.protocol.states import JobState
 from slurm.serialization import Placeholder, Reference
@@ -18,7 +17,7 @@ from slurm.telling.dispatch import dispatch
 from slurm.views.statuses import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+    from collections.abc import Callable, Collection, Generator, Iterator
 
     from typing_extensions import Unpack
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from slurm.lifecycle.watched import JobStatus, Watched
     from slurm.options.types import TaskOptions
     from slurm.protocol.outcomes import Outcome
-    from slurm.store import Ends
 
 R = TypeVar("R", covariant=True)
 
@@ -52,14 +50,12 @@ class Job(Placeholder, Generic[R]):
     @property
     def key(self) -> str:
         """What `cluster.job(key)` brings this very job back by: the submission's key, with [index] in a map."""
-        return f"{self._watched.key}[{self.index}]" if self._watched.mapped else self._watched.key
+        return self._watched.name(self.index)
 
     @property
     def job_id(self) -> str | None:
         """The scheduler's id, such as "1234_0"; None if it never got one."""
-        element = self._watched.element(self.index)
-        block = self._watched.block(element)
-        return f"{block.id.partition(';')[0]}_{element - block.first}" if block else None
+        return self._watched.job_id(self.index)
 
     @property
     def reference(self) -> Reference:
@@ -94,20 +90,10 @@ class Job(Placeholder, Generic[R]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         self._wait(timeout)
-        watched = self._watched
-        ends = self._backend.store.ends(watched.key, [self.index], chunk=watched.chunk)
-        watched.learn(ends.elements)
-        return self._conclude(ends)
-
-    def _conclude(self, ends: Ends) -> BaseException | None:
-        """The exception of a job that has ended, or None, and the result is kept."""
-        if self.index in ends.results:
-            self._result = ends.results[self.index]
-            return None
-        error = ends.unloaded.get(self.index)
-        if isinstance(error, SlurmError):
-            raise error
-        return self._not_loaded(error) if error else self._error(ends.outcome(self.index), ends.tails)
+        result, error = Findings(self._backend, self._watched, [self.index]).of(self.index)
+        if error is None:
+            self._result = result
+        return error
 
     def done(self) -> bool:
         """Whether it has ended: with a result, an error, or cancelled."""
@@ -189,16 +175,12 @@ class Job(Placeholder, Generic[R]):
 
     def logs(self, rank: int = 0) -> str:
         """What the task, and the script around it, have printed so far; of several ranks, what this one has."""
-        return self._backend.store.log(self._log_path(rank))
+        return self._backend.store.log(self._backend.log_path(self._watched, self.index, rank))
 
     @property
     def log_path(self) -> str:
         """The path of its log, there."""
-        return self._log_path()
-
-    def _log_path(self, rank: int = 0) -> str:
-        element = self._watched.element(self.index)
-        return self._backend.store.log_path(self._watched.key, element, self._watched.block(element), rank=rank)
+        return self._backend.log_path(self._watched, self.index)
 
     @property
     def directory(self) -> str:
@@ -243,36 +225,6 @@ class Job(Placeholder, Generic[R]):
     def _outcome(self) -> Outcome | None:
         found = self._backend.store.outcomes(self._watched.key, [self.index], chunk=self._watched.chunk)
         return found.get(self.index)
-
-    def _error(self, outcome: Outcome | None, tails: Mapping[str, str]) -> BaseException:
-        """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
-        facts = self._facts(outcome, tails if verdict.without_a_word(outcome) else None)
-        if outcome is None:
-            ending = self._watched.endings[self._watched.element(self.index)]
-        else:
-            told = self._backend.tracker.explain(self._watched, self.index) if verdict.by_signal(outcome) else None
-            if told is None:
-                return verdict.of_outcome(outcome, facts)
-            ending = told
-        failed = None
-        if ending.report and ending.report.reason in verdict.UNSATISFIED:
-            element = self._watched.element(self.index)
-            failed = dependencies.failed_upstreams(self._backend.store, self._watched.key, [element]).get(element)
-        return verdict.of_ending(ending, facts, failed)
-
-    def _facts(self, outcome: Outcome | None = None, tails: Mapping[str, str] | None = None) -> verdict.Facts:
-        rank = None if outcome is None else outcome.rank
-        log = self._log_path(rank or 0)
-        words = "" if tails is None else tails[log] if log in tails else self._backend.store.log_tail(log)
-        which = "" if outcome is None or rank is None else f"rank {rank} of {outcome.ranks}"
-        return verdict.Facts(self.key, self.index, self.job_id, log, words, which)
-
-    def _not_loaded(self, error: Exception) -> ResultNotLoaded:
-        facts = self._facts()
-        message = f"the result of job {facts.key} can't be loaded here: {type(error).__name__}: {error}"
-        failed = ResultNotLoaded(message, key=self.key, index=self.index, job_id=self.job_id, log=facts.log)
-        failed.__cause__ = error
-        return failed
 
 
 def revive(spec: Spec, key: str, index: int) -> Job[Any]:

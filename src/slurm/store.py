@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
 import time
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from slurm import logs
-from slurm.errors import NoSuchJob, ProtocolError, TransportError
+from slurm.ends import read_ends
+from slurm.errors import NoSuchJob, TransportError
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -21,24 +21,24 @@ from slurm.protocol import (
     JOBS,
     LOGS,
     OUTCOMES,
+    REFUSED,
     RESULTS,
     SUBMISSION,
     SUBMITTED,
+    Refused,
     Submission,
     Submitted,
-    log_name,
     outcome_name,
 )
 from slurm.protocol.outcomes import Outcome
 from slurm.serialization import Calls, packed, unpacked
-from slurm.serialization.unpickling import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.bundle import Bundle
-    from slurm.protocol import Block
-    from slurm.transports.base import Fetched, Transport
+    from slurm.ends import Ends
+    from slurm.transports.base import Transport
 
 _COMMIT = """\
 cd -- {hidden} || exit
@@ -55,49 +55,11 @@ _KEY = re.compile(r"[^/\s]+/[^/\s]+")
 
 
 class Records(NamedTuple):
-    """What is known of a submission: what was asked for, and the scheduler's ids; None if it never got any."""
+    """What is known of a submission: what was asked for, and the scheduler's ids, or its refusal, if there are any."""
 
     submission: Submission
     submitted: Submitted | None
-
-
-class Ends(NamedTuple):
-    """What has become of calls."""
-
-    results: dict[int, Any]
-    unloaded: dict[int, Exception]
-    """Why a result can't be had: a ProtocolError if it isn't what its outcome says, else what unpickling it raised."""
-    elements: dict[int, Outcome]
-    tails: dict[str, str]
-    """How logs end, by path, of those that were read."""
-    chunk: int
-
-    def outcome(self, index: int) -> Outcome | None:
-        """The outcome of a call, if there is one."""
-        element = self.elements.get(index // self.chunk)
-        return element and element.of_call(index % self.chunk)
-
-    def load(self, file: Fetched, outcome: Outcome, indices: Iterable[int]) -> None:
-        """Unpickle the results of calls of one element from its file: the user's own, by its owner, mode and sha256."""
-        record, sha256 = outcome.result, hashlib.sha256()
-        for block in file.blocks():
-            sha256.update(block)
-        if record is None or file.size != record.bytes or sha256.hexdigest() != record.sha256:
-            self.unloaded.update(dict.fromkeys(indices, _changed(file.path, "its bytes have changed")))
-            return
-        ends, at = outcome.ends or (record.bytes,), -1
-        for index in indices:
-            call = index % self.chunk
-            begin = ends[call - 1] if call else 0
-            if begin < ends[call]:  # a pickle is never empty, so this is that of a success
-                if begin != at:  # a seek takes longer than to unpickle what is small
-                    file.file.seek(file.begin + begin)
-                at = -1
-                try:
-                    self.results[index] = load(file.file)
-                    at = ends[call]
-                except Exception as error:  # noqa: BLE001 - unpickling runs the user's own code
-                    self.unloaded[index] = error
+    refused: Refused | None
 
 
 def new_key(task: str) -> str:
@@ -143,6 +105,10 @@ class Store:
         directories = [f"{place}/{name}" for name in places]
         self._transport.put(self.root, sent, directories=[*directories, *([BLOBS] if blob else [])])
         return directory
+
+    def refuse(self, key: str, words: str) -> None:
+        """Write that the scheduler has refused a submission."""
+        self._transport.put(self.directory(key), {REFUSED: Refused(words=words).dumps()})
 
     def add(self, key: str, scripts: Mapping[str, str]) -> None:
         """Write scripts that a submission turns out to need."""
@@ -201,14 +167,16 @@ class Store:
 
     def several_records(self, keys: Sequence[str]) -> list[Records]:
         """The records of submissions, read in one go; of those that have any."""
-        paths = {key: [f"{self.directory(key)}/{name}" for name in (SUBMISSION, SUBMITTED)] for key in keys}
-        files = self._transport.get([path for pair in paths.values() for path in pair])
+        names = (SUBMISSION, SUBMITTED, REFUSED)
+        paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
+        files = self._transport.get([path for some in paths.values() for path in some])
         return [
             Records(
                 Submission.loads(files[asked], where=asked),
                 Submitted.loads(files[got], where=got) if got in files else None,
+                Refused.loads(files[no], where=no) if no in files else None,
             )
-            for asked, got in paths.values()
+            for asked, got, no in paths.values()
             if asked in files
         ]
 
@@ -237,37 +205,7 @@ class Store:
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
         """What has become of some calls: outcomes and results, in one go."""
-        wanted: dict[int, list[int]] = {}
-        for index in indices:
-            wanted.setdefault(index // chunk, []).append(index)
-        outcomes, results = (f"{self.directory(key)}/{place}" for place in (OUTCOMES, RESULTS))
-        records = {f"{outcomes}/{outcome_name(element)}": element for element in wanted}
-        found, expected = Ends({}, {}, {}, {}, chunk), dict[str, int]()
-
-        def take(paths: Sequence[str]) -> None:
-            for file in self._transport.fetch(paths, private=True):
-                if file.path in records:
-                    element = records[file.path]
-                    outcome = Outcome.loads(b"".join(file.blocks()), where=file.path)
-                    found.elements[element] = outcome
-                    if outcome.result:
-                        expected[f"{results}/{outcome.result.file}"] = element
-                elif file.path in expected:
-                    element = expected.pop(file.path)
-                    found.load(file, found.elements[element], wanted[element])
-
-        take([*records, *(f"{results}/{element}.pkl" for element in wanted)])
-        if expected:  # results of attempts that met another's
-            take(list(expected))
-        for path, element in expected.items():
-            found.unloaded.update(dict.fromkeys(wanted[element], _changed(path, "it is gone")))
-        return found
-
-    def log_path(self, key: str, element: int, block: Block | None, *, rank: int = 0) -> str:
-        """The path of an element's log, or of one of its ranks'."""
-        first = block.first if block else 0
-        task = f"{element - first}.{rank}" if rank else f"{element - first}"
-        return f"{self.directory(key)}/{LOGS}/{log_name(first, task)}"
+        return read_ends(self._transport, self.directory(key), indices, chunk=chunk)
 
     def log_tail(self, path: str) -> str:
         """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
@@ -293,7 +231,3 @@ class Store:
 
 def _indices(names: Iterable[str]) -> Iterable[int]:
     return (int(found[1]) for name in names if (found := _OUTCOME.fullmatch(name)))
-
-
-def _changed(path: str, how: str) -> ProtocolError:
-    return ProtocolError(f"{path} is not the result that was saved: {how}")

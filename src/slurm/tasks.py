@@ -18,27 +18,28 @@ from slurm.terms import Terms
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Iterable
-    from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
+    from typing import Any, Generic, Literal, ParamSpec, Protocol, overload
 
-    from typing_extensions import Unpack
+    from typing_extensions import TypeVar, Unpack
 
     from slurm.array import JobArray
     from slurm.job import Job
-    from slurm.options.types import TaskKeywords
+    from slurm.options.types import OtherKeywords, TaskKeywords
     from slurm.serialization import Arguments, Placeholder
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    F = TypeVar("F", default=R)  # what the function returns, which with `gather` is one item of the result
     On = Literal["success", "failure", "any"]
 
     class Submitter(Protocol):
         """What a task needs of a cluster."""
 
-        def submit(self, task: Task[P, R], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+        def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
             """Submit calls of a task as one submission: the calls of a map, or one call that is none."""
 
 else:
-    P = R = None
+    P = R = F = None
 
     class Generic:
         """`typing.Generic` without `typing`: `Task[..., int]` may be written, and means nothing."""
@@ -66,7 +67,7 @@ def deactivate(submitter: Submitter) -> None:
         _default.clear()
 
 
-class Task(Generic[P, R]):
+class Task(Generic[P, R, F]):
     """A function that runs on the active cluster when it is called; calling it returns a Job at once.
 
     Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
@@ -75,15 +76,15 @@ class Task(Generic[P, R]):
     is_workflow = False
 
     def __init__(
-        self,
-        function: Callable[P, R],
+        self: Task[P, F, F],
+        function: Callable[P, F],
         terms: Terms = Terms(),  # noqa: B008 - frozen
         *,
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
-        self.unwrapped = function
+        self.unwrapped: Callable[P, F] = function
         self.terms = terms
         self.upstreams = upstreams
         self._submitter = submitter
@@ -150,14 +151,21 @@ class Task(Generic[P, R]):
 
     # Changed copies.
 
-    def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def with_options(self, *, gather: Literal[True], **options: Unpack[OtherKeywords]) -> Task[P, list[F], F]: ...
+        @overload
+        def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R, F]: ...
+
+    def with_options(self, **options: Any) -> Task[P, Any, F]:
         """A copy with other options or another `environment`, None unsets one; and with `callbacks` besides its own.
 
         Raises what `@task` does.
         """
         return self._copy(terms=self.terms.merged(Terms.parse(options)))
 
-    def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R]:
+    def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R, F]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
 
         Jobs among the arguments are waited for in any case.
@@ -171,13 +179,15 @@ class Task(Generic[P, R]):
                 raise TypeError(message)
         return self._copy(upstreams=(*self.upstreams, *((job, on) for job in jobs)))
 
-    def on(self, cluster: Submitter) -> Task[P, R]:
+    def on(self, cluster: Submitter) -> Task[P, R, F]:
         """A copy that goes to this cluster, whichever is active."""
         return self._copy(submitter=cluster)
 
-    def _copy(self, **changes: Any) -> Task[P, R]:
+    def _copy(self, **changes: Any) -> Task[P, R, F]:
         same = {"terms": self.terms, "upstreams": self.upstreams, "submitter": self._submitter}
-        return type(self)(self.unwrapped, **{**same, **changes})
+        kind: Any = type(self)
+        copy: Task[P, R, F] = kind(self.unwrapped, **{**same, **changes})
+        return copy
 
     # What the layers above need.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
@@ -19,15 +20,15 @@ _MAKING_SECONDS = 600
 
 _LIST = """\
 cd -- "$0" 2>/dev/null || exit 0
-age() { echo $(( $(date +%s) - $(date -r "$1" +%s) )); }
+age() { at=$(date -r "$1" +%s 2>/dev/null) && echo $(( $(date +%s) - at )); }
 for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
     key=${key%/}
     kilobytes=$(du -sk -- "$key" 2>/dev/null | cut -f 1)
     beat=$(ls -td -- "$key.lock"/* "$key.lock"/*/beat 2>/dev/null | head -n 1)
     if [ -f "$key.json" ]; then state=ready since=$(age "$key.json")
     elif [ -n "$beat" ]; then state=lock since=$(age "$beat")
-    else state=left since=$(age "$key"); fi
-    echo "$key $state $since ${kilobytes:-0}"
+    else state=lock since=$(age "$key"); fi # that of who is about to take the lock, or of nobody
+    [ -z "$since" ] || echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2>/dev/null)
 done
 """
 _REMOVE = 'cd -- "$0" && for key; do rm -rf -- "$key.json" && rm -rf -- "$key" "$key.lock" "$key.log" || exit; done'
@@ -42,21 +43,31 @@ class Kept(NamedTuple):
     """`ready`; `making`, by some process now; `left` by one that didn't finish."""
     bytes: int
     unused: float
-    """Seconds since a submission last asked for it, or since anything was done to it."""
+    """Seconds since a submission last went to it, or since anything was done to it."""
     used_by: tuple[str, ...]
     """The keys of the submissions that have not ended and run in it."""
+    above: tuple[str, ...]
+    """The keys of the environments that stand on it, and can't be without it."""
+
+    def users(self, *, without: Iterable[str] = ()) -> str:
+        """Whom its removal would harm; empty if nobody. `without` are environments that are removed with it."""
+        making = ("a process that makes it now",) if self.state == "making" else ()
+        return ", ".join((*self.used_by, *(key for key in self.above if key not in without), *making))
 
 
 def kept(cluster: Cluster) -> list[Kept]:
     """The environments under the root, by their keys, and what uses them; asks the scheduler."""
     backend = _backend(cluster)
     lines = [line.split() for line in _run(backend, _LIST, ENVS).splitlines()]
-    users = _users(backend, {key for key, *_ in lines})
+    uses = _uses(backend, {key for key, *_ in lines})
     found = []
-    for key, word, since, kilobytes in lines:
+    for key, word, since, kilobytes, *below in lines:
         state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
-        found.append(Kept(key, state, int(kilobytes) * 1024, float(since), users.get(key, ())))
-    return found
+        use = uses.get(key, _Use())
+        unused = max(0.0, min(float(since), time.time() - use.last))  # a process asks for it once, and goes on using it
+        found.append((Kept(key, state, int(kilobytes) * 1024, unused, use.by, ()), below))
+    standing = [(environment.key, below) for environment, below in found if environment.state != "left"]
+    return [e._replace(above=tuple(key for key, below in standing if e.key in below)) for e, _ in found]
 
 
 def remove(cluster: Cluster, keys: Sequence[str]) -> None:
@@ -66,12 +77,10 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
         if key not in there:
             message = f"there is no environment {key} under {_backend(cluster).store.root}"
             raise ConfigurationError(message)
-        if not _is_free(there[key]):
-            by = ", ".join(there[key].used_by) or "a process that makes it now"
+        if by := there[key].users(without=keys):
             message = f"environment {key} is in use: by {by}"
             raise EnvironmentInUse(message)
-    if keys:
-        _run(_backend(cluster), _REMOVE, ENVS, *keys)
+    _remove(cluster, [there[key] for key in keys])
 
 
 def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kept]:
@@ -79,12 +88,24 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kep
 
     Also what was left half made, and wheels that were sent so long ago: they are sent again should they be needed.
     """
-    old = [e for e in kept(cluster) if _is_free(e) and (e.state == "left" or e.unused >= days * 86400)]
+    old: list[Kept] = []
+    for one in _from_above(kept(cluster)):
+        if not one.users(without=[e.key for e in old]) and (one.state == "left" or one.unused >= days * 86400):
+            old.append(one)
     if not dry_run:
-        if old:
-            _run(_backend(cluster), _REMOVE, ENVS, *(environment.key for environment in old))
+        _remove(cluster, old)
         _run(_backend(cluster), _SWEEP, BLOBS, str(int(days)))
     return old
+
+
+def _from_above(environments: Iterable[Kept]) -> list[Kept]:
+    """What stands on another comes before it, so that nothing is ever left that stands on nothing."""
+    return sorted(environments, key=lambda environment: bool(environment.above))
+
+
+def _remove(cluster: Cluster, environments: Sequence[Kept]) -> None:
+    if environments:
+        _run(_backend(cluster), _REMOVE, ENVS, *(environment.key for environment in _from_above(environments)))
 
 
 def _backend(cluster: Cluster) -> Backend:
@@ -92,30 +113,38 @@ def _backend(cluster: Cluster) -> Backend:
     return backend
 
 
-def _is_free(environment: Kept) -> bool:
-    return environment.state != "making" and not environment.used_by
+class _Use(NamedTuple):
+    """What submissions make of an environment."""
+
+    by: tuple[str, ...] = ()
+    """The keys of those that have not ended."""
+    last: float = 0.0
+    """When the newest of all was made, in seconds since the epoch."""
 
 
-def _users(backend: Backend, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Of environments the submissions that have not ended."""
+def _uses(backend: Backend, keys: Iterable[str]) -> dict[str, _Use]:
+    """What submissions make of environments, also of those that theirs stand on."""
     wanted = set(keys)
     if not wanted:
         return {}
     records = backend.store.several_records(backend.store.keys())
-    using = [(backend.tracker.watch(*pair), pair.submission.environment.key) for pair in records]
-    using = [(watched, environment) for watched, environment in using if environment in wanted]
+    using = [(backend.tracker.watch(*pair), pair.submission) for pair in records]
+    using = [(watched, one) for watched, one in using if {one.environment.key, one.environment.below} & wanted]
     backend.tracker.look([watched for watched, _ in using])
     backend.tracker.ask([watched for watched, _ in using])
-    found: dict[str, tuple[str, ...]] = {}
-    for watched, environment in using:
-        if _goes_on(watched):
-            found[environment] = (*found.get(environment, ()), watched.key)
+    found: dict[str, _Use] = {}
+    for watched, one in using:
+        mine = (watched.key,) if _goes_on(watched) else ()
+        for key in filter(None, (one.environment.key, one.environment.below)):
+            by, last = found.get(key, _Use())
+            found[key] = _Use((*by, *mine), max(last, one.created))
     return found
 
 
 def _goes_on(watched: Watched) -> bool:
     """Whether an element waits, runs, or may go on in another job; not those that the scheduler has no more."""
-    return watched.unfinished and (watched.continues or any(e not in watched.missed_since for e in watched.open))
+    going_on = watched.continues and not watched.refused
+    return watched.unfinished and (going_on or any(e not in watched.missed_since for e in watched.open))
 
 
 def _run(backend: Backend, script: str, place: str, *words: str) -> str:

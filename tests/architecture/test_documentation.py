@@ -34,6 +34,7 @@ WHERE = {
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",
     protocol.Submitted: "submitted.json",
+    protocol.Refused: "refused.json",
     attempts.Continuation: "attempts/",
     children.Child: "children/",
     outcomes.ErrorRecord: r"outcomes/\<e\>.json",

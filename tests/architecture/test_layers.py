@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "url", "protocol.*", "options.*", "callbacks.*"),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
-    ("logs", "store", "serialization.*", "script", "bundle", "controller", "registry"),
+    ("logs", "ends", "store", "serialization.*", "script", "bundle", "controller", "registry"),
     ("telling.*",),
     ("lifecycle.*",),
     ("backend", "children"),

@@ -21,6 +21,7 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 300, 50
 # behind.
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
+    "ends.py": 1,
     "environments/building.py": 1,
     "executor.py": 1,
     "lifecycle/tracker.py": 1,
@@ -36,7 +37,6 @@ CATCH_ALLS = {
     "schedulers/local_queue/supervisor.py": 1,
     "serialization/__init__.py": 2,
     "slurmfile/callbacks.py": 1,
-    "store.py": 1,
     "telling/dispatch.py": 1,
     "telling/hooks.py": 1,
     "views/notebook.py": 1,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from slurm import Cluster, task
+from slurm import Cluster, current_job, task
 from slurm.cli.main import slurm
+from waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
 
@@ -108,10 +109,12 @@ def test_cancel_ends_a_job(anywhere: Path) -> None:
     def wait() -> None:
         import time
 
+        current_job().progress(1, 4)
         time.sleep(600)
 
     with Cluster.from_slurmfile() as cluster:
         job = wait()
+    until(lambda: json.loads(run("show", job.key, "--json").output)["progress"] == {"0": "1/4"})
     assert run("cancel", job.key).exit_code == 0
     assert type(job.exception(60)).__name__ == "JobCancelled"
     assert run("show", job.key).exit_code == 1

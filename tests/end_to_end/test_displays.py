@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, task
+from slurm import Cluster, current_job, task
 from slurm.views import notebook
 from testbed import SSHTestbed
+from waiting import until
 
 
 class Page(HTMLParser):
@@ -55,6 +56,13 @@ def fail(text: str, code: int = 0) -> None:
 
 
 @task
+def train(gate: str, done: int) -> None:
+    current_job().progress(done, 5_000_000, loss=0.25, note="<b>")
+    while not Path(gate).exists():
+        time.sleep(0.05)
+
+
+@task
 def wait(path: str) -> None:
     while not Path(path).exists():
         time.sleep(0.05)
@@ -86,6 +94,16 @@ def test_an_array_shows_how_many_are_in_each_state_and_the_first_failures(local:
     for part in ("failed, the first 5 of 6", "[4]", "status 7", "the end of the log of [0]"):
         assert part in shown.text
     assert "[5]" not in shown.text
+
+
+def test_what_runs_shows_what_it_has_told_of_its_progress(local: Cluster, tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    job, array = train(gate, 4_000_000), train.map([gate] * 2, [10, 2000])
+    until(lambda: "4000000/5000000 loss=0.25, note=<b>" in page(job).text)
+    until(lambda: all(words in page(array).text for words in ("[0] 10/5000000", "[1] 2000/5000000")))
+    Path(gate).touch()
+    array.results(60)
+    assert "5000000" not in page(array).text
 
 
 def test_a_listing_and_a_cluster_are_tables(local: Cluster, root: Path) -> None:

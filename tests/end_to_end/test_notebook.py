@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,10 +14,12 @@ import pytest
 from kernel import Cell, Kernel
 from testbed import SlurmTestbed, SSHTestbed
 from testbed.programs import without_slurm
+from waiting import until
 
 SETUP = """
 import asyncio, os, subprocess, sys, threading, time
-from slurm import Cluster, as_completed, gather, task, wait
+from slurm import Cluster, as_completed, current_job, gather, task, wait
+from slurm.callbacks import ProgressCallback
 
 def say_once_it_waits():
     '''Print, from a thread, once the main thread has left this function and waits.'''
@@ -37,6 +39,12 @@ def say_once_it_waits():
 def nap(seconds):
     time.sleep(seconds)
     return seconds
+
+@task
+def train(gate, fails):
+    current_job().progress(40, 100, loss=0.25)
+    while not os.path.exists(gate): time.sleep(0.02)
+    if fails: raise ValueError(gate)
 """
 
 
@@ -179,6 +187,39 @@ def test_a_traceback_shows_the_lines_of_cells_which_the_node_never_saw(here: Ses
     assert "in job split/" in raised
     shown = here.run("failed").html
     assert ("# two words" in shown, ">ValueError: not enough" in shown, "FAILED" in shown) == (True, True, True)
+
+
+def test_progress_is_a_live_output_while_tasks_run_fail_and_end(here: Session, tmp_path: Path) -> None:
+    def open_the_gate(shown: Mapping[str, str]) -> None:
+        if shown["text/html"].count(">40/100 loss=0.25<") == 3:  # while the cell waits
+            (tmp_path / "gate").touch()
+
+    code = f"""
+        with Cluster(callbacks=[ProgressCallback()]):
+            train.map([{str(tmp_path / "gate")!r}] * 3, [0, 1, 0]).exceptions()
+        """
+    cell = here.kernel.run(dedent(code), meanwhile=open_the_gate)
+    assert (cell.error, len(cell.shown)) == (None, 1)
+    (shown,) = (shown for shown in here.kernel.live.values() if shown[0] == cell.shown[0])
+    assert (shown[0]["text/plain"], len(shown) > 2) == ("train: 0/3, 3 pending", True)
+    assert re.fullmatch(r"train: 3/3, 1 failed, .*, in 0:00:\d\d", shown[-1]["text/plain"])
+    assert ('<progress value="3" max="3">' in shown[-1]["text/html"], "40/100" in shown[-1]["text/html"]) == (
+        True,
+        False,
+    )
+
+
+def test_progress_stays_live_when_its_cell_is_interrupted(here: Session, tmp_path: Path) -> None:
+    cell = here.run(f"""
+        with Cluster(callbacks=[ProgressCallback()]):
+            array = train.map([{str(tmp_path / "gate")!r}] * 2, [0, 0])
+        """)
+    (shown,) = (shown for shown in here.kernel.live.values() if shown[0] == cell.shown[0])
+    assert here.interrupted("array.results()")[0] == "KeyboardInterrupt"
+    (tmp_path / "gate").touch()
+    here.run("array.results()")
+    until(lambda: here.run("pass") and shown[-1]["text/plain"].startswith("train: 2/2, "))
+    assert " in 0:00:" in shown[-1]["text/plain"]
 
 
 INTERRUPTED = {

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import slurm.controller
 from faults.conftest import Start
-from slurm import Cluster, Job, JobState, task
+from slurm import Cluster, Job, JobArray, JobState, task
+from slurm.cli.main import slurm as command
 from slurm.controller import Controller
-from slurm.errors import JobCancelled, SubmissionRefused
+from slurm.errors import JobCancelled, JobNotStarted, SubmissionRefused
 from slurm.schedulers.base import Site
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
+from slurm.views.statuses import statuses
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from waiting import until
@@ -72,7 +75,7 @@ def test_an_sbatch_that_never_comes_back_has_its_job_found_and_run_once(
 
 
 def test_a_job_whose_id_nobody_has_learnt_can_be_cancelled(
-    start: Start, slurm_: Cluster, root: Path, commands: Path, trace: Path
+    start: Start, slurm_: Cluster, root: Path, commands: Path
 ) -> None:
     testbed = start()
     # The shell that was to record the id dies with its client, once the job is queued.
@@ -81,16 +84,59 @@ def test_a_job_whose_id_nobody_has_learnt_can_be_cancelled(
         "import sys, time; from slurm import Cluster, task\n"
         "with Cluster('slurm', root=sys.argv[1]): task(time.sleep)(300)"
     )
-    subprocess.run([sys.executable, "-c", program, str(root)], capture_output=True, check=False)
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program, str(root)], capture_output=True, check=False)
     (commands / "mv").unlink()
-    (directory,) = (root / "jobs" / "sleep").iterdir()
-    assert not (directory / "submitted.json").exists()
-    job = slurm_.job(f"sleep/{directory.name}")
-    assert isinstance(job, Job)
-    assert job.cancel()
-    with pytest.raises(JobCancelled):
-        job.result(60)
+    assert list(root.rglob("submitted.json")) == []
+    jobs = slurm_.jobs()
+    assert {told[0].state for told in statuses([job.part for job in jobs])} <= {JobState.PENDING, JobState.RUNNING}
+    assert slurm_.calls()["find"] == 1  # for both
+    for job in jobs:
+        assert isinstance(job, Job)
+        assert job.cancel()
+        with pytest.raises(JobCancelled):
+            job.result(60)
     assert testbed.run("squeue", "-h").stdout == ""
+
+
+def test_what_was_refused_is_told_as_that_everywhere_and_nobody_is_asked(
+    start: Start, slurm_: Cluster, root: Path
+) -> None:
+    start()
+    with pytest.raises(SubmissionRefused) as refused:
+        leave_trace.with_options(partition="nope", retry=3).starmap([(root, 0.0)] * 5)
+    with pytest.raises(SubmissionRefused):
+        leave_trace.with_options(partition="nope")(root, 0.0)
+    job, array = slurm_.jobs()
+    assert isinstance(job, Job)
+    assert isinstance(array, JobArray)
+    assert (refused.value.certain, array.states()) == (True, {JobState.REFUSED: 5})
+    assert (job.status().state, job.status().reason) == (JobState.REFUSED, refused.value.output)
+    shown = CliRunner().invoke(command, ["show", job.key, "--on", slurm_.url])
+    assert (shown.exit_code, "REFUSED" in shown.output, "invalid partition" in shown.output) == (1, True, True)
+    with pytest.raises(JobNotStarted, match=r"was refused.*invalid partition specified: nope"):
+        job.result(60)
+    assert {type(error) for error in array.exceptions(60)} == {JobNotStarted}
+    assert slurm_.calls().keys() <= {"limits", "submit"}
+    assert slurm_.calls()["submit"] == 2
+    assert [type(job) for job in array.retry_failed(partition="debug")] == [Job] * 5
+
+
+def test_a_refusal_after_a_try_without_an_answer_is_not_for_certain(
+    start: Start, slurm_: Cluster, commands: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    testbed = start()
+    # The real one, but for its first try: that may have been taken, and be worked off later.
+    real, again = shutil.which("sbatch", path=testbed.env["PATH"]), tmp_path / "again"
+    lost = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    _write(commands / "sbatch", f'[ ! -e {again} ] || exec {real} "$@"; touch {again}; echo "{lost}" >&2; exit 1')
+    monkeypatch.setattr(slurm.controller, "_BACKLOG", 0.0)
+    with pytest.raises(SubmissionRefused) as refused:
+        leave_trace.with_options(partition="nope")(root, 0.0)
+    (job,) = slurm_.jobs()
+    assert isinstance(job, Job)
+    assert (refused.value.certain, job.status().state) == (False, JobState.UNKNOWN)
+    assert "has not been queued" in (job.status().reason or "")
 
 
 def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cluster, trace: Path) -> None:

@@ -126,13 +126,32 @@ def options(cluster: Cluster) -> None:
     assert_type(add.with_options(time=5, mem=None)(1), Job[int])
     assert_type(add.after(add(1), add.map([1]), on="any")(1), Job[int])
     assert_type(add.on(cluster)(1), Job[int])
-    add.with_options(memm="4G")  # type: ignore[call-arg]
-    add.with_options(requeue="yes")  # type: ignore[arg-type]
+    add.with_options(memm="4G")  # type: ignore[call-overload]
+    add.with_options(requeue="yes")  # type: ignore[call-overload]
     add.with_options(time="1")("1")  # type: ignore[call-overload]
     add.after(1)  # type: ignore[arg-type]
     add.after(on="sucess")  # type: ignore[arg-type]
     task(memm="4G")  # type: ignore[call-overload]
     Cluster("local", options={"memm": "4G"})  # type: ignore[arg-type]
+
+
+@task(ntasks=4, gather=True)
+def share(part: int) -> float:
+    return part / 4
+
+
+def ranks(flag: bool, cluster: Cluster) -> None:
+    assert_type(share(1), Job[list[float]])
+    assert_type(share.map([1, 2]).results(), list[list[float]])
+    assert_type(share.unwrapped(1), float)
+    assert_type(share.with_options(time=5).after(share(1)).on(cluster)(2).result(), list[float])
+    assert_type(share.with_options(gather=True)(1).result(), list[float])
+    assert_type(add.with_options(gather=True)(1).result(), list[int])
+    assert_type(add.with_options(gather=True).unwrapped(1), int)
+    assert_type(task(gather=False)(add.unwrapped)(1).result(), int)
+    cluster.script(share)
+    assert_type(task(gather=flag)(add.unwrapped)(1), Job[Any])
+    share("1")  # type: ignore[call-overload]
 
 
 def clusters() -> None:

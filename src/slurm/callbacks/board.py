@@ -172,9 +172,18 @@ class Board:
         return found
 
 
+def in_words(event: ProgressEvent) -> str:
+    """What a task tells: "40/100 loss=0.31, lr=0.001"."""
+    return f"{counted(event)} {measured(event)}".rstrip()
+
+
 def counted(event: ProgressEvent) -> str:
     """How far a task is: "40/100"."""
-    return f"{event.done:g}" if event.total is None else f"{event.done:g}/{event.total:g}"
+    return _number(event.done) if event.total is None else f"{_number(event.done)}/{_number(event.total)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def measured(event: ProgressEvent) -> str:

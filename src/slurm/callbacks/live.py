@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from slurm.callbacks.board import counted, measured
+from slurm.callbacks.board import counted, in_words, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,24 +174,27 @@ class Notebook:
 
     def __init__(self) -> None:
         self._later = _Later(1 / _PER_SECOND)
+        self._lock = threading.Lock()  # lest an older page come after the last one
         self._handle: Any = None
 
     def show(self, board: Board, bar: Bar) -> None:
         """Bring the output up to date, now or soon."""
-        if self._handle is None:
-            from IPython.display import display  # noqa: PLC0415 - it is there, or this would not be asked
+        with self._lock:
+            if self._handle is None:
+                from IPython.display import display  # noqa: PLC0415 - it is there, or this would not be asked
 
-            self._handle = display(_page(board), raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        elif bar.ended is None:
-            self._later.call(self._draw, board)
-        else:
-            self._draw(board)
-        if board.over:
-            self._handle = None
+                self._handle = display(_page(board), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            elif bar.ended is None:
+                self._later.call(self._draw, board)
+            else:
+                self._handle.update(_page(board), raw=True)
+            if board.over:
+                self._handle = None
 
     def _draw(self, board: Board) -> None:
-        if self._handle is not None:
-            self._handle.update(_page(board), raw=True)
+        with self._lock:
+            if self._handle is not None:
+                self._handle.update(_page(board), raw=True)
 
     def close(self) -> None:
         """The output stays as it is."""
@@ -202,10 +205,7 @@ def _page(board: Board) -> dict[str, str]:
     rows = []
     for bar in board.bars:
         rows.append(_row(bar.name, bar.amount, bar.total, bar.line()))
-        rows += [
-            _row(f"[{event.index}]", event.done, event.total, f"{counted(event)} {measured(event)}")
-            for event in _calls(bar)
-        ]
+        rows += [_row(f"[{event.index}]", event.done, event.total, in_words(event)) for event in _calls(bar)]
     lines = [f"{bar.name}: {bar.line()}" for bar in board.bars]
     return {"text/html": f"<table>{''.join(rows)}</table>", "text/plain": "\n".join(lines)}
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.array import JobArray
+from slurm.callbacks.board import in_words
 from slurm.cli.places import cluster_of, show_json, show_table
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
-from slurm.views.statuses import error_of, failed, peak_memory, statuses, submitted_at, took
+from slurm.views.statuses import error_of, failed, peak_memory, progress, statuses, submitted_at, took
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,8 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     """Show how far the job KEY is, and where its files are. The exit status is 1 if any of it has failed."""
     job = cluster_of(cluster).job(key)
     (told,) = statuses([job.part])
-    facts = _facts(job, told) | {"seconds": took(told), "memory": peak_memory(told)}
+    telling = {f"{index}": in_words(event) for index, event in progress(job.part, told).items()}
+    facts = _facts(job, told) | {"progress": telling, "seconds": took(told), "memory": peak_memory(told)}
     if isinstance(job, JobArray):
         failures = [(index, status) for index, status in zip(job.part.indices, told, strict=True) if failed(status)]
         facts["failures"] = {f"{index}": error_of(status) or status.state.value for index, status in failures}
@@ -117,11 +119,13 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
     """The same for people."""
     seconds, peak, failures = facts["seconds"], facts["memory"], facts.get("failures", {})
     lines = [f"[{index}] {error}" for index, error in failures.items()]
+    telling = [f"[{index}] {words}" if facts["count"] > 1 else words for index, words in facts["progress"].items()]
     more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
     texts = {
         "count": str(facts["count"]) if facts["count"] > 1 else "",
         "states": _counts(facts),
         "submitted": _time(facts["submitted"]),
+        "progress": "\n".join(telling),
         "seconds": "" if seconds is None else duration(seconds),
         "memory": "" if peak is None else memory(peak),
         "failures": "\n".join(lines[:_FAILURES] + more),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from slurm.environments.base import Place
     from slurm.protocol.records import Record
+    from slurm.transports.base import Completed
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 45.0
@@ -35,10 +36,10 @@ STALE_SECONDS = 45.0
 _OUTPUT_LIMIT = 100_000
 _PAUSES = (0.1, 5.0)
 
-_LOOK = """\
-key="$1-$(uname -m)"
+_LOOK = f"""\
+key="$0-$(uname -m)"
 echo "$key"
-cd -- "$0" 2>/dev/null || exit 0
+cd -- "$SLURMTASKS_ROOT/{ENVS}" 2>/dev/null || exit 0
 touch -c "$key.json" 2>/dev/null
 if text=$(cat "$key.json" 2>/dev/null); then printf 'ready\n%s\n' "$text"; exit; fi
 last=$(ls "$key.lock" 2>/dev/null | sort -n | tail -n 1)
@@ -62,6 +63,7 @@ if printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3"; then echo mine; ex
 [ ! -d "$1.lock/$2" ] || [ ! -d "$1" ] && rm -rf "$1.lock/$2" && echo taken
 """
 _BEAT = '[ ! -d "$0" ] || echo "$1" > "$0/beat"'
+_BELOW = 'echo "$2" > "$1/below"'
 _FAILED = """\
 cd -- "$0" || exit
 rm -rf "$1/$3"
@@ -112,6 +114,11 @@ class Building(NamedTuple):
     def step(self, words: str) -> None:
         """Tell what comes next."""
         self.place.packaging.step(self.key, words)
+
+    def below(self, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+        """The environment `name`, which this one is to stand on: `build_once`, and it is kept while this one is."""
+        _run(self.place, _BELOW, self.directory, f"{name}-{self.machine}")
+        return build_once(self.place, name, make)
 
 
 class _Seen(NamedTuple):
@@ -171,8 +178,8 @@ def _sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _look(place: Place, name: str) -> _Seen:
-    output = _run(place, _LOOK, name)
-    key, _, rest = output.partition("\n")
+    done = place.ask(["sh", "-c", _LOOK, name])
+    key, _, rest = _words(place, done).partition("\n")
     if not rest:
         return _Seen(key, "free")
     words, _, text = rest.partition("\n")
@@ -244,9 +251,12 @@ def _record(text: str, key: str) -> Built:
 
 def _run(place: Place, script: str, *words: str, stdin: bytes = b"") -> str:
     directory = f"{place.root}/{ENVS}"
-    done = place.transport.run(["sh", "-c", script, directory, *words], stdin=stdin, timeout=600)
+    return _words(place, place.transport.run(["sh", "-c", script, directory, *words], stdin=stdin, timeout=600))
+
+
+def _words(place: Place, done: Completed) -> str:
     if done.status != 0:
-        message = f"{directory} can't be used: {done.words}"
+        message = f"{place.root}/{ENVS} can't be used: {done.words}"
         raise TransportError(message)
     return done.stdout
 

@@ -31,7 +31,8 @@ def conclude(
     is not: an outcome that comes late is better than none.
     """
     endings = {**overdue, **waiting}
-    left = continuation.go_on(backend, watched, endings, waiting) if watched.continues else dict.fromkeys(overdue)
+    goes_on = watched.continues and not watched.refused
+    left = continuation.go_on(backend, watched, endings, waiting) if goes_on else dict.fromkeys(overdue)
     ended = {element: endings[element] for element in left}
     outcomes = {element: left[element] or _outcome(ending) for element, ending in ended.items()}
     try:
@@ -47,7 +48,7 @@ def conclude(
 
 def _outcome(ending: Ending) -> Outcome | None:
     report = ending.report
-    if report is None or ending.state in (JobState.LOST, JobState.FAILED):
+    if report is None or ending.state in (JobState.LOST, JobState.REFUSED, JobState.FAILED):
         return None
     return Outcome(
         status=FAILED,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from slurm.errors import NoSuchJob
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
 
     Query = Callable[[Sequence[str]], Iterable[Report]]
-    Complete = Callable[[Watched], None]
+    Complete = Callable[[Sequence[Watched]], None]
 
 _NOT_QUEUED = Report("", None, JobState.PENDING, "PENDING", "", "no room in the queue for it yet")
 
@@ -30,13 +28,11 @@ class Inquiry:
     def ask(self, several: Sequence[Watched]) -> Mapping[str, Mapping[int, Report]]:
         """What the scheduler says of each element of submissions that it knows. SchedulerError if it can't tell.
 
-        One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
-        What waits for room in the queue is queued, if there is some.
+        Those whose client died before it learnt the ids are located first; what was never queued, nobody will run. Nor
+        what was refused: of that nobody is asked. What waits for room in the queue is queued, if there is some.
         """
-        for watched in several:
-            if watched.submitted is None or watched.unqueued:
-                with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
-                    self._complete(watched)
+        if incomplete := [watched for watched in several if watched.submitted is None or watched.unqueued]:
+            self._complete(incomplete)
         blocks = {block.id: (watched, block) for watched in several for block in watched.blocks}
         reports: dict[str, dict[int, Report]] = {watched.key: {} for watched in several}
 
@@ -60,6 +56,9 @@ class Inquiry:
         note(report for report in told if report.state.final)
         for watched in several:
             reports[watched.key].update(dict.fromkeys(watched.unqueued, _NOT_QUEUED))
+            if watched.refused:
+                refusal = Report("", None, JobState.REFUSED, "REFUSED", "", watched.refused.words)
+                reports[watched.key].update(dict.fromkeys(range(watched.elements), refusal))
             watched.reports.update(reports[watched.key])
         return reports
 

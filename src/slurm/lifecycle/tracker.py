@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.lifecycle.inquiry import Inquiry
-    from slurm.protocol import Submission, Submitted
+    from slurm.protocol import Refused, Submission, Submitted
 
     Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int]]]
     Endings = Mapping[int, Ending]
@@ -67,7 +67,7 @@ class Tracker:
         for watched in self._watched.values():
             watched.waiters, watched.feed = 0, None  # hooks are called in the parent
 
-    def watch(self, submission: Submission, submitted: Submitted | None) -> Watched:
+    def watch(self, submission: Submission, submitted: Submitted | None, refused: Refused | None = None) -> Watched:
         """The one Watched of a submission in this process."""
         with self._changed:
             known = self._watched.get(submission.key)
@@ -85,6 +85,7 @@ class Tracker:
                 self._watched[submission.key] = known
             if known.submitted is None:
                 known.submitted = submitted
+            known.refused = refused if known.submitted is None else None
             return known
 
     def known(self, key: str) -> Watched | None:

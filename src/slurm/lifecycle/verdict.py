@@ -45,6 +45,7 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.PREEMPTED: (JobPreempted, "was preempted and not requeued"),
     JobState.BOOT_FAIL: (JobNotStarted, "could not start: its node didn't boot"),
     JobState.DEADLINE: (JobNotStarted, "could not end before its deadline, so it was not run"),
+    JobState.REFUSED: (JobNotStarted, "was refused, so it was never queued"),
     JobState.FAILED: (TaskExited, "ended without a word"),
 }
 
@@ -157,7 +158,7 @@ def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) 
         said = f"it was {report.word} when last heard of" if report else "the scheduler doesn't know it"
         kind, words = JobLost, f"is lost: it left no outcome, and {said}"
     return kind(
-        f"{_subject(facts)} {words}{reason}. {facts.where_to_look}",
+        f"{_subject(facts)} {words}{reason}." + (f" {facts.where_to_look}" if facts.job_id else ""),
         key=facts.key,
         index=facts.index,
         job_id=facts.job_id,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.protocol import LOGS, log_name
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from slurm.protocol import Block, Submitted
+    from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
     from slurm.telling.feeds import Feed
@@ -51,6 +52,7 @@ class Watched:
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
         self.continues, self.workflow = continues, workflow
+        self.refused: Refused | None = None
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.moved: dict[int, Block] = {}
@@ -73,6 +75,23 @@ class Watched:
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
         return index // self.chunk
+
+    def name(self, index: int) -> str:
+        """What call `index` is found again by: the key, with [index] in a map."""
+        return f"{self.key}[{index}]" if self.mapped else self.key
+
+    def job_id(self, index: int) -> str | None:
+        """The scheduler's id for call `index`, such as "1234_0"; None if it never got one."""
+        element = self.element(index)
+        block = self.block(element)
+        return f"{block.id.partition(';')[0]}_{element - block.first}" if block else None
+
+    def log(self, index: int, rank: int = 0) -> str:
+        """The log of the element of call `index`, or of one of its ranks: its path in the submission's directory."""
+        element = self.element(index)
+        block = self.block(element)
+        first = block.first if block else 0
+        return f"{LOGS}/{log_name(first, f'{element - first}.{rank}' if rank else str(element - first))}"
 
     def block(self, element: int) -> Block | None:
         """The block that an element is in now; None if it was never queued, as far as is known here."""
@@ -132,6 +151,8 @@ class Watched:
             outcome = outcome.of_call(index % self.chunk)
             return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
+        if report is None and self.submitted is None:
+            reason = "it has not been queued yet, as far as is known"
         state = ending.state if ending else report.state if report else JobState.UNKNOWN
         return JobStatus(self.states.get(self.element(index), state), reason, node, None)
 

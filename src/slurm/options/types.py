@@ -1,6 +1,6 @@
 """The options that `@task` and `with_options` take, for type checkers and editors; nothing imports this at run time.
 
-A test holds it against `slurm.options`.
+`gather` makes a task's result another, so it stands apart. A test holds all of it against `slurm.options`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from slurm.options.retry import Retry
 
 
-class TaskOptions(TypedDict, total=False):
-    """sbatch's long options, `-` as `_`; None unsets one that an outer layer sets."""
+class OtherOptions(TypedDict, total=False):
+    """sbatch's long options, `-` as `_`; None unsets one that an outer layer sets. `gather` is not among them."""
 
     account: str | int | float | None
     acctg_freq: str | int | float | None
@@ -107,7 +107,6 @@ class TaskOptions(TypedDict, total=False):
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
     chunk_size: int | str | None
-    gather: bool | None
     max_concurrent: int | str | None
     max_restarts: int | str | None
     retry: Retry | int | Mapping[str, Any] | None
@@ -117,8 +116,18 @@ class TaskOptions(TypedDict, total=False):
     sbatch: Mapping[str, str | int | float | bool | None] | None
 
 
-class TaskKeywords(TaskOptions, total=False):
-    """What a task is given: options, what it runs in, and who is told."""
+class OtherKeywords(OtherOptions, total=False):
+    """What a task is given besides `gather`: options, what it runs in, and who is told."""
 
     environment: Environment | Sequence[Environment] | None
     callbacks: Iterable[Callback]
+
+
+class TaskOptions(OtherOptions, total=False):
+    """All options."""
+
+    gather: bool | None
+
+
+class TaskKeywords(TaskOptions, OtherKeywords, total=False):
+    """All that a task is given."""

@@ -17,6 +17,7 @@ PROTOCOL = 1
 """The version that this code writes, and the newest that it reads."""
 
 BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.json", "submitted.json"
+REFUSED = "refused.json"
 CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
@@ -87,10 +88,16 @@ class Prepared(Record):
     """What the user asked for, as it is written."""
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
+    below: str | None = None
+    """The environment's key that this one stands on: it must be there, too."""
     runtime: str | None = None
     image: str | None = None
     outside: str | None = None
     """What runs containers there, what that calls the image, a Python beside it; None where there is no container."""
+    is_step: bool | None = None
+    """Whether `launch` is a step of the scheduler's itself, so that it starts all ranks where there are several."""
+    single: bool | None = None
+    """Whether it can't run several ranks."""
 
 
 class Edge(Record):
@@ -173,6 +180,13 @@ class Submitted(Document):
     def block(self, index: int) -> Block | None:
         """The block that element `index` is in; None if it isn't queued yet."""
         return next((block for block in self.blocks if block.first <= index < block.first + block.count), None)
+
+
+class Refused(Document):
+    """`refused.json`: the scheduler took none of it, and nothing will be tried again."""
+
+    words: str
+    """The scheduler's own."""
 
 
 def outcome_name(index: int) -> str:

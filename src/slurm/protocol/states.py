@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 class JobState(str, Enum):
-    """How far a job is, in Slurm's own words (sacct(1), JOB STATE CODES), plus LOST for a job that nobody knows."""
+    """How far a job is, in Slurm's own words (sacct(1), JOB STATE CODES).
+
+    And in two of ours: REFUSED, for what Slurm did not take, and LOST, for a job that nobody knows.
+    """
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -25,6 +28,7 @@ class JobState(str, Enum):
     PREEMPTED = "PREEMPTED"
     BOOT_FAIL = "BOOT_FAIL"
     DEADLINE = "DEADLINE"
+    REFUSED = "REFUSED"
     LOST = "LOST"
     UNKNOWN = "UNKNOWN"
 
@@ -53,7 +57,8 @@ class JobState(str, Enum):
 
 _FINAL = frozenset({
     JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY,
-    JobState.NODE_FAIL, JobState.PREEMPTED, JobState.BOOT_FAIL, JobState.DEADLINE, JobState.LOST,
+    JobState.NODE_FAIL, JobState.PREEMPTED, JobState.BOOT_FAIL, JobState.DEADLINE, JobState.REFUSED,
+    JobState.LOST,
 })  # fmt: skip
 
 # squeue(1) and sacct(1), JOB STATE CODES of 20.11 to 25.05. A word here is one that they document, long then short.

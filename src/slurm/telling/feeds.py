@@ -169,18 +169,12 @@ class Feed:
         """What calls have told."""
         for told in news:
             self._read[told.call] = told.end
-            lines = [line for line in told.lines if line.get("event") == "progress"]
+            events = [fields for fields in map(progress.fields, told.lines) if fields]
             element = self._watched.element(told.call)
-            if lines and element not in self._ended and self._state(element) != JobState.RUNNING.value:
+            if events and element not in self._ended and self._state(element) != JobState.RUNNING.value:
                 self._change({element: JobState.RUNNING.value})  # it says so itself, sooner than the scheduler is asked
-            for line in lines:
-                self._progress(told.call, dict(line))
-
-    def _progress(self, index: int, line: dict[str, Any]) -> None:
-        line.pop("event")
-        at = line.pop("time", 0.0)
-        known = {name: line.pop(name, None) for name in ("attempt", "done", "total")}
-        self._tell(ProgressEvent, time=at, index=index, metrics=line, **known)
+            for event in events:
+                self._tell(ProgressEvent, index=told.call, **event)
 
     def _report(self, reports: Mapping[int, Report]) -> None:
         self._change(

@@ -82,10 +82,11 @@ def _parsed(text: str) -> Iterator[tuple[int, Told]]:
             continue
         data = text[head.end() : after.start() if after else len(text)][:-1]  # without the newline that ends it here
         whole = data[: data.rfind("\n") + 1]  # the last line may be half written
-        yield number, Told(int(head["index"]), list(_lines(whole)), int(head["begin"]) + len(whole.encode()))
+        yield number, Told(int(head["index"]), list(lines(whole)), int(head["begin"]) + len(whole.encode()))
 
 
-def _lines(text: str) -> Iterator[Mapping[str, Any]]:
+def lines(text: str) -> Iterator[Mapping[str, Any]]:
+    """What the whole lines of an `events/<index>.jsonl` say."""
     for line in text.splitlines():
         try:
             event = json.loads(line)
@@ -93,3 +94,12 @@ def _lines(text: str) -> Iterator[Mapping[str, Any]]:
             continue  # the end of a line, where what came before was too much
         if isinstance(event, dict):
             yield event
+
+
+def fields(line: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a ProgressEvent has of a line; None if that tells of something else."""
+    metrics = dict(line)
+    if metrics.pop("event", None) != "progress":
+        return None
+    known = {name: metrics.pop(name, None) for name in ("attempt", "done", "total")}
+    return {"time": metrics.pop("time", 0.0), **known, "metrics": metrics}

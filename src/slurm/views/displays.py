@@ -20,7 +20,9 @@ _COLOURS = {
     **dict.fromkeys(("RUNNING", "COMPLETING"), _BLUE),
     "COMPLETED": _GREEN,
     **dict.fromkeys(("CANCELLED", "PREEMPTED", "SUSPENDED"), _AMBER),
-    **dict.fromkeys(("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "LOST"), _RED),
+    **dict.fromkeys(
+        ("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "REFUSED", "LOST"), _RED
+    ),
 }
 """Of states; what waits, and what nobody knows, is grey."""
 

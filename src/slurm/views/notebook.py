@@ -14,14 +14,15 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.backend import DEFAULT_ROOT
+from slurm.callbacks.board import in_words
 from slurm.protocol.states import JobState
 from slurm.serialization.tracebacks import sourced
 from slurm.views import displays
 from slurm.views.displays import card, clock, code, colour, duration, faint, memory, printed, state, strong, table
-from slurm.views.statuses import error_of, failed, known, peak_memory, statuses, submitted_at, took
+from slurm.views.statuses import error_of, failed, known, peak_memory, progress, statuses, submitted_at, took
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.array import JobArray
     from slurm.backend import Backend
@@ -50,6 +51,8 @@ class Look(NamedTuple):
     at: float
     tail: str = ""
     """The end of the log of the first failure."""
+    progress: Mapping[int, str] = {}
+    """What the first calls that run have told last."""
 
 
 def job_html(job: Job[Any]) -> str:
@@ -59,6 +62,7 @@ def job_html(job: Job[Any]) -> str:
     rows = {
         "node": escape(status.node or ""),
         "reason": escape(status.reason or ""),
+        "progress": escape("".join(look.progress.values())),
         **_times(job.key, [status], look.at),
         "error": printed(error_of(status)),
         "id": f"{escape(job.job_id or 'none')} {faint('on')} {escape(job.part.url)}",
@@ -78,12 +82,14 @@ def array_html(array: JobArray[Any]) -> str:
         by_word[word].append(status)
     states = [(str(counts[word]), state(word), faint(_where(by_word[word]))) for word in counts]
     failures = [(i, s) for i, s in zip(array.part.indices, found, strict=True) if failed(s)]
-    told = [(f"[{i}]", escape(s.node or ""), printed(error_of(s)) or state(s.state.value)) for i, s in failures]
+    errors = [(f"[{i}]", escape(s.node or ""), printed(error_of(s)) or state(s.state.value)) for i, s in failures]
     rows = {**_times(array.key, found, look.at), "on": escape(array.part.url), "key": code(array.key)}
     parts = [displays.bar(counts) if counts else "", table(states), displays.facts(rows)]
+    if look.progress:
+        parts.append(_below("running", [(f"[{i}]", escape(words)) for i, words in look.progress.items()]))
     if failures:
         more = f", the first {_FAILURES} of {len(failures)}" if len(failures) > _FAILURES else ""
-        parts.append(f'<div style="margin-top: 6px">{faint(f"failed{more}")}</div>{table(told[:_FAILURES])}')
+        parts.append(_below(f"failed{more}", errors[:_FAILURES]))
     if look.tail:
         parts.append(displays.folded(f"the end of the log of [{failures[0][0]}]", look.tail))
     worst = next((w for w in counts if colour(w) == colour("FAILED")), next(iter(counts), ""))
@@ -95,7 +101,7 @@ def listing_html(jobs: Sequence[Job[Any] | JobArray[Any]]) -> str:
     """A table of submissions."""
     if not jobs:
         return card(faint("no jobs"), [])
-    look = _look([job.part for job in jobs], tail=False)
+    look = _look([job.part for job in jobs], more=False)
     rows = []
     for job, words in zip(jobs, look.words, strict=True):
         counts = _counted(words)
@@ -115,7 +121,7 @@ def cluster_html(backend: Backend, terms: Terms) -> str:
         "setup": "; ".join(spec.setup),
     }
     listed = [(faint(name), code(str(value))) for name, value in terms.options.to_json().items()]
-    below = f'<div style="margin-top: 6px">{faint("options")}</div>{table(listed)}' if listed else ""
+    below = _below("options", listed) if listed else ""
     shown = displays.facts({name: code(value) for name, value in rows.items() if value})
     return card(f"{strong('Cluster')} {escape(str(backend.url))}", [shown, below])
 
@@ -123,28 +129,30 @@ def cluster_html(backend: Backend, terms: Terms) -> str:
 # Looking.
 
 
-def _look(parts: Sequence[Part], *, tail: bool = True) -> Look:
-    """One look at some calls, in a few seconds or not at all."""
+def _look(parts: Sequence[Part], *, more: bool = True) -> Look:
+    """One look at some calls, in a few seconds or not at all; with `more`, at what the first part tells besides."""
     urls = {part.url for part in parts}
-    found = "the look before has no answer yet" if urls & _looking else _answered(urls, lambda: _ask(parts, tail=tail))
+    found = "the look before has no answer yet" if urls & _looking else _answered(urls, lambda: _ask(parts, more=more))
     if isinstance(found, Look):
         return found
     words = [[watched.word(index) for index in indices] for _, watched, indices in parts]
     return Look(words, [known(part) for part in parts], found, time.time())
 
 
-def _ask(parts: Sequence[Part], *, tail: bool) -> Look:
+def _ask(parts: Sequence[Part], *, more: bool) -> Look:
     found = statuses(parts)
     words = [[status.state.value for status in some] for some in found]
-    return Look(words, found, "", time.time(), _tail(parts[0], found[0]) if tail and parts else "")
+    if not more:
+        return Look(words, found, "", time.time())
+    told = {index: in_words(event) for index, event in progress(parts[0], found[0]).items()}
+    return Look(words, found, "", time.time(), _tail(parts[0], found[0]), told)
 
 
 def _tail(part: Part, found: Sequence[JobStatus]) -> str:
     backend, watched, indices = part
     for index, status in zip(indices, found, strict=True):
         if failed(status):
-            element = watched.element(index)
-            return sourced(backend.store.log_tail(backend.store.log_path(watched.key, element, watched.block(element))))
+            return sourced(backend.store.log_tail(backend.log_path(watched, index)))
     return ""
 
 
@@ -169,6 +177,10 @@ def _answered(urls: set[str], look: Callable[[], Look]) -> Look | str:
 
 
 # What to say of it.
+
+
+def _below(title: str, rows: Sequence[Sequence[str]]) -> str:
+    return f'<div style="margin-top: 6px">{faint(title)}</div>{table(rows)}'
 
 
 def _name(key: str) -> str:

@@ -6,7 +6,10 @@ import time
 from calendar import timegm
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.callbacks.events import ProgressEvent
+from slurm.protocol import EVENTS
 from slurm.protocol.states import JobState
+from slurm.telling.progress import fields, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from slurm.backend import Backend
     from slurm.lifecycle.watched import JobStatus, Watched
     from slurm.protocol.outcomes import Outcome
+
+_TELLING = 3
+"""Of so many calls is read what they tell of their progress."""
 
 
 class Part(NamedTuple):
@@ -69,6 +75,28 @@ def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, 
 def _open(parts: Iterable[Part]) -> list[Watched]:
     """The submissions of which something has not ended, each once."""
     return list({p.watched: None for p in parts if not all(map(p.watched.finished, p.indices))})
+
+
+def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]:
+    """What the first calls that run have told last of their progress, as far as they tell any; one command, if any run.
+
+    Not of calls that share their element: which of them it is at isn't known.
+    """
+    backend, watched, indices = part
+    running = [i for i, status in zip(indices, found, strict=True) if status.state is JobState.RUNNING]
+    if not running or watched.chunk > 1:
+        return {}
+    directory = f"{backend.store.directory(watched.key)}/{EVENTS}"
+    paths = {f"{directory}/{index}.jsonl": index for index in running[:_TELLING]}
+    task = watched.key.partition("/")[0]
+    told: dict[int, ProgressEvent] = {}
+    for path, text in backend.store.log_tails(list(paths)).items():
+        index = paths[path]
+        for event in filter(None, map(fields, lines(text))):
+            told[index] = ProgressEvent(
+                url=part.url, key=watched.key, task=task, mapped=watched.mapped, index=index, **event
+            )
+    return told
 
 
 def failed(status: JobStatus) -> bool:

@@ -1,0 +1,101 @@
+"""What peers.py does, done by another tool: run by a Python that has it, so it imports nothing of this project."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Map = Callable[[Callable[..., object], Sequence[int]], Sequence[object]]
+
+JOBS, PROCESSES = 2, 4
+"""How many jobs the tool may have, and how many processes in each: all that the test Slurm has."""
+
+
+@contextmanager
+def dask(folder: str) -> Iterator[Map]:
+    """dask-jobqueue: a job is a worker of dask's, with a nanny for each process."""
+    from dask_jobqueue import SLURMCluster  # noqa: PLC0415 - only one of the tools need be there
+    from distributed import Client  # noqa: PLC0415
+
+    cluster = SLURMCluster(
+        cores=PROCESSES,
+        processes=PROCESSES,
+        memory="1GB",
+        job_directives_skip=["--mem"],
+        interface="lo",
+        log_directory=folder,
+        local_directory=folder,
+        walltime="00:05:00",
+        scheduler_options={"dashboard_address": None},
+    )
+    with cluster, Client(cluster) as client:
+        cluster.scale(jobs=JOBS)
+        yield lambda function, items: client.gather(client.map(function, items, pure=False))
+
+
+@contextmanager
+def parsl(folder: str) -> Iterator[Map]:
+    """Parsl's HighThroughputExecutor: a job is a manager with its processes."""
+    import parsl as tool  # noqa: PLC0415
+    from parsl.executors import HighThroughputExecutor  # noqa: PLC0415
+    from parsl.providers import SlurmProvider  # noqa: PLC0415
+
+    provider = SlurmProvider(
+        init_blocks=JOBS,
+        min_blocks=JOBS,
+        max_blocks=JOBS,
+        cores_per_node=PROCESSES,
+        exclusive=False,
+        walltime="00:05:00",
+    )
+    executor = HighThroughputExecutor(
+        provider=provider, address="127.0.0.1", max_workers_per_node=PROCESSES, cores_per_worker=1, encrypted=False
+    )
+    with tool.load(tool.Config(executors=[executor], run_dir=folder, strategy="none", usage_tracking=0)):
+        apps: dict[Any, Any] = {}
+
+        def run(function: Callable[..., object], items: Sequence[int]) -> Sequence[object]:
+            app = apps.setdefault(function, tool.python_app(function))
+            return [future.result() for future in [app(item) for item in items]]
+
+        yield run
+
+
+@contextmanager
+def executorlib(_: str) -> Iterator[Map]:
+    """SlurmClusterExecutor of executorlib with block allocation: a job for each process, which all calls share."""
+    from executorlib import SlurmClusterExecutor  # noqa: PLC0415
+
+    with SlurmClusterExecutor(
+        max_workers=JOBS * PROCESSES,
+        block_allocation=True,
+        hostname_localhost=True,
+        resource_dict={"cores": 1, "partition": "debug"},
+    ) as executor:
+        yield lambda function, items: [future.result() for future in [executor.submit(function, i) for i in items]]
+
+
+def nothing(_: int) -> None:
+    """Do nothing."""
+
+
+def main(tool: str, folder: str, count: str) -> None:
+    """Print the seconds of a first map with all that it takes to begin, of a second map, and of one more call."""
+    times = []
+    begin = time.perf_counter()
+    with {"dask-jobqueue": dask, "parsl": parsl, "executorlib": executorlib}[tool](folder) as run:
+        for items in (range(int(count)), range(int(count)), range(1)):
+            run(nothing, items)
+            times.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
+    print(json.dumps(times))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,80 @@
+"""Findings: of calls that have ended, each one's result, or the exception that stands for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import ResultNotLoaded, SlurmError
+from slurm.lifecycle import dependencies, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.backend import Backend
+    from slurm.lifecycle.watched import Watched
+    from slurm.protocol.outcomes import Outcome
+
+
+class Findings:
+    """What has become of some calls of a submission, read in one go when this is made.
+
+    How logs end is read for those that an error needs, one command each; for all at once with `logs`.
+    """
+
+    def __init__(self, backend: Backend, watched: Watched, indices: Sequence[int], *, logs: bool = False) -> None:
+        self._backend, self._watched = backend, watched
+        self._ends = backend.store.ends(watched.key, indices, chunk=watched.chunk)
+        watched.learn(self._ends.elements)
+        self._tails = dict(backend.store.log_tails(self._silent(indices))) if logs else {}
+
+    def of(self, index: int) -> tuple[Any, BaseException | None]:
+        """A call's result and None, or None and its exception.
+
+        Raises ProtocolError if the result isn't what was saved.
+        """
+        if index in self._ends.results:
+            return self._ends.results[index], None
+        error = self._ends.unloaded.get(index)
+        if isinstance(error, SlurmError):
+            raise error
+        return None, self._not_loaded(index, error) if error else self._error(index, self._ends.outcome(index))
+
+    def _silent(self, indices: Sequence[int]) -> list[str]:
+        """The logs of those that ended without a word of what went wrong."""
+        outcomes = {index: self._ends.outcome(index) for index in indices if index not in self._ends.results}
+        silent = {index: outcome for index, outcome in outcomes.items() if verdict.without_a_word(outcome)}
+        return list(dict.fromkeys(self._log(index, outcome) for index, outcome in silent.items()))
+
+    def _log(self, index: int, outcome: Outcome | None) -> str:
+        return self._backend.log_path(self._watched, index, (outcome and outcome.rank) or 0)
+
+    def _error(self, index: int, outcome: Outcome | None) -> BaseException:
+        """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
+        watched, element = self._watched, self._watched.element(index)
+        facts = self._facts(index, outcome, tail=verdict.without_a_word(outcome))
+        if outcome is None:
+            ending = watched.endings[element]
+        else:
+            told = self._backend.tracker.explain(watched, index) if verdict.by_signal(outcome) else None
+            if told is None:
+                return verdict.of_outcome(outcome, facts)
+            ending = told
+        failed = None
+        if ending.report and ending.report.reason in verdict.UNSATISFIED:
+            failed = dependencies.failed_upstreams(self._backend.store, watched.key, [element]).get(element)
+        return verdict.of_ending(ending, facts, failed)
+
+    def _facts(self, index: int, outcome: Outcome | None = None, *, tail: bool = False) -> verdict.Facts:
+        log = self._log(index, outcome)
+        if tail and log not in self._tails:
+            self._tails[log] = self._backend.store.log_tail(log)
+        rank = "" if outcome is None or outcome.rank is None else f"rank {outcome.rank} of {outcome.ranks}"
+        words = self._tails[log] if tail else ""
+        return verdict.Facts(self._watched.name(index), index, self._watched.job_id(index), log, words, rank)
+
+    def _not_loaded(self, index: int, error: Exception) -> ResultNotLoaded:
+        facts = self._facts(index)
+        message = f"the result of job {facts.key} can't be loaded here: {type(error).__name__}: {error}"
+        failed = ResultNotLoaded(message, key=facts.key, index=index, job_id=facts.job_id, log=facts.log)
+        failed.__cause__ = error
+        return failed
