@@ -266,7 +266,9 @@ def backend_for(
 
 
 def _after_fork() -> None:
+    """In the child of a fork, the threads that held locks, and ran trackers, are gone."""
     for backend in _backends.values():
+        backend.lock = threading.RLock()
         backend.__dict__.pop("feeds", None)
         if "tracker" in backend.__dict__:
             backend.tracker.after_fork()

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from slurm.backend import backend_for
-from slurm.errors import ResultNotLoaded, SlurmError
+from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError
 from slurm.lifecycle import dependencies, verdict
 from slurm.options import Options
 from slurm.protocol.states import JobState
@@ -234,8 +234,7 @@ class Job(Placeholder, Generic[R]):
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._come_back()) from None
         if not ended:
-            message = f"job {self.key} has not ended after {timeout} s. {self._come_back()}"
-            raise TimeoutError(message)
+            raise TimeoutError(f"job {self.key} has not ended after {timeout} s. {self._come_back()}")
 
     def _come_back(self) -> str:
         return f"The job goes on; come back to it with Cluster({str(self._backend.url)!r}).job({self.key!r})"
@@ -248,7 +247,9 @@ class Job(Placeholder, Generic[R]):
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
         facts = self._facts(outcome, tails if verdict.without_a_word(outcome) else None)
         if outcome is None:
-            ending = self._watched.endings[self._watched.element(self.index)]
+            ending = self._watched.endings.get(self._watched.element(self.index))
+            if ending is None:
+                return NoSuchJob(f"job {self.key} has ended, and its directory was removed since")
         else:
             told = self._backend.tracker.explain(self._watched, self.index) if verdict.by_signal(outcome) else None
             if told is None:
@@ -291,8 +292,7 @@ def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job
             try:
                 yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except queue.Empty:
-                message = f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on"
-                raise TimeoutError(message) from None
+                raise TimeoutError(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
     finally:
