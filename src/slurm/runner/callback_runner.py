@@ -8,7 +8,7 @@ from _pickle import Unpickler, UnpicklingError, loads
 from slurm.protocol import CALLBACKS
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.job_context import tell
+from slurm.runner.job_context import say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +103,8 @@ class CallbackRunner:
         import traceback  # noqa: PLC0415 - only when something failed
 
         words = f"{type(error).__name__}: {error}"
-        print(f"{owner}.{hook} failed, which changes nothing else:", file=sys.stderr)
-        traceback.print_exception(type(error), error, error.__traceback__)
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        say("".join([f"{owner}.{hook} failed, which changes nothing else:\n", *lines]))
         try:
             tell(self._job, {"event": "hook", "hook": hook, "callback": owner, "error": words})
         except OSError:
