@@ -72,12 +72,7 @@ class Controller:
         answered = True
         end = time.monotonic() + patience
         for pause in _pauses():
-            script = SCRUB + queueing.script(self.scheduler, record, requests, taken, caretaker)
-            limit = _TIMEOUT * (1 + len(requests) - len(taken))
-            try:
-                done = self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
-            except TransportError as error:  # some of it may have been taken all the same
-                done = Completed(("sh", "-s"), _UNANSWERED, "", str(error))
+            done = self._queue(record, requests, taken, caretaker)
             taken += done.stdout.split()
             if len(taken) == len(requests):
                 if done.status != 0:
@@ -104,6 +99,17 @@ class Controller:
                 time.sleep(_BACKLOG)
                 taken = self._taken(key, blocks, until=end)
         return self._submitted(blocks, taken)
+
+    def _queue(
+        self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
+    ) -> Completed:
+        """Queue the blocks that are not taken yet; some may be taken also if there is no answer."""
+        script = SCRUB + queueing.script(self.scheduler, record, requests, taken, caretaker)
+        limit = _TIMEOUT * (1 + len(requests) - len(taken))
+        try:
+            return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
+        except TransportError as error:
+            return Completed(("sh", "-s"), _UNANSWERED, "", str(error))
 
     def submit_now(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
         """Queue one block at the first try, or not: whoever asks has others to serve meanwhile."""
