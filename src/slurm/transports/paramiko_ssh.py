@@ -150,8 +150,13 @@ def _opened(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
         threading.Thread(target=open_session, daemon=True).start()
         return opened.result()
     except BaseException:
-        opened.add_done_callback(lambda late: late.exception() or late.result().close())
+        opened.add_done_callback(_close)
         raise
+
+
+def _close(opened: Future[paramiko.Channel]) -> None:
+    if opened.exception() is None:
+        opened.result().close()
 
 
 def _keep_alive(transport: paramiko.Transport, seconds: float) -> None:
