@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import signal
@@ -10,8 +11,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -132,6 +135,23 @@ def fork_and_return(well: bool) -> str:
 @pytest.mark.parametrize("chunk", [1, 2])
 def test_a_child_that_a_task_forks_and_lets_return_or_raise_tells_nothing(local: Cluster, chunk: int) -> None:
     assert fork_and_return.map([True, False], chunk_size=chunk).results(60) == ["the parent's"] * 2
+
+
+@dataclass(slots=True)
+class Slotted:
+    value: object
+    inner: object = None
+
+
+class Named(NamedTuple):
+    value: object
+
+
+def test_objects_of_the_scripts_classes_with_slots_come_back_as_they_went(local: Cluster) -> None:
+    sent = [Slotted(1, Slotted(2)), Named(Slotted(3))]
+    returned = task(copy.copy).map(sent).results(60)
+    assert returned == sent
+    assert [type(value) for value in returned] == [Slotted, Named]
 
 
 def test_threads_can_share_one_cluster(local: Cluster, root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from _pickle import Unpickler, UnpicklingError, loads
 
@@ -114,7 +115,7 @@ class CallbackRunner:
 def _error_of(method: Callable[[Any], object], event: object, seconds: float) -> BaseException | None:
     """What a hook raises; a signal breaks it off after so many seconds."""
     signals = __import__("_signal")  # `signal` costs an import of `enum`
-    calling = True
+    calling, me = True, os.getpid()
 
     def break_off(*_: object) -> None:
         if calling:
@@ -130,4 +131,6 @@ def _error_of(method: Callable[[Any], object], event: object, seconds: float) ->
         calling = False
         signals.setitimer(signals.ITIMER_REAL, *timer)
         signals.signal(signals.SIGALRM, handler)
+        if os.getpid() != me:
+            os._exit(0)  # a child that the hook has forked and let return
     return None
