@@ -70,7 +70,7 @@ def _prepared(
                 {asked: lambda: backend.current},
                 packaging,
                 partial(_run_in_job, backend, options),
-                backend.ask,
+                backend.first_look.ask,
             )
             prepared = prepare_all(environments, place)
             prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)

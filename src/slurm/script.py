@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.runtimes.base import STEP
 from slurm.environments.setup import take
-from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP
+from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -118,6 +118,12 @@ def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, ke
     return shlex.join([environment.outside or environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
+_DONE = (
+    f'[ $status -eq 0 ] || [ ! -e "$job/{OUTCOMES}/$index.json" ] || '
+    f'[[ $(< "$job/{OUTCOMES}/$index.json") != *\'"status": "{SUCCEEDED}"\'* ]] || status=0'
+)
+"""A process may crash on its way out, when its result is saved: what waits for that must not be refused."""
+
 _NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
 
 
@@ -128,6 +134,7 @@ def _concluded(go_on: str, tell: str) -> Sequence[str]:
     """
     told = "[ $status -ne 0 ]" if go_on else _NO_OUTCOME
     return (
+        _DONE,
         *((f"{told} || told=yes",) if tell else ()),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if go_on else _last_word(OUTCOMES, "$index.json")),
         go_on,

@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -345,6 +346,39 @@ def test_a_large_file_that_finds_no_room_here_is_told_at_once(kind: str, new_ssh
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert transport.run(["echo", "on"]).stdout == "on\n"
     transport.close()
+
+
+INTERRUPTED = """\
+import contextlib, signal, sys, time
+from slurm.registry import plugin
+from slurm.url import ClusterURL
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+url = ClusterURL.parse(f"slurm+{sys.argv[1]}://box")
+transport = plugin("transports", url.transport).from_url(url)
+transport.run(["true"])
+for _ in range(4):
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        transport.run(["sleep", "60"])
+    time.sleep(1)
+print(transport.run(["echo", "in"]).stdout)
+"""
+
+
+@BOTH
+def test_interrupts_of_commands_that_are_being_started_leave_a_connection_that_works(
+    kind: str, new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_ssh(settings=("MaxSessions 3",))
+    port, _ = box.proxy(delay=0.1)  # an interrupt comes before the other side has said that there is a session
+    box.trust(port)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    argv = [sys.executable, "-c", INTERRUPTED, kind]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True, timeout=90).stdout == "in\n\n"
 
 
 def test_a_master_that_was_killed_is_replaced(new_ssh: NewSSH) -> None:

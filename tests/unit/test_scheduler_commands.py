@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm.controller import Controller
 from slurm.options import Options
 from slurm.protocol import Block, Submitted
 from slurm.protocol.states import JobState
+from slurm.queueing import recording
 from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
-from slurm.transports.local import LocalTransport
 from unit.job_directories import follow
 
 if TYPE_CHECKING:
@@ -240,8 +239,7 @@ def test_the_local_schedulers_lines_are_reports() -> None:
 def test_a_record_that_several_write_at_once_is_never_seen_in_part(tmp_path: Path) -> None:
     record = tmp_path / "job röot" / "submitted.json"
     record.parent.mkdir()
-    controller = Controller(SLURM, LocalTransport())
-    lines = [controller._record(str(record), [Block(first=0, count=1)], [id_]) for id_ in ("1", "22")]
+    lines = [recording("slurm", str(record), [Block(first=0, count=1)], [id_]) for id_ in ("1", "22")]
     loops = [["sh", "-c", f"for i in $(seq 40); do {line} || exit; done"] for line in lines]
     writers = [subprocess.Popen(loop, stderr=subprocess.PIPE, text=True) for loop in loops]
     seen = set()
