@@ -90,10 +90,9 @@ class Backend:
         self.lock = threading.RLock()
         self.preparing.clear()
         self.__dict__.pop("feeds", None)
-        if "transport" in self.__dict__:
-            self.transport.after_fork()
-        if "tracker" in self.__dict__:
-            self.tracker.after_fork()
+        for held in ("transport", "first_look", "tracker"):
+            if held in self.__dict__:
+                self.__dict__[held].after_fork()
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""

@@ -42,6 +42,10 @@ class FirstLook:
         self._given = root or "~"
         self._questions = (["sh", "-c", _LOOK, self._given, file], python, limits)
         self._answers: Sequence[Completed] = ()
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In the child of a fork nobody is asking."""
         self._lock = threading.Lock()
 
     @property
