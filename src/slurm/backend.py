@@ -252,8 +252,9 @@ def _after_fork() -> None:
     for backend in _backends.values():
         backend.lock = threading.RLock()
         backend.__dict__.pop("feeds", None)
-        if "tracker" in backend.__dict__:
-            backend.tracker.after_fork()
+        for part in ("first_look", "tracker"):
+            if part in backend.__dict__:
+                backend.__dict__[part].after_fork()
 
 
 if hasattr(os, "register_at_fork"):

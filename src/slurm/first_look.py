@@ -80,6 +80,10 @@ class FirstLook:
                 return done
         return self._transport.run(command, timeout=_SECONDS)
 
+    def after_fork(self) -> None:
+        """In the child of a fork, the thread that held the lock is gone."""
+        self._lock = threading.Lock()
+
     def _found(self) -> Sequence[Completed]:
         with self._lock:
             if not self._answers:
