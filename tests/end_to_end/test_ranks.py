@@ -208,6 +208,17 @@ def test_a_cancelled_job_leaves_no_rank_behind(here: Cluster, tmp_path: Path) ->
     until(lambda: left(tmp_path) == [])
 
 
+def test_ranks_end_with_their_parent(here: Cluster, tmp_path: Path) -> None:
+    job = wait(tmp_path)
+    until(lambda: len(list(tmp_path.glob("[0-2].*"))) == 3)
+    (mark,) = tmp_path.glob("1.*")
+    os.kill(int(mark.suffix[1:]), signal.SIGKILL)
+    error = job.exception(60)
+    assert isinstance(error, TaskExited)
+    assert error.signal == signal.SIGKILL
+    until(lambda: left(tmp_path) == [])
+
+
 class Recorder(Callback):
     """Writes down which hooks a node calls."""
 
