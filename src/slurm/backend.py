@@ -85,6 +85,15 @@ class Backend:
         self.family: Family | None = None
         """What all that this process submits here belongs to, where a workflow runs in it."""
 
+    def after_fork(self) -> None:
+        """In the child of a fork there is no other thread, so nobody who would let go of a lock."""
+        self.lock = threading.RLock()
+        self.preparing.clear()
+        self.__dict__.pop("feeds", None)
+        for part in ("transport", "first_look", "tracker"):
+            if part in self.__dict__:
+                self.__dict__[part].after_fork()
+
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
         known = self.tracker.known(key)
@@ -248,13 +257,10 @@ def backend_for(
 
 
 def _after_fork() -> None:
-    """In the child of a fork, the threads that held locks, and ran trackers, are gone."""
+    global _backends_lock  # noqa: PLW0603 - whoever held it may be no thread of this process
+    _backends_lock = threading.Lock()
     for backend in _backends.values():
-        backend.lock = threading.RLock()
-        backend.__dict__.pop("feeds", None)
-        for part in ("first_look", "tracker"):
-            if part in backend.__dict__:
-                backend.__dict__[part].after_fork()
+        backend.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

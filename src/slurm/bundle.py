@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cloudpickle
+
+from slurm.protocol.files import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +47,14 @@ def bundle() -> Bundle:
     digest = hashlib.sha256(repr((sys.implementation.cache_tag, sorted(sources.items()))).encode()).hexdigest()
     name = f"{digest}-runner.zip"
     cached = _cache() / name
-    if not cached.is_file():
-        _keep(cached, _build(sources))
-    return Bundle(name, cached.read_bytes())
+    try:
+        data = cached.read_bytes()
+    except OSError:
+        data = _build(sources)
+        with contextlib.suppress(OSError):  # no home, or one that can't be written: it is made each time then
+            cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace(str(cached), data)
+    return Bundle(name, data)
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:
@@ -74,10 +82,3 @@ def _build(sources: dict[str, bytes]) -> bytes:
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks")
-
-
-def _keep(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    hidden.write_bytes(data)
-    hidden.replace(path)

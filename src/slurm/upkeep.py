@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
@@ -19,15 +20,15 @@ _MAKING_SECONDS = 600
 
 _LIST = """\
 cd -- "$0" 2>/dev/null || exit 0
-age() { echo $(( $(date +%s) - $(date -r "$1" +%s) )); }
+age() { at=$(date -r "$1" +%s 2>/dev/null) && echo $(( $(date +%s) - at )); }
 for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
     key=${key%/}
     kilobytes=$(du -sk -- "$key" 2>/dev/null | cut -f 1)
     beat=$(ls -td -- "$key.lock"/* "$key.lock"/*/beat 2>/dev/null | head -n 1)
     if [ -f "$key.json" ]; then state=ready since=$(age "$key.json")
     elif [ -n "$beat" ]; then state=lock since=$(age "$beat")
-    else state=left since=$(age "$key"); fi
-    echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2>/dev/null)
+    else state=lock since=$(age "$key"); fi # that of who is about to take the lock, or of nobody
+    [ -z "$since" ] || echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2>/dev/null)
 done
 """
 _REMOVE = 'cd -- "$0" && for key; do rm -rf -- "$key.json" && rm -rf -- "$key" "$key.lock" "$key.log" || exit; done'
@@ -42,7 +43,7 @@ class Kept(NamedTuple):
     """`ready`; `making`, by some process now; `left` by one that didn't finish."""
     bytes: int
     unused: float
-    """Seconds since a submission last asked for it, or since anything was done to it."""
+    """Seconds since a submission last went to it, or since anything was done to it."""
     used_by: tuple[str, ...]
     """The keys of the submissions that have not ended and run in it."""
     above: tuple[str, ...]
@@ -58,11 +59,13 @@ def kept(cluster: Cluster) -> list[Kept]:
     """The environments under the root, by their keys, and what uses them; asks the scheduler."""
     backend = _backend(cluster)
     lines = [line.split() for line in _run(backend, _LIST, ENVS).splitlines()]
-    users = _users(backend, {key for key, *_ in lines})
+    uses = _uses(backend, {key for key, *_ in lines})
     found = []
     for key, word, since, kilobytes, *below in lines:
         state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
-        found.append((Kept(key, state, int(kilobytes) * 1024, float(since), users.get(key, ()), ()), below))
+        use = uses.get(key, _Use())
+        unused = max(0.0, min(float(since), time.time() - use.last))  # a process asks for it once, and goes on using it
+        found.append((Kept(key, state, int(kilobytes) * 1024, unused, use.by, ()), below))
     standing = [(environment.key, below) for environment, below in found if environment.state != "left"]
     return [e._replace(above=tuple(key for key, below in standing if e.key in below)) for e, _ in found]
 
@@ -110,20 +113,31 @@ def _backend(cluster: Cluster) -> Backend:
     return backend
 
 
-def _users(backend: Backend, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Of environments the submissions that have not ended, also of those that these stand on."""
+class _Use(NamedTuple):
+    """What submissions make of an environment."""
+
+    by: tuple[str, ...] = ()
+    """The keys of those that have not ended."""
+    last: float = 0.0
+    """When the newest of all was made, in seconds since the epoch."""
+
+
+def _uses(backend: Backend, keys: Iterable[str]) -> dict[str, _Use]:
+    """What submissions make of environments, also of those that theirs stand on."""
     wanted = set(keys)
     if not wanted:
         return {}
     records = backend.store.several_records(backend.store.keys())
-    using = [(backend.tracker.watch(*pair), pair.submission.environment) for pair in records]
-    using = [(watched, one) for watched, one in using if one.key in wanted or one.below in wanted]
+    using = [(backend.tracker.watch(*pair), pair.submission) for pair in records]
+    using = [(watched, one) for watched, one in using if {one.environment.key, one.environment.below} & wanted]
     backend.tracker.look([watched for watched, _ in using])
     backend.tracker.ask([watched for watched, _ in using])
-    found: dict[str, tuple[str, ...]] = {}
-    for watched, environment in using:
-        for key in filter(None, (environment.key, environment.below)) if _goes_on(watched) else ():
-            found[key] = (*found.get(key, ()), watched.key)
+    found: dict[str, _Use] = {}
+    for watched, one in using:
+        mine = (watched.key,) if _goes_on(watched) else ()
+        for key in filter(None, (one.environment.key, one.environment.below)):
+            by, last = found.get(key, _Use())
+            found[key] = _Use((*by, *mine), max(last, one.created))
     return found
 
 

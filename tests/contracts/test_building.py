@@ -20,7 +20,10 @@ from slurm.environments.base import Packaging, Place
 from slurm.environments.building import Building, build_once, send
 from slurm.errors import BuildFailed, TransportError
 from slurm.protocol import Prepared
+from slurm.registry import plugin
 from slurm.transports.local import LocalTransport
+from slurm.url import ClusterURL
+from testbed import SSHTestbed
 from waiting import until
 
 BUILDER = """\
@@ -248,3 +251,23 @@ def test_what_was_removed_while_it_was_made_is_not_said_to_be_there(place: Place
     with pytest.raises(TransportError, match="was removed while it was made"):
         build_once(place, "env", removed)
     assert list(tmp_path.glob("envs/*")) == []
+
+
+def test_a_connection_that_breaks_while_it_is_made_costs_time_and_nothing_else(
+    new_ssh: Callable[..., SSHTestbed], tmp_path: Path
+) -> None:
+    box = new_ssh()
+    url = ClusterURL.parse("slurm+ssh://box")
+    transport = plugin("transports", url.transport).from_url(url)
+
+    def make(now: Building) -> Prepared:
+        (tmp_path / f"made-{now.directory.rpartition('/')[2]}").touch()
+        if len(made(tmp_path)) == 1:
+            box.kill_connections()
+        assert transport.run(["test", "-d", now.directory]).status == 0
+        return prepared(now)
+
+    found = build_once(Place(transport, str(tmp_path)), "env", make)
+    assert len(made(tmp_path)) == 2
+    assert list(Path(found.python).parent.iterdir()) == [Path(found.python)]
+    transport.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class EnvironmentContract:
 
 class TestCurrent(EnvironmentContract):
     @pytest.fixture(params=["this very interpreter", "one by its name"])
-    def environment(self, request: pytest.FixtureRequest) -> Environment:
+    def environment(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Environment:
+        monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         return Current() if request.param == "this very interpreter" else Python(Path(sys.executable).name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,13 @@ def test_config_show_tells_each_value_and_its_origin(here: Path) -> None:
     told = json.loads(run("config", "show", "gpu", "--file", str(EXAMPLE), "--json").output)
     line = 1 + EXAMPLE.read_text().splitlines().index("      mem_per_gpu: 16G")
     assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:{line}", "cluster": None} in told
+
+
+def test_what_a_terminal_cannot_show_is_a_question_mark(here: Path) -> None:
+    (here / "Slurmfile").write_text("clusters: {mine: {url: local, setup: echo → ü}}", encoding="utf-8")
+    argv = [sys.executable, "-m", "slurm", "config", "show", "mine"]
+    done = subprocess.run(argv, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, check=True)
+    assert "echo ? ü".encode("latin-1") in done.stdout
 
 
 def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> None:

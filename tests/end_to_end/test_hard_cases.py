@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -218,3 +219,37 @@ def test_the_job_that_a_submission_runs_in_leaks_nothing_into_it(
         until(slow.running)
         slow.cancel()
     assert seen.results(60) == [None, None, slurm_env.env["SLURM_CONF"]]
+
+
+class Slow:
+    """Takes its time to be pickled."""
+
+    def __init__(self, begun: threading.Event) -> None:
+        self.begun = begun
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        self.begun.set()
+        time.sleep(0.5)
+        return int, (1,)
+
+
+@pytest.mark.usefixtures("ssh_env")
+def test_the_child_of_a_fork_waits_for_no_other_thread(root: Path) -> None:
+    with Cluster("local+ssh://box", root=root) as cluster:
+        assert increment(1).result(60) == 2
+        backend, begun = cluster._backend, threading.Event()
+        pickling = threading.Thread(target=increment.on(cluster), args=[Slow(begun)])
+        with ThreadPoolExecutor(1) as other:
+            pickling.start()
+            begun.wait()
+            for lock in (backend.lock, backend.transport._opening):  # type: ignore[attr-defined]
+                other.submit(lock.acquire).result()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                os._exit(increment(5).result(50))
+            for lock in (backend.lock, backend.transport._opening):  # type: ignore[attr-defined]
+                other.submit(lock.release).result()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
+        pickling.join()
+        assert increment(2).result(60) == 3

@@ -193,3 +193,6 @@ def test_a_password_in_an_url_is_refused_since_it_would_be_kept() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(ConfigurationError, match="has a password"):
         Wheel(find_links=["https://token@index/wheels"])
+    with pytest.raises(ConfigurationError, match="has a password"):
+        Wheel(dependencies=["mine @ git+https://token@host/mine"])
+    assert Wheel(dependencies=["mine @ git+ssh://git@host/mine"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from slurm import Cluster, Conda, Current, Modules, Python, task
 from slurm.environments.base import Environment, Interpreter, Place, prepare_all
 from slurm.environments.setup import load_modules
-from slurm.errors import ConfigurationError, SlurmfileError
+from slurm.environments.wheel_building import run
+from slurm.errors import BuildFailed, ConfigurationError, SlurmfileError
 from slurm.protocol import Prepared
 from slurm.slurmfile import load
 from slurm.transports.local import LocalTransport
@@ -102,3 +104,19 @@ def test_an_environment_that_cant_be_is_a_line_of_the_slurmfile(tmp_path: Path, 
     with pytest.raises(SlurmfileError, match=r"line 4: clusters\.a\.environment") as caught:
         load("a", path)
     assert words in str(caught.value)
+
+
+def test_a_python_that_is_named_from_here_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    assert Python("./python").prepare(Place(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/./python"
+
+
+def test_what_a_builder_prints_may_be_in_any_encoding(tmp_path: Path) -> None:
+    program = "import sys; sys.stdout.buffer.write(bytes([99, 255])); sys.exit(sys.argv[1])"
+    log = tmp_path / "log"
+    with pytest.raises(BuildFailed, match=r"(?s)failed.*c.missing"):
+        run([sys.executable, "-c", program, "missing"], "failed", log)
+    assert "missing" in log.read_text(encoding="utf-8")

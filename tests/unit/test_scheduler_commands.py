@@ -240,7 +240,7 @@ def test_a_record_that_several_write_at_once_is_never_seen_in_part(tmp_path: Pat
     record = tmp_path / "job röot" / "submitted.json"
     record.parent.mkdir()
     lines = [recording("slurm", str(record), [Block(first=0, count=1)], [id_]) for id_ in ("1", "22")]
-    loops = [["sh", "-c", f"for i in $(seq 300); do {line} || exit; done"] for line in lines]
+    loops = [["sh", "-c", f"for i in $(seq 40); do {line} || exit; done"] for line in lines]
     writers = [subprocess.Popen(loop, stderr=subprocess.PIPE, text=True) for loop in loops]
     seen = set()
     while any(writer.poll() is None for writer in writers):

@@ -256,6 +256,7 @@ TEXTS = st.text(max_size=60) | st.text("abc:-[]{}&*!?|>'\"%@`#~<,\n \\xU0", max_
 @given(TEXTS | TREES.map(lambda tree: str(yaml.safe_dump(tree, allow_unicode=True))))
 @example("&a [*a]")
 @example("clusters: &a {a: *a}")
+@example("clusters: {a: {url: local, environment: &a [*a]}}")
 @example("[" * 5000)
 @example('"\\UFFFFFFFF"')
 @example("%YAML 1." + "1" * 5000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -30,6 +31,9 @@ for command in (config, doctor, envs, jobs, show, cancel, logs):
 
 def main() -> None:
     """The entry point: an error of the library's own is a message, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal can't show is a question mark
     try:
         slurm(prog_name="slurm")
     except SlurmError as error:

@@ -13,6 +13,7 @@ import contextlib
 import getpass
 import hashlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -20,7 +21,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from slurm.errors import BuildFailed, SlurmError, TransportError
+from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
 from slurm.protocol import BLOBS, ENVS, Document, Prepared
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from slurm.environments.base import Place
     from slurm.protocol.records import Record
     from slurm.transports.base import Completed
+
+_log = logging.getLogger("slurm.environments")
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 45.0
@@ -137,8 +140,17 @@ def build_once(place: Place, name: str, make: Callable[[Building], Prepared]) ->
 
     The name must change with all that goes into the environment; the architecture there is added to it. One that is
     there costs one command. Raises what `make` raises, and BuildFailed for the error of the process waited for. While
-    `make` works, nobody else does; if it is interrupted, or its process or machine dies, a waiter takes over.
+    `make` works, nobody else does; if it is interrupted, or its process or machine dies, a waiter takes over. Where the
+    connection breaks meanwhile, all begins anew, once.
     """
+    try:
+        return _build_once(place, name, make)
+    except ConnectionLost as error:
+        _log.warning("%s; beginning anew", error)
+        return _build_once(place, name, make)
+
+
+def _build_once(place: Place, name: str, make: Callable[[Building], Prepared]) -> Prepared:
     told, pauses, unchanged = False, _pauses(place.transport.pace), time.monotonic()
     first = seen = _look(place, name)
     while seen.state != "ready":
@@ -208,7 +220,8 @@ def _made(building: Building, holder: int, name: str, make: Callable[[Building],
             if shared and (seen := _look(place, name)).state == "ready":  # another took over, and has made it
                 place.packaging.end(key, None)
                 return _record(seen.text, key).environment
-            _run(place, _FAILED, key, str(holder), token, "failed" if shared else "given-up", stdin=_told(error))
+            how = "failed" if shared and not isinstance(error, ConnectionLost) else "given-up"
+            _run(place, _FAILED, key, str(holder), token, how, stdin=_told(error))
         place.packaging.end(key, error)
         raise
     place.packaging.end(key, None)

@@ -24,6 +24,7 @@ _PROBE = """\
 for python in "$@"; do
     case $python in "~/"*) python=$HOME/${python#"~/"} ;; esac
     found=$(command -v "$python") || { echo "$python: not found" >&2; continue; }
+    case $found in /*) ;; *) found=$PWD/$found ;; esac # a job may run elsewhere
     version=$("$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || continue
     echo "$found is Python $version" >&2
     [ "$version" != "$0" ] || { echo "$found"; exit 0; }

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _FORM = 2
 """Changes with what is made of the same sources."""
 _ATTEMPTS = 3
-_PASSWORD = re.compile(r"://[^/@]*@")
+_PASSWORD = re.compile(r"(?<!ssh)://[^/@]*@")
 _USUAL = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
 """A job has the variables of who submitted it; by these it would import the working copy instead of the wheel."""
@@ -87,11 +87,11 @@ class Wheel(Environment):
         if install_in not in {"login", "job"}:
             message = f"Wheel(install_in={install_in!r}): expected 'login', where the cluster's commands run, or 'job'"
             raise ConfigurationError(message)
-        for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links)]):
+        for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links), *_texts(dependencies)]):
             if _PASSWORD.search(url):
                 message = (
-                    "Wheel: an index's URL has a password in it, which would be kept with jobs: write it where the "
-                    "packages are installed, in ~/.netrc or pip's own settings"
+                    "Wheel: a URL has a password in it, which would be kept with jobs: write it where the packages are "
+                    "installed, in ~/.netrc or pip's own settings"
                 )
                 raise ConfigurationError(message)
         self.project = os.fspath(project) if project is not None else None

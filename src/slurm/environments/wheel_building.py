@@ -131,8 +131,16 @@ def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, s
     """Run a command here; what it prints goes to the log, and is returned. Raises BuildFailed."""
     settings = {**os.environ, **(environ or {})}
     settings.update(index_of_pip(settings) if Path(argv[0]).name == "uv" else {})
-    done = subprocess.run(argv, env=settings, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    with log.open("a") as file:
+    done = subprocess.run(
+        argv,
+        env=settings,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}")
     if done.returncode != 0:
         raise build_failed(failure, f"{done.stdout}{done.stderr}", str(log))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import pickle
 import struct
 import sys
@@ -201,7 +202,9 @@ def _stands_wrapped(function: types.FunctionType, there: Collection[str]) -> boo
         return False
 
 
-_registry = threading.Lock()
+_registry = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child would wait for a thread that it doesn't have
+    os.register_at_fork(before=_registry.acquire, after_in_parent=_registry.release, after_in_child=_registry.release)
 
 
 @contextmanager

@@ -65,6 +65,9 @@ class Reader:
 
         try:
             node = yaml.compose(text, Loader=yaml.BaseLoader)
+            if node and _holds_itself(node):
+                self.refuse(None, "a value holds itself, by its alias")
+                return None
         except yaml.MarkedYAMLError as error:
             at = error.problem_mark.line + 1 if error.problem_mark else 1
             self.problems.append(Problem(self.file, at, "", f"not YAML: {error.problem}"))
@@ -167,6 +170,15 @@ def near(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     found = get_close_matches(name, names, n=1)
     return f": did you mean {found[0]!r}?" if found else f"; there are: {', '.join(names) or 'none'}"
+
+
+def _holds_itself(node: Node, above: tuple[Node, ...] = ()) -> bool:
+    """Whether there is an alias for a value in that very value."""
+    import yaml  # noqa: PLC0415 - as above
+
+    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+    nodes = [part for pair in parts for part in pair] if isinstance(node, yaml.MappingNode) else parts
+    return node in above or any(_holds_itself(part, (*above, node)) for part in nodes)
 
 
 def _shown(name: str) -> str:

@@ -91,3 +91,7 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of what is held; a later call takes it up again."""
+
+    def after_fork(self) -> None:
+        """Be of use in the child of a fork, where no other thread is: locks that one held are nobody's now."""
+        return

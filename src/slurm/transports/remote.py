@@ -102,9 +102,13 @@ class RemoteTransport(Transport, ABC):
         self.url = url
         self._login_shell = login_shell
         self.host = url.host or "localhost"
+        self._reached = False
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """As at the beginning: no command is under way, and nobody connects."""
         self._opening = threading.Lock()
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
-        self._reached = False
 
     @classmethod
     def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> Self:
