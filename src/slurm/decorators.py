@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     R = TypeVar("R")
 
+_RETURNS_LATER = 0x20 | 0x80 | 0x200
+"""`inspect.CO_GENERATOR`, `CO_COROUTINE`, `CO_ASYNC_GENERATOR`, without the import of `inspect`."""
+
 if TYPE_CHECKING:
 
     @overload
@@ -82,6 +85,12 @@ def _refuse_what_is_no_function(function: Any, name: str) -> None:
         message = (
             f"{function.__qualname__} is a method. A {name} must be a plain function, which takes all that it needs as "
             f"arguments: define it outside of class {outside.rpartition('.')[2]}, and call it from the method"
+        )
+        raise TypeError(message)
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _RETURNS_LATER:
+        message = (
+            f"{name} {function.__name__} would have no result that could be sent back: a {name} returns a value, so "
+            "let it return list(…) rather than yield, and asyncio.run(…) rather than be async"
         )
         raise TypeError(message)
 

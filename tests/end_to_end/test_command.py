@@ -18,7 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
 
 
 @task
-def greet(name: str) -> str:
+def größe(name: str) -> str:  # noqa: PLC2401 - as some users write
     print("greeting", name)
     if name == "nobody":
         raise ValueError(name)
@@ -79,14 +79,14 @@ def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> 
 
 def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
     with Cluster.from_slurmfile():
-        one, some = greet("ann"), greet.map(["bob", "nobody"])
+        one, some = größe("ann"), größe.map(["bob", "nobody"])
         assert (one.result(60), some.exceptions(60)[0]) == ("hello ann", None)
     listed = json.loads(run("jobs", "mine", "--json").output)
     assert {item["key"]: item["states"] for item in listed} == {
         one.key: {"COMPLETED": 1},
         some.key: {"COMPLETED": 1, "FAILED": 1},
     }
-    assert one.key in run("jobs", "--task", "greet").output
+    assert one.key in run("jobs", "--task", "größe").output
     none = run("jobs", "--task", "other")
     assert (none.stdout, none.stderr.startswith("there are no jobs of other on ")) == ("", True)
     shown = run("show", one.key)

@@ -42,7 +42,7 @@ from slurm.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from testbed import SlurmTestbed
 
@@ -97,6 +97,20 @@ def test_methods_are_refused_with_what_to_do_instead() -> None:
             @task
             def fit(self) -> None:
                 pass
+
+
+def test_functions_that_give_no_value_are_refused_where_they_are_written() -> None:
+    with pytest.raises(TypeError, match=r"return list\(…\) rather than yield"):
+
+        @task
+        def numbers() -> Iterator[int]:
+            yield 1
+
+    with pytest.raises(TypeError, match=r"asyncio\.run\(…\) rather than be async"):
+
+        @task(time=5)
+        async def later() -> int:
+            return 1
 
 
 def test_an_argument_that_cannot_be_pickled_is_named_by_its_path(local: Cluster) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _FAILURES = 5
 """So many are shown one by one."""
+_LOGS = 100
+"""So many are read in one go, and kept in memory."""
 
 _on = click.option("--on", "cluster", metavar="CLUSTER", help="Where: a name in the Slurmfile, or a URL.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -103,9 +105,10 @@ def logs(key: str, rank: int, cluster: str | None) -> None:
     if not isinstance(job, JobArray):
         click.echo(job.logs(rank), nl=False)
         return
-    for one in job:
-        click.echo(f"==> {one.key} <==")
-        click.echo(one.logs(rank), nl=False)
+    for some in (job[at : at + _LOGS] for at in range(0, len(job), _LOGS)):
+        for one, text in zip(some, some.logs(rank), strict=True):
+            click.echo(f"==> {one.key} <==")
+            click.echo(text, nl=False)
 
 
 def _ended(before: Sequence[JobStatus], asked: int) -> str:
