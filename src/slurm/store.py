@@ -61,6 +61,12 @@ class Records(NamedTuple):
     submitted: Submitted | None
     refused: Refused | None
 
+    @property
+    def scheduler(self) -> str | None:
+        """Which scheduler it was handed to; None if that isn't known."""
+        answer = self.submitted or self.refused
+        return answer.scheduler if answer else None
+
 
 def new_key(task: str) -> str:
     """A key for a new submission: the task's name, the time in UTC, and enough chance to be unique."""
@@ -110,9 +116,9 @@ class Store:
         self._transport.put(self.root, sent, directories=[*directories, *([BLOBS] if blob else [])])
         return directory
 
-    def refuse(self, key: str, words: str) -> None:
+    def refuse(self, key: str, refused: Refused) -> None:
         """Write that the scheduler has refused a submission."""
-        self._transport.put(self.directory(key), {REFUSED: Refused(words=words).dumps()})
+        self._transport.put(self.directory(key), {REFUSED: refused.dumps()})
 
     def add(self, key: str, scripts: Mapping[str, str]) -> None:
         """Write scripts that a submission turns out to need."""

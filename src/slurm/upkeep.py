@@ -102,13 +102,13 @@ def _users(backend: Backend, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if not wanted:
         return {}
     records = backend.store.several_records(backend.store.keys())
-    using = [(backend.tracker.watch(*some), some.submission.environment.key) for some in records]
-    using = [(watched, environment) for watched, environment in using if environment in wanted]
-    backend.tracker.look([watched for watched, _ in using])
-    backend.tracker.ask([watched for watched, _ in using])
+    using = [(some, backend.tracker.watch(*some)) for some in records if some.submission.environment.key in wanted]
+    backend.tracker.look([watched for _, watched in using])
+    backend.tracker.ask([watched for some, watched in using if backend.has(some)])
     found: dict[str, tuple[str, ...]] = {}
-    for watched, environment in using:
+    for some, watched in using:
         if _goes_on(watched):
+            environment = some.submission.environment.key
             found[environment] = (*found.get(environment, ()), watched.key)
     return found
 
