@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 # A build backend (PEP 517) that lies in the project itself, so that nothing is fetched to build it.
@@ -54,11 +55,13 @@ def project(
     return directory
 
 
-def wheel(directory: Path, name: str, code: str, version: str = "1.0") -> None:
-    """A wheel of one module."""
+def wheel(
+    directory: Path, name: str, code: str, version: str = "1.0", *, files: Mapping[str, str] | None = None
+) -> None:
+    """A wheel of one module, and of further files."""
     directory.mkdir(exist_ok=True)
     scope: dict[str, object] = {}
     exec(_BACKEND.replace("SETTINGS", "pass"), scope)  # noqa: S102 - the text above
     write = scope["write"]
     assert callable(write)
-    write(directory, name, version, {f"{name}.py": code})
+    write(directory, name, version, {f"{name}.py": code, **(files or {})})

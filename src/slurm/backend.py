@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -11,14 +13,17 @@ from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
-from slurm.errors import ConfigurationError, NoSuchJob, TransportError
+from slurm.errors import ConfigurationError, NoSuchJob
+from slurm.first_look import FirstLook
+from slurm.lifecycle.conclusions import conclude
 from slurm.lifecycle.inquiry import Inquiry
+from slurm.lifecycle.rolling import roll
 from slurm.lifecycle.tracker import Tracker
-from slurm.protocol import BLOBS, Block
+from slurm.protocol import BLOBS, SUBMITTED, Block
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.store import Store
-from slurm.transports.together import run_together
+from slurm.telling.feeds import Feeds
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
@@ -31,32 +36,7 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
     from slurm.store import Records
-    from slurm.telling.feeds import Feeds
-    from slurm.transports.base import Completed, Transport
-
-DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
-"""In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
-
-_LOOK = f"""\
-case $0 in
-    "~") root={DEFAULT_ROOT} ;;
-    "~/"*) root=$HOME/${{0#??}} ;;
-    *) root=$0 ;;
-esac
-printf '%s\\n' "$root"
-[ ! -f "$root/$1" ] || echo there
-"""
-"""Prints the root, and whether a file is there."""
-_LOOK_SECONDS = 120.0
-
-
-class Survey(NamedTuple):
-    """What was found at a place when it was first used."""
-
-    root: Completed
-    python: Completed
-    limits: Completed
-
+    from slurm.transports.base import Transport
 
 T = TypeVar("T")
 
@@ -129,6 +109,27 @@ class Backend:
         """The states of submissions, of those that have records, which are read in one go."""
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
+    def complete(self, several: Sequence[Watched]) -> None:
+        """Learn the ids of submissions whose clients died before they did, and queue what waits for room in the queue.
+
+        Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all. One
+        that was never queued stays so.
+        """
+        unknown = {watched.key: watched for watched in several if not watched.submitted and not watched.refused}
+        unrecorded: dict[str, Sequence[Block]] = {}
+        for records in self.store.several_records(list(unknown)) if unknown else ():
+            watched = self.tracker.watch(*records)
+            if not watched.submitted and not watched.refused:
+                unrecorded[watched.key] = self.blocks(records.submission)
+        if unrecorded:
+            found = self.controller.adopt(unrecorded, lambda key: f"{self.store.directory(key)}/{SUBMITTED}")
+            for key, submitted in found.items():
+                unknown[key].submitted = submitted
+        for watched in several:
+            if watched.unqueued:
+                with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
+                    roll(self, watched)
+
     def blocks(self, submission: Submission) -> list[Block]:
         """The elements of a submission as the scheduler takes them, an array each."""
         elements = submission.elements
@@ -143,16 +144,8 @@ class Backend:
 
     @once
     def store(self) -> Store:
-        """The job directories there. Asks there for the root, unless the URL has it."""
-        root = self.url.root or "~"
-        if not root.startswith("~"):
-            return Store(self.transport, root)
-        done = self.survey.root
-        root, _, _ = done.stdout.partition("\n")
-        if done.status != 0 or not root.startswith("/"):
-            message = f"the root {self.url.root or '~'} is not to be had on {self.url}: {done.words}"
-            raise TransportError(message)
-        return Store(self.transport, root)
+        """The job directories there."""
+        return Store(self.transport, self.first_look.root)
 
     @property
     def known_root(self) -> str | None:
@@ -161,14 +154,11 @@ class Backend:
         return store.root if store else self.url.root
 
     @once
-    def survey(self) -> Survey:
-        """What is there, asked for once and by one command, since each may be a long way."""
-        commands = (
-            ["sh", "-c", _LOOK, self.url.root or "~", f"{BLOBS}/{bundle().name}"],
-            probe(Interpreter(self.spec.python, self.spec.setup)),
-            self._scheduler_class(Site("", "")).limits(),
-        )
-        return Survey(*run_together(self.transport, commands, timeout=_LOOK_SECONDS))
+    def first_look(self) -> FirstLook:
+        """What is there."""
+        python = probe(Interpreter(self.spec.python, self.spec.setup))
+        limits = self._scheduler_class(Site("", "")).limits()
+        return FirstLook(self.transport, self.url.root, f"{BLOBS}/{bundle().name}", python=python, limits=limits)
 
     @once
     def runner(self) -> str:
@@ -178,14 +168,21 @@ class Backend:
     @once
     def current(self) -> Prepared:
         """The Python there that the client's own calls can be unpickled by."""
-        return found(Interpreter(self.spec.python, self.spec.setup), self.survey.python)
+        return found(Interpreter(self.spec.python, self.spec.setup), self.first_look.python)
 
     @once
     def scheduler(self) -> Scheduler:
         """How the scheduler there is spoken to."""
-        python = self.current.python if self.survey.python.status == 0 else "python3"  # an environment may bring one
+        python = (
+            self.current.python if self.first_look.python.status == 0 else "python3"
+        )  # an environment may bring one
         scheduler: Scheduler = self._scheduler_class(Site(python, self.runner))
         return scheduler
+
+    def lacking(self) -> list[str]:
+        """What the scheduler's commands need and this machine, or container, hasn't. For a backend without a way."""
+        needs = self._scheduler_class(Site("", "")).needs
+        return [name for name in needs if not (os.path.exists(name) if "/" in name else shutil.which(name))]
 
     @once
     def controller(self) -> Controller:
@@ -193,7 +190,7 @@ class Backend:
         if blob := self._undelivered():
             self.store.put_blob(blob)
         controller = Controller(self.scheduler, self.transport)
-        controller.calls["limits"] = 1  # the survey's
+        controller.calls["limits"] = 1  # the first look's
         return controller
 
     def create(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> str:
@@ -203,25 +200,21 @@ class Backend:
         return directory
 
     def _undelivered(self) -> Bundle | None:
-        there = self._delivered or self.survey.root.stdout.endswith("\nthere\n")
+        there = self._delivered or self.first_look.file_is_there
         return None if there else bundle()
 
     @once
     def max_array_size(self) -> int:
         """How many elements one array may have there; asked once, and again where it didn't tell."""
-        done = self.survey.limits
+        done = self.first_look.limits
         return self.scheduler.max_array_size(done.stdout) if done.status == 0 else self.controller.max_array_size()
 
     @once
     def tracker(self) -> Tracker:
         """What is known of the jobs there."""
-        # They work on backends, so they stand above this module.
-        from slurm.lifecycle.conclusions import conclude  # noqa: PLC0415
-        from slurm.lifecycle.rolling import complete  # noqa: PLC0415
-
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(query=self._query, history=self._history, complete=partial(complete, self)),
+            inquiry=Inquiry(query=self._query, history=self._history, complete=self.complete),
             conclude=partial(conclude, self),
             pace=self.transport.pace,
             patience=self.scheduler.patience,
@@ -230,8 +223,6 @@ class Backend:
     @once
     def feeds(self) -> Feeds:
         """What callbacks on this client are told of the jobs there."""
-        from slurm.telling.feeds import Feeds  # noqa: PLC0415 - as above
-
         return Feeds(self)
 
     def _query(self, ids: Sequence[str]) -> Iterable[Report]:
@@ -265,10 +256,13 @@ def backend_for(
 
 
 def _after_fork() -> None:
+    """In the child of a fork, the threads that held locks, and ran trackers, are gone."""
     for backend in _backends.values():
+        backend.lock = threading.RLock()
         backend.__dict__.pop("feeds", None)
-        if "tracker" in backend.__dict__:
-            backend.tracker.after_fork()
+        for part in ("first_look", "tracker"):
+            if part in backend.__dict__:
+                backend.__dict__[part].after_fork()
 
 
 if hasattr(os, "register_at_fork"):

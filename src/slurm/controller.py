@@ -9,9 +9,9 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
+from slurm import queueing
 from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
-from slurm.protocol import Submitted
-from slurm.schedulers.base import LAST_BLOCK, tag
+from slurm.schedulers.base import tag
 from slurm.script import SCRUB
 from slurm.transports.base import Completed
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from slurm.options import Options
-    from slurm.protocol import Block
+    from slurm.protocol import Block, Submitted
     from slurm.schedulers.base import Report, Request, Scheduler
     from slurm.transports.base import Transport
 
@@ -72,19 +72,18 @@ class Controller:
         answered = True
         end = time.monotonic() + patience
         for pause in _pauses():
-            script = SCRUB + self._script(record, requests, taken, caretaker)
-            limit = _TIMEOUT * (1 + len(requests) - len(taken))
-            try:
-                done = self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
-            except TransportError as error:  # some of it may have been taken all the same
-                done = Completed(("sh", "-s"), _UNANSWERED, "", str(error))
+            done = self._queue(record, requests, taken, caretaker)
             taken += done.stdout.split()
             if len(taken) == len(requests):
                 if done.status != 0:
                     _log.warning("%s could not be written: %s", record, done.words)
                 break
             if self.scheduler.full(done.words):
-                self._run("submit", ["sh", "-s"], stdin=self._record(record, blocks, taken).encode())
+                self._run(
+                    "submit",
+                    ["sh", "-s"],
+                    stdin=queueing.recording(self.scheduler.name, record, blocks, taken).encode(),
+                )
                 break
             passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
             answered &= not passes
@@ -100,6 +99,17 @@ class Controller:
                 time.sleep(_BACKLOG)
                 taken = self._taken(key, blocks, until=end)
         return self._submitted(blocks, taken)
+
+    def _queue(
+        self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
+    ) -> Completed:
+        """Queue the blocks that are not taken yet; some may be taken also if there is no answer."""
+        script = SCRUB + queueing.script(self.scheduler, record, requests, taken, caretaker)
+        limit = _TIMEOUT * (1 + len(requests) - len(taken))
+        try:
+            return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
+        except TransportError as error:
+            return Completed(("sh", "-s"), _UNANSWERED, "", str(error))
 
     def submit_now(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
         """Queue one block at the first try, or not: whoever asks has others to serve meanwhile."""
@@ -117,7 +127,11 @@ class Controller:
         if others:
             _log.warning("%s was queued more than once; %s stays", name, first)
             self.cancel(dict.fromkeys(others))
-        self._run("submit", ["sh", "-s"], stdin=self._record(record, [block], [shlex.quote(first)]).encode())
+        self._run(
+            "submit",
+            ["sh", "-s"],
+            stdin=queueing.recording(self.scheduler.name, record, [block], [shlex.quote(first)]).encode(),
+        )
         return self._submitted([block], [first])
 
     def adopt(self, several: Mapping[str, Sequence[Block]], record: Callable[[str], str]) -> Mapping[str, Submitted]:
@@ -131,7 +145,11 @@ class Controller:
         }
         for key, submitted in found.items():
             ids = [shlex.quote(block.id) for block in submitted.blocks]
-            self._run("submit", ["sh", "-s"], stdin=self._record(record(key), several[key], ids).encode())
+            self._run(
+                "submit",
+                ["sh", "-s"],
+                stdin=queueing.recording(self.scheduler.name, record(key), several[key], ids).encode(),
+            )
         return found
 
     def _taken(self, key: str, blocks: Sequence[Block], *, until: float) -> list[str]:
@@ -159,33 +177,12 @@ class Controller:
         message = f"{self.scheduler.name} refused {script}:\n{done.words}"
         raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
 
-    def _script(self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None) -> str:
-        """Shell lines: queue each block not taken yet, print its id (the last line it is told), record all ids."""
-        names = [f"id{number}" for number in range(len(requests))]
-        lines = ["newline='\n'"]
-        lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
-        before = dict(zip(names[1:], names, strict=False))
-        for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
-            lines.append(f"{name}=$({self._queueing(request, before.get(name, ''))} < /dev/null) || exit")
-            lines.append(f'{name}=${{{name}##*"$newline"}}; echo "${name}"')
-            if caretaker is not None:
-                lines.append(f"{self._queueing(caretaker, name)} > /dev/null < /dev/null")
-        blocks = [request.block for request in requests]
-        return "\n".join([*lines, self._record(record, blocks, [f'"${name}"' for name in names])])
-
-    def _queueing(self, request: Request, last: str) -> str:
-        """The command that queues a block; `last` is the shell's variable with the id of the one queued before."""
-        return shlex.join(self.scheduler.submit(request)).replace(LAST_BLOCK, f"${{{last}%%;*}}")
-
-    def _record(self, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
-        """A shell line that writes a record of blocks, with ids that are words of the shell."""
-        text = shlex.quote(self._submitted(blocks, ["%s"] * len(words)).dumps().decode().strip())
-        target = shlex.quote(record)
-        return f"umask 077; printf {text} {' '.join(words)} > {target}.new && mv {target}.new {target}"
+    def _note(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> None:
+        line = queueing.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
+        self._run("submit", ["sh", "-s"], stdin=line.encode())
 
     def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
-        queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=False)]
-        return Submitted(scheduler=self.scheduler.name, blocks=tuple(queued))
+        return queueing.submitted(self.scheduler.name, blocks, ids)
 
     def requeue(self, id_: str) -> str | None:
         """Have a running array task run again under its id; what the scheduler says where it refuses, else None."""

@@ -106,7 +106,7 @@ def _kept(jobs: Any) -> Any:
 def _flat(jobs: Any) -> Iterator[Job[Any]]:
     if isinstance(jobs, Job):
         yield jobs
-    elif isinstance(jobs, Iterable):
+    elif isinstance(jobs, Iterable) and not isinstance(jobs, (str, bytes)):
         for item in jobs:
             yield from _flat(item)
     else:

@@ -217,8 +217,7 @@ class Job(Placeholder, Generic[R]):
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._come_back()) from None
         if not ended:
-            message = f"job {self.key} has not ended after {timeout} s. {self._come_back()}"
-            raise TimeoutError(message)
+            raise TimeoutError(f"job {self.key} has not ended after {timeout} s. {self._come_back()}")
 
     def _come_back(self) -> str:
         return f"The job goes on; come back to it with Cluster({str(self._backend.url)!r}).job({self.key!r})"
@@ -244,8 +243,7 @@ def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job
             try:
                 yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except queue.Empty:
-                message = f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on"
-                raise TimeoutError(message) from None
+                raise TimeoutError(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
     finally:

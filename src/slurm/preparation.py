@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurm.environments.base import Interpreter, Packaging, Place, prepare_all
 from slurm.environments.current import Current
+from slurm.errors import ConfigurationError, EnvironmentNotReady
 from slurm.options import Options
 from slurm.terms import Terms
 
@@ -38,6 +39,24 @@ def prepare(
     asked_for = ", ".join(map(repr, environments))
     if backend.inherited is not None and backend.inherited.asked == asked_for:
         return backend.inherited
+    try:
+        return _prepared(backend, environments, options, asked_for, packaging or Packaging())
+    except (ConfigurationError, EnvironmentNotReady) as error:
+        if backend.inherited is not None:
+            error.args = (f"{error} {_ON_A_NODE}",)
+        raise
+
+
+_ON_A_NODE = (
+    "(what a workflow gives its tasks is made ready from the node, and what there is on the node counts. A project or "
+    "a Containerfile of yours isn't there: have the workflow itself in it, by @workflow(environment=…); its tasks then "
+    "have it, too)"
+)
+
+
+def _prepared(
+    backend: Backend, environments: tuple[Environment, ...], options: Options, asked_for: str, packaging: Packaging
+) -> Prepared:
     key = _key(environments)
     with backend.lock:
         its_own = backend.preparing.setdefault(key, threading.Lock())
@@ -46,11 +65,12 @@ def prepare(
             asked = Interpreter(backend.spec.python, backend.spec.setup)
             place = Place(
                 backend.transport,
-                backend.store.root,
+                lambda: backend.store.root,
                 asked,
                 {asked: lambda: backend.current},
-                packaging or Packaging(),
+                packaging,
                 partial(_run_in_job, backend, options),
+                backend.first_look.ask,
             )
             prepared = prepare_all(environments, place)
             prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.environments.runtimes.base import STEP
 from slurm.environments.setup import take
-from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP
+from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +81,7 @@ def render(  # noqa: PLR0913 - each by its name
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
     whole = " ".join([which, f'{calls[1]} "$attempt"', *([care.signal or "-"] if care else []), *[CALLBACKS] * hooked])
     start = shlex.join([*environment.launch, environment.python, "-c"])
-    call = _ranks(ranks, start, runner) if ranks else f"{start} {shlex.join([BOOT, runner])}"
+    call = f"{start} {shlex.join([BOOT, runner])}" if ranks is None else _ranks(ranks, environment, start, runner)
     go_on = f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"' if care else ""
     tell = f'{start} {shlex.join([COMPLETED, runner])} {which} "$attempt"' if hooked else ""
     return "\n".join([
@@ -117,6 +118,12 @@ def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, ke
     return shlex.join([environment.outside or environment.python, "-c", CARETAKER, runner, scheduler, root, key])
 
 
+_DONE = (
+    f'[ $status -eq 0 ] || [ ! -e "$job/{OUTCOMES}/$index.json" ] || '
+    f'[[ $(< "$job/{OUTCOMES}/$index.json") != *\'"status": "{SUCCEEDED}"\'* ]] || status=0'
+)
+"""A process may crash on its way out, when its result is saved: what waits for that must not be refused."""
+
 _NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
 
 
@@ -127,6 +134,7 @@ def _concluded(go_on: str, tell: str) -> Sequence[str]:
     """
     told = "[ $status -ne 0 ]" if go_on else _NO_OUTCOME
     return (
+        _DONE,
         *((f"{told} || told=yes",) if tell else ()),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if go_on else _last_word(OUTCOMES, "$index.json")),
         go_on,
@@ -174,11 +182,12 @@ def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: boo
     )
 
 
-def _ranks(ranks: Ranks, start: str, runner: str) -> str:
+def _ranks(ranks: Ranks, environment: Prepared, start: str, runner: str) -> str:
     """What starts ranks; where there is no launcher for them, the runner itself, as many as the scheduler says."""
     here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
-    launcher = "".join(f"{shlex.quote(word)} " for word in ranks.launcher)
-    return f'{launcher}{start} {shlex.join([RANKS, runner, "gather" if ranks.gather else ""])} {here} "$log"'
+    launcher = ["env", f"{STEP}={shlex.join(ranks.launcher)}"] if environment.is_step else ranks.launcher
+    words = "".join(f"{shlex.quote(word)} " for word in launcher)
+    return f'{words}{start} {shlex.join([RANKS, runner, "gather" if ranks.gather else ""])} {here} "$log"'
 
 
 def _gathered(ranks: Ranks, start: str, runner: str, which: str) -> Sequence[str]:

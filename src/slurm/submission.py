@@ -79,6 +79,11 @@ def submit(
     if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
         what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    if environment.single and requests.several_ranks(options):
+        raise OptionError(
+            f"{task.name} asks for several ranks (ntasks), and the --container of this Slurm runs a single process: "
+            "have another runtime run the image (Container(…, runtime='podman'), or apptainer, docker, pyxis)"
+        )
     pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
@@ -126,6 +131,7 @@ def _workflow(backend: Backend, submission: Submission, defaults: Options) -> di
         "cluster": "slurm.workflows:WorkflowCluster",
         "scheduler": backend.url.scheduler,
         "options": defaults.to_json(),
+        "setup": list(backend.spec.setup),
     }
 
 
@@ -160,7 +166,7 @@ def _found(backend: Backend, key: str) -> Watched | None:
         with contextlib.suppress(NoSuchJob):
             watched = backend.watch(key)
             if watched.submitted is None and time.monotonic() > end:
-                rolling.complete(backend, [watched])
+                backend.complete([watched])
             if watched.submitted is not None:
                 return watched
         if time.monotonic() > end:
@@ -256,10 +262,17 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], backend: Backend
 def _client() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
-        "user": getpass.getuser(),
+        "user": _user(),
         "pid": os.getpid(),
         "directory": os.getcwd(),
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container nobody may know the name of who runs it
+        return str(os.getuid())
 
 
 def _versions() -> dict[str, str]:

@@ -27,7 +27,7 @@ for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
     if [ -f "$key.json" ]; then state=ready since=$(age "$key.json")
     elif [ -n "$beat" ]; then state=lock since=$(age "$beat")
     else state=left since=$(age "$key"); fi
-    echo "$key $state $since ${kilobytes:-0}"
+    echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2>/dev/null)
 done
 """
 _REMOVE = 'cd -- "$0" && for key; do rm -rf -- "$key.json" && rm -rf -- "$key" "$key.lock" "$key.log" || exit; done'
@@ -45,6 +45,13 @@ class Kept(NamedTuple):
     """Seconds since a submission last asked for it, or since anything was done to it."""
     used_by: tuple[str, ...]
     """The keys of the submissions that have not ended and run in it."""
+    above: tuple[str, ...]
+    """The keys of the environments that stand on it, and can't be without it."""
+
+    def users(self, *, without: Iterable[str] = ()) -> str:
+        """Whom its removal would harm; empty if nobody. `without` are environments that are removed with it."""
+        making = ("a process that makes it now",) if self.state == "making" else ()
+        return ", ".join((*self.used_by, *(key for key in self.above if key not in without), *making))
 
 
 def kept(cluster: Cluster) -> list[Kept]:
@@ -53,10 +60,11 @@ def kept(cluster: Cluster) -> list[Kept]:
     lines = [line.split() for line in _run(backend, _LIST, ENVS).splitlines()]
     users = _users(backend, {key for key, *_ in lines})
     found = []
-    for key, word, since, kilobytes in lines:
+    for key, word, since, kilobytes, *below in lines:
         state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
-        found.append(Kept(key, state, int(kilobytes) * 1024, float(since), users.get(key, ())))
-    return found
+        found.append((Kept(key, state, int(kilobytes) * 1024, float(since), users.get(key, ()), ()), below))
+    standing = [(environment.key, below) for environment, below in found if environment.state != "left"]
+    return [e._replace(above=tuple(key for key, below in standing if e.key in below)) for e, _ in found]
 
 
 def remove(cluster: Cluster, keys: Sequence[str]) -> None:
@@ -66,12 +74,10 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
         if key not in there:
             message = f"there is no environment {key} under {_backend(cluster).store.root}"
             raise ConfigurationError(message)
-        if not _is_free(there[key]):
-            by = ", ".join(there[key].used_by) or "a process that makes it now"
+        if by := there[key].users(without=keys):
             message = f"environment {key} is in use: by {by}"
             raise EnvironmentInUse(message)
-    if keys:
-        _run(_backend(cluster), _REMOVE, ENVS, *keys)
+    _remove(cluster, [there[key] for key in keys])
 
 
 def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kept]:
@@ -79,12 +85,24 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kep
 
     Also what was left half made, and wheels that were sent so long ago: they are sent again should they be needed.
     """
-    old = [e for e in kept(cluster) if _is_free(e) and (e.state == "left" or e.unused >= days * 86400)]
+    old: list[Kept] = []
+    for one in _from_above(kept(cluster)):
+        if not one.users(without=[e.key for e in old]) and (one.state == "left" or one.unused >= days * 86400):
+            old.append(one)
     if not dry_run:
-        if old:
-            _run(_backend(cluster), _REMOVE, ENVS, *(environment.key for environment in old))
+        _remove(cluster, old)
         _run(_backend(cluster), _SWEEP, BLOBS, str(int(days)))
     return old
+
+
+def _from_above(environments: Iterable[Kept]) -> list[Kept]:
+    """What stands on another comes before it, so that nothing is ever left that stands on nothing."""
+    return sorted(environments, key=lambda environment: bool(environment.above))
+
+
+def _remove(cluster: Cluster, environments: Sequence[Kept]) -> None:
+    if environments:
+        _run(_backend(cluster), _REMOVE, ENVS, *(environment.key for environment in _from_above(environments)))
 
 
 def _backend(cluster: Cluster) -> Backend:
@@ -92,24 +110,20 @@ def _backend(cluster: Cluster) -> Backend:
     return backend
 
 
-def _is_free(environment: Kept) -> bool:
-    return environment.state != "making" and not environment.used_by
-
-
 def _users(backend: Backend, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Of environments the submissions that have not ended."""
+    """Of environments the submissions that have not ended, also of those that these stand on."""
     wanted = set(keys)
     if not wanted:
         return {}
     records = backend.store.several_records(backend.store.keys())
-    using = [(some, backend.tracker.watch(*some)) for some in records if some.submission.environment.key in wanted]
-    backend.tracker.look([watched for _, watched in using])
-    backend.tracker.ask([watched for some, watched in using if backend.has(some)])
+    using = [(some, backend.tracker.watch(*some), some.submission.environment) for some in records]
+    using = [(some, watched, one) for some, watched, one in using if one.key in wanted or one.below in wanted]
+    backend.tracker.look([watched for _, watched, _ in using])
+    backend.tracker.ask([watched for some, watched, _ in using if backend.has(some)])
     found: dict[str, tuple[str, ...]] = {}
-    for some, watched in using:
-        if _goes_on(watched):
-            environment = some.submission.environment.key
-            found[environment] = (*found.get(environment, ()), watched.key)
+    for _, watched, environment in using:
+        for key in filter(None, (environment.key, environment.below)) if _goes_on(watched) else ():
+            found[key] = (*found.get(key, ()), watched.key)
     return found
 
 

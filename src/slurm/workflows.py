@@ -10,7 +10,7 @@ from slurm.array import JobArray
 from slurm.children import Family
 from slurm.cluster import Cluster
 from slurm.environments.base import Environment
-from slurm.errors import NotPicklable
+from slurm.errors import NotPicklable, SchedulerNotFound
 from slurm.job import Job
 from slurm.options import Options
 from slurm.runner.argument_loader import unpickled
@@ -18,6 +18,8 @@ from slurm.serialization import Function, pickle_calls, unpacked
 from slurm.tasks import REDUCERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import Self
 
     from slurm.environments.base import Place
@@ -37,6 +39,17 @@ class Inherited(Environment):
         return self.prepared
 
 
+def _check_container(environment: Prepared, lacking: Callable[[], list[str]]) -> None:
+    """Raises SchedulerNotFound in a container that no job can be submitted from."""
+    if environment.image and (missing := lacking()):
+        message = (
+            f"a workflow submits from where it runs, and in its container there is no {', '.join(missing)}. Have the "
+            "tasks in the container and not the workflow: @task(environment=Container(…)); or put the scheduler's "
+            "client into the image, or mount it: see 'In a container' in docs/how-to/workflows.md"
+        )
+        raise SchedulerNotFound(message)
+
+
 class WorkflowCluster(Cluster):
     """The cluster of a workflow: what is submitted to it belongs to the workflow."""
 
@@ -49,9 +62,11 @@ class WorkflowCluster(Cluster):
         """The cluster of a workflow's job, by the scheduler, the defaults and the environment in its own record."""
         how = submission.workflow or {}
         environment = Inherited(submission.environment)
-        cluster = cls(how["scheduler"], root=job.root, python=sys.executable, environment=environment)
+        setup = how.get("setup", ())
+        cluster = cls(how["scheduler"], root=job.root, python=sys.executable, environment=environment, setup=setup)
         cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
         backend = cluster._backend
+        _check_container(submission.environment, backend.lacking)
         backend.has_last_word = False
         backend.inherited = submission.environment
         cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)

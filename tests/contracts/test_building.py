@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from slurm.environments import building
 from slurm.environments.base import Packaging, Place
 from slurm.environments.building import Building, build_once, send
-from slurm.errors import BuildFailed
+from slurm.errors import BuildFailed, TransportError
 from slurm.protocol import Prepared
 from slurm.transports.local import LocalTransport
 from waiting import until
@@ -30,8 +31,8 @@ from slurm.environments.base import Place
 from slurm.protocol import Prepared
 from slurm.transports.local import LocalTransport
 
-root, gate = map(Path, sys.argv[1:])
-building.BEAT_SECONDS, building.STALE_SECONDS = 0.1, 2.0
+root, gate = map(Path, sys.argv[1:3])
+building.BEAT_SECONDS, building.STALE_SECONDS = 0.1, float(sys.argv[3])
 
 def make(now):
     (root / f"made-{now.directory.rpartition('/')[2]}").touch()
@@ -86,8 +87,8 @@ def never(now: Building) -> Prepared:
 
 
 @contextmanager
-def builders(number: int, root: Path, gate: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    argv = [sys.executable, "-c", BUILDER, str(root), str(gate)]
+def builders(number: int, root: Path, gate: Path, *, stale: float = 4.0) -> Iterator[list[subprocess.Popen[str]]]:
+    argv = [sys.executable, "-c", BUILDER, str(root), str(gate), str(stale)]
     processes = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(number)]
     try:
         yield processes
@@ -98,7 +99,7 @@ def builders(number: int, root: Path, gate: Path) -> Iterator[list[subprocess.Po
 
 
 def test_eight_processes_that_ask_at_once_make_one(tmp_path: Path, gate: Path) -> None:
-    with builders(8, tmp_path, gate) as processes:
+    with builders(8, tmp_path, gate, stale=60.0) as processes:
         until(lambda: made(tmp_path))
         gate.touch()
         answers = {process.communicate(timeout=60)[0] for process in processes}
@@ -193,17 +194,57 @@ def test_what_is_sent_is_sent_once(place: Place, tmp_path: Path) -> None:
     assert Path(sent["a.whl"]).stat().st_ino == before
 
 
+def stand_in(program: str, when: str, done: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a program do something else, once, where its last argument matches: a moment that can't be hit at will."""
+    path = tmp_path / "bin" / program
+    path.parent.mkdir()
+    this_once = f'{when}) mkdir "{tmp_path}/done" 2>/dev/null && {{ {done} }}'
+    lines = ["#!/bin/sh", "PATH=/usr/bin:/bin", "for last; do :; done", f"case $last in {this_once}", "esac"]
+    path.write_text("\n".join([*lines, f'exec {program} "$@"', ""]))
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+
+
 def test_a_lock_that_goes_while_one_asks_for_it_means_that_all_is_there(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mkdir of ours stands for the moment between its failure and the look at why, which can't be hit at will."""
     found = build_once(place, "env", prepared)
     [record] = tmp_path.glob("envs/*.json")
     record.rename(tmp_path / "record")
-    stand_in = tmp_path / "bin" / "mkdir"
-    stand_in.parent.mkdir()
-    done = f'rm -r "${{1%/1}}"; mv "{tmp_path}/record" "{record}"; echo File exists >&2; exit 1'
-    stand_in.write_text(f'#!/bin/sh\ncase $1 in *.lock/1) {done};; esac\nexec /bin/mkdir "$@"\n')
-    stand_in.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
+    done = f'rm -r "${{last%/1}}"; mv "{tmp_path}/record" "{record}"; echo File exists >&2; exit 1;'
+    stand_in("mkdir", "*.lock/1", done, tmp_path, monkeypatch)
     assert build_once(place, "env", never) == found
+
+
+@pytest.mark.parametrize("gone", ["*.lock/1", "*-$(uname -m)/????????"])
+def test_what_is_removed_while_one_begins_to_make_it_is_made_all_the_same(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    stand_in("mkdir", gone, f'rm -r "{tmp_path}"/envs/*;', tmp_path, monkeypatch)
+    begin = time.monotonic()
+    assert Path(build_once(place, "env", prepared).python).is_dir()
+    assert time.monotonic() - begin < building.STALE_SECONDS
+
+
+def test_a_failure_that_goes_while_one_reads_it_is_none(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(now: Building) -> Prepared:
+        raise BuildFailed("no such dependency")
+
+    with pytest.raises(BuildFailed):
+        build_once(place, "env", fail)
+    stand_in("cat", "failed", "rm failed;", tmp_path, monkeypatch)
+    monkeypatch.setattr(building, "STALE_SECONDS", 0.5)
+    assert Path(build_once(place, "env", prepared).python).is_dir()
+
+
+def test_what_was_removed_while_it_was_made_is_not_said_to_be_there(place: Place, tmp_path: Path) -> None:
+    def removed(now: Building) -> Prepared:
+        shutil.rmtree(tmp_path / "envs")
+        (tmp_path / "envs").mkdir()
+        return prepared(now)
+
+    with pytest.raises(TransportError, match="was removed while it was made"):
+        build_once(place, "env", removed)
+    assert list(tmp_path.glob("envs/*")) == []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from projects import project
-from slurm import Cluster, Wheel, task
+from slurm import Cluster, Python, Wheel, task
 from slurm.environments.base import Packaging
 from slurm.transports.paramiko_ssh import ParamikoTransport, _Command
 from testbed import SlurmTestbed, SSHTestbed
@@ -82,12 +83,17 @@ def test_an_unchanged_project_is_one_look_and_then_none(
     line.spent()
     here(4)
     assert line.spent() <= 2  # the job's files, sbatch
-    other = Cluster(far.url, root=far._backend.store.root, login_shell=True)  # knows as little as another process
+    other = Cluster(far.url, login_shell=True)  # knows as little as another process
     other._backend.__dict__["transport"] = line
     job = here.on(other)(5)
-    assert line.spent() <= 4  # what is there, whether the environment is, the job's files, sbatch
+    assert line.spent() <= 3  # what is there, and whether the environment is; the job's files; sbatch
     assert job.result(60) == 25
     assert len(made) == 1
+    named = Cluster(far.url, setup=["true"])
+    named._backend.__dict__["transport"] = line
+    line.spent()
+    square.with_options(environment=Python(sys.executable)).on(named)(6)
+    assert line.spent() <= 3  # an interpreter is looked for along with the rest, too
 
 
 @task

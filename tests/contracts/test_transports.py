@@ -149,6 +149,13 @@ class TransportContract:
         with pytest.raises(TransportError, match="file"):
             transport.put(f"{directory}/file/inside", {"f": b""})
 
+    def test_a_file_of_this_machine_that_cannot_be_read_is_named(
+        self, transport: Transport, directory: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(TransportError, match=f"{tmp_path}/gone can't be read"):
+            transport.put(str(directory), {"first": b"1", "second": tmp_path / "gone"})
+        assert not (directory / "second").exists()
+
     def test_it_works_again_after_close(self, transport: Transport) -> None:
         transport.close()
         assert transport.run(["true"]).status == 0

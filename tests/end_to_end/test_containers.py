@@ -6,13 +6,15 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slurm import Callback, Cluster, Container, JobCancelled, current_job, task
+from slurm import Callback, Cluster, Container, JobCancelled, JobTimedOut, current_job, task
 from slurm.callbacks.events import CompletedEvent, RunBeginEvent
+from slurm.errors import OptionError
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
 from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
@@ -167,6 +169,9 @@ def test_every_runtime_sees_signals_and_leaves_nothing_behind(
 ) -> None:
     with Cluster("slurm", root=root, environment=anyhow, options={"chdir": str(root.parent)}) as cluster:
         seen = look(HOSTILE)
+        if anyhow.runtime == "slurm" and "slurm 22." in slurm_env.run("srun", "--version").stdout:
+            with pytest.raises(OptionError, match=r"the --container of this Slurm runs a single process: have another"):
+                place()
         stopped, cancelled = checkpointed(str(root / "stopped")), sleep_for_ever(str(root / "cancelled"))
         assert (seen.result(60)["argument"], seen.result()["variable"]) == (HOSTILE, HOSTILE)
         until((root / "stopped").exists)
@@ -178,6 +183,42 @@ def test_every_runtime_sees_signals_and_leaves_nothing_behind(
         attempt = Path(cluster._backend.store.directory(stopped.key), ATTEMPTS, attempt_name(0, 1))
         until(attempt.exists)
         assert Outcome.loads(attempt.read_bytes(), where="").phase == STOPPED, attempt.read_text()
+    until(lambda: not containers.containers(), timeout=30)
+    until(lambda: not _processes(str(root)), timeout=30)
+
+
+@task(time="3", signal_lead=60)
+def never_ends(directory: Path) -> None:
+    """Hear neither the signal ahead of the time limit, of which it leaves word, nor SIGTERM."""
+    (directory / "begun").touch()
+    while True:
+        time.sleep(0.02)
+        if current_job().should_stop:
+            (directory / "told").touch()
+
+
+def test_a_time_limit_ends_the_container_however_it_is_run(
+    new_testbed: Callable[..., SlurmTestbed],
+    containers: ContainerTestbed,
+    apptainer: list[str],
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    testbed = new_testbed(nodes=1, speedup=20)
+    testbed.conf.with_name("oci.conf").write_text(oci_conf(containers.directory / "oci"))
+    for name, value in testbed.env.items():
+        monkeypatch.setenv(name, value if name != "PATH" else f"{os.environ['PATH']}:{value}")
+    with Cluster("slurm", root=root, options={"chdir": str(tmp_path)}):
+        jobs = {}
+        for runtime, options in {"podman": [], "apptainer": apptainer, "slurm": []}.items():
+            place = root / runtime
+            place.mkdir(parents=True, mode=0o700)
+            environment = Container(MINI, runtime=runtime, runtime_options=options)
+            jobs[runtime] = never_ends.with_options(environment=environment)(place)
+        errors = {runtime: type(job.exception(100)) for runtime, job in jobs.items()}
+        assert errors == dict.fromkeys(jobs, JobTimedOut)
+        assert [path.name for runtime in jobs for path in sorted((root / runtime).iterdir())] == ["begun", "told"] * 3
     until(lambda: not containers.containers(), timeout=30)
     until(lambda: not _processes(str(root)), timeout=30)
 

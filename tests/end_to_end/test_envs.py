@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from projects import project
+from projects import project, wheel
 from slurm import Cluster, Wheel, task
 from slurm.cli.main import slurm
 from waiting import until
@@ -45,27 +45,38 @@ def url(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
 
 def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tmp_path: Path) -> None:
     assert run("list", url).output == ""
+    wheel(tmp_path / "house", "lacking", "")
     first, second = (
-        wait.with_options(environment=Wheel(project(tmp_path / name, name, ""), wheelhouse=tmp_path))
-        for name in ("first", "second")
+        wait.with_options(
+            environment=Wheel(project(tmp_path / name, name, "", requires=r), wheelhouse=tmp_path / "house")
+        )
+        for name, r in (("first", ("lacking",)), ("second", ()))
     )
     running, over = first(str(tmp_path / "gate")), second(str(tmp_path))
     over.result(60)
     until(running.running)
-    used, free = sorted(listed(url), key=lambda item: not item["used_by"])
-    assert (used["used_by"], free["used_by"]) == ([running.key], [])
+    lower, free, used = sorted(listed(url), key=lambda item: (not item["above"], bool(item["used_by"])))
+    assert (lower["used_by"], used["used_by"], free["used_by"]) == ([running.key], [running.key], [])
+    assert lower["above"] == [used["key"]]
     assert (used["state"], int(str(used["bytes"])) > 10_000, float(str(used["unused"])) < 600) == ("ready", True, True)
     refused = run("rm", str(free["key"]), str(used["key"]), "--on", url)
     assert refused.exit_code == 1
     assert f"in use: by {running.key}" in str(refused.exception)
-    assert len(listed(url)) == 2
+    refused = run("rm", str(lower["key"]), "--on", url)
+    assert f"in use: by {running.key}, {used['key']}" in str(refused.exception)
+    assert len(listed(url)) == 3
     assert run("gc", url).output == ""
     assert str(free["key"]) in run("gc", url, "--days", "0", "--dry-run").output
     assert str(free["key"]) in run("gc", url, "--days", "0").output
-    assert [item["key"] for item in listed(url)] == [used["key"]]
+    assert {item["key"] for item in listed(url)} == {lower["key"], used["key"]}
     (tmp_path / "gate").touch()
     running.result(60)
-    assert run("rm", str(used["key"]), "--on", url).exit_code == 0
+    refused = run("rm", str(lower["key"]), "--on", url)
+    assert str(refused.exception).endswith(f"in use: by {used['key']}")
+    assert [line.split()[0] for line in run("gc", url, "--days", "0").output.splitlines()[1:]] == [
+        used["key"],
+        lower["key"],
+    ]
     assert listed(url) == []
 
 
@@ -73,13 +84,22 @@ def test_what_is_being_made_stays_and_what_was_left_goes(root: Path, tmp_path: P
     url = f"local://{root}"
     for key in ("dead", "alive"):
         (root / "envs" / key / "1a2b3c4d").mkdir(parents=True)
+        (root / "envs" / key / "1a2b3c4d" / "below").write_text("lower\n")
         (root / "envs" / f"{key}.lock" / "1").mkdir(parents=True)
         (root / "envs" / f"{key}.lock" / "1" / "beat").touch()
     long_ago = time.time() - 86400
+    (root / "envs" / "lower").mkdir()
+    (root / "envs" / "lower.json").touch()
     for path in (root / "envs" / "dead.lock" / "1" / "beat", root / "envs" / "dead.lock" / "1"):
         os.utime(path, (long_ago, long_ago))
-    assert {str(item["key"]): item["state"] for item in listed(url)} == {"dead": "left", "alive": "making"}
+    assert {str(item["key"]): item["state"] for item in listed(url)} == {
+        "alive": "making",
+        "dead": "left",
+        "lower": "ready",
+    }
+    assert str(run("rm", "dead", "lower", "--on", url).exception).endswith("lower is in use: by alive")
     assert "is in use" in str(run("rm", "alive", "--on", url).exception)
     assert "there is no environment other" in str(run("rm", "other", "--on", url).exception)
-    assert run("gc", url).output.split()[6:8] == ["dead", "left"]
-    assert [path.name for path in sorted((root / "envs").iterdir())] == ["alive", "alive.lock"]
+    assert [line.split()[:2] for line in run("gc", url, "--days", "0").output.splitlines()[1:]] == [["dead", "left"]]
+    kept = ["alive", "alive.lock", "lower", "lower.json"]
+    assert [path.name for path in sorted((root / "envs").iterdir())] == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import re
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm import Cluster, JobState, task
+from slurm import Cluster, Job, JobState, task, wait
 from slurm.errors import (
     ClusterURLError,
     ConfigurationError,
@@ -40,6 +41,7 @@ from slurm.errors import (
     TransportError,
     UntrustedFile,
 )
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,18 +101,22 @@ def test_methods_are_refused_with_what_to_do_instead() -> None:
                 pass
 
 
-def test_functions_that_give_no_value_are_refused_where_they_are_written() -> None:
-    with pytest.raises(TypeError, match=r"return list\(…\) rather than yield"):
+def test_functions_that_return_no_value_that_can_be_sent_are_refused() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
 
-        @task
-        def numbers() -> Iterator[int]:
-            yield 1
+    async def number() -> int:
+        return 1
 
-    with pytest.raises(TypeError, match=r"asyncio\.run\(…\) rather than be async"):
+    for function, what in ((numbers, "a generator"), (number, "a coroutine")):
+        with pytest.raises(TypeError, match=f"{function.__name__} returns {what}, .* return a list"):
+            task(function)
 
-        @task(time=5)
-        async def later() -> int:
-            return 1
+
+def test_what_is_no_job_is_refused_by_name() -> None:
+    for wrong in ("job/20260101T000000Z-11111111", 7, [b"x"]):
+        with pytest.raises(TypeError, match="expected jobs and arrays, not "):
+            wait(wrong)  # type: ignore[arg-type]
 
 
 def test_an_argument_that_cannot_be_pickled_is_named_by_its_path(local: Cluster) -> None:
@@ -260,6 +266,21 @@ def test_an_exception_that_cannot_come_back_is_told_as_text(cluster: Cluster) ->
     assert "raise Picky(1, 2)" in str(caught.value.__cause__)
 
 
+class Sealed(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+def test_an_exception_that_takes_no_attributes_is_raised_as_itself(local: Cluster) -> None:
+    @task
+    def seal() -> None:
+        raise Sealed("shut")
+
+    with pytest.raises(Sealed, match="shut") as caught:
+        seal().result(60)
+    assert "raise Sealed" in str(caught.value.__cause__)
+
+
 def test_sys_exit_is_an_error_and_its_status_the_jobs(cluster: Cluster) -> None:
     with pytest.raises(TaskExited, match=r"called sys.exit\(3\) before it returned") as caught:
         call(sys.exit, 3).result(60)
@@ -294,20 +315,30 @@ def test_a_task_killed_by_a_signal_says_which(cluster: Cluster) -> None:
     assert caught.value.signal == signal.SIGKILL
 
 
+def crash_on_exit(value: int) -> int:
+    atexit.register(os.abort)
+    return value
+
+
 @pytest.mark.slurm
 def test_the_exit_status_that_slurm_sees_is_honest(root: Path, slurm_env: SlurmTestbed) -> None:
     with Cluster("slurm", root=root):
-        jobs = [call(int, 1), fail("x"), call(sys.exit, 3), call(os._exit, 0)]
+        crashing = call(atexit.register, os.abort)  # on its way out, as libraries do
+        jobs = [call(int, 1), fail("x"), call(sys.exit, 3), call(os._exit, 0), crashing]
+        after = call.after(crashing)(int, crashing_too := call(crash_on_exit, 7))
     for job in jobs:
         job.exception(60)
+
+    def told(job: Job[Any]) -> str:
+        return slurm_env.run("scontrol", "show", "job", str(job.job_id)).stdout
+
     codes = []
     for job in jobs:
-        assert job.job_id is not None
-        end = time.monotonic() + 10
-        while re.search("RUNNING|COMPLETING", told := slurm_env.run("scontrol", "show", "job", job.job_id).stdout):
-            assert time.monotonic() < end
-        codes.append(re.findall(r"JobState=(\w+).*ExitCode=(\d+):0", told, re.DOTALL)[0])
-    assert codes == [("COMPLETED", "0"), ("FAILED", "1"), ("FAILED", "3"), ("FAILED", "1")]
+        until(lambda: not re.search("RUNNING|COMPLETING", told(job)))  # noqa: B023 - it is called here
+        codes.append(re.findall(r"JobState=(\w+).*ExitCode=(\d+):0", told(job), re.DOTALL)[0])
+    well = ("COMPLETED", "0")
+    assert codes == [well, ("FAILED", "1"), ("FAILED", "3"), ("FAILED", "1"), well]
+    assert (crashing_too.result(60), after.result(60)) == (7, 7)
 
 
 class NeedsModule:
@@ -419,6 +450,21 @@ def test_unknown_keys_are_refused(local: Cluster) -> None:
     done.result(60)
     with pytest.raises(NoSuchJob, match="has 1 jobs"):
         local.job(f"{done.key}[7]")
+
+
+@pytest.mark.slurm
+def test_jobs_of_another_scheduler_under_the_same_root_are_none_here(
+    local: Cluster, slurm_env: SlurmTestbed, root: Path
+) -> None:
+    far = Cluster("slurm", root=root)
+    there, here = call.on(far)(int, 1), call(int, 2)
+    refused = call.on(far).with_options(partition="nope")
+    with pytest.raises(SubmissionRefused):
+        refused(int, 3)
+    assert [job.key for job in local.jobs(limit=5)] == [here.key]
+    assert [job.key for job in far.jobs(limit=2)][1:] == [there.key]
+    with pytest.raises(NoSuchJob, match=f"{here.key} was submitted to local, which slurm://"):
+        Cluster("slurm", root=root).job(here.key)
 
 
 def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster) -> None:

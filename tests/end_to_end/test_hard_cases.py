@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
+import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from slurm import FIRST_COMPLETED, Cluster, Job, task, wait
+from slurm import FIRST_COMPLETED, Cluster, Job, Retry, task, wait
 from slurm.errors import JobError
 from testbed import SlurmTestbed
 from waiting import until
@@ -78,6 +83,75 @@ def test_a_job_directory_that_is_removed_harms_no_other_job(local: Cluster, shor
     assert (running.result(60), later.result(60)) == (None, None)
     with pytest.raises((JobError, OSError)):
         removed.result(60)
+
+
+def test_a_job_that_might_go_on_and_whose_directory_is_removed_keeps_no_other_from_its_end(
+    local: Cluster, short_grace: None
+) -> None:
+    might_go_on = task(time.sleep).with_options(retry=Retry(times=1, on=ValueError))
+    removed, killed = might_go_on(1), task(os.kill)(0, signal.SIGKILL)
+    shutil.rmtree(removed.directory)
+    assert isinstance(removed.exception(60), JobError)
+    assert isinstance(killed.exception(60), JobError)
+
+
+SPOILT = ("directory", "streams", "descriptors", "umask")
+
+
+@task
+def spoil(what: str, well: bool) -> str:
+    if what == "directory":
+        os.chdir(place := tempfile.mkdtemp())
+        os.rmdir(place)
+    elif what == "umask":
+        os.umask(0)
+    for stream in (sys.stdout, sys.stderr) if what == "streams" else ():
+        stream.close()
+    for descriptor in (1, 2) if what == "descriptors" else ():
+        os.close(descriptor)
+    if well:
+        return what
+    raise ValueError(what)
+
+
+def test_whatever_a_task_does_to_its_process_what_comes_of_it_is_saved(local: Cluster) -> None:
+    well = spoil.map(SPOILT, [True] * len(SPOILT)).results(60)
+    errors = spoil.map(SPOILT, [False] * len(SPOILT)).exceptions(60)
+    assert well == [str(error) for error in errors] == list(SPOILT)
+    assert {type(error) for error in errors} == {ValueError}
+
+
+@task
+def fork_and_return(well: bool) -> str:
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return "the parent's"
+    if well:
+        return "the child's"
+    raise ValueError("the child's")
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_child_that_a_task_forks_and_lets_return_or_raise_tells_nothing(local: Cluster, chunk: int) -> None:
+    assert fork_and_return.map([True, False], chunk_size=chunk).results(60) == ["the parent's"] * 2
+
+
+@dataclass(slots=True)
+class Slotted:
+    value: object
+    inner: object = None
+
+
+class Named(NamedTuple):
+    value: object
+
+
+def test_objects_of_the_scripts_classes_with_slots_come_back_as_they_went(local: Cluster) -> None:
+    sent = [Slotted(1, Slotted(2)), Named(Slotted(3))]
+    returned = task(copy.copy).map(sent).results(60)
+    assert returned == sent
+    assert [type(value) for value in returned] == [Slotted, Named]
 
 
 def test_threads_can_share_one_cluster(local: Cluster, root: Path) -> None:

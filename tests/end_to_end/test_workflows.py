@@ -23,6 +23,7 @@ from slurm import (
     cancel,
     current_job,
     current_workflow,
+    queueing,
     submission,
     task,
     wait,
@@ -207,7 +208,7 @@ def dies_submitting(when: str, trace: Path) -> list[str]:
     if attempt == 1 and when == "before":
         Controller.submit = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
     elif attempt == 1:
-        Controller._record = lambda *_: KILL_IT  # type: ignore[method-assign]
+        queueing.recording = lambda *_: KILL_IT
     return [first.result(), append(trace, f"{when}-second").result()]
 
 

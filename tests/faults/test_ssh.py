@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -111,6 +112,17 @@ def test_a_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> N
     with pytest.raises(TransportError):
         transport_to("openssh", f"-oProxyCommand=touch${{IFS}}{tmp_path.name}").run(["true"])
     assert not Path(tmp_path.name).exists()
+
+
+@pytest.mark.parametrize("name", ["a b", "per%cent", "x" * 70])
+def test_a_directory_that_can_hold_no_socket_of_ssh_is_named(
+    name: str, new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_ssh()
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / name))
+    with pytest.raises(TransportError, match=rf"kept in {tmp_path}/{name}/ssh: name a directory in SLURMTASKS_LOCAL_"):
+        transport_to("openssh").run(["true"])
+    assert not (tmp_path / name).exists()
 
 
 # Ways to get there.
@@ -243,6 +255,36 @@ def test_a_transfer_that_was_cut_off_starts_over_and_is_whole(
     transport.close()
 
 
+def test_a_transfer_starts_over_though_the_far_side_does_not_know_yet_that_it_was_cut_off(
+    new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RemoteTransport, "alive_seconds", 1)
+    box = new_ssh()
+    (port, proxy), (other, _) = box.proxy(), box.proxy()
+    for each in (port, other):
+        box.trust(each)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    transport = transport_to("openssh")
+    transport.run(["true"])
+    there = tmp_path / "there"
+
+    def go_away() -> None:
+        until(lambda: there.exists() and os.listdir(there))
+        proxy.pause()
+        box.write_config("far", port=other)
+
+    going = threading.Thread(target=go_away)
+    going.start()
+    data = os.urandom(1 << 20) * 64
+    transport.put(str(there), {"big": data})
+    going.join()
+    assert (there / "big").read_bytes() == data
+    assert len(os.listdir(there)) == 2  # what the first one has begun, too, which still waits for the rest
+    proxy.resume()
+    until(lambda: os.listdir(there) == ["big"])
+    transport.close()
+
+
 @task
 def megabytes(count: int) -> bytes:
     return os.urandom(1 << 20) * count
@@ -304,6 +346,39 @@ def test_a_large_file_that_finds_no_room_here_is_told_at_once(kind: str, new_ssh
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert transport.run(["echo", "on"]).stdout == "on\n"
     transport.close()
+
+
+INTERRUPTED = """\
+import contextlib, signal, sys, time
+from slurm.registry import plugin
+from slurm.url import ClusterURL
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+url = ClusterURL.parse(f"slurm+{sys.argv[1]}://box")
+transport = plugin("transports", url.transport).from_url(url)
+transport.run(["true"])
+for _ in range(4):
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        transport.run(["sleep", "60"])
+    time.sleep(1)
+print(transport.run(["echo", "in"]).stdout)
+"""
+
+
+@BOTH
+def test_interrupts_of_commands_that_are_being_started_leave_a_connection_that_works(
+    kind: str, new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_ssh(settings=("MaxSessions 3",))
+    port, _ = box.proxy(delay=0.1)  # an interrupt comes before the other side has said that there is a session
+    box.trust(port)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    argv = [sys.executable, "-c", INTERRUPTED, kind]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True, timeout=90).stdout == "in\n\n"
 
 
 def test_a_master_that_was_killed_is_replaced(new_ssh: NewSSH) -> None:

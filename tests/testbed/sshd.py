@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -124,8 +125,9 @@ class SSHTestbed:
     def kill_connections(self) -> None:
         """Kill the processes that serve connections, as a crash of the host would; sshd itself goes on."""
         for child in _children(self.sshd.pid):  # they are our own sshd's
-            for pid in (child, *(p for p in _children(child) if Path(f"/proc/{p}/comm").read_text() == "sshd\n")):
-                os.kill(pid, 9)
+            for pid in (child, *filter(_is_sshd, _children(child))):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
 
     def _launch(self) -> None:
         self.key, host_key = self.new_key("key"), self.new_key("host_key")
@@ -174,8 +176,15 @@ class SSHTestbed:
             time.sleep(0.005)
 
 
+def _is_sshd(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == "sshd\n"
+    except (FileNotFoundError, ProcessLookupError):  # it is gone
+        return False
+
+
 def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:  # it is gone
+    except (FileNotFoundError, ProcessLookupError):
         return []

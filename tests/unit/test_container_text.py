@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shlex
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,10 +19,11 @@ from slurm.environments import image_lookup
 from slurm.environments.containerfile import Ignored
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.apptainer import Apptainer
-from slurm.environments.runtimes.base import Image, Mount, Run, launcher
+from slurm.environments.runtimes.base import STEP, Image, Mount, Run, launcher
 from slurm.environments.runtimes.engines import Docker, Podman
 from slurm.environments.runtimes.pyxis import Pyxis
 from slurm.errors import ConfigurationError, SlurmfileError
+from slurm.schedulers.slurm import SlurmScheduler
 from slurm.slurmfile import load
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -88,20 +92,36 @@ def test_a_container_in_a_slurmfile(tmp_path: Path) -> None:
         load("a", file)
 
 
-def last_lines(text: str, count: int) -> str:
-    """The end of a launcher."""
-    return "\n".join(text.splitlines()[-count:])
+# Pyxis can't be had; this stands for the srun that it is a plugin of.
+SRUN = """#!/bin/sh
+printf '%s\\n' "$@"
+"""
 
 
-def test_pyxis_is_driven_up_to_its_command_line() -> None:
+@pytest.mark.parametrize("ranks", [False, True])
+def test_pyxis_is_driven_up_to_its_command_line(ranks: bool, tmp_path: Path) -> None:
     image = Image(f"nvcr.io/nvidia/pytorch@{DIGEST}", "")
     run = Run("/scratch/my jobs", mounts=(Mount("~/data", "/data", readonly=True),), options=("--mpi=pmix",))
-    assert last_lines(launcher(Pyxis(), image, run), 3) == (
-        f"exec srun --ntasks=1 --container-image='nvcr.io#nvidia/pytorch@{DIGEST}' \\\n"
-        '    --container-mounts=\'/scratch/my jobs\':\'/scratch/my jobs\',"$HOME"/data:/data:ro,"$PWD":"$PWD"'
-        ' --container-workdir="$PWD" \\\n'
-        '    --no-container-mount-home --no-container-entrypoint --mpi=pmix "$@"'
-    )
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    (tmp_path / "launcher").write_text(launcher(Pyxis(), image, run))
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": "/home/ann"}
+    environ |= {STEP: shlex.join(SlurmScheduler.launcher)} if ranks else {}
+    argv = ["bash", str(tmp_path / "launcher"), "python3", "-c", "a 'b' $c"]
+    done = subprocess.run(argv, cwd="/usr", env=environ, capture_output=True, text=True, check=True)
+    step = SlurmScheduler.launcher[1:] if ranks else ("--nodes=1", "--ntasks=1", "--export=ALL")
+    assert done.stdout.splitlines() == [
+        *step,
+        f"--container-image=nvcr.io#nvidia/pytorch@{DIGEST}",
+        "--container-mounts=/scratch/my jobs:/scratch/my jobs,/home/ann/data:/data:ro,/usr:/usr",
+        "--container-workdir=/usr",
+        "--no-container-mount-home",
+        "--no-container-entrypoint",
+        "--mpi=pmix",
+        "python3",
+        "-c",
+        "a 'b' $c",
+    ]
     with pytest.raises(ConfigurationError, match="comma"):
         launcher(Pyxis(), image, run._replace(mounts=(Mount("/a,b", "/c"),)))
     with pytest.raises(ConfigurationError, match="network"):

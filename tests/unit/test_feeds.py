@@ -14,6 +14,7 @@ import pytest
 from slurm import Callback, Cluster
 from slurm.backend import backend_for
 from slurm.callbacks import CompleteEvent, ProgressEvent, StateEvent
+from slurm.callbacks.board import Bar
 from slurm.lifecycle.watched import Watched
 from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
 from slurm.protocol.outcomes import Outcome
@@ -143,6 +144,19 @@ def test_progress_is_read_from_where_the_last_look_ended(tmp_path: Path) -> None
         10: ([{"done": 3}, {"done": 5}], 24),
         2: ([{"done": 6}], 24),
     }
+
+
+def test_a_bar_for_many_single_calls_takes_a_time_that_grows_with_their_number() -> None:
+    def seconds(count: int) -> float:
+        bar, begin = Bar("work", mapped=False), time.process_time()
+        for state in ("PENDING", "RUNNING", "COMPLETED"):
+            for number in range(count):
+                bar.note(str(number), {state: 1}, 1.0)
+                assert bar.line()
+        assert bar.states == {JobState.COMPLETED: count}
+        return time.process_time() - begin
+
+    assert seconds(2000) < 12 * max(0.05, seconds(500))  # 16 times as long, were it quadratic
 
 
 def test_what_is_no_callback_is_refused() -> None:

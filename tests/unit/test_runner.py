@@ -250,12 +250,21 @@ class NotThere(Callback):
         return __import__, ("there_is_no_such_module",)
 
 
-def test_a_hook_that_raises_exits_or_hangs_is_told_of_and_changes_nothing(
+class Forking(Callback):
+    """A callback that lets its child return as well."""
+
+    def on_run_begin(self, event: RunBeginEvent) -> None:
+        if child := os.fork():
+            os.waitpid(child, 0)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_hook_that_raises_exits_hangs_or_forks_is_told_of_and_changes_nothing(
     directory: Directory, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handler = signal.getsignal(signal.SIGALRM)
     directory.create(pickled(add, (1,)))
-    callbacks = [NotThere(), Hook(ValueError("odd")), Hook(SystemExit(3)), Hanging(), Hook()]
+    callbacks = [NotThere(), Hook(ValueError("odd")), Hook(SystemExit(3)), Hanging(), Forking(), Hook()]
     Path(f"{directory.path}/{CALLBACKS}").write_bytes(pickle_callbacks(callbacks, reducers={}))
     assert main([directory.root, directory.key, "0", TAG, "1", "0", "1", CALLBACKS]) == 0
     assert Path(f"{directory.path}/seen").read_text() == "0 1\n" * 3

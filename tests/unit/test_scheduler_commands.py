@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from slurm.options import Options
 from slurm.protocol import Block, Submitted
 from slurm.protocol.states import JobState
+from slurm.queueing import recording
 from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
@@ -233,3 +234,17 @@ def test_the_local_schedulers_lines_are_reports() -> None:
     assert (report.id, report.tasks, report.state) == ("7", [0, 1, 2, 5], JobState.RUNNING)
     assert (report.node, report.reason) == ("box", "a|b")
     assert list(scheduler.cancel({"7": None, "8": [1, 2]}))[-3:] == ["cancel", "7", "8_1-2"]
+
+
+def test_a_record_that_several_write_at_once_is_never_seen_in_part(tmp_path: Path) -> None:
+    record = tmp_path / "job röot" / "submitted.json"
+    record.parent.mkdir()
+    lines = [recording("slurm", str(record), [Block(first=0, count=1)], [id_]) for id_ in ("1", "22")]
+    loops = [["sh", "-c", f"for i in $(seq 300); do {line} || exit; done"] for line in lines]
+    writers = [subprocess.Popen(loop, stderr=subprocess.PIPE, text=True) for loop in loops]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        seen |= {record.read_bytes()} if record.exists() else set()
+    assert [writer.communicate()[1] for writer in writers] == ["", ""]
+    assert {Submitted.loads(data, where=str(record)).blocks[0].id for data in seen} <= {"1", "22"}
+    assert os.listdir(record.parent) == [record.name]

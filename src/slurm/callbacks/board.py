@@ -27,21 +27,24 @@ class Bar:
         """When the first of them was seen to run or to have ended."""
         self.ended: float | None = None
         self._open: dict[str, Mapping[str, int]] = {}
-        self._over: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def note(self, key: str, states: Mapping[str, int], at: float) -> None:
         """The states of a submission."""
-        self._open[key] = states
+        counts = self._counts.copy()  # those who draw may be going through the other
+        counts.subtract(self._open.pop(key, {}))
+        counts.update(states)
+        self._counts = counts
         if self.begun is None and any(state != JobState.PENDING for state in states):
             self.begun = at
-        if all(JobState(state).final for state in states):
-            self._over.update(self._open.pop(key))
+        if not all(JobState(state).final for state in states):
+            self._open[key] = states
         self.ended = None if self._open else at
 
     @property
     def states(self) -> Mapping[JobState, int]:
         """How many elements are in each state: ended ones first, none that nobody is in."""
-        counts = sum((Counter(states) for states in list(self._open.values())), self._over.copy())
+        counts = self._counts
         return {state: counts[state] for state in _ORDER if counts[state]}
 
     @property

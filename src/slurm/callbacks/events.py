@@ -29,7 +29,16 @@ class Event(Record):
         (fields.get("outcome", {}).get("error") or {}).pop("pickle", None)
         for failure in fields.get("outcome", {}).get("failures", ()):
             (failure.get("error") or {}).pop("pickle", None)
-        return {"event": self.hook.removeprefix("on_"), **fields}
+        return {"event": self.hook.removeprefix("on_"), **_finite(fields)}
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON doesn't have, as JavaScript has it: a loss may be NaN."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 # On the client.

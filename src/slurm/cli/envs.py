@@ -52,7 +52,7 @@ def _show(environments: Sequence[Kept], *, as_json: bool) -> None:
     if as_json:
         show_json([environment._asdict() for environment in environments])
     elif environments:
-        rows = [(e.key, e.state, _size(e.bytes), _age(e.unused), ", ".join(e.used_by) or "-") for e in environments]
+        rows = [(e.key, e.state, _size(e.bytes), _age(e.unused), e.users() or "-") for e in environments]
         show_table([("KEY", "STATE", "SIZE", "UNUSED", "USED BY"), *rows])
 
 

@@ -10,7 +10,6 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from slurm.backend import DEFAULT_ROOT
 from slurm.doctor import diagnosis
 from slurm.doctor.diagnosis import Finding, Level
 from slurm.environments.base import Interpreter, Place
@@ -18,6 +17,7 @@ from slurm.environments.container_site import LOOK as CONTAINERS
 from slurm.environments.current import find
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
+from slurm.first_look import DEFAULT_ROOT
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.tasks import Task

@@ -59,8 +59,8 @@ class Place:
     """Where an environment is made ready, and what it finds there."""
 
     transport: Transport
-    root: str
-    """The store's; environments are made under `<root>/envs/`."""
+    at: str | Callable[[], str]
+    """The root of the store, or what finds it."""
     interpreter: Interpreter = field(default_factory=Interpreter)
     """The Python that was asked for, after the steps that every job takes before the environment's own."""
     known: Mapping[Interpreter, Callable[[], Prepared]] = field(default_factory=dict)
@@ -68,6 +68,23 @@ class Place:
     packaging: Packaging = field(default_factory=Packaging)
     run_in_job: RunInJob = _no_jobs
     """Runs a command with its input in a job, where the task may run, in an environment that is there; waits for it."""
+    along: Callable[[Sequence[str]], Completed] | None = None
+    """What `ask` does, where it can do better than to run a command by itself."""
+
+    @property
+    def root(self) -> str:
+        """The root of the store: environments are made under `<root>/envs/`."""
+        return self.at if isinstance(self.at, str) else self.at()
+
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Run a short command, which finds the root in its variable SLURMTASKS_ROOT.
+
+        It goes along with what is asked of each place when it is first used, if this hasn't been asked yet: so a look
+        at an environment costs no round trip of its own.
+        """
+        if self.along is not None:
+            return self.along(argv)
+        return self.transport.run(["env", f"SLURMTASKS_ROOT={self.root}", *argv], timeout=60)
 
 
 class Environment(Protocol):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from slurm.environments.base import Place
     from slurm.protocol.records import Record
+    from slurm.transports.base import Completed
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 45.0
@@ -35,29 +36,34 @@ STALE_SECONDS = 45.0
 _OUTPUT_LIMIT = 100_000
 _PAUSES = (0.1, 5.0)
 
-_LOOK = """\
-key="$1-$(uname -m)"
+_LOOK = f"""\
+key="$0-$(uname -m)"
 echo "$key"
-cd -- "$0" 2>/dev/null || exit 0
-if [ -f "$key.json" ]; then touch -c "$key.json"; echo ready; cat "$key.json"; exit; fi
+cd -- "$SLURMTASKS_ROOT/{ENVS}" 2>/dev/null || exit 0
+touch -c "$key.json" 2>/dev/null
+if text=$(cat "$key.json" 2>/dev/null); then printf 'ready\n%s\n' "$text"; exit; fi
 last=$(ls "$key.lock" 2>/dev/null | sort -n | tail -n 1)
 [ -n "$last" ] && cd "$key.lock/$last" 2>/dev/null || exit 0
-if [ -f failed ]; then echo "failed $last"; cat failed
+if text=$(cat failed 2>/dev/null); then printf 'failed %s\n%s\n' "$last" "$text"
 elif [ -f given-up ]; then echo "free $last"
 else echo "held $last"; cat owner beat 2>/dev/null; fi
 true
 """
-# A root within a project is none of its sources: else each submission would make them others. A lock that can't be made
-# may be gone a moment later, with the holder that is done: then the record is there.
+# A root within a project is none of its sources: else each submission would make them others. The lock may go at any
+# moment, with a holder that is done or an environment that is removed: that is no error, but a reason to look anew.
 _CLAIM = """\
 umask 077
-mkdir -p -- "$0/$1.lock" "$0/$1" && cd -- "$0" || exit
+make() { mkdir -p -- "$0/$1.lock" "$0/$1"; }
+taken() { [ ! -d "$1.lock" ] || [ -d "$1.lock/$2" ] || [ -f "$1.json" ]; }
+{ make "$1" || make "$1"; } && cd -- "$0" || exit
 [ -e ../.gitignore ] || echo '*' > ../.gitignore
-mkdir "$1.lock/$2" || { [ -d "$1.lock/$2" ] || [ -f "$1.json" ] && echo taken; exit; }
+mkdir "$1.lock/$2" || { ! taken "$1" "$2" && mkdir "$1.lock/$2"; } || { taken "$1" "$2" && echo taken; exit; }
 if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
-printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3" && echo mine
+if printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3"; then echo mine; exit; fi
+[ ! -d "$1.lock/$2" ] || [ ! -d "$1" ] && rm -rf "$1.lock/$2" && echo taken
 """
 _BEAT = '[ ! -d "$0" ] || echo "$1" > "$0/beat"'
+_BELOW = 'echo "$2" > "$1/below"'
 _FAILED = """\
 cd -- "$0" || exit
 rm -rf "$1/$3"
@@ -66,6 +72,9 @@ cat > "$1.lock/$2/.$4" && mv "$1.lock/$2/.$4" "$1.lock/$2/$4"
 _COMMIT = """\
 umask 077
 cd -- "$0" && cat > ".$1.$2" || exit
+if [ ! -d "$1/$2" ] && [ ! -e "$1.json" ]; then
+    rm -f ".$1.$2"; echo "$1 was removed while it was made" >&2; exit 1
+fi
 if ln ".$1.$2" "$1.json" 2>/dev/null || { [ ! -e "$1.json" ] && mv ".$1.$2" "$1.json"; }; then
     for other in "$1"/*; do [ "$other" = "$1/$2" ] || rm -rf "$other"; done
 else
@@ -105,6 +114,11 @@ class Building(NamedTuple):
     def step(self, words: str) -> None:
         """Tell what comes next."""
         self.place.packaging.step(self.key, words)
+
+    def below(self, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+        """The environment `name`, which this one is to stand on: `build_once`, and it is kept while this one is."""
+        _run(self.place, _BELOW, self.directory, f"{name}-{self.machine}")
+        return build_once(self.place, name, make)
 
 
 class _Seen(NamedTuple):
@@ -164,8 +178,8 @@ def _sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _look(place: Place, name: str) -> _Seen:
-    output = _run(place, _LOOK, name)
-    key, _, rest = output.partition("\n")
+    done = place.ask(["sh", "-c", _LOOK, name])
+    key, _, rest = _words(place, done).partition("\n")
     if not rest:
         return _Seen(key, "free")
     words, _, text = rest.partition("\n")
@@ -237,9 +251,12 @@ def _record(text: str, key: str) -> Built:
 
 def _run(place: Place, script: str, *words: str, stdin: bytes = b"") -> str:
     directory = f"{place.root}/{ENVS}"
-    done = place.transport.run(["sh", "-c", script, directory, *words], stdin=stdin, timeout=600)
+    return _words(place, place.transport.run(["sh", "-c", script, directory, *words], stdin=stdin, timeout=600))
+
+
+def _words(place: Place, done: Completed) -> str:
     if done.status != 0:
-        message = f"{directory} can't be used: {done.words}"
+        message = f"{place.root}/{ENVS} can't be used: {done.words}"
         raise TransportError(message)
     return done.stdout
 

@@ -19,21 +19,22 @@ GRACE = 10.0
 
 def main(argv: list[str]) -> int:
     """Run a command; returns its exit status, as a shell has it."""
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        try:
-            os.execvp(argv[0], argv)
-        except OSError as error:
-            print(f"{argv[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
-        os._exit(127)
+    child = _started(argv)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    inputs: list[int] = [0, woken]
+    deadline: float | None = None
+
+    def pass_on(number: int, _: object) -> None:
+        nonlocal deadline
+        os.kill(child, number)
+        if number == signal.SIGTERM:  # of who ends the container, and may know of no other signal: Slurm by oci.conf
+            deadline = deadline or time.monotonic() + GRACE
+
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda number, _: os.kill(child, number))
-    inputs, deadline = [0, woken], None
+        signal.signal(number, pass_on)
     while deadline is None or time.monotonic() < deadline:
         ready = select.select(inputs, [], [], None if deadline is None else 0.1)[0]
         if woken in ready:
@@ -48,6 +49,18 @@ def main(argv: list[str]) -> int:
         if status is not None:
             return status
     return 128 + signal.SIGKILL
+
+
+def _started(argv: list[str]) -> int:
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        try:
+            os.execvp(argv[0], argv)
+        except OSError as error:
+            print(f"{argv[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        os._exit(127)
+    return child
 
 
 def _reaped(child: int) -> int | None:

@@ -34,7 +34,7 @@ if srun --help 2> /dev/null | grep -q -e --container-image; then printf 'pyxis '
 """
 """Lines of sh that print the names of the runtimes that are there."""
 
-_SURVEY = f"uname -m; id -u; id -g; echo ~; command -v python3 || echo; {LOOK}"
+_SURVEY = f"uname -m; id -u; id -g; echo ~; command -v python3 || echo; srun --version 2> /dev/null || echo; {LOOK}"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 _log = logging.getLogger("slurm.environments")
@@ -50,6 +50,8 @@ class ContainerSite(NamedTuple):
     home: str
     python: str
     """Any Python 3, or nothing."""
+    srun: str
+    """What it says of its version, such as "slurm 23.02.7", or nothing."""
     runtimes: tuple[str, ...]
 
     @classmethod
@@ -57,11 +59,11 @@ class ContainerSite(NamedTuple):
         """Ask a place. Raises EnvironmentNotReady, TransportError."""
         done = in_bash(place, _SURVEY)
         lines = done.stdout.splitlines()
-        if done.status != 0 or len(lines) < 5:
+        if done.status != 0 or len(lines) < 6:
             raise EnvironmentNotReady(f"what runs containers there can't be found out: {done.words}")
-        machine, uid, gid, home, python, *rest = lines
+        machine, uid, gid, home, python, srun, *rest = lines
         platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
-        return cls(platform, int(uid), int(gid), home, python, tuple(" ".join(rest).split()))
+        return cls(platform, int(uid), int(gid), home, python, srun, tuple(" ".join(rest).split()))
 
     def expanded(self, path: str) -> str:
         """A path there; from ~/ it is in the home."""

@@ -69,7 +69,7 @@ def find(place: Place) -> Prepared:
     known = place.known.get(place.interpreter)
     if known is not None:
         return known()
-    return found(place.interpreter, place.transport.run(probe(place.interpreter), timeout=60))
+    return found(place.interpreter, place.ask(probe(place.interpreter)))
 
 
 def probe(asked: Interpreter) -> Sequence[str]:

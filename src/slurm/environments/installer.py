@@ -40,6 +40,10 @@ def main() -> None:
             put(directory / "wheels", asked["wheels"])
             put(directory / "wheelhouse", asked["wheelhouse"])
             python = install(directory, asked, log)
+            if asked["below"] is not None:
+                below, above = (Path(path).parents[1] for path in (asked["below"], python))
+                own_scripts(below, above)
+                lay_over(below, above)
             digest = subprocess.check_output([python, "-c", asked["digest"]], text=True).strip()
         except (subprocess.CalledProcessError, OSError) as error:
             sys.exit(f"{type(error).__name__}: {error}")
@@ -58,18 +62,15 @@ def put(directory: Path, blobs: Mapping[str, str]) -> None:
 
 
 def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
-    """Make it, and install into it; the path of its Python."""
+    """Make it, and install into it; the path of its Python.
+
+    The projects are there when it is chosen what they need, and don't stay in an environment that is for that alone.
+    """
     venv = directory / "venv"
     python = str(venv / "bin" / "python")
     environ = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    requirements = [f"{name} @ {(directory / 'wheels' / wheel).as_uri()}" for name, wheel in asked["projects"]]
-    arguments = [*requirements, *asked["dependencies"]]
-    if asked["constraints"] is not None:
-        (directory / "constraints.txt").write_text(asked["constraints"])
-        arguments += ["--constraint", str(directory / "constraints.txt")]
-    arguments += sources(asked)
-    if asked["offline"]:
-        arguments += ["--no-index", "--find-links", str(directory / "wheelhouse")]
+    arguments = wanted(directory, asked)
+    without = [name.partition("[")[0] for name, _ in asked["projects"]] if asked["only_dependencies"] else []
     shared = ["--system-site-packages"] if asked["system_site_packages"] else []
     if uv := find_uv():
         environ.update(index_of_pip(environ))
@@ -77,15 +78,63 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
             environ.pop("UV_DEFAULT_INDEX", None)  # which would count for more
         run(log, environ, uv, "venv", "--quiet", "--python", sys.executable, *shared, venv)
         run(log, environ, uv, "pip", "install", "--python", python, "--compile-bytecode", *arguments)
+        if without:
+            run(log, environ, uv, "pip", "uninstall", "--python", python, *without)
         return python
-    quiet = ["--no-input", "--disable-pip-version-check", "--no-warn-script-location"]
+    quiet = ["--no-input", "--disable-pip-version-check"]
     if pip_version() >= PIP_THAT_INSTALLS_ELSEWHERE:
         run(log, environ, sys.executable, "-m", "venv", "--without-pip", *shared, venv)
-        run(log, environ, sys.executable, "-m", "pip", "--python", python, "install", *quiet, *arguments)
+        pip = [sys.executable, "-m", "pip", "--python", python]
     else:
         run(log, environ, sys.executable, "-m", "venv", *shared, venv)
-        run(log, environ, python, "-m", "pip", "install", *quiet, *arguments)
+        pip = [python, "-m", "pip"]
+    run(log, environ, *pip, "install", *quiet, "--no-warn-script-location", *arguments)
+    if without:
+        run(log, environ, *pip, "uninstall", *quiet, "--yes", *without)
     return python
+
+
+def wanted(directory: Path, asked: Mapping[str, Any]) -> list[str]:
+    """What to install, and where to look for it, as uv and pip take it."""
+    found = [f"{name} @ {(directory / 'wheels' / wheel).as_uri()}" for name, wheel in asked["projects"]]
+    if asked["below"] is not None:
+        return [*found, "--no-deps"]
+    found += asked["dependencies"]
+    if asked["constraints"] is not None:
+        (directory / "constraints.txt").write_text(asked["constraints"])
+        found += ["--constraint", str(directory / "constraints.txt")]
+    found += sources(asked)
+    if asked["offline"]:
+        found += ["--no-index", "--find-links", str(directory / "wheelhouse")]
+    return found
+
+
+def lay_over(below: Path, above: Path) -> None:
+    """Make one environment of two: the upper gets a link to all of the lower that it hasn't itself.
+
+    Directories that both have are merged, however deep, as if all had been installed together.
+    """
+    for entry in os.scandir(below):
+        mine = above / entry.name
+        if entry.name == "__pycache__":  # by a link to it Python would keep the upper's in the lower, for all to read
+            mine.mkdir(exist_ok=True)
+        if mine.is_dir() and entry.is_dir(follow_symlinks=False):
+            lay_over(Path(entry), mine)
+        elif not os.path.lexists(mine):
+            mine.symlink_to(entry)
+
+
+def own_scripts(below: Path, above: Path) -> None:
+    """Copy the lower environment's scripts, to be run by the upper's Python: the lower's sees nothing of the upper."""
+    for path in (below / "bin").iterdir():
+        mine = above / "bin" / path.name
+        if os.path.lexists(mine) or not path.is_file():
+            continue
+        with open(path, "rb") as file:
+            if file.read(2) != b"#!":
+                continue
+            mine.write_bytes(b"#!" + file.read().replace(os.fsencode(below), os.fsencode(above)))
+        shutil.copymode(path, mine)
 
 
 def sources(asked: Mapping[str, Any]) -> list[str]:

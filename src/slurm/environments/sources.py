@@ -8,9 +8,10 @@ import stat
 import subprocess
 import time
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slurm.errors import EnvironmentNotReady
+from slurm.errors import ConfigurationError, EnvironmentNotReady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,25 @@ _LEFT_OUT_AT_THE_TOP = ("build", "dist")
 _RACY_SECONDS = 2.0
 """A file that was changed so lately may be changed again without its time showing it."""
 
+_PROJECT_FILES = ("pyproject.toml", "setup.py")
+
 _known: dict[str, tuple[tuple[int, ...], str]] = {}
 """Hashes of files that have been read, with what tells that they haven't been changed since."""
+
+
+def is_project(directory: str) -> bool:
+    """Whether a wheel can be built of what is there."""
+    return any(os.path.isfile(os.path.join(directory, name)) for name in _PROJECT_FILES)
+
+
+def nearest_project() -> str:
+    """The project that the working directory is in. Raises ConfigurationError."""
+    here = Path.cwd()
+    for directory in map(str, (here, *here.parents)):
+        if is_project(directory):
+            return directory
+    message = f"Wheel(): there is no pyproject.toml in {here} or above it; name the project: Wheel('/path/to/it')"
+    raise ConfigurationError(message)
 
 
 def tree_digest(directory: str) -> str:

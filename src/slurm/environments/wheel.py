@@ -8,11 +8,12 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from slurm.environments import installer
 from slurm.environments.base import Environment
@@ -20,8 +21,9 @@ from slurm.environments.building import build_once, send
 from slurm.environments.current import TAG, find
 from slurm.environments.installer import sources as places
 from slurm.environments.setup import take
-from slurm.environments.sources import described, tree_digest
-from slurm.environments.wheel_building import build, build_failed, export_lock, gather
+from slurm.environments.sources import described, is_project, nearest_project, tree_digest
+from slurm.environments.wheel_building import build, build_failed, export_lock, gather, new_log
+from slurm.environments.wheel_dependencies import deciding, need_more
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 from slurm.protocol import ENVS, Prepared
 from slurm.runner import distributions
@@ -35,9 +37,8 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-_FORM = 1
+_FORM = 2
 """Changes with what is made of the same sources."""
-_PROJECT_FILES = ("pyproject.toml", "setup.py")
 _ATTEMPTS = 3
 _PASSWORD = re.compile(r"://[^/@]*@")
 _USUAL = ("install_in", "login")
@@ -49,8 +50,10 @@ class Wheel(Environment):
     """A project of the user's own, as it is when a task is submitted, installed with its dependencies.
 
     Its wheel is built on this machine and installed there, into a virtual environment under the root that all tasks
-    share; an unchanged project costs one look. Changed or not committed files are part of it, those that git ignores
-    are not. Functions of its modules go by reference; what a script or notebook defines goes along by value, as ever.
+    share; an unchanged project costs one look. An edit installs the project alone: its dependencies are another
+    environment below it, which changes with what is required, not with the code. Changed or not committed files are
+    part of it, those that git ignores are not. Functions of its modules go by reference; what a script or notebook
+    defines goes along by value, as ever.
 
     `project` is its directory; by default the nearest one upward from the working directory that has a pyproject.toml.
     `packages` are directories of further projects of the user's own, installed beside it. `extras` are the project's,
@@ -109,30 +112,32 @@ class Wheel(Environment):
 
     def fingerprint(self) -> str:
         """The hash of all that goes into it. Reads the sources that have changed since it was last asked."""
-        parts: list[Any] = [_FORM, TAG, sys.platform, [tree_digest(project) for project in self._projects()]]
-        parts += [self.extras, self.dependencies, self.index_url, self.extra_index_url, self.find_links]
-        parts += [self.install_in, self.system_site_packages, self._lock_text()]
-        parts += [[(path.name, *described(str(path))) for path in self._own_house()], bool(self.wheelhouse)]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        parts = [_FORM, TAG, sys.platform, [tree_digest(project) for project in self._projects()]]
+        return _digest([*parts, self._settings(), self._lock_text()])
+
+    def _settings(self) -> list[Any]:
+        """All that is said here but for the projects and what is locked."""
+        house = [(path.name, *described(str(path))) for path in self._own_house()]
+        sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), house]
+        return [self.extras, self.dependencies, sources, self.install_in, self.system_site_packages]
 
     def prepare(self, place: Place) -> Prepared:
         """Make it, unless it is there. Raises BuildFailed, PythonNotFound."""
         for _ in range(_ATTEMPTS):
             sources = self.fingerprint()
-            below = json.dumps(place.interpreter)
-            digest = hashlib.sha256(f"{sources} {below}".encode()).hexdigest()
+            name = f"wheel-{_digest([sources, place.interpreter])[:20]}-py{TAG}"
             try:
-                return build_once(place, f"wheel-{digest[:20]}-py{TAG}", partial(self._make, sources))
+                return build_once(place, name, partial(self._make, sources))
             except _ChangedMeanwhileError:
                 continue
         message = f"{self!r} could not be built: its files change while that is done"
         raise BuildFailed(message)
 
     def _projects(self) -> list[str]:
-        main = os.path.expanduser(self.project) if self.project is not None else _nearest()
+        main = os.path.expanduser(self.project) if self.project is not None else nearest_project()
         projects = [os.path.abspath(path) for path in (main, *map(os.path.expanduser, self.packages))]
         for path in projects:
-            if not any(os.path.isfile(os.path.join(path, name)) for name in _PROJECT_FILES):
+            if not is_project(path):
                 message = f"Wheel: {path} is no project: it has no pyproject.toml"
                 raise ConfigurationError(message)
         return projects
@@ -159,37 +164,32 @@ class Wheel(Environment):
             raise ConfigurationError(message) from error
 
     def _make(self, sources: str, building: Building) -> Prepared:
-        place, base = building.place, find(building.place)
+        base = find(building.place)
         base = base.replace(setup=(_OWN_PATHS, *base.setup))
         with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
-            log = _log(building.key)
+            log = new_log(building.key)
             wheels = self._built(building, scratch, log)
             if self.fingerprint() != sources:
                 raise _ChangedMeanwhileError
-            constraints = self._constraints(log)
-            house = self._house(building, wheels, constraints, scratch, log)
-            building.step("sending what is not there yet")
-            request = {
-                **vars(self),
-                "directory": building.directory,
-                "log": f"{place.root}/{ENVS}/{building.key}.log",
-                "wheels": send(place, {wheel.path.name: wheel.path for wheel in wheels}),
-                "wheelhouse": send(place, {path.name: path for path in house}),
-                "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(wheels)],
-                "constraints": constraints,
-                "offline": self.wheelhouse is not False,
-                "digest": f"{inspect.getsource(distributions)}\nprint(distributions_digest())\n",
-            }
-        made = self._installed(building, base, request)
-        return Prepared(
-            key=building.key,
-            python=made["python"],
-            tag=TAG,
-            setup=base.setup,
+            work = _Work(base, wheels, self._constraints(log), scratch, log)
+            below = self._dependencies(building, work)
+            made = self._installed(building, work, below=below)
+        programs = shlex.quote(os.path.dirname(made.python))
+        return made.replace(
+            setup=(*made.setup, f'export PATH={programs}:"$PATH"'),
             packages=tuple(f"{wheel.name}=={wheel.version}" for wheel in wheels),
             modules=tuple(sorted({module for wheel in wheels for module in wheel.modules})),
-            digest=made["digest"],
+            below=below.key if below else None,
         )
+
+    def _dependencies(self, building: Building, work: _Work) -> Prepared | None:
+        """The environment that has what the projects need, which an edit of their code leaves as it is."""
+        if not self.dependencies and not need_more(work.wheels, extras=bool(self.extras)):
+            return None
+        base = [work.base.python, work.base.setup]
+        digest = _digest([_FORM, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
+        make = partial(self._installed, work=work, only_dependencies=True)
+        return building.below(f"dependencies-{digest[:20]}-py{TAG}", make)
 
     def _built(self, building: Building, scratch: str, log: Path) -> list[BuiltWheel]:
         wheels = []
@@ -210,9 +210,7 @@ class Wheel(Environment):
             return export_lock(self._projects()[0], log)
         return self._lock_text()
 
-    def _house(
-        self, building: Building, wheels: Sequence[BuiltWheel], constraints: str | None, scratch: str, log: Path
-    ) -> Sequence[Path]:
+    def _house(self, building: Building, work: _Work) -> Sequence[Path]:
         """The wheels to send besides the projects' own."""
         if self.wheelhouse is not True:
             return self._own_house()
@@ -224,24 +222,50 @@ class Wheel(Environment):
             )
             raise EnvironmentNotReady(message)
         building.step("gathering the wheels of the dependencies")
-        requirements = [f"{named} @ {wheel.path.as_uri()}" for named, wheel in self._with_extras(wheels)]
+        requirements = [f"{named} @ {wheel.path.as_uri()}" for named, wheel in self._with_extras(work.wheels)]
         requirements += [*self.dependencies, *places(vars(self))]
-        if constraints is not None:
-            file = Path(scratch, "constraints.txt")
-            file.write_text(constraints)
+        if work.constraints is not None:
+            file = Path(work.scratch, "constraints.txt")
+            file.write_text(work.constraints)
             requirements.append(f"--constraint={file}")
-        found = gather(requirements, os.path.join(scratch, "house"), log)
-        own = {wheel.path.name for wheel in wheels}
+        found = gather(requirements, os.path.join(work.scratch, "house"), work.log)
+        own = {wheel.path.name for wheel in work.wheels}
         return [path for path in found if path.name not in own]
 
-    def _installed(self, building: Building, base: Prepared, request: Mapping[str, Any]) -> Mapping[str, str]:
+    def _installed(
+        self, building: Building, work: _Work, *, only_dependencies: bool = False, below: Prepared | None = None
+    ) -> Prepared:
+        """The environment that the installer makes: of all; of what the projects need; or of them, on top of that."""
+        place = building.place
+        house = () if below else self._house(building, work)
+        building.step("sending what is not there yet")
+        request = {
+            **vars(self),
+            "directory": building.directory,
+            "log": f"{place.root}/{ENVS}/{building.key}.log",
+            "wheels": send(place, {wheel.path.name: wheel.path for wheel in work.wheels}),
+            "wheelhouse": send(place, {path.name: path for path in house}),
+            "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(work.wheels)],
+            "only_dependencies": only_dependencies,
+            "below": below and below.python,
+            "constraints": work.constraints,
+            "offline": self.wheelhouse is not False,
+            "digest": f"{inspect.getsource(distributions)}\nprint(distributions_digest())\n",
+        }
+        what = "installing the dependencies" if only_dependencies else "installing"
+        made = self._run_installer(building, work.base, request, what)
+        return Prepared(key=building.key, python=made["python"], tag=TAG, setup=work.base.setup, digest=made["digest"])
+
+    def _run_installer(
+        self, building: Building, base: Prepared, request: Mapping[str, Any], what: str
+    ) -> Mapping[str, str]:
         place, data = building.place, json.dumps(request).encode()
         argv = [base.python, "-c", inspect.getsource(installer)]
         if self.install_in == "job":
-            building.step("installing, in a job")
+            building.step(f"{what}, in a job")
             done = place.run_in_job(base, argv, data)
         else:
-            building.step("installing")
+            building.step(what)
             script = "\n".join(["{", *take(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
             done = place.transport.run(["bash", "-c", script, *argv], stdin=data)
         if done.status != 0:
@@ -250,27 +274,24 @@ class Wheel(Environment):
         return found
 
 
+class _Work(NamedTuple):
+    """What an environment is made from."""
+
+    base: Prepared
+    wheels: Sequence[BuiltWheel]
+    constraints: str | None
+    scratch: str
+    """A directory of this machine."""
+    log: Path
+
+
 class _ChangedMeanwhileError(Exception):
     """The sources were changed while they were built."""
 
 
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 def _texts(value: Sequence[StrPath] | StrPath) -> tuple[str, ...]:
     return tuple(os.fspath(item) for item in ((value,) if isinstance(value, (str, os.PathLike)) else value))
-
-
-def _nearest() -> str:
-    here = os.getcwd()
-    for directory in (here, *map(str, Path(here).parents)):
-        if any(os.path.isfile(os.path.join(directory, name)) for name in _PROJECT_FILES):
-            return directory
-    message = f"Wheel(): there is no pyproject.toml in {here} or above it; name the project: Wheel('/path/to/it')"
-    raise ConfigurationError(message)
-
-
-def _log(key: str) -> Path:
-    """A new log on this machine."""
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", "builds")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"{key}.log"
-    path.write_text("")
-    return path

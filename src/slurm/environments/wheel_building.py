@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from email.parser import BytesHeaderParser
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,7 @@ from slurm.errors import BuildFailed, EnvironmentNotReady
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _TAIL_LINES = 20
 _ADVICE = {
     r"No space left on device|Disk quota exceeded": (
@@ -43,14 +45,20 @@ class BuiltWheel(NamedTuple):
     version: str
     modules: tuple[str, ...]
     """Its top-level modules."""
+    requires: tuple[str, ...]
+    """Its requirements as its metadata has them, those of its extras with a marker that says so; sorted."""
+    requires_python: str
 
     @classmethod
     def read(cls, path: Path) -> BuiltWheel:
-        """What a wheel's name and its list of files tell (packaging.python.org, Binary distribution format)."""
+        """What a wheel's name, list of files and metadata tell (packaging.python.org, Binary distribution format)."""
         name, version = path.name.split("-")[:2]
         with zipfile.ZipFile(path) as archive:
-            modules = sorted(set(_modules(archive.namelist())))
-        return cls(path, name, version, tuple(modules))
+            names = archive.namelist()
+            metadata = b"".join(archive.read(file) for file in names if _METADATA.fullmatch(file))
+        fields = BytesHeaderParser().parsebytes(metadata)
+        requires = tuple(sorted(fields.get_all("Requires-Dist", [])))
+        return cls(path, name, version, tuple(sorted(set(_modules(names)))), requires, fields["Requires-Python"] or "")
 
 
 def _modules(names: Iterable[str]) -> Iterator[str]:
@@ -63,6 +71,15 @@ def _modules(names: Iterable[str]) -> Iterator[str]:
             first = first.partition(".")[0]
         if first.isidentifier():
             yield first
+
+
+def new_log(key: str) -> Path:
+    """A new log on this machine."""
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", "builds")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{key}.log"
+    path.write_text("")
+    return path
 
 
 def build(project: str, directory: str, log: Path) -> BuiltWheel:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from slurm.errors import ProtocolError, TransportError
+from slurm.errors import NoSuchJob, ProtocolError, TransportError
 from slurm.lifecycle import continuation, dependencies, verdict
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, RESOLVE, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
@@ -31,8 +32,10 @@ def conclude(
     is not: an outcome that comes late is better than none.
     """
     endings = {**overdue, **waiting}
-    goes_on = watched.continues and not watched.refused
-    left = continuation.go_on(backend, watched, endings, waiting) if goes_on else dict.fromkeys(overdue)
+    left: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
+    if watched.continues and not watched.refused:
+        with contextlib.suppress(NoSuchJob):  # its directory was removed, so nothing of it goes on
+            left = continuation.go_on(backend, watched, endings, waiting)
     ended = {element: endings[element] for element in left}
     outcomes = {element: left[element] or _outcome(ending) for element, ending in ended.items()}
     try:

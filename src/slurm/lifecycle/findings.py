@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm.errors import ResultNotLoaded, SlurmError
+from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError
 from slurm.lifecycle import dependencies, verdict
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ class Findings:
         watched, element = self._watched, self._watched.element(index)
         facts = self._facts(index, outcome, tail=verdict.without_a_word(outcome))
         if outcome is None:
-            ending = watched.endings[element]
+            known = watched.endings.get(element)
+            if known is None:
+                return NoSuchJob(f"job {facts.key} has ended, and its directory was removed since")
+            ending = known
         else:
             told = self._backend.tracker.explain(watched, index) if verdict.by_signal(outcome) else None
             if told is None:

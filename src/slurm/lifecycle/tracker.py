@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from slurm.errors import SchedulerError, TransportError
+from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.lifecycle.watched import Ending, Watched
 from slurm.protocol.states import JobState
 from slurm.telling.dispatch import call
@@ -248,6 +248,7 @@ class Tracker:
     def _end_overdue(self, wanted: Iterable[Watched]) -> None:
         """End the elements whose outcome hasn't shown up within the grace period, unless they go on in another job."""
         now = time.monotonic()
+        trouble: SlurmError | None = None
         for watched in wanted:
             overdue: dict[int, Ending] = {}
             waiting: dict[int, Ending] = {}
@@ -257,8 +258,13 @@ class Tracker:
                 state = JobState.LOST if state is JobState.COMPLETED else state
                 grace = _UNEXPLAINED_GRACE if state in (JobState.LOST, JobState.FAILED) else _EXPLAINED_GRACE
                 (overdue if now - since > grace else waiting)[index] = Ending(state, report)
-            if overdue or (waiting and watched.continues):
-                self._end(watched, self._conclude(watched, overdue, waiting))
+            try:
+                if overdue or (waiting and watched.continues):
+                    self._end(watched, self._conclude(watched, overdue, waiting))
+            except SlurmError as error:  # it is that one's, and must not keep the others from their ends
+                trouble = error
+        if trouble is not None:
+            raise trouble
 
     def _record(self, found: Iterable[tuple[Watched, frozenset[int]]]) -> None:
         due: list[Callable[[], object]] = []

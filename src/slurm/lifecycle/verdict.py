@@ -203,7 +203,9 @@ def _subject(facts: Facts) -> str:
 
 
 def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
-    error.__cause__ = RemoteTraceback(sourced(record.traceback)) if record.traceback else None
+    if record.traceback:
+        cause = RemoteTraceback(sourced(record.traceback))
+        object.__setattr__(error, "__cause__", cause)  # the user's class may have a `__setattr__` that refuses
     return error
 
 

@@ -88,10 +88,16 @@ class Prepared(Record):
     """What the user asked for, as it is written."""
     digest: str | None = None
     """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
+    below: str | None = None
+    """The environment's key that this one stands on: it must be there, too."""
     runtime: str | None = None
     image: str | None = None
     outside: str | None = None
     """What runs containers there, what that calls the image, a Python beside it; None where there is no container."""
+    is_step: bool | None = None
+    """Whether `launch` is a step of the scheduler's itself, so that it starts all ranks where there are several."""
+    single: bool | None = None
+    """Whether it can't run several ranks."""
 
 
 class Edge(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from _io import BytesIO
 from _pickle import Unpickler  # `pickle` re-exports it, at the price of importing `re`
@@ -39,7 +40,12 @@ class Call(Record):
                 kwargs = {**kwargs, name: context}
             else:
                 args = (*args[:place], context, *args[place:])
-        return self.function(*args, **kwargs)
+        me = os.getpid()
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            if os.getpid() != me:
+                _end_child()
 
 
 class ArgumentLoader:
@@ -93,6 +99,16 @@ class ArgumentLoader:
     def _unpickle(self, calls: IO[bytes], offset: int) -> Any:
         calls.seek(offset)
         return unpickled(calls, self._resolve)
+
+
+def _end_child() -> None:
+    """End a child that the function has forked and let return, or raise: the call is its parent's to tell of."""
+    import traceback  # noqa: PLC0415 - seldom needed
+
+    error = sys.exc_info()[0] is not None
+    if error:
+        traceback.print_exc()
+    os._exit(int(error))
 
 
 def unpickled(file: IO[bytes], resolve: Resolve) -> Any:

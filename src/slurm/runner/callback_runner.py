@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from _pickle import Unpickler, UnpicklingError, loads
 
 from slurm.protocol import CALLBACKS
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.job_context import tell
+from slurm.runner.job_context import say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +104,8 @@ class CallbackRunner:
         import traceback  # noqa: PLC0415 - only when something failed
 
         words = f"{type(error).__name__}: {error}"
-        print(f"{owner}.{hook} failed, which changes nothing else:", file=sys.stderr)
-        traceback.print_exception(type(error), error, error.__traceback__)
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        say("".join([f"{owner}.{hook} failed, which changes nothing else:\n", *lines]))
         try:
             tell(self._job, {"event": "hook", "hook": hook, "callback": owner, "error": words})
         except OSError:
@@ -114,7 +115,7 @@ class CallbackRunner:
 def _error_of(method: Callable[[Any], object], event: object, seconds: float) -> BaseException | None:
     """What a hook raises; a signal breaks it off after so many seconds."""
     signals = __import__("_signal")  # `signal` costs an import of `enum`
-    calling = True
+    calling, me = True, os.getpid()
 
     def break_off(*_: object) -> None:
         if calling:
@@ -130,4 +131,6 @@ def _error_of(method: Callable[[Any], object], event: object, seconds: float) ->
         calling = False
         signals.setitimer(signals.ITIMER_REAL, *timer)
         signals.signal(signals.SIGALRM, handler)
+        if os.getpid() != me:
+            os._exit(0)  # a child that the hook has forked and let return
     return None

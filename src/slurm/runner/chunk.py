@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import closing
 
 from slurm.protocol import LOAD, RESOLVE, RUN, SAVE, STOPPED
 from slurm.protocol.outcomes import CallFailure
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, stopping
+from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, say, stopping
 from slurm.runner.journal import Journal
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import STOPPED_STATUS, describe, exit_code, pickled
@@ -130,5 +129,5 @@ def _one(load: Load, resolver: PlaceholderResolver, job: JobContext, place: int)
 
 def _failure(place: int, phase: str, error: BaseException) -> CallFailure:
     record = describe(error)
-    print(record.traceback, file=sys.stderr, end="")
+    say(record.traceback)
     return CallFailure(call=place, phase=phase, exit_code=exit_code(error), error=record)

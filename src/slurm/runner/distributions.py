@@ -19,7 +19,11 @@ def distributions_digest() -> str:
     One listing of each directory on the search path, as Python itself makes it, but for the working directory.
     """
     found: set[str] = set()
-    for place in {os.path.abspath(path) for path in sys.path if path} - {os.getcwd()}:
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed: a task may leave a temporary directory so
+        here = ""
+    for place in {os.path.normpath(os.path.join(here, path)) for path in sys.path if path} - {here}:
         try:
             found.update(name for name in os.listdir(place) if name.endswith((".dist-info", ".egg-info")))
         except OSError:  # a zip, or nothing

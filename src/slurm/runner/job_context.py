@@ -156,7 +156,27 @@ def tell(context: JobContext, event: Mapping[str, Any]) -> None:
     os.makedirs(directory, mode=0o700, exist_ok=True)
     descriptor = os.open(f"{directory}/{context.index}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with open(descriptor, "ab") as file:
-        file.write(json.dumps(line, default=str).encode() + b"\n")
+        file.write(json.dumps(line, default=_plain).encode() + b"\n")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has for a value: of numpy's and torch's scalars their number, of anything else its text."""
+    try:
+        number = value.item()
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # arrays have one, too
+        return str(value)
+    return number if isinstance(number, (int, float)) else str(value)
+
+
+def say(text: str) -> None:
+    """Print to the job's log. What the task did to the standard error, or to its descriptor, keeps nothing up."""
+    try:
+        print(text, end="", file=sys.stderr)
+    except (AttributeError, OSError, ValueError):
+        try:
+            os.write(2, text.encode(errors="replace"))
+        except OSError:
+            pass
 
 
 def _expanded(nodes: str) -> tuple[str, ...]:

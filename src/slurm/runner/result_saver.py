@@ -24,7 +24,7 @@ from slurm.protocol.files import NewFile, commit
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord, class_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
-from slurm.runner.job_context import drop_checkpoints
+from slurm.runner.job_context import drop_checkpoints, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ class ResultSaver:
     def failure(self, phase: str, error: BaseException) -> Outcome:
         """Commit a failure in `phase`, and print the traceback to the log."""
         record = describe(error)
-        print(record.traceback or f"{record.type}: {record.message}", file=sys.stderr, end="")
+        say(record.traceback or f"{record.type}: {record.message}")
         return self._commit(FAILED, phase, exit_code=exit_code(error), error=record)
 
     def several(self, done: Sequence[bytes | CallFailure], *, stopped: str | None = None) -> Outcome:

@@ -5,11 +5,10 @@ Loaded for workflows only. What makes the cluster stands above this layer, so th
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.job_context import JobContext, current_job, enter, stop_at_leisure, stop_at_once
+from slurm.runner.job_context import JobContext, current_job, enter, say, stop_at_leisure, stop_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,10 +69,9 @@ def run(call: Call, job: JobContext, callbacks: Iterable[Callback]) -> Any:
     finally:
         stop_at_leisure()
     if strays := context.cluster.passed_over():
-        print(
+        say(
             f"earlier attempts have submitted what this one did not ask for: {', '.join(strays)}. The arguments of "
-            "these calls, or what they pickle to, were not the same again",
-            file=sys.stderr,
+            "these calls, or what they pickle to, were not the same again\n"
         )
     return value
 

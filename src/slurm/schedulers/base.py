@@ -113,6 +113,8 @@ class Scheduler(Protocol):
     launcher: Sequence[str]
     """The words that start the command after them once for each task of a job, with the variables of srun(1), and end
     all of these once one fails; empty where it has none, and the runner starts SLURM_NTASKS ranks itself."""
+    needs: Sequence[str]
+    """What its commands need where they run: names on PATH, or paths. Looked for where a workflow is in a container."""
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """The lines at the top of a script that ask for `options`, and make it the array of a block as it stands."""

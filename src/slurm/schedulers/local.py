@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Report, Survey, numbers, ranges
+from slurm.schedulers.local_queue import wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ class LocalScheduler:
 
     def __init__(self, site: Site) -> None:
         self._queue = (site.python, "-c", _BOOT, site.runner)
+        self.needs: Sequence[str] = (wire.place(),)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """#SBATCH lines: a script is the same everywhere."""

@@ -102,6 +102,7 @@ class SlurmScheduler:
     # What the setup has exported, and no limit on how long ranks may outlive the first, whatever the site's or the
     # user's own defaults for a step.
     launcher: Sequence[str] = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
+    needs: Sequence[str] = ("env", "sbatch", "squeue", "scancel", "scontrol")
 
     def __init__(self, site: Site) -> None:
         del site

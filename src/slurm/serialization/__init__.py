@@ -181,7 +181,13 @@ class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, types.FunctionType) and _stands_wrapped(obj, self._there):
             return unwrapped, (obj.__module__, obj.__qualname__)
-        return super().reducer_override(obj)
+        found = super().reducer_override(obj)
+        slots = vars(obj).get("__slots__") if isinstance(obj, type) else None
+        if slots and isinstance(found, tuple):
+            # cloudpickle makes the class without its slots, whose instances then have what the original's can't take.
+            make, (kind, name, bases, namespace, *more), *state = found
+            return (make, (kind, name, bases, {**namespace, "__slots__": slots}, *more), *state)
+        return found
 
 
 def _stands_wrapped(function: types.FunctionType, there: Collection[str]) -> bool:

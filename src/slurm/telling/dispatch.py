@@ -49,8 +49,8 @@ class Lane:
             call([self._due.get()])
 
 
-dispatch = Lane("slurm-callbacks").put
-hooks = Lane("slurm-hooks")
+done_callbacks, hooks = Lane("slurm-callbacks"), Lane("slurm-hooks")
+dispatch = done_callbacks.put
 
 
 def flush_hooks() -> None:

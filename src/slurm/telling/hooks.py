@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.callbacks.base import PACKAGING_HOOKS, has
 from slurm.callbacks.events import PackagingBeginEvent, PackagingEndEvent
 from slurm.environments.base import Packaging
-from slurm.telling.dispatch import call, flush_hooks, hooks
+from slurm.telling.dispatch import call, done_callbacks, flush_hooks, hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +36,7 @@ def _close() -> None:
 def _after_fork() -> None:
     """In the child of a fork nothing is told: that is for the parent to do."""
     hooks.clear()
+    done_callbacks.clear()
     _used.clear()
 
 

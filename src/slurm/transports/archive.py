@@ -9,7 +9,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 from slurm.errors import TransportError
-from slurm.transports.base import Fetched
+from slurm.transports.base import Fetched, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +24,10 @@ _BLOCK = 1 << 18
 
 
 def pack(files: Mapping[str, Content], stream: IO[bytes]) -> None:
-    """Write an archive of files."""
+    """Write an archive of files. Raises TransportError for one of this machine that can't be read."""
     with tarfile.open(fileobj=stream, mode="w|") as archive:
         for name, data in files.items():
-            with io.BytesIO(data) if isinstance(data, bytes) else open(data, "rb") as source:
+            with io.BytesIO(data) if isinstance(data, bytes) else opened(data) as source:
                 member = tarfile.TarInfo(name)
                 member.size, member.mode = source.seek(0, os.SEEK_END), 0o600
                 source.seek(0)

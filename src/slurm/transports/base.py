@@ -47,6 +47,15 @@ class Fetched(NamedTuple):
             raise TransportError(message) from error
 
 
+def opened(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A file of this machine, to be sent. Raises TransportError."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        message = f"{path} can't be read: {error.strerror or error}"
+        raise TransportError(message) from error
+
+
 class Transport(Protocol):
     """A place where commands run and files lie. Constructors do no I/O; paths are absolute, with `/`.
 

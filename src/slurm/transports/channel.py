@@ -79,12 +79,18 @@ def converse(
     fence = f"--{os.urandom(12).hex()}"
     lines = [_LOGIN, _fenced(script, fence)] if login_shell else [_fenced(script, fence)]
 
+    faults: list[TransportError] = []
+
     def feed() -> None:
         # A command may end without having read all: its status says whether that is right.
         with contextlib.suppress(OSError, EOFError):
             channel.stdin.write(b"".join(_encoded(line) for line in lines))
-            send(channel.stdin)
+            try:
+                send(channel.stdin)
+            except TransportError as error:
+                faults.append(error)
             channel.stdin.flush()
+        with contextlib.suppress(OSError, EOFError):  # also after a fault of a file of ours, lest it waits for the rest
             channel.end_input()
 
     noise: list[bytes] = []
@@ -94,6 +100,8 @@ def converse(
         return read(channel.stdout)
 
     came, trouble, errors = _flow(channel, feed, digest, timeout)
+    for fault in faults:
+        raise fault
     if isinstance(trouble, TransportError):  # it isn't the connection's
         raise trouble
     begun, words, status = _told(errors, fence.encode())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
 from slurm.protocol.files import open_own, replace
-from slurm.transports.base import Completed, Fetched, Transport
+from slurm.transports.base import Completed, Fetched, Transport, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ class LocalTransport(Transport):
                 if isinstance(data, bytes):
                     replace(os.path.join(directory, name), data)
                 else:
-                    with open(data, "rb") as source:
+                    with opened(data) as source:
                         replace(os.path.join(directory, name), source)
         except OSError as error:
             message = f"{error.filename or directory} can't be written: {error.strerror or error}"

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -28,6 +29,8 @@ _OPTIONS = (
 )
 _PERSIST = "ControlPersist=600"
 _UNATTENDED_SECONDS = 60
+_SOCKET = re.compile(rb"""[^\s%$"'\\]{1,86}""")
+"""What the path of a socket may be: ssh expands the rest (ssh_config(5)), and binds it with 17 more of at most 104."""
 
 _KNOWN: tuple[tuple[str, str], ...] = (
     ("IDENTIFICATION HAS CHANGED", advice.CHANGED_KEY),
@@ -63,7 +66,6 @@ class OpenSSHTransport(RemoteTransport):
             *(["-l", url.user] if url.user else []),
         ]
         name = hashlib.sha256("\0".join([*self._where, self.host]).encode()).hexdigest()[:16]
-        # Short, as a socket's path must be.
         place = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - checked
         self._directory = f"{place}/ssh"
         self._socket = f"{self._directory}/{name}"
@@ -132,6 +134,12 @@ class OpenSSHTransport(RemoteTransport):
             subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
 
     def _own_directory(self) -> None:
+        if not _SOCKET.fullmatch(os.fsencode(self._socket)):
+            message = (
+                f"no connection can be kept in {self._directory}: name a directory in SLURMTASKS_LOCAL_DIR of at most "
+                "65 characters, without blanks, quotes, %, $ and backslashes"
+            )
+            raise TransportError(message)
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             for path in (os.path.dirname(self._directory), self._directory):

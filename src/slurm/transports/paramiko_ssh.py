@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from typing import IO, TYPE_CHECKING
 
 from slurm.errors import ConnectionLost
@@ -90,7 +91,7 @@ class ParamikoTransport(RemoteTransport):
         import paramiko  # noqa: PLC0415 - as above
 
         try:
-            channel = _transport(self._clients[-1]).open_session(timeout=self.connect_seconds)
+            channel = _opened(_transport(self._clients[-1]), self.connect_seconds)
             channel.exec_command(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             message = f"the connection to {self.host} broke: {error}"
@@ -130,6 +131,32 @@ def _transport(client: paramiko.SSHClient) -> paramiko.Transport:
         message = "the connection was closed"
         raise ConnectionLost(message)
     return found
+
+
+def _opened(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
+    """A new session, opened in a thread of its own, which closes it if an interrupt has taken away who waits for it.
+
+    Paramiko would forget it, and sshd keep it: of a few such (MaxSessions), and there is no other for that connection.
+    """
+    opened: Future[paramiko.Channel] = Future()
+
+    def open_session() -> None:
+        try:
+            opened.set_result(transport.open_session(timeout=seconds))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            opened.set_exception(error)
+
+    try:
+        threading.Thread(target=open_session, daemon=True).start()
+        return opened.result()
+    except BaseException:
+        opened.add_done_callback(_close)
+        raise
+
+
+def _close(opened: Future[paramiko.Channel]) -> None:
+    if opened.exception() is None:
+        opened.result().close()
 
 
 def _keep_alive(transport: paramiko.Transport, seconds: float) -> None:

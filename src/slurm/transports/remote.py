@@ -143,12 +143,12 @@ class RemoteTransport(Transport, ABC):
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Send all in one archive, which is unpacked in a hidden directory; then each file is moved into place."""
-        hidden = f".put-{os.urandom(6).hex()}"
+        hidden = f".put-{os.urandom(6).hex()}.$$"  # each attempt's own: one that was cut off may not know it yet
         wanted = [directory, *(f"{directory}/{name}" for name in directories)]
         names: dict[str, list[str]] = {}
         for name in files:
-            names.setdefault(f"./{os.path.dirname(name)}", []).append(f"{hidden}/{name}")
-        moves = "".join(f"&& mv -f -- {shlex.join(some)} {shlex.quote(place)} " for place, some in names.items())
+            names.setdefault(f"./{os.path.dirname(name)}", []).append(f"{hidden}/{shlex.quote(name)}")
+        moves = "".join(f"&& mv -f -- {' '.join(some)} {shlex.quote(place)} " for place, some in names.items())
         script = _PUT.format(
             directories=shlex.join(wanted), directory=shlex.quote(directory), hidden=hidden, moves=moves
         )

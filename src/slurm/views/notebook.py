@@ -13,8 +13,8 @@ from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.backend import DEFAULT_ROOT
 from slurm.callbacks.board import in_words
+from slurm.first_look import DEFAULT_ROOT
 from slurm.protocol.states import JobState
 from slurm.serialization.tracebacks import sourced
 from slurm.views import displays

@@ -87,6 +87,8 @@ class Runtime(Protocol):
     program: ClassVar[str]
     """The command that must be there."""
     takes: ClassVar[str]
+    is_step: ClassVar[bool] = False
+    """Whether it is srun, which starts the ranks of a task itself: none of them can start a step of its own."""
 
     def make(self, source: str, file: str, *, plain: bool) -> Sequence[str]:
         """The command that makes a file of an image, for a runtime that takes a SIF."""
@@ -100,6 +102,11 @@ class Runtime(Protocol):
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Lines that run "$@" in it, and exit with its status. `passed` are the names of variables."""
+
+    def is_single(self, srun: str) -> bool:
+        """Whether it can't run several ranks, by what `srun --version` prints there."""
+        del srun
+        return False
 
 
 def launcher(runtime: Runtime, image: Image, run: Run) -> str:
@@ -144,13 +151,11 @@ def words(arguments: Sequence[str]) -> str:
     return "".join(f" {shlex.quote(argument)}" for argument in arguments)
 
 
-ALONE = (
-    'if [ "${SLURM_STEP_ID-}" ]; then',
-    '    echo "srun can\'t be run by srun: give a task of several ranks another container runtime" >&2',
-    "    exit 125",
-    "fi",
-)
-"""For runtimes that are srun itself."""
+STEP = "SLURMTASKS_STEP"
+"""The variable that tells a launcher which is a step how ranks are started: srun, and its options."""
+
+AS_STEP = (f"step=(${{{STEP}:-srun --nodes=1 --ntasks=1 --export=ALL}})", f"unset {STEP}")
+"""Lines that set `step`, for runtimes that are srun: where there are no ranks it is one task."""
 
 MOUNT = (
     "mounts=()",
@@ -181,7 +186,7 @@ def reined(start: str) -> Sequence[str]:
     return (
         f"init=$(cat <<'EOF'\n{init}EOF\n)",
         "exec 9<> <(:)",
-        'for name in HUP INT TERM USR1 USR2; do trap "stopped=yes; echo $name >&9" $name; done',
+        'for name in HUP INT TERM USR1 USR2; do trap "stopped=$name; echo $name >&9" $name; done',
         f'{start} "$1" -c "$init" "$@" < /dev/fd/9 9>&- &',
         "running=$!",
         "while kill -0 $running 2> /dev/null; do wait $running; done",  # a signal ends `wait`

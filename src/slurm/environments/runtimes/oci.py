@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurm.environments.runtimes.base import ALONE, BUNDLE, Runtime, path, reined, words
+from slurm.environments.runtimes.base import AS_STEP, BUNDLE, Runtime, path, reined, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,21 +27,30 @@ class SlurmOCI(Runtime):
     name: ClassVar[str] = "slurm"
     program: ClassVar[str] = "srun"
     takes: ClassVar[str] = BUNDLE
+    is_step: ClassVar[bool] = True
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Run it by srun, for which the variables of the job stay as they are.
 
         Signals go by its input, as with the engines: those that srun passes on end Slurm's own process beside the
-        container (22.05).
+        container (22.05). What comes in goes to all tasks of the step.
         """
         return (
-            *ALONE,
+            *AS_STEP,
             "unset PYTHONHOME PYTHONPATH VIRTUAL_ENV",
-            "srun=$(command -v srun)",
+            "step[0]=$(command -v ${step[0]})",
             f"export PATH={_PATH}",
-            *reined(f'"$srun" --ntasks=1 --container={path(image.name)}{words(run.options)}'),
+            # Of a bare name srun (24.11) makes the path that it has outside.
+            """case $1 in /*) within=() ;; *) within=(/bin/sh -c 'exec "$0" "$@"') ;; esac""",
+            *reined(f'"${{step[@]}}" --container={path(image.name)}{words(run.options)} "${{within[@]}}"'),
+            '[ "$status ${stopped-}" != "0 TERM" ] || status=143',  # srun says 0 of what it was ended before
             "exit $status",
         )
+
+    def is_single(self, srun: str) -> bool:
+        """Before 23.02 slurmstepd refuses several on a node, and gives no SLURM_PROCID to those on others."""
+        found = re.search(r"(\d+)\.(\d+)", srun)
+        return found is not None and (int(found[1]), int(found[2])) < (23, 2)
 
 
 def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, ClassVar
 
-from slurm.environments.runtimes.base import ALONE, REFERENCE, Runtime, path
+from slurm.environments.runtimes.base import AS_STEP, REFERENCE, Runtime, path
 from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Pyxis(Runtime):
     name: ClassVar[str] = "pyxis"
     program: ClassVar[str] = "srun"
     takes: ClassVar[str] = REFERENCE
+    is_step: ClassVar[bool] = True
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Replace the shell by srun, for which the variables of the job stay as they are."""
@@ -37,8 +38,8 @@ class Pyxis(Runtime):
         mounts += ['"$PWD":"$PWD"'] if run.workdir is None else []
         own = "".join(f" {option}" for option in map(shlex.quote, run.options))
         return (
-            *ALONE,
-            f"exec srun --ntasks=1 --container-image={_enroot(image.name)} \\",
+            *AS_STEP,
+            f'exec "${{step[@]}}" --container-image={_enroot(image.name)} \\',
             f"    --container-mounts={','.join(mounts)} --container-workdir={workdir} \\",
             f'    --no-container-mount-home --no-container-entrypoint{own} "$@"',
         )

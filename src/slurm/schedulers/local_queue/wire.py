@@ -12,13 +12,18 @@ FORM = "2"
 """The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
 
 
+def place() -> str:
+    """Where the supervisor's own directory is."""
+    path = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - see `directory`
+    return os.path.join(path, FORM)
+
+
 def directory() -> str:
     """The supervisor's own directory, on this machine's own disk: SLURMTASKS_LOCAL_DIR, or one under /tmp.
 
     Raises PermissionError if somebody else has made it.
     """
-    path = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - checked below
-    path = os.path.join(path, FORM)
+    path = place()
     os.makedirs(path, mode=0o700, exist_ok=True)
     status = os.stat(path)
     if status.st_uid != os.getuid() or status.st_mode & 0o022:

@@ -1,0 +1,87 @@
+"""First look: what is at a place when it is first used. Asked by one command, since each may be a long way."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from slurm.errors import TransportError
+from slurm.transports.together import run_together
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.transports.base import Completed, Transport
+
+DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
+"""In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+
+_ROOT = f"""\
+case $0 in
+    "~") root={DEFAULT_ROOT} ;;
+    "~/"*) root=$HOME/${{0#??}} ;;
+    *) root=$0 ;;
+esac
+"""
+_LOOK = _ROOT + """printf '%s\\n' "$root"; [ ! -f "$root/$1" ] || echo there"""
+"""Prints the root, and whether a file is there."""
+_ASK = _ROOT + """export SLURMTASKS_ROOT="$root"; exec "$@\""""
+_SECONDS = 120.0
+
+
+class FirstLook:
+    """What is there: the root, a file in it, the Python, the scheduler's limits. Asked when the first of it is needed.
+
+    `root` is a path there, one that begins with `~`, or None for the default; `python` and `limits` are commands.
+    """
+
+    def __init__(
+        self, transport: Transport, root: str | None, file: str, *, python: Sequence[str], limits: Sequence[str]
+    ) -> None:
+        self._transport = transport
+        self._given = root or "~"
+        self._questions = (["sh", "-c", _LOOK, self._given, file], python, limits)
+        self._answers: Sequence[Completed] = ()
+        self._lock = threading.Lock()
+
+    @property
+    def root(self) -> str:
+        """The path of the root. Asks only for one that depends on who is there. Raises TransportError."""
+        if not self._given.startswith("~"):
+            return self._given
+        done = self._found()[0]
+        root, _, _ = done.stdout.partition("\n")
+        if done.status != 0 or not root.startswith("/"):
+            message = f"the root {self._given} is not to be had: {done.words}"
+            raise TransportError(message)
+        return root
+
+    @property
+    def file_is_there(self) -> bool:
+        """Whether the file is."""
+        return self._found()[0].stdout.endswith("\nthere\n")
+
+    @property
+    def python(self) -> Completed:
+        """What its command said."""
+        return self._found()[1]
+
+    @property
+    def limits(self) -> Completed:
+        """What their command said."""
+        return self._found()[2]
+
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Run a short command, which finds the root in SLURMTASKS_ROOT: along with the look, if that is to be made."""
+        command = ["sh", "-c", _ASK, self._given, *argv]
+        with self._lock:
+            if not self._answers:
+                *self._answers, done = run_together(self._transport, [*self._questions, command], timeout=_SECONDS)
+                return done
+        return self._transport.run(command, timeout=_SECONDS)
+
+    def _found(self) -> Sequence[Completed]:
+        with self._lock:
+            if not self._answers:
+                self._answers = run_together(self._transport, self._questions, timeout=_SECONDS)
+            return self._answers

@@ -1,0 +1,52 @@
+"""Queueing: the shell lines that queue the blocks of a submission where the scheduler is, and write down their ids."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from slurm.protocol import Submitted
+from slurm.schedulers.base import LAST_BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.protocol import Block
+    from slurm.schedulers.base import Request, Scheduler
+
+
+def script(
+    scheduler: Scheduler, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
+) -> str:
+    """Lines that queue each block not taken yet, print its id (the last line it is told), and record all ids."""
+    names = [f"id{number}" for number in range(len(requests))]
+    lines = ["newline='\n'"]
+    lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
+    before = dict(zip(names[1:], names, strict=False))
+    for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
+        lines.append(f"{name}=$({_command(scheduler, request, before.get(name, ''))} < /dev/null) || exit")
+        lines.append(f'{name}=${{{name}##*"$newline"}}; echo "${name}"')
+        if caretaker is not None:
+            lines.append(f"{_command(scheduler, caretaker, name)} > /dev/null < /dev/null")
+    blocks = [request.block for request in requests]
+    return "\n".join([*lines, recording(scheduler.name, record, blocks, [f'"${name}"' for name in names])])
+
+
+def recording(scheduler: str, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
+    """A line that writes a record of blocks, with ids that are words of the shell. Others may write it as well."""
+    text = shlex.quote(submitted(scheduler, blocks, ["%s"] * len(words)).dumps().decode().strip())
+    target = shlex.quote(record)
+    new = f"{target}.{os.urandom(4).hex()}"
+    return f"umask 077; printf {text} {' '.join(words)} > {new} && mv {new} {target}"
+
+
+def submitted(scheduler: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
+    """The record of the first blocks, as many as there are ids."""
+    queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=False)]
+    return Submitted(scheduler=scheduler, blocks=tuple(queued))
+
+
+def _command(scheduler: Scheduler, request: Request, last: str) -> str:
+    """The command that queues a block; `last` is the shell's variable with the id of the one queued before."""
+    return shlex.join(scheduler.submit(request)).replace(LAST_BLOCK, f"${{{last}%%;*}}")
