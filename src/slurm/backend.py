@@ -16,7 +16,6 @@ from slurm.errors import ConfigurationError, NoSuchJob
 from slurm.first_look import FirstLook
 from slurm.lifecycle.conclusions import conclude
 from slurm.lifecycle.inquiry import Inquiry
-from slurm.lifecycle.rolling import complete
 from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import BLOBS, Block
 from slurm.registry import plugin
@@ -201,7 +200,7 @@ class Backend:
         """What is known of the jobs there."""
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(query=self._query, history=self._history, complete=partial(complete, self)),
+            inquiry=Inquiry(query=self._query, history=self._history, complete=self.complete),
             conclude=partial(conclude, self),
             pace=self.transport.pace,
             patience=self.scheduler.patience,

@@ -166,7 +166,7 @@ def _found(backend: Backend, key: str) -> Watched | None:
         with contextlib.suppress(NoSuchJob):
             watched = backend.watch(key)
             if watched.submitted is None and time.monotonic() > end:
-                rolling.complete(backend, [watched])
+                backend.complete([watched])
             if watched.submitted is not None:
                 return watched
         if time.monotonic() > end:

@@ -1,54 +1,26 @@
-"""Rolling: elements for which the queue had no room are queued as room frees, block after block.
-
-And the ids are learnt of what was queued by a client that died at that moment.
-"""
+"""Rolling: elements for which the queue had no room are queued as room frees, block after block."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from slurm.errors import NoSuchJob, SubmissionRefused
+from slurm.errors import SubmissionRefused
 from slurm.lifecycle import attempts, dependencies
 from slurm.lifecycle.attempts import Continuation
 from slurm.lifecycle.requests import caretaker, caretaker_script, request
 from slurm.options import Options
-from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, SUBMITTED, Block, outcome_name
+from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, Block, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from slurm.backend import Backend
     from slurm.lifecycle.watched import Watched
     from slurm.protocol import Submission
 
 
 _OURS = re.compile(r"\d+\.0-")
-
-
-def complete(backend: Backend, several: Sequence[Watched]) -> None:
-    """Learn the ids of submissions whose clients died before they did, and queue what waits for room in the queue.
-
-    Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all. One that
-    was never queued stays so.
-    """
-    unknown = {watched.key: watched for watched in several if not watched.submitted and not watched.refused}
-    unrecorded: dict[str, Sequence[Block]] = {}
-    for records in backend.store.several_records(list(unknown)) if unknown else ():
-        watched = backend.tracker.watch(*records)
-        if not watched.submitted and not watched.refused:
-            unrecorded[watched.key] = backend.blocks(records.submission)
-    if unrecorded:
-        found = backend.controller.adopt(unrecorded, lambda key: f"{backend.store.directory(key)}/{SUBMITTED}")
-        for key, submitted in found.items():
-            unknown[key].submitted = submitted
-    for watched in several:
-        if watched.unqueued:
-            with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
-                roll(backend, watched)
 
 
 def roll(backend: Backend, watched: Watched) -> None:
