@@ -14,6 +14,7 @@ from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
 from slurm.errors import ConfigurationError, NoSuchJob
 from slurm.first_look import FirstLook
+from slurm.lifecycle.adoption import complete
 from slurm.lifecycle.conclusions import conclude
 from slurm.lifecycle.inquiry import Inquiry
 from slurm.lifecycle.tracker import Tracker
@@ -200,7 +201,7 @@ class Backend:
         """What is known of the jobs there."""
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(query=self._query, history=self._history, complete=self.complete),
+            inquiry=Inquiry(query=self._query, history=self._history, complete=partial(complete, self)),
             conclude=partial(conclude, self),
             pace=self.transport.pace,
             patience=self.scheduler.patience,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.children import several_children
 from slurm.job import Job
 from slurm.lifecycle import attempts
+from slurm.lifecycle.adoption import complete
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
@@ -30,7 +31,7 @@ def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> dict[str, int]
     for job in _with_children(jobs) if children else jobs:
         backend, watched = job.where
         if watched.submitted is None:
-            backend.complete([watched])
+            complete(backend, [watched])
         if not watched.finished(job.index):
             several.setdefault(watched, (backend, set()))[1].add(watched.element(job.index))
     by_backend: dict[Backend, list[tuple[Watched, set[int]]]] = {}

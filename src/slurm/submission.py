@@ -23,6 +23,7 @@ from slurm.errors import (
     TransportError,
 )
 from slurm.lifecycle import dependencies, requests, rolling
+from slurm.lifecycle.adoption import complete
 from slurm.lifecycle.watched import Watched
 from slurm.options import Options
 from slurm.options.retry import of_options
@@ -166,7 +167,7 @@ def _found(backend: Backend, key: str) -> Watched | None:
         with contextlib.suppress(NoSuchJob):
             watched = backend.watch(key)
             if watched.submitted is None and time.monotonic() > end:
-                backend.complete([watched])
+                complete(backend, [watched])
             if watched.submitted is not None:
                 return watched
         if time.monotonic() > end:
