@@ -42,6 +42,10 @@ class FirstLook:
         self._given = root or "~"
         self._questions = (["sh", "-c", _LOOK, self._given, file], python, limits)
         self._answers: Sequence[Completed] = ()
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In the child of a fork nobody is asking."""
         self._lock = threading.Lock()
 
     @property
@@ -79,10 +83,6 @@ class FirstLook:
                 *self._answers, done = run_together(self._transport, [*self._questions, command], timeout=_SECONDS)
                 return done
         return self._transport.run(command, timeout=_SECONDS)
-
-    def after_fork(self) -> None:
-        """In the child of a fork, the thread that held the lock is gone."""
-        self._lock = threading.Lock()
 
     def _found(self) -> Sequence[Completed]:
         with self._lock:

@@ -238,17 +238,18 @@ def test_the_child_of_a_fork_waits_for_no_other_thread(root: Path) -> None:
     with Cluster("local+ssh://box", root=root) as cluster:
         assert increment(1).result(60) == 2
         backend, begun = cluster._backend, threading.Event()
+        locks = (backend.lock, backend.first_look._lock, backend.transport._opening)  # type: ignore[attr-defined]
         pickling = threading.Thread(target=increment.on(cluster), args=[Slow(begun)])
         with ThreadPoolExecutor(1) as other:
             pickling.start()
             begun.wait()
-            for lock in (backend.lock, backend.transport._opening):  # type: ignore[attr-defined]
+            for lock in locks:
                 other.submit(lock.acquire).result()
             child = os.fork()
             if child == 0:
                 signal.alarm(60)
                 os._exit(increment(5).result(50))
-            for lock in (backend.lock, backend.transport._opening):  # type: ignore[attr-defined]
+            for lock in locks:
                 other.submit(lock.release).result()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
         pickling.join()
