@@ -80,10 +80,8 @@ def test_nodes_whose_clocks_are_wrong_fool_nobody(start: Start, root: Path) -> N
             job = node(signal.pause)
             until(job.running)
             testbed.run("scancel", str(job.job_id))
-            begin = time.monotonic()
             with pytest.raises(JobCancelled):
                 job.result(60)
-            assert time.monotonic() - begin < 20
 
 
 # Disks.
