@@ -54,6 +54,7 @@ def test_config_show_tells_each_value_and_its_origin(here: Path) -> None:
     assert [line.split() for line in shown.output.splitlines() if line.startswith("url")] == [
         ["url", "local", f"{here}/Slurmfile:2"]
     ]
+    assert shown.output.splitlines()[0].split() == ["file", f"{here}/Slurmfile", "found"]
     told = json.loads(run("config", "show", "slurm+ssh://ann@login/scratch/ann", "--json").output)
     assert {item["key"]: item["origin"] for item in told} == {
         "url": "argument",

@@ -26,7 +26,7 @@ def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa:
     All that is wrong in the file is shown instead, and the exit status is 1.
     """
     found = path or place_of(cluster)
-    settings = _of_url(found, cluster) if isinstance(found, Cluster) else slurmfile.load(cluster, found).settings
+    settings = _of_url(found, cluster) if isinstance(found, Cluster) else slurmfile.load(cluster, path).settings
     if as_json:
         show_json([setting._asdict() for setting in settings])
     else:
