@@ -73,6 +73,9 @@ class JobArray(Placeholder, Generic[R]):
     def __getitem__(self, at: int | slice) -> Job[R] | JobArray[R]:
         if isinstance(at, slice):
             return JobArray(self._backend, self._watched, self._range[at])
+        if not -len(self) <= at < len(self):
+            message = f"{self.key} has {len(self)} jobs, so there is no [{at}]"
+            raise IndexError(message)
         return Job(self._backend, self._watched, self._range[at])
 
     def __iter__(self) -> Iterator[Job[R]]:
@@ -146,6 +149,11 @@ class JobArray(Placeholder, Generic[R]):
         states = self.states()
         counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
         return f"{self.key.partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
+
+    def logs(self, rank: int = 0) -> list[str]:
+        """What each has printed so far, in order, read in one go; of several ranks, what this one has."""
+        paths = [self._backend.log_path(self._watched, index, rank) for index in self._range]
+        return self._backend.store.logs(paths)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobArray) and (self._watched, self._range) == (other._watched, other._range)

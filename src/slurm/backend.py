@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import threading
@@ -15,11 +14,11 @@ from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
 from slurm.errors import ConfigurationError, NoSuchJob
 from slurm.first_look import FirstLook
+from slurm.lifecycle.adoption import complete
 from slurm.lifecycle.conclusions import conclude
 from slurm.lifecycle.inquiry import Inquiry
-from slurm.lifecycle.rolling import roll
 from slurm.lifecycle.tracker import Tracker
-from slurm.protocol import BLOBS, SUBMITTED, Block
+from slurm.protocol import BLOBS, Block
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.store import Store
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
+    from slurm.store import Records
     from slurm.transports.base import Transport
 
 T = TypeVar("T")
@@ -90,9 +90,9 @@ class Backend:
         self.lock = threading.RLock()
         self.preparing.clear()
         self.__dict__.pop("feeds", None)
-        for held in ("transport", "first_look", "tracker"):
-            if held in self.__dict__:
-                self.__dict__[held].after_fork()
+        for part in ("transport", "first_look", "tracker"):
+            if part in self.__dict__:
+                self.__dict__[part].after_fork()
 
     def watch(self, key: str) -> Watched:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
@@ -100,7 +100,14 @@ class Backend:
         if known is not None:
             return known
         records = self.store.records(key)
+        if not self.has(records):
+            message = f"{key} was submitted to {records.scheduler}, which {self.url} is not: ask a cluster that is"
+            raise NoSuchJob(message)
         return self.tracker.watch(*records)
+
+    def has(self, records: Records) -> bool:
+        """Whether a submission under this root is one of the scheduler here, as far as its records tell."""
+        return records.scheduler in (None, self._scheduler_class.name)
 
     def log_path(self, watched: Watched, index: int, rank: int = 0) -> str:
         """The path, there, of the log of a call's element, or of one of its ranks."""
@@ -109,27 +116,6 @@ class Backend:
     def watch_several(self, keys: Sequence[str]) -> list[Watched]:
         """The states of submissions, of those that have records, which are read in one go."""
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
-
-    def complete(self, several: Sequence[Watched]) -> None:
-        """Learn the ids of submissions whose clients died before they did, and queue what waits for room in the queue.
-
-        Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all. One
-        that was never queued stays so.
-        """
-        unknown = {watched.key: watched for watched in several if not watched.submitted and not watched.refused}
-        unrecorded: dict[str, Sequence[Block]] = {}
-        for records in self.store.several_records(list(unknown)) if unknown else ():
-            watched = self.tracker.watch(*records)
-            if not watched.submitted and not watched.refused:
-                unrecorded[watched.key] = self.blocks(records.submission)
-        if unrecorded:
-            found = self.controller.adopt(unrecorded, lambda key: f"{self.store.directory(key)}/{SUBMITTED}")
-            for key, submitted in found.items():
-                unknown[key].submitted = submitted
-        for watched in several:
-            if watched.unqueued:
-                with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
-                    roll(self, watched)
 
     def blocks(self, submission: Submission) -> list[Block]:
         """The elements of a submission as the scheduler takes them, an array each."""
@@ -215,7 +201,7 @@ class Backend:
         """What is known of the jobs there."""
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(query=self._query, history=self._history, complete=self.complete),
+            inquiry=Inquiry(query=self._query, history=self._history, complete=partial(complete, self)),
             conclude=partial(conclude, self),
             pace=self.transport.pace,
             patience=self.scheduler.patience,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.children import several_children
 from slurm.job import Job
 from slurm.lifecycle import attempts
+from slurm.lifecycle.adoption import complete
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
 
 
-def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> None:
+def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> dict[str, int]:
     """Ask the scheduler to end jobs, those that have not ended as far as is known, by one command for each cluster.
 
     What workflows among them have submitted ends with them, even where they have ended already, unless not `children`.
     A call that shares its element of the array with others (`chunk_size`) ends with them. Those that wait for room in
-    the queue never get there.
+    the queue never get there. Returns how many calls of each submission it has asked to end, by key.
     """
     several: dict[Watched, tuple[Backend, set[int]]] = {}
     for job in _with_children(jobs) if children else jobs:
         backend, watched = job.where
         if watched.submitted is None:
-            backend.complete([watched])
+            complete(backend, [watched])
         if not watched.finished(job.index):
             several.setdefault(watched, (backend, set()))[1].add(watched.element(job.index))
     by_backend: dict[Backend, list[tuple[Watched, set[int]]]] = {}
@@ -43,6 +44,10 @@ def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> None:
         if any(watched.continues for watched, _ in some):  # some may have gone on just now, before they were ended
             _cancel(backend, some, but=known)
         backend.tracker.hurry()
+    return {
+        watched.key: sum(min(watched.chunk, watched.count - e * watched.chunk) for e in elements)
+        for watched, (_, elements) in several.items()
+    }
 
 
 def _with_children(jobs: Iterable[Job[Any]]) -> Iterator[Job[Any]]:

@@ -173,12 +173,16 @@ class Cluster:
         return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
 
     def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
-        """What was submitted before under this root, by whatever process, the newest first; of one task, or of any.
+        """What was submitted here before, by whatever process, the newest first; of one task, or of any.
 
-        `limit` says how many at most. Reads the records of those, in one go.
+        What was submitted to another scheduler under the same root is left out. `limit` says how many at most. Reads
+        the records of those, in one go.
         """
-        keys = self._backend.store.keys(task)[:limit]
-        found = self._backend.store.several_records(keys)  # whose names are of a second; their records tell more
+        keys, found = self._backend.store.keys(task), list[Any]()
+        while keys and (limit is None or len(found) < limit):
+            some, keys = keys[:limit], keys[len(keys[:limit]) :]
+            found += [records for records in self._backend.store.several_records(some) if self._backend.has(records)]
+        found = found[:limit]  # whose names are of a second; their records tell more
         found.sort(key=lambda records: records.submission.created, reverse=True)
         return Listing(handle(self._backend, self._backend.tracker.watch(*records)) for records in found)
 

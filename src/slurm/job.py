@@ -175,7 +175,8 @@ class Job(Placeholder, Generic[R]):
 
     def logs(self, rank: int = 0) -> str:
         """What the task, and the script around it, have printed so far; of several ranks, what this one has."""
-        return self._backend.store.log(self._backend.log_path(self._watched, self.index, rank))
+        (text,) = self._backend.store.logs([self._backend.log_path(self._watched, self.index, rank)])
+        return text
 
     @property
     def log_path(self) -> str:

@@ -99,7 +99,7 @@ def render(  # noqa: PLR0913 - each by its name
         "",
         *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
         *(_gathered(ranks, start, runner, whole) if ranks else ()),
-        *_concluded(go_on, tell),
+        *_concluded(go_on, tell, launched=bool(environment.launch)),
         "exit $status",
         "",
     ])  # fmt: skip
@@ -127,7 +127,7 @@ _DONE = (
 _NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
 
 
-def _concluded(go_on: str, tell: str) -> Sequence[str]:
+def _concluded(go_on: str, tell: str, *, launched: bool) -> Sequence[str]:
     """The last word on the attempt; what sees whether the element goes on; and what calls the hooks that are left.
 
     These are left where the runner couldn't call them: its failure wasn't the end, and this attempt is the last.
@@ -135,6 +135,7 @@ def _concluded(go_on: str, tell: str) -> Sequence[str]:
     told = "[ $status -ne 0 ]" if go_on else _NO_OUTCOME
     return (
         _DONE,
+        "case $status in 125|126|127) step=launch ;; esac" if launched else "",  # podman-run(1): nothing was started
         *((f"{told} || told=yes",) if tell else ()),
         *(_last_word(ATTEMPTS, "$index.$attempt.json") if go_on else _last_word(OUTCOMES, "$index.json")),
         go_on,

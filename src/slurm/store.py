@@ -61,11 +61,21 @@ class Records(NamedTuple):
     submitted: Submitted | None
     refused: Refused | None
 
+    @property
+    def scheduler(self) -> str | None:
+        """Which scheduler it was handed to; None if that isn't known."""
+        answer = self.submitted or self.refused
+        return answer.scheduler if answer else None
+
 
 def new_key(task: str) -> str:
     """A key for a new submission: the task's name, the time in UTC, and enough chance to be unique."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task"
-    return f"{name[:64]}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
+    return f"{_place(task)}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
+
+
+def _place(task: str) -> str:
+    """The directory of a task's submissions."""
+    return (re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task")[:64]
 
 
 class Store:
@@ -106,9 +116,9 @@ class Store:
         self._transport.put(self.root, sent, directories=[*directories, *([BLOBS] if blob else [])])
         return directory
 
-    def refuse(self, key: str, words: str) -> None:
+    def refuse(self, key: str, refused: Refused) -> None:
         """Write that the scheduler has refused a submission."""
-        self._transport.put(self.directory(key), {REFUSED: Refused(words=words).dumps()})
+        self._transport.put(self.directory(key), {REFUSED: refused.dumps()})
 
     def add(self, key: str, scripts: Mapping[str, str]) -> None:
         """Write scripts that a submission turns out to need."""
@@ -218,15 +228,16 @@ class Store:
     def keys(self, task: str | None = None) -> list[str]:
         """The keys of all submissions, of one task or of any, the newest first: two listings."""
         top = f"{self.root}/{JOBS}"
-        names = [task] if task else self._transport.list([top])[top]
+        names = [_place(task)] if task else self._transport.list([top])[top]
         directories = {f"{top}/{name}": name for name in names}
         listed = self._transport.list(list(directories))
         keys = [f"{directories[path]}/{stamp}" for path, stamps in listed.items() for stamp in stamps]
         return sorted(keys, key=lambda key: key.rpartition("/")[2], reverse=True)
 
-    def log(self, path: str) -> str:
-        """The text of a log; empty if nothing was printed."""
-        return self._transport.get([path]).get(path, b"").decode(errors="replace")
+    def logs(self, paths: Sequence[str]) -> list[str]:
+        """The texts of logs, read in one go; empty where nothing was printed."""
+        found = self._transport.get(list(dict.fromkeys(paths)))
+        return [found.get(path, b"").decode(errors="replace") for path in paths]
 
 
 def _indices(names: Iterable[str]) -> Iterable[int]:

@@ -23,10 +23,11 @@ from slurm.errors import (
     TransportError,
 )
 from slurm.lifecycle import dependencies, requests, rolling
+from slurm.lifecycle.adoption import complete
 from slurm.lifecycle.watched import Watched
 from slurm.options import Options
 from slurm.options.retry import of_options
-from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Submission
+from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
 from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.store import new_key
 from slurm.tasks import REDUCERS
@@ -166,7 +167,7 @@ def _found(backend: Backend, key: str) -> Watched | None:
         with contextlib.suppress(NoSuchJob):
             watched = backend.watch(key)
             if watched.submitted is None and time.monotonic() > end:
-                backend.complete([watched])
+                complete(backend, [watched])
             if watched.submitted is not None:
                 return watched
         if time.monotonic() > end:
@@ -188,7 +189,7 @@ def _queue_new(
     except SubmissionRefused as error:
         if error.certain and backend.family is None:  # another attempt of a workflow may queue it under the same key
             with contextlib.suppress(TransportError):
-                backend.store.refuse(submission.key, error.output)
+                backend.store.refuse(submission.key, Refused(scheduler=backend.scheduler.name, words=error.output))
         raise
     watched = backend.tracker.watch(submission, submitted)
     if callbacks:

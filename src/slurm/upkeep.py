@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from slurm.backend import Backend
     from slurm.cluster import Cluster
     from slurm.lifecycle.watched import Watched
+    from slurm.store import Records
 
 _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
@@ -128,17 +129,23 @@ def _uses(backend: Backend, keys: Iterable[str]) -> dict[str, _Use]:
     if not wanted:
         return {}
     records = backend.store.several_records(backend.store.keys())
-    using = [(backend.tracker.watch(*pair), pair.submission) for pair in records]
-    using = [(watched, one) for watched, one in using if {one.environment.key, one.environment.below} & wanted]
-    backend.tracker.look([watched for watched, _ in using])
-    backend.tracker.ask([watched for watched, _ in using])
+    using = [(some, backend.tracker.watch(*some)) for some in records]
+    using = [(some, watched) for some, watched in using if _environments(some) & wanted]
+    backend.tracker.look([watched for _, watched in using])
+    backend.tracker.ask([watched for some, watched in using if backend.has(some)])
     found: dict[str, _Use] = {}
-    for watched, one in using:
+    for some, watched in using:
         mine = (watched.key,) if _goes_on(watched) else ()
-        for key in filter(None, (one.environment.key, one.environment.below)):
+        for key in _environments(some):
             by, last = found.get(key, _Use())
-            found[key] = _Use((*by, *mine), max(last, one.created))
+            found[key] = _Use((*by, *mine), max(last, some.submission.created))
     return found
+
+
+def _environments(records: Records) -> set[str]:
+    """The keys of the environment that a submission has, and of the one that this stands on."""
+    environment = records.submission.environment
+    return {key for key in (environment.key, environment.below) if key}
 
 
 def _goes_on(watched: Watched) -> bool:

@@ -62,7 +62,7 @@ class TransportContract:
         begin = time.monotonic()
         with pytest.raises(TransportError, match=r"sleep .*0.2"):
             transport.run(["sleep", "30"], timeout=0.2)
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 25
 
     @settings(max_examples=20, deadline=None, suppress_health_check=_SHARED)
     @given(files=st.dictionaries(_NAMES, st.binary(max_size=1000), max_size=5))

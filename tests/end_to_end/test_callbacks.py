@@ -161,7 +161,7 @@ def test_a_node_calls_its_hooks_once_and_in_order(cluster: Cluster, tmp_path: Pa
     for name, job in started.items():
         job.exception(60)
         recorder, expected = Recorder(tmp_path / name), list(SEQUENCES[name][2])
-        until(lambda: len(recorder.read()) >= len(expected), 10)  # noqa: B023 - it is called here
+        until(lambda: len(recorder.read()) >= len(expected))  # noqa: B023 - it is called here
         assert recorder.read() == expected, name
 
 
@@ -278,7 +278,7 @@ def test_the_child_of_a_fork_tells_nobody(local: Cluster, tmp_path: Path) -> Non
         os._exit(0 if job.exception(60) is None else 1)
     assert os.waitpid(child, 0)[1] == 0
     job.result(60)
-    hooks.flush(10)
+    hooks.flush(60)
     assert recorded.read_text().count('"event": "complete"') == 1
 
 
@@ -376,7 +376,7 @@ def test_odd_values_of_progress_are_told_as_what_json_has(local: Cluster, tmp_pa
     lines, watcher = tmp_path / "jobs.jsonl", Watcher()
     with local:
         job = odd_steps.with_options(callbacks=[JSONLinesCallback(lines), watcher])(tmp_path / "gate")
-        until(lambda: watcher.told[-1][0] == "progress")
+        until(lambda: [words[0] for words in watcher.told][-1:] == ["progress"])
         (tmp_path / "gate").touch()
         job.result(60)
     (told,) = (line for line in map(_strict, lines.read_text().splitlines()) if line["event"] == "progress")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from slurm import Cluster, current_job, task
+from slurm import Cluster, current_job, task, workflow
 from slurm.cli.main import slurm
 from waiting import until
 
@@ -19,7 +19,7 @@ EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
 
 
 @task
-def greet(name: str) -> str:
+def größe(name: str) -> str:  # noqa: PLC2401 - as some users write
     print("greeting", name)
     if name == "nobody":
         raise ValueError(name)
@@ -54,6 +54,15 @@ def test_config_show_tells_each_value_and_its_origin(here: Path) -> None:
     assert [line.split() for line in shown.output.splitlines() if line.startswith("url")] == [
         ["url", "local", f"{here}/Slurmfile:2"]
     ]
+    assert shown.output.splitlines()[0].split() == ["file", f"{here}/Slurmfile", "found"]
+    told = json.loads(run("config", "show", "slurm+ssh://ann@login/scratch/ann", "--json").output)
+    assert {item["key"]: item["origin"] for item in told} == {
+        "url": "argument",
+        "root": "argument",
+        **dict.fromkeys(("python", "environment", "login_shell"), "default"),
+    }
+    (here / "Slurmfile").unlink()
+    assert run("config", "show").output.split()[:3] == ["url", "local", "default"]
     told = json.loads(run("config", "show", "gpu", "--file", str(EXAMPLE), "--json").output)
     line = 1 + EXAMPLE.read_text().splitlines().index("      mem_per_gpu: 16G")
     assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:{line}", "cluster": None} in told
@@ -79,14 +88,14 @@ def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> 
 
 def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
     with Cluster.from_slurmfile():
-        one, some = greet("ann"), greet.map(["bob", "nobody"])
+        one, some = größe("ann"), größe.map(["bob", "nobody"])
         assert (one.result(60), some.exceptions(60)[0]) == ("hello ann", None)
     listed = json.loads(run("jobs", "mine", "--json").output)
     assert {item["key"]: item["states"] for item in listed} == {
         one.key: {"COMPLETED": 1},
         some.key: {"COMPLETED": 1, "FAILED": 1},
     }
-    assert one.key in run("jobs", "--task", "greet").output
+    assert one.key in run("jobs", "--task", "größe").output
     none = run("jobs", "--task", "other")
     assert (none.stdout, none.stderr.startswith("there are no jobs of other on ")) == ("", True)
     shown = run("show", one.key)
@@ -101,10 +110,11 @@ def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
         "greeting bob",
         "greeting nobody",
     ]
-    assert run("cancel", one.key).exit_code == 0
+    assert run("cancel", one.key).output == f"{one.key}: had ended, COMPLETED\n"
+    assert run("cancel", some.key).output == f"{some.key}: 1 had ended, COMPLETED, 1 had ended, FAILED\n"
 
 
-def test_cancel_ends_a_job(anywhere: Path) -> None:
+def test_cancel_ends_a_job_and_its_children_and_says_so(anywhere: Path) -> None:
     @task
     def wait() -> None:
         import time
@@ -112,12 +122,19 @@ def test_cancel_ends_a_job(anywhere: Path) -> None:
         current_job().progress(1, 4)
         time.sleep(600)
 
+    @workflow
+    def parent() -> None:
+        wait.starmap([(), ()]).results()
+
     with Cluster.from_slurmfile() as cluster:
-        job = wait()
-    until(lambda: json.loads(run("show", job.key, "--json").output)["progress"] == {"0": "1/4"})
-    assert run("cancel", job.key).exit_code == 0
+        job = parent()
+    until(job.children)
+    (child,) = job.children()
+    until(lambda: json.loads(run("show", child.key, "--json").output)["progress"] == {"0": "1/4", "1": "1/4"})
+    assert run("cancel", job.key).output == f"{job.key}: cancelled\n{child.key}: 2 cancelled\n"
     assert type(job.exception(60)).__name__ == "JobCancelled"
     assert run("show", job.key).exit_code == 1
+    until(lambda: run("cancel", child.key).output == f"{child.key}: 2 had ended, CANCELLED\n")
     del cluster
 
 

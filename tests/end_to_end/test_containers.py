@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from slurm import Callback, Cluster, Container, JobCancelled, JobTimedOut, current_job, task
 from slurm.callbacks.events import CompletedEvent, RunBeginEvent
-from slurm.errors import OptionError
+from slurm.errors import OptionError, SetupFailed
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
 from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
@@ -22,6 +23,9 @@ from testbed.slurm import SlurmTestbed
 from waiting import until
 
 pytestmark = pytest.mark.slurm
+
+ODD = "a b'c\"d,$HOME`x`é;&*~\\"
+"""The name of a directory that is mounted."""
 
 HOSTILE = "a b'c\"d $(touch x) `touch y` $HOME %d é🙂;&|*~!,\\ \n#{x}"
 
@@ -59,6 +63,7 @@ def look(argument: str) -> dict[str, Any]:
         "label": os.environ.get("LABEL"),
         "data": sorted(os.listdir("/data")) if os.path.isdir("/data") else [],
         "mounted": Path("/mounted").read_text() if os.path.exists("/mounted") else "",
+        "odd": [str(path) for path in Path("/mnt").glob("*/value")],
         "job": os.environ.get("SLURM_JOB_ID"),
         "networks": os.listdir("/sys/class/net"),
     }
@@ -144,6 +149,7 @@ def anyhow(
     request: pytest.FixtureRequest,
     slurm_env: SlurmTestbed,
     containers: ContainerTestbed,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Container:
     """An image that is kept here, sent as a file, and run by each runtime in turn."""
@@ -161,7 +167,17 @@ def anyhow(
         options = request.getfixturevalue("apptainer")
     elif request.param == "slurm":
         slurm_env.conf.with_name("oci.conf").write_text(oci_conf(containers.directory / "oci"))
-    return Container(MINI, runtime=request.param, env={"HOSTILE": HOSTILE}, runtime_options=options, builder="podman")
+    odd = ODD.replace('"', "").replace(",", "") if request.param == "docker" else ODD  # which podman's service minds
+    (tmp_path / odd).mkdir()
+    (tmp_path / odd / "value").touch()
+    return Container(
+        MINI,
+        runtime=request.param,
+        env={"HOSTILE": HOSTILE},
+        mounts=[f"{tmp_path / odd}:/mnt/{odd}:ro"],
+        runtime_options=options,
+        builder="podman",
+    )
 
 
 def test_every_runtime_sees_signals_and_leaves_nothing_behind(
@@ -173,7 +189,8 @@ def test_every_runtime_sees_signals_and_leaves_nothing_behind(
             with pytest.raises(OptionError, match=r"the --container of this Slurm runs a single process: have another"):
                 place()
         stopped, cancelled = checkpointed(str(root / "stopped")), sleep_for_ever(str(root / "cancelled"))
-        assert (seen.result(60)["argument"], seen.result()["variable"]) == (HOSTILE, HOSTILE)
+        result, odd = seen.result(60), anyhow.mounts[0].split(":")[1]
+        assert (result["argument"], result["variable"], result["odd"]) == (HOSTILE, HOSTILE, [f"{odd}/value"])
         until((root / "stopped").exists)
         slurm_env.run("scancel", "--batch", "--signal=USR1", stopped.job_id or "")
         until((root / "cancelled").exists)
@@ -232,6 +249,35 @@ def _processes(mark: str) -> list[str]:
         except OSError:  # it has ended
             continue
     return found
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("storage", "not a directory"),
+        ("space", "[Nn]o space left on device"),
+        ("start", "none-such"),
+    ],
+)
+@pytest.mark.usefixtures("slurm_env")
+def test_what_only_a_node_can_tell(
+    trouble: str, words: str, containers: ContainerTestbed, root: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    image = f"{containers.registry}/nodes:1"
+    containers.run("podman", "push", "--quiet", "--tls-verify=false", MINI, image)
+    place = tmp_path / "file"
+    place.touch()
+    if trouble == "space":
+        place = request.getfixturevalue("disk")
+    storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{place}/graph"\nrunroot = "{place}/run"\n'
+    (tmp_path / "storage.conf").write_text(storage)
+    setup = f'[ -z "$SLURM_JOB_ID" ] || export CONTAINERS_STORAGE_CONF={tmp_path}/storage.conf TMPDIR={place}'
+    options = ["--device=/dev/none-such"] if trouble == "start" else []
+    environment = Container(image, runtime="podman", runtime_options=options)
+    with Cluster("slurm", root=root, environment=environment, setup=[setup] if trouble != "start" else []):
+        error = look("").exception(100)
+    assert isinstance(error, SetupFailed)
+    assert re.search(words, str(error))
 
 
 class Notes(Callback):

@@ -137,6 +137,6 @@ def test_a_display_says_that_the_cluster_does_not_answer_and_neither_waits_for_i
         for trouble in ("no answer within 0.5 s", "the look before has no answer yet"):
             shown = page(job).text
             assert ("COMPLETED" in shown, f"not up to date: {trouble}" in shown) == (True, True)
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < 60  # where it waits, it is for minutes
     finally:
         os.kill(relay.pid, signal.SIGCONT)

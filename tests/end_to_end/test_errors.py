@@ -452,6 +452,21 @@ def test_unknown_keys_are_refused(local: Cluster) -> None:
         local.job(f"{done.key}[7]")
 
 
+@pytest.mark.slurm
+def test_jobs_of_another_scheduler_under_the_same_root_are_none_here(
+    local: Cluster, slurm_env: SlurmTestbed, root: Path
+) -> None:
+    far = Cluster("slurm", root=root)
+    there, here = call.on(far)(int, 1), call(int, 2)
+    refused = call.on(far).with_options(partition="nope")
+    with pytest.raises(SubmissionRefused):
+        refused(int, 3)
+    assert [job.key for job in local.jobs(limit=5)] == [here.key]
+    assert [job.key for job in far.jobs(limit=2)][1:] == [there.key]
+    with pytest.raises(NoSuchJob, match=f"{here.key} was submitted to local, which slurm://"):
+        Cluster("slurm", root=root).job(here.key)
+
+
 def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster) -> None:
     job = call(int, 1)
     assert job.result(60) == 1

@@ -38,18 +38,6 @@ def trace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("a file system of its own needs root, who alone may mount one")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "none", place], check=True)
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
-@pytest.fixture
 def account() -> Iterator[Callable[..., pwd.struct_passwd]]:
     """Give a function that makes an account with a login shell, an rc file, and a password (hashed); as root only."""
     if os.geteuid() != 0:

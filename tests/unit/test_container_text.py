@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -16,15 +17,17 @@ import pytest
 
 from slurm import Container
 from slurm.environments import image_lookup
+from slurm.environments.base import Place
 from slurm.environments.containerfile import Ignored
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.apptainer import Apptainer
 from slurm.environments.runtimes.base import STEP, Image, Mount, Run, launcher
 from slurm.environments.runtimes.engines import Docker, Podman
 from slurm.environments.runtimes.pyxis import Pyxis
-from slurm.errors import ConfigurationError, SlurmfileError
+from slurm.errors import ConfigurationError, EnvironmentNotReady, SlurmfileError
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.slurmfile import load
+from slurm.transports.local import LocalTransport
 
 DIGEST = f"sha256:{'0' * 64}"
 
@@ -166,9 +169,9 @@ class Tokens(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-@pytest.fixture
-def tokens() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), Tokens)
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"127.0.0.1:{server.server_port}"
@@ -177,15 +180,36 @@ def tokens() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_registry_that_takes_tokens(tokens: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_takes_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
     (tmp_path / "auth.json").write_text("{}")
-    assert image_lookup.asked(tokens, "ann/tool", "1", "plain") == {"refused": "Unauthorized (HTTP 401)"}
-    login = {"auth": base64.b64encode(b"ann:secret").decode()}
-    (tmp_path / "auth.json").write_text(json.dumps({"auths": {tokens: login}}))
-    found = image_lookup.asked(tokens, "ann/tool", "1", "plain")
+    with serving(Tokens) as tokens:
+        assert image_lookup.asked(tokens, "ann/tool", "1", "plain") == {"refused": "Unauthorized (HTTP 401)"}
+        login = {"auth": base64.b64encode(b"ann:secret").decode()}
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": {tokens: login}}))
+        found = image_lookup.asked(tokens, "ann/tool", "1", "plain")
     assert found["platforms"] == ["linux/amd64", "linux/arm64"]
     assert str(found["digest"]).startswith("sha256:")
+
+
+class Unwell(BaseHTTPRequestHandler):
+    """A registry that has its own troubles, which a real one can't be given here."""
+
+    def do_GET(self) -> None:
+        """Fail."""
+        self.send_error(500)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_a_registry_that_isnt_well_hasnt_refused_the_image(tmp_path: Path) -> None:
+    with serving(Unwell) as registry:
+        asked = image_lookup.asked(registry, "ann/tool", "1", "plain")
+        assert asked == {"unreachable": "Internal Server Error (HTTP 500)"}
+        place = Place(LocalTransport(), str(tmp_path))
+        with pytest.raises(EnvironmentNotReady, match=r"can't be asked for .*\(HTTP 500\); name it by its digest"):
+            Container(f"{registry}/ann/tool", runtime="podman").prepare(place)
 
 
 def test_a_registry_that_isnt_there_is_unreachable() -> None:

@@ -99,7 +99,7 @@ def test_a_slow_call_holds_up_no_other(tmp_path: Path) -> None:
         return b"%d" % place
 
     order = [place for place, _ in run_side_by_side(run, range(100), 2)]
-    assert order[-1] == 0
+    assert 0 in order[-2:]  # the other worker may have yet to tell of the last call, which it has made
     assert sorted(order) == list(range(100))
 
 

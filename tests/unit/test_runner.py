@@ -243,6 +243,12 @@ class Hanging(Callback):
             time.sleep(100)
 
 
+class Unlimited(Callback):
+    """A callback with a limit that can't be."""
+
+    seconds = None  # type: ignore[assignment]
+
+
 class NotThere(Callback):
     """A callback that can't be loaded."""
 
@@ -277,6 +283,15 @@ def test_a_hook_that_raises_exits_hangs_or_forks_is_told_of_and_changes_nothing(
     ]
     assert "ValueError: odd" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGALRM) == handler
+    assert directory.result() == 1
+
+
+def test_a_hook_with_a_limit_that_cannot_be_changes_nothing_either(directory: Directory) -> None:
+    directory.create(pickled(add, (1,)))
+    Path(f"{directory.path}/{CALLBACKS}").write_bytes(pickle_callbacks([Unlimited()], reducers={}))
+    assert main([directory.root, directory.key, "0", TAG, "1", "0", "1", CALLBACKS]) == 0
+    told = [json.loads(line) for line in Path(f"{directory.path}/events/0.jsonl").read_text().splitlines()]
+    assert [line["hook"] for line in told] == ["on_run_begin", "on_run_end", "on_completed"]
     assert directory.result() == 1
 
 

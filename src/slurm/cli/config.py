@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 
 from slurm import slurmfile
-from slurm.cli.places import show_json, show_table
+from slurm.cli.places import place_of, show_json, show_table
+from slurm.cluster import Cluster
+from slurm.slurmfile import DEFAULTS, Setting
+from slurm.url import ClusterURL
 
 
 @click.group()
@@ -14,21 +17,27 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("name", required=False)
+@click.argument("cluster", required=False)
 @click.option("--file", "path", type=click.Path(), help="The Slurmfile to read, rather than the one that counts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(name: str | None, path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show every value of the cluster NAME as it counts, and where it comes from.
+def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Show every value of CLUSTER as it counts, and where it comes from.
 
     All that is wrong in the file is shown instead, and the exit status is 1.
     """
-    settings = slurmfile.load(name, path).settings
+    found = path or place_of(cluster)
+    settings = _of_url(found, cluster) if isinstance(found, Cluster) else slurmfile.load(cluster, path).settings
     if as_json:
         show_json([setting._asdict() for setting in settings])
     else:
         show_table(
-            [
-                (key, value, f"{origin}{f', of {cluster}' if cluster else ''}")
-                for key, value, origin, cluster in settings
-            ]
+            [(key, value, f"{origin}{f', of {other}' if other else ''}") for key, value, origin, other in settings]
         )
+
+
+def _of_url(cluster: Cluster, said: str | None) -> list[Setting]:
+    """The same of a cluster that no Slurmfile has."""
+    root = ClusterURL.parse(cluster.url).root
+    given = {"url": (cluster.url, "argument" if said else "default"), **({"root": (root, "argument")} if root else {})}
+    every = {**{key: (value, "default") for key, value in DEFAULTS.items()}, **given}
+    return [Setting(key, *every[key]) for key in sorted(every, key=lambda key: key != "url")]

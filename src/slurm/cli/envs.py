@@ -22,7 +22,7 @@ def envs() -> None:
     """The environments that were made for jobs, under the root of a cluster."""
 
 
-@envs.command("list")
+@envs.command("list", short_help="List them: their size, how long unused, what uses them.")
 @click.argument("cluster", required=False)
 @_json
 def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
@@ -30,7 +30,7 @@ def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's
     _show(upkeep.kept(cluster_of(cluster)), as_json=as_json)
 
 
-@envs.command()
+@envs.command(short_help="Remove some of them, if no job needs one.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @click.option("--on", "cluster", metavar="CLUSTER", help="Where: a name in the Slurmfile, or a URL.")
 def rm(keys: tuple[str, ...], cluster: str | None) -> None:
@@ -38,7 +38,7 @@ def rm(keys: tuple[str, ...], cluster: str | None) -> None:
     upkeep.remove(cluster_of(cluster), keys)
 
 
-@envs.command()
+@envs.command(short_help="Remove those that nobody has asked for in a while.")
 @click.argument("cluster", required=False)
 @click.option("--days", default=30.0, show_default=True, type=click.FloatRange(min=0), help="How long nobody asked.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")

@@ -9,6 +9,7 @@ import click
 
 from slurm.array import JobArray
 from slurm.callbacks.board import in_words
+from slurm.cancellation import cancel as cancel_all
 from slurm.cli.places import cluster_of, show_json, show_table
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _FAILURES = 5
 """So many are shown one by one."""
+_LOGS = 100
+"""So many are read in one go, and kept in memory."""
 
 _on = click.option("--on", "cluster", metavar="CLUSTER", help="Where: a name in the Slurmfile, or a URL.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -80,8 +83,16 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
 @_on
 @click.option("--keep-children", is_flag=True, help="Not what it has submitted, if it is a workflow.")
 def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa: FBT001 - click's way
-    """End the job KEY, and what it has submitted, if it is a workflow; of a map, all that has not ended."""
-    cluster_of(cluster).job(key).cancel(children=not keep_children)
+    """End the job KEY, and what it has submitted, if it is a workflow; of a map, all that has not ended.
+
+    Says what was cancelled, and what had ended before.
+    """
+    job = cluster_of(cluster).job(key)
+    (told,) = statuses([job.part])
+    asked = cancel_all(job if isinstance(job, JobArray) else [job], children=not keep_children)
+    click.echo(f"{job.key}: {_ended(told, asked.pop(job.reference.key, 0))}")
+    for child, count in asked.items():
+        click.echo(f"{child}: {_several(count, count, 'cancelled')}")
 
 
 @click.command(short_help="Print what a job has printed.")
@@ -94,9 +105,28 @@ def logs(key: str, rank: int, cluster: str | None) -> None:
     if not isinstance(job, JobArray):
         click.echo(job.logs(rank), nl=False)
         return
-    for one in job:
-        click.echo(f"==> {one.key} <==")
-        click.echo(one.logs(rank), nl=False)
+    for some in (job[at : at + _LOGS] for at in range(0, len(job), _LOGS)):
+        for one, text in zip(some, some.logs(rank), strict=True):
+            click.echo(f"==> {one.key} <==")
+            click.echo(text, nl=False)
+
+
+def _ended(before: Sequence[JobStatus], asked: int) -> str:
+    """What has become of jobs of which so many calls were asked to end: "7 cancelled, 3 had ended, COMPLETED"."""
+    states, of = Counter(status.state for status in before), len(before)
+    unqueued = states.pop(JobState.UNKNOWN, 0)
+    ended = {state: count for state, count in states.items() if state.final}
+    cancelled = of - unqueued - sum(ended.values())
+    words = [_several(cancelled, of, "cancelled")] if cancelled else []
+    if cancelled and asked > cancelled + unqueued:
+        words.append(f"{asked - cancelled - unqueued} more that share an element with it")
+    words += [_several(unqueued, of, "not in the queue")] if unqueued else []
+    words += [_several(count, of, f"had ended, {state}") for state, count in ended.items()]
+    return ", ".join(words) or "nothing to cancel"
+
+
+def _several(count: int, of: int, what: str) -> str:
+    return f"{count} {what}" if of > 1 else what
 
 
 def _facts(job: Job[Any] | JobArray[Any], told: Sequence[JobStatus]) -> dict[str, Any]:

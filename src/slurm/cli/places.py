@@ -14,10 +14,17 @@ from slurm.slurmfile.places import near
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 def cluster_of(text: str | None) -> Cluster:
     """The cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError if the file is wrong."""
+    found = place_of(text)
+    return found if isinstance(found, Cluster) else Cluster.from_slurmfile(text, path=found, callbacks=False)
+
+
+def place_of(text: str | None) -> Path | Cluster:
+    """The Slurmfile that has a cluster of this name, or else the cluster of this URL. Raises as `cluster_of`."""
     if text is not None and "://" in text:
         return _by_url(text, ())
     try:
@@ -25,9 +32,7 @@ def cluster_of(text: str | None) -> Cluster:
     except SlurmfileError:
         return _by_url(text or "local", ())
     names = slurmfile.names(path)
-    if text is None or text in names:
-        return Cluster.from_slurmfile(text, path=path, callbacks=False)
-    return _by_url(text, names)
+    return path if text is None or text in names else _by_url(text, names)
 
 
 def _by_url(text: str, names: Sequence[str]) -> Cluster:

@@ -55,7 +55,7 @@ class Registry:
                 if error.code == 401 and not last:
                     self.authorization = self._authorize(error.headers.get("WWW-Authenticate", ""))
                     continue
-                raise Refused(_words(error)) from error
+                raise _refusal(error) from error
         raise AssertionError
 
     def _authorize(self, challenge: str) -> str | None:
@@ -73,7 +73,7 @@ class Registry:
             with _opened(url, headers) as answer:
                 told = json.load(answer)
         except urllib.error.HTTPError as error:
-            raise Refused(_words(error)) from error
+            raise _refusal(error) from error
         return f"Bearer {told.get('token') or told.get('access_token')}"
 
 
@@ -84,14 +84,15 @@ def _opened(url: str, headers: dict[str, str]) -> Any:
     return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
 
 
-def _words(error: urllib.error.HTTPError) -> str:
-    """What a registry says about why it doesn't, such as "manifest unknown"."""
+def _refusal(error: urllib.error.HTTPError) -> Exception:
+    """What a registry says about why it doesn't, such as "manifest unknown"; or that it isn't well, or too busy."""
     try:
         told = json.loads(error.read())["errors"][0]
         words = str(told.get("message") or told.get("code"))
     except (ValueError, LookupError, TypeError, AttributeError):
         words = str(error.reason)
-    return f"{words} (HTTP {error.code})"
+    words = f"{words} (HTTP {error.code})"
+    return OSError(words) if error.code >= 500 or error.code == 429 else Refused(words)
 
 
 def credentials(registry: str) -> list[str] | None:

@@ -102,7 +102,8 @@ class Watched:
     def blocks(self) -> Iterable[Block]:
         """All blocks that any element is in now."""
         own = self.submitted.blocks if self.submitted else ()
-        return (*own, *{block.id: block for block in self.moved.values()}.values())
+        moved = list(self.moved.values())  # which the tracker's thread may add to meanwhile
+        return (*own, *{block.id: block for block in moved}.values())
 
     @property
     def unqueued(self) -> range:

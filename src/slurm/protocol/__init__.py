@@ -185,6 +185,7 @@ class Submitted(Document):
 class Refused(Document):
     """`refused.json`: the scheduler took none of it, and nothing will be tried again."""
 
+    scheduler: str
     words: str
     """The scheduler's own."""
 

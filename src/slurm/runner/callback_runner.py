@@ -12,7 +12,6 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import say, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from slurm.protocol.outcomes import Outcome
@@ -90,7 +89,7 @@ class CallbackRunner:
             **facts,
         )
         for callback in self._callbacks:
-            error = _error_of(getattr(callback, hook), event, callback.seconds)
+            error = _error_of(callback, hook, event)
             if error is not None:
                 self._failed(hook, type(callback).__qualname__, error)
 
@@ -112,19 +111,20 @@ class CallbackRunner:
             pass  # no room there: the log has it
 
 
-def _error_of(method: Callable[[Any], object], event: object, seconds: float) -> BaseException | None:
-    """What a hook raises; a signal breaks it off after so many seconds."""
+def _error_of(callback: Any, hook: str, event: object) -> BaseException | None:
+    """What a hook raises; a signal breaks it off after as many seconds as the callback gives it."""
     signals = __import__("_signal")  # `signal` costs an import of `enum`
     calling, me = True, os.getpid()
 
     def break_off(*_: object) -> None:
         if calling:
-            raise HookTimedOut(f"it took longer than {seconds} s")
+            raise HookTimedOut(f"it took longer than {callback.seconds} s")
 
     handler = signals.signal(signals.SIGALRM, break_off)
-    timer = signals.setitimer(signals.ITIMER_REAL, seconds)
+    timer = signals.getitimer(signals.ITIMER_REAL)
     try:
-        method(event)
+        signals.setitimer(signals.ITIMER_REAL, callback.seconds)
+        getattr(callback, hook)(event)
     except BaseException as error:  # noqa: BLE001 - a hook is foreign code; what it raises must not end the task
         return error
     finally:

@@ -144,6 +144,23 @@ def _kernel_killed() -> bool:
     return False
 
 
+def _die_with(line: int) -> None:
+    """Have the kernel kill this process once nobody holds the other end of a pipe any more; fcntl(2), Linux only.
+
+    Where Slurm knows processes by their parents (proctrack/linuxproc), it would lose sight of a rank that has lost its
+    own. prctl(2) has a word for that, too, which a Python has to load ctypes to say.
+    """
+    import fcntl  # noqa: PLC0415 - not in the parent
+
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(line, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(line, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(line, 1):  # the parent died before that
+                os._exit(128 + signal.SIGKILL)
+
+
 def _write_to(path: str) -> None:
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for stream in (1, 2):
@@ -202,6 +219,7 @@ class _Parent:
     def __init__(self, stop: str) -> None:
         self._me = os.getpid()
         self._ranks: dict[int, RankSaver] = {}
+        self._lifelines: list[int] = []
         self._told = self._killed = False
         if stop != "-":
             signal.signal(signal.Signals[f"SIG{stop}"], lambda number, _: self._send(number))
@@ -210,10 +228,16 @@ class _Parent:
 
     def start(self, saver: RankSaver) -> int:
         """Fork a rank; 0 in the child, which handles the stop signal as this does until it has a handler of its own."""
+        line, mine = os.pipe()
+        self._lifelines.append(mine)
         pid = os.fork()
         if pid:
             self._ranks[pid] = saver
+            os.close(line)
         else:
+            for other in self._lifelines:
+                os.close(other)
+            _die_with(line)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         return pid

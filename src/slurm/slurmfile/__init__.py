@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NAME = "Slurmfile"
 TOP = ("default", "clusters")
 
-_DEFAULTS = {
+DEFAULTS = {
     "root": "slurm-jobs in $SCRATCH, else $WORK, else the home, there",
     "python": "the one that runs this program, else one of its minor version, there",
     "environment": "current",
@@ -273,7 +273,7 @@ def _settings(layers: Sequence[Entry], options: Options) -> Iterator[Setting]:
         elif key not in {"extends", "options"}:
             value = _value(key, layers)
             if value is None:
-                yield Setting(key, _DEFAULTS[key], "default")
+                yield Setting(key, DEFAULTS[key], "default")
             else:
                 layer = next(layer for layer in reversed(layers) if key in layer.values)
                 yield _setting(key, _shown(key, value), layer.places[key], layer, last)
