@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def until(happened: Callable[[], object], timeout: float = 60.0) -> None:
+def until(happened: Callable[[], object], timeout: float = 120.0) -> None:
     """Wait until `happened()`; AssertionError after `timeout` seconds."""
     end = time.monotonic() + timeout
     while not happened():

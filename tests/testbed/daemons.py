@@ -17,7 +17,7 @@ from typing import Any
 from testbed.errors import SlurmTestbedError
 
 _PROGRAM = Path(__file__).with_name("guardian.py")
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _END_SECONDS = 10.0
 

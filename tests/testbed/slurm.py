@@ -28,8 +28,8 @@ from testbed.programs import (
 )
 
 _START_ATTEMPTS = 4
-_START_SECONDS = 20.0
-_EMPTY_SECONDS = 20.0
+_START_SECONDS = 60.0
+_EMPTY_SECONDS = 60.0
 _PORT_LOST = "already in use"
 # By a faster clock: lest jobs that have ended were soon forgotten, and a busy machine were too slow.
 _PATIENT = {"MinJobAge": "6000", "MessageTimeout": "100", "BatchStartTimeout": "400"}
@@ -121,7 +121,7 @@ class SlurmTestbed:
             guardian.stop()
 
     def run(
-        self, *argv: str, check: bool = True, timeout: float = 30, stdin: str = ""
+        self, *argv: str, check: bool = True, timeout: float = 60, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a command against this cluster, with stdin as its input, and return it with its output.
 

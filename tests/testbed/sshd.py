@@ -21,7 +21,7 @@ from testbed.errors import SlurmTestbedError
 from testbed.programs import find_program
 
 INSTALL = "sudo apt-get install --no-install-recommends openssh-server openssh-client"
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _PROXY = Path(__file__).with_name("delayproxy.py")
 
 
