@@ -367,7 +367,15 @@ class Scalar:
 
 @task
 def odd_steps(gate: Path) -> None:
-    odd = {"loss": float("nan"), "rate": Scalar(0.5), "data": b"x", "many": {1, 2}, "place": Path("/a"), "time": 2, "event": "b"}
+    odd = {
+        "loss": float("nan"),
+        "rate": Scalar(0.5),
+        "data": b"x",
+        "many": {1, 2},
+        "place": Path("/a"),
+        "time": 2,
+        "event": "b",
+    }
     current_job().progress(Scalar(3), 3, **odd)  # type: ignore[arg-type]
     until(gate.exists)
 
