@@ -263,11 +263,17 @@ def test_a_connection_that_breaks_while_it_is_made_costs_time_and_nothing_else(
     def make(now: Building) -> Prepared:
         (tmp_path / f"made-{now.directory.rpartition('/')[2]}").touch()
         if len(made(tmp_path)) == 1:
-            box.kill_connections()
-        assert transport.run(["test", "-d", now.directory]).status == 0
+            transport.run(["sh", "-c", 'touch "$0"; exec sleep 60', str(tmp_path / "begun")])
         return prepared(now)
 
+    def break_it() -> None:
+        until((tmp_path / "begun").exists)
+        box.kill_connections()
+
+    breaking = threading.Thread(target=break_it)
+    breaking.start()
     found = build_once(Place(transport, str(tmp_path)), "env", make)
+    breaking.join()
     assert len(made(tmp_path)) == 2
     assert list(Path(found.python).parent.iterdir()) == [Path(found.python)]
     transport.close()

@@ -91,6 +91,14 @@ def test_a_root_in_a_file_is_an_error(tmp_path: Path) -> None:
     assert (found.level, "is not a directory" in found.found) == (Level.ERROR, True)
 
 
+def test_a_root_may_be_a_link_to_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert levels(examine(Cluster(root=tmp_path / "link")), "root") == [Level.OK]
+    (tmp_path / "real").rmdir()
+    assert levels(examine(Cluster(root=tmp_path / "link")), "root") == [Level.ERROR]
+
+
 @pytest.mark.slurm
 def test_a_job_that_does_not_start_in_time_is_a_warning_and_cancelled(slurm_env: SlurmTestbed, root: Path) -> None:
     cluster = Cluster("slurm", root=root, options={"hold": True})

@@ -279,7 +279,7 @@ def test_a_transfer_starts_over_though_the_far_side_does_not_know_yet_that_it_wa
     transport.put(str(there), {"big": data})
     going.join()
     assert (there / "big").read_bytes() == data
-    assert len(os.listdir(there)) == 2  # what the first one has begun, too, which still waits for the rest
+    until(lambda: len(os.listdir(there)) == 2)  # what the first one has begun, too, which still waits for the rest
     proxy.resume()
     until(lambda: os.listdir(there) == ["big"])
     transport.close()

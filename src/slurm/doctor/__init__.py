@@ -43,8 +43,8 @@ section place; uname -n; id -un; id -u; date +%s
 section tools; for tool in {tools}; do command -v $tool > /dev/null || echo $tool; done
 section setup; bash -c {setup} && echo && echo ready
 root=$({root}); near=$root
-while [ ! -e "$near" ]; do near=$(dirname "$near"); done
-section root; echo "$root"; echo "$near"; ls -ldn "$near"
+while [ ! -e "$near" ] && [ ! -L "$near" ]; do near=$(dirname "$near"); done
+section root; echo "$root"; echo "$near"; ls -ldnL "$near"
 section write; (umask 077; echo > "$near/.slurm-doctor.$$") && rm "$near/.slurm-doctor.$$"
 section space; df -Pk "$near" | tail -n 1
 section files; df -Pi "$near" | tail -n 1
