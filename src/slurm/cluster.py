@@ -181,7 +181,8 @@ class Cluster:
         keys, found = self._backend.store.keys(task), list[Any]()
         while keys and (limit is None or len(found) < limit):
             some, keys = keys[:limit], keys[len(keys[:limit]) :]
-            found += [records for records in self._backend.store.several_records(some) if self._backend.has(records)]
+            read = self._backend.store.several_records(some, strict=False)
+            found += [records for records in read if self._backend.has(records)]
         found = found[:limit]  # whose names are of a second; their records tell more
         found.sort(key=lambda records: records.submission.created, reverse=True)
         return Listing(handle(self._backend, self._backend.tracker.watch(*records)) for records in found)

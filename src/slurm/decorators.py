@@ -41,7 +41,7 @@ def task(function: Any = None, /, **options: Any) -> Any:
 
     `environment` is what the task runs in, rather than in its cluster's: one, or a list of some to be combined.
     `callbacks` are told of all its calls, as those of its cluster are. Raises OptionError for an option that sbatch
-    doesn't have or wouldn't take, and TypeError for a method.
+    doesn't have or wouldn't take, and TypeError for a method, a generator or a coroutine.
     """
     return _decorator(Task, "task", function, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm import logs
 from slurm.ends import read_ends
-from slurm.errors import NoSuchJob, TransportError
+from slurm.errors import NoSuchJob, ProtocolError, TransportError
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from slurm.bundle import Bundle
     from slurm.ends import Ends
     from slurm.transports.base import Transport
+
+_log = logging.getLogger(__name__)
 
 _COMMIT = """\
 cd -- {hidden} || exit
@@ -175,20 +178,27 @@ class Store:
             raise NoSuchJob(message)
         return found[0]
 
-    def several_records(self, keys: Sequence[str]) -> list[Records]:
-        """The records of submissions, read in one go; of those that have any."""
+    def several_records(self, keys: Sequence[str], *, strict: bool = True) -> list[Records]:
+        """The records of submissions, read in one go; of those that have any.
+
+        One that can't be read raises ProtocolError; unless `strict`, that is logged, and it is left out.
+        """
         names = (SUBMISSION, SUBMITTED, REFUSED)
         paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
         files = self._transport.get([path for some in paths.values() for path in some])
-        return [
-            Records(
-                Submission.loads(files[asked], where=asked),
-                Submitted.loads(files[got], where=got) if got in files else None,
-                Refused.loads(files[no], where=no) if no in files else None,
-            )
-            for asked, got, no in paths.values()
-            if asked in files
-        ]
+        found = []
+        for asked, got, no in (some for some in paths.values() if some[0] in files):
+            try:
+                submission = Submission.loads(files[asked], where=asked)
+                submitted = Submitted.loads(files[got], where=got) if got in files else None
+                refused = Refused.loads(files[no], where=no) if no in files else None
+            except ProtocolError as error:
+                if strict:
+                    raise
+                _log.warning("a submission is left out: %s", error)
+            else:
+                found.append(Records(submission, submitted, refused))
+        return found
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
         """Which elements of each submission have an outcome: one listing for all."""

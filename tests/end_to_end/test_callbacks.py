@@ -367,7 +367,15 @@ class Scalar:
 
 @task
 def odd_steps(gate: Path) -> None:
-    odd = {"loss": float("nan"), "rate": Scalar(0.5), "data": b"x", "many": {1, 2}, "place": Path("/a")}
+    odd = {
+        "loss": float("nan"),
+        "rate": Scalar(0.5),
+        "data": b"x",
+        "many": {1, 2},
+        "place": Path("/a"),
+        "time": 2,
+        "event": "b",
+    }
     current_job().progress(Scalar(3), 3, **odd)  # type: ignore[arg-type]
     until(gate.exists)
 
@@ -380,7 +388,7 @@ def test_odd_values_of_progress_are_told_as_what_json_has(local: Cluster, tmp_pa
         (tmp_path / "gate").touch()
         job.result(60)
     (told,) = (line for line in map(_strict, lines.read_text().splitlines()) if line["event"] == "progress")
-    metrics = {"loss": None, "rate": 0.5, "data": "b'x'", "many": "{1, 2}", "place": "/a"}
+    metrics = {"loss": None, "rate": 0.5, "data": "b'x'", "many": "{1, 2}", "place": "/a", "time": 2, "event": "b"}
     assert (told["done"], told["total"], told["metrics"]) == (3, 3, metrics)
 
 

@@ -445,6 +445,17 @@ def test_earlier_submissions_are_listed_the_newest_first(cluster: Cluster) -> No
     assert gather(*cluster.jobs()) == [9, 3]
 
 
+def test_a_submission_that_cannot_be_read_is_left_out_of_a_listing_and_told_of(local: Cluster) -> None:
+    jobs = [add.on(local)(1, number) for number in range(2)]
+    record = Path(jobs[0].directory, "submission.json")
+    record.write_text(record.read_text().replace('"protocol": 1', '"protocol": 99'))
+    program = f"from slurm import Cluster; print(*[job.key for job in Cluster({local.url!r}).jobs()])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [jobs[1].key]
+    assert jobs[0].key in done.stderr
+    assert "99" in done.stderr
+
+
 def test_cancel_takes_jobs_and_arrays_at_once(cluster: Cluster) -> None:
     jobs = [sleep(60), sleep.map([60.0, 60.0])]
     before = cluster.calls().get("cancel", 0)

@@ -228,7 +228,7 @@ def test_a_time_limit_ends_the_container_however_it_is_run(
         monkeypatch.setenv(name, value if name != "PATH" else f"{os.environ['PATH']}:{value}")
     with Cluster("slurm", root=root, options={"chdir": str(tmp_path)}):
         jobs = {}
-        for runtime, options in {"podman": [], "apptainer": apptainer, "slurm": []}.items():
+        for runtime, options in {"slurm": [], "podman": [], "apptainer": apptainer}.items():  # what ends last is first
             place = root / runtime
             place.mkdir(parents=True, mode=0o700)
             environment = Container(MINI, runtime=runtime, runtime_options=options)

@@ -11,6 +11,7 @@ from functools import partial
 from slurm.protocol import CALLS, INDEX, OFFSET_BYTES
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING, Record
+from slurm.runner.job_context import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,7 +108,7 @@ def _end_child() -> None:
 
     error = sys.exc_info()[0] is not None
     if error:
-        traceback.print_exc()
+        say(traceback.format_exc())
     os._exit(int(error))
 
 

@@ -143,7 +143,7 @@ class JobContext(Record):
         if now - _reported.get(self.index, 0.0) < PROGRESS_SECONDS and done != total:
             return
         _reported[self.index] = now
-        tell(self, {"event": "progress", "done": done, "total": total, **metrics})
+        tell(self, {"event": "progress", "done": done, "total": total, "metrics": metrics})
 
 
 def tell(context: JobContext, event: Mapping[str, Any]) -> None:

@@ -98,8 +98,7 @@ def lines(text: str) -> Iterator[Mapping[str, Any]]:
 
 def fields(line: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a ProgressEvent has of a line; None if that tells of something else."""
-    metrics = dict(line)
-    if metrics.pop("event", None) != "progress":
+    if line.get("event") != "progress":
         return None
-    known = {name: metrics.pop(name, None) for name in ("attempt", "done", "total")}
-    return {"time": metrics.pop("time", 0.0), **known, "metrics": metrics}
+    known = {name: line.get(name) for name in ("attempt", "done", "total")}
+    return {"time": line.get("time", 0.0), **known, "metrics": line.get("metrics", {})}
