@@ -26,7 +26,9 @@ for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
     key=${key%/}
     kilobytes=$(du -sk -- "$key" 2>/dev/null | cut -f 1)
     beat=$(ls -td -- "$key.lock"/* "$key.lock"/*/beat 2>/dev/null | head -n 1)
+    last=$key.lock/$(ls -- "$key.lock" 2>/dev/null | sort -n | tail -n 1)
     if [ -f "$key.json" ]; then state=ready since=$(age "$key.json")
+    elif [ -e "$last/failed" ] || [ -e "$last/given-up" ]; then state=left since=$(age "$last")
     elif [ -n "$beat" ]; then state=lock since=$(age "$beat")
     else state=lock since=$(age "$key"); fi # that of who is about to take the lock, or of nobody
     [ -z "$since" ] || echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2>/dev/null)

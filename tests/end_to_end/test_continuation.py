@@ -158,7 +158,7 @@ def test_progress_is_written_down(cluster: Cluster) -> None:
     job.result(60)
     lines = [json.loads(line) for line in Path(job.directory, "events", "0.jsonl").read_text().splitlines()]
     assert 2 <= len(lines) < 100
-    assert (lines[-1]["done"], lines[-1]["total"], lines[-1]["loss"]) == (1000, 1000, 0.001)
+    assert (lines[-1]["done"], lines[-1]["total"], lines[-1]["metrics"]) == (1000, 1000, {"loss": 0.001})
 
 
 # Bad input.

@@ -84,11 +84,12 @@ def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tm
 
 def test_what_is_being_made_stays_and_what_was_left_goes(root: Path, tmp_path: Path) -> None:
     url = f"local://{root}"
-    for key in ("dead", "alive"):
+    for key in ("dead", "alive", "failed"):
         (root / "envs" / key / "1a2b3c4d").mkdir(parents=True)
         (root / "envs" / key / "1a2b3c4d" / "below").write_text("lower\n")
         (root / "envs" / f"{key}.lock" / "1").mkdir(parents=True)
         (root / "envs" / f"{key}.lock" / "1" / "beat").touch()
+    (root / "envs" / "failed.lock" / "1" / "failed").touch()
     long_ago = time.time() - 86400
     (root / "envs" / "lower").mkdir()
     (root / "envs" / "lower.json").touch()
@@ -97,11 +98,13 @@ def test_what_is_being_made_stays_and_what_was_left_goes(root: Path, tmp_path: P
     assert {str(item["key"]): item["state"] for item in listed(url)} == {
         "alive": "making",
         "dead": "left",
+        "failed": "left",
         "lower": "ready",
     }
     assert str(run("rm", "dead", "lower", "--on", url).exception).endswith("lower is in use: by alive")
     assert "is in use" in str(run("rm", "alive", "--on", url).exception)
     assert "there is no environment other" in str(run("rm", "other", "--on", url).exception)
+    run("rm", "failed", "--on", url)
     assert [line.split()[:2] for line in run("gc", url, "--days", "0").output.splitlines()[1:]] == [["dead", "left"]]
     kept = ["alive", "alive.lock", "lower", "lower.json"]
     assert [path.name for path in sorted((root / "envs").iterdir())] == kept
