@@ -44,7 +44,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         yield unmeasured("submitting and fetching over SSH", lacking)
         return
     root = settings.workspace / "far"
-    with Cluster("local", root=root):
+    with Cluster("slurm", root=root):
         done = noop_task.nothing.map(range(COUNT))
         done.results(300)
     with box_far_away(settings) as box:
