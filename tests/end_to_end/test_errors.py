@@ -424,21 +424,35 @@ def test_a_wait_that_runs_out_is_a_timeout_error_and_the_job_goes_on(local: Clus
     assert job.result(60) is None
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(local: Cluster) -> None:
-    program = "import sys, time; from slurm import Cluster, task\n"
-    program += (
-        "with Cluster(sys.argv[1]):\n    job = task(time.sleep)(3)\n    print(job.key, flush=True)\n    job.result()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, local.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as client:
+WAITS = """\
+import os, sys, time
+from slurm import Cluster, task
+
+@task
+def wait(gate):
+    while not os.path.exists(gate):
+        time.sleep(0.05)
+
+with Cluster(sys.argv[1]):
+    job = wait(sys.argv[2])
+    print(job.key, flush=True)
+    job.result()
+"""
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(local: Cluster, tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", WAITS, local.url, str(tmp_path / "gate")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
         key = client.stdout.readline().strip()
         time.sleep(0.3)
         client.send_signal(signal.SIGINT)
-        _, errors = client.communicate(timeout=20)
+        _, errors = client.communicate(timeout=60)
+    assert client.returncode == -signal.SIGINT
     assert f"KeyboardInterrupt: The job goes on; come back to it with Cluster({local.url!r}).job({key!r})" in errors
     job = local.job(key)
+    assert not job.done()
+    (tmp_path / "gate").touch()
     assert job.result(60) is None  # type: ignore[union-attr]
 
 
