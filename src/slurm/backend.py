@@ -160,9 +160,8 @@ class Backend:
     @once
     def scheduler(self) -> Scheduler:
         """How the scheduler there is spoken to."""
-        python = (
-            self.current.python if self.first_look.python.status == 0 else "python3"
-        )  # an environment may bring one
+        known = self.first_look.python.status == 0  # else an environment may bring one
+        python = self.current.python if known else "python3"
         scheduler: Scheduler = self._scheduler_class(Site(python, self.runner))
         return scheduler
 

@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import io
 import marshal
-import os
 import sys
 import zipfile
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cloudpickle
 
+from slurm.cache import cached
 from slurm.protocol.files import replace
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def bundle() -> Bundle:
     sources = dict(_sources())
     digest = hashlib.sha256(repr((sys.implementation.cache_tag, sorted(sources.items()))).encode()).hexdigest()
     name = f"{digest}-runner.zip"
-    cached = _cache() / name
     try:
-        data = cached.read_bytes()
+        return Bundle(name, cached(name).read_bytes())
     except OSError:
         data = _build(sources)
-        with contextlib.suppress(OSError):  # no home, or one that can't be written: it is made each time then
-            cached.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace(str(cached), data)
+    with contextlib.suppress(OSError):  # no home, or one that can't be written: it is made each time then
+        kept = cached(name)
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace(str(kept), data)
     return Bundle(name, data)
 
 
@@ -78,7 +78,3 @@ def _build(sources: dict[str, bytes]) -> bytes:
             for member, data in ((name, source), (f"{name}c", compiled)):
                 archive.writestr(zipfile.ZipInfo(member, _EPOCH), data)
     return buffer.getvalue()
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks")

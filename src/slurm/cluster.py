@@ -179,8 +179,9 @@ class Cluster:
         the records of those, in one go.
         """
         keys, found = self._backend.store.keys(task), list[Any]()
+        size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
-            some, keys = keys[:limit], keys[len(keys[:limit]) :]
+            some, keys, size = keys[:size], keys[size:], 2 * size
             read = self._backend.store.several_records(some, strict=False)
             found += [records for records in read if self._backend.has(records)]
         found = found[:limit]  # whose names are of a second; their records tell more

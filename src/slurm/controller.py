@@ -79,11 +79,7 @@ class Controller:
                     _log.warning("%s could not be written: %s", record, done.words)
                 break
             if self.scheduler.full(done.words):
-                self._run(
-                    "submit",
-                    ["sh", "-s"],
-                    stdin=queueing.recording(self.scheduler.name, record, blocks, taken).encode(),
-                )
+                self._note(record, blocks, taken)
                 break
             passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
             answered &= not passes
@@ -127,11 +123,7 @@ class Controller:
         if others:
             _log.warning("%s was queued more than once; %s stays", name, first)
             self.cancel(dict.fromkeys(others))
-        self._run(
-            "submit",
-            ["sh", "-s"],
-            stdin=queueing.recording(self.scheduler.name, record, [block], [shlex.quote(first)]).encode(),
-        )
+        self._note(record, [block], [first])
         return self._submitted([block], [first])
 
     def adopt(self, several: Mapping[str, Sequence[Block]], record: Callable[[str], str]) -> Mapping[str, Submitted]:
@@ -144,12 +136,7 @@ class Controller:
             key: self._submitted(blocks, ids) for key, blocks in several.items() if (ids := _first(tagged, key, blocks))
         }
         for key, submitted in found.items():
-            ids = [shlex.quote(block.id) for block in submitted.blocks]
-            self._run(
-                "submit",
-                ["sh", "-s"],
-                stdin=queueing.recording(self.scheduler.name, record(key), several[key], ids).encode(),
-            )
+            self._note(record(key), several[key], [block.id for block in submitted.blocks])
         return found
 
     def _taken(self, key: str, blocks: Sequence[Block], *, until: float) -> list[str]:

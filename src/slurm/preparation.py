@@ -65,12 +65,11 @@ def _prepared(
             asked = Interpreter(backend.spec.python, backend.spec.setup)
             place = Place(
                 backend.transport,
-                lambda: backend.store.root,
+                backend.first_look,
                 asked,
                 {asked: lambda: backend.current},
                 packaging,
                 partial(_run_in_job, backend, options),
-                backend.first_look.ask,
             )
             prepared = prepare_all(environments, place)
             prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)

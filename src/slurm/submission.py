@@ -81,10 +81,7 @@ def submit(
         what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
     if environment.single and requests.several_ranks(options):
-        raise OptionError(
-            f"{task.name} asks for several ranks (ntasks), and the --container of this Slurm runs a single process: "
-            "have another runtime run the image (Container(…, runtime='podman'), or apptainer, docker, pyxis)"
-        )
+        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
     pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)

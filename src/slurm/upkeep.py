@@ -152,8 +152,7 @@ def _environments(records: Records) -> set[str]:
 
 def _goes_on(watched: Watched) -> bool:
     """Whether an element waits, runs, or may go on in another job; not those that the scheduler has no more."""
-    going_on = watched.continues and not watched.refused
-    return watched.unfinished and (going_on or any(e not in watched.missed_since for e in watched.open))
+    return watched.unfinished and (watched.may_go_on or any(e not in watched.missed_since for e in watched.open))
 
 
 def _run(backend: Backend, script: str, place: str, *words: str) -> str:

@@ -40,7 +40,6 @@ CATCH_ALLS = {
     "telling/dispatch.py": 1,
     "telling/hooks.py": 1,
     "transports/paramiko_ssh.py": 2,
-    "views/notebook.py": 1,
 }
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -43,7 +43,7 @@ def make(now):
         time.sleep(0.01)
     return Prepared(key=now.key, python=now.directory, tag="t")
 
-print(building.build_once(Place(LocalTransport(), str(root)), "env-1", make).python)
+print(building.build_once(Place.at(LocalTransport(), str(root)), "env-1", make).python)
 """
 
 
@@ -68,7 +68,7 @@ def told() -> Told:
 
 @pytest.fixture
 def place(tmp_path: Path, told: Told) -> Place:
-    return Place(LocalTransport(), str(tmp_path), packaging=told)
+    return Place.at(LocalTransport(), str(tmp_path), packaging=told)
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_a_connection_that_breaks_while_it_is_made_costs_time_and_nothing_else(
 
     breaking = threading.Thread(target=break_it)
     breaking.start()
-    found = build_once(Place(transport, str(tmp_path)), "env", make)
+    found = build_once(Place.at(transport, str(tmp_path)), "env", make)
     breaking.join()
     assert len(made(tmp_path)) == 2
     assert list(Path(found.python).parent.iterdir()) == [Path(found.python)]

@@ -25,7 +25,7 @@ from slurm import Container
 from slurm.environments.base import Place
 from slurm.transports.local import LocalTransport
 logging.basicConfig(level="INFO", stream=sys.stderr)
-print(Container(context=sys.argv[2], runtime="podman").prepare(Place(LocalTransport(), sys.argv[1])).image)
+print(Container(context=sys.argv[2], runtime="podman").prepare(Place.at(LocalTransport(), sys.argv[1])).image)
 """
 
 
@@ -33,7 +33,7 @@ print(Container(context=sys.argv[2], runtime="podman").prepare(Place(LocalTransp
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A place on this machine, which podman's command line can be had of."""
     monkeypatch.chdir(tmp_path)
-    return Place(LocalTransport(), str(tmp_path / "root"))
+    return Place.at(LocalTransport(), str(tmp_path / "root"))
 
 
 def context(directory: Path, *lines: str) -> Path:

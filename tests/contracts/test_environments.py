@@ -22,7 +22,7 @@ class EnvironmentContract:
 
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
-        return Place(LocalTransport(), str(tmp_path / "root"))
+        return Place.at(LocalTransport(), str(tmp_path / "root"))
 
     @pytest.fixture
     def prepared(self, environment: Environment, place: Place) -> Prepared:

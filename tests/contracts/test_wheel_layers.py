@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def place(root: Path) -> Place:
-    return Place(LocalTransport(), str(root))
+    return Place.at(LocalTransport(), str(root))
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ from slurm.transports.local import LocalTransport
 
 building.BEAT_SECONDS, building.STALE_SECONDS = 0.1, 2.0
 root, own, house, sources = sys.argv[1:]
-print(Wheel(own, wheelhouse=house, find_links=sources).prepare(Place(LocalTransport(), root)).python)
+print(Wheel(own, wheelhouse=house, find_links=sources).prepare(Place.at(LocalTransport(), root)).python)
 """
 
 

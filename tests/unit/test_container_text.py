@@ -207,7 +207,7 @@ def test_a_registry_that_isnt_well_hasnt_refused_the_image(tmp_path: Path) -> No
     with serving(Unwell) as registry:
         asked = image_lookup.asked(registry, "ann/tool", "1", "plain")
         assert asked == {"unreachable": "Internal Server Error (HTTP 500)"}
-        place = Place(LocalTransport(), str(tmp_path))
+        place = Place.at(LocalTransport(), str(tmp_path))
         with pytest.raises(EnvironmentNotReady, match=r"can't be asked for .*\(HTTP 500\); name it by its digest"):
             Container(f"{registry}/ann/tool", runtime="podman").prepare(place)
 

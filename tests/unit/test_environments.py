@@ -55,7 +55,7 @@ def test_what_is_no_environment_is_refused_where_it_is_written(wrong: Environmen
 
 
 def test_each_of_a_list_is_on_top_of_those_before() -> None:
-    place = Place(LocalTransport(), "/root", Interpreter("python3", ("export A=1",)))
+    place = Place.at(LocalTransport(), "/root", Interpreter("python3", ("export A=1",)))
     found = prepare_all([Modules("m"), Python("/p"), Asked()], place)
     assert (found.python, found.setup) == ("/p", ("export A=1", *load_modules(["m"])))
     assert prepare_all([Python("/p"), Conda("e"), Asked()], place).python == "python"
@@ -111,7 +111,7 @@ def test_a_python_that_is_named_from_here_is_found_from_anywhere(
 ) -> None:
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.chdir(tmp_path)
-    assert Python("./python").prepare(Place(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/./python"
+    assert Python("./python").prepare(Place.at(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/./python"
 
 
 def test_what_a_builder_prints_may_be_in_any_encoding(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from slurm import slurmfile
-from slurm.cli.places import place_of, show_json, show_table
-from slurm.cluster import Cluster
+from slurm.cli.places import DEFAULT, show_json, show_table, slurmfile_of
 from slurm.slurmfile import DEFAULTS, Setting
 from slurm.url import ClusterURL
 
@@ -25,8 +24,8 @@ def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa:
 
     All that is wrong in the file is shown instead, and the exit status is 1.
     """
-    found = path or place_of(cluster)
-    settings = _of_url(found, cluster) if isinstance(found, Cluster) else slurmfile.load(cluster, path).settings
+    file = path or slurmfile_of(cluster)
+    settings = slurmfile.load(cluster, path).settings if file else _of_url(cluster)
     if as_json:
         show_json([setting._asdict() for setting in settings])
     else:
@@ -35,9 +34,11 @@ def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa:
         )
 
 
-def _of_url(cluster: Cluster, said: str | None) -> list[Setting]:
+def _of_url(said: str | None) -> list[Setting]:
     """The same of a cluster that no Slurmfile has."""
-    root = ClusterURL.parse(cluster.url).root
-    given = {"url": (cluster.url, "argument" if said else "default"), **({"root": (root, "argument")} if root else {})}
-    every = {**{key: (value, "default") for key, value in DEFAULTS.items()}, **given}
+    url = ClusterURL.parse(said or DEFAULT)
+    every = {key: (value, "default") for key, value in DEFAULTS.items()}
+    every["url"] = (str(url), "argument" if said else "default")
+    if url.root:
+        every["root"] = (url.root, "argument")
     return [Setting(key, *every[key]) for key in sorted(every, key=lambda key: key != "url")]

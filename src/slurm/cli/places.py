@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -17,31 +18,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+DEFAULT = "local"
+"""The URL of the cluster where none is named, and no Slurmfile is there."""
+
+
 def cluster_of(text: str | None) -> Cluster:
     """The cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError if the file is wrong."""
-    found = place_of(text)
-    return found if isinstance(found, Cluster) else Cluster.from_slurmfile(text, path=found, callbacks=False)
+    path = slurmfile_of(text)
+    return Cluster.from_slurmfile(text, path=path, callbacks=False) if path else Cluster(text or DEFAULT)
 
 
-def place_of(text: str | None) -> Path | Cluster:
-    """The Slurmfile that has a cluster of this name, or else the cluster of this URL. Raises as `cluster_of`."""
-    if text is not None and "://" in text:
-        return _by_url(text, ())
+def slurmfile_of(text: str | None) -> Path | None:
+    """The Slurmfile that has a cluster of this name; None for a URL. Raises as `cluster_of`."""
+    path: Path | None = None
+    names: Sequence[str] = ()
+    if text is None or "://" not in text:
+        with contextlib.suppress(SlurmfileError):  # there is none
+            path = slurmfile.find()
+        names = slurmfile.names(path) if path else ()
+    if path and (text is None or text in names):
+        return path
     try:
-        path = slurmfile.find()
-    except SlurmfileError:
-        return _by_url(text or "local", ())
-    names = slurmfile.names(path)
-    return path if text is None or text in names else _by_url(text, names)
-
-
-def _by_url(text: str, names: Sequence[str]) -> Cluster:
-    try:
-        return Cluster(text)
+        Cluster(text or DEFAULT)
     except ConfigurationError as error:
-        known = f"; nor is it a cluster of the Slurmfile{near(text, names)}" if names else ""
+        known = f"; nor is it a cluster of the Slurmfile{near(text or DEFAULT, names)}" if names else ""
         message = f"{error}{known}"
         raise click.UsageError(message) from None
+    return None
 
 
 def show_json(value: Any) -> None:

@@ -112,7 +112,7 @@ def _sections(output: str, fence: str) -> Mapping[str, str]:
 
 def _python(backend: Backend, root: str) -> Finding:
     try:
-        found = find(Place(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
+        found = find(Place.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
     except PythonNotFound as error:
         return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
     except TransportError as error:

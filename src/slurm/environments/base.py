@@ -11,6 +11,8 @@ from slurm.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from typing_extensions import Self
+
     from slurm.protocol import Prepared
     from slurm.transports.base import Completed, Transport
 
@@ -54,13 +56,34 @@ def _no_jobs(environment: Prepared, argv: Sequence[str], stdin: bytes) -> Comple
     raise ConfigurationError(message)
 
 
+class Ground(Protocol):
+    """Where a place keeps its environments, and how a quick look goes there."""
+
+    @property
+    def root(self) -> str:
+        """The root of the store: environments are made under `<root>/envs/`."""
+
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Run a short command, which finds the root in its variable SLURMTASKS_ROOT."""
+
+
+class KnownGround(NamedTuple):
+    """One whose root is known: each look is a command of its own."""
+
+    transport: Transport
+    root: str
+
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Run it."""
+        return self.transport.run(["env", f"SLURMTASKS_ROOT={self.root}", *argv], timeout=60)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an environment is made ready, and what it finds there."""
 
     transport: Transport
-    at: str | Callable[[], str]
-    """The root of the store, or what finds it."""
+    ground: Ground
     interpreter: Interpreter = field(default_factory=Interpreter)
     """The Python that was asked for, after the steps that every job takes before the environment's own."""
     known: Mapping[Interpreter, Callable[[], Prepared]] = field(default_factory=dict)
@@ -68,23 +91,23 @@ class Place:
     packaging: Packaging = field(default_factory=Packaging)
     run_in_job: RunInJob = _no_jobs
     """Runs a command with its input in a job, where the task may run, in an environment that is there; waits for it."""
-    along: Callable[[Sequence[str]], Completed] | None = None
-    """What `ask` does, where it can do better than to run a command by itself."""
+
+    @classmethod
+    def at(
+        cls,
+        transport: Transport,
+        root: str,
+        interpreter: Interpreter = Interpreter(),  # noqa: B008 - a value
+        *,
+        packaging: Packaging = Packaging(),  # noqa: B008 - one that keeps nothing
+    ) -> Self:
+        """A place whose root is known."""
+        return cls(transport, KnownGround(transport, root), interpreter, packaging=packaging)
 
     @property
     def root(self) -> str:
-        """The root of the store: environments are made under `<root>/envs/`."""
-        return self.at if isinstance(self.at, str) else self.at()
-
-    def ask(self, argv: Sequence[str]) -> Completed:
-        """Run a short command, which finds the root in its variable SLURMTASKS_ROOT.
-
-        It goes along with what is asked of each place when it is first used, if this hasn't been asked yet: so a look
-        at an environment costs no round trip of its own.
-        """
-        if self.along is not None:
-            return self.along(argv)
-        return self.transport.run(["env", f"SLURMTASKS_ROOT={self.root}", *argv], timeout=60)
+        """The ground's."""
+        return self.ground.root
 
 
 class Environment(Protocol):

@@ -190,7 +190,7 @@ def _sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _look(place: Place, name: str) -> _Seen:
-    done = place.ask(["sh", "-c", _LOOK, name])
+    done = place.ground.ask(["sh", "-c", _LOOK, name])
     key, _, rest = _words(place, done).partition("\n")
     if not rest:
         return _Seen(key, "free")
@@ -214,18 +214,36 @@ def _made(building: Building, holder: int, name: str, make: Callable[[Building],
         with _beating(place, f"{place.root}/{ENVS}/{key}.lock/{holder}"):
             record = Built(environment=make(building), created=time.time(), host=socket.gethostname())
             text = _run(place, _COMMIT, key, token, stdin=record.dumps())
+    except ConnectionLost as error:  # which tells nothing of the build
+        _leave(building, holder, "given-up", error)
+        raise
+    except SlurmError as error:
+        made = _made_by_another(place, name)
+        if made is None:
+            _leave(building, holder, "failed", error)
+            raise
+        text = made
     except BaseException as error:
-        shared = isinstance(error, SlurmError)
-        with contextlib.suppress(SlurmError):  # what went wrong may be the connection
-            if shared and (seen := _look(place, name)).state == "ready":  # another took over, and has made it
-                place.packaging.end(key, None)
-                return _record(seen.text, key).environment
-            how = "failed" if shared and not isinstance(error, ConnectionLost) else "given-up"
-            _run(place, _FAILED, key, str(holder), token, how, stdin=_told(error))
-        place.packaging.end(key, error)
+        _leave(building, holder, "given-up", error)
         raise
     place.packaging.end(key, None)
     return _record(text, key).environment
+
+
+def _made_by_another(place: Place, name: str) -> str | None:
+    """The record, where somebody took over and has made it."""
+    with contextlib.suppress(SlurmError):  # what went wrong may be the connection
+        seen = _look(place, name)
+        return seen.text if seen.state == "ready" else None
+    return None
+
+
+def _leave(building: Building, holder: int, how: str, error: BaseException) -> None:
+    """Let whoever waits know: of an error that is theirs, too, or that they may try."""
+    place, key, token = building.place, building.key, building.directory.rpartition("/")[2]
+    with contextlib.suppress(SlurmError):
+        _run(place, _FAILED, key, str(holder), token, how, stdin=_told(error))
+    place.packaging.end(key, error)
 
 
 @contextlib.contextmanager

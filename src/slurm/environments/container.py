@@ -135,7 +135,7 @@ class Container(Environment):
             )
 
         prepared = build_once(place, name, make)
-        prepared = prepared.replace(is_step=runtime.is_step or None, single=runtime.is_single(site.srun) or None)
+        prepared = prepared.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
         image = Image(prepared.image or "", prepared.digest or "")
         return self._launched(place, prepared, launcher(runtime, image, run))
 

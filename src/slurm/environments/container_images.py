@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from slurm.cache import new_log
 from slurm.environments.container_site import in_bash, pinned
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.base import ARCHIVE, BUNDLE, REFERENCE, SIF, Image
@@ -91,7 +92,7 @@ class Kept(NamedTuple):
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
         """Build it if need be; push it, or send it as a file."""
-        log = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", f"{building.key}.log")
+        log = new_log(building.key)
         if runtime.takes == REFERENCE and not self.registry:
             only = f"{runtime.name} takes images from a registry only"
             message = f"{only}: say which {self.tag} is to be pushed to (registry=…)"

@@ -177,7 +177,6 @@ class Builder(NamedTuple):
             subprocess.run([self.program, "rm", container], capture_output=True, check=False)
 
     def _logged(self, *arguments: str, doing: str, log: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
         argv = [self.program, *arguments]
         with open(log, "wb") as file:
             status = subprocess.run(

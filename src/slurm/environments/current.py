@@ -70,7 +70,7 @@ def find(place: Place) -> Prepared:
     known = place.known.get(place.interpreter)
     if known is not None:
         return known()
-    return found(place.interpreter, place.ask(probe(place.interpreter)))
+    return found(place.interpreter, place.ground.ask(probe(place.interpreter)))
 
 
 def probe(asked: Interpreter) -> Sequence[str]:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from slurm.cache import new_log
 from slurm.environments import installer
 from slurm.environments.base import Environment
 from slurm.environments.building import build_once, send
@@ -22,7 +23,7 @@ from slurm.environments.current import TAG, find
 from slurm.environments.installer import sources as places
 from slurm.environments.setup import take
 from slurm.environments.sources import described, is_project, nearest_project, tree_digest
-from slurm.environments.wheel_building import build, build_failed, export_lock, gather, new_log
+from slurm.environments.wheel_building import build, build_failed, export_lock, gather
 from slurm.environments.wheel_dependencies import deciding, need_more
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 from slurm.protocol import ENVS, Prepared

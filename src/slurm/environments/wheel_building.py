@@ -73,15 +73,6 @@ def _modules(names: Iterable[str]) -> Iterator[str]:
             yield first
 
 
-def new_log(key: str) -> Path:
-    """A new log on this machine."""
-    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", "builds")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"{key}.log"
-    path.write_text("")
-    return path
-
-
 def build(project: str, directory: str, log: Path) -> BuiltWheel:
     """Build a project's wheel, by uv where it is, else by `build`, else by pip. Raises BuildFailed.
 

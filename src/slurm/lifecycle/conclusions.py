@@ -33,7 +33,7 @@ def conclude(
     """
     endings = {**overdue, **waiting}
     left: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
-    if watched.continues and not watched.refused:
+    if watched.may_go_on:
         with contextlib.suppress(NoSuchJob):  # its directory was removed, so nothing of it goes on
             left = continuation.go_on(backend, watched, endings, waiting)
     ended = {element: endings[element] for element in left}

@@ -72,6 +72,11 @@ class Watched:
         self.feed: Feed | None = None
         """What callbacks on this client are told, if there are any."""
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether an element of it that has ended may have another attempt."""
+        return self.continues and self.refused is None
+
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
         return index // self.chunk

@@ -96,8 +96,8 @@ class Prepared(Record):
     """What runs containers there, what that calls the image, a Python beside it; None where there is no container."""
     is_step: bool | None = None
     """Whether `launch` is a step of the scheduler's itself, so that it starts all ranks where there are several."""
-    single: bool | None = None
-    """Whether it can't run several ranks."""
+    single: str | None = None
+    """Why it can't run several ranks; None if it can."""
 
 
 class Edge(Record):

@@ -14,6 +14,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.callbacks.board import in_words
+from slurm.errors import SlurmError
 from slurm.first_look import DEFAULT_ROOT
 from slurm.protocol.states import JobState
 from slurm.serialization.tracebacks import sourced
@@ -163,7 +164,7 @@ def _answered(urls: set[str], look: Callable[[], Look]) -> Look | str:
     def run() -> None:
         try:
             answers.put(look())
-        except Exception as error:  # noqa: BLE001 - a display shows what is wrong, it never raises
+        except (SlurmError, OSError) as error:
             answers.put(f"{type(error).__name__}: {error}")
         finally:
             _looking.difference_update(urls)

@@ -103,10 +103,10 @@ class Runtime(Protocol):
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Lines that run "$@" in it, and exit with its status. `passed` are the names of variables."""
 
-    def is_single(self, srun: str) -> bool:
-        """Whether it can't run several ranks, by what `srun --version` prints there."""
+    def single(self, srun: str) -> str | None:
+        """Why it can't run several ranks, and what can; None if it can. `srun` is what `srun --version` says there."""
         del srun
-        return False
+        return None
 
 
 def launcher(runtime: Runtime, image: Image, run: Run) -> str:

@@ -47,10 +47,15 @@ class SlurmOCI(Runtime):
             "exit $status",
         )
 
-    def is_single(self, srun: str) -> bool:
+    def single(self, srun: str) -> str | None:
         """Before 23.02 slurmstepd refuses several on a node, and gives no SLURM_PROCID to those on others."""
         found = re.search(r"(\d+)\.(\d+)", srun)
-        return found is not None and (int(found[1]), int(found[2])) < (23, 2)
+        if found is None or (int(found[1]), int(found[2])) >= (23, 2):
+            return None
+        return (
+            "the --container of this Slurm runs a single process: have another runtime run the image "
+            "(Container(…, runtime='podman'), or apptainer, docker, pyxis)"
+        )
 
 
 def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
