@@ -19,6 +19,7 @@ import pytest
 import testbed.slurm
 from testbed import CommandError, SlurmTestbed, SlurmTestbedError
 from testbed.config import LOOPBACK, free_ports, slurm_conf
+from testbed.fixtures import require
 
 pytestmark = pytest.mark.slurm
 
@@ -101,7 +102,7 @@ def test_a_cluster_has_the_limits_it_was_given(new_testbed: NewTestbed) -> None:
 
 def test_a_setting_replaces_its_line_whatever_its_case(tmp_path: Path) -> None:
     text = slurm_conf(
-        tmp_path, ports=[1, 2], cpus=1, memory=1, settings={"KILLWAIT": "9", "MpiDefault": ""}, partitions={}
+        tmp_path, port=1, nodes={"n1": 2}, cpus=1, memory=1, settings={"KILLWAIT": "9", "MpiDefault": ""}, partitions={}
     )
     keys = [line.partition("=")[0].lower() for line in text.splitlines()]
     assert len(keys) == len(set(keys))
@@ -117,6 +118,18 @@ def test_two_at_once_know_nothing_of_each_other(new_testbed: NewTestbed) -> None
     assert two.run("sinfo", "-h", "-o", "%D").stdout.strip() == "3"
     one.stop()
     assert sorted(two.run("srun", "-N3", "printenv", "SLURMD_NODENAME").stdout.split()) == ["n1", "n2", "n3"]
+
+
+def test_two_clusters_share_one_accounting(two_clusters: tuple[SlurmTestbed, SlurmTestbed]) -> None:
+    first, second = two_clusters
+    for name in ("testbed", "other"):
+        done = first.run("sbatch", "--parsable", "--wait", "-o", "/dev/null", "-M", name, "--wrap", "true").stdout
+        assert done == f"1;{name}\n"  # the same number twice
+    assert first.run("sinfo", "-h", "-M", "other", "-o", "%N").stdout == "m1\n"
+    assert second.run("sinfo", "-h", "-o", "%N").stdout == "m1\n"
+    rows = ["sacct", "-nXP", "-j", "1", "-o", "cluster,nodelist", "-M"]
+    wait_until(lambda: first.run(*rows, "other").stdout == "other|m1\n", 30)
+    wait_until(lambda: first.run(*rows, "testbed").stdout == "testbed|n1\n", 30)
 
 
 @pytest.mark.parametrize("lost", [0, 1], ids=["slurmctld", "slurmd"])
@@ -225,6 +238,20 @@ def test_the_command_line_runs_a_command_in_a_cluster() -> None:
     conf = Path(done.stdout.strip())
     assert conf.name == "slurm.conf"
     assert not conf.parent.exists()
+
+
+def test_the_command_line_brings_a_second_cluster() -> None:
+    require(accounting=True)
+    program = str(Path(__file__).with_name("testbed"))
+    script = "srun printenv SLURM_CLUSTER_NAME; SLURM_CONF=$SECOND_SLURM_CONF srun printenv SLURM_CLUSTER_NAME"
+    done = subprocess.run(
+        [sys.executable, program, "--second-cluster", "--", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "testbed\nother\n"
 
 
 def test_the_environment_of_a_test_names_the_shared_cluster(slurm_env: SlurmTestbed) -> None:

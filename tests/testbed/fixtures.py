@@ -47,12 +47,32 @@ def slurm_testbed() -> Iterator[SlurmTestbed]:
 @pytest.fixture
 def slurm_env(slurm_testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmTestbed]:
     """Point this process at the shared cluster for one test; jobs that it leaves behind are cancelled."""
-    for name in os.environ.keys() - without_slurm(os.environ).keys():
-        monkeypatch.delenv(name)
-    for name, value in slurm_testbed.env.items():
-        monkeypatch.setenv(name, value)
+    _use(slurm_testbed, monkeypatch)
     yield slurm_testbed
     slurm_testbed.cancel_all()
+
+
+@pytest.fixture(scope="session")
+def testbed_pair() -> Iterator[tuple[SlurmTestbed, SlurmTestbed]]:
+    """Give two clusters under one slurmdbd, `testbed` (n1, n2) and `other` (m1), that the whole session shares."""
+    require(accounting=True)
+    with SlurmTestbed(accounting=True) as first, first.second_cluster() as second:
+        yield first, second
+
+
+@pytest.fixture
+def two_clusters(
+    testbed_pair: tuple[SlurmTestbed, SlurmTestbed], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[SlurmTestbed, SlurmTestbed]]:
+    """Point this process at the first of the two shared clusters for one test; both are left without jobs.
+
+    The second is reached by `-M other`, or by its own `env`. A test that breaks one of them starts a pair of its own:
+    `first = new_testbed(accounting=True)` and `with first.second_cluster() as second`.
+    """
+    _use(testbed_pair[0], monkeypatch)
+    yield testbed_pair
+    for testbed in testbed_pair:
+        testbed.cancel_all()
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +169,13 @@ def require(
         if reason := missing_root():
             pytest.skip(reason)
         _require(missing_memory_limits())
+
+
+def _use(testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() - without_slurm(os.environ).keys():
+        monkeypatch.delenv(name)
+    for name, value in testbed.env.items():
+        monkeypatch.setenv(name, value)
 
 
 def _require(lacking: str | None) -> None:
