@@ -191,11 +191,12 @@ def _check_extends(reader: Reader, entries: Mapping[str, Entry]) -> None:
 
 def _chain(name: str, entries: Mapping[str, Entry]) -> list[str]:
     """A cluster, the one that it extends, and so on; up to the first that comes a second time."""
-    chain = [name]
+    chain, met = [name], {name}
     while (extends := entries[chain[-1]].extends) is not None and extends in entries:
         chain.append(extends)
-        if extends in chain[:-1]:
+        if extends in met:
             break
+        met.add(extends)
     return chain
 
 
