@@ -160,6 +160,8 @@ class Block(Record):
     """What tells it from other blocks with the same elements; empty for those of the submission itself."""
     attempts: int = 0
     """How many attempts its elements had before."""
+    array: bool | None = None
+    """False for one element that is a plain job, where the scheduler has no arrays: its id is the job's."""
 
     @property
     def elements(self) -> Sequence[int]:
@@ -167,6 +169,11 @@ class Block(Record):
         if self.tasks is None:
             return range(self.first, self.first + self.count)
         return tuple(self.first + task for task in self.tasks)
+
+    def task_id(self, element: int) -> str:
+        """The scheduler's id for one of its elements, such as "1234_0"."""
+        number, semicolon, cluster = self.id.partition(";")
+        return self.id if self.array is False else f"{number}_{element - self.first}{semicolon}{cluster}"
 
 
 class Submitted(Document):

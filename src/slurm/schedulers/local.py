@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
-from slurm.schedulers.base import Report, Survey, numbers, ranges
+from slurm.schedulers.base import Failure, Report, Survey, numbers, ranges
 from slurm.schedulers.local_queue import wire
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class LocalScheduler:
     name = "local"
     patience = (0.5, 5.0)
     launcher: Sequence[str] = ()
+    id_form = "[0-9]+"
 
     def __init__(self, site: Site) -> None:
         self._queue = (site.python, "-c", _BOOT, site.runner)
@@ -46,7 +47,7 @@ class LocalScheduler:
         return [
             *self._queue,
             "submit",
-            f"--array={directives.array(request.block, request.options)}",
+            *directives.array(request.block, request.options),
             f"--output={request.log}",
             f"--comment={directives.comment(request.options, request.comment)}",
             *directives.over(request),
@@ -91,10 +92,9 @@ class LocalScheduler:
         del words
         return False
 
-    def full(self, words: str) -> bool:
-        """There is always room."""
-        del words
-        return False
+    def failure(self, words: str) -> Failure:
+        """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
+        return Failure.REFUSED if wire.REFUSED in words else Failure.UNKNOWN
 
     def submit_limits(self) -> Sequence[str]:
         """There are none."""
@@ -109,8 +109,9 @@ class LocalScheduler:
         """Not asked for, where there are no limits."""
         return ["true"]
 
-    def find(self) -> Sequence[str]:
+    def find(self, clusters: str) -> Sequence[str]:
         """Ask the supervisor for all that it knows."""
+        del clusters
         return [*self._queue, "list"]
 
     def found(self, output: str) -> Iterable[tuple[str, str]]:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol import JOBS, SCRIPT, Block
 from slurm.protocol.states import JobState
-from slurm.schedulers import directives
-from slurm.schedulers.base import Partition, Report, Survey, numbers, ranges
+from slurm.schedulers import directives, refusals
+from slurm.schedulers.base import Partition, Report, Survey, numbers, ranges, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.options import Options
-    from slurm.protocol import Block
-    from slurm.schedulers.base import Request, Site
+    from slurm.schedulers.base import Failure, Request, Site
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
 """Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
 
-_ALWAYS_UNSET = ("SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_OPEN_MODE", "SBATCH_WAIT")
+_ALWAYS_UNSET = (
+    "SBATCH_ARRAY_INX",
+    "SBATCH_JOB_NAME",
+    "SBATCH_OPEN_MODE",
+    "SBATCH_WAIT",
+    "SBATCH_INPUT",
+    "SBATCH_OUTPUT",
+    "SBATCH_ERROR",
+    "SLURM_EXIT_ERROR",
+)
+"""What would change how a script is queued, where its output goes, or what sbatch's exit status means."""
 
 _FIELDS = "%F|%K|%T|%N|%r"
 """squeue(1): array job id, array task(s), state, nodes, reason; the reason last, for it may hold any character."""
@@ -47,8 +58,6 @@ _SACCT = (
     "--format=cluster,jobid,state,exitcode,nodelist,reason",
 )
 
-_FULL = re.compile(r"\b(Assoc|QOS)\w*SubmitJobs?\w*Limit\b")
-
 _SUBMIT_LIMITS = """\
 me=$(id -un)
 sacctmgr --noheader --parsable2 show assoc where user="$me" format=account,partition,maxsubmit,grpsubmit |
@@ -68,6 +77,14 @@ _PASSING = (
     "Resource temporarily unavailable",
     "rate limit exceeded",
 )
+
+_SAME_CLUSTERS = """\
+[ -n "${SLURM_CLUSTERS-}" ] || [ -z "${SBATCH_CLUSTERS-}" ] || export SLURM_CLUSTERS="$SBATCH_CLUSTERS"
+"""
+"""sbatch reads both variables, squeue only the first; sbatch(1), squeue(1)."""
+
+_COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
+"""The command of a submission's own block. Without arguments it is a script that somebody queued by hand."""
 
 _SURVEY = """\
 LC_ALL=C; export LC_ALL
@@ -103,6 +120,7 @@ class SlurmScheduler:
     # user's own defaults for a step.
     launcher: Sequence[str] = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
     needs: Sequence[str] = ("env", "sbatch", "squeue", "scancel", "scontrol")
+    id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"
 
     def __init__(self, site: Site) -> None:
         del site
@@ -114,13 +132,15 @@ class SlurmScheduler:
     def submit(self, request: Request) -> Sequence[str]:
         """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
         asked = [name for name, _ in request.options.set()]
+        asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
+        asked += ["signal"] if "signal_lead" in asked else []
         unset = [*_ALWAYS_UNSET, *(f"SBATCH_{_INPUT_NAMES.get(name, name.upper())}" for name in asked)]
         return [
             "env",
             *(word for name in unset for word in ("-u", name)),
             "sbatch",
             "--parsable",
-            f"--array={directives.array(request.block, request.options)}",
+            *directives.array(request.block, request.options),
             f"--output={request.log}",
             *directives.over(request),
             *_dependency(request),
@@ -171,9 +191,9 @@ class SlurmScheduler:
         """What the commands say when slurmctld is down, busy, or full for now; the last three take new jobs later."""
         return any(passing in words for passing in _PASSING)
 
-    def full(self, words: str) -> bool:
-        """The reasons of squeue(1) for MaxSubmitJobs and GrpSubmitJobs, of an association or a QOS (sacctmgr(1))."""
-        return _FULL.search(words) is not None
+    def failure(self, words: str) -> Failure:
+        """What sbatch says."""
+        return refusals.failure(words)
 
     def submit_limits(self) -> Sequence[str]:
         """Sacctmgr, of the user's associations and of each QOS."""
@@ -197,14 +217,33 @@ class SlurmScheduler:
         active = [word for word in _SQUEUE if word != "--states=all"]
         return [*active, "--me", "--array", "--format=%i"]
 
-    def find(self) -> Sequence[str]:
-        """Squeue, of the user's own jobs in any state."""
-        return [*_SQUEUE, "--me", "--format=%F|%k"]
+    def find(self, clusters: str) -> Sequence[str]:
+        """Squeue, of the user's own jobs in any state, with their comments and commands.
 
-    def found(self, output: str) -> Iterable[tuple[str, str]]:
-        """What it printed; every array has a line for each of its parts."""
-        lines = (line.strip().partition("|") for line in output.splitlines())
-        return dict.fromkeys((id_, comment) for id_, _, comment in lines)
+        With its header, which tells an empty answer from none.
+        """
+        words = [word for word in _SQUEUE if word != "--noheader"]
+        query = [*words, "--me", "--format=%F|%k|%o", *([f"--clusters={clusters}"] if clusters else [])]
+        return ["sh", "-c", f"{_SAME_CLUSTERS}\nexec {shlex.join(query)}"]
+
+    def found(self, output: str) -> Iterable[tuple[str, str]] | None:
+        """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
+        if not output.endswith("\n"):
+            return None
+        cluster, marks = "", []
+        for line in output.splitlines():
+            if line.startswith("CLUSTER: "):
+                cluster = ";" + line.partition(" ")[2].strip()
+            number, _, rest = line.strip().partition("|")
+            if not number.isdecimal():
+                continue
+            comment, bar, path = rest.rpartition("|/")
+            comment = comment if bar else rest
+            marks.append((number + cluster, comment))
+            job = _COMMAND.fullmatch(f"/{path}")
+            if job and not comment.startswith(job["key"]):
+                marks.append((number + cluster, tag(job["key"], Block(first=int(job["first"]), count=1))))
+        return dict.fromkeys(marks)
 
     def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
         """Scancel, quietly: a job that has ended meanwhile is no error."""
@@ -220,7 +259,7 @@ class SlurmScheduler:
         return ["scontrol", "show", "config"]
 
     def max_array_size(self, output: str) -> int:
-        """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0."""
+        """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0; 0: no arrays."""
         for line in output.splitlines():
             name, _, value = line.partition("=")
             if name.strip() == "MaxArraySize":

@@ -11,19 +11,25 @@ import traceback
 from typing import Any
 
 from slurm.schedulers.local_queue.supervisor import Supervisor
-from slurm.schedulers.local_queue.wire import directory, exchange
+from slurm.schedulers.local_queue.wire import Unanswered, directory, exchange
 
 _START_SECONDS = 10.0
 
 
 def ask(request: dict[str, Any]) -> dict[str, Any]:
-    """Send a request to the supervisor of this user and machine, which is started if there is none."""
+    """Send a request to the supervisor of this user and machine, which is started if there is none.
+
+    One that goes away without an answer is replaced, and asked again; but never to submit, which it may have done.
+    """
     place = directory()
     end = time.monotonic() + _START_SECONDS
     while True:
         try:
             return exchange(place, request)
-        except (FileNotFoundError, ConnectionError):
+        except (FileNotFoundError, ConnectionError, Unanswered) as error:
+            sent, slow = isinstance(error, Unanswered), isinstance(error.__cause__, TimeoutError)
+            if sent and (slow or request["do"] == "submit"):
+                raise
             if time.monotonic() > end:
                 message = f"its supervisor doesn't answer; see {place}/supervisor.log"
                 raise TimeoutError(message) from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.options.values import seconds
 from slurm.schedulers.base import ntasks, numbers, ranges
+from slurm.schedulers.local_queue import wire
 from slurm.schedulers.local_queue.client import ask
 
 if TYPE_CHECKING:
@@ -22,20 +23,32 @@ def main(argv: Sequence[str]) -> int:
     command, *rest = argv
     try:
         {"submit": _submit, "query": _query, "list": _list, "cancel": _cancel, "stop": _stop}[command](rest)
+    except (wire.Refused, PermissionError) as error:  # others' directory, or socket
+        print(f"{wire.REFUSED}{error}", file=sys.stderr)
+        return 1
     except OSError as error:
-        print(f"the local scheduler: {error}", file=sys.stderr)
+        print(f"the local scheduler doesn't answer: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def _submit(argv: Sequence[str]) -> None:
+    try:
+        request = _request(argv)
+    except (OSError, ValueError, KeyError) as error:
+        raise wire.Refused(str(error)) from error
+    print(ask(request)["id"])
+
+
+def _request(argv: Sequence[str]) -> dict[str, Any]:
+    """What the supervisor is asked to queue: a script with the options that stand in it, and those given here."""
     given = [word for word in argv if word.startswith("--")]
     script, *arguments = [word for word in argv if not word.startswith("--")]
     options = {**_options(_directives(script)), **_options(given)}
     array, _, most = options["array"].partition("%")
     cwd = options.get("chdir") or os.getcwd()
     tasks = ntasks(lambda name: options.get(name.replace("_", "-")))
-    reply = ask({
+    return {
         "do": "submit",
         "script": os.path.abspath(script),
         "arguments": arguments,
@@ -54,8 +67,7 @@ def _submit(argv: Sequence[str]) -> None:
         "submit_dir": os.getcwd(),
         "environ": dict(os.environ),
         "umask": _umask(),
-    })  # fmt: skip
-    print(reply["id"])
+    }
 
 
 def _query(ids: Sequence[str]) -> None:

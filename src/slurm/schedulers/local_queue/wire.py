@@ -11,6 +11,17 @@ _ANSWER_SECONDS = 10.0
 FORM = "2"
 """The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
 
+REFUSED = "the local scheduler refuses: "
+"""How a command's words begin if it has asked for nothing, or was refused; other words leave open what was done."""
+
+
+class Refused(OSError):
+    """The supervisor doesn't do what it was asked for."""
+
+
+class Unanswered(OSError):
+    """A request was sent and not answered: it may have been done, or may be yet."""
+
 
 def place() -> str:
     """Where the supervisor's own directory is."""
@@ -33,18 +44,24 @@ def directory() -> str:
 
 
 def exchange(place: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Send a request to the supervisor that listens at a place. Raises OSError, also for what it refuses."""
+    """Send a request to the supervisor that listens at a place.
+
+    Raises Refused for what it refuses, Unanswered if it doesn't answer, another OSError if there is none to ask.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_ANSWER_SECONDS)
         connection.connect(f"{place}/socket")
-        connection.sendall(json.dumps(request).encode())
-        connection.shutdown(socket.SHUT_WR)
-        reply = receive(connection)
+        try:
+            connection.sendall(json.dumps(request).encode())
+            connection.shutdown(socket.SHUT_WR)
+            reply = receive(connection)
+        except OSError as error:
+            raise Unanswered(str(error)) from error
     if not reply:
-        raise ConnectionResetError("the supervisor went away")
+        raise Unanswered("the supervisor went away")
     answer: dict[str, Any] = json.loads(reply)
     if "error" in answer:
-        raise OSError(answer["error"])
+        raise Refused(answer["error"])
     return answer
 
 
