@@ -265,7 +265,7 @@ def test_what_is_wrong_with_one_element_fails_that_element_only(machine: Path, s
     assert "No such file or directory: '/no/such/directory/0.log'" in _reason(no_log)
     assert "Argument list too long" in _reason(bad[1])
     assert "embedded null byte" in _reason(bad[2])
-    assert "not started: FileNotFoundError" in _reason(bad[3])
+    assert "no bash in /nowhere" in _reason(bad[3])
 
 
 def test_what_can_be_known_to_be_wrong_is_refused_in_words(
@@ -353,6 +353,7 @@ def test_the_first_look_and_the_supervisor_agree_on_the_name(machine: Path, scri
     id_ = script.submit("exit 0")
     until(lambda: _ended(id_))
     assert look() == first
+    os.kill(_supervisor(machine), signal.SIGKILL)
     shutil.rmtree(machine / wire.FORM)
     again = look()
     assert again is not None
