@@ -238,7 +238,7 @@ class SlurmScheduler:
             if not number.isdecimal():
                 continue
             comment, bar, path = rest.rpartition("|/")
-            comment = comment if bar else rest
+            comment = comment if bar else rest.removesuffix("|(null)").removesuffix("|")
             marks.append((number + cluster, comment))
             job = _COMMAND.fullmatch(f"/{path}")
             if job and not comment.startswith(job["key"]):
@@ -290,6 +290,7 @@ class SlurmScheduler:
             version=version,
             old=tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST,
             accounting=config.get("AccountingStorageType", "") not in _NO_ACCOUNTING,
+            arrays=limits.get("MaxArraySize") != "0",
             limits=limits,
             partitions=_partitions([line[1:] for line in lines if line[0] == "part" and len(line) == 9]),
         )
