@@ -73,7 +73,7 @@ def _queue(backend: Backend, submission: Submission, watched: Watched, options: 
             return
         queue = backend.controller.submit_once
     store.add(watched.key, {CARETAKER: caretaker_script(backend, submission, options)})
-    block = Block(first=first, count=claim.count, name=claim.group)
+    block = Block(first=first, count=claim.count, name=claim.group, array=None if backend.has_arrays else False)
     more = first + block.count < watched.elements
     try:
         queued = queue(

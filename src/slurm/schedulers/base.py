@@ -118,6 +118,8 @@ class Survey(NamedTuple):
     """Whether jobs run on other machines than commands, which must then see the same files."""
     accounting: bool | None = None
     """Whether ended jobs are remembered; None: it has nothing of the kind."""
+    arrays: bool = True
+    """Whether it takes job arrays."""
     limits: Mapping[str, str] = {}
     """By the scheduler's own names."""
     partitions: Sequence[Partition] = ()

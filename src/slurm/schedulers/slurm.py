@@ -228,7 +228,7 @@ class SlurmScheduler:
 
     def found(self, output: str) -> Iterable[tuple[str, str]] | None:
         """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
-        if not output.endswith("\n"):
+        if not output.endswith("\n") or "|" not in output:  # cut off, or not even a header
             return None
         cluster, marks = "", []
         for line in output.splitlines():
@@ -238,7 +238,7 @@ class SlurmScheduler:
             if not number.isdecimal():
                 continue
             comment, bar, path = rest.rpartition("|/")
-            comment = comment if bar else rest
+            comment = comment if bar else rest.removesuffix("|(null)").removesuffix("|")
             marks.append((number + cluster, comment))
             job = _COMMAND.fullmatch(f"/{path}")
             if job and not comment.startswith(job["key"]):
@@ -290,6 +290,7 @@ class SlurmScheduler:
             version=version,
             old=tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST,
             accounting=config.get("AccountingStorageType", "") not in _NO_ACCOUNTING,
+            arrays=limits.get("MaxArraySize") != "0",
             limits=limits,
             partitions=_partitions([line[1:] for line in lines if line[0] == "part" and len(line) == 9]),
         )
