@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import random
-import re
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -73,15 +72,13 @@ def slurm_conf(
     return "\n".join(lines) + "\n"
 
 
-def cgroup_conf(version: str, mounts: Path | None = None) -> str:
-    """Return the text of cgroup.conf for what `slurmd -V` prints; with limits on memory if mounts says where.
+def cgroup_conf(release: tuple[int, int], mounts: Path | None = None) -> str:
+    """Return the text of cgroup.conf for a release of Slurm; with limits on memory if mounts says where.
 
     From 21.08 on slurmd loads a cgroup plugin even if nothing uses it, and on a machine that has only cgroup
     v2 it picks one that wants systemd's help. The plugin for v1 touches nothing until used; `disabled` is
     documented since 24.05.
     """
-    found = re.search(r"(\d+)\.(\d+)", version)
-    release = (int(found[1]), int(found[2])) if found else (0, 0)
     lines = {}
     if release >= (21, 8):
         lines["CgroupPlugin"] = "disabled" if mounts is None and release >= (24, 5) else "cgroup/v1"

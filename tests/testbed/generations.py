@@ -19,7 +19,7 @@ from pathlib import Path
 
 from testbed.debian import Suite, explained, missing_debian, run
 from testbed.errors import SlurmTestbedError
-from testbed.programs import PLUGINS, find_program
+from testbed.programs import PLUGINS, slurm_release
 
 VARIABLE = "SLURMTASKS_TEST_SLURM"
 """Names the release that the tests of a pytest session run on."""
@@ -55,22 +55,17 @@ def activate(release: str) -> None:
     """
     if release not in GENERATIONS:
         raise SlurmTestbedError(f"no Slurm {release} for the testbed: there is {', '.join(GENERATIONS)}")
-    if _version() == release:
+    if _first() == release:
         return
     home = _unpacked(release)
     os.environ["PATH"] = f"{home / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    if (found := _version()) != release:
+    if (found := _first()) != release:
         suite = GENERATIONS[release].suite
         raise SlurmTestbedError(f"{home} holds Slurm {found}, not {release}: Debian's {suite} has moved on")
 
 
-def _version() -> str | None:
-    """Return the release of the first slurmctld on PATH, such as `24.11`."""
-    if (slurmctld := find_program("slurmctld")) is None:
-        return None
-    told = subprocess.run([slurmctld, "-V"], capture_output=True, text=True, check=False)
-    found = re.search(r"\d+\.\d+", told.stdout)
-    return found[0] if found else None
+def _first() -> str:
+    return "{:02}.{:02}".format(*slurm_release())
 
 
 def _unpacked(release: str) -> Path:

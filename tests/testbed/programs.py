@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -56,6 +58,14 @@ def search_path() -> str:
 def find_program(name: str) -> str | None:
     """Return the path of a program, the daemons' directories included."""
     return shutil.which(name, path=search_path())
+
+
+def slurm_release() -> tuple[int, int]:
+    """Return the year and month of the Slurm that is first on PATH, such as (24, 11); (0, 0) without one."""
+    program = find_program("slurmctld")
+    told = subprocess.run([program, "-V"], capture_output=True, text=True, check=False).stdout if program else ""
+    found = re.search(r"(\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def plugin_directory() -> Path | None:

@@ -33,6 +33,7 @@ from testbed.programs import (
     missing_faketime,
     missing_memory_limits,
     search_path,
+    slurm_release,
     without_slurm,
 )
 
@@ -270,8 +271,7 @@ class SlurmTestbed:
             )
         )
         mounts = make_cgroups(self.directory, self._own) if self._memory_limits else None
-        version = self.run("slurmd", "-V").stdout
-        self.conf.with_name("cgroup.conf").write_text(cgroup_conf(version, mounts))
+        self.conf.with_name("cgroup.conf").write_text(cgroup_conf(slurm_release(), mounts))
         if self._accounting:
             self._accounting.write_files()
 
