@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, JobState, task
+from slurm import Cluster, JobState, cluster, task
 from slurm.errors import JobCancelled
 from slurm.schedulers.base import Site, ranges
 from slurm.schedulers.local import LocalScheduler
@@ -373,3 +373,29 @@ def test_many_clients_at_once_and_some_that_say_nothing(machine: Path, script: S
     assert len(set(ids)) == 100
     for one in silent:
         one.close()
+
+
+@pytest.mark.parametrize("where", ["login node", "laptop", "within a job"])
+def test_a_bare_cluster_on_a_login_node_warns_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    """A PATH with all programs of this machine but Slurm's. The `sbatch` is a fake, which is never run."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    found = (program for place in ("/usr/bin", "/bin") for program in Path(place).iterdir())
+    for name, program in {program.name: program for program in found if program.name != "sbatch"}.items():
+        (programs / name).symlink_to(program)
+    if where != "laptop":
+        (programs / "sbatch").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if where == "within a job":
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+    cluster._warn_on_a_login_node.cache_clear()
+    size = task(len)
+    jobs = [size.on(Cluster("local", root=root))("a")]
+    assert caplog.messages == []
+    jobs += [size.on(bare)("bc") for bare in (Cluster(root=root), Cluster(root=root))]
+    warned = [(record.name.partition(".")[0], record.levelname) for record in caplog.records]
+    assert warned == ([("slurm", "WARNING")] if where == "login node" else [])
+    assert [job.result(60) for job in jobs] == [1, 2, 2]

@@ -30,6 +30,7 @@ from slurm.protocol import (
 from slurm.protocol.files import NewFile, commit, open_own
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord
 from unit.job_directories import asked
+from unit.strategies import TEXT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ OUTCOME = Outcome(
 )
 DOCUMENTS = [SUBMISSION, SUBMITTED, OUTCOME]
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none() | st.booleans() | st.integers() | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["protocol", "status", "phase", "error"]), inner),
     max_leaves=6,
 )
