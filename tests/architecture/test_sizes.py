@@ -34,6 +34,8 @@ CATCH_ALLS = {
     "runner/pool.py": 1,
     "runner/result_saver.py": 4,
     "schedulers/local_queue/client.py": 1,
+    "schedulers/local_queue/monitor.py": 1,
+    "schedulers/local_queue/processes.py": 1,
     "schedulers/local_queue/supervisor.py": 1,
     "serialization/__init__.py": 2,
     "slurmfile/callbacks.py": 1,

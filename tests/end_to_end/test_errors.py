@@ -226,8 +226,8 @@ def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path) -> None
                 except TransportError as error:
                     print("client:", "No space left on device" in str(error))
                 print("first:", len(first.result()))
-            from slurm.schedulers.local_queue.client import ask
-            ask({"do": "stop"})
+            from slurm.schedulers.local_queue.client import stop
+            stop()
             """)
     )
     disk = tmp_path / "disk"

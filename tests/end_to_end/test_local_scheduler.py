@@ -27,7 +27,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(directory))
     monkeypatch.setenv("SLURMTASKS_LOCAL_CPUS", "2")
     yield directory
-    client.ask({"do": "stop"})
+    client.stop()
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
 
 

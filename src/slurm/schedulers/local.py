@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Report, Survey, numbers, ranges
-from slurm.schedulers.local_queue import wire
+from slurm.schedulers.local_queue import identity, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -87,9 +87,12 @@ class LocalScheduler:
         return True
 
     def passing(self, words: str) -> bool:
-        """It is on this machine: what fails, fails."""
-        del words
-        return False
+        """Whether the supervisor didn't answer, because it is frozen or overrun (the command's exit status is 75 then).
+
+        It isn't known then whether it took the request. Everything else is a refusal (status 1): nothing was taken.
+        A supervisor that wakes up drops a submission whose client has gone.
+        """
+        return words.lstrip().startswith(wire.NO_ANSWER)
 
     def full(self, words: str) -> bool:
         """There is always room."""
@@ -132,13 +135,13 @@ class LocalScheduler:
         return ["false"]
 
     def limits(self) -> Sequence[str]:
-        """There are none to ask for."""
-        return ["true"]
+        """Prints which local scheduler this is (`local_queue.identity`): the first look brings it at no cost."""
+        return identity.COMMAND
 
     def max_array_size(self, output: str) -> int:
-        """As many as anybody will ask for."""
+        """As many as the supervisor takes in one submission."""
         del output
-        return 1 << 31
+        return wire.MOST_TASKS
 
     def survey(self) -> str:
         """The machine's own processors."""
