@@ -22,6 +22,8 @@ CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.s
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
+MOST_CALLS = 10**9
+"""No submission has more calls: a record that says so is damaged."""
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
 and last where the file ends; n calls make n + 2 of them."""
@@ -35,6 +37,12 @@ QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "res
 STOPPED = "stopped"
 """The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome, but of the
 calls of one that were never made, since the element was stopped too often."""
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be a submission's key: the name of a directory, and of one in it."""
+    parts = text.split("/")
+    return len(parts) == 2 and all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
 
 
 class Document(Record):
@@ -55,13 +63,14 @@ class Document(Record):
         import json  # noqa: PLC0415 - the runner reads no JSON on the way of an ordinary call
 
         from slurm.errors import ProtocolError  # noqa: PLC0415 - carries concurrent.futures
+        from slurm.protocol.checking import read  # noqa: PLC0415 - as json
 
         try:
             fields = json.loads(data)
-            version = int(fields.get("protocol", PROTOCOL))
-            if version <= PROTOCOL:
-                return cls.from_json(fields)
-        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
+            version = fields.get("protocol", PROTOCOL) if isinstance(fields, dict) else PROTOCOL
+            if type(version) is not int or version <= PROTOCOL:
+                return read(cls, fields)
+        except (ValueError, TypeError, RecursionError) as error:  # TypeError: a field is missing
             message = f"{where} is not a {cls.__name__.lower()} record: {error}"
             raise ProtocolError(message) from error
         message = (
@@ -110,6 +119,11 @@ class Edge(Record):
     elementwise: bool = False
     """Element i waits for element i alone."""
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        known = self.on in ("success", "failure", "any")
+        return None if known and is_key(self.key) else f"nothing can wait for {self.on!r} of {self.key!r}"
+
 
 class Submission(Document):
     """`submission.json`: what was asked for; the client writes it before anything is submitted."""
@@ -145,6 +159,12 @@ class Submission(Document):
         """How many elements make the calls."""
         return -(-self.count // self.chunk)
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        if not 0 <= self.count <= MOST_CALLS or self.chunk < 1:
+            return f"it has {self.count} calls, {self.chunk} to an element"
+        return None if is_key(self.key) else f"{self.key!r} is no key"
+
 
 class Block(Record):
     """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
@@ -167,6 +187,11 @@ class Block(Record):
         if self.tasks is None:
             return range(self.first, self.first + self.count)
         return tuple(self.first + task for task in self.tasks)
+
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        right = min(self.first, self.count, self.attempts, *(self.tasks or ())) >= 0 and self.count <= MOST_CALLS
+        return None if right else f"a block of {self.count} elements from {self.first} on"
 
 
 class Submitted(Document):
