@@ -7,11 +7,11 @@ import math
 import random
 import shlex
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from slurm import queueing
 from slurm.errors import SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
-from slurm.schedulers.base import tag
+from slurm.schedulers.base import Report, Target, tag
 from slurm.script import SCRUB
 from slurm.transports.base import Completed
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from slurm.options import Options
-    from slurm.protocol import Block, Submitted
-    from slurm.schedulers.base import Report, Request, Scheduler
+    from slurm.protocol import Block, Origin, Submitted
+    from slurm.schedulers.base import Request, Scheduler
     from slurm.transports.base import Transport
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +41,22 @@ _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
 
+class Answers(NamedTuple):
+    """What clusters say of some ids, the ids of those that don't answer, and what the last of these said instead."""
+
+    reports: Sequence[Report]
+    unanswered: set[str]
+    trouble: str | None
+
+
 class Controller:
     """One scheduler at one place. Raises TransportError if the place can't be reached."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         self.scheduler = scheduler
         self._transport = transport
+        self.here: Origin | None = None
+        """Which scheduler this is, as far as it has been told."""
         self._history_from = 0.0
         self._submit_limits: str | None = None
         self.calls: dict[str, int] = {}
@@ -84,7 +96,7 @@ class Controller:
             passes = done.status == _UNANSWERED or self.scheduler.passing(done.words)
             answered &= not passes
             if not passes or (patience and time.monotonic() > end):
-                self._refuse(requests[0].script, done, taken, certain=answered)
+                self._refuse(requests[0].script, key, done, taken, certain=answered)
             if not patience:
                 message = f"{self.scheduler.name} doesn't tell whether it has taken {requests[0].comment}: {done.words}"
                 raise SchedulerError(message)
@@ -122,7 +134,7 @@ class Controller:
         first, *others = sorted(ids, key=lambda id_: (len(id_), id_))
         if others:
             _log.warning("%s was queued more than once; %s stays", name, first)
-            self.cancel(dict.fromkeys(others))
+            self.cancel([Target(id_, None, key) for id_ in others])
         self._note(record, [block], [first])
         return self._submitted([block], [first])
 
@@ -158,9 +170,9 @@ class Controller:
             ids.setdefault(comment.partition(" ")[0], []).append(id_)
         return ids
 
-    def _refuse(self, script: str, done: Completed, taken: Sequence[str], *, certain: bool) -> NoReturn:
+    def _refuse(self, script: str, key: str, done: Completed, taken: Sequence[str], *, certain: bool) -> NoReturn:
         if taken:  # earlier blocks were: a submission is whole or not at all
-            self.cancel(dict.fromkeys(taken))
+            self.cancel([Target(id_, None, key) for id_ in taken])
         message = f"{self.scheduler.name} refused {script}:\n{done.words}"
         raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
 
@@ -176,30 +188,46 @@ class Controller:
         done = self._run("requeue", self.scheduler.requeue(id_))
         return None if done.status == 0 else done.words
 
-    def query(self, ids: Sequence[str]) -> Iterable[Report]:
-        """The states of all elements of ids, by one command; ids that the scheduler has forgotten are left out.
+    def query(self, ids: Sequence[str]) -> Answers:
+        """What the scheduler says of all elements of ids, by one command for each cluster.
 
-        Raises SchedulerError if the scheduler can't tell.
+        An id that the scheduler has forgotten is in no report. One of a cluster that doesn't answer is `unanswered`.
         """
-        found: list[Report] = []
-        for some in (ids[at : at + _MOST_IDS] for at in range(0, len(ids), _MOST_IDS)):
-            done = self._run("query", self.scheduler.query(some))
-            if done.status != 0 and not self.scheduler.knows_none(done.words):
-                message = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(some)}: {done.words}"
-                raise SchedulerError(message)
-            found += self.scheduler.reports(done.stdout)
-        return found
+        found, unanswered, trouble = list[Report](), set[str](), None
+        for cluster, group in self._by_cluster(ids).items():
+            for some in _portions(list(group), [1] * len(group)):
+                done = self._run("query", self.scheduler.query(some, cluster=cluster))
+                reports = self._answer(done)
+                if reports is None:
+                    unanswered.update(id_ for number in some for id_ in group[number])
+                    trouble = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(some)}: {done.words}"
+                    continue
+                self.here = self.scheduler.origin(done.stdout) or self.here
+                found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
+        return Answers(found, unanswered, trouble)
+
+    def _answer(self, done: Completed) -> Iterable[Report] | None:
+        if done.status != 0:
+            return () if self.scheduler.knows_none(done.words) else None
+        return self.scheduler.reports(done.stdout)
 
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
-        """What the accounting remembers of ids that the scheduler has forgotten; nothing where it is down.
+        """What the accounting remembers of ids; nothing where it is down.
 
-        That a site has no accounting is learnt once and remembered; one that hangs is left alone for a while, lest it
-        keep everybody from looking at outcomes.
+        That a site has no accounting is learnt once and remembered; one that hangs is left alone for a while.
         """
-        if time.monotonic() < self._history_from:
-            return ()
+        found: list[Report] = []
+        for cluster, group in self._by_cluster(ids).items():
+            for some in _portions(list(group), [1] * len(group)):
+                if time.monotonic() < self._history_from:
+                    return found
+                reports = self._history(some, cluster)
+                found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
+        return found
+
+    def _history(self, ids: Sequence[str], cluster: str) -> Iterable[Report]:
         try:
-            done = self._run("history", self.scheduler.history(ids), timeout=_HISTORY_TIMEOUT)
+            done = self._run("history", self.scheduler.history(ids, cluster=cluster), timeout=_HISTORY_TIMEOUT)
         except TransportError:
             self._history_from = time.monotonic() + _HISTORY_PAUSE
             return ()
@@ -208,15 +236,29 @@ class Controller:
             return ()
         if self.scheduler.has_no_history(done.words):
             self._history_from = math.inf
-        return tuple(self.scheduler.histories(done.stdout)) if done.status == 0 else ()
+        return self.scheduler.histories(done.stdout) if done.status == 0 else ()
 
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> None:
-        """Cancel array tasks of ids, all of an id where there is None; those that have ended already stay ended."""
-        for some in _portions(tasks):
-            done = self._run("cancel", self.scheduler.cancel(some))
-            if done.status != 0:
-                message = f"{self.scheduler.name} didn't cancel {', '.join(some)}: {done.words}"
-                raise SchedulerError(message)
+    def cancel(self, targets: Sequence[Target]) -> None:
+        """Cancel what is the submissions' own, by one command for each cluster; what has ended stays ended."""
+        for cluster, group in self._by_cluster([target.id for target in targets]).items():
+            names = {id_: number for number, ids in group.items() for id_ in ids}
+            bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
+            parts = [part for target in bare for part in _parts(target)]
+            for some in _portions(parts, [len(part.tasks or "1") for part in parts]):
+                script = self.scheduler.cancel(some, cluster=cluster)
+                done = self._run("cancel", ["sh", "-s"], stdin=script.encode())
+                if done.status != 0:
+                    message = f"{self.scheduler.name} didn't cancel {', '.join(t.id for t in some)}: {done.words}"
+                    raise SchedulerError(message)
+
+    def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """By cluster, "" for the one here: numbers, and the ids that they stand for."""
+        here = self.here.cluster if self.here else ""
+        groups: dict[str, dict[str, list[str]]] = {}
+        for id_ in dict.fromkeys(ids):
+            number, _, cluster = id_.partition(";")
+            groups.setdefault("" if cluster == here else cluster, {}).setdefault(number, []).append(id_)
+        return groups
 
     def room(self, options: Options) -> int | None:
         """How many more elements with such options the queue takes of this user; None if nothing is told.
@@ -258,19 +300,24 @@ def _first(tagged: Mapping[str, Sequence[str]], key: str, blocks: Sequence[Block
     return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
 
 
-def _portions(tasks: Mapping[str, Sequence[int] | None]) -> Iterator[dict[str, Sequence[int] | None]]:
-    """The same in portions of as many ids, or numbers of tasks, as one command may have."""
-    portion: dict[str, Sequence[int] | None] = {}
+def _parts(target: Target) -> Iterator[Target]:
+    """A target in parts of as many tasks as one command may name."""
+    if target.tasks is None:
+        yield target
+    for at in range(0, len(target.tasks or ()), _MOST_IDS):
+        yield target._replace(tasks=target.tasks[at : at + _MOST_IDS])  # type: ignore[index]
+
+
+def _portions(items: Sequence[T], sizes: Sequence[int]) -> Iterator[list[T]]:
+    """Items in portions of as many, by their sizes, as one command may have."""
+    portion: list[T] = []
     room = _MOST_IDS
-    for id_, numbers in tasks.items():
-        parts = [numbers[at : at + _MOST_IDS] for at in range(0, len(numbers), _MOST_IDS)] if numbers else [numbers]
-        for part in parts:
-            size = len(part) if part else 1
-            if size > room:
-                yield portion
-                portion, room = {}, _MOST_IDS
-            portion[id_] = part
-            room -= size
+    for item, size in zip(items, sizes, strict=True):
+        if portion and size > room:
+            yield portion
+            portion, room = [], _MOST_IDS
+        portion.append(item)
+        room -= size
     if portion:
         yield portion
 

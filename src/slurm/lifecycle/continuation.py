@@ -235,7 +235,8 @@ def _submit(
     own = watched.block(elements[0])
     first = own.first if own else 0
     tasks = tuple(element - first for element in elements)
-    block = Block(first=first, count=len(tasks), tasks=tasks, name=claim.group, attempts=claimed[0][1])
+    origin, attempts_before = backend.origin, claimed[0][1]
+    block = Block(first=first, count=len(tasks), tasks=tasks, name=claim.group, attempts=attempts_before, origin=origin)
     options = Options.parse(claim.options)
     after = dependencies.of_calls(submission.dependencies, _calls(submission, elements[0], elements[-1]), backend.watch)
     record = attempts.record_path(backend.store, watched.key, claim.group)

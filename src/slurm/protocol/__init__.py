@@ -166,6 +166,20 @@ class Submission(Document):
         return None if is_key(self.key) else f"{self.key!r} is no key"
 
 
+class Origin(Record):
+    """Which scheduler gave an id: it means nothing to another one, and nothing once the machine was restarted."""
+
+    cluster: str
+    """Slurm's ClusterName; of the local scheduler, the random name of its directory."""
+    host: str = ""
+    """The machine's name, for messages."""
+    boot: str = ""
+    """The machine's boot id, where jobs end with it."""
+
+    def __str__(self) -> str:
+        return f"{self.host} (local scheduler {self.cluster})" if self.host else f"cluster {self.cluster}"
+
+
 class Block(Record):
     """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
 
@@ -180,6 +194,21 @@ class Block(Record):
     """What tells it from other blocks with the same elements; empty for those of the submission itself."""
     attempts: int = 0
     """How many attempts its elements had before."""
+    origin: Origin | None = None
+    """Which scheduler gave the id; None if that isn't known."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"origin": Origin}
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that gave the id, where that is known: the one that the id names, or else its origin."""
+        return self.id.partition(";")[2] or (self.origin.cluster if self.origin else "")
+
+    @property
+    def full_id(self) -> str:
+        """The id with the name of its cluster, where that is known."""
+        number = self.id.partition(";")[0]
+        return f"{number};{self.cluster}" if self.cluster else number
 
     @property
     def elements(self) -> Sequence[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from slurm.options.values import duration, seconds, signal_and_lead
 from slurm.schedulers.base import ntasks, ranges
+from slurm.schedulers.local_queue import identity
 from slurm.schedulers.local_queue.client import NoAnswer, RequestRefused, ask, stop
 from slurm.schedulers.local_queue.messages import Accepted, Cancel, Comments, Done, Listing, Query, States, Submission
-from slurm.schedulers.local_queue.wire import MOST_TASKS
+from slurm.schedulers.local_queue.wire import MOST_TASKS, directory
+from slurm.schedulers.marks import whose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -135,8 +138,14 @@ def _warning(text: str) -> list[int]:
 
 
 def _query(ids: Sequence[str]) -> None:
-    for id_, tasks, state, reason in ask(Query(list(ids)), States).rows:
-        print("|".join((id_, tasks, state, os.uname().nodename if state == "RUNNING" else "", reason)))
+    """Print who answers, then the states of ids with their comments, which tell whose jobs they are."""
+    rows = ask(Query(list(ids)), States).rows
+    comments = ask(Listing(), Comments).comments
+    host = os.uname().nodename
+    print(identity.line(directory()))
+    for id_, tasks, state, reason in rows:
+        comment = " ".join(comments.get(id_, "").splitlines())
+        print("\x1f".join((id_, tasks, state, host if state == "RUNNING" else "", reason, comment)))
 
 
 def _list(_: Sequence[str]) -> None:
@@ -145,10 +154,14 @@ def _list(_: Sequence[str]) -> None:
 
 
 def _cancel(names: Sequence[str]) -> None:
+    """Cancel "id_tasks=key": tasks of an id, or all, if its comment doesn't name another submission than the key."""
+    comments = ask(Listing(), Comments).comments
     wanted: dict[str, str | None] = {}
-    for id_, _, tasks in (name.partition("_") for name in names):
-        before = wanted.get(id_, tasks)
-        wanted[id_] = f"{before},{tasks}" if before and tasks else None
+    for name, _, key in (name.partition("=") for name in names):
+        id_, _, tasks = name.partition("_")
+        if whose(key, comment=re.split("[+~]", comments.get(id_, ""), maxsplit=1)[0], script="") is not False:
+            before = wanted.get(id_, tasks)
+            wanted[id_] = f"{before},{tasks}" if before and tasks else None
     ask(Cancel(wanted), Done)
 
 
