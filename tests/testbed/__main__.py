@@ -16,6 +16,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from testbed.errors import SlurmTestbedError
+from testbed.generations import GENERATIONS, activate
 from testbed.programs import without_slurm
 from testbed.slurm import SlurmTestbed
 
@@ -41,6 +42,8 @@ def main() -> int:
 
 def _start(arguments: argparse.Namespace, running: ExitStack) -> dict[str, str]:
     """Start what was asked for and return the variables that tell a command where it is."""
+    if arguments.slurm:
+        activate(arguments.slurm)
     settings, second = dict(arguments.settings), arguments.second_cluster
     testbed = running.enter_context(
         SlurmTestbed(
@@ -73,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python tests/testbed",
         description="Open a shell, or run a command, with a Slurm cluster of its own that ends with it.",
+    )
+    parser.add_argument(
+        "--slurm", choices=GENERATIONS, help="which release of Slurm, downloaded at first use (default: the installed)"
     )
     parser.add_argument("--nodes", type=int, default=2, help="how many nodes (default: %(default)s)")
     parser.add_argument("--cpus", type=int, default=4, help="CPUs that each node claims (default: %(default)s)")

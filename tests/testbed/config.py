@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from testbed.programs import plugin_directory
+
 LOOPBACK = "127.0.0.1"
 CLUSTER_NAME, SECOND_CLUSTER = "testbed", "other"
 _STATE_LISTENING = "0A"
@@ -89,9 +91,16 @@ def cgroup_conf(version: str, mounts: Path | None = None) -> str:
     return "".join(f"{word}\n" for word in _words(lines))
 
 
+def plugin_settings() -> dict[str, str]:
+    """Return the line of slurm.conf and slurmdbd.conf that an unpacked Slurm needs."""
+    found = plugin_directory()
+    return {"PluginDir": str(found)} if found else {}
+
+
 def _defaults(directory: Path, host: str, name: str, port: int) -> dict[str, str]:
     user = user_name()
     return {
+        **plugin_settings(),
         "ClusterName": name,
         "SlurmctldHost": f"{host}({LOOPBACK})",
         "SlurmctldPort": str(port),

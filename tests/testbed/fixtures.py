@@ -1,6 +1,7 @@
 """A pytest plugin: what the `slurm` marker means and the fixtures that give a test a cluster.
 
 A test so marked is skipped where there is no Slurm; with SLURMTASKS_REQUIRE_SLURM=1 it fails instead.
+SLURMTASKS_TEST_SLURM=24.11 runs all of a session on that release of Slurm.
 
 Load it with `pytest_plugins = ["testbed.fixtures"]` in the top conftest.py, or with `-p testbed.fixtures`.
 """
@@ -15,6 +16,8 @@ import pytest
 
 from testbed.apptainer import apptainer_options, apptainer_path, missing_apptainer
 from testbed.containers import ContainerTestbed, missing_containers, missing_ids
+from testbed.errors import SlurmTestbedError
+from testbed.generations import VARIABLE, activate
 from testbed.programs import (
     missing,
     missing_accounting,
@@ -27,6 +30,15 @@ from testbed.slurm import SlurmTestbed
 from testbed.sshd import SSHTestbed, missing_ssh, without_shell
 
 REQUIRE_VARIABLE = "SLURMTASKS_REQUIRE_SLURM"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the release of Slurm that the session is to run on first on PATH, for all of its processes."""
+    if release := os.environ.get(VARIABLE):
+        try:
+            activate(release)
+        except SlurmTestbedError as error:
+            raise pytest.UsageError(f"{VARIABLE}={release}: {error}") from error
 
 
 @pytest.hookimpl(tryfirst=True)
