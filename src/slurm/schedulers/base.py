@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from slurm.schedulers.ranges import numbers, ranges
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Block, Origin
     from slurm.protocol.states import JobState
 
+__all__ = ["numbers", "ranges"]  # for schedulers, which need them with the rest
 
 LAST_BLOCK = "__LAST_BLOCK__"
 """Stands in a dependency for the id of the block that is queued just before, which isn't known yet."""
@@ -230,24 +233,3 @@ def array_task(id_: str, task: int) -> str:
 def tag(key: str, block: Block) -> str:
     """The first word of a block's comment, by which it can be found again: the submission's key, and which block."""
     return key + (f"+{block.first}" if block.first else "") + (f"~{block.name}" if block.name else "")
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Numbers in Slurm's short form: "0-3,7"."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(f"{low}-{high}" if high > low else f"{low}" for low, high in runs)
-
-
-def numbers(text: str) -> Sequence[int]:
-    """The numbers that Slurm's short form stands for: "0-3,7%2", "[1-9:2]"; the order is kept."""
-    found: list[int] = []
-    for part in text.partition("%")[0].strip("[]").split(","):
-        low, _, rest = part.partition("-")
-        high, _, step = rest.partition(":")
-        found.extend(range(int(low), int(high or low) + 1, int(step or 1)))
-    return found

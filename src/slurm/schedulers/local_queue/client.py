@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
+import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from slurm.schedulers.local_queue.messages import Done, Refused, Stop, decode, decode_as, encode
-from slurm.schedulers.local_queue.supervisor import Supervisor
 from slurm.schedulers.local_queue.wire import NO_ANSWER, directory
 
 if TYPE_CHECKING:
     from slurm.schedulers.local_queue.messages import Message
 
 ANSWER_SECONDS = 10.0
-_BACKLOG = 1024
+_IMPORTED_FROM = os.path.abspath(__file__).rsplit(os.sep, 4)[0]
+"""The directory, or the zip, that this package was imported from."""
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from slurm.schedulers.local_queue.supervisor import main; main(sys.argv[2])"
+)
 
 
 class NoAnswer(Exception):
@@ -81,7 +85,10 @@ def _exchange(place: str, data: bytes, end: float) -> bytes:
 
 
 def _start(place: str) -> None:
-    """Fork a supervisor that belongs to nobody. Only one can hold the lock; another that starts meanwhile goes away."""
+    """Start a supervisor that belongs to nobody. Only one can hold the lock; another that starts meanwhile goes away.
+
+    It executes a Python of its own: elements are forked from it, which costs the less the smaller it is.
+    """
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -90,7 +97,7 @@ def _start(place: str) -> None:
         os.setsid()
         if os.fork() == 0:
             _detach(place)
-            _supervise(place)
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOT, _IMPORTED_FROM, place])
     except BaseException:  # noqa: BLE001 - the child of a fork must not return into its parent's code
         traceback.print_exc()
     finally:
@@ -98,8 +105,8 @@ def _start(place: str) -> None:
 
 
 def _detach(place: str) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):  # a test's, or a notebook's
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # nohup(1) and the like are for the client
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.chdir("/")
     os.umask(0o077)
@@ -108,15 +115,3 @@ def _detach(place: str) -> None:
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-
-
-def _supervise(place: str) -> None:
-    lock = os.open(f"{place}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{place}/socket")
-            listener.bind(f"{place}/socket")
-            listener.listen(_BACKLOG)
-            Supervisor(place, listener).run()

@@ -60,7 +60,7 @@ def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]
     with _naming("--cpus-per-task", cpus_per_task := options.get("cpus-per-task")):
         cpus = _count(cpus_per_task) if cpus_per_task else 1
     with _naming("--ntasks", options.get("ntasks") or options.get("ntasks-per-node")):
-        number_of_tasks = ntasks(lambda name: options.get(name.replace("_", "-")))
+        number_of_tasks = _count(str(ntasks(lambda name: options.get(name.replace("_", "-")))))
     with _naming("--time", limit):
         time_limit = _time_limit(limit) if limit else None
     with _naming("--signal", ahead):
@@ -116,9 +116,10 @@ def _tasks(text: str) -> str:
 
 
 def _span(part: str) -> range:
-    low, _, rest = part.partition("-")
-    high, _, step = rest.partition(":")
-    if not all(len(number) < 19 and number.isdecimal() for number in (low, high or "0", step or "1")):
+    low, dash, rest = part.partition("-")
+    high, colon, step = rest.partition(":")
+    numbers = [low, *([high] if dash else []), *([step] if colon else [])]
+    if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
         raise ValueError(part)
     return range(int(low), int(high or low) + 1, int(step or 1))
 

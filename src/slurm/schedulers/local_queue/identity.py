@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from typing import NamedTuple
 
 from slurm.schedulers.local_queue.wire import FORM
@@ -86,6 +85,8 @@ def boot_id() -> str:
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
     with contextlib.suppress(OSError):
+        import subprocess  # noqa: PLC0415 - only without /proc
+
         done = subprocess.run(["sysctl", "-n", "kern.boottime"], capture_output=True, text=True, check=False)
         digits = done.stdout.partition("sec = ")[2].partition(",")[0]
         return digits if digits.isdecimal() else ""

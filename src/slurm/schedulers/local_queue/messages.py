@@ -110,7 +110,10 @@ def encode(message: tuple[Any, ...]) -> bytes:
 
 def decode(data: bytes) -> Any:
     """The message that `encode` made bytes of. Raises ValueError if it is none, or a field has another type."""
-    found = json.loads(data)
+    try:
+        found = json.loads(data)
+    except RecursionError:
+        found = None
     if not isinstance(found, dict) or not isinstance(name := found.pop("message", None), str) or name not in _TYPES:
         message = "not a message of the local scheduler"
         raise ValueError(message)

@@ -81,8 +81,7 @@ def _start(element: Start, supervisor: int) -> int:
     state = watch.until_end()
     _kill(os.killpg, script, signal.SIGKILL)  # before it is reaped: until then the group's number is its own
     _, status = os.waitpid(script, 0)
-    with open(errors, "rb") as file:
-        trouble = file.read().decode("ascii", "backslashreplace")
+    trouble = os.read(errors, 4096).decode("ascii", "backslashreplace")
     if trouble:
         notes.append_end(element.note, End("FAILED", f"not started: {trouble}"))
     else:
@@ -135,7 +134,7 @@ class _Watch:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_cancelled", True))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         state: str | None = None
         while not self._ended():
             now = time.monotonic()
@@ -170,9 +169,8 @@ def _become_script(element: Start, monitor: int, told: int) -> None:
     """In the child: execute the script. What is wrong is told through the pipe `told`, which exec closes."""
     try:
         os.setsid()
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; handlers end with exec
+            signal.signal(number, signal.SIG_DFL)
         notes.append_script(element.note)
         if os.getppid() != monitor:  # the same as for the monitor itself: who reads the note now thinks nothing runs
             notes.append_void(element.note)
@@ -196,7 +194,17 @@ def _execute(element: Start) -> None:
         os.dup2(source, target)
     os.umask(wanted.umask)
     os.chdir(wanted.cwd if os.path.isdir(wanted.cwd) else "/")  # the script says what is wrong
-    os.execvpe("bash", ["bash", wanted.script, *wanted.arguments], {**wanted.environ, **_variables(element)})
+    environ = {**wanted.environ, **_variables(element)}
+    os.execve(_bash(environ.get("PATH", os.defpath)), ["bash", wanted.script, *wanted.arguments], environ)
+
+
+def _bash(path: str) -> str:
+    """The shell, looked for as the script's own commands are."""
+    for directory in path.split(os.pathsep):
+        if os.access(found := os.path.join(directory or ".", "bash"), os.X_OK):
+            return found
+    message = f"no bash in {path}"
+    raise FileNotFoundError(message)
 
 
 def _variables(element: Start) -> dict[str, str]:

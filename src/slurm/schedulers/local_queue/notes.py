@@ -41,8 +41,7 @@ def create(path: str, begun: float) -> None:
     """Make a note, by the process that monitors the element. Raises FileExistsError if there is one already."""
     me = Process.of(os.getpid())
     hidden = f"{path}.{me.pid}"
-    with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-        file.write(f"begun {begun!r}\nmonitor {me.pid} {me.born}\n")
+    _write(hidden, os.O_CREAT | os.O_TRUNC, f"begun {begun!r}\nmonitor {me.pid} {me.born}\n")
     try:
         os.link(hidden, path)  # it appears whole, and for one monitor only
     finally:
@@ -97,5 +96,13 @@ def read(path: str) -> Note | None:
 
 def _append(path: str, line: str) -> None:
     """Raises FileNotFoundError if the note is gone: the supervisor has recorded an end."""
-    with open(os.open(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
-        file.write(f"{line}\n".encode("ascii", "backslashreplace"))
+    _write(path, os.O_APPEND, f"{line}\n")
+
+
+def _write(path: str, flags: int, text: str) -> None:
+    """By system calls alone: the pages that Python's files need are not shared with the supervisor."""
+    descriptor = os.open(path, os.O_WRONLY | flags, 0o600)
+    try:
+        os.write(descriptor, text.encode("ascii", "backslashreplace"))
+    finally:
+        os.close(descriptor)

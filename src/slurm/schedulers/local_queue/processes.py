@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -34,12 +33,17 @@ class Process(NamedTuple):
 def born(pid: int) -> str:
     """When a process began: `ps`'s words, or Linux's clock ticks since the boot. "" if it has ended."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]  # proc(5): field 22, starttime
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+        finally:
+            os.close(descriptor)
+        return "" if fields[0] in b"ZX" else fields[19].decode()  # proc(5): field 22, starttime
     except (FileNotFoundError, ProcessLookupError):
         if os.path.isdir("/proc/self"):
             return ""
+    import subprocess  # noqa: PLC0415 - only without /proc
+
     listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return listed.stdout.strip()
 
@@ -50,11 +54,11 @@ def log(words: str) -> None:
 
 
 def fork(body: Callable[[], int]) -> int:
-    """Run `body` in a child that leads a session of its own, with all signals blocked; returns the child's number.
+    """Run `body` in a child that leads a session of its own, with SIGTERM blocked; returns the child's number.
 
     What `body` returns is the child's exit status. All descriptors but the standard ones are closed.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     try:
         child = os.fork()
         if child == 0:

@@ -8,6 +8,8 @@ It may be killed at any moment: the next one goes on from what is on disk.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import gc
 import os
 import selectors
 import signal
@@ -16,7 +18,6 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from slurm.schedulers.base import numbers
 from slurm.schedulers.local_queue import identity, messages
 from slurm.schedulers.local_queue.batch import CANCELLED, NEVER
 from slurm.schedulers.local_queue.element import NOT_STARTED, Element
@@ -25,6 +26,7 @@ from slurm.schedulers.local_queue.processes import log
 from slurm.schedulers.local_queue.queue import Queue, next_id
 from slurm.schedulers.local_queue.server import Server
 from slurm.schedulers.local_queue.storage import Storage
+from slurm.schedulers.ranges import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,9 +37,26 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 30.0
 KEPT_SECONDS = 600.0
 """How long an ended submission is remembered."""
+_BACKLOG = 1024
 _TICK = 0.5
 _HOLD = 1.0
 """Until the next try, where no process could be started or nothing stored."""
+
+
+def main(place: str) -> None:
+    """Run a supervisor, unless there is one already."""
+    lock = os.open(f"{place}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{place}/socket")
+            listener.bind(f"{place}/socket")
+            listener.listen(_BACKLOG)
+            supervisor = Supervisor(place, listener)
+            gc.freeze()
+            gc.disable()  # forked children share its memory as long as nothing is touched
+            supervisor.run()
 
 
 class Supervisor:
