@@ -32,6 +32,7 @@ _BETWEEN = "\x1f"
 _FIELDS = _BETWEEN.join(("%F", "%K", "%T", "%N", "%U", "%V", "%r", "%o", "%k"))
 """squeue(1): array job id, array task(s), state, nodes, user's number, submit time, reason, script, comment."""
 _HEADER = f"ARRAY_JOB_ID{_BETWEEN}ARRAY_TASK_ID{_BETWEEN}"
+_ROW = re.compile(rf"\d+(_(\d+|\[[\d,:%-]+\]))?{_BETWEEN}")
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
 
 _QUERY = f"""\
@@ -94,7 +95,7 @@ def reports(output: str) -> list[Report] | None:
     for row in _rows(rows):
         id_, tasks, word, node, user, at, reason, script, comment = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
         some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
-        report = Report(id_, some, JobState.parse(word), word, node, _told(reason))
+        report = Report(id_, some, JobState.parse(word), word, _told(node), _told(reason))
         found.append(_marked(report, comment, script, own=_own(user, me), at=at))
     return found
 
@@ -120,7 +121,7 @@ def histories(output: str) -> list[Report]:
         name, word, exit_, node, reason, user, at, comment, line = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
         id_, _, tasks = name.partition("_")
         some = numbers(tasks) if tasks else None
-        report = Report(id_, some, JobState.parse(word), word, node, _told(reason), exit_)
+        report = Report(id_, some, JobState.parse(word), word, _told(node), _told(reason), exit_)
         found.append(_marked(report, comment, line if has_line else "", own=_own(user, me), at=at))
     return sorted(found, key=lambda report: report.submitted or 0.0)
 
@@ -151,8 +152,8 @@ def _where(cluster: str) -> list[str]:
 def _rows(text: str) -> Iterator[str]:
     """The lines that begin with an id, each with those after it that don't: texts of users may have several lines."""
     row: list[str] = []
-    for line in text.split("\n"):
-        if line[:1].isdecimal() and _BETWEEN in line:
+    for line in text.removesuffix("\n").split("\n"):
+        if _ROW.match(line):
             if row:
                 yield "\n".join(row)
             row = [line]
@@ -169,7 +170,7 @@ def _marked(report: Report, comment: str, script: str, *, own: bool, at: str) ->
 
 
 def _told(words: str) -> str:
-    return "" if words in ("None", "(null)") else words
+    return "" if words in ("None", "None assigned", "(null)") else words
 
 
 def _own(user: str, me: str) -> bool:
