@@ -36,7 +36,7 @@ CATCH_ALLS = {
     "schedulers/local_queue/client.py": 1,
     "schedulers/local_queue/monitor.py": 1,
     "schedulers/local_queue/processes.py": 1,
-    "schedulers/local_queue/supervisor.py": 1,
+    "schedulers/local_queue/supervisor.py": 2,
     "serialization/__init__.py": 2,
     "slurmfile/callbacks.py": 1,
     "telling/dispatch.py": 1,

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from slurm.options.values import duration, seconds, signal_and_lead
 from slurm.schedulers.base import ntasks, ranges
 from slurm.schedulers.local_queue import identity
+from slurm.schedulers.local_queue.checks import parse_tasks
 from slurm.schedulers.local_queue.client import NoAnswer, RequestRefused, ask, stop
 from slurm.schedulers.local_queue.messages import Accepted, Cancel, Comments, Done, Listing, Query, States, Submission
-from slurm.schedulers.local_queue.wire import MOST_TASKS, directory
+from slurm.schedulers.local_queue.wire import directory
 from slurm.schedulers.marks import whose
 
 if TYPE_CHECKING:
@@ -105,23 +106,7 @@ def _count(text: str) -> int:
 
 def _tasks(text: str) -> str:
     """Array tasks in a normal form."""
-    expected = f'task numbers such as "0-9,12", at most {MOST_TASKS}'
-    try:
-        spans = [_span(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(expected) from None
-    if not 0 < sum(map(len, spans)) <= MOST_TASKS:
-        raise ValueError(expected)
-    return ranges({task for span in spans for task in span})
-
-
-def _span(part: str) -> range:
-    low, dash, rest = part.partition("-")
-    high, colon, step = rest.partition(":")
-    numbers = [low, *([high] if dash else []), *([step] if colon else [])]
-    if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
-        raise ValueError(part)
-    return range(int(low), int(high or low) + 1, int(step or 1))
+    return ranges(set(parse_tasks(text)))
 
 
 def _time_limit(text: str) -> int | None:
