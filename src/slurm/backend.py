@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from slurm.bundle import Bundle
     from slurm.children import Family
-    from slurm.controller import Answers
+    from slurm.job_control import Answers
     from slurm.lifecycle.watched import Watched
     from slurm.protocol import Origin, Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
@@ -116,11 +116,21 @@ class Backend:
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
     def blocks(self, submission: Submission) -> list[Block]:
-        """The elements of a submission as the scheduler takes them, an array each."""
+        """The elements of a submission as the scheduler takes them: an array each, or a plain job for each element."""
         elements = submission.elements
         size = self.max_array_size if elements > 1 else 1
-        firsts = range(0, elements, size)
-        return [Block(first=first, count=min(size, elements - first), origin=self.origin) for first in firsts]
+        array = None if size and self.has_arrays else False
+        size, origin = max(1, size), self.origin
+        return [
+            Block(first=first, count=min(size, elements - first), array=array, origin=origin)
+            for first in range(0, elements, size)
+        ]
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether the scheduler there takes arrays; if it didn't say, as almost everywhere, it does."""
+        done = self.first_look.limits
+        return done.status != 0 or self.scheduler.max_array_size(done.stdout) > 0
 
     @property
     def origin(self) -> Origin | None:
@@ -205,7 +215,7 @@ class Backend:
 
     @once
     def max_array_size(self) -> int:
-        """How many elements one array may have there; asked once, and again where it didn't tell."""
+        """How many elements one array may have there, 0 for no arrays; asked once, and again where it didn't tell."""
         done = self.first_look.limits
         return self.scheduler.max_array_size(done.stdout) if done.status == 0 else self.controller.max_array_size()
 

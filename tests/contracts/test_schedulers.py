@@ -207,6 +207,7 @@ class SchedulerContract:
         with pytest.raises(SubmissionRefused, match=r"gone\.sh") as caught:
             controller.submit(f"{directory}/submitted.json", KEY, [gone])
         assert caught.value.script == gone.script
+        assert caught.value.certain
         assert not (directory / "submitted.json").exists()
 
     def test_commands_are_counted(self, controller: Controller, directory: Path) -> None:

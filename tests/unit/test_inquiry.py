@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm.controller import Answers
+from slurm.job_control import Answers
 from slurm.lifecycle import inquiry
 from slurm.lifecycle.inquiry import Inquiry
 from slurm.lifecycle.origins import Here

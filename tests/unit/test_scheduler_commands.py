@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -77,12 +78,65 @@ def test_trouble_that_passes_is_told_from_a_refusal(words: str, passes: bool) ->
 
 def test_a_job_is_found_again_by_its_tag() -> None:
     output = "12|f/1 for ann|bob\n12|f/1 for ann|bob\n13|f/1+1000 for ann\n14|(null)\n15|\n"
-    assert list(SLURM.found(output)) == [
+    assert list(SLURM.found(output) or ()) == [
         ("12", "f/1 for ann|bob"),
         ("13", "f/1+1000 for ann"),
         ("14", "(null)"),
         ("15", ""),
     ]
+
+
+def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
+    output = (
+        "CLUSTER: big\nARRAY_JOB_ID|COMMENT|COMMAND\n"
+        "12|f/1+10 for ann|bob|/r 1/jobs/f/1/script.sh 10\n"
+        "13|charged|/r 1/jobs/f/1/script.sh 10\n"
+        "14|f/1~0.1-abc|/r 1/jobs/f/1/script.sh 0 1\n"
+        "15|(null)|/r 1/jobs/f/1/script.sh 0 1\n"
+        "16|(null)|/r 1/jobs/f/1/script.sh\n"
+        "17|f/2|(null)\n"
+        "\nCLUSTER: small\nARRAY_JOB_ID|COMMENT|COMMAND\n12|(null)|/r/jobs/g/3/script.sh 0\n"
+    )
+    found = list(SLURM.found(output) or ())
+    assert [pair for pair in found if pair[1].startswith(("f/", "g/"))] == [
+        ("12;big", "f/1+10 for ann|bob"),
+        ("13;big", "f/1+10"),
+        ("14;big", "f/1~0.1-abc"),  # by its comment alone: the script doesn't tell one attempt from another
+        ("17;big", "f/2"),
+        ("12;small", "g/3"),
+    ]
+
+
+@pytest.mark.parametrize("output", ["", "ARRAY_JOB_ID|COMM", "ARRAY_JOB_ID|COMMENT|COMMAND\n12|f/1"])
+def test_an_answer_that_is_cut_off_is_none(output: str) -> None:
+    assert SLURM.found(output) is None
+
+
+def test_an_empty_queue_is_an_answer() -> None:
+    found = SLURM.found("ARRAY_JOB_ID|COMMENT|COMMAND\n")
+    assert found is not None
+    assert list(found) == []
+
+
+def test_a_block_without_an_array_is_a_plain_job() -> None:
+    block = Block(first=7, count=1, array=False)
+    argv = SLURM.submit(dataclasses.replace(request(), block=block))
+    assert not any(word.startswith("--array") for word in argv)
+    lines = SLURM.directives(Options.parse({"max_concurrent": 3}), tag="f/1", log="/r/0.log", block=block)
+    assert not any("--array" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("block", "id_"),
+    [
+        (Block(id="12", first=3, count=5), "12_4"),
+        (Block(id="12;big", first=3, count=5), "12_4;big"),
+        (Block(id="12", first=7, count=1, array=False), "12"),
+        (Block(id="12;big", first=7, count=1, array=False), "12;big"),
+    ],
+)
+def test_an_element_has_the_schedulers_id_for_it(block: Block, id_: str) -> None:
+    assert block.task_id(7) == id_
 
 
 @pytest.mark.parametrize(
@@ -135,11 +189,40 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("stub")
 def test_variables_of_the_site_never_go_before_what_the_task_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SBATCH_TIMELIMIT", "SBATCH_MEM_PER_NODE", "SBATCH_PARTITION", "SBATCH_ARRAY_INX", "SBATCH_ACCOUNT"):
-        monkeypatch.setenv(name, "theirs")
-    argv = SLURM.submit(request(Options.parse({"time": 5, "mem": "1G", "partition": "gpu"})))
+    asked = ("TIMELIMIT", "MEM_PER_NODE", "PARTITION", "SIGNAL", "GRES_FLAGS")
+    ours = ("ARRAY_INX", "JOB_NAME", "OPEN_MODE", "WAIT", "INPUT", "OUTPUT", "ERROR")
+    for name in (*asked, *ours, "ACCOUNT", "QOS"):
+        monkeypatch.setenv(f"SBATCH_{name}", "theirs")
+    monkeypatch.setenv("SLURM_EXIT_ERROR", "127")
+    options = {"time": 5, "mem": "1G", "partition": "gpu", "signal_lead": 60, "sbatch": {"--gres-flags": "x"}}
+    argv = SLURM.submit(request(Options.parse(options)))
     _, environ = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
-    assert [name for name in environ if name.startswith("SBATCH_")] == ["SBATCH_ACCOUNT"]
+    assert {name for name in environ if name.startswith("SBATCH_")} == {"SBATCH_ACCOUNT", "SBATCH_QOS"}
+    assert "SLURM_EXIT_ERROR" not in environ
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize(
+    ("exported", "option", "asked"),
+    [
+        ({}, "", []),
+        ({"SBATCH_CLUSTERS": "big"}, "", ["--clusters=big"]),
+        ({"SBATCH_CLUSTERS": "big", "SLURM_CLUSTERS": "small"}, "", ["--clusters=small"]),
+        ({"SLURM_CLUSTERS": "small"}, "a,b", ["--clusters=a,b"]),
+    ],
+)
+def test_jobs_are_looked_for_in_the_clusters_that_sbatch_sends_them_to(
+    exported: dict[str, str], option: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SBATCH_CLUSTERS", "SLURM_CLUSTERS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    found = SLURM.find(option)
+    argv, environ = json.loads(subprocess.run(found, capture_output=True, check=True).stdout)
+    assert "SLURM_CLUSTERS" not in environ
+    assert [word for word in argv if word.startswith("--clusters")] == asked
+    assert "--noheader" not in argv
 
 
 @pytest.mark.usefixtures("stub")

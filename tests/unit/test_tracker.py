@@ -14,7 +14,7 @@ from unit.job_directories import follow
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.controller import Answers
+    from slurm.job_control import Answers
 
 
 class Cluster:

@@ -153,6 +153,9 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
     yield from _accounting(survey)
     for limit, value in survey.limits.items():
         yield Finding(Level.OK, "limit", f"{limit}: {value}")
+    if not survey.arrays:
+        advice = "an element of a map is a job of its own, and a map has at most 100: pass chunk_size= for more calls"
+        yield Finding(Level.WARNING, "limit", "job arrays are turned off", advice)
 
 
 def _accounting(survey: Survey) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import SubmissionError
 from slurm.protocol import Edge
-from slurm.schedulers.base import Dependency, array_task
+from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -129,9 +129,7 @@ def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[
     if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):
         yield Dependency("afterany", tuple(dict.fromkeys(block.full_id for block, _ in places)))
     else:
-        yield Dependency(
-            _KINDS[edge.on], tuple(array_task(block.full_id, element - block.first) for block, element in places)
-        )
+        yield Dependency(_KINDS[edge.on], tuple(block.full_task_id(element) for block, element in places))
 
 
 def failed_upstreams(
@@ -178,6 +176,6 @@ def _dependency(edge: Edge, watched: Watched, blocks: Sequence[Block], first: in
     elements = sorted({watched.element(index) for index in edge.indices})
     concerned = [b for b in blocks if any(b.first <= element < b.first + b.count for element in elements)]
     if len(elements) == watched.chunk == 1:
-        return Dependency(kind, (array_task(concerned[0].full_id, elements[0] - concerned[0].first),))
+        return Dependency(kind, (concerned[0].full_task_id(elements[0]),))
     # Some calls of many: wait for all that the blocks make, and let the runner look at those that matter.
     return Dependency("afterany", tuple(block.full_id for block in concerned))

@@ -12,7 +12,7 @@ from slurm.schedulers.marks import belongs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from slurm.controller import Answers
+    from slurm.job_control import Answers
     from slurm.lifecycle.origins import Here
     from slurm.lifecycle.watched import Watched
     from slurm.protocol import Block

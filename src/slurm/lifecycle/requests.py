@@ -27,7 +27,7 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
     block = backend.blocks(submission)[0]
     return render(
         directives=backend.scheduler.directives(
-            named, tag=submission.key, log=_logs(backend, submission.key, block.first), block=block
+            named, tag=submission.key, log=_logs(backend, submission.key, block), block=block
         ),
         environment=submission.environment,
         root=backend.store.root,
@@ -43,6 +43,8 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
     )
 
 
+_MOST_JOBS = 100
+"""How many elements a submission may have where each is a job of its own: every one is an sbatch."""
 _CARE = Block(first=0, count=1, name="caretaker")
 _ITS_OWN = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 _INHERITED = ("account", "clusters", "partition", "qos", "reservation", "wckey")
@@ -74,7 +76,7 @@ def caretaker(backend: Backend, submission: Submission, *, until_queued: bool = 
         script=f"{directory}/{CARETAKER}",
         comment=tag(submission.key, _CARE),
         log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
-        block=_CARE,
+        block=_CARE if backend.has_arrays else _CARE.replace(array=False),
         options=NONE,
         dependencies=(Dependency("afterany" if until_queued else "afternotok", (LAST_BLOCK,)),),
     )
@@ -87,7 +89,7 @@ def request(
     return Request(
         script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
         comment=tag(submission.key, block),
-        log=_logs(backend, submission.key, block.first),
+        log=_logs(backend, submission.key, block),
         block=block,
         options=options,
         dependencies=after,
@@ -117,7 +119,14 @@ def _cluster(backend: Backend, key: str, options: Options, after: Iterable[Depen
 
 
 def blocks(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
-    """One for each block that the scheduler takes as an array."""
+    """One for each block that the scheduler takes. Raises SubmissionError for a large map where there are no arrays."""
+    if submission.elements > _MOST_JOBS and not backend.max_array_size:
+        message = (
+            f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
+            f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
+            f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
+        )
+        raise SubmissionError(message)
     edges: Sequence[Edge] = submission.dependencies
     upstreams = [backend.watch(edge.key) for edge in edges]
     backend.tracker.look(upstreams)
@@ -161,6 +170,7 @@ def _workers(options: Options, chunk: int) -> int:
     return min(int(options.get("workers") or 0), chunk) if chunk > 1 else 0
 
 
-def _logs(backend: Backend, key: str, first: int) -> str:
+def _logs(backend: Backend, key: str, block: Block) -> str:
     """The scheduler's pattern for the logs of a block."""
-    return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(first, '%a')}"
+    task = "0" if block.array is False else "%a"
+    return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(block.first, task)}"

@@ -73,7 +73,8 @@ def _queue(backend: Backend, submission: Submission, watched: Watched, options: 
             return
         queue = backend.controller.submit_once
     store.add(watched.key, {CARETAKER: caretaker_script(backend, submission, options)})
-    block = Block(first=first, count=claim.count, name=claim.group, origin=backend.origin)
+    array = None if backend.has_arrays else False
+    block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=backend.origin)
     more = first + block.count < watched.elements
     try:
         queued = queue(

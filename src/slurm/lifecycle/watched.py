@@ -95,7 +95,7 @@ class Watched:
         """The scheduler's id for call `index`, such as "1234_0"; None if it never got one."""
         element = self.element(index)
         block = self.block(element)
-        return f"{block.id.partition(';')[0]}_{element - block.first}" if block else None
+        return block.task_id(element).partition(";")[0] if block else None
 
     def log(self, index: int, rank: int = 0) -> str:
         """The log of the element of call `index`, or of one of its ranks: its path in the submission's directory."""

@@ -194,6 +194,8 @@ class Block(Record):
     """What tells it from other blocks with the same elements; empty for those of the submission itself."""
     attempts: int = 0
     """How many attempts its elements had before."""
+    array: bool | None = None
+    """False for one element that is a plain job, where the scheduler has no arrays: its id is the job's."""
     origin: Origin | None = None
     """Which scheduler gave the id; None if that isn't known."""
 
@@ -221,6 +223,15 @@ class Block(Record):
         """What can't be true of it."""
         right = min(self.first, self.count, self.attempts, *(self.tasks or ())) >= 0 and self.count <= MOST_CALLS
         return None if right else f"a block of {self.count} elements from {self.first} on"
+
+    def task_id(self, element: int) -> str:
+        """The scheduler's id for one of its elements, such as "1234_0"."""
+        number, semicolon, cluster = self.id.partition(";")
+        return self.id if self.array is False else f"{number}_{element - self.first}{semicolon}{cluster}"
+
+    def full_task_id(self, element: int) -> str:
+        """The same with the name of its cluster, where that is known."""
+        return self.replace(id=self.full_id).task_id(element)
 
 
 class Submitted(Document):

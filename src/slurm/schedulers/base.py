@@ -5,6 +5,7 @@ Nothing here runs anything; `slurm.controller` does, over a transport.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -57,6 +58,21 @@ class Request:
     def arguments(self) -> list[str]:
         """What the script is given: its first element, and how many attempts there were before."""
         return [str(self.block.first), *([str(self.block.attempts)] if self.block.attempts else [])]
+
+
+class Failure(enum.Enum):
+    """What a submit command that printed no id says of its job."""
+
+    REFUSED = "refused"
+    """The scheduler does not take it, and nothing is queued."""
+    UNEXPLAINED = "unexplained"
+    """The scheduler, or a plugin of the site, said no without a reason: a refusal, if the job isn't in the queue."""
+    FULL = "full"
+    """Nothing is queued: the user may not have so many more jobs."""
+    LATER = "later"
+    """Nothing is queued, and the scheduler may take the same job later."""
+    UNKNOWN = "unknown"
+    """The job may be queued, or may be yet."""
 
 
 class Report(NamedTuple):
@@ -120,6 +136,8 @@ class Survey(NamedTuple):
     """Whether jobs run on other machines than commands, which must then see the same files."""
     accounting: bool | None = None
     """Whether ended jobs are remembered; None: it has nothing of the kind."""
+    arrays: bool = True
+    """Whether it takes job arrays."""
     limits: Mapping[str, str] = {}
     """By the scheduler's own names."""
     partitions: Sequence[Partition] = ()
@@ -136,12 +154,14 @@ class Scheduler(Protocol):
     all of these once one fails; empty where it has none, and the runner starts SLURM_NTASKS ranks itself."""
     needs: Sequence[str]
     """What its commands need where they run: names on PATH, or paths. Looked for where a workflow is in a container."""
+    id_form: str
+    """The form of an id, as an extended regular expression for both sed and Python."""
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """The lines at the top of a script that ask for `options`, and make it the array of a block as it stands."""
 
     def submit(self, request: Request) -> Sequence[str]:
-        """The command that queues a block, and prints its id as the last line.
+        """The command that queues a block, and prints its id on a line of its own, whatever else it prints.
 
         The options of a block that has a name go over those that stand in the script.
         """
@@ -171,10 +191,10 @@ class Scheduler(Protocol):
         """Whether what the command said means that there is no accounting at all, rather than none now."""
 
     def passing(self, words: str) -> bool:
-        """Whether a failed command's words tell of a trouble that passes, rather than of a refusal."""
+        """Whether the words of a question that failed tell of a trouble that passes, so that it may be asked again."""
 
-    def full(self, words: str) -> bool:
-        """Whether a refusal's words say that there is no room for so many more jobs of the user."""
+    def failure(self, words: str) -> Failure:
+        """What the output of a submit command that printed no id says of the job. UNKNOWN for words it doesn't know."""
 
     def submit_limits(self) -> Sequence[str]:
         """The command that tells how many jobs the user may have queued."""
@@ -185,11 +205,14 @@ class Scheduler(Protocol):
     def queued(self) -> Sequence[str]:
         """The command that prints a line for each element that the user has in the queue."""
 
-    def find(self) -> Sequence[str]:
-        """The command that lists all of the user's jobs with their comments."""
+    def find(self, clusters: str) -> Sequence[str]:
+        """The command that lists the user's jobs with the marks of their submissions.
 
-    def found(self, output: str) -> Iterable[tuple[str, str]]:
-        """From what it printed: ids and comments."""
+        `clusters` is the option of that name; without it, the clusters that a submission goes to by default are meant.
+        """
+
+    def found(self, output: str) -> Iterable[tuple[str, str]] | None:
+        """From what it printed: ids and marks, each a comment or the tag alone. None if it is no answer."""
 
     def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
         """Shell lines (sh) that look at jobs, and cancel the tasks of those that are what their targets say."""
@@ -207,7 +230,7 @@ class Scheduler(Protocol):
         """From what the command for limits printed: clusters where a job with such options may go, if any."""
 
     def max_array_size(self, output: str) -> int:
-        """From what it printed: how many elements one array may have, indices counted from 0."""
+        """From what it printed: how many elements one array may have, indices counted from 0; 0 if there are none."""
 
     def survey(self) -> str:
         """Shell lines (sh) that print what the scheduler is and can do."""
@@ -222,12 +245,6 @@ def ntasks(asked: Callable[[str], object]) -> int:
         return int(str(asked("ntasks")))
     nodes = str(asked("nodes") or 1).replace(",", "-").partition("-")[0]
     return (int(nodes) if nodes.isdecimal() else 1) * int(str(asked("ntasks_per_node") or 1))
-
-
-def array_task(id_: str, task: int) -> str:
-    """One array task of an id, which may name its cluster: "12_3", "12_3;other"."""
-    number, semicolon, cluster = id_.partition(";")
-    return f"{number}_{task}{semicolon}{cluster}"
 
 
 def tag(key: str, block: Block) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slurm.protocol import Origin
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
-from slurm.schedulers.base import Report, Survey, numbers, ranges
+from slurm.schedulers.base import Failure, Report, Survey, numbers, ranges
 from slurm.schedulers.local_queue import identity, wire
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from slurm.schedulers.local_queue.commands import main; sys.exit(main(sys.argv[2:]))"
 )
+_REFUSED = "the local scheduler: "
+"""How the words of its commands begin that have asked for nothing, or were refused."""
 
 
 class LocalScheduler:
@@ -34,6 +36,7 @@ class LocalScheduler:
     name = "local"
     patience = (0.5, 5.0)
     launcher: Sequence[str] = ()
+    id_form = "[0-9]+"
 
     def __init__(self, site: Site) -> None:
         self._queue = (site.python, "-c", _BOOT, site.runner)
@@ -48,7 +51,7 @@ class LocalScheduler:
         return [
             *self._queue,
             "submit",
-            f"--array={directives.array(request.block, request.options)}",
+            *directives.array(request.block, request.options),
             f"--output={request.log}",
             f"--comment={directives.comment(request.options, request.comment)}",
             *directives.over(request),
@@ -102,10 +105,9 @@ class LocalScheduler:
         """
         return words.lstrip().startswith(wire.NO_ANSWER)
 
-    def full(self, words: str) -> bool:
-        """There is always room."""
-        del words
-        return False
+    def failure(self, words: str) -> Failure:
+        """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
+        return Failure.REFUSED if words.lstrip().startswith(_REFUSED) else Failure.UNKNOWN
 
     def submit_limits(self) -> Sequence[str]:
         """There are none."""
@@ -120,8 +122,9 @@ class LocalScheduler:
         """Not asked for, where there are no limits."""
         return ["true"]
 
-    def find(self) -> Sequence[str]:
+    def find(self, clusters: str) -> Sequence[str]:
         """Ask the supervisor for all that it knows."""
+        del clusters
         return [*self._queue, "list"]
 
     def found(self, output: str) -> Iterable[tuple[str, str]]:

@@ -5,41 +5,39 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from slurm.protocol import Origin
-from slurm.schedulers import directives, slurm_jobs
-from slurm.schedulers.base import Partition, Survey
+from slurm.protocol import JOBS, SCRIPT, Block, Origin
+from slurm.schedulers import directives, refusals, slurm_jobs
+from slurm.schedulers.base import Partition, Survey, tag
 from slurm.schedulers.slurm_jobs import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.options import Options
-    from slurm.protocol import Block
-    from slurm.schedulers.base import Report, Request, Site, Target
+    from slurm.schedulers.base import Failure, Report, Request, Site, Target
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
 """Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
 
 _ALWAYS_UNSET = (
     "SBATCH_ARRAY_INX",
-    "SBATCH_ERROR",
-    "SBATCH_INPUT",
     "SBATCH_JOB_NAME",
     "SBATCH_OPEN_MODE",
-    "SBATCH_OUTPUT",
     "SBATCH_WAIT",
+    "SBATCH_INPUT",
+    "SBATCH_OUTPUT",
+    "SBATCH_ERROR",
+    "SLURM_EXIT_ERROR",
 )
-"""What would send logs elsewhere, or change what the script is; defaults such as SBATCH_ACCOUNT go on working."""
+"""What would change how a script is queued, where its output goes, or what sbatch's exit status means."""
 
 _CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*([\w.-]+)$", re.MULTILINE)
 _EXPORTED = re.compile(r"^clusters=(.+)$", re.MULTILINE)
 _LIMITS_COMMAND = f"""\
-echo "clusters=${{SBATCH_CLUSTERS:-${{SLURM_CLUSTERS-}}}}"
+echo "clusters=${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}"
 {CLEAN}
 exec scontrol show config
 """
-
-_FULL = re.compile(r"\b(Assoc|QOS)\w*SubmitJobs?\w*Limit\b")
 
 _SUBMIT_LIMITS = f"""\
 {CLEAN}
@@ -61,6 +59,16 @@ _PASSING = (
     "Resource temporarily unavailable",
     "rate limit exceeded",
 )
+
+_FIND = f"""\
+clusters=${{1:-${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}}}
+{CLEAN}
+exec squeue --states=all --me --format='%F|%k|%o' ${{clusters:+--clusters="$clusters"}}
+"""
+"""sbatch reads both variables, squeue only the first; sbatch(1), squeue(1)."""
+
+_COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
+"""The command of a submission's own block. Without arguments it is a script that somebody queued by hand."""
 
 _SURVEY = f"""\
 {CLEAN}
@@ -96,6 +104,7 @@ class SlurmScheduler:
     # user's own defaults for a step.
     launcher: Sequence[str] = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
     needs: Sequence[str] = ("env", "sbatch", "squeue", "scancel", "scontrol")
+    id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"
 
     def __init__(self, site: Site) -> None:
         del site
@@ -107,6 +116,8 @@ class SlurmScheduler:
     def submit(self, request: Request) -> Sequence[str]:
         """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
         asked = [name for name, _ in request.options.set()]
+        asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
+        asked += ["signal"] if "signal_lead" in asked else []
         unset = [*_ALWAYS_UNSET, *(f"SBATCH_{_INPUT_NAMES.get(name, name.upper())}" for name in asked)]
         unset += ["SBATCH_CLUSTERS", "SLURM_CLUSTERS"] if request.cluster or "clusters" in asked else []
         return [
@@ -114,7 +125,7 @@ class SlurmScheduler:
             *(word for name in unset for word in ("-u", name)),
             "sbatch",
             "--parsable",
-            f"--array={directives.array(request.block, request.options)}",
+            *directives.array(request.block, request.options),
             f"--output={request.log}",
             *directives.over(request),
             *([f"--clusters={request.cluster}"] if request.cluster else []),
@@ -151,9 +162,9 @@ class SlurmScheduler:
         """What the commands say when slurmctld is down, busy, or full for now; the last three take new jobs later."""
         return any(passing in words for passing in _PASSING)
 
-    def full(self, words: str) -> bool:
-        """The reasons of squeue(1) for MaxSubmitJobs and GrpSubmitJobs, of an association or a QOS (sacctmgr(1))."""
-        return _FULL.search(words) is not None
+    def failure(self, words: str) -> Failure:
+        """What sbatch says."""
+        return refusals.failure(words)
 
     def submit_limits(self) -> Sequence[str]:
         """Sacctmgr, of the user's associations and of each QOS."""
@@ -176,14 +187,31 @@ class SlurmScheduler:
         """Squeue, a line for each element."""
         return ["sh", "-c", f"{CLEAN}\nexec squeue --noheader --me --array --format=%i"]
 
-    def find(self) -> Sequence[str]:
-        """Squeue, of the user's own jobs in any state."""
-        return ["sh", "-c", f"{CLEAN}\nexec squeue --noheader --states=all --me --format='%F|%k'"]
+    def find(self, clusters: str) -> Sequence[str]:
+        """Squeue, of the user's own jobs in any state, with their comments and commands.
 
-    def found(self, output: str) -> Iterable[tuple[str, str]]:
-        """What it printed; every array has a line for each of its parts."""
-        lines = (line.strip().partition("|") for line in output.splitlines())
-        return dict.fromkeys((id_, comment) for id_, _, comment in lines)
+        With its header, which tells an empty answer from none.
+        """
+        return ["sh", "-c", _FIND, "sh", clusters]
+
+    def found(self, output: str) -> Iterable[tuple[str, str]] | None:
+        """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
+        if not output.endswith("\n"):
+            return None
+        cluster, marks = "", []
+        for line in output.splitlines():
+            if line.startswith("CLUSTER: "):
+                cluster = ";" + line.partition(" ")[2].strip()
+            number, _, rest = line.strip().partition("|")
+            if not number.isdecimal():
+                continue
+            comment, bar, path = rest.rpartition("|/")
+            comment = comment if bar else rest.removesuffix("|(null)").removesuffix("|")
+            marks.append((number + cluster, comment))
+            job = _COMMAND.fullmatch(f"/{path}")
+            if job and not comment.startswith(job["key"]):
+                marks.append((number + cluster, tag(job["key"], Block(first=int(job["first"]), count=1))))
+        return dict.fromkeys(marks)
 
     def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
         """Squeue, then scancel of what is the submissions' own."""
@@ -210,7 +238,7 @@ class SlurmScheduler:
         return [name for name in str(asked or "").split(",") if name]
 
     def max_array_size(self, output: str) -> int:
-        """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0."""
+        """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0; 0: no arrays."""
         for line in output.splitlines():
             name, _, value = line.partition("=")
             if name.strip() == "MaxArraySize":
@@ -241,6 +269,7 @@ class SlurmScheduler:
             version=version,
             old=tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST,
             accounting=config.get("AccountingStorageType", "") not in _NO_ACCOUNTING,
+            arrays=limits.get("MaxArraySize") != "0",
             limits=limits,
             partitions=_partitions([line[1:] for line in lines if line[0] == "part" and len(line) == 9]),
         )

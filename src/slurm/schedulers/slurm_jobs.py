@@ -53,7 +53,7 @@ exec sacct --allocations --duplicates --parsable2 --delimiter={shlex.quote(_BETW
 
 _CANCEL = f"""\
 {CLEAN}
-said=$(squeue --states=all --format={shlex.quote(_BETWEEN.join(("%F", "%o", "%k")))} {{where}} --jobs={{jobs}} 2>&1)
+said=$(squeue --states=all --format={shlex.quote(_BETWEEN.join(("%F", "%k", "%o")))} {{where}} --jobs={{jobs}} 2>&1)
 status=$?
 case $said in
     ARRAY_JOB_ID*|*'
@@ -61,7 +61,7 @@ ARRAY_JOB_ID'*) ;;
     *"Invalid job id specified"*) exit 0 ;;
     *) printf '%s\\n' "$said" >&2; [ $status -ne 0 ] || status=1; exit $status ;;
 esac
-own=$(printf '%s\\n' "$said" | sort -u | while IFS={shlex.quote(_BETWEEN)} read -r id script comment; do
+own=$(printf '%s\\n' "$said" | sort -u | while IFS={shlex.quote(_BETWEEN)} read -r id comment script; do
     case $id in
 {{keys}}
         *) continue ;;
