@@ -53,13 +53,14 @@ exec sacct --allocations --duplicates --parsable2 --delimiter={shlex.quote(_BETW
 
 _CANCEL = f"""\
 {CLEAN}
-said=$(squeue --states=all --format={shlex.quote(_BETWEEN.join(("%F", "%k", "%o")))} {{where}} --jobs={{jobs}} 2>&1)
-status=$?
+fields={shlex.quote(_BETWEEN.join(("%F", "%k", "%o")))}
+said=$(squeue --states=all --format="$fields" {{where}} --jobs={{jobs}} 2>&1; echo "=$?")
 case $said in
-    ARRAY_JOB_ID*|*'
-ARRAY_JOB_ID'*) ;;
+    *ARRAY_JOB_ID{_BETWEEN}*'
+=0') ;;
     *"Invalid job id specified"*) exit 0 ;;
-    *) printf '%s\\n' "$said" >&2; [ $status -ne 0 ] || status=1; exit $status ;;
+    *=0) printf '%s\\n' "${{{{said%=0}}}}" >&2; exit 1 ;;
+    *) printf '%s\\n' "${{{{said%=*}}}}" >&2; exit "${{{{said##*=}}}}" ;;
 esac
 own=$(printf '%s\\n' "$said" | sort -u | while IFS={shlex.quote(_BETWEEN)} read -r id comment script; do
     case $id in
@@ -67,8 +68,8 @@ own=$(printf '%s\\n' "$said" | sort -u | while IFS={shlex.quote(_BETWEEN)} read 
         *) continue ;;
     esac
     for key in $keys; do
-        case $script in *"/$key/"*) echo "$id=$key=" ;; esac
-        case $comment in "$key"|"$key"[+~\\ ]*) echo "$id=$key=" ;; esac
+        case $script in *"/$key/"*) echo ":$id=$key:" ;; esac
+        case $comment in "$key"|"$key"[+~\\ ]*) echo ":$id=$key:" ;; esac
     done
 done)
 set --
@@ -133,7 +134,7 @@ def cancel(targets: Sequence[Target], cluster: str) -> str:
         keys.setdefault(target.id, {})[target.key] = None
     cases = [f"        {id_}) keys={shlex.quote(' '.join(some))} ;;" for id_, some in keys.items()]
     names = [
-        f'case $own in *"{id_}={key}="*) set -- "$@" {shlex.quote(_name(id_, tasks))} ;; esac'
+        f'case $own in *":{id_}={key}:"*) set -- "$@" {shlex.quote(_name(id_, tasks))} ;; esac'
         for id_, tasks, key in targets
     ]
     return _CANCEL.format(
