@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from slurm.errors import JobCancelled
-from slurm.protocol import CHILDREN, OUTCOMES, Document, outcome_name
+from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
 from slurm.protocol.files import commit
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Child(Document):
     """The attempt of the workflow that submitted it."""
     created: float
     """Seconds since the epoch, by the node's clock: children are listed in this order."""
+
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        return None if is_key(self.key) and 0 <= self.elements <= MOST_CALLS else f"{self.elements} of {self.key!r}"
 
 
 def child_name(index: int, digest: str, number: int) -> str:

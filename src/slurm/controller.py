@@ -1,17 +1,17 @@
-"""Controller: runs a scheduler's commands over a transport, and counts them."""
+"""Controller: queues submissions by a scheduler's commands over a transport, and all else that is done with jobs."""
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 import shlex
 import time
 from typing import TYPE_CHECKING
 
 from slurm import queueing
-from slurm.errors import ConnectionLost, SchedulerError, SchedulerNotFound, SubmissionRefused, TransportError
-from slurm.schedulers.base import Failure, tag
+from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused, TransportError
+from slurm.job_control import TIMEOUT, JobControl
+from slurm.schedulers.base import Failure, Target, tag
 from slurm.script import SCRUB
 from slurm.transports.base import Completed
 
@@ -21,16 +21,13 @@ if TYPE_CHECKING:
 
     from slurm.options import Options
     from slurm.protocol import Block, Submitted
-    from slurm.schedulers.base import Report, Request, Scheduler
+    from slurm.schedulers.base import Request, Scheduler
     from slurm.transports.base import Transport
 
 _log = logging.getLogger(__name__)
 
-_NOT_FOUND, _UNANSWERED = 127, -1
-_TIMEOUT = 300.0
-"""Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
-_HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
-"""Seconds for the accounting to answer, and to be left alone where it doesn't."""
+_UNANSWERED = -1
+_TIMEOUT = TIMEOUT
 _BACKLOG = 10.0
 """Seconds to look for a job of which it is unknown whether it was queued: a scheduler that answers again may have it in
 its backlog."""
@@ -38,22 +35,16 @@ _LEAST = 2.0
 """Seconds for one question of that look, at least."""
 _SIGNALS = range(129, 193)
 """The exit statuses by which a shell tells that a signal ended a command. sbatch's own are 1 and 255."""
-_MOST_IDS = 2000
-"""How many ids go into one command: an argument may not be longer than 128 KiB."""
 _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
 
-class Controller:
+class Controller(JobControl):
     """One scheduler at one place. Raises TransportError if the place can't be reached."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
-        self.scheduler = scheduler
-        self._transport = transport
-        self._history_from = 0.0
+        super().__init__(scheduler, transport)
         self._submit_limits: str | None = None
-        self.calls: dict[str, int] = {}
-        """How many commands of each kind were run."""
 
     def submit(
         self,
@@ -143,7 +134,7 @@ class Controller:
         first, *others = sorted(ids, key=lambda id_: (len(id_), id_))
         if others:
             _log.warning("%s was queued more than once; %s stays", name, first)
-            self.cancel(dict.fromkeys(others))
+            self.cancel([Target(id_, None, key) for id_ in others])
         self._note(record, [block], [first])
         return self._submitted([block], [first])
 
@@ -238,7 +229,7 @@ class Controller:
         name = self.scheduler.name
         try:
             if taken:
-                self.cancel(dict.fromkeys(taken))
+                self.cancel([Target(id_, None, key) for id_ in taken])
         except (SchedulerError, TransportError) as error:
             _log.warning("%s was given up: %s", key, error)
             certain = False
@@ -261,53 +252,6 @@ class Controller:
     def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         return queueing.submitted(self.scheduler.name, blocks, ids)
 
-    def requeue(self, id_: str) -> str | None:
-        """Have a running array task run again under its id; what the scheduler says where it refuses, else None."""
-        done = self._run("requeue", self.scheduler.requeue(id_))
-        return None if done.status == 0 else done.words
-
-    def query(self, ids: Sequence[str]) -> Iterable[Report]:
-        """The states of all elements of ids, by one command; ids that the scheduler has forgotten are left out.
-
-        Raises SchedulerError if the scheduler can't tell.
-        """
-        found: list[Report] = []
-        for some in (ids[at : at + _MOST_IDS] for at in range(0, len(ids), _MOST_IDS)):
-            done = self._run("query", self.scheduler.query(some))
-            if done.status != 0 and not self.scheduler.knows_none(done.words):
-                message = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(some)}: {done.words}"
-                raise SchedulerError(message)
-            found += self.scheduler.reports(done.stdout)
-        return found
-
-    def history(self, ids: Sequence[str]) -> Iterable[Report]:
-        """What the accounting remembers of ids that the scheduler has forgotten; nothing where it is down.
-
-        That a site has no accounting is learnt once and remembered; one that hangs is left alone for a while, lest it
-        keep everybody from looking at outcomes.
-        """
-        if time.monotonic() < self._history_from:
-            return ()
-        try:
-            done = self._run("history", self.scheduler.history(ids), timeout=_HISTORY_TIMEOUT)
-        except TransportError:
-            self._history_from = time.monotonic() + _HISTORY_PAUSE
-            return ()
-        except SchedulerNotFound:
-            self._history_from = math.inf
-            return ()
-        if self.scheduler.has_no_history(done.words):
-            self._history_from = math.inf
-        return tuple(self.scheduler.histories(done.stdout)) if done.status == 0 else ()
-
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> None:
-        """Cancel array tasks of ids, all of an id where there is None; those that have ended already stay ended."""
-        for some in _portions(tasks):
-            done = self._run("cancel", self.scheduler.cancel(some))
-            if done.status != 0:
-                message = f"{self.scheduler.name} didn't cancel {', '.join(some)}: {done.words}"
-                raise SchedulerError(message)
-
     def room(self, options: Options) -> int | None:
         """How many more elements with such options the queue takes of this user; None if nothing is told.
 
@@ -329,18 +273,6 @@ class Controller:
             raise SchedulerError(message)
         return self.scheduler.max_array_size(done.stdout)
 
-    def _run(self, kind: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = _TIMEOUT) -> Completed:
-        self.calls[kind] = self.calls.get(kind, 0) + 1
-        done = self._transport.run(argv, stdin=stdin, timeout=timeout)
-        if done.status == _NOT_FOUND:
-            message = (
-                f"{done.words.splitlines()[-1]}. The scheduler {self.scheduler.name!r} needs its commands on PATH: run "
-                "this where they are (a login node), or load what brings them; where only login shells have them: "
-                "Cluster(…, login_shell=True). To run on this machine: Cluster('local')"
-            )
-            raise SchedulerNotFound(message)
-        return done
-
 
 def _first(tagged: Mapping[str, Sequence[str]], key: str, blocks: Sequence[Block]) -> list[str]:
     """The ids of the first blocks of a submission that are in the queue."""
@@ -359,23 +291,6 @@ def _by_tag(found: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:
 def _clusters(request: Request) -> str:
     """The clusters that a block was asked to be submitted to; empty for those that are so by default."""
     return str(request.options.get("clusters") or "")
-
-
-def _portions(tasks: Mapping[str, Sequence[int] | None]) -> Iterator[dict[str, Sequence[int] | None]]:
-    """The same in portions of as many ids, or numbers of tasks, as one command may have."""
-    portion: dict[str, Sequence[int] | None] = {}
-    room = _MOST_IDS
-    for id_, numbers in tasks.items():
-        parts = [numbers[at : at + _MOST_IDS] for at in range(0, len(numbers), _MOST_IDS)] if numbers else [numbers]
-        for part in parts:
-            size = len(part) if part else 1
-            if size > room:
-                yield portion
-                portion, room = {}, _MOST_IDS
-            portion[id_] = part
-            room -= size
-    if portion:
-        yield portion
 
 
 def _pauses() -> Iterator[float]:

@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "script",
         "bundle",
         "queueing",
+        "job_control",
         "controller",
         "registry",
         "first_look",
@@ -146,7 +147,9 @@ def test_what_runs_on_a_node_imports_the_standard_library_and_cloudpickle(name: 
     above = {
         other for other in ours(iter(names)) if layer(other) > 1 and not other.startswith("schedulers.local_queue")
     }
-    assert above <= ({"schedulers.base", "schedulers.ranges"} if name.startswith("schedulers") else set())
+    assert above <= (
+        {"schedulers.base", "schedulers.marks", "schedulers.ranges"} if name.startswith("schedulers") else set()
+    )
 
 
 BOOT = """\

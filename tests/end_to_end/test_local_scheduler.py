@@ -24,6 +24,7 @@ from slurm.schedulers.base import Site, ranges
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import client, commands, identity, notes, wire
 from slurm.schedulers.local_queue.messages import Accepted, Comments, Listing, Query, States, Submission
+from slurm.schedulers.local_queue.processes import Process
 from waiting import until
 
 
@@ -300,6 +301,26 @@ def test_a_frozen_supervisor_is_no_refusal_and_takes_nothing_from_who_has_gone(
     assert "no answer from the local scheduler within" in words
     assert LocalScheduler(Site("", "")).passing(words)
     assert list(client.ask(Listing(), Comments).comments) == [first]
+
+
+def test_a_request_that_would_break_the_supervisor_is_refused(machine: Path, script: Script) -> None:
+    good = script.submit("sleep 0.3; exit 0")
+    pid = _supervisor(machine)
+    for changes in ({"tasks": "0-999999999"}, {"dependencies": {"afterok": ["1_x"]}}, {"seconds": 10**400}):
+        with pytest.raises(client.RequestRefused, match=r"expected|out of range"):
+            client.ask(script.request("exit 0")._replace(**changes), Accepted)
+    until(lambda: _ended(good))
+    assert (_states(good), _supervisor(machine)) == ({"0": "COMPLETED"}, pid)
+
+
+def test_a_supervisor_whose_directory_is_gone_goes_and_what_runs_ends(machine: Path, script: Script) -> None:
+    mark = script.directory / "mark"
+    script.submit(f"sleep 1; touch '{mark}'", "0-9")
+    pid = _supervisor(machine)
+    until(lambda: len(_notes(machine)) == 2)
+    shutil.rmtree(machine / wire.FORM)
+    until(lambda: not Process.of(pid).alive)
+    until(mark.exists)
 
 
 def test_a_request_that_comes_again_queues_nothing_again(machine: Path, script: Script) -> None:

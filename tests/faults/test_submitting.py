@@ -19,7 +19,7 @@ from slurm import Cluster, Job, JobArray, JobState, Retry, current_job, task
 from slurm.cli.main import slurm as command
 from slurm.controller import Controller
 from slurm.errors import JobCancelled, JobNotStarted, SubmissionError, SubmissionRefused, TaskExited
-from slurm.schedulers.base import Site
+from slurm.schedulers.base import Site, Target
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
 from slurm.views.statuses import statuses
@@ -287,24 +287,28 @@ def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cl
 
 def test_more_ids_than_a_command_may_have_go_as_several(commands: Path, tmp_path: Path) -> None:
     # Fakes, since a test cluster can't be given so many jobs soon; the builders and the transport are the real ones.
-    said = tmp_path / "said"
-    _write(commands / "squeue", f'for last; do :; done; echo "${{last#--jobs=}}" >> {said}; echo "7|0|RUNNING|n1|None"')
-    _write(commands / "scancel", f'shift; echo "$*" >> {said}')
+    key, asked, ended = "f/20261127T093012Z-1a2b3c4d", tmp_path / "asked", tmp_path / "ended"
+    rows = f"for id in $(echo $ids | tr , ' '); do echo \"$id\x1f{key}\x1f/jobs/{key}/script.sh\"; done"
+    ids_of = "for last; do :; done; ids=${last#--jobs=}"
+    _write(
+        commands / "squeue", f'{ids_of}; echo $ids >> {asked}; printf "ARRAY_JOB_ID\x1fARRAY_TASK_ID\x1f\\n"; {rows}'
+    )
+    _write(commands / "scancel", f'shift; echo "$*" >> {ended}')
     controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
     ids = [str(1_000_000_000 + n) for n in range(4500)]
-    assert len(list(controller.query(ids))) == 3
+    assert len(controller.query(ids).reports) == 4500
     assert controller.calls == {"query": 3}
-    assert ",".join(said.read_text().split()) == ",".join(ids)
+    assert ",".join(asked.read_text().split()) == ",".join(ids)
 
-    said.unlink()
-    controller.cancel(dict.fromkeys(ids))
+    controller.cancel([Target(id_, None, key) for id_ in ids])
     assert controller.calls["cancel"] == 3
-    assert said.read_text().split() == ids
+    assert ended.read_text().split() == ids
 
-    said.unlink()
-    controller.cancel({"1": range(0, 100_000, 2), "2": None})  # too long for one argument, as numbers
+    ended.unlink()
+    # Too long for one argument, as numbers.
+    controller.cancel([Target("1", range(0, 100_000, 2), key), Target("2", None, key)])
     assert controller.calls["cancel"] <= 3 + 26
-    words = said.read_text().split()
+    words = ended.read_text().split()
     assert words[-1] == "2"
     assert ",".join(word.removeprefix("1_[").rstrip("]") for word in words[:-1]) == ",".join(
         map(str, range(0, 100_000, 2))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.bundle import bundle
 from slurm.environments.current import TAG
 from slurm.lifecycle.inquiry import Inquiry
+from slurm.lifecycle.origins import Here
 from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Prepared, Submission, Submitted
 from slurm.protocol.outcomes import Outcome
@@ -73,7 +74,7 @@ def follow(listing: Listing, query: Query) -> tuple[Tracker, Watched]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
     tracker = Tracker(
         listing=listing,
-        inquiry=Inquiry(query=query, history=lambda _: (), complete=lambda _: None),
+        inquiry=Inquiry(query=query, history=lambda _: (), complete=lambda _: None, here=lambda: Here("slurm", None)),
         conclude=lambda _, endings, __: endings,
         pace=0.01,
         patience=(0.05, 0.1),

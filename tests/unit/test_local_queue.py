@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from slurm.schedulers.base import numbers
 from slurm.schedulers.local_queue import messages, notes, server
+from slurm.schedulers.local_queue.checks import check
 from slurm.schedulers.local_queue.commands import submission
 from slurm.schedulers.local_queue.messages import Cancel, Comments, Listing, Query, Refused, Submission, decode, encode
 from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
@@ -348,6 +349,33 @@ def test_a_note_says_who_monitors_what_and_how_it_ended(tmp_path: Path) -> None:
 def test_what_cannot_be_obeyed_is_refused_at_submission(options: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         submission("run.sh", [], {"output": "/dev/null", **options})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tasks": "0-999999999"},
+        {"tasks": ""},
+        {"tasks": "x"},
+        {"dependencies": {"afterok": ["a; rm"]}},
+        {"dependencies": {"afterok": ["12_x"]}},
+        {"dependencies": {"aftercorr": [""]}},
+        {"max_concurrent": 0},
+        {"cpus": -1},
+        {"seconds": 10**400},
+        {"seconds": -1},
+        {"umask": -1},
+        {"warning": []},
+        {"warning": [10]},
+        {"warning": [0, 5]},
+        {"warning": [10**9, 5]},
+        {"warning": [10, -1]},
+    ],
+)
+def test_the_supervisor_takes_nothing_that_would_break_it(changes: dict[str, Any]) -> None:
+    check(wanted())
+    with pytest.raises(ValueError, match=r"expected|out of range"):
+        check(wanted()._replace(**changes))
 
 
 def test_what_can_is_taken() -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -22,8 +20,6 @@ from slurm.protocol import Block, Submitted
 from slurm.schedulers import refusals
 from slurm.schedulers.base import Failure, Request, Site, tag
 from slurm.schedulers.local import LocalScheduler
-from slurm.schedulers.local_queue import wire
-from slurm.schedulers.local_queue.client import ask
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
 
@@ -93,7 +89,8 @@ def request(block: Block) -> Request:
 def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     made = Fakes(tmp_path)
     (tmp_path / "bin").mkdir()
-    made.write("squeue", 'echo "ARRAY_JOB_ID|COMMENT|COMMAND"; [ ! -e queue ] || cat queue')
+    queue = 'echo "ARRAY_JOB_ID|COMMENT|COMMAND"; [ ! -e queue ] || cat queue'
+    made.write("squeue", f'{{ {queue}; }} | case "$*" in *--jobs=*) tr "|" "\\037" ;; *) cat ;; esac')
     made.write("scancel", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     monkeypatch.setattr(slurm.controller, "_BACKLOG", 0.0)
@@ -252,7 +249,7 @@ def test_of_several_blocks_those_that_were_taken_are_cancelled_and_nothing_else(
 
 def test_blocks_that_cannot_be_cancelled_make_a_refusal_uncertain(fakes: Fakes) -> None:
     fakes.write("scancel", 'echo "scancel: error: Socket timed out" >&2; exit 1')
-    fakes.write("sbatch", f'case "$*" in *--comment=*) {REFUSAL} ;; esac; echo 5')
+    fakes.write("sbatch", f'case "$*" in *--comment=*) {REFUSAL} ;; esac; echo "5|{KEY}|" >> queue; echo 5')
     with pytest.raises(SubmissionRefused, match="Invalid qos") as caught:
         fakes.submit(blocks=2)
     assert not caught.value.certain
@@ -314,36 +311,13 @@ def test_other_words_are_no_refusal(words: str, meaning: Failure) -> None:
     assert refusals.failure(words) is meaning
 
 
-@pytest.mark.parametrize("do", ["submit", "query"])
-def test_a_supervisor_that_goes_away_is_not_given_a_submission_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, do: str
-) -> None:
-    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path))
-    asked = []
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{wire.directory()}/socket")
-        listener.listen()
-
-        def answer() -> None:
-            """Take the first request without a word, and answer the next."""
-            for reply in (b"", b'{"jobs": []}'):
-                connection, _ = listener.accept()
-                with connection:
-                    asked.append(wire.receive(connection))
-                    connection.sendall(reply)
-
-        monkeypatch.setattr("slurm.schedulers.local_queue.client._start", lambda _place: None)
-        threading.Thread(target=answer, daemon=True).start()
-        if do == "submit":
-            with pytest.raises(wire.Unanswered):
-                ask({"do": do})
-        else:
-            assert ask({"do": do}) == {"jobs": []}
-    assert len(asked) == (1 if do == "submit" else 2)
-
-
-def test_only_what_the_local_scheduler_refuses_is_certain() -> None:
-    scheduler = LocalScheduler(Site("python3", ""))
-    assert scheduler.failure(f"{wire.REFUSED}ValueError: no such signal") is Failure.REFUSED
-    assert scheduler.failure("the local scheduler doesn't answer: timed out") is Failure.UNKNOWN
-    assert scheduler.failure("Killed") is Failure.UNKNOWN
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("the local scheduler: --signal=FOO@30: expected a signal that this machine has", Failure.REFUSED),
+        ("no answer from the local scheduler within 10 s; see /tmp/x/supervisor.log", Failure.UNKNOWN),
+        ("Killed", Failure.UNKNOWN),
+    ],
+)
+def test_only_what_the_local_scheduler_refuses_is_certain(words: str, meaning: Failure) -> None:
+    assert LocalScheduler(Site("python3", "")).failure(words) is meaning

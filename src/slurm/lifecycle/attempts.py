@@ -40,6 +40,11 @@ class Continuation(Document):
     count: int = 1
     """How many elements the job has."""
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        named = self.group and "/" not in self.group
+        return None if named and self.retries >= 0 and self.count > 0 else f"group {self.group!r} of {self.count}"
+
 
 def continuation_name(element: int, attempt: int) -> str:
     """The file in `attempts/` of a `Continuation`."""

@@ -253,12 +253,13 @@ def _submit(
 
 def _block(backend: Backend, watched: Watched, elements: Sequence[int], *, name: str, attempts: int) -> Block:
     """The block that elements go on in: some array tasks of the one that they are in, or a plain job."""
+    origin = backend.origin
     if len(elements) == 1 and not backend.has_arrays:
-        return Block(first=elements[0], count=1, name=name, attempts=attempts, array=False)
+        return Block(first=elements[0], count=1, name=name, attempts=attempts, array=False, origin=origin)
     own = watched.block(elements[0])
     first = own.first if own else 0
     tasks = tuple(element - first for element in elements)
-    return Block(first=first, count=len(tasks), tasks=tasks, name=name, attempts=attempts)
+    return Block(first=first, count=len(tasks), tasks=tasks, name=name, attempts=attempts, origin=origin)
 
 
 def _calls(submission: Submission, first: int, last: int) -> range:

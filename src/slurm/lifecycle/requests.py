@@ -12,7 +12,7 @@ from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.script import Care, Ranks, render, render_caretaker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.backend import Backend
     from slurm.protocol import Edge, Submission
@@ -94,7 +94,28 @@ def request(
         options=options,
         dependencies=after,
         waits=submission.workflow is not None,
+        cluster=_cluster(backend, submission.key, options, after),
     )
+
+
+def _cluster(backend: Backend, key: str, options: Options, after: Iterable[Dependency]) -> str:
+    """Where a job must go that waits for others, if its options leave a choice. Raises SubmissionError if it can't.
+
+    Slurm has no dependencies between clusters: it would wait for whatever has the same number on the job's own.
+    """
+    names = {id_.partition(";")[2] for item in after for id_ in item.ids if id_ != LAST_BLOCK} - {""}
+    allowed = backend.scheduler.clusters(backend.first_look.limits.stdout, options) if names else ()
+    here = backend.origin.cluster if names and backend.origin else ""
+    goes = set(allowed) or {here}
+    if not names or (names == {here} and not allowed):
+        return ""
+    if len(names) == 1 and names <= goes:
+        return names.pop()
+    message = (
+        f"{key} waits for jobs on cluster {', '.join(sorted(names))} and goes to {', '.join(sorted(goes))}, and no job "
+        "can wait for one on another cluster: pass job.result() instead of the job, or give both the same clusters="
+    )
+    raise SubmissionError(message)
 
 
 def blocks(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
@@ -107,7 +128,12 @@ def blocks(backend: Backend, submission: Submission, options: Options) -> Sequen
         )
         raise SubmissionError(message)
     edges: Sequence[Edge] = submission.dependencies
-    backend.tracker.look([backend.watch(edge.key) for edge in edges])
+    upstreams = [backend.watch(edge.key) for edge in edges]
+    backend.tracker.look(upstreams)
+    for upstream in upstreams:
+        if upstream.unfinished and (elsewhere := upstream.elsewhere(backend.here)):
+            message = f"{submission.key} can't wait here for {upstream.key}: {elsewhere.reason}"
+            raise SubmissionError(message)
     if not dependencies.queued(edges, backend.watch):
         return []
     # max_concurrent holds within one array only, so of several one comes after the other.

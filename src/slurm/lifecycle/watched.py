@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.lifecycle.origins import elsewhere
 from slurm.protocol import LOGS, log_name
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from slurm.lifecycle.origins import Here
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
@@ -52,6 +54,8 @@ class Watched:
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
         self.continues, self.workflow = continues, workflow
+        self.created = 0.0
+        """When it was submitted, by its client's clock."""
         self.refused: Refused | None = None
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
@@ -63,6 +67,8 @@ class Watched:
         self.states: dict[int, JobState] = {}
         """How elements of one call have ended whose outcome this process has read."""
         self.missed_since: dict[int, float] = {}
+        self.accounted_since: dict[int, float] = {}
+        """Since when only the accounting knows an element, as one that has not ended."""
         self.claimed_since: dict[str, float] = {}
         """Since when this process has seen a claim, by the name of its job."""
         self.rests_until = 0.0
@@ -109,6 +115,12 @@ class Watched:
         own = self.submitted.blocks if self.submitted else ()
         moved = list(self.moved.values())  # which the tracker's thread may add to meanwhile
         return (*own, *{block.id: block for block in moved}.values())
+
+    def elsewhere(self, here: Here, block: Block | None = None) -> Report | None:
+        """What to report of a block (by default, of the first) without asking, where its id means nothing here."""
+        if self.submitted is None or not self.submitted.blocks:
+            return None
+        return elsewhere(self.submitted.scheduler, block or self.submitted.blocks[0], here)
 
     @property
     def unqueued(self) -> range:

@@ -22,6 +22,8 @@ CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.s
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
+MOST_CALLS = 10**9
+"""No submission has more calls: a record that says so is damaged."""
 OFFSET_BYTES = 8
 """`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
 and last where the file ends; n calls make n + 2 of them."""
@@ -35,6 +37,12 @@ QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "res
 STOPPED = "stopped"
 """The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome, but of the
 calls of one that were never made, since the element was stopped too often."""
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be a submission's key: the name of a directory, and of one in it."""
+    parts = text.split("/")
+    return len(parts) == 2 and all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
 
 
 class Document(Record):
@@ -55,13 +63,14 @@ class Document(Record):
         import json  # noqa: PLC0415 - the runner reads no JSON on the way of an ordinary call
 
         from slurm.errors import ProtocolError  # noqa: PLC0415 - carries concurrent.futures
+        from slurm.protocol.checking import read  # noqa: PLC0415 - as json
 
         try:
             fields = json.loads(data)
-            version = int(fields.get("protocol", PROTOCOL))
-            if version <= PROTOCOL:
-                return cls.from_json(fields)
-        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
+            version = fields.get("protocol", PROTOCOL) if isinstance(fields, dict) else PROTOCOL
+            if type(version) is not int or version <= PROTOCOL:
+                return read(cls, fields)
+        except (ValueError, TypeError, RecursionError) as error:  # TypeError: a field is missing
             message = f"{where} is not a {cls.__name__.lower()} record: {error}"
             raise ProtocolError(message) from error
         message = (
@@ -110,6 +119,11 @@ class Edge(Record):
     elementwise: bool = False
     """Element i waits for element i alone."""
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        known = self.on in ("success", "failure", "any")
+        return None if known and is_key(self.key) else f"nothing can wait for {self.on!r} of {self.key!r}"
+
 
 class Submission(Document):
     """`submission.json`: what was asked for; the client writes it before anything is submitted."""
@@ -145,6 +159,26 @@ class Submission(Document):
         """How many elements make the calls."""
         return -(-self.count // self.chunk)
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        if not 0 <= self.count <= MOST_CALLS or self.chunk < 1:
+            return f"it has {self.count} calls, {self.chunk} to an element"
+        return None if is_key(self.key) else f"{self.key!r} is no key"
+
+
+class Origin(Record):
+    """Which scheduler gave an id: it means nothing to another one, and nothing once the machine was restarted."""
+
+    cluster: str
+    """Slurm's ClusterName; of the local scheduler, the random name of its directory."""
+    host: str = ""
+    """The machine's name, for messages."""
+    boot: str = ""
+    """The machine's boot id, where jobs end with it."""
+
+    def __str__(self) -> str:
+        return f"{self.host} (local scheduler {self.cluster})" if self.host else f"cluster {self.cluster}"
+
 
 class Block(Record):
     """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
@@ -162,6 +196,21 @@ class Block(Record):
     """How many attempts its elements had before."""
     array: bool | None = None
     """False for one element that is a plain job, where the scheduler has no arrays: its id is the job's."""
+    origin: Origin | None = None
+    """Which scheduler gave the id; None if that isn't known."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"origin": Origin}
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that gave the id, where that is known: the one that the id names, or else its origin."""
+        return self.id.partition(";")[2] or (self.origin.cluster if self.origin else "")
+
+    @property
+    def full_id(self) -> str:
+        """The id with the name of its cluster, where that is known."""
+        number = self.id.partition(";")[0]
+        return f"{number};{self.cluster}" if self.cluster else number
 
     @property
     def elements(self) -> Sequence[int]:
@@ -170,10 +219,19 @@ class Block(Record):
             return range(self.first, self.first + self.count)
         return tuple(self.first + task for task in self.tasks)
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        right = min(self.first, self.count, self.attempts, *(self.tasks or ())) >= 0 and self.count <= MOST_CALLS
+        return None if right else f"a block of {self.count} elements from {self.first} on"
+
     def task_id(self, element: int) -> str:
         """The scheduler's id for one of its elements, such as "1234_0"."""
         number, semicolon, cluster = self.id.partition(";")
         return self.id if self.array is False else f"{number}_{element - self.first}{semicolon}{cluster}"
+
+    def full_task_id(self, element: int) -> str:
+        """The same with the name of its cluster, where that is known."""
+        return self.replace(id=self.full_id).task_id(element)
 
 
 class Submitted(Document):

@@ -40,6 +40,12 @@ class ResultRecord(Record):
     end: int | None = None
     """Where in the file it is; None: to its end."""
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        if not self.file or "/" in self.file:
+            return f"{self.file!r} is no name of a result's file"
+        return None if min(self.bytes, self.begin) >= 0 else f"a result of {self.bytes} bytes"
+
 
 class CallFailure(Record):
     """How one of an element's calls failed."""
@@ -91,10 +97,34 @@ class Outcome(Document):
 
     _nested: ClassVar = {"result": ResultRecord, "error": ErrorRecord, "failures": CallFailure}
 
+    def flaw(self) -> str | None:
+        """What can't be true of it."""
+        if self.status not in (SUCCEEDED, FAILED):
+            return f"status is {self.status!r}, expected {SUCCEEDED} or {FAILED}"
+        if self.attempt < 1 or (self.rank or 0) < 0:
+            return f"attempt is {self.attempt}, rank is {self.rank}"
+        before, empty = 0, []
+        for place, end in enumerate(self.ends or ()):
+            if end < before:
+                return f"ends falls from {before} to {end}"
+            if end == before:
+                empty.append(place)
+            before = end
+        if self.ends is not None and empty != [failure.call for failure in self.failures]:
+            return "the calls without a result are not those that failed"
+        return None
+
     def of_call(self, call: int) -> Outcome:
-        """The outcome of one of the element's calls, by its place; for an element of one call, this."""
+        """The outcome of one of the element's calls, by its place; for an element of one call, this.
+
+        Raises ProtocolError for a call that it doesn't tell of.
+        """
         if self.ends is None:
             return self
+        if call >= len(self.ends):
+            from slurm.errors import ProtocolError  # noqa: PLC0415 - carries concurrent.futures
+
+            raise ProtocolError(f"an outcome of {len(self.ends)} calls tells nothing of call {call}")
         begin, end = self.ends[call - 1] if call else 0, self.ends[call]
         if begin < end:  # a pickle is never empty, so this is that of a success
             result = self.result and self.result.replace(begin=begin, end=end)

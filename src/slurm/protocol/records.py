@@ -66,6 +66,10 @@ class Record:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._items())})"
 
+    def flaw(self) -> str | None:
+        """What can't be true of a record that was read, though each field is of its type; None if nothing."""
+        return None
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return type(self)(**{**dict(self._items()), **changes})

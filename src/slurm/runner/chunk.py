@@ -38,7 +38,7 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
         os.environ.setdefault("OMP_NUM_THREADS", str(job.cpus))  # libraries read it when they are loaded
     resolver = PlaceholderResolver(job.root)
     journal = Journal(job, job.index // chunk)
-    done = journal.earlier()
+    done = {place: found for place, found in journal.earlier().items() if place < chunk}
     if done and saver.continues:
         done = _without_those_to_retry(done, job)
     enter(job)

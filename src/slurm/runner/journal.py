@@ -14,6 +14,7 @@ from slurm.protocol import RESULTS
 from slurm.protocol.files import open_own
 from slurm.protocol.outcomes import CallFailure
 from slurm.protocol.records import TYPE_CHECKING, encode
+from slurm.runner.job_context import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,23 +98,31 @@ def frames(buffer: bytearray) -> Iterator[tuple[int, Done | None]]:
         kind, body = buffer[:_KIND], bytes(buffer[_HEAD_BYTES:end])
         place = int.from_bytes(buffer[_KIND : _KIND + _PLACE_BYTES], "little")
         del buffer[:end]
-        yield place, None if kind == _BEGUN else body if kind == _RESULT else _failure(body)
+        yield place, None if kind == _BEGUN else body if kind == _RESULT else _failure(bytes(kind), body)
 
 
 def _read(path: str) -> Iterator[tuple[int, Done]]:
-    """What a journal says; a frame that was being written when its attempt died is passed over."""
+    """What a journal says; a frame that was being written when its attempt died is passed over.
+
+    So is all from a frame on that isn't one, and a file that can't be read: those calls run again.
+    """
+    buffer = bytearray()
     try:
-        file = open_own(path)
+        with open_own(path) as file:
+            while data := file.read(_READ_BYTES):
+                buffer += data
+                yield from ((place, done) for place, done in frames(buffer) if done is not None)
     except FileNotFoundError:
         return
-    buffer = bytearray()
-    with file:
-        while data := file.read(_READ_BYTES):
-            buffer += data
-            yield from ((place, done) for place, done in frames(buffer) if done is not None)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        say(f"{path} can't be read to its end ({error}); what it doesn't tell of runs again\n")
 
 
-def _failure(data: bytes) -> CallFailure:
+def _failure(kind: bytes, data: bytes) -> CallFailure:
     import json  # noqa: PLC0415 - only where a call failed, and an attempt went before or a worker tells of it
 
-    return CallFailure.from_json(json.loads(data))
+    from slurm.protocol.checking import read  # noqa: PLC0415 - the same
+
+    if kind != _FAILURE:
+        raise ValueError(f"there is no frame of kind {kind!r}")
+    return read(CallFailure, json.loads(data))

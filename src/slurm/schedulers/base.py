@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.options import Options
-    from slurm.protocol import Block
+    from slurm.protocol import Block, Origin
     from slurm.protocol.states import JobState
 
 __all__ = ["numbers", "ranges"]  # for schedulers, which need them with the rest
@@ -51,6 +51,8 @@ class Request:
     dependencies: tuple[Dependency, ...] = ()
     waits: bool = False
     """Whether it does little but wait for jobs of its own: a workflow."""
+    cluster: str = ""
+    """The one cluster to which it must go, of those that its options allow: the one of the jobs that it waits for."""
 
     @property
     def arguments(self) -> list[str]:
@@ -86,6 +88,22 @@ class Report(NamedTuple):
     reason: str
     exit: str = ""
     """The exit status and the signal, as "1:0", where the scheduler tells."""
+    comment: str = ""
+    script: str = ""
+    """The path of the job's script, or the command line that submitted it; see `slurm.schedulers.marks`."""
+    own: bool = True
+    """Whether the job is the user's own, as far as the scheduler tells."""
+    submitted: float | None = None
+    """When it was submitted, in seconds since the epoch, where the scheduler tells."""
+
+
+class Target(NamedTuple):
+    """Array tasks of a job to cancel, if that is a job of the submission `key`."""
+
+    id: str
+    tasks: Sequence[int] | None
+    """None: all of them."""
+    key: str
 
 
 class Partition(NamedTuple):
@@ -148,16 +166,22 @@ class Scheduler(Protocol):
         The options of a block that has a name go over those that stand in the script.
         """
 
-    def query(self, ids: Sequence[str]) -> Sequence[str]:
-        """The command that tells the states of all elements of all `ids`."""
+    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """The command that tells the states of all elements of all `ids`.
 
-    def reports(self, output: str) -> Iterable[Report]:
-        """What the query printed. An id that the scheduler doesn't know isn't in it."""
+        `cluster`, here and below, names the cluster that gave the ids, where that isn't the one of the commands.
+        """
+
+    def reports(self, output: str) -> Iterable[Report] | None:
+        """What the query printed; None if that isn't a whole answer. An id that the scheduler doesn't know isn't in it.
+
+        Ids in reports are bare: without the name of a cluster.
+        """
 
     def knows_none(self, words: str) -> bool:
         """Whether a failed query's words say that it knows none of the ids, rather than that it can't tell."""
 
-    def history(self, ids: Sequence[str]) -> Sequence[str]:
+    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """The command that tells, from the accounting, how elements of ids ended that the scheduler has forgotten."""
 
     def histories(self, output: str) -> Iterable[Report]:
@@ -190,14 +214,20 @@ class Scheduler(Protocol):
     def found(self, output: str) -> Iterable[tuple[str, str]] | None:
         """From what it printed: ids and marks, each a comment or the tag alone. None if it is no answer."""
 
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
-        """The command that cancels array tasks of ids; None stands for all of an id."""
+    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Shell lines (sh) that look at jobs, and cancel the tasks of those that are what their targets say."""
 
     def requeue(self, id_: str) -> Sequence[str]:
         """The command that has a running array task, "12_3", run again from its start under its id."""
 
     def limits(self) -> Sequence[str]:
         """The command that tells the scheduler's limits."""
+
+    def origin(self, output: str) -> Origin | None:
+        """From what that, or a query, printed: which scheduler this is; None if it isn't told."""
+
+    def clusters(self, output: str, options: Options) -> Sequence[str]:
+        """From what the command for limits printed: clusters where a job with such options may go, if any."""
 
     def max_array_size(self, output: str) -> int:
         """From what it printed: how many elements one array may have, indices counted from 0; 0 if there are none."""

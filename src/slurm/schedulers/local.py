@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol import Origin
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Failure, Report, Survey, numbers, ranges
 from slurm.schedulers.local_queue import identity, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.options import Options
     from slurm.protocol import Block
-    from slurm.schedulers.base import Request, Site
+    from slurm.schedulers.base import Request, Site, Target
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from slurm.schedulers.local_queue.commands import main; sys.exit(main(sys.argv[2:]))"
 )
+_REFUSED = "the local scheduler: "
+"""How the words of its commands begin that have asked for nothing, or were refused."""
 
 
 class LocalScheduler:
@@ -51,30 +55,36 @@ class LocalScheduler:
             f"--output={request.log}",
             f"--comment={directives.comment(request.options, request.comment)}",
             *directives.over(request),
-            *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
+            *(f"--{item.kind}={','.join(id_.partition(';')[0] for id_ in item.ids)}" for item in request.dependencies),
             *(["--waits"] if request.waits else []),
             request.script,
             *request.arguments,
         ]
 
-    def query(self, ids: Sequence[str]) -> Sequence[str]:
+    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Ask the supervisor."""
+        del cluster
         return [*self._queue, "query", *ids]
 
-    def reports(self, output: str) -> Iterable[Report]:
-        """What it printed: id, tasks, state, node, reason."""
-        for line in output.splitlines():
-            id_, tasks, word, node, reason = line.split("|", 4)
-            yield Report(id_, numbers(tasks), JobState.parse(word), word, node, reason)
+    def reports(self, output: str) -> Iterable[Report] | None:
+        """What it printed: a line that says who answers, then id, tasks, state, node, reason, comment."""
+        first, *lines = output.split("\n")
+        if lines[-1:] != [""] or identity.parse(first) is None:
+            return None
+        found = []
+        for line in lines[:-1]:
+            id_, tasks, word, node, reason, comment = line.split("\x1f", 5)
+            found.append(Report(id_, numbers(tasks), JobState.parse(word), word, node, reason, comment=comment))
+        return found
 
     def knows_none(self, words: str) -> bool:
         """A supervisor that isn't there is started, so a failure is never an answer."""
         del words
         return False
 
-    def history(self, ids: Sequence[str]) -> Sequence[str]:
+    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """There is none."""
-        del ids
+        del ids, cluster
         return ["false"]
 
     def histories(self, output: str) -> Iterable[Report]:
@@ -97,7 +107,7 @@ class LocalScheduler:
 
     def failure(self, words: str) -> Failure:
         """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
-        return Failure.REFUSED if wire.REFUSED in words else Failure.UNKNOWN
+        return Failure.REFUSED if words.lstrip().startswith(_REFUSED) else Failure.UNKNOWN
 
     def submit_limits(self) -> Sequence[str]:
         """There are none."""
@@ -122,13 +132,11 @@ class LocalScheduler:
         lines = (line.partition("|") for line in output.splitlines())
         return [(id_, comment) for id_, _, comment in lines]
 
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
+    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
         """Tell the supervisor."""
-        return [
-            *self._queue,
-            "cancel",
-            *(id_ if some is None else f"{id_}_{ranges(some)}" for id_, some in tasks.items()),
-        ]
+        del cluster
+        words = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
+        return shlex.join([*self._queue, "cancel", *words])
 
     def requeue(self, id_: str) -> Sequence[str]:
         """It doesn't."""
@@ -138,6 +146,16 @@ class LocalScheduler:
     def limits(self) -> Sequence[str]:
         """Prints which local scheduler this is (`local_queue.identity`): the first look brings it at no cost."""
         return identity.COMMAND
+
+    def origin(self, output: str) -> Origin | None:
+        """The name of the supervisor's directory, and the machine's boot id."""
+        found = identity.parse(output.partition("\n")[0])
+        return Origin(cluster=found.name, host=found.host, boot=found.boot) if found else None
+
+    def clusters(self, output: str, options: Options) -> Sequence[str]:
+        """There is one machine only."""
+        del output, options
+        return ()
 
     def max_array_size(self, output: str) -> int:
         """As many as the supervisor takes in one submission."""

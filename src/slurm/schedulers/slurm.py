@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING
 
-from slurm.protocol import JOBS, SCRIPT, Block
-from slurm.protocol.states import JobState
-from slurm.schedulers import directives, refusals
-from slurm.schedulers.base import Partition, Report, Survey, numbers, ranges, tag
+from slurm.protocol import JOBS, SCRIPT, Block, Origin
+from slurm.schedulers import directives, refusals, slurm_jobs
+from slurm.schedulers.base import Partition, Survey, tag
+from slurm.schedulers.slurm_jobs import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.options import Options
-    from slurm.schedulers.base import Failure, Request, Site
+    from slurm.schedulers.base import Failure, Report, Request, Site, Target
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
 """Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
@@ -32,33 +31,16 @@ _ALWAYS_UNSET = (
 )
 """What would change how a script is queued, where its output goes, or what sbatch's exit status means."""
 
-_FIELDS = "%F|%K|%T|%N|%r"
-"""squeue(1): array job id, array task(s), state, nodes, reason; the reason last, for it may hold any character."""
+_CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*([\w.-]+)$", re.MULTILINE)
+_EXPORTED = re.compile(r"^clusters=(.+)$", re.MULTILINE)
+_LIMITS_COMMAND = f"""\
+echo "clusters=${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}"
+{CLEAN}
+exec scontrol show config
+"""
 
-_USERS_OWN = ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_ARRAY", "SQUEUE_PARTITION", "SQUEUE_USERS")
-_SQUEUE = (
-    "env",
-    *(word for name in _USERS_OWN for word in ("-u", name)),
-    "LC_ALL=C",
-    "SLURM_BITSTR_LEN=0",
-    "squeue",
-    "--noheader",
-    "--states=all",
-)
-
-_SACCT = (
-    "env",
-    "-u",
-    "SACCT_FORMAT",
-    "LC_ALL=C",
-    "sacct",
-    "--allocations",
-    "--parsable2",
-    "--noheader",
-    "--format=cluster,jobid,state,exitcode,nodelist,reason",
-)
-
-_SUBMIT_LIMITS = """\
+_SUBMIT_LIMITS = f"""\
+{CLEAN}
 me=$(id -un)
 sacctmgr --noheader --parsable2 show assoc where user="$me" format=account,partition,maxsubmit,grpsubmit |
     sed 's/^/assoc|/'
@@ -78,23 +60,25 @@ _PASSING = (
     "rate limit exceeded",
 )
 
-_SAME_CLUSTERS = """\
-[ -n "${SLURM_CLUSTERS-}" ] || [ -z "${SBATCH_CLUSTERS-}" ] || export SLURM_CLUSTERS="$SBATCH_CLUSTERS"
+_FIND = f"""\
+clusters=${{1:-${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}}}
+{CLEAN}
+exec squeue --states=all --me --format='%F|%k|%o' ${{clusters:+--clusters="$clusters"}}
 """
 """sbatch reads both variables, squeue only the first; sbatch(1), squeue(1)."""
 
 _COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
 """The command of a submission's own block. Without arguments it is a script that somebody queued by hand."""
 
-_SURVEY = """\
-LC_ALL=C; export LC_ALL
+_SURVEY = f"""\
+{CLEAN}
 for name in sbatch squeue scancel scontrol; do
-    command -v $name > /dev/null || { echo "$name: command not found"; exit; }
+    command -v $name > /dev/null || {{ echo "$name: command not found"; exit; }}
 done
 config=$(timeout 30 scontrol show config 2>&1); status=$?
 echo "$config"
 [ $status -eq 0 ] || exit
-env -u SINFO_FORMAT -u SINFO_PARTITION sinfo --noheader --format='part|%P|%a|%l|%D|%T|%c|%m|%G'
+sinfo --noheader --format='part|%P|%a|%l|%D|%T|%c|%m|%G'
 if echo "$config" | grep -q '^AccountingStorageType *= *accounting_storage/slurmdbd'; then
     timeout 10 sacctmgr --noheader --parsable2 show assoc user="$(id -un)" \
         format=Account,Partition,MaxJobs,MaxSubmit,MaxWall | sed 's/^/assoc|/'
@@ -135,6 +119,7 @@ class SlurmScheduler:
         asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
         asked += ["signal"] if "signal_lead" in asked else []
         unset = [*_ALWAYS_UNSET, *(f"SBATCH_{_INPUT_NAMES.get(name, name.upper())}" for name in asked)]
+        unset += ["SBATCH_CLUSTERS", "SLURM_CLUSTERS"] if request.cluster or "clusters" in asked else []
         return [
             "env",
             *(word for name in unset for word in ("-u", name)),
@@ -143,45 +128,31 @@ class SlurmScheduler:
             *directives.array(request.block, request.options),
             f"--output={request.log}",
             *directives.over(request),
+            *([f"--clusters={request.cluster}"] if request.cluster else []),
             *_dependency(request),
             request.script,
             *request.arguments,
         ]
 
-    def query(self, ids: Sequence[str]) -> Sequence[str]:
-        """Squeue, of any state: a finished job is there for MinJobAge. SLURM_BITSTR_LEN=0 keeps task lists whole."""
-        jobs = ",".join(_number(id_) for id_ in ids)
-        return [*_SQUEUE, f"--format={_FIELDS}", *_clusters(ids), f"--jobs={jobs}"]
+    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Squeue."""
+        return slurm_jobs.query(ids, cluster)
 
-    def reports(self, output: str) -> Iterable[Report]:
+    def reports(self, output: str) -> Iterable[Report] | None:
         """What squeue printed."""
-        cluster = ""
-        for line in output.splitlines():
-            if line.startswith("CLUSTER: "):  # what follows is of another cluster, asked for by --clusters
-                cluster = ";" + line.partition(" ")[2].strip()
-            id_, tasks, word, node, reason = (line.strip().split("|", 4) + [""] * 4)[:5]
-            if id_.isdecimal() and word:
-                some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
-                yield Report(id_ + cluster, some, JobState.parse(word), word, node, _reason(reason))
+        return slurm_jobs.reports(output)
 
     def knows_none(self, words: str) -> bool:
         """Squeue says so in these words when it was asked for one id only."""
-        return "Invalid job id" in words
+        return "Invalid job id specified" in words
 
-    def history(self, ids: Sequence[str]) -> Sequence[str]:
-        """Sacct, one line for each allocation. Not --json: that of 22.05 reports success for jobs that failed."""
-        jobs = ",".join(_number(id_) for id_ in ids)
-        return [*_SACCT, *_clusters(ids), f"--jobs={jobs}"]
+    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Sacct."""
+        return slurm_jobs.history(ids, cluster)
 
     def histories(self, output: str) -> Iterable[Report]:
-        """What it printed: "test|12_3|CANCELLED by 0|0:15|n1|None"; soon after an end, "12" may stand for all of it."""
-        for line in output.splitlines():
-            cluster, name, word, exit_, node, reason = (line.strip().split("|", 5) + [""] * 6)[:6]
-            number, _, tasks = name.partition("_")
-            for id_ in (number, f"{number};{cluster}") if number.isdecimal() and word else ():
-                yield Report(
-                    id_, numbers(tasks) if tasks else None, JobState.parse(word), word, node, _reason(reason), exit_
-                )
+        """What sacct printed."""
+        return slurm_jobs.histories(output)
 
     def has_no_history(self, words: str) -> bool:
         """What sacct says where AccountingStorageType is none, or where it isn't installed."""
@@ -214,17 +185,14 @@ class SlurmScheduler:
 
     def queued(self) -> Sequence[str]:
         """Squeue, a line for each element."""
-        active = [word for word in _SQUEUE if word != "--states=all"]
-        return [*active, "--me", "--array", "--format=%i"]
+        return ["sh", "-c", f"{CLEAN}\nexec squeue --noheader --me --array --format=%i"]
 
     def find(self, clusters: str) -> Sequence[str]:
         """Squeue, of the user's own jobs in any state, with their comments and commands.
 
         With its header, which tells an empty answer from none.
         """
-        words = [word for word in _SQUEUE if word != "--noheader"]
-        query = [*words, "--me", "--format=%F|%k|%o", *([f"--clusters={clusters}"] if clusters else [])]
-        return ["sh", "-c", f"{_SAME_CLUSTERS}\nexec {shlex.join(query)}"]
+        return ["sh", "-c", _FIND, "sh", clusters]
 
     def found(self, output: str) -> Iterable[tuple[str, str]] | None:
         """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
@@ -245,18 +213,29 @@ class SlurmScheduler:
                 marks.append((number + cluster, tag(job["key"], Block(first=int(job["first"]), count=1))))
         return dict.fromkeys(marks)
 
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
-        """Scancel, quietly: a job that has ended meanwhile is no error."""
-        names = [_number(id_) if some is None else f"{_number(id_)}_[{ranges(some)}]" for id_, some in tasks.items()]
-        return ["scancel", "--quiet", *_clusters(tuple(tasks)), *names]
+    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Squeue, then scancel of what is the submissions' own."""
+        return slurm_jobs.cancel(targets, cluster)
 
     def requeue(self, id_: str) -> Sequence[str]:
         """Scontrol; some sites have none on their nodes, and some refuse it there."""
-        return ["scontrol", "requeue", id_]
+        return ["sh", "-c", f'{CLEAN}\nexec scontrol requeue "$1"', "sh", id_]
 
     def limits(self) -> Sequence[str]:
-        """The controller's configuration."""
-        return ["scontrol", "show", "config"]
+        """The controller's configuration, and the clusters where jobs go that don't say where."""
+        return ["sh", "-c", _LIMITS_COMMAND]
+
+    def origin(self, output: str) -> Origin | None:
+        """By its ClusterName."""
+        name = _CLUSTER_NAME.search(output)
+        return Origin(cluster=name[1]) if name else None
+
+    def clusters(self, output: str, options: Options) -> Sequence[str]:
+        """By `--clusters`, or else by the variables of sbatch(1)."""
+        asked = options.get("clusters") or options.sbatch.get("--clusters") or options.sbatch.get("-M")
+        if not asked and (exported := _EXPORTED.search(output)):
+            asked = exported[1]
+        return [name for name in str(asked or "").split(",") if name]
 
     def max_array_size(self, output: str) -> int:
         """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0; 0: no arrays."""
@@ -320,15 +299,6 @@ def _dependency(request: Request) -> list[str]:
     return [f"--dependency={','.join(terms)}", "--kill-on-invalid-dep=yes"]
 
 
-def _reason(words: str) -> str:
-    return "" if words in ("None", "(null)") else words
-
-
 def _number(id_: str) -> str:
+    """`sbatch --parsable` prints "12;other" where the job went to another cluster."""
     return id_.partition(";")[0]
-
-
-def _clusters(ids: Sequence[str]) -> list[str]:
-    """`sbatch --parsable` prints "id;cluster" where the job went to another cluster (`--clusters`)."""
-    names = sorted({id_.partition(";")[2] for id_ in ids} - {""})
-    return [f"--clusters={','.join(names)}"] if names else []

@@ -8,6 +8,8 @@ import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import TransportError
+from slurm.protocol.checking import read
+from slurm.protocol.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -90,15 +92,37 @@ def lines(text: str) -> Iterator[Mapping[str, Any]]:
     for line in text.splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
-            continue  # the end of a line, where what came before was too much
+        except (ValueError, RecursionError):
+            continue  # damaged, or the end of a line, where what came before was too much
         if isinstance(event, dict):
             yield event
 
 
 def fields(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a ProgressEvent has of a line; None if that tells of something else."""
+    """What a ProgressEvent has of a line; None if that tells of something else, or is damaged."""
     if line.get("event") != "progress":
         return None
-    known = {name: line.get(name) for name in ("attempt", "done", "total")}
-    return {"time": line.get("time", 0.0), **known, "metrics": line.get("metrics", {})}
+    known = {name: line[name] for name in ("time", "attempt", "done", "total", "metrics") if name in line}
+    try:
+        return read(_Line, known).told()
+    except (ValueError, TypeError):
+        return None
+
+
+class _Line(Record):
+    """The fields of a line that tells of progress."""
+
+    time: float = 0.0
+    attempt: int = 1
+    done: Any
+    total: Any = None
+    metrics: Mapping[str, Any] = {}
+
+    def flaw(self) -> str | None:
+        """What can't be true of it. Unlike other numbers in records, these may be infinite, or none."""
+        numbers = [self.done, *([] if self.total is None else [self.total])]
+        return None if all(isinstance(number, (int, float)) for number in numbers) else f"{numbers} are no numbers"
+
+    def told(self) -> dict[str, Any]:
+        """What a ProgressEvent has of it."""
+        return dict(self._items())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -14,9 +15,12 @@ from typing import TYPE_CHECKING
 
 from slurm.options.values import duration, seconds, signal_and_lead
 from slurm.schedulers.base import ntasks, ranges
+from slurm.schedulers.local_queue import identity
+from slurm.schedulers.local_queue.checks import parse_tasks
 from slurm.schedulers.local_queue.client import NoAnswer, RequestRefused, ask, stop
 from slurm.schedulers.local_queue.messages import Accepted, Cancel, Comments, Done, Listing, Query, States, Submission
-from slurm.schedulers.local_queue.wire import MOST_TASKS, REFUSED
+from slurm.schedulers.local_queue.wire import REFUSED, directory
+from slurm.schedulers.marks import whose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,23 +106,7 @@ def _count(text: str) -> int:
 
 def _tasks(text: str) -> str:
     """Array tasks in a normal form."""
-    expected = f'task numbers such as "0-9,12", at most {MOST_TASKS}'
-    try:
-        spans = [_span(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(expected) from None
-    if not 0 < sum(map(len, spans)) <= MOST_TASKS:
-        raise ValueError(expected)
-    return ranges({task for span in spans for task in span})
-
-
-def _span(part: str) -> range:
-    low, dash, rest = part.partition("-")
-    high, colon, step = rest.partition(":")
-    numbers = [low, *([high] if dash else []), *([step] if colon else [])]
-    if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
-        raise ValueError(part)
-    return range(int(low), int(high or low) + 1, int(step or 1))
+    return ranges(set(parse_tasks(text)))
 
 
 def _time_limit(text: str) -> int | None:
@@ -136,8 +124,14 @@ def _warning(text: str) -> list[int]:
 
 
 def _query(ids: Sequence[str]) -> None:
-    for id_, tasks, state, reason in ask(Query(list(ids)), States).rows:
-        print("|".join((id_, tasks, state, os.uname().nodename if state == "RUNNING" else "", reason)))
+    """Print who answers, then the states of ids with their comments, which tell whose jobs they are."""
+    rows = ask(Query(list(ids)), States).rows
+    comments = ask(Listing(), Comments).comments
+    host = os.uname().nodename
+    print(identity.line(directory()))
+    for id_, tasks, state, reason in rows:
+        comment = " ".join(comments.get(id_, "").splitlines())
+        print("\x1f".join((id_, tasks, state, host if state == "RUNNING" else "", reason, comment)))
 
 
 def _list(_: Sequence[str]) -> None:
@@ -146,10 +140,14 @@ def _list(_: Sequence[str]) -> None:
 
 
 def _cancel(names: Sequence[str]) -> None:
+    """Cancel "id_tasks=key": tasks of an id, or all, if its comment doesn't name another submission than the key."""
+    comments = ask(Listing(), Comments).comments
     wanted: dict[str, str | None] = {}
-    for id_, _, tasks in (name.partition("_") for name in names):
-        before = wanted.get(id_, tasks)
-        wanted[id_] = f"{before},{tasks}" if before and tasks else None
+    for name, _, key in (name.partition("=") for name in names):
+        id_, _, tasks = name.partition("_")
+        if whose(key, comment=re.split("[+~]", comments.get(id_, ""), maxsplit=1)[0], script="") is not False:
+            before = wanted.get(id_, tasks)
+            wanted[id_] = f"{before},{tasks}" if before and tasks else None
     ask(Cancel(wanted), Done)
 
 

@@ -61,6 +61,12 @@ def parse(output: str) -> Identity | None:
     return Identity(name.removeprefix("name="), boot, host)
 
 
+def line(place: str) -> str:
+    """What COMMAND prints, of a supervisor's directory, which has its name."""
+    with open(f"{place}/name", encoding="ascii") as file:
+        return f"name={file.read()} boot={boot_id()} host={os.uname().nodename}"
+
+
 def ensure_name(place: str) -> None:
     """Give a directory its name, if it has none yet."""
     if os.path.exists(f"{place}/name"):

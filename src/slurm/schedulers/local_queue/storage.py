@@ -12,6 +12,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.schedulers.local_queue.checks import check
 from slurm.schedulers.local_queue.messages import Submission, decode_as, encode
 from slurm.schedulers.local_queue.notes import End
 from slurm.schedulers.local_queue.processes import log
@@ -95,7 +96,7 @@ class Storage:
             path = f"{self._place}/queue/{id_}"
             try:
                 with open(f"{path}.json", "rb") as file:
-                    submission = decode_as(Submission, file.read())
+                    check(submission := decode_as(Submission, file.read()))
                     changed = os.fstat(file.fileno()).st_mtime
             except (OSError, ValueError) as error:
                 log(f"{path}.json: {error}")

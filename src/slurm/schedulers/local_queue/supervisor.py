@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.schedulers.local_queue import identity, messages
 from slurm.schedulers.local_queue.batch import CANCELLED, NEVER
+from slurm.schedulers.local_queue.checks import check, parse_tasks
 from slurm.schedulers.local_queue.element import NOT_STARTED, Element
 from slurm.schedulers.local_queue.monitor import Start
 from slurm.schedulers.local_queue.processes import log
 from slurm.schedulers.local_queue.queue import Queue, next_id
 from slurm.schedulers.local_queue.server import Server
 from slurm.schedulers.local_queue.storage import Storage
-from slurm.schedulers.ranges import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -105,22 +105,33 @@ class Supervisor:
             selector.register(awake, selectors.EVENT_READ)
             server = Server(self._listener, selector, self._reply)
             while not self._finished():
-                self._reap()
-                self._start_ready()
-                self._forget()
-                server.drop_stuck()
+                try:
+                    self._go_on(server)
+                except Exception:  # noqa: BLE001 - the loop must live: others wait for it
+                    traceback.print_exc()
+                    self._hold_until = time.monotonic() + _HOLD
                 for key, _ in selector.select(_TICK):
                     if not server.ready(key.fileobj):
                         awake.recv(1 << 12)
-        with contextlib.suppress(FileNotFoundError):
+        if not self._directory_is_gone():
             os.unlink(f"{self._place}/socket")
 
+    def _go_on(self, server: Server) -> None:
+        server.drop_stuck()
+        self._reap()
+        self._start_ready()
+        self._forget()
+
     def _finished(self) -> bool:
+        if self._directory_is_gone():  # nobody can ask any more; elements need no supervisor
+            return True
         if self._queue.busy:
             self._active = time.monotonic()
             return False
-        gone = not os.path.exists(f"{self._place}/socket")  # the directory was removed: nobody can ask any more
-        return self._stopping or gone or time.monotonic() - self._active > IDLE_SECONDS
+        return self._stopping or time.monotonic() - self._active > IDLE_SECONDS
+
+    def _directory_is_gone(self) -> bool:
+        return not os.path.exists(f"{self._place}/socket")
 
     def _reply(self, data: bytes, listens: bool) -> bytes:  # noqa: FBT001 - the server's word
         try:
@@ -144,7 +155,7 @@ class Supervisor:
             return messages.Comments({id_: b.submission.comment for id_, b in self._queue.batches.items()})
         if isinstance(request, messages.Cancel):
             for id_, tasks in request.tasks.items():
-                self._cancel(id_, None if tasks is None else set(numbers(tasks)))
+                self._cancel(id_, None if tasks is None else set(parse_tasks(tasks)))
             return messages.Done()
         if isinstance(request, messages.Stop):
             self._stopping = True
@@ -156,6 +167,7 @@ class Supervisor:
     def _submit(self, submission: messages.Submission, *, listens: bool) -> tuple[Any, ...]:
         id_ = self._queue.id_of(submission.token)
         if id_ is None:
+            check(submission)
             if not listens:
                 return messages.Refused("the client has gone")
             id_ = str(next_id(self._storage.last_id, time.time()))
