@@ -166,13 +166,13 @@ def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path:
     def mark(name: int) -> int:
         with open(tmp_path / f"ran-{name}", "a") as file:
             file.write("x")
-        time.sleep(0.3)
+        time.sleep(1)
         return name
 
     with Cluster("local", root=root):
         first = mark.with_options(max_concurrent=1, comment="mine").map(range(4))
         after = mark.after(*first)(99)
-        until(first[0].running)
+        until((tmp_path / "ran-0").exists)
         _kill_supervisor(machine)
         assert {job.status().state for job in (*first[2:], after)} == {JobState.PENDING}
         assert after.status().reason == "Dependency"
