@@ -184,6 +184,14 @@ def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path:
     }
 
 
+def test_what_waits_goes_on_though_nobody_asks_for_it(machine: Path, script: Script) -> None:
+    body = f"touch '{script.directory}'/ran-$SLURM_ARRAY_TASK_ID; sleep 0.5"
+    script.submit(body, "0-4")
+    until((script.directory / "ran-0").exists)
+    _kill_supervisor(machine)
+    until((script.directory / "ran-4").exists)
+
+
 @pytest.mark.parametrize("monitors_too", [False, True])
 def test_each_element_runs_once_however_often_the_supervisor_is_killed(
     machine: Path, script: Script, monitors_too: bool
