@@ -166,13 +166,13 @@ def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path:
     def mark(name: int) -> int:
         with open(tmp_path / f"ran-{name}", "a") as file:
             file.write("x")
-        time.sleep(0.3)
+        time.sleep(1)
         return name
 
     with Cluster("local", root=root):
         first = mark.with_options(max_concurrent=1, comment="mine").map(range(4))
         after = mark.after(*first)(99)
-        until(first[0].running)
+        until((tmp_path / "ran-0").exists)
         _kill_supervisor(machine)
         assert {job.status().state for job in (*first[2:], after)} == {JobState.PENDING}
         assert after.status().reason == "Dependency"
@@ -182,6 +182,14 @@ def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path:
     assert {path.name: path.read_text() for path in tmp_path.glob("ran-*")} == {
         f"ran-{n}": "x" for n in (*range(4), 99)
     }
+
+
+def test_what_waits_goes_on_though_nobody_asks_for_it(machine: Path, script: Script) -> None:
+    body = f"touch '{script.directory}'/ran-$SLURM_ARRAY_TASK_ID; sleep 0.5"
+    script.submit(body, "0-4")
+    until((script.directory / "ran-0").exists)
+    _kill_supervisor(machine)
+    until((script.directory / "ran-4").exists)
 
 
 @pytest.mark.parametrize("monitors_too", [False, True])
