@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import JobCancelled
 from slurm.protocol import CHILDREN, OUTCOMES, Document, outcome_name
-from slurm.protocol.files import commit
+from slurm.protocol.files import commit, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,7 +99,7 @@ class Family:
 
     def _read(self, name: str) -> Child:
         path = f"{self._directory}/{name}"
-        with open(path, "rb") as file:
+        with open_own(path) as file:
             return Child.loads(file.read(), where=path)
 
 

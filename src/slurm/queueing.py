@@ -21,7 +21,9 @@ def script(
 ) -> str:
     """Lines that queue each block not taken yet, print its id (the last line it is told), and record all ids."""
     names = [f"id{number}" for number in range(len(requests))]
-    lines = ["newline='\n'"]
+    own = shlex.quote(requests[0].script)
+    lines = [f'[ -O {own} ] || {{ printf "%s\\n" {own}" is not yours, so it is not queued" >&2; exit 1; }}']
+    lines.append("newline='\n'")
     lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
     before = dict(zip(names[1:], names, strict=False))
     for name, request in list(zip(names, requests, strict=True))[len(taken) :]:

@@ -9,6 +9,8 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+from slurm.protocol.files import is_own
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,6 +37,9 @@ class Element:
     @classmethod
     def start(cls, batch: str, task: int, request: dict[str, Any], cpus: int, place: str) -> Element:
         """Start the script for one task, as Slurm would: its log, its variables, its working directory."""
+        if not is_own(request["script"]):
+            message = f"{request['script']} is not yours alone"
+            raise PermissionError(message)
         log = _log(request["log"], task)
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             process = subprocess.Popen(

@@ -7,6 +7,8 @@ import os
 import socket
 from typing import Any
 
+from slurm.protocol.directories import socket_directory, socket_place
+
 _ANSWER_SECONDS = 10.0
 FORM = "2"
 """The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
@@ -14,22 +16,15 @@ FORM = "2"
 
 def place() -> str:
     """Where the supervisor's own directory is."""
-    path = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - see `directory`
-    return os.path.join(path, FORM)
+    return os.path.join(socket_place(), FORM)
 
 
 def directory() -> str:
-    """The supervisor's own directory, on this machine's own disk: SLURMTASKS_LOCAL_DIR, or one under /tmp.
+    """The supervisor's own directory, on this machine's own disk: in SLURMTASKS_LOCAL_DIR, or under /tmp.
 
-    Raises PermissionError if somebody else has made it.
+    Made if it isn't there. Raises PermissionError if others could reach what is in it.
     """
-    path = place()
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    status = os.stat(path)
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        message = f"{path} is not yours alone; remove it, or set SLURMTASKS_LOCAL_DIR to a directory of your own"
-        raise PermissionError(message)
-    return path
+    return socket_directory(FORM)
 
 
 def exchange(place: str, request: dict[str, Any]) -> dict[str, Any]:
