@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurm.protocol.boot import BOOT
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Report, Survey, numbers, ranges
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
     from slurm.schedulers.base import Request, Site
 
-_BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from slurm.schedulers.local_queue.commands import main; sys.exit(main(sys.argv[2:]))"
-)
+_COMMANDS = "slurm.schedulers.local_queue.commands"
 
 
 class LocalScheduler:
@@ -34,7 +32,7 @@ class LocalScheduler:
     launcher: Sequence[str] = ()
 
     def __init__(self, site: Site) -> None:
-        self._queue = (site.python, "-c", _BOOT, site.runner)
+        self._queue = (site.python, "-c", BOOT, site.runner, _COMMANDS)
         self.needs: Sequence[str] = (wire.place(),)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
