@@ -25,19 +25,26 @@ case $0 in
     *) root=$0 ;;
 esac
 """
-_LOOK = f"""\
+FOREIGN_STATE = f"""\
 {SHELL}
+foreign_state() {{ # root: a line for each of our directories in it, or link on the way, that others could have made
+    strange_link "$1"
+    at=$1
+    set --
+    for name in {JOBS} {ENVS} {BLOBS}; do
+        [ ! -L "$at/$name" ] || strange_link "$at/$name"
+        [ ! -e "$at/$name" ] || set -- "$@" "$at/$name"
+    done
+    [ $# = 0 ] || foreign "$@"
+}}
+"""
+_LOOK = f"""\
+{FOREIGN_STATE}
 {_ROOT}
 printf '%s\\n' "$root"
-strange_link "$root"
+foreign_state "$root"
 file=$root/{BLOBS}/$1
-set --
-for path in "$root/{JOBS}" "$root/{ENVS}" "$root/{BLOBS}" "$file"; do
-    [ ! -L "$path" ] || strange_link "$path"
-    [ ! -e "$path" ] || set -- "$@" "$path"
-done
-[ $# = 0 ] || foreign "$@"
-[ ! -f "$file" ] || digest "$file"
+[ ! -f "$file" ] || {{ foreign "$file"; digest "$file"; }}
 """
 """Prints the root, what others could have written of what is run or believed there, and the digest of a blob."""
 _ASK = _ROOT + """export SLURMTASKS_ROOT="$root"; exec "$@\""""
