@@ -136,9 +136,9 @@ def _checked(environment: Prepared, root: str) -> Prepared:
     if not paths:
         return environment
     step = (
-        f"for path in {shlex.join(dict.fromkeys(paths))}; do "
-        '[ -O "$path" ] || { echo "$path is not yours, so it is not run: use a root of your own" >&2; break; }; done; '
-        '[ -O "$path" ]'
+        f"for slurmtasks_path in {shlex.join(dict.fromkeys(paths))}; do "
+        '[ -O "$slurmtasks_path" ] || { echo "$slurmtasks_path is not yours, so it is not run" >&2; break; }; done; '
+        '[ -O "$slurmtasks_path" ]'
     )
     return environment.replace(setup=(step, *environment.setup))
 

@@ -65,10 +65,11 @@ def element(
     setup: tuple[str, ...] = ("export MARK=set",),
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
+    python: Path | None = None,
 ) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
-    python = place / "python"
+    python = python or place / "python"
     python.write_text(STUB)
     python.chmod(0o700)
     environment = Prepared(key="k", python=str(python), tag="3.11", setup=setup, launch=("env", "LAUNCHED=a b"))
@@ -114,6 +115,20 @@ def test_paths_reach_the_runner_as_they_are(made: Element) -> None:
     ]
     assert made.arguments == expected
     assert sorted(os.listdir(place)) == ["arguments", "jobs", "python", "script.sh"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("foreign", [None, "envs", "envs/key"])
+def test_an_environment_of_another_user_is_not_started(tmp_path: Path, foreign: str | None) -> None:
+    python = tmp_path / HOSTILE / "envs" / "key" / "token" / "python"
+    python.parent.mkdir(parents=True)
+    made = element(tmp_path / HOSTILE, python=python)
+    if foreign:
+        os.chown(made.place / foreign, 4321, -1)
+    status = made.run(f"echo {{}} > {shlex.quote(str(made.outcomes))}/0.json")
+    assert (status, (made.place / "arguments").exists()) == ((1, False) if foreign else (0, True))
+    if foreign:
+        assert made.outcome(0).phase == SETUP
 
 
 @pytest.mark.parametrize(("calls", "threads"), [((1, 0), 6), ((8, 2), 3), ((8, 8), 1)])
