@@ -19,7 +19,7 @@ from slurm.lifecycle.conclusions import conclude
 from slurm.lifecycle.inquiry import Inquiry
 from slurm.lifecycle.origins import Here
 from slurm.lifecycle.tracker import Tracker
-from slurm.protocol import BLOBS, Block
+from slurm.protocol import Block
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.store import Store
@@ -168,7 +168,7 @@ class Backend:
         """What is there."""
         python = probe(Interpreter(self.spec.python, self.spec.setup))
         limits = self._scheduler_class(Site("", "")).limits()
-        return FirstLook(self.transport, self.url.root, f"{BLOBS}/{bundle().name}", python=python, limits=limits)
+        return FirstLook(self.transport, self.url.root, bundle().name, python=python, limits=limits)
 
     @once
     def runner(self) -> str:
@@ -210,7 +210,7 @@ class Backend:
         return directory
 
     def _undelivered(self) -> Bundle | None:
-        there = self._delivered or self.first_look.file_is_there
+        there = self._delivered or self.first_look.blob_is_there
         return None if there else bundle()
 
     @once

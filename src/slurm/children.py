@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import JobCancelled
 from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
-from slurm.protocol.files import commit
+from slurm.protocol.files import commit, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -103,7 +103,7 @@ class Family:
 
     def _read(self, name: str) -> Child:
         path = f"{self._directory}/{name}"
-        with open(path, "rb") as file:
+        with open_own(path) as file:
             return Child.loads(file.read(), where=path)
 
 

@@ -40,7 +40,9 @@ def script(
     They end at the first submit command that doesn't print one id, with its exit status and all its output as errors.
     """
     names = [f"id{number}" for number in range(len(requests))]
-    lines = [_QUEUE.replace("FORM", scheduler.id_form.replace("/", r"\/"))]
+    own = shlex.quote(requests[0].script)
+    lines = [f'[ -O {own} ] || {{ printf "%s\\n" {own}" is not yours, so it is not queued" >&2; exit 1; }}']
+    lines.append(_QUEUE.replace("FORM", scheduler.id_form.replace("/", r"\/")))
     lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
     before = dict(zip(names[1:], names, strict=False))
     for name, request in list(zip(names, requests, strict=True))[len(taken) :]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm import logs
 from slurm.ends import read_ends
-from slurm.errors import NoSuchJob, ProtocolError, TransportError
+from slurm.errors import NoSuchJob, ProtocolError, TransportError, UntrustedFile
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -185,7 +185,7 @@ class Store:
         """
         names = (SUBMISSION, SUBMITTED, REFUSED)
         paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
-        files = self._transport.get([path for some in paths.values() for path in some])
+        files = self._own_files(paths, strict=strict)
         found = []
         for asked, got, no in (some for some in paths.values() if some[0] in files):
             try:
@@ -199,6 +199,19 @@ class Store:
             else:
                 found.append(Records(submission, submitted, refused))
         return found
+
+    def _own_files(self, paths: dict[str, list[str]], *, strict: bool) -> Mapping[str, bytes]:
+        """The files of several submissions; unless `strict`, one that others could have written is left out."""
+        while True:
+            try:
+                return self._transport.get([path for some in paths.values() for path in some], private=True)
+            except UntrustedFile as error:
+                foreign = [key for key in paths if f"{error.path}/".startswith(f"{self.directory(key)}/")]
+                if strict or not foreign:
+                    raise
+                _log.warning("a submission is left out: %s", error)
+                for key in foreign:
+                    del paths[key]
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
         """Which elements of each submission have an outcome: one listing for all."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
 from slurm.protocol import BLOBS, ENVS
+from slurm.protocol.ownership import SHELL, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
 
+_OWN = f"""\
+{SHELL}
+bad=$(strange_link "$0"; [ ! -e "$0" ] || foreign "$0")
+[ -z "$bad" ] || {{ echo "$bad"; exit; }}
+"""
 _LIST = """\
 cd -- "$0" 2>/dev/null || exit 0
 age() { at=$(date -r "$1" +%s 2>/dev/null) && echo $(( $(date +%s) - at )); }
@@ -156,8 +162,10 @@ def _goes_on(watched: Watched) -> bool:
 
 
 def _run(backend: Backend, script: str, place: str, *words: str) -> str:
+    """Run a script in a directory under the root. Raises UntrustedFile where it, or a link to it, is another user's."""
     directory = f"{backend.store.root}/{place}"
-    done = backend.transport.run(["sh", "-c", script, directory, *words], timeout=600)
+    done = backend.transport.run(["sh", "-c", _OWN + script, directory, *words], timeout=600)
+    check_output(done.stdout)
     if done.status != 0:
         message = f"{directory} can't be used: {done.words}"
         raise TransportError(message)

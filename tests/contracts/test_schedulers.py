@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.errors import SubmissionRefused
 from slurm.options import NONE, Options
@@ -222,6 +223,7 @@ class TestLocal(SchedulerContract):
     @pytest.fixture
     def controller(self, local: Cluster) -> Controller:
         backend = local._backend
+        backend.store.put_blob(bundle())
         scheduler = LocalScheduler(Site(python=backend.current.python, runner=backend.runner))
         return Controller(scheduler, LocalTransport())
 

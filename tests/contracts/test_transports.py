@@ -139,7 +139,7 @@ class TransportContract:
     ) -> None:
         transport.put(str(directory), {"f": b"x"})
         place = directory / "f" if loose == "file" else directory
-        place.chmod(place.stat().st_mode | 0o020)
+        place.chmod(place.stat().st_mode | 0o002)
         assert transport.get([f"{directory}/f"]) == {f"{directory}/f": b"x"}
         with pytest.raises(UntrustedFile):
             transport.get([f"{directory}/f"], private=True)

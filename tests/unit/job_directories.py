@@ -13,9 +13,9 @@ from slurm.lifecycle.inquiry import Inquiry
 from slurm.lifecycle.origins import Here
 from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Prepared, Submission, Submitted
+from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.runner.job_context import JobContext
-from slurm.script import BOOT
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
 from slurm.store import Store
 from slurm.tasks import Task, by_value
@@ -130,7 +130,18 @@ def run_on_a_node(
     """Run element 0 in a fresh Python from the runner's zip, as the script does."""
     archive = cwd / "runner.zip"
     archive.write_bytes(bundle().data)
-    argv = [sys.executable, *flags, "-c", BOOT, str(archive), directory.root, directory.key, "0", TAG]
+    argv = [
+        sys.executable,
+        *flags,
+        "-c",
+        BOOT,
+        str(archive),
+        "slurm.runner.main",
+        directory.root,
+        directory.key,
+        "0",
+        TAG,
+    ]
     return subprocess.run(
         argv, cwd=cwd, env={**os.environ, **(environ or {})}, capture_output=True, text=True, check=False
     )

@@ -17,7 +17,7 @@ from slurm.environments.container_site import LOOK as CONTAINERS
 from slurm.environments.current import find
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
-from slurm.first_look import DEFAULT_ROOT
+from slurm.first_look import DEFAULT_ROOT, FOREIGN_STATE
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.tasks import Task
@@ -45,6 +45,8 @@ section setup; bash -c {setup} && echo && echo ready
 root=$({root}); near=$root
 while [ ! -e "$near" ] && [ ! -L "$near" ]; do near=$(dirname "$near"); done
 section root; echo "$root"; echo "$near"; ls -ldnL "$near"
+section state; {state}
+foreign_state "$root"
 section write; (umask 077; echo > "$near/.slurm-doctor.$$") && rm "$near/.slurm-doctor.$$"
 section space; df -Pk "$near" | tail -n 1
 section files; df -Pi "$near" | tail -n 1
@@ -101,6 +103,7 @@ def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
         root=root if path else f'printf %s "{DEFAULT_ROOT}"',
         scheduler=shlex.quote(scheduler.survey()),
         containers=CONTAINERS,
+        state=FOREIGN_STATE,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from slurm.errors import UntrustedFile
+from slurm.protocol.ownership import check_output
 from slurm.slurmfile.places import near
 
 if TYPE_CHECKING:
@@ -89,6 +91,10 @@ def root(told: Mapping[str, str], *, shared: bool) -> Iterator[Finding]:
         yield Finding(Level.OK, "root", f"{path} will be made in {nearest}")
     else:
         yield _rights(path, mode, own=owner == uid)
+    try:
+        check_output(told["state"])
+    except UntrustedFile as error:
+        yield Finding(Level.ERROR, "root", *str(error).split(". ", 1))
     if shared and path.startswith(tuple(f"{place}/" for place in _OWN_TO_A_NODE)):
         advice = "choose a root on a shared file system; --run-job tells whether the nodes see it"
         yield Finding(Level.WARNING, "root", f"{path} is likely to be another directory on each node", advice)
@@ -100,7 +106,9 @@ def _rights(path: str, mode: str, *, own: bool) -> Finding:
         advice = "what others own they can change: choose a directory of your own in it"
         return Finding(Level.WARNING, "root", f"{path} belongs to another user", advice)
     if "w" in mode[4:10]:
-        return Finding(Level.ERROR, "root", f"{path} ({mode[:10]}) is writable by others", f"chmod 700 {path}")
+        level = Level.ERROR if mode[8] == "w" else Level.WARNING
+        advice = f"nothing that others put there is run, but they can move what is yours: chmod go-w {path}"
+        return Finding(level, "root", f"{path} ({mode[:10]}) is writable by others", advice)
     if mode[4:10] != "------":
         return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {path}")
     return Finding(Level.OK, "root", f"{path} is yours alone")

@@ -34,6 +34,7 @@ _OF_PIP = {
 def main() -> None:
     """Make the environment that standard input tells of."""
     asked = json.load(sys.stdin)
+    os.umask(0o077)
     directory = Path(asked["directory"])
     with open(asked["log"], "ab") as log:
         try:
@@ -44,7 +45,7 @@ def main() -> None:
                 below, above = (Path(path).parents[1] for path in (asked["below"], python))
                 own_scripts(below, above)
                 lay_over(below, above)
-            digest = subprocess.check_output([python, "-c", asked["digest"]], text=True).strip()
+            digest = subprocess.check_output([python, "-c", asked["run_source"], asked["digest"]], text=True).strip()
         except (subprocess.CalledProcessError, OSError) as error:
             sys.exit(f"{type(error).__name__}: {error}")
     shutil.rmtree(directory / "wheelhouse", ignore_errors=True)
@@ -81,13 +82,14 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
         if without:
             run(log, environ, uv, "pip", "uninstall", "--python", python, *without)
         return python
+    here = [sys.executable, "-c", asked["run_module"]]
     quiet = ["--no-input", "--disable-pip-version-check"]
     if pip_version() >= PIP_THAT_INSTALLS_ELSEWHERE:
-        run(log, environ, sys.executable, "-m", "venv", "--without-pip", *shared, venv)
-        pip = [sys.executable, "-m", "pip", "--python", python]
+        run(log, environ, *here, "venv", "--without-pip", *shared, venv)
+        pip = [*here, "pip", "--python", python]
     else:
-        run(log, environ, sys.executable, "-m", "venv", *shared, venv)
-        pip = [python, "-m", "pip"]
+        run(log, environ, *here, "venv", *shared, venv)
+        pip = [python, "-c", asked["run_module"], "pip"]
     run(log, environ, *pip, "install", *quiet, "--no-warn-script-location", *arguments)
     if without:
         run(log, environ, *pip, "uninstall", *quiet, "--yes", *without)

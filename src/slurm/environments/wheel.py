@@ -27,6 +27,7 @@ from slurm.environments.wheel_building import build, build_failed, export_lock, 
 from slurm.environments.wheel_dependencies import deciding, need_more
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 from slurm.protocol import ENVS, Prepared
+from slurm.protocol.boot import RUN_MODULE, RUN_SOURCE
 from slurm.runner import distributions
 
 if TYPE_CHECKING:
@@ -251,6 +252,8 @@ class Wheel(Environment):
             "below": below and below.python,
             "constraints": work.constraints,
             "offline": self.wheelhouse is not False,
+            "run_module": RUN_MODULE,
+            "run_source": RUN_SOURCE,
             "digest": f"{inspect.getsource(distributions)}\nprint(distributions_digest())\n",
         }
         what = "installing the dependencies" if only_dependencies else "installing"
@@ -261,7 +264,7 @@ class Wheel(Environment):
         self, building: Building, base: Prepared, request: Mapping[str, Any], what: str
     ) -> Mapping[str, str]:
         place, data = building.place, json.dumps(request).encode()
-        argv = [base.python, "-c", inspect.getsource(installer)]
+        argv = [base.python, "-c", RUN_SOURCE, inspect.getsource(installer)]
         if self.install_in == "job":
             building.step(f"{what}, in a job")
             done = place.run_in_job(base, argv, data)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.installer import find_uv, index_of_pip
 from slurm.errors import BuildFailed, EnvironmentNotReady
+from slurm.protocol.boot import RUN_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,9 +82,9 @@ def build(project: str, directory: str, log: Path) -> BuiltWheel:
     if uv := find_uv():
         argv = [uv, "build", "--wheel", "--python", sys.executable, "--out-dir", directory, project]
     elif find_spec("build"):
-        argv = [sys.executable, "-m", "build", "--wheel", "--outdir", directory, project]
+        argv = [sys.executable, "-c", RUN_MODULE, "build", "--wheel", "--outdir", directory, project]
     elif find_spec("pip"):
-        argv = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", directory, project]
+        argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--no-deps", "--wheel-dir", directory, project]
     else:
         message = "a wheel can't be built here: there is neither uv, nor build, nor pip; install one"
         raise EnvironmentNotReady(message)
@@ -103,7 +104,7 @@ def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]
     if not find_spec("pip"):
         message = "wheelhouse=True needs pip on this machine (uv can't download wheels): install it"
         raise EnvironmentNotReady(message)
-    argv = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", directory, *requirements]
+    argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--wheel-dir", directory, *requirements]
     run(argv, "the wheels of the dependencies could not be gathered", log)
     return sorted(Path(directory).glob("*.whl"))
 

@@ -20,7 +20,7 @@ from slurm.protocol import (
     begun_name,
     outcome_name,
 )
-from slurm.protocol.files import NewFile, commit
+from slurm.protocol.files import NewFile, commit, open_own
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord, class_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
@@ -63,7 +63,7 @@ class ResultSaver:
         """The outcome that an earlier attempt of this element has committed, if one has."""
         if not os.path.exists(self._outcome):
             return None
-        with open(self._outcome, "rb") as file:
+        with open_own(self._outcome) as file:
             return Outcome.loads(file.read(), where=self._outcome)
 
     def is_final(self, outcome: Outcome) -> bool:

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from slurm.protocol import Origin
+from slurm.protocol.boot import BOOT
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Failure, Report, Survey, numbers, ranges
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
     from slurm.schedulers.base import Request, Site, Target
 
-_BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from slurm.schedulers.local_queue.commands import main; sys.exit(main(sys.argv[2:]))"
-)
-_REFUSED = "the local scheduler: "
-"""How the words of its commands begin that have asked for nothing, or were refused."""
+_COMMANDS = "slurm.schedulers.local_queue.commands"
 
 
 class LocalScheduler:
@@ -39,7 +35,7 @@ class LocalScheduler:
     id_form = "[0-9]+"
 
     def __init__(self, site: Site) -> None:
-        self._queue = (site.python, "-c", _BOOT, site.runner)
+        self._queue = (site.python, "-c", BOOT, site.runner, _COMMANDS)
         self.needs: Sequence[str] = (wire.place(),)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
@@ -107,7 +103,7 @@ class LocalScheduler:
 
     def failure(self, words: str) -> Failure:
         """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
-        return Failure.REFUSED if words.lstrip().startswith(_REFUSED) else Failure.UNKNOWN
+        return Failure.REFUSED if words.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
 
     def submit_limits(self) -> Sequence[str]:
         """There are none."""

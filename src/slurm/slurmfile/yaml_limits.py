@@ -13,7 +13,7 @@ import yaml
 MOST_BYTES, MOST_NODES, MOST_LEVELS = 1_000_000, 10_000, 50
 
 
-class TooLarge(Exception):  # noqa: N818 - a limit, which the reader words as a problem of the file
+class TooLarge(Exception):
     """What the file holds is more than a limit; the message says which, `line` where."""
 
     def __init__(self, message: str, line: int) -> None:

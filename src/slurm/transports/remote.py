@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shlex
 import threading
 import time
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from slurm.errors import ConnectionLost, TransportError, UntrustedFile
+from slurm.errors import ConnectionLost, TransportError
+from slurm.protocol.ownership import SHELL, check_output
 from slurm.transports.archive import Spool, pack
 from slurm.transports.base import Completed, Transport
 from slurm.transports.channel import LINE, converse
@@ -55,11 +55,11 @@ xargs -0 sh -c '[ $# = 0 ] || find "$@" ! -name . -prune -print0' sh
 """
 """NUL-terminated directories come in; out go, NUL-terminated, all that is in them, as `directory/./name`."""
 
-_UNTRUSTED = r"""find -L "$@" -prune \( ! -user "$0" -o -perm -020 -o -perm -002 \) -exec ls -ldnL {} +"""
 _CHECK = f"""\
+{SHELL}
 [ $# != 0 ] || exit 0
-bad=$(for p; do printf "%s\\0" "${{p%/*}}" "$p"; done | xargs -0 sh -c {shlex.quote(_UNTRUSTED)} "$(id -u)")
-[ -z "$bad" ] || {{ printf "untrusted: %s\\n" "$bad" >&2; exit 255; }}
+bad=$(for p; do set -- "$@" "${{p%/*}}"; done; foreign "$@")
+[ -z "$bad" ] || {{ printf "%s\\n" "$bad" >&2; exit 255; }}
 """
 _TAR = '[ $# = 0 ] || tar -chf - "$@"'
 
@@ -72,9 +72,6 @@ dd if=/dev/zero bs=512 count=2 2>/dev/null
 exit $status
 """
 """NUL-terminated paths come in, relative to `/`; out go archives, one after the other, of those that are files."""
-
-_LS = re.compile(r"untrusted: .(\S{9})\S* +\d+ +(\d+) +\d+ +\d+ +\S+ +\S+ +\S+ \.(.*)")
-"""The line of `ls -ldn` (POSIX): mode, links, owner, group, bytes, three words for the time, path."""
 
 _PASSING = (
     "No such file or directory",  # it went away between two looks
@@ -170,8 +167,7 @@ class RemoteTransport(Transport, ABC):
         asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
         with Spool() as spool:
             answer = self._persistently(script, lambda stream: stream.write(asked), spool.fill)
-            if found := _LS.search(answer.words):
-                raise UntrustedFile(found[3], uid=int(found[2]), mode=_mode(found[1]))
+            check_output(answer.words)
             self._expect(answer, "read")
             yield from spool.found
 
@@ -275,11 +271,6 @@ def _all(stream: IO[bytes]) -> bytes:
 
 def _terminated(paths: Iterable[str]) -> bytes:
     return b"".join(os.fsencode(path) + b"\0" for path in paths)
-
-
-def _mode(letters: str) -> int:
-    """The number that `rwxr-x---` stands for."""
-    return sum(1 << (8 - place) for place, letter in enumerate(letters) if letter not in "-ST")
 
 
 def _short(argv: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.protocol.files import is_own
 from slurm.schedulers.local_queue import notes
 from slurm.schedulers.local_queue.launching import launch
 from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
@@ -185,7 +186,7 @@ def _become_script(element: Start, monitor: int, told: int) -> None:
             notes.append_void(element.note)
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _execute(element)
+        execute(element)
     except BaseException as error:  # noqa: BLE001 - the child of a fork must not return into its parent's code
         with contextlib.suppress(OSError):
             os.write(told, f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace")[:4000])
@@ -193,9 +194,12 @@ def _become_script(element: Start, monitor: int, told: int) -> None:
         os._exit(127)
 
 
-def _execute(element: Start) -> None:
-    """As Slurm would: the script's log, its variables, its working directory."""
+def execute(element: Start) -> None:
+    """Become the script, as Slurm would start it: its log, its variables, its working directory. Raises OSError."""
     wanted = element.submission
+    if not is_own(wanted.script):
+        message = f"{wanted.script} is not yours alone"
+        raise PermissionError(message)
     log = "%".join(part.replace("%a", str(element.task)) for part in wanted.log.split("%%"))
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from slurm.protocol.directories import socket_directory, socket_place
+
 REFUSED = "the local scheduler: "
 """How a command's words begin where it or the supervisor refused the request: nothing was taken."""
 NO_ANSWER = "no answer from the local scheduler"
@@ -16,19 +18,12 @@ FORM = "3"
 
 def place() -> str:
     """Where the supervisor's own directory is."""
-    path = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - see `directory`
-    return os.path.join(path, FORM)
+    return os.path.join(socket_place(), FORM)
 
 
 def directory() -> str:
-    """The supervisor's own directory, on this machine's own disk: SLURMTASKS_LOCAL_DIR, or one under /tmp.
+    """The supervisor's own directory, on this machine's own disk: in SLURMTASKS_LOCAL_DIR, or under /tmp.
 
-    Raises PermissionError if somebody else has made it.
+    Made if it isn't there. Raises PermissionError if others could reach what is in it.
     """
-    path = place()
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    status = os.stat(path)
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        message = f"{path} is not yours alone; remove it, or set SLURMTASKS_LOCAL_DIR to a directory of your own"
-        raise PermissionError(message)
-    return path
+    return socket_directory(FORM)
