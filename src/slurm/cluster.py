@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
+    from slurm.slurmfile import ClusterEntry
     from slurm.tasks import Task
     from slurm.views.graph import Graph
 
@@ -85,10 +86,15 @@ class Cluster:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. `callbacks` says whether those of the file are meant, which are imported
-        then. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. One found upward must belong to the user or root, or be trusted
+        (`slurm config trust`). `callbacks` says whether those of the file are meant, which are imported then. Raises
+        SlurmfileError.
         """
-        entry = slurmfile.load(name, path)
+        return cls.from_entry(slurmfile.load(name, path), callbacks=callbacks)
+
+    @classmethod
+    def from_entry(cls, entry: ClusterEntry, *, callbacks: bool = True) -> Self:
+        """The cluster of an entry that has been read from a Slurmfile."""
         cluster = cls(
             entry.url,
             root=entry.root,

@@ -246,8 +246,12 @@ class Store:
 
     def logs(self, paths: Sequence[str]) -> list[str]:
         """The texts of logs, read in one go; empty where nothing was printed."""
+        return [data.decode(errors="replace") for data in self.printed(paths)]
+
+    def printed(self, paths: Sequence[str]) -> list[bytes]:
+        """The same, byte by byte."""
         found = self._transport.get(list(dict.fromkeys(paths)))
-        return [found.get(path, b"").decode(errors="replace") for path in paths]
+        return [found.get(path, b"") for path in paths]
 
 
 def _indices(names: Iterable[str]) -> Iterable[int]:

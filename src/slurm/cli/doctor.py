@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slurm.cli.places import cluster_of, show_json
+from slurm.cli import output
+from slurm.cli.output import show_json
+from slurm.cli.places import cluster_of
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 
@@ -32,7 +34,7 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
-        click.echo(f"{place.url}\n")
+        output.show(f"{place.url}\n")
         for finding in findings:
             _show(finding)
     if any(finding.level is Level.ERROR for finding in findings):
@@ -42,6 +44,6 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
 def _show(finding: Finding) -> None:
     level = click.style(finding.level.value.ljust(7), fg=_COLOURS[finding.level])
     first, *more = finding.found.splitlines() or [""]
-    click.echo(f"{level}  {finding.check.ljust(10)}  {first}")
+    output.show(f"{level}  {finding.check.ljust(10)}  {first}")
     for line in [*more, *([f"→ {finding.advice}"] if finding.advice else [])]:
-        click.echo(f"{'':21}{line}")
+        output.show(f"{'':21}{line}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm import upkeep
-from slurm.cli.places import cluster_of, show_json, show_table
+from slurm.cli.output import show_json, show_table
+from slurm.cli.places import cluster_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
