@@ -11,6 +11,7 @@ from slurm.backend import backend_for
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
+from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.telling.dispatch import flush_hooks
 from slurm.telling.hooks import Announced
@@ -184,6 +185,8 @@ class Cluster:
         What was submitted to another scheduler under the same root is left out. `limit` says how many at most. Reads
         the records of those, in one go.
         """
+        if limit is not None:
+            whole(limit, "limit")
         keys, found = self._backend.store.keys(task), list[Any]()
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
@@ -205,6 +208,7 @@ class Cluster:
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
+        whole(count, "count", least=1)
         terms = self.terms.merged(of.terms)
         prepared = self._prepare(terms)
         return submission.preview(self._backend, of, count, options=terms.options, environment=prepared)

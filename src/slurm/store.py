@@ -90,7 +90,7 @@ class Store:
 
     def directory(self, key: str) -> str:
         """A submission's directory. Raises NoSuchJob for what can't be a key."""
-        if not _KEY.fullmatch(key) or ".." in key.split("/"):
+        if not _KEY.fullmatch(key) or ".." in key.split("/") or not key.isprintable():
             message = f"{key!r} is not a job's key; a key is like 'square/20261121T093012Z-1a2b3c4d'"
             raise NoSuchJob(message)
         return f"{self.root}/{JOBS}/{key}"

@@ -19,7 +19,7 @@ THERE = st.builds(
     ClusterURL,
     scheduler=NAMES,
     transport=NAMES,
-    user=st.none() | st.from_regex(r"[a-z][a-z0-9.:_-]{0,7}", fullmatch=True),
+    user=st.none() | st.from_regex(r"[a-z][a-z0-9._-]{0,7}", fullmatch=True),
     host=st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True) | st.ip_addresses(v=6).map(str),
     port=st.none() | st.integers(1, 65535),
     root=ROOTS,

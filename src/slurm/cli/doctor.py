@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm.cli import output
-from slurm.cli.output import show_json
+from slurm.cli.output import Finite, show_json
 from slurm.cli.places import cluster_of
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
@@ -16,13 +16,20 @@ from slurm.doctor.diagnosis import Level
 if TYPE_CHECKING:
     from slurm.doctor.diagnosis import Finding
 
+_MOST_SECONDS = 10**8
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
 @click.command(short_help="Check whether jobs can run, and say what to do where not.")
 @click.argument("cluster", required=False)
 @click.option("--run-job", is_flag=True, help="Run a job too: only that tells whether the nodes see the root.")
-@click.option("--timeout", default=120.0, show_default=True, help="Seconds that the job is given.")
+@click.option(
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    type=Finite(min=0, min_open=True, max=_MOST_SECONDS),
+    help="Seconds that the job is given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Check whether jobs can run on CLUSTER, and say what to do where they can't.

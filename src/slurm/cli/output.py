@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
@@ -49,6 +50,17 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
             parts = [cell[line] if line < len(cell) else "" for cell in cells]
             padded = (part.ljust(width) for part, width in zip(parts, widths, strict=True))
             click.echo("  ".join(padded).rstrip())
+
+
+class Finite(click.FloatRange):
+    """A number of a range; neither NaN, which no bound keeps out, nor infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class SafeFormatter(logging.Formatter):

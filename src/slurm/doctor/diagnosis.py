@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from shlex import join, quote
 from typing import TYPE_CHECKING
 
 from slurm.slurmfile.places import near
@@ -45,9 +46,9 @@ def how_to_reach(url: ClusterURL) -> str:
     """What to try if a place can't be reached."""
     if url.host is None:
         return "run it where the commands are"
-    port = f" -p {url.port}" if url.port else ""
+    port = ["-p", str(url.port)] if url.port else []
     user = f"{url.user}@" if url.user else ""
-    return f"try by hand what this program does: ssh{port} {user}{url.host} true"
+    return f"try by hand what this program does: {join(['ssh', *port, f'{user}{url.host}', 'true'])}"
 
 
 def place(text: str, *, before: float, after: float) -> Iterator[Finding]:
@@ -100,9 +101,9 @@ def _rights(path: str, mode: str, *, own: bool) -> Finding:
         advice = "what others own they can change: choose a directory of your own in it"
         return Finding(Level.WARNING, "root", f"{path} belongs to another user", advice)
     if "w" in mode[4:10]:
-        return Finding(Level.ERROR, "root", f"{path} ({mode[:10]}) is writable by others", f"chmod 700 {path}")
+        return Finding(Level.ERROR, "root", f"{path} ({mode[:10]}) is writable by others", f"chmod 700 {quote(path)}")
     if mode[4:10] != "------":
-        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {path}")
+        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {quote(path)}")
     return Finding(Level.OK, "root", f"{path} is yours alone")
 
 

@@ -37,7 +37,7 @@ class _BoundedLoader(yaml.BaseLoader):
         self._sizes: dict[str, _Size] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             self._count(self._of_alias(str(event.anchor), line), line)
