@@ -52,6 +52,13 @@ class WebhookCallback(Callback):
                 f"on={sorted(self.on)}: the node isn't given a URL that is written out, which may be a secret: put it "
                 "into a variable of the job's environment ($NAME), or into a file there (url_file)"
             )
+        if self._stays_here:
+            import logging  # noqa: PLC0415 - as above
+
+            logging.getLogger(__name__).warning(
+                "a webhook's URL is written out, so it isn't sent to the node: this program posts to it while it runs. "
+                "For notices from the node, use $NAME or url_file"
+            )
 
     @property
     def _stays_here(self) -> bool:

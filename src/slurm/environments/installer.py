@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 PIP_THAT_INSTALLS_ELSEWHERE = (22, 3)
 """From this version on pip has --python, so that an environment needs none of its own."""
-_PASSWORD = re.compile(rb"""((?<!ssh)://)(?:[^\s/:@'"<>\[]*:(?!\d{1,5}[/?#])[^\s'"<>]*|[^\s/?#'"<>]*)@""")
+_PASSWORD = re.compile(
+    rb"""(://)(?:[^\s/:@'"<>\[]{0,256}:(?!\d{1,5}[/?#])[^\s'"<>]{0,256}|(?<!ssh://)[^\s/?#'"<>]{0,256})@"""
+)
 """A password or token in a URL of a site's settings, which installers may print."""
 _OF_PIP = {
     "index-url": "UV_DEFAULT_INDEX",

@@ -88,7 +88,10 @@ def _upward(start: Path) -> Iterator[Path]:
         home = None
     device = here.stat().st_dev
     for directory in (here, *here.parents):
-        if directory.stat().st_dev != device:
+        try:
+            if directory.stat().st_dev != device:
+                return
+        except OSError:  # one above that may not be looked into
             return
         yield directory
         if directory == home:
@@ -105,10 +108,11 @@ def _in(directory: Path) -> Source | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO) or not os.path.lexists(path):
             return None
         raise _unreadable(path, error) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return None
         try:
             data = _read(path, file)
         except OSError as error:
