@@ -278,9 +278,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def checked_root(root: str) -> str:
-    """A root as it is kept. Raises ConfigurationError for what can't be one."""
+def checked_root(root: str, *, written: str | None = None) -> str:
+    """A root as it is kept; `written` is how an error shows it. Raises ConfigurationError for what can't be one."""
     if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
-        message = f"root {root!r}: write an absolute path or ~/…, without backslashes and control characters"
+        shown = repr(written or root)
+        message = f"root {shown}: write an absolute path or ~/…, without backslashes and control characters"
         raise ConfigurationError(message)
     return root.rstrip("/") or "/"

@@ -15,6 +15,7 @@ from slurm.backend import backend_for
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
+from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.telling.dispatch import flush_hooks
 from slurm.telling.hooks import Announced
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
+    from slurm.slurmfile import ClusterEntry
     from slurm.tasks import Task
     from slurm.views.graph import Graph
 
@@ -104,10 +106,15 @@ class Cluster:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. `callbacks` says whether those of the file are meant, which are imported
-        then. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. One found upward must belong to the user or root, or be trusted
+        (`slurm config trust`). `callbacks` says whether those of the file are meant, which are imported then. Raises
+        SlurmfileError.
         """
-        entry = slurmfile.load(name, path)
+        return cls.from_entry(slurmfile.load(name, path), callbacks=callbacks)
+
+    @classmethod
+    def from_entry(cls, entry: ClusterEntry, *, callbacks: bool = True) -> Self:
+        """The cluster of an entry that has been read from a Slurmfile."""
         cluster = cls(
             entry.url,
             root=entry.root,
@@ -199,6 +206,8 @@ class Cluster:
         What was submitted to another scheduler under the same root is left out. `limit` says how many at most. Reads
         the records of those, in one go.
         """
+        if limit is not None:
+            whole(limit, "limit")
         keys, found = self._backend.store.keys(task), list[Any]()
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
@@ -220,6 +229,7 @@ class Cluster:
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
+        whole(count, "count", least=1)
         if self._is_default:
             _warn_on_a_login_node()
         terms = self.terms.merged(of.terms)

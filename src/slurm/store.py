@@ -90,7 +90,7 @@ class Store:
 
     def directory(self, key: str) -> str:
         """A submission's directory. Raises NoSuchJob for what can't be a key."""
-        if not _KEY.fullmatch(key) or ".." in key.split("/"):
+        if not _KEY.fullmatch(key) or ".." in key.split("/") or not key.isprintable():
             message = f"{key!r} is not a job's key; a key is like 'square/20261121T093012Z-1a2b3c4d'"
             raise NoSuchJob(message)
         return f"{self.root}/{JOBS}/{key}"
@@ -259,8 +259,12 @@ class Store:
 
     def logs(self, paths: Sequence[str]) -> list[str]:
         """The texts of logs, read in one go; empty where nothing was printed."""
+        return [data.decode(errors="replace") for data in self.printed(paths)]
+
+    def printed(self, paths: Sequence[str]) -> list[bytes]:
+        """The same, byte by byte."""
         found = self._transport.get(list(dict.fromkeys(paths)))
-        return [found.get(path, b"").decode(errors="replace") for path in paths]
+        return [found.get(path, b"") for path in paths]
 
 
 def _indices(names: Iterable[str]) -> Iterable[int]:

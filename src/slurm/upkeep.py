@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
 from slurm.protocol import BLOBS, ENVS
 from slurm.protocol.ownership import SHELL, check_output
+from slurm.sanitize.numbers import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from slurm.lifecycle.watched import Watched
     from slurm.store import Records
 
+MOST_DAYS = 100_000
 _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
 
@@ -96,7 +98,9 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kep
     """Remove the environments that nobody has asked for in so many days and that nothing uses; those removed.
 
     Also what was left half made, and wheels that were sent so long ago: they are sent again should they be needed.
+    Raises ValueError for a number of days that can't be meant.
     """
+    days = bounded(days, "days", most=MOST_DAYS, unit="days")
     old: list[Kept] = []
     for one in _from_above(kept(cluster)):
         if not one.users(without=[e.key for e in old]) and (one.state == "left" or one.unused >= days * 86400):

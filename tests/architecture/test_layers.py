@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version", "url", "cache", "protocol.*", "options.*", "callbacks.*"),
+    ("errors", "version", "url", "cache", "protocol.*", "options.*", "callbacks.*", "sanitize.*"),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
     (

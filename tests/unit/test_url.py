@@ -18,7 +18,7 @@ THERE = st.builds(
     ClusterURL,
     scheduler=NAMES,
     transport=NAMES,
-    user=st.none() | matching(r"[a-z][a-z0-9.:_-]{0,7}"),
+    user=st.none() | matching(r"[a-z][a-z0-9._-]{0,7}"),
     host=matching(r"[a-z0-9][a-z0-9.-]{0,20}") | st.ip_addresses(v=6).map(str),
     port=st.none() | st.integers(1, 65535),
     root=ROOTS,

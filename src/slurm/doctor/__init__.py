@@ -19,6 +19,7 @@ from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
 from slurm.first_look import DEFAULT_ROOT, FOREIGN_STATE
 from slurm.registry import plugin
+from slurm.sanitize.numbers import positive_seconds
 from slurm.schedulers.base import Site
 from slurm.tasks import Task
 from slurm.terms import Terms
@@ -60,7 +61,9 @@ def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) 
     """What there is to know of a cluster before jobs go there, each with what to do about it.
 
     With `run_job` a job is run there too, and given `timeout` seconds: only that tells whether the nodes see the root.
+    Raises ValueError for a time that can't be waited.
     """
+    timeout = positive_seconds(timeout, "timeout")
     backend: Backend = cluster._backend  # noqa: SLF001 - of this very package
     findings = list(_examine(backend, cluster.options))
     reached = not any(finding.check == "reach" and finding.level is Level.ERROR for finding in findings)

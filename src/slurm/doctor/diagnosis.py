@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from shlex import join, quote
 from typing import TYPE_CHECKING
 
 from slurm.errors import UntrustedFile
@@ -47,9 +48,9 @@ def how_to_reach(url: ClusterURL) -> str:
     """What to try if a place can't be reached."""
     if url.host is None:
         return "run it where the commands are"
-    port = f" -p {url.port}" if url.port else ""
+    port = ["-p", str(url.port)] if url.port else []
     user = f"{url.user}@" if url.user else ""
-    return f"try by hand what this program does: ssh{port} {user}{url.host} true"
+    return f"try by hand what this program does: {join(['ssh', *port, f'{user}{url.host}', 'true'])}"
 
 
 def place(text: str, *, before: float, after: float) -> Iterator[Finding]:
@@ -107,10 +108,10 @@ def _rights(path: str, mode: str, *, own: bool) -> Finding:
         return Finding(Level.WARNING, "root", f"{path} belongs to another user", advice)
     if "w" in mode[4:10]:
         level = Level.ERROR if mode[8] == "w" else Level.WARNING
-        advice = f"nothing that others put there is run, but they can move what is yours: chmod go-w {path}"
+        advice = f"nothing that others put there is run, but they can move what is yours: chmod go-w {quote(path)}"
         return Finding(level, "root", f"{path} ({mode[:10]}) is writable by others", advice)
     if mode[4:10] != "------":
-        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {path}")
+        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {quote(path)}")
     return Finding(Level.OK, "root", f"{path} is yours alone")
 
 

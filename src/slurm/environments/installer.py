@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 PIP_THAT_INSTALLS_ELSEWHERE = (22, 3)
 """From this version on pip has --python, so that an environment needs none of its own."""
+_PASSWORD = re.compile(
+    rb"""(://)(?:[^\s/:@'"<>\[]{0,256}:(?!\d{1,5}[/?#])[^\s'"<>]{0,256}|(?<!ssh://)[^\s/?#'"<>]{0,256})@"""
+)
+"""A password or token in a URL of a site's settings, which installers may print."""
 _OF_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -192,7 +197,8 @@ def run(log: IO[bytes], environ: dict[str, str], *argv: object) -> None:
     with subprocess.Popen(
         words, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        for line in process.stdout or ():
+        for printed in process.stdout or ():
+            line = _PASSWORD.sub(rb"\1***@", printed)
             log.write(line)
             sys.stderr.buffer.write(line)
     sys.stderr.flush()

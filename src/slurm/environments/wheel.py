@@ -7,7 +7,6 @@ import inspect
 import json
 import os
 import platform
-import re
 import shlex
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from slurm.environments.installer import sources as places
 from slurm.environments.setup import take
 from slurm.environments.sources import described, is_project, nearest_project, tree_digest
 from slurm.environments.wheel_building import build, build_failed, export_lock, gather
-from slurm.environments.wheel_dependencies import deciding, need_more
+from slurm.environments.wheel_dependencies import deciding, need_more, refuse_password
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 from slurm.protocol import ENVS, Prepared
 from slurm.protocol.boot import RUN_MODULE, RUN_SOURCE
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 _FORM = 2
 """Changes with what is made of the same sources."""
 _ATTEMPTS = 3
-_PASSWORD = re.compile(r"(?<!ssh)://[^/@]*@")
 _USUAL = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
 """A job has the variables of who submitted it; by these it would import the working copy instead of the wheel."""
@@ -90,12 +88,7 @@ class Wheel(Environment):
             message = f"Wheel(install_in={install_in!r}): expected 'login', where the cluster's commands run, or 'job'"
             raise ConfigurationError(message)
         for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links), *_texts(dependencies)]):
-            if _PASSWORD.search(url):
-                message = (
-                    "Wheel: a URL has a password in it, which would be kept with jobs: write it where the packages are "
-                    "installed, in ~/.netrc or pip's own settings"
-                )
-                raise ConfigurationError(message)
+            refuse_password(url, "a URL")
         self.project = os.fspath(project) if project is not None else None
         self.packages = _texts(packages)
         self.extras = _texts(extras)
@@ -160,10 +153,12 @@ class Wheel(Environment):
         path = os.path.expanduser(self.lock)
         path = path if os.path.exists(path) else os.path.join(self._projects()[0], path)
         try:
-            return Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             message = f"Wheel(lock={self.lock!r}): {error.strerror}"
             raise ConfigurationError(message) from error
+        refuse_password(text, f"a URL in {path}")
+        return text
 
     def _make(self, sources: str, building: Building) -> Prepared:
         base = find(building.place)

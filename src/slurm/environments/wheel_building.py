@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.environments.installer import find_uv, index_of_pip
 from slurm.errors import BuildFailed, EnvironmentNotReady
 from slurm.protocol.boot import RUN_MODULE
+from slurm.sanitize.redaction import redacted
+from slurm.sanitize.terminal import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -132,16 +135,18 @@ def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, s
         errors="replace",
         check=False,
     )
+    printed = redacted(f"{done.stdout}{done.stderr}")
     with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}")
+        file.write(f"{redacted(f'$ {shlex.join(argv)}')}\n{printed}")
     if done.returncode != 0:
-        raise build_failed(failure, f"{done.stdout}{done.stderr}", str(log))
+        raise build_failed(failure, printed, str(log))
     return done.stdout
 
 
 def build_failed(failure: str, output: str, log: str, *, there: bool = False) -> BuildFailed:
     """The error of a command that failed: the end of what it printed, and what can be done."""
-    lines = [line.rstrip() for line in output.strip().splitlines()]
+    output = redacted(output)
+    lines = [for_terminal(line.rstrip()) for line in output.strip().splitlines()]
     advice = next((words for pattern, words in _ADVICE.items() if re.search(pattern, output)), "")
     shown = "\n".join([*(["…"] if len(lines) > _TAIL_LINES else []), *lines[-_TAIL_LINES:]])
     hint, where = f": {advice}" if advice else "", " there" if there else ""

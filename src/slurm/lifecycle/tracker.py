@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.lifecycle.watched import Ending, Watched
 from slurm.protocol.states import JobState
+from slurm.sanitize.numbers import seconds_to_wait
 from slurm.telling.dispatch import call
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class Tracker:
         return self._watched.get(key)
 
     def wait(self, watched: Watched, indices: Sequence[int], timeout: float | None) -> bool:
-        """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice."""
+        """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice. ValueError for NaN."""
+        timeout = seconds_to_wait(timeout)
         elements = dict.fromkeys(map(watched.element, indices))
         left = [element for element in elements if not watched.ended(element)]
 

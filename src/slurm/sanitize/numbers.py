@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 
 def seconds_to_wait(timeout: float | None, name: str = "timeout") -> float | None:
@@ -36,7 +37,7 @@ def whole(value: int, name: str, *, least: int = 0) -> int:
     return int(value)
 
 
-def _number(value: float, name: str, expected: str) -> float:
+def _number(value: Any, name: str, expected: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

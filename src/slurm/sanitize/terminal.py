@@ -1,7 +1,7 @@
-"""Text from elsewhere made safe to show: a terminal obeys what it is sent.
+r"""Text from elsewhere made safe to show: a terminal obeys what it is sent.
 
 What a job prints or raises may hold sequences that set a title, clear the screen, write the clipboard or turn the
-direction of what follows. Colours, tabs and line breaks pass; the rest is shown as an escape, such as `\\x1b`.
+direction of what follows. Colours, tabs and line breaks pass; the rest is shown as an escape, such as `\x1b`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import IO
 _COLOUR = r"\x1b\[[0-9;:]*m"
 """SGR (ECMA-48, 8.3.117), in its 7-bit form."""
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-"""C0 without tab, line feed and carriage return; DEL; C1; what sets the direction of text (LRM and RLM are no danger)."""
+"""C0 without tab, line feed and carriage return; DEL; C1; what sets the direction of text, LRM and RLM excepted."""
 _BREAKS = r"[\t\n\r\u2028\u2029]"
 
 _UNSAFE = re.compile(f"(?P<colour>{_COLOUR})|{_CONTROL}")

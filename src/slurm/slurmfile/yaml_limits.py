@@ -40,8 +40,8 @@ class _BoundedLoader(yaml.BaseLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            self._count(self._of_alias(event.anchor, line), line)
-            return super().compose_node(parent, index)  # type: ignore[no-any-return]
+            self._count(self._of_alias(str(event.anchor), line), line)
+            return super().compose_node(parent, index)
         before, outer_deepest = self._nodes, self._deepest
         self._level += 1
         self._deepest = self._level
@@ -51,7 +51,7 @@ class _BoundedLoader(yaml.BaseLoader):
             self._sizes[event.anchor] = _Size(self._nodes - before, self._deepest - self._level + 1)
         self._level -= 1
         self._deepest = max(outer_deepest, self._deepest)
-        return node  # type: ignore[no-any-return]
+        return node
 
     def _of_alias(self, anchor: str, line: int) -> _Size:
         if anchor in self.anchors and anchor not in self._sizes:
@@ -71,6 +71,6 @@ def compose(text: str) -> yaml.Node | None:
     """The node of a text; None for an empty one. Raises YAMLError, TooLarge."""
     loader = _BoundedLoader(text)
     try:
-        return loader.get_single_node()  # type: ignore[no-any-return, no-untyped-call]
+        return loader.get_single_node()
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()

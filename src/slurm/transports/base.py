@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from slurm.errors import TransportError
+from slurm.sanitize.redaction import redacted
+from slurm.sanitize.terminal import for_terminal
 
 if TYPE_CHECKING:
     import os
@@ -23,8 +25,9 @@ class Completed(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What it printed, the errors first, for a message."""
-        return "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text) or f"exit {self.status}"
+        """What it printed, the errors first, for a message: without passwords and control characters."""
+        printed = "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text)
+        return redacted(for_terminal(printed)) or f"exit {self.status}"
 
 
 class Fetched(NamedTuple):
