@@ -88,7 +88,7 @@ def test_an_earlier_submission_that_needs_more_is_not_starved(machine: Path, roo
 def test_jobs_outlive_their_supervisor_and_the_next_one_knows_them(machine: Path, root: Path, tmp_path: Path) -> None:
     with Cluster("local", root=root):
         nap = task(time.sleep)
-        short, long = nap(2), nap(120)
+        short, long = nap(6), nap(120)
     until(lambda: short.running() and long.running())
     os.kill(_supervisor(machine), signal.SIGKILL)
     assert {short.status().state, long.status().state} == {JobState.RUNNING}
@@ -283,7 +283,7 @@ def test_what_can_be_known_to_be_wrong_is_refused_in_words(
     path = script.directory / "s.sh"
     path.write_text("#!/bin/bash\n#SBATCH --array=0 --output=/dev/null\n#SBATCH --signal=FOO@30\n")
     assert commands.main(["submit", str(path)]) == 1
-    assert "the local scheduler: --signal=FOO@30: expected a signal" in capsys.readouterr().err
+    assert "the local scheduler refuses: --signal=FOO@30: expected a signal" in capsys.readouterr().err
     assert commands.main(["submit", str(path), "--signal=USR1", "--time=soon"]) == 1
     path.write_text('#SBATCH --comment="never closed\n')
     assert commands.main(["submit", str(path), "--array=0", "--output=/dev/null"]) == 1

@@ -41,15 +41,28 @@ def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
             launch(place)
         except (BlockingIOError, TimeoutError):  # its backlog is full, or it says nothing
             pass
+        except OSError as error:
+            if isinstance(error, PermissionError):  # no connection
+                raise
+            message = f"{NO_ANSWER}: {error}"
+            raise NoAnswer(message) from error
         else:
-            found = decode(answer)
-            if isinstance(found, Refused):
-                raise RequestRefused(found.reason)
-            return decode_as(reply, answer)
+            return _read(answer, reply)
         if time.monotonic() > end:
             message = f"{NO_ANSWER} within {ANSWER_SECONDS:.0f} s; see {place}/supervisor.log"
             raise NoAnswer(message)
         time.sleep(0.02)
+
+
+def _read(answer: bytes, reply: type[Message]) -> Message:
+    try:
+        found = decode(answer)
+        if isinstance(found, Refused):
+            raise RequestRefused(found.reason)
+        return decode_as(reply, answer)
+    except ValueError as error:
+        message = f"{NO_ANSWER} that can be read: {error}"
+        raise NoAnswer(message) from error
 
 
 def stop() -> None:

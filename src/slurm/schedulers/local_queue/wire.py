@@ -6,8 +6,8 @@ import os
 
 from slurm.protocol.directories import socket_directory, socket_place
 
-REFUSED = "the local scheduler: "
-"""How a command's words begin where it or the supervisor refused the request: nothing was taken."""
+REFUSED = "the local scheduler refuses: "
+"""How a command's words begin where nothing was taken, for certain."""
 NO_ANSWER = "no answer from the local scheduler"
 """How a command's words begin where the supervisor didn't answer in time."""
 MOST_TASKS = 1_000_000
