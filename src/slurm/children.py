@@ -125,7 +125,7 @@ def several_children(backend: Backend, wanted: Mapping[str, Iterable[int] | None
         found = filter(None, map(_NAME.fullmatch, listed[directories[key]]))
         names = [match[0] for match in found if some is None or int(match["index"]) in some]
         paths[key] = [f"{directories[key]}/{name}" for name in names]
-    files = backend.transport.get([path for some in paths.values() for path in some])
+    files = backend.transport.get([path for some in paths.values() for path in some], private=True)
     children = {
         key: [Child.loads(files[path], where=path) for path in some if path in files] for key, some in paths.items()
     }

@@ -63,6 +63,7 @@ def test_a_directory_that_pythonpath_names_keeps_its_place(crowded: Path, tmp_pa
         assert (done.stdout, done.stderr) == (f"{value} a b\n", "")
 
 
+@pytest.mark.parametrize("path", ["", "/nowhere:"])
 @pytest.mark.parametrize(
     "argv",
     [
@@ -72,8 +73,13 @@ def test_a_directory_that_pythonpath_names_keeps_its_place(crowded: Path, tmp_pa
     ],
     ids=["pip", "venv", "source"],
 )
-def test_what_builds_and_installs_imports_nothing_of_the_working_directory(crowded: Path, argv: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", *argv], cwd=crowded, capture_output=True, text=True, check=False)
+def test_what_builds_and_installs_imports_nothing_of_the_working_directory(
+    crowded: Path, argv: list[str], path: str
+) -> None:
+    environ = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", *argv], cwd=crowded, env=environ, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

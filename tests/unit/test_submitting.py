@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,9 +23,6 @@ from slurm.schedulers.base import Failure, Request, Site, tag
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY = "f/20260101T000000Z-00000000"
 FAILED = "sbatch: error: Batch job submission failed: "
@@ -70,18 +68,25 @@ class Fakes(NamedTuple):
     def record(self) -> Path:
         return self.directory / "submitted.json"
 
+    def request(self, block: Block) -> Request:
+        """A request whose script is there."""
+        made = request(block, str(self.directory))
+        Path(made.script).parent.mkdir(parents=True, exist_ok=True)
+        Path(made.script).touch()
+        return made
+
     def submit(self, *, blocks: int = 1, patience: float = 60.0) -> list[str]:
         """Submit blocks of ten elements; their ids."""
         controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
-        requests = [request(Block(first=10 * n, count=10)) for n in range(blocks)]
+        requests = [self.request(Block(first=10 * n, count=10)) for n in range(blocks)]
         submitted = controller.submit(str(self.record), KEY, requests, patience=patience)
         assert Submitted.loads(self.record.read_bytes(), where="") == submitted
         return [block.id for block in submitted.blocks]
 
 
-def request(block: Block) -> Request:
+def request(block: Block, root: str = "/r") -> Request:
     return Request(
-        script=f"/r/jobs/{KEY}/script.sh", comment=tag(KEY, block), log="/dev/null", block=block, options=NONE
+        script=f"{root}/jobs/{KEY}/script.sh", comment=tag(KEY, block), log="/dev/null", block=block, options=NONE
     )
 
 
@@ -151,7 +156,7 @@ def test_who_has_no_time_is_not_told_that_an_unreadable_queue_is_a_refusal(fakes
     fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
     controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
     with pytest.raises(SchedulerError):
-        controller.submit_now(str(fakes.record), KEY, request(Block(first=0, count=1)), caretaker=None)
+        controller.submit_now(str(fakes.record), KEY, fakes.request(Block(first=0, count=1)), caretaker=None)
 
 
 def test_one_cluster_that_does_not_answer_hides_no_job_of_another(fakes: Fakes) -> None:
@@ -314,7 +319,7 @@ def test_other_words_are_no_refusal(words: str, meaning: Failure) -> None:
 @pytest.mark.parametrize(
     ("words", "meaning"),
     [
-        ("the local scheduler: --signal=FOO@30: expected a signal that this machine has", Failure.REFUSED),
+        ("the local scheduler refuses: --signal=FOO@30: expected a signal that this machine has", Failure.REFUSED),
         ("no answer from the local scheduler within 10 s; see /tmp/x/supervisor.log", Failure.UNKNOWN),
         ("Killed", Failure.UNKNOWN),
     ],

@@ -7,7 +7,21 @@ program takes the working directory off the search path before it imports anythi
 
 from __future__ import annotations
 
-_FIRST = "import sys; sys.path = [path for path in sys.path if path]"
+_FIRST = """\
+import sys
+sys.path = [path for path in sys.path if path]
+def leave():
+    import os
+    try:
+        here = os.getcwd()
+    except OSError:
+        return ""
+    named = (os.environ.get("PYTHONPATH") or here).split(":")
+    if {"", "."} & set(named) and here not in named and here in sys.path:
+        sys.path.remove(here)
+    return here
+here = leave()
+"""
 
 BOOT = f"""\
 {_FIRST}
@@ -27,14 +41,7 @@ def boot(runner, module, *arguments):
         if loose or status.st_uid != os.geteuid():
             found = f"{{path}} belongs to user {{status.st_uid}} and has mode {{status.st_mode & 0o7777:04o}}"
             sys.exit(f"{{found}}: to be run it must be yours and writable by nobody else (chmod go-w; or root=…)")
-    try:
-        here = os.getcwd()
-    except OSError:
-        here = runner
-    named = (os.environ.get("PYTHONPATH") or runner).split(":")
-    if ("" in named or "." in named) and here not in named and here in sys.path:
-        sys.path.remove(here)
-    sys.path = [runner, *sys.path, here]
+    sys.path = [runner, *sys.path, *filter(None, [here])]
     return __import__(module, fromlist=["main"]).main(arguments)
 sys.exit(boot(*sys.argv[1:]))
 """
@@ -45,8 +52,8 @@ stats. The working directory is searched last, for what a task may import from i
 PYTHONPATH names it. `python runner.zip` would go through `runpy`, half as slow again to start.
 """
 
-RUN_MODULE = f"{_FIRST}; import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], None, '__main__', True)"
+RUN_MODULE = f"{_FIRST}import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], None, '__main__', True)"
 """As `python -m` does: `python -c RUN_MODULE pip argument…`."""
 
-RUN_SOURCE = f"{_FIRST}; exec(sys.argv.pop(1))"
+RUN_SOURCE = f"{_FIRST}exec(sys.argv.pop(1))"
 """Runs a program that is sent as text: `python -c RUN_SOURCE text argument…`."""
