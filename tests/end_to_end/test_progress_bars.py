@@ -282,7 +282,12 @@ def test_a_webhook_that_was_pickled_before_can_be_loaded() -> None:
     loaded = WebhookCallback.__new__(WebhookCallback)
     loaded.__dict__.update(before)
     again = pickle.loads(pickle.dumps(loaded))
-    assert (again.url, again.on, again.unused) == ("$HOOK", ("on_completed",), ("on_complete",))
+    assert (again.url, again.on, again.unused) == ("$HOOK", ("on_completed",), ["on_complete"])
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/s3cret", "https://127.0.0.1/s3cret$", "https://127.0.0.1/$/s3cret"])
+def test_a_url_without_a_variable_is_in_no_pickle(url: str) -> None:
+    assert b"s3cret" not in pickle.dumps(WebhookCallback(url))
 
 
 @pytest.mark.parametrize(

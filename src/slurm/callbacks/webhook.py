@@ -63,12 +63,13 @@ class WebhookCallback(Callback):
     @property
     def _stays_here(self) -> bool:
         """Whether the URL is written out, so that it isn't sent to the node, and this process posts to it."""
-        return self.url is not None and "$" not in self.url
+        return self.url is not None and not _names(self.url)
 
     @property
     def unused(self) -> Collection[str]:  # type: ignore[override]
-        """The node's hooks, or the client's: one of both posts."""
-        return NODE_HOOKS if self._stays_here else ("on_complete",)
+        """The node's hooks that post, or the client's: one of both does."""
+        hooks = NODE_HOOKS if self._stays_here else ("on_complete",)
+        return [hook for hook in hooks if getattr(type(self), hook) is getattr(WebhookCallback, hook)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **({"url": None, "on": ()} if self._stays_here else {})}
@@ -95,7 +96,6 @@ class WebhookCallback(Callback):
 
     def _address(self) -> str:
         import os  # noqa: PLC0415 - as above
-        import re  # noqa: PLC0415
 
         if self.url_file is not None:
             with open(os.path.expanduser(self.url_file), encoding="utf-8", errors="replace") as file:
@@ -106,10 +106,17 @@ class WebhookCallback(Callback):
                     raise PermissionError(f"{path} must be readable by its owner alone: chmod 600 {quote(path)}")
                 return file.read().strip()
         written = str(self.url)
-        for name in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", written):
-            if "".join(name) not in os.environ:
-                raise LookupError(f"the node has no variable {''.join(name)}, which the webhook's URL names")
+        for name in _names(written):
+            if name not in os.environ:
+                raise LookupError(f"the node has no variable {name}, which the webhook's URL names")
         return os.path.expandvars(written).strip()
+
+
+def _names(url: str) -> list[str]:
+    """The variables that stand in a URL, as `$NAME` or `${NAME}`."""
+    import re  # noqa: PLC0415 - as above
+
+    return ["".join(found) for found in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", url, re.ASCII)]
 
 
 def _post(address: str, body: bytes, timeout: float) -> None:
