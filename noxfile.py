@@ -55,6 +55,56 @@ def dependencies(session: nox.Session) -> None:
             oldest = False
 
 
+OTHER_RELEASES = ("20.11", "24.11")
+"""The releases of Slurm that `nox -s generations` runs on, besides the installed one on which `tests` runs."""
+
+TESTS_ON_OTHER_RELEASES = (
+    "tests/test_testbed.py::test_the_release_that_was_asked_for_runs",
+    "tests/test_testbed.py::test_two_clusters_share_one_accounting",
+    # What Slurm's commands print and refuse, and in which words.
+    "tests/contracts/test_schedulers.py",
+    "tests/end_to_end/test_calls.py",
+    "tests/end_to_end/test_errors.py",
+    "tests/faults/test_submitting.py",
+    # States, reasons, requeues and limits differ most between releases.
+    "tests/faults/test_limits.py",
+    "tests/faults/test_accounting.py",
+    "tests/faults/test_interrupted_workflows.py",
+    *(
+        f"tests/faults/test_nodes.py::{name}"
+        for name in (
+            "test_a_job_held_by_an_administrator_says_so_and_goes_on_when_released",
+            "test_a_prolog_that_fails_leaves_the_job_held_with_the_reason",
+            "test_a_deadline_that_passes_is_told",
+        )
+    ),
+    *(
+        f"tests/faults/test_faults.py::{name}"
+        for name in (
+            "test_a_map_larger_than_an_array_may_be_goes_as_blocks",
+            "test_a_node_that_fails_fails_its_job",
+            "test_a_node_that_dies_is_noticed_and_the_job_runs_again",
+            "test_a_requeued_job_runs_again_as_its_second_attempt",
+            "test_a_preempted_job_runs_again_or_says_so",
+            "test_a_held_job_says_so_and_goes_on_when_released",
+            "test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for",
+            "test_a_cancelled_upstream_fails_what_waits_for_it_by_name",
+        )
+    ),
+)
+"""The tests that tell one release of Slurm from another: about a minute and a half for each."""
+
+
+@nox.session
+def generations(session: nox.Session) -> None:
+    """Those tests on other releases of Slurm; each is downloaded and unpacked once. Arguments are releases."""
+    session.install("-e", ".[test]")
+    for release in session.posargs or OTHER_RELEASES:
+        env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1"}
+        # Over SSH the same commands run: `box` is the name of the host in those tests.
+        session.run("pytest", "-n", "4", "-m", "slurm", "-k", "not box", *TESTS_ON_OTHER_RELEASES, env=env)
+
+
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """The table of DESIGN's budgets, measured in one run."""

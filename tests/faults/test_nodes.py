@@ -217,6 +217,7 @@ def test_a_prolog_that_fails_leaves_the_job_held_with_the_reason(start: Start, t
     testbed = start(nodes=1, settings={"Prolog": str(prolog)})
     job = call(abs, -1)
     _status(job, "launch failed requeued held")
+    time.sleep(1.1)  # slurmd refuses a job that starts again in the very second in which it took back the last start
     prolog.write_text("#!/bin/sh\n")
     testbed.run("scontrol", "update", "nodename=n1", "state=resume")
     testbed.run("scontrol", "release", str(job.job_id))
