@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
 from slurm.protocol import BLOBS, ENVS
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
 
-_LIST = """\
+_LIST = (
+    PLAIN_TOOLS
+    + """\
 cd -- "$0" 2>/dev/null || exit 0
 age() { at=$(date -r "$1" +%s 2>/dev/null) && echo $(( $(date +%s) - at )); }
 for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
@@ -34,6 +37,7 @@ for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
     [ -z "$since" ] || echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2>/dev/null)
 done
 """
+)
 _REMOVE = 'cd -- "$0" && for key; do rm -rf -- "$key.json" && rm -rf -- "$key" "$key.lock" "$key.log" || exit; done'
 _SWEEP = 'cd -- "$0" 2>/dev/null || exit 0; find . ! -name . -prune -name "*.whl" -mtime "+$1" -exec rm -f {} +'
 
