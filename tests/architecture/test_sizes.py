@@ -33,7 +33,7 @@ CATCH_ALLS = {
     "runner/placeholder_resolver.py": 1,
     "runner/pool.py": 1,
     "runner/result_saver.py": 4,
-    "schedulers/local_queue/client.py": 1,
+    "schedulers/local_queue/launching.py": 1,
     "schedulers/local_queue/monitor.py": 1,
     "schedulers/local_queue/processes.py": 1,
     "schedulers/local_queue/supervisor.py": 2,

@@ -88,7 +88,7 @@ def test_an_earlier_submission_that_needs_more_is_not_starved(machine: Path, roo
 def test_jobs_outlive_their_supervisor_and_the_next_one_knows_them(machine: Path, root: Path, tmp_path: Path) -> None:
     with Cluster("local", root=root):
         nap = task(time.sleep)
-        short, long = nap(2), nap(120)
+        short, long = nap(6), nap(120)
     until(lambda: short.running() and long.running())
     os.kill(_supervisor(machine), signal.SIGKILL)
     assert {short.status().state, long.status().state} == {JobState.RUNNING}
@@ -166,13 +166,13 @@ def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path:
     def mark(name: int) -> int:
         with open(tmp_path / f"ran-{name}", "a") as file:
             file.write("x")
-        time.sleep(0.3)
+        time.sleep(1)
         return name
 
     with Cluster("local", root=root):
         first = mark.with_options(max_concurrent=1, comment="mine").map(range(4))
         after = mark.after(*first)(99)
-        until(first[0].running)
+        until((tmp_path / "ran-0").exists)
         _kill_supervisor(machine)
         assert {job.status().state for job in (*first[2:], after)} == {JobState.PENDING}
         assert after.status().reason == "Dependency"
@@ -182,6 +182,14 @@ def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path:
     assert {path.name: path.read_text() for path in tmp_path.glob("ran-*")} == {
         f"ran-{n}": "x" for n in (*range(4), 99)
     }
+
+
+def test_what_waits_goes_on_though_nobody_asks_for_it(machine: Path, script: Script) -> None:
+    body = f"touch '{script.directory}'/ran-$SLURM_ARRAY_TASK_ID; sleep 0.5"
+    script.submit(body, "0-4")
+    until((script.directory / "ran-0").exists)
+    _kill_supervisor(machine)
+    until((script.directory / "ran-4").exists)
 
 
 @pytest.mark.parametrize("monitors_too", [False, True])
@@ -275,7 +283,7 @@ def test_what_can_be_known_to_be_wrong_is_refused_in_words(
     path = script.directory / "s.sh"
     path.write_text("#!/bin/bash\n#SBATCH --array=0 --output=/dev/null\n#SBATCH --signal=FOO@30\n")
     assert commands.main(["submit", str(path)]) == 1
-    assert "the local scheduler: --signal=FOO@30: expected a signal" in capsys.readouterr().err
+    assert "the local scheduler refuses: --signal=FOO@30: expected a signal" in capsys.readouterr().err
     assert commands.main(["submit", str(path), "--signal=USR1", "--time=soon"]) == 1
     path.write_text('#SBATCH --comment="never closed\n')
     assert commands.main(["submit", str(path), "--array=0", "--output=/dev/null"]) == 1

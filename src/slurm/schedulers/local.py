@@ -98,10 +98,10 @@ class LocalScheduler:
         return True
 
     def passing(self, words: str) -> bool:
-        """Whether the supervisor didn't answer, because it is frozen or overrun (the command's exit status is 75 then).
+        """Whether the supervisor didn't answer, being frozen or overrun: it isn't known whether it took the request.
 
-        It isn't known then whether it took the request. Everything else is a refusal (status 1): nothing was taken.
-        A supervisor that wakes up drops a submission whose client has gone.
+        The command's exit status is 75 then, and a supervisor that wakes up drops a submission whose client has gone.
+        A refusal begins with `wire.REFUSED`, and its status is 1: nothing was taken.
         """
         return words.lstrip().startswith(wire.NO_ANSWER)
 

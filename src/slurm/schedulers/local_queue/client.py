@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
-import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
+from slurm.schedulers.local_queue.launching import launch
 from slurm.schedulers.local_queue.messages import Done, Refused, Stop, decode, decode_as, encode
 from slurm.schedulers.local_queue.wire import NO_ANSWER, directory
 
@@ -18,12 +15,6 @@ if TYPE_CHECKING:
     from slurm.schedulers.local_queue.messages import Message
 
 ANSWER_SECONDS = 10.0
-_IMPORTED_FROM = os.path.abspath(__file__).rsplit(os.sep, 4)[0]
-"""The directory, or the zip, that this package was imported from."""
-_BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from slurm.schedulers.local_queue.supervisor import main; main(sys.argv[2])"
-)
 
 
 class NoAnswer(Exception):
@@ -47,18 +38,31 @@ def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
         try:
             answer = _exchange(place, data, end)
         except (FileNotFoundError, ConnectionError):
-            _start(place)
+            launch(place)
         except (BlockingIOError, TimeoutError):  # its backlog is full, or it says nothing
             pass
+        except OSError as error:
+            if isinstance(error, PermissionError):  # no connection
+                raise
+            message = f"{NO_ANSWER}: {error}"
+            raise NoAnswer(message) from error
         else:
-            found = decode(answer)
-            if isinstance(found, Refused):
-                raise RequestRefused(found.reason)
-            return decode_as(reply, answer)
+            return _read(answer, reply)
         if time.monotonic() > end:
             message = f"{NO_ANSWER} within {ANSWER_SECONDS:.0f} s; see {place}/supervisor.log"
             raise NoAnswer(message)
         time.sleep(0.02)
+
+
+def _read(answer: bytes, reply: type[Message]) -> Message:
+    try:
+        found = decode(answer)
+        if isinstance(found, Refused):
+            raise RequestRefused(found.reason)
+        return decode_as(reply, answer)
+    except ValueError as error:
+        message = f"{NO_ANSWER} that can be read: {error}"
+        raise NoAnswer(message) from error
 
 
 def stop() -> None:
@@ -82,36 +86,3 @@ def _exchange(place: str, data: bytes, end: float) -> bytes:
     if not reply:
         raise ConnectionResetError("the supervisor went away")
     return bytes(reply)
-
-
-def _start(place: str) -> None:
-    """Start a supervisor that belongs to nobody. Only one can hold the lock; another that starts meanwhile goes away.
-
-    It executes a Python of its own: elements are forked from it, which costs the less the smaller it is.
-    """
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    try:
-        os.setsid()
-        if os.fork() == 0:
-            _detach(place)
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOT, _IMPORTED_FROM, place])
-    except BaseException:  # noqa: BLE001 - the child of a fork must not return into its parent's code
-        traceback.print_exc()
-    finally:
-        os._exit(0)
-
-
-def _detach(place: str) -> None:
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # nohup(1) and the like are for the client
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.chdir("/")
-    os.umask(0o077)
-    log = os.open(f"{place}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for target, source in ((0, null), (1, log), (2, log)):
-        os.dup2(source, target)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))

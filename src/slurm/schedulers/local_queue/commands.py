@@ -19,7 +19,7 @@ from slurm.schedulers.local_queue import identity
 from slurm.schedulers.local_queue.checks import parse_tasks
 from slurm.schedulers.local_queue.client import NoAnswer, RequestRefused, ask, stop
 from slurm.schedulers.local_queue.messages import Accepted, Cancel, Comments, Done, Listing, Query, States, Submission
-from slurm.schedulers.local_queue.wire import directory
+from slurm.schedulers.local_queue.wire import REFUSED, directory
 from slurm.schedulers.marks import whose
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return _TEMPORARY_FAILURE
     except (OSError, ValueError, RequestRefused) as error:
-        print(f"the local scheduler: {error}", file=sys.stderr)
+        print(f"{REFUSED}{error}", file=sys.stderr)
         return 1
     return 0
 

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.schedulers.local_queue import notes
+from slurm.schedulers.local_queue.launching import launch
 from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
 from slurm.schedulers.local_queue.processes import fork
 
@@ -44,12 +45,20 @@ class Start(NamedTuple):
 def start(element: Start) -> int:
     """Start an element's monitor, which starts the script; returns the monitor's number. Raises OSError."""
     supervisor = os.getpid()
-    return fork(lambda: _start(element, supervisor))
+    return fork(lambda: _last(_start(element, supervisor), element.note, supervisor))
 
 
 def take_over(note: str, script: Process, submission: Submission, begun: float) -> int:
     """Start a monitor for a script whose own one was killed. Raises OSError."""
-    return fork(lambda: _take_over(note, script, submission, begun))
+    supervisor = os.getpid()
+    return fork(lambda: _last(_take_over(note, script, submission, begun), note, supervisor))
+
+
+def _last(status: int, note: str, supervisor: int) -> int:
+    """Launch another supervisor if this monitor's was killed: what waits may have nobody who asks for it."""
+    if os.getppid() != supervisor:
+        launch(os.path.dirname(os.path.dirname(note)))
+    return status
 
 
 def _start(element: Start, supervisor: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+REFUSED = "the local scheduler refuses: "
+"""How a command's words begin where nothing was taken, for certain."""
 NO_ANSWER = "no answer from the local scheduler"
 """How a command's words begin where the supervisor didn't answer in time."""
 MOST_TASKS = 1_000_000
