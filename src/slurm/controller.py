@@ -32,7 +32,7 @@ _BACKLOG = 10.0
 """Seconds to look for a job of which it is unknown whether it was queued: a scheduler that answers again may have it in
 its backlog."""
 _LEAST = 2.0
-"""Seconds that a look needs at least."""
+"""Seconds for one question of that look, at least."""
 _SIGNALS = range(129, 193)
 """The exit statuses by which a shell tells that a signal ended a command. sbatch's own are 1 and 255."""
 _PATIENCE = 900.0
@@ -111,8 +111,16 @@ class Controller(JobControl):
             return Completed(("sh", "-s"), _UNANSWERED, "", str(error))
 
     def submit_now(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
-        """Queue one block at the first try, or not: whoever asks has others to serve meanwhile."""
-        return self.submit(record, key, [request], caretaker=caretaker, patience=0.0)
+        """Queue one block at the first try, or not: whoever asks has others to serve meanwhile.
+
+        Raises SubmissionRefused only if nothing is queued, SchedulerError if that isn't known.
+        """
+        try:
+            return self.submit(record, key, [request], caretaker=caretaker, patience=0.0)
+        except SubmissionRefused as error:
+            if error.certain:
+                raise
+            raise SchedulerError(str(error)) from error
 
     def submit_once(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
         """The same for a block that others may have queued, or may queue just now: of several, the first stays."""
@@ -206,8 +214,9 @@ class Controller(JobControl):
         """
         for pause in _pauses():
             done = self._run("find", self.scheduler.find(clusters), timeout=timeout)
-            found = self.scheduler.found(done.stdout) if done.status == 0 else None
-            if found is not None:
+            found = self.scheduler.found(done.stdout)
+            # Of several clusters, one may have the job and another not answer.
+            if found is not None and (done.status == 0 or any(mark.startswith(key) for _, mark in found)):
                 return _by_tag(found)
             if not self.scheduler.passing(done.words) or time.monotonic() > until:
                 message = f"{self.scheduler.name} doesn't tell whether it has {key}: {done.words}"

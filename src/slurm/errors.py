@@ -125,8 +125,8 @@ class SchedulerNotFound(SubmissionError):
 class SubmissionRefused(SubmissionError):
     """The scheduler refused the job; its own words are in the message, and the script stays for a look.
 
-    Attributes: `script`, its path; `output`, what the scheduler said; `certain`, whether it took nothing: it may have,
-    where it could not be reached for so long that this was given up.
+    Attributes: `script`, its path; `output`, what the scheduler said; `certain`, whether it is known that nothing is
+    queued. If not, the job was not found in the queue, but may be queued yet: it was not submitted again.
     """
 
     def __init__(self, message: str, *, script: str, output: str, certain: bool = True) -> None:

@@ -107,7 +107,9 @@ def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
     ]
 
 
-@pytest.mark.parametrize("output", ["", "ARRAY_JOB_ID|COMM", "ARRAY_JOB_ID|COMMENT|COMMAND\n12|f/1"])
+@pytest.mark.parametrize(
+    "output", ["", "squeue: nothing to see\n", "ARRAY_JOB_ID|COMM", "ARRAY_JOB_ID|COMMENT|COMMAND\n12|f/1"]
+)
 def test_an_answer_that_is_cut_off_is_none(output: str) -> None:
     assert SLURM.found(output) is None
 

@@ -146,6 +146,20 @@ def test_a_queue_that_cannot_be_read_makes_nothing_certain(fakes: Fakes, squeue:
     assert len(fakes.asked("sbatch")) == 1
 
 
+def test_who_has_no_time_is_not_told_that_an_unreadable_queue_is_a_refusal(fakes: Fakes) -> None:
+    fakes.write("squeue", "exit 1")
+    fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
+    controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
+    with pytest.raises(SchedulerError):
+        controller.submit_now(str(fakes.record), KEY, request(Block(first=0, count=1)), caretaker=None)
+
+
+def test_one_cluster_that_does_not_answer_hides_no_job_of_another(fakes: Fakes) -> None:
+    fakes.write("squeue", f'echo "CLUSTER: big"; echo "ARRAY_JOB_ID|COMMENT|COMMAND"; echo "41|{KEY}|"; exit 1')
+    fakes.write("sbatch", "kill -9 $$")
+    assert fakes.submit() == ["41;big"]
+
+
 def test_a_job_that_shows_up_late_is_waited_for(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm.controller, "_BACKLOG", 60.0)
     fakes.write("squeue", f'echo "ARRAY_JOB_ID|COMMENT|COMMAND"; [ ! -e asked ] || echo "41|{KEY}|"; touch asked')

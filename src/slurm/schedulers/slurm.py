@@ -196,7 +196,7 @@ class SlurmScheduler:
 
     def found(self, output: str) -> Iterable[tuple[str, str]] | None:
         """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
-        if not output.endswith("\n"):
+        if not output.endswith("\n") or "|" not in output:  # cut off, or not even a header
             return None
         cluster, marks = "", []
         for line in output.splitlines():
