@@ -314,7 +314,7 @@ def test_other_words_are_no_refusal(words: str, meaning: Failure) -> None:
 @pytest.mark.parametrize(
     ("words", "meaning"),
     [
-        ("the local scheduler: --signal=FOO@30: expected a signal that this machine has", Failure.REFUSED),
+        ("the local scheduler refuses: --signal=FOO@30: expected a signal that this machine has", Failure.REFUSED),
         ("no answer from the local scheduler within 10 s; see /tmp/x/supervisor.log", Failure.UNKNOWN),
         ("Killed", Failure.UNKNOWN),
     ],

@@ -22,8 +22,6 @@ _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from slurm.schedulers.local_queue.commands import main; sys.exit(main(sys.argv[2:]))"
 )
-_REFUSED = "the local scheduler: "
-"""How the words of its commands begin that have asked for nothing, or were refused."""
 
 
 class LocalScheduler:
@@ -107,7 +105,7 @@ class LocalScheduler:
 
     def failure(self, words: str) -> Failure:
         """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
-        return Failure.REFUSED if words.lstrip().startswith(_REFUSED) else Failure.UNKNOWN
+        return Failure.REFUSED if words.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
 
     def submit_limits(self) -> Sequence[str]:
         """There are none."""
