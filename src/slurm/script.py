@@ -184,7 +184,7 @@ _GONE_ON = (
 def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
     """Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd."""
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
+    steps += [shlex.quote(chdir if chdir.startswith("/") else f"./{chdir}")] if chdir else []  # `./`: no CDPATH
     return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 

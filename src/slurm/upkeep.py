@@ -9,6 +9,7 @@ from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
 from slurm.protocol import BLOBS, ENVS
 from slurm.protocol.ownership import SHELL, check_output
 from slurm.sanitize.numbers import bounded
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
 
 _OWN = f"""\
+{PLAIN_TOOLS}
 {SHELL}
 bad=$(strange_link "$0"; [ ! -e "$0" ] || foreign "$0")
 [ -z "$bad" ] || {{ echo "$bad"; exit; }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 
 from faults.conftest import Start
 from slurm import Cluster, Job, JobState, Retry, task
+from slurm.doctor import examine
+from slurm.doctor.diagnosis import Level
 from slurm.errors import JobCancelled, JobLost, SchedulerError, SubmissionError
 from slurm.lifecycle import inquiry
 from testbed import SlurmTestbed
@@ -29,6 +32,11 @@ def leave(gate: Path) -> str:
 @task
 def add(x: int) -> int:
     return x + 1
+
+
+@task
+def where() -> str:
+    return os.getcwd()
 
 
 @task(retry=Retry(times=1, on="ValueError"))
@@ -189,6 +197,31 @@ def test_a_cluster_that_is_exported_counts_for_all_that_is_done(
         job.cancel()
         assert (type(job.exception(60)), chain.result(60)) == (JobCancelled, 3)
     assert two_clusters[0].run("squeue", "-h", "-j", here, "-o", "%T").stdout == "RUNNING\n"
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("slurm_env")
+def test_what_users_export_for_slurms_commands_changes_nothing(
+    root: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("ACCOUNT", "NAMES", "PARTITION", "QOS", "USERS", "LICENSES", "SORT", "FORMAT", "FORMAT2", "STATES")
+    exported = {f"SQUEUE_{name}": "-t" if name == "SORT" else "theirs" for name in names}
+    exported |= {f"SCANCEL_{name}": "theirs" for name in ("ACCOUNT", "NAME", "PARTITION", "QOS", "USER", "WCKEY")}
+    exported |= {"SCANCEL_STATE": "PENDING", "SCANCEL_INTERACTIVE": "1", "SCANCEL_BATCH": "1", "SLURM_BITSTR_LEN": "3"}
+    exported |= {"SLURM_TIME_FORMAT": "relative", "SINFO_SORT": "theirs", "SACCT_FORMAT": "state", "CDPATH": "/usr"}
+    exported |= {f"SBATCH_{name}": str(tmp_path / name) for name in ("ERROR", "OUTPUT", "INPUT")}
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    with Cluster("slurm", root=root, options={"chdir": "lib"}) as cluster:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "lib").mkdir()
+        assert where().result(60) == str(tmp_path / "lib")
+        job = leave(gate)
+        until(job.running)
+        job.cancel()
+        assert type(job.exception(60)) is JobCancelled
+        assert "CANCELLED" in job.logs()
+        assert all(found.level is not Level.ERROR for found in examine(cluster))
 
 
 @pytest.mark.slurm

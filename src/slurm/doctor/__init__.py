@@ -23,6 +23,7 @@ from slurm.sanitize.numbers import positive_seconds
 from slurm.schedulers.base import Site
 from slurm.tasks import Task
 from slurm.terms import Terms
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,6 +44,7 @@ exec 2>&1 < /dev/null
 section place; uname -n; id -un; id -u; date +%s
 section tools; for tool in {tools}; do command -v $tool > /dev/null || echo $tool; done
 section setup; bash -c {setup} && echo && echo ready
+{plain}
 root=$({root}); near=$root
 while [ ! -e "$near" ] && [ ! -L "$near" ]; do near=$(dirname "$near"); done
 section root; echo "$root"; echo "$near"; ls -ldnL "$near"
@@ -101,6 +103,7 @@ def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
     root = f'printf %s "$HOME"{shlex.quote(path[1:])}' if path and home else f"printf %s {shlex.quote(path or '')}"
     return _SCRIPT.format(
         fence=fence,
+        plain=PLAIN_TOOLS,
         tools=" ".join(_TOOLS),
         setup=shlex.quote("\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])),
         root=root if path else f'printf %s "{DEFAULT_ROOT}"',

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
 from slurm.protocol import BLOBS, ENVS, Document, Prepared
 from slurm.protocol.ownership import SHELL, check_output
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ _OUTPUT_LIMIT = 100_000
 _PAUSES = (0.1, 5.0)
 
 _LOOK = f"""\
+{PLAIN_TOOLS}
 {SHELL}
 key="$0-$(uname -m)"
 echo "$key"

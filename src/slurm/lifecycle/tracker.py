@@ -170,7 +170,7 @@ class Tracker:
         element = watched.element(index)
         while not (element in watched.reports and watched.reports[element].state.final):
             known = self._inquiry.ask([watched]).reports[watched.key]
-            if element not in known or time.monotonic() > end:
+            if element not in known or known[element].state is JobState.UNKNOWN or time.monotonic() > end:
                 break
             time.sleep(0.2)
         report = watched.reports.get(element)

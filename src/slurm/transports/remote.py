@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 from slurm.errors import ConnectionLost, TransportError
 from slurm.protocol.ownership import SHELL, check_output
 from slurm.transports.archive import Spool, pack
-from slurm.transports.base import Completed, Transport
+from slurm.transports.base import PLAIN_TOOLS, Completed, Transport
 from slurm.transports.channel import LINE, converse
 from slurm.transports.ssh_advice import UNREACHED
 
@@ -38,18 +38,19 @@ _AT_ONCE = 8
 NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 """What a transport has in its error if a command certainly didn't begin, so that any may be tried again."""
 
-_PUT = """\
+_PUT = f"""\
+{PLAIN_TOOLS}
 umask 077
-mkdir -p -- {directories} && cd -- {directory} || exit
-trap 'rm -rf {hidden}' EXIT
-mkdir {hidden} && tar -xomf - -C {hidden} && find {hidden} -type f -exec sync {{}} + {moves}
+mkdir -p -- {{directories}} && cd -- {{directory}} || exit
+trap 'rm -rf {{hidden}}' EXIT
+mkdir {{hidden}} && tar -xomf - -C {{hidden}} && find {{hidden}} -type f -exec sync {{{{}}}} + {{moves}}
 """
 """sync(1) of coreutils fsyncs the files that it is given; one that takes none syncs all, which is slower."""
 
 _EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
 
 _LIST = f"""\
-LC_ALL=C; export LC_ALL
+{PLAIN_TOOLS}
 xargs -0 sh -c {shlex.quote(_EXISTING.format(test="-d", end="/."))} sh |
 xargs -0 sh -c '[ $# = 0 ] || find "$@" ! -name . -prune -print0' sh
 """
@@ -63,10 +64,10 @@ bad=$(for p; do set -- "$@" "${{p%/*}}"; done; foreign "$@")
 """
 _TAR = '[ $# = 0 ] || tar -chf - "$@"'
 
-_GET = """\
-LC_ALL=C; export LC_ALL
+_GET = f"""\
+{PLAIN_TOOLS}
 cd /
-xargs -0 sh -c {existing} sh | xargs -0 -n 500 sh -c {send} sh
+xargs -0 sh -c {{existing}} sh | xargs -0 -n 500 sh -c {{send}} sh
 status=$?
 dd if=/dev/zero bs=512 count=2 2>/dev/null
 exit $status
