@@ -163,12 +163,12 @@ def test_a_faster_clock_ends_a_job_of_a_minute_in_seconds(new_testbed: NewTestbe
 
 
 def test_a_killed_slurmd_takes_its_node_down_and_brings_it_back(new_testbed: NewTestbed) -> None:
-    cluster = new_testbed(speedup=20)
+    cluster = new_testbed(speedup=20, settings={"SlurmdTimeout": "100"})
     before = cluster.slurmd["n1"].pid
     cluster.slurmd["n1"].kill()
     assert not cluster.slurmd["n1"].alive()
     node = ["sinfo", "-h", "-N", "-n", "n1", "-o", "%T"]
-    wait_until(lambda: cluster.run(*node).stdout == "down*\n", 15)
+    wait_until(lambda: cluster.run(*node).stdout == "down*\n", 30)
     cluster.wait_ready()  # the other node is
     cluster.slurmd["n1"].start()
     cluster.wait_ready()
