@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 MODULES = {path.relative_to(PACKAGE).as_posix(): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
 NODES = {name: list(ast.walk(ast.parse(source))) for name, source in MODULES.items()}
 
-LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 300, 50
+LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 
 # `except Exception` and wider stand where foreign code runs, where a loop must live, and where a file must not be left
 # behind.

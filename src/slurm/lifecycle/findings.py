@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError
+from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError, TransportError
 from slurm.lifecycle import dependencies, verdict
+from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,18 +31,19 @@ class Findings:
     def of(self, index: int) -> tuple[Any, BaseException | None]:
         """A call's result and None, or None and its exception.
 
-        Raises ProtocolError if the result isn't what was saved.
+        That is a ProtocolError if its outcome or result isn't what was saved, a TransportError if it can't be read.
         """
         if index in self._ends.results:
             return self._ends.results[index], None
         error = self._ends.unloaded.get(index)
-        if isinstance(error, SlurmError):
-            raise error
-        return None, self._not_loaded(index, error) if error else self._error(index, self._ends.outcome(index))
+        if error is None:
+            return None, self._error(index, self._ends.outcome(index))
+        return None, error if isinstance(error, SlurmError) else self._not_loaded(index, error)
 
     def _silent(self, indices: Sequence[int]) -> list[str]:
         """The logs of those that ended without a word of what went wrong."""
-        outcomes = {index: self._ends.outcome(index) for index in indices if index not in self._ends.results}
+        told = self._ends.results.keys() | self._ends.unloaded.keys()
+        outcomes = {index: self._ends.outcome(index) for index in indices if index not in told}
         silent = {index: outcome for index, outcome in outcomes.items() if verdict.without_a_word(outcome)}
         return list(dict.fromkeys(self._log(index, outcome) for index, outcome in silent.items()))
 
@@ -56,6 +58,8 @@ class Findings:
             known = watched.endings.get(element)
             if known is None:
                 return NoSuchJob(f"job {facts.key} has ended, and its directory was removed since")
+            if known.state is JobState.UNKNOWN:
+                return TransportError(f"job {facts.key} has ended, but how cannot be read now: {watched.trouble}")
             ending = known
         else:
             told = self._backend.tracker.explain(watched, index) if verdict.by_signal(outcome) else None
@@ -75,7 +79,7 @@ class Findings:
         words = self._tails[log] if tail else ""
         return verdict.Facts(self._watched.name(index), index, self._watched.job_id(index), log, words, rank)
 
-    def _not_loaded(self, index: int, error: Exception) -> ResultNotLoaded:
+    def _not_loaded(self, index: int, error: BaseException) -> ResultNotLoaded:
         facts = self._facts(index)
         message = f"the result of job {facts.key} can't be loaded here: {type(error).__name__}: {error}"
         failed = ResultNotLoaded(message, key=facts.key, index=index, job_id=facts.job_id, log=facts.log)

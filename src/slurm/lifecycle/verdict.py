@@ -29,7 +29,7 @@ from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.serialization.tracebacks import sourced
-from slurm.serialization.unpickling import load
+from slurm.serialization.unpickling import SignalWatch, load
 
 if TYPE_CHECKING:
     from slurm.errors import (
@@ -110,6 +110,8 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
             outcome.reason or "",
         )  # fmt: skip
         return of_ending(Ending(report.state, report), facts, error.message if error else None)
+    if outcome.phase == PROCESS and error is not None:  # a record of the attempt that can't be read
+        return _job_error(TaskFailed, f"has ended, and how cannot be told: {error.message}", outcome, facts)
     if outcome.phase == PROCESS:
         return _exited(outcome.exit_code, outcome, facts)
     if outcome.phase == QUEUE:
@@ -220,8 +222,10 @@ def _revived(record: ErrorRecord) -> BaseException | None:
     """The task's own exception, if it can be brought back and is one that a caller can mean to catch."""
     if record.pickle is None:
         return None
-    try:
-        error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
-    except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
-        return None
+    with SignalWatch() as signals:
+        try:
+            error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
+        except BaseException:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
+            signals.raise_if_sent()
+            return None
     return error if isinstance(error, Exception) else None

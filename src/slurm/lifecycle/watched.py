@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.errors import ProtocolError
 from slurm.protocol import LOGS, log_name
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from slurm.errors import SlurmError
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
@@ -24,12 +26,16 @@ class Ending(NamedTuple):
 
 
 class JobStatus(NamedTuple):
-    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one."""
+    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one.
+
+    A job whose outcome can't be read has ended, its state is UNKNOWN, and `problem` says why.
+    """
 
     state: JobState
     reason: str | None
     node: str | None
     outcome: Outcome | None
+    problem: str | None = None
 
 
 class Watched:
@@ -150,11 +156,17 @@ class Watched:
         """What the scheduler last said of the element of call `index`."""
         return self.reports.get(index // self.chunk)
 
-    def status(self, index: int, outcome: Outcome | None) -> JobStatus:
-        """How far call `index` is: by its element's outcome, or else by what is known here."""
+    def status(self, index: int, outcome: Outcome | None, problem: SlurmError | None = None) -> JobStatus:
+        """How far call `index` is: by its element's outcome, or the `problem` with that, or else what is known here."""
         report, ending = self.report(index), self.ending(index)
         if outcome is not None:
-            outcome = outcome.of_call(index % self.chunk)
+            try:
+                outcome = outcome.of_call(index % self.chunk)
+            except ProtocolError as error:
+                problem = error
+        if problem is not None:
+            return JobStatus(JobState.UNKNOWN, None, None, None, str(problem))
+        if outcome is not None:
             return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
         if report is None and self.submitted is None:

@@ -13,16 +13,17 @@ from typing import IO, TYPE_CHECKING, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError, UntrustedFile
 from slurm.transports.archive import Spool, pack
-from slurm.transports.base import Completed, Transport
+from slurm.transports.base import Completed, Fetched, ListingFailed, Transport
 from slurm.transports.channel import LINE, converse
 from slurm.transports.ssh_advice import UNREACHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from typing_extensions import Self
 
-    from slurm.transports.base import Content, Fetched
+    from slurm.transports.base import Content
     from slurm.transports.channel import Answer, Channel
     from slurm.url import ClusterURL
 
@@ -48,6 +49,10 @@ mkdir {hidden} && tar -xomf - -C {hidden} && find {hidden} -type f -exec sync {{
 
 _EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
 
+_FILES = """\
+for p; do if [ -f "$p" ]; then printf "%s\\0" "$p"; elif [ -d "$p" ]; then echo "tar: $p: Is a directory" >&2; fi; done
+"""
+
 _LIST = f"""\
 LC_ALL=C; export LC_ALL
 xargs -0 sh -c {shlex.quote(_EXISTING.format(test="-d", end="/."))} sh |
@@ -59,7 +64,7 @@ _UNTRUSTED = r"""find -L "$@" -prune \( ! -user "$0" -o -perm -020 -o -perm -002
 _CHECK = f"""\
 [ $# != 0 ] || exit 0
 bad=$(for p; do printf "%s\\0" "${{p%/*}}" "$p"; done | xargs -0 sh -c {shlex.quote(_UNTRUSTED)} "$(id -u)")
-[ -z "$bad" ] || {{ printf "untrusted: %s\\n" "$bad" >&2; exit 255; }}
+[ -z "$bad" ] || printf "%s\\n" "$bad" | sed "s/^/untrusted: /" >&2
 """
 _TAR = '[ $# = 0 ] || tar -chf - "$@"'
 
@@ -75,6 +80,9 @@ exit $status
 
 _LS = re.compile(r"untrusted: .(\S{9})\S* +\d+ +(\d+) +\d+ +\d+ +\S+ +\S+ +\S+ \.(.*)")
 """The line of `ls -ldn` (POSIX): mode, links, owner, group, bytes, three words for the time, path."""
+
+_NAMED = re.compile(r"(?:^\w+: |['‘`])\.?(/[^'’:]+)")
+"""A path in what tar(1) or find(1) complains of."""
 
 _PASSING = (
     "No such file or directory",  # it went away between two looks
@@ -164,32 +172,51 @@ class RemoteTransport(Transport, ABC):
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files, all in one stream; with `private` their owners and modes are looked at there, before."""
         script = _GET.format(
-            existing=shlex.quote(_EXISTING.format(test="-f", end="")),
+            existing=shlex.quote(_FILES),
             send=shlex.quote(f"{_CHECK if private else ''}{_TAR}"),
         )
         asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
         with Spool() as spool:
             answer = self._persistently(script, lambda stream: stream.write(asked), spool.fill)
-            if found := _LS.search(answer.words):
-                raise UntrustedFile(found[3], uid=int(found[2]), mode=_mode(found[1]))
-            self._expect(answer, "read")
-            yield from spool.found
+            untrusted = {found[3]: found for found in map(_LS.match, answer.words.splitlines()) if found}
+            failed = self._failed(answer, "read", set(paths))
+            for file in spool.found:
+                bad = untrusted.get(os.path.dirname(file.path)) or untrusted.get(file.path)
+                if bad:
+                    error = UntrustedFile(bad[3], uid=int(bad[2]), mode=_mode(bad[1]))
+                    yield Fetched.failed(file.path, error)
+                elif file.path not in failed:  # of one that broke off, tar sends zeros
+                    yield file
+            yield from (Fetched.failed(path, error) for path, error in failed.items())
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List all directories by one command."""
         found: dict[str, list[str]] = {directory: [] for directory in directories}
         answer = self._persistently(_LIST, lambda stream: stream.write(_terminated(found)), _all)
-        self._expect(answer, "listed")
+        failed = self._failed(answer, "listed", set(directories))
         for path in os.fsdecode(answer.value).split("\0")[:-1]:
             directory, _, name = path.rpartition("/./")
             found[directory].append(name)
+        if failed:
+            left = {directory: names for directory, names in found.items() if directory not in failed}
+            raise ListingFailed("; ".join(map(str, failed.values())), left, failed)
         return found
 
-    def _expect(self, answer: Answer[T], done: str) -> None:
-        complaints = [line for line in answer.words.splitlines() if line and not line.endswith(_PASSING)]
-        if answer.status != 0 and complaints:
-            message = f"files can't be {done} on {self.host}: {'; '.join(complaints)}"
+    def _failed(self, answer: Answer[T], done: str, paths: AbstractSet[str]) -> dict[str, TransportError]:
+        """Those of `paths` that the command complained of. Raises TransportError for a complaint of anything else."""
+        failed: dict[str, TransportError] = {}
+        other = []
+        for line in answer.words.splitlines():
+            if line and not line.endswith(_PASSING) and not line.startswith("untrusted: "):
+                path = next((found[1] for found in _NAMED.finditer(line) if found[1] in paths), None)
+                if path is None:
+                    other.append(line)
+                else:
+                    failed[path] = TransportError(f"{path} can't be {done} on {self.host}: {line}")
+        if answer.status != 0 and other:
+            message = f"files can't be {done} on {self.host}: {'; '.join(other)}"
             raise TransportError(message)
+        return failed
 
     def _persistently(
         self, script: str, send: Callable[[IO[bytes]], object], read: Callable[[IO[bytes]], T]
