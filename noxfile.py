@@ -1,10 +1,19 @@
 """The definition of done: `nox` with no arguments."""
 
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 
 @nox.session
@@ -29,8 +38,116 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(python=False)
+def dependencies(session: nox.Session) -> None:
+    """Unit and architecture tests: oldest dependencies on the oldest Python here, the newest on each of the others.
+
+    Arguments name the Pythons to take: `nox -s dependencies -- 3.10 3.13`.
+    """
+    found = {version: _python(version) for version in session.posargs or PYTHONS}
+    for version in (version for version, python in found.items() if not python):
+        session.warn(f"Python {version} is not installed here: not tested")
+    oldest = True
+    for version, python in found.items():
+        if python:
+            session.log(f"Python {version} with the {'oldest' if oldest else 'newest'} dependencies")
+            _test_with(session, python, f"{version}-{'oldest' if oldest else 'newest'}", oldest=oldest)
+            oldest = False
+
+
+OTHER_RELEASES = ("20.11", "24.11")
+"""The releases of Slurm that `nox -s generations` runs on, besides the installed one on which `tests` runs."""
+
+TESTS_ON_OTHER_RELEASES = (
+    "tests/test_testbed.py::test_the_release_that_was_asked_for_runs",
+    "tests/test_testbed.py::test_two_clusters_share_one_accounting",
+    # What Slurm's commands print and refuse, and in which words.
+    "tests/contracts/test_schedulers.py",
+    "tests/end_to_end/test_calls.py",
+    "tests/end_to_end/test_errors.py",
+    "tests/faults/test_submitting.py",
+    # States, reasons, requeues and limits differ most between releases.
+    "tests/faults/test_limits.py",
+    "tests/faults/test_accounting.py",
+    "tests/faults/test_interrupted_workflows.py",
+    *(
+        f"tests/faults/test_nodes.py::{name}"
+        for name in (
+            "test_a_job_held_by_an_administrator_says_so_and_goes_on_when_released",
+            "test_a_prolog_that_fails_leaves_the_job_held_with_the_reason",
+            "test_a_deadline_that_passes_is_told",
+        )
+    ),
+    *(
+        f"tests/faults/test_faults.py::{name}"
+        for name in (
+            "test_a_map_larger_than_an_array_may_be_goes_as_blocks",
+            "test_a_node_that_fails_fails_its_job",
+            "test_a_node_that_dies_is_noticed_and_the_job_runs_again",
+            "test_a_requeued_job_runs_again_as_its_second_attempt",
+            "test_a_preempted_job_runs_again_or_says_so",
+            "test_a_held_job_says_so_and_goes_on_when_released",
+            "test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for",
+            "test_a_cancelled_upstream_fails_what_waits_for_it_by_name",
+        )
+    ),
+)
+"""The tests that tell one release of Slurm from another: about a minute and a half for each."""
+
+
+@nox.session
+def generations(session: nox.Session) -> None:
+    """Those tests on other releases of Slurm; each is downloaded and unpacked once. Arguments are releases."""
+    session.install("-e", ".[test]")
+    for release in session.posargs or OTHER_RELEASES:
+        env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1"}
+        # Over SSH the same commands run: `box` is the name of the host in those tests.
+        session.run("pytest", "-n", "4", "-m", "slurm", "-k", "not box", *TESTS_ON_OTHER_RELEASES, env=env)
+
+
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """The table of DESIGN's budgets, measured in one run."""
     session.install("-e", ".[test]", "submitit>=1.5")
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+def _python(version: str) -> str | None:
+    """An interpreter of a version: from PATH, or one of pyenv's. A shim of pyenv's may be there and not run."""
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    candidates = [shutil.which(f"python{version}"), *sorted(map(str, root.glob(f"versions/{version}.*/bin/python")))]
+    for candidate in filter(None, candidates):
+        code = "import ensurepip, sys; print('{}.{}'.format(*sys.version_info))"
+        done = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
+        if done.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def _test_with(session: nox.Session, python: str, name: str, *, oldest: bool) -> None:
+    environment = Path(".nox", f"dependencies-{name}").absolute()
+    session.run(python, "-m", "venv", "--clear", str(environment), external=True, silent=True)
+    own = str(environment / "bin" / "python")
+    wanted = ["-e", ".[test]"]
+    if oldest:
+        lower_bounds = environment / "lower-bounds.txt"
+        lower_bounds.write_text("\n".join(_lower_bounds()))
+        wanted += ["-c", str(lower_bounds)]
+    if not _install_by_uv(own, wanted):
+        session.run(own, "-m", "pip", "install", "-q", *wanted, external=True)
+    workers = str(len(os.sched_getaffinity(0)))
+    session.run(own, "-m", "pytest", "-q", "-n", workers, "tests/unit", "tests/architecture", external=True)
+
+
+def _lower_bounds() -> list[str]:
+    """Constraints that hold each requirement to the oldest version that pyproject.toml allows."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    return [requirement.replace(">=", "==") for requirement in requirements if ">=" in requirement]
+
+
+def _install_by_uv(python: str, wanted: list[str]) -> bool:
+    """Install by uv, which takes seconds. False where there is none, or where it can't: pip may know another index."""
+    uv = shutil.which("uv", path=os.pathsep.join([*os.environ.get("PATH", "").split(os.pathsep), ".venv/bin"]))
+    command = ["pip", "install", "-q", "--python", python, *wanted]
+    return bool(uv) and subprocess.run([uv, *command], check=False).returncode == 0

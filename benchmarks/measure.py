@@ -69,7 +69,7 @@ def main() -> None:
             print(line, flush=True)
             lines.append(line)
     finally:
-        client.ask({"do": "stop"})
+        client.stop()
     print(f"\n{_machine()}")
     if arguments.write and not arguments.only:
         PAGE.write_text("\n".join([INTRODUCTION, *lines, "", _machine(), "", LATER]), encoding="utf-8")

@@ -15,7 +15,7 @@ import noop_task
 from common import PASS, Row, in_turns, judged, process, ratio, ratio_words, unmeasured
 
 from slurm import Cluster, task
-from slurm.script import BOOT
+from slurm.protocol.boot import BOOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ class Element:
             job.result(60)
         self._directory = Path(shutil.copytree(job.directory, f"{job.directory}-again"))
         runner, tag = next(root.glob("blobs/*-runner.zip")), "{}.{}".format(*sys.version_info)
-        self._arguments = (runner, root, f"{job.key}-again", 0, tag)
+        self._arguments = (runner, "slurm.runner.main", root, f"{job.key}-again", 0, tag)
 
     def argv(self, boot: str = BOOT) -> list[str]:
         """The command that the job's script runs."""
@@ -81,7 +81,7 @@ class Element:
 def modules(element: Element) -> Row:
     """How many modules the process has loaded at its end, and whether one of the banned is among them."""
     element.forget()
-    boot = BOOT.replace("sys.exit(main(sys.argv[2:]))", "main(sys.argv[2:]); print(*sys.modules)")
+    boot = BOOT.replace("sys.exit(boot(*sys.argv[1:]))", "boot(*sys.argv[1:]); print(*sys.modules)")
     loaded = subprocess.run(element.argv(boot), capture_output=True, text=True, check=True).stdout.split()
     banned = [name for name in BANNED if name in loaded]
     measured = f"{len(loaded)}, {', '.join(banned) or 'none of these'}"

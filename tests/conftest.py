@@ -53,7 +53,7 @@ def own_machine() -> Iterator[None]:
             patch.delenv(name, raising=False)
         yield
         with contextlib.suppress(OSError):
-            client.ask({"do": "stop"})
+            client.stop()
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
 
 

@@ -13,6 +13,7 @@ from slurm.lifecycle.findings import Findings
 from slurm.lifecycle.watched import Watched
 from slurm.options import Options
 from slurm.protocol.states import JobState
+from slurm.sanitize.numbers import whole
 from slurm.serialization import Placeholder, Reference
 from slurm.views.listing import Listing
 from slurm.views.statuses import Part, statuses
@@ -152,6 +153,7 @@ class JobArray(Placeholder, Generic[R]):
 
     def logs(self, rank: int = 0) -> list[str]:
         """What each has printed so far, in order, read in one go; of several ranks, what this one has."""
+        whole(rank, "rank")
         paths = [self._backend.log_path(self._watched, index, rank) for index in self._range]
         return self._backend.store.logs(paths)
 

@@ -12,13 +12,14 @@ from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
-from slurm.errors import ConfigurationError, NoSuchJob
+from slurm.errors import ConfigurationError
 from slurm.first_look import FirstLook
 from slurm.lifecycle.adoption import complete
 from slurm.lifecycle.conclusions import conclude
 from slurm.lifecycle.inquiry import Inquiry
+from slurm.lifecycle.origins import Here
 from slurm.lifecycle.tracker import Tracker
-from slurm.protocol import BLOBS, Block
+from slurm.protocol import Block
 from slurm.registry import plugin
 from slurm.schedulers.base import Site
 from slurm.store import Store
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
     from slurm.bundle import Bundle
     from slurm.children import Family
+    from slurm.job_control import Answers
     from slurm.lifecycle.watched import Watched
-    from slurm.protocol import Prepared, Submission
+    from slurm.protocol import Origin, Prepared, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.serialization import Calls
     from slurm.store import Records
@@ -99,11 +101,7 @@ class Backend:
         known = self.tracker.known(key)
         if known is not None:
             return known
-        records = self.store.records(key)
-        if not self.has(records):
-            message = f"{key} was submitted to {records.scheduler}, which {self.url} is not: ask a cluster that is"
-            raise NoSuchJob(message)
-        return self.tracker.watch(*records)
+        return self.tracker.watch(*self.store.records(key))
 
     def has(self, records: Records) -> bool:
         """Whether a submission under this root is one of the scheduler here, as far as its records tell."""
@@ -118,10 +116,35 @@ class Backend:
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
     def blocks(self, submission: Submission) -> list[Block]:
-        """The elements of a submission as the scheduler takes them, an array each."""
+        """The elements of a submission as the scheduler takes them: an array each, or a plain job for each element."""
         elements = submission.elements
         size = self.max_array_size if elements > 1 else 1
-        return [Block(first=first, count=min(size, elements - first)) for first in range(0, elements, size)]
+        array = None if size and self.has_arrays else False
+        size, origin = max(1, size), self.origin
+        return [
+            Block(first=first, count=min(size, elements - first), array=array, origin=origin)
+            for first in range(0, elements, size)
+        ]
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether the scheduler there takes arrays; if it didn't say, as almost everywhere, it does."""
+        done = self.first_look.limits
+        return done.status != 0 or self.scheduler.max_array_size(done.stdout) > 0
+
+    @property
+    def origin(self) -> Origin | None:
+        """Which scheduler is here, as it was last told."""
+        controller: Controller | None = self.__dict__.get("controller")
+        if controller and controller.here:
+            return controller.here
+        done = self.first_look.limits
+        return self.scheduler.origin(done.stdout) if done.status == 0 else None
+
+    @property
+    def here(self) -> Here:
+        """What ids of submissions are held against."""
+        return Here(self.scheduler.name, self.origin)
 
     @once
     def transport(self) -> Transport:
@@ -145,7 +168,7 @@ class Backend:
         """What is there."""
         python = probe(Interpreter(self.spec.python, self.spec.setup))
         limits = self._scheduler_class(Site("", "")).limits()
-        return FirstLook(self.transport, self.url.root, f"{BLOBS}/{bundle().name}", python=python, limits=limits)
+        return FirstLook(self.transport, self.url.root, bundle().name, python=python, limits=limits)
 
     @once
     def runner(self) -> str:
@@ -177,6 +200,7 @@ class Backend:
             self.store.put_blob(blob)
         controller = Controller(self.scheduler, self.transport)
         controller.calls["limits"] = 1  # the first look's
+        controller.here = self.origin
         return controller
 
     def create(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> str:
@@ -186,12 +210,12 @@ class Backend:
         return directory
 
     def _undelivered(self) -> Bundle | None:
-        there = self._delivered or self.first_look.file_is_there
+        there = self._delivered or self.first_look.blob_is_there
         return None if there else bundle()
 
     @once
     def max_array_size(self) -> int:
-        """How many elements one array may have there; asked once, and again where it didn't tell."""
+        """How many elements one array may have there, 0 for no arrays; asked once, and again where it didn't tell."""
         done = self.first_look.limits
         return self.scheduler.max_array_size(done.stdout) if done.status == 0 else self.controller.max_array_size()
 
@@ -200,7 +224,9 @@ class Backend:
         """What is known of the jobs there."""
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(query=self._query, history=self._history, complete=partial(complete, self)),
+            inquiry=Inquiry(
+                query=self._query, history=self._history, complete=partial(complete, self), here=lambda: self.here
+            ),
             conclude=partial(conclude, self),
             pace=self.transport.pace,
             patience=self.scheduler.patience,
@@ -211,7 +237,7 @@ class Backend:
         """What callbacks on this client are told of the jobs there."""
         return Feeds(self)
 
-    def _query(self, ids: Sequence[str]) -> Iterable[Report]:
+    def _query(self, ids: Sequence[str]) -> Answers:
         return self.controller.query(ids)  # which is made only now, for that may take a command
 
     def _history(self, ids: Sequence[str]) -> Iterable[Report]:
@@ -252,9 +278,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def checked_root(root: str) -> str:
-    """A root as it is kept. Raises ConfigurationError for what can't be one."""
+def checked_root(root: str, *, written: str | None = None) -> str:
+    """A root as it is kept; `written` is how an error shows it. Raises ConfigurationError for what can't be one."""
     if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
-        message = f"root {root!r}: write an absolute path or ~/…, without backslashes and control characters"
+        shown = repr(written or root)
+        message = f"root {shown}: write an absolute path or ~/…, without backslashes and control characters"
         raise ConfigurationError(message)
     return root.rstrip("/") or "/"

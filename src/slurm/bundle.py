@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import cloudpickle
 
 from slurm.cache import cached
-from slurm.protocol.files import replace
+from slurm.errors import UntrustedFile
+from slurm.protocol.directories import make_private
+from slurm.protocol.files import open_own, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAIN = "import sys\nfrom slurm.runner.main import main\nsys.exit(main(sys.argv[1:]))\n"
+_MAIN = """\
+import os, sys
+from slurm.runner.main import main
+sys.path.append(os.getcwd())
+sys.exit(main(sys.argv[1:]))
+"""
 _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -38,23 +45,29 @@ class Bundle(NamedTuple):
 def bundle() -> Bundle:
     """The zip for this process's Python: made once for each state of the sources, then kept in the user's cache.
 
-    A process that runs from such a zip, on a node, has it already.
+    A process that runs from such a zip, on a node, has it already. What others could have put into the cache is passed
+    over.
     """
     archive = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
     if archive is not None:
         return Bundle(Path(archive).name, Path(archive).read_bytes())
     sources = dict(_sources())
     digest = hashlib.sha256(repr((sys.implementation.cache_tag, sorted(sources.items()))).encode()).hexdigest()
-    name = f"{digest}-runner.zip"
     try:
-        return Bundle(name, cached(name).read_bytes())
-    except OSError:
+        with open_own(str(cached(f"{digest}-runner.zip"))) as file:
+            return _named(file.read())
+    except (OSError, UntrustedFile):
         data = _build(sources)
     with contextlib.suppress(OSError):  # no home, or one that can't be written: it is made each time then
-        kept = cached(name)
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = cached(f"{digest}-runner.zip")
+        make_private(str(kept.parent))
         replace(str(kept), data)
-    return Bundle(name, data)
+    return _named(data)
+
+
+def _named(data: bytes) -> Bundle:
+    """By its own hash, so that a client knows whether one that it finds there is what it would have sent."""
+    return Bundle(f"{hashlib.sha256(data).hexdigest()}-runner.zip", data)
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from slurm.protocol.directories import make_private
+
 
 def cached(*names: str) -> Path:
     """The path of a file or directory in the user's cache. Raises OSError where nobody knows of a home."""
@@ -19,7 +21,7 @@ def new_log(name: str) -> Path:
     """A new, empty log; in a temporary directory where there is no home, or none that can be written."""
     try:
         log = cached("builds", f"{name}.log")
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(str(log.parent))
         log.write_text("")
     except OSError:
         log = Path(tempfile.mkdtemp(prefix="slurm-tasks-builds-"), f"{name}.log")

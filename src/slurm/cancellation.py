@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slurm.children import several_children
+from slurm.errors import SchedulerError
 from slurm.job import Job
 from slurm.lifecycle import attempts
 from slurm.lifecycle.adoption import complete
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
+from slurm.schedulers.base import Target
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -25,7 +27,8 @@ def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> dict[str, int]
 
     What workflows among them have submitted ends with them, even where they have ended already, unless not `children`.
     A call that shares its element of the array with others (`chunk_size`) ends with them. Those that wait for room in
-    the queue never get there. Returns how many calls of each submission it has asked to end, by key.
+    the queue never get there. Those that another scheduler took raise SchedulerError, once the others are cancelled.
+    Returns how many calls of each submission it has asked to end, by key.
     """
     several: dict[Watched, tuple[Backend, set[int]]] = {}
     for job in _with_children(jobs) if children else jobs:
@@ -37,13 +40,17 @@ def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> dict[str, int]
     by_backend: dict[Backend, list[tuple[Watched, set[int]]]] = {}
     for watched, (backend, elements) in several.items():
         by_backend.setdefault(backend, []).append((watched, elements))
-    for backend, some in by_backend.items():
+    elsewhere: list[str] = []
+    for backend, every in by_backend.items():
+        some = [(watched, elements) for watched, elements in every if not _unreachable(backend, watched, elsewhere)]
         known = _cancel(backend, some)
         for watched, elements in some:
             _end(backend, watched, elements)
         if any(watched.continues for watched, _ in some):  # some may have gone on just now, before they were ended
             _cancel(backend, some, but=known)
         backend.tracker.hurry()
+    if elsewhere:
+        raise SchedulerError("\n".join(elsewhere))
     return {
         watched.key: sum(min(watched.chunk, watched.count - e * watched.chunk) for e in elements)
         for watched, (_, elements) in several.items()
@@ -96,18 +103,29 @@ def _cancel(
     backend: Backend, some: Iterable[tuple[Watched, set[int]]], *, but: Collection[str] = ()
 ) -> Collection[str]:
     """Cancel elements in the jobs that they are in, `but` those that have been cancelled; the ids of those jobs."""
-    blocks: dict[Block, set[int]] = {}
+    targets: list[Target] = []
     for watched, elements in some:
         if watched.continues:
             attempts.Told(backend.store, watched.key, ()).move(watched)
+        blocks: dict[Block, set[int]] = {}
         for element in elements:
             block = watched.block(element)
-            if block is not None and block.id not in but:
+            if block is not None and block.id not in but and not watched.elsewhere(backend.here, block):
                 blocks.setdefault(block, set()).add(element - block.first)
-    if blocks:
-        whole = {block.id: len(tasks) == len(block.elements) for block, tasks in blocks.items()}
-        backend.controller.cancel({block.id: None if whole[block.id] else sorted(blocks[block]) for block in blocks})
-    return {block.id for block in blocks}
+        for block, tasks in blocks.items():
+            targets.append(Target(block.id, None if len(tasks) == len(block.elements) else sorted(tasks), watched.key))
+    if targets:
+        backend.controller.cancel(targets)
+    return {target.id for target in targets}
+
+
+def _unreachable(backend: Backend, watched: Watched, reasons: list[str]) -> bool:
+    """Whether only another scheduler could cancel a submission; the reason is added to those there are."""
+    report = watched.elsewhere(backend.here)
+    if report is None or report.state.final:
+        return False
+    reasons.append(f"{watched.key} can't be cancelled here: {report.reason}")
+    return True
 
 
 def _end(backend: Backend, watched: Watched, elements: Iterable[int]) -> None:

@@ -15,23 +15,28 @@ from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slurm.backend import Backend
     from slurm.lifecycle.watched import Watched
 
 
-def main(scheduler: str, root: str, key: str, element: str | None = None, attempt: str = "1") -> None:
-    """See to a submission's elements that have ended without an outcome; at the end of an attempt's script, to that.
+def main(argv: Sequence[str]) -> None:
+    """See to a submission's elements that have ended without an outcome: `scheduler root key [element attempt]`.
 
-    Needs the scheduler's commands on this node; where they are missing or refused, the next client does it.
+    At the end of an attempt's script it sees to that attempt. Needs the scheduler's commands on this node; where they
+    are missing or refused, the next client does it.
     """
+    scheduler, root, key, *ended = argv
     backend = backend_for(scheduler, root=root, python=sys.executable)
     backend.has_last_word = False
     watched = backend.watch(key)
     try:
-        if element is None:
-            backend.tracker.settle(watched)
+        if ended:
+            element, attempt = map(int, ended)
+            _after_attempt(backend, watched, element, attempt)
         else:
-            _after_attempt(backend, watched, int(element), int(attempt))
+            backend.tracker.settle(watched)
     except SlurmError as error:
         sys.exit(f"{type(error).__name__}: {error}\n{key} can't be seen to from here; its next client does it")
 

@@ -10,9 +10,9 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slurm.errors import JobCancelled, ProtocolError, TransportError
+from slurm.errors import JobCancelled, ProtocolError, TransportError, UntrustedFile
 from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
-from slurm.protocol.files import commit
+from slurm.protocol.files import commit, open_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,14 +108,16 @@ class Family:
 
     def _read(self, name: str) -> Child:
         path = f"{self._directory}/{name}"
-        with open(path, "rb") as file:
+        with open_own(path) as file:
             return Child.loads(file.read(), where=path)
 
 
 def _bytes(path: str) -> bytes | SlurmError:
     try:
-        with open(path, "rb") as file:
+        with open_own(path) as file:
             return file.read()
+    except UntrustedFile as error:
+        return error
     except OSError as error:
         return TransportError(f"{path} can't be read: {error.strerror or error}")
 
@@ -138,7 +140,7 @@ def several_children(backend: Backend, wanted: Mapping[str, Iterable[int] | None
         found = filter(None, map(_NAME.fullmatch, listed[directories[key]]))
         names = [match[0] for match in found if some is None or int(match["index"]) in some]
         paths[key] = [f"{directories[key]}/{name}" for name in names]
-    files = backend.transport.get_each([path for some in paths.values() for path in some])
+    files = backend.transport.get_each([path for some in paths.values() for path in some], private=True)
     children = {key: [_child(files[path], path) for path in some if path in files] for key, some in paths.items()}
     return {
         key: sorted(filter(None, some), key=lambda child: (child.created, child.key)) for key, some in children.items()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
 import re
+import shutil
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import preparation, slurmfile, submission, tasks
@@ -11,6 +15,7 @@ from slurm.backend import backend_for
 from slurm.errors import NoSuchJob
 from slurm.futures import cancel
 from slurm.job import Job
+from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.telling.dispatch import flush_hooks
 from slurm.telling.hooks import Announced
@@ -18,7 +23,6 @@ from slurm.terms import Terms
 from slurm.views.listing import Listing
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
@@ -32,25 +36,39 @@ if TYPE_CHECKING:
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import Prepared
     from slurm.serialization import Arguments
+    from slurm.slurmfile import ClusterEntry
     from slurm.tasks import Task
     from slurm.views.graph import Graph
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<index>\d+)\])?")
+
+
+@functools.cache
+def _warn_on_a_login_node() -> None:
+    """Warn, once a process, that jobs don't go to the Slurm that is here. Within a job of Slurm's this is intended."""
+    if shutil.which("sbatch") and "SLURM_JOB_ID" not in os.environ:
+        _log.warning(
+            "Cluster() runs jobs as processes on this machine, but sbatch is on PATH: on a login node, "
+            'write Cluster("slurm"). Cluster("local") runs them here without this warning.'
+        )
 
 
 class Cluster:
     """A place where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm whose commands are here,
     `Cluster("slurm+ssh://login")` that of another host.
 
-    The URL is `scheduler[+transport]://[user@]host[:port][/root]`. `root` is where job directories are kept, visible to
-    all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter there, by default
-    this one. `environment` is what tasks run in that have none of their own, by default that Python as it is; several
-    are combined. `setup` are lines of bash that a job takes before it starts that Python; one that fails ends it as
-    SetupFailed. `login_shell` has commands there run by a login shell, for sites where only that one finds Slurm.
-    `options` are defaults for all tasks; `callbacks` are told of all of them.
+    The URL is `scheduler[+transport]://[user@]host[:port][/root]`. Without one it is `local`, and the first submission
+    logs a warning if `sbatch` is on PATH: on a login node, jobs would run there. `root` is where job directories are
+    kept, visible to all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter
+    there, by default this one. `environment` is what tasks run in that have none of their own, by default that Python
+    as it is; several are combined. `setup` are lines of bash that a job takes before it starts that Python; one that
+    fails ends it as SetupFailed. `login_shell` has commands there run by a login shell, for sites where only that one
+    finds Slurm. `options` are defaults for all tasks; `callbacks` are told of all of them.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
@@ -62,7 +80,7 @@ class Cluster:
 
     def __init__(  # noqa: PLR0913 - each by its name
         self,
-        url: str = "local",
+        url: str | None = None,
         *,
         root: str | os.PathLike[str] | None = None,
         python: str | None = None,
@@ -74,7 +92,10 @@ class Cluster:
         callbacks: Iterable[Callback] = (),
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
-        self._backend = backend_for(url, root=root, python=python, setup=steps, login_shell=login_shell)
+        self._is_default = url is None
+        self._backend = backend_for(
+            "local" if url is None else url, root=root, python=python, setup=steps, login_shell=login_shell
+        )
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
         self.terms = Terms.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
@@ -85,10 +106,15 @@ class Cluster:
         """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. `callbacks` says whether those of the file are meant, which are imported
-        then. Raises SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. One found upward must belong to the user or root, or be trusted
+        (`slurm config trust`). `callbacks` says whether those of the file are meant, which are imported then. Raises
+        SlurmfileError.
         """
-        entry = slurmfile.load(name, path)
+        return cls.from_entry(slurmfile.load(name, path), callbacks=callbacks)
+
+    @classmethod
+    def from_entry(cls, entry: ClusterEntry, *, callbacks: bool = True) -> Self:
+        """The cluster of an entry that has been read from a Slurmfile."""
         cluster = cls(
             entry.url,
             root=entry.root,
@@ -137,6 +163,8 @@ class Cluster:
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
+        if self._is_default:
+            _warn_on_a_login_node()
         terms = self.terms.merged(of.terms)
         prepared = self._prepare(terms)
         jobs = submission.submit(
@@ -178,6 +206,8 @@ class Cluster:
         What was submitted to another scheduler under the same root is left out. `limit` says how many at most. Reads
         the records of those, in one go.
         """
+        if limit is not None:
+            whole(limit, "limit")
         keys, found = self._backend.store.keys(task), list[Any]()
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
@@ -199,6 +229,9 @@ class Cluster:
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
+        whole(count, "count", least=1)
+        if self._is_default:
+            _warn_on_a_login_node()
         terms = self.terms.merged(of.terms)
         prepared = self._prepare(terms)
         return submission.preview(self._backend, of, count, options=terms.options, environment=prepared)

@@ -125,8 +125,8 @@ class SchedulerNotFound(SubmissionError):
 class SubmissionRefused(SubmissionError):
     """The scheduler refused the job; its own words are in the message, and the script stays for a look.
 
-    Attributes: `script`, its path; `output`, what the scheduler said; `certain`, whether it took nothing: it may have,
-    where it could not be reached for so long that this was given up.
+    Attributes: `script`, its path; `output`, what the scheduler said; `certain`, whether it is known that nothing is
+    queued. If not, the job was not found in the queue, but may be queued yet: it was not submitted again.
     """
 
     def __init__(self, message: str, *, script: str, output: str, certain: bool = True) -> None:
@@ -153,13 +153,23 @@ class ProtocolError(SlurmError):
 
 
 class UntrustedFile(ProtocolError):
-    """A pickle that somebody else could have written: opening it would run their code."""
+    """A file or directory that somebody else could have written: to run it or unpickle it would run their code."""
 
-    def __init__(self, path: str, *, uid: int, mode: int) -> None:
-        super().__init__(
-            f"{path} belongs to user {uid} with mode {mode & 0o7777:04o}, so others could have written it; it isn't "
-            "unpickled. It must belong to you and be writable by you alone: chown it, chmod go-w"
+    def __init__(self, path: str, *, uid: int, mode: int, me: int, link: bool = False) -> None:
+        import shlex  # noqa: PLC0415 - seldom needed, and it imports `re`
+
+        if link:
+            found = f"{path} is a link that user {uid} has made"
+        elif uid != me:
+            found = f"{path} belongs to user {uid}, not to you (user {me})"
+        else:
+            found = f"{path} can be written by others (mode {mode & 0o7777:04o})"
+        advice = (
+            f"If nobody has changed what is in it: chmod go-w {shlex.quote(path)}"
+            if uid == me and not link
+            else "Use a directory of your own: root='/path/of/yours' (Cluster(…, root=…), or `root:` in the Slurmfile)"
         )
+        super().__init__(f"{found}, so it is neither run nor read. {advice}")
         self.path = path
 
 

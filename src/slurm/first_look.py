@@ -6,6 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
+from slurm.protocol import BLOBS, ENVS, JOBS
+from slurm.protocol.ownership import SHELL, check_output
 from slurm.transports.together import run_together
 
 if TYPE_CHECKING:
@@ -23,24 +25,49 @@ case $0 in
     *) root=$0 ;;
 esac
 """
-_LOOK = _ROOT + """printf '%s\\n' "$root"; [ ! -f "$root/$1" ] || echo there"""
-"""Prints the root, and whether a file is there."""
+FOREIGN_STATE = f"""\
+{SHELL}
+foreign_state() {{ # root: a line for each of our directories in it, or link on the way, that others could have made
+    strange_link "$1"
+    at=$1
+    set --
+    for name in {JOBS} {ENVS} {BLOBS}; do
+        [ ! -L "$at/$name" ] || strange_link "$at/$name"
+        [ ! -e "$at/$name" ] || set -- "$@" "$at/$name"
+    done
+    [ $# = 0 ] || foreign "$@"
+}}
+"""
+_LOOK = f"""\
+{FOREIGN_STATE}
+{_ROOT}
+printf '%s\\n' "$root"
+foreign_state "$root"
+file=$root/{BLOBS}/$1
+[ ! -f "$file" ] || {{ foreign "$file"; digest "$file"; }}
+"""
+"""Prints the root, what others could have written of what is run or believed there, and the digest of a blob."""
 _ASK = _ROOT + """export SLURMTASKS_ROOT="$root"; exec "$@\""""
 _SECONDS = 120.0
+_DIGEST = 64
+"""Hexadecimal digits of a SHA-256."""
 
 
 class FirstLook:
-    """What is there: the root, a file in it, the Python, the scheduler's limits. Asked when the first of it is needed.
+    """What is there: the root, a blob in it, the Python, the scheduler's limits. Asked when the first of it is needed.
 
-    `root` is a path there, one that begins with `~`, or None for the default; `python` and `limits` are commands.
+    `root` is a path there, one that begins with `~`, or None for the default; `blob` is a name that begins with its own
+    SHA-256; `python` and `limits` are commands. Whatever is asked raises UntrustedFile if others could have written to
+    the directories that this library keeps under the root, or to the blob.
     """
 
     def __init__(
-        self, transport: Transport, root: str | None, file: str, *, python: Sequence[str], limits: Sequence[str]
+        self, transport: Transport, root: str | None, blob: str, *, python: Sequence[str], limits: Sequence[str]
     ) -> None:
         self._transport = transport
         self._given = root or "~"
-        self._questions = (["sh", "-c", _LOOK, self._given, file], python, limits)
+        self._blob = blob
+        self._questions = (["sh", "-c", _LOOK, self._given, blob], python, limits)
         self._answers: Sequence[Completed] = ()
         self.after_fork()
 
@@ -61,9 +88,10 @@ class FirstLook:
         return root
 
     @property
-    def file_is_there(self) -> bool:
-        """Whether the file is."""
-        return self._found()[0].stdout.endswith("\nthere\n")
+    def blob_is_there(self) -> bool:
+        """Whether the blob is, byte for byte; one that was cut off or changed is sent anew."""
+        digest = self._found()[0].stdout.rstrip("\n").rpartition("\n")[2]
+        return len(digest) == _DIGEST and self._blob.startswith(digest)
 
     @property
     def python(self) -> Completed:
@@ -80,12 +108,19 @@ class FirstLook:
         command = ["sh", "-c", _ASK, self._given, *argv]
         with self._lock:
             if not self._answers:
-                *self._answers, done = run_together(self._transport, [*self._questions, command], timeout=_SECONDS)
+                *answers, done = run_together(self._transport, [*self._questions, command], timeout=_SECONDS)
+                self._answers = _trusted(answers)
                 return done
         return self._transport.run(command, timeout=_SECONDS)
 
     def _found(self) -> Sequence[Completed]:
         with self._lock:
             if not self._answers:
-                self._answers = run_together(self._transport, self._questions, timeout=_SECONDS)
+                self._answers = _trusted(run_together(self._transport, self._questions, timeout=_SECONDS))
             return self._answers
+
+
+def _trusted(answers: Sequence[Completed]) -> Sequence[Completed]:
+    """The answers, unless there is something of others: what was mended is looked at again."""
+    check_output(answers[0].stdout)
+    return answers

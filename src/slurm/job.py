@@ -12,6 +12,7 @@ from slurm.backend import backend_for
 from slurm.lifecycle.findings import Findings
 from slurm.options import Options
 from slurm.protocol.states import JobState
+from slurm.sanitize.numbers import seconds_to_wait, whole
 from slurm.serialization import Placeholder, Reference
 from slurm.telling.dispatch import dispatch
 from slurm.views.statuses import Part, statuses
@@ -175,7 +176,7 @@ class Job(Placeholder, Generic[R]):
 
     def logs(self, rank: int = 0) -> str:
         """What the task, and the script around it, have printed so far; of several ranks, what this one has."""
-        (text,) = self._backend.store.logs([self._backend.log_path(self._watched, self.index, rank)])
+        (text,) = self._backend.store.logs([self._backend.log_path(self._watched, self.index, whole(rank, "rank"))])
         return text
 
     @property
@@ -235,6 +236,7 @@ def revive(spec: Spec, key: str, index: int) -> Job[Any]:
 
 def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job[R]]:
     """Each job as it ends, on whatever cluster it is. TimeoutError if not all have ended after `timeout` seconds."""
+    timeout = seconds_to_wait(timeout)
     end = None if timeout is None else time.monotonic() + timeout
     ended: queue.SimpleQueue[Job[R]] = queue.SimpleQueue()
     take_back = [job._tell(partial(ended.put, job)) for job in jobs]  # noqa: SLF001 - this module's own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -15,22 +16,46 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
     from slurm.schedulers.base import Request, Scheduler
 
+_QUEUE = r"""
+newline='
+'
+queue() {
+    output=$("$@" < /dev/null); status=$?
+    id=$(printf '%s\n' "$output" | LC_ALL=C sed -n -E 's/^[[:space:]]*(FORM)[[:space:]]*$/\1/p')
+    if [ "$status" -eq 0 ] && [ -n "$id" ] && [ "$id" = "${id%%"$newline"*}" ]; then
+        printf '%s\n' "$id"
+    else
+        printf '%s\n' "$output" >&2
+        exit "$status"
+    fi
+}"""
+"""A submit command that prints no id, more than one, or one and fails, leaves open what it has queued."""
+
 
 def script(
     scheduler: Scheduler, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
 ) -> str:
-    """Lines that queue each block not taken yet, print its id (the last line it is told), and record all ids."""
+    """Lines that queue each block not taken yet, print its id on a line of its own, and record all ids.
+
+    They end at the first submit command that doesn't print one id, with its exit status and all its output as errors.
+    """
     names = [f"id{number}" for number in range(len(requests))]
-    lines = ["newline='\n'"]
+    own = shlex.quote(requests[0].script)
+    lines = [f'[ -O {own} ] || {{ printf "%s\\n" {own}" is not yours, so it is not queued" >&2; exit 1; }}']
+    lines.append(_QUEUE.replace("FORM", scheduler.id_form.replace("/", r"\/")))
     lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
     before = dict(zip(names[1:], names, strict=False))
     for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
-        lines.append(f"{name}=$({_command(scheduler, request, before.get(name, ''))} < /dev/null) || exit")
-        lines.append(f'{name}=${{{name}##*"$newline"}}; echo "${name}"')
+        lines.append(f"queue {_command(scheduler, request, before.get(name, ''))}; {name}=$id")
         if caretaker is not None:
             lines.append(f"{_command(scheduler, caretaker, name)} > /dev/null < /dev/null")
     blocks = [request.block for request in requests]
     return "\n".join([*lines, recording(scheduler.name, record, blocks, [f'"${name}"' for name in names])])
+
+
+def ids(scheduler: Scheduler, output: str) -> list[str]:
+    """The lines of some output that are ids; words around them are none."""
+    return [line for line in map(str.strip, output.splitlines()) if re.fullmatch(scheduler.id_form, line)]
 
 
 def recording(scheduler: str, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:

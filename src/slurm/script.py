@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.runtimes.base import STEP
 from slurm.environments.setup import take
-from slurm.protocol import ATTEMPTS, CALLBACKS, FAILED, JOBS, LOGS, OUTCOMES, PROCESS, PROTOCOL, SETUP, SUCCEEDED
+from slurm.protocol import (
+    ATTEMPTS,
+    BLOBS,
+    CALLBACKS,
+    ENVS,
+    FAILED,
+    JOBS,
+    LOGS,
+    OUTCOMES,
+    PROCESS,
+    PROTOCOL,
+    SETUP,
+    SUCCEEDED,
+)
+from slurm.protocol.boot import BOOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.protocol import Prepared
-
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.main import main; sys.exit(main(sys.argv[2:]))"
-"""Starts the runner from its zip. `python runner.zip` does the same through `runpy`, half as slow again to start."""
-
-COMPLETED = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.runner.completed import main; main(sys.argv[2:])"
-"""Starts from there what calls the last hooks, where the runner couldn't."""
-RANKS, GATHERING = BOOT.replace("runner.main", "runner.ranks"), BOOT.replace("runner.main", "runner.gathering")
-"""Starts ranks, and makes one outcome of what they have said."""
-
-CARETAKER = "import sys; sys.path.insert(0, sys.argv[1]); from slurm.caretaker import main; main(*sys.argv[2:])"
-"""Starts the caretaker from there, too."""
 
 SCRUB = """\
 if [ -n "${SLURM_JOB_ID:-}" ]; then
@@ -77,13 +80,13 @@ def render(  # noqa: PLR0913 - each by its name
     are several. The script takes the number of its block's first element and of the attempts before; without, it is the
     first block: a person can sbatch it.
     """
-    job = f"{root}/{JOBS}/{key}"
+    job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
     whole = " ".join([which, f'{calls[1]} "$attempt"', *([care.signal or "-"] if care else []), *[CALLBACKS] * hooked])
-    start = shlex.join([*environment.launch, environment.python, "-c"])
-    call = f"{start} {shlex.join([BOOT, runner])}" if ranks is None else _ranks(ranks, environment, start, runner)
+    start = f'{shlex.join([*environment.launch, environment.python])} -c "$slurmtasks_boot" {shlex.quote(runner)}'
+    call = f"{start} slurm.runner.main" if ranks is None else _ranks(ranks, environment, start)
     go_on = f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"' if care else ""
-    tell = f'{start} {shlex.join([COMPLETED, runner])} {which} "$attempt"' if hooked else ""
+    tell = f'{start} slurm.runner.completed {which} "$attempt"' if hooked else ""
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -96,9 +99,9 @@ def render(  # noqa: PLR0913 - each by its name
         *(_GONE_ON if care else ()),
         *_variables(cpus, calls[1], steady=workflow),
         *take(environment.setup),
-        "",
+        *_BOOT,
         *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
-        *(_gathered(ranks, start, runner, whole) if ranks else ()),
+        *(_gathered(ranks, start, whole) if ranks else ()),
         *_concluded(go_on, tell, launched=bool(environment.launch)),
         "exit $status",
         "",
@@ -109,13 +112,35 @@ def render_caretaker(
     *, directives: Sequence[str], environment: Prepared, root: str, runner: str, key: str, scheduler: str
 ) -> str:
     """The batch script that sees to a submission's failed elements when no client does."""
+    environment = _checked(environment, root)
     command = _caretaker(environment, runner, scheduler, root, key)
     return "\n".join(["#!/bin/bash", *directives, "", *take(environment.setup), command, ""])
 
 
 def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
-    return shlex.join([environment.outside or environment.python, "-c", CARETAKER, runner, scheduler, root, key])
+    python = environment.outside or environment.python
+    return shlex.join([python, "-c", BOOT, runner, "slurm.caretaker", scheduler, root, key])
+
+
+def _checked(environment: Prepared, root: str) -> Prepared:
+    """The environment, with a first step that fails where what is run of it under the root is not the user's own.
+
+    `[ -O … ]` starts no process. Modes are looked at by the client, and of the runner by `BOOT`.
+    """
+    paths: list[str] = []
+    for word in (environment.python, *environment.launch, environment.image or ""):
+        for place in (f"{root}/{ENVS}", f"{root}/{BLOBS}"):
+            _, found, rest = word.partition(f"{place}/")
+            paths += [place, f"{place}/{rest.partition('/')[0]}"] if found else []
+    if not paths:
+        return environment
+    step = (
+        f"for slurmtasks_path in {shlex.join(dict.fromkeys(paths))}; do "
+        '[ -O "$slurmtasks_path" ] || { echo "$slurmtasks_path is not yours, so it is not run" >&2; break; }; done; '
+        '[ -O "$slurmtasks_path" ]'
+    )
+    return environment.replace(setup=(step, *environment.setup))
 
 
 _DONE = (
@@ -143,6 +168,9 @@ def _concluded(go_on: str, tell: str, *, launched: bool) -> Sequence[str]:
     )
 
 
+_BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
+"""Once in a script, and after the steps of the user's own, which may set variables."""
+
 _RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
 """The element's log, but for the end of its name: other ranks than 0 have logs beside it."""
 
@@ -156,7 +184,7 @@ _GONE_ON = (
 def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
     """Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd."""
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
-    steps += [shlex.quote(chdir)] if chdir else []
+    steps += [shlex.quote(chdir if chdir.startswith("/") else f"./{chdir}")] if chdir else []  # `./`: no CDPATH
     return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
@@ -183,18 +211,22 @@ def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: boo
     )
 
 
-def _ranks(ranks: Ranks, environment: Prepared, start: str, runner: str) -> str:
+def _ranks(ranks: Ranks, environment: Prepared, start: str) -> str:
     """What starts ranks; where there is no launcher for them, the runner itself, as many as the scheduler says."""
     here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
     launcher = ["env", f"{STEP}={shlex.join(ranks.launcher)}"] if environment.is_step else ranks.launcher
     words = "".join(f"{shlex.quote(word)} " for word in launcher)
-    return f'{words}{start} {shlex.join([RANKS, runner, "gather" if ranks.gather else ""])} {here} "$log"'
+    return f'{words}{start} slurm.runner.ranks {_gather(ranks)} {here} "$log"'
 
 
-def _gathered(ranks: Ranks, start: str, runner: str, which: str) -> Sequence[str]:
+def _gathered(ranks: Ranks, start: str, which: str) -> Sequence[str]:
     """One outcome for all ranks, once all have ended."""
-    gathering = f'{start} {shlex.join([GATHERING, runner, "gather" if ranks.gather else ""])} "$status" {which}'
-    return (f'[ -n "$step" ] || {{ {gathering}; status=$?; }}',)
+    return (f'[ -n "$step" ] || {{ {start} slurm.runner.gathering {_gather(ranks)} "$status" {which}; status=$?; }}',)
+
+
+def _gather(ranks: Ranks) -> str:
+    """The word, for ranks and for gathering, that says whether all results are kept."""
+    return "gather" if ranks.gather else "''"
 
 
 def _variables(cpus: str | None, workers: int, *, steady: bool) -> Iterable[str]:
@@ -224,8 +256,9 @@ def _last_word(directory: str, name: str) -> Sequence[str]:
         "[ $status -ne 143 ] || sleep 5",
         'if [ ! -e "$outcome" ] && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then',
         f'    phase={PROCESS}; [ -z "$step" ] || phase={SETUP}',
+        "    id=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-0}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
         f"    printf '{_RECORD}\\n' $phase $attempt $status \\",
-        '        "$(date +%s)" "$(uname -n)" "${SLURM_ARRAY_JOB_ID:-0}_${SLURM_ARRAY_TASK_ID:-0}" > "$mine" &&',
+        '        "$(date +%s)" "$(uname -n)" "$id" > "$mine" &&',
         '        { ln "$mine" "$record" || [ -e "$record" ] || mv "$mine" "$record"; }; rm -f "$mine"',
         "    [ $status -ne 0 ] || status=1",
         "fi",

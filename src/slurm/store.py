@@ -192,6 +192,7 @@ class Store:
     def several_records(self, keys: Iterable[str]) -> list[Records]:
         """The records of submissions, read in one go; of those that have any.
 
+
         Records that can't be read are logged, and their submission is left out.
         """
         found = []
@@ -206,7 +207,7 @@ class Store:
         """The records of submissions, by key, of those that have any; or why they can't be read."""
         names = (SUBMISSION, SUBMITTED, REFUSED)
         paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
-        files = self._transport.get_each([path for some in paths.values() for path in some])
+        files = self._transport.get_each([path for some in paths.values() for path in some], private=True)
         found: dict[str, Records | SlurmError] = {}
         for key, (asked, got, no) in paths.items():
             if asked in files:
@@ -290,8 +291,12 @@ class Store:
 
     def logs(self, paths: Sequence[str]) -> list[str]:
         """The texts of logs, read in one go; empty where nothing was printed."""
+        return [data.decode(errors="replace") for data in self.printed(paths)]
+
+    def printed(self, paths: Sequence[str]) -> list[bytes]:
+        """The same, byte by byte."""
         found = self._transport.get(list(dict.fromkeys(paths)))
-        return [found.get(path, b"").decode(errors="replace") for path in paths]
+        return [found.get(path, b"") for path in paths]
 
 
 def _read(data: bytes | SlurmError) -> bytes:

@@ -149,8 +149,9 @@ def _queue(
         return JobArray(backend, earlier, range(earlier.count))
     try:
         return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options, callbacks)
-    except SubmissionError:
-        family.withdraw(name)
+    except SubmissionError as error:
+        if not isinstance(error, SubmissionRefused) or error.certain:  # else the next attempt looks for the same key
+            family.withdraw(name)
         raise
 
 

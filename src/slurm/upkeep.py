@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
 from slurm.protocol import BLOBS, ENVS
+from slurm.protocol.ownership import SHELL, check_output
+from slurm.sanitize.numbers import bounded
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,9 +19,16 @@ if TYPE_CHECKING:
     from slurm.lifecycle.watched import Watched
     from slurm.store import Records
 
+MOST_DAYS = 100_000
 _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
 
+_OWN = f"""\
+{PLAIN_TOOLS}
+{SHELL}
+bad=$(strange_link "$0"; [ ! -e "$0" ] || foreign "$0")
+[ -z "$bad" ] || {{ echo "$bad"; exit; }}
+"""
 _LIST = """\
 cd -- "$0" 2>/dev/null || exit 0
 age() { at=$(date -r "$1" +%s 2>/dev/null) && echo $(( $(date +%s) - at )); }
@@ -90,7 +100,9 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kep
     """Remove the environments that nobody has asked for in so many days and that nothing uses; those removed.
 
     Also what was left half made, and wheels that were sent so long ago: they are sent again should they be needed.
+    Raises ValueError for a number of days that can't be meant.
     """
+    days = bounded(days, "days", most=MOST_DAYS, unit="days")
     old: list[Kept] = []
     for one in _from_above(kept(cluster)):
         if not one.users(without=[e.key for e in old]) and (one.state == "left" or one.unused >= days * 86400):
@@ -156,8 +168,10 @@ def _goes_on(watched: Watched) -> bool:
 
 
 def _run(backend: Backend, script: str, place: str, *words: str) -> str:
+    """Run a script in a directory under the root. Raises UntrustedFile where it, or a link to it, is another user's."""
     directory = f"{backend.store.root}/{place}"
-    done = backend.transport.run(["sh", "-c", script, directory, *words], timeout=600)
+    done = backend.transport.run(["sh", "-c", _OWN + script, directory, *words], timeout=600)
+    check_output(done.stdout)
     if done.status != 0:
         message = f"{directory} can't be used: {done.words}"
         raise TransportError(message)

@@ -6,12 +6,20 @@ import re
 from typing import NamedTuple
 
 from slurm.errors import ClusterURLError
+from slurm.sanitize.redaction import HIDDEN
 
 _FORM = re.compile(
     r"(?P<scheduler>[a-z][a-z0-9_]*) (?:\+(?P<transport>[a-z][a-z0-9_]*))?"
     r"(?: :// (?:(?P<user>[^@/\s]+)@)? (?P<host>\[[^\]/\s]+\]|[^:/@\s\[\]]*) (?::(?P<port>\d+))? (?P<root>/.*)?)?",
     re.VERBOSE | re.DOTALL,
 )
+
+
+def _without_user(text: str) -> str:
+    """A URL as an error may show it: before the last `@` may stand a password."""
+    scheme, _, rest = text.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{HIDDEN}@{host}" if at and ":" in user else text
 
 
 class ClusterURL(NamedTuple):
@@ -32,12 +40,19 @@ class ClusterURL(NamedTuple):
         """Read a URL. Raises ClusterURLError."""
         found = _FORM.fullmatch(text)
         if found is None:
+            shown = _without_user(text)
             message = (
-                f"{text!r} is not a cluster: write scheduler[+transport]://[user@]host[:port][/root], such as "
+                f"{shown!r} is not a cluster: write scheduler[+transport]://[user@]host[:port][/root], such as "
                 "'local', 'slurm', 'slurm:///scratch/ann/jobs'"
             )
             raise ClusterURLError(message)
         parts = found.groupdict()
+        if ":" in (parts["user"] or ""):
+            message = f"{_without_user(text)!r}: a cluster's URL takes no password: use a key, or let SSH ask for it"
+            raise ClusterURLError(message)
+        if parts["port"] and not 0 < int(parts["port"]) < 1 << 16:
+            message = f"{text!r}: a port is a number from 1 to 65535"
+            raise ClusterURLError(message)
         if bool(parts["transport"]) != bool(parts["host"]):
             message = f"{text!r}: a host and a transport go together, such as 'slurm+ssh://ann@login'"
             raise ClusterURLError(message)

@@ -33,6 +33,7 @@ WHERE = {
     building.Built: "envs/",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",
+    protocol.Origin: "submitted.json",
     protocol.Submitted: "submitted.json",
     protocol.Refused: "refused.json",
     attempts.Continuation: "attempts/",

@@ -15,6 +15,7 @@ import pytest
 from slurm.bundle import bundle
 from slurm.environments.current import TAG
 from slurm.protocol import SUCCEEDED
+from slurm.protocol.boot import BOOT
 from unit.job_directories import Directory, pickled
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version", "url", "cache", "protocol.*", "options.*", "callbacks.*"),
+    ("errors", "version", "url", "cache", "protocol.*", "options.*", "callbacks.*", "sanitize.*"),
     ("runner.*",),
     ("transports.*", "schedulers.*", "environments.*"),
     (
@@ -35,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "script",
         "bundle",
         "queueing",
+        "job_control",
         "controller",
         "registry",
         "first_look",
@@ -146,17 +148,15 @@ def test_what_runs_on_a_node_imports_the_standard_library_and_cloudpickle(name: 
     above = {
         other for other in ours(iter(names)) if layer(other) > 1 and not other.startswith("schedulers.local_queue")
     }
-    assert above <= ({"schedulers.base"} if name.startswith("schedulers") else set())
+    assert above <= (
+        {"schedulers.base", "schedulers.marks", "schedulers.ranges"} if name.startswith("schedulers") else set()
+    )
 
 
-BOOT = """\
-import sys
-sys.path.insert(0, sys.argv[1])
-from slurm.runner.main import main
-status = main(sys.argv[2:])
-print(*sys.modules)
-sys.exit(status)
-"""
+LISTING = BOOT.replace(
+    "sys.exit(boot(*sys.argv[1:]))", "status = boot(*sys.argv[1:]); print(*sys.modules); sys.exit(status)"
+)
+RUNNER = "slurm.runner.main"
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def archive(tmp_path: Path) -> Path:
 
 def test_an_element_loads_few_modules_and_none_that_is_slow_to_load(tmp_path: Path, archive: Path) -> None:
     directory = Directory(str(tmp_path / "root")).create(pickled(os.getpid, ()))
-    argv = [sys.executable, "-S", "-E", "-c", BOOT, str(archive), directory.root, directory.key, "0", TAG]
+    argv = [sys.executable, "-S", "-E", "-c", LISTING, str(archive), RUNNER, directory.root, directory.key, "0", TAG]
     loaded = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
     assert directory.outcome().status == SUCCEEDED
     assert "slurm.runner.result_saver" in loaded
@@ -185,7 +185,7 @@ def test_a_bare_python_runs_calls_by_value_and_tasks_too(tmp_path: Path, archive
         return 2 * x
 
     directory = Directory(str(tmp_path / "root")).create(pickled(lambda f, x: f.unwrapped(x), (double, 21)))
-    argv = [sys.executable, "-S", "-E", "-c", BOOT, str(archive), directory.root, directory.key, "0", TAG]
+    argv = [sys.executable, "-S", "-E", "-c", LISTING, str(archive), RUNNER, directory.root, directory.key, "0", TAG]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, directory.result()) == (0, "", 42)
     assert not any(name.partition(".")[0] in {"paramiko", "yaml", "click"} for name in done.stdout.split())

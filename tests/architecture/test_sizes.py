@@ -21,10 +21,11 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 # behind.
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
+    "callbacks/webhook.py": 1,
     "ends.py": 1,
     "environments/building.py": 1,
     "executor.py": 1,
-    "lifecycle/tracker.py": 1,
+    "lifecycle/tracker.py": 2,
     "lifecycle/verdict.py": 1,
     "protocol/files.py": 2,
     "runner/callback_runner.py": 2,
@@ -33,8 +34,10 @@ CATCH_ALLS = {
     "runner/placeholder_resolver.py": 1,
     "runner/pool.py": 1,
     "runner/result_saver.py": 4,
-    "schedulers/local_queue/client.py": 1,
-    "schedulers/local_queue/supervisor.py": 1,
+    "schedulers/local_queue/launching.py": 1,
+    "schedulers/local_queue/monitor.py": 1,
+    "schedulers/local_queue/processes.py": 1,
+    "schedulers/local_queue/supervisor.py": 2,
     "serialization/__init__.py": 2,
     "slurmfile/callbacks.py": 1,
     "telling/dispatch.py": 1,

@@ -18,7 +18,7 @@ import pytest
 from slurm.environments import building
 from slurm.environments.base import Packaging, Place
 from slurm.environments.building import Building, build_once, send
-from slurm.errors import BuildFailed, TransportError
+from slurm.errors import BuildFailed, TransportError, UntrustedFile
 from slurm.protocol import Prepared
 from slurm.registry import plugin
 from slurm.transports.local import LocalTransport
@@ -277,3 +277,39 @@ def test_a_connection_that_breaks_while_it_is_made_costs_time_and_nothing_else(
     assert len(made(tmp_path)) == 2
     assert list(Path(found.python).parent.iterdir()) == [Path(found.python)]
     transport.close()
+
+
+def test_a_file_that_lies_there_is_taken_only_if_it_is_the_same_to_the_byte(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "a b").write_bytes(b"wheel")
+    [path] = map(Path, send(place, {"a b.whl": tmp_path / "a b"}).values())
+    before = path.stat().st_ino
+    send(place, {"a b.whl": tmp_path / "a b"})
+    assert path.stat().st_ino == before
+    path.write_bytes(b"whe")
+    send(place, {"a b.whl": tmp_path / "a b"})
+    assert path.read_bytes() == b"wheel"
+
+
+@pytest.mark.parametrize("which", ["blobs", "file"])
+def test_a_file_that_others_could_have_sent_is_refused(place: Place, tmp_path: Path, which: str) -> None:
+    (tmp_path / "a").write_bytes(b"wheel")
+    [path] = map(Path, send(place, {"a.whl": tmp_path / "a"}).values())
+    loose = path if which == "file" else path.parent
+    loose.chmod(0o707)
+    with pytest.raises(UntrustedFile, match=f"{loose} can be written by others"):
+        send(place, {"a.whl": tmp_path / "a"})
+
+
+@pytest.mark.parametrize("which", ["envs", "environment", "record"])
+def test_an_environment_that_others_could_have_made_is_refused(place: Place, tmp_path: Path, which: str) -> None:
+    key = build_once(place, "env-1", prepared).key
+    loose = {
+        "envs": tmp_path / "envs",
+        "environment": tmp_path / "envs" / key,
+        "record": tmp_path / "envs" / f"{key}.json",
+    }[which]
+    loose.chmod(0o707)
+    with pytest.raises(UntrustedFile, match=f"chmod go-w {loose}$"):
+        build_once(place, "env-1", never)
+    loose.chmod(0o700)
+    assert build_once(place, "env-1", never).key == key

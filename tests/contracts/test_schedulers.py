@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurm.bundle import bundle
 from slurm.controller import Controller
 from slurm.errors import SubmissionRefused
 from slurm.options import NONE, Options
 from slurm.protocol import Block, Submitted
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Dependency, Request, Site
+from slurm.schedulers.base import Dependency, Request, Site, Target
 from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.marks import belongs
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
 from waiting import until
@@ -22,6 +24,9 @@ from waiting import until
 if TYPE_CHECKING:
     from slurm import Cluster
     from testbed import SlurmTestbed
+
+
+KEY = "a/20261127T093012Z-1a2b3c4d"
 
 
 class SchedulerContract:
@@ -46,22 +51,22 @@ class SchedulerContract:
         """Queue a script with this body; returns its id."""
         script = directory / f"script-{time.monotonic_ns()}.sh"
         log = f"{str(directory).replace('%', '%%')}/%a.log"
-        lines = controller.scheduler.directives(options, tag="a/key", log=log, block=Block(first=0, count=count))
+        lines = controller.scheduler.directives(options, tag=KEY, log=log, block=Block(first=0, count=count))
         script.write_text("\n".join(["#!/bin/bash", *lines, "i=$SLURM_ARRAY_TASK_ID", body, ""]))
         request = Request(
             script=str(script),
-            comment="a/key",
+            comment=KEY,
             log=log,
             block=Block(first=0, count=count),
             options=options,
             dependencies=after,
         )
-        submitted = controller.submit(f"{directory}/submitted.json", "a/key", [request])
+        submitted = controller.submit(f"{directory}/submitted.json", KEY, [request])
         assert Submitted.loads((directory / "submitted.json").read_bytes(), where="") == submitted
         return submitted.blocks[0].id
 
     def states(self, controller: Controller, id_: str) -> dict[int, JobState]:
-        return {task: report.state for report in controller.query([id_]) for task in report.tasks or ()}
+        return {task: report.state for report in controller.query([id_]).reports for task in report.tasks or ()}
 
     def ended(self, controller: Controller, id_: str) -> dict[int, JobState]:
         """The states of all tasks once all have ended."""
@@ -97,7 +102,7 @@ class SchedulerContract:
         requests = [
             Request(
                 script=str(script),
-                comment="a/key",
+                comment=KEY,
                 log="/dev/null",
                 block=Block(first=first, count=2),
                 options=NONE,
@@ -105,7 +110,7 @@ class SchedulerContract:
             )
             for first in (0, 2)
         ]
-        submitted = controller.submit(f"{directory}/submitted.json", "a/key", requests)
+        submitted = controller.submit(f"{directory}/submitted.json", KEY, requests)
         assert [(block.first, block.count) for block in submitted.blocks] == [(0, 2), (2, 2)]
         for block in submitted.blocks:
             self.ended(controller, block.id)
@@ -117,17 +122,30 @@ class SchedulerContract:
         until((directory / "started").exists)
         states = self.states(controller, id_)
         assert sorted(states.values()) == [JobState.PENDING, JobState.PENDING, JobState.RUNNING]
-        controller.cancel({id_: None})
+        controller.cancel([Target(id_, None, KEY)])
         assert set(self.ended(controller, id_).values()) == {JobState.CANCELLED}
 
     def test_some_elements_can_be_cancelled(self, controller: Controller, directory: Path) -> None:
         body = f'touch "{directory}/started-$i"; [ $i = 1 ] || sleep 30'
         id_ = self.submit(controller, directory, body, count=3)
         until(lambda: all((directory / f"started-{number}").exists() for number in range(3)))
-        controller.cancel({id_: [0, 2]})
+        controller.cancel([Target(id_, [0, 2], KEY)])
         cancelled, completed = JobState.CANCELLED, JobState.COMPLETED
         assert self.ended(controller, id_) == {0: cancelled, 1: completed, 2: cancelled}
-        controller.cancel({id_: None})  # all have ended: no error
+        controller.cancel([Target(id_, None, KEY)])  # all have ended: no error
+
+    def test_a_job_of_another_submission_is_not_cancelled(self, controller: Controller, directory: Path) -> None:
+        id_ = self.submit(controller, directory, f'touch "{directory}/started"; sleep 3')
+        until((directory / "started").exists)
+        controller.cancel([Target(id_, None, "a/20260101T000000Z-00000000"), Target("99999999", None, KEY)])
+        assert self.ended(controller, id_) == {0: JobState.COMPLETED}
+
+    def test_what_tells_whose_job_it_is_comes_with_its_state(self, controller: Controller, directory: Path) -> None:
+        id_ = self.submit(controller, directory, "true", options=Options.parse({"comment": "for ann|bob"}))
+        (report,) = controller.query([id_]).reports
+        assert report.comment == f"{KEY} for ann|bob"
+        assert belongs(report, KEY, created=time.time())
+        assert not belongs(report, "a/20260101T000000Z-00000000", created=time.time())
 
     @pytest.mark.parametrize(
         ("kind", "status", "runs"),
@@ -164,8 +182,8 @@ class SchedulerContract:
     def test_an_unknown_id_is_not_in_the_answer(self, controller: Controller, directory: Path) -> None:
         known = self.submit(controller, directory, "true")
         self.ended(controller, known)
-        assert list(controller.query(["99999999"])) == []
-        assert {report.id for report in controller.query(["99999999", known])} == {known}
+        assert controller.query(["99999999"]) == ([], set(), None)
+        assert {report.id for report in controller.query(["99999999", known]).reports} == {known}
 
     def test_options_with_odd_values_arrive(self, controller: Controller, directory: Path) -> None:
         name = 'it\'s "a" \\ #name; $HOME'
@@ -181,21 +199,22 @@ class SchedulerContract:
     ) -> None:
         gone = Request(
             script=f"{directory}/gone.sh",
-            comment="a/key",
+            comment=KEY,
             log="/dev/null",
             block=Block(first=0, count=1),
             options=NONE,
             dependencies=(),
         )
         with pytest.raises(SubmissionRefused, match=r"gone\.sh") as caught:
-            controller.submit(f"{directory}/submitted.json", "a/key", [gone])
+            controller.submit(f"{directory}/submitted.json", KEY, [gone])
         assert caught.value.script == gone.script
+        assert caught.value.certain
         assert not (directory / "submitted.json").exists()
 
     def test_commands_are_counted(self, controller: Controller, directory: Path) -> None:
         id_ = self.submit(controller, directory, "true")
         controller.query([id_])
-        controller.cancel({id_: None})
+        controller.cancel([Target(id_, None, KEY)])
         assert controller.max_array_size() > 1
         assert controller.calls == {"submit": 1, "query": 1, "cancel": 1, "limits": 1}
 
@@ -204,6 +223,7 @@ class TestLocal(SchedulerContract):
     @pytest.fixture
     def controller(self, local: Cluster) -> Controller:
         backend = local._backend
+        backend.store.put_blob(bundle())
         scheduler = LocalScheduler(Site(python=backend.current.python, runner=backend.runner))
         return Controller(scheduler, LocalTransport())
 

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from slurm.errors import TransportError, UntrustedFile
 from slurm.registry import plugin
+from slurm.telling.progress import Question, look
 from slurm.transports.base import Transport
 from slurm.transports.local import LocalTransport
 from slurm.url import ClusterURL
@@ -139,7 +140,7 @@ class TransportContract:
     ) -> None:
         transport.put(str(directory), {"f": b"x"})
         place = directory / "f" if loose == "file" else directory
-        place.chmod(place.stat().st_mode | 0o020)
+        place.chmod(place.stat().st_mode | 0o002)
         assert transport.get([f"{directory}/f"]) == {f"{directory}/f": b"x"}
         with pytest.raises(UntrustedFile):
             transport.get([f"{directory}/f"], private=True)
@@ -192,3 +193,33 @@ class TestOpenSSHInALoginShell(_TestRemote):
 
 class TestParamiko(_TestRemote):
     url = "slurm+paramiko://box"
+
+
+@pytest.mark.parametrize("scheme", ["ssh", "paramiko"])
+def test_what_users_export_there_changes_nothing(
+    new_ssh: Callable[..., SSHTestbed], tmp_path: Path, scheme: str
+) -> None:
+    exported = {
+        "CDPATH": "/usr",
+        "TIME_STYLE": "+%s",
+        "QUOTING_STYLE": "shell-always",
+        "TAR_OPTIONS": "--exclude=*.json",
+    }
+    new_ssh(environment={**exported, "POSIXLY_CORRECT": "1", "BLOCK_SIZE": "1M", "LS_BLOCK_SIZE": "1M"})
+    url = ClusterURL.parse(f"local+{scheme}://box")
+    transport = plugin("transports", url.transport).from_url(url)
+    transport.put(str(tmp_path), {"a.json": b"{}", "lib/b": b"b"}, directories=["lib"])
+    paths = [f"{tmp_path}/a.json", f"{tmp_path}/lib/b"]
+    assert transport.get(paths, private=True) == dict(zip(paths, (b"{}", b"b"), strict=True))
+    assert sorted(transport.list([str(tmp_path)])[str(tmp_path)]) == ["a.json", "lib"]
+    Path(paths[0]).chmod(0o666)
+    with pytest.raises(UntrustedFile, match=f"^{paths[0]} "):
+        transport.get(paths, private=True)
+    events = tmp_path / "events"
+    events.mkdir()
+    (events / "0.jsonl").write_text(
+        '{"event": "progress", "time": 1.0, "attempt": 1, "done": 1, "total": 2, "metrics": {}}\n'
+    )
+    (found,) = look(transport, [Question(str(events), 1, {})])
+    assert [told.call for told in found] == [0]
+    transport.close()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +15,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from slurm import Cluster, current_job, task, workflow
+from slurm import Cluster, as_completed, current_job, task, upkeep, workflow
+from slurm.callbacks import ProgressCallback, ProgressEvent, WebhookCallback
+from slurm.callbacks.board import Board
 from slurm.cli.main import slurm
+from slurm.doctor import examine
 from waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
@@ -156,6 +163,108 @@ def test_as_a_process_its_errors_are_messages_and_its_status_says_whose_they_are
     assert (both.returncode, both.stdout) == (1, "")
     assert "clusters.a.ulr" in both.stderr
     assert "clusters.b.options.tiem" in both.stderr
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x1b]52;c;ZXZpbA==\x07\x9b31m\x1bPq\u202e\x1b[32mgreen\x1b[0m\r\n"
+
+
+@task
+def evil() -> None:
+    from slurm import current_job
+
+    current_job().progress(1, 2, stage=EVIL)
+    print(EVIL, flush=True)
+    raise ValueError(EVIL)
+
+
+def at_terminal(*argv: str) -> str:
+    """What the command sends to a terminal."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "slurm", *argv])
+    sent = b""
+    with contextlib.suppress(OSError):  # it has ended
+        while data := os.read(terminal, 65536):
+            sent += data
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    return sent.decode()
+
+
+def test_a_terminal_is_sent_no_control_characters_of_a_job(here: Path) -> None:
+    with Cluster.from_slurmfile():
+        one, some = evil(), evil.starmap([(), ()])
+        assert str(one.exception(60)) == EVIL  # what a program is given is as it was raised
+        some.exceptions(60)
+    for argv in (["show", one.key], ["show", some.key], ["logs", one.key], ["logs", some.key], ["jobs"]):
+        sent = at_terminal(*argv)
+        assert not re.findall("[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e]", sent), argv
+        assert set(re.findall("\x1b.[^m]*m?", sent)) <= {"\x1b[32m", "\x1b[0m"}, argv
+        assert ("green" in sent, r"\x1b]0;owned\x07" in sent) == (argv != ["jobs"],) * 2, argv
+    for words in (["show", "a\x1b[2J/b"], ["jobs", "slurm+nothing://a\x1b[2J"]):
+        assert "\x1b[2J" not in at_terminal(*words)
+    shown = at_terminal("show", one.key, "--json")
+    assert json.loads(shown)["error"] == f"ValueError: {EVIL}"
+    assert "\x1b" not in shown
+
+
+def test_logs_go_into_a_pipe_byte_by_byte(here: Path) -> None:
+    with Cluster.from_slurmfile():
+
+        @task
+        def binary() -> None:
+            os.write(1, b"\xff\x00\x1b[2J\x1b[31m\r\n\x9b")
+
+        job = binary()
+        job.result(60)
+    done = subprocess.run([sys.executable, "-m", "slurm", "logs", job.key], capture_output=True, check=True)
+    assert done.stdout == Path(job.log_path).read_bytes()
+    assert b"\xff\x00\x1b[2J\x1b[31m\r\n\x9b" in done.stdout
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e300", "-1", "0x1", "1_0_", ""])
+@pytest.mark.parametrize("argv", [["envs", "gc", "--days"], ["doctor", "--timeout"], ["jobs", "--limit"]])
+def test_odd_numbers_are_refused_in_words(here: Path, argv: list[str], number: str) -> None:
+    wrong = run(*argv[:-1], f"{argv[-1]}={number}", "mine")
+    assert (wrong.exit_code, "Invalid value for" in wrong.output) == (2, True)
+
+
+def test_odd_numbers_are_refused_by_functions(here: Path) -> None:
+    cluster = Cluster.from_slurmfile()
+    with cluster:
+        job = größe("ann")
+        some = größe.map(["bob"])
+    for call in (
+        lambda: größe.on(cluster)("eve").result(math.nan),
+        lambda: list(as_completed([größe.on(cluster)("eve")], math.nan)),
+        lambda: cluster.jobs(limit=-1),
+        lambda: cluster.script(größe, count=0),
+        lambda: job.logs(-1),
+        lambda: some.logs(-1),
+        lambda: upkeep.collect(cluster, days=math.nan),
+        lambda: examine(cluster, timeout=math.inf),
+        lambda: ProgressCallback(interval=math.nan),
+        lambda: WebhookCallback("$X", timeout=-1),
+    ):
+        with pytest.raises(ValueError, match=r"expected a (whole )?number"):
+            call()
+    assert job.result(math.inf) == "hello ann"
+    assert some.results(1e300) == ["hello bob"]
+    for number in (math.nan, math.inf):
+        event = ProgressEvent(
+            time=0.0,
+            url="",
+            key="a/b",
+            task="a",
+            mapped=True,
+            index=0,
+            attempt=1,
+            done=number,
+            total=number,
+            metrics={},
+        )
+        board = Board()
+        assert board.told(event).line()
 
 
 def test_the_command_is_installed() -> None:

@@ -226,8 +226,8 @@ def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path) -> None
                 except TransportError as error:
                     print("client:", "No space left on device" in str(error))
                 print("first:", len(first.result()))
-            from slurm.schedulers.local_queue.client import ask
-            ask({"do": "stop"})
+            from slurm.schedulers.local_queue.client import stop
+            stop()
             """)
     )
     disk = tmp_path / "disk"
@@ -467,7 +467,7 @@ def test_unknown_keys_are_refused(local: Cluster) -> None:
 
 
 @pytest.mark.slurm
-def test_jobs_of_another_scheduler_under_the_same_root_are_none_here(
+def test_jobs_of_another_scheduler_under_the_same_root_are_read_and_not_listed(
     local: Cluster, slurm_env: SlurmTestbed, root: Path
 ) -> None:
     far = Cluster("slurm", root=root)
@@ -477,8 +477,8 @@ def test_jobs_of_another_scheduler_under_the_same_root_are_none_here(
         refused(int, 3)
     assert [job.key for job in local.jobs(limit=5)] == [here.key]
     assert [job.key for job in far.jobs(limit=2)][1:] == [there.key]
-    with pytest.raises(NoSuchJob, match=f"{here.key} was submitted to local, which slurm://"):
-        Cluster("slurm", root=root).job(here.key)
+    found = far.job(here.key)
+    assert found.result(60) == 2  # type: ignore[union-attr]
 
 
 def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster) -> None:
@@ -487,7 +487,7 @@ def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster
     result = Path(job.directory, "results", "0.pkl")
     result.chmod(0o666)
     again = local.job(job.key)
-    with pytest.raises(UntrustedFile, match="chown it, chmod go-w"):
+    with pytest.raises(UntrustedFile, match="chmod go-w"):
         again.result(60)  # type: ignore[union-attr]
     result.chmod(0o600)
     result.write_bytes(result.read_bytes()[:-1])

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, JobState, task
+from slurm import Cluster, JobState, cluster, task
 from slurm.errors import JobCancelled
-from slurm.schedulers.local_queue import client, wire
+from slurm.schedulers.base import Site, ranges
+from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.local_queue import client, commands, identity, notes, wire
+from slurm.schedulers.local_queue.messages import Accepted, Comments, Listing, Query, States, Submission
+from slurm.schedulers.local_queue.processes import Process
 from waiting import until
 
 
@@ -27,17 +35,23 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(directory))
     monkeypatch.setenv("SLURMTASKS_LOCAL_CPUS", "2")
     yield directory
-    client.ask({"do": "stop"})
+    client.stop()
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
 
 
-def _supervisor(machine: Path) -> int:
-    """The process that holds the lock."""
+def _holder(machine: Path) -> int | None:
+    """The process that holds the lock, if one does."""
     for lock in Path("/proc/locks").read_text().splitlines():
         fields = lock.split()
         if "FLOCK" in fields and fields[-3].endswith(f":{(machine / wire.FORM / 'lock').stat().st_ino}"):
             return int(fields[-4])
-    raise AssertionError("nobody holds the lock")
+    return None
+
+
+def _supervisor(machine: Path) -> int:
+    holder = _holder(machine)
+    assert holder is not None
+    return holder
 
 
 def test_the_limit_of_cpus_holds_over_all_submissions(machine: Path, root: Path, tmp_path: Path) -> None:
@@ -74,7 +88,7 @@ def test_an_earlier_submission_that_needs_more_is_not_starved(machine: Path, roo
 def test_jobs_outlive_their_supervisor_and_the_next_one_knows_them(machine: Path, root: Path, tmp_path: Path) -> None:
     with Cluster("local", root=root):
         nap = task(time.sleep)
-        short, long = nap(2), nap(120)
+        short, long = nap(6), nap(120)
     until(lambda: short.running() and long.running())
     os.kill(_supervisor(machine), signal.SIGKILL)
     assert {short.status().state, long.status().state} == {JobState.RUNNING}
@@ -98,6 +112,319 @@ def test_a_directory_that_others_could_have_made_is_refused(machine: Path) -> No
     place = machine / wire.FORM
     place.mkdir(mode=0o777, exist_ok=True)
     place.chmod(0o777)
-    with pytest.raises(PermissionError, match="is not yours alone"):
+    with pytest.raises(PermissionError, match=r"can be written by others .* chmod go-w"):
         wire.directory()
     place.chmod(0o700)
+
+
+class Script:
+    """Bash scripts, submitted to the local scheduler without the rest of the library."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def request(self, body: str, tasks: str = "0", *, log: str = "", **options: str) -> Submission:
+        path = self.directory / f"{time.monotonic_ns()}.sh"
+        path.write_text(body)
+        output = log or str(self.directory / f"{path.stem}.%a.log")
+        return commands.submission(str(path), [], {"array": tasks, "output": output, **options})
+
+    def submit(self, body: str, tasks: str = "0", *, log: str = "", **options: str) -> str:
+        return client.ask(self.request(body, tasks, log=log, **options), Accepted).id
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    return Script(tmp_path)
+
+
+def _states(id_: str) -> dict[str, str]:
+    """States by tasks in Slurm's short form."""
+    return {tasks: state for _, tasks, state, _ in client.ask(Query([id_]), States).rows}
+
+
+def _reason(id_: str) -> str:
+    ((_, _, _, reason),) = client.ask(Query([id_]), States).rows
+    return reason
+
+
+def _ended(id_: str) -> bool:
+    return not {"PENDING", "RUNNING"} & set(_states(id_).values())
+
+
+def _kill_supervisor(machine: Path) -> None:
+    os.kill(_supervisor(machine), signal.SIGKILL)
+
+
+def _notes(machine: Path) -> list[notes.Note]:
+    paths = (machine / wire.FORM / "running").glob("[0-9]*_[0-9]")
+    return [note for path in paths if (note := notes.read(str(path)))]
+
+
+def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path: Path) -> None:
+    @task
+    def mark(name: int) -> int:
+        with open(tmp_path / f"ran-{name}", "a") as file:
+            file.write("x")
+        time.sleep(1)
+        return name
+
+    with Cluster("local", root=root):
+        first = mark.with_options(max_concurrent=1, comment="mine").map(range(4))
+        after = mark.after(*first)(99)
+        until((tmp_path / "ran-0").exists)
+        _kill_supervisor(machine)
+        assert {job.status().state for job in (*first[2:], after)} == {JobState.PENDING}
+        assert after.status().reason == "Dependency"
+        assert next(iter(client.ask(Listing(), Comments).comments.values())).endswith(" mine")
+    assert first.results(60) == list(range(4))
+    assert after.result(60) == 99
+    assert {path.name: path.read_text() for path in tmp_path.glob("ran-*")} == {
+        f"ran-{n}": "x" for n in (*range(4), 99)
+    }
+
+
+def test_what_waits_goes_on_though_nobody_asks_for_it(machine: Path, script: Script) -> None:
+    body = f"touch '{script.directory}'/ran-$SLURM_ARRAY_TASK_ID; sleep 0.5"
+    script.submit(body, "0-4")
+    until((script.directory / "ran-0").exists)
+    _kill_supervisor(machine)
+    until((script.directory / "ran-4").exists)
+
+
+@pytest.mark.parametrize("monitors_too", [False, True])
+def test_each_element_runs_once_however_often_the_supervisor_is_killed(
+    machine: Path, script: Script, monitors_too: bool
+) -> None:
+    """At random moments, also while it starts an element or stores an end; also together with all monitors."""
+    chance = random.Random(0)  # noqa: S311 - moments
+    ran = script.directory / "ran"
+    ran.mkdir()
+    body = f'echo x >> "{ran}/$SLURM_ARRAY_TASK_ID"; sleep 0.0$((RANDOM % 9)); exit $((SLURM_ARRAY_TASK_ID % 2))'
+    id_ = script.submit(body, "0-299")
+    last = script.submit("exit 0", afterany=id_)
+    kills = 0
+    while not _ended(last):
+        time.sleep(chance.uniform(0, 0.15))
+        holder = _holder(machine)
+        victims = [holder] if holder else []
+        victims += [note.monitor.pid for note in _notes(machine) if note.monitor.alive] if monitors_too else []
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        kills += bool(victims)
+    assert kills > 10
+    assert {path.name: path.read_text() for path in ran.iterdir()} == {str(n): "x\n" for n in range(300)}
+    states = _states(id_)
+    if not monitors_too:  # else the exit status of some is known to nobody
+        ended = {"COMPLETED": range(0, 300, 2), "FAILED": range(1, 300, 2)}
+        assert states == {ranges(tasks): state for state, tasks in ended.items()}
+    assert set(states.values()) <= {"COMPLETED", "FAILED"}
+    assert not list((machine / wire.FORM / "running").glob("[0-9]*_[0-9]"))
+
+
+def test_elements_of_a_killed_supervisor_keep_exit_status_signal_limit_and_cpus(machine: Path, script: Script) -> None:
+    mark = script.directory / "warned"
+    fails = script.submit("sleep 0.5; exit 3")
+    limited = script.submit(
+        f"trap 'touch \"{mark}\"' USR1; while true; do sleep 0.1; done", time="0:03", signal="B:USR1@2"
+    )
+    after = script.submit("exit 0", afternotok=fails)
+    full = script.submit("exit 0", **{"cpus-per-task": "2"})
+    until(lambda: _states(limited) == {"0": "RUNNING"})
+    _kill_supervisor(machine)
+    until(lambda: _ended(fails))
+    assert _states(fails) == {"0": "FAILED"}
+    assert _states(full) == {"0": "PENDING"}  # the other CPU is in use
+    until(lambda: _ended(limited))
+    assert _states(limited) == {"0": "TIMEOUT"}
+    assert mark.exists()
+    until(lambda: _ended(full))
+    assert (_states(after), _states(full)) == ({"0": "COMPLETED"}, {"0": "COMPLETED"})
+
+
+def test_a_script_whose_monitor_is_killed_gets_another(machine: Path, script: Script) -> None:
+    limited = script.submit("trap '' TERM; sleep 60", time="0:02")
+    other = script.submit("sleep 60")
+    until(lambda: [note.script is not None for note in _notes(machine)] == [True, True])
+    before = _notes(machine)
+    for note in before:
+        os.kill(note.monitor.pid, signal.SIGKILL)
+    until(lambda: not {note.monitor for note in _notes(machine)} & {note.monitor for note in before})
+    assert (_states(limited), _states(other)) == ({"0": "RUNNING"}, {"0": "RUNNING"})
+    assert commands.main(["cancel", other]) == 0
+    until(lambda: _ended(limited) and _ended(other))
+    assert (_states(limited), _states(other)) == ({"0": "TIMEOUT"}, {"0": "CANCELLED"})
+    assert not any(note.script and note.script.alive for note in before)
+
+
+def test_what_is_wrong_with_one_element_fails_that_element_only(machine: Path, script: Script) -> None:
+    good = script.submit("exit 0", "0-3")
+    no_log = script.submit("exit 0", log="/no/such/directory/%a.log")
+    no_script = script.request("exit 0")
+    Path(no_script.script).unlink()
+    too_long = script.request("exit 0")._replace(environ={"PATH": os.environ["PATH"], "A": "x" * 300_000})
+    not_passable = script.request("exit 0")._replace(environ={"PATH": os.environ["PATH"], "A": "a\0b"})
+    no_bash = script.request("exit 0")._replace(environ={"PATH": "/nowhere"})
+    bad = [client.ask(request, Accepted).id for request in (no_script, too_long, not_passable, no_bash)]
+    later = script.submit("exit 0", "0-3")
+    until(lambda: all(map(_ended, (good, no_log, *bad, later))))
+    assert (_states(good), _states(later)) == ({"0-3": "COMPLETED"}, {"0-3": "COMPLETED"})
+    assert all(_states(id_) == {"0": "FAILED"} for id_ in (no_log, *bad))
+    assert "No such file or directory: '/no/such/directory/0.log'" in _reason(no_log)
+    assert "Argument list too long" in _reason(bad[1])
+    assert "embedded null byte" in _reason(bad[2])
+    assert "no bash in /nowhere" in _reason(bad[3])
+
+
+def test_what_can_be_known_to_be_wrong_is_refused_in_words(
+    machine: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = script.directory / "s.sh"
+    path.write_text("#!/bin/bash\n#SBATCH --array=0 --output=/dev/null\n#SBATCH --signal=FOO@30\n")
+    assert commands.main(["submit", str(path)]) == 1
+    assert "the local scheduler refuses: --signal=FOO@30: expected a signal" in capsys.readouterr().err
+    assert commands.main(["submit", str(path), "--signal=USR1", "--time=soon"]) == 1
+    path.write_text('#SBATCH --comment="never closed\n')
+    assert commands.main(["submit", str(path), "--array=0", "--output=/dev/null"]) == 1
+    assert commands.main(["submit", str(script.directory), "--array=0", "--output=/dev/null"]) == 1
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_a_frozen_supervisor_is_no_refusal_and_takes_nothing_from_who_has_gone(
+    machine: Path, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = script.submit("exit 0")
+    pid = _supervisor(machine)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "ANSWER_SECONDS", 0.5)
+            assert commands.main(["query", first]) == 75
+            with pytest.raises(client.NoAnswer):
+                script.submit("exit 0", comment="late")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    words = capsys.readouterr().err
+    assert "no answer from the local scheduler within" in words
+    assert LocalScheduler(Site("", "")).passing(words)
+    assert list(client.ask(Listing(), Comments).comments) == [first]
+
+
+def test_a_request_that_would_break_the_supervisor_is_refused(machine: Path, script: Script) -> None:
+    good = script.submit("sleep 0.3; exit 0")
+    pid = _supervisor(machine)
+    for changes in ({"tasks": "0-999999999"}, {"dependencies": {"afterok": ["1_x"]}}, {"seconds": 10**400}):
+        with pytest.raises(client.RequestRefused, match=r"expected|out of range"):
+            client.ask(script.request("exit 0")._replace(**changes), Accepted)
+    until(lambda: _ended(good))
+    assert (_states(good), _supervisor(machine)) == ({"0": "COMPLETED"}, pid)
+
+
+def test_a_supervisor_whose_directory_is_gone_goes_and_what_runs_ends(machine: Path, script: Script) -> None:
+    mark = script.directory / "mark"
+    script.submit(f"sleep 1; touch '{mark}'", "0-9")
+    pid = _supervisor(machine)
+    until(lambda: len(_notes(machine)) == 2)
+    shutil.rmtree(machine / wire.FORM)
+    until(lambda: not Process.of(pid).alive)
+    until(mark.exists)
+
+
+def test_a_request_that_comes_again_queues_nothing_again(machine: Path, script: Script) -> None:
+    request = script.request("exit 0")
+    id_ = client.ask(request, Accepted).id
+    _kill_supervisor(machine)
+    assert client.ask(request, Accepted).id == id_
+    assert list(client.ask(Listing(), Comments).comments) == [id_]
+
+
+def test_the_environment_is_in_a_private_file_until_the_end(
+    machine: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    id_ = script.submit("sleep 0.5")
+
+    def holders() -> list[Path]:
+        return [path for path in machine.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+
+    (path,) = holders()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert all(parent.stat().st_mode & 0o777 == 0o700 for parent in path.parents if machine in parent.parents)
+    until(lambda: _ended(id_))
+    assert holders() == []
+
+
+def test_after_a_restart_of_the_machine_ids_go_on_and_nothing_of_before_starts(machine: Path, script: Script) -> None:
+    held = script.submit("sleep 60", "0-4")
+    until(lambda: len(_notes(machine)) == 2)
+    before = _notes(machine)
+    _kill_supervisor(machine)
+    (machine / wire.FORM / "boot").write_text("another boot")  # as a restart would leave it
+    name = (machine / wire.FORM / "name").read_text()
+    later = script.submit("exit 0")
+    assert int(later) > int(held)
+    assert _states(held) == {}
+    until(lambda: _ended(later))
+    assert (machine / wire.FORM / "name").read_text() == name
+    for note in before:  # they run on here, unlike after a restart
+        os.kill(note.monitor.pid, signal.SIGTERM)
+
+
+def test_the_first_look_and_the_supervisor_agree_on_the_name(machine: Path, script: Script) -> None:
+    def look() -> identity.Identity | None:
+        done = subprocess.run(LocalScheduler(Site("", "")).limits(), capture_output=True, text=True, check=True)
+        return identity.parse(done.stdout)
+
+    first = look()
+    assert first is not None
+    assert (first.boot, first.host) == (identity.boot_id(), os.uname().nodename)
+    id_ = script.submit("exit 0")
+    until(lambda: _ended(id_))
+    assert look() == first
+    os.kill(_supervisor(machine), signal.SIGKILL)
+    shutil.rmtree(machine / wire.FORM)
+    again = look()
+    assert again is not None
+    assert again.name != first.name
+
+
+def test_many_clients_at_once_and_some_that_say_nothing(machine: Path, script: Script) -> None:
+    script.submit("exit 0")
+    silent = []
+    for _ in range(40):
+        silent.append(socket.socket(socket.AF_UNIX))
+        silent[-1].connect(str(machine / wire.FORM / "socket"))
+        silent[-1].send(b'{"mess')
+    requests = [script.request("exit 0") for _ in range(100)]
+    with ThreadPoolExecutor(100) as pool:
+        ids = list(pool.map(lambda request: client.ask(request, Accepted).id, requests))
+    assert len(set(ids)) == 100
+    for one in silent:
+        one.close()
+
+
+@pytest.mark.parametrize("where", ["login node", "laptop", "within a job"])
+def test_a_bare_cluster_on_a_login_node_warns_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    """A PATH with all programs of this machine but Slurm's. The `sbatch` is a fake, which is never run."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    found = (program for place in ("/usr/bin", "/bin") for program in Path(place).iterdir())
+    for name, program in {program.name: program for program in found if program.name != "sbatch"}.items():
+        (programs / name).symlink_to(program)
+    if where != "laptop":
+        (programs / "sbatch").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if where == "within a job":
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+    cluster._warn_on_a_login_node.cache_clear()
+    size = task(len)
+    jobs = [size.on(Cluster("local", root=root))("a")]
+    assert caplog.messages == []
+    jobs += [size.on(bare)("bc") for bare in (Cluster(root=root), Cluster(root=root))]
+    warned = [(record.name.partition(".")[0], record.levelname) for record in caplog.records]
+    assert warned == ([("slurm", "WARNING")] if where == "login node" else [])
+    assert [job.result(60) for job in jobs] == [1, 2, 2]

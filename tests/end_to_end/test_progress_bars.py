@@ -6,7 +6,9 @@ import fcntl
 import json
 import logging
 import os
+import pickle
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -211,25 +213,81 @@ def test_a_webhook_is_called_by_the_node_and_its_secret_stays_there(
         ("/0therSecret/busy", "completed"),
     ]
     text = Service.notices[-1][1]["text"]
-    assert text.startswith("invert failed after 0 s: ZeroDivisionError: division by zero (invert/")
+    assert re.match(r"invert failed after \d+ s: ZeroDivisionError: division by zero \(invert/", text)
     files = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".zip"]
     assert any(path.name == "callbacks.pkl" for path in files)
     assert not [path for path in files if b"ecret" in path.read_bytes().replace(b"SECRET_TOKEN", b"")]
 
 
+ODD = (
+    "http://127.0.0.1:9/s3cret",
+    "http://me:s3cret@127.0.0.1:9/",
+    "http://127.0.0.1:s3cret/",
+    "http://[s3cret/",
+    "https://127.0.0.1:9/s3cret x",
+    "ftp://s3cret",
+    "http://s3cret..example/",
+    "http://127.0.0.1:9/\ns3cret",
+)
+
+
 def test_a_webhook_that_fails_names_no_address(local: Cluster, tmp_path: Path) -> None:
-    kept = tmp_path / "webhook"
-    kept.write_text("http://127.0.0.1:9/s3cret")
-    kept.chmod(0o644)
-    refused = [WebhookCallback(url_file=str(kept)), WebhookCallback("http://127.0.0.1:9/s3cret", timeout=1)]
-    job = invert.with_options(callbacks=refused)(1)
+    kept = [tmp_path / f"webhook{number}" for number in range(len(ODD))]
+    for path, url in zip(kept, ODD, strict=True):
+        path.write_text(url)
+        path.chmod(0o600)
+    open_to_all = tmp_path / "open to all"
+    open_to_all.touch(mode=0o644)
+    files = [*kept, open_to_all]
+    webhooks = [WebhookCallback(url_file=str(path), timeout=1) for path in files]
+    job = invert.with_options(callbacks=[*webhooks, WebhookCallback("https://127.0.0.1:9/$N0WHERE")])(1)
     assert job.result(60) == 1
     events = Path(job.directory, "events", "0.jsonl")
-    until(lambda: events.exists() and len(events.read_text().splitlines()) == 2)
-    first, second = (json.loads(line)["error"] for line in events.read_text().splitlines())
-    assert "must be readable by its owner alone" in first
-    assert second.startswith("RuntimeError: the webhook wasn't taken: ")
-    assert "s3cret" not in second + job.logs()
+    until(lambda: events.exists() and len(events.read_text().splitlines()) == len(files) + 1)
+    *odd, refused, missing = (json.loads(line)["error"] for line in events.read_text().splitlines())
+    assert odd[0].startswith("RuntimeError: the webhook wasn't taken: ")
+    assert f"must be readable by its owner alone: chmod 600 '{open_to_all}'" in refused
+    assert missing == "LookupError: the node has no variable N0WHERE, which the webhook's URL names"
+    written = [path for path in Path(job.directory).rglob("*") if path.is_file()]
+    assert not [path for path in written if b"s3cret" in path.read_bytes()]
+
+
+def test_a_webhook_whose_url_is_written_out_is_called_by_the_client(
+    root: Path, service: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhook = WebhookCallback(f"{service}/s3cret")
+    with Cluster(root=root, callbacks=[webhook, WebhookCallback("http://127.0.0.1:9/s3cret", timeout=1)]) as cluster:
+        job = invert.with_options(callbacks=[WebhookCallback(f"{service}/failed", failures=True)])(0)
+        fine = invert(1)
+        job.exception(60)
+        assert fine.result(60) == 1
+        until(lambda: len(Service.notices) >= 3)
+    del cluster
+    told = sorted((path, body["event"], body["text"].partition(" (")[0]) for path, body in Service.notices)
+    assert told == [
+        ("/failed", "complete", "invert FAILED: ZeroDivisionError: division by zero"),
+        ("/s3cret", "complete", "invert COMPLETED"),
+        ("/s3cret", "complete", "invert FAILED: ZeroDivisionError: division by zero"),
+    ]
+    until(lambda: "WebhookCallback.on_complete failed" in caplog.text)
+    assert "s3cret" not in caplog.text
+    files = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".zip"]
+    assert not [path for path in files if b"s3cret" in path.read_bytes()]
+    assert not [path for path in files if path.name == "callbacks.pkl"]
+    assert b"s3cret" not in pickle.dumps(webhook)
+
+
+def test_a_webhook_that_was_pickled_before_can_be_loaded() -> None:
+    before = {"url": "$HOOK", "url_file": None, "failures": False, "timeout": 10.0, "on": ("on_completed",)}
+    loaded = WebhookCallback.__new__(WebhookCallback)
+    loaded.__dict__.update(before)
+    again = pickle.loads(pickle.dumps(loaded))
+    assert (again.url, again.on, again.unused) == ("$HOOK", ("on_completed",), ["on_complete"])
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/s3cret", "https://127.0.0.1/s3cret$", "https://127.0.0.1/$/s3cret"])
+def test_a_url_without_a_variable_is_in_no_pickle(url: str) -> None:
+    assert b"s3cret" not in pickle.dumps(WebhookCallback(url))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +296,9 @@ def test_a_webhook_that_fails_names_no_address(local: Cluster, tmp_path: Path) -
         {},
         {"url": "http://x", "url_file": "y"},
         {"url": "https://me:pass@host/x"},
+        {"url": "https://me:pa/ss@host/$X"},
         {"url": "http://x", "on": "completed"},
+        {"url": "http://x", "on": "on_run_begin"},
     ],
 )
 def test_a_webhook_that_cannot_be_meant_so_is_refused(arguments: dict[str, Any]) -> None:

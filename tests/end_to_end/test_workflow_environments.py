@@ -13,7 +13,7 @@ import pytest
 from slurm import Cluster, Container, Modules, Python, Wheel, task, workflow
 from slurm.errors import ConfigurationError, SchedulerNotFound
 from testbed.containers import MINI, ContainerTestbed
-from testbed.programs import find_program
+from testbed.programs import find_program, plugin_directory
 from testbed.slurm import SlurmTestbed
 
 pytestmark = pytest.mark.slurm
@@ -44,9 +44,12 @@ def test_a_workflow_in_a_container_submits_by_the_client_that_is_mounted(
         two_steps().result(60)
     assert "in its container there is no env, sbatch, squeue, scancel, scontrol. Have the tasks in" in str(caught.value)
 
-    sbatch = Path(find_program("sbatch") or "")
-    libraries = next(Path("/usr/lib").glob("*-linux-gnu"))  # Slurm's own are in a directory there
-    mounts = [str(slurm_env.directory), f"{sbatch.parent}:{sbatch.parent}:ro", f"{libraries}:{libraries}:ro"]
+    client = Path(find_program("sbatch") or "").parent
+    libraries = next(Path("/usr/lib").glob("*-linux-gnu"))  # an installed Slurm's own are in a directory there
+    unpacked = plugin_directory()
+    places = {Path("/usr/bin"), libraries, unpacked.parent if unpacked else client}
+    mounts = [str(slurm_env.directory), *(f"{place}:{place}:ro" for place in places)]
+    environ["PATH"] = f"/usr/local/bin:{client}:/usr/bin:/bin"
     mounted = Container(MINI, runtime="podman", env=environ, mounts=mounts)
     with Cluster("slurm", root=root, environment=mounted):
         job = two_steps()

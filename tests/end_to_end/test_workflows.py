@@ -116,7 +116,7 @@ def test_workflows_nest_on_a_single_cpu_and_pass_on_their_environment_and_defaul
     assert [inner[1] for inner in inners] == [2, 4]
     assert [inner[2] for inner in inners] == [(each.key, "default", "yes") for each in array]
     assert [len(each.children()) for each in array] == [2, 2]
-    client.ask({"do": "stop"})
+    client.stop()
 
 
 @task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 import time
@@ -216,6 +217,7 @@ def test_a_prolog_that_fails_leaves_the_job_held_with_the_reason(start: Start, t
     testbed = start(nodes=1, settings={"Prolog": str(prolog)})
     job = call(abs, -1)
     _status(job, "launch failed requeued held")
+    time.sleep(1.1)  # slurmd refuses a job that starts again in the very second in which it took back the last start
     prolog.write_text("#!/bin/sh\n")
     testbed.run("scontrol", "update", "nodename=n1", "state=resume")
     testbed.run("scontrol", "release", str(job.job_id))
@@ -224,9 +226,12 @@ def test_a_prolog_that_fails_leaves_the_job_held_with_the_reason(start: Start, t
 
 
 def test_a_deadline_that_passes_is_told(start: Start) -> None:
-    start(nodes=1, cpus=1, speedup=20)
+    testbed = start(nodes=1, cpus=1, speedup=20)
     call(time.sleep, 300)
-    job = call.with_options(time="1", sbatch={"--deadline": "now+2minutes"})(abs, -1)
+    # By slurmctld's clock, which is minutes ahead soon.
+    told = testbed.run("scontrol", "show", "config").stdout.splitlines()[0].split()[-1]
+    deadline = dt.datetime.fromisoformat(told) + dt.timedelta(minutes=5)
+    job = call.with_options(time="1", sbatch={"--deadline": deadline.isoformat()})(abs, -1)
     with pytest.raises(JobNotStarted, match="could not end before its deadline") as caught:
         job.result(60)
     assert isinstance(caught.value, JobError)

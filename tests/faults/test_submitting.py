@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 import slurm.controller
 from faults.conftest import Start
-from slurm import Cluster, Job, JobArray, JobState, task
+from slurm import Cluster, Job, JobArray, JobState, Retry, current_job, task
 from slurm.cli.main import slurm as command
 from slurm.controller import Controller
-from slurm.errors import JobCancelled, JobNotStarted, SubmissionRefused
-from slurm.schedulers.base import Site
+from slurm.errors import JobCancelled, JobNotStarted, SubmissionError, SubmissionRefused, TaskExited
+from slurm.schedulers.base import Site, Target
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
 from slurm.views.statuses import statuses
@@ -139,6 +139,141 @@ def test_a_refusal_after_a_try_without_an_answer_is_not_for_certain(
     assert "has not been queued" in (job.status().reason or "")
 
 
+@pytest.mark.parametrize("ending", ["kill -9 $$", "exit 0", "echo oh >&2; exit 1"])
+def test_an_sbatch_that_leaves_open_what_it_did_has_its_job_found(
+    start: Start, commands: Path, trace: Path, ending: str
+) -> None:
+    testbed = start()
+    # The real one, which then ends so: by a login node's memory limit, or in a site's wrapper.
+    real = shutil.which("sbatch", path=testbed.env["PATH"])
+    _write(commands / "sbatch", f'{real} "$@" > /dev/null; {ending}')
+    job = leave_trace(trace, 0)
+    assert (Path(job.directory) / "submitted.json").exists()
+    assert job.result(60) is None
+    assert len(list(trace.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        '{real} "$@" || exit; echo "Charged to account physics: 3.2 SU"',
+        'echo "Job 12 of 100"; echo; {real} "$@"; echo 8 files checked',
+        'for x; do shift; [ "$x" = --parsable ] || set -- "$@" "$x"; done; {real} "$@"',
+    ],
+    ids=["after", "around", "not parsable"],
+)
+def test_an_id_is_found_among_what_a_wrapper_says(start: Start, commands: Path, trace: Path, wrapper: str) -> None:
+    testbed = start()
+    _write(commands / "sbatch", wrapper.format(real=shutil.which("sbatch", path=testbed.env["PATH"])))
+    assert leave_trace.starmap([(trace, 0.0)] * 3).results(60) == [None] * 3
+    assert len(list(trace.iterdir())) == 3
+
+
+def test_a_controller_that_stays_frozen_takes_a_job_that_nobody_submits_again(
+    start: Start, slurm_: Cluster, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    testbed = start(settings={"MessageTimeout": "2"})
+    monkeypatch.setattr(slurm.controller, "_BACKLOG", 3.0)
+    testbed.slurmctld.pause()
+    try:
+        with pytest.raises(SubmissionRefused, match="timed out") as refused:
+            leave_trace(trace, 0)
+    finally:
+        testbed.slurmctld.resume()
+    assert not refused.value.certain
+    (job,) = slurm_.jobs()
+    assert isinstance(job, Job)
+    assert not (Path(job.directory) / "refused.json").exists()
+    until(lambda: list(trace.iterdir()))  # what was sent was taken when it went on
+    assert job.result(60) is None
+    assert len(list(trace.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("killer", "queued"),
+    [("sbatch", 0), ("sbatch", 1), ("sbatch", 2), ("mv", 3)],
+    ids=["none", "one", "two", "unrecorded"],
+)
+def test_a_client_and_its_shell_killed_at_any_point_of_a_submission_lose_and_double_nothing(
+    start: Start, slurm_: Cluster, commands: Path, trace: Path, killer: str, queued: int
+) -> None:
+    testbed = start(settings={"MaxArraySize": "2"})
+    # The real one, which takes its shell and the client with it once so many of the three blocks are queued.
+    real, count = shutil.which(killer, path=f"{testbed.env['PATH']}:{os.defpath}"), f"{trace}.count"
+    _write(
+        commands / killer,
+        f'[ {queued} = 0 ] || {real} "$@"; echo >> {count}; [ $(wc -l < {count}) -ge {queued % 3} ] || exit 0\n'
+        "read -r _ _ _ client _ < /proc/$PPID/stat; kill -9 $PPID $client",
+    )
+    program = (
+        "import os, sys; from pathlib import Path; from slurm import Cluster, task\n"
+        "def leave(path, n): (Path(path) / f'{n}.{os.getpid()}').touch()\n"
+        "with Cluster('slurm', root=sys.argv[1]): task(leave).map([sys.argv[2]] * 5, range(5))"
+    )
+    root = slurm_.url.removeprefix("slurm://")
+    done = subprocess.run([sys.executable, "-c", program, root, str(trace)], capture_output=True, check=False)
+    assert done.returncode == -9, done
+    (commands / killer).unlink()
+    (array,) = slurm_.jobs()
+    assert isinstance(array, JobArray)
+    if queued:
+        assert array.results(100) == [None] * 5
+        assert sorted(path.name[0] for path in trace.iterdir()) == list("01234")
+    else:
+        assert set(array.states()) == {JobState.UNKNOWN}
+        assert testbed.run("squeue", "-h", "-t", "all").stdout == ""
+
+
+@task(retry=Retry(times=1, on=TaskExited))
+def fail_first_then_add(mark: Path, left: int, right: int) -> tuple[int, str | None, int]:
+    """Fails in its first attempt; then the sum, its id, and the attempt."""
+    job = current_job()
+    if job.attempt == 1:
+        os._exit(3)
+    (mark / f"{job.index}.{os.getpid()}").touch()
+    return left + right, job.job_id, job.attempt
+
+
+@task
+def first(told: tuple[int, str | None, int]) -> int:
+    return told[0]
+
+
+def test_where_there_are_no_arrays_each_element_is_a_job(start: Start, slurm_: Cluster, trace: Path) -> None:
+    testbed = start(settings={"MaxArraySize": "0"})
+    one = fail_first_then_add(trace, 1, 2)
+    several = fail_first_then_add.map([trace] * 3, range(3), [10] * 3)
+    after_one, after_several = first(one), first.map(several)
+    after_two = first.after(several[0], several[2])(one)
+    assert one.job_id is not None
+    assert one.job_id.isdecimal()
+    assert after_one.result(100) == after_two.result(100) == 3
+    assert after_several.results(100) == [10, 11, 12]
+    result, job_id, attempt = one.result(60)
+    assert (result, attempt, str(job_id).isdecimal()) == (3, 2, True)
+    assert len(list(trace.iterdir())) == 4
+    assert "--array" not in (Path(several.directory) / "script.sh").read_text()
+    array = leave_trace.starmap([(trace, 0.0)] * 10, chunk_size=4)
+    assert array.results(60) == [None] * 10
+    assert {job.logs() for job in array} == {""}
+
+    held = leave_trace.with_options(hold=True).starmap([(trace, 0.0)] * 3)
+    assert set(held.states()) == {JobState.PENDING}
+    held[1].cancel()
+    assert isinstance(held[1].exception(60), JobCancelled)
+    assert held[0].status().state is held[2].status().state is JobState.PENDING
+    held.cancel()
+    assert {type(error) for error in held.exceptions(60)} == {JobCancelled}
+    assert testbed.run("squeue", "-h", "-o", "%T %k").stdout == ""
+
+    with pytest.raises(SubmissionError, match=r"MaxArraySize=0.*chunk_size=3"):
+        leave_trace.starmap([(trace, 0.0)] * 201)
+    assert leave_trace.starmap([(trace, 0.0)] * 201, chunk_size=30).results(100) == [None] * 201
+    shown = CliRunner().invoke(command, ["doctor", slurm_.url])
+    assert "job arrays are turned off" in shown.output
+    assert "chunk_size=" in shown.output
+
+
 def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cluster, trace: Path) -> None:
     testbed = start()
     array = leave_trace.with_options(hold=True).starmap([(trace, 300.0)] * 3000)
@@ -152,24 +287,28 @@ def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cl
 
 def test_more_ids_than_a_command_may_have_go_as_several(commands: Path, tmp_path: Path) -> None:
     # Fakes, since a test cluster can't be given so many jobs soon; the builders and the transport are the real ones.
-    said = tmp_path / "said"
-    _write(commands / "squeue", f'for last; do :; done; echo "${{last#--jobs=}}" >> {said}; echo "7|0|RUNNING|n1|None"')
-    _write(commands / "scancel", f'shift; echo "$*" >> {said}')
+    key, asked, ended = "f/20261127T093012Z-1a2b3c4d", tmp_path / "asked", tmp_path / "ended"
+    rows = f"for id in $(echo $ids | tr , ' '); do echo \"$id\x1f{key}\x1f/jobs/{key}/script.sh\"; done"
+    ids_of = "for last; do :; done; ids=${last#--jobs=}"
+    _write(
+        commands / "squeue", f'{ids_of}; echo $ids >> {asked}; printf "ARRAY_JOB_ID\x1fARRAY_TASK_ID\x1f\\n"; {rows}'
+    )
+    _write(commands / "scancel", f'shift; echo "$*" >> {ended}')
     controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
     ids = [str(1_000_000_000 + n) for n in range(4500)]
-    assert len(list(controller.query(ids))) == 3
+    assert len(controller.query(ids).reports) == 4500
     assert controller.calls == {"query": 3}
-    assert ",".join(said.read_text().split()) == ",".join(ids)
+    assert ",".join(asked.read_text().split()) == ",".join(ids)
 
-    said.unlink()
-    controller.cancel(dict.fromkeys(ids))
+    controller.cancel([Target(id_, None, key) for id_ in ids])
     assert controller.calls["cancel"] == 3
-    assert said.read_text().split() == ids
+    assert ended.read_text().split() == ids
 
-    said.unlink()
-    controller.cancel({"1": range(0, 100_000, 2), "2": None})  # too long for one argument, as numbers
+    ended.unlink()
+    # Too long for one argument, as numbers.
+    controller.cancel([Target("1", range(0, 100_000, 2), key), Target("2", None, key)])
     assert controller.calls["cancel"] <= 3 + 26
-    words = said.read_text().split()
+    words = ended.read_text().split()
     assert words[-1] == "2"
     assert ",".join(word.removeprefix("1_[").rstrip("]") for word in words[:-1]) == ",".join(
         map(str, range(0, 100_000, 2))

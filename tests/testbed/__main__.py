@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 if not __package__:
@@ -15,6 +16,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from testbed.errors import SlurmTestbedError
+from testbed.generations import GENERATIONS, activate
 from testbed.programs import without_slurm
 from testbed.slurm import SlurmTestbed
 
@@ -22,37 +24,48 @@ from testbed.slurm import SlurmTestbed
 def main() -> int:
     """Run the command in a new cluster and return its exit status."""
     arguments = _parser().parse_args()
-    testbed = SlurmTestbed(
-        nodes=arguments.nodes,
-        cpus=arguments.cpus,
-        settings=dict(arguments.settings),
-        speedup=arguments.speedup,
-        accounting=arguments.accounting,
-        memory_limits=arguments.memory_limits,
-    )
-    try:
-        testbed.start()
-    except SlurmTestbedError as error:
-        print(error, file=sys.stderr)
-        return 1
-    try:
+    with ExitStack() as running:
+        try:
+            environment = _start(arguments, running)
+        except SlurmTestbedError as error:
+            print(error, file=sys.stderr)
+            return 1
         if not arguments.command:
             print(
-                f"A Slurm of {arguments.nodes} nodes is up, at SLURM_CONF={testbed.conf}; try sinfo.",
+                f"A Slurm of {arguments.nodes} nodes is up, at SLURM_CONF={environment['SLURM_CONF']}; try sinfo.",
                 "Leave this shell (exit, Ctrl-D) and the cluster is gone, with its jobs and files.",
                 sep="\n",
                 file=sys.stderr,
             )
-        return _run(arguments.command or [os.environ.get("SHELL") or "/bin/sh"], testbed)
-    finally:
-        testbed.stop()
+        return _run(arguments.command or [os.environ.get("SHELL") or "/bin/sh"], environment)
 
 
-def _run(command: list[str], testbed: SlurmTestbed) -> int:
+def _start(arguments: argparse.Namespace, running: ExitStack) -> dict[str, str]:
+    """Start what was asked for and return the variables that tell a command where it is."""
+    if arguments.slurm:
+        activate(arguments.slurm)
+    settings, second = dict(arguments.settings), arguments.second_cluster
+    testbed = running.enter_context(
+        SlurmTestbed(
+            nodes=arguments.nodes,
+            cpus=arguments.cpus,
+            settings=settings,
+            speedup=arguments.speedup,
+            accounting=arguments.accounting or second,
+            memory_limits=arguments.memory_limits,
+        )
+    )
+    if not second:
+        return testbed.env
+    other = running.enter_context(testbed.second_cluster(settings=settings))
+    return {**testbed.env, "SECOND_SLURM_CONF": str(other.conf)}
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
     # Ctrl-C is for the command. A handler, unlike SIG_IGN, is not inherited by it.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        status = subprocess.run(command, env={**without_slurm(os.environ), **testbed.env}, check=False).returncode
+        status = subprocess.run(command, env={**without_slurm(os.environ), **environment}, check=False).returncode
     except OSError as error:
         print(error, file=sys.stderr)
         return 127
@@ -64,12 +77,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="python tests/testbed",
         description="Open a shell, or run a command, with a Slurm cluster of its own that ends with it.",
     )
+    parser.add_argument(
+        "--slurm", choices=GENERATIONS, help="which release of Slurm, downloaded at first use (default: the installed)"
+    )
     parser.add_argument("--nodes", type=int, default=2, help="how many nodes (default: %(default)s)")
     parser.add_argument("--cpus", type=int, default=4, help="CPUs that each node claims (default: %(default)s)")
     parser.add_argument(
         "--speedup", type=float, default=1, metavar="X", help="let slurmctld's clock run X times faster"
     )
     parser.add_argument("--accounting", action="store_true", help="with slurmdbd, so that sacct answers")
+    parser.add_argument(
+        "--second-cluster",
+        action="store_true",
+        help="with accounting and a second cluster, `other`: use `-M other` or SLURM_CONF=$SECOND_SLURM_CONF",
+    )
     parser.add_argument(
         "--memory-limits", action="store_true", help="kill jobs that use more than their --mem (as root only)"
     )

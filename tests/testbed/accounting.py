@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from testbed.config import LOOPBACK, is_listening, user_name
+from testbed.config import LOOPBACK, is_listening, plugin_settings, user_name
 from testbed.daemons import Daemon
 
 
@@ -82,8 +82,9 @@ innodb-flush-log-at-trx-commit=0
 """
 
     def _slurmdbd_conf(self) -> str:
+        plugins = "".join(f"{key}={value}\n" for key, value in plugin_settings().items())
         return f"""\
-AuthType=auth/none
+{plugins}AuthType=auth/none
 CommunicationParameters=NoInAddrAny
 DbdHost=localhost
 DbdAddr={LOOPBACK}

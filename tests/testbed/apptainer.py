@@ -6,21 +6,17 @@ Its package wants a newer libc than a stable Debian has; that comes along, besid
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
-from testbed.programs import find_program
+from testbed.debian import Suite, explained, missing_debian, run
 
-_NEEDED = ("apt-get", "dpkg-deb", "patchelf", "mksquashfs", "newuidmap")
-_INSTALL = "sudo apt-get install --no-install-recommends patchelf squashfs-tools squashfuse uidmap"
-_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_NEEDED = ("mksquashfs", "newuidmap")
+_INSTALL = "sudo apt-get install --no-install-recommends apt patchelf squashfs-tools squashfuse uidmap"
 _PACKAGES = {"sid": ("apptainer",), "trixie": ("libc6", "libseccomp2", "libsqlite3-0", "libgcc-s1", "zlib1g")}
 _PROGRAMS = ("usr/bin/apptainer", "usr/lib/*/apptainer/bin/starter")
-_SECONDS = 300
 
 _unavailable: list[str] = []
 
@@ -29,14 +25,13 @@ def missing_apptainer() -> str | None:
     """Return what keeps apptainer from being here, or None; installs it, once for all sessions of this user."""
     if shutil.which("apptainer") or (_home() / "usr/bin/apptainer").exists():
         return None
-    if absent := [name for name in _NEEDED if find_program(name) is None]:
+    if absent := missing_debian(_NEEDED):
         return f"apptainer can't be unpacked (no {', '.join(absent)}); get it with: {_INSTALL}"
     if not _unavailable:
         try:
             _install()
         except (OSError, subprocess.SubprocessError) as error:
-            told = getattr(error, "stderr", None) or ""
-            _unavailable.append(f"apptainer can't be had from Debian: {error} {told[-500:]}")
+            _unavailable.append(f"apptainer can't be had from Debian: {explained(error)}")
         else:
             return None
     return _unavailable[0]
@@ -67,13 +62,13 @@ def _install() -> None:
     try:
         for suite, packages in _PACKAGES.items():
             prefix = work / "tree" / ("glibc" if suite != "sid" else "")
-            for package in _downloaded(work, suite, packages):
-                _run("dpkg-deb", "-x", str(package), str(prefix))
+            for package in Suite(work / suite, suite).download(packages):
+                run("dpkg-deb", "-x", str(package), str(prefix))
         tree, libraries = work / "tree", next((work / "tree/glibc/usr/lib").glob("*-linux-*"))
         there = _home() / libraries.relative_to(tree)
         loader = next(libraries.glob("ld-linux*.so*")).name
         for program in (found for pattern in _PROGRAMS for found in tree.glob(pattern)):
-            _run("patchelf", "--set-interpreter", there / loader, "--force-rpath", "--set-rpath", there, program)
+            run("patchelf", "--set-interpreter", there / loader, "--force-rpath", "--set-rpath", there, program)
         for name in ("etc", "var"):  # which it looks for beside its own prefix
             (tree / "usr" / name).symlink_to(f"../{name}")
             (tree / "usr/lib" / name).symlink_to(f"../../{name}")
@@ -82,35 +77,3 @@ def _install() -> None:
             tree.rename(_home())
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _downloaded(work: Path, suite: str, packages: Iterable[str]) -> list[Path]:
-    """Download packages of a suite by apt, without touching what this machine's apt knows."""
-    place = work / suite
-    for name in ("lists/partial", "cache/archives/partial", "parts"):
-        (place / name).mkdir(parents=True)
-    (place / "sources.list").write_text(f"deb [signed-by={_KEYS}] {_mirror()} {suite} main\n")
-    settings = {
-        "APT::Sandbox::User": "",
-        "Acquire::Languages": "none",
-        "Dir::Etc::sourcelist": f"{place}/sources.list",
-        "Dir::Etc::sourceparts": f"{place}/parts",
-        "Dir::State::lists": f"{place}/lists",
-        "Dir::Cache": f"{place}/cache",
-    }
-    apt = ("apt-get", "-qq", *(word for key, value in settings.items() for word in ("-o", f"{key}={value}")))
-    _run(*apt, "update")
-    _run(*apt, "download", *packages, cwd=place)
-    return list(place.glob("*.deb"))
-
-
-def _mirror() -> str:
-    """The mirror of Debian that this machine uses."""
-    files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
-    texts = [path.read_text() for path in files if path.is_file()]
-    found = re.search(r"^(?:URIs:|deb(?: \[.*?\])?) *(https?://\S*debian/?)(?= |$)", "\n".join(texts), re.MULTILINE)
-    return found[1] if found else "http://deb.debian.org/debian"
-
-
-def _run(*argv: str | Path, cwd: Path | None = None) -> None:
-    subprocess.run(argv, cwd=cwd, check=True, capture_output=True, text=True, timeout=_SECONDS)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import random
-import re
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from testbed.programs import plugin_directory
+
 LOOPBACK = "127.0.0.1"
-CLUSTER_NAME = "testbed"
+CLUSTER_NAME, SECOND_CLUSTER = "testbed", "other"
 _STATE_LISTENING = "0A"
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up unless changed): a
@@ -44,40 +45,40 @@ def is_listening(port: int) -> bool:
 def slurm_conf(
     directory: Path,
     *,
-    ports: list[int],
+    port: int,
+    nodes: Mapping[str, int],
     cpus: int,
     memory: int,
     settings: Mapping[str, str],
     partitions: Mapping[str, str],
+    name: str = CLUSTER_NAME,
 ) -> str:
-    """Return the text of slurm.conf: the first port is slurmctld's, the next ones are those of n1, n2, ...
+    """Return the text of slurm.conf of a cluster so named; port is slurmctld's, nodes are their names and ports.
 
     settings replace lines of the same key (a key's case doesn't count, as in Slurm); an empty value takes the
     key out, because Slurm refuses `Key=`. A partition has all nodes unless its line says otherwise.
     """
     host = socket.gethostname().partition(".")[0]
-    lines = _words(merged(_defaults(directory, host, ports[0]), settings))
-    for number, port in enumerate(ports[1:], 1):
+    lines = _words(merged(_defaults(directory, host, name, port), settings))
+    for node, node_port in nodes.items():
         lines.append(
-            f"NodeName=n{number} NodeHostname={host} NodeAddr={LOOPBACK} Port={port}"
+            f"NodeName={node} NodeHostname={host} NodeAddr={LOOPBACK} Port={node_port}"
             f" CPUs={cpus} RealMemory={memory} State=UNKNOWN"
         )
-    for name, rest in {"debug": "Default=YES", **partitions}.items():
+    for partition, rest in {"debug": "Default=YES", **partitions}.items():
         given = dict(word.split("=", 1) for word in rest.split())
         line = merged({"Nodes": "ALL", "MaxTime": "INFINITE", "State": "UP"}, given)
-        lines.append(" ".join([f"PartitionName={name}", *_words(line)]))
+        lines.append(" ".join([f"PartitionName={partition}", *_words(line)]))
     return "\n".join(lines) + "\n"
 
 
-def cgroup_conf(version: str, mounts: Path | None = None) -> str:
-    """Return the text of cgroup.conf for what `slurmd -V` prints; with limits on memory if mounts says where.
+def cgroup_conf(release: tuple[int, int], mounts: Path | None = None) -> str:
+    """Return the text of cgroup.conf for a release of Slurm; with limits on memory if mounts says where.
 
     From 21.08 on slurmd loads a cgroup plugin even if nothing uses it, and on a machine that has only cgroup
     v2 it picks one that wants systemd's help. The plugin for v1 touches nothing until used; `disabled` is
     documented since 24.05.
     """
-    found = re.search(r"(\d+)\.(\d+)", version)
-    release = (int(found[1]), int(found[2])) if found else (0, 0)
     lines = {}
     if release >= (21, 8):
         lines["CgroupPlugin"] = "disabled" if mounts is None and release >= (24, 5) else "cgroup/v1"
@@ -87,10 +88,17 @@ def cgroup_conf(version: str, mounts: Path | None = None) -> str:
     return "".join(f"{word}\n" for word in _words(lines))
 
 
-def _defaults(directory: Path, host: str, port: int) -> dict[str, str]:
+def plugin_settings() -> dict[str, str]:
+    """Return the line of slurm.conf and slurmdbd.conf that an unpacked Slurm needs."""
+    found = plugin_directory()
+    return {"PluginDir": str(found)} if found else {}
+
+
+def _defaults(directory: Path, host: str, name: str, port: int) -> dict[str, str]:
     user = user_name()
     return {
-        "ClusterName": CLUSTER_NAME,
+        **plugin_settings(),
+        "ClusterName": name,
         "SlurmctldHost": f"{host}({LOOPBACK})",
         "SlurmctldPort": str(port),
         "SlurmUser": user,

@@ -1,6 +1,7 @@
 """A pytest plugin: what the `slurm` marker means and the fixtures that give a test a cluster.
 
 A test so marked is skipped where there is no Slurm; with SLURMTASKS_REQUIRE_SLURM=1 it fails instead.
+SLURMTASKS_TEST_SLURM=24.11 runs all of a session on that release of Slurm.
 
 Load it with `pytest_plugins = ["testbed.fixtures"]` in the top conftest.py, or with `-p testbed.fixtures`.
 """
@@ -15,6 +16,8 @@ import pytest
 
 from testbed.apptainer import apptainer_options, apptainer_path, missing_apptainer
 from testbed.containers import ContainerTestbed, missing_containers, missing_ids
+from testbed.errors import SlurmTestbedError
+from testbed.generations import VARIABLE, activate
 from testbed.programs import (
     missing,
     missing_accounting,
@@ -27,6 +30,15 @@ from testbed.slurm import SlurmTestbed
 from testbed.sshd import SSHTestbed, missing_ssh, without_shell
 
 REQUIRE_VARIABLE = "SLURMTASKS_REQUIRE_SLURM"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the release of Slurm that the session is to run on first on PATH, for all of its processes."""
+    if release := os.environ.get(VARIABLE):
+        try:
+            activate(release)
+        except SlurmTestbedError as error:
+            raise pytest.UsageError(f"{VARIABLE}={release}: {error}") from error
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,12 +59,32 @@ def slurm_testbed() -> Iterator[SlurmTestbed]:
 @pytest.fixture
 def slurm_env(slurm_testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmTestbed]:
     """Point this process at the shared cluster for one test; jobs that it leaves behind are cancelled."""
-    for name in os.environ.keys() - without_slurm(os.environ).keys():
-        monkeypatch.delenv(name)
-    for name, value in slurm_testbed.env.items():
-        monkeypatch.setenv(name, value)
+    _use(slurm_testbed, monkeypatch)
     yield slurm_testbed
     slurm_testbed.cancel_all()
+
+
+@pytest.fixture(scope="session")
+def testbed_pair() -> Iterator[tuple[SlurmTestbed, SlurmTestbed]]:
+    """Give two clusters under one slurmdbd, `testbed` (n1, n2) and `other` (m1), that the whole session shares."""
+    require(accounting=True)
+    with SlurmTestbed(accounting=True) as first, first.second_cluster() as second:
+        yield first, second
+
+
+@pytest.fixture
+def two_clusters(
+    testbed_pair: tuple[SlurmTestbed, SlurmTestbed], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[SlurmTestbed, SlurmTestbed]]:
+    """Point this process at the first of the two shared clusters for one test; both are left without jobs.
+
+    The second is reached by `-M other`, or by its own `env`. A test that breaks one of them starts a pair of its own:
+    `first = new_testbed(accounting=True)` and `with first.second_cluster() as second`.
+    """
+    _use(testbed_pair[0], monkeypatch)
+    yield testbed_pair
+    for testbed in testbed_pair:
+        testbed.cancel_all()
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +181,13 @@ def require(
         if reason := missing_root():
             pytest.skip(reason)
         _require(missing_memory_limits())
+
+
+def _use(testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ.keys() - without_slurm(os.environ).keys():
+        monkeypatch.delenv(name)
+    for name, value in testbed.env.items():
+        monkeypatch.setenv(name, value)
 
 
 def _require(lacking: str | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,11 +34,15 @@ _FAKETIME_PATTERNS = (
     "usr/local/lib*/faketime/libfaketimeMT.so.1",
 )
 
+_MYSQL_PLUGIN = "accounting_storage_mysql.so"
 _MYSQL_PLUGIN_PATTERNS = (
-    "usr/lib/*/slurm*/accounting_storage_mysql.so",
-    "usr/lib*/slurm*/accounting_storage_mysql.so",
-    "usr/local/lib*/slurm*/accounting_storage_mysql.so",
+    f"usr/lib/*/slurm*/{_MYSQL_PLUGIN}",
+    f"usr/lib*/slurm*/{_MYSQL_PLUGIN}",
+    f"usr/local/lib*/slurm*/{_MYSQL_PLUGIN}",
 )
+
+PLUGINS = "plugins"
+"""Beside the `bin` of an unpacked Slurm: the directory of its plugins."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "freezer")
@@ -52,6 +58,21 @@ def search_path() -> str:
 def find_program(name: str) -> str | None:
     """Return the path of a program, the daemons' directories included."""
     return shutil.which(name, path=search_path())
+
+
+def slurm_release() -> tuple[int, int]:
+    """Return the year and month of the Slurm that is first on PATH, such as (24, 11); (0, 0) without one."""
+    program = find_program("slurmctld")
+    told = subprocess.run([program, "-V"], capture_output=True, text=True, check=False).stdout if program else ""
+    found = re.search(r"(\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def plugin_directory() -> Path | None:
+    """Return where the plugins of an unpacked Slurm are; None for an installed one, which knows by itself."""
+    found = find_program("slurmctld")
+    plugins = Path(found).parent.parent / PLUGINS if found else None
+    return plugins if plugins and plugins.is_dir() else None
 
 
 def find_faketime() -> Path | None:
@@ -77,8 +98,9 @@ def missing_faketime() -> str | None:
 def missing_accounting() -> str | None:
     """Return what this machine lacks for accounting and the command that brings it, or None."""
     absent = [name for name in _ACCOUNTING_NEEDED if find_program(name) is None]
-    if _find_file(_MYSQL_PLUGIN_PATTERNS) is None:
-        absent.append("accounting_storage_mysql.so")
+    unpacked = plugin_directory()
+    if not ((unpacked / _MYSQL_PLUGIN).exists() if unpacked else _find_file(_MYSQL_PLUGIN_PATTERNS)):
+        absent.append(_MYSQL_PLUGIN)
     lacking = f"Slurm's accounting is not installed (no {', '.join(absent)}); get it with: {_INSTALL_ACCOUNTING}"
     return lacking if absent else None
 

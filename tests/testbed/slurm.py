@@ -12,7 +12,16 @@ from types import TracebackType
 from typing import final
 
 from testbed.accounting import Accounting
-from testbed.config import CLUSTER_NAME, cgroup_conf, free_ports, is_listening, merged, slurm_conf
+from testbed.config import (
+    CLUSTER_NAME,
+    LOOPBACK,
+    SECOND_CLUSTER,
+    cgroup_conf,
+    free_ports,
+    is_listening,
+    merged,
+    slurm_conf,
+)
 from testbed.daemons import Daemon, GuardianClient
 from testbed.errors import CommandError, SlurmTestbedError
 from testbed.limits import make_cgroups, memory_settings
@@ -24,6 +33,7 @@ from testbed.programs import (
     missing_faketime,
     missing_memory_limits,
     search_path,
+    slurm_release,
     without_slurm,
 )
 
@@ -46,6 +56,8 @@ class SlurmTestbed:
     shorter as well). skew is by how many seconds the clock of a node's slurmd is wrong.
 
     With accounting sacct answers, by a slurmdbd and a MariaDB of this cluster's own; its clock can't be faster then.
+    name is its ClusterName, node_prefix the letter of its nodes. A second cluster under one slurmdbd is started with
+    `beside`, a running testbed that has accounting, and stopped before it: see second_cluster().
     With memory_limits the kernel kills what uses more than its --mem; only root can have that.
 
     The constructor does no I/O. The cluster is gone at stop(), or soon after the death of this process,
@@ -66,7 +78,9 @@ class SlurmTestbed:
     def __init__(  # noqa: PLR0913 - each is a trait of a cluster
         self,
         *,
+        name: str = CLUSTER_NAME,
         nodes: int = 2,
+        node_prefix: str = "n",
         cpus: int = 4,
         memory: int = 2000,
         settings: Mapping[str, str] | None = None,
@@ -74,11 +88,15 @@ class SlurmTestbed:
         speedup: float = 1,
         skew: Mapping[str, int] | None = None,
         accounting: bool = False,
+        beside: SlurmTestbed | None = None,
         memory_limits: bool = False,
     ) -> None:
-        if accounting and speedup != 1:
+        if (accounting or beside) and speedup != 1:
             raise ValueError("accounting needs the true time: it can't be had with speedup")
-        self._nodes = nodes
+        if accounting and beside:
+            raise ValueError("a cluster has accounting of its own, or that of the cluster beside it: not both")
+        self.name = name
+        self._node_names = [f"{node_prefix}{number}" for number in range(1, nodes + 1)]
         self._cpus = cpus
         self._memory = memory
         self._settings = dict(settings or {})
@@ -86,6 +104,7 @@ class SlurmTestbed:
         self._speedup = speedup
         self._skew = dict(skew or {})
         self._with_accounting = accounting
+        self._beside = beside
         self._memory_limits = memory_limits
         self._accounting: Accounting | None = None
         self._ports: list[int] = []
@@ -99,6 +118,10 @@ class SlurmTestbed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def second_cluster(self, *, settings: Mapping[str, str] | None = None) -> SlurmTestbed:
+        """Return a testbed, not started, that shares this one's slurmdbd: the cluster `other`, with the node m1."""
+        return SlurmTestbed(name=SECOND_CLUSTER, nodes=1, node_prefix="m", settings=settings, beside=self)
 
     def start(self) -> None:
         """Bring the cluster up and wait until it takes jobs.
@@ -191,8 +214,9 @@ class SlurmTestbed:
         self.directory = Path(tempfile.mkdtemp(prefix="slurm-testbed-"))
         self._guardian = GuardianClient(self.directory)
         self._guardian.start()
-        ports = free_ports(1 + self._nodes + self._with_accounting)
-        self._ports = ports[: 1 + self._nodes]
+        nodes = len(self._node_names)
+        ports = free_ports(1 + nodes + self._with_accounting)
+        self._ports = ports[: 1 + nodes]
         self.conf = self.directory / "slurm.conf"
         self.env = {"SLURM_CONF": str(self.conf), "PATH": search_path()}
         if self._with_accounting:
@@ -202,10 +226,13 @@ class SlurmTestbed:
         self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", env=self._clock())
         self.slurmd = {
             name: self._daemon(f"slurmd-{name}", "slurmd", "-D", "-N", name, env=self.skewed(name))
-            for name in (f"n{i}" for i in self._numbers())
+            for name in self._node_names
         }
         if self._accounting:
             self._start_accounting(self._accounting)
+        if self._accounting_settings():
+            # A slurmctld whose cluster isn't there yet is turned away.
+            self.run("sacctmgr", "-i", "add", "cluster", self.name)
         deadline = time.monotonic() + _START_SECONDS
         # A slurmd that finds no slurmctld tries again only a second later.
         self.slurmctld.start()
@@ -213,6 +240,8 @@ class SlurmTestbed:
         for daemon in self.slurmd.values():
             daemon.start()
         self.wait_ready(deadline - time.monotonic())
+        if self._accounting_settings():
+            self._wait(self._is_registered, deadline - time.monotonic(), "slurmdbd does not know where slurmctld is")
 
     def _start_accounting(self, accounting: Accounting) -> None:
         self.run(*accounting.install)
@@ -220,16 +249,21 @@ class SlurmTestbed:
         self._wait(accounting.database_answers, _START_SECONDS, "mariadbd does not answer")
         self.slurmdbd.start()
         self._wait(accounting.answers, _START_SECONDS, "slurmdbd does not listen")
-        # A slurmctld whose cluster isn't there yet is turned away.
-        self.run("sacctmgr", "-i", "add", "cluster", CLUSTER_NAME)
+
+    def _is_registered(self) -> bool:
+        """Say whether slurmdbd tells others' commands, by `-M`, where this slurmctld listens."""
+        shown = self.run("sacctmgr", "-nP", "show", "cluster", self.name, "format=controlhost,controlport").stdout
+        return shown.strip() == f"{LOOPBACK}|{self._ports[0]}"
 
     def _write_files(self) -> None:
-        for name in ("state", "log", "run", *(f"spool/n{i}" for i in self._numbers())):
+        for name in ("state", "log", "run", *(f"spool/{name}" for name in self._node_names)):
             (self.directory / name).mkdir(parents=True)
         self.conf.write_text(
             slurm_conf(
                 self.directory,
-                ports=self._ports,
+                name=self.name,
+                nodes=dict(zip(self._node_names, self._ports[1:], strict=True)),
+                port=self._ports[0],
                 cpus=self._cpus,
                 memory=self._memory,
                 settings=merged(self._options_settings(), self._settings),
@@ -237,8 +271,7 @@ class SlurmTestbed:
             )
         )
         mounts = make_cgroups(self.directory, self._own) if self._memory_limits else None
-        version = self.run("slurmd", "-V").stdout
-        self.conf.with_name("cgroup.conf").write_text(cgroup_conf(version, mounts))
+        self.conf.with_name("cgroup.conf").write_text(cgroup_conf(slurm_release(), mounts))
         if self._accounting:
             self._accounting.write_files()
 
@@ -246,14 +279,16 @@ class SlurmTestbed:
         settings = memory_settings(self._memory, self._cpus) if self._memory_limits else {}
         if self._speedup != 1:
             settings |= _PATIENT
-        return settings | (self._accounting.settings if self._accounting else {})
+        return settings | self._accounting_settings()
+
+    def _accounting_settings(self) -> dict[str, str]:
+        if self._beside:
+            return self._beside._accounting_settings()
+        return self._accounting.settings if self._accounting else {}
 
     def _own(self, cgroup: Path) -> None:
         assert self._guardian is not None
         self._guardian.ask("own", cgroup=str(cgroup))
-
-    def _numbers(self) -> range:
-        return range(1, self._nodes + 1)
 
     def _daemon(self, name: str, program: str, *options: str, env: Mapping[str, str] | None = None) -> Daemon:
         assert self._guardian is not None

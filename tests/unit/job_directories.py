@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.bundle import bundle
 from slurm.environments.current import TAG
 from slurm.lifecycle.inquiry import Inquiry
+from slurm.lifecycle.origins import Here
 from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Prepared, Submission, Submitted
+from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.runner.job_context import JobContext
-from slurm.script import BOOT
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
 from slurm.store import Store
 from slurm.tasks import Task, by_value
@@ -73,7 +74,7 @@ def follow(listing: Listing, query: Query) -> tuple[Tracker, Watched]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
     tracker = Tracker(
         listing=listing,
-        inquiry=Inquiry(query=query, history=lambda _: (), complete=lambda _: None),
+        inquiry=Inquiry(query=query, history=lambda _: (), complete=lambda _: None, here=lambda: Here("slurm", None)),
         conclude=lambda _, endings, __: endings,
         pace=0.01,
         patience=(0.05, 0.1),
@@ -129,7 +130,18 @@ def run_on_a_node(
     """Run element 0 in a fresh Python from the runner's zip, as the script does."""
     archive = cwd / "runner.zip"
     archive.write_bytes(bundle().data)
-    argv = [sys.executable, *flags, "-c", BOOT, str(archive), directory.root, directory.key, "0", TAG]
+    argv = [
+        sys.executable,
+        *flags,
+        "-c",
+        BOOT,
+        str(archive),
+        "slurm.runner.main",
+        directory.root,
+        directory.key,
+        "0",
+        TAG,
+    ]
     return subprocess.run(
         argv, cwd=cwd, env={**os.environ, **(environ or {})}, capture_output=True, text=True, check=False
     )

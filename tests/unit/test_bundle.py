@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def test_it_is_the_same_where_no_cache_can_be_kept(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kept = bundle()
     [file] = tmp_path.glob("slurm-tasks/*")
-    assert (file.name, file.read_bytes()) == kept
+    assert file.read_bytes() == kept.data
+    assert kept.name == f"{hashlib.sha256(kept.data).hexdigest()}-runner.zip"
     bundle.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
     assert bundle() == kept

@@ -34,7 +34,7 @@ def test_clocks_may_differ_by_as_much_as_the_question_took_and_a_little(clock: i
         ("/d\n/d\ndrwx------ 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.OK, "yours alone"),
         ("/d/e\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "", Level.OK, "will be made in /d"),
         ("/d\n/d\ndrwxr-x--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "open to others"),
-        ("/d\n/d\ndrwxrwx--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.ERROR, "writable by others"),
+        ("/d\n/d\ndrwxrwx--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "writable by others"),
         ("/d\n/d\ndrwxrwxrwt 2 0 0 4096 Jan 1 00:00 /d", "", Level.WARNING, "belongs to another user"),
         ("/d\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "Permission denied", Level.ERROR, "Permission denied"),
         ("/d/e\n/d\n-rw-r--r-- 2 1000 1000 1 Jan 1 00:00 /d", "", Level.ERROR, "is not a directory"),
@@ -42,16 +42,26 @@ def test_clocks_may_differ_by_as_much_as_the_question_took_and_a_little(clock: i
     ],
 )
 def test_a_root_is_the_users_alone(root: str, write: str, level: Level, words: str) -> None:
-    told = {"place": "n1\nann\n1000\n0", "root": root, "write": write, "space": ROOMY, "files": ROOMY}
+    told = {"place": "n1\nann\n1000\n0", "root": root, "state": "", "write": write, "space": ROOMY, "files": ROOMY}
     found = next(diagnosis.root(told, shared=True))
     assert (found.level, words in found.found) == (level, True), found
     assert bool(found.advice) == (level is not Level.OK)
+
+
+def test_what_another_user_has_planted_in_a_root_is_an_error() -> None:
+    root = "/d\n/d\ndrwxrwxrwt 2 0 0 4096 Jan 1 00:00 /d"
+    state = "untrusted 1000: drwxrwxrwx 2 1001 1001 4096 Jan 1 00:00 /d/blobs"
+    told = {"place": "n1\nann\n1000\n0", "root": root, "state": state, "write": "", "space": ROOMY, "files": ROOMY}
+    found = list(diagnosis.root(told, shared=True))[1]
+    assert (found.level, "/d/blobs belongs to user 1001" in found.found) == (Level.ERROR, True)
+    assert "root=" in found.advice
 
 
 def test_a_root_that_nodes_hardly_share_and_one_without_room_are_warned_of() -> None:
     told = {
         "place": "n1\nann\n1000\n0",
         "root": "/run/x\n/run/x\ndrwx------ 2 1000 1000 4096 Jan 1 00:00 /run/x",
+        "state": "",
         "write": "",
         "space": "/dev/sda 1000000 990000 10000 99% /tmp",
         "files": "/dev/sda 1000000 999900 100 100% /tmp",

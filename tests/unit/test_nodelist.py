@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from slurm.runner.nodelist import expand
 from testbed import SlurmTestbed
+from unit.strategies import matching
 
 FORMS = {
     "n1": "n1",
@@ -31,7 +32,7 @@ def test_they_are_those_that_slurm_has(slurm_env: SlurmTestbed) -> None:
         assert slurm_env.run("scontrol", "show", "hostnames", text).stdout.split() == list(expand(text))
 
 
-prefixes = st.from_regex(r"[a-z][a-z-]{0,5}", fullmatch=True)
+prefixes = matching(r"[a-z][a-z-]{0,5}")
 spans = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 30)), min_size=1, max_size=4)
 parts = st.lists(st.tuples(prefixes, st.none() | st.tuples(spans, st.integers(1, 5))), min_size=1, max_size=5)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from slurm.errors import OptionError
 from slurm.options import SBATCH, Options
 from slurm.options.values import duration, seconds
+from unit.strategies import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
         ("signal", "B:TERM@120", "B:TERM@120"),
         ("signal", "10@30", "10@30"),
         ("signal", 10, "10"),
+        ("signal", "sigusr1@0", "sigusr1@0"),
+        ("signal", "XCPU@65535", "XCPU@65535"),
+        ("signal", "BR:USR1@3", "BR:USR1@3"),
+        ("time", "35791394", "35791394"),
         ("max_concurrent", 2, "2"),
     ],
 )
@@ -97,6 +102,17 @@ def test_each_form_has_its_text(name: str, value: Any, text: str | bool | None) 
         ("signal", "USR1@soon", 'such as "USR1@60"'),
         ("signal", "B:R:USR1", 'such as "USR1@60"'),
         ("signal", "@60", 'such as "USR1@60"'),
+        ("signal", "FOO@30", "one of ABRT, ALRM"),
+        ("signal", "PIPE", "one of ABRT, ALRM"),
+        ("signal", 0, 'such as "USR1@60"'),
+        ("signal", 65, 'such as "USR1@60"'),
+        ("signal", "9" * 5000, 'such as "USR1@60"'),
+        ("signal", "USR1@65536", "seconds up to 65535"),
+        ("signal", "X:USR1", 'such as "USR1@60"'),
+        ("time", "35791395", "at most 68 years"),
+        ("time", "9" * 5000, "at most 68 years"),
+        ("time", "99999-00:00:00", "at most 68 years"),
+        ("time", timedelta(days=36500), "at most 68 years"),
     ],
 )
 def test_a_refusal_says_what_was_given_and_what_was_expected(name: str, value: Any, expected: str) -> None:
@@ -147,7 +163,7 @@ def test_a_datetime_with_a_zone_is_told_in_local_time() -> None:
     assert Options.parse({"deadline": value}).get("deadline") == "2030-01-01T14:00:00"
 
 
-@given(st.sampled_from(sorted(SBATCH)), st.integers() | st.text() | st.floats() | st.lists(st.integers()))
+@given(st.sampled_from(sorted(SBATCH)), st.integers() | TEXT | st.floats() | st.lists(st.integers()))
 def test_whatever_the_value_it_is_taken_or_refused_as_an_option(name: str, value: Any) -> None:
     try:
         Options.parse({name: value})

@@ -15,10 +15,13 @@ from slurm.options import NONE, OURS, SBATCH, TAKEN, Options
 from slurm.options.types import TaskOptions
 from slurm.protocol import Block
 from slurm.schedulers.directives import arguments, lines
+from unit.strategies import CHARACTERS, matching
 
 NASTY = st.text(alphabet="ab \"'\\$`#%;|&()<>*?~é\u2028 =,:-\n\t\x00\x7f", max_size=12)
-VALUES = NASTY | st.text(max_size=12) | st.integers() | st.booleans() | st.none() | st.lists(NASTY, max_size=3)
-RAW = st.dictionaries(st.from_regex(r"--[a-z]{2,6}(-[a-z]{1,6})?", fullmatch=True), VALUES, max_size=2)
+VALUES = (
+    NASTY | st.text(CHARACTERS, max_size=12) | st.integers() | st.booleans() | st.none() | st.lists(NASTY, max_size=3)
+)
+RAW = st.dictionaries(matching(r"--[a-z]{2,6}(-[a-z]{1,6})?"), VALUES, max_size=2)
 
 
 @st.composite

@@ -97,7 +97,7 @@ def test_a_call_that_is_not_there_is_named(directory: Directory, index: int) -> 
 
 def test_calls_that_others_could_have_written_are_not_unpickled(directory: Directory) -> None:
     directory.create(pickled(add, (1,)))
-    os.chmod(f"{directory.path}/{CALLS}", 0o660)
+    os.chmod(f"{directory.path}/{CALLS}", 0o606)  # noqa: S103 - that is the point
     with pytest.raises(UntrustedFile, match=CALLS):
         ArgumentLoader(directory.path, lambda reference: reference).load(0)
 
@@ -145,7 +145,7 @@ def test_an_outcome_that_shows_up_late_is_found(directory: Directory) -> None:
 def test_a_result_that_others_could_have_written_is_not_unpickled(directory: Directory) -> None:
     made = upstream(directory, "value")
     os.chmod(f"{made.path}/results/0.pkl", 0o606)  # noqa: S103 - that is the point
-    with pytest.raises(UpstreamFailed, match=r"can't be loaded: UntrustedFile: .*0\.pkl belongs to"):
+    with pytest.raises(UpstreamFailed, match=r"can't be loaded: UntrustedFile: .*0\.pkl can be written by others"):
         PlaceholderResolver(directory.root)(("job", UP, 0, 1))
 
 
@@ -542,13 +542,3 @@ def test_the_context_is_injected_and_current(node: Node) -> None:
 
     assert node.run(whose, 1, context=("ctx", None)) == 0
     assert node.directory.result() == (1, KEY, True)
-
-
-def test_a_module_in_the_working_directory_hides_none_of_pythons(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
-    assert node.run(add, 1) == 0
-    assert "" not in sys.path
-    assert sys.path[-1] == os.getcwd()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm.options import Options
-from slurm.protocol import Block, Submitted
+from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
 from slurm.queueing import recording
 from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
-from unit.job_directories import follow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,41 +57,6 @@ def test_ranges_are_short(some: set[int], text: str) -> None:
     assert ranges(some) == text
 
 
-@pytest.mark.parametrize(
-    ("line", "tasks", "state", "node", "reason"),
-    [
-        ("12|0-3,7%2|PENDING||Dependency", [0, 1, 2, 3, 7], JobState.PENDING, "", "Dependency"),
-        ("12|[0-4:2]|PENDING||Priority", [0, 2, 4], JobState.PENDING, "", "Priority"),
-        ("12|5|RUNNING|n1|None", [5], JobState.RUNNING, "n1", ""),
-        ("13|N/A|COMPLETED|n1|None", None, JobState.COMPLETED, "n1", ""),
-        ("12|1|PENDING||held by ann|bob", [1], JobState.PENDING, "", "held by ann|bob"),
-        ("12|1|OUT_OF_MEMORY|n[1-2]|OutOfMemory", [1], JobState.OUT_OF_MEMORY, "n[1-2]", "OutOfMemory"),
-        ("  12|1|TIMEOUT|n1|TimeLimit  ", [1], JobState.TIMEOUT, "n1", "TimeLimit"),
-        ("12|1|HIBERNATING|n1|", [1], JobState.UNKNOWN, "n1", ""),
-    ],
-)
-def test_a_line_of_squeue_is_a_report(
-    line: str, tasks: list[int] | None, state: JobState, node: str, reason: str
-) -> None:
-    (report,) = SLURM.reports(f"{line}\n")
-    assert (report.id, report.tasks, report.state) == (line.strip().split("|")[0], tasks, state)
-    assert (report.word, report.node, report.reason) == (line.split("|")[2], node, reason)
-
-
-@pytest.mark.parametrize("output", ["", "\n", "CLUSTER: big\n", "JOBID|TASK|STATE|NODE|REASON\n", "12\n", "12|0\n"])
-def test_what_is_no_report_is_passed_over(output: str) -> None:
-    assert list(SLURM.reports(output)) == []
-
-
-def test_all_lines_of_squeue_are_read() -> None:
-    output = "12|0-1|PENDING||Priority\n12|2|RUNNING|n1|None\nCLUSTER: big\n13|0|FAILED|n2|NonZeroExitCode\n"
-    assert [(report.id, report.tasks) for report in SLURM.reports(output)] == [
-        ("12", [0, 1]),
-        ("12", [2]),
-        ("13;big", [0]),
-    ]
-
-
 def test_only_what_says_that_no_id_is_known_counts_as_an_answer() -> None:
     assert SLURM.knows_none("slurm_load_jobs error: Invalid job id specified")
     assert not SLURM.knows_none("slurm_load_jobs error: Socket timed out on send/recv operation")
@@ -112,7 +78,7 @@ def test_trouble_that_passes_is_told_from_a_refusal(words: str, passes: bool) ->
 
 def test_a_job_is_found_again_by_its_tag() -> None:
     output = "12|f/1 for ann|bob\n12|f/1 for ann|bob\n13|f/1+1000 for ann\n14|(null)\n15|\n"
-    assert list(SLURM.found(output)) == [
+    assert list(SLURM.found(output) or ()) == [
         ("12", "f/1 for ann|bob"),
         ("13", "f/1+1000 for ann"),
         ("14", "(null)"),
@@ -120,45 +86,59 @@ def test_a_job_is_found_again_by_its_tag() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "tasks", "state", "reason"),
-    [
-        ("test|12_3|CANCELLED by 0|0:15|n1|None", [3], JobState.CANCELLED, ""),
-        ("test|12_[0-2,5%2]|PENDING|0:0|None assigned|Priority", [0, 1, 2, 5], JobState.PENDING, "Priority"),
-        ("test|12|OUT_OF_MEMORY|0:125|n1|a|b", None, JobState.OUT_OF_MEMORY, "a|b"),
-        ("test|12_0|FAILED|1:0", [0], JobState.FAILED, ""),
-    ],
-)
-def test_a_line_of_sacct_is_a_report_under_both_forms_of_an_id(
-    line: str, tasks: list[int] | None, state: JobState, reason: str
-) -> None:
-    plain, of_cluster = SLURM.histories(f"{line}\n")
-    assert (plain.id, of_cluster.id) == ("12", "12;test")
-    assert (plain.tasks, plain.state, plain.reason) == (tasks, state, reason)
-
-
-def test_jobs_of_other_clusters_are_asked_for_there() -> None:
-    ids = ["12;big", "13", "14;small"]
-    assert SLURM.query(ids)[-2:] == ["--clusters=big,small", "--jobs=12,13,14"]
-    assert SLURM.query(["13"])[-2:] == ["--format=%F|%K|%T|%N|%r", "--jobs=13"]
-    assert SLURM.cancel({"12;big": None, "13": [0, 1, 5]}) == [
-        "scancel",
-        "--quiet",
-        "--clusters=big",
-        "12",
-        "13_[0-1,5]",
+def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
+    output = (
+        "CLUSTER: big\nARRAY_JOB_ID|COMMENT|COMMAND\n"
+        "12|f/1+10 for ann|bob|/r 1/jobs/f/1/script.sh 10\n"
+        "13|charged|/r 1/jobs/f/1/script.sh 10\n"
+        "14|f/1~0.1-abc|/r 1/jobs/f/1/script.sh 0 1\n"
+        "15|(null)|/r 1/jobs/f/1/script.sh 0 1\n"
+        "16|(null)|/r 1/jobs/f/1/script.sh\n"
+        "17|f/2|(null)\n"
+        "\nCLUSTER: small\nARRAY_JOB_ID|COMMENT|COMMAND\n12|(null)|/r/jobs/g/3/script.sh 0\n"
+    )
+    found = list(SLURM.found(output) or ())
+    assert [pair for pair in found if pair[1].startswith(("f/", "g/"))] == [
+        ("12;big", "f/1+10 for ann|bob"),
+        ("13;big", "f/1+10"),
+        ("14;big", "f/1~0.1-abc"),  # by its comment alone: the script doesn't tell one attempt from another
+        ("17;big", "f/2"),
+        ("12;small", "g/3"),
     ]
 
 
-def test_a_job_of_another_cluster_gets_its_report() -> None:
-    tracker, watched = follow(
-        lambda keys: dict.fromkeys(keys, frozenset()),
-        lambda _: SLURM.reports("CLUSTER: big\n12|0|RUNNING|n1|None\n"),
-    )
-    watched.submitted = Submitted(scheduler="slurm", blocks=(Block(id="12;big", first=0, count=1),))
-    tracker.ask([watched])
-    assert watched.reports[0].state is JobState.RUNNING
-    assert not watched.missed_since
+@pytest.mark.parametrize(
+    "output", ["", "squeue: nothing to see\n", "ARRAY_JOB_ID|COMM", "ARRAY_JOB_ID|COMMENT|COMMAND\n12|f/1"]
+)
+def test_an_answer_that_is_cut_off_is_none(output: str) -> None:
+    assert SLURM.found(output) is None
+
+
+def test_an_empty_queue_is_an_answer() -> None:
+    found = SLURM.found("ARRAY_JOB_ID|COMMENT|COMMAND\n")
+    assert found is not None
+    assert list(found) == []
+
+
+def test_a_block_without_an_array_is_a_plain_job() -> None:
+    block = Block(first=7, count=1, array=False)
+    argv = SLURM.submit(dataclasses.replace(request(), block=block))
+    assert not any(word.startswith("--array") for word in argv)
+    lines = SLURM.directives(Options.parse({"max_concurrent": 3}), tag="f/1", log="/r/0.log", block=block)
+    assert not any("--array" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("block", "id_"),
+    [
+        (Block(id="12", first=3, count=5), "12_4"),
+        (Block(id="12;big", first=3, count=5), "12_4;big"),
+        (Block(id="12", first=7, count=1, array=False), "12"),
+        (Block(id="12;big", first=7, count=1, array=False), "12;big"),
+    ],
+)
+def test_an_element_has_the_schedulers_id_for_it(block: Block, id_: str) -> None:
+    assert block.task_id(7) == id_
 
 
 @pytest.mark.parametrize(
@@ -211,29 +191,78 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("stub")
 def test_variables_of_the_site_never_go_before_what_the_task_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SBATCH_TIMELIMIT", "SBATCH_MEM_PER_NODE", "SBATCH_PARTITION", "SBATCH_ARRAY_INX", "SBATCH_ACCOUNT"):
-        monkeypatch.setenv(name, "theirs")
-    argv = SLURM.submit(request(Options.parse({"time": 5, "mem": "1G", "partition": "gpu"})))
+    asked = ("TIMELIMIT", "MEM_PER_NODE", "PARTITION", "SIGNAL", "GRES_FLAGS")
+    ours = ("ARRAY_INX", "JOB_NAME", "OPEN_MODE", "WAIT", "INPUT", "OUTPUT", "ERROR")
+    for name in (*asked, *ours, "ACCOUNT", "QOS"):
+        monkeypatch.setenv(f"SBATCH_{name}", "theirs")
+    monkeypatch.setenv("SLURM_EXIT_ERROR", "127")
+    options = {"time": 5, "mem": "1G", "partition": "gpu", "signal_lead": 60, "sbatch": {"--gres-flags": "x"}}
+    argv = SLURM.submit(request(Options.parse(options)))
     _, environ = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
-    assert [name for name in environ if name.startswith("SBATCH_")] == ["SBATCH_ACCOUNT"]
+    assert {name for name in environ if name.startswith("SBATCH_")} == {"SBATCH_ACCOUNT", "SBATCH_QOS"}
+    assert "SLURM_EXIT_ERROR" not in environ
 
 
 @pytest.mark.usefixtures("stub")
-def test_the_users_squeue_settings_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SQUEUE_FORMAT", "SQUEUE_STATES", "SQUEUE_ARRAY", "SLURM_BITSTR_LEN", "LC_ALL"):
-        monkeypatch.setenv(name, "theirs")
-    argv, environ = json.loads(subprocess.run(SLURM.query(["12"]), capture_output=True, check=True).stdout)
-    assert "theirs" not in environ.values()
-    assert environ["SLURM_BITSTR_LEN"] == "0"
+@pytest.mark.parametrize(
+    ("exported", "option", "asked"),
+    [
+        ({}, "", []),
+        ({"SBATCH_CLUSTERS": "big"}, "", ["--clusters=big"]),
+        ({"SBATCH_CLUSTERS": "big", "SLURM_CLUSTERS": "small"}, "", ["--clusters=small"]),
+        ({"SLURM_CLUSTERS": "small"}, "a,b", ["--clusters=a,b"]),
+    ],
+)
+def test_jobs_are_looked_for_in_the_clusters_that_sbatch_sends_them_to(
+    exported: dict[str, str], option: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SBATCH_CLUSTERS", "SLURM_CLUSTERS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    found = SLURM.find(option)
+    argv, environ = json.loads(subprocess.run(found, capture_output=True, check=True).stdout)
+    assert "SLURM_CLUSTERS" not in environ
+    assert [word for word in argv if word.startswith("--clusters")] == asked
+    assert "--noheader" not in argv
+
+
+@pytest.mark.usefixtures("stub")
+def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["SQUEUE_FORMAT", "SQUEUE_NEW_IN_THE_NEXT_RELEASE", "SACCT_FEDERATION", "SCANCEL_STATE", "SINFO_SORT"]
+    names += ["SLURM_CLUSTERS", "SLURM_BITSTR_LEN", "SLURM_TIME_FORMAT", "LC_ALL", "CDPATH", "GREP_OPTIONS"]
+    for name in names:
+        monkeypatch.setenv(name, "theirs\nSLURM_CONF=theirs")
+    monkeypatch.setenv("SLURM_CONF", "mine")
+    _, said = subprocess.run(SLURM.query(["12"]), capture_output=True, check=True).stdout.split(b"\n", 1)
+    argv, environ = json.loads(said)
+    assert not any("theirs" in value for value in environ.values())
+    assert (environ["SLURM_CONF"], environ["SLURM_BITSTR_LEN"], environ["SLURM_TIME_FORMAT"]) == ("mine", "0", "%s")
     assert argv[-1] == "--jobs=12"
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize("name", ["SBATCH_CLUSTERS", "SLURM_CLUSTERS"])
+def test_a_job_that_must_go_to_a_cluster_goes_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "theirs")
+    waits = replace(request(dependencies=(Dependency("afterok", ("12_3;big",)),)), cluster="big")
+    argv, environ = json.loads(subprocess.run(SLURM.submit(waits), capture_output=True, check=True).stdout)
+    assert {"--clusters=big", "--dependency=afterok:12_3"} <= set(argv)
+    assert name not in environ
+    asked = request(Options.parse({"clusters": "big,small"}))
+    _, environ = json.loads(subprocess.run(SLURM.submit(asked), capture_output=True, check=True).stdout)
+    assert name not in environ
 
 
 def test_the_local_schedulers_lines_are_reports() -> None:
     scheduler = LocalScheduler(Site("/usr/bin/python3", "/root/runner.zip"))
-    (report,) = scheduler.reports("7|0-2,5|RUNNING|box|a|b\n")
+    first = "name=0123456789abcdef boot=17-22 host=my box"
+    (report,) = scheduler.reports(f"{first}\n7\x1f0-2,5\x1fRUNNING\x1fbox\x1fa|b\x1ff/1 c\n") or ()
     assert (report.id, report.tasks, report.state) == ("7", [0, 1, 2, 5], JobState.RUNNING)
-    assert (report.node, report.reason) == ("box", "a|b")
-    assert list(scheduler.cancel({"7": None, "8": [1, 2]}))[-3:] == ["cancel", "7", "8_1-2"]
+    assert (report.node, report.reason, report.comment) == ("box", "a|b", "f/1 c")
+    assert scheduler.origin(f"{first}\n") == Origin(cluster="0123456789abcdef", host="my box", boot="17-22")
+    assert [scheduler.reports(said) for said in ("", "7\n", first, f"{first}\n7")] == [None] * 4
+    assert scheduler.reports(f"{first}\n") == []
 
 
 def test_a_record_that_several_write_at_once_is_never_seen_in_part(tmp_path: Path) -> None:

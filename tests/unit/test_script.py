@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, Prepared
+from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
-from slurm.script import BOOT, render
+from slurm.script import render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +65,11 @@ def element(
     setup: tuple[str, ...] = ("export MARK=set",),
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
+    python: Path | None = None,
 ) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
-    python = place / "python"
+    python = python or place / "python"
     python.write_text(STUB)
     python.chmod(0o700)
     environment = Prepared(key="k", python=str(python), tag="3.11", setup=setup, launch=("env", "LAUNCHED=a b"))
@@ -95,9 +97,38 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Element:
 def test_paths_reach_the_runner_as_they_are(made: Element) -> None:
     assert made.run(f"echo {{}} > {shlex.quote(str(made.outcomes))}/3.json", "1", SLURM_ARRAY_TASK_ID="2") == 0
     place = str(made.place)
-    expected = ["-c", BOOT, f"{place}/runner.zip", place, "f/1", "3", "3.11", "1", "0", "1", place, "set", "a b"]
+    expected = [
+        "-c",
+        BOOT,
+        f"{place}/runner.zip",
+        "slurm.runner.main",
+        place,
+        "f/1",
+        "3",
+        "3.11",
+        "1",
+        "0",
+        "1",
+        place,
+        "set",
+        "a b",
+    ]
     assert made.arguments == expected
     assert sorted(os.listdir(place)) == ["arguments", "jobs", "python", "script.sh"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("foreign", [None, "envs", "envs/key"])
+def test_an_environment_of_another_user_is_not_started(tmp_path: Path, foreign: str | None) -> None:
+    python = tmp_path / HOSTILE / "envs" / "key" / "token" / "python"
+    python.parent.mkdir(parents=True)
+    made = element(tmp_path / HOSTILE, python=python)
+    if foreign:
+        os.chown(made.place / foreign, 4321, -1)
+    status = made.run(f"echo {{}} > {shlex.quote(str(made.outcomes))}/0.json")
+    assert (status, (made.place / "arguments").exists()) == ((1, False) if foreign else (0, True))
+    if foreign:
+        assert made.outcome(0).phase == SETUP
 
 
 @pytest.mark.parametrize(("calls", "threads"), [((1, 0), 6), ((8, 2), 3), ((8, 8), 1)])
@@ -107,7 +138,7 @@ def test_libraries_are_told_to_use_each_workers_share_of_the_cpus(
     made = element(tmp_path, cpus="6", calls=calls)
     assert made.run('echo "$OMP_NUM_THREADS" > told; exit 1', OMP_NUM_THREADS="") == 1
     assert (tmp_path / "told").read_text() == f"{threads}\n"
-    assert made.arguments[7:9] == [str(number) for number in calls]
+    assert made.arguments[8:10] == [str(number) for number in calls]
     made.run('echo "$OMP_NUM_THREADS" > told; exit 1', OMP_NUM_THREADS="5")
     assert (tmp_path / "told").read_text() == "5\n"
 
@@ -120,11 +151,11 @@ def test_bash_finds_no_fault_in_it(made: Element) -> None:
 def test_by_hand_it_is_the_first_element_where_it_was_submitted(tmp_path: Path) -> None:
     made = element(tmp_path)
     made.run("exit 1")
-    assert made.arguments[5] == "0"
+    assert made.arguments[6] == "0"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     made.run("exit 1", SLURM_SUBMIT_DIR=str(elsewhere))
-    assert made.arguments[10] == str(elsewhere)
+    assert made.arguments[11] == str(elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +207,7 @@ def test_a_relative_chdir_is_entered_once(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
     )
-    assert made.arguments[10] == str(tmp_path / "sub")
+    assert made.arguments[11] == str(tmp_path / "sub")
 
 
 def test_where_there_are_no_hard_links_the_last_word_is_written_too(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from slurm.options import Options
 from slurm.slurmfile import TOP, ClusterEntry, find, load, names
 from slurm.slurmfile.entry import KEYS
 from slurm.slurmfile.places import Problem
+from unit.strategies import CHARACTERS
 
 EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
 
@@ -244,20 +245,20 @@ def test_a_file_that_is_no_text_or_not_there_is_said(tmp_path: Path) -> None:
 
 WORDS = st.sampled_from([*KEYS, *TOP, "a", "b", "time", "mem", "sbatch", "hold", "--x", "~", "null", "yes", "$HOME/x"])
 VALUES = st.recursive(
-    WORDS | st.text(max_size=5) | st.none() | st.integers() | st.booleans(),
+    WORDS | st.text(CHARACTERS, max_size=5) | st.none() | st.integers() | st.booleans(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=6),
     max_leaves=25,
 )
 CLUSTERS = st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.sampled_from(KEYS), VALUES), max_size=3)
 TREES = VALUES | st.builds(lambda clusters: {"clusters": clusters, "default": "a"}, CLUSTERS)
-TEXTS = st.text(max_size=60) | st.text("abc:-[]{}&*!?|>'\"%@`#~<,\n \\xU0", max_size=80)
+TEXTS = st.text(CHARACTERS, max_size=60) | st.text("abc:-[]{}&*!?|>'\"%@`#~<,\n \\xU0", max_size=80)
 
 
 @given(TEXTS | TREES.map(lambda tree: str(yaml.safe_dump(tree, allow_unicode=True))))
 @example("&a [*a]")
 @example("clusters: &a {a: *a}")
 @example("clusters: {a: {url: local, environment: &a [*a]}}")
-@example("[" * 5000)
+@example("[" * 1500)
 @example('"\\UFFFFFFFF"')
 @example("%YAML 1." + "1" * 5000)
 @example("a: 1\n---\nb: 2\n")

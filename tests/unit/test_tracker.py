@@ -14,7 +14,7 @@ from unit.job_directories import follow
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.schedulers.base import Report
+    from slurm.job_control import Answers
 
 
 class Cluster:
@@ -27,7 +27,7 @@ class Cluster:
     def listing(self, keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
         return dict.fromkeys(keys, frozenset({0} if self.asked.is_set() else ()))
 
-    def query(self, ids: Sequence[str]) -> Sequence[Report]:
+    def query(self, ids: Sequence[str]) -> Answers:
         self.asked.set()
         raise self.error
 

@@ -9,18 +9,17 @@ from hypothesis import strategies as st
 from slurm.backend import backend_for
 from slurm.errors import ClusterURLError
 from slurm.url import ClusterURL
+from unit.strategies import TEXT, matching
 
-NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
-ROOTS = (
-    st.none() | st.text().map("/".__add__).filter(lambda root: not root.startswith("/~/")) | st.text().map("~/".__add__)
-)
+NAMES = matching(r"[a-z][a-z0-9_]{0,7}")
+ROOTS = st.none() | TEXT.map("/".__add__).filter(lambda root: not root.startswith("/~/")) | TEXT.map("~/".__add__)
 HERE = st.builds(lambda scheduler, root: ClusterURL(scheduler, root=root), NAMES, ROOTS)
 THERE = st.builds(
     ClusterURL,
     scheduler=NAMES,
     transport=NAMES,
-    user=st.none() | st.from_regex(r"[a-z][a-z0-9.:_-]{0,7}", fullmatch=True),
-    host=st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True) | st.ip_addresses(v=6).map(str),
+    user=st.none() | matching(r"[a-z][a-z0-9._-]{0,7}"),
+    host=matching(r"[a-z0-9][a-z0-9.-]{0,20}") | st.ip_addresses(v=6).map(str),
     port=st.none() | st.integers(1, 65535),
     root=ROOTS,
 )

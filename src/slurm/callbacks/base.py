@@ -5,7 +5,7 @@ from __future__ import annotations
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from slurm.callbacks.events import (
         CompletedEvent,
@@ -32,6 +32,8 @@ class Callback:
 
     seconds = 60.0
     """How long a hook may take on a node before it is broken off."""
+    unused: Collection[str] = ()
+    """Hooks that this object has no use for, though its class has them: they count as not overridden."""
 
     # On the client.
 
@@ -81,14 +83,19 @@ NODE_HOOKS = ("on_run_begin", "on_workflow_begin", "on_workflow_end", "on_run_en
 
 def checked(callbacks: Iterable[object]) -> tuple[Callback, ...]:
     """Callbacks as they are kept. Raises TypeError for what is none."""
-    found = []
+    right = []
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            meant = f": {callback.__name__}(…)?" if isinstance(callback, type) else ""
-            message = f"callbacks are objects of subclasses of slurm.Callback, not {callback!r}{meant}"
+            found = f"{callback!r}: {callback.__name__}(…)?" if isinstance(callback, type) else _kind(callback)
+            message = f"callbacks are objects of subclasses of slurm.Callback, not {found}"
             raise TypeError(message)
-        found.append(callback)
-    return tuple(found)
+        right.append(callback)
+    return tuple(right)
+
+
+def _kind(value: object) -> str:
+    """What kind of value it is; the value itself, such as a URL, may be a secret."""
+    return f"a value of type {type(value).__name__}"
 
 
 def together(*several: Iterable[Callback]) -> tuple[Callback, ...]:
@@ -97,5 +104,6 @@ def together(*several: Iterable[Callback]) -> tuple[Callback, ...]:
 
 
 def has(callback: Callback, hooks: Iterable[str]) -> bool:
-    """Whether a callback overrides any of these hooks."""
-    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook) for hook in hooks)
+    """Whether a callback overrides any of these hooks, and uses it."""
+    used = (hook for hook in hooks if hook not in callback.unused)
+    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook) for hook in used)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ class Bar:
     @property
     def amount(self) -> float:
         """How much is done, of `total`: what has ended, and the parts that the others tell of."""
-        return self.done + sum(min(1.0, event.done / event.total) for event in list(self.told.values()) if event.total)
+        return self.done + sum(map(_part, list(self.told.values())))
 
     @property
     def alone(self) -> ProgressEvent | None:
@@ -173,6 +174,13 @@ class Board:
             self.bars.append(found)
         self._by_key[event.key] = found
         return found
+
+
+def _part(event: ProgressEvent) -> float:
+    """How much of a call is done, from 0 to 1, as far as it tells numbers that can be meant."""
+    if not event.total or not math.isfinite(event.total) or math.isnan(event.done):
+        return 0.0
+    return min(1.0, max(0.0, event.done / event.total))
 
 
 def in_words(event: ProgressEvent) -> str:

@@ -127,6 +127,16 @@ class CompleteEvent(SubmissionEvent):
         """What the task raised, as "ValueError: …"; None where nothing is known."""
         return _words(self.outcome)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has no result."""
+        return self.state != "COMPLETED"
+
+    def __str__(self) -> str:
+        """A line for people: "square COMPLETED (square/…[0])"."""
+        error = f": {words}" if (words := self.error) else ""
+        return f"{self.task} {self.state}{error} ({self.key}[{self.index}])"
+
 
 class ProgressEvent(SubmissionEvent):
     """A task has told how far it is."""

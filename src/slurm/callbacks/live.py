@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from slurm.callbacks.board import counted, in_words, measured
+from slurm.sanitize.terminal import for_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class Lines:
 
     def _print(self, bar: Bar) -> None:
         with self._lock:
-            line = f"{bar.name}: {bar.line()}"
+            line = for_line(f"{bar.name}: {bar.line()}")
             if self._shown.get(id(bar)) != line:
                 self._shown[id(bar)] = line
                 sys.stderr.write(f"{line}\n")
@@ -153,9 +154,9 @@ def _drawn(board: Board, width: int) -> Any:
             complete_style=style if bar.failed else "cyan",
             finished_style=style,
         )
-        words = Text(bar.words(pending=wide), style="red" if bar.failed else "", overflow="ellipsis")
+        words = Text(for_line(bar.words(pending=wide)), style="red" if bar.failed else "", overflow="ellipsis")
         grid.add_row(
-            Text(bar.name, style="bold", overflow="ellipsis"),
+            Text(for_line(bar.name), style="bold", overflow="ellipsis"),
             line,
             bar.count(),
             words,
@@ -164,7 +165,7 @@ def _drawn(board: Board, width: int) -> Any:
         )
         for event in _calls(bar):
             part = ProgressBar(total=event.total, completed=event.done, pulse=event.total is None)
-            told = Text(measured(event), overflow="ellipsis")
+            told = Text(for_line(measured(event)), overflow="ellipsis")
             grid.add_row(Text(f"  [{event.index}]", style="dim"), part, counted(event), told)
     return grid
 
@@ -206,11 +207,11 @@ def _page(board: Board) -> dict[str, str]:
     for bar in board.bars:
         rows.append(_row(bar.name, bar.amount, bar.total, bar.line()))
         rows += [_row(f"[{event.index}]", event.done, event.total, in_words(event)) for event in _calls(bar)]
-    lines = [f"{bar.name}: {bar.line()}" for bar in board.bars]
+    lines = [for_line(f"{bar.name}: {bar.line()}") for bar in board.bars]
     return {"text/html": f"<table>{''.join(rows)}</table>", "text/plain": "\n".join(lines)}
 
 
 def _row(name: str, done: float, total: float | None, words: str) -> str:
     line = "<progress></progress>" if total is None else f'<progress value="{done:g}" max="{total:g}"></progress>'
-    cells = (html.escape(name), line, html.escape(words))
+    cells = (html.escape(for_line(name)), line, html.escape(for_line(words)))
     return f"<tr>{''.join(f'<td style=text-align:left>{cell}</td>' for cell in cells)}</tr>"

@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from slurm.callbacks.events import CompleteEvent, StateEvent, SubmitEvent
 
 
+def _told(event: CompleteEvent) -> str:
+    from slurm.sanitize.terminal import for_terminal  # noqa: PLC0415 - as below
+
+    return f": {for_terminal(event.error)}" if event.error else ""
+
+
 class LoggingCallback(Callback):
     """Logs a line for each transition, of a map with the counts of all its states; what fails is a warning.
 
@@ -39,6 +45,6 @@ class LoggingCallback(Callback):
         """An element has ended; of those of a map, the failed are told of one by one."""
         name = f"{event.key}[{event.index}]" if event.mapped else event.key
         if event.state != "COMPLETED":
-            self._logger.log(self._warning, "%s: %s%s", name, event.state, f": {event.error}" if event.error else "")
+            self._logger.log(self._warning, "%s: %s%s", name, event.state, _told(event))
         elif not event.mapped:
             self._logger.log(self._level, "%s: %s", name, event.state)

@@ -22,7 +22,9 @@ class ProgressCallback(Callback):
     """
 
     def __init__(self, *, interval: float = 10.0) -> None:
-        self._interval = interval
+        from slurm.sanitize.numbers import positive_seconds  # noqa: PLC0415 - a node makes none
+
+        self._interval = positive_seconds(interval, "interval") if interval != 0 else 0.0
         self._shown: tuple[Board, Display] | None = None
 
     def on_submit(self, event: SubmitEvent) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from slurm import slurmfile
-from slurm.cli.places import DEFAULT, show_json, show_table, slurmfile_of
-from slurm.slurmfile import DEFAULTS, Setting
+from slurm.cli import output
+from slurm.cli.output import show_json, show_table
+from slurm.cli.places import DEFAULT, slurmfile_of
+from slurm.errors import ConfigurationError
+from slurm.slurmfile import DEFAULTS, Setting, trust
+from slurm.slurmfile.sources import named
 from slurm.url import ClusterURL
 
 
@@ -24,14 +30,38 @@ def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa:
 
     All that is wrong in the file is shown instead, and the exit status is 1.
     """
-    file = path or slurmfile_of(cluster)
-    settings = slurmfile.load(cluster, path).settings if file else _of_url(cluster)
+    file = named(path) if path else slurmfile_of(cluster)
+    settings = slurmfile.read(file, cluster).settings if file else _of_url(cluster)
     if as_json:
         show_json([setting._asdict() for setting in settings])
     else:
         show_table(
             [(key, value, f"{origin}{f', of {other}' if other else ''}") for key, value, origin, other in settings]
         )
+
+
+@config.command("trust", short_help="Use a Slurmfile of another user's as it is now.")
+@click.argument("path", type=click.Path(), metavar="PATH")
+@click.option("--forget", is_flag=True, help="Use it no more.")
+def trust_(path: str, forget: bool) -> None:  # noqa: FBT001 - click's way
+    """Use the Slurmfile PATH as it is now, though another user owns it or may change it.
+
+    Once it has changed, it is refused until it is trusted again.
+    Prints what it holds, or what has changed since it was trusted before.
+    """
+    file = Path(path).parent.resolve() / Path(path).name
+    if forget:
+        output.show(f"{file} {'is not trusted any more' if trust.forget(file) else 'was not trusted'}")
+        return
+    data = named(file).data
+    before = trust.trusted_text(file)
+    output.show(data.decode(errors="replace") if before is None else trust.difference(before, data))
+    try:
+        trust.add(file, data)
+    except OSError as error:
+        message = f"{trust.configuration()} can't be written: {error.strerror}"
+        raise ConfigurationError(message) from error
+    output.show(f"{file} is trusted as it is now", err=True)
 
 
 def _of_url(said: str | None) -> list[Setting]:

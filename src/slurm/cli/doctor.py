@@ -7,20 +7,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slurm.cli.places import cluster_of, show_json
+from slurm.cli import output
+from slurm.cli.output import Finite, show_json
+from slurm.cli.places import cluster_of
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 
 if TYPE_CHECKING:
     from slurm.doctor.diagnosis import Finding
 
+_MOST_SECONDS = 10**8
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
 @click.command(short_help="Check whether jobs can run, and say what to do where not.")
 @click.argument("cluster", required=False)
 @click.option("--run-job", is_flag=True, help="Run a job too: only that tells whether the nodes see the root.")
-@click.option("--timeout", default=120.0, show_default=True, help="Seconds that the job is given.")
+@click.option(
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    type=Finite(min=0, min_open=True, max=_MOST_SECONDS),
+    help="Seconds that the job is given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Check whether jobs can run on CLUSTER, and say what to do where they can't.
@@ -32,7 +41,7 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
-        click.echo(f"{place.url}\n")
+        output.show(f"{place.url}\n")
         for finding in findings:
             _show(finding)
     if any(finding.level is Level.ERROR for finding in findings):
@@ -42,6 +51,6 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
 def _show(finding: Finding) -> None:
     level = click.style(finding.level.value.ljust(7), fg=_COLOURS[finding.level])
     first, *more = finding.found.splitlines() or [""]
-    click.echo(f"{level}  {finding.check.ljust(10)}  {first}")
+    output.show(f"{level}  {finding.check.ljust(10)}  {first}")
     for line in [*more, *([f"→ {finding.advice}"] if finding.advice else [])]:
-        click.echo(f"{'':21}{line}")
+        output.show(f"{'':21}{line}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm import upkeep
-from slurm.cli.places import cluster_of, show_json, show_table
+from slurm.cli.output import Finite, show_json, show_table
+from slurm.cli.places import cluster_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,9 @@ def rm(keys: tuple[str, ...], cluster: str | None) -> None:
 
 @envs.command(short_help="Remove those that nobody has asked for in a while.")
 @click.argument("cluster", required=False)
-@click.option("--days", default=30.0, show_default=True, type=click.FloatRange(min=0), help="How long nobody asked.")
+@click.option(
+    "--days", default=30.0, show_default=True, type=Finite(min=0, max=upkeep.MOST_DAYS), help="How long nobody asked."
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_json
 def gc(cluster: str | None, days: float, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way

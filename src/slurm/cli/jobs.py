@@ -10,7 +10,9 @@ import click
 from slurm.array import JobArray
 from slurm.callbacks.board import in_words
 from slurm.cancellation import cancel as cancel_all
-from slurm.cli.places import cluster_of, show_json, show_table
+from slurm.cli import output
+from slurm.cli.output import show_json, show_table
+from slurm.cli.places import cluster_of
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
 from slurm.views.statuses import error_of, failed, peak_memory, progress, statuses, submitted_at, took
@@ -50,7 +52,7 @@ def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> No
         ]
         show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
     else:
-        click.echo(f"there are no jobs{f' of {task}' if task else ''} on {place.url}", err=True)
+        output.show(f"there are no jobs{f' of {task}' if task else ''} on {place.url}", err=True)
 
 
 @click.command(short_help="Show how far a job is, and what became of it.")
@@ -90,9 +92,9 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
     job = cluster_of(cluster).job(key)
     (told,) = statuses([job.part])
     asked = cancel_all(job if isinstance(job, JobArray) else [job], children=not keep_children)
-    click.echo(f"{job.key}: {_ended(told, asked.pop(job.reference.key, 0))}")
+    output.show(f"{job.key}: {_ended(told, asked.pop(job.reference.key, 0))}")
     for child, count in asked.items():
-        click.echo(f"{child}: {_several(count, count, 'cancelled')}")
+        output.show(f"{child}: {_several(count, count, 'cancelled')}")
 
 
 @click.command(short_help="Print what a job has printed.")
@@ -102,13 +104,13 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
 def logs(key: str, rank: int, cluster: str | None) -> None:
     """Print what the job KEY has printed; of a map, that of each call, in order."""
     job = cluster_of(cluster).job(key)
-    if not isinstance(job, JobArray):
-        click.echo(job.logs(rank), nl=False)
-        return
-    for some in (job[at : at + _LOGS] for at in range(0, len(job), _LOGS)):
-        for one, text in zip(some, some.logs(rank), strict=True):
-            click.echo(f"==> {one.key} <==")
-            click.echo(text, nl=False)
+    backend, watched, indices = job.part
+    for some in (indices[at : at + _LOGS] for at in range(0, len(indices), _LOGS)):
+        paths = [backend.log_path(watched, index, rank) for index in some]
+        for index, data in zip(some, backend.store.printed(paths), strict=True):
+            if isinstance(job, JobArray):
+                output.show(f"==> {watched.name(index)} <==")
+            output.show_bytes(data)
 
 
 def _ended(before: Sequence[JobStatus], asked: int) -> str:

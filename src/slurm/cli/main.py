@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from io import TextIOWrapper
 
@@ -11,6 +12,7 @@ from slurm.cli.config import config
 from slurm.cli.doctor import doctor
 from slurm.cli.envs import envs
 from slurm.cli.jobs import cancel, jobs, logs, show
+from slurm.cli.output import SafeFormatter, show_error
 from slurm.errors import SlurmError
 from slurm.version import __version__
 
@@ -34,8 +36,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal can't show is a question mark
+    if logging.lastResort is not None:  # what prints warnings where nothing else is configured
+        logging.lastResort.setFormatter(SafeFormatter())
     try:
         slurm(prog_name="slurm")
     except SlurmError as error:
-        click.echo(f"{click.style('error', fg='red')}: {error}", err=True)
+        show_error(error)
         sys.exit(1)

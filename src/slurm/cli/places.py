@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from slurm import slurmfile
 from slurm.cluster import Cluster
-from slurm.errors import ConfigurationError, SlurmfileError
+from slurm.errors import ConfigurationError
+from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.places import near
+from slurm.slurmfile.sources import search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from slurm.slurmfile.sources import Source
 
 
 DEFAULT = "local"
@@ -24,44 +25,20 @@ DEFAULT = "local"
 
 def cluster_of(text: str | None) -> Cluster:
     """The cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError if the file is wrong."""
-    path = slurmfile_of(text)
-    return Cluster.from_slurmfile(text, path=path, callbacks=False) if path else Cluster(text or DEFAULT)
+    file = slurmfile_of(text)
+    return Cluster.from_entry(slurmfile.read(file, text), callbacks=False) if file else Cluster(text or DEFAULT)
 
 
-def slurmfile_of(text: str | None) -> Path | None:
-    """The Slurmfile that has a cluster of this name; None for a URL. Raises as `cluster_of`."""
-    path: Path | None = None
-    names: Sequence[str] = ()
-    if text is None or "://" not in text:
-        with contextlib.suppress(SlurmfileError):  # there is none
-            path = slurmfile.find()
-        names = slurmfile.names(path) if path else ()
-    if path and (text is None or text in names):
-        return path
+def slurmfile_of(text: str | None) -> Source | None:
+    """The Slurmfile that has a cluster of this name; None for a URL, for which none is searched. As `cluster_of`."""
+    file = search() if text is None or "://" not in text else None
+    names: Sequence[str] = slurmfile.names_in(file) if file else ()
+    if file and (text is None or text in names):
+        return file
     try:
         Cluster(text or DEFAULT)
     except ConfigurationError as error:
         known = f"; nor is it a cluster of the Slurmfile{near(text or DEFAULT, names)}" if names else ""
-        message = f"{error}{known}"
+        message = redacted(f"{error}{known}")
         raise click.UsageError(message) from None
     return None
-
-
-def show_json(value: Any) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def show_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns, each as wide as it must be; a value of several lines goes on under itself."""
-    widths = [max((len(_longest(cell)) for cell in column), default=0) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.rstrip("\n").split("\n") for cell in row]
-        for line in range(max(map(len, cells))):
-            parts = [cell[line] if line < len(cell) else "" for cell in cells]
-            padded = (part.ljust(width) for part, width in zip(parts, widths, strict=True))
-            click.echo("  ".join(padded).rstrip())
-
-
-def _longest(cell: str) -> str:
-    return max(cell.split("\n"), key=len)

@@ -17,11 +17,13 @@ from slurm.environments.container_site import LOOK as CONTAINERS
 from slurm.environments.current import find
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
-from slurm.first_look import DEFAULT_ROOT
+from slurm.first_look import DEFAULT_ROOT, FOREIGN_STATE
 from slurm.registry import plugin
+from slurm.sanitize.numbers import positive_seconds
 from slurm.schedulers.base import Site
 from slurm.tasks import Task
 from slurm.terms import Terms
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,9 +44,12 @@ exec 2>&1 < /dev/null
 section place; uname -n; id -un; id -u; date +%s
 section tools; for tool in {tools}; do command -v $tool > /dev/null || echo $tool; done
 section setup; bash -c {setup} && echo && echo ready
+{plain}
 root=$({root}); near=$root
 while [ ! -e "$near" ] && [ ! -L "$near" ]; do near=$(dirname "$near"); done
 section root; echo "$root"; echo "$near"; ls -ldnL "$near"
+section state; {state}
+foreign_state "$root"
 section write; (umask 077; echo > "$near/.slurm-doctor.$$") && rm "$near/.slurm-doctor.$$"
 section space; df -Pk "$near" | tail -n 1
 section files; df -Pi "$near" | tail -n 1
@@ -58,7 +63,9 @@ def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) 
     """What there is to know of a cluster before jobs go there, each with what to do about it.
 
     With `run_job` a job is run there too, and given `timeout` seconds: only that tells whether the nodes see the root.
+    Raises ValueError for a time that can't be waited.
     """
+    timeout = positive_seconds(timeout, "timeout")
     backend: Backend = cluster._backend  # noqa: SLF001 - of this very package
     findings = list(_examine(backend, cluster.options))
     reached = not any(finding.check == "reach" and finding.level is Level.ERROR for finding in findings)
@@ -96,11 +103,13 @@ def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
     root = f'printf %s "$HOME"{shlex.quote(path[1:])}' if path and home else f"printf %s {shlex.quote(path or '')}"
     return _SCRIPT.format(
         fence=fence,
+        plain=PLAIN_TOOLS,
         tools=" ".join(_TOOLS),
         setup=shlex.quote("\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])),
         root=root if path else f'printf %s "{DEFAULT_ROOT}"',
         scheduler=shlex.quote(scheduler.survey()),
         containers=CONTAINERS,
+        state=FOREIGN_STATE,
     )
 
 

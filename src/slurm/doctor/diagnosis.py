@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from shlex import join, quote
 from typing import TYPE_CHECKING
 
+from slurm.errors import UntrustedFile
+from slurm.protocol.ownership import check_output
 from slurm.slurmfile.places import near
 
 if TYPE_CHECKING:
@@ -45,9 +48,9 @@ def how_to_reach(url: ClusterURL) -> str:
     """What to try if a place can't be reached."""
     if url.host is None:
         return "run it where the commands are"
-    port = f" -p {url.port}" if url.port else ""
+    port = ["-p", str(url.port)] if url.port else []
     user = f"{url.user}@" if url.user else ""
-    return f"try by hand what this program does: ssh{port} {user}{url.host} true"
+    return f"try by hand what this program does: {join(['ssh', *port, f'{user}{url.host}', 'true'])}"
 
 
 def place(text: str, *, before: float, after: float) -> Iterator[Finding]:
@@ -89,6 +92,10 @@ def root(told: Mapping[str, str], *, shared: bool) -> Iterator[Finding]:
         yield Finding(Level.OK, "root", f"{path} will be made in {nearest}")
     else:
         yield _rights(path, mode, own=owner == uid)
+    try:
+        check_output(told["state"])
+    except UntrustedFile as error:
+        yield Finding(Level.ERROR, "root", *str(error).split(". ", 1))
     if shared and path.startswith(tuple(f"{place}/" for place in _OWN_TO_A_NODE)):
         advice = "choose a root on a shared file system; --run-job tells whether the nodes see it"
         yield Finding(Level.WARNING, "root", f"{path} is likely to be another directory on each node", advice)
@@ -100,9 +107,11 @@ def _rights(path: str, mode: str, *, own: bool) -> Finding:
         advice = "what others own they can change: choose a directory of your own in it"
         return Finding(Level.WARNING, "root", f"{path} belongs to another user", advice)
     if "w" in mode[4:10]:
-        return Finding(Level.ERROR, "root", f"{path} ({mode[:10]}) is writable by others", f"chmod 700 {path}")
+        level = Level.ERROR if mode[8] == "w" else Level.WARNING
+        advice = f"nothing that others put there is run, but they can move what is yours: chmod go-w {quote(path)}"
+        return Finding(level, "root", f"{path} ({mode[:10]}) is writable by others", advice)
     if mode[4:10] != "------":
-        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {path}")
+        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {quote(path)}")
     return Finding(Level.OK, "root", f"{path} is yours alone")
 
 
@@ -153,6 +162,9 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
     yield from _accounting(survey)
     for limit, value in survey.limits.items():
         yield Finding(Level.OK, "limit", f"{limit}: {value}")
+    if not survey.arrays:
+        advice = "an element of a map is a job of its own, and a map has at most 100: pass chunk_size= for more calls"
+        yield Finding(Level.WARNING, "limit", "job arrays are turned off", advice)
 
 
 def _accounting(survey: Survey) -> Iterator[Finding]:

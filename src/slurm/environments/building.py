@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
 from slurm.protocol import BLOBS, ENVS, Document, Prepared
+from slurm.protocol.ownership import SHELL, check_output
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from slurm.environments.base import Place
     from slurm.protocol.records import Record
@@ -40,9 +42,16 @@ _OUTPUT_LIMIT = 100_000
 _PAUSES = (0.1, 5.0)
 
 _LOOK = f"""\
+{PLAIN_TOOLS}
+{SHELL}
 key="$0-$(uname -m)"
 echo "$key"
 cd -- "$SLURMTASKS_ROOT/{ENVS}" 2>/dev/null || exit 0
+here=$PWD
+set -- "$here"
+for name in "$key" "$key.json"; do [ ! -e "$name" ] || set -- "$@" "$here/$name"; done
+bad=$(foreign "$@")
+[ -z "$bad" ] || {{ echo "$bad"; exit; }}
 touch -c "$key.json" 2>/dev/null
 if text=$(cat "$key.json" 2>/dev/null); then printf 'ready\n%s\n' "$text"; exit; fi
 last=$(ls "$key.lock" 2>/dev/null | sort -n | tail -n 1)
@@ -59,6 +68,7 @@ umask 077
 make() { mkdir -p -- "$0/$1.lock" "$0/$1"; }
 taken() { [ ! -d "$1.lock" ] || [ -d "$1.lock/$2" ] || [ -f "$1.json" ]; }
 { make "$1" || make "$1"; } && cd -- "$0" || exit
+[ -O . ] || { echo "$0 is not yours" >&2; exit 1; }
 [ -e ../.gitignore ] || echo '*' > ../.gitignore
 mkdir "$1.lock/$2" || { ! taken "$1" "$2" && mkdir "$1.lock/$2"; } || { taken "$1" "$2" && echo taken; exit; }
 if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
@@ -85,6 +95,16 @@ else
 fi
 rm -rf ".$1.$2" "$1.lock"
 cat "$1.json"
+"""
+
+
+_BLOBS = f"""\
+{SHELL}
+cd -- "$0" 2>/dev/null || exit 0
+here=$PWD
+for name; do shift; [ ! -f "$name" ] || set -- "$@" "$here/$name"; done
+foreign "$here" "$@"
+for path; do echo "$(digest "$path") ${{path##*/}}"; done
 """
 
 
@@ -174,11 +194,21 @@ def send(place: Place, files: Mapping[str, str | os.PathLike[str]]) -> dict[str,
     """Send files of this machine, by their names, unless they are there; their paths there, among the blobs."""
     names = {name: f"{_sha256(path)}-{name}" for name, path in files.items()}
     directory = f"{place.root}/{BLOBS}"
-    there = set(place.transport.list([directory])[directory]) if files else set()
+    there = _there(place, directory, list(names.values()))
     missing = {names[name]: path for name, path in files.items() if names[name] not in there}
     if missing:
         place.transport.put(directory, missing)
     return {name: f"{directory}/{blob}" for name, blob in names.items()}
+
+
+def _there(place: Place, directory: str, blobs: Sequence[str]) -> set[str]:
+    """Which blobs are there, byte for byte: their names begin with their digests. Raises UntrustedFile."""
+    if not blobs:
+        return set()
+    done = place.transport.run(["sh", "-c", _BLOBS, directory, *blobs], timeout=600)
+    check_output(done.stdout)
+    pairs = (line.split(" ", 1) for line in done.stdout.splitlines())
+    return {name for digest, name in pairs if digest and name.startswith(digest)}
 
 
 def _sha256(path: str | os.PathLike[str]) -> str:
@@ -192,6 +222,7 @@ def _sha256(path: str | os.PathLike[str]) -> str:
 def _look(place: Place, name: str) -> _Seen:
     done = place.ground.ask(["sh", "-c", _LOOK, name])
     key, _, rest = _words(place, done).partition("\n")
+    check_output(rest)
     if not rest:
         return _Seen(key, "free")
     words, _, text = rest.partition("\n")

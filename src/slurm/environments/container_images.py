@@ -166,7 +166,9 @@ def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) 
 
 def there(building: Building, script: str, doing: str) -> None:
     """Run lines of bash there, in the environment's directory. Raises BuildFailed."""
-    done = in_bash(building.place, f"cd -- {shlex.quote(building.directory)} || exit\n{script}", timeout=_SECONDS)
+    done = in_bash(
+        building.place, f"cd -- {shlex.quote(building.directory)} || exit\numask 022\n{script}", timeout=_SECONDS
+    )
     if done.status != 0:
         tail = "\n".join(done.words.splitlines()[-_TAIL_LINES:])
         raise BuildFailed(f"{doing}:\n{tail}", output=done.words)

@@ -13,6 +13,7 @@ from slurm.environments.runtimes.oci import SlurmOCI
 from slurm.environments.runtimes.pyxis import Pyxis
 from slurm.environments.setup import take
 from slurm.errors import EnvironmentNotReady
+from slurm.protocol.boot import RUN_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +109,7 @@ def _look_up(place: Place, site: ContainerSite, reference: Reference) -> dict[st
     arguments.append("plain" if reference.plain else "tls")
     if site.python:
         source = get_data("slurm.environments", "image_lookup.py") or b""
-        done = place.transport.run([site.python, "-", *arguments], stdin=source, timeout=300)
+        done = place.transport.run([site.python, "-c", RUN_SOURCE, source.decode(), *arguments], timeout=300)
         try:
             told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         except (ValueError, IndexError):

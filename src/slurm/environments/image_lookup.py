@@ -1,6 +1,7 @@
 """Which image a tag names now: asks a registry, by the protocol that all of them speak (OCI distribution).
 
-Needs a Python and nothing else, for it is run where the image will be pulled: `python3 - registry repository tag tls`.
+Needs a Python and nothing else, for it is run where the image will be pulled. Its arguments are registry, repository,
+tag, and `tls` or `plain`.
 Prints a JSON object: the `digest` and the `platforms` that there are, or `refused`, why not.
 """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 PIP_THAT_INSTALLS_ELSEWHERE = (22, 3)
 """From this version on pip has --python, so that an environment needs none of its own."""
+_PASSWORD = re.compile(
+    rb"""(://)(?:[^\s/:@'"<>\[]{0,256}:(?!\d{1,5}[/?#])[^\s'"<>]{0,256}|(?<!ssh://)[^\s/?#'"<>]{0,256})@"""
+)
+"""A password or token in a URL of a site's settings, which installers may print."""
 _OF_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -34,6 +39,7 @@ _OF_PIP = {
 def main() -> None:
     """Make the environment that standard input tells of."""
     asked = json.load(sys.stdin)
+    os.umask(0o077)
     directory = Path(asked["directory"])
     with open(asked["log"], "ab") as log:
         try:
@@ -44,7 +50,7 @@ def main() -> None:
                 below, above = (Path(path).parents[1] for path in (asked["below"], python))
                 own_scripts(below, above)
                 lay_over(below, above)
-            digest = subprocess.check_output([python, "-c", asked["digest"]], text=True).strip()
+            digest = subprocess.check_output([python, "-c", asked["run_source"], asked["digest"]], text=True).strip()
         except (subprocess.CalledProcessError, OSError) as error:
             sys.exit(f"{type(error).__name__}: {error}")
     shutil.rmtree(directory / "wheelhouse", ignore_errors=True)
@@ -81,13 +87,14 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
         if without:
             run(log, environ, uv, "pip", "uninstall", "--python", python, *without)
         return python
+    here = [sys.executable, "-c", asked["run_module"]]
     quiet = ["--no-input", "--disable-pip-version-check"]
     if pip_version() >= PIP_THAT_INSTALLS_ELSEWHERE:
-        run(log, environ, sys.executable, "-m", "venv", "--without-pip", *shared, venv)
-        pip = [sys.executable, "-m", "pip", "--python", python]
+        run(log, environ, *here, "venv", "--without-pip", *shared, venv)
+        pip = [*here, "pip", "--python", python]
     else:
-        run(log, environ, sys.executable, "-m", "venv", *shared, venv)
-        pip = [python, "-m", "pip"]
+        run(log, environ, *here, "venv", *shared, venv)
+        pip = [python, "-c", asked["run_module"], "pip"]
     run(log, environ, *pip, "install", *quiet, "--no-warn-script-location", *arguments)
     if without:
         run(log, environ, *pip, "uninstall", *quiet, "--yes", *without)
@@ -190,7 +197,8 @@ def run(log: IO[bytes], environ: dict[str, str], *argv: object) -> None:
     with subprocess.Popen(
         words, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        for line in process.stdout or ():
+        for printed in process.stdout or ():
+            line = _PASSWORD.sub(rb"\1***@", printed)
             log.write(line)
             sys.stderr.buffer.write(line)
     sys.stderr.flush()

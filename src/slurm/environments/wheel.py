@@ -7,7 +7,6 @@ import inspect
 import json
 import os
 import platform
-import re
 import shlex
 import sys
 import tempfile
@@ -24,9 +23,10 @@ from slurm.environments.installer import sources as places
 from slurm.environments.setup import take
 from slurm.environments.sources import described, is_project, nearest_project, tree_digest
 from slurm.environments.wheel_building import build, build_failed, export_lock, gather
-from slurm.environments.wheel_dependencies import deciding, need_more
+from slurm.environments.wheel_dependencies import deciding, need_more, refuse_password
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 from slurm.protocol import ENVS, Prepared
+from slurm.protocol.boot import RUN_MODULE, RUN_SOURCE
 from slurm.runner import distributions
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 _FORM = 2
 """Changes with what is made of the same sources."""
 _ATTEMPTS = 3
-_PASSWORD = re.compile(r"(?<!ssh)://[^/@]*@")
 _USUAL = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
 """A job has the variables of who submitted it; by these it would import the working copy instead of the wheel."""
@@ -89,12 +88,7 @@ class Wheel(Environment):
             message = f"Wheel(install_in={install_in!r}): expected 'login', where the cluster's commands run, or 'job'"
             raise ConfigurationError(message)
         for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links), *_texts(dependencies)]):
-            if _PASSWORD.search(url):
-                message = (
-                    "Wheel: a URL has a password in it, which would be kept with jobs: write it where the packages are "
-                    "installed, in ~/.netrc or pip's own settings"
-                )
-                raise ConfigurationError(message)
+            refuse_password(url, "a URL")
         self.project = os.fspath(project) if project is not None else None
         self.packages = _texts(packages)
         self.extras = _texts(extras)
@@ -159,10 +153,12 @@ class Wheel(Environment):
         path = os.path.expanduser(self.lock)
         path = path if os.path.exists(path) else os.path.join(self._projects()[0], path)
         try:
-            return Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             message = f"Wheel(lock={self.lock!r}): {error.strerror}"
             raise ConfigurationError(message) from error
+        refuse_password(text, f"a URL in {path}")
+        return text
 
     def _make(self, sources: str, building: Building) -> Prepared:
         base = find(building.place)
@@ -251,6 +247,8 @@ class Wheel(Environment):
             "below": below and below.python,
             "constraints": work.constraints,
             "offline": self.wheelhouse is not False,
+            "run_module": RUN_MODULE,
+            "run_source": RUN_SOURCE,
             "digest": f"{inspect.getsource(distributions)}\nprint(distributions_digest())\n",
         }
         what = "installing the dependencies" if only_dependencies else "installing"
@@ -261,7 +259,7 @@ class Wheel(Environment):
         self, building: Building, base: Prepared, request: Mapping[str, Any], what: str
     ) -> Mapping[str, str]:
         place, data = building.place, json.dumps(request).encode()
-        argv = [base.python, "-c", inspect.getsource(installer)]
+        argv = [base.python, "-c", RUN_SOURCE, inspect.getsource(installer)]
         if self.install_in == "job":
             building.step(f"{what}, in a job")
             done = place.run_in_job(base, argv, data)

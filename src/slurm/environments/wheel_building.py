@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.installer import find_uv, index_of_pip
 from slurm.errors import BuildFailed, EnvironmentNotReady
+from slurm.protocol.boot import RUN_MODULE
+from slurm.sanitize.redaction import redacted
+from slurm.sanitize.terminal import for_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,9 +85,9 @@ def build(project: str, directory: str, log: Path) -> BuiltWheel:
     if uv := find_uv():
         argv = [uv, "build", "--wheel", "--python", sys.executable, "--out-dir", directory, project]
     elif find_spec("build"):
-        argv = [sys.executable, "-m", "build", "--wheel", "--outdir", directory, project]
+        argv = [sys.executable, "-c", RUN_MODULE, "build", "--wheel", "--outdir", directory, project]
     elif find_spec("pip"):
-        argv = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", directory, project]
+        argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--no-deps", "--wheel-dir", directory, project]
     else:
         message = "a wheel can't be built here: there is neither uv, nor build, nor pip; install one"
         raise EnvironmentNotReady(message)
@@ -103,7 +107,7 @@ def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]
     if not find_spec("pip"):
         message = "wheelhouse=True needs pip on this machine (uv can't download wheels): install it"
         raise EnvironmentNotReady(message)
-    argv = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", directory, *requirements]
+    argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--wheel-dir", directory, *requirements]
     run(argv, "the wheels of the dependencies could not be gathered", log)
     return sorted(Path(directory).glob("*.whl"))
 
@@ -131,16 +135,18 @@ def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, s
         errors="replace",
         check=False,
     )
+    printed = redacted(f"{done.stdout}{done.stderr}")
     with log.open("a", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}")
+        file.write(f"{redacted(f'$ {shlex.join(argv)}')}\n{printed}")
     if done.returncode != 0:
-        raise build_failed(failure, f"{done.stdout}{done.stderr}", str(log))
+        raise build_failed(failure, printed, str(log))
     return done.stdout
 
 
 def build_failed(failure: str, output: str, log: str, *, there: bool = False) -> BuildFailed:
     """The error of a command that failed: the end of what it printed, and what can be done."""
-    lines = [line.rstrip() for line in output.strip().splitlines()]
+    output = redacted(output)
+    lines = [for_terminal(line.rstrip()) for line in output.strip().splitlines()]
     advice = next((words for pattern, words in _ADVICE.items() if re.search(pattern, output)), "")
     shown = "\n".join([*(["…"] if len(lines) > _TAIL_LINES else []), *lines[-_TAIL_LINES:]])
     hint, where = f": {advice}" if advice else "", " there" if there else ""

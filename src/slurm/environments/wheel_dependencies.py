@@ -1,9 +1,12 @@
-"""What wheels need: whether it is anything, and what of them decides what is installed for it."""
+"""What wheels need: whether it is anything, what of them decides what is installed for it, and from where."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+
+from slurm.errors import ConfigurationError
+from slurm.sanitize.redaction import has_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,3 +49,13 @@ def _named(requirement: str) -> str:
 def _normal(name: str) -> str:
     """A name as all its spellings are compared (packaging.python.org, Names and normalization)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def refuse_password(text: str, where: str) -> None:
+    """Raises ConfigurationError for text with a password in a URL, since what is asked for is kept with jobs."""
+    if has_password(text):
+        message = (
+            f"Wheel: {where} has a password in it, which would be kept with jobs: write it where the packages are "
+            "installed, in ~/.netrc or pip's own settings"
+        )
+        raise ConfigurationError(message)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import NoSuchJob
 from slurm.lifecycle.rolling import roll
+from slurm.options import Options
 from slurm.protocol import SUBMITTED
 
 if TYPE_CHECKING:
@@ -20,17 +21,20 @@ if TYPE_CHECKING:
 def complete(backend: Backend, several: Sequence[Watched]) -> None:
     """Learn the ids of submissions that have none yet, and queue what waits for room in the queue.
 
-    Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all. One that
-    was never queued stays so.
+    Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all that were
+    submitted to the same clusters. One that was never queued stays so.
     """
     unknown = {watched.key: watched for watched in several if not watched.submitted and not watched.refused}
-    unrecorded: dict[str, Sequence[Block]] = {}
+    unrecorded: dict[str, dict[str, Sequence[Block]]] = {}
     for records in backend.store.several_records(list(unknown)) if unknown else ():
         watched = backend.tracker.watch(*records)
         if not watched.submitted and not watched.refused:
-            unrecorded[watched.key] = backend.blocks(records.submission)
-    if unrecorded:
-        found = backend.controller.adopt(unrecorded, lambda key: f"{backend.store.directory(key)}/{SUBMITTED}")
+            clusters = str(Options.parse(records.submission.options).get("clusters") or "")
+            unrecorded.setdefault(clusters, {})[watched.key] = backend.blocks(records.submission)
+    for clusters, some in unrecorded.items():
+        found = backend.controller.adopt(
+            some, lambda key: f"{backend.store.directory(key)}/{SUBMITTED}", clusters=clusters
+        )
         for key, submitted in found.items():
             unknown[key].submitted = submitted
     for watched in several:

@@ -150,7 +150,7 @@ def _decide(
         else:
             plans.append(plan)
     words = {case.element: case.last_word for case in cases}
-    for group in _grouped(plans, watched, alone=bool(submission.dependencies)):
+    for group in _grouped(plans, watched, alone=bool(submission.dependencies) or not backend.has_arrays):
         try:
             _queue(backend, submission, watched, group)
         except SubmissionRefused as error:
@@ -232,10 +232,7 @@ def _submit(
 ) -> None:
     """Queue a job for claimed elements. Where it is refused, or has no room, the claims are given back."""
     elements = sorted(element for element, _ in claimed)
-    own = watched.block(elements[0])
-    first = own.first if own else 0
-    tasks = tuple(element - first for element in elements)
-    block = Block(first=first, count=len(tasks), tasks=tasks, name=claim.group, attempts=claimed[0][1])
+    block = _block(backend, watched, elements, name=claim.group, attempts=claimed[0][1])
     options = Options.parse(claim.options)
     after = dependencies.of_calls(submission.dependencies, _calls(submission, elements[0], elements[-1]), backend.watch)
     record = attempts.record_path(backend.store, watched.key, claim.group)
@@ -252,6 +249,17 @@ def _submit(
         _pause(watched)
     for element in elements if queued else ():
         watched.move(element, queued[0])
+
+
+def _block(backend: Backend, watched: Watched, elements: Sequence[int], *, name: str, attempts: int) -> Block:
+    """The block that elements go on in: some array tasks of the one that they are in, or a plain job."""
+    origin = backend.origin
+    if len(elements) == 1 and not backend.has_arrays:
+        return Block(first=elements[0], count=1, name=name, attempts=attempts, array=False, origin=origin)
+    own = watched.block(elements[0])
+    first = own.first if own else 0
+    tasks = tuple(element - first for element in elements)
+    return Block(first=first, count=len(tasks), tasks=tasks, name=name, attempts=attempts, origin=origin)
 
 
 def _calls(submission: Submission, first: int, last: int) -> range:

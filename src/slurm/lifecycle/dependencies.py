@@ -127,9 +127,9 @@ def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[
     if not places:
         return
     if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):
-        yield Dependency("afterany", tuple(dict.fromkeys(block.id for block, _ in places)))
+        yield Dependency("afterany", tuple(dict.fromkeys(block.full_id for block, _ in places)))
     else:
-        yield Dependency(_KINDS[edge.on], tuple(f"{block.id}_{element - block.first}" for block, element in places))
+        yield Dependency(_KINDS[edge.on], tuple(block.full_task_id(element) for block, element in places))
 
 
 def failed_upstreams(
@@ -169,13 +169,13 @@ def _end(outcome: Outcome | None) -> str:
 
 def _dependency(edge: Edge, watched: Watched, blocks: Sequence[Block], first: int) -> Dependency:
     if edge.elementwise:
-        return Dependency("aftercorr", tuple(block.id for block in blocks if block.first == first))
+        return Dependency("aftercorr", tuple(block.full_id for block in blocks if block.first == first))
     kind = _KINDS[edge.on]
     if edge.indices is None:
-        return Dependency(kind, tuple(block.id for block in blocks))
+        return Dependency(kind, tuple(block.full_id for block in blocks))
     elements = sorted({watched.element(index) for index in edge.indices})
     concerned = [b for b in blocks if any(b.first <= element < b.first + b.count for element in elements)]
     if len(elements) == watched.chunk == 1:
-        return Dependency(kind, (f"{concerned[0].id}_{elements[0] - concerned[0].first}",))
+        return Dependency(kind, (concerned[0].full_task_id(elements[0]),))
     # Some calls of many: wait for all that the blocks make, and let the runner look at those that matter.
-    return Dependency("afterany", tuple(block.id for block in concerned))
+    return Dependency("afterany", tuple(block.full_id for block in concerned))

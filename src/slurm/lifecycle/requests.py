@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurm.errors import SubmissionError
 from slurm.lifecycle import dependencies
 from slurm.options import NONE, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
@@ -11,7 +12,7 @@ from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.script import Care, Ranks, render, render_caretaker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.backend import Backend
     from slurm.protocol import Edge, Submission
@@ -26,7 +27,7 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
     block = backend.blocks(submission)[0]
     return render(
         directives=backend.scheduler.directives(
-            named, tag=submission.key, log=_logs(backend, submission.key, block.first), block=block
+            named, tag=submission.key, log=_logs(backend, submission.key, block), block=block
         ),
         environment=submission.environment,
         root=backend.store.root,
@@ -42,6 +43,8 @@ def script(backend: Backend, submission: Submission, options: Options) -> str:
     )
 
 
+_MOST_JOBS = 100
+"""How many elements a submission may have where each is a job of its own: every one is an sbatch."""
 _CARE = Block(first=0, count=1, name="caretaker")
 _ITS_OWN = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 _INHERITED = ("account", "clusters", "partition", "qos", "reservation", "wckey")
@@ -73,7 +76,7 @@ def caretaker(backend: Backend, submission: Submission, *, until_queued: bool = 
         script=f"{directory}/{CARETAKER}",
         comment=tag(submission.key, _CARE),
         log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
-        block=_CARE,
+        block=_CARE if backend.has_arrays else _CARE.replace(array=False),
         options=NONE,
         dependencies=(Dependency("afterany" if until_queued else "afternotok", (LAST_BLOCK,)),),
     )
@@ -86,18 +89,51 @@ def request(
     return Request(
         script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
         comment=tag(submission.key, block),
-        log=_logs(backend, submission.key, block.first),
+        log=_logs(backend, submission.key, block),
         block=block,
         options=options,
         dependencies=after,
         waits=submission.workflow is not None,
+        cluster=_cluster(backend, submission.key, options, after),
     )
 
 
+def _cluster(backend: Backend, key: str, options: Options, after: Iterable[Dependency]) -> str:
+    """Where a job must go that waits for others, if its options leave a choice. Raises SubmissionError if it can't.
+
+    Slurm has no dependencies between clusters: it would wait for whatever has the same number on the job's own.
+    """
+    names = {id_.partition(";")[2] for item in after for id_ in item.ids if id_ != LAST_BLOCK} - {""}
+    allowed = backend.scheduler.clusters(backend.first_look.limits.stdout, options) if names else ()
+    here = backend.origin.cluster if names and backend.origin else ""
+    goes = set(allowed) or {here}
+    if not names or (names == {here} and not allowed):
+        return ""
+    if len(names) == 1 and names <= goes:
+        return names.pop()
+    message = (
+        f"{key} waits for jobs on cluster {', '.join(sorted(names))} and goes to {', '.join(sorted(goes))}, and no job "
+        "can wait for one on another cluster: pass job.result() instead of the job, or give both the same clusters="
+    )
+    raise SubmissionError(message)
+
+
 def blocks(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
-    """One for each block that the scheduler takes as an array."""
+    """One for each block that the scheduler takes. Raises SubmissionError for a large map where there are no arrays."""
+    if submission.elements > _MOST_JOBS and not backend.max_array_size:
+        message = (
+            f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
+            f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
+            f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
+        )
+        raise SubmissionError(message)
     edges: Sequence[Edge] = submission.dependencies
-    backend.tracker.look([backend.watch(edge.key) for edge in edges])
+    upstreams = [backend.watch(edge.key) for edge in edges]
+    backend.tracker.look(upstreams)
+    for upstream in upstreams:
+        if upstream.unfinished and (elsewhere := upstream.elsewhere(backend.here)):
+            message = f"{submission.key} can't wait here for {upstream.key}: {elsewhere.reason}"
+            raise SubmissionError(message)
     if not dependencies.queued(edges, backend.watch):
         return []
     # max_concurrent holds within one array only, so of several one comes after the other.
@@ -134,6 +170,7 @@ def _workers(options: Options, chunk: int) -> int:
     return min(int(options.get("workers") or 0), chunk) if chunk > 1 else 0
 
 
-def _logs(backend: Backend, key: str, first: int) -> str:
+def _logs(backend: Backend, key: str, block: Block) -> str:
     """The scheduler's pattern for the logs of a block."""
-    return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(first, '%a')}"
+    task = "0" if block.array is False else "%a"
+    return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(block.first, task)}"

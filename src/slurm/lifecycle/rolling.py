@@ -73,7 +73,8 @@ def _queue(backend: Backend, submission: Submission, watched: Watched, options: 
             return
         queue = backend.controller.submit_once
     store.add(watched.key, {CARETAKER: caretaker_script(backend, submission, options)})
-    block = Block(first=first, count=claim.count, name=claim.group)
+    array = None if backend.has_arrays else False
+    block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=backend.origin)
     more = first + block.count < watched.elements
     try:
         queued = queue(
@@ -98,7 +99,7 @@ def _after(
 ) -> tuple[Dependency, ...]:
     """What a block waits for; with max_concurrent, which holds within one array only, for the block before, too."""
     before = watched.submitted.blocks[-1:] if watched.submitted and options.get("max_concurrent") else ()
-    in_turn = tuple(Dependency("afterany", (block.id,)) for block in before)
+    in_turn = tuple(Dependency("afterany", (block.full_id,)) for block in before)
     return dependencies.of_block(submission.dependencies, block, backend.watch) + in_turn
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.lifecycle.watched import Ending, Watched
 from slurm.protocol.states import JobState
+from slurm.sanitize.numbers import seconds_to_wait
 from slurm.telling.dispatch import call
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ class Tracker:
         self._watched: dict[str, Watched] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._poll: threading.Thread | None = None
         self._news_at = self._ask_at = self._asked_at = time.monotonic()
         self._pause = patience[0]
 
     def after_fork(self) -> None:
         """In the child of a fork, neither the thread nor whoever held the lock is there any more."""
         self._changed = threading.Condition()
-        self._thread = None
+        self._thread = self._poll = None
         for watched in self._watched.values():
             watched.waiters, watched.feed = 0, None  # hooks are called in the parent
 
@@ -82,6 +84,7 @@ class Tracker:
                     workflow=submission.workflow is not None,
                     upstreams=(edge.key for edge in submission.dependencies),
                 )
+                known.created = submission.created
                 self._watched[submission.key] = known
             if known.submitted is None:
                 known.submitted = submitted
@@ -93,7 +96,8 @@ class Tracker:
         return self._watched.get(key)
 
     def wait(self, watched: Watched, indices: Sequence[int], timeout: float | None) -> bool:
-        """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice."""
+        """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice. ValueError for NaN."""
+        timeout = seconds_to_wait(timeout)
         elements = dict.fromkeys(map(watched.element, indices))
         left = [element for element in elements if not watched.ended(element)]
 
@@ -149,10 +153,12 @@ class Tracker:
         One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
         """
         pending = [watched for watched in several if watched.unfinished]
-        reports = self._inquiry.ask(pending)
+        said = self._inquiry.ask(pending)
         now = time.monotonic()
         for watched in pending:
-            watched.judge(reports[watched.key], now)
+            watched.judge(said.reports[watched.key], now)
+        if said.trouble:
+            raise SchedulerError(said.trouble)
 
     def explain(self, watched: Watched, index: int) -> Ending | None:
         """How the scheduler says that it ended an element, whose process could only leave that a signal came.
@@ -163,8 +169,8 @@ class Tracker:
         end = time.monotonic() + _VERDICT_SECONDS
         element = watched.element(index)
         while not (element in watched.reports and watched.reports[element].state.final):
-            known = self._inquiry.ask([watched])[watched.key]
-            if element not in known or time.monotonic() > end:
+            known = self._inquiry.ask([watched]).reports[watched.key]
+            if element not in known or known[element].state is JobState.UNKNOWN or time.monotonic() > end:
                 break
             time.sleep(0.2)
         report = watched.reports.get(element)
@@ -231,12 +237,7 @@ class Tracker:
             room = self._news_at > self._asked_at and any(watched.unqueued for watched in wanted)
             if room or not all(watched.unfinished for watched in before):  # what waited for that may be cancelled now
                 self._pause, self._ask_at = self._patience[0], self._asked_at + self._patience[0]
-            if begin >= self._ask_at:
-                self._asked_at = begin
-                self.ask(wanted)
-                self._pause = min(self._pause * 1.5, self._patience[1])
-                self._ask_at = begin + self._pause
-            self._end_overdue(wanted)
+            self._attend_to(wanted, due=begin >= self._ask_at)
         except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
             # What can't be had now may be had later; nothing is concluded from silence.
             _log.warning("%s: %s; trying again", type(error).__name__, error)
@@ -244,6 +245,25 @@ class Tracker:
             return self._patience[0]
         waited = begin - self._news_at
         return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), min(_REST, 10 * (looked - begin - 0.01)))
+
+    def _attend_to(self, wanted: Sequence[Watched], *, due: bool) -> None:
+        """Ask if it is time to, and end what is overdue, in a thread of its own: answers may be slow, and huge."""
+        idle = self._poll is None or not self._poll.is_alive()
+        if idle and (due or any(watched.missed_since for watched in wanted)):
+            self._poll = threading.Thread(target=self._ask_and_end, args=(wanted, due), name="slurm-poll", daemon=True)
+            self._poll.start()
+
+    def _ask_and_end(self, wanted: Sequence[Watched], due: bool) -> None:  # noqa: FBT001 - a thread's arguments
+        begin = time.monotonic()
+        try:
+            if due:
+                self._asked_at, self._ask_at = begin, begin + self._pause
+                self._pause = min(self._pause * 1.5, self._patience[1])
+                self.ask(wanted)
+            self._end_overdue(wanted)
+        except Exception as error:  # noqa: BLE001 - as in `_tick`
+            _log.warning("%s: %s; trying again", type(error).__name__, error)
+            self._ask_at = begin + self._patience[1]
 
     def _end_overdue(self, wanted: Iterable[Watched]) -> None:
         """End the elements whose outcome hasn't shown up within the grace period, unless they go on in another job."""
@@ -253,6 +273,9 @@ class Tracker:
             overdue: dict[int, Ending] = {}
             waiting: dict[int, Ending] = {}
             for index, since in list(watched.missed_since.items()):
+                if watched.ended(index):  # since it was noted
+                    watched.missed_since.pop(index, None)
+                    continue
                 report = watched.reports.get(index)
                 state = report.state if report and report.state.final else JobState.LOST
                 state = JobState.LOST if state is JobState.COMPLETED else state

@@ -158,6 +158,8 @@ def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) 
         kind, words = JobLost, "was never queued: its client died before; submit it again"
     else:
         said = f"it was {report.word} when last heard of" if report else "the scheduler doesn't know it"
+        if report and report.state is JobState.LOST:
+            said, reason = report.reason, ""
         kind, words = JobLost, f"is lost: it left no outcome, and {said}"
     return kind(
         f"{_subject(facts)} {words}{reason}." + (f" {facts.where_to_look}" if facts.job_id else ""),

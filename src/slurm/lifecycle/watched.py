@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ProtocolError
+from slurm.lifecycle.origins import elsewhere
 from slurm.protocol import LOGS, log_name
 from slurm.protocol.states import JobState
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from slurm.errors import SlurmError
+    from slurm.lifecycle.origins import Here
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
@@ -58,6 +60,8 @@ class Watched:
     ) -> None:
         self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
         self.continues, self.workflow = continues, workflow
+        self.created = 0.0
+        """When it was submitted, by its client's clock."""
         self.refused: Refused | None = None
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
@@ -69,6 +73,8 @@ class Watched:
         self.states: dict[int, JobState] = {}
         """How elements of one call have ended whose outcome this process has read."""
         self.missed_since: dict[int, float] = {}
+        self.accounted_since: dict[int, float] = {}
+        """Since when only the accounting knows an element, as one that has not ended."""
         self.claimed_since: dict[str, float] = {}
         """Since when this process has seen a claim, by the name of its job."""
         self.rests_until = 0.0
@@ -95,7 +101,7 @@ class Watched:
         """The scheduler's id for call `index`, such as "1234_0"; None if it never got one."""
         element = self.element(index)
         block = self.block(element)
-        return f"{block.id.partition(';')[0]}_{element - block.first}" if block else None
+        return block.task_id(element).partition(";")[0] if block else None
 
     def log(self, index: int, rank: int = 0) -> str:
         """The log of the element of call `index`, or of one of its ranks: its path in the submission's directory."""
@@ -115,6 +121,12 @@ class Watched:
         own = self.submitted.blocks if self.submitted else ()
         moved = list(self.moved.values())  # which the tracker's thread may add to meanwhile
         return (*own, *{block.id: block for block in moved}.values())
+
+    def elsewhere(self, here: Here, block: Block | None = None) -> Report | None:
+        """What to report of a block (by default, of the first) without asking, where its id means nothing here."""
+        if self.submitted is None or not self.submitted.blocks:
+            return None
+        return elsewhere(self.submitted.scheduler, block or self.submitted.blocks[0], here)
 
     @property
     def unqueued(self) -> range:

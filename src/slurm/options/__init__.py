@@ -122,7 +122,7 @@ TAKEN: Mapping[str, str] = {
     "dependency": "pass a job as an argument, or use .after(job, on=…)",
     "output": "logs are kept in the job's directory: job.logs() reads them",
     "error": "logs are kept in the job's directory: job.logs() reads them",
-    "input": "pass data as arguments",
+    "input": "pass the data, or the path of its file, as an argument",
     "wrap": "the script is made from the task",
     "wait": "call job.result(), or slurm.wait(jobs)",
     "parsable": "the job's id is read for you",

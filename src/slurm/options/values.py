@@ -20,6 +20,15 @@ _NOT_TEXT = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of control characters, halves of surrogate pairs, and separators of lines and paragraphs."""
 
 _UNLIMITED = ("UNLIMITED", "INFINITE")
+_MOST_SECONDS = (1 << 31) - 1
+"""Slurm 22.05 takes longer times, and makes another limit, or none, of them."""
+_TOO_LONG = 'at most 68 years, or "UNLIMITED"'
+
+SIGNALS = frozenset(
+    "HUP INT QUIT ABRT KILL ALRM TERM USR1 USR2 URG CONT STOP TSTP TTIN TTOU XCPU".split()  # noqa: SIM905
+)
+"""The names that sbatch takes for --signal, as measured on 22.05; beside them it takes any number from 1."""
+_MOST_SIGNAL, _MOST_LEAD = 64, 65535
 
 
 def text(value: Any) -> str:
@@ -86,6 +95,8 @@ def duration(value: Any) -> str:
         or not all(_digits(p) for p in (*parts, days if dash else "0"))
     ):
         raise ValueError('minutes as a number, a timedelta, or text such as "30", "12:00:00" or "1-12:00:00"')
+    if sum(map(len, (*parts, days))) > 30 or (seconds(words) or 0) > _MOST_SECONDS:
+        raise ValueError(_TOO_LONG)
     return words
 
 
@@ -93,6 +104,8 @@ def _from_timedelta(value: timedelta) -> str:
     seconds = -int(-value.total_seconds() // 1)  # rounded up: never less than was asked for
     if seconds <= 0:
         raise ValueError("a time longer than nothing")
+    if seconds > _MOST_SECONDS:
+        raise ValueError(_TOO_LONG)
     return clock(seconds)
 
 
@@ -157,10 +170,31 @@ def listing(value: Any) -> str:
 def signal(value: Any) -> str:
     """A signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
     words = text(value)
-    name, at, seconds = words.rpartition(":")[2].partition("@")
-    if words.count(":") > 1 or not name.isalnum() or (at and not _digits(seconds)):
-        raise ValueError('a signal and its lead in seconds, such as "USR1@60" or "B:TERM@120"')
+    signal_and_lead(words)
     return words
+
+
+def signal_and_lead(words: str) -> tuple[str, int]:
+    """The signal's name without SIG, or its number, and how many seconds ahead of the time limit it is sent.
+
+    sbatch(1): [{R|B}:]<sig_num>[@sig_time], 60 seconds unless said. Raises ValueError for what sbatch refuses.
+    """
+    flags, _, rest = words.rpartition(":")
+    name, at, lead = rest.partition("@")
+    name = name.upper().removeprefix("SIG")
+    number = _digits(name) and len(name) < 4 and 1 <= int(name) <= _MOST_SIGNAL
+    if (
+        set(flags.upper()) - {"B", "R"}
+        or (":" in words and not flags)
+        or not (name in SIGNALS or number)
+        or (at and not (_digits(lead) and len(lead) < 7 and int(lead) <= _MOST_LEAD))
+    ):
+        known = ", ".join(sorted(SIGNALS))
+        raise ValueError(
+            f'a signal and its lead in seconds up to {_MOST_LEAD}, such as "USR1@60" or "B:TERM@120"; '
+            f"the signal is a number, or one of {known}"
+        )
+    return name, int(lead) if at else 60
 
 
 def signal_name(value: Any) -> str:
@@ -175,7 +209,7 @@ def lead(value: Any) -> str:
     """Seconds as a number, a timedelta, or Slurm's text for a time; as seconds."""
     words = _from_timedelta(value) if hasattr(value, "total_seconds") else str(value)
     found = int(words) if _digits(words) else seconds(duration(words)) if ":" in words else None
-    if isinstance(value, bool) or not found or found > 65535:  # sbatch(1), --signal
+    if isinstance(value, bool) or not found or found > _MOST_LEAD:  # sbatch(1), --signal
         raise ValueError('seconds up to 65535, a timedelta, or text such as "5:00"')
     return str(found)
 

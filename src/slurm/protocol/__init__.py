@@ -42,7 +42,8 @@ calls of one that were never made, since the element was stopped too often."""
 def is_key(text: str) -> bool:
     """Whether a text can be a submission's key: the name of a directory, and of one in it."""
     parts = text.split("/")
-    return len(parts) == 2 and all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
+    fit = all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
+    return fit and len(parts) == 2 and text.isprintable()
 
 
 class Document(Record):
@@ -166,6 +167,20 @@ class Submission(Document):
         return None if is_key(self.key) else f"{self.key!r} is no key"
 
 
+class Origin(Record):
+    """Which scheduler gave an id: it means nothing to another one, and nothing once the machine was restarted."""
+
+    cluster: str
+    """Slurm's ClusterName; of the local scheduler, the random name of its directory."""
+    host: str = ""
+    """The machine's name, for messages."""
+    boot: str = ""
+    """The machine's boot id, where jobs end with it."""
+
+    def __str__(self) -> str:
+        return f"{self.host} (local scheduler {self.cluster})" if self.host else f"cluster {self.cluster}"
+
+
 class Block(Record):
     """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
 
@@ -180,6 +195,23 @@ class Block(Record):
     """What tells it from other blocks with the same elements; empty for those of the submission itself."""
     attempts: int = 0
     """How many attempts its elements had before."""
+    array: bool | None = None
+    """False for one element that is a plain job, where the scheduler has no arrays: its id is the job's."""
+    origin: Origin | None = None
+    """Which scheduler gave the id; None if that isn't known."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"origin": Origin}
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that gave the id, where that is known: the one that the id names, or else its origin."""
+        return self.id.partition(";")[2] or (self.origin.cluster if self.origin else "")
+
+    @property
+    def full_id(self) -> str:
+        """The id with the name of its cluster, where that is known."""
+        number = self.id.partition(";")[0]
+        return f"{number};{self.cluster}" if self.cluster else number
 
     @property
     def elements(self) -> Sequence[int]:
@@ -192,6 +224,15 @@ class Block(Record):
         """What can't be true of it."""
         right = min(self.first, self.count, self.attempts, *(self.tasks or ())) >= 0 and self.count <= MOST_CALLS
         return None if right else f"a block of {self.count} elements from {self.first} on"
+
+    def task_id(self, element: int) -> str:
+        """The scheduler's id for one of its elements, such as "1234_0"."""
+        number, semicolon, cluster = self.id.partition(";")
+        return self.id if self.array is False else f"{number}_{element - self.first}{semicolon}{cluster}"
+
+    def full_task_id(self, element: int) -> str:
+        """The same with the name of its cluster, where that is known."""
+        return self.replace(id=self.full_id).task_id(element)
 
 
 class Submitted(Document):

@@ -85,16 +85,46 @@ def replace(path: str, data: bytes | IO[bytes]) -> None:
 
 
 def open_own(path: str) -> IO[bytes]:
-    """Open a file for unpickling: only if it is the user's own and nobody else can write to it or its directory.
+    """Open a file to unpickle, run or believe: only if it is the user's own and nobody else can write to it.
 
-    Raises UntrustedFile otherwise: whoever can write a pickle can run code as its reader.
+    The same holds for its directory. Raises UntrustedFile otherwise: whoever can write a pickle can run code as its
+    reader.
     """
     file = open(path, "rb")  # noqa: SIM115 - it is the caller's
     directory = os.path.dirname(path)
     for place, status in ((directory, os.stat(directory)), (path, os.fstat(file.fileno()))):
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        if not is_private(status):
             from slurm.errors import UntrustedFile  # noqa: PLC0415 - carries concurrent.futures
 
             file.close()
-            raise UntrustedFile(place, uid=status.st_uid, mode=status.st_mode)
+            raise UntrustedFile(place, uid=status.st_uid, mode=status.st_mode, me=os.geteuid())
     return file
+
+
+def is_own(path: str) -> bool:
+    """Whether a file and its directory are the user's own and writable by nobody else."""
+    return is_private(os.stat(os.path.dirname(path))) and is_private(os.stat(path))
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Whether a file is the user's own and writable by nobody else; a group with no other member is the user, too."""
+    mode = status.st_mode
+    if status.st_uid != os.geteuid() or mode & 0o002:
+        return False
+    return not mode & 0o020 or _only_member(status.st_gid)
+
+
+def _only_member(gid: int) -> bool:
+    """Whether the user is the only member of a group, as far as the machine tells.
+
+    Many sites don't list their users; there a group that lists no members is the user's if it bears the same name.
+    """
+    import grp  # noqa: PLC0415 - few files are writable by a group
+    import pwd  # noqa: PLC0415
+
+    try:
+        group, me = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+    members = {*group.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == gid)}
+    return (members or {group.gr_name}) == {me}

@@ -59,7 +59,7 @@ def _words(job: JobContext, *, complete: bool) -> Words:
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
             rank, _, ending = name.partition(".")
             if ending in ("done", "failed") and int(rank) not in words:
-                with open(f"{directory}/{name}", "rb") as file:
+                with open_own(f"{directory}/{name}") as file:
                     words[int(rank)] = Outcome.loads(file.read(), where=f"{directory}/{name}")
         if not complete or _all_there(words) or time.monotonic() > end:
             return words

@@ -6,6 +6,7 @@ import os
 import sys
 
 from slurm.protocol import EVENTS, JOBS, SUBMISSION, WORK, Submission
+from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -85,15 +86,17 @@ class JobContext(Record):
     def submission(self) -> Submission:
         """What was asked for: the number of calls, the options, the environment. Reads a file."""
         path = f"{self.directory}/{SUBMISSION}"
-        with open(path, "rb") as file:
+        with open_own(path) as file:
             return Submission.loads(file.read(), where=path)
 
     def output_directory(self) -> Path:
         """A directory for this call's own files, kept with the job; made if it isn't there."""
         from pathlib import Path  # noqa: PLC0415 - most tasks never ask
 
+        from slurm.protocol.directories import make_private  # noqa: PLC0415
+
         path = Path(self.directory, WORK, str(self.index))
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(str(path))
         return path
 
     @property

@@ -33,7 +33,6 @@ def main(argv: Sequence[str]) -> int:
     root, key, element, tag, *rest = argv
     hooked = are_named(rest)
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
-    search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
     saver = ResultSaver(job, int(element), continues=len(rest) > 3)
     if len(rest) > 3:
@@ -111,10 +110,3 @@ def _check_python(tag: str) -> None:
             f"pickles don't pass between minor versions. Give the cluster a Python {tag}: Cluster(…, python=…)"
         )
         raise RuntimeError(message)
-
-
-def search_working_directory_last() -> None:
-    """`python -c` searches the working directory before the standard library; a script may be called random.py."""
-    if "" in sys.path:
-        sys.path.remove("")
-    sys.path.append(os.getcwd())

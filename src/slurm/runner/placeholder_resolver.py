@@ -100,7 +100,7 @@ class PlaceholderResolver:
         while True:
             try:
                 os.scandir(directory).close()  # opening a directory drops what NFS remembers of it
-                with open(path, "rb") as file:
+                with open_own(path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
                 if time.monotonic() >= end:

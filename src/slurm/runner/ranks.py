@@ -19,7 +19,7 @@ from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.callback_runner import CallbackRunner, are_named
 from slurm.runner.job_context import JobContext
-from slurm.runner.main import expect, run, search_working_directory_last
+from slurm.runner.main import expect, run
 from slurm.runner.result_saver import ResultSaver, pickle_into, written
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def main(argv: Sequence[str]) -> int:
     """
     gather, here, log, root, key, element, tag, _, _, attempt, *stop = argv
     hooked = are_named(stop)
-    search_working_directory_last()
     job = JobContext.from_environment(root, key, int(element), os.environ, int(attempt))
     if ResultSaver(job).earlier() is not None:
         return 0

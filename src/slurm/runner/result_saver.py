@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _pickle import dumps
+from _pickle import dumps, loads
 from itertools import accumulate
 
 from slurm.protocol import (
@@ -20,7 +20,7 @@ from slurm.protocol import (
     begun_name,
     outcome_name,
 )
-from slurm.protocol.files import NewFile, commit
+from slurm.protocol.files import NewFile, commit, open_own
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord, class_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
@@ -63,7 +63,7 @@ class ResultSaver:
         """The outcome that an earlier attempt of this element has committed, if one has."""
         if not os.path.exists(self._outcome):
             return None
-        with open(self._outcome, "rb") as file:
+        with open_own(self._outcome) as file:
             return Outcome.loads(file.read(), where=self._outcome)
 
     def is_final(self, outcome: Outcome) -> bool:
@@ -171,11 +171,11 @@ def _message(error: BaseException) -> str:
 
 
 def _pickled(error: BaseException) -> bytes | None:
-    import cloudpickle  # noqa: PLC0415
+    from slurm.runner.value_pickler import dumps_by_value  # noqa: PLC0415
 
     try:
-        data: bytes = cloudpickle.dumps(error)
-        cloudpickle.loads(data)  # an exception whose __init__ wants other arguments pickles, but never comes back
+        data = dumps_by_value(error)
+        loads(data)  # an exception whose __init__ wants other arguments pickles, but never comes back
     except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__
         return None
     return data if len(data) <= ERROR_PICKLE_LIMIT else None
@@ -190,10 +190,11 @@ def pickle_into(file: _Digest, value: Any) -> None:
     except OSError:
         raise  # the disk, not the value
     except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises; cloudpickle's own error is the one to show
-        import cloudpickle  # noqa: PLC0415 - half of a by-value start, and seldom needed here
+        # Imports cloudpickle, which is half of a by-value start and seldom needed here.
+        from slurm.runner.value_pickler import ValuePickler  # noqa: PLC0415
 
         file.restart()
-        cloudpickle.Pickler(file, protocol=-1).dump(value)
+        ValuePickler(file, protocol=-1).dump(value)
 
 
 def pickled(value: Any) -> bytes:
@@ -201,10 +202,9 @@ def pickled(value: Any) -> bytes:
     try:
         return dumps(value, -1)
     except Exception:  # noqa: BLE001 - as there
-        import cloudpickle  # noqa: PLC0415
+        from slurm.runner.value_pickler import dumps_by_value  # noqa: PLC0415
 
-        found: bytes = cloudpickle.dumps(value, protocol=-1)
-        return found
+        return dumps_by_value(value)
 
 
 class _Digest:

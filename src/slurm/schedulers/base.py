@@ -5,16 +5,20 @@ Nothing here runs anything; `slurm.controller` does, over a transport.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from slurm.schedulers.ranges import numbers, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.options import Options
-    from slurm.protocol import Block
+    from slurm.protocol import Block, Origin
     from slurm.protocol.states import JobState
 
+__all__ = ["numbers", "ranges"]  # for schedulers, which need them with the rest
 
 LAST_BLOCK = "__LAST_BLOCK__"
 """Stands in a dependency for the id of the block that is queued just before, which isn't known yet."""
@@ -47,11 +51,28 @@ class Request:
     dependencies: tuple[Dependency, ...] = ()
     waits: bool = False
     """Whether it does little but wait for jobs of its own: a workflow."""
+    cluster: str = ""
+    """The one cluster to which it must go, of those that its options allow: the one of the jobs that it waits for."""
 
     @property
     def arguments(self) -> list[str]:
         """What the script is given: its first element, and how many attempts there were before."""
         return [str(self.block.first), *([str(self.block.attempts)] if self.block.attempts else [])]
+
+
+class Failure(enum.Enum):
+    """What a submit command that printed no id says of its job."""
+
+    REFUSED = "refused"
+    """The scheduler does not take it, and nothing is queued."""
+    UNEXPLAINED = "unexplained"
+    """The scheduler, or a plugin of the site, said no without a reason: a refusal, if the job isn't in the queue."""
+    FULL = "full"
+    """Nothing is queued: the user may not have so many more jobs."""
+    LATER = "later"
+    """Nothing is queued, and the scheduler may take the same job later."""
+    UNKNOWN = "unknown"
+    """The job may be queued, or may be yet."""
 
 
 class Report(NamedTuple):
@@ -67,6 +88,22 @@ class Report(NamedTuple):
     reason: str
     exit: str = ""
     """The exit status and the signal, as "1:0", where the scheduler tells."""
+    comment: str = ""
+    script: str = ""
+    """The path of the job's script, or the command line that submitted it; see `slurm.schedulers.marks`."""
+    own: bool = True
+    """Whether the job is the user's own, as far as the scheduler tells."""
+    submitted: float | None = None
+    """When it was submitted, in seconds since the epoch, where the scheduler tells."""
+
+
+class Target(NamedTuple):
+    """Array tasks of a job to cancel, if that is a job of the submission `key`."""
+
+    id: str
+    tasks: Sequence[int] | None
+    """None: all of them."""
+    key: str
 
 
 class Partition(NamedTuple):
@@ -99,6 +136,8 @@ class Survey(NamedTuple):
     """Whether jobs run on other machines than commands, which must then see the same files."""
     accounting: bool | None = None
     """Whether ended jobs are remembered; None: it has nothing of the kind."""
+    arrays: bool = True
+    """Whether it takes job arrays."""
     limits: Mapping[str, str] = {}
     """By the scheduler's own names."""
     partitions: Sequence[Partition] = ()
@@ -115,26 +154,34 @@ class Scheduler(Protocol):
     all of these once one fails; empty where it has none, and the runner starts SLURM_NTASKS ranks itself."""
     needs: Sequence[str]
     """What its commands need where they run: names on PATH, or paths. Looked for where a workflow is in a container."""
+    id_form: str
+    """The form of an id, as an extended regular expression for both sed and Python."""
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """The lines at the top of a script that ask for `options`, and make it the array of a block as it stands."""
 
     def submit(self, request: Request) -> Sequence[str]:
-        """The command that queues a block, and prints its id as the last line.
+        """The command that queues a block, and prints its id on a line of its own, whatever else it prints.
 
         The options of a block that has a name go over those that stand in the script.
         """
 
-    def query(self, ids: Sequence[str]) -> Sequence[str]:
-        """The command that tells the states of all elements of all `ids`."""
+    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """The command that tells the states of all elements of all `ids`.
 
-    def reports(self, output: str) -> Iterable[Report]:
-        """What the query printed. An id that the scheduler doesn't know isn't in it."""
+        `cluster`, here and below, names the cluster that gave the ids, where that isn't the one of the commands.
+        """
+
+    def reports(self, output: str) -> Iterable[Report] | None:
+        """What the query printed; None if that isn't a whole answer. An id that the scheduler doesn't know isn't in it.
+
+        Ids in reports are bare: without the name of a cluster.
+        """
 
     def knows_none(self, words: str) -> bool:
         """Whether a failed query's words say that it knows none of the ids, rather than that it can't tell."""
 
-    def history(self, ids: Sequence[str]) -> Sequence[str]:
+    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """The command that tells, from the accounting, how elements of ids ended that the scheduler has forgotten."""
 
     def histories(self, output: str) -> Iterable[Report]:
@@ -144,10 +191,10 @@ class Scheduler(Protocol):
         """Whether what the command said means that there is no accounting at all, rather than none now."""
 
     def passing(self, words: str) -> bool:
-        """Whether a failed command's words tell of a trouble that passes, rather than of a refusal."""
+        """Whether the words of a question that failed tell of a trouble that passes, so that it may be asked again."""
 
-    def full(self, words: str) -> bool:
-        """Whether a refusal's words say that there is no room for so many more jobs of the user."""
+    def failure(self, words: str) -> Failure:
+        """What the output of a submit command that printed no id says of the job. UNKNOWN for words it doesn't know."""
 
     def submit_limits(self) -> Sequence[str]:
         """The command that tells how many jobs the user may have queued."""
@@ -158,14 +205,17 @@ class Scheduler(Protocol):
     def queued(self) -> Sequence[str]:
         """The command that prints a line for each element that the user has in the queue."""
 
-    def find(self) -> Sequence[str]:
-        """The command that lists all of the user's jobs with their comments."""
+    def find(self, clusters: str) -> Sequence[str]:
+        """The command that lists the user's jobs with the marks of their submissions.
 
-    def found(self, output: str) -> Iterable[tuple[str, str]]:
-        """From what it printed: ids and comments."""
+        `clusters` is the option of that name; without it, the clusters that a submission goes to by default are meant.
+        """
 
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
-        """The command that cancels array tasks of ids; None stands for all of an id."""
+    def found(self, output: str) -> Iterable[tuple[str, str]] | None:
+        """From what it printed: ids and marks, each a comment or the tag alone. None if it is no answer."""
+
+    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Shell lines (sh) that look at jobs, and cancel the tasks of those that are what their targets say."""
 
     def requeue(self, id_: str) -> Sequence[str]:
         """The command that has a running array task, "12_3", run again from its start under its id."""
@@ -173,8 +223,14 @@ class Scheduler(Protocol):
     def limits(self) -> Sequence[str]:
         """The command that tells the scheduler's limits."""
 
+    def origin(self, output: str) -> Origin | None:
+        """From what that, or a query, printed: which scheduler this is; None if it isn't told."""
+
+    def clusters(self, output: str, options: Options) -> Sequence[str]:
+        """From what the command for limits printed: clusters where a job with such options may go, if any."""
+
     def max_array_size(self, output: str) -> int:
-        """From what it printed: how many elements one array may have, indices counted from 0."""
+        """From what it printed: how many elements one array may have, indices counted from 0; 0 if there are none."""
 
     def survey(self) -> str:
         """Shell lines (sh) that print what the scheduler is and can do."""
@@ -194,24 +250,3 @@ def ntasks(asked: Callable[[str], object]) -> int:
 def tag(key: str, block: Block) -> str:
     """The first word of a block's comment, by which it can be found again: the submission's key, and which block."""
     return key + (f"+{block.first}" if block.first else "") + (f"~{block.name}" if block.name else "")
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Numbers in Slurm's short form: "0-3,7"."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(f"{low}-{high}" if high > low else f"{low}" for low, high in runs)
-
-
-def numbers(text: str) -> Sequence[int]:
-    """The numbers that Slurm's short form stands for: "0-3,7%2", "[1-9:2]"; the order is kept."""
-    found: list[int] = []
-    for part in text.partition("%")[0].strip("[]").split(","):
-        low, _, rest = part.partition("-")
-        high, _, step = rest.partition(":")
-        found.extend(range(int(low), int(high or low) + 1, int(step or 1)))
-    return found

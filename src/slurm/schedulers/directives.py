@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./%@*[]|&!~^")
 
 
-def array(block: Block, options: Options) -> str:
-    """The value of `--array` for a block."""
+def array(block: Block, options: Options) -> list[str]:
+    """The argument that makes a block an array; none for a plain job."""
+    if block.array is False:
+        return []
     most = options.get("max_concurrent")
     tasks = f"0-{block.count - 1}" if block.tasks is None else ranges(block.tasks)
-    return f"{tasks}%{most}" if most else tasks
+    return [f"--array={tasks}%{most}" if most else f"--array={tasks}"]
 
 
 def comment(options: Options, tag: str) -> str:
@@ -44,7 +46,7 @@ def over(request: Request) -> list[str]:
 
 def lines(options: Options, *, tag: str, log: str, block: Block) -> list[str]:
     """The script's #SBATCH lines."""
-    fixed = [f"--array={array(block, options)}", f"--output={log}", "--open-mode=append"]
+    fixed = [*array(block, options), f"--output={log}", "--open-mode=append"]
     asked = arguments(options, tag=tag)
     kept = [argument for argument in fixed if not _is_set(argument, asked)]
     return [f"#SBATCH {_quoted(argument)}" for argument in [*asked, *kept]]

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol import Origin
+from slurm.protocol.boot import BOOT
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
-from slurm.schedulers.base import Report, Survey, numbers, ranges
-from slurm.schedulers.local_queue import wire
+from slurm.schedulers.base import Failure, Report, Survey, numbers, ranges
+from slurm.schedulers.local_queue import identity, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.options import Options
     from slurm.protocol import Block
-    from slurm.schedulers.base import Request, Site
+    from slurm.schedulers.base import Request, Site, Target
 
-_BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from slurm.schedulers.local_queue.commands import main; sys.exit(main(sys.argv[2:]))"
-)
+_COMMANDS = "slurm.schedulers.local_queue.commands"
 
 
 class LocalScheduler:
@@ -32,9 +32,10 @@ class LocalScheduler:
     name = "local"
     patience = (0.5, 5.0)
     launcher: Sequence[str] = ()
+    id_form = "[0-9]+"
 
     def __init__(self, site: Site) -> None:
-        self._queue = (site.python, "-c", _BOOT, site.runner)
+        self._queue = (site.python, "-c", BOOT, site.runner, _COMMANDS)
         self.needs: Sequence[str] = (wire.place(),)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
@@ -46,34 +47,40 @@ class LocalScheduler:
         return [
             *self._queue,
             "submit",
-            f"--array={directives.array(request.block, request.options)}",
+            *directives.array(request.block, request.options),
             f"--output={request.log}",
             f"--comment={directives.comment(request.options, request.comment)}",
             *directives.over(request),
-            *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
+            *(f"--{item.kind}={','.join(id_.partition(';')[0] for id_ in item.ids)}" for item in request.dependencies),
             *(["--waits"] if request.waits else []),
             request.script,
             *request.arguments,
         ]
 
-    def query(self, ids: Sequence[str]) -> Sequence[str]:
+    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Ask the supervisor."""
+        del cluster
         return [*self._queue, "query", *ids]
 
-    def reports(self, output: str) -> Iterable[Report]:
-        """What it printed: id, tasks, state, node, reason."""
-        for line in output.splitlines():
-            id_, tasks, word, node, reason = line.split("|", 4)
-            yield Report(id_, numbers(tasks), JobState.parse(word), word, node, reason)
+    def reports(self, output: str) -> Iterable[Report] | None:
+        """What it printed: a line that says who answers, then id, tasks, state, node, reason, comment."""
+        first, *lines = output.split("\n")
+        if lines[-1:] != [""] or identity.parse(first) is None:
+            return None
+        found = []
+        for line in lines[:-1]:
+            id_, tasks, word, node, reason, comment = line.split("\x1f", 5)
+            found.append(Report(id_, numbers(tasks), JobState.parse(word), word, node, reason, comment=comment))
+        return found
 
     def knows_none(self, words: str) -> bool:
         """A supervisor that isn't there is started, so a failure is never an answer."""
         del words
         return False
 
-    def history(self, ids: Sequence[str]) -> Sequence[str]:
+    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """There is none."""
-        del ids
+        del ids, cluster
         return ["false"]
 
     def histories(self, output: str) -> Iterable[Report]:
@@ -87,14 +94,16 @@ class LocalScheduler:
         return True
 
     def passing(self, words: str) -> bool:
-        """It is on this machine: what fails, fails."""
-        del words
-        return False
+        """Whether the supervisor didn't answer, being frozen or overrun: it isn't known whether it took the request.
 
-    def full(self, words: str) -> bool:
-        """There is always room."""
-        del words
-        return False
+        The command's exit status is 75 then, and a supervisor that wakes up drops a submission whose client has gone.
+        A refusal begins with `wire.REFUSED`, and its status is 1: nothing was taken.
+        """
+        return words.lstrip().startswith(wire.NO_ANSWER)
+
+    def failure(self, words: str) -> Failure:
+        """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
+        return Failure.REFUSED if words.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
 
     def submit_limits(self) -> Sequence[str]:
         """There are none."""
@@ -109,8 +118,9 @@ class LocalScheduler:
         """Not asked for, where there are no limits."""
         return ["true"]
 
-    def find(self) -> Sequence[str]:
+    def find(self, clusters: str) -> Sequence[str]:
         """Ask the supervisor for all that it knows."""
+        del clusters
         return [*self._queue, "list"]
 
     def found(self, output: str) -> Iterable[tuple[str, str]]:
@@ -118,13 +128,11 @@ class LocalScheduler:
         lines = (line.partition("|") for line in output.splitlines())
         return [(id_, comment) for id_, _, comment in lines]
 
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
+    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
         """Tell the supervisor."""
-        return [
-            *self._queue,
-            "cancel",
-            *(id_ if some is None else f"{id_}_{ranges(some)}" for id_, some in tasks.items()),
-        ]
+        del cluster
+        words = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
+        return shlex.join([*self._queue, "cancel", *words])
 
     def requeue(self, id_: str) -> Sequence[str]:
         """It doesn't."""
@@ -132,13 +140,23 @@ class LocalScheduler:
         return ["false"]
 
     def limits(self) -> Sequence[str]:
-        """There are none to ask for."""
-        return ["true"]
+        """Prints which local scheduler this is (`local_queue.identity`): the first look brings it at no cost."""
+        return identity.COMMAND
+
+    def origin(self, output: str) -> Origin | None:
+        """The name of the supervisor's directory, and the machine's boot id."""
+        found = identity.parse(output.partition("\n")[0])
+        return Origin(cluster=found.name, host=found.host, boot=found.boot) if found else None
+
+    def clusters(self, output: str, options: Options) -> Sequence[str]:
+        """There is one machine only."""
+        del output, options
+        return ()
 
     def max_array_size(self, output: str) -> int:
-        """As many as anybody will ask for."""
+        """As many as the supervisor takes in one submission."""
         del output
-        return 1 << 31
+        return wire.MOST_TASKS
 
     def survey(self) -> str:
         """The machine's own processors."""

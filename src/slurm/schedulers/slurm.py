@@ -5,51 +5,42 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from slurm.protocol.states import JobState
-from slurm.schedulers import directives
-from slurm.schedulers.base import Partition, Report, Survey, numbers, ranges
+from slurm.protocol import JOBS, SCRIPT, Block, Origin
+from slurm.schedulers import directives, refusals, slurm_jobs
+from slurm.schedulers.base import Partition, Survey, tag
+from slurm.schedulers.slurm_jobs import CLEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.options import Options
-    from slurm.protocol import Block
-    from slurm.schedulers.base import Request, Site
+    from slurm.schedulers.base import Failure, Report, Request, Site, Target
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
 """Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
 
-_ALWAYS_UNSET = ("SBATCH_ARRAY_INX", "SBATCH_JOB_NAME", "SBATCH_OPEN_MODE", "SBATCH_WAIT")
-
-_FIELDS = "%F|%K|%T|%N|%r"
-"""squeue(1): array job id, array task(s), state, nodes, reason; the reason last, for it may hold any character."""
-
-_USERS_OWN = ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_ARRAY", "SQUEUE_PARTITION", "SQUEUE_USERS")
-_SQUEUE = (
-    "env",
-    *(word for name in _USERS_OWN for word in ("-u", name)),
-    "LC_ALL=C",
-    "SLURM_BITSTR_LEN=0",
-    "squeue",
-    "--noheader",
-    "--states=all",
+_ALWAYS_UNSET = (
+    "SBATCH_ARRAY_INX",
+    "SBATCH_JOB_NAME",
+    "SBATCH_OPEN_MODE",
+    "SBATCH_WAIT",
+    "SBATCH_INPUT",
+    "SBATCH_OUTPUT",
+    "SBATCH_ERROR",
+    "SLURM_EXIT_ERROR",
 )
+"""What would change how a script is queued, where its output goes, or what sbatch's exit status means."""
 
-_SACCT = (
-    "env",
-    "-u",
-    "SACCT_FORMAT",
-    "LC_ALL=C",
-    "sacct",
-    "--allocations",
-    "--parsable2",
-    "--noheader",
-    "--format=cluster,jobid,state,exitcode,nodelist,reason",
-)
+_CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*([\w.-]+)$", re.MULTILINE)
+_EXPORTED = re.compile(r"^clusters=(.+)$", re.MULTILINE)
+_LIMITS_COMMAND = f"""\
+echo "clusters=${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}"
+{CLEAN}
+exec scontrol show config
+"""
 
-_FULL = re.compile(r"\b(Assoc|QOS)\w*SubmitJobs?\w*Limit\b")
-
-_SUBMIT_LIMITS = """\
+_SUBMIT_LIMITS = f"""\
+{CLEAN}
 me=$(id -un)
 sacctmgr --noheader --parsable2 show assoc where user="$me" format=account,partition,maxsubmit,grpsubmit |
     sed 's/^/assoc|/'
@@ -69,15 +60,25 @@ _PASSING = (
     "rate limit exceeded",
 )
 
-_SURVEY = """\
-LC_ALL=C; export LC_ALL
+_FIND = f"""\
+clusters=${{1:-${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}}}
+{CLEAN}
+exec squeue --states=all --me --format='%F|%k|%o' ${{clusters:+--clusters="$clusters"}}
+"""
+"""sbatch reads both variables, squeue only the first; sbatch(1), squeue(1)."""
+
+_COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
+"""The command of a submission's own block. Without arguments it is a script that somebody queued by hand."""
+
+_SURVEY = f"""\
+{CLEAN}
 for name in sbatch squeue scancel scontrol; do
-    command -v $name > /dev/null || { echo "$name: command not found"; exit; }
+    command -v $name > /dev/null || {{ echo "$name: command not found"; exit; }}
 done
 config=$(timeout 30 scontrol show config 2>&1); status=$?
 echo "$config"
 [ $status -eq 0 ] || exit
-env -u SINFO_FORMAT -u SINFO_PARTITION sinfo --noheader --format='part|%P|%a|%l|%D|%T|%c|%m|%G'
+sinfo --noheader --format='part|%P|%a|%l|%D|%T|%c|%m|%G'
 if echo "$config" | grep -q '^AccountingStorageType *= *accounting_storage/slurmdbd'; then
     timeout 10 sacctmgr --noheader --parsable2 show assoc user="$(id -un)" \
         format=Account,Partition,MaxJobs,MaxSubmit,MaxWall | sed 's/^/assoc|/'
@@ -103,6 +104,7 @@ class SlurmScheduler:
     # user's own defaults for a step.
     launcher: Sequence[str] = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
     needs: Sequence[str] = ("env", "sbatch", "squeue", "scancel", "scontrol")
+    id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"
 
     def __init__(self, site: Site) -> None:
         del site
@@ -114,54 +116,43 @@ class SlurmScheduler:
     def submit(self, request: Request) -> Sequence[str]:
         """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
         asked = [name for name, _ in request.options.set()]
+        asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
+        asked += ["signal"] if "signal_lead" in asked else []
         unset = [*_ALWAYS_UNSET, *(f"SBATCH_{_INPUT_NAMES.get(name, name.upper())}" for name in asked)]
+        unset += ["SBATCH_CLUSTERS", "SLURM_CLUSTERS"] if request.cluster or "clusters" in asked else []
         return [
             "env",
             *(word for name in unset for word in ("-u", name)),
             "sbatch",
             "--parsable",
-            f"--array={directives.array(request.block, request.options)}",
+            *directives.array(request.block, request.options),
             f"--output={request.log}",
             *directives.over(request),
+            *([f"--clusters={request.cluster}"] if request.cluster else []),
             *_dependency(request),
             request.script,
             *request.arguments,
         ]
 
-    def query(self, ids: Sequence[str]) -> Sequence[str]:
-        """Squeue, of any state: a finished job is there for MinJobAge. SLURM_BITSTR_LEN=0 keeps task lists whole."""
-        jobs = ",".join(_number(id_) for id_ in ids)
-        return [*_SQUEUE, f"--format={_FIELDS}", *_clusters(ids), f"--jobs={jobs}"]
+    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Squeue."""
+        return slurm_jobs.query(ids, cluster)
 
-    def reports(self, output: str) -> Iterable[Report]:
+    def reports(self, output: str) -> Iterable[Report] | None:
         """What squeue printed."""
-        cluster = ""
-        for line in output.splitlines():
-            if line.startswith("CLUSTER: "):  # what follows is of another cluster, asked for by --clusters
-                cluster = ";" + line.partition(" ")[2].strip()
-            id_, tasks, word, node, reason = (line.strip().split("|", 4) + [""] * 4)[:5]
-            if id_.isdecimal() and word:
-                some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
-                yield Report(id_ + cluster, some, JobState.parse(word), word, node, _reason(reason))
+        return slurm_jobs.reports(output)
 
     def knows_none(self, words: str) -> bool:
         """Squeue says so in these words when it was asked for one id only."""
-        return "Invalid job id" in words
+        return "Invalid job id specified" in words
 
-    def history(self, ids: Sequence[str]) -> Sequence[str]:
-        """Sacct, one line for each allocation. Not --json: that of 22.05 reports success for jobs that failed."""
-        jobs = ",".join(_number(id_) for id_ in ids)
-        return [*_SACCT, *_clusters(ids), f"--jobs={jobs}"]
+    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Sacct."""
+        return slurm_jobs.history(ids, cluster)
 
     def histories(self, output: str) -> Iterable[Report]:
-        """What it printed: "test|12_3|CANCELLED by 0|0:15|n1|None"; soon after an end, "12" may stand for all of it."""
-        for line in output.splitlines():
-            cluster, name, word, exit_, node, reason = (line.strip().split("|", 5) + [""] * 6)[:6]
-            number, _, tasks = name.partition("_")
-            for id_ in (number, f"{number};{cluster}") if number.isdecimal() and word else ():
-                yield Report(
-                    id_, numbers(tasks) if tasks else None, JobState.parse(word), word, node, _reason(reason), exit_
-                )
+        """What sacct printed."""
+        return slurm_jobs.histories(output)
 
     def has_no_history(self, words: str) -> bool:
         """What sacct says where AccountingStorageType is none, or where it isn't installed."""
@@ -171,9 +162,9 @@ class SlurmScheduler:
         """What the commands say when slurmctld is down, busy, or full for now; the last three take new jobs later."""
         return any(passing in words for passing in _PASSING)
 
-    def full(self, words: str) -> bool:
-        """The reasons of squeue(1) for MaxSubmitJobs and GrpSubmitJobs, of an association or a QOS (sacctmgr(1))."""
-        return _FULL.search(words) is not None
+    def failure(self, words: str) -> Failure:
+        """What sbatch says."""
+        return refusals.failure(words)
 
     def submit_limits(self) -> Sequence[str]:
         """Sacctmgr, of the user's associations and of each QOS."""
@@ -194,33 +185,60 @@ class SlurmScheduler:
 
     def queued(self) -> Sequence[str]:
         """Squeue, a line for each element."""
-        active = [word for word in _SQUEUE if word != "--states=all"]
-        return [*active, "--me", "--array", "--format=%i"]
+        return ["sh", "-c", f"{CLEAN}\nexec squeue --noheader --me --array --format=%i"]
 
-    def find(self) -> Sequence[str]:
-        """Squeue, of the user's own jobs in any state."""
-        return [*_SQUEUE, "--me", "--format=%F|%k"]
+    def find(self, clusters: str) -> Sequence[str]:
+        """Squeue, of the user's own jobs in any state, with their comments and commands.
 
-    def found(self, output: str) -> Iterable[tuple[str, str]]:
-        """What it printed; every array has a line for each of its parts."""
-        lines = (line.strip().partition("|") for line in output.splitlines())
-        return dict.fromkeys((id_, comment) for id_, _, comment in lines)
+        With its header, which tells an empty answer from none.
+        """
+        return ["sh", "-c", _FIND, "sh", clusters]
 
-    def cancel(self, tasks: Mapping[str, Sequence[int] | None]) -> Sequence[str]:
-        """Scancel, quietly: a job that has ended meanwhile is no error."""
-        names = [_number(id_) if some is None else f"{_number(id_)}_[{ranges(some)}]" for id_, some in tasks.items()]
-        return ["scancel", "--quiet", *_clusters(tuple(tasks)), *names]
+    def found(self, output: str) -> Iterable[tuple[str, str]] | None:
+        """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
+        if not output.endswith("\n") or "|" not in output:  # cut off, or not even a header
+            return None
+        cluster, marks = "", []
+        for line in output.splitlines():
+            if line.startswith("CLUSTER: "):
+                cluster = ";" + line.partition(" ")[2].strip()
+            number, _, rest = line.strip().partition("|")
+            if not number.isdecimal():
+                continue
+            comment, bar, path = rest.rpartition("|/")
+            comment = comment if bar else rest.removesuffix("|(null)").removesuffix("|")
+            marks.append((number + cluster, comment))
+            job = _COMMAND.fullmatch(f"/{path}")
+            if job and not comment.startswith(job["key"]):
+                marks.append((number + cluster, tag(job["key"], Block(first=int(job["first"]), count=1))))
+        return dict.fromkeys(marks)
+
+    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Squeue, then scancel of what is the submissions' own."""
+        return slurm_jobs.cancel(targets, cluster)
 
     def requeue(self, id_: str) -> Sequence[str]:
         """Scontrol; some sites have none on their nodes, and some refuse it there."""
-        return ["scontrol", "requeue", id_]
+        return ["sh", "-c", f'{CLEAN}\nexec scontrol requeue "$1"', "sh", id_]
 
     def limits(self) -> Sequence[str]:
-        """The controller's configuration."""
-        return ["scontrol", "show", "config"]
+        """The controller's configuration, and the clusters where jobs go that don't say where."""
+        return ["sh", "-c", _LIMITS_COMMAND]
+
+    def origin(self, output: str) -> Origin | None:
+        """By its ClusterName."""
+        name = _CLUSTER_NAME.search(output)
+        return Origin(cluster=name[1]) if name else None
+
+    def clusters(self, output: str, options: Options) -> Sequence[str]:
+        """By `--clusters`, or else by the variables of sbatch(1)."""
+        asked = options.get("clusters") or options.sbatch.get("--clusters") or options.sbatch.get("-M")
+        if not asked and (exported := _EXPORTED.search(output)):
+            asked = exported[1]
+        return [name for name in str(asked or "").split(",") if name]
 
     def max_array_size(self, output: str) -> int:
-        """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0."""
+        """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0; 0: no arrays."""
         for line in output.splitlines():
             name, _, value = line.partition("=")
             if name.strip() == "MaxArraySize":
@@ -251,6 +269,7 @@ class SlurmScheduler:
             version=version,
             old=tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST,
             accounting=config.get("AccountingStorageType", "") not in _NO_ACCOUNTING,
+            arrays=limits.get("MaxArraySize") != "0",
             limits=limits,
             partitions=_partitions([line[1:] for line in lines if line[0] == "part" and len(line) == 9]),
         )
@@ -280,15 +299,6 @@ def _dependency(request: Request) -> list[str]:
     return [f"--dependency={','.join(terms)}", "--kill-on-invalid-dep=yes"]
 
 
-def _reason(words: str) -> str:
-    return "" if words in ("None", "(null)") else words
-
-
 def _number(id_: str) -> str:
+    """`sbatch --parsable` prints "12;other" where the job went to another cluster."""
     return id_.partition(";")[0]
-
-
-def _clusters(ids: Sequence[str]) -> list[str]:
-    """`sbatch --parsable` prints "id;cluster" where the job went to another cluster (`--clusters`)."""
-    names = sorted({id_.partition(";")[2] for id_ in ids} - {""})
-    return [f"--clusters={','.join(names)}"] if names else []

@@ -19,6 +19,7 @@ import cloudpickle
 from slurm.errors import NotPicklable
 from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
+from slurm.runner.value_pickler import ValuePickler
 from slurm.serialization.installed import is_installed
 
 if TYPE_CHECKING:
@@ -148,12 +149,12 @@ def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
     return {f"argument {name} of {head.name}": value for name, value in both.items()}
 
 
-class _CallPickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle, with placeholders as persistent ids, and a task's function reachable under the task's name."""
+class _CallPickler(ValuePickler):
+    """Pickling by value, with placeholders as persistent ids, and a task's function reachable under the task's name."""
 
     def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str] = ()) -> None:
         self._there = there
-        self.dispatch_table: dict[type, Any] = {**cloudpickle.Pickler.dispatch_table, **reducers}
+        self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # one's own
         super().__init__(file, protocol=5)  # which reads the table
         self.references: set[Reference] = set()
         """Those in what was written last."""

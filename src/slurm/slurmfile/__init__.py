@@ -17,9 +17,11 @@ from slurm.environments.setup import load_modules
 from slurm.errors import ClusterURLError, ConfigurationError, PluginNotFound, SlurmfileError
 from slurm.options import NONE
 from slurm.registry import plugin_path
+from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.entry import KEYS, read_entry
 from slurm.slurmfile.environment import read_environment
 from slurm.slurmfile.places import Reader, near
+from slurm.slurmfile.sources import missing, search, source
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from slurm.slurmfile.callbacks import Named
     from slurm.slurmfile.entry import Entry
     from slurm.slurmfile.places import Place
+    from slurm.slurmfile.sources import Source
 
-NAME = "Slurmfile"
 TOP = ("default", "clusters")
 
 DEFAULTS = {
@@ -83,28 +85,16 @@ class _Wanted(NamedTuple):
     origin: str
 
 
-def find(start: Path | None = None) -> Path:
-    """The Slurmfile that counts: $SLURMFILE, else the nearest one upward from here, else the user's own.
-
-    The user's own is `$XDG_CONFIG_HOME/slurm-tasks/Slurmfile`. Raises SlurmfileError if there is none.
-    """
-    if os.environ.get("SLURMFILE"):
-        return Path(os.environ["SLURMFILE"]).expanduser()
-    here = (start or Path.cwd()).resolve()
-    users = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "slurm-tasks", NAME)
-    for place in (*(directory / NAME for directory in (here, *here.parents)), users):
-        if place.is_file():
-            return place
-    message = f"there is no {NAME} in {here} or above it, nor {users}; write one, or name it in $SLURMFILE"
-    raise SlurmfileError(message)
-
-
 def load(name: str | None = None, path: str | os.PathLike[str] | None = None) -> ClusterEntry:
-    """The cluster of a name, by default of $SLURMFILE_PROFILE or of the file's `default`.
+    """The cluster of a name, by default of $SLURMFILE_PROFILE or of the file's `default`, as `read` gives it."""
+    return read(source(path), name)
+
+
+def read(file: Source, name: str | None = None) -> ClusterEntry:
+    """The cluster that a file has under a name.
 
     Raises SlurmfileError, whose message and `problems` are all that is wrong, each with its file, line and key.
     """
-    file = Path(path) if path else find()
     reader, default, entries = _read(file)
     wanted = _wanted(name, default)
     if wanted and wanted.name in entries:
@@ -112,15 +102,29 @@ def load(name: str | None = None, path: str | os.PathLike[str] | None = None) ->
         _local_checks(reader, layers)
         environment = _environment(reader, layers)
         if not reader.problems:
-            return _entry(wanted.name, layers, environment, (_found_by(file, path), Setting("cluster", *wanted)))
+            found = (Setting("file", str(file.path), file.origin), Setting("cluster", *wanted))
+            return _entry(wanted.name, layers, environment, found)
     elif not reader.problems:  # else it may be missing for what is wrong
         reader.refuse(None, _missing(wanted, entries))
     raise _error(reader)
 
 
+def find(start: Path | None = None) -> Path:
+    """The path of the Slurmfile that counts, as `search` finds it. Raises SlurmfileError if there is none."""
+    found = search(start)
+    if found is None:
+        raise missing(start or Path.cwd())
+    return found.path
+
+
 def names(path: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """The names of a file's clusters, by default of the one that counts. Raises SlurmfileError."""
+    return names_in(source(path))
+
+
+def names_in(file: Source) -> tuple[str, ...]:
     """The names of a file's clusters. Raises SlurmfileError."""
-    reader, _, entries = _read(Path(path) if path else find())
+    reader, _, entries = _read(file)
     if reader.problems:
         raise _error(reader)
     return tuple(entries)
@@ -140,19 +144,14 @@ def _missing(wanted: _Wanted | None, entries: Mapping[str, Entry]) -> str:
     return f"there is no cluster {wanted.name!r}{said}{near(wanted.name, entries)}"
 
 
-def _found_by(file: Path, path: object) -> Setting:
-    by = "argument" if path else "$SLURMFILE" if os.environ.get("SLURMFILE") else "found"
-    return Setting("file", str(file), by)
-
-
-def _read(file: Path) -> tuple[Reader, Place | None, Mapping[str, Entry]]:
+def _read(file: Source) -> tuple[Reader, Place | None, Mapping[str, Entry]]:
     """All of a file: the place of its default, and its clusters; what is wrong is the reader's `problems`."""
-    reader = Reader(str(file))
+    reader = Reader(str(file.path))
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{file} can't be read: {error.strerror if isinstance(error, OSError) else f'not UTF-8: {error}'}"
-        raise SlurmfileError(message) from error
+        text = file.data.decode()
+    except UnicodeDecodeError as error:
+        message = f"{file.path} can't be read: not UTF-8: {error.reason} at byte {error.start}"
+        raise SlurmfileError(message) from None  # its own words show a part of the file
     whole = reader.parse(text)
     if whole is None and not reader.problems:
         reader.refuse(None, "the file is empty; it must have `clusters`")
@@ -191,11 +190,12 @@ def _check_extends(reader: Reader, entries: Mapping[str, Entry]) -> None:
 
 def _chain(name: str, entries: Mapping[str, Entry]) -> list[str]:
     """A cluster, the one that it extends, and so on; up to the first that comes a second time."""
-    chain = [name]
+    chain, met = [name], {name}
     while (extends := entries[chain[-1]].extends) is not None and extends in entries:
         chain.append(extends)
-        if extends in chain[:-1]:
+        if extends in met:
             break
+        met.add(extends)
     return chain
 
 
@@ -227,7 +227,7 @@ def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
     if root is not None:
         unset = re.findall(r"\$\{?(\w+)", os.path.expandvars(str(root)))
         try:
-            checked_root("/" if unset else os.path.expandvars(str(root)))
+            checked_root("/" if unset else os.path.expandvars(str(root)), written=str(root))
         except ConfigurationError as error:
             reader.refuse(places["root"], str(error))
         if unset:
@@ -276,18 +276,18 @@ def _settings(layers: Sequence[Entry], options: Options) -> Iterator[Setting]:
                 yield Setting(key, DEFAULTS[key], "default")
             else:
                 layer = next(layer for layer in reversed(layers) if key in layer.values)
-                yield _setting(key, _shown(key, value), layer.places[key], layer, last)
+                yield _setting(key, _shown(value), layer.places[key], layer, last)
     raw = {f"sbatch.{name}": value for name, value in options.sbatch.items() if value is not None}
     for name, option in (*options.set(), *raw.items()):
         layer = next(layer for layer in reversed(layers) if name in layer.option_places)
-        yield _setting(f"options.{name}", _shown(name, option), layer.option_places[name], layer, last)
+        yield _setting(f"options.{name}", _shown(option), layer.option_places[name], layer, last)
 
 
 def _setting(key: str, value: str, place: Place, layer: Entry, last: Entry) -> Setting:
-    return Setting(key, value, place.where, None if layer is last else layer.name)
+    return Setting(key, redacted(value), place.where, None if layer is last else layer.name)
 
 
-def _shown(key: str, value: str | bool) -> str:  # noqa: FBT001 - a value, not a switch
+def _shown(value: str | bool) -> str:  # noqa: FBT001 - a value, not a switch
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return os.path.expandvars(value) if key == "root" else value
+    return value

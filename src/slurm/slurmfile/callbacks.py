@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.callbacks.base import checked
 from slurm.errors import SlurmfileError
+from slurm.sanitize.redaction import HIDDEN, redacted
 from slurm.slurmfile.places import Problem, truth
 
 if TYPE_CHECKING:
@@ -78,7 +79,16 @@ def _made(named: Named) -> Callback:
     module, _, name = named.path.rpartition(".")
     try:
         return checked([getattr(import_module(module), name)(**named.arguments)])[0]
-    except Exception as error:
-        words = f"{named.path}: {type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - a class of the user's own
+        told = f"{named.path}: {type(error).__name__}: {error}"
+        words = _without_addresses(told, named.arguments.values())
         problem = Problem(named.place.file, named.place.line, named.place.key, words)
-        raise SlurmfileError(str(problem), [problem]) from error
+        raise SlurmfileError(str(problem), [problem]) from (error if words == told else None)
+
+
+def _without_addresses(words: str, arguments: Iterable[object]) -> str:
+    """An error's words without the URLs that a callback was given."""
+    for argument in arguments:
+        if isinstance(argument, str) and "://" in argument:
+            words = words.replace(argument, HIDDEN)
+    return redacted(words)

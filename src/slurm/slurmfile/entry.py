@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ClusterURLError, OptionError
@@ -22,6 +23,8 @@ KEYS = (
     *("extends", "url", "root", "python", "environment", "login_shell"),
     *("modules", "setup", "callbacks", "options"),
 )
+_ADDRESS = re.compile(r"(\w://)[^\s,}\]]+")
+"""A URL among a callback's arguments: that of a webhook is a secret as a whole."""
 _TEXTS, _LISTS = ("url", "root", "python"), ("modules", "setup")
 
 
@@ -54,7 +57,8 @@ def read_entry(reader: Reader, place: Place) -> Entry:
         values["environment"] = shown(reader, keys["environment"])
     lists = {key: reader.texts(keys.get(key), lines=key == "setup") for key in _LISTS}
     callbacks = read_callbacks(reader, keys.get("callbacks"))
-    lists["callbacks"] = [(shown(reader, named.place) or "", named.place) for named in callbacks]
+    texts = [(shown(reader, named.place) or "", named.place) for named in callbacks]
+    lists["callbacks"] = [(_ADDRESS.sub(r"\1***", text), place) for text, place in texts]
     try:
         ClusterURL.parse(str(values.get("url") or "local"))
     except ClusterURLError as error:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from yaml import Node
 
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_MOST_NEAR = 200
+"""So many names are compared with one that isn't known, and listed."""
 _NULL = ("", "null", "Null", "NULL")
 """Plain words that say "nothing"; `~`, which YAML also takes for it, is the home in a path."""
 
@@ -60,21 +62,20 @@ class Reader:
         self.problems.append(Problem(self.file, line, key, message))
 
     def parse(self, text: str) -> Place | None:
-        """The value of the whole file; None if it isn't YAML, or nothing."""
+        """The value of the whole file; None if it isn't YAML, is more than `yaml_limits` allow, or nothing."""
         import yaml  # noqa: PLC0415 - costs as much as all of this package
 
+        from slurm.slurmfile.yaml_limits import TooLarge, compose  # noqa: PLC0415 - it imports yaml
+
         try:
-            node = yaml.compose(text, Loader=yaml.BaseLoader)
-            if node and _holds_itself(node):
-                self.refuse(None, "a value holds itself, by its alias")
-                return None
+            node = compose(text)
+        except TooLarge as error:
+            self.problems.append(Problem(self.file, error.line, "", str(error)))
         except yaml.MarkedYAMLError as error:
             at = error.problem_mark.line + 1 if error.problem_mark else 1
             self.problems.append(Problem(self.file, at, "", f"not YAML: {error.problem}"))
         except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two of an escape that is no character
             self.refuse(None, f"not YAML: {error}")
-        except RecursionError:
-            self.refuse(None, "lists within lists, deeper than anybody writes them")
         else:
             return Place(self.file, 1, "", node) if node else None
         return None
@@ -168,17 +169,10 @@ def truth(text: str) -> bool | str:
 def near(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that isn't known: the one that may be meant, else all."""
     names = sorted(known)
-    found = get_close_matches(name, names, n=1)
-    return f": did you mean {found[0]!r}?" if found else f"; there are: {', '.join(names) or 'none'}"
-
-
-def _holds_itself(node: Node, above: tuple[Node, ...] = ()) -> bool:
-    """Whether there is an alias for a value in that very value."""
-    import yaml  # noqa: PLC0415 - as above
-
-    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
-    nodes = [part for pair in parts for part in pair] if isinstance(node, yaml.MappingNode) else parts
-    return node in above or any(_holds_itself(part, (*above, node)) for part in nodes)
+    found = get_close_matches(name, names, n=1) if len(names) <= _MOST_NEAR else []
+    more = f", and {len(names) - _MOST_NEAR} more" if len(names) > _MOST_NEAR else ""
+    there = ", ".join(names[:_MOST_NEAR]) or "none"
+    return f": did you mean {found[0]!r}?" if found else f"; there are: {there}{more}"
 
 
 def _shown(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.errors import TransportError
 from slurm.protocol.checking import read
 from slurm.protocol.records import Record
+from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ NF == 9 && $9 ~ /^[0-9]+\.jsonl$/ {
 }
 """
 _LOOK = f"""\
-LC_ALL=C; export LC_ALL
+{PLAIN_TOOLS}
 look() {{
     echo "submission $1"
     cd -- "$2" 2>/dev/null || return 0

@@ -7,6 +7,8 @@ import time
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from slurm.errors import ProtocolError, TransportError
+from slurm.sanitize.redaction import redacted
+from slurm.sanitize.terminal import for_terminal
 
 if TYPE_CHECKING:
     import os
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 RETRIES = (0.3, 1.5)
 """Seconds before a file that couldn't be read is tried again."""
 
+PLAIN_TOOLS = """\
+unset BLOCKSIZE BLOCK_SIZE CDPATH DF_BLOCK_SIZE DU_BLOCK_SIZE GREP_OPTIONS LS_BLOCK_SIZE POSIXLY_CORRECT QUOTING_STYLE
+unset TAR_OPTIONS TIME_STYLE; LC_ALL=C; export LC_ALL
+"""
+"""Shell lines (sh) after which `ls`, `du`, `tar`, `cd` and the like do and print the same for every user."""
+
 
 class Completed(NamedTuple):
     """A command that has ended: its exit status and what it printed."""
@@ -33,8 +41,9 @@ class Completed(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What it printed, the errors first, for a message."""
-        return "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text) or f"exit {self.status}"
+        """What it printed, the errors first, for a message: without passwords and control characters."""
+        printed = "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text)
+        return redacted(for_terminal(printed)) or f"exit {self.status}"
 
 
 class Fetched(NamedTuple):

@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError, UntrustedFile
+from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
 from slurm.transports.base import Completed, Fetched, ListingFailed, Transport, opened
 
@@ -54,7 +55,7 @@ class LocalTransport(Transport):
         """Make a directory with files here."""
         try:
             for name in ("", *directories):
-                _make(os.path.join(directory, name))
+                make_private(os.path.join(directory, name))
             for name, data in files.items():
                 if isinstance(data, bytes):
                     replace(os.path.join(directory, name), data)
@@ -107,16 +108,6 @@ def _run(argv: Sequence[str], stdin: bytes, timeout: float | None) -> tuple[int,
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, output, errors
-
-
-def _make(directory: str) -> None:
-    """Make a directory for the user alone, with its parents."""
-    missing = []
-    while not os.path.isdir(directory):
-        missing.append(directory)
-        directory = os.path.dirname(directory)
-    for path in reversed(missing):
-        os.makedirs(path, mode=0o700, exist_ok=True)
 
 
 def _names(directory: str) -> Sequence[str]:

@@ -15,6 +15,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
+from slurm.protocol.directories import socket_directory, socket_place
 from slurm.transports import ssh_advice as advice
 from slurm.transports.remote import NOT_SENT, RemoteTransport
 
@@ -29,6 +30,8 @@ _OPTIONS = (
 )
 _PERSIST = "ControlPersist=600"
 _UNATTENDED_SECONDS = 60
+_SOCKETS = "ssh"
+"""The name of the directory for the sockets of masters."""
 _SOCKET = re.compile(rb"""[^\s%$"'\\]{1,86}""")
 """What the path of a socket may be: ssh expands the rest (ssh_config(5)), and binds it with 17 more of at most 104."""
 
@@ -66,8 +69,7 @@ class OpenSSHTransport(RemoteTransport):
             *(["-l", url.user] if url.user else []),
         ]
         name = hashlib.sha256("\0".join([*self._where, self.host]).encode()).hexdigest()[:16]
-        place = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - checked
-        self._directory = f"{place}/ssh"
+        self._directory = f"{socket_place()}/{_SOCKETS}"
         self._socket = f"{self._directory}/{name}"
 
     def _ssh(self, *options: str) -> list[str]:
@@ -141,14 +143,9 @@ class OpenSSHTransport(RemoteTransport):
             )
             raise TransportError(message)
         try:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            for path in (os.path.dirname(self._directory), self._directory):
-                status = os.stat(path)
-                if status.st_uid != os.getuid() or status.st_mode & 0o022:
-                    message = f"{path} is not yours alone, and connections are kept there; remove it"
-                    raise TransportError(message)
+            socket_directory(_SOCKETS)
         except OSError as error:
-            message = f"{self._directory} can't be made: {error.strerror}"
+            message = f"no connection can be kept in {self._directory}: {error.strerror or error}"
             raise TransportError(message) from error
 
 

@@ -14,6 +14,7 @@ from glob import glob
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import TransportError
+from slurm.sanitize.terminal import for_terminal
 from slurm.transports import ssh_advice as advice
 
 if TYPE_CHECKING:
@@ -191,5 +192,6 @@ def _answers(title: str, instructions: str, prompts: Sequence[tuple[str, bool]])
     """What the person at the terminal answers to a server's questions."""
     for text in (title, instructions):
         if text:
-            print(text, file=sys.stderr)  # noqa: T201 - to the person
-    return [input(prompt) if echo else getpass.getpass(prompt) for prompt, echo in prompts]
+            print(for_terminal(text), file=sys.stderr)  # noqa: T201 - to the person
+    asked = [(for_terminal(prompt), echo) for prompt, echo in prompts]
+    return [input(prompt) if echo else getpass.getpass(prompt) for prompt, echo in asked]

@@ -11,9 +11,10 @@ import time
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from slurm.errors import ConnectionLost, TransportError, UntrustedFile
+from slurm.errors import ConnectionLost, TransportError
+from slurm.protocol.ownership import SHELL, untrusted_files
 from slurm.transports.archive import Spool, pack
-from slurm.transports.base import Completed, Fetched, ListingFailed, Transport
+from slurm.transports.base import PLAIN_TOOLS, Completed, Fetched, ListingFailed, Transport
 from slurm.transports.channel import LINE, converse
 from slurm.transports.ssh_advice import UNREACHED
 
@@ -39,11 +40,12 @@ _AT_ONCE = 8
 NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 """What a transport has in its error if a command certainly didn't begin, so that any may be tried again."""
 
-_PUT = """\
+_PUT = f"""\
+{PLAIN_TOOLS}
 umask 077
-mkdir -p -- {directories} && cd -- {directory} || exit
-trap 'rm -rf {hidden}' EXIT
-mkdir {hidden} && tar -xomf - -C {hidden} && find {hidden} -type f -exec sync {{}} + {moves}
+mkdir -p -- {{directories}} && cd -- {{directory}} || exit
+trap 'rm -rf {{hidden}}' EXIT
+mkdir {{hidden}} && tar -xomf - -C {{hidden}} && find {{hidden}} -type f -exec sync {{{{}}}} + {{moves}}
 """
 """sync(1) of coreutils fsyncs the files that it is given; one that takes none syncs all, which is slower."""
 
@@ -54,32 +56,29 @@ for p; do if [ -f "$p" ]; then printf "%s\\0" "$p"; elif [ -d "$p" ]; then echo 
 """
 
 _LIST = f"""\
-LC_ALL=C; export LC_ALL
+{PLAIN_TOOLS}
 xargs -0 sh -c {shlex.quote(_EXISTING.format(test="-d", end="/."))} sh |
 xargs -0 sh -c '[ $# = 0 ] || find "$@" ! -name . -prune -print0' sh
 """
 """NUL-terminated directories come in; out go, NUL-terminated, all that is in them, as `directory/./name`."""
 
-_UNTRUSTED = r"""find -L "$@" -prune \( ! -user "$0" -o -perm -020 -o -perm -002 \) -exec ls -ldnL {} +"""
 _CHECK = f"""\
+{SHELL}
 [ $# != 0 ] || exit 0
-bad=$(for p; do printf "%s\\0" "${{p%/*}}" "$p"; done | xargs -0 sh -c {shlex.quote(_UNTRUSTED)} "$(id -u)")
-[ -z "$bad" ] || printf "%s\\n" "$bad" | sed "s/^/untrusted: /" >&2
+bad=$(for p; do set -- "$@" "${{p%/*}}"; done; foreign "$@")
+[ -z "$bad" ] || printf "%s\\n" "$bad" >&2
 """
 _TAR = '[ $# = 0 ] || tar -chf - "$@"'
 
-_GET = """\
-LC_ALL=C; export LC_ALL
+_GET = f"""\
+{PLAIN_TOOLS}
 cd /
-xargs -0 sh -c {existing} sh | xargs -0 -n 500 sh -c {send} sh
+xargs -0 sh -c {{existing}} sh | xargs -0 -n 500 sh -c {{send}} sh
 status=$?
 dd if=/dev/zero bs=512 count=2 2>/dev/null
 exit $status
 """
 """NUL-terminated paths come in, relative to `/`; out go archives, one after the other, of those that are files."""
-
-_LS = re.compile(r"untrusted: .(\S{9})\S* +\d+ +(\d+) +\d+ +\d+ +\S+ +\S+ +\S+ \.(.*)")
-"""The line of `ls -ldn` (POSIX): mode, links, owner, group, bytes, three words for the time, path."""
 
 _NAMED = re.compile(r"(?:^\w+: |['‘`])\.?(/[^'’:]+)")
 """A path in what tar(1) or find(1) complains of."""
@@ -178,12 +177,11 @@ class RemoteTransport(Transport, ABC):
         asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
         with Spool() as spool:
             answer = self._persistently(script, lambda stream: stream.write(asked), spool.fill)
-            untrusted = {found[3]: found for found in map(_LS.match, answer.words.splitlines()) if found}
+            untrusted = {error.path: error for error in untrusted_files(answer.words)}
             failed = self._failed(answer, "read", set(paths))
             for file in spool.found:
-                bad = untrusted.get(os.path.dirname(file.path)) or untrusted.get(file.path)
-                if bad:
-                    error = UntrustedFile(bad[3], uid=int(bad[2]), mode=_mode(bad[1]))
+                error = untrusted.get(os.path.dirname(file.path)) or untrusted.get(file.path)
+                if error:
                     yield Fetched.failed(file.path, error)
                 elif file.path not in failed:  # of one that broke off, tar sends zeros
                     yield file
@@ -207,7 +205,7 @@ class RemoteTransport(Transport, ABC):
         failed: dict[str, TransportError] = {}
         other = []
         for line in answer.words.splitlines():
-            if line and not line.endswith(_PASSING) and not line.startswith("untrusted: "):
+            if line and not line.endswith(_PASSING) and not line.startswith("untrusted "):
                 path = next((found[1] for found in _NAMED.finditer(line) if found[1] in paths), None)
                 if path is None:
                     other.append(line)
@@ -302,11 +300,6 @@ def _all(stream: IO[bytes]) -> bytes:
 
 def _terminated(paths: Iterable[str]) -> bytes:
     return b"".join(os.fsencode(path) + b"\0" for path in paths)
-
-
-def _mode(letters: str) -> int:
-    """The number that `rwxr-x---` stands for."""
-    return sum(1 << (8 - place) for place, letter in enumerate(letters) if letter not in "-ST")
 
 
 def _short(argv: Sequence[str]) -> str:

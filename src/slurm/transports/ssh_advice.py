@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from shlex import quote
 
 from slurm.errors import ConnectionLost, TransportError
+from slurm.sanitize.redaction import redacted
+from slurm.sanitize.terminal import for_terminal
 
 CONFIG_VARIABLE = "SLURMTASKS_SSH_CONFIG"
 """Names an SSH configuration to use instead of ~/.ssh/config."""
@@ -33,6 +36,7 @@ def config_path() -> str:
 
 def failure(host: str, advice: str, words: str, command: str, *, known_as: str | None = None) -> TransportError:
     """The error for a connection that could not be made: what keeps it, in whose words, and what was tried."""
-    told = advice.format(host=host, config=config_path(), name=known_as or host)
-    message = f"{host} {UNREACHED}: {told}\n{words.strip()}\nThe command was: {command}"
+    told = advice.format(host=quote(host), config=config_path(), name=quote(known_as or host))
+    said = redacted(for_terminal(words.strip()))
+    message = f"{host} {UNREACHED}: {told}\n{said}\nThe command was: {command}"
     return ConnectionLost(message) if advice in _MAY_PASS else TransportError(message)

@@ -6,11 +6,12 @@ so it can be read on light and on dark; a colour is only ever a mark beside the 
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import datetime, timezone
-from html import escape
+from html import escape as escape_markup
 from typing import TYPE_CHECKING
+
+from slurm.sanitize.terminal import for_line, without_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,11 @@ _FONT = "font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size
 _MONO = "font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 12px"
 _FAINT = "opacity: 0.7"
 _CELL = "text-align: left; vertical-align: top; border: 0; padding: 1px 16px 1px 0; max-width: 60em"
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def escape(text: str) -> str:
+    """Text as HTML of one line: neither markup nor control characters of it count."""
+    return escape_markup(for_line(text))
 
 
 def card(title: str, parts: Iterable[str], *, colour: str = _GREY) -> str:
@@ -104,8 +109,8 @@ def folded(title: str, text: str) -> str:
 
 
 def printed(text: str) -> str:
-    """Text without the colours and movements of a terminal, escaped."""
-    return escape(_ANSI.sub("", text))
+    """Lines without the colours and movements of a terminal, escaped."""
+    return escape_markup(without_sequences(text))
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurm.children import several_children
 from slurm.protocol.states import JobState
+from slurm.sanitize.terminal import for_line
 from slurm.views.statuses import Part, statuses
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Node:
     def label(self) -> str:
         """What it is, in two lines: "square × 1000", "3 RUNNING, 997 COMPLETED"."""
         counts = ", ".join(f"{self.states[state]} {state}" for state in JobState if self.states.get(state))
-        return f"{self.task} × {self.count}\n{counts}" if self.count > 1 else f"{self.task}\n{self.state}"
+        task = for_line(self.task)
+        return f"{task} × {self.count}\n{counts}" if self.count > 1 else f"{task}\n{self.state}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 from collections import Counter
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.callbacks.board import in_words
@@ -19,7 +18,20 @@ from slurm.first_look import DEFAULT_ROOT
 from slurm.protocol.states import JobState
 from slurm.serialization.tracebacks import sourced
 from slurm.views import displays
-from slurm.views.displays import card, clock, code, colour, duration, faint, memory, printed, state, strong, table
+from slurm.views.displays import (
+    card,
+    clock,
+    code,
+    colour,
+    duration,
+    escape,
+    faint,
+    memory,
+    printed,
+    state,
+    strong,
+    table,
+)
 from slurm.views.statuses import error_of, failed, known, peak_memory, progress, statuses, submitted_at, took
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.views.displays import escape
 from slurm.views.drawing import colour, simplified
 from slurm.views.graph import CHILD, FAILURE
 

@@ -12,6 +12,7 @@ from pkgutil import get_data
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from slurm.errors import ConfigurationError
+from slurm.protocol.boot import RUN_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,7 +188,7 @@ def reined(start: str) -> Sequence[str]:
         f"init=$(cat <<'EOF'\n{init}EOF\n)",
         "exec 9<> <(:)",
         'for name in HUP INT TERM USR1 USR2; do trap "stopped=$name; echo $name >&9" $name; done',
-        f'{start} "$1" -c "$init" "$@" < /dev/fd/9 9>&- &',
+        f'{start} "$1" -c {shlex.quote(RUN_SOURCE)} "$init" "$@" < /dev/fd/9 9>&- &',
         "running=$!",
         "while kill -0 $running 2> /dev/null; do wait $running; done",  # a signal ends `wait`
         "wait $running",

@@ -1,121 +1,165 @@
-"""Batch: the elements of one submission to the local scheduler, and what they wait for."""
+"""Batch: the elements of one submission to the local scheduler, and what they wait for. Nothing here does I/O."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from slurm.schedulers.local_queue.element import Element
+from slurm.schedulers.local_queue.messages import Row
+from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
+from slurm.schedulers.ranges import numbers, ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-_PENDING, _RUNNING, _COMPLETED, _CANCELLED = "PENDING", "RUNNING", "COMPLETED", "CANCELLED"
+    from slurm.schedulers.local_queue.messages import Submission
+
+CANCELLED = End("CANCELLED", "")
+NEVER = End("CANCELLED", "DependencyNeverSatisfied")
+_COMPLETED = "COMPLETED"
+_UNKNOWN = End(_COMPLETED, STATUS_UNKNOWN)
 
 
 class Batch:
-    """One submission: a state for each task, and the tasks that still wait, the first one last."""
+    """One submission: its tasks wait, run, or have ended."""
 
-    def __init__(self, id_: str, request: dict[str, Any]) -> None:
+    def __init__(self, id_: str, submission: Submission) -> None:
         self.id = id_
-        self.cpus: int = request["cpus"]
-        self.comment: str = request.get("comment", "")
-        self._request = request
-        self._states: dict[int, str] = dict.fromkeys(request["tasks"], _PENDING)
-        self._reasons: dict[int, str] = {}
-        self._waiting: list[int] = list(reversed(request["tasks"]))
-        self._running = 0
-        self._elementwise = any(kind == "aftercorr" for kind, _ in request["dependencies"])
-        self.ended_at: float | None = None
-
-    @classmethod
-    def of_adopted(cls, id_: str, running: Iterable[Element]) -> Batch:
-        """What is left of a submission whose supervisor is gone: the tasks that run."""
-        tasks = [element.task for element in running if element.batch == id_]
-        batch = cls(id_, {"tasks": tasks, "cpus": 1, "max_concurrent": None, "dependencies": []})
-        batch._states, batch._waiting, batch._running = dict.fromkeys(tasks, _RUNNING), [], len(tasks)
-        return batch
+        self.submission = submission
+        self.tasks = numbers(submission.tasks)
+        self._waiting: dict[int, None] = dict.fromkeys(self.tasks)
+        self._running: set[int] = set()
+        self._ends: dict[int, End] = {}
+        self._order: list[int] = []
+        """The tasks that have ended, in that order."""
+        self._failed = self._unknown = 0
+        self._elementwise = "aftercorr" in submission.dependencies
+        self._open = not submission.dependencies
+        """Whether what all tasks wait for is satisfied."""
+        self._ready: dict[int, None] = {}
+        """Of tasks that wait for their own counterpart, those that may start."""
+        self._seen: dict[str, int] | None = None
+        """How many ends of each upstream `_ready` takes into account."""
 
     @property
     def pending(self) -> bool:
         """Whether any task still waits."""
         return bool(self._waiting)
 
-    def rows(self) -> list[list[Any]]:
-        """Id, tasks, state and reason, a row for each state and reason that some task has."""
-        groups: dict[tuple[str, str], list[int]] = {}
-        for task, state in self._states.items():
-            reason = self._reasons.get(
-                task, "Dependency" if state == _PENDING and self._request["dependencies"] else ""
-            )
-            groups.setdefault((state, reason), []).append(task)
-        return [[self.id, tasks, state, reason] for (state, reason), tasks in groups.items()]
+    @property
+    def over(self) -> bool:
+        """Whether all tasks have ended."""
+        return not self._waiting and not self._running
 
-    def next_ready(self, batches: Mapping[str, Batch]) -> int | None:
-        """The first task that may start now, if one may; those that never can are cancelled on the way."""
-        if self._running >= (self._request["max_concurrent"] or len(self._states)):
+    def running(self, tasks: Collection[int] | None = None) -> list[int]:
+        """Those of `tasks`, or of all, that run."""
+        return [task for task in self._running if tasks is None or task in tasks]
+
+    def rows(self) -> list[Row]:
+        """A row for each state and reason that some task has."""
+        reason = "Dependency" if self.submission.dependencies else ""
+        groups: dict[End, list[int]] = {}
+        for task in self._order:
+            groups.setdefault(self._ends[task], []).append(task)
+        found = [(End("PENDING", reason), self._waiting), (End("RUNNING", ""), self._running), *groups.items()]
+        return [Row(self.id, ranges(tasks), *state) for state, tasks in found if tasks]
+
+    def start(self, task: int) -> None:
+        """A task that waited runs now."""
+        del self._waiting[task]
+        self._ready.pop(task, None)
+        self._running.add(task)
+
+    def put_back(self, task: int) -> None:
+        """A task that was to run did not start: it is the first of those that wait."""
+        self._running.discard(task)
+        self._waiting = {task: None, **self._waiting}
+        self._seen = None  # all are looked at again
+
+    def end(self, task: int, end: End) -> None:
+        """A task has ended. The first end counts."""
+        if task in self._ends:
+            return
+        self._waiting.pop(task, None)
+        self._ready.pop(task, None)
+        self._running.discard(task)
+        self._ends[task] = end
+        self._order.append(task)
+        self._failed += end.state != _COMPLETED
+        self._unknown += end == _UNKNOWN
+
+    def waiting(self, tasks: Collection[int] | None = None) -> list[int]:
+        """Those of `tasks`, or of all, that wait."""
+        return [task for task in self._waiting if tasks is None or task in tasks]
+
+    def next_ready(self) -> int | None:
+        """The first task that may start now, if one may, as far as `settle` has found."""
+        if len(self._running) >= (self.submission.max_concurrent or len(self.tasks)):
             return None
-        for position in range(len(self._waiting) - 1, -1, -1):
-            task = self._waiting[position]
-            verdict = self._verdict(task, batches)
-            if verdict:
-                return task
-            if verdict is False:
-                del self._waiting[position]
-                self.end(task, _CANCELLED, "DependencyNeverSatisfied")
-            elif not self._elementwise:
-                return None  # all tasks wait for the same
-        return None
+        return next(iter(self._ready if self._elementwise else self._waiting if self._open else ()), None)
 
-    def _verdict(self, task: int, batches: Mapping[str, Batch]) -> bool | None:
-        """Whether the task's dependencies are satisfied: True, False for never, None for not yet."""
-        satisfied: bool | None = True
-        for kind, names in self._request["dependencies"]:
-            for name in names:
-                state = _upstream(kind, name, task, batches)
-                if state is False:
-                    return False
-                satisfied = satisfied and state
-        return satisfied
+    def settle(self, batches: Mapping[str, Batch]) -> list[int]:
+        """Find out which tasks may start; returns those that never can, for what they wait for has ended otherwise."""
+        dependencies = self.submission.dependencies
+        if not dependencies or not self._waiting:
+            return []
+        shared = _all(
+            _upstream(kind, name, None, batches)
+            for kind, names in dependencies.items()
+            if kind != "aftercorr"
+            for name in names
+        )
+        self._open = shared is True
+        if shared is not True or not self._elementwise:
+            return list(self._waiting) if shared is False else []
+        return self._settle_each(dependencies["aftercorr"], batches)
 
-    def start(self, task: int, cpus: int, place: str) -> Element:
-        """Start a task as a process of its own."""
-        position = next(at for at in range(len(self._waiting) - 1, -1, -1) if self._waiting[at] == task)
-        del self._waiting[position]
-        self._running += 1
-        self._states[task] = _RUNNING
-        return Element.start(self.id, task, self._request, cpus, place)
+    def _settle_each(self, upstream: Sequence[str], batches: Mapping[str, Batch]) -> list[int]:
+        """The same for tasks that wait for their counterparts: only those whose counterpart has ended since count."""
+        orders = {id_: batches[id_]._order for id_ in upstream if id_ in batches}  # noqa: SLF001 - of this very class
+        if self._seen is None or self._seen.keys() - orders.keys():
+            touched: Iterable[int] = tuple(self._waiting)
+        else:
+            touched = sorted({task for id_, order in orders.items() for task in order[self._seen[id_] :]})
+        self._seen = {id_: len(order) for id_, order in orders.items()}
+        never = []
+        for task in touched:
+            if task in self._waiting:
+                verdict = _all(_upstream("aftercorr", id_, task, batches) for id_ in upstream)
+                if verdict:
+                    self._ready[task] = None
+                elif verdict is False:
+                    never.append(task)
+        return never
 
-    def end(self, task: int, state: str, reason: str = "") -> None:
-        """Record how a task ended."""
-        self._running -= self._states[task] == _RUNNING
-        self._states[task], self._reasons[task] = state, reason
-        if not self._waiting and not self._running:
-            self.ended_at = time.monotonic()
-            self._request["environ"] = {}  # it may be large, and is not needed any more
-
-    def cancel_pending(self, tasks: list[int] | None) -> None:
-        """Cancel tasks that haven't started."""
-        gone = set(self._waiting) if tasks is None else set(self._waiting) & set(tasks)
-        self._waiting = [task for task in self._waiting if task not in gone]
-        for task in gone:
-            self.end(task, _CANCELLED)
-
-    def ended(self, task: int | None) -> str | None:
-        """How one task, or all, ended: COMPLETED, or another state for a failure; None if not yet."""
-        states = set(self._states.values()) if task is None else {self._states.get(task, _COMPLETED)}
-        if states & {_PENDING, _RUNNING}:
+    def succeeded(self, task: int | None, *, otherwise: bool) -> bool | None:
+        """Whether one task, or all, have completed; None if not yet; `otherwise` where nobody knows."""
+        if task is None:
+            if not self.over:
+                return None
+            return False if self._failed else otherwise if self._unknown else True
+        if task in self._waiting or task in self._running:
             return None
-        return _COMPLETED if states <= {_COMPLETED} else "FAILED"
+        end = self._ends.get(task, End(_COMPLETED, ""))
+        return otherwise if end == _UNKNOWN else end.state == _COMPLETED
 
 
-def _upstream(kind: str, name: str, task: int, batches: Mapping[str, Batch]) -> bool | None:
-    """As sbatch(1) has it for --dependency; an id that is forgotten holds nobody up, and the runner checks again."""
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
+    """False if any is; else None if any is; else True."""
+    found = set(verdicts)
+    return False if False in found else None if None in found else True
+
+
+def _upstream(kind: str, name: str, task: int | None, batches: Mapping[str, Batch]) -> bool | None:
+    """As sbatch(1) has it for --dependency.
+
+    An id that is forgotten, and an end that nobody has seen, hold nobody up: the runner looks at the outcomes.
+    """
     id_, _, index = name.partition("_")
     if id_ not in batches:
         return True
     which = task if kind == "aftercorr" else int(index) if index else None
-    ended = batches[id_].ended(which)
-    if ended is None:
+    wants_failure = kind == "afternotok"
+    succeeded = batches[id_].succeeded(which, otherwise=not wants_failure)
+    if succeeded is None:
         return None
-    return kind == "afterany" or (ended == _COMPLETED) == (kind != "afternotok")
+    return kind == "afterany" or succeeded != wants_failure

@@ -1,70 +1,88 @@
-"""Asking the supervisor, which is started if there is none."""
+"""Asking the supervisor, which is started if there is none: one request and one reply over a Unix socket."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import socket
 import time
-import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from slurm.schedulers.local_queue.supervisor import Supervisor
-from slurm.schedulers.local_queue.wire import directory, exchange
+from slurm.schedulers.local_queue.launching import launch
+from slurm.schedulers.local_queue.messages import Done, Refused, Stop, decode, decode_as, encode
+from slurm.schedulers.local_queue.wire import NO_ANSWER, directory
 
-_START_SECONDS = 10.0
+if TYPE_CHECKING:
+    from slurm.schedulers.local_queue.messages import Message
+
+ANSWER_SECONDS = 10.0
 
 
-def ask(request: dict[str, Any]) -> dict[str, Any]:
-    """Send a request to the supervisor of this user and machine, which is started if there is none."""
+class NoAnswer(Exception):
+    """The supervisor didn't answer in time: it isn't known whether it took the request."""
+
+
+class RequestRefused(Exception):
+    """The supervisor refused the request; nothing was done."""
+
+
+def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
+    """Send a request to the supervisor of this user and machine, and return its reply, which is of one kind.
+
+    Where the supervisor dies meanwhile the request goes to the next one: a submission's token tells it what was taken
+    already. Raises RequestRefused, NoAnswer, or OSError if there is no directory for a supervisor.
+    """
     place = directory()
-    end = time.monotonic() + _START_SECONDS
+    data = encode(request)
+    end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            return exchange(place, request)
+            answer = _exchange(place, data, end)
         except (FileNotFoundError, ConnectionError):
-            if time.monotonic() > end:
-                message = f"its supervisor doesn't answer; see {place}/supervisor.log"
-                raise TimeoutError(message) from None
-            _start(place)
-            time.sleep(0.01)
+            launch(place)
+        except (BlockingIOError, TimeoutError):  # its backlog is full, or it says nothing
+            pass
+        except OSError as error:
+            if isinstance(error, PermissionError):  # no connection
+                raise
+            message = f"{NO_ANSWER}: {error}"
+            raise NoAnswer(message) from error
+        else:
+            return _read(answer, reply)
+        if time.monotonic() > end:
+            message = f"{NO_ANSWER} within {ANSWER_SECONDS:.0f} s; see {place}/supervisor.log"
+            raise NoAnswer(message)
+        time.sleep(0.02)
 
 
-def _start(place: str) -> None:
-    """Fork a supervisor that belongs to nobody. Only one can hold the lock; another that starts meanwhile goes away."""
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
+def _read(answer: bytes, reply: type[Message]) -> Message:
     try:
-        os.setsid()
-        if os.fork() == 0:
-            _detach(place)
-            _supervise(place)
-    except BaseException:  # noqa: BLE001 - the child of a fork must not return into its parent's code
-        traceback.print_exc()
-    finally:
-        os._exit(0)
+        found = decode(answer)
+        if isinstance(found, Refused):
+            raise RequestRefused(found.reason)
+        return decode_as(reply, answer)
+    except ValueError as error:
+        message = f"{NO_ANSWER} that can be read: {error}"
+        raise NoAnswer(message) from error
 
 
-def _detach(place: str) -> None:
-    os.chdir("/")
-    os.umask(0o077)
-    log = os.open(f"{place}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for target, source in ((0, null), (1, log), (2, log)):
-        os.dup2(source, target)
-    os.closerange(3, 256)
+def stop() -> None:
+    """Cancel everything, and have the supervisor go."""
+    ask(Stop(), Done)
 
 
-def _supervise(place: str) -> None:
-    lock = os.open(f"{place}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{place}/socket")
-            listener.bind(f"{place}/socket")
-            listener.listen(64)
-            Supervisor(place, listener).run()
+def _exchange(place: str, data: bytes, end: float) -> bytes:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(max(0.01, end - time.monotonic()))
+        connection.connect(f"{place}/socket")
+        with contextlib.suppress(BrokenPipeError):  # refused before all was read: the reply says why
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+        reply = bytearray()
+        while True:
+            connection.settimeout(max(0.01, end - time.monotonic()))
+            if not (chunk := connection.recv(1 << 16)):
+                break
+            reply += chunk
+    if not reply:
+        raise ConnectionResetError("the supervisor went away")
+    return bytes(reply)

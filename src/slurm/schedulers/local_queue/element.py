@@ -1,153 +1,90 @@
-"""Element: one running task of the local scheduler, a session of processes of its own."""
+"""Element: one running task of the local scheduler, as the supervisor sees it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import subprocess
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from slurm.schedulers.local_queue import monitor, notes
+from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
+from slurm.schedulers.local_queue.processes import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from slurm.schedulers.local_queue.messages import Submission
 
-GRACE_SECONDS = 2.0
-"""Between SIGTERM and SIGKILL, as Slurm's KillWait."""
-_ADOPTED_LOOK = 0.5
+NOT_STARTED = End("NOT_STARTED", "")
+"""The script did not run, through no fault of the submission: it can be started again."""
 
 
 class Element:
-    """A started task. What it needs to be known again after the supervisor's death is kept in a file."""
+    """A task with a monitor, which is a child of this supervisor's or of one before."""
 
-    def __init__(self, batch: str, task: int, cpus: int, pid: int, note: str) -> None:
-        self.batch, self.task, self.cpus = batch, task, cpus
-        self.due = float("inf")
-        """When, by the monotonic clock, the supervisor has to look at it."""
-        self._pid = pid
+    def __init__(self, id_: str, task: int, submission: Submission, note: str) -> None:
+        self.id, self.task = id_, task
+        self._submission = submission
         self._note = note
-        self._process: subprocess.Popen[bytes] | None = None
-        self._deadline: float | None = None
-        self._warning: tuple[float, int] | None = None
-        """When a signal ahead of the time limit is due, and which."""
-        self._ending: str | None = None
+        self._child: int | None = None
+        self._monitor = Process(0, "")
+        self._cancelled = False
 
     @classmethod
-    def start(cls, batch: str, task: int, request: dict[str, Any], cpus: int, place: str) -> Element:
-        """Start the script for one task, as Slurm would: its log, its variables, its working directory."""
-        log = _log(request["log"], task)
-        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
-            process = subprocess.Popen(
-                ["bash", request["script"], *request["arguments"]],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**request["environ"], **_variables(batch, task, request, cpus)},
-                cwd=request["cwd"] if os.path.isdir(request["cwd"]) else "/",  # the script says what is wrong
-                umask=request["umask"],
-                start_new_session=True,
-            )
-        os.makedirs(f"{place}/running", mode=0o700, exist_ok=True)
-        element = cls(batch, task, cpus, process.pid, f"{place}/running/{batch}_{task}")
-        element._process = process
-        with open(element._note, "w", encoding="ascii") as file:
-            file.write(f"{process.pid} {cpus} {_born(process.pid)}")
-        if request["seconds"]:
-            element.due = element._deadline = time.monotonic() + request["seconds"]
-            if request["signal"]:
-                name, _, lead = request["signal"].removeprefix("B:").partition("@")
-                element.due = element._deadline - int(lead or 60)  # sbatch(1)
-                element._warning = (element.due, signal.Signals[f"SIG{name}"])
+    def start(cls, start: monitor.Start) -> Element:
+        """Start a task. Raises OSError if there can be no new process."""
+        element = cls(start.id, start.task, start.submission, start.note)
+        element._has_child(monitor.start(start))
         return element
 
-    def poll(self) -> str | None:
-        """How it ended, in Slurm's word; None while it runs. Whatever its session has left running is killed."""
-        now = time.monotonic()
-        if self._warning is not None and now >= self._warning[0]:
-            self._send(os.kill, self._warning[1])  # to the script alone
-            self._warning, self.due = None, self._deadline or now
-        if self._deadline is not None and now >= self._deadline and self._ending is None:
-            self.terminate("TIMEOUT")
-        elif self._ending is not None and now >= self.due:
-            self._send(os.killpg, signal.SIGKILL)
-            self.due = now + GRACE_SECONDS
-        status = self._status()
-        if status is None:
+    @classmethod
+    def adopt(cls, id_: str, task: int, submission: Submission, note: str) -> Element:
+        """Go on with a task of a supervisor that is gone; `poll` tells whether it still runs."""
+        element = cls(id_, task, submission, note)
+        found = notes.read(note)
+        if found is not None:
+            element._monitor = found.monitor
+        return element
+
+    def _has_child(self, pid: int) -> None:
+        self._child, self._monitor = pid, Process.of(pid)
+
+    @property
+    def adopted(self) -> bool:
+        """Whether no signal tells of its end."""
+        return self._child is None
+
+    def poll(self) -> End | None:
+        """How it ended; None while it runs."""
+        if self._child is not None:
+            if os.waitpid(self._child, os.WNOHANG)[0] == 0:
+                return None
+            self._child = None
+        elif self._monitor.alive:
             return None
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._note)
-        return self._ending or ("COMPLETED" if status == 0 else "FAILED")
+        return self._found()
 
-    def terminate(self, state: str) -> None:
-        """Ask it to end, by SIGTERM to all of its session; poll() kills it if it hasn't after GRACE_SECONDS."""
-        if self._ending is None:
-            self._ending = state
-            self.due = time.monotonic() + GRACE_SECONDS
-            self._send(os.killpg, signal.SIGTERM)
+    def cancel(self) -> None:
+        """Have its monitor end it: SIGTERM to all of its session, then SIGKILL."""
+        self._cancelled = True
+        if self._child is not None or self._monitor.alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._monitor.pid, signal.SIGTERM)
 
-    def _status(self) -> int | None:
-        if self._process is None:  # adopted: somebody else's child now, whose status is gone; the outcome tells
-            self.due = time.monotonic() + _ADOPTED_LOOK if self._ending is None else self.due
-            return None if _born(self._pid) == self._birth() else 0
-        if os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            return None
-        self._send(os.killpg, signal.SIGKILL)  # before it is reaped: until then its process group's number is its own
-        return self._process.wait()
-
-    def _birth(self) -> str:
-        with open(self._note, encoding="ascii") as file:
-            return file.read().split(" ", 2)[2]
-
-    def _send(self, kill: Callable[[int, int], None], number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(self._pid, number)
-
-
-def adopted(place: str) -> list[Element]:
-    """Elements that a supervisor who is gone has left running."""
-    found = []
-    for name in os.listdir(f"{place}/running") if os.path.isdir(f"{place}/running") else ():
-        note = f"{place}/running/{name}"
-        batch, _, task = name.partition("_")
-        with open(note, encoding="ascii") as file:
-            pid, cpus, birth = [*file.read().split(" ", 2), "0", "0", ""][:3]
-        if birth and _born(int(pid)) == birth:
-            element = Element(batch, int(task), int(cpus), int(pid), note)
-            element.due = time.monotonic() + _ADOPTED_LOOK
-            found.append(element)
+    def _found(self) -> End | None:
+        """What the note says, now that the monitor is gone."""
+        note = notes.read(self._note)
+        if note is not None and note.end is not None:
+            return note.end
+        if note is None or note.void or note.script is None:
+            # A child that is just about to be the script looks for its monitor first: it won't be.
+            return End("CANCELLED", "") if self._cancelled else NOT_STARTED
+        if note.monitor != self._monitor and note.monitor.alive:  # one that an earlier supervisor has started
+            self._monitor = note.monitor
+        elif note.script.alive:
+            with contextlib.suppress(OSError):  # too many processes: tried again
+                self._has_child(monitor.take_over(self._note, note.script, self._submission, note.begun))
         else:
-            os.unlink(note)
-    return found
-
-
-def _variables(batch: str, task: int, request: dict[str, Any], cpus: int) -> dict[str, str]:
-    """What Slurm would set (sbatch(1), OUTPUT ENVIRONMENT VARIABLES), of what means something on one machine."""
-    asked = {"SLURM_CPUS_PER_TASK": request["cpus_per_task"]} if request["cpus_per_task"] else {}
-    return {
-        "SLURM_JOB_ID": batch,
-        "SLURM_ARRAY_JOB_ID": batch,
-        "SLURM_ARRAY_TASK_ID": str(task),
-        "SLURM_ARRAY_TASK_COUNT": str(len(request["tasks"])),
-        "SLURM_JOB_NAME": request["name"],
-        "SLURM_SUBMIT_DIR": request["submit_dir"],
-        "SLURM_CPUS_ON_NODE": str(max(1, cpus)),
-        "SLURM_NTASKS": str(request["ntasks"]),
-        **asked,
-    }
-
-
-def _log(pattern: str, task: int) -> str:
-    return "%".join(part.replace("%a", str(task)) for part in pattern.split("%%"))
-
-
-def _born(pid: int) -> str:
-    """When a process began: with its number, what tells it from a later one of the same number. "" if it is no more."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]  # proc(5): field 22, starttime
-    except FileNotFoundError:
-        if os.path.isdir("/proc/self"):
-            return ""
-    listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return listed.stdout.strip()
+            return End("COMPLETED", STATUS_UNKNOWN)
+        if self._cancelled:
+            self.cancel()
+        return None

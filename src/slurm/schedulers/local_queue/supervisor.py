@@ -1,31 +1,62 @@
-"""Supervisor: starts elements when their turn comes, ends them when their time is up, and answers questions.
+"""Supervisor: starts elements when their turn comes, and answers questions.
 
 One per user and machine, so that the limit of CPUs holds over all submissions. It is a single thread around one
 selector, woken by a request, by the end of a child, or by the next deadline; it goes when it has been idle for a while.
+It may be killed at any moment: the next one goes on from what is on disk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import fcntl
+import gc
 import os
 import selectors
 import signal
 import socket
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
-from slurm.schedulers.local_queue.batch import Batch
-from slurm.schedulers.local_queue.element import adopted
-from slurm.schedulers.local_queue.wire import receive
+from slurm.schedulers.local_queue import identity, messages
+from slurm.schedulers.local_queue.batch import CANCELLED, NEVER
+from slurm.schedulers.local_queue.checks import check, parse_tasks
+from slurm.schedulers.local_queue.element import NOT_STARTED, Element
+from slurm.schedulers.local_queue.monitor import Start
+from slurm.schedulers.local_queue.processes import log
+from slurm.schedulers.local_queue.queue import Queue, next_id
+from slurm.schedulers.local_queue.server import Server
+from slurm.schedulers.local_queue.storage import Storage
 
 if TYPE_CHECKING:
-    from slurm.schedulers.local_queue.element import Element
+    from collections.abc import Collection
+
+    from slurm.schedulers.local_queue.batch import Batch
+    from slurm.schedulers.local_queue.notes import End
 
 IDLE_SECONDS = 30.0
 KEPT_SECONDS = 600.0
-"""How long an ended batch is remembered, if the supervisor lives that long."""
+"""How long an ended submission is remembered."""
+_BACKLOG = 1024
 _TICK = 0.5
+_HOLD = 1.0
+"""Until the next try, where no process could be started or nothing stored."""
+
+
+def main(place: str) -> None:
+    """Run a supervisor, unless there is one already."""
+    lock = os.open(f"{place}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{place}/socket")
+            listener.bind(f"{place}/socket")
+            listener.listen(_BACKLOG)
+            supervisor = Supervisor(place, listener)
+            gc.freeze()
+            gc.disable()  # forked children share its memory as long as nothing is touched
+            supervisor.run()
 
 
 class Supervisor:
@@ -34,11 +65,34 @@ class Supervisor:
     def __init__(self, place: str, listener: socket.socket) -> None:
         self._place = place
         self._listener = listener
-        self._running: list[Element] = adopted(place)
-        self._batches = {id_: Batch.of_adopted(id_, self._running) for id_ in {e.batch for e in self._running}}
-        self._cpus = int(os.environ.get("SLURMTASKS_LOCAL_CPUS") or 0) or _usable_cpus()
+        identity.ensure_name(place)
+        self._storage = Storage(place, identity.boot_id())
+        self._queue = Queue(int(os.environ.get("SLURMTASKS_LOCAL_CPUS") or 0) or _usable_cpus())
+        self._running: list[Element] = []
+        self._over: dict[str, float] = {}
+        """When submissions ended, by the monotonic clock."""
         self._active = time.monotonic()
+        self._hold_until = 0.0
         self._stopping = False
+        self._load()
+
+    def _load(self) -> None:
+        """Take up what a supervisor that is gone has left: what waits, what runs, what has ended."""
+        for stored in self._storage.load():
+            batch = self._queue.add(stored.id, stored.submission)
+            for task, end in stored.ends:
+                self._queue.end(batch, task, end)
+            if batch.over:
+                self._over[batch.id] = time.monotonic() - max(0.0, time.time() - stored.changed)
+        for id_, task in list(self._storage.notes()):
+            found = self._queue.batches.get(id_)
+            if found is None or not found.waiting((task,)):  # its end is stored already
+                self._storage.remove_note(id_, task)
+            else:
+                self._queue.start(found, task)
+                self._running.append(Element.adopt(id_, task, found.submission, self._storage.note(id_, task)))
+        for id_ in [id_ for id_ in self._queue.batches if id_ in self._over]:
+            self._strip(self._queue.batches[id_])
 
     def run(self) -> None:
         """Serve until there is nothing to do."""
@@ -49,102 +103,149 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with selectors.DefaultSelector() as selector:
             selector.register(awake, selectors.EVENT_READ)
-            selector.register(self._listener, selectors.EVENT_READ)
+            server = Server(self._listener, selector, self._reply)
             while not self._finished():
-                for key, _ in selector.select(self._pause()):
-                    if key.fileobj is self._listener:
-                        self._serve()
-                    else:
+                try:
+                    self._go_on(server)
+                except Exception:  # noqa: BLE001 - the loop must live: others wait for it
+                    traceback.print_exc()
+                    self._hold_until = time.monotonic() + _HOLD
+                for key, _ in selector.select(_TICK):
+                    if not server.ready(key.fileobj):
                         awake.recv(1 << 12)
-                self._reap()
-                self._start_ready()
-        with contextlib.suppress(FileNotFoundError):
+        if not self._directory_is_gone():
             os.unlink(f"{self._place}/socket")
 
+    def _go_on(self, server: Server) -> None:
+        server.drop_stuck()
+        self._reap()
+        self._start_ready()
+        self._forget()
+
     def _finished(self) -> bool:
-        if self._running or any(batch.pending for batch in self._batches.values()):
+        if self._directory_is_gone():  # nobody can ask any more; elements need no supervisor
+            return True
+        if self._queue.busy:
             self._active = time.monotonic()
             return False
-        gone = not os.path.exists(f"{self._place}/socket")  # the directory was removed: nobody can ask any more
-        return self._stopping or gone or time.monotonic() - self._active > IDLE_SECONDS
+        return self._stopping or time.monotonic() - self._active > IDLE_SECONDS
 
-    def _pause(self) -> float:
-        now = time.monotonic()
-        return max(0.0, min([_TICK, *(element.due - now for element in self._running)]))
+    def _directory_is_gone(self) -> bool:
+        return not os.path.exists(f"{self._place}/socket")
 
-    def _serve(self) -> None:
-        connection, _ = self._listener.accept()
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(5.0)
-            try:
-                reply = self._answer(json.loads(receive(connection)))
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one request, the loop must live
-                reply = {"error": f"{type(error).__name__}: {error}"}
-            connection.sendall(json.dumps(reply).encode())
+    def _reply(self, data: bytes, listens: bool) -> bytes:  # noqa: FBT001 - the server's word
+        try:
+            reply = self._answer(messages.decode(data), listens=listens)
+        except ValueError as error:
+            reply = messages.Refused(str(error))
+        except OSError as error:
+            reply = messages.Refused(f"{self._place}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one request, the loop must live
+            traceback.print_exc()
+            reply = messages.Refused(f"{type(error).__name__}: {error}")
+        return messages.encode(reply)
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, request: Any, *, listens: bool) -> tuple[Any, ...]:
         self._active = time.monotonic()
-        if request["do"] == "submit":
-            batch = Batch(self._new_id(), request)
-            self._batches[batch.id] = batch
-            return {"id": batch.id}
-        if request["do"] == "query":
-            return {
-                "jobs": [row for id_ in request["ids"] if id_ in self._batches for row in self._batches[id_].rows()]
-            }
-        if request["do"] == "list":
-            return {"jobs": [[batch.id, batch.comment] for batch in self._batches.values()]}
-        if request["do"] == "cancel":
-            for id_, tasks in request["tasks"]:
-                self._cancel(id_, tasks)
-        if request["do"] == "stop":
+        if isinstance(request, messages.Submission):
+            return self._submit(request, listens=listens)
+        if isinstance(request, messages.Query):
+            return messages.States([list(row) for row in self._queue.rows(request.ids)])
+        if isinstance(request, messages.Listing):
+            return messages.Comments({id_: b.submission.comment for id_, b in self._queue.batches.items()})
+        if isinstance(request, messages.Cancel):
+            for id_, tasks in request.tasks.items():
+                self._cancel(id_, None if tasks is None else set(parse_tasks(tasks)))
+            return messages.Done()
+        if isinstance(request, messages.Stop):
             self._stopping = True
-            for id_ in self._batches:
+            for id_ in list(self._queue.batches):
                 self._cancel(id_, None)
-        return {}
+            return messages.Done()
+        return messages.Refused(f"{type(request).__name__} is not a request")
 
-    def _cancel(self, id_: str, tasks: list[int] | None) -> None:
-        if id_ in self._batches:
-            self._batches[id_].cancel_pending(tasks)
+    def _submit(self, submission: messages.Submission, *, listens: bool) -> tuple[Any, ...]:
+        id_ = self._queue.id_of(submission.token)
+        if id_ is None:
+            check(submission)
+            if not listens:
+                return messages.Refused("the client has gone")
+            id_ = str(next_id(self._storage.last_id, time.time()))
+            self._storage.add(id_, submission)
+            self._queue.add(id_, submission)
+        return messages.Accepted(id_)
+
+    def _cancel(self, id_: str, tasks: Collection[int] | None) -> None:
+        batch = self._queue.batches.get(id_)
+        if batch is None:
+            return
+        self._end(batch, batch.waiting(tasks), CANCELLED)
         for element in self._running:
-            if element.batch == id_ and (tasks is None or element.task in tasks):
-                element.terminate("CANCELLED")
+            if element.id == id_ and (tasks is None or element.task in tasks):
+                element.cancel()
 
-    def _new_id(self) -> str:
-        """Ids go on from one supervisor to the next: an old handle never meets a new job."""
-        path = f"{self._place}/last-id"
-        last = 0
-        with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
-            last = int(file.read())
-        with open(f"{path}.new", "w", encoding="ascii") as file:
-            file.write(str(last + 1))
-        os.replace(f"{path}.new", path)
-        return str(last + 1)
+    def _end(self, batch: Batch, tasks: Collection[int], end: End) -> None:
+        """Elements have ended. It is stored first. Raises OSError if that fails; then they haven't."""
+        if not tasks:
+            return
+        self._storage.end(batch.id, tasks, end)
+        for task in tasks:
+            self._queue.end(batch, task, end)
+        if batch.over:
+            self._over[batch.id] = time.monotonic()
+            self._strip(batch)
+
+    def _strip(self, batch: Batch) -> None:
+        """Remove the environment, which may hold secrets, from disk and memory."""
+        if batch.submission.environ:
+            batch.submission = batch.submission._replace(environ={}, arguments=[])
+            with contextlib.suppress(OSError):
+                self._storage.strip(batch.id, batch.submission)
 
     def _reap(self) -> None:
         for element in list(self._running):
-            state = element.poll()
-            if state is not None:
-                self._running.remove(element)
-                self._batches[element.batch].end(element.task, state)
-        now = time.monotonic()
-        for id_, batch in list(self._batches.items()):
-            if batch.ended_at is not None and now - batch.ended_at > KEPT_SECONDS:
-                del self._batches[id_]
+            end = element.poll()
+            if end is None:
+                continue
+            batch = self._queue.batches[element.id]
+            if end == NOT_STARTED:
+                self._queue.put_back(batch, element.task)
+                self._hold_until = time.monotonic() + _HOLD
+            else:
+                try:
+                    self._end(batch, (element.task,), end)
+                except OSError as error:  # the disk is full: the note has the end, and is read again
+                    log(str(error))
+                    continue
+            self._running.remove(element)
+            self._storage.remove_note(element.id, element.task)
 
     def _start_ready(self) -> None:
-        """Start what may start, in the order of submission. What waits for CPUs lets nobody pass."""
-        free = self._cpus - sum(element.cpus for element in self._running)
-        for batch in list(self._batches.values()):
-            cpus = min(batch.cpus, self._cpus)
-            while (task := batch.next_ready(self._batches)) is not None:
-                if cpus > free:
-                    return
-                try:
-                    self._running.append(batch.start(task, cpus, self._place))
-                    free -= cpus
-                except OSError as error:  # its directory is gone, or there are too many processes
-                    batch.end(task, "FAILED", f"not started: {error}")
+        try:
+            while never := self._queue.settle():
+                for batch, tasks in never:
+                    self._end(batch, tasks, NEVER)
+            while time.monotonic() >= self._hold_until and (ready := self._queue.next_ready()) is not None:
+                self._start(*ready)
+        except OSError as error:  # too many processes, or the disk is full
+            log(str(error))
+            self._hold_until = time.monotonic() + _HOLD
+
+    def _start(self, batch: Batch, task: int) -> None:
+        note = self._storage.note(batch.id, task)
+        cpus = self._queue.cpus_of(batch)
+        self._running.append(
+            Element.start(Start(batch.id, task, batch.submission, len(batch.tasks), cpus, note))
+        )  # fmt: skip
+        self._queue.start(batch, task)
+
+    def _forget(self) -> None:
+        now = time.monotonic()
+        for id_, at in list(self._over.items()):
+            if now - at > KEPT_SECONDS:
+                self._queue.forget(id_)
+                self._storage.forget(id_)
+                del self._over[id_]
 
 
 def _usable_cpus() -> int:

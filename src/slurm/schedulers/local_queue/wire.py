@@ -1,56 +1,29 @@
-"""The wire between commands and the supervisor: one JSON request and one reply over a Unix socket."""
+"""The supervisor's own directory, where commands and supervisor meet."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-from typing import Any
 
-_ANSWER_SECONDS = 10.0
-FORM = "2"
+from slurm.protocol.directories import socket_directory, socket_place
+
+REFUSED = "the local scheduler refuses: "
+"""How a command's words begin where nothing was taken, for certain."""
+NO_ANSWER = "no answer from the local scheduler"
+"""How a command's words begin where the supervisor didn't answer in time."""
+MOST_TASKS = 1_000_000
+"""In one array."""
+FORM = "3"
 """The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
 
 
 def place() -> str:
     """Where the supervisor's own directory is."""
-    path = os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.getuid()}"  # noqa: S108 - see `directory`
-    return os.path.join(path, FORM)
+    return os.path.join(socket_place(), FORM)
 
 
 def directory() -> str:
-    """The supervisor's own directory, on this machine's own disk: SLURMTASKS_LOCAL_DIR, or one under /tmp.
+    """The supervisor's own directory, on this machine's own disk: in SLURMTASKS_LOCAL_DIR, or under /tmp.
 
-    Raises PermissionError if somebody else has made it.
+    Made if it isn't there. Raises PermissionError if others could reach what is in it.
     """
-    path = place()
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    status = os.stat(path)
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        message = f"{path} is not yours alone; remove it, or set SLURMTASKS_LOCAL_DIR to a directory of your own"
-        raise PermissionError(message)
-    return path
-
-
-def exchange(place: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Send a request to the supervisor that listens at a place. Raises OSError, also for what it refuses."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_ANSWER_SECONDS)
-        connection.connect(f"{place}/socket")
-        connection.sendall(json.dumps(request).encode())
-        connection.shutdown(socket.SHUT_WR)
-        reply = receive(connection)
-    if not reply:
-        raise ConnectionResetError("the supervisor went away")
-    answer: dict[str, Any] = json.loads(reply)
-    if "error" in answer:
-        raise OSError(answer["error"])
-    return answer
-
-
-def receive(connection: socket.socket) -> bytes:
-    """All that the other side sends until it shuts its side down."""
-    chunks = []
-    while chunk := connection.recv(1 << 16):
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return socket_directory(FORM)

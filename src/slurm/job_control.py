@@ -1,0 +1,159 @@
+"""JobControl: asks a scheduler about queued jobs and cancels them, by commands over a transport, and counts these."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
+from slurm.schedulers.base import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from slurm.protocol import Origin
+    from slurm.schedulers.base import Scheduler, Target
+    from slurm.transports.base import Completed, Transport
+
+T = TypeVar("T")
+
+NOT_FOUND = 127
+TIMEOUT = 300.0
+"""Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
+_HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
+"""Seconds for the accounting to answer, and to be left alone where it doesn't."""
+_MOST_IDS = 2000
+"""How many ids go into one command: an argument may not be longer than 128 KiB."""
+
+
+class Answers(NamedTuple):
+    """What clusters say of some ids, the ids of those that don't answer, and what the last of these said instead."""
+
+    reports: Sequence[Report]
+    unanswered: set[str]
+    trouble: str | None
+
+
+class JobControl:
+    """One scheduler at one place. Raises TransportError if the place can't be reached."""
+
+    def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
+        self.scheduler = scheduler
+        self._transport = transport
+        self.here: Origin | None = None
+        """Which scheduler this is, as far as it has been told."""
+        self._history_from = 0.0
+        self.calls: dict[str, int] = {}
+        """How many commands of each kind were run."""
+
+    def requeue(self, id_: str) -> str | None:
+        """Have a running array task run again under its id; what the scheduler says where it refuses, else None."""
+        done = self._run("requeue", self.scheduler.requeue(id_))
+        return None if done.status == 0 else done.words
+
+    def query(self, ids: Sequence[str]) -> Answers:
+        """What the scheduler says of all elements of ids, by one command for each cluster.
+
+        An id that the scheduler has forgotten is in no report. One of a cluster that doesn't answer is `unanswered`.
+        """
+        found, unanswered, trouble = list[Report](), set[str](), None
+        for cluster, group in self._by_cluster(ids).items():
+            for some in _portions(list(group), [1] * len(group)):
+                done = self._run("query", self.scheduler.query(some, cluster=cluster))
+                reports = self._answer(done)
+                if reports is None:
+                    unanswered.update(id_ for number in some for id_ in group[number])
+                    trouble = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(some)}: {done.words}"
+                    continue
+                self.here = self.scheduler.origin(done.stdout) or self.here
+                found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
+        return Answers(found, unanswered, trouble)
+
+    def _answer(self, done: Completed) -> Iterable[Report] | None:
+        if done.status != 0:
+            return () if self.scheduler.knows_none(done.words) else None
+        return self.scheduler.reports(done.stdout)
+
+    def history(self, ids: Sequence[str]) -> Iterable[Report]:
+        """What the accounting remembers of ids; nothing where it is down.
+
+        That a site has no accounting is learnt once and remembered; one that hangs is left alone for a while.
+        """
+        found: list[Report] = []
+        for cluster, group in self._by_cluster(ids).items():
+            for some in _portions(list(group), [1] * len(group)):
+                if time.monotonic() < self._history_from:
+                    return found
+                reports = self._history(some, cluster)
+                found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
+        return found
+
+    def _history(self, ids: Sequence[str], cluster: str) -> Iterable[Report]:
+        try:
+            done = self._run("history", self.scheduler.history(ids, cluster=cluster), timeout=_HISTORY_TIMEOUT)
+        except TransportError:
+            self._history_from = time.monotonic() + _HISTORY_PAUSE
+            return ()
+        except SchedulerNotFound:
+            self._history_from = math.inf
+            return ()
+        if self.scheduler.has_no_history(done.words):
+            self._history_from = math.inf
+        return self.scheduler.histories(done.stdout) if done.status == 0 else ()
+
+    def cancel(self, targets: Sequence[Target]) -> None:
+        """Cancel what is the submissions' own, by one command for each cluster; what has ended stays ended."""
+        for cluster, group in self._by_cluster([target.id for target in targets]).items():
+            names = {id_: number for number, ids in group.items() for id_ in ids}
+            bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
+            parts = [part for target in bare for part in _parts(target)]
+            for some in _portions(parts, [len(part.tasks or "1") for part in parts]):
+                script = self.scheduler.cancel(some, cluster=cluster)
+                done = self._run("cancel", ["sh", "-s"], stdin=script.encode())
+                if done.status != 0:
+                    message = f"{self.scheduler.name} didn't cancel {', '.join(t.id for t in some)}: {done.words}"
+                    raise SchedulerError(message)
+
+    def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """By cluster, "" for the one here: numbers, and the ids that they stand for."""
+        here = self.here.cluster if self.here else ""
+        groups: dict[str, dict[str, list[str]]] = {}
+        for id_ in dict.fromkeys(ids):
+            number, _, cluster = id_.partition(";")
+            groups.setdefault("" if cluster == here else cluster, {}).setdefault(number, []).append(id_)
+        return groups
+
+    def _run(self, kind: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = TIMEOUT) -> Completed:
+        self.calls[kind] = self.calls.get(kind, 0) + 1
+        done = self._transport.run(argv, stdin=stdin, timeout=timeout)
+        if done.status == NOT_FOUND:
+            message = (
+                f"{done.words.splitlines()[-1]}. The scheduler {self.scheduler.name!r} needs its commands on PATH: run "
+                "this where they are (a login node), or load what brings them; where only login shells have them: "
+                "Cluster(…, login_shell=True). To run on this machine: Cluster('local')"
+            )
+            raise SchedulerNotFound(message)
+        return done
+
+
+def _parts(target: Target) -> Iterator[Target]:
+    """A target in parts of as many tasks as one command may name."""
+    if target.tasks is None:
+        yield target
+    for at in range(0, len(target.tasks or ()), _MOST_IDS):
+        yield target._replace(tasks=target.tasks[at : at + _MOST_IDS])  # type: ignore[index]
+
+
+def _portions(items: Sequence[T], sizes: Sequence[int]) -> Iterator[list[T]]:
+    """Items in portions of as many, by their sizes, as one command may have."""
+    portion: list[T] = []
+    room = _MOST_IDS
+    for item, size in zip(items, sizes, strict=True):
+        if portion and size > room:
+            yield portion
+            portion, room = [], _MOST_IDS
+        portion.append(item)
+        room -= size
+    if portion:
+        yield portion

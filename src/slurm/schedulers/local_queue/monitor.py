@@ -1,0 +1,237 @@
+"""Monitor: the process above an element's script, as slurmstepd is on a node of Slurm.
+
+It ends the script at its time limit or on SIGTERM, warns it ahead, and writes into the element's note how it ended: all
+this without the supervisor, which may die meanwhile. It is forked from the supervisor and executes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.protocol.files import is_own
+from slurm.schedulers.local_queue import notes
+from slurm.schedulers.local_queue.launching import launch
+from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
+from slurm.schedulers.local_queue.processes import fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurm.schedulers.local_queue.messages import Submission
+    from slurm.schedulers.local_queue.processes import Process
+
+GRACE_SECONDS = 2.0
+"""Between SIGTERM and SIGKILL, as Slurm's KillWait."""
+_LOOK_SECONDS = 0.2
+"""Between two looks at a script that is somebody else's child."""
+
+
+class Start(NamedTuple):
+    """One element to be started."""
+
+    id: str
+    task: int
+    submission: Submission
+    total: int
+    """How many tasks the submission has."""
+    cpus: int
+    note: str
+
+
+def start(element: Start) -> int:
+    """Start an element's monitor, which starts the script; returns the monitor's number. Raises OSError."""
+    supervisor = os.getpid()
+    return fork(lambda: _last(_start(element, supervisor), element.note, supervisor))
+
+
+def take_over(note: str, script: Process, submission: Submission, begun: float) -> int:
+    """Start a monitor for a script whose own one was killed. Raises OSError."""
+    supervisor = os.getpid()
+    return fork(lambda: _last(_take_over(note, script, submission, begun), note, supervisor))
+
+
+def _last(status: int, note: str, supervisor: int) -> int:
+    """Launch another supervisor if this monitor's was killed: what waits may have nobody who asks for it."""
+    if os.getppid() != supervisor:
+        launch(os.path.dirname(os.path.dirname(note)))
+    return status
+
+
+def _start(element: Start, supervisor: int) -> int:
+    begun = time.monotonic()
+    notes.create(element.note, begun)
+    # The note was there before this look. So a supervisor that follows one that died finds the note of an element that
+    # runs; one whose note came too late for it does not run.
+    if os.getppid() != supervisor:
+        notes.append_void(element.note)
+        return 0
+    errors, told = os.pipe()
+    me = os.getpid()
+    try:
+        script = os.fork()
+    except OSError:
+        notes.append_void(element.note)
+        return 0
+    if script == 0:
+        os.close(errors)
+        _become_script(element, me, told)
+    os.close(told)
+    watch = _Watch(
+        element.submission,
+        begun,
+        ended=lambda: os.waitid(os.P_PID, script, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None,
+        kill=lambda number: _kill(os.kill, script, number),
+        kill_all=lambda number: _kill(os.killpg, script, number),
+    )
+    state = watch.until_end()
+    _kill(os.killpg, script, signal.SIGKILL)  # before it is reaped: until then the group's number is its own
+    _, status = os.waitpid(script, 0)
+    trouble = os.read(errors, 4096).decode("ascii", "backslashreplace")
+    if trouble:
+        notes.append_end(element.note, End("FAILED", f"not started: {trouble}"))
+    else:
+        notes.append_end(element.note, End(state or ("COMPLETED" if status == 0 else "FAILED"), ""))
+    return 0
+
+
+def _take_over(note: str, script: Process, submission: Submission, begun: float) -> int:
+    notes.append_monitor(note)
+    watch = _Watch(
+        submission,
+        begun,
+        ended=lambda: not script.alive,
+        kill=lambda number: _kill(os.kill, script.pid, number) if script.alive else None,
+        kill_all=lambda number: _kill(os.killpg, script.pid, number) if script.alive else None,
+        look=_LOOK_SECONDS,
+    )
+    state = watch.until_end()
+    notes.append_end(note, End(state, "") if state else End("COMPLETED", STATUS_UNKNOWN))
+    return 0
+
+
+class _Watch:
+    """Waits for a script's end, and sees to its time limit and to SIGTERM meanwhile."""
+
+    def __init__(
+        self,
+        submission: Submission,
+        begun: float,
+        *,
+        ended: Callable[[], bool],
+        kill: Callable[[int], None],
+        kill_all: Callable[[int], None],
+        look: float | None = None,
+    ) -> None:
+        self._ended, self._kill, self._kill_all, self._look = ended, kill, kill_all, look
+        self._deadline = begun + submission.seconds if submission.seconds else None
+        self._warning: tuple[float, int] | None = None
+        if self._deadline is not None and submission.warning:
+            number, lead = submission.warning
+            self._warning = (max(begun, self._deadline - lead), number)
+        self._kill_at = float("inf")
+        self._cancelled = False
+
+    def until_end(self) -> str | None:
+        """Returns the state that it was ended with, None if it ended by itself."""
+        awake, wake = os.pipe()
+        for end in (awake, wake):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_cancelled", True))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
+        state: str | None = None
+        while not self._ended():
+            now = time.monotonic()
+            if self._warning and now >= self._warning[0]:
+                self._kill(self._warning[1])  # the script alone
+                self._warning = None
+            if state is None and (self._cancelled or (self._deadline is not None and now >= self._deadline)):
+                state = "CANCELLED" if self._cancelled else "TIMEOUT"
+                self._kill_all(signal.SIGTERM)
+                self._kill_at = now + GRACE_SECONDS
+            if now >= self._kill_at:
+                self._kill_all(signal.SIGKILL)
+                self._kill_at = now + GRACE_SECONDS
+            if select.select([awake], [], [], self._pause(state))[0]:
+                os.read(awake, 1 << 12)
+        return state
+
+    def _pause(self, state: str | None) -> float:
+        """Seconds until something is due; at most a minute, for select(2) takes no larger than it can hold."""
+        dues = [self._kill_at, *([self._warning[0]] if self._warning else [])]
+        if state is None and self._deadline is not None:
+            dues.append(self._deadline)
+        return max(0.0, min(min(dues) - time.monotonic(), 60.0 if self._look is None else self._look))
+
+
+def _kill(how: Callable[[int, int], None], pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        how(pid, number)
+
+
+def _become_script(element: Start, monitor: int, told: int) -> None:
+    """In the child: execute the script. What is wrong is told through the pipe `told`, which exec closes."""
+    try:
+        os.setsid()
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; handlers end with exec
+            signal.signal(number, signal.SIG_DFL)
+        notes.append_script(element.note)
+        if os.getppid() != monitor:  # the same as for the monitor itself: who reads the note now thinks nothing runs
+            notes.append_void(element.note)
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        execute(element)
+    except BaseException as error:  # noqa: BLE001 - the child of a fork must not return into its parent's code
+        with contextlib.suppress(OSError):
+            os.write(told, f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace")[:4000])
+    finally:
+        os._exit(127)
+
+
+def execute(element: Start) -> None:
+    """Become the script, as Slurm would start it: its log, its variables, its working directory. Raises OSError."""
+    wanted = element.submission
+    if not is_own(wanted.script):
+        message = f"{wanted.script} is not yours alone"
+        raise PermissionError(message)
+    log = "%".join(part.replace("%a", str(element.task)) for part in wanted.log.split("%%"))
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, nothing), (1, output), (2, output)):
+        os.dup2(source, target)
+    os.umask(wanted.umask)
+    os.chdir(wanted.cwd if os.path.isdir(wanted.cwd) else "/")  # the script says what is wrong
+    environ = {**wanted.environ, **_variables(element)}
+    os.execve(_bash(environ.get("PATH", os.defpath)), ["bash", wanted.script, *wanted.arguments], environ)
+
+
+def _bash(path: str) -> str:
+    """The shell, looked for as the script's own commands are."""
+    for directory in path.split(os.pathsep):
+        if os.access(found := os.path.join(directory or ".", "bash"), os.X_OK):
+            return found
+    message = f"no bash in {path}"
+    raise FileNotFoundError(message)
+
+
+def _variables(element: Start) -> dict[str, str]:
+    """What Slurm would set (sbatch(1), OUTPUT ENVIRONMENT VARIABLES), of what means something on one machine."""
+    wanted = element.submission
+    asked = {"SLURM_CPUS_PER_TASK": wanted.cpus_per_task} if wanted.cpus_per_task else {}
+    return {
+        "SLURM_JOB_ID": element.id,
+        "SLURM_ARRAY_JOB_ID": element.id,
+        "SLURM_ARRAY_TASK_ID": str(element.task),
+        "SLURM_ARRAY_TASK_COUNT": str(element.total),
+        "SLURM_JOB_NAME": wanted.name,
+        "SLURM_SUBMIT_DIR": wanted.submit_dir,
+        "SLURM_CPUS_ON_NODE": str(max(1, element.cpus)),
+        "SLURM_NTASKS": str(wanted.ntasks),
+        **asked,
+    }

@@ -1,0 +1,108 @@
+"""Notes: one small file for each running element, kept by its monitor, so that the next supervisor finds the element.
+
+Lines are only ever appended. The supervisor removes a note once it has recorded the element's end.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from slurm.schedulers.local_queue.processes import Process
+
+_VOID = "void"
+
+
+class End(NamedTuple):
+    """How an element ended: Slurm's word for the state, and the reason."""
+
+    state: str
+    reason: str
+
+
+STATUS_UNKNOWN = "exit status unknown: its monitor was killed"
+"""The reason of an element that ended while nobody watched it; its state is COMPLETED, and its outcome tells more."""
+
+
+class Note(NamedTuple):
+    """What a note says."""
+
+    begun: float
+    """By the monotonic clock, which all processes of a machine share."""
+    monitor: Process
+    """The last one."""
+    script: Process | None = None
+    end: End | None = None
+    void: bool = False
+    """The script never ran, and never will by this note: the element can be started again."""
+
+
+def create(path: str, begun: float) -> None:
+    """Make a note, by the process that monitors the element. Raises FileExistsError if there is one already."""
+    me = Process.of(os.getpid())
+    hidden = f"{path}.{me.pid}"
+    _write(hidden, os.O_CREAT | os.O_TRUNC, f"begun {begun!r}\nmonitor {me.pid} {me.born}\n")
+    try:
+        os.link(hidden, path)  # it appears whole, and for one monitor only
+    finally:
+        os.unlink(hidden)
+
+
+def append_monitor(path: str) -> None:
+    """Say that the calling process goes on with the monitoring."""
+    me = Process.of(os.getpid())
+    _append(path, f"monitor {me.pid} {me.born}")
+
+
+def append_script(path: str) -> None:
+    """Say that the calling process is about to become the element's script."""
+    me = Process.of(os.getpid())
+    _append(path, f"script {me.pid} {me.born}")
+
+
+def append_end(path: str, end: End) -> None:
+    """Say how the element has ended."""
+    _append(path, f"ended {end.state} {' '.join(end.reason.split())}")
+
+
+def append_void(path: str) -> None:
+    """Say that the script never runs."""
+    _append(path, _VOID)
+
+
+def read(path: str) -> Note | None:
+    """What a note says; None if there is none. A line that is cut off does not count."""
+    try:
+        with open(path, encoding="ascii", errors="backslashreplace") as file:
+            lines = file.read().split("\n")[:-1]
+    except FileNotFoundError:
+        return None
+    note = Note(0.0, Process(0, ""))
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        first, _, second = rest.partition(" ")
+        if word == "begun":
+            note = note._replace(begun=float(first))
+        elif word == "monitor":
+            note = note._replace(monitor=Process(int(first), second))
+        elif word == "script":
+            note = note._replace(script=Process(int(first), second))
+        elif word == "ended":
+            note = note._replace(end=End(first, second))
+        elif word == _VOID:
+            note = note._replace(void=True)
+    return note
+
+
+def _append(path: str, line: str) -> None:
+    """Raises FileNotFoundError if the note is gone: the supervisor has recorded an end."""
+    _write(path, os.O_APPEND, f"{line}\n")
+
+
+def _write(path: str, flags: int, text: str) -> None:
+    """By system calls alone: the pages that Python's files need are not shared with the supervisor."""
+    descriptor = os.open(path, os.O_WRONLY | flags, 0o600)
+    try:
+        os.write(descriptor, text.encode("ascii", "backslashreplace"))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""Server: the supervisor's side of the socket. A client that is slow, or says nothing, keeps nobody waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import selectors
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from slurm.schedulers.local_queue.messages import Refused, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_BYTES = 16 << 20
+"""Of a request. An environment and a command line come to two megabytes at most on Linux."""
+MOST_CONNECTIONS = 200
+"""At once. The oldest whose request isn't there yet makes room for the next; its client tries again."""
+_SECONDS = 30.0
+"""For a client to send its request and read the reply; its own patience is shorter."""
+_CHUNK = 1 << 16
+
+
+class Server:
+    """Reads requests and writes replies, within the supervisor's selector. `answer` makes a reply of a request.
+
+    It is told whether the client is still there: one that isn't has been told something else by now.
+    """
+
+    def __init__(
+        self, listener: socket.socket, selector: selectors.BaseSelector, answer: Callable[[bytes, bool], bytes]
+    ) -> None:
+        self._listener, self._selector, self._answer = listener, selector, answer
+        self._connections: dict[socket.socket, _Connection] = {}
+        listener.setblocking(False)
+        selector.register(listener, selectors.EVENT_READ)
+
+    def ready(self, sock: object) -> bool:
+        """See to a socket that can be read or written, if it is one of these."""
+        if sock is self._listener:
+            self._accept()
+            return True
+        if not isinstance(sock, socket.socket) or sock not in self._connections:
+            return False
+        try:
+            self._go_on(sock, self._connections[sock])
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(sock)
+        return True
+
+    def drop_stuck(self) -> None:
+        """Close connections that take too long."""
+        now = time.monotonic()
+        for sock in [sock for sock, connection in self._connections.items() if now > connection.until]:
+            self._close(sock)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # out of descriptors
+                if not self._make_room():
+                    time.sleep(0.01)
+                return
+            sock.setblocking(False)
+            self._connections[sock] = _Connection()
+            self._selector.register(sock, selectors.EVENT_READ)
+            if len(self._connections) > MOST_CONNECTIONS:
+                self._make_room()
+
+    def _make_room(self) -> bool:
+        oldest = next((sock for sock, connection in self._connections.items() if connection.reply is None), None)
+        if oldest is not None:
+            self._close(oldest)
+        return oldest is not None
+
+    def _go_on(self, sock: socket.socket, connection: _Connection) -> None:
+        if connection.reply is None:
+            chunk = sock.recv(_CHUNK)
+            connection.request += chunk
+            if len(connection.request) > MOST_BYTES:
+                reply = encode(Refused(f"a request of more than {MOST_BYTES >> 20} MB"))
+            elif chunk:
+                return
+            elif connection.request:
+                reply = self._answer(bytes(connection.request), _listens(sock))
+            else:
+                self._close(sock)
+                return
+            connection.request.clear()
+            connection.reply = memoryview(reply)
+            self._selector.modify(sock, selectors.EVENT_WRITE)
+        connection.reply = connection.reply[sock.send(connection.reply) :]
+        if not connection.reply:
+            self._close(sock)
+
+    def _close(self, sock: socket.socket) -> None:
+        del self._connections[sock]
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(sock)
+        sock.close()
+
+
+class _Connection:
+    """What has come from one client, and what is left to send."""
+
+    def __init__(self) -> None:
+        self.until = time.monotonic() + _SECONDS
+        self.request = bytearray()
+        self.reply: memoryview | None = None
+
+
+def _listens(sock: socket.socket) -> bool:
+    """Whether the other side is still open; a client shuts down its sending side only."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return not any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

@@ -1,0 +1,128 @@
+"""Storage: what the supervisor keeps on disk, so that the next one goes on where it was killed.
+
+Two files for a submission, whatever its number of elements, both written by the supervisor alone: `queue/ID.json`, the
+submission, and `queue/ID.ends`, a line for each end. The kernel keeps what a killed process has written, so nothing is
+fsynced; after a restart of the machine nothing of it counts. The environment of a submission may hold secrets: the
+directory is 0700, the files are 0600, and the environment is removed when the submission has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.schedulers.local_queue.checks import check
+from slurm.schedulers.local_queue.messages import Submission, decode_as, encode
+from slurm.schedulers.local_queue.notes import End
+from slurm.schedulers.local_queue.processes import log
+from slurm.schedulers.ranges import numbers, ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class Stored(NamedTuple):
+    """A submission, and how those of its elements ended that have."""
+
+    id: str
+    submission: Submission
+    ends: list[tuple[int, End]]
+    changed: float
+    """When it was last written to, in seconds since 1970."""
+
+
+class Storage:
+    """The files of one supervisor's directory."""
+
+    def __init__(self, place: str, boot: str) -> None:
+        self._place = place
+        for name in ("queue", "running"):
+            os.makedirs(f"{place}/{name}", mode=0o700, exist_ok=True)
+        if _read(f"{place}/boot") != boot:
+            self._drop_all()
+            self._write("boot", boot.encode())
+        self.last_id = int(_read(f"{place}/last-id") or 0)
+
+    def _drop_all(self) -> None:
+        """After a restart of the machine its jobs count as lost, and may have been submitted again since."""
+        for name in ("queue", "running"):
+            for file in os.listdir(f"{self._place}/{name}"):
+                os.unlink(f"{self._place}/{name}/{file}")
+
+    def note(self, id_: str, task: int) -> str:
+        """The path of a running element's note."""
+        return f"{self._place}/running/{id_}_{task}"
+
+    def notes(self) -> Iterator[tuple[str, int]]:
+        """Ids and tasks of the notes that there are."""
+        for name in os.listdir(f"{self._place}/running"):
+            id_, _, task = name.partition("_")
+            if id_.isdecimal() and task.isdecimal():
+                yield id_, int(task)
+
+    def remove_note(self, id_: str, task: int) -> None:
+        """Remove a note, once the element's end is stored."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.note(id_, task))
+
+    def add(self, id_: str, submission: Submission) -> None:
+        """Store a new submission. Raises OSError; then it isn't stored."""
+        self._write("last-id", id_.encode())
+        self.last_id = int(id_)
+        self._write(f"queue/{id_}.json", encode(submission))
+
+    def end(self, id_: str, tasks: Iterable[int], end: End) -> None:
+        """Store that elements have ended."""
+        line = f"{ranges(tasks)} {end.state} {' '.join(end.reason.split())}\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with open(os.open(f"{self._place}/queue/{id_}.ends", flags, 0o600), "ab") as file:
+            file.write(line.encode("ascii", "backslashreplace"))
+
+    def strip(self, id_: str, submission: Submission) -> None:
+        """Remove what only a start needs, the environment above all: the submission has ended."""
+        self._write(f"queue/{id_}.json", encode(submission))
+
+    def forget(self, id_: str) -> None:
+        """Remove a submission."""
+        for kind in ("json", "ends"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._place}/queue/{id_}.{kind}")
+
+    def load(self) -> Iterator[Stored]:
+        """All submissions, in their order. One whose file cannot be read is reported in the log, and left out."""
+        ids = [name.removesuffix(".json") for name in os.listdir(f"{self._place}/queue") if name.endswith(".json")]
+        for id_ in sorted(filter(str.isdecimal, ids), key=int):
+            path = f"{self._place}/queue/{id_}"
+            try:
+                with open(f"{path}.json", "rb") as file:
+                    check(submission := decode_as(Submission, file.read()))
+                    changed = os.fstat(file.fileno()).st_mtime
+            except (OSError, ValueError) as error:
+                log(f"{path}.json: {error}")
+            else:
+                yield Stored(id_, submission, list(_ends(_read(f"{path}.ends"))), changed)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write a file that appears whole."""
+        hidden = f"{self._place}/{name}.new"
+        with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+        os.replace(hidden, f"{self._place}/{name}")
+
+
+def _ends(text: str) -> Iterator[tuple[int, End]]:
+    """Lines that are cut off do not count."""
+    for line in text.split("\n")[:-1]:
+        tasks, _, rest = line.partition(" ")
+        state, _, reason = rest.partition(" ")
+        with contextlib.suppress(ValueError):
+            yield from ((task, End(state, reason)) for task in numbers(tasks))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""

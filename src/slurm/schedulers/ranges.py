@@ -1,0 +1,28 @@
+"""Ranges: numbers of array tasks in Slurm's short form. Apart from `base`, for the local scheduler imports little."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers in Slurm's short form: "0-3,7"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{low}-{high}" if high > low else f"{low}" for low, high in runs)
+
+
+def numbers(text: str) -> Sequence[int]:
+    """The numbers that Slurm's short form stands for: "0-3,7%2", "[1-9:2]"; the order is kept."""
+    found: list[int] = []
+    for part in text.partition("%")[0].strip("[]").split(","):
+        low, _, rest = part.partition("-")
+        high, _, step = rest.partition(":")
+        found.extend(range(int(low), int(high or low) + 1, int(step or 1)))
+    return found

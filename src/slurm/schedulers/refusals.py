@@ -1,0 +1,167 @@
+"""What sbatch says when it fails: which words are a refusal, and which leave open whether the job was queued.
+
+Once it has asked the controller, sbatch ends with "Batch job submission failed: " and the error's text. A text is in a
+table here only if the controller sends it as its answer, or if sbatch says it before it asks: nothing is queued then.
+Source: slurm_strerror, and the options of sbatch, of Slurm 20.11, 22.05, 24.11 and 26.05. Errors on the way (a message
+that could not be sent, received or authenticated, an answer of another kind) are in no table: the job may be queued.
+"""
+
+from __future__ import annotations
+
+import re
+
+from slurm.schedulers.base import Failure
+
+_FAILED = re.compile(r"Batch job submission failed: (.*)")
+_ERROR = re.compile(r"(?:\S*sbatch: )?(?:error|fatal): (.*)")
+
+_FULL = re.compile(r"\b(Assoc|QOS)\w*SubmitJobs?\w*Limit\b")
+"""The reasons of squeue(1) for MaxSubmitJobs and GrpSubmitJobs, of an association or a QOS (sacctmgr(1))."""
+
+_LATER = frozenset({
+    "Unable to contact slurm controller (connect failure)",
+    "Unable to connect to database",
+    "Unable to create job record, try again",
+    "MaxJobCount limit reached",
+    "Resource temporarily unavailable",
+    "Rate limit exceeded, please retry momentarily",
+    "Rate limit exceeded, please retry later",
+    "Slurm backup controller in standby mode",
+    "Controller is in standby mode, try a different controller",
+})  # fmt: skip
+
+_UNEXPLAINED = frozenset({"Unspecified error", "Slurm internal error, contact system administrator"})
+"""What the controller sends where a submit plugin of the site says no without a reason of its own."""
+
+_REFUSED = frozenset({
+    "Access denied to requested reservation",
+    "Access/permission denied",
+    "Burst Buffer permission denied",
+    "Burst Buffer request invalid",
+    "Burst Buffer resource limit exceeded",
+    "CPU count specification invalid",
+    "Cannot request more threads per core than the job allocation",
+    "Circular job dependency",
+    "Current SwitchType does not permit arbitrary task distribution",
+    "Duplicate generic resource (gres) specification",
+    "Duplicate job id",
+    "Environment is missing in job",
+    "I/O error writing script/environment to file",
+    "Immediate execution impossible, insufficient priority",
+    "Immediate execution impossible, resources too fragmented for allocation",
+    "Immediate execution impossible. Individual job submission scheduling attempts deferred",
+    "Insufficient GRES available in allocation",
+    "Invalid --nice value",
+    "Invalid GRES specification (with and without type identification)",
+    "Invalid QOS specification, relative QOS can only be used in a single partition per cluster.",
+    "Invalid Trackable RESource (TRES) specification",
+    "Invalid account or account/partition combination specified",
+    "Invalid cluster feature specification",
+    "Invalid cluster name",
+    "Invalid container id specified",
+    "Invalid extra constraints specification",
+    "Invalid feature specification",
+    "Invalid generic resource (gres) specification",
+    "Invalid group ID",
+    "Invalid group id",
+    "Invalid job array specification",
+    "Invalid license specification",
+    "Invalid mcs_label specified",
+    "Invalid node name specified",
+    "Invalid or unknown association",
+    "Invalid partition name specified",
+    "Invalid preferred feature specification",
+    "Invalid qos specification",
+    "Invalid time specified",
+    "Invalid time-min specification (exceeds job's time or other limits)",
+    "Invalid user ID",
+    "Invalid user id",
+    "Invalid wckey specification",
+    "Job --batch option is invalid or not a subset of --constraint",
+    "Job --batch option is invalid or not a subset of --constraints",
+    "Job can not start due to maintenance reservation.",
+    "Job can not start immediately",
+    "Job cannot be submitted without the current working directory specified.",
+    "Job dependency problem",
+    "Job not heterogeneous job",
+    "Job script not specified",
+    "Job size specification needs to be provided",
+    "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+    "Memory required by task is not available",
+    "More processors requested than permitted",
+    "Multiple KNL NUMA and/or MCDRAM constraints require use of a heterogeneous job",
+    "Multiple partition job request not supported when a partition is set in the association",
+    "No eligible clusters for federated job",
+    "No partition specified or system default partition",
+    "Node count specification invalid",
+    "Only batch jobs are accepted or processed",
+    "Partition in DOWN state",
+    "Pathname of a file, directory or other parameter too long",
+    "Requested GRES option unsupported by configured SelectType plugin",
+    "Requested account has breached requested QOS usage threshold",
+    "Requested more tasks than available processors",
+    "Requested node configuration is not available",
+    "Requested nodes are busy",
+    "Requested nodes not in this partition",
+    "Requested operation is presently disabled",
+    "Requested operation not supported on this system",
+    "Requested partition configuration not available now",
+    "Requested reservation is in use",
+    "Requested reservation is invalid",
+    "Requested reservation not usable now",
+    "Requested time limit is invalid (missing or exceeds some limit)",
+    "Requested topology configuration is not available",
+    "Required node not available (down, drained or reserved)",
+    "Required partition not available (inactive or drain)",
+    "Requires more ports than can be reserved",
+    "Rejecting authentication of user nobody or group nobody",
+    "RestrictedCoresPerGPU: Missing core topology for GPUs",
+    "RestrictedCoresPerGPU: No GPUs configured on node",
+    "RestrictedCoresPerGPU: Not enough unique cores per GPU",
+    "System submissions disabled",
+    "Task count specification invalid",
+    "Task distribution specification invalid",
+    "Unable to resolve group ID to group name",
+    "Unable to resolve user ID to user name",
+    "User's group not permitted to use this partition",
+    "X11 forwarding not available",
+})  # fmt: skip
+
+_NEVER_ASKED = re.compile(
+    r"""^(?:\S*sbatch:\ )?(?:error:\ |fatal:\ )?(?:
+        unrecognized\ option\ | invalid\ option\ -- | option\ .*(?:requires|doesn't\ allow)\ an\ argument
+        | option\ .*\ is\ ambiguous
+        | unrecognized\ --[\w-]+\ argument\b
+        | invalid\ --?[\w-]+.*\ (?:specification|argument|option|file|combo)\b | invalid\ --?[\w-]+\ value\b
+        | invalid\ numeric\ value\ ".*"\ for\ - | invalid\ number\ of\ | ".*"\ is\ not\ a\ valid\ node\ count
+        | invalid\ TRES\ for\ - | invalid\ directive\ found\ in\ batch\ script
+        | --.*\ mutually\ exclusive\b | cannot\ specify\ both\ --
+        | unable\ to\ open\ file\ | cannot\ stat\ \S*/
+        | this\ does\ not\ look\ like\ a\ batch\ script | batch\ script\ (?:is\ empty|contains)\b
+        | the\ slurm\ controller\ does\ not\ allow\ scripts\ that | script\ arguments\ not\ permitted\ with
+        | cli_filter\ plugin\ terminated\ with\ error
+        | '.*'\ can't\ be\ reached\ now,\ or\ it\ is\ an\ invalid\ entry\ for\ | can't\ run\ on\ any\ of\ the\ specified
+    )""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+"""What sbatch says of its own arguments and of the script, before it asks the controller."""
+
+
+_MEANINGS = {
+    **dict.fromkeys(_REFUSED, Failure.REFUSED),
+    **dict.fromkeys(_LATER, Failure.LATER),
+    **dict.fromkeys(_UNEXPLAINED, Failure.UNEXPLAINED),
+}
+
+
+def failure(words: str) -> Failure:
+    """What the output of a failed sbatch says of the job: its last line about the submission counts."""
+    if _FULL.search(words):
+        return Failure.FULL
+    lines = [line.strip() for line in reversed(words.splitlines())]
+    if answers := [found[1] for found in map(_FAILED.search, lines) if found]:
+        return _MEANINGS.get(answers[0], Failure.UNKNOWN)
+    errors = [_MEANINGS[found[1]] for found in map(_ERROR.fullmatch, lines) if found and found[1] in _MEANINGS]
+    if errors:
+        return errors[0]
+    return Failure.REFUSED if _NEVER_ASKED.search(words) else Failure.UNKNOWN

@@ -1,0 +1,76 @@
+"""YAML of a bounded size: what aliases stand for is counted before anything goes through it.
+
+PyYAML gives one node for all aliases of an anchor, so a file of a few hundred bytes can stand for more values than any
+machine has memory for. What is too much is refused as soon as it is seen, since the parser reads as it goes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import yaml
+
+MOST_BYTES, MOST_NODES, MOST_LEVELS = 1_000_000, 10_000, 50
+
+
+class TooLarge(Exception):
+    """What the file holds is more than a limit; the message says which, `line` where."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class _Size(NamedTuple):
+    """How much an anchor stands for."""
+
+    nodes: int
+    levels: int
+
+
+class _BoundedLoader(yaml.BaseLoader):
+    """Composes nodes, and counts those that each alias stands for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._level = self._deepest = 0
+        self._sizes: dict[str, _Size] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            self._count(self._of_alias(str(event.anchor), line), line)
+            return super().compose_node(parent, index)
+        before, outer_deepest = self._nodes, self._deepest
+        self._level += 1
+        self._deepest = self._level
+        self._count(_Size(1, 0), line)
+        node = super().compose_node(parent, index)
+        if event.anchor is not None:
+            self._sizes[event.anchor] = _Size(self._nodes - before, self._deepest - self._level + 1)
+        self._level -= 1
+        self._deepest = max(outer_deepest, self._deepest)
+        return node
+
+    def _of_alias(self, anchor: str, line: int) -> _Size:
+        if anchor in self.anchors and anchor not in self._sizes:
+            raise TooLarge(f"a value holds itself, by its alias *{anchor}", line)
+        return self._sizes.get(anchor, _Size(0, 0))  # PyYAML refuses one that isn't there
+
+    def _count(self, size: _Size, line: int) -> None:
+        self._nodes += size.nodes
+        self._deepest = max(self._deepest, self._level + size.levels)
+        if self._nodes > MOST_NODES:
+            raise TooLarge(f"more than {MOST_NODES} values, those that aliases stand for included", line)
+        if self._deepest > MOST_LEVELS:
+            raise TooLarge(f"values within values, more than {MOST_LEVELS} levels deep", line)
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The node of a text; None for an empty one. Raises YAMLError, TooLarge."""
+    loader = _BoundedLoader(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()

@@ -1,0 +1,155 @@
+"""Other releases of Slurm than the installed one: Debian's packages, unpacked into a directory of the user's cache.
+
+A release is made once, in about 20 s, and takes some 100 MB. Its directory has `bin`, to be put first on PATH, and
+`plugins`, which `slurm.conf` must name. Running it takes no root, no chroot and no variable of the environment: each
+of its programs and plugins names its libraries' directories itself (RPATH), so that jobs inherit nothing of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.debian import Suite, explained, missing_debian, run
+from testbed.errors import SlurmTestbedError
+from testbed.programs import PLUGINS, slurm_release
+
+VARIABLE = "SLURMTASKS_TEST_SLURM"
+"""Names the release that the tests of a pytest session run on."""
+
+_RECIPE = 1  # a change of what _make does makes the directories of before useless: count it up
+_INSTALL = "sudo apt-get install --no-install-recommends apt dpkg patchelf debian-archive-keyring"
+_PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurm-wlm-basic-plugins")
+_UNPACKED = ("slurm", "lib", "gcc-", "zlib1g")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Where Debian has a release of Slurm: the suite, and packages there beside those that every suite has."""
+
+    suite: str
+    packages: tuple[str, ...] = ("slurm-wlm-mysql-plugin",)
+
+
+GENERATIONS = {
+    "20.11": Generation("bullseye", packages=()),
+    "22.05": Generation("bookworm"),
+    "24.11": Generation("trixie"),
+    "26.05": Generation("sid"),
+}
+
+
+def activate(release: str) -> None:
+    """Have this process, and what it starts, find Slurm of a release such as `24.11` first on PATH.
+
+    The installed one is taken if it is of that release. Otherwise it is downloaded and unpacked, unless it was
+    before; several processes that ask at once wait for the first. Raises SlurmTestbedError, which says what is
+    missing.
+    """
+    if release not in GENERATIONS:
+        raise SlurmTestbedError(f"no Slurm {release} for the testbed: there is {', '.join(GENERATIONS)}")
+    if _first() == release:
+        return
+    home = _unpacked(release)
+    os.environ["PATH"] = f"{home / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    if (found := _first()) != release:
+        suite = GENERATIONS[release].suite
+        raise SlurmTestbedError(f"{home} holds Slurm {found}, not {release}: Debian's {suite} has moved on")
+
+
+def _first() -> str:
+    return "{:02}.{:02}".format(*slurm_release())
+
+
+def _unpacked(release: str) -> Path:
+    """Return the directory of a release; makes it if there is none."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks-testbed")
+    home = cache / f"slurm-{release}-{_RECIPE}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / f"{home.name}.lock"):
+        if not home.exists():
+            if absent := missing_debian():
+                raise SlurmTestbedError(
+                    f"Slurm {release} can't be unpacked (no {', '.join(absent)}); get it with: {_INSTALL}"
+                )
+            try:
+                _make(GENERATIONS[release], home)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise SlurmTestbedError(f"Slurm {release} can't be had from Debian: {explained(error)}") from error
+    return home
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(generation: Generation, home: Path) -> None:
+    """Make the directory of a release beside its place, then move it there: it is whole or not there."""
+    work = home.with_name(f"{home.name}.part")
+    shutil.rmtree(work, ignore_errors=True)  # of one who was killed
+    try:
+        suite = Suite(work / "apt", generation.suite)
+        packages = suite.download_with_dependencies([*_PACKAGES, *generation.packages])
+        own_libc = _newer_libc(packages)
+        (work / "home").mkdir()
+        for package in packages:
+            if package.name.startswith(_UNPACKED) and (own_libc or not package.name.startswith("libc6_")):
+                run("dpkg-deb", "-x", package, work / "home/tree")
+        _link(work / "home")
+        _patch(work / "home", home, own_libc=own_libc)
+        (work / "home").rename(home)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _newer_libc(packages: list[Path]) -> bool:
+    """Say whether these packages want a newer libc than this machine's; an older one's place is taken by this one."""
+    theirs = next(match for path in packages if (match := re.match(r"libc6_(\d+)\.(\d+)", path.name)))
+    ours = re.search(r"(\d+)\.(\d+)", os.confstr("CS_GNU_LIBC_VERSION") or "")
+    return ours is None or tuple(map(int, theirs.groups())) > tuple(map(int, ours.groups()))
+
+
+def _link(home: Path) -> None:
+    """Give the programs and the plugins of a tree their places in `bin`, `libexec` and `plugins`."""
+    for name in ("bin", "libexec"):
+        (home / name).mkdir()
+    plugins = next((home / "tree/usr/lib").glob("*/slurm-wlm"))
+    (home / PLUGINS).symlink_to(plugins.relative_to(home))
+    for client in (home / "tree/usr/bin").iterdir():
+        (home / "bin" / client.name).symlink_to(f"../tree/usr/bin/{client.name}")
+    for daemon in (home / "tree/usr/sbin").glob("slurm*"):
+        name = daemon.name.removesuffix("-wlm")
+        where = "libexec" if name in {"slurmd", "slurmstepd"} else "bin"
+        (home / where / name).symlink_to(f"../tree/usr/sbin/{daemon.name}")
+    # Without -d slurmd starts the slurmstepd of the machine. It runs by a link, as it looks at its own name.
+    slurmd = home / "bin/slurmd"
+    slurmd.write_text('#!/bin/sh\nhere=${0%/*}/../libexec\nexec "$here/slurmd" -d "$here/slurmstepd" "$@"\n')
+    slurmd.chmod(0o755)
+
+
+def _patch(home: Path, final: Path, *, own_libc: bool) -> None:
+    """Write into all programs and plugins where their libraries are, once `home` is at its final place."""
+    tree = home / "tree"
+    libraries = [path for path in (tree / "usr/lib", tree / "lib") if path.is_dir()]
+    places = [found for path in libraries for found in path.glob("*-linux-*")]
+    plugins = (home / PLUGINS).resolve()
+    paths = ":".join(str(final / place.relative_to(home)) for place in (plugins, *places))
+    programs = [*(tree / "usr/bin").iterdir(), *(tree / "usr/sbin").glob("slurm*")]
+    loader = next(found for place in places for found in place.glob("ld-linux*.so*")) if own_libc else None
+    for path in [*programs, *plugins.glob("*.so*")]:
+        if path.is_symlink() or path.read_bytes()[:4] != b"\x7fELF":
+            continue
+        if loader and path in programs:
+            run("patchelf", "--set-interpreter", final / loader.relative_to(home), path)
+        # Not RUNPATH, which doesn't count for the libraries of libraries.
+        run("patchelf", "--force-rpath", "--set-rpath", paths, path)

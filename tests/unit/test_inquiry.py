@@ -1,0 +1,184 @@
+"""What is asked of a scheduler and of its accounting, and what is believed of the answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurm.job_control import Answers
+from slurm.lifecycle import inquiry
+from slurm.lifecycle.inquiry import Inquiry
+from slurm.lifecycle.origins import Here
+from slurm.lifecycle.tracker import Tracker
+from slurm.lifecycle.verdict import Facts, of_ending
+from slurm.lifecycle.watched import Ending
+from slurm.protocol import Block, Origin, Submitted
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report
+from unit.job_directories import KEY, asked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slurm.lifecycle.watched import Watched
+
+OTHER = "work/20260101T000000Z-11111111"
+BOX = Origin(cluster="aaaa", host="box", boot="1")
+
+
+def told(id_: str, state: JobState, key: str = KEY, tasks: Sequence[int] | None = None) -> Report:
+    return Report(id_, tasks, state, state.value, "n1", "", comment=key)
+
+
+class Place:
+    """A scheduler that says what a test has it say."""
+
+    def __init__(self, *answers: Report, remembered: Iterable[Report] = (), silent: Iterable[str] = ()) -> None:
+        self.answers, self.remembered, self.silent = answers, tuple(remembered), set(silent)
+        self.here = Here("slurm", Origin(cluster="here"))
+        self.completed: list[str] = []
+        self.asked: list[str] = []
+        self.tracker = Tracker(
+            listing=lambda keys: dict.fromkeys(keys, frozenset()),
+            inquiry=Inquiry(query=self._query, history=self._history, complete=self._complete, here=lambda: self.here),
+            conclude=lambda _, endings, __: endings,
+            pace=0.01,
+            patience=(0.05, 0.1),
+        )
+
+    def watch(self, *blocks: Block, key: str = KEY, count: int = 1, scheduler: str = "slurm") -> Watched:
+        return self.tracker.watch(asked(key, count), Submitted(scheduler=scheduler, blocks=blocks))
+
+    def states(self, watched: Watched) -> list[JobState]:
+        self.tracker.ask([watched])
+        return [watched.status(index, None).state for index in range(watched.count)]
+
+    def _query(self, ids: Sequence[str]) -> Answers:
+        self.asked += ids
+        silent = self.silent & set(ids)
+        found = [report for report in self.answers if report.id in ids and report.id not in silent]
+        return Answers(found, silent, "slurm doesn't tell: it is down" if silent else None)
+
+    def _history(self, ids: Sequence[str]) -> Sequence[Report]:
+        return [report for report in self.remembered if report.id in ids]
+
+    def _complete(self, several: Sequence[Watched]) -> None:
+        self.completed += [watched.key for watched in several]
+
+
+def block(id_: str = "7", origin: Origin | None = None, count: int = 1) -> Block:
+    return Block(id=id_, first=0, count=count, origin=origin)
+
+
+def test_a_number_that_slurm_gave_again_is_not_the_old_job() -> None:
+    place = Place(told("7", JobState.RUNNING, OTHER))
+    old, new = place.watch(block()), place.watch(block(), key=OTHER)
+    place.tracker.ask([old, new])
+    assert (old.report(0), list(old.missed_since)) == (None, [0])
+    assert new.status(0, None).state is JobState.RUNNING
+
+
+def test_the_accounting_of_another_job_with_the_number_is_not_believed() -> None:
+    place = Place(remembered=[told("7", JobState.FAILED, OTHER)])
+    assert place.states(place.watch(block())) == [JobState.UNKNOWN]
+
+
+def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
+    place = Place(told("7", JobState.RUNNING), silent=["8"])
+    here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
+    with pytest.raises(Exception, match="it is down"):
+        place.tracker.ask([here, there])
+    assert here.status(0, None).state is JobState.RUNNING
+    assert (there.status(0, None).state, there.status(0, None).reason) == (JobState.UNKNOWN, "it is down")
+    assert not there.missed_since
+
+
+def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:
+    remembered = [told("7", JobState.RUNNING, tasks=[0]), told("7", JobState.CANCELLED, tasks=[1])]
+    place = Place(silent=["7"], remembered=remembered)
+    watched = place.watch(block(count=2), count=2)
+    assert place.states(watched) == [JobState.RUNNING, JobState.CANCELLED]
+    assert list(watched.missed_since) == [1]
+
+
+def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(remembered=[told("7", JobState.RUNNING)])
+    watched = place.watch(block())
+    assert place.states(watched) == [JobState.RUNNING]
+    assert not watched.missed_since
+    monkeypatch.setattr(inquiry, "_RUNAWAY_SECONDS", -1.0)
+    assert place.states(watched) == [JobState.LOST]
+    assert list(watched.missed_since) == [0]
+    error = of_ending(Ending(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    assert "it left no outcome, and it is a runaway job of the accounting. Its log" in str(error)
+
+
+def test_the_last_of_several_that_the_accounting_tells_counts() -> None:
+    place = Place(remembered=[told("7", JobState.NODE_FAIL), told("7", JobState.PENDING)], silent=["7"])
+    assert place.states(place.watch(block())) == [JobState.PENDING]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "id_", "origin", "here"),
+    [
+        ("slurm", "7", Origin(cluster="a"), Here("slurm", Origin(cluster="b"))),
+        ("slurm", "7;c", Origin(cluster="a"), Here("slurm", Origin(cluster="b"))),
+        ("local", "7", BOX, Here("local", BOX.replace(cluster="bbbb"))),
+        ("local", "7", BOX, Here("local", Origin(cluster="bbbb", host="desk", boot="2"))),
+        ("local", "7", None, Here("slurm", Origin(cluster="b"))),
+        ("slurm", "7", Origin(cluster="a"), Here("local", BOX)),
+    ],
+)
+def test_what_another_scheduler_took_is_unknown_here_and_not_asked_about(
+    scheduler: str, id_: str, origin: Origin | None, here: Here
+) -> None:
+    place = Place(told(id_, JobState.RUNNING))
+    place.here = here
+    watched = place.watch(block(id_, origin), count=2, scheduler=scheduler)  # the second element has no room yet
+    assert place.states(watched) == [JobState.UNKNOWN, JobState.UNKNOWN]
+    assert watched.status(0, None).reason == f"it was submitted to {origin or scheduler}; here is {here}"
+    assert (place.asked, place.completed, list(watched.missed_since)) == ([], [], [1])
+
+
+@pytest.mark.parametrize(
+    ("id_", "origin", "here"),
+    [
+        ("7", None, Here("slurm", Origin(cluster="b"))),  # a record of an earlier version
+        ("7", Origin(cluster="a"), Here("slurm", None)),
+        ("7", Origin(cluster="a"), Here("slurm", Origin(cluster="a"))),
+        ("7;b", Origin(cluster="a"), Here("slurm", Origin(cluster="a"))),
+        ("7;b", Origin(cluster="a"), Here("slurm", Origin(cluster="b"))),
+        ("7", BOX, Here("slurm", BOX)),
+        ("7", BOX.replace(boot=""), Here("slurm", BOX)),
+    ],
+)
+def test_what_this_scheduler_took_or_may_have_is_asked_about(id_: str, origin: Origin | None, here: Here) -> None:
+    place = Place(told(id_, JobState.RUNNING))
+    place.here = here
+    assert place.states(place.watch(block(id_, origin))) == [JobState.RUNNING]
+
+
+@pytest.mark.parametrize("name", ["aaaa", "bbbb"], ids=["same directory", "emptied directory"])
+def test_what_ran_before_the_machine_was_restarted_is_lost(name: str) -> None:
+    place = Place(told("7", JobState.RUNNING))
+    place.here = Here("slurm", BOX.replace(cluster=name, boot="2"))
+    watched = place.watch(block("7", BOX))
+    assert place.states(watched) == [JobState.LOST]
+    error = of_ending(Ending(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    assert "is lost: it left no outcome, and the machine was restarted. Its log" in str(error)
+    assert place.asked == []
+
+
+def test_a_restart_that_is_first_seen_in_an_answer_counts_at_once() -> None:
+    place = Place(told("7", JobState.RUNNING))
+    place.here = Here("slurm", BOX)
+    watched = place.watch(block("7", BOX))
+    assert place.states(watched) == [JobState.RUNNING]
+
+    def query(ids: Sequence[str]) -> Answers:
+        place.here = Here("slurm", BOX.replace(boot="2"))
+        return Answers([told(id_, JobState.RUNNING) for id_ in ids], set(), None)
+
+    asking = Inquiry(query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here)
+    assert asking.ask([watched]).reports[KEY][0].state is JobState.LOST

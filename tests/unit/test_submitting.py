@@ -1,0 +1,328 @@
+"""Controller.submit: what is made of an sbatch's output, exit status, or silence.
+
+`sbatch`, `squeue` and `scancel` are fakes on PATH, since the real ones can't be made to fail in these ways at will. The
+controller, the shell lines that it sends, the builders, the parsers and the transport are the real ones.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import slurm.controller
+from slurm.controller import Controller
+from slurm.errors import SchedulerError, SubmissionRefused
+from slurm.options import NONE
+from slurm.protocol import Block, Submitted
+from slurm.schedulers import refusals
+from slurm.schedulers.base import Failure, Request, Site, tag
+from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.slurm import SlurmScheduler
+from slurm.transports.local import LocalTransport
+
+KEY = "f/20260101T000000Z-00000000"
+FAILED = "sbatch: error: Batch job submission failed: "
+CONNECT_FAILURE = f'echo "{FAILED}Unable to contact slurm controller (connect failure)" >&2; exit 1'
+UNKNOWN = {
+    "killed": "kill -9 $$",
+    "silent": "exit 0",
+    "silent failure": "exit 1",
+    "unknown words": f'echo "{FAILED}Unexpected message received" >&2; exit 1',
+    "an unknown program's words": 'echo "Traceback (most recent call last):" >&2; exit 1',
+    "an answer that got lost": f'echo "{FAILED}Zero Bytes were transmitted or received" >&2; exit 1',
+    "a controller that froze": f'echo "{FAILED}Socket timed out on send/recv operation" >&2; exit 1',
+    "a message that could not be sent": f'echo "{FAILED}Unable to contact slurm controller (send failure)" >&2; exit 1',
+    "an answer that isn't authentic": f'echo "{FAILED}Protocol authentication error" >&2; exit 1',
+    "an id as an error": "echo 7 >&2",
+    "an id and a failure": "echo 7; exit 1",
+    "an id and a refusal": f'echo 7; echo "{FAILED}Invalid qos specification" >&2; exit 1',
+    "a refusal, then killed": f'echo "{FAILED}Invalid qos specification" >&2; kill -9 $$',
+    "two numbers": "echo 7; echo 8",
+    "a sentence": 'echo "Submitted batch job 7"',
+    "part of an id": 'echo "7;"; echo "7;a/b"; echo "-7"; echo "7 8"; echo 0x7',
+}
+
+
+class Fakes(NamedTuple):
+    """What the fakes do and have been asked."""
+
+    directory: Path
+
+    def write(self, name: str, script: str) -> None:
+        """Make a command, which counts how often it is run."""
+        command = self.directory / "bin" / name
+        count = shlex.quote(str(self.directory / f"{name}.count"))
+        command.write_text(f'#!/bin/sh\necho "$*" >> {count}\ncd {shlex.quote(str(self.directory))}\n{script}\n')
+        command.chmod(0o755)
+
+    def asked(self, name: str) -> list[str]:
+        """The arguments of each run of a command."""
+        path = self.directory / f"{name}.count"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def record(self) -> Path:
+        return self.directory / "submitted.json"
+
+    def request(self, block: Block) -> Request:
+        """A request whose script is there."""
+        made = request(block, str(self.directory))
+        Path(made.script).parent.mkdir(parents=True, exist_ok=True)
+        Path(made.script).touch()
+        return made
+
+    def submit(self, *, blocks: int = 1, patience: float = 60.0) -> list[str]:
+        """Submit blocks of ten elements; their ids."""
+        controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
+        requests = [self.request(Block(first=10 * n, count=10)) for n in range(blocks)]
+        submitted = controller.submit(str(self.record), KEY, requests, patience=patience)
+        assert Submitted.loads(self.record.read_bytes(), where="") == submitted
+        return [block.id for block in submitted.blocks]
+
+
+def request(block: Block, root: str = "/r") -> Request:
+    return Request(
+        script=f"{root}/jobs/{KEY}/script.sh", comment=tag(KEY, block), log="/dev/null", block=block, options=NONE
+    )
+
+
+@pytest.fixture
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    made = Fakes(tmp_path)
+    (tmp_path / "bin").mkdir()
+    queue = 'echo "ARRAY_JOB_ID|COMMENT|COMMAND"; [ ! -e queue ] || cat queue'
+    made.write("squeue", f'{{ {queue}; }} | case "$*" in *--jobs=*) tr "|" "\\037" ;; *) cat ;; esac')
+    made.write("scancel", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(slurm.controller, "_BACKLOG", 0.0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("script", "id_"),
+    [
+        ("echo 7", "7"),
+        ('echo "7;big-1.site_a"', "7;big-1.site_a"),
+        ('echo 7; echo "Charged to account physics: 3.2 SU"', "7"),
+        ('echo "Welcome! 12 jobs of yours run."; echo; echo 7; echo "Bye"', "7"),
+        ("printf ' 7 \\r\\n'", "7"),
+        ("printf 7", "7"),
+        ('echo "sbatch: lua: you have 3 jobs" >&2; echo 7', "7"),
+    ],
+)
+def test_an_id_is_found_among_whatever_is_said_around_it(fakes: Fakes, script: str, id_: str) -> None:
+    fakes.write("sbatch", script)
+    assert fakes.submit() == [id_]
+    assert (len(fakes.asked("sbatch")), fakes.asked("squeue"), fakes.asked("scancel")) == (1, [], [])
+
+
+@pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_may_have_been_queued_is_found_by_its_key(fakes: Fakes, end: str) -> None:
+    fakes.write("sbatch", f'echo "41|{KEY} for ann|/bin/x" >> queue; {end}')
+    assert fakes.submit() == ["41"]
+    assert (len(fakes.asked("sbatch")), fakes.asked("scancel")) == (1, [])
+
+
+@pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_is_not_found_is_not_submitted_again_and_nobody_says_it_was_refused(fakes: Fakes, end: str) -> None:
+    (fakes.directory / "queue").write_text(f"3|{KEY}+10|\n4|other/1|\n5|(null)|/r/jobs/other/1/script.sh 0\n")
+    fakes.write("sbatch", end)
+    with pytest.raises(SubmissionRefused, match=KEY) as caught:
+        fakes.submit()
+    assert not caught.value.certain
+    assert (len(fakes.asked("sbatch")), fakes.asked("scancel"), fakes.record.exists()) == (1, [], False)
+
+
+@pytest.mark.parametrize(
+    "squeue",
+    ["exit 0", "exit 1", 'printf "ARRAY_JOB_ID|COMM"', "kill -9 $$", "sleep 30"],
+    ids=["silent", "failing", "cut off", "killed", "hanging"],
+)
+def test_a_queue_that_cannot_be_read_makes_nothing_certain(fakes: Fakes, squeue: str) -> None:
+    fakes.write("squeue", squeue)
+    fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
+    with pytest.raises(SubmissionRefused, match="Unspecified error") as caught:
+        fakes.submit()
+    assert not caught.value.certain
+    assert len(fakes.asked("sbatch")) == 1
+
+
+def test_who_has_no_time_is_not_told_that_an_unreadable_queue_is_a_refusal(fakes: Fakes) -> None:
+    fakes.write("squeue", "exit 1")
+    fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
+    controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
+    with pytest.raises(SchedulerError):
+        controller.submit_now(str(fakes.record), KEY, fakes.request(Block(first=0, count=1)), caretaker=None)
+
+
+def test_one_cluster_that_does_not_answer_hides_no_job_of_another(fakes: Fakes) -> None:
+    fakes.write("squeue", f'echo "CLUSTER: big"; echo "ARRAY_JOB_ID|COMMENT|COMMAND"; echo "41|{KEY}|"; exit 1')
+    fakes.write("sbatch", "kill -9 $$")
+    assert fakes.submit() == ["41;big"]
+
+
+def test_a_job_that_shows_up_late_is_waited_for(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm.controller, "_BACKLOG", 60.0)
+    fakes.write("squeue", f'echo "ARRAY_JOB_ID|COMMENT|COMMAND"; [ ! -e asked ] || echo "41|{KEY}|"; touch asked')
+    fakes.write("sbatch", "kill -9 $$")
+    assert fakes.submit() == ["41"]
+    assert len(fakes.asked("squeue")) == 2
+
+
+def test_an_sbatch_that_hangs_is_given_up(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm.controller, "_TIMEOUT", 0.5)
+    fakes.write("sbatch", "sleep 60")
+    with pytest.raises(SubmissionRefused, match="didn't end within") as caught:
+        fakes.submit()
+    assert not caught.value.certain
+    assert len(fakes.asked("sbatch")) == 1
+
+
+def test_a_comment_that_the_site_has_changed_leaves_the_script_as_a_mark(fakes: Fakes) -> None:
+    fakes.write("sbatch", f'echo "41|charged: physics|/r/jobs/{KEY}/script.sh 0" >> queue; kill -9 $$')
+    assert fakes.submit() == ["41"]
+
+
+@pytest.mark.parametrize("status", [0, 1, 255])
+def test_a_known_refusal_is_certain_and_the_queue_is_not_read(fakes: Fakes, status: int) -> None:
+    fakes.write(
+        "sbatch", f'echo "sbatch: error: pay first" >&2; echo "{FAILED}Invalid qos specification" >&2; exit {status}'
+    )
+    with pytest.raises(SubmissionRefused, match="pay first") as caught:
+        fakes.submit()
+    assert caught.value.certain
+    assert (len(fakes.asked("sbatch")), fakes.asked("squeue"), fakes.asked("scancel")) == (1, [], [])
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_a_refusal_without_a_reason_is_certain_once_the_queue_agrees(fakes: Fakes, patience: float) -> None:
+    fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
+    with pytest.raises(SubmissionRefused) as caught:
+        fakes.submit(patience=patience)
+    assert caught.value.certain
+    (fakes.directory / "queue").write_text(f"41|{KEY}|\n")
+    assert fakes.submit(patience=patience) == ["41"]
+
+
+def test_a_controller_that_took_nothing_is_asked_again(fakes: Fakes) -> None:
+    fakes.write("sbatch", f"if [ -e again ]; then echo 7; else touch again; {CONNECT_FAILURE}; fi")
+    assert fakes.submit() == ["7"]
+    assert len(fakes.asked("sbatch")) == 2
+
+
+def test_a_refusal_after_a_try_that_took_nothing_is_certain(fakes: Fakes) -> None:
+    refused = f'echo "{FAILED}Invalid qos specification" >&2; exit 1'
+    fakes.write("sbatch", f"if [ -e again ]; then {refused}; else touch again; {CONNECT_FAILURE}; fi")
+    with pytest.raises(SubmissionRefused) as caught:
+        fakes.submit()
+    assert caught.value.certain
+
+
+@pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
+def test_who_has_no_time_is_told_that_nobody_knows(fakes: Fakes, end: str) -> None:
+    fakes.write("sbatch", end)
+    with pytest.raises(SchedulerError, match="doesn't tell whether"):
+        fakes.submit(patience=0.0)
+    assert (len(fakes.asked("sbatch")), fakes.asked("scancel")) == (1, [])
+
+
+REFUSAL = f'echo "{FAILED}Invalid qos specification" >&2; exit 1'
+
+
+@pytest.mark.parametrize(
+    ("end", "certain"),
+    [(REFUSAL, True), *((end, False) for end in UNKNOWN.values())],
+    ids=["refused", *UNKNOWN],
+)
+def test_of_several_blocks_those_that_were_taken_are_cancelled_and_nothing_else(
+    fakes: Fakes, end: str, certain: bool
+) -> None:
+    first = f'echo "5|{KEY}|" >> queue; echo Note: 99; echo 5; exit'
+    fakes.write(
+        "sbatch", f'case "$*" in *--comment=*) {end}; exit ;; esac; {first}'
+    )  # only later blocks have a comment
+    with pytest.raises(SubmissionRefused) as caught:
+        fakes.submit(blocks=3)
+    assert caught.value.certain is certain
+    assert [words.split()[-1] for words in fakes.asked("scancel")] == ["5"]
+    assert (len(fakes.asked("sbatch")), fakes.record.exists()) == (2, False)
+
+
+def test_blocks_that_cannot_be_cancelled_make_a_refusal_uncertain(fakes: Fakes) -> None:
+    fakes.write("scancel", 'echo "scancel: error: Socket timed out" >&2; exit 1')
+    fakes.write("sbatch", f'case "$*" in *--comment=*) {REFUSAL} ;; esac; echo "5|{KEY}|" >> queue; echo 5')
+    with pytest.raises(SubmissionRefused, match="Invalid qos") as caught:
+        fakes.submit(blocks=2)
+    assert not caught.value.certain
+
+
+def test_blocks_of_a_killed_sbatch_are_all_found(fakes: Fakes) -> None:
+    later = f'echo "6|{KEY}+10|" >> queue; kill -9 $$'
+    fakes.write("sbatch", f'case "$*" in *--comment=*) {later} ;; esac; echo "5|{KEY}|" >> queue; echo 5')
+    assert fakes.submit(blocks=2) == ["5", "6"]
+    assert fakes.asked("scancel") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sbatch: error: invalid partition specified: nope\n" + FAILED + "Invalid partition name specified",
+        FAILED + "Invalid account or account/partition combination specified",
+        FAILED + "Requested node configuration is not available",
+        "sbatch: error: Access/permission denied",
+        "sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information",
+        "sbatch: error: Invalid --time specification",
+        'sbatch: error: "a" is not a valid node count',
+        "sbatch: error: Invalid generic resource (gres) specification",
+        "Invalid time specification (pos=0): foo\nsbatch: error: Invalid --begin specification",
+        'sbatch: error: Invalid numeric value "abc" for --ntasks.',
+        'sbatch: error: unrecognized --hint argument "foo", see --hint=help',
+        "sbatch: error: invalid --profile=foo option",
+        "sbatch: error: Invalid --nodefile node file",
+        "sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.",
+        "sbatch: error: 'nope' can't be reached now, or it is an invalid entry for --cluster.  Use 'sacctmgr …",
+        "sbatch: error: Unable to open file /nope.sh",
+        "sbatch: error: This does not look like a batch script.  The first",
+        "sbatch: error: Batch script contains DOS line breaks (\\r\\n)",
+        "sbatch: error: Invalid directive found in batch script: foo",
+        FAILED + "Pathname of a file, directory or other parameter too long",
+    ],
+)
+def test_what_sbatch_prints_when_it_refuses_is_known(words: str) -> None:
+    assert refusals.failure(words) is Failure.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("sbatch: error: AssocMaxSubmitJobLimit\n" + FAILED + "Job violates accounting/QOS policy (…)", Failure.FULL),
+        (FAILED + "Unable to contact slurm controller (connect failure)", Failure.LATER),
+        ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", Failure.UNKNOWN),
+        (FAILED + "Resource temporarily unavailable", Failure.LATER),
+        (FAILED + "Unspecified error", Failure.UNEXPLAINED),
+        (FAILED + "Invalid authentication credential", Failure.UNKNOWN),
+        (FAILED + "Some words of a Slurm to come", Failure.UNKNOWN),
+        ("sbatch: error: Invalid --time specification\n" + FAILED + "Message receive failure", Failure.UNKNOWN),
+        ("Invalid qos specification", Failure.UNKNOWN),
+        ("Killed", Failure.UNKNOWN),
+        ("", Failure.UNKNOWN),
+    ],
+)
+def test_other_words_are_no_refusal(words: str, meaning: Failure) -> None:
+    assert refusals.failure(words) is meaning
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("the local scheduler refuses: --signal=FOO@30: expected a signal that this machine has", Failure.REFUSED),
+        ("no answer from the local scheduler within 10 s; see /tmp/x/supervisor.log", Failure.UNKNOWN),
+        ("Killed", Failure.UNKNOWN),
+    ],
+)
+def test_only_what_the_local_scheduler_refuses_is_certain(words: str, meaning: Failure) -> None:
+    assert LocalScheduler(Site("python3", "")).failure(words) is meaning
