@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from slurm.errors import JobCancelled, ProtocolError, TransportError, UntrustedFile
 from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
 from slurm.protocol.files import commit, open_own
+from slurm.transports.base import ListingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -133,11 +134,15 @@ def _digest(submission: Submission, calls: Calls) -> str:
 def several_children(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Mapping[str, list[Child]]:
     """What workflows, or some calls of theirs, have submitted, in order: two round trips, however many they are."""
     directories = {key: f"{backend.store.directory(key)}/{CHILDREN}" for key in wanted}
-    listed = backend.transport.list(list(directories.values()))
+    try:
+        listed = backend.transport.list(list(directories.values()))
+    except ListingFailed as error:
+        _log.warning("what workflows have submitted is left out: %s", error)
+        listed = error.found
     paths: dict[str, list[str]] = {}
     for key, indices in wanted.items():
         some = None if indices is None else set(indices)
-        found = filter(None, map(_NAME.fullmatch, listed[directories[key]]))
+        found = filter(None, map(_NAME.fullmatch, listed.get(directories[key], ())))
         names = [match[0] for match in found if some is None or int(match["index"]) in some]
         paths[key] = [f"{directories[key]}/{name}" for name in names]
     files = backend.transport.get_each([path for some in paths.values() for path in some], private=True)

@@ -251,10 +251,15 @@ class Store:
         return found
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
-        """The outcomes of some calls, of those that have one; one that can't be read is logged, and left out."""
+        """The outcomes of some calls, of those that have one; a damaged one is logged, and left out.
+
+        Raises TransportError if one can't be read.
+        """
         wanted = list(indices)
         elements, unreadable = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
         for error in unreadable.values():
+            if isinstance(error, TransportError):
+                raise error
             _log.warning("an outcome is left out: %s", error)
         found: dict[int, Outcome] = {}
         for index in wanted:

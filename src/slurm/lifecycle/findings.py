@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError, TransportError
+from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError
 from slurm.lifecycle import dependencies, verdict
-from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +57,6 @@ class Findings:
             known = watched.endings.get(element)
             if known is None:
                 return NoSuchJob(f"job {facts.key} has ended, and its directory was removed since")
-            if known.state is JobState.UNKNOWN:
-                return TransportError(f"job {facts.key} has ended, but how cannot be read now: {watched.trouble}")
             ending = known
         else:
             told = self._backend.tracker.explain(watched, index) if verdict.by_signal(outcome) else None
@@ -81,7 +78,15 @@ class Findings:
 
     def _not_loaded(self, index: int, error: BaseException) -> ResultNotLoaded:
         facts = self._facts(index)
-        message = f"the result of job {facts.key} can't be loaded here: {type(error).__name__}: {error}"
+        message = f"the result of job {facts.key} can't be loaded here: {_words(error)}"
         failed = ResultNotLoaded(message, key=facts.key, index=index, job_id=facts.job_id, log=facts.log)
         failed.__cause__ = error
         return failed
+
+
+def _words(error: BaseException) -> str:
+    """An exception's type and text; without the text if its own `__str__` fails."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - the user's own code, as all that unpickling runs
+        return type(error).__name__

@@ -12,7 +12,7 @@ from slurm.protocol.states import JobState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from slurm.errors import SlurmError
+    from slurm.errors import SlurmError, TransportError
     from slurm.lifecycle.origins import Here
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
@@ -75,6 +75,8 @@ class Watched:
         self.missed_since: dict[int, float] = {}
         self.accounted_since: dict[int, float] = {}
         """Since when only the accounting knows an element, as one that has not ended."""
+        self.trouble: TransportError | None = None
+        """Why the last look couldn't list its outcomes; until one can, nothing is concluded from their absence."""
         self.claimed_since: dict[str, float] = {}
         """Since when this process has seen a claim, by the name of its job."""
         self.rests_until = 0.0
@@ -170,12 +172,14 @@ class Watched:
 
     def status(self, index: int, outcome: Outcome | None, problem: SlurmError | None = None) -> JobStatus:
         """How far call `index` is: by its element's outcome, or the `problem` with that, or else what is known here."""
-        report, ending = self.report(index), self.ending(index)
         if outcome is not None:
             try:
                 outcome = outcome.of_call(index % self.chunk)
             except ProtocolError as error:
                 problem = error
+        report, ending = self.report(index), self.ending(index)
+        if outcome is None and ending is None and (report is None or report.state.final):
+            problem = problem or self.trouble
         if problem is not None:
             return JobStatus(JobState.UNKNOWN, None, None, None, str(problem))
         if outcome is not None:

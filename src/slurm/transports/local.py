@@ -70,7 +70,7 @@ class LocalTransport(Transport):
         """Open files here."""
         for path in paths:
             try:
-                file = open_own(path) if private else open(path, "rb")
+                file = open_own(path) if private else open(path, "rb")  # noqa: SIM115 - closed once it was read
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
