@@ -72,7 +72,7 @@ class Document(Record):
             if type(version) is not int or version <= PROTOCOL:
                 return read(cls, fields)
         except (ValueError, TypeError, RecursionError) as error:  # TypeError: a field is missing
-            message = f"{where} is not a {cls.__name__.lower()} record: {error}"
+            message = f"{where} is not a valid {cls.__name__.lower()} record: {error}"
             raise ProtocolError(message) from error
         message = (
             f"{where} was written with job directory protocol {version}; this slurm-tasks reads up to {PROTOCOL}. "
