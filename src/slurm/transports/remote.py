@@ -52,7 +52,8 @@ mkdir {{hidden}} && tar -xomf - -C {{hidden}} && find {{hidden}} -type f -exec s
 _EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
 
 _FILES = """\
-for p; do if [ -f "$p" ]; then printf "%s\\0" "$p"; elif [ -d "$p" ]; then echo "tar: $p: Is a directory" >&2; fi; done
+for p; do if [ -f "$p" ]; then printf "%s\\0" "$p"; elif [ -d "$p" ]; then printf "%s: Is a directory\\n" "$p" >&2; fi
+done
 """
 
 _LIST = f"""\
@@ -80,8 +81,8 @@ exit $status
 """
 """NUL-terminated paths come in, relative to `/`; out go archives, one after the other, of those that are files."""
 
-_NAMED = re.compile(r"(?:^\w+: |['‘`])\.?(/[^'’:]+)")
-"""A path in what tar(1) or find(1) complains of."""
+_ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
+"""How tar(1) and find(1) write what isn't ASCII, and quotes, in a path that they complain of."""
 
 _PASSING = (
     "No such file or directory",  # it went away between two looks
@@ -206,7 +207,7 @@ class RemoteTransport(Transport, ABC):
         other = []
         for line in answer.words.splitlines():
             if line and not line.endswith(_PASSING) and not line.startswith("untrusted "):
-                path = next((found[1] for found in _NAMED.finditer(line) if found[1] in paths), None)
+                path = path_in(line, paths)
                 if path is None:
                     other.append(line)
                 else:
@@ -285,6 +286,12 @@ class RemoteTransport(Transport, ABC):
                     time.sleep(pause)
                 else:
                     return
+
+
+def path_in(line: str, paths: Iterable[str]) -> str | None:
+    """Which of some paths a line is about that tar(1) or find(1) has printed."""
+    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]) if found[1].isdigit() else found[1], os.fsencode(line))
+    return max((path for path in paths if path in line or path in os.fsdecode(plain)), key=len, default=None)
 
 
 def _pauses() -> Iterator[float]:
