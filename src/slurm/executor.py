@@ -61,7 +61,10 @@ class JobFuture(Future[R]):
             if not self._called_back:
                 self._end(error)
                 return
-        threading.Thread(target=self._end, args=(error,), name="slurm-future", daemon=True).start()
+        try:
+            threading.Thread(target=self._end, args=(error,), name="slurm-future", daemon=True).start()
+        except RuntimeError:  # there can be no more threads
+            self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
         if isinstance(error, JobCancelled):

@@ -126,11 +126,11 @@ def go_on(
             claimed[claim.group] = claim
             continue
         outcome = told.outcomes.get((element, attempt))
-        if (damage := told.damaged.get((element, attempt))) and outcome is None:
+        if damage := told.damaged.get((element, attempt)):
             if not attempts.abandoned(watched, f"{element}.{attempt}"):  # its job may be known soon
                 _pause(watched)
                 continue
-            outcome = attempts.unreadable(damage)
+            outcome = outcome or attempts.unreadable(damage)
         if outcome is not None or element not in waiting:
             options = Options.parse(last.options if last else submission.options)
             retries, none_follows = last.retries if last else 0, any(e == element for e, _ in told.damaged)
