@@ -138,7 +138,7 @@ def test_a_slurmdbd_that_hangs_holds_nobody_up(testbed: SlurmTestbed, slurm: Clu
 def test_a_site_without_accounting_is_asked_for_it_once(
     new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
-    testbed = new_testbed(speedup=20, settings={"MinJobAge": "40", "SlurmdTimeout": "600"})
+    testbed = new_testbed(speedup=20, settings={"MinJobAge": "40"})
     for name, value in testbed.env.items():
         monkeypatch.setenv(name, value)
     with Cluster("slurm", root=root) as cluster:

@@ -22,7 +22,7 @@ from waiting import until
 pytestmark = pytest.mark.slurm
 
 Start = Callable[..., SlurmTestbed]
-FORGETFUL = {"MinJobAge": "40", "SlurmdTimeout": "600"}
+FORGETFUL = {"MinJobAge": "40"}
 """Of a controller whose clock runs twenty times as fast."""
 
 
@@ -191,8 +191,8 @@ def test_a_node_that_fails_fails_its_job(start: Start, slurm: Cluster, trace: Pa
 
 
 def test_a_node_that_dies_is_noticed_and_the_job_runs_again(start: Start, slurm: Cluster, trace: Path) -> None:
-    testbed = start(speedup=20)
-    job = leave_trace.with_options(requeue=True)(trace, 4)
+    testbed = start(speedup=20, settings={"SlurmdTimeout": "100"})
+    job = leave_trace.with_options(requeue=True)(trace, 8)
     until(lambda: list(trace.iterdir()))
     testbed.slurmd["n1"].kill()
     until(lambda: _state(testbed, job) == "PENDING", 60)

@@ -20,11 +20,8 @@ from testbed import SlurmTestbed
 pytestmark = pytest.mark.slurm
 
 # slurmctld's clock runs twenty times as fast, so that a requeued job waits six seconds and not two minutes. What must
-# not run out meanwhile, on a busy machine, is twenty times as long, and so are the pauses of its scheduler.
+# not run out meanwhile is longer, and so are the pauses of its scheduler.
 SETTINGS = {
-    "SlurmdTimeout": "600",
-    "MessageTimeout": "100",
-    "BatchStartTimeout": "400",
     "MinJobAge": "100000",
     "SchedulerParameters": "sched_interval=20,batch_sched_delay=0,sched_min_interval=0,bf_interval=20",
 }

@@ -31,7 +31,7 @@ def missing_apptainer() -> str | None:
         try:
             _install()
         except (OSError, subprocess.SubprocessError) as error:
-            _unavailable.append(f"apptainer can't be had from Debian: {explained(error)}")
+            _unavailable.append(f"cannot install apptainer from Debian: {explained(error)}")
         else:
             return None
     return _unavailable[0]

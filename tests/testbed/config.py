@@ -89,7 +89,7 @@ def cgroup_conf(release: tuple[int, int], mounts: Path | None = None) -> str:
 
 
 def plugin_settings() -> dict[str, str]:
-    """Return the line of slurm.conf and slurmdbd.conf that an unpacked Slurm needs."""
+    """Return the setting that an unpacked Slurm needs in slurm.conf and slurmdbd.conf."""
     found = plugin_directory()
     return {"PluginDir": str(found)} if found else {}
 

@@ -15,15 +15,15 @@ _SECONDS = 300
 
 
 def missing_debian(also: Iterable[str] = ()) -> list[str]:
-    """Return the programs and files that downloading and unpacking need, and `also`, and that this machine lacks."""
+    """Return which of the programs and files needed to download and unpack packages, and of `also`, are missing."""
     absent = [name for name in (*_PROGRAMS, *also) if find_program(name) is None]
     return absent if KEYS.exists() else [*absent, str(KEYS)]
 
 
 class Suite:
-    """One suite of Debian, as apt sees it that has all its directories in `directory`.
+    """One suite of Debian, for an apt whose directories are all below `directory`.
 
-    The methods raise OSError or subprocess.SubprocessError; CalledProcessError has apt's words in its stderr.
+    Making one downloads the list of packages. It and the methods raise OSError or subprocess.SubprocessError.
     """
 
     def __init__(self, directory: Path, suite: str) -> None:
@@ -65,8 +65,10 @@ def run(*argv: str | Path, cwd: Path | None = None) -> None:
 
 
 def explained(error: OSError | subprocess.SubprocessError) -> str:
-    """Return an error of a command with the end of what the command said."""
-    return f"{error} {(getattr(error, 'stderr', None) or '')[-500:]}".strip()
+    """Return the end of what a failed command said; without that, the error's own text."""
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr:
+        return f"{error.cmd[0]} failed: {error.stderr[-500:].strip()}"
+    return str(error)
 
 
 def _mirror() -> str:

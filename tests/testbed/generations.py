@@ -1,8 +1,8 @@
-"""Other releases of Slurm than the installed one: Debian's packages, unpacked into a directory of the user's cache.
+"""Releases of Slurm other than the installed one: Debian's packages, unpacked below the user's cache directory.
 
-A release is made once, in about 20 s, and takes some 100 MB. Its directory has `bin`, to be put first on PATH, and
-`plugins`, which `slurm.conf` must name. Running it takes no root, no chroot and no variable of the environment: each
-of its programs and plugins names its libraries' directories itself (RPATH), so that jobs inherit nothing of it.
+A release is unpacked once, which takes about 15 s and up to 110 MB. Its directory has `bin`, which goes first on PATH,
+and `plugins`, which slurm.conf must name. No root, chroot or LD_LIBRARY_PATH (which jobs would inherit) is needed: the
+programs and plugins themselves say where their libraries are (RPATH).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from testbed.programs import PLUGINS, slurm_release
 VARIABLE = "SLURMTASKS_TEST_SLURM"
 """Names the release that the tests of a pytest session run on."""
 
-_RECIPE = 1  # a change of what _make does makes the directories of before useless: count it up
+_RECIPE = 1  # count up when _make changes, so that directories made by an earlier version are not used
 _INSTALL = "sudo apt-get install --no-install-recommends apt dpkg patchelf debian-archive-keyring"
 _PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurm-wlm-basic-plugins")
 _UNPACKED = ("slurm", "lib", "gcc-", "zlib1g")
@@ -32,7 +32,7 @@ _UNPACKED = ("slurm", "lib", "gcc-", "zlib1g")
 
 @dataclass(frozen=True)
 class Generation:
-    """Where Debian has a release of Slurm: the suite, and packages there beside those that every suite has."""
+    """Where Debian has a release of Slurm: the suite, and its packages besides those of every suite."""
 
     suite: str
     packages: tuple[str, ...] = ("slurm-wlm-mysql-plugin",)
@@ -47,14 +47,14 @@ GENERATIONS = {
 
 
 def activate(release: str) -> None:
-    """Have this process, and what it starts, find Slurm of a release such as `24.11` first on PATH.
+    """Put a release of Slurm, such as `24.11`, first on the PATH of this process.
 
-    The installed one is taken if it is of that release. Otherwise it is downloaded and unpacked, unless it was
-    before; several processes that ask at once wait for the first. Raises SlurmTestbedError, which says what is
+    Does nothing if the first one is of that release already. Downloads and unpacks it if it is not there; of several
+    processes that ask at the same time one does so, and the others wait. Raises SlurmTestbedError, which says what is
     missing.
     """
     if release not in GENERATIONS:
-        raise SlurmTestbedError(f"no Slurm {release} for the testbed: there is {', '.join(GENERATIONS)}")
+        raise SlurmTestbedError(f"the testbed has no Slurm {release}: choose {', '.join(GENERATIONS)}")
     if _first() == release:
         return
     home = _unpacked(release)
@@ -69,20 +69,19 @@ def _first() -> str:
 
 
 def _unpacked(release: str) -> Path:
-    """Return the directory of a release; makes it if there is none."""
+    """Return the directory of a release, after making it if necessary."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks-testbed")
     home = cache / f"slurm-{release}-{_RECIPE}"
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f"{home.name}.lock"):
         if not home.exists():
             if absent := missing_debian():
-                raise SlurmTestbedError(
-                    f"Slurm {release} can't be unpacked (no {', '.join(absent)}); get it with: {_INSTALL}"
-                )
+                lacking = f"cannot unpack Slurm {release} (no {', '.join(absent)}); install with: {_INSTALL}"
+                raise SlurmTestbedError(lacking)
             try:
                 _make(GENERATIONS[release], home)
             except (OSError, subprocess.SubprocessError) as error:
-                raise SlurmTestbedError(f"Slurm {release} can't be had from Debian: {explained(error)}") from error
+                raise SlurmTestbedError(f"cannot unpack Slurm {release} from Debian: {explained(error)}") from error
     return home
 
 
@@ -94,9 +93,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _make(generation: Generation, home: Path) -> None:
-    """Make the directory of a release beside its place, then move it there: it is whole or not there."""
+    """Make the directory of a release under another name, then rename it: a directory that exists is complete."""
     work = home.with_name(f"{home.name}.part")
-    shutil.rmtree(work, ignore_errors=True)  # of one who was killed
+    shutil.rmtree(work, ignore_errors=True)  # left by a process that was killed
     try:
         suite = Suite(work / "apt", generation.suite)
         packages = suite.download_with_dependencies([*_PACKAGES, *generation.packages])
@@ -113,14 +112,14 @@ def _make(generation: Generation, home: Path) -> None:
 
 
 def _newer_libc(packages: list[Path]) -> bool:
-    """Say whether these packages want a newer libc than this machine's; an older one's place is taken by this one."""
+    """Say whether these packages bring a newer libc than this machine's, which can replace only an older one."""
     theirs = next(match for path in packages if (match := re.match(r"libc6_(\d+)\.(\d+)", path.name)))
     ours = re.search(r"(\d+)\.(\d+)", os.confstr("CS_GNU_LIBC_VERSION") or "")
     return ours is None or tuple(map(int, theirs.groups())) > tuple(map(int, ours.groups()))
 
 
 def _link(home: Path) -> None:
-    """Give the programs and the plugins of a tree their places in `bin`, `libexec` and `plugins`."""
+    """Make `bin`, `libexec` and `plugins`: links to the programs and the plugins of the unpacked packages."""
     for name in ("bin", "libexec"):
         (home / name).mkdir()
     plugins = next((home / "tree/usr/lib").glob("*/slurm-wlm"))
@@ -131,14 +130,14 @@ def _link(home: Path) -> None:
         name = daemon.name.removesuffix("-wlm")
         where = "libexec" if name in {"slurmd", "slurmstepd"} else "bin"
         (home / where / name).symlink_to(f"../tree/usr/sbin/{daemon.name}")
-    # Without -d slurmd starts the slurmstepd of the machine. It runs by a link, as it looks at its own name.
+    # Without -d slurmd starts the machine's slurmstepd. It must be called slurmd, not slurmd-wlm: 24.11 checks that.
     slurmd = home / "bin/slurmd"
     slurmd.write_text('#!/bin/sh\nhere=${0%/*}/../libexec\nexec "$here/slurmd" -d "$here/slurmstepd" "$@"\n')
     slurmd.chmod(0o755)
 
 
 def _patch(home: Path, final: Path, *, own_libc: bool) -> None:
-    """Write into all programs and plugins where their libraries are, once `home` is at its final place."""
+    """Write into all programs and plugins where their libraries are once `home` has its `final` name."""
     tree = home / "tree"
     libraries = [path for path in (tree / "usr/lib", tree / "lib") if path.is_dir()]
     places = [found for path in libraries for found in path.glob("*-linux-*")]
@@ -151,5 +150,5 @@ def _patch(home: Path, final: Path, *, own_libc: bool) -> None:
             continue
         if loader and path in programs:
             run("patchelf", "--set-interpreter", final / loader.relative_to(home), path)
-        # Not RUNPATH, which doesn't count for the libraries of libraries.
+        # RUNPATH, the default, is not used for the libraries of libraries.
         run("patchelf", "--force-rpath", "--set-rpath", paths, path)

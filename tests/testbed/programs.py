@@ -42,7 +42,7 @@ _MYSQL_PLUGIN_PATTERNS = (
 )
 
 PLUGINS = "plugins"
-"""Beside the `bin` of an unpacked Slurm: the directory of its plugins."""
+"""The directory of an unpacked Slurm's plugins; it lies beside its `bin`."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "freezer")
@@ -69,7 +69,7 @@ def slurm_release() -> tuple[int, int]:
 
 
 def plugin_directory() -> Path | None:
-    """Return where the plugins of an unpacked Slurm are; None for an installed one, which knows by itself."""
+    """Return the PluginDir of an unpacked Slurm; None for an installed one, which needs no such setting."""
     found = find_program("slurmctld")
     plugins = Path(found).parent.parent / PLUGINS if found else None
     return plugins if plugins and plugins.is_dir() else None
