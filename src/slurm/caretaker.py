@@ -43,12 +43,16 @@ def main(argv: Sequence[str]) -> None:
 
 def _after_attempt(backend: Backend, watched: Watched, element: int, attempt: int) -> None:
     backend.tracker.look([watched])
+    if watched.trouble is not None:
+        raise watched.trouble
     if watched.ended(element):  # cancelled, say
         return
     name = attempt_name(element, attempt)
     data = backend.store.told(watched.key, [name]).get(name)
     if data is None:  # it succeeded
         return
+    if isinstance(data, SlurmError):
+        raise data
     outcome = Outcome.loads(data, where=f"{ATTEMPTS}/{name}")
     if verdict.by_signal(outcome) or outcome.reason == "TERM":
         return  # the scheduler may have ended it; it says so only when this script has ended, too

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slurm.errors import JobCancelled
+from slurm.errors import JobCancelled, ProtocolError, TransportError, UntrustedFile
 from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
 from slurm.protocol.files import commit, open_own
+from slurm.transports.base import ListingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slurm.backend import Backend
+    from slurm.errors import SlurmError
     from slurm.protocol import Submission
     from slurm.runner.job_context import JobContext
     from slurm.serialization import Calls
+
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(?P<index>\d+)\.(?P<digest>[0-9a-f]+)\.\d+\.json")
 _DIGEST_CHARACTERS = 32
@@ -99,12 +104,23 @@ class Family:
         """The keys of what earlier attempts have submitted and this one has not asked for."""
         names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
         mine = [name for name in names if (found := _NAME.fullmatch(name)) and int(found["index"]) == self._job.index]
-        return [self._read(name).key for name in mine if name not in self._claimed]
+        paths = {f"{self._directory}/{name}": name for name in mine if name not in self._claimed}
+        return [child.key for path in paths if (child := _child(_bytes(path), path))]
 
     def _read(self, name: str) -> Child:
         path = f"{self._directory}/{name}"
         with open_own(path) as file:
             return Child.loads(file.read(), where=path)
+
+
+def _bytes(path: str) -> bytes | SlurmError:
+    try:
+        with open_own(path) as file:
+            return file.read()
+    except UntrustedFile as error:
+        return error
+    except OSError as error:
+        return TransportError(f"{path} can't be read: {error.strerror or error}")
 
 
 def _digest(submission: Submission, calls: Calls) -> str:
@@ -118,15 +134,30 @@ def _digest(submission: Submission, calls: Calls) -> str:
 def several_children(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Mapping[str, list[Child]]:
     """What workflows, or some calls of theirs, have submitted, in order: two round trips, however many they are."""
     directories = {key: f"{backend.store.directory(key)}/{CHILDREN}" for key in wanted}
-    listed = backend.transport.list(list(directories.values()))
+    try:
+        listed = backend.transport.list(list(directories.values()))
+    except ListingFailed as error:
+        _log.warning("what workflows have submitted is left out: %s", error)
+        listed = error.found
     paths: dict[str, list[str]] = {}
     for key, indices in wanted.items():
         some = None if indices is None else set(indices)
-        found = filter(None, map(_NAME.fullmatch, listed[directories[key]]))
+        found = filter(None, map(_NAME.fullmatch, listed.get(directories[key], ())))
         names = [match[0] for match in found if some is None or int(match["index"]) in some]
         paths[key] = [f"{directories[key]}/{name}" for name in names]
-    files = backend.transport.get([path for some in paths.values() for path in some], private=True)
-    children = {
-        key: [Child.loads(files[path], where=path) for path in some if path in files] for key, some in paths.items()
+    files = backend.transport.get_each([path for some in paths.values() for path in some], private=True)
+    children = {key: [_child(files[path], path) for path in some if path in files] for key, some in paths.items()}
+    return {
+        key: sorted(filter(None, some), key=lambda child: (child.created, child.key)) for key, some in children.items()
     }
-    return {key: sorted(some, key=lambda child: (child.created, child.key)) for key, some in children.items()}
+
+
+def _child(data: bytes | SlurmError, path: str) -> Child | None:
+    """The record in a file; None, and a warning, if it can't be read."""
+    try:
+        if isinstance(data, bytes):
+            return Child.loads(data, where=path)
+    except ProtocolError as error:
+        data = error
+    _log.warning("what a workflow has submitted is left out: %s", data)
+    return None

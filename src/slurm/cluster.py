@@ -212,7 +212,7 @@ class Cluster:
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
             some, keys, size = keys[:size], keys[size:], 2 * size
-            read = self._backend.store.several_records(some, strict=False)
+            read = self._backend.store.several_records(some)
             found += [records for records in read if self._backend.has(records)]
         found = found[:limit]  # whose names are of a second; their records tell more
         found.sort(key=lambda records: records.submission.created, reverse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 import time
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from slurm import futures
 from slurm.errors import JobCancelled
 from slurm.tasks import Task
+from slurm.telling.dispatch import settling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +31,10 @@ class JobFuture(Future[R]):
     def __init__(self, job: Job[R]) -> None:
         super().__init__()
         self.job = job
-        job.add_done_callback(self._settle)
+        self._lock = threading.Lock()
+        self._called_back = False
+        backend, watched = job.where
+        backend.tracker.when_finished(watched, job.index, lambda: settling.put(self._settle))
 
     def cancel(self) -> bool:
         """Ask the scheduler to end the job, also one that runs; the future is cancelled once it has ended."""
@@ -39,16 +44,34 @@ class JobFuture(Future[R]):
         """Whether the job runs now. Asks the scheduler."""
         return not self.done() and self.job.running()
 
-    def _settle(self, job: Job[R]) -> None:
+    def add_done_callback(self, fn: Callable[[Future[R]], object]) -> None:
+        """Call `fn(future)` once it has ended, from a background thread; at once if it has."""
+        with self._lock:
+            self._called_back = True
+        super().add_done_callback(fn)
+
+    def _settle(self) -> None:
+        """End as the job has. What is called back then may be slow, so that is done in a thread of its own."""
+        error: BaseException | None
         try:
-            error = job.exception()
-        except Exception as untold:  # noqa: BLE001 - whatever keeps the job from telling is what the future tells
+            error = self.job.exception()
+        except BaseException as untold:  # noqa: BLE001 - whatever keeps the job from telling is what the future tells
             error = untold
+        with self._lock:
+            if not self._called_back:
+                self._end(error)
+                return
+        try:
+            threading.Thread(target=self._end, args=(error,), name="slurm-future", daemon=True).start()
+        except RuntimeError:  # there can be no more threads
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         if isinstance(error, JobCancelled):
             super().cancel()
         self.set_running_or_notify_cancel()
         if error is None:
-            self.set_result(job.result())
+            self.set_result(self.job.result())
         elif not self.cancelled():
             self.set_exception(error)
 
@@ -67,7 +90,7 @@ class ClusterExecutor(Executor):
         """Submit one call; a plain function or a task."""
         future = JobFuture(self._task(function)(*args, **kwargs))
         self._futures.add(future)
-        future.add_done_callback(lambda _: self._futures.discard(future))
+        Future.add_done_callback(future, lambda _: self._futures.discard(future))
         return future
 
     def map(

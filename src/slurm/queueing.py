@@ -40,8 +40,7 @@ def script(
     They end at the first submit command that doesn't print one id, with its exit status and all its output as errors.
     """
     names = [f"id{number}" for number in range(len(requests))]
-    own = shlex.quote(requests[0].script)
-    lines = [f'[ -O {own} ] || {{ printf "%s\\n" {own}" is not yours, so it is not queued" >&2; exit 1; }}']
+    lines = [_own(shlex.quote(request.script)) for request in requests[:1]]
     lines.append(_QUEUE.replace("FORM", scheduler.id_form.replace("/", r"\/")))
     lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
     before = dict(zip(names[1:], names, strict=False))
@@ -51,6 +50,12 @@ def script(
             lines.append(f"{_command(scheduler, caretaker, name)} > /dev/null < /dev/null")
     blocks = [request.block for request in requests]
     return "\n".join([*lines, recording(scheduler.name, record, blocks, [f'"${name}"' for name in names])])
+
+
+def _own(script: str) -> str:
+    """Refuse a script of another user's. One that is missing is left to the scheduler, which says so."""
+    words = f'{script}" is not yours, so it is not queued"'
+    return f'[ ! -e {script} ] || [ -O {script} ] || {{ printf "%s\\n" {words} >&2; exit 1; }}'
 
 
 def ids(scheduler: Scheduler, output: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm import logs
 from slurm.ends import read_ends
-from slurm.errors import NoSuchJob, ProtocolError, TransportError, UntrustedFile
+from slurm.errors import NoSuchJob, ProtocolError, SlurmError, TransportError
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -29,10 +30,12 @@ from slurm.protocol import (
     Refused,
     Submission,
     Submitted,
+    is_key,
     outcome_name,
 )
 from slurm.protocol.outcomes import Outcome
 from slurm.serialization import Calls, packed, unpacked
+from slurm.transports.base import ListingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +57,6 @@ cd .. && rm -r {hidden}
 """link(2) is what a file system does for one process only; where there are no hard links, mv comes close."""
 _AT_ONCE = 500
 _OUTCOME = re.compile(r"(\d+)\.json")
-_KEY = re.compile(r"[^/\s]+/[^/\s]+")
 
 
 class Records(NamedTuple):
@@ -69,6 +71,13 @@ class Records(NamedTuple):
         """Which scheduler it was handed to; None if that isn't known."""
         answer = self.submitted or self.refused
         return answer.scheduler if answer else None
+
+
+class Outcomes(NamedTuple):
+    """The outcomes of elements of a submission, and why others can't be read."""
+
+    read: dict[int, Outcome]
+    unreadable: dict[int, SlurmError]
 
 
 def new_key(task: str) -> str:
@@ -90,7 +99,7 @@ class Store:
 
     def directory(self, key: str) -> str:
         """A submission's directory. Raises NoSuchJob for what can't be a key."""
-        if not _KEY.fullmatch(key) or ".." in key.split("/") or not key.isprintable():
+        if not is_key(key):
             message = f"{key!r} is not a job's key; a key is like 'square/20261121T093012Z-1a2b3c4d'"
             raise NoSuchJob(message)
         return f"{self.root}/{JOBS}/{key}"
@@ -153,10 +162,10 @@ class Store:
         directory = f"{self.directory(key)}/{ATTEMPTS}"
         return self._transport.list([directory])[directory]
 
-    def told(self, key: str, names: Iterable[str]) -> Mapping[str, bytes]:
-        """The files of these names in `attempts/`, of those that are there."""
+    def told(self, key: str, names: Iterable[str]) -> Mapping[str, bytes | SlurmError]:
+        """The files of these names in `attempts/`, of those that are there; or why one can't be read."""
         paths = {f"{self.directory(key)}/{ATTEMPTS}/{name}": name for name in names}
-        return {paths[path]: data for path, data in self._transport.get(list(paths), private=True).items()}
+        return {paths[path]: data for path, data in self._transport.get_each(list(paths), private=True).items()}
 
     def calls(self, key: str, indices: Sequence[int]) -> Calls:
         """Some calls of a submission as they were pickled, to be submitted again. Raises NoSuchJob."""
@@ -172,69 +181,92 @@ class Store:
 
     def records(self, key: str) -> Records:
         """A submission's records. Raises NoSuchJob."""
-        found = self.several_records([key])
-        if not found:
+        found = self.read_records([key]).get(key)
+        if found is None:
             message = f"there is no job {key} under {self.root}"
             raise NoSuchJob(message)
-        return found[0]
-
-    def several_records(self, keys: Sequence[str], *, strict: bool = True) -> list[Records]:
-        """The records of submissions, read in one go; of those that have any.
-
-        One that can't be read raises ProtocolError; unless `strict`, that is logged, and it is left out.
-        """
-        names = (SUBMISSION, SUBMITTED, REFUSED)
-        paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
-        files = self._own_files(paths, strict=strict)
-        found = []
-        for asked, got, no in (some for some in paths.values() if some[0] in files):
-            try:
-                submission = Submission.loads(files[asked], where=asked)
-                submitted = Submitted.loads(files[got], where=got) if got in files else None
-                refused = Refused.loads(files[no], where=no) if no in files else None
-            except ProtocolError as error:
-                if strict:
-                    raise
-                _log.warning("a submission is left out: %s", error)
-            else:
-                found.append(Records(submission, submitted, refused))
+        if isinstance(found, SlurmError):
+            raise found
         return found
 
-    def _own_files(self, paths: dict[str, list[str]], *, strict: bool) -> Mapping[str, bytes]:
-        """The files of several submissions; unless `strict`, one that others could have written is left out."""
-        while True:
-            try:
-                return self._transport.get([path for some in paths.values() for path in some], private=True)
-            except UntrustedFile as error:
-                foreign = [key for key in paths if f"{error.path}/".startswith(f"{self.directory(key)}/")]
-                if strict or not foreign:
-                    raise
-                _log.warning("a submission is left out: %s", error)
-                for key in foreign:
-                    del paths[key]
+    def several_records(self, keys: Iterable[str]) -> list[Records]:
+        """The records of submissions, read in one go; of those that have any.
 
-    def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
-        """Which elements of each submission have an outcome: one listing for all."""
+
+        Records that can't be read are logged, and their submission is left out.
+        """
+        found = []
+        for records in self.read_records(keys).values():
+            if isinstance(records, SlurmError):
+                _log.warning("a submission is left out: %s", records)
+            else:
+                found.append(records)
+        return found
+
+    def read_records(self, keys: Iterable[str]) -> Mapping[str, Records | SlurmError]:
+        """The records of submissions, by key, of those that have any; or why they can't be read."""
+        names = (SUBMISSION, SUBMITTED, REFUSED)
+        paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
+        files = self._transport.get_each([path for some in paths.values() for path in some], private=True)
+        found: dict[str, Records | SlurmError] = {}
+        for key, (asked, got, no) in paths.items():
+            if asked in files:
+                try:
+                    submission = Submission.loads(_read(files[asked]), where=asked)
+                    if submission.key != key:
+                        message = f"{asked} is the record of another submission, {submission.key}"
+                        raise ProtocolError(message)
+                    submitted = Submitted.loads(_read(files[got]), where=got) if got in files else None
+                    refused = Refused.loads(_read(files[no]), where=no) if no in files else None
+                    found[key] = Records(submission, submitted, refused)
+                except (ProtocolError, TransportError) as error:
+                    found[key] = error
+        return found
+
+    def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
+        """Which elements of each submission have an outcome, or why that can't be told: one listing for all."""
         directories = {f"{self.directory(key)}/{OUTCOMES}": key for key in keys}
-        listed = self._transport.list(list(directories))
-        return {key: frozenset(_indices(listed[directory])) for directory, key in directories.items()}
+        failed: Mapping[str, TransportError] = {}
+        try:
+            listed = self._transport.list(list(directories))
+        except ListingFailed as error:
+            listed, failed = error.found, error.failed
+        return {
+            key: failed[directory] if directory in failed else frozenset(_indices(listed[directory]))
+            for directory, key in directories.items()
+        }
 
-    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Mapping[int, Outcome]]:
+    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
         """The outcomes of some elements of several submissions, of those that have one, read in one go."""
         paths = {
             f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some
         }
-        found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
-        for path, data in self._transport.get(list(paths), private=True).items():  # an error in an outcome is a pickle
+        found: dict[str, Outcomes] = {key: Outcomes({}, {}) for key in wanted}
+        for path, data in self._transport.get_each(list(paths), private=True).items():  # an error in one is a pickle
             key, element = paths[path]
-            found[key][element] = Outcome.loads(data, where=path)
+            try:
+                found[key].read[element] = Outcome.loads(_read(data), where=path)
+            except (ProtocolError, TransportError) as error:
+                found[key].unreadable[element] = error
         return found
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
-        """The outcomes of some calls, of those that have one."""
+        """The outcomes of some calls, of those that have one; a damaged one is logged, and left out.
+
+        Raises TransportError if one can't be read.
+        """
         wanted = list(indices)
-        elements = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
-        return {i: elements[i // chunk].of_call(i % chunk) for i in wanted if i // chunk in elements}
+        elements, unreadable = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
+        for error in unreadable.values():
+            if isinstance(error, TransportError):
+                raise error
+            _log.warning("an outcome is left out: %s", error)
+        found: dict[int, Outcome] = {}
+        for index in wanted:
+            if index // chunk in elements:
+                with contextlib.suppress(ProtocolError):  # it is of fewer calls than it should be
+                    found[index] = elements[index // chunk].of_call(index % chunk)
+        return found
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
         """What has become of some calls: outcomes and results, in one go."""
@@ -253,8 +285,13 @@ class Store:
         top = f"{self.root}/{JOBS}"
         names = [_place(task)] if task else self._transport.list([top])[top]
         directories = {f"{top}/{name}": name for name in names}
-        listed = self._transport.list(list(directories))
+        try:
+            listed = self._transport.list(list(directories))
+        except ListingFailed as error:
+            _log.warning("submissions are left out: %s", error)
+            listed = error.found
         keys = [f"{directories[path]}/{stamp}" for path, stamps in listed.items() for stamp in stamps]
+        keys = list(filter(is_key, keys))
         return sorted(keys, key=lambda key: key.rpartition("/")[2], reverse=True)
 
     def logs(self, paths: Sequence[str]) -> list[str]:
@@ -265,6 +302,13 @@ class Store:
         """The same, byte by byte."""
         found = self._transport.get(list(dict.fromkeys(paths)))
         return [found.get(path, b"") for path in paths]
+
+
+def _read(data: bytes | SlurmError) -> bytes:
+    """The bytes of a file; raises why there are none."""
+    if isinstance(data, SlurmError):
+        raise data
+    return data
 
 
 def _indices(names: Iterable[str]) -> Iterable[int]:

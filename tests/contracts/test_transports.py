@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import subprocess
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from slurm.registry import plugin
 from slurm.telling.progress import Question, look
 from slurm.transports.base import Transport
 from slurm.transports.local import LocalTransport
+from slurm.transports.remote import path_in
 from slurm.url import ClusterURL
 from testbed import SSHTestbed
 
@@ -134,6 +136,23 @@ class TransportContract:
             f"{directory}/c": [],
         }
 
+    def test_what_is_wrong_with_a_file_is_told_of_that_file(self, transport: Transport, directory: Path) -> None:
+        transport.put(str(directory), dict.fromkeys(("1", "11", "open"), b"data"), directories=("place", "place/in"))
+        (directory / "open").chmod(0o606)
+        paths = {name: f"{directory}/{name}" for name in ("1", "place", "gone", "open", "11")}
+        found = transport.get_each(list(paths.values()), private=True)
+        assert {path: data for path, data in found.items() if isinstance(data, bytes)} == {
+            paths["1"]: b"data",
+            paths["11"]: b"data",
+        }
+        assert {path: type(error) for path, error in found.items() if not isinstance(error, bytes)} == {
+            paths["place"]: TransportError,
+            paths["open"]: UntrustedFile,
+        }
+        assert f"{directory}/place" in str(found[paths["place"]])
+        with pytest.raises(TransportError, match="place"):
+            transport.get([paths["1"], paths["place"]])
+
     @pytest.mark.parametrize("loose", ["file", "directory"])
     def test_private_files_must_not_be_writable_by_others(
         self, transport: Transport, directory: Path, loose: str
@@ -223,3 +242,14 @@ def test_what_users_export_there_changes_nothing(
     (found,) = look(transport, [Question(str(events), 1, {})])
     assert [told.call for told in found] == [0]
     transport.close()
+
+
+@pytest.mark.parametrize("command", ["tar -cf /dev/null", "find"])
+@pytest.mark.parametrize("name", ["plain", "a 'place' ü", 'with: "colons"'])
+def test_the_path_is_found_in_what_commands_complain_of(tmp_path: Path, command: str, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    argv = [*command.split(), f".{path}1"]
+    done = subprocess.run(argv, cwd="/", env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False)
+    line = done.stderr.splitlines()[0]
+    assert path_in(line, [f"{tmp_path}/other", path, f"{path}1"]) == f"{path}1"
+    assert path_in(line, [f"{tmp_path}/other"]) is None

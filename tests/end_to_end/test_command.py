@@ -121,6 +121,26 @@ def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
     assert run("cancel", some.key).output == f"{some.key}: 1 had ended, COMPLETED, 1 had ended, FAILED\n"
 
 
+def test_a_damaged_record_spoils_no_command(here: Path) -> None:
+    with Cluster.from_slurmfile():
+        one, some, broken = größe("ann"), größe.map(["bob", "cat"]), größe("dan")
+        assert (one.result(60), broken.result(60), some.results(60)[0]) == ("hello ann", "hello dan", "hello bob")
+    Path(some.directory, "outcomes", "1.json").write_bytes(b"")
+    Path(broken.directory, "submission.json").write_bytes(b'{"key": 3}')
+    listed = run("jobs", "--json")
+    assert listed.exit_code == 0
+    assert {item["key"]: item["states"] for item in json.loads(listed.stdout)} == {
+        one.key: {"COMPLETED": 1},
+        some.key: {"COMPLETED": 1, "UNKNOWN": 1},
+    }
+    shown = run("show", some.key)
+    assert (shown.exit_code, "outcomes/1.json is not a valid outcome record" in shown.output) == (1, True)
+    assert "had ended, but" in run("cancel", some.key).output
+    argv = [sys.executable, "-m", "slurm", "show", broken.key]  # a process that knows nothing of it yet
+    refused = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "submission.json is not a valid submission record" in refused.stderr) == (1, True)
+
+
 def test_cancel_ends_a_job_and_its_children_and_says_so(anywhere: Path) -> None:
     @task
     def wait() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from slurm import Cluster, DependencyFailed, JobTimedOut, Retry, TaskExited, current_job, gather, task
-from slurm.errors import OptionError
+from slurm.errors import OptionError, TaskFailed
 from waiting import until
 
 
@@ -262,3 +262,24 @@ def test_what_an_element_has_done_stays_when_it_is_stopped_for_good(local: Clust
     for error in (never, nor):
         assert isinstance(error, JobTimedOut)
         assert "stopped once too often" in str(error)
+
+
+@task(retry=Retry(times=2, on=ValueError))
+def damaging(name: str) -> None:
+    """Fails, and a record of its first attempt is damaged."""
+    path = Path(current_job().directory, "attempts", name)
+    path.touch(mode=0o600)
+    path.write_bytes(b'{"protocol"')
+    raise ValueError("attempt 1")
+
+
+def test_a_damaged_claim_keeps_no_future_waiting(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slurm.lifecycle.attempts._ABANDONED", 1.0)
+    with pytest.raises(ValueError, match="attempt 1"):
+        damaging("0.1.next.json").result(60)
+
+
+def test_a_damaged_word_of_an_attempt_is_told_for_its_call(local: Cluster) -> None:
+    error = damaging("0.1.json").exception(60)
+    assert isinstance(error, TaskFailed)
+    assert "how can't be told: attempts/0.1.json is not a valid outcome record" in str(error)

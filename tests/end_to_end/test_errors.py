@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import importlib
 import os
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm import Cluster, Job, JobState, task, wait
+from slurm import Cluster, Job, JobArray, JobState, task, wait
 from slurm.errors import (
     ClusterURLError,
     ConfigurationError,
@@ -32,6 +33,7 @@ from slurm.errors import (
     PluginNotFound,
     ProtocolError,
     PythonNotFound,
+    ResultNotLoaded,
     ResultNotSaved,
     SchedulerNotFound,
     SubmissionError,
@@ -502,3 +504,60 @@ def test_all_errors_about_a_job_say_which_and_where(local: Cluster) -> None:
     assert error.job_id is not None
     assert error.log is not None
     assert error.log.endswith("logs/0.log")
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"protocol": 1, "status": "succ', b"[]", b'{"status": "\xff"}', None])
+def test_a_damaged_outcome_is_the_error_of_its_call_only(local: Cluster, damage: bytes | None) -> None:
+    array = call.starmap([(int, x) for x in range(3)])
+    assert array.results(60) == [0, 1, 2]
+    outcome = Path(array.directory, "outcomes", "1.json")
+    outcome.unlink()
+    if damage is None:
+        outcome.mkdir(mode=0o700)
+    else:
+        outcome.touch(mode=0o600)
+        outcome.write_bytes(damage)
+    again = local.job(array.key)
+    assert isinstance(again, JobArray)
+    zero, error, two = again.results(60, return_exceptions=True)
+    assert (zero, two) == (0, 2)
+    assert isinstance(error, TransportError if damage is None else ProtocolError)
+    assert "outcomes/1.json" in str(error)
+    assert again[0].result(60) == 0
+    assert type(again[1].exception(60)) is type(error)
+    assert again.states() == {JobState.COMPLETED: 2, JobState.UNKNOWN: 1}
+    assert array.key in [job.key for job in local.jobs()]
+
+
+class Exits:
+    """Ends the program that unpickles it, if that lets it."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _raise, (self.kind,)
+
+
+def _raise(kind: type[BaseException]) -> None:
+    raise kind("unpickled")
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_result_that_exits_when_unpickled_is_the_futures_error(local: Cluster, kind: type[BaseException]) -> None:
+    async def awaited() -> None:
+        await job
+
+    with local.executor() as executor:
+        future = executor.submit(Exits, kind)
+        error = future.exception(timeout=60)
+    job = future.job
+    assert isinstance(error, ResultNotLoaded)
+    assert f"{kind.__name__}: unpickled" in str(error)
+    assert isinstance(error.__cause__, kind)
+    assert isinstance(job.exception(60), ResultNotLoaded)
+    with pytest.raises(ResultNotLoaded):
+        asyncio.run(awaited())
+    told = threading.Event()
+    job.add_done_callback(lambda _: told.set())
+    assert told.wait(60)

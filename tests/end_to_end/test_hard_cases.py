@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
 import shutil
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -254,3 +255,27 @@ def test_the_child_of_a_fork_waits_for_no_other_thread(root: Path) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
         pickling.join()
         assert increment(2).result(60) == 3
+
+
+def test_a_callback_that_waits_keeps_no_future_from_its_result(local: Cluster) -> None:
+    gate, called = threading.Event(), threading.Event()
+
+    def block(_: object) -> None:
+        called.set()
+        gate.wait(60)
+
+    blocking = task(time.sleep)(0.1)
+    blocking.add_done_callback(block)
+    with local.executor() as executor:
+        first = executor.submit(time.sleep, 0.1)
+        first.add_done_callback(block)
+        assert called.wait(60)
+        assert first.result(60) is None
+        assert executor.submit(increment.unwrapped, 1).result(60) == 2
+        assert asyncio.run(_wrapped(executor.submit(increment.unwrapped, 2))) == 3
+        assert not gate.is_set()
+        gate.set()
+
+
+async def _wrapped(future: Future[int]) -> int:
+    return await asyncio.wait_for(asyncio.wrap_future(future), 60)

@@ -49,7 +49,7 @@ def train(gate):
     wait_for(gate)
 
 gate = sys.argv[2]
-with Cluster(root=sys.argv[1], callbacks=[ProgressCallback(interval=0.2)]):
+with Cluster("local", root=sys.argv[1], callbacks=[ProgressCallback(interval=0.2)]):
     jobs = square.map([7, 1, 2], [gate] * 3)
     job = train(gate)
     job.result()
@@ -137,7 +137,7 @@ def invert(x: int) -> float:
 
 def test_logging_has_a_line_for_each_transition(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     handlers = list(logging.getLogger().handlers)
-    with caplog.at_level(logging.INFO, logger="slurm.jobs"), Cluster(root=root, callbacks=[LoggingCallback()]):
+    with caplog.at_level(logging.INFO, logger="slurm.jobs"), Cluster("local", root=root, callbacks=[LoggingCallback()]):
         job = invert(0)
         job.exception(60)
     said = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "slurm.jobs"]
@@ -256,7 +256,9 @@ def test_a_webhook_whose_url_is_written_out_is_called_by_the_client(
     root: Path, service: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     webhook = WebhookCallback(f"{service}/s3cret")
-    with Cluster(root=root, callbacks=[webhook, WebhookCallback("http://127.0.0.1:9/s3cret", timeout=1)]) as cluster:
+    with Cluster(
+        "local", root=root, callbacks=[webhook, WebhookCallback("http://127.0.0.1:9/s3cret", timeout=1)]
+    ) as cluster:
         job = invert.with_options(callbacks=[WebhookCallback(f"{service}/failed", failures=True)])(0)
         fine = invert(1)
         job.exception(60)

@@ -151,7 +151,7 @@ def test_changed_bytes_are_read_as_what_they_say_or_are_named(document: Document
 )
 def test_the_field_that_is_wrong_is_named(changes: dict[str, Any], words: str) -> None:
     text = json.dumps({**SEVERAL.to_json(), **changes})
-    with pytest.raises(ProtocolError, match=f"^/r/0.json is not a outcome record: {words}$"):
+    with pytest.raises(ProtocolError, match=f"^/r/0.json is not a valid outcome record: {words}$"):
         Outcome.loads(text, where="/r/0.json")
 
 

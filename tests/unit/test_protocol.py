@@ -101,7 +101,7 @@ def test_a_newer_protocol_is_refused_whatever_its_fields_are() -> None:
     ids=lambda data: repr(data[:20]),
 )
 def test_garbage_is_named_as_such(data: bytes) -> None:
-    with pytest.raises(ProtocolError, match="here is not a outcome record"):
+    with pytest.raises(ProtocolError, match="here is not a valid outcome record"):
         Outcome.loads(data, where="here")
 
 

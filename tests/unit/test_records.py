@@ -62,7 +62,11 @@ def test_fields_that_a_later_version_added_are_ignored(tree: TallTree, unknown: 
     assert TallTree.from_json({**unknown, **tree.to_json()}) == tree
 
 
-@given(PLAIN | st.lists(st.text(alphabet='"\\\n\x00\x7fé\u2028\U0001f600/')))
+@given(
+    PLAIN
+    | st.sampled_from([float("inf"), -float("inf")])
+    | st.lists(st.text(alphabet='"\\\n\x00\x7fé\u2028\U0001f600/'))
+)
 def test_encode_writes_what_json_reads(value: Any) -> None:
     assert json.loads(encode(value)) == value
 

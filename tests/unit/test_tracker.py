@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
-from unit.job_directories import follow
+from slurm.job_control import Answers
+from slurm.protocol.states import JobState
+from unit.job_directories import asked, follow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from slurm.job_control import Answers
 
 
 class Cluster:
@@ -50,3 +50,32 @@ def test_a_question_that_fails_keeps_nobody_waiting(
     tracker, watched = follow(cluster.listing, cluster.query)
     with caplog.at_level(logging.ERROR):
         assert tracker.wait(watched, [0], timeout=30)
+
+
+def test_nothing_is_concluded_while_outcomes_cannot_be_listed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("slurm.lifecycle.tracker._UNEXPLAINED_GRACE", 0.02)
+    looks = iter(range(60))
+
+    def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
+        failing = next(looks, None) is not None
+        return dict.fromkeys(keys, TransportError("outcomes: Input/output error") if failing else frozenset({0}))
+
+    tracker, watched = follow(listing, lambda _: Answers([], set(), None))  # the scheduler has forgotten the job
+    assert tracker.wait(watched, [0], timeout=60)
+    assert (watched.done, watched.endings, watched.trouble) == ({0}, {}, None)
+    assert caplog.text.count("outcomes: Input/output error; trying again") == 1
+
+
+def test_a_submission_whose_outcomes_cannot_be_listed_says_so_and_others_go_on() -> None:
+    def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
+        return {key: frozenset({0}) if key == other.key else TransportError("Input/output error") for key in keys}
+
+    tracker, watched = follow(listing, lambda _: Answers([], set(), None))
+    other = tracker.watch(asked("other/20260101T000000Z-00000001"), watched.submitted)
+    tracker.look([watched, other])
+    assert other.ended(0)
+    assert not watched.ended(0)
+    status = watched.status(0, None)
+    assert (status.state, status.problem) == (JobState.UNKNOWN, "Input/output error")

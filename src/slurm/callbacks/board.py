@@ -30,15 +30,15 @@ class Bar:
         self._open: dict[str, Mapping[str, int]] = {}
         self._counts: Counter[str] = Counter()
 
-    def note(self, key: str, states: Mapping[str, int], at: float) -> None:
-        """The states of a submission."""
+    def note(self, key: str, states: Mapping[str, int], at: float, *, final: bool = False) -> None:
+        """The states of a submission, and whether all of it has ended."""
         counts = self._counts.copy()  # those who draw may be going through the other
         counts.subtract(self._open.pop(key, {}))
         counts.update(states)
         self._counts = counts
         if self.begun is None and any(state != JobState.PENDING for state in states):
             self.begun = at
-        if not all(JobState(state).final for state in states):
+        if not final:
             self._open[key] = states
         self.ended = None if self._open else at
 
@@ -146,7 +146,7 @@ class Board:
     def changed(self, event: StateEvent) -> Bar:
         """Elements have changed their states."""
         bar = self._bar(event)
-        bar.note(event.key, event.states, event.time)
+        bar.note(event.key, event.states, event.time, final=event.final)
         for element, state in event.changed.items():
             if JobState(state).final:
                 bar.told.pop((event.key, element), None)

@@ -76,7 +76,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
         show_json(facts)
     else:
         show_table([(name, text) for name, text in _shown(facts).items() if text])
-    if any(JobState(state).final and state != JobState.COMPLETED for state in facts["states"]):
+    if any(map(failed, told)) or JobState.CANCELLED.value in facts["states"]:
         raise SystemExit(1)
 
 
@@ -115,15 +115,17 @@ def logs(key: str, rank: int, cluster: str | None) -> None:
 
 def _ended(before: Sequence[JobStatus], asked: int) -> str:
     """What has become of jobs of which so many calls were asked to end: "7 cancelled, 3 had ended, COMPLETED"."""
-    states, of = Counter(status.state for status in before), len(before)
+    states, of = Counter(status.state for status in before if not status.problem), len(before)
+    problems = [status.problem for status in before if status.problem]
     unqueued = states.pop(JobState.UNKNOWN, 0)
     ended = {state: count for state, count in states.items() if state.final}
-    cancelled = of - unqueued - sum(ended.values())
+    cancelled = of - unqueued - len(problems) - sum(ended.values())
     words = [_several(cancelled, of, "cancelled")] if cancelled else []
     if cancelled and asked > cancelled + unqueued:
         words.append(f"{asked - cancelled - unqueued} more that share an element with it")
     words += [_several(unqueued, of, "not in the queue")] if unqueued else []
     words += [_several(count, of, f"had ended, {state}") for state, count in ended.items()]
+    words += [_several(len(problems), of, f"had ended, but {problems[0]}")] if problems else []
     return ", ".join(words) or "nothing to cancel"
 
 

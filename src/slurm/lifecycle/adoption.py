@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from typing import TYPE_CHECKING
 
-from slurm.errors import NoSuchJob
-from slurm.lifecycle.rolling import roll
+from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, SlurmError, TransportError
+from slurm.lifecycle.rolling import give_up, roll
 from slurm.options import Options
 from slurm.protocol import SUBMITTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slurm.backend import Backend
     from slurm.lifecycle.watched import Watched
     from slurm.protocol import Block
+
+_log = logging.getLogger(__name__)
 
 
 def complete(backend: Backend, several: Sequence[Watched]) -> None:
@@ -24,9 +26,22 @@ def complete(backend: Backend, several: Sequence[Watched]) -> None:
     Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all that were
     submitted to the same clusters. One that was never queued stays so.
     """
-    unknown = {watched.key: watched for watched in several if not watched.submitted and not watched.refused}
+    if unknown := {watched.key: watched for watched in several if not watched.submitted and not watched.refused}:
+        _locate(backend, unknown)
+    for watched in several:
+        if watched.unqueued:
+            _roll(backend, watched)
+
+
+def _locate(backend: Backend, unknown: Mapping[str, Watched]) -> None:
+    """Learn the ids of submissions, by key, from their records or from the scheduler. Raises TransportError."""
     unrecorded: dict[str, dict[str, Sequence[Block]]] = {}
-    for records in backend.store.several_records(list(unknown)) if unknown else ():
+    for records in backend.store.read_records(unknown).values():
+        if isinstance(records, TransportError):  # else it would seem that it was never queued
+            raise records
+        if isinstance(records, SlurmError):
+            _log.warning("a submission is left out: %s", records)
+            continue
         watched = backend.tracker.watch(*records)
         if not watched.submitted and not watched.refused:
             clusters = str(Options.parse(records.submission.options).get("clusters") or "")
@@ -37,7 +52,17 @@ def complete(backend: Backend, several: Sequence[Watched]) -> None:
         )
         for key, submitted in found.items():
             unknown[key].submitted = submitted
-    for watched in several:
-        if watched.unqueued:
-            with contextlib.suppress(NoSuchJob):  # its directory was removed: nobody will run it
-                roll(backend, watched)
+
+
+def _roll(backend: Backend, watched: Watched) -> None:
+    """Queue what waits for room in the queue. What is wrong with its records concerns no other submission."""
+    try:
+        roll(backend, watched)
+    except NoSuchJob:  # its directory was removed: nobody will run it
+        pass
+    except (ProtocolError, ConfigurationError) as error:
+        _log.warning("what of %s waits for room can't be queued: %s", watched.key, error)
+        if backend.has_last_word:
+            give_up(backend, watched, error)
+    except TransportError as error:
+        _log.warning("what of %s waits for room can't be queued now: %s", watched.key, error)

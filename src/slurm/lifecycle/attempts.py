@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from slurm.protocol import ATTEMPTS, Document, Submitted, attempt_name
-from slurm.protocol.outcomes import Outcome
+from slurm.errors import ProtocolError, SlurmError
+from slurm.protocol import ATTEMPTS, FAILED, PROCESS, Document, Submitted, attempt_name
+from slurm.protocol.outcomes import ErrorRecord, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from slurm.lifecycle.watched import Watched
     from slurm.protocol import Block
     from slurm.store import Store
+
+D = TypeVar("D", bound=Document)
+
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(?P<element>\d+)\.(?P<attempt>\d+)\.(?P<what>json|begun|next\.json)")
 _ABANDONED = 60.0
@@ -86,13 +92,40 @@ def record_path(store: Store, key: str, group: str) -> str:
 
 
 def blocks(store: Store, key: str, names: Iterable[str]) -> list[Block]:
-    """The blocks in those of some files of `attempts/` that hold any."""
-    data = store.told(key, [name for name in names if name.endswith(blocks_name(""))])
-    return [block for name, text in data.items() for block in Submitted.loads(text, where=name).blocks]
+    """The blocks in those of some files of `attempts/` that hold any; a damaged one is logged, and left out."""
+    found: list[Block] = []
+    for name, data in store.told(key, [name for name in names if name.endswith(blocks_name(""))]).items():
+        record = _loaded(Submitted, data, name)
+        if isinstance(record, Submitted):
+            found += record.blocks
+        else:
+            _log.warning("the ids of a job of %s are left out: %s", key, record)
+    return found
+
+
+def unreadable(error: ProtocolError) -> Outcome:
+    """The outcome of an element whose record in `attempts/` is damaged, so that how it ended can't be told."""
+    record = ErrorRecord(type="ProtocolError", message=str(error), bases=("ProtocolError",))
+    return Outcome(status=FAILED, phase=PROCESS, exit_code=1, error=record)
+
+
+def _loaded(kind: type[D], data: bytes | SlurmError, name: str) -> D | ProtocolError:
+    """The record in a file of `attempts/`, or what is wrong with it. Raises TransportError if it can't be read now."""
+    if isinstance(data, ProtocolError):
+        return data
+    if isinstance(data, SlurmError):
+        raise data
+    try:
+        return kind.loads(data, where=f"{ATTEMPTS}/{name}")
+    except ProtocolError as error:
+        return error
 
 
 class Told:
-    """What is told of some elements: the last word of each attempt, the claims, and the blocks that they went to."""
+    """What is told of some elements: the last word of each attempt, the claims, and the blocks that they went to.
+
+    Of damaged records it tells, too. One that can't be read now raises TransportError.
+    """
 
     def __init__(self, store: Store, key: str, elements: Iterable[int]) -> None:
         names = store.attempts(key)
@@ -104,8 +137,19 @@ class Told:
             for what, name in (("json", attempt_name), ("next.json", continuation_name))
         )
         data = store.told(key, [*words, *claims])
-        self.outcomes = {words[name]: Outcome.loads(data[name], where=name) for name in words if name in data}
-        self.claims = {claims[name]: Continuation.loads(data[name], where=name) for name in claims if name in data}
+        self.outcomes: dict[tuple[int, int], Outcome] = {}
+        self.claims: dict[tuple[int, int], Continuation] = {}
+        self.damaged: dict[tuple[int, int], ProtocolError] = {}
+        """What is wrong with claims, by element and attempt."""
+        for name in words.keys() & data.keys():
+            word = _loaded(Outcome, data[name], name)
+            self.outcomes[words[name]] = unreadable(word) if isinstance(word, ProtocolError) else word
+        for name in claims.keys() & data.keys():
+            claim = _loaded(Continuation, data[name], name)
+            if isinstance(claim, ProtocolError):
+                self.damaged[claims[name]] = claim
+            else:
+                self.claims[claims[name]] = claim
         self.last_claims = {element: claim for (element, _), claim in sorted(self.claims.items(), key=itemgetter(0))}
         self.blocks = blocks(store, key, names)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from slurm.errors import NoSuchJob, ProtocolError, TransportError
+from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, TransportError
 from slurm.lifecycle import continuation, dependencies, verdict
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, RESOLVE, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
@@ -34,8 +33,12 @@ def conclude(
     endings = {**overdue, **waiting}
     left: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
     if watched.may_go_on:
-        with contextlib.suppress(NoSuchJob):  # its directory was removed, so nothing of it goes on
+        try:
             left = continuation.go_on(backend, watched, endings, waiting)
+        except NoSuchJob:  # its directory was removed, so nothing of it goes on
+            pass
+        except (ProtocolError, ConfigurationError) as error:
+            _log.warning("jobs of %s can't go on: %s", watched.key, error)
     ended = {element: endings[element] for element in left}
     outcomes = {element: left[element] or _outcome(ending) for element, ending in ended.items()}
     try:

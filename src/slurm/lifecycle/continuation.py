@@ -42,6 +42,8 @@ class _Case(NamedTuple):
     ending: Ending
     options: Options
     retries: int
+    last: bool
+    """Whether nothing may follow: a claim of an attempt before is damaged, so how many there were isn't known."""
 
     @property
     def waited(self) -> bool:
@@ -53,7 +55,7 @@ class _Case(NamedTuple):
     def next(self) -> _Plan | None:
         """What comes after it; None if nothing does."""
         outcome, ending = self.outcome, self.ending
-        if ending.state is JobState.CANCELLED:
+        if ending.state is JobState.CANCELLED or self.last:
             return None
         if outcome is not None and outcome.phase == STOPPED:
             return self.plan("checkpoint") if retry.may_restart(self.options, self.attempt) else None
@@ -124,9 +126,15 @@ def go_on(
             claimed[claim.group] = claim
             continue
         outcome = told.outcomes.get((element, attempt))
+        if damage := told.damaged.get((element, attempt)):
+            if not attempts.abandoned(watched, f"{element}.{attempt}"):  # its job may be known soon
+                _pause(watched)
+                continue
+            outcome = outcome or attempts.unreadable(damage)
         if outcome is not None or element not in waiting:
             options = Options.parse(last.options if last else submission.options)
-            cases.append(_Case(element, attempt, outcome, ending, options, last.retries if last else 0))
+            retries, none_follows = last.retries if last else 0, any(e == element for e, _ in told.damaged)
+            cases.append(_Case(element, attempt, outcome, ending, options, retries, none_follows))
     _take_over(backend, submission, watched, claimed)
     return _decide(backend, submission, watched, cases)
 

@@ -30,18 +30,19 @@ class Findings:
     def of(self, index: int) -> tuple[Any, BaseException | None]:
         """A call's result and None, or None and its exception.
 
-        Raises ProtocolError if the result isn't what was saved.
+        That is a ProtocolError if its outcome or result isn't what was saved, a TransportError if it can't be read.
         """
         if index in self._ends.results:
             return self._ends.results[index], None
         error = self._ends.unloaded.get(index)
-        if isinstance(error, SlurmError):
-            raise error
-        return None, self._not_loaded(index, error) if error else self._error(index, self._ends.outcome(index))
+        if error is None:
+            return None, self._error(index, self._ends.outcome(index))
+        return None, error if isinstance(error, SlurmError) else self._not_loaded(index, error)
 
     def _silent(self, indices: Sequence[int]) -> list[str]:
         """The logs of those that ended without a word of what went wrong."""
-        outcomes = {index: self._ends.outcome(index) for index in indices if index not in self._ends.results}
+        told = self._ends.results.keys() | self._ends.unloaded.keys()
+        outcomes = {index: self._ends.outcome(index) for index in indices if index not in told}
         silent = {index: outcome for index, outcome in outcomes.items() if verdict.without_a_word(outcome)}
         return list(dict.fromkeys(self._log(index, outcome) for index, outcome in silent.items()))
 
@@ -75,9 +76,17 @@ class Findings:
         words = self._tails[log] if tail else ""
         return verdict.Facts(self._watched.name(index), index, self._watched.job_id(index), log, words, rank)
 
-    def _not_loaded(self, index: int, error: Exception) -> ResultNotLoaded:
+    def _not_loaded(self, index: int, error: BaseException) -> ResultNotLoaded:
         facts = self._facts(index)
-        message = f"the result of job {facts.key} can't be loaded here: {type(error).__name__}: {error}"
+        message = f"the result of job {facts.key} can't be loaded here: {_words(error)}"
         failed = ResultNotLoaded(message, key=facts.key, index=index, job_id=facts.job_id, log=facts.log)
         failed.__cause__ = error
         return failed
+
+
+def _words(error: BaseException) -> str:
+    """An exception's type and text; without the text if its own `__str__` fails."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - the user's own code, as all that unpickling runs
+        return type(error).__name__

@@ -16,6 +16,7 @@ from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
     from slurm.backend import Backend
+    from slurm.errors import SlurmError
     from slurm.lifecycle.watched import Watched
     from slurm.protocol import Submission
 
@@ -46,7 +47,7 @@ def roll(backend: Backend, watched: Watched) -> None:
         _queue(backend, submission, watched, options, count)
     except SubmissionRefused as error:
         if backend.has_last_word:
-            _give_up(backend, watched, error)
+            give_up(backend, watched, error)
 
 
 def _learn(backend: Backend, watched: Watched) -> None:
@@ -103,8 +104,9 @@ def _after(
     return dependencies.of_block(submission.dependencies, block, backend.watch) + in_turn
 
 
-def _give_up(backend: Backend, watched: Watched, error: SubmissionRefused) -> None:
-    """The scheduler refuses what still waits, and not for want of room: it ends so."""
-    record = ErrorRecord(type="SubmissionRefused", message=str(error), bases=("SubmissionRefused",))
+def give_up(backend: Backend, watched: Watched, error: SlurmError) -> None:
+    """What still waits can't be queued, and not for want of room: it ends so."""
+    name = type(error).__name__
+    record = ErrorRecord(type=name, message=str(error), bases=(name,))
     outcome = Outcome(status=FAILED, phase=QUEUE, exit_code=1, error=record).dumps()
     backend.store.commit(watched.key, OUTCOMES, {outcome_name(element): outcome for element in watched.unqueued})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slurm.lifecycle.inquiry import Inquiry
     from slurm.protocol import Refused, Submission, Submitted
 
-    Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int]]]
+    Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int] | TransportError]]
     Endings = Mapping[int, Ending]
     Conclude = Callable[[Watched, Endings, Endings], Endings]
 
@@ -141,11 +141,19 @@ class Tracker:
             self._follow()
 
     def look(self, several: Iterable[Watched]) -> None:
-        """List the outcomes of submissions now."""
+        """List the outcomes of submissions now. One whose outcomes can't be listed has that as its `trouble`."""
         pending = [watched for watched in several if len(watched.done) < watched.elements]
         if pending:
             listed = self._listing([watched.key for watched in pending])
-            self._record([(watched, listed[watched.key]) for watched in pending])
+            found: list[tuple[Watched, frozenset[int]]] = []
+            for watched in pending:
+                done, before = listed[watched.key], watched.trouble
+                watched.trouble = done if isinstance(done, TransportError) else None
+                if not isinstance(done, TransportError):
+                    found.append((watched, done))
+                elif before is None:
+                    _log.warning("%s; trying again", done)
+            self._record(found)
 
     def ask(self, several: Iterable[Watched]) -> None:
         """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell.
@@ -270,6 +278,9 @@ class Tracker:
         now = time.monotonic()
         trouble: SlurmError | None = None
         for watched in wanted:
+            if watched.trouble is not None:  # there may be outcomes: the grace period begins when they can be listed
+                watched.missed_since = dict.fromkeys(list(watched.missed_since), now)
+                continue
             overdue: dict[int, Ending] = {}
             waiting: dict[int, Ending] = {}
             for index, since in list(watched.missed_since.items()):

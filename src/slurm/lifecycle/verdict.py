@@ -29,7 +29,7 @@ from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.serialization.tracebacks import sourced
-from slurm.serialization.unpickling import load
+from slurm.serialization.unpickling import SignalWatch, load
 
 if TYPE_CHECKING:
     from slurm.errors import (
@@ -111,7 +111,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
         )  # fmt: skip
         return of_ending(Ending(report.state, report), facts, error.message if error else None)
     if outcome.phase == PROCESS:
-        return _exited(outcome.exit_code, outcome, facts)
+        return _of_process(outcome, facts)
     if outcome.phase == QUEUE:
         return _job_error(JobNotStarted, f"was not run: {error.message if error else ''}", outcome, facts)
     if outcome.phase == SETUP:
@@ -131,6 +131,12 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
         _noted(_revived(error) or _job_error(TaskFailed, f"raised {words}", outcome, facts), outcome, facts),
         error,
     )
+
+
+def _of_process(outcome: Outcome, facts: Facts) -> JobError:
+    if outcome.error is not None:  # that the attempt's own record is damaged
+        return _job_error(TaskFailed, f"has ended, and how can't be told: {outcome.error.message}", outcome, facts)
+    return _exited(outcome.exit_code, outcome, facts)
 
 
 def without_a_word(outcome: Outcome | None) -> bool:
@@ -214,7 +220,9 @@ def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
 def _noted(error: BaseException, outcome: Outcome, facts: Facts) -> BaseException:
     """The user's own exception, with a note (PEP 678) that says which job it was."""
     note = f"in {_subject(facts)} on {outcome.host}; its log: {facts.log}"
-    error.__dict__.setdefault("__notes__", []).append(note)  # BaseException.add_note is new in 3.11
+    notes = error.__dict__.setdefault("__notes__", [])  # BaseException.add_note is new in 3.11
+    if isinstance(notes, list):  # else it is the user's own
+        notes.append(note)
     return error
 
 
@@ -222,8 +230,10 @@ def _revived(record: ErrorRecord) -> BaseException | None:
     """The task's own exception, if it can be brought back and is one that a caller can mean to catch."""
     if record.pickle is None:
         return None
-    try:
-        error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
-    except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
-        return None
-    return error if isinstance(error, Exception) else None
+    with SignalWatch() as signals:
+        try:
+            error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
+        except BaseException:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
+            signals.raise_if_sent()
+            return None
+    return error if issubclass(type(error), Exception) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.errors import ProtocolError
 from slurm.lifecycle.origins import elsewhere
 from slurm.protocol import LOGS, log_name
 from slurm.protocol.states import JobState
@@ -11,6 +12,7 @@ from slurm.protocol.states import JobState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from slurm.errors import SlurmError, TransportError
     from slurm.lifecycle.origins import Here
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
@@ -26,12 +28,16 @@ class Ending(NamedTuple):
 
 
 class JobStatus(NamedTuple):
-    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one."""
+    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one.
+
+    A job whose outcome can't be read has ended, its state is UNKNOWN, and `problem` says why.
+    """
 
     state: JobState
     reason: str | None
     node: str | None
     outcome: Outcome | None
+    problem: str | None = None
 
 
 class Watched:
@@ -69,6 +75,8 @@ class Watched:
         self.missed_since: dict[int, float] = {}
         self.accounted_since: dict[int, float] = {}
         """Since when only the accounting knows an element, as one that has not ended."""
+        self.trouble: TransportError | None = None
+        """Why the last look couldn't list its outcomes; until one can, nothing is concluded from their absence."""
         self.claimed_since: dict[str, float] = {}
         """Since when this process has seen a claim, by the name of its job."""
         self.rests_until = 0.0
@@ -162,11 +170,19 @@ class Watched:
         """What the scheduler last said of the element of call `index`."""
         return self.reports.get(index // self.chunk)
 
-    def status(self, index: int, outcome: Outcome | None) -> JobStatus:
-        """How far call `index` is: by its element's outcome, or else by what is known here."""
-        report, ending = self.report(index), self.ending(index)
+    def status(self, index: int, outcome: Outcome | None, problem: SlurmError | None = None) -> JobStatus:
+        """How far call `index` is: by its element's outcome, or the `problem` with that, or else what is known here."""
         if outcome is not None:
-            outcome = outcome.of_call(index % self.chunk)
+            try:
+                outcome = outcome.of_call(index % self.chunk)
+            except ProtocolError as error:
+                problem = error
+        report, ending = self.report(index), self.ending(index)
+        if outcome is None and ending is None and (report is None or report.state.final):
+            problem = problem or self.trouble
+        if problem is not None:
+            return JobStatus(JobState.UNKNOWN, None, None, None, str(problem))
+        if outcome is not None:
             return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
         if report is None and self.submitted is None:

@@ -42,7 +42,8 @@ calls of one that were never made, since the element was stopped too often."""
 def is_key(text: str) -> bool:
     """Whether a text can be a submission's key: the name of a directory, and of one in it."""
     parts = text.split("/")
-    return len(parts) == 2 and all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
+    fit = all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
+    return fit and len(parts) == 2 and text.isprintable()
 
 
 class Document(Record):
@@ -71,7 +72,7 @@ class Document(Record):
             if type(version) is not int or version <= PROTOCOL:
                 return read(cls, fields)
         except (ValueError, TypeError, RecursionError) as error:  # TypeError: a field is missing
-            message = f"{where} is not a {cls.__name__.lower()} record: {error}"
+            message = f"{where} is not a valid {cls.__name__.lower()} record: {error}"
             raise ProtocolError(message) from error
         message = (
             f"{where} was written with job directory protocol {version}; this slurm-tasks reads up to {PROTOCOL}. "

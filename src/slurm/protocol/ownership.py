@@ -8,8 +8,12 @@ of ours can be imported. A test holds the three against one table.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from slurm.errors import UntrustedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SHELL = r"""
 me=$(id -u)
@@ -62,12 +66,18 @@ _LINE = re.compile(r"^untrusted (\d+): (.)(\S{9})\S* +\d+ +(\d+) +\d+ +\d+ +\S+ 
 """Who asked, and the line of `ls -ldn` (POSIX): mode, links, owner, group, bytes, three words for the time, path."""
 
 
-def check_output(output: str) -> None:
-    """Raise UntrustedFile for the first line of `SHELL`'s functions in what a command printed."""
-    if found := _LINE.search(output):
+def untrusted_files(output: str) -> Iterator[UntrustedFile]:
+    """An error for each line of `SHELL`'s functions in what a command printed."""
+    for found in _LINE.finditer(output):
         me, kind, letters, owner, path = found.groups()
         path = path.partition(" -> ")[0] if kind == "l" else path
-        raise UntrustedFile(path, uid=int(owner), mode=_mode(letters), me=int(me), link=kind == "l")
+        yield UntrustedFile(path, uid=int(owner), mode=_mode(letters), me=int(me), link=kind == "l")
+
+
+def check_output(output: str) -> None:
+    """Raise the first of `untrusted_files`."""
+    for error in untrusted_files(output):
+        raise error
 
 
 def _mode(letters: str) -> int:

@@ -107,6 +107,10 @@ def _revived(value: Any, record: type[Record]) -> Any:
     return value if value is None else record.from_json(value)
 
 
+_NOT_FINITE = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+"""As `json` writes them, and reads them."""
+
+
 def encode(value: Any) -> str:
     """JSON text of plain values, without importing `json` (and with it `re`) unless a string needs escaping.
 
@@ -117,7 +121,8 @@ def encode(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"' if _needs_no_escape(value) else _escaped(value)
     if isinstance(value, (int, float)):
-        return repr(value)
+        text = repr(value)
+        return _NOT_FINITE.get(text, text)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{encode(str(key))}: {encode(item)}" for key, item in value.items()) + "}"
     return "[" + ", ".join(encode(item) for item in value) + "]"

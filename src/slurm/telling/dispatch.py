@@ -49,7 +49,8 @@ class Lane:
             call([self._due.get()])
 
 
-done_callbacks, hooks = Lane("slurm-callbacks"), Lane("slurm-hooks")
+done_callbacks, settling, hooks = Lane("slurm-callbacks"), Lane("slurm-settling"), Lane("slurm-hooks")
+"""For users' callbacks; for what must not wait for those; for hooks."""
 dispatch = done_callbacks.put
 
 

@@ -205,10 +205,13 @@ class Feed:
         if not (self.wants("on_state") or self.wants("on_complete")):
             return {}
         try:
-            return self._feeds.backend.store.several_outcomes({self._watched.key: elements})[self._watched.key]
+            found = self._feeds.backend.store.several_outcomes({self._watched.key: elements})[self._watched.key]
         except SlurmError as error:
             _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
             return {}
+        for problem in found.unreadable.values():
+            _log.warning("%s", problem)
+        return found.read
 
     def _final(self, element: int, outcome: Outcome | None) -> str:
         if outcome is not None:
@@ -237,7 +240,7 @@ class Feed:
         self._counts.update(states.values())
         self._states.update(states)
         counts = {state.value: self._counts[state.value] for state in JobState if self._counts[state.value]}
-        self._tell(StateEvent, states=counts, changed=states, final=all(JobState(state).final for state in counts))
+        self._tell(StateEvent, states=counts, changed=states, final=len(self._ended) == self._watched.elements)
 
     def _tell(self, kind: type[SubmissionEvent], **facts: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:

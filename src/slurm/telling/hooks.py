@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.callbacks.base import PACKAGING_HOOKS, has
 from slurm.callbacks.events import PackagingBeginEvent, PackagingEndEvent
 from slurm.environments.base import Packaging
-from slurm.telling.dispatch import call, done_callbacks, flush_hooks, hooks
+from slurm.telling.dispatch import call, done_callbacks, flush_hooks, hooks, settling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +37,7 @@ def _after_fork() -> None:
     """In the child of a fork nothing is told: that is for the parent to do."""
     hooks.clear()
     done_callbacks.clear()
+    settling.clear()
     _used.clear()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import time
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
-from slurm.errors import TransportError
+from slurm.errors import ProtocolError, TransportError
 from slurm.sanitize.redaction import redacted
 from slurm.sanitize.terminal import for_terminal
 
@@ -12,8 +14,15 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from typing_extensions import Self
+
+    from slurm.errors import SlurmError
+
     Content = bytes | str | os.PathLike[str]
 
+
+RETRIES = (0.3, 1.5)
+"""Seconds before a file that couldn't be read is tried again."""
 
 PLAIN_TOOLS = """\
 unset BLOCKSIZE BLOCK_SIZE CDPATH DF_BLOCK_SIZE DU_BLOCK_SIZE GREP_OPTIONS LS_BLOCK_SIZE POSIXLY_CORRECT QUOTING_STYLE
@@ -38,15 +47,26 @@ class Completed(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """A file of there: its `size` bytes are in a local file, `begin` on, and until the next one is asked for."""
+    """A file of there: its `size` bytes are in a local file, `begin` on, and until the next one is asked for.
+
+    One that can't be read, or that somebody else could have written, has an `error` instead of bytes.
+    """
 
     path: str
     file: IO[bytes]
     begin: int
     size: int
+    error: SlurmError | None = None
+
+    @classmethod
+    def failed(cls, path: str, error: SlurmError) -> Self:
+        """A file that can't be read, or must not be."""
+        return cls(path, io.BytesIO(), 0, 0, error)
 
     def blocks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """All of it, in blocks of at most `size` bytes."""
+        """All of it, in blocks of at most `size` bytes. Raises its error, if it has one."""
+        if self.error is not None:
+            raise self.error
         end = self.begin + self.size
         try:
             self.file.seek(self.begin)
@@ -55,6 +75,14 @@ class Fetched(NamedTuple):
         except OSError as error:
             message = f"{self.path} can't be read: {error.strerror or error}"
             raise TransportError(message) from error
+
+
+class ListingFailed(TransportError):
+    """Some directories can't be listed: `failed` tells why each; `found` has the names in the others."""
+
+    def __init__(self, message: str, found: Mapping[str, Sequence[str]], failed: Mapping[str, TransportError]) -> None:
+        super().__init__(message)
+        self.found, self.failed = found, failed
 
 
 def opened(path: str | os.PathLike[str]) -> IO[bytes]:
@@ -89,15 +117,37 @@ class Transport(Protocol):
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Files, in the order of `paths`, each whole; those that aren't there are left out. Large ones take no memory.
 
-        With `private`, a file that somebody else could have written raises UntrustedFile.
+        A file that can't be read has a TransportError as its `error`; with `private`, one that somebody else could
+        have written has an UntrustedFile.
         """
 
     def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
-        """The bytes of files, which are small."""
+        """The bytes of files, which are small. Raises the error of the first that has one."""
         return {found.path: b"".join(found.blocks()) for found in self.fetch(paths, private=private)}
 
+    def get_each(self, paths: Sequence[str], *, private: bool = False) -> dict[str, bytes | SlurmError]:
+        """The bytes of files, which are small, or the error of those that have one.
+
+        A file system may fail for a moment: what can't be read is tried twice more, within two seconds.
+        """
+        found: dict[str, bytes | SlurmError] = {}
+        for pause in (*RETRIES, None):
+            for file in self.fetch(paths, private=private):
+                try:
+                    found[file.path] = b"".join(file.blocks())
+                except (TransportError, ProtocolError) as error:
+                    found[file.path] = error
+            paths = [path for path in paths if isinstance(found.get(path), TransportError)]
+            if pause is None or not paths:
+                return found
+            time.sleep(pause)
+        raise AssertionError
+
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The names in each directory, in no order; none for a directory that isn't there."""
+        """The names in each directory, in no order; none for a directory that isn't there.
+
+        Raises ListingFailed if only some of them can be listed.
+        """
 
     def close(self) -> None:
         """Let go of what is held; a later call takes it up again."""

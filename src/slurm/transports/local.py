@@ -8,10 +8,10 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from slurm.errors import TransportError
+from slurm.errors import TransportError, UntrustedFile
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
-from slurm.transports.base import Completed, Fetched, Transport, opened
+from slurm.transports.base import Completed, Fetched, ListingFailed, Transport, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,17 +70,29 @@ class LocalTransport(Transport):
         """Open files here."""
         for path in paths:
             try:
-                with open_own(path) if private else open(path, "rb") as file:
-                    yield Fetched(path, file, 0, os.fstat(file.fileno()).st_size)
+                file = open_own(path) if private else open(path, "rb")  # noqa: SIM115 - closed once it was read
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                message = f"{path} can't be read: {error.strerror or error}"
-                raise TransportError(message) from error
+                yield Fetched.failed(path, TransportError(f"{path} can't be read: {error.strerror or error}"))
+            except UntrustedFile as error:
+                yield Fetched.failed(path, error)
+            else:
+                with file:
+                    yield Fetched(path, file, 0, os.fstat(file.fileno()).st_size)
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List directories here."""
-        return {directory: _names(directory) for directory in directories}
+        found: dict[str, Sequence[str]] = {}
+        failed: dict[str, TransportError] = {}
+        for directory in directories:
+            try:
+                found[directory] = _names(directory)
+            except TransportError as error:
+                failed[directory] = error
+        if failed:
+            raise ListingFailed("; ".join(map(str, failed.values())), found, failed)
+        return found
 
     def close(self) -> None:
         """Nothing is held."""

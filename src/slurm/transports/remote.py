@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import threading
 import time
@@ -11,18 +12,19 @@ from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError
-from slurm.protocol.ownership import SHELL, check_output
+from slurm.protocol.ownership import SHELL, untrusted_files
 from slurm.transports.archive import Spool, pack
-from slurm.transports.base import PLAIN_TOOLS, Completed, Transport
+from slurm.transports.base import PLAIN_TOOLS, Completed, Fetched, ListingFailed, Transport
 from slurm.transports.channel import LINE, converse
 from slurm.transports.ssh_advice import UNREACHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from typing_extensions import Self
 
-    from slurm.transports.base import Content, Fetched
+    from slurm.transports.base import Content
     from slurm.transports.channel import Answer, Channel
     from slurm.url import ClusterURL
 
@@ -49,6 +51,11 @@ mkdir {{hidden}} && tar -xomf - -C {{hidden}} && find {{hidden}} -type f -exec s
 
 _EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
 
+_FILES = """\
+for p; do if [ -f "$p" ]; then printf "%s\\0" "$p"; elif [ -d "$p" ]; then printf "%s: Is a directory\\n" "$p" >&2; fi
+done
+"""
+
 _LIST = f"""\
 {PLAIN_TOOLS}
 xargs -0 sh -c {shlex.quote(_EXISTING.format(test="-d", end="/."))} sh |
@@ -60,7 +67,7 @@ _CHECK = f"""\
 {SHELL}
 [ $# != 0 ] || exit 0
 bad=$(for p; do set -- "$@" "${{p%/*}}"; done; foreign "$@")
-[ -z "$bad" ] || {{ printf "%s\\n" "$bad" >&2; exit 255; }}
+[ -z "$bad" ] || printf "%s\\n" "$bad" >&2
 """
 _TAR = '[ $# = 0 ] || tar -chf - "$@"'
 
@@ -73,6 +80,9 @@ dd if=/dev/zero bs=512 count=2 2>/dev/null
 exit $status
 """
 """NUL-terminated paths come in, relative to `/`; out go archives, one after the other, of those that are files."""
+
+_ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
+"""How tar(1) and find(1) write what isn't ASCII, and quotes, in a path that they complain of."""
 
 _PASSING = (
     "No such file or directory",  # it went away between two looks
@@ -162,31 +172,50 @@ class RemoteTransport(Transport, ABC):
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files, all in one stream; with `private` their owners and modes are looked at there, before."""
         script = _GET.format(
-            existing=shlex.quote(_EXISTING.format(test="-f", end="")),
+            existing=shlex.quote(_FILES),
             send=shlex.quote(f"{_CHECK if private else ''}{_TAR}"),
         )
         asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
         with Spool() as spool:
             answer = self._persistently(script, lambda stream: stream.write(asked), spool.fill)
-            check_output(answer.words)
-            self._expect(answer, "read")
-            yield from spool.found
+            untrusted = {error.path: error for error in untrusted_files(answer.words)}
+            failed = self._failed(answer, "read", set(paths))
+            for file in spool.found:
+                error = untrusted.get(os.path.dirname(file.path)) or untrusted.get(file.path)
+                if error:
+                    yield Fetched.failed(file.path, error)
+                elif file.path not in failed:  # of one that broke off, tar sends zeros
+                    yield file
+            yield from (Fetched.failed(path, error) for path, error in failed.items())
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List all directories by one command."""
         found: dict[str, list[str]] = {directory: [] for directory in directories}
         answer = self._persistently(_LIST, lambda stream: stream.write(_terminated(found)), _all)
-        self._expect(answer, "listed")
+        failed = self._failed(answer, "listed", set(directories))
         for path in os.fsdecode(answer.value).split("\0")[:-1]:
             directory, _, name = path.rpartition("/./")
             found[directory].append(name)
+        if failed:
+            left = {directory: names for directory, names in found.items() if directory not in failed}
+            raise ListingFailed("; ".join(map(str, failed.values())), left, failed)
         return found
 
-    def _expect(self, answer: Answer[T], done: str) -> None:
-        complaints = [line for line in answer.words.splitlines() if line and not line.endswith(_PASSING)]
-        if answer.status != 0 and complaints:
-            message = f"files can't be {done} on {self.host}: {'; '.join(complaints)}"
+    def _failed(self, answer: Answer[T], done: str, paths: AbstractSet[str]) -> dict[str, TransportError]:
+        """Those of `paths` that the command complained of. Raises TransportError for a complaint of anything else."""
+        failed: dict[str, TransportError] = {}
+        other = []
+        for line in answer.words.splitlines():
+            if line and not line.endswith(_PASSING) and not line.startswith("untrusted "):
+                path = path_in(line, paths)
+                if path is None:
+                    other.append(line)
+                else:
+                    failed[path] = TransportError(f"{path} can't be {done} on {self.host}: {line}")
+        if answer.status != 0 and other:
+            message = f"files can't be {done} on {self.host}: {'; '.join(other)}"
             raise TransportError(message)
+        return failed
 
     def _persistently(
         self, script: str, send: Callable[[IO[bytes]], object], read: Callable[[IO[bytes]], T]
@@ -257,6 +286,12 @@ class RemoteTransport(Transport, ABC):
                     time.sleep(pause)
                 else:
                     return
+
+
+def path_in(line: str, paths: Iterable[str]) -> str | None:
+    """Which of some paths a line is about that tar(1) or find(1) has printed."""
+    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]) if found[1].isdigit() else found[1], os.fsencode(line))
+    return max((path for path in paths if path in line or path in os.fsdecode(plain)), key=len, default=None)
 
 
 def _pauses() -> Iterator[float]:

@@ -44,6 +44,8 @@ class Node:
             return max((s for s in failed if s is not JobState.COMPLETED), key=lambda state: self.states[state])
         if failed and len(self.states) == 1:
             return JobState.COMPLETED
+        if set(self.states) == {JobState.COMPLETED, JobState.UNKNOWN}:  # the outcome of some can't be read
+            return JobState.UNKNOWN
         if failed or any(self.states.get(state) for state in _UNDER_WAY):
             return JobState.RUNNING
         return max(self.states, key=lambda state: self.states[state], default=JobState.UNKNOWN)

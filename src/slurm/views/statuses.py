@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.callbacks.events import ProgressEvent
 from slurm.protocol import EVENTS
 from slurm.protocol.states import JobState
+from slurm.store import Outcomes
 from slurm.telling.progress import fields, lines
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from slurm.backend import Backend
     from slurm.lifecycle.watched import JobStatus, Watched
-    from slurm.protocol.outcomes import Outcome
 
+_NONE = Outcomes({}, {})
 _TELLING = 3
 """Of so many calls is read what they tell of their progress."""
 
@@ -45,19 +46,20 @@ def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     for part in parts:
         by_backend.setdefault(part.backend, []).append(part)
     outcomes = {backend: _look(backend, some) for backend, some in by_backend.items()}
-    return [_told(part, outcomes[part.backend].get(part.watched.key, {})) for part in parts]
+    return [_told(part, outcomes[part.backend].get(part.watched.key, _NONE)) for part in parts]
 
 
 def known(part: Part) -> list[JobStatus]:
     """The same without a look, as far as this process has learnt it."""
-    return _told(part, {})
+    return _told(part, _NONE)
 
 
-def _told(part: Part, outcomes: Mapping[int, Outcome]) -> list[JobStatus]:
-    return [part.watched.status(index, outcomes.get(part.watched.element(index))) for index in part.indices]
+def _told(part: Part, outcomes: Outcomes) -> list[JobStatus]:
+    elements = [(index, part.watched.element(index)) for index in part.indices]
+    return [part.watched.status(i, outcomes.read.get(e), outcomes.unreadable.get(e)) for i, e in elements]
 
 
-def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, Outcome]]:
+def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     """The outcomes that there are, after a look, by key and element."""
     backend.tracker.look(_open(parts))
     if left := _open(parts):
@@ -68,7 +70,7 @@ def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Mapping[int, 
     wanted = {watched.key: elements & watched.done for watched, elements in with_outcome.items()}
     found = backend.store.several_outcomes(wanted)
     for watched in with_outcome:
-        watched.learn(found[watched.key])
+        watched.learn(found[watched.key].read)
     return found
 
 
@@ -100,13 +102,15 @@ def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]
 
 
 def failed(status: JobStatus) -> bool:
-    """Whether it ended without a result, and nobody wanted that."""
-    return status.state.final and status.state not in (JobState.COMPLETED, JobState.CANCELLED)
+    """Whether it ended without a result that can be read, and nobody wanted that."""
+    return bool(status.problem) or (status.state.final and status.state not in (JobState.COMPLETED, JobState.CANCELLED))
 
 
 def error_of(status: JobStatus) -> str:
     """What went wrong in a line, such as "ValueError: too small"; empty if nothing did, or only the state tells."""
     outcome = status.outcome
+    if status.problem:
+        return status.problem
     if outcome is None or outcome.succeeded:
         return ""
     if outcome.error is None:
