@@ -76,7 +76,11 @@ def test_a_number_that_slurm_gives_again_is_another_job(start: Start, root: Path
         old = leave.with_options(hold=True)(gate)
         _begin_again(testbed)
         job = leave(gate) if new == "ours" else None
-        number = _number(job) if job else testbed.run("sbatch", "--parsable", "--wrap", "sleep 60").stdout.strip()
+        number = (
+            _number(job)
+            if job
+            else testbed.run("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 60").stdout.strip()
+        )
         assert number == _number(old)
         until(lambda: testbed.run("squeue", "-h", "-j", number, "-o", "%T").stdout == "RUNNING\n")
         assert old.status().state is JobState.UNKNOWN
@@ -93,7 +97,7 @@ def test_a_number_that_slurm_gives_again_is_another_job(start: Start, root: Path
 def test_the_accounting_tells_one_job_of_a_number_from_another(start: Start, root: Path, gate: Path) -> None:
     testbed = start(accounting=True, settings={"MinJobAge": "2"})
     with Cluster("slurm", root=root) as cluster:
-        older = testbed.run("sbatch", "--parsable", "--wrap", "exit 3").stdout.strip()
+        older = testbed.run("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "exit 3").stdout.strip()
         until(lambda: testbed.run("squeue", "-h", "-t", "all").stdout == "", timeout=60)
         _begin_again(testbed)
         ours = leave.with_options(hold=True)(gate)
@@ -188,7 +192,7 @@ def test_a_cluster_that_is_exported_counts_for_all_that_is_done(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    here = two_clusters[0].run("sbatch", "--parsable", "--wrap", "sleep 60").stdout.strip()
+    here = two_clusters[0].run("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 60").stdout.strip()
     monkeypatch.setenv(name, "other")
     with Cluster("slurm", root=root):
         job, chain = leave(gate), add(add(1))

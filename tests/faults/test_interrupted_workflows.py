@@ -72,7 +72,9 @@ def test_a_workflow_that_runs_again_half_way_finds_what_it_has_submitted(
         testbed.slurmd["n1"].kill()
         testbed.run("scontrol", "update", "nodename=n1", "state=down", "reason=test")
     anywhere = ("scontrol", "update", f"jobid={job.job_id}", "ExcNodeList=", "StartTime=now")
-    until(lambda: testbed.run(*anywhere, check=False).returncode == 0)  # once it is pending
+    state = ("squeue", "--noheader", f"--jobs={job.job_id}", "--format=%T")
+    until(lambda: testbed.run(*state, check=False).stdout == "PENDING\n")  # before that, StartTime has no effect
+    testbed.run(*anywhere)
     until((trace / "waits.2").exists)
     (trace / "gate").touch()
     assert job.result(60)[1:] == ("last", ["a0", "a1", "a2", "after"])
