@@ -52,8 +52,8 @@ class SlurmTestbed:
     Keyword arguments: nodes, named n1, n2, ...; cpus and memory (MB) that each claims, whatever the machine
     has; settings are lines of slurm.conf, over the defaults; partitions are further ones besides `debug`,
     from the name to the rest of the line; speedup is how much faster slurmctld's clock runs, so that a time
-    limit of a minute passes in seconds (timestamps that Slurm reports are then off). skew is by how many seconds the clock
-    of a node's slurmd is wrong.
+    limit of a minute passes in seconds (timestamps that Slurm reports are then off). skew is by how many seconds
+    the clock of a node's slurmd is wrong.
 
     With accounting sacct answers, by a slurmdbd and a MariaDB of this cluster's own; its clock can't be faster then.
     name is its ClusterName, node_prefix the letter of its nodes. A second cluster under one slurmdbd is started with
