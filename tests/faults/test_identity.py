@@ -94,6 +94,7 @@ def test_a_number_that_slurm_gives_again_is_another_job(start: Start, root: Path
 
 
 @pytest.mark.slurm
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can submit a job as another user")
 def test_the_accounting_tells_one_job_of_a_number_from_another(start: Start, root: Path, gate: Path) -> None:
     testbed = start(accounting=True, settings={"MinJobAge": "2"})
     with Cluster("slurm", root=root) as cluster:
