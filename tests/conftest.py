@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm import Cluster
-from slurm.lifecycle import tracker
 from slurm.schedulers.local_queue import client
 from slurm.schedulers.slurm import SlurmScheduler
+from slurm.tracking import tracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

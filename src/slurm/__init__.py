@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import importlib
 
+__path__ = [*__path__, f"{__path__[0]}/former"]
+
 TYPE_CHECKING = False  # as `typing` has it, without importing typing; type checkers know the name
 
 if TYPE_CHECKING:
-    from slurm.array import JobArray
     from slurm.callbacks.base import Callback
-    from slurm.cluster import Cluster
-    from slurm.decorators import task, workflow
+    from slurm.clusters.cluster import Cluster
     from slurm.environments.container import Container
     from slurm.environments.current import Current, Python
     from slurm.environments.modules import Conda, Modules
@@ -40,21 +40,23 @@ if TYPE_CHECKING:
         TaskExited,
         TaskFailed,
     )
-    from slurm.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
-    from slurm.job import Job
-    from slurm.lifecycle.watched import JobStatus
+    from slurm.jobs.array import JobArray
+    from slurm.jobs.job import Job
+    from slurm.jobs.waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.options.retry import Retry
     from slurm.protocol.states import JobState
     from slurm.runner.job_context import JobContext, current_job
     from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
-    from slurm.tasks import Task
+    from slurm.submission.submission_state import JobStatus
+    from slurm.tasks.decorators import task, workflow
+    from slurm.tasks.task import Task
     from slurm.version import __version__ as __version__
     from slurm.views.graph import Graph
 
 _HOMES = {
-    "slurm.array": ("JobArray",),
+    "slurm.jobs.array": ("JobArray",),
     "slurm.callbacks.base": ("Callback",),
-    "slurm.cluster": ("Cluster",),
+    "slurm.clusters.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
     "slurm.environments.container": ("Container",),
     "slurm.environments.modules": ("Conda", "Modules"),
@@ -72,7 +74,7 @@ _HOMES = {
         "TaskExited",
         "TaskFailed",
     ),
-    "slurm.futures": (
+    "slurm.jobs.waiting": (
         "ALL_COMPLETED",
         "FIRST_COMPLETED",
         "FIRST_EXCEPTION",
@@ -82,15 +84,15 @@ _HOMES = {
         "wait",
     ),
     "slurm.views.graph": ("Graph",),
-    "slurm.job": ("Job",),
+    "slurm.jobs.job": ("Job",),
     "slurm.options.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.protocol.states": ("JobState",),
-    "slurm.decorators": ("task", "workflow"),
-    "slurm.tasks": ("Task",),
+    "slurm.tasks.decorators": ("task", "workflow"),
+    "slurm.tasks.task": ("Task",),
     "slurm.version": ("__version__",),
-    "slurm.lifecycle.watched": ("JobStatus",),
+    "slurm.submission.submission_state": ("JobStatus",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 
-from slurm.protocol.records import TYPE_CHECKING
+TYPE_CHECKING = False  # as `typing` has it, without importing typing; type checkers know the name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

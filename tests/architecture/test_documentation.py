@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from architecture.test_layers import LAYERS, modules
-from slurm import children, protocol
+from slurm import protocol
 from slurm.cli.main import slurm
 from slurm.environments import building
-from slurm.lifecycle import attempts
 from slurm.options import OURS, SBATCH, TAKEN
 from slurm.protocol import outcomes
 from slurm.protocol.records import Record
+from slurm.tracking import attempts, workflow_journal
 
 PROJECT = Path(__file__).parents[2]
 TESTS, DOCS = PROJECT / "tests", PROJECT / "docs"
@@ -23,7 +23,7 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
 RECORDS = [
     found
-    for module in (protocol, outcomes, attempts, children, building)
+    for module in (protocol, outcomes, attempts, workflow_journal, building)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, Record)
 ]
@@ -37,7 +37,7 @@ WHERE = {
     protocol.Submitted: "submitted.json",
     protocol.Refused: "refused.json",
     attempts.Continuation: "attempts/",
-    children.Child: "children/",
+    workflow_journal.Child: "children/",
     outcomes.ErrorRecord: r"outcomes/\<e\>.json",
     outcomes.ResultRecord: r"outcomes/\<e\>.json",
     outcomes.CallFailure: r"outcomes/\<e\>.json",
@@ -77,7 +77,7 @@ def test_the_protocols_page_has_every_file_and_every_phase() -> None:
     page = text("reference/protocol.md")
     names = [protocol.attempt_name, protocol.begun_name, attempts.continuation_name]
     patterns = [re.sub("1", "<e>", name(1, 2), count=1).replace("2", "<n>") for name in names]
-    patterns += ["<i>." + children.child_name(1, "<digest>", 2).partition(".")[2].replace("2", "<number>")]
+    patterns += ["<i>." + workflow_journal.child_name(1, "<digest>", 2).partition(".")[2].replace("2", "<number>")]
     patterns += [attempts.blocks_name("<group>"), protocol.log_name(0, "<task>")]
     words = {name: value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
     assert "attempts" in words.values()
@@ -113,7 +113,7 @@ def test_the_commands_page_has_every_command() -> None:
 
 def test_the_architecture_page_draws_every_module() -> None:
     drawn = set(re.findall(r"\w+", text("explanation/architecture.md")))
-    rooms = ("telling", "lifecycle", "views")
+    rooms = ("submission", "notifications", "tracking", "places", "views", "tasks", "jobs", "clusters", "storage")
     named = {name.removesuffix(".*") for names in LAYERS for name in names} - {"", "__main__"}
     named |= {name.partition(".")[2] for name in modules() if name.startswith(tuple(f"{room}." for room in rooms))}
     assert named - drawn == set()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm.bundle import bundle
 from slurm.environments.current import TAG
 from slurm.protocol import SUCCEEDED
 from slurm.protocol.boot import BOOT
+from slurm.storage.runner_zip import bundle
 from unit.job_directories import Directory, pickled
 
 if TYPE_CHECKING:
@@ -25,31 +25,25 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version", "url", "cache", "protocol.*", "options.*", "callbacks.*", "sanitize.*"),
+    ("errors", "version", "url", "plugins", "sanitize.*"),
+    ("protocol.*",),
+    ("options.*", "client_cache"),
+    ("callbacks.*",),
     ("runner.*",),
-    ("transports.*", "schedulers.*", "environments.*"),
-    (
-        "logs",
-        "ends",
-        "store",
-        "serialization.*",
-        "script",
-        "bundle",
-        "queueing",
-        "job_control",
-        "controller",
-        "registry",
-        "first_look",
-    ),
-    ("telling.*",),
-    ("lifecycle.*",),
-    ("backend", "children"),
+    ("transports.*", "environments.*", "schedulers.*"),
+    ("serialization.*", "storage.*"),
+    ("submission.*",),
+    ("notifications.*",),
+    ("tracking.*",),
+    ("places.*",),
     ("views.*",),
-    ("injection", "terms", "tasks", "decorators", "caretaker"),
-    ("submission", "preparation", "cancellation", "job", "array", "futures", "executor"),
+    ("tasks.*",),
+    ("jobs.*",),
     ("slurmfile.*",),
-    ("cluster", "workflows", "upkeep", "doctor.*"),
+    ("clusters.*",),
+    ("doctor.*",),
     ("cli.*", "__main__"),
+    ("former.*",),
     ("",),  # the package itself, lazily
 )
 
@@ -145,9 +139,8 @@ def test_what_runs_on_a_node_imports_the_standard_library_and_cloudpickle(name: 
     names = set(imported(modules()[name]))
     foreign = {other for other in names if other.partition(".")[0] not in {*sys.stdlib_module_names, "slurm"}}
     assert foreign <= ({"cloudpickle"} if name.startswith("runner") else set())
-    above = {
-        other for other in ours(iter(names)) if layer(other) > 1 and not other.startswith("schedulers.local_queue")
-    }
+    above = {other for other in ours(iter(names)) if layer(other) > layer("runner.main")}
+    above = {other for other in above if not other.startswith("schedulers.local_queue")}
     assert above <= (
         {"schedulers.base", "schedulers.marks", "schedulers.ranges"} if name.startswith("schedulers") else set()
     )

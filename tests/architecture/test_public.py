@@ -52,8 +52,8 @@ def test_each_name_is_there_when_it_is_asked_for(name: str) -> None:
 def test_the_names_are_sorted_and_are_all_that_there_is() -> None:
     assert slurm.__all__ == sorted(slurm.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
     assert {*slurm.__all__, "__version__"} == set(slurm._HOME)
-    with pytest.raises(AttributeError, match="module 'slurm' has no attribute 'clusters'"):
-        slurm.clusters  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'slurm' has no attribute 'clustre'"):
+        slurm.clustre  # noqa: B018
 
 
 def test_to_import_the_package_costs_next_to_nothing() -> None:
@@ -64,5 +64,14 @@ def test_to_import_the_package_costs_next_to_nothing() -> None:
 
 def test_to_define_a_task_imports_neither_a_cluster_nor_what_one_needs() -> None:
     loaded = set(python("import slurm; slurm.task(mem='4G')(lambda: 1); print(*sys.modules)"))
-    never = {"slurm.cluster", "slurm.job", "typing", "inspect", "dataclasses", "json", "threading", "cloudpickle"}
+    never = {
+        "slurm.clusters.cluster",
+        "slurm.jobs.job",
+        "typing",
+        "inspect",
+        "dataclasses",
+        "json",
+        "threading",
+        "cloudpickle",
+    }
     assert never.isdisjoint(loaded)

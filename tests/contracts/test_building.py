@@ -19,8 +19,8 @@ from slurm.environments import building
 from slurm.environments.base import Packaging, Place
 from slurm.environments.building import Building, build_once, send
 from slurm.errors import BuildFailed, TransportError, UntrustedFile
+from slurm.plugins import plugin
 from slurm.protocol import Prepared
-from slurm.registry import plugin
 from slurm.transports.local import LocalTransport
 from slurm.url import ClusterURL
 from testbed import SSHTestbed

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from slurm.errors import TransportError
-from slurm.registry import plugin
+from slurm.plugins import plugin
 from slurm.url import ClusterURL
 from testbed import SSHTestbed
 from testbed.config import user_name

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm.bundle import bundle
-from slurm.controller import Controller
 from slurm.errors import SubmissionRefused
 from slurm.options import NONE, Options
 from slurm.protocol import Block, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Dependency, Request, Site, Target
+from slurm.schedulers.client import Controller
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.marks import belongs
 from slurm.schedulers.slurm import SlurmScheduler
+from slurm.storage.runner_zip import bundle
 from slurm.transports.local import LocalTransport
 from waiting import until
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slurm.errors import TransportError, UntrustedFile
-from slurm.registry import plugin
-from slurm.telling.progress import Question, look
+from slurm.notifications.progress_reader import Question, look
+from slurm.plugins import plugin
 from slurm.transports.base import Transport
 from slurm.transports.local import LocalTransport
 from slurm.transports.remote import path_in

@@ -31,8 +31,8 @@ from slurm.callbacks import (
 from slurm.environments.base import Place
 from slurm.environments.current import Current
 from slurm.errors import EnvironmentNotReady, SlurmfileError
+from slurm.notifications.dispatcher import hooks
 from slurm.protocol import Prepared
-from slurm.telling.dispatch import hooks
 from testbed.slurm import SlurmTestbed
 from waiting import until
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from slurm import Cluster, as_completed, current_job, task, upkeep, workflow
+from slurm import Cluster, as_completed, current_job, task, workflow
 from slurm.callbacks import ProgressCallback, ProgressEvent, WebhookCallback
-from slurm.callbacks.board import Board
+from slurm.callbacks.progress_model import Board
 from slurm.cli.main import slurm
+from slurm.clusters import environment_cleanup
 from slurm.doctor import examine
 from waiting import until
 
@@ -261,7 +262,7 @@ def test_odd_numbers_are_refused_by_functions(here: Path) -> None:
         lambda: cluster.script(größe, count=0),
         lambda: job.logs(-1),
         lambda: some.logs(-1),
-        lambda: upkeep.collect(cluster, days=math.nan),
+        lambda: environment_cleanup.collect(cluster, days=math.nan),
         lambda: examine(cluster, timeout=math.inf),
         lambda: ProgressCallback(interval=math.nan),
         lambda: WebhookCallback("$X", timeout=-1),

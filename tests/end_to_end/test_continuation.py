@@ -274,7 +274,7 @@ def damaging(name: str) -> None:
 
 
 def test_a_damaged_claim_keeps_no_future_waiting(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slurm.lifecycle.attempts._ABANDONED", 1.0)
+    monkeypatch.setattr("slurm.tracking.attempts._ABANDONED", 1.0)
     with pytest.raises(ValueError, match="attempt 1"):
         damaging("0.1.next.json").result(60)
 

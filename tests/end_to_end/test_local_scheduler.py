@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, JobState, cluster, task
+from slurm import Cluster, JobState, task
+from slurm.clusters import cluster
 from slurm.errors import JobCancelled
 from slurm.schedulers.base import Site, ranges
 from slurm.schedulers.local import LocalScheduler

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, task
-from slurm.bundle import bundle
-from slurm.cluster import Cluster as AnyCluster
+from slurm.clusters.cluster import Cluster as AnyCluster
+from slurm.clusters.environment_cleanup import collect
 from slurm.errors import UntrustedFile
 from slurm.options import Options
 from slurm.protocol import Block
-from slurm.queueing import script
 from slurm.schedulers.base import Request, Site
 from slurm.schedulers.local_queue import commands, monitor
 from slurm.schedulers.slurm import SlurmScheduler
-from slurm.upkeep import collect
+from slurm.schedulers.submit_script import script
+from slurm.storage.runner_zip import bundle
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 

@@ -23,14 +23,14 @@ from slurm import (
     cancel,
     current_job,
     current_workflow,
-    queueing,
-    submission,
     task,
     wait,
     workflow,
 )
-from slurm.controller import Controller
 from slurm.errors import OptionError
+from slurm.jobs import submit
+from slurm.schedulers import submit_script
+from slurm.schedulers.client import Controller
 from slurm.schedulers.local_queue import client
 from waiting import until
 
@@ -204,11 +204,11 @@ def dies_submitting(when: str, trace: Path) -> list[str]:
     """In its first attempt it dies while it submits: before sbatch is started, or before the ids are recorded."""
     first, attempt = append(trace, f"{when}-first"), current_workflow().attempt
     append(trace, f"attempt {attempt}").result()
-    submission._ABANDONED = 1.0
+    submit._ABANDONED = 1.0
     if attempt == 1 and when == "before":
         Controller.submit = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
     elif attempt == 1:
-        queueing.recording = lambda *_: KILL_IT
+        submit_script.recording = lambda *_: KILL_IT
     return [first.result(), append(trace, f"{when}-second").result()]
 
 

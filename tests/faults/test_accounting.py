@@ -11,7 +11,7 @@ import pytest
 
 from slurm import Cluster, Job, JobState, as_completed, task
 from slurm.errors import JobCancelled, JobLost, JobTimedOut
-from slurm.lifecycle import tracker
+from slurm.tracking import tracker
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from waiting import until

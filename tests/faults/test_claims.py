@@ -13,11 +13,11 @@ import pytest
 
 from faults.conftest import Start
 from slurm import Cluster, DependencyFailed, Retry, TaskExited, current_job, task
-from slurm.lifecycle import attempts
-from slurm.lifecycle.attempts import Continuation
-from slurm.lifecycle.requests import request
 from slurm.options import Options
 from slurm.protocol import Block
+from slurm.submission.requests import request
+from slurm.tracking import attempts
+from slurm.tracking.attempts import Continuation
 from testbed import SlurmTestbed
 from waiting import until
 

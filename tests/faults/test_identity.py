@@ -16,7 +16,7 @@ from slurm import Cluster, Job, JobState, Retry, task
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 from slurm.errors import JobCancelled, JobLost, SchedulerError, SubmissionError
-from slurm.lifecycle import inquiry
+from slurm.tracking import status_poller
 from testbed import SlurmTestbed
 from waiting import until
 
@@ -131,7 +131,7 @@ def test_a_job_that_only_the_accounting_takes_for_alive_is_a_runaway(
         testbed.run("mariadb", f"--socket={testbed.directory}/run/mariadb.sock", "slurm", "-e", sql)
         assert "RUNNING" in testbed.run(*state).stdout
         assert job.status().state is JobState.RUNNING
-        monkeypatch.setattr(inquiry, "_RUNAWAY_SECONDS", 3.0)
+        monkeypatch.setattr(status_poller, "_RUNAWAY_SECONDS", 3.0)
         with pytest.raises(JobLost, match="it left no outcome, and it is a runaway job of the accounting"):
             job.result(90)
 

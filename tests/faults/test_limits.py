@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, JobCancelled, JobState, Retry, current_job, task
-from slurm.lifecycle import attempts
-from slurm.lifecycle.attempts import Continuation
+from slurm.tracking import attempts
+from slurm.tracking.attempts import Continuation
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from waiting import until

@@ -21,7 +21,7 @@ import pytest
 
 from slurm import Cluster, task
 from slurm.errors import ConnectionLost, TransportError
-from slurm.registry import plugin
+from slurm.plugins import plugin
 from slurm.transports.archive import IN_MEMORY
 from slurm.transports.base import Transport
 from slurm.transports.remote import RemoteTransport

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import slurm.controller
+import slurm.schedulers.client
 from faults.conftest import Start
 from slurm import Cluster, Job, JobArray, JobState, Retry, current_job, task
 from slurm.cli.main import slurm as command
-from slurm.controller import Controller
 from slurm.errors import JobCancelled, JobNotStarted, SubmissionError, SubmissionRefused, TaskExited
 from slurm.schedulers.base import Site, Target
+from slurm.schedulers.client import Controller
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
-from slurm.views.statuses import statuses
+from slurm.views.status import statuses
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from waiting import until
@@ -64,7 +64,7 @@ def test_an_sbatch_that_never_comes_back_has_its_job_found_and_run_once(
     # The real one, which then hangs: as behind a dead connection.
     real, asked = shutil.which("sbatch", path=testbed.env["PATH"]), tmp_path / "asked"
     _write(commands / "sbatch", f'echo once >> {asked}; {real} "$@"; sleep 600')
-    monkeypatch.setattr(slurm.controller, "_TIMEOUT", 1.0)
+    monkeypatch.setattr(slurm.schedulers.client, "_TIMEOUT", 1.0)
     begin = time.monotonic()
     job = leave_trace(trace, 0)
     assert job.result(60) is None
@@ -130,7 +130,7 @@ def test_a_refusal_after_a_try_without_an_answer_is_not_for_certain(
     real, again = shutil.which("sbatch", path=testbed.env["PATH"]), tmp_path / "again"
     lost = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
     _write(commands / "sbatch", f'[ ! -e {again} ] || exec {real} "$@"; touch {again}; echo "{lost}" >&2; exit 1')
-    monkeypatch.setattr(slurm.controller, "_BACKLOG", 0.0)
+    monkeypatch.setattr(slurm.schedulers.client, "_BACKLOG", 0.0)
     with pytest.raises(SubmissionRefused) as refused:
         leave_trace.with_options(partition="nope")(root, 0.0)
     (job,) = slurm_.jobs()
@@ -173,7 +173,7 @@ def test_a_controller_that_stays_frozen_takes_a_job_that_nobody_submits_again(
     start: Start, slurm_: Cluster, trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     testbed = start(settings={"MessageTimeout": "2"})
-    monkeypatch.setattr(slurm.controller, "_BACKLOG", 3.0)
+    monkeypatch.setattr(slurm.schedulers.client, "_BACKLOG", 3.0)
     testbed.slurmctld.pause()
     try:
         with pytest.raises(SubmissionRefused, match="timed out") as refused:

@@ -7,27 +7,27 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.bundle import bundle
 from slurm.environments.current import TAG
-from slurm.lifecycle.inquiry import Inquiry
-from slurm.lifecycle.origins import Here
-from slurm.lifecycle.tracker import Tracker
 from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Prepared, Submission, Submitted
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.runner.job_context import JobContext
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
-from slurm.store import Store
-from slurm.tasks import Task, by_value
+from slurm.storage.job_store import Store
+from slurm.storage.runner_zip import bundle
+from slurm.submission.origins import Here
+from slurm.tasks.task import Task, by_value
+from slurm.tracking.status_poller import Inquiry
+from slurm.tracking.tracker import Tracker
 from slurm.transports.local import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from slurm.lifecycle.inquiry import Query
-    from slurm.lifecycle.tracker import Listing
-    from slurm.lifecycle.watched import Watched
+    from slurm.submission.submission_state import Watched
+    from slurm.tracking.status_poller import Query
+    from slurm.tracking.tracker import Listing
 
 KEY = "work/20260101T000000Z-00000000"
 

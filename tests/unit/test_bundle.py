@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.bundle import bundle
+from slurm.storage.runner_zip import bundle
 
 
 @pytest.fixture(autouse=True)

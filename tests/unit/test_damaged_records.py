@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm.callbacks.board import in_words
 from slurm.callbacks.events import ProgressEvent
-from slurm.children import Child
+from slurm.callbacks.progress_model import in_words
 from slurm.environments.building import Built
 from slurm.errors import ProtocolError
-from slurm.lifecycle.attempts import Continuation
+from slurm.notifications.progress_reader import fields, lines
 from slurm.protocol import FAILED, RUN, SAVE, SUCCEEDED, Block, Document, Edge, Prepared, Refused, Submission, Submitted
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord
 from slurm.runner.journal import _read, frame
-from slurm.telling.progress import fields, lines
+from slurm.tracking.attempts import Continuation
+from slurm.tracking.workflow_journal import Child
 from unit.job_directories import asked
 
 if TYPE_CHECKING:

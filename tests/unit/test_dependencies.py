@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from slurm.errors import SubmissionError
-from slurm.lifecycle import dependencies
-from slurm.lifecycle.watched import Watched
 from slurm.protocol import Block, Edge, Submitted
 from slurm.schedulers.base import Dependency
 from slurm.serialization import Reference
+from slurm.submission import dependencies
+from slurm.submission.submission_state import Watched
 
 UPSTREAM = "up/1"
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm.ends import read_ends
 from slurm.errors import ProtocolError, SlurmError, TransportError, UntrustedFile
-from slurm.lifecycle.attempts import Continuation, Told, continuation_name
 from slurm.protocol import ATTEMPTS, FAILED, OUTCOMES, RESULTS, RUN, SUBMISSION, SUBMITTED, Submitted, attempt_name
 from slurm.protocol.outcomes import Outcome, ResultRecord
 from slurm.serialization.unpickling import SignalWatch, load
-from slurm.store import Store
+from slurm.storage.job_store import Store
+from slurm.storage.results import read_ends
+from slurm.tracking.attempts import Continuation, Told, continuation_name
 from slurm.transports.base import Fetched, ListingFailed
 from slurm.transports.local import LocalTransport
 from unit.job_directories import KEY, Directory, asked

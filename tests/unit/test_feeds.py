@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from slurm import Callback, Cluster
-from slurm.backend import backend_for
 from slurm.callbacks import CompleteEvent, ProgressEvent, StateEvent
-from slurm.callbacks.board import Bar
-from slurm.lifecycle.watched import Watched
+from slurm.callbacks.progress_model import Bar
+from slurm.notifications.dispatcher import hooks
+from slurm.notifications.progress_reader import Question, look
+from slurm.notifications.subscriptions import Feeds
+from slurm.places.place import backend_for
 from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
-from slurm.telling.dispatch import hooks
-from slurm.telling.feeds import Feeds
-from slurm.telling.progress import Question, look
+from slurm.submission.submission_state import Watched
 from slurm.transports.local import LocalTransport
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from slurm.lifecycle.requests import several_ranks
 from slurm.options import Options
 from slurm.protocol import PROCESS, RUN
 from slurm.protocol.outcomes import ErrorRecord, Outcome
@@ -17,6 +16,7 @@ from slurm.runner import gathering
 from slurm.runner.job_context import JobContext
 from slurm.runner.ranks import RankSaver, contexts, directory_of, variables
 from slurm.schedulers.base import ntasks
+from slurm.submission.requests import several_ranks
 from unit.job_directories import Directory, pickled
 
 OF_SRUN = {

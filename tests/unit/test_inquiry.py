@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm.job_control import Answers
-from slurm.lifecycle import inquiry
-from slurm.lifecycle.inquiry import Inquiry
-from slurm.lifecycle.origins import Here
-from slurm.lifecycle.tracker import Tracker
-from slurm.lifecycle.verdict import Facts, of_ending
-from slurm.lifecycle.watched import Ending
 from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
+from slurm.schedulers.job_control import Answers
+from slurm.submission.origins import Here
+from slurm.submission.submission_state import Ending
+from slurm.tracking import status_poller
+from slurm.tracking.exceptions import Facts, of_ending
+from slurm.tracking.status_poller import Inquiry
+from slurm.tracking.tracker import Tracker
 from unit.job_directories import KEY, asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurm.lifecycle.watched import Watched
+    from slurm.submission.submission_state import Watched
 
 OTHER = "work/20260101T000000Z-11111111"
 BOX = Origin(cluster="aaaa", host="box", boot="1")
@@ -107,7 +107,7 @@ def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkey
     watched = place.watch(block())
     assert place.states(watched) == [JobState.RUNNING]
     assert not watched.missed_since
-    monkeypatch.setattr(inquiry, "_RUNAWAY_SECONDS", -1.0)
+    monkeypatch.setattr(status_poller, "_RUNAWAY_SECONDS", -1.0)
     assert place.states(watched) == [JobState.LOST]
     assert list(watched.missed_since) == [0]
     error = of_ending(Ending(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))

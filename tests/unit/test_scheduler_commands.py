@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from slurm.options import Options
 from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
-from slurm.queueing import recording
 from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
+from slurm.schedulers.submit_script import recording
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, Prepared
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
-from slurm.script import render
+from slurm.submission.script import render
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slurm.protocol import ATTEMPTS
-from slurm.store import Store
+from slurm.storage.job_store import Store
 from slurm.transports.local import LocalTransport
 
 KEY = "task/20260101T000000Z-00000000"

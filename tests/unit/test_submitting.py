@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
-import slurm.controller
-from slurm.controller import Controller
+import slurm.schedulers.client
 from slurm.errors import SchedulerError, SubmissionRefused
 from slurm.options import NONE
 from slurm.protocol import Block, Submitted
 from slurm.schedulers import refusals
 from slurm.schedulers.base import Failure, Request, Site, tag
+from slurm.schedulers.client import Controller
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
@@ -98,7 +98,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     made.write("squeue", f'{{ {queue}; }} | case "$*" in *--jobs=*) tr "|" "\\037" ;; *) cat ;; esac')
     made.write("scancel", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    monkeypatch.setattr(slurm.controller, "_BACKLOG", 0.0)
+    monkeypatch.setattr(slurm.schedulers.client, "_BACKLOG", 0.0)
     return made
 
 
@@ -166,7 +166,7 @@ def test_one_cluster_that_does_not_answer_hides_no_job_of_another(fakes: Fakes) 
 
 
 def test_a_job_that_shows_up_late_is_waited_for(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm.controller, "_BACKLOG", 60.0)
+    monkeypatch.setattr(slurm.schedulers.client, "_BACKLOG", 60.0)
     fakes.write("squeue", f'echo "ARRAY_JOB_ID|COMMENT|COMMAND"; [ ! -e asked ] || echo "41|{KEY}|"; touch asked')
     fakes.write("sbatch", "kill -9 $$")
     assert fakes.submit() == ["41"]
@@ -174,7 +174,7 @@ def test_a_job_that_shows_up_late_is_waited_for(fakes: Fakes, monkeypatch: pytes
 
 
 def test_an_sbatch_that_hangs_is_given_up(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm.controller, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(slurm.schedulers.client, "_TIMEOUT", 0.5)
     fakes.write("sbatch", "sleep 60")
     with pytest.raises(SubmissionRefused, match="didn't end within") as caught:
         fakes.submit()

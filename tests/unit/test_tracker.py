@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
-from slurm.job_control import Answers
 from slurm.protocol.states import JobState
+from slurm.schedulers.job_control import Answers
 from unit.job_directories import asked, follow
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_a_question_that_fails_keeps_nobody_waiting(
 def test_nothing_is_concluded_while_outcomes_cannot_be_listed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("slurm.lifecycle.tracker._UNEXPLAINED_GRACE", 0.02)
+    monkeypatch.setattr("slurm.tracking.tracker._UNEXPLAINED_GRACE", 0.02)
     looks = iter(range(60))
 
     def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slurm.backend import backend_for
 from slurm.errors import ClusterURLError
+from slurm.places.place import backend_for
 from slurm.url import ClusterURL
 from unit.strategies import TEXT, matching
 

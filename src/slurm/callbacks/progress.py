@@ -8,9 +8,9 @@ from slurm.protocol.records import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-    from slurm.callbacks.board import Bar, Board
     from slurm.callbacks.events import CompleteEvent, ProgressEvent, StateEvent, SubmitEvent
-    from slurm.callbacks.live import Display
+    from slurm.callbacks.progress_display import Display
+    from slurm.callbacks.progress_model import Bar, Board
 
 
 class ProgressCallback(Callback):
@@ -51,8 +51,8 @@ class ProgressCallback(Callback):
 
     def _show(self, what: str, event: Any) -> None:
         if self._shown is None:
-            from slurm.callbacks.board import Board  # noqa: PLC0415 - a node needs neither
-            from slurm.callbacks.live import display  # noqa: PLC0415
+            from slurm.callbacks.progress_display import display  # noqa: PLC0415
+            from slurm.callbacks.progress_model import Board  # noqa: PLC0415 - a node needs neither
 
             self._shown = Board(), display(self._interval)
         board, screen = self._shown

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slurm import upkeep
 from slurm.cli.output import Finite, show_json, show_table
 from slurm.cli.places import cluster_of
+from slurm.clusters import environment_cleanup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.upkeep import Kept
+    from slurm.clusters.environment_cleanup import Kept
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -28,7 +28,7 @@ def envs() -> None:
 @_json
 def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """List the environments of CLUSTER: how large each is, how long nobody has asked for it, and what uses it."""
-    _show(upkeep.kept(cluster_of(cluster)), as_json=as_json)
+    _show(environment_cleanup.kept(cluster_of(cluster)), as_json=as_json)
 
 
 @envs.command(short_help="Remove some of them, if no job needs one.")
@@ -36,19 +36,23 @@ def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's
 @click.option("--on", "cluster", metavar="CLUSTER", help="Where: a name in the Slurmfile, or a URL.")
 def rm(keys: tuple[str, ...], cluster: str | None) -> None:
     """Remove environments; none, if a job that has not ended uses one of them."""
-    upkeep.remove(cluster_of(cluster), keys)
+    environment_cleanup.remove(cluster_of(cluster), keys)
 
 
 @envs.command(short_help="Remove those that nobody has asked for in a while.")
 @click.argument("cluster", required=False)
 @click.option(
-    "--days", default=30.0, show_default=True, type=Finite(min=0, max=upkeep.MOST_DAYS), help="How long nobody asked."
+    "--days",
+    default=30.0,
+    show_default=True,
+    type=Finite(min=0, max=environment_cleanup.MOST_DAYS),
+    help="How long nobody asked.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_json
 def gc(cluster: str | None, days: float, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Remove the environments of CLUSTER that nobody has asked for in so many days, but for those in use."""
-    _show(upkeep.collect(cluster_of(cluster), days=days, dry_run=dry_run), as_json=as_json)
+    _show(environment_cleanup.collect(cluster_of(cluster), days=days, dry_run=dry_run), as_json=as_json)
 
 
 def _show(environments: Sequence[Kept], *, as_json: bool) -> None:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurm.array import JobArray
-from slurm.callbacks.board import in_words
-from slurm.cancellation import cancel as cancel_all
+from slurm.callbacks.progress_model import in_words
 from slurm.cli import output
 from slurm.cli.output import show_json, show_table
 from slurm.cli.places import cluster_of
+from slurm.jobs.array import JobArray
+from slurm.jobs.cancel import cancel as cancel_all
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
-from slurm.views.statuses import error_of, failed, peak_memory, progress, statuses, submitted_at, took
+from slurm.views.status import error_of, failed, peak_memory, progress, statuses, submitted_at, took
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.job import Job
-    from slurm.lifecycle.watched import JobStatus
+    from slurm.jobs.job import Job
+    from slurm.submission.submission_state import JobStatus
 
 _FAILURES = 5
 """So many are shown one by one."""

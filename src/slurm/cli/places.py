@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm import slurmfile
-from slurm.cluster import Cluster
+from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.places import near

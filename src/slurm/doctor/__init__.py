@@ -17,20 +17,20 @@ from slurm.environments.container_site import LOOK as CONTAINERS
 from slurm.environments.current import find
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound, SlurmError, TransportError
-from slurm.first_look import DEFAULT_ROOT, FOREIGN_STATE
-from slurm.registry import plugin
+from slurm.places.probe import DEFAULT_ROOT, FOREIGN_STATE
+from slurm.plugins import plugin
 from slurm.sanitize.numbers import positive_seconds
 from slurm.schedulers.base import Site
-from slurm.tasks import Task
-from slurm.terms import Terms
+from slurm.tasks.settings import Terms
+from slurm.tasks.task import Task
 from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from slurm.backend import Backend
-    from slurm.cluster import Cluster
+    from slurm.clusters.cluster import Cluster
     from slurm.options import Options
+    from slurm.places.place import Backend
     from slurm.schedulers.base import Scheduler
 
 _TIMEOUT = 120.0

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from slurm.cache import new_log
+from slurm.client_cache import new_log
 from slurm.environments.container_site import in_bash, pinned
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.base import ARCHIVE, BUNDLE, REFERENCE, SIF, Image

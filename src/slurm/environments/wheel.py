@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from slurm.cache import new_log
+from slurm.client_cache import new_log
 from slurm.environments import installer
 from slurm.environments.base import Environment
 from slurm.environments.building import build_once, send

@@ -147,7 +147,7 @@ class Submission(Document):
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None
-    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.workflows`."""
+    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.clusters.workflow_cluster`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float

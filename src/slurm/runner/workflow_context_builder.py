@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from slurm.array import JobArray
     from slurm.callbacks.base import Callback
-    from slurm.job import Job
+    from slurm.clusters.workflow_cluster import WorkflowCluster
+    from slurm.jobs.array import JobArray
+    from slurm.jobs.job import Job
     from slurm.runner.argument_loader import Call
     from slurm.views.graph import Graph
-    from slurm.workflows import WorkflowCluster
 
 
 class WorkflowContext(JobContext):

@@ -1,6 +1,6 @@
 """The scheduler seam: pure builders of commands, and pure parsers of what they print.
 
-Nothing here runs anything; `slurm.controller` does, over a transport.
+Nothing here runs anything; `slurm.schedulers.client` does, over a transport.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.backend import checked_root
 from slurm.environments.setup import load_modules
 from slurm.errors import ClusterURLError, ConfigurationError, PluginNotFound, SlurmfileError
 from slurm.options import NONE
-from slurm.registry import plugin_path
+from slurm.places.place import checked_root
+from slurm.plugins import plugin_path
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.entry import KEYS, read_entry
 from slurm.slurmfile.environment import read_environment

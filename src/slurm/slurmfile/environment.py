@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError, PluginNotFound
-from slurm.registry import names, plugin
+from slurm.plugins import names, plugin
 from slurm.slurmfile.places import near, truth
 
 if TYPE_CHECKING:

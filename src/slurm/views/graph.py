@@ -6,17 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slurm.children import several_children
 from slurm.protocol.states import JobState
 from slurm.sanitize.terminal import for_line
-from slurm.views.statuses import Part, statuses
+from slurm.tracking.workflow_journal import several_children
+from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from slurm.backend import Backend
-    from slurm.lifecycle.watched import Watched
+    from slurm.places.place import Backend
     from slurm.protocol import Submission
+    from slurm.submission.submission_state import Watched
 
 CHILD, FAILURE = "child", "failure"
 """Kinds of edges: from a workflow to what it has submitted, and to what runs only if something fails."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slurm.array import JobArray
-    from slurm.job import Job
+    from slurm.jobs.array import JobArray
+    from slurm.jobs.job import Job
 
 
 class Listing(list["Job[Any] | JobArray[Any]"]):

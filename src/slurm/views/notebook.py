@@ -12,9 +12,9 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.callbacks.board import in_words
+from slurm.callbacks.progress_model import in_words
 from slurm.errors import SlurmError
-from slurm.first_look import DEFAULT_ROOT
+from slurm.places.probe import DEFAULT_ROOT
 from slurm.protocol.states import JobState
 from slurm.serialization.tracebacks import sourced
 from slurm.views import displays
@@ -32,17 +32,17 @@ from slurm.views.displays import (
     strong,
     table,
 )
-from slurm.views.statuses import error_of, failed, known, peak_memory, progress, statuses, submitted_at, took
+from slurm.views.status import error_of, failed, known, peak_memory, progress, statuses, submitted_at, took
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.array import JobArray
-    from slurm.backend import Backend
-    from slurm.job import Job
-    from slurm.lifecycle.watched import JobStatus
-    from slurm.terms import Terms
-    from slurm.views.statuses import Part
+    from slurm.jobs.array import JobArray
+    from slurm.jobs.job import Job
+    from slurm.places.place import Backend
+    from slurm.submission.submission_state import JobStatus
+    from slurm.tasks.settings import Terms
+    from slurm.views.status import Part
 
 _SECONDS = 3.0
 """How long a display waits for its look."""

@@ -1,0 +1,3 @@
+"""Former home of `Job` handles."""
+
+from slurm.jobs.job import revive  # noqa: F401

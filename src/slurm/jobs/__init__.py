@@ -1,0 +1,1 @@
+"""Jobs: handles of one call and of many, how they are submitted, waited for and cancelled."""

@@ -1,0 +1,114 @@
+"""`wait`, `as_completed` and `gather`, over jobs, arrays, or a mix of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
+
+from slurm.jobs.array import JobArray
+from slurm.jobs.cancel import cancel as _cancel
+from slurm.jobs.job import Job, as_they_end
+from slurm.serialization import Placeholder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+R = TypeVar("R")
+
+Until = Literal["FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"]
+
+FIRST_COMPLETED: Until = "FIRST_COMPLETED"
+FIRST_EXCEPTION: Until = "FIRST_EXCEPTION"
+ALL_COMPLETED: Until = "ALL_COMPLETED"
+
+
+class DoneAndNotDone(NamedTuple):
+    """What `wait` returns."""
+
+    done: set[Job[Any]]
+    not_done: set[Job[Any]]
+
+
+Jobs = Placeholder | Iterable[Placeholder | Iterable[Placeholder]]
+"""A job, an array, or any mix of them in anything that can be gone through."""
+
+
+def wait(
+    jobs: Jobs,
+    timeout: float | None = None,
+    return_when: Until = ALL_COMPLETED,
+) -> DoneAndNotDone:
+    """Wait as `concurrent.futures.wait` does; `timeout` in seconds. Jobs may be on several clusters."""
+    every = set(_flat(jobs))
+    done: set[Job[Any]] = set()
+    try:
+        for job in as_they_end(every, timeout):
+            done.add(job)
+            if return_when == FIRST_COMPLETED or (return_when == FIRST_EXCEPTION and job.exception() is not None):
+                done |= {other for other in every if other.known_to_have_ended}
+                break
+    except TimeoutError:
+        pass  # said by `not_done`
+    return DoneAndNotDone(done, every - done)
+
+
+@overload
+def as_completed(
+    jobs: Job[R] | Iterable[Job[R]] | Iterable[Iterable[Job[R]]], timeout: float | None = ...
+) -> Iterator[Job[R]]: ...
+@overload
+def as_completed(jobs: Jobs, timeout: float | None = ...) -> Iterator[Job[Any]]: ...
+def as_completed(jobs: Any, timeout: float | None = None) -> Iterator[Job[Any]]:
+    """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds after the first is asked for."""
+    return as_they_end(set(_flat(jobs)), timeout)
+
+
+@overload
+def gather(*jobs: Job[R] | Iterable[Job[R]], return_exceptions: Literal[False] = ...) -> list[R]: ...
+@overload
+def gather(*jobs: Job[R] | Iterable[Job[R]], return_exceptions: bool) -> list[R | BaseException]: ...
+@overload
+def gather(*jobs: Jobs, return_exceptions: bool = ...) -> list[Any]: ...
+def gather(*jobs: Any, return_exceptions: bool = False) -> list[Any]:
+    """The results of jobs and arrays, flat and in order; waits for all of them.
+
+    The first exception, in order, is raised once all have ended, unless `return_exceptions`.
+    """
+    jobs = tuple(_kept(item) for item in jobs)
+    wait(jobs)
+    results: list[Any] = []
+    for item in jobs:
+        if isinstance(item, JobArray):
+            results += item.results(return_exceptions=return_exceptions)  # an array's results are read in one go
+        else:
+            results += [_result(job, return_exceptions=return_exceptions) for job in _flat(item)]
+    return results
+
+
+def _result(job: Job[Any], *, return_exceptions: bool) -> Any:
+    error = job.exception() if return_exceptions else None
+    return job.result() if error is None else error
+
+
+def cancel(*jobs: Jobs, children: bool = True) -> None:
+    """Ask the scheduler to end jobs and arrays, those that have not ended, by one command for each cluster.
+
+    What workflows among them have submitted ends too, unless not `children`.
+    """
+    _cancel(_flat(jobs), children=children)
+
+
+def _kept(jobs: Any) -> Any:
+    """Jobs that can be gone through twice: what a generator gives, as a list."""
+    return jobs if isinstance(jobs, (Job, JobArray)) else list(_flat(jobs))
+
+
+def _flat(jobs: Any) -> Iterator[Job[Any]]:
+    if isinstance(jobs, Job):
+        yield jobs
+    elif isinstance(jobs, Iterable) and not isinstance(jobs, (str, bytes)):
+        for item in jobs:
+            yield from _flat(item)
+    else:
+        message = f"expected jobs and arrays, not {jobs!r}"
+        raise TypeError(message)

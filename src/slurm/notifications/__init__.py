@@ -1,0 +1,1 @@
+"""Notifications: how events and progress reach callbacks on the client."""

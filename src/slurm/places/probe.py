@@ -1,0 +1,126 @@
+"""First look: what is at a place when it is first used. Asked by one command, since each may be a long way."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from slurm.errors import TransportError
+from slurm.protocol import BLOBS, ENVS, JOBS
+from slurm.protocol.ownership import SHELL, check_output
+from slurm.transports.batch import run_together
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.transports.base import Completed, Transport
+
+DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
+"""In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+
+_ROOT = f"""\
+case $0 in
+    "~") root={DEFAULT_ROOT} ;;
+    "~/"*) root=$HOME/${{0#??}} ;;
+    *) root=$0 ;;
+esac
+"""
+FOREIGN_STATE = f"""\
+{SHELL}
+foreign_state() {{ # root: a line for each of our directories in it, or link on the way, that others could have made
+    strange_link "$1"
+    at=$1
+    set --
+    for name in {JOBS} {ENVS} {BLOBS}; do
+        [ ! -L "$at/$name" ] || strange_link "$at/$name"
+        [ ! -e "$at/$name" ] || set -- "$@" "$at/$name"
+    done
+    [ $# = 0 ] || foreign "$@"
+}}
+"""
+_LOOK = f"""\
+{FOREIGN_STATE}
+{_ROOT}
+printf '%s\\n' "$root"
+foreign_state "$root"
+file=$root/{BLOBS}/$1
+[ ! -f "$file" ] || {{ foreign "$file"; digest "$file"; }}
+"""
+"""Prints the root, what others could have written of what is run or believed there, and the digest of a blob."""
+_ASK = _ROOT + """export SLURMTASKS_ROOT="$root"; exec "$@\""""
+_SECONDS = 120.0
+_DIGEST = 64
+"""Hexadecimal digits of a SHA-256."""
+
+
+class FirstLook:
+    """What is there: the root, a blob in it, the Python, the scheduler's limits. Asked when the first of it is needed.
+
+    `root` is a path there, one that begins with `~`, or None for the default; `blob` is a name that begins with its own
+    SHA-256; `python` and `limits` are commands. Whatever is asked raises UntrustedFile if others could have written to
+    the directories that this library keeps under the root, or to the blob.
+    """
+
+    def __init__(
+        self, transport: Transport, root: str | None, blob: str, *, python: Sequence[str], limits: Sequence[str]
+    ) -> None:
+        self._transport = transport
+        self._given = root or "~"
+        self._blob = blob
+        self._questions = (["sh", "-c", _LOOK, self._given, blob], python, limits)
+        self._answers: Sequence[Completed] = ()
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """In the child of a fork nobody is asking."""
+        self._lock = threading.Lock()
+
+    @property
+    def root(self) -> str:
+        """The path of the root. Asks only for one that depends on who is there. Raises TransportError."""
+        if not self._given.startswith("~"):
+            return self._given
+        done = self._found()[0]
+        root, _, _ = done.stdout.partition("\n")
+        if done.status != 0 or not root.startswith("/"):
+            message = f"the root {self._given} is not to be had: {done.words}"
+            raise TransportError(message)
+        return root
+
+    @property
+    def blob_is_there(self) -> bool:
+        """Whether the blob is, byte for byte; one that was cut off or changed is sent anew."""
+        digest = self._found()[0].stdout.rstrip("\n").rpartition("\n")[2]
+        return len(digest) == _DIGEST and self._blob.startswith(digest)
+
+    @property
+    def python(self) -> Completed:
+        """What its command said."""
+        return self._found()[1]
+
+    @property
+    def limits(self) -> Completed:
+        """What their command said."""
+        return self._found()[2]
+
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Run a short command, which finds the root in SLURMTASKS_ROOT: along with the look, if that is to be made."""
+        command = ["sh", "-c", _ASK, self._given, *argv]
+        with self._lock:
+            if not self._answers:
+                *answers, done = run_together(self._transport, [*self._questions, command], timeout=_SECONDS)
+                self._answers = _trusted(answers)
+                return done
+        return self._transport.run(command, timeout=_SECONDS)
+
+    def _found(self) -> Sequence[Completed]:
+        with self._lock:
+            if not self._answers:
+                self._answers = _trusted(run_together(self._transport, self._questions, timeout=_SECONDS))
+            return self._answers
+
+
+def _trusted(answers: Sequence[Completed]) -> Sequence[Completed]:
+    """The answers, unless there is something of others: what was mended is looked at again."""
+    check_output(answers[0].stdout)
+    return answers

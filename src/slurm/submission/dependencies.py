@@ -1,0 +1,181 @@
+"""Dependencies: from what calls refer to, to what the scheduler is told; never one for each element."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.errors import SubmissionError
+from slurm.protocol import Edge
+from slurm.schedulers.base import Dependency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from slurm.protocol import Block
+    from slurm.protocol.outcomes import Outcome
+    from slurm.serialization import Placeholder, Reference
+    from slurm.storage.job_store import Store
+    from slurm.submission.submission_state import Watched
+
+    Known = Callable[[str], Watched]
+    GoesOn = Callable[[str, int], bool]
+
+_MOST_TERMS = 100
+"""How many array tasks a dependency names one by one; of more, it waits for the whole arrays, and the runner looks."""
+_KINDS = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
+
+
+def referred(references: Sequence[frozenset[Reference]], known: Known, *, chunk: int) -> list[Edge]:
+    """What n calls, `chunk` to an element, wait for, as their arguments tell: an edge for each upstream submission."""
+    needs: dict[str, list[set[int]]] = {}
+    for number, of_call in enumerate(references):
+        for reference in of_call:
+            if reference.key not in needs:
+                needs[reference.key] = [set() for _ in references]
+            needs[reference.key][number].update(reference.indices)
+    return [_edge(key, sets, known(key), chunk) for key, sets in needs.items()]
+
+
+def _edge(key: str, needs: Sequence[set[int]], upstream: Watched, chunk: int) -> Edge:
+    count = upstream.count
+    if (
+        chunk == upstream.chunk == 1
+        and count == len(needs) > 1
+        and all(need == {number} for number, need in enumerate(needs))
+    ):
+        return Edge(key=key, elementwise=True)
+    every = set().union(*needs)
+    alike = all(need == every for need in needs)
+    indices = None if len(every) == count else tuple(sorted(every))
+    # Where calls need different elements, each must wait, but only its own may fail it: the runner tells them apart.
+    return Edge(key=key, indices=indices, on="success" if alike and (indices is None or len(every) == 1) else "any")
+
+
+def declared(upstreams: Iterable[tuple[Placeholder, str]], known: Known) -> list[Edge]:
+    """What `.after(…)` named."""
+    edges = []
+    for placeholder, on in upstreams:
+        reference = placeholder.reference
+        indices = tuple(reference.indices)
+        if not indices:  # an empty array: there is nothing to wait for
+            continue
+        whole = len(indices) == known(reference.key).count
+        edges.append(Edge(key=reference.key, on=on, indices=None if whole else indices))
+    return edges
+
+
+def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...], int], ...]:
+    """What the runner holds against the outcomes before it runs the call; for "any" there is nothing to hold."""
+    upstreams = [(edge, known(edge.key)) for edge in edges if edge.on != "any"]
+    return tuple((edge.key, edge.on, tuple(_indices(edge, upstream)), upstream.chunk) for edge, upstream in upstreams)
+
+
+def _indices(edge: Edge, watched: Watched) -> Sequence[int]:
+    return range(watched.count) if edge.indices is None else edge.indices
+
+
+def of_some(edge: Edge, indices: Sequence[int]) -> Edge:
+    """The edge of a submission as it is for some of its elements only, which are numbered anew."""
+    if not edge.elementwise:
+        return edge
+    return Edge(key=edge.key, indices=tuple(indices), on="success" if len(indices) == 1 else "any")
+
+
+def queued(edges: Iterable[Edge], known: Known) -> bool:
+    """Whether all that edges name is in the queue, or has been; what isn't can't be waited for yet."""
+    upstreams = [known(edge.key) for edge in edges]
+    return all(upstream.ended(element) for upstream in upstreams for element in upstream.unqueued)
+
+
+def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Dependency, ...]:
+    """What the scheduler is told of a block: nothing of upstreams that have ended, whose outcomes say all there is."""
+    found: list[Dependency] = []
+    for edge in edges:
+        watched = known(edge.key)
+        if all(map(watched.finished, _indices(edge, watched))):
+            continue
+        if watched.submitted is None:
+            message = f"{edge.key} was never submitted, so nothing can wait for it"
+            raise SubmissionError(message)
+        blocks = watched.submitted.blocks
+        alike = not edge.elementwise or any((b.first, b.count) == (block.first, block.count) for b in blocks)
+        if watched.moved or not alike:
+            wanted = block.elements if edge.elementwise else map(watched.element, _indices(edge, watched))
+            found += _of_live(edge, watched, set(wanted))
+        else:
+            found.append(_dependency(edge, watched, blocks, block.first))
+    return tuple(found)
+
+
+def of_calls(edges: Iterable[Edge], calls: range, known: Known) -> tuple[Dependency, ...]:
+    """What the scheduler is told of an element that makes these calls and goes on in a job of its own."""
+    found: list[Dependency] = []
+    for edge in edges:
+        watched = known(edge.key)
+        found += _of_live(edge, watched, elements(edge, calls, watched))
+    return tuple(found)
+
+
+def elements(edge: Edge, calls: range, upstream: Watched) -> set[int]:
+    """The elements of an upstream that calls wait for."""
+    return {upstream.element(index) for index in (calls if edge.elementwise else _indices(edge, upstream))}
+
+
+def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[Dependency]:
+    """A dependency on those of some elements that have not ended, in whatever job each is by now; none if all have."""
+    places = [(block, e) for e in sorted(elements) if not watched.ended(e) and (block := watched.block(e))]
+    if not places:
+        return
+    if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):
+        yield Dependency("afterany", tuple(dict.fromkeys(block.full_id for block, _ in places)))
+    else:
+        yield Dependency(_KINDS[edge.on], tuple(block.full_task_id(element) for block, element in places))
+
+
+def failed_upstreams(
+    store: Store, key: str, elements: Collection[int], *, unless: GoesOn = lambda _key, _index: False
+) -> Mapping[int, str]:
+    """For elements that were never run, which upstream failed each, and with what: words for an error.
+
+    Not those that wait for calls which, `unless` says, may still succeed.
+    """
+    submission = store.records(key).submission
+    calls = {e: range(e * submission.chunk, min((e + 1) * submission.chunk, submission.count)) for e in elements}
+    found: dict[int, str] = {}
+    for edge in submission.dependencies:
+        upstream = store.records(edge.key).submission
+        every = range(upstream.count) if edge.indices is None else edge.indices
+        wanted = sorted({call for some in calls.values() for call in some}) if edge.elementwise else every
+        outcomes = store.outcomes(edge.key, wanted, chunk=upstream.chunk)
+        ended = [index for index in wanted if index in outcomes or not unless(edge.key, index)]
+        failed = [index for index in ended if index not in outcomes or not outcomes[index].succeeded]
+        for element, some in calls.items():
+            mine = next((index for index in failed if not edge.elementwise or index in some), None)
+            if edge.on == "success" and mine is not None:
+                found.setdefault(element, f"{edge.key}[{mine}] {_end(outcomes.get(mine))}")
+            elif edge.on == "failure" and not failed and len(ended) == len(wanted):
+                found.setdefault(element, f"{edge.key} succeeded, and this was to run only if it failed")
+    return found
+
+
+def _end(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return "ended without an outcome"
+    error = outcome.error
+    if outcome.state:
+        return f"ended as {outcome.state}"
+    return f"failed: {error.type}: {error.message}" if error else f"failed with status {outcome.exit_code}"
+
+
+def _dependency(edge: Edge, watched: Watched, blocks: Sequence[Block], first: int) -> Dependency:
+    if edge.elementwise:
+        return Dependency("aftercorr", tuple(block.full_id for block in blocks if block.first == first))
+    kind = _KINDS[edge.on]
+    if edge.indices is None:
+        return Dependency(kind, tuple(block.full_id for block in blocks))
+    elements = sorted({watched.element(index) for index in edge.indices})
+    concerned = [b for b in blocks if any(b.first <= element < b.first + b.count for element in elements)]
+    if len(elements) == watched.chunk == 1:
+        return Dependency(kind, (concerned[0].full_task_id(elements[0]),))
+    # Some calls of many: wait for all that the blocks make, and let the runner look at those that matter.
+    return Dependency("afterany", tuple(block.full_id for block in concerned))

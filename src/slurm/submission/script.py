@@ -1,0 +1,252 @@
+"""script.sh: a stand-alone batch script for all elements of a submission. Pure text in, text out."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.environments.runtimes.base import STEP
+from slurm.environments.setup import take
+from slurm.protocol import (
+    ATTEMPTS,
+    BLOBS,
+    CALLBACKS,
+    ENVS,
+    FAILED,
+    JOBS,
+    LOGS,
+    OUTCOMES,
+    PROCESS,
+    PROTOCOL,
+    SETUP,
+    SUCCEEDED,
+)
+from slurm.protocol.boot import BOOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slurm.protocol import Prepared
+
+
+class Care(NamedTuple):
+    """For elements that may go on in another job: the scheduler that it is asked of, and what tells a task to stop."""
+
+    scheduler: str
+    signal: str | None
+
+
+class Ranks(NamedTuple):
+    """For a task that runs once per rank: the scheduler's words that start a command for each; if all results count."""
+
+    launcher: Sequence[str]
+    gather: bool
+
+
+def render(  # noqa: PLR0913 - each by its name
+    *,
+    directives: Sequence[str],
+    environment: Prepared,
+    root: str,
+    runner: str,
+    key: str,
+    chdir: str | None,
+    cpus: str | None = None,
+    calls: tuple[int, int] = (1, 0),
+    workflow: bool = False,
+    care: Care | None = None,
+    hooked: bool = False,
+    ranks: Ranks | None = None,
+) -> str:
+    """The batch script of one submission.
+
+    `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
+    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
+    makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
+    where elements may go on in another job, `hooked` whether there are hooks, `ranks` how they are started where there
+    are several. The script takes the number of its block's first element and of the attempts before; without, it is the
+    first block: a person can sbatch it.
+    """
+    job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
+    which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
+    whole = " ".join([which, f'{calls[1]} "$attempt"', *([care.signal or "-"] if care else []), *[CALLBACKS] * hooked])
+    start = f'{shlex.join([*environment.launch, environment.python])} -c "$slurmtasks_boot" {shlex.quote(runner)}'
+    call = f"{start} slurm.runner.main" if ranks is None else _ranks(ranks, environment, start)
+    go_on = f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"' if care else ""
+    tell = f'{start} slurm.runner.completed {which} "$attempt"' if hooked else ""
+    return "\n".join([
+        "#!/bin/bash",
+        *directives,
+        "",
+        f"# {key}; by hand: sbatch {shlex.quote(job + '/script.sh')} (what has an outcome isn't run again)",
+        f"job={shlex.quote(job)}",
+        "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
+        "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
+        *(_RANKS_LOG if ranks else ()),
+        *(_GONE_ON if care else ()),
+        *_variables(cpus, calls[1], steady=workflow),
+        *take(environment.setup),
+        *_BOOT,
+        *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
+        *(_gathered(ranks, start, whole) if ranks else ()),
+        *_concluded(go_on, tell, launched=bool(environment.launch)),
+        "exit $status",
+        "",
+    ])  # fmt: skip
+
+
+def render_caretaker(
+    *, directives: Sequence[str], environment: Prepared, root: str, runner: str, key: str, scheduler: str
+) -> str:
+    """The batch script that sees to a submission's failed elements when no client does."""
+    environment = _checked(environment, root)
+    command = _caretaker(environment, runner, scheduler, root, key)
+    return "\n".join(["#!/bin/bash", *directives, "", *take(environment.setup), command, ""])
+
+
+def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
+    """Not launched as the task is: in a container there is no scheduler to talk to."""
+    python = environment.outside or environment.python
+    return shlex.join([python, "-c", BOOT, runner, "slurm.places.retry_job", scheduler, root, key])
+
+
+def _checked(environment: Prepared, root: str) -> Prepared:
+    """The environment, with a first step that fails where what is run of it under the root is not the user's own.
+
+    `[ -O … ]` starts no process. Modes are looked at by the client, and of the runner by `BOOT`.
+    """
+    paths: list[str] = []
+    for word in (environment.python, *environment.launch, environment.image or ""):
+        for place in (f"{root}/{ENVS}", f"{root}/{BLOBS}"):
+            _, found, rest = word.partition(f"{place}/")
+            paths += [place, f"{place}/{rest.partition('/')[0]}"] if found else []
+    if not paths:
+        return environment
+    step = (
+        f"for slurmtasks_path in {shlex.join(dict.fromkeys(paths))}; do "
+        '[ -O "$slurmtasks_path" ] || { echo "$slurmtasks_path is not yours, so it is not run" >&2; break; }; done; '
+        '[ -O "$slurmtasks_path" ]'
+    )
+    return environment.replace(setup=(step, *environment.setup))
+
+
+_DONE = (
+    f'[ $status -eq 0 ] || [ ! -e "$job/{OUTCOMES}/$index.json" ] || '
+    f'[[ $(< "$job/{OUTCOMES}/$index.json") != *\'"status": "{SUCCEEDED}"\'* ]] || status=0'
+)
+"""A process may crash on its way out, when its result is saved: what waits for that must not be refused."""
+
+_NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
+
+
+def _concluded(go_on: str, tell: str, *, launched: bool) -> Sequence[str]:
+    """The last word on the attempt; what sees whether the element goes on; and what calls the hooks that are left.
+
+    These are left where the runner couldn't call them: its failure wasn't the end, and this attempt is the last.
+    """
+    told = "[ $status -ne 0 ]" if go_on else _NO_OUTCOME
+    return (
+        _DONE,
+        "case $status in 125|126|127) step=launch ;; esac" if launched else "",  # podman-run(1): nothing was started
+        *((f"{told} || told=yes",) if tell else ()),
+        *(_last_word(ATTEMPTS, "$index.$attempt.json") if go_on else _last_word(OUTCOMES, "$index.json")),
+        go_on,
+        f'[ -n "$told" ] || {_NO_OUTCOME} || {tell}' if tell else "",
+    )
+
+
+_BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
+"""Once in a script, and after the steps of the user's own, which may set variables."""
+
+_RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
+"""The element's log, but for the end of its name: other ranks than 0 have logs beside it."""
+
+_GONE_ON = (
+    "for (( n = ${2:-0} + 1; n < attempt; n++ )); do",  # requeued, though it goes on in another job by now
+    f'    [ ! -e "$job/{ATTEMPTS}/$index.$n.next.json" ] || exit 1',
+    "done",
+)
+
+
+def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
+    """Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd."""
+    steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
+    steps += [shlex.quote(chdir if chdir.startswith("/") else f"./{chdir}")] if chdir else []  # `./`: no CDPATH
+    return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
+
+
+def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: bool) -> Sequence[str]:
+    """The steps and the call; in the background where a signal is to stop it, for bash handles one between commands.
+
+    It is passed on more than once: the first may come before there is a handler for it, which `trap ''` keeps harmless.
+    """
+    if care is None or care.signal is None:
+        # A shell that SIGTERM ends before its task would leave one that ignores it to nobody (proctrack/linuxproc).
+        return ("trap 'exit 143' TERM", *steps, call, "status=$?")
+    signal = care.signal
+    early = ":" if launched else "''"  # a shell that launches the runner can't trap what it was started to ignore
+    return (
+        f"( trap {early} {signal}",
+        *steps,
+        f"exec {call} ) &",
+        "runner=$!",
+        f"trap 'for i in 1 2 3 4 5; do kill -s {signal} $runner 2>/dev/null || break; sleep 1; done &' {signal}",
+        "trap 'kill -s TERM $runner 2>/dev/null' TERM",
+        "while kill -0 $runner 2>/dev/null; do wait $runner; done",  # a trapped signal ends `wait`, not the runner
+        "wait $runner",
+        "status=$?",
+    )
+
+
+def _ranks(ranks: Ranks, environment: Prepared, start: str) -> str:
+    """What starts ranks; where there is no launcher for them, the runner itself, as many as the scheduler says."""
+    here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
+    launcher = ["env", f"{STEP}={shlex.join(ranks.launcher)}"] if environment.is_step else ranks.launcher
+    words = "".join(f"{shlex.quote(word)} " for word in launcher)
+    return f'{words}{start} slurm.runner.ranks {_gather(ranks)} {here} "$log"'
+
+
+def _gathered(ranks: Ranks, start: str, which: str) -> Sequence[str]:
+    """One outcome for all ranks, once all have ended."""
+    return (f'[ -n "$step" ] || {{ {start} slurm.runner.gathering {_gather(ranks)} "$status" {which}; status=$?; }}',)
+
+
+def _gather(ranks: Ranks) -> str:
+    """The word, for ranks and for gathering, that says whether all results are kept."""
+    return "gather" if ranks.gather else "''"
+
+
+def _variables(cpus: str | None, workers: int, *, steady: bool) -> Iterable[str]:
+    """What is exported to the call and its children."""
+    yield "export PYTHONUNBUFFERED=1"
+    if steady:  # sets of texts have one order in all attempts of a workflow, so it makes the same calls, pickled alike
+        yield 'export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"'
+    if cpus:  # since 22.05 srun doesn't take it from its job; and libraries start a thread for each CPU that they see
+        yield f"export SRUN_CPUS_PER_TASK={cpus}"
+        yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{max(1, int(cpus) // max(1, workers))}}}"'
+
+
+_RECORD = (
+    f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "%s", '
+    '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s", "job_id": "%s"}'
+)
+
+
+def _last_word(directory: str, name: str) -> Sequence[str]:
+    """What the script writes for a process that a signal or os._exit ended, which could say nothing itself.
+
+    ln, unlike mv, leaves a record that is there; mv is for file systems that have no hard links.
+    """
+    return (
+        f'outcome="$job/{OUTCOMES}/$index.json" record="$job/{directory}/{name}" mine="$job/{directory}/.$index.$$"',
+        # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
+        "[ $status -ne 143 ] || sleep 5",
+        'if [ ! -e "$outcome" ] && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then',
+        f'    phase={PROCESS}; [ -z "$step" ] || phase={SETUP}',
+        "    id=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-0}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
+        f"    printf '{_RECORD}\\n' $phase $attempt $status \\",
+        '        "$(date +%s)" "$(uname -n)" "$id" > "$mine" &&',
+        '        { ln "$mine" "$record" || [ -e "$record" ] || mv "$mine" "$record"; }; rm -f "$mine"',
+        "    [ $status -ne 0 ] || status=1",
+        "fi",
+    )

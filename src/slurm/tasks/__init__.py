@@ -1,0 +1,16 @@
+"""Tasks: what a decorator makes of a function, and the settings that it carries."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from slurm.tasks.task import Task as Task
+    from slurm.tasks.task import Workflow as Workflow
+
+
+def __getattr__(name: str) -> object:
+    """The classes that pickles of earlier versions look for here."""
+    if name in ("Task", "Workflow"):
+        from slurm.tasks import task  # noqa: PLC0415 - a node that needs none loads none
+
+        return getattr(task, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

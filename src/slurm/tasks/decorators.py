@@ -1,0 +1,105 @@
+"""The decorators: what makes a function a task, or a workflow.
+
+A node imports this module with the user's own, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.tasks.settings import Terms
+from slurm.tasks.task import Task, Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+    from typing_extensions import Unpack
+
+    from slurm.options.types import OtherKeywords, TaskKeywords
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+if TYPE_CHECKING:
+
+    @overload
+    def task(function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        *, gather: Literal[True], **options: Unpack[OtherKeywords]
+    ) -> Callable[[Callable[P, R]], Task[P, list[R], R]]: ...
+    @overload
+    def task(
+        *, gather: Literal[False] | None = ..., **options: Unpack[OtherKeywords]
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    @overload
+    def task(*, gather: bool, **options: Unpack[OtherKeywords]) -> Callable[[Callable[P, R]], Task[P, Any, R]]: ...
+
+
+def task(function: Any = None, /, **options: Any) -> Any:
+    """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
+
+    `environment` is what the task runs in, rather than in its cluster's: one, or a list of some to be combined.
+    `callbacks` are told of all its calls, as those of its cluster are. Raises OptionError for an option that sbatch
+    doesn't have or wouldn't take, and TypeError for a method, a generator or a coroutine.
+    """
+    return _decorator(Task, "task", function, options)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
+    @overload
+    def workflow(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+
+
+def workflow(function: Any = None, /, **options: Any) -> Any:
+    """Make a function a workflow: a task that may call tasks itself, where it runs; `@workflow`, or with options.
+
+    Its tasks go to the cluster that it runs on, as jobs of their own. Should it run again, because it was requeued or
+    lost its node, calls find what they have submitted before. Raises as `task` does.
+    """
+    return _decorator(Workflow, "workflow", function, options)
+
+
+def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Mapping[str, Any]) -> Any:
+    terms = Terms.parse(options)
+
+    def make(function: Any) -> Task[..., Any]:
+        _refuse_what_is_no_function(function, name)
+        _refuse_what_returns_no_value(function, name)
+        return kind(function, terms)
+
+    return make if function is None else make(function)
+
+
+def _refuse_what_is_no_function(function: Any, name: str) -> None:
+    if isinstance(function, (staticmethod, classmethod)) or not callable(function) or isinstance(function, type):
+        message = f"@{name} takes plain functions, not {function!r}"
+        raise TypeError(message)
+    outside = getattr(function, "__qualname__", "").rpartition(".")[0]
+    if outside and not outside.endswith("<locals>") and not hasattr(function, "__self__") and _is_python(function):
+        message = (
+            f"{function.__qualname__} is a method. A {name} must be a plain function, which takes all that it needs as "
+            f"arguments: define it outside of class {outside.rpartition('.')[2]}, and call it from the method"
+        )
+        raise TypeError(message)
+
+
+_NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
+
+
+def _refuse_what_returns_no_value(function: Any, name: str) -> None:
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    for flag, what in _NO_VALUE.items():
+        if flags & flag:
+            message = (
+                f"{function.__qualname__} returns {what}, which stays in its process. A {name} must be a plain "
+                "function, whose result can be sent: have it return a list, or await with asyncio.run"
+            )
+            raise TypeError(message)
+
+
+def _is_python(function: Any) -> bool:
+    return hasattr(function, "__code__")

@@ -1,0 +1,277 @@
+"""Task: a function that runs on a cluster when it is called.
+
+A node imports this module with the user's own, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import GenericAlias
+
+from slurm.options import NONE, Options
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.tasks.settings import Terms
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Callable, Iterable
+    from typing import Any, Generic, Literal, ParamSpec, Protocol, overload
+
+    from typing_extensions import TypeVar, Unpack
+
+    from slurm.jobs.array import JobArray
+    from slurm.jobs.job import Job
+    from slurm.options.types import OtherKeywords, TaskKeywords
+    from slurm.serialization import Arguments, Placeholder
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+    F = TypeVar("F", default=R)  # what the function returns, which with `gather` is one item of the result
+    On = Literal["success", "failure", "any"]
+
+    class Submitter(Protocol):
+        """What a task needs of a cluster."""
+
+        def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+            """Submit calls of a task as one submission: the calls of a map, or one call that is none."""
+
+else:
+    P = R = F = None
+
+    class Generic:
+        """`typing.Generic` without `typing`: `Task[..., int]` may be written, and means nothing."""
+
+        def __class_getitem__(cls, parameters: object) -> object:
+            return cls if cls is Generic else GenericAlias(cls, parameters)
+
+
+_ON = ("success", "failure", "any")
+
+active: ContextVar[tuple[Submitter, ...]] = ContextVar("slurm-active", default=())
+"""The clusters of the `with`s around this code, the innermost last."""
+
+_default: list[Submitter] = []
+
+
+def activate(submitter: Submitter) -> None:
+    """Make a cluster the one that tasks go to wherever no `with` says otherwise, in all threads of the process."""
+    _default[:] = [submitter]
+
+
+def deactivate(submitter: Submitter) -> None:
+    """Undo `activate`, if it was the last to be activated."""
+    if _default == [submitter]:
+        _default.clear()
+
+
+class Task(Generic[P, R, F]):
+    """A function that runs on the active cluster when it is called; calling it returns a Job at once.
+
+    Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
+    """
+
+    is_workflow = False
+
+    def __init__(
+        self: Task[P, F, F],
+        function: Callable[P, F],
+        terms: Terms = Terms(),  # noqa: B008 - frozen
+        *,
+        upstreams: tuple[tuple[Placeholder, str], ...] = (),
+        submitter: Submitter | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.unwrapped: Callable[P, F] = function
+        self.terms = terms
+        self.upstreams = upstreams
+        self._submitter = submitter
+
+    @property
+    def options(self) -> Options:
+        """Its own options."""
+        return self.terms.options
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        function = self.unwrapped.func if isinstance(self.unwrapped, functools.partial) else self.unwrapped
+        name: str = getattr(function, "__name__", type(function).__name__)
+        return name.strip("<>")
+
+    # Calls.
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+        @overload
+        def __call__(self, first: Placeholder, /, *args: Any, **kwargs: Any) -> Job[R]: ...
+        @overload
+        def __call__(self, first: Any, second: Placeholder, /, *args: Any, **kwargs: Any) -> Job[R]: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Job[R]:
+        """Submit one call. A wrong argument is a TypeError here and now; NoActiveCluster if there is nowhere to go."""
+        return self._submit([self._bound(args, kwargs)], mapped=False)[0]
+
+    def map(
+        self,
+        *iterables: Iterable[Any],
+        max_concurrent: int | None = None,
+        chunk_size: int | None = None,
+        workers: int | None = None,
+    ) -> JobArray[R]:
+        """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
+
+        `max_concurrent` limits how many elements of the array run at once. `chunk_size` calls go into one element: for
+        many short calls. They run one after the other, or in `workers` processes side by side; without `chunk_size` an
+        element is of `workers` calls. Nothing is submitted if there are no items.
+        """
+        if not iterables:
+            message = f"{self.name}.map(…) needs at least one iterable"
+            raise TypeError(message)
+        calls = zip(*iterables)  # noqa: B905 - the builtin's own way
+        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size, workers=workers)
+
+    def starmap(
+        self,
+        calls: Iterable[tuple[Any, ...] | Mapping[str, Any]],
+        *,
+        max_concurrent: int | None = None,
+        chunk_size: int | None = None,
+        workers: int | None = None,
+    ) -> JobArray[R]:
+        """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
+        asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
+        of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
+        task = self._copy(terms=self.terms.merged(Terms(options=of_map)))
+        return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+
+    # Changed copies.
+
+    if TYPE_CHECKING:
+
+        @overload
+        def with_options(self, *, gather: Literal[True], **options: Unpack[OtherKeywords]) -> Task[P, list[F], F]: ...
+        @overload
+        def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R, F]: ...
+
+    def with_options(self, **options: Any) -> Task[P, Any, F]:
+        """A copy with other options or another `environment`, None unsets one; and with `callbacks` besides its own.
+
+        Raises what `@task` does.
+        """
+        return self._copy(terms=self.terms.merged(Terms.parse(options)))
+
+    def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R, F]:
+        """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
+
+        Jobs among the arguments are waited for in any case.
+        """
+        if on not in _ON:
+            message = f'on={on!r}: one of "success", "failure", "any"'
+            raise ValueError(message)
+        for job in jobs:
+            if not hasattr(job, "reference"):
+                message = f"after() takes jobs and arrays, not {job!r}"
+                raise TypeError(message)
+        return self._copy(upstreams=(*self.upstreams, *((job, on) for job in jobs)))
+
+    def on(self, cluster: Submitter) -> Task[P, R, F]:
+        """A copy that goes to this cluster, whichever is active."""
+        return self._copy(submitter=cluster)
+
+    def _copy(self, **changes: Any) -> Task[P, R, F]:
+        same = {"terms": self.terms, "upstreams": self.upstreams, "submitter": self._submitter}
+        kind: Any = type(self)
+        copy: Task[P, R, F] = kind(self.unwrapped, **{**same, **changes})
+        return copy
+
+    # What the layers above need.
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The function's signature without the parameter that is given the JobContext."""
+        import inspect  # noqa: PLC0415 - a third of the import of this package, and no node needs it
+
+        try:
+            full = inspect.signature(self.unwrapped)
+        except ValueError:  # some of the builtins have none; then the node finds out
+            full = inspect.signature(lambda *_args, **_kwargs: None)
+        given = self.context_parameter and self.context_parameter[0]
+        kept = [parameter for name, parameter in full.parameters.items() if name != given]
+        return full.replace(parameters=kept)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The names of the parameters that arguments are given to by their place."""
+        by_place = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
+        return tuple(name for name, parameter in self.signature.parameters.items() if parameter.kind.name in by_place)
+
+    @functools.cached_property
+    def context_parameter(self) -> tuple[str, int | None] | None:
+        """The parameter annotated with a context, if one is: its name, and its place if it can be given by that."""
+        from slurm.tasks.context_parameter import context_parameter  # noqa: PLC0415 - as above
+
+        return context_parameter(self.unwrapped, workflow=self.is_workflow)
+
+    @functools.cached_property
+    def _any_of(self) -> range:
+        """The numbers of positional arguments that are right without a further look; none where names matter."""
+        kinds = [parameter.kind.name for parameter in self.signature.parameters.values()]
+        required = [p for p in self.signature.parameters.values() if p.default is p.empty]
+        by_place = all(kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD") for kind in kinds)
+        return range(len(required), len(kinds) + 1) if by_place else range(0)
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        if not kwargs and len(args) in self._any_of:
+            return args, kwargs
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            message = f"{self.name}({', '.join(self.signature.parameters)}): {error}"
+            raise TypeError(message) from None
+        return bound.args, bound.kwargs
+
+    def _of_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
+        return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
+
+    def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+        submitter = self._submitter or next(reversed((*_default, *active.get())), None)
+        if submitter is None:
+            from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
+
+            message = (
+                f"no cluster is active, so {self.name}(…) has nowhere to run. Call it inside `with Cluster(…):` (for "
+                f"one thread), after `Cluster(…).activate()`, or as {self.name}.on(cluster)(…). Inside a running "
+                f"task, call the plain function: {self.name}.unwrapped(…)"
+            )
+            raise NoActiveCluster(message)
+        return submitter.submit(self, calls, mapped=mapped)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}{f' with {self.options!r}' if self.options != NONE else ''}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        path: str = self.__dict__.get("__qualname__", "")
+        found: Any = sys.modules.get(self.__module__)
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        return path if found is self else by_value(self)
+
+
+def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
+    """How a task pickles where its name can't be counted on: its function and its terms."""
+    return type(task), (task.unwrapped, task.terms.on_a_node())
+
+
+class Workflow(Task[P, R]):
+    """A task whose function submits tasks from where it runs. Made by `@workflow`."""
+
+    is_workflow = True
+
+
+REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = dict.fromkeys((Task, Workflow), by_value)
+"""How tasks pickle among arguments."""

@@ -1,1 +1,0 @@
-"""Telling: how users' code on the client hears of its jobs."""

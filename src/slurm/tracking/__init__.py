@@ -1,0 +1,1 @@
+"""Tracking: what becomes of submissions: outcomes, states, errors, resubmission, recovery."""

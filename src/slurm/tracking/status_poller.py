@@ -1,0 +1,143 @@
+"""Inquiry: what the scheduler says of submissions, and the accounting of those that it has forgotten."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report, tag
+from slurm.schedulers.marks import belongs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from slurm.protocol import Block
+    from slurm.schedulers.job_control import Answers
+    from slurm.submission.origins import Here
+    from slurm.submission.submission_state import Watched
+
+    Query = Callable[[Sequence[str]], Answers]
+    History = Callable[[Sequence[str]], Iterable[Report]]
+    Complete = Callable[[Sequence[Watched]], None]
+    Reports = dict[str, dict[int, Report]]
+    Asked = dict[str, list[tuple[Watched, Block]]]
+
+_NOT_QUEUED = Report("", None, JobState.PENDING, "PENDING", "", "no room in the queue for it yet")
+_RUNAWAY_SECONDS = 600.0
+"""How long a job may be alive for the accounting alone: it learns of ends late, and may have missed one for ever."""
+_RUNAWAY = Report("", None, JobState.LOST, "LOST", "", "it is a runaway job of the accounting")
+
+
+class Said(NamedTuple):
+    """What is said of elements, by submission; and why nothing is of some, where a scheduler doesn't answer."""
+
+    reports: Mapping[str, Mapping[int, Report]]
+    trouble: str | None
+
+
+class Inquiry:
+    """Questions to one scheduler, each by one command a cluster for all submissions."""
+
+    def __init__(self, *, query: Query, history: History, complete: Complete, here: Callable[[], Here]) -> None:
+        self._query, self._history, self._complete, self._here = query, history, complete, here
+
+    def ask(self, several: Sequence[Watched]) -> Said:
+        """What the scheduler says of each element of submissions that it knows.
+
+        An element of a scheduler that doesn't answer keeps the last report, or is UNKNOWN: it isn't missing.
+
+        Those whose client died before it learnt the ids are located first; what was never queued, nobody will run. Nor
+        what was refused: of that nobody is asked. What waits for room in the queue is queued, if there is some.
+        """
+        here = self._here()
+        mine = [watched for watched in several if not watched.elsewhere(here)]
+        if incomplete := [watched for watched in mine if watched.submitted is None or watched.unqueued]:
+            self._complete(incomplete)
+        reports: Reports = {watched.key: {} for watched in several}
+        asked = _placed(several, here, reports)
+        answers = self._query(list(asked)) if asked else None
+        if self._here() != here:  # the machine was restarted since it was last asked
+            asked = _placed(several, self._here(), reports)
+        for report in answers.reports if answers else ():
+            for watched, elements in _owners(report, asked):
+                reports[watched.key].update(dict.fromkeys(elements, report))
+        unanswered = answers.unanswered if answers else set()
+        left = _unreported(asked, reports)
+        for watched, element, report in self._remembered(asked, left):
+            _note(watched, element, report, reports, answered=report.id not in unanswered)
+        silent = _unreported({id_: asked[id_] for id_ in unanswered & asked.keys()}, reports)
+        trouble = answers.trouble if answers and silent else None
+        for watched, element in (item for some in silent.values() for item in some):
+            before = watched.reports.get(element)
+            known = before is not None and not before.state.final
+            reports[watched.key][element] = before if before and known else _silence(trouble)
+        for watched in several:
+            reports[watched.key].update(dict.fromkeys(watched.unqueued if watched in mine else (), _NOT_QUEUED))
+            if watched.refused:
+                refusal = Report("", None, JobState.REFUSED, "REFUSED", "", watched.refused.words)
+                reports[watched.key].update(dict.fromkeys(range(watched.elements), refusal))
+            watched.reports.update(reports[watched.key])
+        return Said(reports, trouble)
+
+    def _remembered(
+        self, asked: Asked, left: Mapping[str, list[tuple[Watched, int]]]
+    ) -> Iterator[tuple[Watched, int, Report]]:
+        """The last that the accounting says of elements that the scheduler doesn't report."""
+        last: dict[tuple[Watched, int], Report] = {}
+        for report in self._history(list(left)) if left else ():
+            for watched, elements in _owners(report, asked):
+                last.update(dict.fromkeys(((watched, element) for element in elements), report))
+        for some in left.values():
+            for watched, element in some:
+                if (watched, element) in last:
+                    yield watched, element, last[watched, element]
+
+
+def _placed(several: Sequence[Watched], here: Here, reports: Reports) -> Asked:
+    """Blocks to ask about, by id, which several may have; what can be said of the others is put into reports."""
+    asked: Asked = {}
+    for watched in several:
+        for block in watched.blocks:
+            if said := watched.elsewhere(here, block):
+                moved = watched.moved
+                elements = (e for e in block.elements if moved.get(e, block) == block)
+                reports[watched.key].update(dict.fromkeys(elements, said))
+            else:
+                asked.setdefault(block.id, []).append((watched, block))
+    return asked
+
+
+def _owners(report: Report, asked: Asked) -> Iterator[tuple[Watched, Iterable[int]]]:
+    """Whose job a report is about, and which elements: those that have left that block for another are not."""
+    for watched, block in asked.get(report.id, ()):
+        if belongs(report, tag(watched.key, block), created=watched.created):
+            elements = block.elements if report.tasks is None else [block.first + task for task in report.tasks]
+            moved = watched.moved
+            yield watched, [e for e in elements if moved.get(e, block) == block] if moved else elements
+
+
+def _unreported(asked: Asked, reports: Reports) -> dict[str, list[tuple[Watched, int]]]:
+    """By id, the elements that have not ended and of which nothing is reported."""
+    found: dict[str, list[tuple[Watched, int]]] = {}
+    for id_, owners in asked.items():
+        for watched, block in owners:
+            told = reports[watched.key]
+            left = (e for e in block.elements if e not in told and not watched.ended(e) and watched.block(e) == block)
+            if some := [(watched, element) for element in left]:
+                found.setdefault(id_, []).extend(some)
+    return found
+
+
+def _note(watched: Watched, element: int, report: Report, reports: Reports, *, answered: bool) -> None:
+    """Put what the accounting says into reports; one that is alive for it alone isn't believed for ever."""
+    if report.state.final or not answered:
+        watched.accounted_since.pop(element, None)
+    else:
+        since = watched.accounted_since.setdefault(element, time.monotonic())
+        report = _RUNAWAY if time.monotonic() - since > _RUNAWAY_SECONDS else report
+    reports[watched.key][element] = report
+
+
+def _silence(trouble: str | None) -> Report:
+    return Report("", None, JobState.UNKNOWN, "UNKNOWN", "", (trouble or "").partition(":")[2].strip())
