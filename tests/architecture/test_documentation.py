@@ -28,7 +28,7 @@ RECORDS = [
     if isinstance(found, type) and issubclass(found, Record)
 ]
 WHERE = {
-    protocol.Prepared: "submission.json",
+    protocol.ResolvedEnvironment: "submission.json",
     protocol.Edge: "submission.json",
     building.Built: "envs/",
     protocol.Submission: "submission.json",

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from slurm.environments import building
-from slurm.environments.base import Packaging, Place
+from slurm.environments.base import BuildListener, Place
 from slurm.environments.building import Building, build_once, send
 from slurm.errors import BuildFailed, TransportError, UntrustedFile
 from slurm.plugins import plugin
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from slurm.transports.local import LocalTransport
 from slurm.url import ClusterURL
 from testbed import SSHTestbed
@@ -31,7 +31,7 @@ import sys, time
 from pathlib import Path
 from slurm.environments import building
 from slurm.environments.base import Place
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from slurm.transports.local import LocalTransport
 
 root, gate = map(Path, sys.argv[1:3])
@@ -41,13 +41,13 @@ def make(now):
     (root / f"made-{now.directory.rpartition('/')[2]}").touch()
     while not gate.exists():
         time.sleep(0.01)
-    return Prepared(key=now.key, python=now.directory, tag="t")
+    return ResolvedEnvironment(key=now.key, python=now.directory, tag="t")
 
 print(building.build_once(Place.at(LocalTransport(), str(root)), "env-1", make).python)
 """
 
 
-class Told(Packaging):
+class Told(BuildListener):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -81,11 +81,11 @@ def made(root: Path) -> list[Path]:
     return sorted(root.glob("made-*"))
 
 
-def prepared(now: Building) -> Prepared:
-    return Prepared(key=now.key, python=now.directory, tag="t")
+def prepared(now: Building) -> ResolvedEnvironment:
+    return ResolvedEnvironment(key=now.key, python=now.directory, tag="t")
 
 
-def never(now: Building) -> Prepared:
+def never(now: Building) -> ResolvedEnvironment:
     raise AssertionError
 
 
@@ -143,12 +143,12 @@ def test_a_build_that_fails_tells_those_who_wait_why_and_the_next_one_tries_agai
     begun, may_fail = threading.Event(), threading.Event()
     errors: list[BaseException] = []
 
-    def fail(now: Building) -> Prepared:
+    def fail(now: Building) -> ResolvedEnvironment:
         begun.set()
         may_fail.wait()
         raise BuildFailed("no such dependency", output="all of it", log="/log")
 
-    def ask(make: Callable[[Building], Prepared]) -> None:
+    def ask(make: Callable[[Building], ResolvedEnvironment]) -> None:
         try:
             build_once(place, "env", make)
         except BuildFailed as error:
@@ -174,7 +174,7 @@ def test_a_build_that_fails_tells_those_who_wait_why_and_the_next_one_tries_agai
 
 
 def test_after_an_interruption_the_next_one_begins_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(now: Building) -> Prepared:
+    def interrupted(now: Building) -> ResolvedEnvironment:
         Path(now.directory, "half").touch()
         raise KeyboardInterrupt
 
@@ -232,7 +232,7 @@ def test_what_is_removed_while_one_begins_to_make_it_is_made_all_the_same(
 def test_a_failure_that_goes_while_one_reads_it_is_none(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(now: Building) -> Prepared:
+    def fail(now: Building) -> ResolvedEnvironment:
         raise BuildFailed("no such dependency")
 
     with pytest.raises(BuildFailed):
@@ -243,7 +243,7 @@ def test_a_failure_that_goes_while_one_reads_it_is_none(
 
 
 def test_what_was_removed_while_it_was_made_is_not_said_to_be_there(place: Place, tmp_path: Path) -> None:
-    def removed(now: Building) -> Prepared:
+    def removed(now: Building) -> ResolvedEnvironment:
         shutil.rmtree(tmp_path / "envs")
         (tmp_path / "envs").mkdir()
         return prepared(now)
@@ -260,7 +260,7 @@ def test_a_connection_that_breaks_while_it_is_made_costs_time_and_nothing_else(
     url = ClusterURL.parse("slurm+ssh://box")
     transport = plugin("transports", url.transport).from_url(url)
 
-    def make(now: Building) -> Prepared:
+    def make(now: Building) -> ResolvedEnvironment:
         (tmp_path / f"made-{now.directory.rpartition('/')[2]}").touch()
         if len(made(tmp_path)) == 1:
             transport.run(["sh", "-c", 'touch "$0"; exec sleep 60', str(tmp_path / "begun")])

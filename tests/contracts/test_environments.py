@@ -13,7 +13,7 @@ from projects import project
 from slurm.environments.base import Environment, Place
 from slurm.environments.current import Current, Python
 from slurm.environments.wheel import Wheel
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from slurm.transports.local import LocalTransport
 
 
@@ -25,18 +25,20 @@ class EnvironmentContract:
         return Place.at(LocalTransport(), str(tmp_path / "root"))
 
     @pytest.fixture
-    def prepared(self, environment: Environment, place: Place) -> Prepared:
+    def prepared(self, environment: Environment, place: Place) -> ResolvedEnvironment:
         return environment.prepare(place)
 
-    def test_its_python_is_of_the_clients_minor_version(self, prepared: Prepared) -> None:
+    def test_its_python_is_of_the_clients_minor_version(self, prepared: ResolvedEnvironment) -> None:
         asks = "import sys; print('%d.%d' % sys.version_info[:2])"
         done = LocalTransport().run([*prepared.launch, prepared.python, "-c", asks])
         assert done.stdout.strip() == prepared.tag == "{}.{}".format(*sys.version_info[:2])
 
-    def test_what_is_prepared_is_data_that_travels(self, prepared: Prepared) -> None:
-        assert Prepared.from_json(json.loads(json.dumps(prepared.to_json()))) == prepared
+    def test_what_is_prepared_is_data_that_travels(self, prepared: ResolvedEnvironment) -> None:
+        assert ResolvedEnvironment.from_json(json.loads(json.dumps(prepared.to_json()))) == prepared
 
-    def test_preparing_again_gives_the_same(self, environment: Environment, prepared: Prepared, place: Place) -> None:
+    def test_preparing_again_gives_the_same(
+        self, environment: Environment, prepared: ResolvedEnvironment, place: Place
+    ) -> None:
         assert environment.prepare(place) == prepared
 
 
@@ -52,6 +54,6 @@ class TestWheel(EnvironmentContract):
     def environment(self, tmp_path: Path) -> Environment:
         return Wheel(project(tmp_path / "own", "own", ""), wheelhouse=tmp_path)
 
-    def test_nothing_is_there_but_what_was_asked_for(self, prepared: Prepared) -> None:
+    def test_nothing_is_there_but_what_was_asked_for(self, prepared: ResolvedEnvironment) -> None:
         done = LocalTransport().run([prepared.python, "-c", "import own, sys; import numpy"])
         assert "No module named 'numpy'" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from projects import project
 from slurm import Cluster, Python, Wheel, task
-from slurm.environments.base import Packaging
+from slurm.environments.base import BuildListener
 from slurm.transports.paramiko_ssh import ParamikoTransport, _Command
 from testbed import SlurmTestbed, SSHTestbed
 from waiting import until
@@ -74,7 +74,7 @@ def test_an_unchanged_project_is_one_look_and_then_none(
     far: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    monkeypatch.setattr(Packaging, "begin", lambda self, key: made.append(key))
+    monkeypatch.setattr(BuildListener, "begin", lambda self, key: made.append(key))
     environment = Wheel(project(tmp_path / "own", "own", ""), wheelhouse=tmp_path)
     here = square.with_options(environment=environment)
     line = recording(far)

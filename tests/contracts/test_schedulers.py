@@ -13,7 +13,7 @@ from slurm.options import NONE, Options
 from slurm.protocol import Block, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Dependency, Request, Site, Target
-from slurm.schedulers.client import Controller
+from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.marks import belongs
 from slurm.schedulers.slurm import SlurmScheduler
@@ -40,7 +40,7 @@ class SchedulerContract:
 
     def submit(
         self,
-        controller: Controller,
+        controller: SchedulerClient,
         directory: Path,
         body: str,
         *,
@@ -65,10 +65,10 @@ class SchedulerContract:
         assert Submitted.loads((directory / "submitted.json").read_bytes(), where="") == submitted
         return submitted.blocks[0].id
 
-    def states(self, controller: Controller, id_: str) -> dict[int, JobState]:
+    def states(self, controller: SchedulerClient, id_: str) -> dict[int, JobState]:
         return {task: report.state for report in controller.query([id_]).reports for task in report.tasks or ()}
 
-    def ended(self, controller: Controller, id_: str) -> dict[int, JobState]:
+    def ended(self, controller: SchedulerClient, id_: str) -> dict[int, JobState]:
         """The states of all tasks once all have ended."""
         end = time.monotonic() + 60
         while True:
@@ -79,24 +79,24 @@ class SchedulerContract:
             time.sleep(0.05)
 
     def test_every_element_runs_once_with_its_number_log_and_script_argument(
-        self, controller: Controller, directory: Path
+        self, controller: SchedulerClient, directory: Path
     ) -> None:
         id_ = self.submit(controller, directory, 'echo "log $i of block $1"', count=3)
         assert self.ended(controller, id_) == dict.fromkeys(range(3), JobState.COMPLETED)
         for number in range(3):
             assert (directory / f"{number}.log").read_text() == f"log {number} of block 0\n"
 
-    def test_it_tells_the_doctor_what_it_is(self, controller: Controller) -> None:
+    def test_it_tells_the_doctor_what_it_is(self, controller: SchedulerClient) -> None:
         done = LocalTransport().run(["sh", "-c", controller.scheduler.survey()])
         survey = controller.scheduler.surveyed(done.stdout)
         assert (bool(survey.version), survey.trouble) == (True, "")
         assert controller.scheduler.surveyed("such a thing was never heard of").trouble
 
-    def test_the_exit_status_tells_success_from_failure(self, controller: Controller, directory: Path) -> None:
+    def test_the_exit_status_tells_success_from_failure(self, controller: SchedulerClient, directory: Path) -> None:
         id_ = self.submit(controller, directory, "exit $i", count=2)
         assert self.ended(controller, id_) == {0: JobState.COMPLETED, 1: JobState.FAILED}
 
-    def test_blocks_start_their_elements_at_an_offset(self, controller: Controller, directory: Path) -> None:
+    def test_blocks_start_their_elements_at_an_offset(self, controller: SchedulerClient, directory: Path) -> None:
         script = directory / "script.sh"
         script.write_text(f'#!/bin/bash\ntouch "{directory}/$(( $1 + SLURM_ARRAY_TASK_ID ))"\n')
         requests = [
@@ -116,7 +116,7 @@ class SchedulerContract:
             self.ended(controller, block.id)
         assert {path.name for path in directory.iterdir()} >= {"0", "1", "2", "3"}
 
-    def test_pending_and_running_are_told_apart(self, controller: Controller, directory: Path) -> None:
+    def test_pending_and_running_are_told_apart(self, controller: SchedulerClient, directory: Path) -> None:
         options = Options.parse({"max_concurrent": 1})
         id_ = self.submit(controller, directory, f'touch "{directory}/started"; sleep 30', count=3, options=options)
         until((directory / "started").exists)
@@ -125,7 +125,7 @@ class SchedulerContract:
         controller.cancel([Target(id_, None, KEY)])
         assert set(self.ended(controller, id_).values()) == {JobState.CANCELLED}
 
-    def test_some_elements_can_be_cancelled(self, controller: Controller, directory: Path) -> None:
+    def test_some_elements_can_be_cancelled(self, controller: SchedulerClient, directory: Path) -> None:
         body = f'touch "{directory}/started-$i"; [ $i = 1 ] || sleep 30'
         id_ = self.submit(controller, directory, body, count=3)
         until(lambda: all((directory / f"started-{number}").exists() for number in range(3)))
@@ -134,13 +134,15 @@ class SchedulerContract:
         assert self.ended(controller, id_) == {0: cancelled, 1: completed, 2: cancelled}
         controller.cancel([Target(id_, None, KEY)])  # all have ended: no error
 
-    def test_a_job_of_another_submission_is_not_cancelled(self, controller: Controller, directory: Path) -> None:
+    def test_a_job_of_another_submission_is_not_cancelled(self, controller: SchedulerClient, directory: Path) -> None:
         id_ = self.submit(controller, directory, f'touch "{directory}/started"; sleep 3')
         until((directory / "started").exists)
         controller.cancel([Target(id_, None, "a/20260101T000000Z-00000000"), Target("99999999", None, KEY)])
         assert self.ended(controller, id_) == {0: JobState.COMPLETED}
 
-    def test_what_tells_whose_job_it_is_comes_with_its_state(self, controller: Controller, directory: Path) -> None:
+    def test_what_tells_whose_job_it_is_comes_with_its_state(
+        self, controller: SchedulerClient, directory: Path
+    ) -> None:
         id_ = self.submit(controller, directory, "true", options=Options.parse({"comment": "for ann|bob"}))
         (report,) = controller.query([id_]).reports
         assert report.comment == f"{KEY} for ann|bob"
@@ -158,7 +160,7 @@ class SchedulerContract:
         ],
     )
     def test_dependencies_hold_and_release(
-        self, controller: Controller, directory: Path, kind: str, status: int, runs: bool
+        self, controller: SchedulerClient, directory: Path, kind: str, status: int, runs: bool
     ) -> None:
         mark = directory / "ended"
         first = self.submit(controller, directory, f'sleep 0.3; touch "{mark}"; exit {status}')
@@ -166,26 +168,26 @@ class SchedulerContract:
         second = self.submit(controller, directory, body, after=(Dependency(kind, (first,)),))
         assert self.ended(controller, second) == {0: JobState.COMPLETED if runs else JobState.CANCELLED}
 
-    def test_one_element_can_be_waited_for(self, controller: Controller, directory: Path) -> None:
+    def test_one_element_can_be_waited_for(self, controller: SchedulerClient, directory: Path) -> None:
         first = self.submit(controller, directory, "exit $i", count=2)
         good = self.submit(controller, directory, "true", after=(Dependency("afterok", (f"{first}_0",)),))
         bad = self.submit(controller, directory, "true", after=(Dependency("afterok", (f"{first}_1",)),))
         assert self.ended(controller, good) == {0: JobState.COMPLETED}
         assert self.ended(controller, bad) == {0: JobState.CANCELLED}
 
-    def test_elements_wait_for_their_own_counterpart(self, controller: Controller, directory: Path) -> None:
+    def test_elements_wait_for_their_own_counterpart(self, controller: SchedulerClient, directory: Path) -> None:
         first = self.submit(controller, directory, "sleep 0.2; exit $(( i == 1 ))", count=3)
         second = self.submit(controller, directory, "true", count=3, after=(Dependency("aftercorr", (first,)),))
         ok = JobState.COMPLETED
         assert self.ended(controller, second) == {0: ok, 1: JobState.CANCELLED, 2: ok}
 
-    def test_an_unknown_id_is_not_in_the_answer(self, controller: Controller, directory: Path) -> None:
+    def test_an_unknown_id_is_not_in_the_answer(self, controller: SchedulerClient, directory: Path) -> None:
         known = self.submit(controller, directory, "true")
         self.ended(controller, known)
         assert controller.query(["99999999"]) == ([], set(), None)
         assert {report.id for report in controller.query(["99999999", known]).reports} == {known}
 
-    def test_options_with_odd_values_arrive(self, controller: Controller, directory: Path) -> None:
+    def test_options_with_odd_values_arrive(self, controller: SchedulerClient, directory: Path) -> None:
         name = 'it\'s "a" \\ #name; $HOME'
         options = Options.parse({"job_name": name, "cpus_per_task": 2, "time": "10"})
         id_ = self.submit(
@@ -195,7 +197,7 @@ class SchedulerContract:
         assert (directory / "0.log").read_text() == f"{name}|2"
 
     def test_a_script_that_is_not_there_is_refused_in_the_schedulers_words(
-        self, controller: Controller, directory: Path
+        self, controller: SchedulerClient, directory: Path
     ) -> None:
         gone = Request(
             script=f"{directory}/gone.sh",
@@ -211,7 +213,7 @@ class SchedulerContract:
         assert caught.value.certain
         assert not (directory / "submitted.json").exists()
 
-    def test_commands_are_counted(self, controller: Controller, directory: Path) -> None:
+    def test_commands_are_counted(self, controller: SchedulerClient, directory: Path) -> None:
         id_ = self.submit(controller, directory, "true")
         controller.query([id_])
         controller.cancel([Target(id_, None, KEY)])
@@ -221,15 +223,15 @@ class SchedulerContract:
 
 class TestLocal(SchedulerContract):
     @pytest.fixture
-    def controller(self, local: Cluster) -> Controller:
+    def controller(self, local: Cluster) -> SchedulerClient:
         backend = local._backend
         backend.store.put_blob(bundle())
         scheduler = LocalScheduler(Site(python=backend.current.python, runner=backend.runner))
-        return Controller(scheduler, LocalTransport())
+        return SchedulerClient(scheduler, LocalTransport())
 
 
 @pytest.mark.slurm
 class TestSlurm(SchedulerContract):
     @pytest.fixture
-    def controller(self, slurm_env: SlurmTestbed) -> Controller:
-        return Controller(SlurmScheduler(Site(python="python3", runner="")), LocalTransport())
+    def controller(self, slurm_env: SlurmTestbed) -> SchedulerClient:
+        return SchedulerClient(SlurmScheduler(Site(python="python3", runner="")), LocalTransport())

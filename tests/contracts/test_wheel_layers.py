@@ -15,7 +15,7 @@ from projects import project, wheel
 from slurm.environments.base import Place
 from slurm.environments.setup import take
 from slurm.environments.wheel import Wheel
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from slurm.transports.local import LocalTransport
 from waiting import until
 
@@ -67,7 +67,7 @@ def edit(source: Path, old: str, new: str) -> None:
     source.write_text(source.read_text().replace(old, new))
 
 
-def said(environment: Prepared, program: str) -> dict[str, object]:
+def said(environment: ResolvedEnvironment, program: str) -> dict[str, object]:
     """What a program that is found there says, as a job would start it."""
     script = "\n".join([*take(environment.setup), program])
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

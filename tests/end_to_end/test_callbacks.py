@@ -32,7 +32,7 @@ from slurm.environments.base import Place
 from slurm.environments.current import Current
 from slurm.errors import EnvironmentNotReady, SlurmfileError
 from slurm.notifications.dispatcher import hooks
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from testbed.slurm import SlurmTestbed
 from waiting import until
 
@@ -260,7 +260,7 @@ class Made(Current):
         super().__init__()
         self.name, self.error = name, error
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         place.packaging.begin(self.name)
         error = EnvironmentNotReady(self.error) if self.error else None
         place.packaging.end(self.name, error)

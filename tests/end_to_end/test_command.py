@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from slurm import Cluster, as_completed, current_job, task, workflow
 from slurm.callbacks import ProgressCallback, ProgressEvent, WebhookCallback
-from slurm.callbacks.progress_model import Board
+from slurm.callbacks.progress_model import ProgressModel
 from slurm.cli.main import slurm
 from slurm.clusters import environment_cleanup
 from slurm.doctor import examine
@@ -284,7 +284,7 @@ def test_odd_numbers_are_refused_by_functions(here: Path) -> None:
             total=number,
             metrics={},
         )
-        board = Board()
+        board = ProgressModel()
         assert board.told(event).line()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from projects import project, wheel
 from slurm import Cluster, JobArray, Python, Wheel, task
-from slurm.environments.base import Packaging
+from slurm.environments.base import BuildListener
 from slurm.errors import BuildFailed, ConfigurationError
 
 CODE = """\
@@ -64,7 +64,7 @@ def module(training: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the environments that are made."""
     keys: list[str] = []
-    monkeypatch.setattr(Packaging, "begin", lambda self, key: keys.append(key))
+    monkeypatch.setattr(BuildListener, "begin", lambda self, key: keys.append(key))
     return keys
 
 

@@ -30,7 +30,7 @@ from slurm import (
 from slurm.errors import OptionError
 from slurm.jobs import submit
 from slurm.schedulers import submit_script
-from slurm.schedulers.client import Controller
+from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local_queue import client
 from waiting import until
 
@@ -206,7 +206,7 @@ def dies_submitting(when: str, trace: Path) -> list[str]:
     append(trace, f"attempt {attempt}").result()
     submit._ABANDONED = 1.0
     if attempt == 1 and when == "before":
-        Controller.submit = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        SchedulerClient.submit = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
     elif attempt == 1:
         submit_script.recording = lambda *_: KILL_IT
     return [first.result(), append(trace, f"{when}-second").result()]

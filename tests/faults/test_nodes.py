@@ -25,7 +25,7 @@ from slurm.errors import (
     ResultNotSaved,
     TaskExited,
 )
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from testbed import SlurmTestbed
 from waiting import until
 
@@ -53,7 +53,7 @@ class Skewed(Current):
     def __init__(self, testbed: SlurmTestbed) -> None:
         self._testbed = testbed
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         lines = [
             f'[ "$SLURMD_NODENAME" != {node} ] || export '
             + " ".join(f"{name}='{value}'" for name, value in self._testbed.skewed(node).items())

@@ -19,7 +19,7 @@ from slurm import Cluster, Job, JobArray, JobState, Retry, current_job, task
 from slurm.cli.main import slurm as command
 from slurm.errors import JobCancelled, JobNotStarted, SubmissionError, SubmissionRefused, TaskExited
 from slurm.schedulers.base import Site, Target
-from slurm.schedulers.client import Controller
+from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
 from slurm.views.status import statuses
@@ -294,7 +294,7 @@ def test_more_ids_than_a_command_may_have_go_as_several(commands: Path, tmp_path
         commands / "squeue", f'{ids_of}; echo $ids >> {asked}; printf "ARRAY_JOB_ID\x1fARRAY_TASK_ID\x1f\\n"; {rows}'
     )
     _write(commands / "scancel", f'shift; echo "$*" >> {ended}')
-    controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
+    controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
     ids = [str(1_000_000_000 + n) for n in range(4500)]
     assert len(controller.query(ids).reports) == 4500
     assert controller.calls == {"query": 3}

@@ -8,16 +8,16 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.environments.current import TAG
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, Prepared, Submission, Submitted
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, ResolvedEnvironment, Submission, Submitted
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.runner.job_context import JobContext
 from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
-from slurm.storage.job_store import Store
+from slurm.storage.job_store import JobStore
 from slurm.storage.runner_zip import bundle
 from slurm.submission.origins import Here
 from slurm.tasks.task import Task, by_value
-from slurm.tracking.status_poller import Inquiry
+from slurm.tracking.status_poller import StatusPoller
 from slurm.tracking.tracker import Tracker
 from slurm.transports.local import LocalTransport
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
     from slurm.tracking.status_poller import Query
     from slurm.tracking.tracker import Listing
 
@@ -62,7 +62,7 @@ def asked(key: str = KEY, count: int = 1, **more: Any) -> Submission:
         "task": "work",
         "mapped": count > 1,
         "options": {},
-        "environment": Prepared(key="current", python=sys.executable, tag=TAG),
+        "environment": ResolvedEnvironment(key="current", python=sys.executable, tag=TAG),
         "client": {},
         "versions": {},
         "created": 0.0,
@@ -70,11 +70,13 @@ def asked(key: str = KEY, count: int = 1, **more: Any) -> Submission:
     return Submission(key=key, count=count, **{**fields, **more})
 
 
-def follow(listing: Listing, query: Query) -> tuple[Tracker, Watched]:
+def follow(listing: Listing, query: Query) -> tuple[Tracker, SubmissionState]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
     tracker = Tracker(
         listing=listing,
-        inquiry=Inquiry(query=query, history=lambda _: (), complete=lambda _: None, here=lambda: Here("slurm", None)),
+        inquiry=StatusPoller(
+            query=query, history=lambda _: (), complete=lambda _: None, here=lambda: Here("slurm", None)
+        ),
         conclude=lambda _, endings, __: endings,
         pace=0.01,
         patience=(0.05, 0.1),
@@ -93,8 +95,8 @@ class Directory(NamedTuple):
         return f"{self.root}/{JOBS}/{self.key}"
 
     @property
-    def store(self) -> Store:
-        return Store(LocalTransport(), self.root)
+    def store(self) -> JobStore:
+        return JobStore(LocalTransport(), self.root)
 
     def create(self, calls: Pickled) -> Directory:
         """Make the directory with its files."""

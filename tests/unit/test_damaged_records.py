@@ -16,7 +16,19 @@ from slurm.callbacks.progress_model import in_words
 from slurm.environments.building import Built
 from slurm.errors import ProtocolError
 from slurm.notifications.progress_reader import fields, lines
-from slurm.protocol import FAILED, RUN, SAVE, SUCCEEDED, Block, Document, Edge, Prepared, Refused, Submission, Submitted
+from slurm.protocol import (
+    FAILED,
+    RUN,
+    SAVE,
+    SUCCEEDED,
+    Block,
+    Document,
+    Edge,
+    Refused,
+    ResolvedEnvironment,
+    Submission,
+    Submitted,
+)
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord
 from slurm.runner.journal import _read, frame
 from slurm.tracking.attempts import Continuation
@@ -36,7 +48,9 @@ SEVERAL = Outcome(
     ranks=2,
     rank=1,
 )
-ENVIRONMENT = Prepared(key="k", python="/p", tag="3.11", setup=("module load x",), launch=("srun",), is_step=True)
+ENVIRONMENT = ResolvedEnvironment(
+    key="k", python="/p", tag="3.11", setup=("module load x",), launch=("srun",), is_step=True
+)
 DOCUMENTS: list[Document] = [
     asked(
         count=3,

@@ -9,16 +9,16 @@ from slurm.protocol import Block, Edge, Submitted
 from slurm.schedulers.base import Dependency
 from slurm.serialization import Reference
 from slurm.submission import dependencies
-from slurm.submission.submission_state import Watched
+from slurm.submission.submission_state import SubmissionState
 
 UPSTREAM = "up/1"
 
 
-def upstream(*counts: int) -> Watched:
+def upstream(*counts: int) -> SubmissionState:
     """An upstream whose blocks have so many elements, with ids 10, 11, …"""
     blocks = [Block(id=str(10 + n), first=sum(counts[:n]), count=count) for n, count in enumerate(counts)]
     submitted = Submitted(scheduler="slurm", blocks=tuple(blocks))
-    return Watched(UPSTREAM, sum(counts), submitted, mapped=True)
+    return SubmissionState(UPSTREAM, sum(counts), submitted, mapped=True)
 
 
 def job(index: int) -> Reference:
@@ -29,7 +29,7 @@ def whole(count: int) -> Reference:
     return Reference("array", UPSTREAM, (0, count, 1), 1, "slurm")
 
 
-def told(watched: Watched, *calls: set[Reference], first: int = 0) -> list[tuple[object, ...]]:
+def told(watched: SubmissionState, *calls: set[Reference], first: int = 0) -> list[tuple[object, ...]]:
     """What the scheduler is told, of the block at `first`, for calls that refer to these."""
     edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched, chunk=1)
     block = Block(first=first, count=len(calls) - first)
@@ -75,7 +75,7 @@ def test_upstreams_that_have_ended_never_reach_the_scheduler() -> None:
 
 
 def test_an_upstream_that_was_never_queued_is_refused() -> None:
-    watched = Watched(UPSTREAM, 1, None, mapped=False)
+    watched = SubmissionState(UPSTREAM, 1, None, mapped=False)
     with pytest.raises(SubmissionError, match="up/1 was never submitted"):
         told(watched, {job(0)})
 

@@ -18,9 +18,9 @@ from slurm.errors import ProtocolError, SlurmError, TransportError, UntrustedFil
 from slurm.protocol import ATTEMPTS, FAILED, OUTCOMES, RESULTS, RUN, SUBMISSION, SUBMITTED, Submitted, attempt_name
 from slurm.protocol.outcomes import Outcome, ResultRecord
 from slurm.serialization.unpickling import SignalWatch, load
-from slurm.storage.job_store import Store
+from slurm.storage.job_store import JobStore
 from slurm.storage.results import read_ends
-from slurm.tracking.attempts import Continuation, Told, continuation_name
+from slurm.tracking.attempts import AttemptRecords, Continuation, continuation_name
 from slurm.transports.base import Fetched, ListingFailed
 from slurm.transports.local import LocalTransport
 from unit.job_directories import KEY, Directory, asked
@@ -153,7 +153,7 @@ def test_what_still_cannot_be_read_is_told_for_its_call(directory: Directory, na
 
 
 def test_an_outcome_that_cannot_be_read_is_not_taken_for_none(directory: Directory) -> None:
-    store = Store(Failing("1.json", 99), directory.root)
+    store = JobStore(Failing("1.json", 99), directory.root)
     assert isinstance(store.several_outcomes({KEY: range(3)})[KEY].unreadable[1], TransportError)
     with pytest.raises(TransportError, match="Input/output error"):
         store.outcomes(KEY, range(3), chunk=1)
@@ -212,7 +212,7 @@ def test_damaged_records_of_attempts_are_told_for_their_element(directory: Direc
     write(directory, f"{ATTEMPTS}/{attempt_name(2, 1)}", data)
     write(directory, f"{ATTEMPTS}/{continuation_name(1, 1)}", data)
     write(directory, f"{ATTEMPTS}/g.blocks.json", data)
-    told = Told(directory.store, KEY, range(3))
+    told = AttemptRecords(directory.store, KEY, range(3))
     assert told.outcomes[0, 1] == Outcome.loads(GOOD, where="")
     assert told.claims == {(0, 1): claim}
     assert told.damaged.keys() == {(1, 1)}
@@ -226,7 +226,7 @@ def test_damaged_records_of_attempts_are_told_for_their_element(directory: Direc
 def test_of_attempts_that_cannot_be_read_now_nothing_is_told(directory: Directory) -> None:
     write(directory, f"{ATTEMPTS}/{attempt_name(0, 1)}", GOOD)
     with pytest.raises(TransportError, match="Input/output error"):
-        Told(Store(Failing(attempt_name(0, 1), 99), directory.root), KEY, [0])
+        AttemptRecords(JobStore(Failing(attempt_name(0, 1), 99), directory.root), KEY, [0])
 
 
 # What unpickling raises.

@@ -13,7 +13,7 @@ from slurm.environments.base import Environment, Interpreter, Place, prepare_all
 from slurm.environments.setup import load_modules
 from slurm.environments.wheel_building import run
 from slurm.errors import BuildFailed, ConfigurationError, SlurmfileError
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from slurm.slurmfile import load
 from slurm.transports.local import LocalTransport
 
@@ -26,8 +26,10 @@ def special() -> None:
 class Asked(Environment):
     """Tells which interpreter it would have looked for."""
 
-    def prepare(self, place: Place) -> Prepared:
-        return Prepared(key="k", python=place.interpreter.python or "-", tag="t", setup=place.interpreter.setup)
+    def prepare(self, place: Place) -> ResolvedEnvironment:
+        return ResolvedEnvironment(
+            key="k", python=place.interpreter.python or "-", tag="t", setup=place.interpreter.setup
+        )
 
 
 def test_environments_are_values() -> None:

@@ -16,13 +16,13 @@ from slurm.callbacks import CompleteEvent, ProgressEvent, StateEvent
 from slurm.callbacks.progress_model import Bar
 from slurm.notifications.dispatcher import hooks
 from slurm.notifications.progress_reader import Question, look
-from slurm.notifications.subscriptions import Feeds
+from slurm.notifications.subscriptions import Subscriptions
 from slurm.places.place import backend_for
 from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
-from slurm.submission.submission_state import Watched
+from slurm.submission.submission_state import SubmissionState
 from slurm.transports.local import LocalTransport
 
 
@@ -47,10 +47,10 @@ class Raising(Callback):
         raise SystemExit(event.index)
 
 
-def feeds(root: Path, count: int) -> tuple[Feeds, Watched]:
+def feeds(root: Path, count: int) -> tuple[Subscriptions, SubmissionState]:
     """The feeds of a place, and a submission of so many elements there that nobody follows."""
     backend = backend_for("local", root=root)
-    watched = Watched(
+    watched = SubmissionState(
         "work/20260101T000000Z-00000000",
         count,
         Submitted(scheduler="local", blocks=(Block(id="7", first=0, count=count),)),

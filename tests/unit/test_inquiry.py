@@ -11,17 +11,17 @@ from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.schedulers.job_control import Answers
 from slurm.submission.origins import Here
-from slurm.submission.submission_state import Ending
+from slurm.submission.submission_state import FinalStatus
 from slurm.tracking import status_poller
 from slurm.tracking.exceptions import Facts, of_ending
-from slurm.tracking.status_poller import Inquiry
+from slurm.tracking.status_poller import StatusPoller
 from slurm.tracking.tracker import Tracker
 from unit.job_directories import KEY, asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 OTHER = "work/20260101T000000Z-11111111"
 BOX = Origin(cluster="aaaa", host="box", boot="1")
@@ -41,16 +41,18 @@ class Place:
         self.asked: list[str] = []
         self.tracker = Tracker(
             listing=lambda keys: dict.fromkeys(keys, frozenset()),
-            inquiry=Inquiry(query=self._query, history=self._history, complete=self._complete, here=lambda: self.here),
+            inquiry=StatusPoller(
+                query=self._query, history=self._history, complete=self._complete, here=lambda: self.here
+            ),
             conclude=lambda _, endings, __: endings,
             pace=0.01,
             patience=(0.05, 0.1),
         )
 
-    def watch(self, *blocks: Block, key: str = KEY, count: int = 1, scheduler: str = "slurm") -> Watched:
+    def watch(self, *blocks: Block, key: str = KEY, count: int = 1, scheduler: str = "slurm") -> SubmissionState:
         return self.tracker.watch(asked(key, count), Submitted(scheduler=scheduler, blocks=blocks))
 
-    def states(self, watched: Watched) -> list[JobState]:
+    def states(self, watched: SubmissionState) -> list[JobState]:
         self.tracker.ask([watched])
         return [watched.status(index, None).state for index in range(watched.count)]
 
@@ -63,7 +65,7 @@ class Place:
     def _history(self, ids: Sequence[str]) -> Sequence[Report]:
         return [report for report in self.remembered if report.id in ids]
 
-    def _complete(self, several: Sequence[Watched]) -> None:
+    def _complete(self, several: Sequence[SubmissionState]) -> None:
         self.completed += [watched.key for watched in several]
 
 
@@ -110,7 +112,7 @@ def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkey
     monkeypatch.setattr(status_poller, "_RUNAWAY_SECONDS", -1.0)
     assert place.states(watched) == [JobState.LOST]
     assert list(watched.missed_since) == [0]
-    error = of_ending(Ending(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
     assert "it left no outcome, and it is a runaway job of the accounting. Its log" in str(error)
 
 
@@ -165,7 +167,7 @@ def test_what_ran_before_the_machine_was_restarted_is_lost(name: str) -> None:
     place.here = Here("slurm", BOX.replace(cluster=name, boot="2"))
     watched = place.watch(block("7", BOX))
     assert place.states(watched) == [JobState.LOST]
-    error = of_ending(Ending(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
     assert "is lost: it left no outcome, and the machine was restarted. Its log" in str(error)
     assert place.asked == []
 
@@ -180,5 +182,5 @@ def test_a_restart_that_is_first_seen_in_an_answer_counts_at_once() -> None:
         place.here = Here("slurm", BOX.replace(boot="2"))
         return Answers([told(id_, JobState.RUNNING) for id_ in ids], set(), None)
 
-    asking = Inquiry(query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here)
+    asking = StatusPoller(query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here)
     assert asking.ask([watched]).reports[KEY][0].state is JobState.LOST

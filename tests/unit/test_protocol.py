@@ -23,7 +23,7 @@ from slurm.protocol import (
     Block,
     Document,
     Edge,
-    Prepared,
+    ResolvedEnvironment,
     Submission,
     Submitted,
 )
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SUBMISSION = asked(
     count=3,
     options={"mem": "4G", "sbatch": {"--x": True}},
-    environment=Prepared(key="k", python="/p", tag="3.11", setup=("module load x",)),
+    environment=ResolvedEnvironment(key="k", python="/p", tag="3.11", setup=("module load x",)),
     dependencies=(Edge(key="e/1", indices=(0, 2)), Edge(key="e/2", elementwise=True)),
     client={"pid": 1},
     created=1.5,

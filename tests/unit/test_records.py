@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 from slurm.protocol.records import Record, encode
 from unit.strategies import CHARACTERS, TEXT
 
@@ -101,7 +101,7 @@ def test_a_record_takes_its_own_fields_only_and_needs_those_without_a_default() 
 
 
 def test_what_is_unset_is_left_out_of_the_json() -> None:
-    assert Prepared(key="k", python="/p", tag="3.11").to_json() == {
+    assert ResolvedEnvironment(key="k", python="/p", tag="3.11").to_json() == {
         "key": "k",
         "python": "/p",
         "tag": "3.11",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, Prepared
+from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.submission.script import render
@@ -72,7 +72,9 @@ def element(
     python = python or place / "python"
     python.write_text(STUB)
     python.chmod(0o700)
-    environment = Prepared(key="k", python=str(python), tag="3.11", setup=setup, launch=("env", "LAUNCHED=a b"))
+    environment = ResolvedEnvironment(
+        key="k", python=str(python), tag="3.11", setup=setup, launch=("env", "LAUNCHED=a b")
+    )
     script = render(
         directives=["#SBATCH --array=0-9"],
         environment=environment,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slurm.protocol import ATTEMPTS
-from slurm.storage.job_store import Store
+from slurm.storage.job_store import JobStore
 from slurm.transports.local import LocalTransport
 
 KEY = "task/20260101T000000Z-00000000"
@@ -22,11 +22,11 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(place: Path) -> Store:
-    return Store(LocalTransport(), str(place.parents[3]))
+def store(place: Path) -> JobStore:
+    return JobStore(LocalTransport(), str(place.parents[3]))
 
 
-def test_what_is_there_stays_and_the_names_of_the_others_are_told(store: Store, place: Path) -> None:
+def test_what_is_there_stays_and_the_names_of_the_others_are_told(store: JobStore, place: Path) -> None:
     first = {f"{number}.1.json": b"first" for number in range(0, 600, 2)}
     second = {f"{number}.1.json": b"second" for number in range(600)}
     assert store.commit(KEY, ATTEMPTS, first) == set(first)
@@ -35,7 +35,7 @@ def test_what_is_there_stays_and_the_names_of_the_others_are_told(store: Store, 
 
 
 def test_a_file_system_without_hard_links_will_do(
-    store: Store, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: JobStore, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = tmp_path / "bin" / "ln"  # a stand-in: this machine may have no such file system
     refusing.parent.mkdir()

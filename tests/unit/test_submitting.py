@@ -19,7 +19,7 @@ from slurm.options import NONE
 from slurm.protocol import Block, Submitted
 from slurm.schedulers import refusals
 from slurm.schedulers.base import Failure, Request, Site, tag
-from slurm.schedulers.client import Controller
+from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.transports.local import LocalTransport
@@ -77,7 +77,7 @@ class Fakes(NamedTuple):
 
     def submit(self, *, blocks: int = 1, patience: float = 60.0) -> list[str]:
         """Submit blocks of ten elements; their ids."""
-        controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
+        controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
         requests = [self.request(Block(first=10 * n, count=10)) for n in range(blocks)]
         submitted = controller.submit(str(self.record), KEY, requests, patience=patience)
         assert Submitted.loads(self.record.read_bytes(), where="") == submitted
@@ -154,7 +154,7 @@ def test_a_queue_that_cannot_be_read_makes_nothing_certain(fakes: Fakes, squeue:
 def test_who_has_no_time_is_not_told_that_an_unreadable_queue_is_a_refusal(fakes: Fakes) -> None:
     fakes.write("squeue", "exit 1")
     fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
-    controller = Controller(SlurmScheduler(Site("python3", "")), LocalTransport())
+    controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
     with pytest.raises(SchedulerError):
         controller.submit_now(str(fakes.record), KEY, fakes.request(Block(first=0, count=1)), caretaker=None)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.events import CompleteEvent, ProgressEvent, StateEvent, SubmitEvent
     from slurm.callbacks.progress_display import Display
-    from slurm.callbacks.progress_model import Bar, Board
+    from slurm.callbacks.progress_model import Bar, ProgressModel
 
 
 class ProgressCallback(Callback):
@@ -25,7 +25,7 @@ class ProgressCallback(Callback):
         from slurm.sanitize.numbers import positive_seconds  # noqa: PLC0415 - a node makes none
 
         self._interval = positive_seconds(interval, "interval") if interval != 0 else 0.0
-        self._shown: tuple[Board, Display] | None = None
+        self._shown: tuple[ProgressModel, Display] | None = None
 
     def on_submit(self, event: SubmitEvent) -> None:
         """A submission has been queued."""
@@ -52,9 +52,9 @@ class ProgressCallback(Callback):
     def _show(self, what: str, event: Any) -> None:
         if self._shown is None:
             from slurm.callbacks.progress_display import display  # noqa: PLC0415
-            from slurm.callbacks.progress_model import Board  # noqa: PLC0415 - a node needs neither
+            from slurm.callbacks.progress_model import ProgressModel  # noqa: PLC0415 - a node needs neither
 
-            self._shown = Board(), display(self._interval)
+            self._shown = ProgressModel(), display(self._interval)
         board, screen = self._shown
         if board.over:
             board.clear()

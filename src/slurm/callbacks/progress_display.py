@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slurm.callbacks.events import ProgressEvent
-    from slurm.callbacks.progress_model import Bar, Board
+    from slurm.callbacks.progress_model import Bar, ProgressModel
 
 _MOST_CALLS = 3
 """So many calls of a map are shown with what they tell, the first that run."""
@@ -27,7 +27,7 @@ _PER_SECOND = 4
 class Display(Protocol):
     """Where a board is shown."""
 
-    def show(self, board: Board, bar: Bar) -> None:
+    def show(self, board: ProgressModel, bar: Bar) -> None:
         """Something has changed on that bar."""
 
     def close(self) -> None:
@@ -76,14 +76,14 @@ class Lines:
         self._lock = threading.Lock()
         self._shown: dict[int, str] = {}
 
-    def show(self, board: Board, bar: Bar) -> None:
+    def show(self, board: ProgressModel, bar: Bar) -> None:
         """Print a line, now or soon."""
         if bar.ended is None and id(bar) in self._shown:
             self._later.call(self._print_all, board)
         else:
             self._print(bar)
 
-    def _print_all(self, board: Board) -> None:
+    def _print_all(self, board: ProgressModel) -> None:
         for bar in list(board.bars):
             self._print(bar)
 
@@ -105,7 +105,7 @@ class Terminal:
     def __init__(self) -> None:
         self._live: Any = None
 
-    def show(self, board: Board, bar: Bar) -> None:
+    def show(self, board: ProgressModel, bar: Bar) -> None:
         """Begin to draw; when all is over, draw a last time and leave it there."""
         from rich.console import Console  # noqa: PLC0415 - many programs show no progress
         from rich.live import Live  # noqa: PLC0415
@@ -134,7 +134,7 @@ def _calls(bar: Bar) -> Sequence[ProgressEvent]:
     return [] if bar.alone else sorted(bar.told.copy().values(), key=lambda event: event.index)[:_MOST_CALLS]
 
 
-def _drawn(board: Board, width: int) -> Any:
+def _drawn(board: ProgressModel, width: int) -> Any:
     from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -178,7 +178,7 @@ class Notebook:
         self._lock = threading.Lock()  # lest an older page come after the last one
         self._handle: Any = None
 
-    def show(self, board: Board, bar: Bar) -> None:
+    def show(self, board: ProgressModel, bar: Bar) -> None:
         """Bring the output up to date, now or soon."""
         with self._lock:
             if self._handle is None:
@@ -192,7 +192,7 @@ class Notebook:
             if board.over:
                 self._handle = None
 
-    def _draw(self, board: Board) -> None:
+    def _draw(self, board: ProgressModel) -> None:
         with self._lock:
             if self._handle is not None:
                 self._handle.update(_page(board), raw=True)
@@ -201,7 +201,7 @@ class Notebook:
         """The output stays as it is."""
 
 
-def _page(board: Board) -> dict[str, str]:
+def _page(board: ProgressModel) -> dict[str, str]:
     """A board as notebooks show it: in HTML, and as text where that isn't shown."""
     rows = []
     for bar in board.bars:

@@ -1,4 +1,4 @@
-"""Board: what a progress display shows, from events: a bar for each map, and one for the single calls of a task."""
+"""ProgressModel: what a progress display shows: one bar for each map, and one for the single calls of a task."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Bar:
         return ", ".join(part for part in (self.count(), self.words(), self.pace(), self.time()) if part)
 
 
-class Board:
+class ProgressModel:
     """The bars, in the order in which they came."""
 
     def __init__(self) -> None:

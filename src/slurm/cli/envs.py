@@ -13,7 +13,7 @@ from slurm.clusters import environment_cleanup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.clusters.environment_cleanup import Kept
+    from slurm.clusters.environment_cleanup import StoredEnvironment
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -55,7 +55,7 @@ def gc(cluster: str | None, days: float, dry_run: bool, as_json: bool) -> None: 
     _show(environment_cleanup.collect(cluster_of(cluster), days=days, dry_run=dry_run), as_json=as_json)
 
 
-def _show(environments: Sequence[Kept], *, as_json: bool) -> None:
+def _show(environments: Sequence[StoredEnvironment], *, as_json: bool) -> None:
     if as_json:
         show_json([environment._asdict() for environment in environments])
     elif environments:

@@ -16,13 +16,13 @@ from slurm.jobs import submit
 from slurm.jobs.array import calls_of, handle
 from slurm.jobs.job import Job
 from slurm.jobs.waiting import cancel
-from slurm.notifications.client_hooks import Announced
+from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
 from slurm.places.place import backend_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.tasks import task
-from slurm.tasks.settings import Terms
+from slurm.tasks.settings import Settings
 from slurm.views.listing import Listing
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from slurm.jobs.executor import ClusterExecutor
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
-    from slurm.protocol import Prepared
+    from slurm.protocol import ResolvedEnvironment
     from slurm.serialization import Arguments
     from slurm.slurmfile import ClusterEntry
     from slurm.tasks.task import Task
@@ -100,7 +100,7 @@ class Cluster:
             "local" if url is None else url, root=root, python=python, setup=steps, login_shell=login_shell
         )
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
-        self.terms = Terms.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
+        self.terms = Settings.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
     def from_slurmfile(
@@ -181,7 +181,7 @@ class Cluster:
         """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
         from slurm.jobs.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
 
-        return ClusterExecutor(self, Terms.parse(options))
+        return ClusterExecutor(self, Settings.parse(options))
 
     # What was submitted before.
 
@@ -247,8 +247,8 @@ class Cluster:
         """Let go of connections. Jobs go on; a later use connects again."""
         self._backend.transport.close()
 
-    def _prepare(self, terms: Terms) -> Prepared:
-        told = Announced(self.url, terms.callbacks)
+    def _prepare(self, terms: Settings) -> ResolvedEnvironment:
+        told = NotifyingBuildListener(self.url, terms.callbacks)
         return environment.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
 
     def __repr__(self) -> str:

@@ -6,18 +6,18 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slurm.environments.base import Interpreter, Packaging, Place, prepare_all
+from slurm.environments.base import BuildListener, Interpreter, Place, prepare_all
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, EnvironmentNotReady
 from slurm.options import Options
-from slurm.tasks.settings import Terms
+from slurm.tasks.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.environments.base import Environment
     from slurm.places.place import Backend
-    from slurm.protocol import Prepared
+    from slurm.protocol import ResolvedEnvironment
     from slurm.serialization import Arguments
     from slurm.transports.base import Completed
 
@@ -27,8 +27,8 @@ def prepare(
     environments: Sequence[Environment],
     options: Options,
     *,
-    packaging: Packaging | None = None,
-) -> Prepared:
+    packaging: BuildListener | None = None,
+) -> ResolvedEnvironment:
     """The environment that some make, ready; none at all are `Current()`. Raises EnvironmentNotReady.
 
     One that this process has prepared is not looked at again, unless its sources have changed; nor is that of the
@@ -40,7 +40,7 @@ def prepare(
     if backend.inherited is not None and backend.inherited.asked == asked_for:
         return backend.inherited
     try:
-        return _prepared(backend, environments, options, asked_for, packaging or Packaging())
+        return _prepared(backend, environments, options, asked_for, packaging or BuildListener())
     except (ConfigurationError, EnvironmentNotReady) as error:
         if backend.inherited is not None:
             error.args = (f"{error} {_ON_A_NODE}",)
@@ -55,8 +55,8 @@ _ON_A_NODE = (
 
 
 def _prepared(
-    backend: Backend, environments: tuple[Environment, ...], options: Options, asked_for: str, packaging: Packaging
-) -> Prepared:
+    backend: Backend, environments: tuple[Environment, ...], options: Options, asked_for: str, packaging: BuildListener
+) -> ResolvedEnvironment:
     key = _key(environments)
     with backend.lock:
         its_own = backend.preparing.setdefault(key, threading.Lock())
@@ -65,7 +65,7 @@ def _prepared(
             asked = Interpreter(backend.spec.python, backend.spec.setup)
             place = Place(
                 backend.transport,
-                backend.first_look,
+                backend.probe,
                 asked,
                 {asked: lambda: backend.current},
                 packaging,
@@ -88,13 +88,13 @@ _WHERE = ("account", "clusters", "constraint", "partition", "qos", "reservation"
 
 
 def _run_in_job(
-    backend: Backend, options: Options, environment: Prepared, argv: Sequence[str], stdin: bytes
+    backend: Backend, options: Options, environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes
 ) -> Completed:
     """Run a command in a job of its own."""
     from slurm.jobs.submit import submit  # noqa: PLC0415 - it prepares nothing, but stands above what does
     from slurm.tasks.task import Task  # noqa: PLC0415
 
-    terms = Terms(options=Options.parse({name: options.get(name) for name in _WHERE}))
+    terms = Settings(options=Options.parse({name: options.get(name) for name in _WHERE}))
     calls: list[Arguments] = [((list(argv), stdin), {})]
     jobs = submit(backend, Task(run_here, terms), calls, mapped=False, terms=terms, environment=environment)
     return jobs[0].result()

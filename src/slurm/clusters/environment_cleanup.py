@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slurm.clusters.cluster import Cluster
     from slurm.places.place import Backend
     from slurm.storage.job_store import Records
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 MOST_DAYS = 100_000
 _MAKING_SECONDS = 600
@@ -48,7 +48,7 @@ _REMOVE = 'cd -- "$0" && for key; do rm -rf -- "$key.json" && rm -rf -- "$key" "
 _SWEEP = 'cd -- "$0" 2>/dev/null || exit 0; find . ! -name . -prune -name "*.whl" -mtime "+$1" -exec rm -f {} +'
 
 
-class Kept(NamedTuple):
+class StoredEnvironment(NamedTuple):
     """An environment under the root."""
 
     key: str
@@ -68,7 +68,7 @@ class Kept(NamedTuple):
         return ", ".join((*self.used_by, *(key for key in self.above if key not in without), *making))
 
 
-def kept(cluster: Cluster) -> list[Kept]:
+def kept(cluster: Cluster) -> list[StoredEnvironment]:
     """The environments under the root, by their keys, and what uses them; asks the scheduler."""
     backend = _backend(cluster)
     lines = [line.split() for line in _run(backend, _LIST, ENVS).splitlines()]
@@ -78,7 +78,7 @@ def kept(cluster: Cluster) -> list[Kept]:
         state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
         use = uses.get(key, _Use())
         unused = max(0.0, min(float(since), time.time() - use.last))  # a process asks for it once, and goes on using it
-        found.append((Kept(key, state, int(kilobytes) * 1024, unused, use.by, ()), below))
+        found.append((StoredEnvironment(key, state, int(kilobytes) * 1024, unused, use.by, ()), below))
     standing = [(environment.key, below) for environment, below in found if environment.state != "left"]
     return [e._replace(above=tuple(key for key, below in standing if e.key in below)) for e, _ in found]
 
@@ -96,14 +96,14 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
     _remove(cluster, [there[key] for key in keys])
 
 
-def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kept]:
+def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[StoredEnvironment]:
     """Remove the environments that nobody has asked for in so many days and that nothing uses; those removed.
 
     Also what was left half made, and wheels that were sent so long ago: they are sent again should they be needed.
     Raises ValueError for a number of days that can't be meant.
     """
     days = bounded(days, "days", most=MOST_DAYS, unit="days")
-    old: list[Kept] = []
+    old: list[StoredEnvironment] = []
     for one in _from_above(kept(cluster)):
         if not one.users(without=[e.key for e in old]) and (one.state == "left" or one.unused >= days * 86400):
             old.append(one)
@@ -113,12 +113,12 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Kep
     return old
 
 
-def _from_above(environments: Iterable[Kept]) -> list[Kept]:
+def _from_above(environments: Iterable[StoredEnvironment]) -> list[StoredEnvironment]:
     """What stands on another comes before it, so that nothing is ever left that stands on nothing."""
     return sorted(environments, key=lambda environment: bool(environment.above))
 
 
-def _remove(cluster: Cluster, environments: Sequence[Kept]) -> None:
+def _remove(cluster: Cluster, environments: Sequence[StoredEnvironment]) -> None:
     if environments:
         _run(_backend(cluster), _REMOVE, ENVS, *(environment.key for environment in _from_above(environments)))
 
@@ -162,7 +162,7 @@ def _environments(records: Records) -> set[str]:
     return {key for key in (environment.key, environment.below) if key}
 
 
-def _goes_on(watched: Watched) -> bool:
+def _goes_on(watched: SubmissionState) -> bool:
     """Whether an element waits, runs, or may go on in another job; not those that the scheduler has no more."""
     return watched.unfinished and (watched.may_go_on or any(e not in watched.missed_since for e in watched.open))
 

@@ -15,7 +15,7 @@ from slurm.options import Options
 from slurm.runner.argument_loader import unpickled
 from slurm.serialization import Function, pickle_calls, unpacked
 from slurm.tasks.task import REDUCERS
-from slurm.tracking.workflow_journal import Family
+from slurm.tracking.workflow_journal import WorkflowJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from slurm.environments.base import Place
-    from slurm.protocol import Prepared, Submission
+    from slurm.protocol import ResolvedEnvironment, Submission
     from slurm.runner.job_context import JobContext
 
 
 class Inherited(Environment):
     """The environment that a workflow runs in, for what it submits: it is there, so nothing is made."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: ResolvedEnvironment) -> None:
         self.prepared = prepared
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """The same, as it is."""
         del place
         return self.prepared
 
 
-def _check_container(environment: Prepared, lacking: Callable[[], list[str]]) -> None:
+def _check_container(environment: ResolvedEnvironment, lacking: Callable[[], list[str]]) -> None:
     """Raises SchedulerNotFound in a container that no job can be submitted from."""
     if environment.image and (missing := lacking()):
         message = (
@@ -53,7 +53,7 @@ def _check_container(environment: Prepared, lacking: Callable[[], list[str]]) ->
 class WorkflowCluster(Cluster):
     """The cluster of a workflow: what is submitted to it belongs to the workflow."""
 
-    _family: Family
+    _family: WorkflowJournal
     workflow: Job[Any]
     """The workflow's own job."""
 
@@ -67,10 +67,10 @@ class WorkflowCluster(Cluster):
         cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
         backend = cluster._backend
         _check_container(submission.environment, backend.lacking)
-        backend.has_last_word = False
+        backend.refusals_are_final = False
         backend.inherited = submission.environment
         cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)
-        backend.family = cluster._family = Family(job, cluster.workflow.key)
+        backend.family = cluster._family = WorkflowJournal(job, cluster.workflow.key)
         return cluster
 
     def resolved(self, value: Any) -> Any:

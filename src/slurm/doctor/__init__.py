@@ -21,7 +21,7 @@ from slurm.places.probe import DEFAULT_ROOT, FOREIGN_STATE
 from slurm.plugins import plugin
 from slurm.sanitize.numbers import positive_seconds
 from slurm.schedulers.base import Site
-from slurm.tasks.settings import Terms
+from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task
 from slurm.transports.base import PLAIN_TOOLS
 
@@ -140,7 +140,7 @@ def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
     """Whether a job reads its call from the root, on a node, and leaves its outcome there."""
     began = time.monotonic()
     try:
-        job = Task(look, Terms.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
+        job = Task(look, Settings.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
     except SlurmError as error:
         yield Finding(Level.ERROR, "job", str(error), "see the findings above, or give what it asks for as an option")
         return

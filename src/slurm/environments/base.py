@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from slurm.protocol import Prepared
+    from slurm.protocol import ResolvedEnvironment
     from slurm.transports.base import Completed, Transport
 
-    RunInJob = Callable[[Prepared, Sequence[str], bytes], Completed]
+    RunInJob = Callable[[ResolvedEnvironment, Sequence[str], bytes], Completed]
 
 _log = logging.getLogger("slurm.environments")
 
@@ -30,7 +30,7 @@ class Interpreter(NamedTuple):
     """Whether the steps bring it, so that there is none where one of them fails."""
 
 
-class Packaging:
+class BuildListener:
     """What is told while an environment is made; of one that is there already, nothing. This one logs it.
 
     `key` names the environment, as the submissions that use it have it.
@@ -50,7 +50,7 @@ class Packaging:
             _log.info("the environment %s is ready", key)
 
 
-def _no_jobs(environment: Prepared, argv: Sequence[str], stdin: bytes) -> Completed:
+def _no_jobs(environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes) -> Completed:
     del environment, stdin
     message = f"{argv[0]} can't be run in a job from here"
     raise ConfigurationError(message)
@@ -86,9 +86,9 @@ class Place:
     ground: Ground
     interpreter: Interpreter = field(default_factory=Interpreter)
     """The Python that was asked for, after the steps that every job takes before the environment's own."""
-    known: Mapping[Interpreter, Callable[[], Prepared]] = field(default_factory=dict)
+    known: Mapping[Interpreter, Callable[[], ResolvedEnvironment]] = field(default_factory=dict)
     """Those that have been looked for already, or can be by a command that runs in any case."""
-    packaging: Packaging = field(default_factory=Packaging)
+    packaging: BuildListener = field(default_factory=BuildListener)
     run_in_job: RunInJob = _no_jobs
     """Runs a command with its input in a job, where the task may run, in an environment that is there; waits for it."""
 
@@ -99,7 +99,7 @@ class Place:
         root: str,
         interpreter: Interpreter = Interpreter(),  # noqa: B008 - a value
         *,
-        packaging: Packaging = Packaging(),  # noqa: B008 - one that keeps nothing
+        packaging: BuildListener = BuildListener(),  # noqa: B008 - one that keeps nothing
     ) -> Self:
         """A place whose root is known."""
         return cls(transport, KnownGround(transport, root), interpreter, packaging=packaging)
@@ -120,7 +120,7 @@ class Environment(Protocol):
     local_paths: ClassVar[Collection[str]] = ()
     """Parameters that are paths of this machine: in a Slurmfile they are relative to it."""
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """Make it ready there, and say how to start it. The setup of the result holds that of the place, too.
 
         What is costly is made once (`slurm.environments.building.build_once`), and told to `place.packaging`. Raises
@@ -162,7 +162,7 @@ def as_list(environment: Environment | Sequence[Environment] | None) -> tuple[En
     return found
 
 
-def prepare_all(environments: Sequence[Environment], place: Place) -> Prepared:
+def prepare_all(environments: Sequence[Environment], place: Place) -> ResolvedEnvironment:
     """Prepare the last of some environments, on top of those before it."""
     *below, top = environments
     for environment in below:

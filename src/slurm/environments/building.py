@@ -22,7 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
-from slurm.protocol import BLOBS, ENVS, Document, Prepared
+from slurm.protocol import BLOBS, ENVS, Document, ResolvedEnvironment
 from slurm.protocol.ownership import SHELL, check_output
 from slurm.transports.base import PLAIN_TOOLS
 
@@ -111,13 +111,13 @@ for path; do echo "$(digest "$path") ${{path##*/}}"; done
 class Built(Document):
     """`envs/<key>.json`: an environment that is complete."""
 
-    environment: Prepared
+    environment: ResolvedEnvironment
     created: float
     """Seconds since the epoch, by the clock of who made it."""
     host: str
     """Where that was."""
 
-    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared}
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": ResolvedEnvironment}
 
 
 class Building(NamedTuple):
@@ -138,7 +138,7 @@ class Building(NamedTuple):
         """Tell what comes next."""
         self.place.packaging.step(self.key, words)
 
-    def below(self, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+    def below(self, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
         """The environment `name`, which this one is to stand on: `build_once`, and it is kept while this one is."""
         _run(self.place, _BELOW, self.directory, f"{name}-{self.machine}")
         return build_once(self.place, name, make)
@@ -155,7 +155,7 @@ class _Seen(NamedTuple):
     text: str = ""
 
 
-def build_once(place: Place, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+def build_once(place: Place, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
     """The environment `name`, made by `make` unless it is there; if another process makes it now, wait for that.
 
     The name must change with all that goes into the environment; the architecture there is added to it. One that is
@@ -170,7 +170,7 @@ def build_once(place: Place, name: str, make: Callable[[Building], Prepared]) ->
         return _build_once(place, name, make)
 
 
-def _build_once(place: Place, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+def _build_once(place: Place, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
     told, pauses, unchanged = False, _pauses(place.transport.pace), time.monotonic()
     first = seen = _look(place, name)
     while seen.state != "ready":
@@ -238,7 +238,9 @@ def _claim(place: Place, seen: _Seen) -> Building | None:
     return Building(place, seen.key, f"{place.root}/{ENVS}/{seen.key}/{token}")
 
 
-def _made(building: Building, holder: int, name: str, make: Callable[[Building], Prepared]) -> Prepared:
+def _made(
+    building: Building, holder: int, name: str, make: Callable[[Building], ResolvedEnvironment]
+) -> ResolvedEnvironment:
     place, key, token = building.place, building.key, building.directory.rpartition("/")[2]
     place.packaging.begin(key)
     try:

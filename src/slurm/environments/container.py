@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.base import Environment
 from slurm.environments.building import build_once, send
-from slurm.environments.container_images import ROOTFS, File, Kept, Tagged
+from slurm.environments.container_images import ROOTFS, CachedImage, File, Tagged
 from slurm.environments.container_site import RUNTIMES, ContainerSite, in_bash, pinned
 from slurm.environments.containerfile import Builder, Containerfile
 from slurm.environments.current import TAG, find
@@ -21,7 +21,7 @@ from slurm.environments.images import Reference
 from slurm.environments.runtimes.base import BUNDLE, Image, Mount, Run, launcher
 from slurm.environments.runtimes.oci import bundle
 from slurm.errors import ConfigurationError, EnvironmentNotReady, PythonNotFound
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 
 if TYPE_CHECKING:
     import os
@@ -108,7 +108,7 @@ class Container(Environment):
         """The hash of what an image is built from."""
         return "" if self.image else self._recipe().fingerprint()
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """Have the image there as the runtime there takes it, and look at its Python if that can be run there.
 
         Raises EnvironmentNotReady: PythonNotFound, BuildFailed.
@@ -118,14 +118,14 @@ class Container(Environment):
         facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
         name = f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
-        def make(building: Building) -> Prepared:
+        def make(building: Building) -> ResolvedEnvironment:
             image = source.bring(building, site, runtime)
             if runtime.takes == BUNDLE and image.name == building.directory:
                 config = bundle(f"{building.directory}/{ROOTFS}", run, uid=site.uid, gid=site.gid)
                 place.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
             if runtime.program in site.runtimes:
                 self._try(place, runtime, image, run)
-            return Prepared(
+            return ResolvedEnvironment(
                 key=building.key,
                 python=self.python,
                 tag=TAG,
@@ -145,7 +145,7 @@ class Container(Environment):
             digest = hashlib.sha256(f"{recipe.fingerprint()} {site.platform}".encode()).hexdigest()
             name = re.sub(r"[^a-z0-9]+", "-", recipe.context.resolve().name.lower()).strip("-") or "image"
             tag = f"localhost/slurm-tasks/{name}:{digest[:16]}"
-            return Kept(Builder.find(self.builder), tag, recipe, digest, self.registry)
+            return CachedImage(Builder.find(self.builder), tag, recipe, digest, self.registry)
         if self.image.startswith(("/", "~/")):
             return File(self.image)
         reference = Reference.parse(self.image)
@@ -155,7 +155,7 @@ class Container(Environment):
         image_id = builder.image_id(self.image)
         if image_id is None:
             raise EnvironmentNotReady(f"{builder.program} keeps no image {self.image} here")
-        return Kept(builder, self.image, digest=image_id, registry=self.registry)
+        return CachedImage(builder, self.image, digest=image_id, registry=self.registry)
 
     def _recipe(self) -> Containerfile:
         return Containerfile.find(self.dockerfile, self.context, self.build_args)
@@ -194,7 +194,7 @@ class Container(Environment):
                 "%s can't be run where jobs are submitted from; a node may do so: %s", image.source, done.words
             )
 
-    def _launched(self, place: Place, prepared: Prepared, script: str) -> Prepared:
+    def _launched(self, place: Place, prepared: ResolvedEnvironment, script: str) -> ResolvedEnvironment:
         """An image that is there, with how to run it on a node, and the Python beside it."""
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-launcher-") as directory:
             file = Path(directory, "container.sh")

@@ -76,7 +76,7 @@ class Tagged(NamedTuple):
         return Image(name=name, source=source)
 
 
-class Kept(NamedTuple):
+class CachedImage(NamedTuple):
     """An image that a builder keeps here, or will have built."""
 
     builder: Builder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slurm.environments.base import Environment
 from slurm.environments.setup import take
 from slurm.errors import PythonNotFound
-from slurm.protocol import Prepared
+from slurm.protocol import ResolvedEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Current(Environment):
     else the first of its minor version on PATH.
     """
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """Find it. Nothing is made, so nothing is kept under the root. Raises PythonNotFound."""
         return find(place)
 
@@ -53,7 +53,7 @@ class Python(Environment):
     def __init__(self, python: str) -> None:
         self.python = python
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """Find it. Raises PythonNotFound."""
         return find(self.before(place))
 
@@ -65,7 +65,7 @@ class Python(Environment):
         return f"Python({self.python!r})"
 
 
-def find(place: Place) -> Prepared:
+def find(place: Place) -> ResolvedEnvironment:
     """The place's interpreter, which may have been looked for before. Raises PythonNotFound."""
     known = place.known.get(place.interpreter)
     if known is not None:
@@ -86,7 +86,7 @@ def probe(asked: Interpreter) -> Sequence[str]:
     return ["bash" if asked.setup else "sh", "-c", script, TAG, *candidates]
 
 
-def found(asked: Interpreter, done: Completed) -> Prepared:
+def found(asked: Interpreter, done: Completed) -> ResolvedEnvironment:
     """What that command has found. Raises PythonNotFound."""
     if done.status != 0:
         seen = "; ".join(done.stderr.strip().splitlines())
@@ -96,4 +96,4 @@ def found(asked: Interpreter, done: Completed) -> Prepared:
         )
         raise PythonNotFound(message)
     python = done.stdout.strip().splitlines()[-1]
-    return Prepared(key=f"current-{python}", python=python, tag=TAG, setup=asked.setup)
+    return ResolvedEnvironment(key=f"current-{python}", python=python, tag=TAG, setup=asked.setup)

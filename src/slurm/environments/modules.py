@@ -13,7 +13,7 @@ from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from slurm.environments.base import Place
-    from slurm.protocol import Prepared
+    from slurm.protocol import ResolvedEnvironment
 
 _CONDA = (
     'command -v conda > /dev/null 2>&1 || for base in "${CONDA_EXE%/bin/conda}" "${MAMBA_ROOT_PREFIX:-}" '
@@ -36,7 +36,7 @@ class Modules(Environment):
             raise ConfigurationError(message)
         self.names = names
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """Find the Python. Raises PythonNotFound."""
         return find(self.before(place))
 
@@ -57,7 +57,7 @@ class Conda(Environment):
             raise ConfigurationError(message)
         self.environment = environment
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """Find its Python. Raises PythonNotFound, where conda or the environment is missing, too."""
         return find(self.before(place))
 

@@ -25,7 +25,7 @@ from slurm.environments.sources import described, is_project, nearest_project, t
 from slurm.environments.wheel_building import build, build_failed, export_lock, gather
 from slurm.environments.wheel_dependencies import deciding, need_more, refuse_password
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
-from slurm.protocol import ENVS, Prepared
+from slurm.protocol import ENVS, ResolvedEnvironment
 from slurm.protocol.boot import RUN_MODULE, RUN_SOURCE
 from slurm.runner import distributions
 
@@ -116,7 +116,7 @@ class Wheel(Environment):
         sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), house]
         return [self.extras, self.dependencies, sources, self.install_in, self.system_site_packages]
 
-    def prepare(self, place: Place) -> Prepared:
+    def prepare(self, place: Place) -> ResolvedEnvironment:
         """Make it, unless it is there. Raises BuildFailed, PythonNotFound."""
         for _ in range(_ATTEMPTS):
             sources = self.fingerprint()
@@ -160,7 +160,7 @@ class Wheel(Environment):
         refuse_password(text, f"a URL in {path}")
         return text
 
-    def _make(self, sources: str, building: Building) -> Prepared:
+    def _make(self, sources: str, building: Building) -> ResolvedEnvironment:
         base = find(building.place)
         base = base.replace(setup=(_OWN_PATHS, *base.setup))
         with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
@@ -179,7 +179,7 @@ class Wheel(Environment):
             below=below.key if below else None,
         )
 
-    def _dependencies(self, building: Building, work: _Work) -> Prepared | None:
+    def _dependencies(self, building: Building, work: _Work) -> ResolvedEnvironment | None:
         """The environment that has what the projects need, which an edit of their code leaves as it is."""
         if not self.dependencies and not need_more(work.wheels, extras=bool(self.extras)):
             return None
@@ -230,8 +230,13 @@ class Wheel(Environment):
         return [path for path in found if path.name not in own]
 
     def _installed(
-        self, building: Building, work: _Work, *, only_dependencies: bool = False, below: Prepared | None = None
-    ) -> Prepared:
+        self,
+        building: Building,
+        work: _Work,
+        *,
+        only_dependencies: bool = False,
+        below: ResolvedEnvironment | None = None,
+    ) -> ResolvedEnvironment:
         """The environment that the installer makes: of all; of what the projects need; or of them, on top of that."""
         place = building.place
         house = () if below else self._house(building, work)
@@ -253,10 +258,12 @@ class Wheel(Environment):
         }
         what = "installing the dependencies" if only_dependencies else "installing"
         made = self._run_installer(building, work.base, request, what)
-        return Prepared(key=building.key, python=made["python"], tag=TAG, setup=work.base.setup, digest=made["digest"])
+        return ResolvedEnvironment(
+            key=building.key, python=made["python"], tag=TAG, setup=work.base.setup, digest=made["digest"]
+        )
 
     def _run_installer(
-        self, building: Building, base: Prepared, request: Mapping[str, Any], what: str
+        self, building: Building, base: ResolvedEnvironment, request: Mapping[str, Any], what: str
     ) -> Mapping[str, str]:
         place, data = building.place, json.dumps(request).encode()
         argv = [base.python, "-c", RUN_SOURCE, inspect.getsource(installer)]
@@ -276,7 +283,7 @@ class Wheel(Environment):
 class _Work(NamedTuple):
     """What an environment is made from."""
 
-    base: Prepared
+    base: ResolvedEnvironment
     wheels: Sequence[BuiltWheel]
     constraints: str | None
     scratch: str

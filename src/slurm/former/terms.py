@@ -1,3 +1,3 @@
 """Former home of the settings of a task."""
 
-from slurm.tasks.settings import Terms  # noqa: F401
+from slurm.tasks.settings import Settings as Terms  # noqa: F401

@@ -12,8 +12,8 @@ from slurm.places.place import backend_for
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import whole
 from slurm.serialization import Placeholder, Reference
-from slurm.submission.submission_state import Watched
-from slurm.tracking.result_reader import Findings
+from slurm.submission.submission_state import SubmissionState
+from slurm.tracking.result_reader import ResultReader
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.listing import Listing
 from slurm.views.status import Part, statuses
@@ -38,7 +38,7 @@ class JobArray(Placeholder, Generic[R]):
 
     __slots__ = ("_backend", "_range", "_watched")
 
-    def __init__(self, backend: Backend, watched: Watched, indices: range) -> None:
+    def __init__(self, backend: Backend, watched: SubmissionState, indices: range) -> None:
         self._backend = backend
         self._watched = watched
         self._range = indices
@@ -96,7 +96,7 @@ class JobArray(Placeholder, Generic[R]):
         where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
         """
         self._wait(timeout)
-        findings = Findings(self._backend, self._watched, self._range, logs=return_exceptions)
+        findings = ResultReader(self._backend, self._watched, self._range, logs=return_exceptions)
         found: list[Any] = []
         for index in self._range:
             result, error = findings.of(index)
@@ -197,7 +197,7 @@ class JobArray(Placeholder, Generic[R]):
         return f"The jobs go on; come back to them with Cluster({str(self._backend.url)!r}).job({self.key!r})"
 
 
-def handle(backend: Backend, watched: Watched) -> Job[Any] | JobArray[Any]:
+def handle(backend: Backend, watched: SubmissionState) -> Job[Any] | JobArray[Any]:
     """All of a submission: an array for a map, of however many, else a job."""
     return JobArray(backend, watched, range(watched.count)) if watched.mapped else Job(backend, watched, 0)
 
@@ -219,5 +219,5 @@ def children(backend: Backend, key: str, index: int) -> Listing:
 def revive(spec: Spec, key: str, indices: range) -> JobArray[Any]:
     """A pickled array, in whatever process it is unpickled. Reads the submission's records."""
     backend = backend_for(**spec._asdict())
-    watched = backend.watch(key) if indices else Watched(key, 0, None, mapped=True)
+    watched = backend.watch(key) if indices else SubmissionState(key, 0, None, mapped=True)
     return JobArray(backend, watched, indices)

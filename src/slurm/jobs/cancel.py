@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from slurm.places.place import Backend
     from slurm.protocol import Block
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 
 def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> dict[str, int]:
@@ -30,14 +30,14 @@ def cancel(jobs: Iterable[Job[Any]], *, children: bool = True) -> dict[str, int]
     the queue never get there. Those that another scheduler took raise SchedulerError, once the others are cancelled.
     Returns how many calls of each submission it has asked to end, by key.
     """
-    several: dict[Watched, tuple[Backend, set[int]]] = {}
+    several: dict[SubmissionState, tuple[Backend, set[int]]] = {}
     for job in _with_children(jobs) if children else jobs:
         backend, watched = job.where
         if watched.submitted is None:
             complete(backend, [watched])
         if not watched.finished(job.index):
             several.setdefault(watched, (backend, set()))[1].add(watched.element(job.index))
-    by_backend: dict[Backend, list[tuple[Watched, set[int]]]] = {}
+    by_backend: dict[Backend, list[tuple[SubmissionState, set[int]]]] = {}
     for watched, (backend, elements) in several.items():
         by_backend.setdefault(backend, []).append((watched, elements))
     elsewhere: list[str] = []
@@ -100,13 +100,13 @@ def _stay_ended(backend: Backend, key: str, elements: Iterable[int], reasons: Ma
 
 
 def _cancel(
-    backend: Backend, some: Iterable[tuple[Watched, set[int]]], *, but: Collection[str] = ()
+    backend: Backend, some: Iterable[tuple[SubmissionState, set[int]]], *, but: Collection[str] = ()
 ) -> Collection[str]:
     """Cancel elements in the jobs that they are in, `but` those that have been cancelled; the ids of those jobs."""
     targets: list[Target] = []
     for watched, elements in some:
         if watched.continues:
-            attempts.Told(backend.store, watched.key, ()).move(watched)
+            attempts.AttemptRecords(backend.store, watched.key, ()).move(watched)
         blocks: dict[Block, set[int]] = {}
         for element in elements:
             block = watched.block(element)
@@ -119,7 +119,7 @@ def _cancel(
     return {target.id for target in targets}
 
 
-def _unreachable(backend: Backend, watched: Watched, reasons: list[str]) -> bool:
+def _unreachable(backend: Backend, watched: SubmissionState, reasons: list[str]) -> bool:
     """Whether only another scheduler could cancel a submission; the reason is added to those there are."""
     report = watched.elsewhere(backend.here)
     if report is None or report.state.final:
@@ -128,7 +128,7 @@ def _unreachable(backend: Backend, watched: Watched, reasons: list[str]) -> bool
     return True
 
 
-def _end(backend: Backend, watched: Watched, elements: Iterable[int]) -> None:
+def _end(backend: Backend, watched: SubmissionState, elements: Iterable[int]) -> None:
     """Have elements stay cancelled that may have another attempt, or were not queued yet: whatever starts sees it."""
     if watched.submitted is None:
         return

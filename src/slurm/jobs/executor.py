@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from slurm.jobs.array import JobArray
     from slurm.jobs.job import Job
-    from slurm.tasks.settings import Terms
+    from slurm.tasks.settings import Settings
     from slurm.tasks.task import Submitter
 
 P = ParamSpec("P")
@@ -79,7 +79,7 @@ class JobFuture(Future[R]):
 class ClusterExecutor(Executor):
     """Runs functions on a cluster: `submit` is a job of its own, `map` one array."""
 
-    def __init__(self, cluster: Submitter, terms: Terms) -> None:
+    def __init__(self, cluster: Submitter, terms: Settings) -> None:
         self._cluster = cluster
         self._terms = terms
         self._submitted: list[JobArray[Any]] = []

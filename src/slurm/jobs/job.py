@@ -14,7 +14,7 @@ from slurm.places.place import backend_for
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait, whole
 from slurm.serialization import Placeholder, Reference
-from slurm.tracking.result_reader import Findings
+from slurm.tracking.result_reader import ResultReader
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slurm.options.types import TaskOptions
     from slurm.places.place import Backend, Spec
     from slurm.protocol.outcomes import Outcome
-    from slurm.submission.submission_state import JobStatus, Watched
+    from slurm.submission.submission_state import JobStatus, SubmissionState
 
 R = TypeVar("R", covariant=True)
 
@@ -42,7 +42,7 @@ class Job(Placeholder, Generic[R]):
 
     __slots__ = ("__weakref__", "_backend", "_result", "_watched", "index")
 
-    def __init__(self, backend: Backend, watched: Watched, index: int) -> None:
+    def __init__(self, backend: Backend, watched: SubmissionState, index: int) -> None:
         self._backend = backend
         self._watched = watched
         self._result = _UNSET
@@ -64,7 +64,7 @@ class Job(Placeholder, Generic[R]):
         return Reference("job", self._watched.key, self.index, self._watched.chunk, str(self._backend.url))
 
     @property
-    def where(self) -> tuple[Backend, Watched]:
+    def where(self) -> tuple[Backend, SubmissionState]:
         """The place that it is at, and what is known of its submission there."""
         return self._backend, self._watched
 
@@ -91,7 +91,7 @@ class Job(Placeholder, Generic[R]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         self._wait(timeout)
-        result, error = Findings(self._backend, self._watched, [self.index]).of(self.index)
+        result, error = ResultReader(self._backend, self._watched, [self.index]).of(self.index)
         if error is None:
             self._result = result
         return error

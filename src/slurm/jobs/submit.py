@@ -28,8 +28,8 @@ from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
 from slurm.serialization import Function, pickle_callbacks, pickle_calls
 from slurm.storage.job_store import new_key
 from slurm.submission import dependencies, requests
-from slurm.submission.submission_state import Watched
-from slurm.tasks.settings import Terms
+from slurm.submission.submission_state import SubmissionState
+from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
 from slurm.tracking import deferred
 from slurm.tracking.recovery import complete
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Backend
-    from slurm.protocol import Edge, Prepared
+    from slurm.protocol import Edge, ResolvedEnvironment
     from slurm.serialization import Arguments, Calls, Reference
     from slurm.tasks.task import Task
 
@@ -58,9 +58,9 @@ def submit(
     calls: Iterable[Arguments],
     *,
     mapped: bool,
-    terms: Terms,
-    environment: Prepared,
-    defaults: Terms | None = None,
+    terms: Settings,
+    environment: ResolvedEnvironment,
+    defaults: Settings | None = None,
 ) -> JobArray[R]:
     """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
 
@@ -87,11 +87,11 @@ def submit(
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
-        return JobArray(backend, Watched(key, 0, None, mapped=True), range(0))
+        return JobArray(backend, SubmissionState(key, 0, None, mapped=True), range(0))
     _refuse_foreign(pickled.references, backend)
     edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    defaults = defaults or Terms()
+    defaults = defaults or Settings()
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(backend, submission, defaults.options))
     hooks = pickle_callbacks(
@@ -156,7 +156,7 @@ def _queue(
         raise
 
 
-def _found(backend: Backend, key: str) -> Watched | None:
+def _found(backend: Backend, key: str) -> SubmissionState | None:
     """What an earlier attempt has submitted under a key; None if it died before it had.
 
     One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
@@ -202,7 +202,9 @@ def _queue_new(
     return JobArray(backend, watched, range(submission.count))
 
 
-def preview(backend: Backend, task: Task[..., Any], count: int, *, options: Options, environment: Prepared) -> str:
+def preview(
+    backend: Backend, task: Task[..., Any], count: int, *, options: Options, environment: ResolvedEnvironment
+) -> str:
     """The script that a submission of `count` calls would have."""
     key = new_key(task.name)
     submission = _describe(task.name, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
@@ -226,7 +228,7 @@ def _describe(
     mapped: bool,
     edges: Sequence[Edge],
     options: Options,
-    environment: Prepared,
+    environment: ResolvedEnvironment,
 ) -> Submission:
     return Submission(
         key=key,

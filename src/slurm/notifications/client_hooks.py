@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.callbacks.base import PACKAGING_HOOKS, has
 from slurm.callbacks.events import PackagingBeginEvent, PackagingEndEvent
-from slurm.environments.base import Packaging
+from slurm.environments.base import BuildListener
 from slurm.notifications.dispatcher import call, done_callbacks, flush_hooks, hooks, settling
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def tell(callbacks: Iterable[Callback], event: ClientEvent) -> None:
                 _log.warning(words, type(callback).__qualname__, event.hook, exc_info=error)
 
 
-class Announced(Packaging):
+class NotifyingBuildListener(BuildListener):
     """Tells callbacks of environments that are made."""
 
     def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:

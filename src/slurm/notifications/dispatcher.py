@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 _FLUSH_SECONDS = 10.0
 
 
-class Lane:
+class CallbackThread:
     """A background thread that makes calls one after the other; it is started by the first."""
 
     def __init__(self, name: str) -> None:
@@ -49,7 +49,11 @@ class Lane:
             call([self._due.get()])
 
 
-done_callbacks, settling, hooks = Lane("slurm-callbacks"), Lane("slurm-settling"), Lane("slurm-hooks")
+done_callbacks, settling, hooks = (
+    CallbackThread("slurm-callbacks"),
+    CallbackThread("slurm-settling"),
+    CallbackThread("slurm-hooks"),
+)
 """For users' callbacks; for what must not wait for those; for hooks."""
 dispatch = done_callbacks.put
 

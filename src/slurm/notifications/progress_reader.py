@@ -44,7 +44,7 @@ look() {{
 _HEAD = re.compile(r"^(?:submission (?P<number>\d+)|= (?P<index>\d+) (?P<begin>\d+))\n", re.MULTILINE)
 
 
-class Told(NamedTuple):
+class ReportedProgress(NamedTuple):
     """What one call has told since the last look, and up to which byte of its file that is."""
 
     call: int
@@ -60,7 +60,7 @@ class Question(NamedTuple):
     known: Mapping[int, int]
 
 
-def look(transport: Transport, questions: Sequence[Question]) -> list[list[Told]]:
+def look(transport: Transport, questions: Sequence[Question]) -> list[list[ReportedProgress]]:
     """What the calls of each submission have told since the last look. Raises TransportError."""
     steps = [_LOOK]
     for number, question in enumerate(questions):
@@ -70,13 +70,13 @@ def look(transport: Transport, questions: Sequence[Question]) -> list[list[Told]
     if done.status != 0:
         message = f"the progress of jobs can't be read: {done.words}"
         raise TransportError(message)
-    found: list[list[Told]] = [[] for _ in questions]
+    found: list[list[ReportedProgress]] = [[] for _ in questions]
     for number, told in _parsed(done.stdout):
         found[number].append(told)
     return found
 
 
-def _parsed(text: str) -> Iterator[tuple[int, Told]]:
+def _parsed(text: str) -> Iterator[tuple[int, ReportedProgress]]:
     heads = list(_HEAD.finditer(text))
     number = 0
     for head, after in zip(heads, [*heads, None][1:], strict=True):
@@ -85,7 +85,7 @@ def _parsed(text: str) -> Iterator[tuple[int, Told]]:
             continue
         data = text[head.end() : after.start() if after else len(text)][:-1]  # without the newline that ends it here
         whole = data[: data.rfind("\n") + 1]  # the last line may be half written
-        yield number, Told(int(head["index"]), list(lines(whole)), int(head["begin"]) + len(whole.encode()))
+        yield number, ReportedProgress(int(head["index"]), list(lines(whole)), int(head["begin"]) + len(whole.encode()))
 
 
 def lines(text: str) -> Iterator[Mapping[str, Any]]:

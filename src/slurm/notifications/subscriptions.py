@@ -1,4 +1,4 @@
-"""Feeds: what callbacks on the client are told of submissions, as the tracker learns it.
+"""Subscriptions: deliver events of submissions to the callbacks on the client, as the tracker learns of them.
 
 The tracker only says what is new; what has to be read for that, and the hooks themselves, is done in a thread of their
 own, so no hook keeps a result waiting.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Submission
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 _log = logging.getLogger(__name__)
 
@@ -43,16 +43,18 @@ _LOOK_SECONDS, _REST = 0.5, 5.0
 """Between two looks at progress: as often as it is told; thrice as long as the look took, up to a rest."""
 
 
-class Feeds:
+class Subscriptions:
     """The feeds of one backend, which look at progress together."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self._feeds: list[Feed] = []
+        self._feeds: list[Subscription] = []
         self._look_at = 0.0
         self._looking = False
 
-    def attach(self, watched: Watched, callbacks: Iterable[Callback], *, submitted: Submission | None = None) -> None:
+    def attach(
+        self, watched: SubmissionState, callbacks: Iterable[Callback], *, submitted: Submission | None = None
+    ) -> None:
         """Have callbacks be told of a submission from here on; of what has ended before, too.
 
         Those of a new submission are given its record, and are told that it was submitted.
@@ -64,7 +66,7 @@ class Feeds:
         if feed is not None:
             feed.add(wanted)
             return
-        feed = Feed(self, watched, JobState.PENDING if submitted else JobState.UNKNOWN)
+        feed = Subscription(self, watched, JobState.PENDING if submitted else JobState.UNKNOWN)
         feed.add(wanted)
         if submitted:
             feed.submitted(submitted)
@@ -103,19 +105,19 @@ class Feeds:
         for feed, news in zip(feeds, told, strict=True):
             feed.progressed(news)
 
-    def leave(self, feed: Feed) -> None:
+    def leave(self, feed: Subscription) -> None:
         """No progress of that one any more."""
         if feed in self._feeds:
             self._feeds.remove(feed)
 
 
-class Feed:
+class Subscription:
     """What the callbacks of one submission are told: each transition as it is seen, and each element's end once.
 
     Its state is that of the thread of hooks.
     """
 
-    def __init__(self, feeds: Feeds, watched: Watched, state: JobState) -> None:
+    def __init__(self, feeds: Subscriptions, watched: SubmissionState, state: JobState) -> None:
         self.callbacks: tuple[Callback, ...] = ()
         self._by_hook: Mapping[str, Sequence[Callback]] = {}
         self._feeds, self._watched, self._first = feeds, watched, state.value
@@ -165,7 +167,7 @@ class Feed:
         directory = f"{self._feeds.backend.store.directory(self._watched.key)}/{EVENTS}"
         return progress_reader.Question(directory, self._watched.chunk, self._read)
 
-    def progressed(self, news: Iterable[progress_reader.Told]) -> None:
+    def progressed(self, news: Iterable[progress_reader.ReportedProgress]) -> None:
         """What calls have told."""
         for told in news:
             self._read[told.call] = told.end

@@ -11,32 +11,32 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from slurm.environments.base import Interpreter
 from slurm.environments.current import found, probe
 from slurm.errors import ConfigurationError
-from slurm.notifications.subscriptions import Feeds
-from slurm.places.probe import FirstLook
+from slurm.notifications.subscriptions import Subscriptions
+from slurm.places.probe import SiteProbe
 from slurm.plugins import plugin
 from slurm.protocol import Block
 from slurm.schedulers.base import Site
-from slurm.schedulers.client import Controller
-from slurm.storage.job_store import Store
+from slurm.schedulers.client import SchedulerClient
+from slurm.storage.job_store import JobStore
 from slurm.storage.runner_zip import bundle
 from slurm.submission.origins import Here
 from slurm.tracking.finalize import conclude
 from slurm.tracking.recovery import complete
-from slurm.tracking.status_poller import Inquiry
+from slurm.tracking.status_poller import StatusPoller
 from slurm.tracking.tracker import Tracker
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.protocol import Origin, Prepared, Submission
+    from slurm.protocol import Origin, ResolvedEnvironment, Submission
     from slurm.schedulers.base import Report, Scheduler
     from slurm.schedulers.job_control import Answers
     from slurm.serialization import Calls
     from slurm.storage.job_store import Records
-    from slurm.storage.runner_zip import Bundle
-    from slurm.submission.submission_state import Watched
-    from slurm.tracking.workflow_journal import Family
+    from slurm.storage.runner_zip import RunnerZip
+    from slurm.submission.submission_state import SubmissionState
+    from slurm.tracking.workflow_journal import WorkflowJournal
     from slurm.transports.base import Transport
 
 T = TypeVar("T")
@@ -78,13 +78,13 @@ class Backend:
         self._scheduler_class = plugin("schedulers", url.scheduler)
         self._delivered = False
         self.lock = threading.RLock()
-        self.prepared: dict[tuple[object, ...], Prepared] = {}
-        self.inherited: Prepared | None = None
+        self.prepared: dict[tuple[object, ...], ResolvedEnvironment] = {}
+        self.inherited: ResolvedEnvironment | None = None
         """What the workflow runs in whose job this is."""
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
-        self.has_last_word = True
+        self.refusals_are_final = True
         """Whether what the scheduler refuses here is refused for good; on a node, it may be refused there only."""
-        self.family: Family | None = None
+        self.family: WorkflowJournal | None = None
         """What all that this process submits here belongs to, where a workflow runs in it."""
 
     def after_fork(self) -> None:
@@ -96,7 +96,7 @@ class Backend:
             if part in self.__dict__:
                 self.__dict__[part].after_fork()
 
-    def watch(self, key: str) -> Watched:
+    def watch(self, key: str) -> SubmissionState:
         """The state of a submission; reads the records of one that is new to this process. Raises NoSuchJob."""
         known = self.tracker.known(key)
         if known is not None:
@@ -107,11 +107,11 @@ class Backend:
         """Whether a submission under this root is one of the scheduler here, as far as its records tell."""
         return records.scheduler in (None, self._scheduler_class.name)
 
-    def log_path(self, watched: Watched, index: int, rank: int = 0) -> str:
+    def log_path(self, watched: SubmissionState, index: int, rank: int = 0) -> str:
         """The path, there, of the log of a call's element, or of one of its ranks."""
         return f"{self.store.directory(watched.key)}/{watched.log(index, rank)}"
 
-    def watch_several(self, keys: Sequence[str]) -> list[Watched]:
+    def watch_several(self, keys: Sequence[str]) -> list[SubmissionState]:
         """The states of submissions, of those that have records, which are read in one go."""
         return [self.tracker.watch(*records) for records in self.store.several_records(keys)]
 
@@ -129,16 +129,16 @@ class Backend:
     @property
     def has_arrays(self) -> bool:
         """Whether the scheduler there takes arrays; if it didn't say, as almost everywhere, it does."""
-        done = self.first_look.limits
+        done = self.probe.limits
         return done.status != 0 or self.scheduler.max_array_size(done.stdout) > 0
 
     @property
     def origin(self) -> Origin | None:
         """Which scheduler is here, as it was last told."""
-        controller: Controller | None = self.__dict__.get("controller")
+        controller: SchedulerClient | None = self.__dict__.get("controller")
         if controller and controller.here:
             return controller.here
-        done = self.first_look.limits
+        done = self.probe.limits
         return self.scheduler.origin(done.stdout) if done.status == 0 else None
 
     @property
@@ -153,22 +153,22 @@ class Backend:
         return transport
 
     @once
-    def store(self) -> Store:
+    def store(self) -> JobStore:
         """The job directories there."""
-        return Store(self.transport, self.first_look.root)
+        return JobStore(self.transport, self.probe.root)
 
     @property
     def known_root(self) -> str | None:
         """The root, if it was given as a path or has been asked for."""
-        store: Store | None = self.__dict__.get("store")
+        store: JobStore | None = self.__dict__.get("store")
         return store.root if store else self.url.root
 
     @once
-    def first_look(self) -> FirstLook:
+    def probe(self) -> SiteProbe:
         """What is there."""
         python = probe(Interpreter(self.spec.python, self.spec.setup))
         limits = self._scheduler_class(Site("", "")).limits()
-        return FirstLook(self.transport, self.url.root, bundle().name, python=python, limits=limits)
+        return SiteProbe(self.transport, self.url.root, bundle().name, python=python, limits=limits)
 
     @once
     def runner(self) -> str:
@@ -176,14 +176,14 @@ class Backend:
         return self.store.blob_path(bundle())
 
     @once
-    def current(self) -> Prepared:
+    def current(self) -> ResolvedEnvironment:
         """The Python there that the client's own calls can be unpickled by."""
-        return found(Interpreter(self.spec.python, self.spec.setup), self.first_look.python)
+        return found(Interpreter(self.spec.python, self.spec.setup), self.probe.python)
 
     @once
     def scheduler(self) -> Scheduler:
         """How the scheduler there is spoken to."""
-        known = self.first_look.python.status == 0  # else an environment may bring one
+        known = self.probe.python.status == 0  # else an environment may bring one
         python = self.current.python if known else "python3"
         scheduler: Scheduler = self._scheduler_class(Site(python, self.runner))
         return scheduler
@@ -194,11 +194,11 @@ class Backend:
         return [name for name in needs if not (os.path.exists(name) if "/" in name else shutil.which(name))]
 
     @once
-    def controller(self) -> Controller:
+    def controller(self) -> SchedulerClient:
         """The scheduler there, whose commands may be in the runner's zip: that is sent if it isn't there yet."""
         if blob := self._undelivered():
             self.store.put_blob(blob)
-        controller = Controller(self.scheduler, self.transport)
+        controller = SchedulerClient(self.scheduler, self.transport)
         controller.calls["limits"] = 1  # the first look's
         controller.here = self.origin
         return controller
@@ -209,14 +209,14 @@ class Backend:
         self._delivered = True
         return directory
 
-    def _undelivered(self) -> Bundle | None:
-        there = self._delivered or self.first_look.blob_is_there
+    def _undelivered(self) -> RunnerZip | None:
+        there = self._delivered or self.probe.blob_is_there
         return None if there else bundle()
 
     @once
     def max_array_size(self) -> int:
         """How many elements one array may have there, 0 for no arrays; asked once, and again where it didn't tell."""
-        done = self.first_look.limits
+        done = self.probe.limits
         return self.scheduler.max_array_size(done.stdout) if done.status == 0 else self.controller.max_array_size()
 
     @once
@@ -224,7 +224,7 @@ class Backend:
         """What is known of the jobs there."""
         return Tracker(
             listing=self.store.done,
-            inquiry=Inquiry(
+            inquiry=StatusPoller(
                 query=self._query, history=self._history, complete=partial(complete, self), here=lambda: self.here
             ),
             conclude=partial(conclude, self),
@@ -233,9 +233,9 @@ class Backend:
         )
 
     @once
-    def feeds(self) -> Feeds:
+    def feeds(self) -> Subscriptions:
         """What callbacks on this client are told of the jobs there."""
-        return Feeds(self)
+        return Subscriptions(self)
 
     def _query(self, ids: Sequence[str]) -> Answers:
         return self.controller.query(ids)  # which is made only now, for that may take a command

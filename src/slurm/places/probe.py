@@ -53,7 +53,7 @@ _DIGEST = 64
 """Hexadecimal digits of a SHA-256."""
 
 
-class FirstLook:
+class SiteProbe:
     """What is there: the root, a blob in it, the Python, the scheduler's limits. Asked when the first of it is needed.
 
     `root` is a path there, one that begins with `~`, or None for the default; `blob` is a name that begins with its own

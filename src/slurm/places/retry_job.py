@@ -11,14 +11,14 @@ from slurm.places.place import backend_for
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
-from slurm.submission.submission_state import Ending
+from slurm.submission.submission_state import FinalStatus
 from slurm.tracking import attempts, exceptions, finalize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.places.place import Backend
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 
 def main(argv: Sequence[str]) -> None:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     """
     scheduler, root, key, *ended = argv
     backend = backend_for(scheduler, root=root, python=sys.executable)
-    backend.has_last_word = False
+    backend.refusals_are_final = False
     watched = backend.watch(key)
     try:
         if ended:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"{type(error).__name__}: {error}\n{key} can't be seen to from here; its next client does it")
 
 
-def _after_attempt(backend: Backend, watched: Watched, element: int, attempt: int) -> None:
+def _after_attempt(backend: Backend, watched: SubmissionState, element: int, attempt: int) -> None:
     backend.tracker.look([watched])
     if watched.trouble is not None:
         raise watched.trouble
@@ -60,5 +60,7 @@ def _after_attempt(backend: Backend, watched: Watched, element: int, attempt: in
         options = Options.parse(backend.store.records(watched.key).submission.options)
         if retry.may_restart(options, attempt) and backend.controller.requeue(outcome.job_id) is None:
             return
-    attempts.Told(backend.store, watched.key, ()).move(watched)  # else that it is in another job now would be news
-    finalize.conclude(backend, watched, {element: Ending(JobState.FAILED, None)}, {})
+    attempts.AttemptRecords(backend.store, watched.key, ()).move(
+        watched
+    )  # else that it is in another job now would be news
+    finalize.conclude(backend, watched, {element: FinalStatus(JobState.FAILED, None)}, {})

@@ -81,7 +81,7 @@ class Document(Record):
         raise ProtocolError(message)
 
 
-class Prepared(Record):
+class ResolvedEnvironment(Record):
     """An environment made ready: all that a script needs to start the right Python. Plain data, so that it travels."""
 
     key: str
@@ -138,7 +138,7 @@ class Submission(Document):
     mapped: bool
     """Whether it was a map, of however many, rather than one call."""
     options: Mapping[str, Any]
-    environment: Prepared
+    environment: ResolvedEnvironment
     dependencies: tuple[Edge, ...] = ()
     continues: bool = False
     """Whether an element may go on in another job after an attempt that failed or stopped."""
@@ -153,7 +153,7 @@ class Submission(Document):
     created: float
     """Seconds since the epoch, by the client's clock."""
 
-    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": Prepared, "dependencies": Edge}
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": ResolvedEnvironment, "dependencies": Edge}
 
     @property
     def elements(self) -> int:

@@ -1,4 +1,4 @@
-"""Controller: queues submissions by a scheduler's commands over a transport, and all else that is done with jobs."""
+"""SchedulerClient: submits and manages jobs with a scheduler's commands, run over a transport."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PATIENCE = 900.0
 """Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
 
 
-class Controller(JobControl):
+class SchedulerClient(JobControl):
     """One scheduler at one place. Raises TransportError if the place can't be reached."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:

@@ -40,8 +40,8 @@ from slurm.transports.base import ListingFailed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slurm.storage.results import Ends
-    from slurm.storage.runner_zip import Bundle
+    from slurm.storage.results import FetchedResults
+    from slurm.storage.runner_zip import RunnerZip
     from slurm.transports.base import Transport
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _place(task: str) -> str:
     return (re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task")[:64]
 
 
-class Store:
+class JobStore:
     """Job directories under one root. Keys name them; whatever of theirs is read is checked here."""
 
     def __init__(self, transport: Transport, root: str) -> None:
@@ -104,16 +104,16 @@ class Store:
             raise NoSuchJob(message)
         return f"{self.root}/{JOBS}/{key}"
 
-    def blob_path(self, blob: Bundle) -> str:
+    def blob_path(self, blob: RunnerZip) -> str:
         """Where it lies, or will."""
         return f"{self.root}/{BLOBS}/{blob.name}"
 
-    def put_blob(self, blob: Bundle) -> None:
+    def put_blob(self, blob: RunnerZip) -> None:
         """Send it."""
         self._transport.put(f"{self.root}/{BLOBS}", {blob.name: blob.data})
 
     def create(
-        self, submission: Submission, calls: Calls, scripts: Mapping[str, str], *, blob: Bundle | None = None
+        self, submission: Submission, calls: Calls, scripts: Mapping[str, str], *, blob: RunnerZip | None = None
     ) -> str:
         """Write a new submission, all at once, with a blob that isn't there yet; returns its directory."""
         directory = self.directory(submission.key)
@@ -268,7 +268,7 @@ class Store:
                     found[index] = elements[index // chunk].of_call(index % chunk)
         return found
 
-    def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> Ends:
+    def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
         """What has become of some calls: outcomes and results, in one go."""
         return read_ends(self._transport, self.directory(key), indices, chunk=chunk)
 

@@ -1,4 +1,4 @@
-"""Ends: what has become of calls, as their outcomes and results tell, read in one go and checked."""
+"""FetchedResults: the outcomes and results of calls, read in one round trip and checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slurm.transports.base import Fetched, Transport
 
 
-class Ends(NamedTuple):
+class FetchedResults(NamedTuple):
     """What has become of calls."""
 
     results: dict[int, Any]
@@ -62,7 +62,7 @@ class Ends(NamedTuple):
         self.unloaded.update(dict.fromkeys(indices, error))
 
 
-def read_ends(transport: Transport, directory: str, indices: Iterable[int], *, chunk: int) -> Ends:
+def read_ends(transport: Transport, directory: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
     """What has become of some calls of the submission in a directory there.
 
     What is wrong with a file is told for its calls only. One that can't be read is tried twice more.
@@ -88,7 +88,7 @@ class _Reader:
             self._wanted.setdefault(index // chunk, []).append(index)
         outcomes, self._results = (f"{directory}/{place}" for place in (OUTCOMES, RESULTS))
         self._records = {f"{outcomes}/{outcome_name(element)}": element for element in self._wanted}
-        self._found = Ends({}, {}, {}, chunk)
+        self._found = FetchedResults({}, {}, {}, chunk)
         self.first = [*self._records, *(f"{self._results}/{element}.pkl" for element in self._wanted)]
         self.expected: dict[str, int] = {}
         """The results' files that are still to come, and whose they are."""
@@ -130,7 +130,7 @@ class _Reader:
         """The place in an element of the last of its calls that are wanted."""
         return max(index % self._found.chunk for index in self._wanted[element])
 
-    def found_all(self) -> Ends:
+    def found_all(self) -> FetchedResults:
         """What was read, and why the rest wasn't."""
         for path, error in self.unread.items():
             self._found.fail(self._wanted[self._records.get(path, self.expected.pop(path, -1))], error)

@@ -34,7 +34,7 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class Bundle(NamedTuple):
+class RunnerZip(NamedTuple):
     """The zip's bytes, and its name among the blobs."""
 
     name: str
@@ -42,7 +42,7 @@ class Bundle(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def bundle() -> Bundle:
+def bundle() -> RunnerZip:
     """The zip for this process's Python: made once for each state of the sources, then kept in the user's cache.
 
     A process that runs from such a zip, on a node, has it already. What others could have put into the cache is passed
@@ -50,7 +50,7 @@ def bundle() -> Bundle:
     """
     archive = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
     if archive is not None:
-        return Bundle(Path(archive).name, Path(archive).read_bytes())
+        return RunnerZip(Path(archive).name, Path(archive).read_bytes())
     sources = dict(_sources())
     digest = hashlib.sha256(repr((sys.implementation.cache_tag, sorted(sources.items()))).encode()).hexdigest()
     try:
@@ -65,9 +65,9 @@ def bundle() -> Bundle:
     return _named(data)
 
 
-def _named(data: bytes) -> Bundle:
+def _named(data: bytes) -> RunnerZip:
     """By its own hash, so that a client knows whether one that it finds there is what it would have sent."""
-    return Bundle(f"{hashlib.sha256(data).hexdigest()}-runner.zip", data)
+    return RunnerZip(f"{hashlib.sha256(data).hexdigest()}-runner.zip", data)
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:

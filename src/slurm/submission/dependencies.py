@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
     from slurm.protocol.outcomes import Outcome
     from slurm.serialization import Placeholder, Reference
-    from slurm.storage.job_store import Store
-    from slurm.submission.submission_state import Watched
+    from slurm.storage.job_store import JobStore
+    from slurm.submission.submission_state import SubmissionState
 
-    Known = Callable[[str], Watched]
+    Known = Callable[[str], SubmissionState]
     GoesOn = Callable[[str, int], bool]
 
 _MOST_TERMS = 100
@@ -36,7 +36,7 @@ def referred(references: Sequence[frozenset[Reference]], known: Known, *, chunk:
     return [_edge(key, sets, known(key), chunk) for key, sets in needs.items()]
 
 
-def _edge(key: str, needs: Sequence[set[int]], upstream: Watched, chunk: int) -> Edge:
+def _edge(key: str, needs: Sequence[set[int]], upstream: SubmissionState, chunk: int) -> Edge:
     count = upstream.count
     if (
         chunk == upstream.chunk == 1
@@ -70,7 +70,7 @@ def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple
     return tuple((edge.key, edge.on, tuple(_indices(edge, upstream)), upstream.chunk) for edge, upstream in upstreams)
 
 
-def _indices(edge: Edge, watched: Watched) -> Sequence[int]:
+def _indices(edge: Edge, watched: SubmissionState) -> Sequence[int]:
     return range(watched.count) if edge.indices is None else edge.indices
 
 
@@ -116,12 +116,12 @@ def of_calls(edges: Iterable[Edge], calls: range, known: Known) -> tuple[Depende
     return tuple(found)
 
 
-def elements(edge: Edge, calls: range, upstream: Watched) -> set[int]:
+def elements(edge: Edge, calls: range, upstream: SubmissionState) -> set[int]:
     """The elements of an upstream that calls wait for."""
     return {upstream.element(index) for index in (calls if edge.elementwise else _indices(edge, upstream))}
 
 
-def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[Dependency]:
+def _of_live(edge: Edge, watched: SubmissionState, elements: Iterable[int]) -> Iterator[Dependency]:
     """A dependency on those of some elements that have not ended, in whatever job each is by now; none if all have."""
     places = [(block, e) for e in sorted(elements) if not watched.ended(e) and (block := watched.block(e))]
     if not places:
@@ -133,7 +133,7 @@ def _of_live(edge: Edge, watched: Watched, elements: Iterable[int]) -> Iterator[
 
 
 def failed_upstreams(
-    store: Store, key: str, elements: Collection[int], *, unless: GoesOn = lambda _key, _index: False
+    store: JobStore, key: str, elements: Collection[int], *, unless: GoesOn = lambda _key, _index: False
 ) -> Mapping[int, str]:
     """For elements that were never run, which upstream failed each, and with what: words for an error.
 
@@ -167,7 +167,7 @@ def _end(outcome: Outcome | None) -> str:
     return f"failed: {error.type}: {error.message}" if error else f"failed with status {outcome.exit_code}"
 
 
-def _dependency(edge: Edge, watched: Watched, blocks: Sequence[Block], first: int) -> Dependency:
+def _dependency(edge: Edge, watched: SubmissionState, blocks: Sequence[Block], first: int) -> Dependency:
     if edge.elementwise:
         return Dependency("aftercorr", tuple(block.full_id for block in blocks if block.first == first))
     kind = _KINDS[edge.on]

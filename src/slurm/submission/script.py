@@ -26,7 +26,7 @@ from slurm.protocol.boot import BOOT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurm.protocol import Prepared
+    from slurm.protocol import ResolvedEnvironment
 
 
 class Care(NamedTuple):
@@ -46,7 +46,7 @@ class Ranks(NamedTuple):
 def render(  # noqa: PLR0913 - each by its name
     *,
     directives: Sequence[str],
-    environment: Prepared,
+    environment: ResolvedEnvironment,
     root: str,
     runner: str,
     key: str,
@@ -96,7 +96,7 @@ def render(  # noqa: PLR0913 - each by its name
 
 
 def render_caretaker(
-    *, directives: Sequence[str], environment: Prepared, root: str, runner: str, key: str, scheduler: str
+    *, directives: Sequence[str], environment: ResolvedEnvironment, root: str, runner: str, key: str, scheduler: str
 ) -> str:
     """The batch script that sees to a submission's failed elements when no client does."""
     environment = _checked(environment, root)
@@ -104,13 +104,13 @@ def render_caretaker(
     return "\n".join(["#!/bin/bash", *directives, "", *take(environment.setup), command, ""])
 
 
-def _caretaker(environment: Prepared, runner: str, scheduler: str, root: str, key: str) -> str:
+def _caretaker(environment: ResolvedEnvironment, runner: str, scheduler: str, root: str, key: str) -> str:
     """Not launched as the task is: in a container there is no scheduler to talk to."""
     python = environment.outside or environment.python
     return shlex.join([python, "-c", BOOT, runner, "slurm.places.retry_job", scheduler, root, key])
 
 
-def _checked(environment: Prepared, root: str) -> Prepared:
+def _checked(environment: ResolvedEnvironment, root: str) -> ResolvedEnvironment:
     """The environment, with a first step that fails where what is run of it under the root is not the user's own.
 
     `[ -O … ]` starts no process. Modes are looked at by the client, and of the runner by `BOOT`.
@@ -168,7 +168,7 @@ _GONE_ON = (
 )
 
 
-def _ready(environment: Prepared, chdir: str | None) -> Sequence[str]:
+def _ready(environment: ResolvedEnvironment, chdir: str | None) -> Sequence[str]:
     """Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd."""
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir if chdir.startswith("/") else f"./{chdir}")] if chdir else []  # `./`: no CDPATH
@@ -198,7 +198,7 @@ def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: boo
     )
 
 
-def _ranks(ranks: Ranks, environment: Prepared, start: str) -> str:
+def _ranks(ranks: Ranks, environment: ResolvedEnvironment, start: str) -> str:
     """What starts ranks; where there is no launcher for them, the runner itself, as many as the scheduler says."""
     here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
     launcher = ["env", f"{STEP}={shlex.join(ranks.launcher)}"] if environment.is_step else ranks.launcher

@@ -1,4 +1,4 @@
-"""Watched: what a process knows of one submission that it follows."""
+"""SubmissionState: what a process knows about one submission that it follows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from slurm.errors import SlurmError, TransportError
-    from slurm.notifications.subscriptions import Feed
+    from slurm.notifications.subscriptions import Subscription
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
     from slurm.submission.origins import Here
 
 
-class Ending(NamedTuple):
+class FinalStatus(NamedTuple):
     """How an element ended that left no outcome: the state, and what the scheduler last said of it."""
 
     state: JobState
@@ -40,7 +40,7 @@ class JobStatus(NamedTuple):
     problem: str | None = None
 
 
-class Watched:
+class SubmissionState:
     """What is known of one submission: which elements have outcomes, and what the scheduler last said of the others.
 
     `count` calls are made by `elements` of the array, `chunk` by each. What is kept is kept by element.
@@ -69,7 +69,7 @@ class Watched:
         """The elements that go on in another job than they were submitted in."""
         self.done: set[int] = set()
         self.reports: dict[int, Report] = {}
-        self.endings: dict[int, Ending] = {}
+        self.endings: dict[int, FinalStatus] = {}
         self.states: dict[int, JobState] = {}
         """How elements of one call have ended whose outcome this process has read."""
         self.missed_since: dict[int, float] = {}
@@ -83,7 +83,7 @@ class Watched:
         """Until when nothing is tried to have elements go on."""
         self.callbacks: dict[int, list[Callable[[], object]]] = {}
         self.waiters = 0
-        self.feed: Feed | None = None
+        self.feed: Subscription | None = None
         """What callbacks on this client are told, if there are any."""
 
     @property
@@ -162,7 +162,7 @@ class Watched:
         """Whether there is an outcome for call `index`."""
         return index // self.chunk in self.done
 
-    def ending(self, index: int) -> Ending | None:
+    def ending(self, index: int) -> FinalStatus | None:
         """How call `index` ended without an outcome, if it has."""
         return self.endings.get(index // self.chunk)
 

@@ -6,7 +6,7 @@ A node imports this module with the user's own, so it imports little itself.
 from __future__ import annotations
 
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.tasks.settings import Terms
+from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task, Workflow
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 
 
 def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Mapping[str, Any]) -> Any:
-    terms = Terms.parse(options)
+    terms = Settings.parse(options)
 
     def make(function: Any) -> Task[..., Any]:
         _refuse_what_is_no_function(function, name)

@@ -1,4 +1,4 @@
-"""Terms: how a task is run. A cluster has some for all tasks, a task its own, and a changed copy others over these.
+"""Settings: how a task is run. A cluster has some for all tasks, a task its own, and a changed copy others over these.
 
 A node imports this module with the user's own, so it imports little itself.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slurm.environments.base import Environment
 
 
-class Terms(Record):
+class Settings(Record):
     """Options, what to run in, and who is told."""
 
     options: Options = NONE
@@ -26,7 +26,7 @@ class Terms(Record):
     callbacks: tuple[Callback, ...] = ()
 
     @classmethod
-    def parse(cls, keywords: Mapping[str, Any]) -> Terms:
+    def parse(cls, keywords: Mapping[str, Any]) -> Settings:
         """What `@task` and `with_options` take. Raises OptionError, ConfigurationError, TypeError."""
         given = dict(keywords)
         environment, callbacks = None, checked(given.pop("callbacks", ()))
@@ -36,14 +36,14 @@ class Terms(Record):
             environment = as_list(given.pop("environment"))
         return cls(options=Options.parse(given), environment=environment, callbacks=callbacks)
 
-    def merged(self, other: Terms) -> Terms:
+    def merged(self, other: Settings) -> Settings:
         """These, and others over them; callbacks add up."""
-        return Terms(
+        return Settings(
             options=self.options.merged(other.options),
             environment=other.environment or (self.environment if other.environment is None else ()),
             callbacks=together(self.callbacks, other.callbacks),
         )
 
-    def on_a_node(self) -> Terms:
+    def on_a_node(self) -> Settings:
         """Without callbacks that only a client calls: as they travel with a task."""
         return self.replace(callbacks=tuple(callback for callback in self.callbacks if has(callback, NODE_HOOKS)))

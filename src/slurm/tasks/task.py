@@ -13,7 +13,7 @@ from types import GenericAlias
 
 from slurm.options import NONE, Options
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.tasks.settings import Terms
+from slurm.tasks.settings import Settings
 
 if TYPE_CHECKING:
     import inspect
@@ -78,7 +78,7 @@ class Task(Generic[P, R, F]):
     def __init__(
         self: Task[P, F, F],
         function: Callable[P, F],
-        terms: Terms = Terms(),  # noqa: B008 - frozen
+        terms: Settings = Settings(),  # noqa: B008 - frozen
         *,
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
@@ -146,7 +146,7 @@ class Task(Generic[P, R, F]):
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
-        task = self._copy(terms=self.terms.merged(Terms(options=of_map)))
+        task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
         return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
 
     # Changed copies.
@@ -163,7 +163,7 @@ class Task(Generic[P, R, F]):
 
         Raises what `@task` does.
         """
-        return self._copy(terms=self.terms.merged(Terms.parse(options)))
+        return self._copy(terms=self.terms.merged(Settings.parse(options)))
 
     def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R, F]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.

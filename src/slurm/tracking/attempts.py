@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slurm.protocol import Block
-    from slurm.storage.job_store import Store
-    from slurm.submission.submission_state import Watched
+    from slurm.storage.job_store import JobStore
+    from slurm.submission.submission_state import SubmissionState
 
 D = TypeVar("D", bound=Document)
 
@@ -67,31 +67,31 @@ def new_group(element: int, attempt: int) -> str:
     return f"{element}.{attempt}-{os.urandom(4).hex()}"
 
 
-def abandoned(watched: Watched, group: str) -> bool:
+def abandoned(watched: SubmissionState, group: str) -> bool:
     """Whether a claim has been without a job for long, as this process has seen it."""
     since = watched.claimed_since.setdefault(group, time.monotonic())
     return time.monotonic() - since > _ABANDONED
 
 
-def claim(store: Store, key: str, claims: Mapping[tuple[int, int], Continuation]) -> list[tuple[int, int]]:
+def claim(store: JobStore, key: str, claims: Mapping[tuple[int, int], Continuation]) -> list[tuple[int, int]]:
     """Claim what follows attempts of elements; those of them that are this process's: of all that try, one is first."""
     files = {continuation_name(*which): claim.dumps() for which, claim in claims.items()}
     won = store.commit(key, ATTEMPTS, files)
     return [which for which in claims if continuation_name(*which) in won]
 
 
-def give_back(store: Store, key: str, group: str, claimed: Iterable[tuple[int, int]]) -> None:
+def give_back(store: JobStore, key: str, group: str, claimed: Iterable[tuple[int, int]]) -> None:
     """Withdraw claims for which nothing was queued."""
     names = [continuation_name(*which) for which in claimed]
     store.withdraw(key, ATTEMPTS, [*names, blocks_name(group)])
 
 
-def record_path(store: Store, key: str, group: str) -> str:
+def record_path(store: JobStore, key: str, group: str) -> str:
     """Where the id of a group's job is written."""
     return f"{store.directory(key)}/{ATTEMPTS}/{blocks_name(group)}"
 
 
-def blocks(store: Store, key: str, names: Iterable[str]) -> list[Block]:
+def blocks(store: JobStore, key: str, names: Iterable[str]) -> list[Block]:
     """The blocks in those of some files of `attempts/` that hold any; a damaged one is logged, and left out."""
     found: list[Block] = []
     for name, data in store.told(key, [name for name in names if name.endswith(blocks_name(""))]).items():
@@ -121,13 +121,13 @@ def _loaded(kind: type[D], data: bytes | SlurmError, name: str) -> D | ProtocolE
         return error
 
 
-class Told:
+class AttemptRecords:
     """What is told of some elements: the last word of each attempt, the claims, and the blocks that they went to.
 
     Of damaged records it tells, too. One that can't be read now raises TransportError.
     """
 
-    def __init__(self, store: Store, key: str, elements: Iterable[int]) -> None:
+    def __init__(self, store: JobStore, key: str, elements: Iterable[int]) -> None:
         names = store.attempts(key)
         self.files: dict[str, dict[int, set[int]]] = {"json": {}, "begun": {}, "next.json": {}}
         for found in filter(None, map(_NAME.fullmatch, names)):
@@ -153,7 +153,7 @@ class Told:
         self.last_claims = {element: claim for (element, _), claim in sorted(self.claims.items(), key=itemgetter(0))}
         self.blocks = blocks(store, key, names)
 
-    def move(self, watched: Watched) -> None:
+    def move(self, watched: SubmissionState) -> None:
         """Have elements that are in another job than was known be known to be there."""
         for block in sorted(self.blocks, key=lambda block: block.attempts):
             for element in block.elements if block.attempts else ():
@@ -161,7 +161,7 @@ class Told:
                 if here is None or here.attempts < block.attempts:
                     watched.move(element, block)
 
-    def attempt(self, element: int, watched: Watched) -> int:
+    def attempt(self, element: int, watched: SubmissionState) -> int:
         """The number of an element's last attempt in the job where it is known to be, as far as anything tells.
 
         Those after a claim are of another job, whose id may not be known yet though it runs.

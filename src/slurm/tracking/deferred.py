@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from slurm.errors import SlurmError
     from slurm.places.place import Backend
     from slurm.protocol import Submission
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 
 _OURS = re.compile(r"\d+\.0-")
 
 
-def roll(backend: Backend, watched: Watched) -> None:
+def roll(backend: Backend, watched: SubmissionState) -> None:
     """Queue as much of what waits as there is room for; nothing if somebody else does, or all of it has ended.
 
     Where the scheduler doesn't tell how much room there is, ever smaller blocks are tried.
@@ -47,17 +47,17 @@ def roll(backend: Backend, watched: Watched) -> None:
     try:
         _queue(backend, submission, watched, options, count)
     except SubmissionRefused as error:
-        if backend.has_last_word:
+        if backend.refusals_are_final:
             give_up(backend, watched, error)
 
 
-def _learn(backend: Backend, watched: Watched) -> None:
+def _learn(backend: Backend, watched: SubmissionState) -> None:
     """What others have queued meanwhile."""
     found = attempts.blocks(backend.store, watched.key, filter(_OURS.match, backend.store.attempts(watched.key)))
     watched.queued(sorted(found, key=lambda block: block.first))
 
 
-def _queue(backend: Backend, submission: Submission, watched: Watched, options: Options, count: int) -> None:
+def _queue(backend: Backend, submission: Submission, watched: SubmissionState, options: Options, count: int) -> None:
     """Queue the next block, if its claim is to be had; of half as many elements, where these find no room."""
     store, first = backend.store, watched.unqueued[0]
     which = (first, 0)
@@ -70,7 +70,7 @@ def _queue(backend: Backend, submission: Submission, watched: Watched, options: 
     )
     queue = backend.controller.submit_now
     if not attempts.claim(store, watched.key, {which: claim}):
-        claim = attempts.Told(store, watched.key, [first]).claims.get(which, claim)
+        claim = attempts.AttemptRecords(store, watched.key, [first]).claims.get(which, claim)
         if not attempts.abandoned(watched, claim.group):
             return
         queue = backend.controller.submit_once
@@ -97,7 +97,7 @@ def _queue(backend: Backend, submission: Submission, watched: Watched, options: 
 
 
 def _after(
-    backend: Backend, submission: Submission, watched: Watched, options: Options, block: Block
+    backend: Backend, submission: Submission, watched: SubmissionState, options: Options, block: Block
 ) -> tuple[Dependency, ...]:
     """What a block waits for; with max_concurrent, which holds within one array only, for the block before, too."""
     before = watched.submitted.blocks[-1:] if watched.submitted and options.get("max_concurrent") else ()
@@ -105,7 +105,7 @@ def _after(
     return dependencies.of_block(submission.dependencies, block, backend.watch) + in_turn
 
 
-def give_up(backend: Backend, watched: Watched, error: SlurmError) -> None:
+def give_up(backend: Backend, watched: SubmissionState, error: SlurmError) -> None:
     """What still waits can't be queued, and not for want of room: it ends so."""
     name = type(error).__name__
     record = ErrorRecord(type=name, message=str(error), bases=(name,))

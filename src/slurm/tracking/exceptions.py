@@ -29,7 +29,7 @@ from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.serialization.tracebacks import sourced
 from slurm.serialization.unpickling import SignalWatch, load
-from slurm.submission.submission_state import Ending
+from slurm.submission.submission_state import FinalStatus
 
 if TYPE_CHECKING:
     from slurm.errors import (
@@ -86,7 +86,7 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.text}"""'
 
 
-def names(outcome: Outcome | None, ending: Ending | None) -> frozenset[str]:
+def names(outcome: Outcome | None, ending: FinalStatus | None) -> frozenset[str]:
     """What a failure is called, as `Retry` has it: the error's class and its bases.
 
     Where the scheduler ended the process, its word counts, not what the process left.
@@ -109,7 +109,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
             outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
             outcome.reason or "",
         )  # fmt: skip
-        return of_ending(Ending(report.state, report), facts, error.message if error else None)
+        return of_ending(FinalStatus(report.state, report), facts, error.message if error else None)
     if outcome.phase == PROCESS:
         return _of_process(outcome, facts)
     if outcome.phase == QUEUE:
@@ -149,7 +149,7 @@ def by_signal(outcome: Outcome) -> bool:
     return outcome.phase == PROCESS and outcome.exit_code > 128 and not outcome.state
 
 
-def of_ending(ending: Ending, facts: Facts, failed_upstream: str | None = None) -> JobError:
+def of_ending(ending: FinalStatus, facts: Facts, failed_upstream: str | None = None) -> JobError:
     """The exception for an element that left no outcome, or whose process the scheduler ended."""
     report = ending.report
     reason = f" ({report.reason})" if report and report.reason else ""

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slurm.places.place import Backend
-    from slurm.submission.submission_state import Ending, Watched
+    from slurm.submission.submission_state import FinalStatus, SubmissionState
 
 _log = logging.getLogger(__name__)
 
 
 def conclude(
-    backend: Backend, watched: Watched, overdue: Mapping[int, Ending], waiting: Mapping[int, Ending]
-) -> Mapping[int, Ending]:
+    backend: Backend, watched: SubmissionState, overdue: Mapping[int, FinalStatus], waiting: Mapping[int, FinalStatus]
+) -> Mapping[int, FinalStatus]:
     """Have elements go on in another job that may; of the others, which have ended for good, write an outcome.
 
     Those still `waiting` for their outcome to show up are judged only by what they have left themselves.
@@ -53,7 +53,7 @@ def conclude(
     return ended
 
 
-def _outcome(ending: Ending) -> Outcome | None:
+def _outcome(ending: FinalStatus) -> Outcome | None:
     report = ending.report
     if report is None or ending.state in (JobState.LOST, JobState.REFUSED, JobState.FAILED):
         return None
@@ -69,7 +69,7 @@ def _outcome(ending: Ending) -> Outcome | None:
 
 
 def _explain_upstreams(
-    backend: Backend, watched: Watched, ended: Mapping[int, Ending], outcomes: dict[int, Outcome]
+    backend: Backend, watched: SubmissionState, ended: Mapping[int, FinalStatus], outcomes: dict[int, Outcome]
 ) -> None:
     waited = [e for e in outcomes if (report := ended[e].report) and report.reason in exceptions.UNSATISFIED]
     words = dependencies.failed_upstreams(backend.store, watched.key, waited) if waited else {}

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from slurm.places.place import Backend
     from slurm.protocol import Block
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 _log = logging.getLogger(__name__)
 
 
-def complete(backend: Backend, several: Sequence[Watched]) -> None:
+def complete(backend: Backend, several: Sequence[SubmissionState]) -> None:
     """Learn the ids of submissions that have none yet, and queue what waits for room in the queue.
 
     Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all that were
@@ -33,7 +33,7 @@ def complete(backend: Backend, several: Sequence[Watched]) -> None:
             _roll(backend, watched)
 
 
-def _locate(backend: Backend, unknown: Mapping[str, Watched]) -> None:
+def _locate(backend: Backend, unknown: Mapping[str, SubmissionState]) -> None:
     """Learn the ids of submissions, by key, from their records or from the scheduler. Raises TransportError."""
     unrecorded: dict[str, dict[str, Sequence[Block]]] = {}
     for records in backend.store.read_records(unknown).values():
@@ -54,7 +54,7 @@ def _locate(backend: Backend, unknown: Mapping[str, Watched]) -> None:
             unknown[key].submitted = submitted
 
 
-def _roll(backend: Backend, watched: Watched) -> None:
+def _roll(backend: Backend, watched: SubmissionState) -> None:
     """Queue what waits for room in the queue. What is wrong with its records concerns no other submission."""
     try:
         roll(backend, watched)
@@ -62,7 +62,7 @@ def _roll(backend: Backend, watched: Watched) -> None:
         pass
     except (ProtocolError, ConfigurationError) as error:
         _log.warning("what of %s waits for room can't be queued: %s", watched.key, error)
-        if backend.has_last_word:
+        if backend.refusals_are_final:
             give_up(backend, watched, error)
     except TransportError as error:
         _log.warning("what of %s waits for room can't be queued now: %s", watched.key, error)

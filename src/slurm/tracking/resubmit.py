@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slurm.places.place import Backend
     from slurm.protocol import Submission
     from slurm.protocol.outcomes import Outcome
-    from slurm.submission.submission_state import Ending, Watched
+    from slurm.submission.submission_state import FinalStatus, SubmissionState
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class _Case(NamedTuple):
     element: int
     attempt: int
     outcome: Outcome | None
-    ending: Ending
+    ending: FinalStatus
     options: Options
     retries: int
     last: bool
@@ -104,7 +104,7 @@ class _Plan(NamedTuple):
 
 
 def go_on(
-    backend: Backend, watched: Watched, endings: Mapping[int, Ending], waiting: Container[int]
+    backend: Backend, watched: SubmissionState, endings: Mapping[int, FinalStatus], waiting: Container[int]
 ) -> Mapping[int, Outcome | None]:
     """Have elements go on that may, in a job for all that ask for the same; the others, with their own last word.
 
@@ -114,7 +114,7 @@ def go_on(
     if time.monotonic() < watched.rests_until:
         return {}
     submission = backend.store.records(watched.key).submission
-    told = attempts.Told(backend.store, watched.key, endings)
+    told = attempts.AttemptRecords(backend.store, watched.key, endings)
     before = {element: watched.block(element) for element in endings}
     told.move(watched)
     cases, claimed = [], {}
@@ -141,7 +141,7 @@ def go_on(
 
 
 def _decide(
-    backend: Backend, submission: Submission, watched: Watched, cases: Sequence[_Case]
+    backend: Backend, submission: Submission, watched: SubmissionState, cases: Sequence[_Case]
 ) -> Mapping[int, Outcome | None]:
     """Queue what follows; the elements after which nothing does, with their last word."""
     waited = [case.element for case in cases if case.waited]
@@ -163,7 +163,7 @@ def _decide(
         try:
             _queue(backend, submission, watched, group)
         except SubmissionRefused as error:
-            if not backend.has_last_word:
+            if not backend.refusals_are_final:
                 raise
             _log.warning("jobs of %s can't go on: %s", watched.key, error)
             ended |= {plan.element: words[plan.element]() for plan in group}
@@ -171,7 +171,7 @@ def _decide(
 
 
 def _upstreams_go_on(
-    backend: Backend, submission: Submission, watched: Watched, elements: Collection[int]
+    backend: Backend, submission: Submission, watched: SubmissionState, elements: Collection[int]
 ) -> tuple[Collection[int], Collection[int]]:
     """Of elements for which something failed: those for which it goes on, and those of which that isn't known yet.
 
@@ -194,7 +194,7 @@ def _upstreams_go_on(
     return set(on) - unsure, unsure
 
 
-def _grouped(plans: Iterable[_Plan], watched: Watched, *, alone: bool) -> Iterable[Sequence[_Plan]]:
+def _grouped(plans: Iterable[_Plan], watched: SubmissionState, *, alone: bool) -> Iterable[Sequence[_Plan]]:
     """Plans that one job can carry, all of one block; each by itself where they wait for something."""
     groups: dict[tuple[object, ...], list[_Plan]] = {}
     for plan in plans:
@@ -203,7 +203,7 @@ def _grouped(plans: Iterable[_Plan], watched: Watched, *, alone: bool) -> Iterab
     return groups.values()
 
 
-def _queue(backend: Backend, submission: Submission, watched: Watched, plans: Sequence[_Plan]) -> None:
+def _queue(backend: Backend, submission: Submission, watched: SubmissionState, plans: Sequence[_Plan]) -> None:
     """Claim elements, and queue those that were to be had, in one job."""
     first = plans[0]
     group = attempts.new_group(first.element, first.attempt)
@@ -217,13 +217,15 @@ def _queue(backend: Backend, submission: Submission, watched: Watched, plans: Se
         _pause(watched)
 
 
-def _take_over(backend: Backend, submission: Submission, watched: Watched, claimed: Mapping[str, Continuation]) -> None:
+def _take_over(
+    backend: Backend, submission: Submission, watched: SubmissionState, claimed: Mapping[str, Continuation]
+) -> None:
     """Do what somebody claimed to do and has left undone; others may think of it at the same moment."""
     left = {group: claim for group, claim in claimed.items() if attempts.abandoned(watched, group)}
     if claimed:
         _pause(watched)
     if left:
-        told = attempts.Told(backend.store, watched.key, range(watched.elements))
+        told = attempts.AttemptRecords(backend.store, watched.key, range(watched.elements))
         for group, claim in left.items():
             members = sorted(which for which, other in told.claims.items() if other.group == group)
             _log.warning("%s: whoever claimed %s for another attempt has left it; going on", watched.key, group)
@@ -233,7 +235,7 @@ def _take_over(backend: Backend, submission: Submission, watched: Watched, claim
 def _submit(
     backend: Backend,
     submission: Submission,
-    watched: Watched,
+    watched: SubmissionState,
     claim: Continuation,
     claimed: Sequence[tuple[int, int]],
     *,
@@ -260,7 +262,7 @@ def _submit(
         watched.move(element, queued[0])
 
 
-def _block(backend: Backend, watched: Watched, elements: Sequence[int], *, name: str, attempts: int) -> Block:
+def _block(backend: Backend, watched: SubmissionState, elements: Sequence[int], *, name: str, attempts: int) -> Block:
     """The block that elements go on in: some array tasks of the one that they are in, or a plain job."""
     origin = backend.origin
     if len(elements) == 1 and not backend.has_arrays:
@@ -276,5 +278,5 @@ def _calls(submission: Submission, first: int, last: int) -> range:
     return range(first * submission.chunk, min((last + 1) * submission.chunk, submission.count))
 
 
-def _pause(watched: Watched) -> None:
+def _pause(watched: SubmissionState) -> None:
     watched.rests_until = time.monotonic() + _PAUSE

@@ -1,4 +1,4 @@
-"""Findings: of calls that have ended, each one's result, or the exception that stands for it."""
+"""ResultReader: the result of each call that has ended, or the exception that replaces it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
     from slurm.places.place import Backend
     from slurm.protocol.outcomes import Outcome
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 
-class Findings:
+class ResultReader:
     """What has become of some calls of a submission, read in one go when this is made.
 
     How logs end is read for those that an error needs, one command each; for all at once with `logs`.
     """
 
-    def __init__(self, backend: Backend, watched: Watched, indices: Sequence[int], *, logs: bool = False) -> None:
+    def __init__(
+        self, backend: Backend, watched: SubmissionState, indices: Sequence[int], *, logs: bool = False
+    ) -> None:
         self._backend, self._watched = backend, watched
         self._ends = backend.store.ends(watched.key, indices, chunk=watched.chunk)
         watched.learn(self._ends.elements)

@@ -1,4 +1,4 @@
-"""Inquiry: what the scheduler says of submissions, and the accounting of those that it has forgotten."""
+"""StatusPoller: ask the scheduler about submissions, and the accounting about those that it has forgotten."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from slurm.protocol import Block
     from slurm.schedulers.job_control import Answers
     from slurm.submission.origins import Here
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
     Query = Callable[[Sequence[str]], Answers]
     History = Callable[[Sequence[str]], Iterable[Report]]
-    Complete = Callable[[Sequence[Watched]], None]
+    Complete = Callable[[Sequence[SubmissionState]], None]
     Reports = dict[str, dict[int, Report]]
-    Asked = dict[str, list[tuple[Watched, Block]]]
+    Asked = dict[str, list[tuple[SubmissionState, Block]]]
 
 _NOT_QUEUED = Report("", None, JobState.PENDING, "PENDING", "", "no room in the queue for it yet")
 _RUNAWAY_SECONDS = 600.0
@@ -36,13 +36,13 @@ class Said(NamedTuple):
     trouble: str | None
 
 
-class Inquiry:
+class StatusPoller:
     """Questions to one scheduler, each by one command a cluster for all submissions."""
 
     def __init__(self, *, query: Query, history: History, complete: Complete, here: Callable[[], Here]) -> None:
         self._query, self._history, self._complete, self._here = query, history, complete, here
 
-    def ask(self, several: Sequence[Watched]) -> Said:
+    def ask(self, several: Sequence[SubmissionState]) -> Said:
         """What the scheduler says of each element of submissions that it knows.
 
         An element of a scheduler that doesn't answer keeps the last report, or is UNKNOWN: it isn't missing.
@@ -81,10 +81,10 @@ class Inquiry:
         return Said(reports, trouble)
 
     def _remembered(
-        self, asked: Asked, left: Mapping[str, list[tuple[Watched, int]]]
-    ) -> Iterator[tuple[Watched, int, Report]]:
+        self, asked: Asked, left: Mapping[str, list[tuple[SubmissionState, int]]]
+    ) -> Iterator[tuple[SubmissionState, int, Report]]:
         """The last that the accounting says of elements that the scheduler doesn't report."""
-        last: dict[tuple[Watched, int], Report] = {}
+        last: dict[tuple[SubmissionState, int], Report] = {}
         for report in self._history(list(left)) if left else ():
             for watched, elements in _owners(report, asked):
                 last.update(dict.fromkeys(((watched, element) for element in elements), report))
@@ -94,7 +94,7 @@ class Inquiry:
                     yield watched, element, last[watched, element]
 
 
-def _placed(several: Sequence[Watched], here: Here, reports: Reports) -> Asked:
+def _placed(several: Sequence[SubmissionState], here: Here, reports: Reports) -> Asked:
     """Blocks to ask about, by id, which several may have; what can be said of the others is put into reports."""
     asked: Asked = {}
     for watched in several:
@@ -108,7 +108,7 @@ def _placed(several: Sequence[Watched], here: Here, reports: Reports) -> Asked:
     return asked
 
 
-def _owners(report: Report, asked: Asked) -> Iterator[tuple[Watched, Iterable[int]]]:
+def _owners(report: Report, asked: Asked) -> Iterator[tuple[SubmissionState, Iterable[int]]]:
     """Whose job a report is about, and which elements: those that have left that block for another are not."""
     for watched, block in asked.get(report.id, ()):
         if belongs(report, tag(watched.key, block), created=watched.created):
@@ -117,9 +117,9 @@ def _owners(report: Report, asked: Asked) -> Iterator[tuple[Watched, Iterable[in
             yield watched, [e for e in elements if moved.get(e, block) == block] if moved else elements
 
 
-def _unreported(asked: Asked, reports: Reports) -> dict[str, list[tuple[Watched, int]]]:
+def _unreported(asked: Asked, reports: Reports) -> dict[str, list[tuple[SubmissionState, int]]]:
     """By id, the elements that have not ended and of which nothing is reported."""
-    found: dict[str, list[tuple[Watched, int]]] = {}
+    found: dict[str, list[tuple[SubmissionState, int]]] = {}
     for id_, owners in asked.items():
         for watched, block in owners:
             told = reports[watched.key]
@@ -129,7 +129,7 @@ def _unreported(asked: Asked, reports: Reports) -> dict[str, list[tuple[Watched,
     return found
 
 
-def _note(watched: Watched, element: int, report: Report, reports: Reports, *, answered: bool) -> None:
+def _note(watched: SubmissionState, element: int, report: Report, reports: Reports, *, answered: bool) -> None:
     """Put what the accounting says into reports; one that is alive for it alone isn't believed for ever."""
     if report.state.final or not answered:
         watched.accounted_since.pop(element, None)

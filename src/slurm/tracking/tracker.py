@@ -15,17 +15,17 @@ from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.notifications.dispatcher import call
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait
-from slurm.submission.submission_state import Ending, Watched
+from slurm.submission.submission_state import FinalStatus, SubmissionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.protocol import Refused, Submission, Submitted
-    from slurm.tracking.status_poller import Inquiry
+    from slurm.tracking.status_poller import StatusPoller
 
     Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int] | TransportError]]
-    Endings = Mapping[int, Ending]
-    Conclude = Callable[[Watched, Endings, Endings], Endings]
+    Endings = Mapping[int, FinalStatus]
+    Conclude = Callable[[SubmissionState, Endings, Endings], Endings]
 
 _log = logging.getLogger(__name__)
 
@@ -48,14 +48,14 @@ class Tracker:
         self,
         *,
         listing: Listing,
-        inquiry: Inquiry,
+        inquiry: StatusPoller,
         conclude: Conclude,
         pace: float,
         patience: tuple[float, float],
     ) -> None:
         self._listing, self._inquiry, self._conclude = listing, inquiry, conclude
         self._pace, self._patience = pace, patience
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, SubmissionState] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._poll: threading.Thread | None = None
@@ -69,12 +69,14 @@ class Tracker:
         for watched in self._watched.values():
             watched.waiters, watched.feed = 0, None  # hooks are called in the parent
 
-    def watch(self, submission: Submission, submitted: Submitted | None, refused: Refused | None = None) -> Watched:
-        """The one Watched of a submission in this process."""
+    def watch(
+        self, submission: Submission, submitted: Submitted | None, refused: Refused | None = None
+    ) -> SubmissionState:
+        """The one SubmissionState of a submission in this process."""
         with self._changed:
             known = self._watched.get(submission.key)
             if known is None:
-                known = Watched(
+                known = SubmissionState(
                     submission.key,
                     submission.count,
                     submitted,
@@ -91,11 +93,11 @@ class Tracker:
             known.refused = refused if known.submitted is None else None
             return known
 
-    def known(self, key: str) -> Watched | None:
-        """The Watched of a submission, if it is watched already."""
+    def known(self, key: str) -> SubmissionState | None:
+        """The SubmissionState of a submission, if this process follows it already."""
         return self._watched.get(key)
 
-    def wait(self, watched: Watched, indices: Sequence[int], timeout: float | None) -> bool:
+    def wait(self, watched: SubmissionState, indices: Sequence[int], timeout: float | None) -> bool:
         """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice. ValueError for NaN."""
         timeout = seconds_to_wait(timeout)
         elements = dict.fromkeys(map(watched.element, indices))
@@ -116,7 +118,7 @@ class Tracker:
             finally:
                 watched.waiters -= 1
 
-    def when_finished(self, watched: Watched, index: int, callback: Callable[[], object]) -> None:
+    def when_finished(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
         """Call back, once, when an element has ended; at once if it has."""
         with self._changed:
             if not watched.finished(index):
@@ -125,7 +127,7 @@ class Tracker:
                 return
         callback()
 
-    def forget(self, watched: Watched, index: int, callback: Callable[[], object]) -> None:
+    def forget(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
         """Don't call back any more."""
         with self._changed:
             element = watched.element(index)
@@ -140,12 +142,12 @@ class Tracker:
         with self._changed:
             self._follow()
 
-    def look(self, several: Iterable[Watched]) -> None:
+    def look(self, several: Iterable[SubmissionState]) -> None:
         """List the outcomes of submissions now. One whose outcomes can't be listed has that as its `trouble`."""
         pending = [watched for watched in several if len(watched.done) < watched.elements]
         if pending:
             listed = self._listing([watched.key for watched in pending])
-            found: list[tuple[Watched, frozenset[int]]] = []
+            found: list[tuple[SubmissionState, frozenset[int]]] = []
             for watched in pending:
                 done, before = listed[watched.key], watched.trouble
                 watched.trouble = done if isinstance(done, TransportError) else None
@@ -155,7 +157,7 @@ class Tracker:
                     _log.warning("%s; trying again", done)
             self._record(found)
 
-    def ask(self, several: Iterable[Watched]) -> None:
+    def ask(self, several: Iterable[SubmissionState]) -> None:
         """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell.
 
         One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
@@ -168,7 +170,7 @@ class Tracker:
         if said.trouble:
             raise SchedulerError(said.trouble)
 
-    def explain(self, watched: Watched, index: int) -> Ending | None:
+    def explain(self, watched: SubmissionState, index: int) -> FinalStatus | None:
         """How the scheduler says that it ended an element, whose process could only leave that a signal came.
 
         Waits a little for its answer, which comes after the element's end. None if it wasn't the scheduler, or it has
@@ -183,15 +185,15 @@ class Tracker:
             time.sleep(0.2)
         report = watched.reports.get(element)
         by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
-        return Ending(report.state, report) if report and by_scheduler else None
+        return FinalStatus(report.state, report) if report and by_scheduler else None
 
-    def attend(self, watched: Watched) -> None:
+    def attend(self, watched: SubmissionState) -> None:
         """Do now for one submission what is due: its elements that have ended by all that is known end, or go on."""
         self.look([watched])
         self.ask([watched])
         self._end_overdue([watched])
 
-    def settle(self, watched: Watched) -> None:
+    def settle(self, watched: SubmissionState) -> None:
         """Attend to a submission until all of its elements have ended, or are the scheduler's; ever less often."""
         pause = _SLOWEST_LOOK
         while True:
@@ -232,7 +234,7 @@ class Tracker:
             with self._changed:
                 self._changed.wait(pause)
 
-    def _tick(self, wanted: list[Watched]) -> float:
+    def _tick(self, wanted: list[SubmissionState]) -> float:
         """Look, and ask if it is time to; returns the seconds until the next look."""
         begin = looked = time.monotonic()
         awaited = [self._watched[key] for key in {k for w in wanted for k in w.upstreams} & self._watched.keys()]
@@ -254,14 +256,14 @@ class Tracker:
         waited = begin - self._news_at
         return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), min(_REST, 10 * (looked - begin - 0.01)))
 
-    def _attend_to(self, wanted: Sequence[Watched], *, due: bool) -> None:
+    def _attend_to(self, wanted: Sequence[SubmissionState], *, due: bool) -> None:
         """Ask if it is time to, and end what is overdue, in a thread of its own: answers may be slow, and huge."""
         idle = self._poll is None or not self._poll.is_alive()
         if idle and (due or any(watched.missed_since for watched in wanted)):
             self._poll = threading.Thread(target=self._ask_and_end, args=(wanted, due), name="slurm-poll", daemon=True)
             self._poll.start()
 
-    def _ask_and_end(self, wanted: Sequence[Watched], due: bool) -> None:  # noqa: FBT001 - a thread's arguments
+    def _ask_and_end(self, wanted: Sequence[SubmissionState], due: bool) -> None:  # noqa: FBT001 - a thread's arguments
         begin = time.monotonic()
         try:
             if due:
@@ -273,7 +275,7 @@ class Tracker:
             _log.warning("%s: %s; trying again", type(error).__name__, error)
             self._ask_at = begin + self._patience[1]
 
-    def _end_overdue(self, wanted: Iterable[Watched]) -> None:
+    def _end_overdue(self, wanted: Iterable[SubmissionState]) -> None:
         """End the elements whose outcome hasn't shown up within the grace period, unless they go on in another job."""
         now = time.monotonic()
         trouble: SlurmError | None = None
@@ -281,8 +283,8 @@ class Tracker:
             if watched.trouble is not None:  # there may be outcomes: the grace period begins when they can be listed
                 watched.missed_since = dict.fromkeys(list(watched.missed_since), now)
                 continue
-            overdue: dict[int, Ending] = {}
-            waiting: dict[int, Ending] = {}
+            overdue: dict[int, FinalStatus] = {}
+            waiting: dict[int, FinalStatus] = {}
             for index, since in list(watched.missed_since.items()):
                 if watched.ended(index):  # since it was noted
                     watched.missed_since.pop(index, None)
@@ -291,7 +293,7 @@ class Tracker:
                 state = report.state if report and report.state.final else JobState.LOST
                 state = JobState.LOST if state is JobState.COMPLETED else state
                 grace = _UNEXPLAINED_GRACE if state in (JobState.LOST, JobState.FAILED) else _EXPLAINED_GRACE
-                (overdue if now - since > grace else waiting)[index] = Ending(state, report)
+                (overdue if now - since > grace else waiting)[index] = FinalStatus(state, report)
             try:
                 if overdue or (waiting and watched.continues):
                     self._end(watched, self._conclude(watched, overdue, waiting))
@@ -300,7 +302,7 @@ class Tracker:
         if trouble is not None:
             raise trouble
 
-    def _record(self, found: Iterable[tuple[Watched, frozenset[int]]]) -> None:
+    def _record(self, found: Iterable[tuple[SubmissionState, frozenset[int]]]) -> None:
         due: list[Callable[[], object]] = []
         with self._changed:
             for watched, done in found:
@@ -309,13 +311,13 @@ class Tracker:
                 due += self._settle(watched, new)
         call(due)
 
-    def _end(self, watched: Watched, ended: Mapping[int, Ending]) -> None:
+    def _end(self, watched: SubmissionState, ended: Mapping[int, FinalStatus]) -> None:
         with self._changed:
             watched.endings.update(ended)
             due = self._settle(watched, ended)
         call(due)
 
-    def _settle(self, watched: Watched, indices: Iterable[int]) -> list[Callable[[], object]]:
+    def _settle(self, watched: SubmissionState, indices: Iterable[int]) -> list[Callable[[], object]]:
         """Forget what was noted of elements that have ended; returns the callbacks that are due. The lock is held."""
         due: list[Callable[[], object]] = []
         if watched.feed:

@@ -51,7 +51,7 @@ def child_name(index: int, digest: str, number: int) -> str:
     return f"{index}.{digest}.{number}.json"
 
 
-class Family:
+class WorkflowJournal:
     """The children of one call of a workflow, as the process that runs it adds to them.
 
     A call is known again by what it is, not by when it is made: its task and its arguments, as pickled, and how many

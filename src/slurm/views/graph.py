@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from slurm.places.place import Backend
     from slurm.protocol import Submission
-    from slurm.submission.submission_state import Watched
+    from slurm.submission.submission_state import SubmissionState
 
 CHILD, FAILURE = "child", "failure"
 """Kinds of edges: from a workflow to what it has submitted, and to what runs only if something fails."""
@@ -110,7 +110,7 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
     edges: dict[Edge, None] = {}
     inside: dict[str, Iterable[int] | None] = dict(wanted)
     frontier = dict.fromkeys(wanted)
-    watched: dict[str, Watched] = {}
+    watched: dict[str, SubmissionState] = {}
     while frontier:
         for records in backend.store.several_records(list(frontier)):
             found[records.submission.key] = records.submission
@@ -134,7 +134,7 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
     return Graph(tuple(nodes), tuple(sorted(known, key=lambda edge: (place[edge.source], place[edge.target]))))
 
 
-def _states(backend: Backend, several: Mapping[str, Watched]) -> Mapping[str, Mapping[JobState, int]]:
+def _states(backend: Backend, several: Mapping[str, SubmissionState]) -> Mapping[str, Mapping[JobState, int]]:
     """How many calls of each submission are in each state."""
     parts = [Part(backend, watched, range(watched.count)) for watched in several.values()]
     return {key: Counter(s.state for s in told) for key, told in zip(several, statuses(parts), strict=True)}

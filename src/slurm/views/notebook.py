@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job
     from slurm.places.place import Backend
     from slurm.submission.submission_state import JobStatus
-    from slurm.tasks.settings import Terms
+    from slurm.tasks.settings import Settings
     from slurm.views.status import Part
 
 _SECONDS = 3.0
@@ -124,7 +124,7 @@ def listing_html(jobs: Sequence[Job[Any] | JobArray[Any]]) -> str:
     return card(faint(f"{len(jobs)} submission" + "s" * (len(jobs) != 1)), [table(rows, head=head), _seen(look)])
 
 
-def cluster_html(backend: Backend, terms: Terms) -> str:
+def cluster_html(backend: Backend, terms: Settings) -> str:
     """A cluster: where it is, and what its jobs are given. Without a look."""
     spec = backend.spec
     rows = {

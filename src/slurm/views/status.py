@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.places.place import Backend
-    from slurm.submission.submission_state import JobStatus, Watched
+    from slurm.submission.submission_state import JobStatus, SubmissionState
 
 _NONE = Outcomes({}, {})
 _TELLING = 3
@@ -27,7 +27,7 @@ class Part(NamedTuple):
     """Some calls of a submission: a job, an array, a slice of one."""
 
     backend: Backend
-    watched: Watched
+    watched: SubmissionState
     indices: Sequence[int]
 
     @property
@@ -64,7 +64,7 @@ def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     backend.tracker.look(_open(parts))
     if left := _open(parts):
         backend.tracker.ask(left)
-    with_outcome: dict[Watched, set[int]] = {}
+    with_outcome: dict[SubmissionState, set[int]] = {}
     for _, watched, indices in parts:
         with_outcome.setdefault(watched, set()).update(map(watched.element, indices))
     wanted = {watched.key: elements & watched.done for watched, elements in with_outcome.items()}
@@ -74,7 +74,7 @@ def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     return found
 
 
-def _open(parts: Iterable[Part]) -> list[Watched]:
+def _open(parts: Iterable[Part]) -> list[SubmissionState]:
     """The submissions of which something has not ended, each once."""
     return list({p.watched: None for p in parts if not all(map(p.watched.finished, p.indices))})
 
