@@ -21,6 +21,7 @@ import pytest
 from slurm import Cluster, wait
 from slurm.errors import TaskExited
 from soak import kills_client
+from soak.administrator import wait_for
 from supervisors import supervisor_of
 from testbed import SlurmTestbed
 
@@ -77,7 +78,9 @@ def _check(url: str, directory: Path, killed: set[str]) -> tuple[list[str], int]
     return wrong, calls
 
 
-def _run(url: str, directory: Path, daemon: Callable[[], bool]) -> None:
+def _run(
+    url: str, directory: Path, daemon: Callable[[], bool], finish: Callable[[subprocess.Popen[bytes]], int]
+) -> None:
     seed = random.randrange(1 << 32)  # noqa: S311 - for variety
     print(f"{url}: seed {seed}")
     (directory / "running").mkdir()
@@ -86,7 +89,7 @@ def _run(url: str, directory: Path, daemon: Callable[[], bool]) -> None:
         while chaos.kills.total() < KILLS:
             chaos.strike()
         (directory / "enough").touch()
-        assert chaos.client.wait(300) == 0
+        assert finish(chaos.client) == 0
     finally:
         chaos.client.kill()
     wrong, calls = _check(url, directory, chaos.killed)
@@ -112,7 +115,7 @@ def _kill_supervisor(directory: Path) -> bool:
 
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_killed_on_local(machine: Path, tmp_path: Path) -> None:
-    _run("local", tmp_path, lambda: _kill_supervisor(machine))
+    _run("local", tmp_path, lambda: _kill_supervisor(machine), lambda client: client.wait(300))
 
 
 @pytest.mark.slurm
@@ -130,4 +133,4 @@ def test_killed_on_slurm(
         daemon.start()
         return True
 
-    _run("slurm", tmp_path, kill_slurmd)
+    _run("slurm", tmp_path, kill_slurmd, lambda client: wait_for(client, testbed, 300))
