@@ -10,7 +10,7 @@ from slurm import slurmfile
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.sanitize.redaction import redacted
-from slurm.slurmfile.places import near
+from slurm.slurmfile.reader import near
 from slurm.slurmfile.sources import search
 
 if TYPE_CHECKING:
