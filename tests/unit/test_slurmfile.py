@@ -196,7 +196,7 @@ clusters:
         ("", "line 1: the file is empty"),
         ("default: b\nclusters: {a: {url: local}}\n", "line 1: default: there is no cluster 'b'; known names: a"),
         ("clusters: {a: {url: slrum}}", "line 1: clusters.a.url: there is no scheduler 'slrum'"),
-        ("clusters: {a: {url: local, root: $NOWHERE/x}}", r"line 1: clusters.a.root: '\$NOWHERE/x': the variable NOWHERE"),
+        ("clusters: {a: {url: local, root: $NOWHERE/x}}", r"line 1: clusters.a.root: '\$NOWHERE/x': the variable NOW"),
         ("clusters: {a: {url: local, root: x}}", "line 1: clusters.a.root: root 'x': write an absolute path"),
         (
             "clusters: {a: {options: {}}, b: {extends: a, url: local}}",
