@@ -94,7 +94,7 @@ def test_a_slurmfile_names_environments_and_what_they_take(
     ("text", "words"),
     [
         ("modles", "there is no environment 'modles': did you mean 'modules'?"),
-        ("{conda: {enviroment: x}}", "there is no such key: did you mean 'environment'?"),
+        ("{conda: {enviroment: x}}", "unknown key: did you mean 'environment'?"),
         ("{conda: x, current: null}", "expected one environment"),
         ("python", "missing 1 required"),
         ("modules", "name the modules to load"),
