@@ -21,11 +21,12 @@ def act_in(name: str, directory: str) -> Task[..., str]:
 
     def act(index: int, seconds: float) -> str:
         label = f"{name}[{index}]"
-        Path(directory, "running", f"{os.getpid()}").write_text(label)
+        running = Path(directory, "running", f"{os.getpid()} {label}")
+        running.touch()
         time.sleep(seconds)
         with open(Path(directory, "trace"), "ab", buffering=0) as file:
             file.write(f"{label}\n".encode())
-        Path(directory, "running", f"{os.getpid()}").unlink()
+        running.unlink()
         return label
 
     act.__name__ = name

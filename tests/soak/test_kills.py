@@ -50,13 +50,12 @@ class Chaos:
         assert self.client.poll() is None, "the client ended"
 
     def _kill_task(self) -> bool:
-        names = os.listdir(self.running)
         with contextlib.suppress(OSError, IndexError):
-            pid = self.chance.choice(names)
-            label = (self.running / pid).read_text()
+            name = self.chance.choice(os.listdir(self.running))
+            pid, _, label = name.partition(" ")
             os.kill(int(pid), signal.SIGKILL)
             self.killed.add(label)
-            (self.running / pid).unlink()
+            (self.running / name).unlink()
             return True
         return False
 
