@@ -17,7 +17,7 @@ import pytest
 
 from slurm import Container
 from slurm.environments import image_lookup
-from slurm.environments.base import Place
+from slurm.environments.base import BuildTarget
 from slurm.environments.containerfile import Ignored
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.apptainer import Apptainer
@@ -207,7 +207,7 @@ def test_a_registry_that_isnt_well_hasnt_refused_the_image(tmp_path: Path) -> No
     with serving(Unwell) as registry:
         asked = image_lookup.asked(registry, "ann/tool", "1", "plain")
         assert asked == {"unreachable": "Internal Server Error (HTTP 500)"}
-        place = Place.at(LocalTransport(), str(tmp_path))
+        place = BuildTarget.at(LocalTransport(), str(tmp_path))
         with pytest.raises(EnvironmentNotReady, match=r"can't be asked for .*\(HTTP 500\); name it by its digest"):
             Container(f"{registry}/ann/tool", runtime="podman").prepare(place)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.environments.building import Building
     from slurm.environments.container_images import Source
     from slurm.environments.runtimes.base import Runtime
@@ -108,13 +108,13 @@ class Container(Environment):
         """The hash of what an image is built from."""
         return "" if self.image else self._recipe().fingerprint()
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Have the image there as the runtime there takes it, and look at its Python if that can be run there.
 
         Raises EnvironmentNotReady: PythonNotFound, BuildFailed.
         """
-        site = ContainerSite.survey(place)
-        runtime, source, run = site.runtime(self.runtime), self._source(place, site), self._run(place, site)
+        site = ContainerSite.survey(target)
+        runtime, source, run = site.runtime(self.runtime), self._source(target, site), self._run(target, site)
         facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
         name = f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
@@ -122,9 +122,9 @@ class Container(Environment):
             image = source.bring(building, site, runtime)
             if runtime.takes == BUNDLE and image.name == building.directory:
                 config = bundle(f"{building.directory}/{ROOTFS}", run, uid=site.uid, gid=site.gid)
-                place.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
+                target.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
             if runtime.program in site.runtimes:
-                self._try(place, runtime, image, run)
+                self._try(target, runtime, image, run)
             return ResolvedEnvironment(
                 key=building.key,
                 python=self.python,
@@ -134,12 +134,12 @@ class Container(Environment):
                 image=image.name,
             )
 
-        prepared = build_once(place, name, make)
+        prepared = build_once(target, name, make)
         prepared = prepared.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
         image = Image(prepared.image or "", prepared.digest or "")
-        return self._launched(place, prepared, launcher(runtime, image, run))
+        return self._launched(target, prepared, launcher(runtime, image, run))
 
-    def _source(self, place: Place, site: ContainerSite) -> Source:
+    def _source(self, target: BuildTarget, site: ContainerSite) -> Source:
         if self.image is None:
             recipe = self._recipe()
             digest = hashlib.sha256(f"{recipe.fingerprint()} {site.platform}".encode()).hexdigest()
@@ -150,7 +150,7 @@ class Container(Environment):
             return File(self.image)
         reference = Reference.parse(self.image)
         if reference.registry != "localhost":
-            return Tagged(pinned(place, site, reference))
+            return Tagged(pinned(target, site, reference))
         builder = Builder.find(self.builder)
         image_id = builder.image_id(self.image)
         if image_id is None:
@@ -160,10 +160,10 @@ class Container(Environment):
     def _recipe(self) -> Containerfile:
         return Containerfile.find(self.dockerfile, self.context, self.build_args)
 
-    def _run(self, place: Place, site: ContainerSite) -> Run:
+    def _run(self, target: BuildTarget, site: ContainerSite) -> Run:
         mounts = map(Mount.parse, self.mounts)
         return Run(
-            root=place.root,
+            root=target.root,
             mounts=tuple(Mount(site.expanded(m.source), site.expanded(m.target), m.readonly) for m in mounts),
             env=self.env,
             gpus=_GPUS[self.gpus],
@@ -172,13 +172,13 @@ class Container(Environment):
             options=self.runtime_options,
         )
 
-    def _try(self, place: Place, runtime: Runtime, image: Image, run: Run) -> None:
+    def _try(self, target: BuildTarget, runtime: Runtime, image: Image, run: Run) -> None:
         """Ask the Python in an image for its version. Raises EnvironmentNotReady for what can't be right on a node."""
         launched = shlex.join(["bash", "-c", launcher(runtime, image, run), "container"])
-        ready = in_bash(place, launched, timeout=_PULL_SECONDS)
+        ready = in_bash(target, launched, timeout=_PULL_SECONDS)
         if ready.status != 0:
             raise EnvironmentNotReady(f"{image.source} can't be had there: {ready.words}")
-        done = in_bash(place, f"{launched} {shlex.join([self.python, '-c', _VERSION])} 2>&1 < /dev/null", timeout=600)
+        done = in_bash(target, f"{launched} {shlex.join([self.python, '-c', _VERSION])} 2>&1 < /dev/null", timeout=600)
         found = re.search(r"^Python (\d+\.\d+)$", done.stdout, re.MULTILINE)
         if found and found[1] != TAG:
             what = f"has Python {found[1]}, and this program runs and pickles by Python {TAG}"
@@ -194,15 +194,15 @@ class Container(Environment):
                 "%s can't be run where jobs are submitted from; a node may do so: %s", image.source, done.words
             )
 
-    def _launched(self, place: Place, prepared: ResolvedEnvironment, script: str) -> ResolvedEnvironment:
+    def _launched(self, target: BuildTarget, prepared: ResolvedEnvironment, script: str) -> ResolvedEnvironment:
         """An image that is there, with how to run it on a node, and the Python beside it."""
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-launcher-") as directory:
             file = Path(directory, "container.sh")
             file.write_text(script, encoding="utf-8")
-            launch = send(place, {file.name: file})[file.name]
+            launch = send(target, {file.name: file})[file.name]
         try:
-            outside = find(place).python
+            outside = find(target).python
         except PythonNotFound:
             outside = "python3"
-        setup = (*place.interpreter.setup, f"bash {shlex.quote(launch)}")
+        setup = (*target.interpreter.setup, f"bash {shlex.quote(launch)}")
         return prepared.replace(setup=setup, launch=("bash", launch), outside=outside)

@@ -105,7 +105,7 @@ class CachedImage(NamedTuple):
             name = f"{self.registry.rstrip('/')}/{self.tag.rpartition('/')[2]}"
             reference = Reference.parse(name)
             self.builder.push(self.tag, name, plain=reference.plain, log=log)
-            return Tagged(pinned(building.place, site, reference)).bring(building, site, runtime)
+            return Tagged(pinned(building.target, site, reference)).bring(building, site, runtime)
         return self._carried(building, site, runtime, log)
 
     def _carried(self, building: Building, site: ContainerSite, runtime: Runtime, log: Path) -> Image:
@@ -116,7 +116,7 @@ class CachedImage(NamedTuple):
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-image-") as directory:
             file = Path(directory, "image.tar")
             (self.builder.flatten if flat else self.builder.save)(self.tag, file, log=log)
-            building.place.transport.put(building.directory, {os.path.basename(sent): file})
+            building.target.transport.put(building.directory, {os.path.basename(sent): file})
         image_id = self.builder.image_id(self.tag) or ""
         image = Image(name=image_id, source=f"{self.tag} {image_id}")
         if flat:
@@ -167,7 +167,7 @@ def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) 
 def there(building: Building, script: str, doing: str) -> None:
     """Run lines of bash there, in the environment's directory. Raises BuildFailed."""
     done = in_bash(
-        building.place, f"cd -- {shlex.quote(building.directory)} || exit\numask 022\n{script}", timeout=_SECONDS
+        building.target, f"cd -- {shlex.quote(building.directory)} || exit\numask 022\n{script}", timeout=_SECONDS
     )
     if done.status != 0:
         tail = "\n".join(done.words.splitlines()[-_TAIL_LINES:])

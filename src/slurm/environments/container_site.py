@@ -11,14 +11,14 @@ from slurm.environments.runtimes.apptainer import Apptainer, Singularity
 from slurm.environments.runtimes.engines import Docker, Podman
 from slurm.environments.runtimes.oci import SlurmOCI
 from slurm.environments.runtimes.pyxis import Pyxis
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.errors import EnvironmentNotReady
 from slurm.protocol.boot import RUN_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.environments.images import Reference
     from slurm.environments.runtimes.base import Runtime
     from slurm.transports.base import Completed
@@ -56,9 +56,9 @@ class ContainerSite(NamedTuple):
     runtimes: tuple[str, ...]
 
     @classmethod
-    def survey(cls, place: Place) -> ContainerSite:
+    def survey(cls, target: BuildTarget) -> ContainerSite:
         """Ask a place. Raises EnvironmentNotReady, TransportError."""
-        done = in_bash(place, _SURVEY)
+        done = in_bash(target, _SURVEY)
         lines = done.stdout.splitlines()
         if done.status != 0 or len(lines) < 6:
             raise EnvironmentNotReady(f"what runs containers there can't be found out: {done.words}")
@@ -81,15 +81,15 @@ class ContainerSite(NamedTuple):
         return RUNTIMES[name or next(known for known in RUNTIMES if known in self.runtimes)]()
 
 
-def in_bash(place: Place, script: str, *, timeout: float = 60) -> Completed:
+def in_bash(target: BuildTarget, script: str, *, timeout: float = 60) -> Completed:
     """Run lines of bash there, after the steps that a job takes."""
-    text = "\n".join(["{", *take(place.interpreter.setup), "} > /dev/null", '[ -z "$step" ] || exit', script])
-    return place.transport.run(["bash", "-s"], stdin=text.encode(), timeout=timeout)
+    text = "\n".join(["{", *render_steps(target.interpreter.setup), "} > /dev/null", '[ -z "$step" ] || exit', script])
+    return target.transport.run(["bash", "-s"], stdin=text.encode(), timeout=timeout)
 
 
-def pinned(place: Place, site: ContainerSite, reference: Reference) -> Reference:
+def pinned(target: BuildTarget, site: ContainerSite, reference: Reference) -> Reference:
     """The reference with the digest that its tag has now. Raises EnvironmentNotReady."""
-    told = _look_up(place, site, reference)
+    told = _look_up(target, site, reference)
     refused = told.get("refused") or told.get("unreachable")
     if refused and (told.get("refused") or reference.digest is None):
         advice = "log in there first (podman login, docker login, apptainer registry login)"
@@ -103,13 +103,13 @@ def pinned(place: Place, site: ContainerSite, reference: Reference) -> Reference
     return reference._replace(digest=told.get("digest", reference.digest))
 
 
-def _look_up(place: Place, site: ContainerSite, reference: Reference) -> dict[str, Any]:
+def _look_up(target: BuildTarget, site: ContainerSite, reference: Reference) -> dict[str, Any]:
     """Ask the registry from there, where the image will be pulled; from here if that can't be done."""
     arguments = [reference.registry, reference.repository, reference.digest or reference.tag]
     arguments.append("plain" if reference.plain else "tls")
     if site.python:
         source = get_data("slurm.environments", "image_lookup.py") or b""
-        done = place.transport.run([site.python, "-c", RUN_SOURCE, source.decode(), *arguments], timeout=300)
+        done = target.transport.run([site.python, "-c", RUN_SOURCE, source.decode(), *arguments], timeout=300)
         try:
             told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         except (ValueError, IndexError):

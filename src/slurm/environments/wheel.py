@@ -20,7 +20,7 @@ from slurm.environments.base import Environment
 from slurm.environments.building import build_once, send
 from slurm.environments.current import TAG, find
 from slurm.environments.installer import sources as places
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.environments.sources import described, is_project, nearest_project, tree_digest
 from slurm.environments.wheel_building import build, build_failed, export_lock, gather
 from slurm.environments.wheel_dependencies import deciding, need_more, refuse_password
@@ -32,7 +32,7 @@ from slurm.runner import distributions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.environments.building import Building
     from slurm.environments.wheel_building import BuiltWheel
 
@@ -116,13 +116,13 @@ class Wheel(Environment):
         sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), house]
         return [self.extras, self.dependencies, sources, self.install_in, self.system_site_packages]
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Make it, unless it is there. Raises BuildFailed, PythonNotFound."""
         for _ in range(_ATTEMPTS):
             sources = self.fingerprint()
-            name = f"wheel-{_digest([sources, place.interpreter])[:20]}-py{TAG}"
+            name = f"wheel-{_digest([sources, target.interpreter])[:20]}-py{TAG}"
             try:
-                return build_once(place, name, partial(self._make, sources))
+                return build_once(target, name, partial(self._make, sources))
             except _ChangedMeanwhileError:
                 continue
         message = f"{self!r} could not be built: its files change while that is done"
@@ -161,7 +161,7 @@ class Wheel(Environment):
         return text
 
     def _make(self, sources: str, building: Building) -> ResolvedEnvironment:
-        base = find(building.place)
+        base = find(building.target)
         base = base.replace(setup=(_OWN_PATHS, *base.setup))
         with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
             log = new_log(building.key)
@@ -186,7 +186,7 @@ class Wheel(Environment):
         base = [work.base.python, work.base.setup]
         digest = _digest([_FORM, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
         make = partial(self._installed, work=work, only_dependencies=True)
-        return building.below(f"dependencies-{digest[:20]}-py{TAG}", make)
+        return building.base(f"dependencies-{digest[:20]}-py{TAG}", make)
 
     def _built(self, building: Building, scratch: str, log: Path) -> list[BuiltWheel]:
         wheels = []
@@ -238,15 +238,15 @@ class Wheel(Environment):
         below: ResolvedEnvironment | None = None,
     ) -> ResolvedEnvironment:
         """The environment that the installer makes: of all; of what the projects need; or of them, on top of that."""
-        place = building.place
+        target = building.target
         house = () if below else self._house(building, work)
         building.step("sending what is not there yet")
         request = {
             **vars(self),
             "directory": building.directory,
-            "log": f"{place.root}/{ENVS}/{building.key}.log",
-            "wheels": send(place, {wheel.path.name: wheel.path for wheel in work.wheels}),
-            "wheelhouse": send(place, {path.name: path for path in house}),
+            "log": f"{target.root}/{ENVS}/{building.key}.log",
+            "wheels": send(target, {wheel.path.name: wheel.path for wheel in work.wheels}),
+            "wheelhouse": send(target, {path.name: path for path in house}),
             "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(work.wheels)],
             "only_dependencies": only_dependencies,
             "below": below and below.python,
@@ -265,15 +265,15 @@ class Wheel(Environment):
     def _run_installer(
         self, building: Building, base: ResolvedEnvironment, request: Mapping[str, Any], what: str
     ) -> Mapping[str, str]:
-        place, data = building.place, json.dumps(request).encode()
+        target, data = building.target, json.dumps(request).encode()
         argv = [base.python, "-c", RUN_SOURCE, inspect.getsource(installer)]
         if self.install_in == "job":
             building.step(f"{what}, in a job")
-            done = place.run_in_job(base, argv, data)
+            done = target.run_in_job(base, argv, data)
         else:
             building.step(what)
-            script = "\n".join(["{", *take(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
-            done = place.transport.run(["bash", "-c", script, *argv], stdin=data)
+            script = "\n".join(["{", *render_steps(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
+            done = target.transport.run(["bash", "-c", script, *argv], stdin=data)
         if done.status != 0:
             raise build_failed(f"{self!r} could not be installed", done.stderr, request["log"], there=True)
         found: Mapping[str, str] = json.loads(done.stdout.splitlines()[-1])
