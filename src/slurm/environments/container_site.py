@@ -74,9 +74,9 @@ class ContainerSite(NamedTuple):
         """Return the runtime of a name, or the first one found. Raises EnvironmentNotReady if there is none."""
         if name is None and not self.runtimes:
             raise EnvironmentNotReady(
-                "no container runtime found: none of apptainer, singularity, podman, docker, pyxis is on the PATH "
-                "of the host that submits jobs. If a module provides one: [Modules('apptainer'), Container(…)]. If only "
-                "nodes have one, name it: Container(…, runtime='apptainer')"
+                "no container runtime found: none of apptainer, singularity, podman, docker, pyxis is on the PATH of "
+                "the host that submits jobs. If a module provides one: [Modules('apptainer'), Container(…)]. If only "
+                "the nodes have one, name it: Container(…, runtime='apptainer')"
             )
         return RUNTIMES[name or next(known for known in RUNTIMES if known in self.runtimes)]()
 
