@@ -87,7 +87,7 @@ def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
         return
     yield from diagnosis.place(told["place"], before=before, after=time.time())
     yield from diagnosis.tools(told["tools"])
-    survey = scheduler.surveyed(told["scheduler"])
+    survey = scheduler.parse_survey(told["scheduler"])
     yield from diagnosis.root(told, shared=survey.shared)
     if backend.spec.setup:
         yield diagnosis.setup(told["setup"])
@@ -107,7 +107,7 @@ def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
         tools=" ".join(_TOOLS),
         setup=shlex.quote("\n".join([*render_steps(backend.spec.setup), '[ -z "$step" ]'])),
         root=root if path else f'printf %s "{DEFAULT_ROOT}"',
-        scheduler=shlex.quote(scheduler.survey()),
+        scheduler=shlex.quote(scheduler.survey_script()),
         containers=CONTAINERS,
         state=FOREIGN_STATE,
     )
