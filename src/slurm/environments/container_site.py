@@ -14,6 +14,7 @@ from slurm.environments.runtimes.pyxis import Pyxis
 from slurm.environments.setup import take
 from slurm.errors import EnvironmentNotReady
 from slurm.protocol.boot import RUN_SOURCE
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,14 +29,6 @@ RUNTIMES: Mapping[str, type[Runtime]] = {
 }
 """By their names, in the order in which they are looked for; Slurm's own shows nowhere, so it must be named."""
 
-PROGRAMS = ("apptainer", "singularity", "podman", "docker")
-LOOK = f"""\
-for program in {" ".join(PROGRAMS)}; do ! command -v $program > /dev/null || printf '%s ' $program; done
-if srun --help 2> /dev/null | grep -q -e --container-image; then printf 'pyxis '; fi
-"""
-"""Lines of sh that print the names of the runtimes that are there."""
-
-_SURVEY = f"uname -m; id -u; id -g; echo ~; command -v python3 || echo; srun --version 2> /dev/null || echo; {LOOK}"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 _log = logging.getLogger("slurm.environments")
@@ -58,7 +51,7 @@ class ContainerSite(NamedTuple):
     @classmethod
     def survey(cls, place: Place) -> ContainerSite:
         """Ask a place. Raises EnvironmentNotReady, TransportError."""
-        done = in_bash(place, _SURVEY)
+        done = in_bash(place, program(__name__, "survey.sh"))
         lines = done.stdout.splitlines()
         if done.status != 0 or len(lines) < 6:
             raise EnvironmentNotReady(f"what runs containers there can't be found out: {done.words}")

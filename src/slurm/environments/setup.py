@@ -5,22 +5,19 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol.shell import program
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# Only login shells are sure to have `module`: it is a function, which a site's profile defines. /etc/profile comes
-# last, for it may set PATH anew.
-_FIND_MODULE = (
-    'for init in "${LMOD_PKG:-}/init/bash" "${MODULESHOME:-}/init/bash" /etc/profile.d/*{lmod,modules}*.sh '
-    "/usr/share/lmod/lmod/init/bash /usr/share/modules/init/bash /etc/profile; do "
-    'type module > /dev/null 2>&1 && break; [ ! -r "$init" ] || . "$init"; done; '
-    'type module > /dev/null 2>&1 || { echo "there is no module command on $(uname -n)" >&2; false; }'
-)
 
 
 def load_modules(names: Sequence[str]) -> tuple[str, ...]:
     """The steps that load environment modules (Lmod, Environment Modules), in any shell of bash."""
-    return (_FIND_MODULE, *(f"module load {shlex.quote(name)}" for name in names)) if names else ()
+    return (
+        (program(__name__, "module_command.sh").strip(), *(f"module load {shlex.quote(name)}" for name in names))
+        if names
+        else ()
+    )
 
 
 def take(steps: Sequence[str]) -> list[str]:

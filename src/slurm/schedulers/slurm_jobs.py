@@ -9,6 +9,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report, numbers, ranges
 
@@ -17,17 +18,6 @@ if TYPE_CHECKING:
 
     from slurm.schedulers.base import Target
 
-CLEAN = """\
-for name in $(env | sed -n 's/^\\([A-Z]*_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
-    case $name in
-        SQUEUE_*|SACCT_*|SACCTMGR_*|SCANCEL_*|SCONTROL_*|SINFO_*|GREP_*|SLURM_DEBUG_FLAGS) unset "$name" ;;
-    esac
-done
-unset SLURM_CLUSTERS CDPATH
-LC_ALL=C SLURM_BITSTR_LEN=0 SLURM_TIME_FORMAT=%s; export LC_ALL SLURM_BITSTR_LEN SLURM_TIME_FORMAT
-"""
-"""What users export for these commands changes neither what they print nor what they do."""
-
 _BETWEEN = "\x1f"
 _FIELDS = _BETWEEN.join(("%F", "%K", "%T", "%N", "%U", "%V", "%r", "%o", "%k"))
 """squeue(1): array job id, array task(s), state, nodes, user's number, submit time, reason, script, comment."""
@@ -35,53 +25,18 @@ _HEADER = f"ARRAY_JOB_ID{_BETWEEN}ARRAY_TASK_ID{_BETWEEN}"
 _ROW = re.compile(rf"\d+(_(\d+|\[[\d,:%-]+\]))?{_BETWEEN}")
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
 
-_QUERY = f"""\
-{CLEAN}
-id -u
-exec squeue --states=all --format={shlex.quote(_FIELDS)} "$@"
-"""
-
 _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
-_HISTORY = f"""\
-{CLEAN}
-id -u
-with=submitline
-sacct --helpformat | grep -q -i -w submitline || with=comment  # 20.11
-exec sacct --allocations --duplicates --parsable2 --delimiter={shlex.quote(_BETWEEN)} \\
-    --format={_COLUMNS},$with "$@"
-"""
 
-_CANCEL = f"""\
-{CLEAN}
-fields={shlex.quote(_BETWEEN.join(("%F", "%k", "%o")))}
-said=$(squeue --states=all --format="$fields" {{where}} --jobs={{jobs}} 2>&1; echo "=$?")
-case $said in
-    *ARRAY_JOB_ID{_BETWEEN}*'
-=0') ;;
-    *"Invalid job id specified"*) exit 0 ;;
-    *=0) printf '%s\\n' "${{{{said%=0}}}}" >&2; exit 1 ;;
-    *) printf '%s\\n' "${{{{said%=*}}}}" >&2; exit "${{{{said##*=}}}}" ;;
-esac
-own=$(printf '%s\\n' "$said" | sort -u | while IFS={shlex.quote(_BETWEEN)} read -r id comment script; do
-    case $id in
-{{keys}}
-        *) continue ;;
-    esac
-    for key in $keys; do
-        case $script in *"/$key/"*) echo ":$id=$key:" ;; esac
-        case $comment in "$key"|"$key"[+~\\ ]*) echo ":$id=$key:" ;; esac
-    done
-done)
-set --
-{{names}}
-[ $# -eq 0 ] || exec scancel --quiet {{where}} "$@"
-"""
-"""Looks whose jobs these are, by the marks of `slurm.schedulers.marks`, and cancels only what is a target's own."""
+
+def clean(*command: str) -> list[str]:
+    """A command of Slurm's that prints and does the same for every user, whatever they export for it."""
+    return ["sh", "-c", program(__name__, "clean_run.sh"), "sh", *command]
 
 
 def query(ids: Sequence[str], cluster: str) -> list[str]:
     """Squeue, of jobs in any state: a finished job is there for MinJobAge."""
-    return ["sh", "-c", _QUERY, "sh", *_where(cluster), f"--jobs={','.join(ids)}"]
+    arguments = [f"--format={_FIELDS}", *_where(cluster), f"--jobs={','.join(ids)}"]
+    return ["sh", "-c", program(__name__, "query.sh"), "sh", *arguments]
 
 
 def reports(output: str) -> list[Report] | None:
@@ -106,7 +61,8 @@ def history(ids: Sequence[str], cluster: str) -> list[str]:
 
     Not --json: that of 22.05 reports success for jobs that failed.
     """
-    return ["sh", "-c", _HISTORY, "sh", *_where(cluster), f"--jobs={','.join(ids)}"]
+    arguments = [_COLUMNS, f"--delimiter={_BETWEEN}", *_where(cluster), f"--jobs={','.join(ids)}"]
+    return ["sh", "-c", program(__name__, "history.sh"), "sh", *arguments]
 
 
 def histories(output: str) -> list[Report]:
@@ -129,17 +85,9 @@ def histories(output: str) -> list[Report]:
 
 def cancel(targets: Sequence[Target], cluster: str) -> str:
     """Shell lines that cancel quietly: a job that has ended meanwhile is no error."""
-    keys: dict[str, dict[str, None]] = {}
-    for target in targets:
-        keys.setdefault(target.id, {})[target.key] = None
-    cases = [f"        {id_}) keys={shlex.quote(' '.join(some))} ;;" for id_, some in keys.items()]
-    names = [
-        f'case $own in *":{id_}={key}:"*) set -- "$@" {shlex.quote(_name(id_, tasks))} ;; esac'
-        for id_, tasks, key in targets
-    ]
-    return _CANCEL.format(
-        where=shlex.join(_where(cluster)), jobs=",".join(keys), keys="\n".join(cases), names="\n".join(names)
-    )
+    ids = ",".join(dict.fromkeys(target.id for target in targets))
+    lines = "\n".join(f"{id_} {key} {_name(id_, tasks)}" for id_, tasks, key in targets)
+    return f"set -- {shlex.join([ids, lines, *_where(cluster)])}\n{program(__name__, 'cancel.sh')}"
 
 
 def _name(id_: str, tasks: Sequence[int] | None) -> str:
