@@ -138,6 +138,9 @@ TAKEN: Mapping[str, str] = {
 }
 """What sbatch has but the library does itself, and what to do instead."""
 
+PLACEMENT = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
+"""Options that say where a job may run and which account is charged: jobs that serve a task are submitted with them."""
+
 _EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
 
 
