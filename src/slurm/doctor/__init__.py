@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from slurm.doctor import diagnosis
 from slurm.doctor.diagnosis import Finding, Level
-from slurm.environments.base import Interpreter, Place
+from slurm.environments.base import BuildTarget, Interpreter
 from slurm.environments.container_site import LOOK as CONTAINERS
 from slurm.environments.current import find
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.errors import PythonNotFound, SlurmError, TransportError
 from slurm.places.probe import DEFAULT_ROOT, FOREIGN_STATE
 from slurm.plugins import plugin
@@ -87,7 +87,7 @@ def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
         return
     yield from diagnosis.place(told["place"], before=before, after=time.time())
     yield from diagnosis.tools(told["tools"])
-    survey = scheduler.surveyed(told["scheduler"])
+    survey = scheduler.parse_survey(told["scheduler"])
     yield from diagnosis.root(told, shared=survey.shared)
     if backend.spec.setup:
         yield diagnosis.setup(told["setup"])
@@ -105,9 +105,9 @@ def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
         fence=fence,
         plain=PLAIN_TOOLS,
         tools=" ".join(_TOOLS),
-        setup=shlex.quote("\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])),
+        setup=shlex.quote("\n".join([*render_steps(backend.spec.setup), '[ -z "$step" ]'])),
         root=root if path else f'printf %s "{DEFAULT_ROOT}"',
-        scheduler=shlex.quote(scheduler.survey()),
+        scheduler=shlex.quote(scheduler.survey_script()),
         containers=CONTAINERS,
         state=FOREIGN_STATE,
     )
@@ -121,7 +121,7 @@ def _sections(output: str, fence: str) -> Mapping[str, str]:
 
 def _python(backend: Backend, root: str) -> Finding:
     try:
-        found = find(Place.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
+        found = find(BuildTarget.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
     except PythonNotFound as error:
         return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
     except TransportError as error:

@@ -35,6 +35,9 @@ _HEADER = f"ARRAY_JOB_ID{_BETWEEN}ARRAY_TASK_ID{_BETWEEN}"
 _ROW = re.compile(rf"\d+(_(\d+|\[[\d,:%-]+\]))?{_BETWEEN}")
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
 
+_DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
+"""squeue's and sacct's reasons for a job that is cancelled because a job that it waits for failed."""
+
 _QUERY = f"""\
 {CLEAN}
 id -u
@@ -74,17 +77,18 @@ own=$(printf '%s\\n' "$said" | sort -u | while IFS={shlex.quote(_BETWEEN)} read 
 done)
 set --
 {{names}}
-[ $# -eq 0 ] || exec scancel --quiet {{where}} "$@"
+[ $# -eq 0 ] || exec {{cancel}} "$@"
 """
 """Looks whose jobs these are, by the marks of `slurm.schedulers.marks`, and cancels only what is a target's own."""
 
 
-def query(ids: Sequence[str], cluster: str) -> list[str]:
+def status_command(ids: Sequence[str], cluster: str) -> list[str]:
     """Squeue, of jobs in any state: a finished job is there for MinJobAge."""
-    return ["sh", "-c", _QUERY, "sh", *_where(cluster), f"--jobs={','.join(ids)}"]
+    which = f"--jobs={','.join(ids)}" if ids else "--me"
+    return ["sh", "-c", _QUERY, "sh", *_where(cluster), which]
 
 
-def reports(output: str) -> list[Report] | None:
+def parse_status(output: str) -> list[Report] | None:
     """What squeue printed; None unless it has its header, no error, and ends with a whole line."""
     me, _, said = output.partition("\n")
     if said.startswith("CLUSTER: "):
@@ -96,12 +100,12 @@ def reports(output: str) -> list[Report] | None:
     for row in _rows(rows):
         id_, tasks, word, node, user, at, reason, script, comment = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
         some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
-        report = Report(id_, some, JobState.parse(word), word, _told(node), _told(reason))
+        report = _report(id_, some, word, _told(node), _told(reason))
         found.append(_marked(report, comment, script, own=_own(user, me), at=at))
     return found
 
 
-def history(ids: Sequence[str], cluster: str) -> list[str]:
+def accounting_command(ids: Sequence[str], cluster: str) -> list[str]:
     """Sacct, of all jobs that ever had these ids, a line for each allocation.
 
     Not --json: that of 22.05 reports success for jobs that failed.
@@ -109,7 +113,7 @@ def history(ids: Sequence[str], cluster: str) -> list[str]:
     return ["sh", "-c", _HISTORY, "sh", *_where(cluster), f"--jobs={','.join(ids)}"]
 
 
-def histories(output: str) -> list[Report]:
+def parse_accounting(output: str) -> list[Report]:
     """What it printed, oldest first: "12_3", "CANCELLED by 0", "0:15", …; soon after an end, "12" may be all of it.
 
     The line that submitted a job is told some seconds after its start, and not by 20.11.
@@ -122,12 +126,12 @@ def histories(output: str) -> list[Report]:
         name, word, exit_, node, reason, user, at, comment, line = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
         id_, _, tasks = name.partition("_")
         some = numbers(tasks) if tasks else None
-        report = Report(id_, some, JobState.parse(word), word, _told(node), _told(reason), exit_)
+        report = _report(id_, some, word, _told(node), _told(reason), exit_)
         found.append(_marked(report, comment, line if has_line else "", own=_own(user, me), at=at))
     return sorted(found, key=lambda report: report.submitted or 0.0)
 
 
-def cancel(targets: Sequence[Target], cluster: str) -> str:
+def cancel_script(targets: Sequence[Target], cluster: str) -> str:
     """Shell lines that cancel quietly: a job that has ended meanwhile is no error."""
     keys: dict[str, dict[str, None]] = {}
     for target in targets:
@@ -138,8 +142,17 @@ def cancel(targets: Sequence[Target], cluster: str) -> str:
         for id_, tasks, key in targets
     ]
     return _CANCEL.format(
-        where=shlex.join(_where(cluster)), jobs=",".join(keys), keys="\n".join(cases), names="\n".join(names)
+        where=shlex.join(_where(cluster)),
+        jobs=",".join(keys),
+        keys="\n".join(cases),
+        names="\n".join(names),
+        cancel=shlex.join(cancel_command([], cluster)),
     )
+
+
+def cancel_command(ids: Sequence[str], cluster: str) -> list[str]:
+    """Scancel, quiet about jobs that have ended."""
+    return ["scancel", "--quiet", *_where(cluster), *ids]
 
 
 def _name(id_: str, tasks: Sequence[int] | None) -> str:
@@ -162,6 +175,23 @@ def _rows(text: str) -> Iterator[str]:
             row.append(line)
     if row:
         yield "\n".join(row)
+
+
+def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason: str, exit_: str = "") -> Report:
+    """A report; `exit_` is sacct's "code:signal"."""
+    code, _, number = exit_.partition(":")
+    known = code.isdecimal() and number.isdecimal()
+    return Report(
+        id_,
+        tasks,
+        JobState.parse(word),
+        word,
+        node,
+        reason,
+        exit_code=int(code) if known else None,
+        signal=int(number) if known else None,
+        dependency_failed=reason in _DEPENDENCY_FAILED,
+    )
 
 
 def _marked(report: Report, comment: str, script: str, *, own: bool, at: str) -> Report:
