@@ -125,7 +125,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """The table of DESIGN's budgets, measured in one run."""
+    """Measure the budgets in docs/benchmarks.md, all in one run."""
     session.install("-e", ".[test]", "submitit>=1.5")
     session.run("python", "benchmarks/run.py", *session.posargs)
 

@@ -87,10 +87,10 @@ class SchedulerContract:
             assert (directory / f"{number}.log").read_text() == f"log {number} of block 0\n"
 
     def test_it_tells_the_doctor_what_it_is(self, controller: SchedulerClient) -> None:
-        done = LocalTransport().run(["sh", "-c", controller.scheduler.survey()])
-        survey = controller.scheduler.surveyed(done.stdout)
+        done = LocalTransport().run(["sh", "-c", controller.scheduler.survey_script()])
+        survey = controller.scheduler.parse_survey(done.stdout)
         assert (bool(survey.version), survey.trouble) == (True, "")
-        assert controller.scheduler.surveyed("such a thing was never heard of").trouble
+        assert controller.scheduler.parse_survey("such a thing was never heard of").trouble
 
     def test_the_exit_status_tells_success_from_failure(self, controller: SchedulerClient, directory: Path) -> None:
         id_ = self.submit(controller, directory, "exit $i", count=2)

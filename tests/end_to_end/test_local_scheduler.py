@@ -300,7 +300,7 @@ def test_a_frozen_supervisor_is_no_refusal_and_takes_nothing_from_who_has_gone(
         os.kill(pid, signal.SIGCONT)
     words = capsys.readouterr().err
     assert "no answer from the local scheduler within" in words
-    assert LocalScheduler(Site("", "")).passing(words)
+    assert LocalScheduler(Site("", "")).is_transient(words)
     assert list(client.ask(Listing(), Comments).comments) == [first]
 
 
@@ -366,7 +366,7 @@ def test_after_a_restart_of_the_machine_ids_go_on_and_nothing_of_before_starts(m
 
 def test_the_first_look_and_the_supervisor_agree_on_the_name(machine: Path, script: Script) -> None:
     def look() -> identity.Identity | None:
-        done = subprocess.run(LocalScheduler(Site("", "")).limits(), capture_output=True, text=True, check=True)
+        done = subprocess.run(LocalScheduler(Site("", "")).limits_command(), capture_output=True, text=True, check=True)
         return identity.parse(done.stdout)
 
     first = look()

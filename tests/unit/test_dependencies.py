@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slurm.errors import SubmissionError
-from slurm.protocol import Block, Edge, Submitted
+from slurm.protocol import Block, Edge, Origin, Submitted
 from slurm.schedulers.base import Dependency
 from slurm.serialization import Reference
 from slurm.submission import dependencies
@@ -33,7 +33,7 @@ def told(watched: SubmissionState, *calls: set[Reference], first: int = 0) -> li
     """What the scheduler is told, of the block at `first`, for calls that refer to these."""
     edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched, chunk=1)
     block = Block(first=first, count=len(calls) - first)
-    return [tuple(dependency) for dependency in dependencies.of_block(edges, block, lambda _: watched)]
+    return [(kind, ids) for kind, ids, _ in dependencies.of_block(edges, block, lambda _: watched)]
 
 
 def test_a_call_on_a_call_waits_for_its_success() -> None:
@@ -72,6 +72,17 @@ def test_upstreams_that_have_ended_never_reach_the_scheduler() -> None:
     watched.done |= {0, 1}
     assert told(watched, {job(0), job(1)}) == []
     assert told(watched, {whole(3)}) == [("afterok", ("10",))]
+
+
+@pytest.mark.parametrize(
+    ("id_", "origin", "clusters"),
+    [("12;big", None, {"big"}), ("12;big", Origin(cluster="home"), {"big"}), ("12", Origin(cluster="home"), {"home"})],
+)
+def test_a_dependency_names_the_cluster_of_its_jobs(id_: str, origin: Origin | None, clusters: set[str]) -> None:
+    blocks = (Block(id=id_, first=0, count=2, origin=origin),)
+    watched = SubmissionState(UPSTREAM, 2, Submitted(scheduler="slurm", blocks=blocks), mapped=True)
+    (dependency,) = dependencies.of_block([Edge(key=UPSTREAM)], Block(first=0, count=1), lambda _: watched)
+    assert dependency == Dependency("afterok", (id_,), frozenset(clusters))
 
 
 def test_an_upstream_that_was_never_queued_is_refused() -> None:

@@ -87,7 +87,7 @@ assoc|physics|gpu||
 
 
 def test_slurms_answers_are_read_whatever_else_is_printed() -> None:
-    survey = SLURM.surveyed("a banner\n" + SINFO)
+    survey = SLURM.parse_survey("a banner\n" + SINFO)
     assert (survey.version, survey.old, survey.accounting) == ("20.02.1", True, True)
     assert survey.limits["account physics"] == "MaxJobs 10, MaxSubmit 100"
     assert survey.partitions == (
@@ -103,10 +103,10 @@ def test_slurms_answers_are_read_whatever_else_is_printed() -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error_with_what_to_do() -> None:
-    (absent,) = diagnosis.scheduler("slurm", SLURM.surveyed("sbatch: command not found"))
+    (absent,) = diagnosis.scheduler("slurm", SLURM.parse_survey("sbatch: command not found"))
     assert absent.level is Level.ERROR
     assert "login_shell" in absent.advice
-    (down,) = diagnosis.scheduler("slurm", SLURM.surveyed("slurm_load_ctl_conf error: Unable to contact slurm"))
+    (down,) = diagnosis.scheduler("slurm", SLURM.parse_survey("slurm_load_ctl_conf error: Unable to contact slurm"))
     assert (down.level, "Unable to contact" in down.found) == (Level.ERROR, True)
 
 

@@ -18,6 +18,7 @@ from slurm.options import Options
 from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
+from slurm.schedulers.ids import element_id
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.schedulers.submit_script import recording
@@ -58,8 +59,8 @@ def test_ranges_are_short(some: set[int], text: str) -> None:
 
 
 def test_only_what_says_that_no_id_is_known_counts_as_an_answer() -> None:
-    assert SLURM.knows_none("slurm_load_jobs error: Invalid job id specified")
-    assert not SLURM.knows_none("slurm_load_jobs error: Socket timed out on send/recv operation")
+    assert SLURM.ids_unknown("slurm_load_jobs error: Invalid job id specified")
+    assert not SLURM.ids_unknown("slurm_load_jobs error: Socket timed out on send/recv operation")
 
 
 @pytest.mark.parametrize(
@@ -73,12 +74,12 @@ def test_only_what_says_that_no_id_is_known_counts_as_an_answer() -> None:
     ],
 )
 def test_trouble_that_passes_is_told_from_a_refusal(words: str, passes: bool) -> None:
-    assert SLURM.passing(words) is passes
+    assert SLURM.is_transient(words) is passes
 
 
 def test_a_job_is_found_again_by_its_tag() -> None:
     output = "12|f/1 for ann|bob\n12|f/1 for ann|bob\n13|f/1+1000 for ann\n14|(null)\n15|\n"
-    assert list(SLURM.found(output) or ()) == [
+    assert list(SLURM.parse_find(output) or ()) == [
         ("12", "f/1 for ann|bob"),
         ("13", "f/1+1000 for ann"),
         ("14", "(null)"),
@@ -97,7 +98,7 @@ def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
         "17|f/2|(null)\n"
         "\nCLUSTER: small\nARRAY_JOB_ID|COMMENT|COMMAND\n12|(null)|/r/jobs/g/3/script.sh 0\n"
     )
-    found = list(SLURM.found(output) or ())
+    found = list(SLURM.parse_find(output) or ())
     assert [pair for pair in found if pair[1].startswith(("f/", "g/"))] == [
         ("12;big", "f/1+10 for ann|bob"),
         ("13;big", "f/1+10"),
@@ -111,18 +112,18 @@ def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
     "output", ["", "squeue: nothing to see\n", "ARRAY_JOB_ID|COMM", "ARRAY_JOB_ID|COMMENT|COMMAND\n12|f/1"]
 )
 def test_an_answer_that_is_cut_off_is_none(output: str) -> None:
-    assert SLURM.found(output) is None
+    assert SLURM.parse_find(output) is None
 
 
 def test_an_empty_queue_is_an_answer() -> None:
-    found = SLURM.found("ARRAY_JOB_ID|COMMENT|COMMAND\n")
+    found = SLURM.parse_find("ARRAY_JOB_ID|COMMENT|COMMAND\n")
     assert found is not None
     assert list(found) == []
 
 
 def test_a_block_without_an_array_is_a_plain_job() -> None:
     block = Block(first=7, count=1, array=False)
-    argv = SLURM.submit(dataclasses.replace(request(), block=block))
+    argv = SLURM.submit_command(dataclasses.replace(request(), block=block))
     assert not any(word.startswith("--array") for word in argv)
     lines = SLURM.directives(Options.parse({"max_concurrent": 3}), tag="f/1", log="/r/0.log", block=block)
     assert not any("--array" in line for line in lines)
@@ -138,7 +139,7 @@ def test_a_block_without_an_array_is_a_plain_job() -> None:
     ],
 )
 def test_an_element_has_the_schedulers_id_for_it(block: Block, id_: str) -> None:
-    assert block.task_id(7) == id_
+    assert element_id("slurm", block, 7) == id_
 
 
 @pytest.mark.parametrize(
@@ -151,12 +152,12 @@ def test_an_element_has_the_schedulers_id_for_it(block: Block, id_: str) -> None
     ],
 )
 def test_the_size_of_an_array_is_that_of_the_configuration_or_its_default(output: str, size: int) -> None:
-    assert SLURM.max_array_size(output) == size
+    assert SLURM.parse_max_array_size(output) == size
 
 
 def test_a_block_is_queued_by_one_sbatch_and_a_later_one_is_tagged_with_its_offset() -> None:
     options = Options.parse({"max_concurrent": 3, "comment": "for ann"})
-    argv = list(SLURM.submit(request(options, first=1000)))
+    argv = list(SLURM.submit_command(request(options, first=1000)))
     assert argv[argv.index("sbatch") :] == [
         "sbatch",
         "--parsable",
@@ -166,12 +167,12 @@ def test_a_block_is_queued_by_one_sbatch_and_a_later_one_is_tagged_with_its_offs
         "/r/script.sh",
         "1000",
     ]
-    assert not any(word.startswith("--comment") for word in SLURM.submit(request(options)))  # the script has it
+    assert not any(word.startswith("--comment") for word in SLURM.submit_command(request(options)))  # the script has it
 
 
 def test_dependencies_are_anded_and_never_wait_for_ever() -> None:
     waits = (Dependency("afterok", ("12;big", "13_4")), Dependency("aftercorr", ("14",)))
-    argv = SLURM.submit(request(dependencies=waits))
+    argv = SLURM.submit_command(request(dependencies=waits))
     assert "--dependency=afterok:12:13_4,aftercorr:14" in argv
     assert "--kill-on-invalid-dep=yes" in argv
 
@@ -197,7 +198,7 @@ def test_variables_of_the_site_never_go_before_what_the_task_asked_for(monkeypat
         monkeypatch.setenv(f"SBATCH_{name}", "theirs")
     monkeypatch.setenv("SLURM_EXIT_ERROR", "127")
     options = {"time": 5, "mem": "1G", "partition": "gpu", "signal_lead": 60, "sbatch": {"--gres-flags": "x"}}
-    argv = SLURM.submit(request(Options.parse(options)))
+    argv = SLURM.submit_command(request(Options.parse(options)))
     _, environ = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
     assert {name for name in environ if name.startswith("SBATCH_")} == {"SBATCH_ACCOUNT", "SBATCH_QOS"}
     assert "SLURM_EXIT_ERROR" not in environ
@@ -220,7 +221,7 @@ def test_jobs_are_looked_for_in_the_clusters_that_sbatch_sends_them_to(
         monkeypatch.delenv(name, raising=False)
     for name, value in exported.items():
         monkeypatch.setenv(name, value)
-    found = SLURM.find(option)
+    found = SLURM.find_command(option)
     argv, environ = json.loads(subprocess.run(found, capture_output=True, check=True).stdout)
     assert "SLURM_CLUSTERS" not in environ
     assert [word for word in argv if word.startswith("--clusters")] == asked
@@ -234,7 +235,7 @@ def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: 
     for name in names:
         monkeypatch.setenv(name, "theirs\nSLURM_CONF=theirs")
     monkeypatch.setenv("SLURM_CONF", "mine")
-    _, said = subprocess.run(SLURM.query(["12"]), capture_output=True, check=True).stdout.split(b"\n", 1)
+    _, said = subprocess.run(SLURM.status_command(["12"]), capture_output=True, check=True).stdout.split(b"\n", 1)
     argv, environ = json.loads(said)
     assert not any("theirs" in value for value in environ.values())
     assert (environ["SLURM_CONF"], environ["SLURM_BITSTR_LEN"], environ["SLURM_TIME_FORMAT"]) == ("mine", "0", "%s")
@@ -246,23 +247,23 @@ def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: 
 def test_a_job_that_must_go_to_a_cluster_goes_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "theirs")
     waits = replace(request(dependencies=(Dependency("afterok", ("12_3;big",)),)), cluster="big")
-    argv, environ = json.loads(subprocess.run(SLURM.submit(waits), capture_output=True, check=True).stdout)
+    argv, environ = json.loads(subprocess.run(SLURM.submit_command(waits), capture_output=True, check=True).stdout)
     assert {"--clusters=big", "--dependency=afterok:12_3"} <= set(argv)
     assert name not in environ
     asked = request(Options.parse({"clusters": "big,small"}))
-    _, environ = json.loads(subprocess.run(SLURM.submit(asked), capture_output=True, check=True).stdout)
+    _, environ = json.loads(subprocess.run(SLURM.submit_command(asked), capture_output=True, check=True).stdout)
     assert name not in environ
 
 
 def test_the_local_schedulers_lines_are_reports() -> None:
     scheduler = LocalScheduler(Site("/usr/bin/python3", "/root/runner.zip"))
     first = "name=0123456789abcdef boot=17-22 host=my box"
-    (report,) = scheduler.reports(f"{first}\n7\x1f0-2,5\x1fRUNNING\x1fbox\x1fa|b\x1ff/1 c\n") or ()
+    (report,) = scheduler.parse_status(f"{first}\n7\x1f0-2,5\x1fRUNNING\x1fbox\x1fa|b\x1ff/1 c\n") or ()
     assert (report.id, report.tasks, report.state) == ("7", [0, 1, 2, 5], JobState.RUNNING)
     assert (report.node, report.reason, report.comment) == ("box", "a|b", "f/1 c")
-    assert scheduler.origin(f"{first}\n") == Origin(cluster="0123456789abcdef", host="my box", boot="17-22")
-    assert [scheduler.reports(said) for said in ("", "7\n", first, f"{first}\n7")] == [None] * 4
-    assert scheduler.reports(f"{first}\n") == []
+    assert scheduler.parse_origin(f"{first}\n") == Origin(cluster="0123456789abcdef", host="my box", boot="17-22")
+    assert [scheduler.parse_status(said) for said in ("", "7\n", first, f"{first}\n7")] == [None] * 4
+    assert scheduler.parse_status(f"{first}\n") == []
 
 
 def test_a_record_that_several_write_at_once_is_never_seen_in_part(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.schedulers.marks import belongs, whose
-from slurm.schedulers.slurm_jobs import histories, reports
+from slurm.schedulers.slurm_jobs import parse_accounting, parse_status
 
 KEY, OTHER = "f/20261127T093012Z-1a2b3c4d", "f/20261127T093012Z-ffffffff"
 PATH = f"/scratch/ann/jobs/{KEY}/script.sh"
@@ -51,7 +51,7 @@ def separated(text: str) -> str:
 
 @pytest.mark.parametrize("arguments", [" 60", ""], ids=["20.11 and 22.05", "24.11"])
 def test_lines_of_squeue_are_reports_with_the_marks_of_jobs(arguments: str) -> None:
-    found = reports(separated(QUEUE.replace(" 60|", f"{arguments}|"))) or []
+    found = parse_status(separated(QUEUE.replace(" 60|", f"{arguments}|"))) or []
     assert [(r.id, r.tasks, r.state, r.node, r.reason) for r in found] == [
         ("2", [2, 3, 4], JobState.PENDING, "", "JobArrayTaskLimit"),
         ("4", [0, 1], JobState.PENDING, "", "Dependency"),
@@ -64,13 +64,13 @@ def test_lines_of_squeue_are_reports_with_the_marks_of_jobs(arguments: str) -> N
 
 
 def test_the_header_alone_says_that_slurm_has_forgotten_them() -> None:
-    assert reports(separated(f"1000\n{HEADER}")) == []
+    assert parse_status(separated(f"1000\n{HEADER}")) == []
 
 
 @pytest.mark.parametrize("tasks", ["2-4%2", "[2-4%2]"])
 def test_another_cluster_has_its_name_first(tasks: str) -> None:
     row = f"1|{tasks}|PENDING||1000|1795776130|Priority|{PATH}|{KEY}\n"
-    found = reports(separated(f"1000\nCLUSTER: other\n{HEADER}{row}")) or []
+    found = parse_status(separated(f"1000\nCLUSTER: other\n{HEADER}{row}")) or []
     assert [(report.id, report.tasks) for report in found] == [("1", [2, 3, 4])]
 
 
@@ -90,22 +90,22 @@ def test_another_cluster_has_its_name_first(tasks: str) -> None:
     ],
 )
 def test_what_is_not_whole_is_no_answer(said: str) -> None:
-    assert reports(separated(said)) is None
+    assert parse_status(separated(said)) is None
 
 
 def test_texts_of_users_make_no_reports() -> None:
     row = "9|0|RUNNING|n1|1001|1795776130|None|/home/bob/a\n2|0|FAILED|.sh|hello\n1|0|COMPLETED|\u20281|\n"
-    found = reports("1000\n" + separated(HEADER) + row.replace("|", "\x1f", 7).replace(".sh|", ".sh\x1f")) or []
+    found = parse_status("1000\n" + separated(HEADER) + row.replace("|", "\x1f", 7).replace(".sh|", ".sh\x1f")) or []
     assert [(report.id, report.own) for report in found] == [("9", False)]
 
 
 @pytest.mark.parametrize(("said", "id_"), [(NEW_ACCOUNTING, "1"), (OLD_ACCOUNTING, "2")], ids=["22.05, 24.11", "20.11"])
 def test_lines_of_sacct_are_reports_with_the_marks_of_jobs(said: str, id_: str) -> None:
-    found = [report for report in histories(separated(said)) if report.id == id_]
-    assert [(r.tasks, r.state, r.node, r.reason, r.exit) for r in found] == [
-        ([0], JobState.CANCELLED, "n1", "", "0:0"),
-        ([1], JobState.RUNNING, "n1", "", "0:0"),
-        ([3, 4], JobState.PENDING, "", "JobArrayTaskLimit", "0:0"),
+    found = [report for report in parse_accounting(separated(said)) if report.id == id_]
+    assert [(r.tasks, r.state, r.node, r.reason, r.exit_code, r.signal) for r in found] == [
+        ([0], JobState.CANCELLED, "n1", "", 0, 0),
+        ([1], JobState.RUNNING, "n1", "", 0, 0),
+        ([3, 4], JobState.PENDING, "", "JobArrayTaskLimit", 0, 0),
     ]
     assert all(belongs(report, KEY, created=CREATED) for report in found)
 
@@ -121,7 +121,7 @@ JobID|State|ExitCode|NodeList|Reason|UID|Submit|Comment|SubmitLine
 1_0|COMPLETED|0:0|n1|None|1000|1789000000||
 1_0|COMPLETED|0:0|n1|None|1000|1795776128||sbatch /home/ann/run.sh
 """
-    found = [report for report in histories(separated(said)) if belongs(report, KEY, created=CREATED)]
+    found = [report for report in parse_accounting(separated(said)) if belongs(report, KEY, created=CREATED)]
     assert [report.word for report in found] == ["REQUEUED", "PENDING"]
 
 

@@ -293,7 +293,7 @@ def test_blocks_of_a_killed_sbatch_are_all_found(fakes: Fakes) -> None:
     ],
 )
 def test_what_sbatch_prints_when_it_refuses_is_known(words: str) -> None:
-    assert refusals.failure(words) is Failure.REFUSED
+    assert refusals.parse_failure(words) is Failure.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_what_sbatch_prints_when_it_refuses_is_known(words: str) -> None:
     ],
 )
 def test_other_words_are_no_refusal(words: str, meaning: Failure) -> None:
-    assert refusals.failure(words) is meaning
+    assert refusals.parse_failure(words) is meaning
 
 
 @pytest.mark.parametrize(
@@ -325,4 +325,4 @@ def test_other_words_are_no_refusal(words: str, meaning: Failure) -> None:
     ],
 )
 def test_only_what_the_local_scheduler_refuses_is_certain(words: str, meaning: Failure) -> None:
-    assert LocalScheduler(Site("python3", "")).failure(words) is meaning
+    assert LocalScheduler(Site("python3", "")).parse_failure(words) is meaning

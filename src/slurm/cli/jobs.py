@@ -137,8 +137,8 @@ def _facts(job: Job[Any] | JobArray[Any], calls: Sequence[JobStatus]) -> dict[st
     states = Counter(status.state for status in calls)
     first = job if not isinstance(job, JobArray) else job[0] if job else None
     job_id = first.job_id if first is not None else None
-    if job_id and not job.key.endswith("]"):
-        job_id = job_id.partition("_")[0]  # the id of the whole array
+    if first is not None and not job.key.endswith("]"):
+        job_id = first._watched.array_id(first.index)  # noqa: SLF001 - of this package
     return {
         "key": job.key,
         "job_id": job_id,

@@ -249,7 +249,7 @@ class Cluster:
 
     def _prepare(self, terms: Settings) -> ResolvedEnvironment:
         told = NotifyingBuildListener(self.url, terms.callbacks)
-        return environment.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
+        return environment.prepare(self._backend, terms.environment or (), terms.options, listener=told)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

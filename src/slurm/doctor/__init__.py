@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from slurm.doctor import diagnosis
 from slurm.doctor.diagnosis import Finding, Level
-from slurm.environments.base import Interpreter, Place
+from slurm.environments.base import BuildTarget, Interpreter
 from slurm.environments.current import find
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.errors import PythonNotFound, SlurmError, TransportError
 from slurm.plugins import plugin
 from slurm.protocol.shell import program
@@ -65,7 +65,7 @@ def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
         return
     yield from diagnosis.place(told["place"], before=before, after=time.time())
     yield from diagnosis.tools(told["tools"])
-    survey = scheduler.surveyed(told["scheduler"])
+    survey = scheduler.parse_survey(told["scheduler"])
     yield from diagnosis.root(told, shared=survey.shared)
     if backend.spec.setup:
         yield diagnosis.setup(told["setup"])
@@ -76,8 +76,8 @@ def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
 
 
 def _command(backend: Backend, scheduler: Scheduler, fence: str) -> list[str]:
-    setup = "\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])
-    arguments = [fence, setup, scheduler.survey(), backend.url.root or "~", *_TOOLS]
+    setup = "\n".join([*render_steps(backend.spec.setup), '[ -z "$step" ]'])
+    arguments = [fence, setup, scheduler.survey_script(), backend.url.root or "~", *_TOOLS]
     return ["sh", "-c", program(__name__, "examine.sh"), "sh", *arguments]
 
 
@@ -89,7 +89,7 @@ def _sections(output: str, fence: str) -> Mapping[str, str]:
 
 def _python(backend: Backend, root: str) -> Finding:
     try:
-        found = find(Place.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
+        found = find(BuildTarget.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
     except PythonNotFound as error:
         return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
     except TransportError as error:

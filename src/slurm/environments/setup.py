@@ -1,4 +1,4 @@
-"""Steps that make a shell ready before a Python starts: modules, and lines of the user's own."""
+"""Setup steps: shell lines that run before the Python of a job: modules, and the user's own lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load_modules(names: Sequence[str]) -> tuple[str, ...]:
-    """The steps that load environment modules (Lmod, Environment Modules), in any shell of bash."""
+    """Return the steps that load environment modules (Lmod, Environment Modules) in any bash."""
     return (
         (program(__name__, "module_command.sh").strip(), *(f"module load {shlex.quote(name)}" for name in names))
         if names
@@ -20,11 +20,10 @@ def load_modules(names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def take(steps: Sequence[str]) -> list[str]:
-    """Lines of bash that take the steps in turn, in their own shell, up to the first that fails.
+def render_steps(steps: Sequence[str]) -> list[str]:
+    """Return lines of bash that run the steps in order, in the same shell, up to the first that fails.
 
-    `$step` is that one then, and empty if all went well. A step is one line or several; one that bash can't even parse
-    fails like any other.
+    `$step` then holds the failed step, or is empty. A step may have several lines. A syntax error counts as a failure.
     """
     if not steps:
         return ["step="]

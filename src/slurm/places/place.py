@@ -130,7 +130,7 @@ class Backend:
     def has_arrays(self) -> bool:
         """Whether the scheduler there takes arrays; if it didn't say, as almost everywhere, it does."""
         done = self.probe.limits
-        return done.status != 0 or self.scheduler.max_array_size(done.stdout) > 0
+        return done.status != 0 or self.scheduler.parse_max_array_size(done.stdout) > 0
 
     @property
     def origin(self) -> Origin | None:
@@ -139,7 +139,7 @@ class Backend:
         if controller and controller.here:
             return controller.here
         done = self.probe.limits
-        return self.scheduler.origin(done.stdout) if done.status == 0 else None
+        return self.scheduler.parse_origin(done.stdout) if done.status == 0 else None
 
     @property
     def here(self) -> Here:
@@ -167,7 +167,7 @@ class Backend:
     def probe(self) -> SiteProbe:
         """What is there."""
         python = probe(Interpreter(self.spec.python, self.spec.setup))
-        limits = self._scheduler_class(Site("", "")).limits()
+        limits = self._scheduler_class(Site("", "")).limits_command()
         return SiteProbe(self.transport, self.url.root, bundle().name, python=python, limits=limits)
 
     @once
@@ -217,7 +217,9 @@ class Backend:
     def max_array_size(self) -> int:
         """How many elements one array may have there, 0 for no arrays; asked once, and again where it didn't tell."""
         done = self.probe.limits
-        return self.scheduler.max_array_size(done.stdout) if done.status == 0 else self.controller.max_array_size()
+        return (
+            self.scheduler.parse_max_array_size(done.stdout) if done.status == 0 else self.controller.max_array_size()
+        )
 
     @once
     def tracker(self) -> Tracker:

@@ -54,7 +54,7 @@ def _after_attempt(backend: Backend, watched: SubmissionState, element: int, att
     if isinstance(data, SlurmError):
         raise data
     outcome = Outcome.loads(data, where=f"{ATTEMPTS}/{name}")
-    if exceptions.by_signal(outcome) or outcome.reason == "TERM":
+    if exceptions.by_signal(outcome) or outcome.reason == backend.scheduler.end_signal:
         return  # the scheduler may have ended it; it says so only when this script has ended, too
     if outcome.phase == STOPPED and outcome.job_id:
         options = Options.parse(backend.store.records(watched.key).submission.options)

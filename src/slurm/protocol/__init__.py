@@ -203,17 +203,6 @@ class Block(Record):
     _nested: ClassVar[Mapping[str, type[Record]]] = {"origin": Origin}
 
     @property
-    def cluster(self) -> str:
-        """The cluster that gave the id, where that is known: the one that the id names, or else its origin."""
-        return self.id.partition(";")[2] or (self.origin.cluster if self.origin else "")
-
-    @property
-    def full_id(self) -> str:
-        """The id with the name of its cluster, where that is known."""
-        number = self.id.partition(";")[0]
-        return f"{number};{self.cluster}" if self.cluster else number
-
-    @property
     def elements(self) -> Sequence[int]:
         """The elements, in order."""
         if self.tasks is None:
@@ -224,15 +213,6 @@ class Block(Record):
         """What can't be true of it."""
         right = min(self.first, self.count, self.attempts, *(self.tasks or ())) >= 0 and self.count <= MOST_CALLS
         return None if right else f"a block of {self.count} elements from {self.first} on"
-
-    def task_id(self, element: int) -> str:
-        """The scheduler's id for one of its elements, such as "1234_0"."""
-        number, semicolon, cluster = self.id.partition(";")
-        return self.id if self.array is False else f"{number}_{element - self.first}{semicolon}{cluster}"
-
-    def full_task_id(self, element: int) -> str:
-        """The same with the name of its cluster, where that is known."""
-        return self.replace(id=self.full_id).task_id(element)
 
 
 class Submitted(Document):

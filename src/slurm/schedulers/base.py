@@ -1,13 +1,16 @@
-"""The scheduler seam: pure builders of commands, and pure parsers of what they print.
+"""The scheduler seam: `Scheduler` builds commands as text and parses what they print.
 
-Nothing here runs anything; `slurm.schedulers.client` does, over a transport.
+A scheduler runs nothing; `slurm.schedulers.client` runs its commands over a transport.
 """
 
 from __future__ import annotations
 
 import enum
+import re
+import shlex
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from slurm.schedulers.ranges import numbers, ranges
 
@@ -18,17 +21,28 @@ if TYPE_CHECKING:
     from slurm.protocol import Block, Origin
     from slurm.protocol.states import JobState
 
-__all__ = ["numbers", "ranges"]  # for schedulers, which need them with the rest
+__all__ = ["numbers", "ranges"]  # re-exported: a scheduler needs them with the rest
+
+_BELONGS = """\
+failed=0
+belongs() {
+    key=$1; shift
+    output=$("$@" 2>&1); status=$?
+    printf '%s' "$output" | tr -d '\\n\\t' | grep -q -F -e "$key" && return
+    [ "$status" -eq 0 ] || { printf '%s\\n' "$output" >&2; failed=1; }
+    return 1
+}"""
 
 LAST_BLOCK = "__LAST_BLOCK__"
 """Stands in a dependency for the id of the block that is queued just before, which isn't known yet."""
 
 
 class Site(NamedTuple):
-    """What a scheduler may need to know of the place where its commands run: a Python, and the runner's zip."""
+    """What a scheduler may need to know about the machine where its commands run."""
 
     python: str
     runner: str
+    """The path of the runner's zip."""
 
 
 class Dependency(NamedTuple):
@@ -36,6 +50,9 @@ class Dependency(NamedTuple):
 
     kind: str
     ids: tuple[str, ...]
+    """Ids of whole blocks, or of elements as `Scheduler.element_id` gives them."""
+    clusters: frozenset[str] = frozenset()
+    """The clusters that gave the ids, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +67,33 @@ class Request:
     options: Options
     dependencies: tuple[Dependency, ...] = ()
     waits: bool = False
-    """Whether it does little but wait for jobs of its own: a workflow."""
+    """Whether the job mostly waits for jobs of its own: a workflow."""
     cluster: str = ""
-    """The one cluster to which it must go, of those that its options allow: the one of the jobs that it waits for."""
+    """The cluster of the jobs that it waits for, if its options allow several clusters: it must run there, too."""
 
     @property
     def arguments(self) -> list[str]:
-        """What the script is given: its first element, and how many attempts there were before."""
+        """The script's arguments: its first element, and the number of earlier attempts if there were any."""
         return [str(self.block.first), *([str(self.block.attempts)] if self.block.attempts else [])]
 
 
 class Failure(enum.Enum):
-    """What a submit command that printed no id says of its job."""
+    """What a submit command that printed no id means for its job."""
 
     REFUSED = "refused"
-    """The scheduler does not take it, and nothing is queued."""
+    """The scheduler rejects the job. Nothing is queued."""
     UNEXPLAINED = "unexplained"
-    """The scheduler, or a plugin of the site, said no without a reason: a refusal, if the job isn't in the queue."""
+    """The scheduler, or a plugin of the site, rejected it without a reason. A refusal if the job isn't in the queue."""
     FULL = "full"
-    """Nothing is queued: the user may not have so many more jobs."""
+    """Nothing is queued: the user has as many jobs as allowed."""
     LATER = "later"
-    """Nothing is queued, and the scheduler may take the same job later."""
+    """Nothing is queued, and the scheduler may accept the same job later."""
     UNKNOWN = "unknown"
-    """The job may be queued, or may be yet."""
+    """The job may be queued now or soon."""
 
 
 class Report(NamedTuple):
-    """What a scheduler says of some array tasks of one of its ids."""
+    """What a scheduler reports about some array tasks of one of its ids."""
 
     id: str
     tasks: Sequence[int] | None
@@ -86,19 +103,23 @@ class Report(NamedTuple):
     """The scheduler's own word for the state."""
     node: str
     reason: str
-    exit: str = ""
-    """The exit status and the signal, as "1:0", where the scheduler tells."""
+    """The scheduler's own words for why; shown to the user, never interpreted."""
+    exit_code: int | None = None
+    signal: int | None = None
+    """The number of the signal that ended the job, 0 for none; None if the scheduler doesn't report it."""
+    dependency_failed: bool = False
+    """Whether the job can never run, because a job that it waits for failed."""
     comment: str = ""
     script: str = ""
     """The path of the job's script, or the command line that submitted it; see `slurm.schedulers.marks`."""
     own: bool = True
-    """Whether the job is the user's own, as far as the scheduler tells."""
+    """Whether the job is the user's own, as far as the scheduler reports it."""
     submitted: float | None = None
-    """When it was submitted, in seconds since the epoch, where the scheduler tells."""
+    """When it was submitted, in seconds since the epoch, where the scheduler reports it."""
 
 
 class Target(NamedTuple):
-    """Array tasks of a job to cancel, if that is a job of the submission `key`."""
+    """Array tasks of a job to cancel, provided that the job belongs to the submission `key`."""
 
     id: str
     tasks: Sequence[int] | None
@@ -107,140 +128,236 @@ class Target(NamedTuple):
 
 
 class Partition(NamedTuple):
-    """A part of a cluster that jobs may be sent to."""
+    """A part of a cluster that jobs can be sent to."""
 
     name: str
     default: bool
     up: bool
-    """Whether it takes and starts jobs."""
+    """Whether it accepts and starts jobs."""
     time_limit: str
     """In the scheduler's words."""
     nodes: int
     usable: int
-    """How many of its nodes are neither down nor drained."""
+    """The number of its nodes that are neither down nor drained."""
     cpus: str
     memory: str
-    """Of a node: processors, and megabytes."""
+    """Processors and megabytes of a node."""
     gres: str
 
 
 class Survey(NamedTuple):
-    """What a scheduler is and can do at one place, for the doctor."""
+    """What a scheduler is and can do at one site, for the doctor."""
 
     version: str
     """Empty if it doesn't answer; then `trouble` says why."""
     trouble: str = ""
     old: bool = False
-    """Whether it is older than any that this class was written for."""
+    """Whether it is older than any version that its class supports."""
     shared: bool = True
     """Whether jobs run on other machines than commands, which must then see the same files."""
     accounting: bool | None = None
-    """Whether ended jobs are remembered; None: it has nothing of the kind."""
+    """Whether finished jobs are remembered; None if the scheduler has no accounting at all."""
     arrays: bool = True
-    """Whether it takes job arrays."""
+    """Whether it accepts job arrays."""
     limits: Mapping[str, str] = {}
     """By the scheduler's own names."""
     partitions: Sequence[Partition] = ()
 
 
-class Scheduler(Protocol):
-    """Commands of one scheduler. An id is what its submit command printed: opaque text."""
+class Scheduler(ABC):
+    """The commands of one scheduler, and parsers of their output.
 
-    name: str
-    patience: tuple[float, float]
-    """Seconds between two questions while jobs wait or run: at first, and at most."""
-    launcher: Sequence[str]
-    """The words that start the command after them once for each task of a job, with the variables of srun(1), and end
-    all of these once one fails; empty where it has none, and the runner starts SLURM_NTASKS ranks itself."""
-    needs: Sequence[str]
-    """What its commands need where they run: names on PATH, or paths. Looked for where a workflow is in a container."""
-    id_form: str
+    A new scheduler defines the abstract methods; everything else has a default. A command is an argument list, a script
+    is shell text (sh). An empty command means that the scheduler cannot do that. A job id is opaque text outside this
+    class: only its methods compose or take apart ids.
+    """
+
+    name: ClassVar[str]
+    patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
+    """Seconds between two status queries while jobs wait or run: at first, and at most."""
+    launcher: ClassVar[Sequence[str]] = ()
+    """Words that start the command after them once for each task of a job, with the variables of srun(1), and end all
+    of these when one fails. Empty: the runner starts SLURM_NTASKS ranks itself."""
+    needs: Sequence[str] = ()
+    """Names on PATH, or paths, that its commands need. Looked for where a workflow runs in a container."""
+    id_form: ClassVar[str] = "[0-9]+"
     """The form of an id, as an extended regular expression for both sed and Python."""
+    cluster_suffix: ClassVar[str] = ""
+    """A shell pattern for the end of an id that names its cluster; dependencies leave that out."""
+    end_signal: ClassVar[str] = "TERM"
+    """The signal by which it ends a job."""
 
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    # Ids.
+
+    @classmethod
+    def element_id(cls, id_: str, task: int) -> str:
+        """The id of one array task of a job."""
+        return f"{id_}_{task}"
+
+    @classmethod
+    def split_id(cls, id_: str) -> tuple[str, str]:
+        """Split an id into the id on its cluster and the name of that cluster; "" if it names none."""
+        return id_, ""
+
+    # Submitting.
+
+    @abstractmethod
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
-        """The lines at the top of a script that ask for `options`, and make it the array of a block as it stands."""
+        """The lines at the top of a script that ask for `options`, and make it the array of `block`.
 
-    def submit(self, request: Request) -> Sequence[str]:
-        """The command that queues a block, and prints its id on a line of its own, whatever else it prints.
-
-        The options of a block that has a name go over those that stand in the script.
+        Shell lines may follow them, for example to export the variables of Slurm that the script reads.
         """
 
-    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """The command that tells the states of all elements of all `ids`.
+    @abstractmethod
+    def submit_command(self, request: Request) -> Sequence[str]:
+        """The command that queues a block and prints its id on a line of its own, among other output if need be.
 
-        `cluster`, here and below, names the cluster that gave the ids, where that isn't the one of the commands.
+        If the block has a name, the request's options replace those in the script.
         """
 
-    def reports(self, output: str) -> Iterable[Report] | None:
-        """What the query printed; None if that isn't a whole answer. An id that the scheduler doesn't know isn't in it.
+    def parse_submit(self, output: str) -> list[str]:
+        """The lines of the output that are ids."""
+        return [line for line in map(str.strip, output.splitlines()) if re.fullmatch(self.id_form, line)]
 
-        Ids in reports are bare: without the name of a cluster.
+    def parse_failure(self, message: str) -> Failure:
+        """What the output of a submit command that printed no id means. UNKNOWN for a message that isn't known."""
+        del message
+        return Failure.UNKNOWN
+
+    # Asking.
+
+    @abstractmethod
+    def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """The command that reports the states of all elements of `ids`; without ids, of all the user's jobs.
+
+        `cluster`, here and below, names the cluster that gave the ids, if it isn't the one where commands run.
         """
 
-    def knows_none(self, words: str) -> bool:
-        """Whether a failed query's words say that it knows none of the ids, rather than that it can't tell."""
+    @abstractmethod
+    def parse_status(self, output: str) -> Iterable[Report] | None:
+        """Reports from the output; None if it is incomplete. Ids that the scheduler has forgotten are left out.
 
-    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """The command that tells, from the accounting, how elements of ids ended that the scheduler has forgotten."""
+        Ids in reports don't name a cluster.
+        """
 
-    def histories(self, output: str) -> Iterable[Report]:
-        """What it printed. An id that isn't accounted for isn't in it."""
+    def ids_unknown(self, message: str) -> bool:
+        """Whether a failed status or cancel command means only that jobs are unknown, or have ended.
 
-    def has_no_history(self, words: str) -> bool:
-        """Whether what the command said means that there is no accounting at all, rather than none now."""
+        What it printed about other jobs counts.
+        """
+        del message
+        return False
 
-    def passing(self, words: str) -> bool:
-        """Whether the words of a question that failed tell of a trouble that passes, so that it may be asked again."""
+    def is_transient(self, message: str) -> bool:
+        """Whether a failed query may succeed if it is repeated."""
+        del message
+        return False
 
-    def failure(self, words: str) -> Failure:
-        """What the output of a submit command that printed no id says of the job. UNKNOWN for words it doesn't know."""
-
-    def submit_limits(self) -> Sequence[str]:
-        """The command that tells how many jobs the user may have queued."""
-
-    def most_queued(self, output: str, options: Options) -> int | None:
-        """From what it printed: how many elements, where jobs with such options go; None if nothing is told."""
-
-    def queued(self) -> Sequence[str]:
-        """The command that prints a line for each element that the user has in the queue."""
-
-    def find(self, clusters: str) -> Sequence[str]:
+    def find_command(self, clusters: str) -> Sequence[str]:
         """The command that lists the user's jobs with the marks of their submissions.
 
-        `clusters` is the option of that name; without it, the clusters that a submission goes to by default are meant.
+        `clusters` is the option of that name; if it is empty, the clusters that jobs go to by default.
         """
+        del clusters
+        return self.status_command([])
 
-    def found(self, output: str) -> Iterable[tuple[str, str]] | None:
-        """From what it printed: ids and marks, each a comment or the tag alone. None if it is no answer."""
+    def parse_find(self, output: str) -> Iterable[tuple[str, str]] | None:
+        """Ids and marks from the output; a mark is a comment or the tag alone. None if the output is incomplete."""
+        reports = self.parse_status(output)
+        return None if reports is None else [(report.id, report.comment) for report in reports if report.own]
 
-    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
-        """Shell lines (sh) that look at jobs, and cancel the tasks of those that are what their targets say."""
+    def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """The command that reports, from the accounting, how elements of ids ended that the scheduler has forgotten."""
+        del ids, cluster
+        return ()
 
-    def requeue(self, id_: str) -> Sequence[str]:
-        """The command that has a running array task, "12_3", run again from its start under its id."""
+    def parse_accounting(self, output: str) -> Iterable[Report]:
+        """Reports from the output, oldest first."""
+        del output
+        return ()
 
-    def limits(self) -> Sequence[str]:
-        """The command that tells the scheduler's limits."""
+    def accounting_missing(self, message: str) -> bool:
+        """Whether the output of the accounting command means that the site has no accounting at all."""
+        del message
+        return False
 
-    def origin(self, output: str) -> Origin | None:
-        """From what that, or a query, printed: which scheduler this is; None if it isn't told."""
+    # Changing.
 
-    def clusters(self, output: str, options: Options) -> Sequence[str]:
-        """From what the command for limits printed: clusters where a job with such options may go, if any."""
+    @abstractmethod
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """The command that cancels jobs and elements."""
 
-    def max_array_size(self, output: str) -> int:
-        """From what it printed: how many elements one array may have, indices counted from 0; 0 if there are none."""
+    def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """A script that cancels each target whose status shows the key of its submission.
 
-    def survey(self) -> str:
-        """Shell lines (sh) that print what the scheduler is and can do."""
+        A scheduler that lost its state gives ids again, so an id alone doesn't say whose job it is. The status is
+        searched without its line breaks, because some commands wrap long lines.
+        """
+        lines = []
+        for id_, tasks, key in targets:
+            ids = [id_] if tasks is None else [self.element_id(id_, task) for task in tasks]
+            status = shlex.join(self.status_command([id_], cluster=cluster))
+            cancel = shlex.join(self.cancel_command(ids, cluster=cluster))
+            lines.append(f"belongs {shlex.quote(key)} {status} && {{ {cancel} || failed=1; }}")
+        return "\n".join([_BELONGS, *lines, "exit $failed", ""])
 
-    def surveyed(self, output: str) -> Survey:
-        """What they printed, errors among it."""
+    def requeue_command(self, id_: str) -> Sequence[str]:
+        """The command that makes a running element run again from its start under its id."""
+        del id_
+        return ()
+
+    # The site.
+
+    def limits_command(self) -> Sequence[str]:
+        """The command that prints the scheduler's limits, and which scheduler it is."""
+        return ["true"]
+
+    def parse_max_array_size(self, output: str) -> int:
+        """The number of elements that one array may have, counted from 0; 0 if there are no arrays."""
+        del output
+        return 0
+
+    def parse_origin(self, output: str) -> Origin | None:
+        """Which scheduler this is, from the output of the command for limits or status; None if it doesn't say."""
+        del output
+        return None
+
+    def parse_clusters(self, output: str, options: Options) -> Sequence[str]:
+        """The clusters where a job with such options may go, from the output of the command for limits."""
+        del output, options
+        return ()
+
+    def submit_limits_command(self) -> Sequence[str]:
+        """The command that prints how many jobs the user may have queued."""
+        return ()
+
+    def parse_submit_limits(self, output: str, options: Options) -> int | None:
+        """The number of elements that may be queued where jobs with such options go; None if there is no limit."""
+        del output, options
+        return None
+
+    def queued_command(self) -> Sequence[str]:
+        """The command that prints a line for each element that the user has in the queue."""
+        return ()
+
+    def survey_script(self) -> str:
+        """A script that prints what the scheduler is and can do."""
+        looks = (f"command -v {shlex.quote(name)} > /dev/null || echo {shlex.quote(name)}" for name in self.needs)
+        return "\n".join(["echo missing:", *looks])
+
+    def parse_survey(self, output: str) -> Survey:
+        """What the scheduler is and can do, from the output and errors of the script."""
+        _, found, missing = output.partition("missing:")
+        if not found or missing.strip():
+            return Survey(version="", trouble=f"commands not found: {' '.join(missing.split())}" if found else output)
+        return Survey(version="unknown")
 
 
 def ntasks(asked: Callable[[str], object]) -> int:
-    """How many tasks a job has, at least, of which `asked` gives the options by their names with `_`; sbatch(1)."""
+    """The least number of tasks of a job; `asked` gives the options by their names with `_` (sbatch(1))."""
     if asked("ntasks"):
         return int(str(asked("ntasks")))
     nodes = str(asked("nodes") or 1).replace(",", "-").partition("-")[0]
@@ -248,5 +365,5 @@ def ntasks(asked: Callable[[str], object]) -> int:
 
 
 def tag(key: str, block: Block) -> str:
-    """The first word of a block's comment, by which it can be found again: the submission's key, and which block."""
+    """The first word of a block's comment, by which it is found again: the submission's key, and which block."""
     return key + (f"+{block.first}" if block.first else "") + (f"~{block.name}" if block.name else "")

@@ -69,7 +69,7 @@ class SchedulerClient(JobControl):
         end = time.monotonic() + patience
         for pause in _pauses():
             done = self._queue(record, requests, taken, caretaker)
-            taken += submit_script.ids(self.scheduler, done.stdout)
+            taken += self.scheduler.parse_submit(done.stdout)
             if len(taken) == len(requests):
                 if done.status != 0:
                     _log.warning("%s could not be written: %s", record, done.words)
@@ -93,10 +93,10 @@ class SchedulerClient(JobControl):
 
     def _failure(self, done: Completed) -> Failure:
         """What a submit command that printed too few ids says of the job."""
-        said_an_id = submit_script.ids(self.scheduler, done.stderr)
+        said_an_id = self.scheduler.parse_submit(done.stderr)
         if done.status < 0 or done.status in _SIGNALS or said_an_id:
             return Failure.UNKNOWN
-        return self.scheduler.failure(done.words)
+        return self.scheduler.parse_failure(done.words)
 
     def _queue(
         self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
@@ -212,12 +212,12 @@ class SchedulerClient(JobControl):
         A scheduler that is away is asked again, `until` then.
         """
         for pause in _pauses():
-            done = self._run("find", self.scheduler.find(clusters), timeout=timeout)
-            found = self.scheduler.found(done.stdout)
+            done = self._run("find", self.scheduler.find_command(clusters), timeout=timeout)
+            found = self.scheduler.parse_find(done.stdout)
             # Of several clusters, one may have the job and another not answer.
             if found is not None and (done.status == 0 or any(mark.startswith(key) for _, mark in found)):
                 return _by_tag(found)
-            if not self.scheduler.passing(done.words) or time.monotonic() > until:
+            if not self.scheduler.is_transient(done.words) or time.monotonic() > until:
                 message = f"{self.scheduler.name} doesn't tell whether it has {key}: {done.words}"
                 raise SchedulerError(message)
             time.sleep(pause)
@@ -257,20 +257,21 @@ class SchedulerClient(JobControl):
         The limits are read once.
         """
         if self._submit_limits is None:
-            self._submit_limits = self._run("limits", self.scheduler.submit_limits(), timeout=60).stdout
-        most = self.scheduler.most_queued(self._submit_limits, options)
+            command = self.scheduler.submit_limits_command()
+            self._submit_limits = self._run("limits", command, timeout=60).stdout if command else ""
+        most = self.scheduler.parse_submit_limits(self._submit_limits, options)
         if most is None:
             return None
-        queued = self._run("query", self.scheduler.queued())
+        queued = self._run("query", self.scheduler.queued_command())
         return max(0, most - len(queued.stdout.split())) if queued.status == 0 else 0
 
     def max_array_size(self) -> int:
         """How many elements one array may have."""
-        done = self._run("limits", self.scheduler.limits())
+        done = self._run("limits", self.scheduler.limits_command())
         if done.status != 0:
             message = f"{self.scheduler.name} doesn't tell its limits: {done.words}"
             raise SchedulerError(message)
-        return self.scheduler.max_array_size(done.stdout)
+        return self.scheduler.parse_max_array_size(done.stdout)
 
 
 def _first(tagged: Mapping[str, Sequence[str]], key: str, blocks: Sequence[Block]) -> list[str]:

@@ -49,7 +49,9 @@ class JobControl:
 
     def requeue(self, id_: str) -> str | None:
         """Have a running array task run again under its id; what the scheduler says where it refuses, else None."""
-        done = self._run("requeue", self.scheduler.requeue(id_))
+        if not (command := self.scheduler.requeue_command(id_)):
+            return f"{self.scheduler.name} cannot requeue jobs"
+        done = self._run("requeue", command)
         return None if done.status == 0 else done.words
 
     def query(self, ids: Sequence[str]) -> Answers:
@@ -60,20 +62,20 @@ class JobControl:
         found, unanswered, trouble = list[Report](), set[str](), None
         for cluster, group in self._by_cluster(ids).items():
             for some in _portions(list(group), [1] * len(group)):
-                done = self._run("query", self.scheduler.query(some, cluster=cluster))
+                done = self._run("query", self.scheduler.status_command(some, cluster=cluster))
                 reports = self._answer(done)
                 if reports is None:
                     unanswered.update(id_ for number in some for id_ in group[number])
                     trouble = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(some)}: {done.words}"
                     continue
-                self.here = self.scheduler.origin(done.stdout) or self.here
+                self.here = self.scheduler.parse_origin(done.stdout) or self.here
                 found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
         return Answers(found, unanswered, trouble)
 
     def _answer(self, done: Completed) -> Iterable[Report] | None:
-        if done.status != 0:
-            return () if self.scheduler.knows_none(done.words) else None
-        return self.scheduler.reports(done.stdout)
+        if done.status == 0:
+            return self.scheduler.parse_status(done.stdout)
+        return (self.scheduler.parse_status(done.stdout) or ()) if self.scheduler.ids_unknown(done.words) else None
 
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
         """What the accounting remembers of ids; nothing where it is down.
@@ -90,17 +92,19 @@ class JobControl:
         return found
 
     def _history(self, ids: Sequence[str], cluster: str) -> Iterable[Report]:
+        if not (command := self.scheduler.accounting_command(ids, cluster=cluster)):
+            return ()
         try:
-            done = self._run("history", self.scheduler.history(ids, cluster=cluster), timeout=_HISTORY_TIMEOUT)
+            done = self._run("history", command, timeout=_HISTORY_TIMEOUT)
         except TransportError:
             self._history_from = time.monotonic() + _HISTORY_PAUSE
             return ()
         except SchedulerNotFound:
             self._history_from = math.inf
             return ()
-        if self.scheduler.has_no_history(done.words):
+        if self.scheduler.accounting_missing(done.words):
             self._history_from = math.inf
-        return self.scheduler.histories(done.stdout) if done.status == 0 else ()
+        return self.scheduler.parse_accounting(done.stdout) if done.status == 0 else ()
 
     def cancel(self, targets: Sequence[Target]) -> None:
         """Cancel what is the submissions' own, by one command for each cluster; what has ended stays ended."""
@@ -109,9 +113,9 @@ class JobControl:
             bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
             parts = [part for target in bare for part in _parts(target)]
             for some in _portions(parts, [len(part.tasks or "1") for part in parts]):
-                script = self.scheduler.cancel(some, cluster=cluster)
+                script = self.scheduler.cancel_script(some, cluster=cluster)
                 done = self._run("cancel", ["sh", "-s"], stdin=script.encode())
-                if done.status != 0:
+                if done.status != 0 and not self.scheduler.ids_unknown(done.words):
                     message = f"{self.scheduler.name} didn't cancel {', '.join(t.id for t in some)}: {done.words}"
                     raise SchedulerError(message)
 
@@ -120,7 +124,7 @@ class JobControl:
         here = self.here.cluster if self.here else ""
         groups: dict[str, dict[str, list[str]]] = {}
         for id_ in dict.fromkeys(ids):
-            number, _, cluster = id_.partition(";")
+            number, cluster = self.scheduler.split_id(id_)
             groups.setdefault("" if cluster == here else cluster, {}).setdefault(number, []).append(id_)
         return groups
 

@@ -9,7 +9,7 @@ from slurm.protocol import Origin
 from slurm.protocol.boot import BOOT
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
-from slurm.schedulers.base import Failure, Report, Survey, numbers, ranges
+from slurm.schedulers.base import Failure, Report, Scheduler, Survey, numbers, ranges
 from slurm.schedulers.local_queue import identity, wire
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _COMMANDS = "slurm.schedulers.local_queue.commands"
 
 
-class LocalScheduler:
+class LocalScheduler(Scheduler):
     """Real, detached processes of one machine, under a limit of CPUs over all submissions of the user.
 
     It takes the same script as Slurm, and reads the #SBATCH lines that mean something on one machine: array, output,
@@ -31,18 +31,17 @@ class LocalScheduler:
 
     name = "local"
     patience = (0.5, 5.0)
-    launcher: Sequence[str] = ()
-    id_form = "[0-9]+"
 
     def __init__(self, site: Site) -> None:
+        super().__init__(site)
         self._queue = (site.python, "-c", BOOT, site.runner, _COMMANDS)
-        self.needs: Sequence[str] = (wire.place(),)
+        self.needs = (wire.place(),)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """#SBATCH lines: a script is the same everywhere."""
         return directives.lines(options, tag=tag, log=log, block=block)
 
-    def submit(self, request: Request) -> Sequence[str]:
+    def submit_command(self, request: Request) -> Sequence[str]:
         """Hand a block to the supervisor. One that waits takes no CPU: those that it waits for may need the last."""
         return [
             *self._queue,
@@ -51,18 +50,18 @@ class LocalScheduler:
             f"--output={request.log}",
             f"--comment={directives.comment(request.options, request.comment)}",
             *directives.over(request),
-            *(f"--{item.kind}={','.join(id_.partition(';')[0] for id_ in item.ids)}" for item in request.dependencies),
+            *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
             *(["--waits"] if request.waits else []),
             request.script,
             *request.arguments,
         ]
 
-    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+    def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Ask the supervisor."""
         del cluster
         return [*self._queue, "query", *ids]
 
-    def reports(self, output: str) -> Iterable[Report] | None:
+    def parse_status(self, output: str) -> Iterable[Report] | None:
         """What it printed: a line that says who answers, then id, tasks, state, node, reason, comment."""
         first, *lines = output.split("\n")
         if lines[-1:] != [""] or identity.parse(first) is None:
@@ -70,30 +69,11 @@ class LocalScheduler:
         found = []
         for line in lines[:-1]:
             id_, tasks, word, node, reason, comment = line.split("\x1f", 5)
-            found.append(Report(id_, numbers(tasks), JobState.parse(word), word, node, reason, comment=comment))
+            report = Report(id_, numbers(tasks), JobState.parse(word), word, node, reason, comment=comment)
+            found.append(report._replace(dependency_failed=reason == wire.NEVER_SATISFIED))
         return found
 
-    def knows_none(self, words: str) -> bool:
-        """A supervisor that isn't there is started, so a failure is never an answer."""
-        del words
-        return False
-
-    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """There is none."""
-        del ids, cluster
-        return ["false"]
-
-    def histories(self, output: str) -> Iterable[Report]:
-        """There is none."""
-        del output
-        return ()
-
-    def has_no_history(self, words: str) -> bool:
-        """There is none."""
-        del words
-        return True
-
-    def passing(self, words: str) -> bool:
+    def is_transient(self, words: str) -> bool:
         """Whether the supervisor didn't answer, being frozen or overrun: it isn't known whether it took the request.
 
         The command's exit status is 75 then, and a supervisor that wakes up drops a submission whose client has gone.
@@ -101,68 +81,49 @@ class LocalScheduler:
         """
         return words.lstrip().startswith(wire.NO_ANSWER)
 
-    def failure(self, words: str) -> Failure:
+    def parse_failure(self, words: str) -> Failure:
         """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
         return Failure.REFUSED if words.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
 
-    def submit_limits(self) -> Sequence[str]:
-        """There are none."""
-        return ["true"]
-
-    def most_queued(self, output: str, options: Options) -> int | None:
-        """As many as anybody will ask for."""
-        del output, options
-        return None
-
-    def queued(self) -> Sequence[str]:
-        """Not asked for, where there are no limits."""
-        return ["true"]
-
-    def find(self, clusters: str) -> Sequence[str]:
+    def find_command(self, clusters: str) -> Sequence[str]:
         """Ask the supervisor for all that it knows."""
         del clusters
         return [*self._queue, "list"]
 
-    def found(self, output: str) -> Iterable[tuple[str, str]]:
+    def parse_find(self, output: str) -> Iterable[tuple[str, str]]:
         """What it printed: ids and comments."""
         lines = (line.partition("|") for line in output.splitlines())
         return [(id_, comment) for id_, _, comment in lines]
 
-    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
-        """Tell the supervisor."""
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Ask the supervisor."""
         del cluster
+        return [*self._queue, "cancel", *ids]
+
+    def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Ask the supervisor, which compares the keys."""
         words = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
-        return shlex.join([*self._queue, "cancel", *words])
+        return shlex.join(self.cancel_command(words, cluster=cluster))
 
-    def requeue(self, id_: str) -> Sequence[str]:
-        """It doesn't."""
-        del id_
-        return ["false"]
-
-    def limits(self) -> Sequence[str]:
+    def limits_command(self) -> Sequence[str]:
         """Prints which local scheduler this is (`local_queue.identity`): the first look brings it at no cost."""
         return identity.COMMAND
 
-    def origin(self, output: str) -> Origin | None:
+    def parse_origin(self, output: str) -> Origin | None:
         """The name of the supervisor's directory, and the machine's boot id."""
         found = identity.parse(output.partition("\n")[0])
         return Origin(cluster=found.name, host=found.host, boot=found.boot) if found else None
 
-    def clusters(self, output: str, options: Options) -> Sequence[str]:
-        """There is one machine only."""
-        del output, options
-        return ()
-
-    def max_array_size(self, output: str) -> int:
+    def parse_max_array_size(self, output: str) -> int:
         """As many as the supervisor takes in one submission."""
         del output
         return wire.MOST_TASKS
 
-    def survey(self) -> str:
+    def survey_script(self) -> str:
         """The machine's own processors."""
         return "getconf _NPROCESSORS_ONLN"
 
-    def surveyed(self, output: str) -> Survey:
+    def parse_survey(self, output: str) -> Survey:
         """How many there are."""
         count = output.strip()
         if not count.isdecimal():

@@ -154,7 +154,7 @@ _MEANINGS = {
 }
 
 
-def failure(words: str) -> Failure:
+def parse_failure(words: str) -> Failure:
     """What the output of a failed sbatch says of the job: its last line about the submission counts."""
     if _FULL.search(words):
         return Failure.FULL

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from slurm.protocol import JOBS, SCRIPT, Block, Origin
 from slurm.protocol.shell import program
 from slurm.schedulers import directives, refusals, slurm_jobs
-from slurm.schedulers.base import Partition, Survey, tag
+from slurm.schedulers.base import Partition, Scheduler, Survey, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.options import Options
-    from slurm.schedulers.base import Failure, Report, Request, Site, Target
+    from slurm.schedulers.base import Failure, Report, Request, Target
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
 """Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
@@ -59,25 +59,34 @@ _USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
 
-class SlurmScheduler:
+class SlurmScheduler(Scheduler):
     """Slurm, by its commands."""
 
     name = "slurm"
-    patience = (2.0, 30.0)
     # What the setup has exported, and no limit on how long ranks may outlive the first, whatever the site's or the
     # user's own defaults for a step.
-    launcher: Sequence[str] = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
-    needs: Sequence[str] = ("env", "sbatch", "squeue", "scancel", "scontrol")
-    id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"
+    launcher = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
+    needs = ("env", "sbatch", "squeue", "scancel", "scontrol")
+    id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"  # `sbatch --parsable` prints "12;other" for a job on another cluster
+    cluster_suffix = ";*"
 
-    def __init__(self, site: Site) -> None:
-        del site
+    @classmethod
+    def element_id(cls, id_: str, task: int) -> str:
+        """Such as "12_3", or "12_3;other"."""
+        number, semicolon, cluster = id_.partition(";")
+        return f"{number}_{task}{semicolon}{cluster}"
+
+    @classmethod
+    def split_id(cls, id_: str) -> tuple[str, str]:
+        """Split at the semicolon."""
+        number, _, cluster = id_.partition(";")
+        return number, cluster
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """#SBATCH lines."""
         return directives.lines(options, tag=tag, log=log, block=block)
 
-    def submit(self, request: Request) -> Sequence[str]:
+    def submit_command(self, request: Request) -> Sequence[str]:
         """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
         asked = [name for name, _ in request.options.set()]
         asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
@@ -98,43 +107,43 @@ class SlurmScheduler:
             *request.arguments,
         ]
 
-    def query(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+    def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Squeue."""
-        return slurm_jobs.query(ids, cluster)
+        return slurm_jobs.status_command(ids, cluster)
 
-    def reports(self, output: str) -> Iterable[Report] | None:
+    def parse_status(self, output: str) -> Iterable[Report] | None:
         """What squeue printed."""
-        return slurm_jobs.reports(output)
+        return slurm_jobs.parse_status(output)
 
-    def knows_none(self, words: str) -> bool:
+    def ids_unknown(self, words: str) -> bool:
         """Squeue says so in these words when it was asked for one id only."""
         return "Invalid job id specified" in words
 
-    def history(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+    def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Sacct."""
-        return slurm_jobs.history(ids, cluster)
+        return slurm_jobs.accounting_command(ids, cluster)
 
-    def histories(self, output: str) -> Iterable[Report]:
+    def parse_accounting(self, output: str) -> Iterable[Report]:
         """What sacct printed."""
-        return slurm_jobs.histories(output)
+        return slurm_jobs.parse_accounting(output)
 
-    def has_no_history(self, words: str) -> bool:
+    def accounting_missing(self, words: str) -> bool:
         """What sacct says where AccountingStorageType is none, or where it isn't installed."""
         return "accounting storage is disabled" in words or "not found" in words
 
-    def passing(self, words: str) -> bool:
+    def is_transient(self, words: str) -> bool:
         """What the commands say when slurmctld is down, busy, or full for now; the last three take new jobs later."""
         return any(passing in words for passing in _PASSING)
 
-    def failure(self, words: str) -> Failure:
+    def parse_failure(self, words: str) -> Failure:
         """What sbatch says."""
-        return refusals.failure(words)
+        return refusals.parse_failure(words)
 
-    def submit_limits(self) -> Sequence[str]:
+    def submit_limits_command(self) -> Sequence[str]:
         """Sacctmgr, of the user's associations and of each QOS."""
         return ["sh", "-c", program(__name__, "submit_limits.sh")]
 
-    def most_queued(self, output: str, options: Options) -> int | None:
+    def parse_submit_limits(self, output: str, options: Options) -> int | None:
         """The least that counts for the options: other partitions, accounts and QOS are passed over."""
         found = []
         for line in output.splitlines():
@@ -147,18 +156,18 @@ class SlurmScheduler:
             found += [int(limit) for limit in limits if counts and limit.isdecimal()]
         return min(found, default=None)
 
-    def queued(self) -> Sequence[str]:
+    def queued_command(self) -> Sequence[str]:
         """Squeue, a line for each element."""
         return slurm_jobs.clean("squeue", "--noheader", "--me", "--array", "--format=%i")
 
-    def find(self, clusters: str) -> Sequence[str]:
+    def find_command(self, clusters: str) -> Sequence[str]:
         """Squeue, of the user's own jobs in any state, with their comments and commands.
 
         With its header, which tells an empty answer from none.
         """
         return ["sh", "-c", program(__name__, "find.sh"), "sh", clusters]
 
-    def found(self, output: str) -> Iterable[tuple[str, str]] | None:
+    def parse_find(self, output: str) -> Iterable[tuple[str, str]] | None:
         """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
         if not output.endswith("\n") or "|" not in output:  # cut off, or not even a header
             return None
@@ -177,31 +186,35 @@ class SlurmScheduler:
                 marks.append((number + cluster, tag(job["key"], Block(first=int(job["first"]), count=1))))
         return dict.fromkeys(marks)
 
-    def cancel(self, targets: Sequence[Target], *, cluster: str = "") -> str:
-        """Squeue, then scancel of what is the submissions' own."""
-        return slurm_jobs.cancel(targets, cluster)
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Scancel."""
+        return slurm_jobs.cancel_command(ids, cluster)
 
-    def requeue(self, id_: str) -> Sequence[str]:
+    def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Squeue, then scancel of the submissions' own jobs."""
+        return slurm_jobs.cancel_script(targets, cluster)
+
+    def requeue_command(self, id_: str) -> Sequence[str]:
         """Scontrol; some sites have none on their nodes, and some refuse it there."""
         return slurm_jobs.clean("scontrol", "requeue", id_)
 
-    def limits(self) -> Sequence[str]:
+    def limits_command(self) -> Sequence[str]:
         """The controller's configuration, and the clusters where jobs go that don't say where."""
         return ["sh", "-c", program(__name__, "limits.sh")]
 
-    def origin(self, output: str) -> Origin | None:
+    def parse_origin(self, output: str) -> Origin | None:
         """By its ClusterName."""
         name = _CLUSTER_NAME.search(output)
         return Origin(cluster=name[1]) if name else None
 
-    def clusters(self, output: str, options: Options) -> Sequence[str]:
+    def parse_clusters(self, output: str, options: Options) -> Sequence[str]:
         """By `--clusters`, or else by the variables of sbatch(1)."""
         asked = options.get("clusters") or options.sbatch.get("--clusters") or options.sbatch.get("-M")
         if not asked and (exported := _EXPORTED.search(output)):
             asked = exported[1]
         return [name for name in str(asked or "").split(",") if name]
 
-    def max_array_size(self, output: str) -> int:
+    def parse_max_array_size(self, output: str) -> int:
         """MaxArraySize: one more than the largest *index* (slurm.conf(5)), so as many elements from 0; 0: no arrays."""
         for line in output.splitlines():
             name, _, value = line.partition("=")
@@ -209,11 +222,11 @@ class SlurmScheduler:
                 return int(value)
         return _DEFAULT_MAX_ARRAY_SIZE
 
-    def survey(self) -> str:
+    def survey_script(self) -> str:
         """Scontrol, sinfo and, where there is accounting, the limits of the user's associations."""
         return program(__name__, "survey.sh")
 
-    def surveyed(self, output: str) -> Survey:
+    def parse_survey(self, output: str) -> Survey:
         """What they printed: the configuration, then lines that begin with a word of ours."""
         config = {
             name.strip(): value.strip()
@@ -259,10 +272,7 @@ def _dependency(request: Request) -> list[str]:
     """A dependent of a failed job would pend for ever without --kill-on-invalid-dep."""
     if not request.dependencies:
         return []
-    terms = [":".join((item.kind, *(_number(id_) for id_ in item.ids))) for item in request.dependencies]
+    terms = [
+        ":".join((item.kind, *(SlurmScheduler.split_id(id_)[0] for id_ in item.ids))) for item in request.dependencies
+    ]
     return [f"--dependency={','.join(terms)}", "--kill-on-invalid-dep=yes"]
-
-
-def _number(id_: str) -> str:
-    """`sbatch --parsable` prints "12;other" where the job went to another cluster."""
-    return id_.partition(";")[0]

@@ -25,6 +25,9 @@ _HEADER = f"ARRAY_JOB_ID{_BETWEEN}ARRAY_TASK_ID{_BETWEEN}"
 _ROW = re.compile(rf"\d+(_(\d+|\[[\d,:%-]+\]))?{_BETWEEN}")
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
 
+_DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
+"""squeue's and sacct's reasons for a job that is cancelled because a job that it waits for failed."""
+
 _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
 
 
@@ -33,13 +36,13 @@ def clean(*command: str) -> list[str]:
     return ["sh", "-c", program(__name__, "clean_run.sh"), "sh", *command]
 
 
-def query(ids: Sequence[str], cluster: str) -> list[str]:
+def status_command(ids: Sequence[str], cluster: str) -> list[str]:
     """Squeue, of jobs in any state: a finished job is there for MinJobAge."""
-    arguments = [f"--format={_FIELDS}", *_where(cluster), f"--jobs={','.join(ids)}"]
-    return ["sh", "-c", program(__name__, "query.sh"), "sh", *arguments]
+    which = f"--jobs={','.join(ids)}" if ids else "--me"
+    return ["sh", "-c", program(__name__, "query.sh"), "sh", f"--format={_FIELDS}", *_where(cluster), which]
 
 
-def reports(output: str) -> list[Report] | None:
+def parse_status(output: str) -> list[Report] | None:
     """What squeue printed; None unless it has its header, no error, and ends with a whole line."""
     me, _, said = output.partition("\n")
     if said.startswith("CLUSTER: "):
@@ -51,12 +54,12 @@ def reports(output: str) -> list[Report] | None:
     for row in _rows(rows):
         id_, tasks, word, node, user, at, reason, script, comment = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
         some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
-        report = Report(id_, some, JobState.parse(word), word, _told(node), _told(reason))
+        report = _report(id_, some, word, _told(node), _told(reason))
         found.append(_marked(report, comment, script, own=_own(user, me), at=at))
     return found
 
 
-def history(ids: Sequence[str], cluster: str) -> list[str]:
+def accounting_command(ids: Sequence[str], cluster: str) -> list[str]:
     """Sacct, of all jobs that ever had these ids, a line for each allocation.
 
     Not --json: that of 22.05 reports success for jobs that failed.
@@ -65,7 +68,7 @@ def history(ids: Sequence[str], cluster: str) -> list[str]:
     return ["sh", "-c", program(__name__, "history.sh"), "sh", *arguments]
 
 
-def histories(output: str) -> list[Report]:
+def parse_accounting(output: str) -> list[Report]:
     """What it printed, oldest first: "12_3", "CANCELLED by 0", "0:15", …; soon after an end, "12" may be all of it.
 
     The line that submitted a job is told some seconds after its start, and not by 20.11.
@@ -78,16 +81,21 @@ def histories(output: str) -> list[Report]:
         name, word, exit_, node, reason, user, at, comment, line = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
         id_, _, tasks = name.partition("_")
         some = numbers(tasks) if tasks else None
-        report = Report(id_, some, JobState.parse(word), word, _told(node), _told(reason), exit_)
+        report = _report(id_, some, word, _told(node), _told(reason), exit_)
         found.append(_marked(report, comment, line if has_line else "", own=_own(user, me), at=at))
     return sorted(found, key=lambda report: report.submitted or 0.0)
 
 
-def cancel(targets: Sequence[Target], cluster: str) -> str:
+def cancel_script(targets: Sequence[Target], cluster: str) -> str:
     """Shell lines that cancel quietly: a job that has ended meanwhile is no error."""
     ids = ",".join(dict.fromkeys(target.id for target in targets))
     lines = "\n".join(f"{id_} {key} {_name(id_, tasks)}" for id_, tasks, key in targets)
     return f"set -- {shlex.join([ids, lines, *_where(cluster)])}\n{program(__name__, 'cancel.sh')}"
+
+
+def cancel_command(ids: Sequence[str], cluster: str) -> list[str]:
+    """Scancel, quiet about jobs that have ended."""
+    return ["scancel", "--quiet", *_where(cluster), *ids]
 
 
 def _name(id_: str, tasks: Sequence[int] | None) -> str:
@@ -110,6 +118,23 @@ def _rows(text: str) -> Iterator[str]:
             row.append(line)
     if row:
         yield "\n".join(row)
+
+
+def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason: str, exit_: str = "") -> Report:
+    """A report; `exit_` is sacct's "code:signal"."""
+    code, _, number = exit_.partition(":")
+    known = code.isdecimal() and number.isdecimal()
+    return Report(
+        id_,
+        tasks,
+        JobState.parse(word),
+        word,
+        node,
+        reason,
+        exit_code=int(code) if known else None,
+        signal=int(number) if known else None,
+        dependency_failed=reason in _DEPENDENCY_FAILED,
+    )
 
 
 def _marked(report: Report, comment: str, script: str, *, own: bool, at: str) -> Report:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -39,11 +38,6 @@ def script(
     return "\n".join([*lines, recording(scheduler.name, record, blocks, [f'"${name}"' for name in names])])
 
 
-def ids(scheduler: Scheduler, output: str) -> list[str]:
-    """The lines of some output that are ids; words around them are none."""
-    return [line for line in map(str.strip, output.splitlines()) if re.fullmatch(scheduler.id_form, line)]
-
-
 def recording(scheduler: str, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
     """A line that writes a record of blocks, with ids that are words of the shell. Others may write it as well."""
     text = shlex.quote(submitted(scheduler, blocks, ["%s"] * len(words)).dumps().decode().strip())
@@ -60,4 +54,4 @@ def submitted(scheduler: str, blocks: Sequence[Block], ids: Sequence[str]) -> Su
 
 def _command(scheduler: Scheduler, request: Request, last: str) -> str:
     """The command that queues a block; `last` is the shell's variable with the id of the one queued before."""
-    return shlex.join(scheduler.submit(request)).replace(LAST_BLOCK, f"${{{last}%%;*}}")
+    return shlex.join(scheduler.submit_command(request)).replace(LAST_BLOCK, f"${{{last}%%{scheduler.cluster_suffix}}}")

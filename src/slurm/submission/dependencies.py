@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import SubmissionError
 from slurm.protocol import Edge
+from slurm.schedulers import ids
 from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
@@ -127,9 +128,9 @@ def _of_live(edge: Edge, watched: SubmissionState, elements: Iterable[int]) -> I
     if not places:
         return
     if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):
-        yield Dependency("afterany", tuple(dict.fromkeys(block.full_id for block, _ in places)))
+        yield on_blocks("afterany", watched, [block for block, _ in places])
     else:
-        yield Dependency(_KINDS[edge.on], tuple(block.full_task_id(element) for block, element in places))
+        yield _on_elements(_KINDS[edge.on], watched, places)
 
 
 def failed_upstreams(
@@ -169,13 +170,28 @@ def _end(outcome: Outcome | None) -> str:
 
 def _dependency(edge: Edge, watched: SubmissionState, blocks: Sequence[Block], first: int) -> Dependency:
     if edge.elementwise:
-        return Dependency("aftercorr", tuple(block.full_id for block in blocks if block.first == first))
+        return on_blocks("aftercorr", watched, [block for block in blocks if block.first == first])
     kind = _KINDS[edge.on]
     if edge.indices is None:
-        return Dependency(kind, tuple(block.full_id for block in blocks))
+        return on_blocks(kind, watched, blocks)
     elements = sorted({watched.element(index) for index in edge.indices})
     concerned = [b for b in blocks if any(b.first <= element < b.first + b.count for element in elements)]
     if len(elements) == watched.chunk == 1:
-        return Dependency(kind, (concerned[0].full_task_id(elements[0]),))
+        return _on_elements(kind, watched, [(concerned[0], elements[0])])
     # Some calls of many: wait for all that the blocks make, and let the runner look at those that matter.
-    return Dependency("afterany", tuple(block.full_id for block in concerned))
+    return on_blocks("afterany", watched, concerned)
+
+
+def on_blocks(kind: str, watched: SubmissionState, blocks: Sequence[Block]) -> Dependency:
+    """A dependency on whole blocks of a submission."""
+    return Dependency(kind, tuple(dict.fromkeys(block.id for block in blocks)), _clusters(watched, blocks))
+
+
+def _on_elements(kind: str, watched: SubmissionState, places: Sequence[tuple[Block, int]]) -> Dependency:
+    """A dependency on elements of a submission, each with the block that it is in."""
+    named = tuple(ids.element_id(watched.scheduler, block, element) for block, element in places)
+    return Dependency(kind, named, _clusters(watched, [block for block, _ in places]))
+
+
+def _clusters(watched: SubmissionState, blocks: Iterable[Block]) -> frozenset[str]:
+    return frozenset(filter(None, (ids.cluster(watched.scheduler, block) for block in blocks)))

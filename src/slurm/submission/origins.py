@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.protocol.states import JobState
+from slurm.schedulers import ids
 from slurm.schedulers.base import Report
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def elsewhere(scheduler: str, block: Block, here: Here) -> Report | None:
     """
     origin = block.origin
     if scheduler == here.scheduler:
-        if origin is None or here.origin is None or block.id.partition(";")[2] == here.origin.cluster:
+        if origin is None or here.origin is None or ids.split_id(scheduler, block.id)[1] == here.origin.cluster:
             return None
         # A directory in /tmp may be emptied by a restart, and gets another name; the machine keeps its own.
         same = origin.cluster == here.origin.cluster or (origin.host and origin.host == here.origin.host)

@@ -103,8 +103,8 @@ def _cluster(backend: Backend, key: str, options: Options, after: Iterable[Depen
 
     Slurm has no dependencies between clusters: it would wait for whatever has the same number on the job's own.
     """
-    names = {id_.partition(";")[2] for item in after for id_ in item.ids if id_ != LAST_BLOCK} - {""}
-    allowed = backend.scheduler.clusters(backend.probe.limits.stdout, options) if names else ()
+    names = {cluster for item in after for cluster in item.clusters}
+    allowed = backend.scheduler.parse_clusters(backend.probe.limits.stdout, options) if names else ()
     here = backend.origin.cluster if names and backend.origin else ""
     goes = set(allowed) or {here}
     if not names or (names == {here} and not allowed):

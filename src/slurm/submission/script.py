@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.runtimes.base import STEP
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
@@ -83,7 +83,7 @@ def render(  # noqa: PLR0913 - each by its name
         *(_RANKS_LOG if ranks else ()),
         *(['moved_on "${2:-0}"'] if care else ()),
         *_variables(cpus, calls[1], steady=workflow),
-        *take(environment.setup),
+        *render_steps(environment.setup),
         *_BOOT,
         *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
         *(_gathered(ranks, start, whole) if ranks else ()),
@@ -99,7 +99,7 @@ def render_caretaker(
     """The batch script that sees to a submission's failed elements when no client does."""
     environment = _checked(environment, root)
     command = _caretaker(environment, runner, scheduler, root, key)
-    return "\n".join(["#!/bin/bash", *directives, "", *take(environment.setup), command, ""])
+    return "\n".join(["#!/bin/bash", *directives, "", *render_steps(environment.setup), command, ""])
 
 
 def _caretaker(environment: ResolvedEnvironment, runner: str, scheduler: str, root: str, key: str) -> str:

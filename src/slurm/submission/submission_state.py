@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.errors import ProtocolError
 from slurm.protocol import LOGS, log_name
 from slurm.protocol.states import JobState
+from slurm.schedulers import ids
 from slurm.submission.origins import elsewhere
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class SubmissionState:
         """Whether an element of it that has ended may have another attempt."""
         return self.continues and self.refused is None
 
+    @property
+    def scheduler(self) -> str:
+        """The name of the scheduler that queued it; "" if it was never queued."""
+        return self.submitted.scheduler if self.submitted else ""
+
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
         return index // self.chunk
@@ -103,7 +109,14 @@ class SubmissionState:
         """The scheduler's id for call `index`, such as "1234_0"; None if it never got one."""
         element = self.element(index)
         block = self.block(element)
-        return block.task_id(element).partition(";")[0] if block else None
+        if block is None:
+            return None
+        return ids.split_id(self.scheduler, ids.element_id(self.scheduler, block, element))[0]
+
+    def array_id(self, index: int) -> str | None:
+        """The scheduler's id for the whole block that call `index` is in; None if it never got one."""
+        block = self.block(self.element(index))
+        return ids.split_id(self.scheduler, block.id)[0] if block else None
 
     def log(self, index: int, rank: int = 0) -> str:
         """The log of the element of call `index`, or of one of its ranks: its path in the submission's directory."""

@@ -9,7 +9,6 @@ from slurm.errors import SubmissionRefused
 from slurm.options import Options
 from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, Block, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
-from slurm.schedulers.base import Dependency
 from slurm.submission import dependencies
 from slurm.submission.requests import caretaker, caretaker_script, request
 from slurm.tracking import attempts
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from slurm.errors import SlurmError
     from slurm.places.place import Backend
     from slurm.protocol import Submission
+    from slurm.schedulers.base import Dependency
     from slurm.submission.submission_state import SubmissionState
 
 
@@ -101,7 +101,7 @@ def _after(
 ) -> tuple[Dependency, ...]:
     """What a block waits for; with max_concurrent, which holds within one array only, for the block before, too."""
     before = watched.submitted.blocks[-1:] if watched.submitted and options.get("max_concurrent") else ()
-    in_turn = tuple(Dependency("afterany", (block.full_id,)) for block in before)
+    in_turn = tuple(dependencies.on_blocks("afterany", watched, [block]) for block in before)
     return dependencies.of_block(submission.dependencies, block, backend.watch) + in_turn
 
 

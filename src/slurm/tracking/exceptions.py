@@ -49,9 +49,6 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.FAILED: (TaskExited, "ended without a word"),
 }
 
-UNSATISFIED = ("DependencyNeverSatisfied", "Dependency")
-"""The reasons that a scheduler has for cancelling what waits for a job that failed."""
-
 _LOAD_ADVICE = "its function or arguments could not be loaded on the node"
 _SAVE_ADVICE = "the function ran to its end, but what it returned could not be saved"
 
@@ -107,7 +104,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     if outcome.state:
         report = Report(
             outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
-            outcome.reason or "",
+            outcome.reason or "", dependency_failed=outcome.phase == RESOLVE,
         )  # fmt: skip
         return of_ending(FinalStatus(report.state, report), facts, error.message if error else None)
     if outcome.phase == PROCESS:
@@ -154,7 +151,7 @@ def of_ending(ending: FinalStatus, facts: Facts, failed_upstream: str | None = N
     report = ending.report
     reason = f" ({report.reason})" if report and report.reason else ""
     kind: type[JobError]
-    if report and report.reason in UNSATISFIED:
+    if report and report.dependency_failed:
         kind, words = DependencyFailed, f"was not run: {failed_upstream or 'what it waited for failed'}"
     elif ending.state in _BY_STATE:
         kind, words = _BY_STATE[ending.state]
@@ -173,14 +170,9 @@ def of_ending(ending: FinalStatus, facts: Facts, failed_upstream: str | None = N
         state=ending.state.value,
         node=report.node if report and report.node else None,
         log=facts.log,
-        **_exit_facts(report),
+        exit_code=report.exit_code if report else None,
+        signal=report.signal if report else None,
     )
-
-
-def _exit_facts(report: Report | None) -> dict[str, int]:
-    """Slurm's "code:signal" as numbers, where it is told."""
-    code, _, number = report.exit.partition(":") if report else ("", "", "")
-    return {"exit_code": int(code), "signal": int(number)} if code.isdecimal() and number.isdecimal() else {}
 
 
 def _exited(code: int, outcome: Outcome, facts: Facts, *, how: str = "") -> JobError:

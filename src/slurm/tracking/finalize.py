@@ -10,7 +10,7 @@ from slurm.protocol import FAILED, OUTCOMES, PROCESS, RESOLVE, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
 from slurm.submission import dependencies
-from slurm.tracking import exceptions, resubmit
+from slurm.tracking import resubmit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def _outcome(ending: FinalStatus) -> Outcome | None:
         return None
     return Outcome(
         status=FAILED,
-        phase=RESOLVE if report.reason in exceptions.UNSATISFIED else PROCESS,
+        phase=RESOLVE if report.dependency_failed else PROCESS,
         exit_code=1,
         host=report.node or None,
         job_id=report.id,
@@ -71,7 +71,7 @@ def _outcome(ending: FinalStatus) -> Outcome | None:
 def _explain_upstreams(
     backend: Backend, watched: SubmissionState, ended: Mapping[int, FinalStatus], outcomes: dict[int, Outcome]
 ) -> None:
-    waited = [e for e in outcomes if (report := ended[e].report) and report.reason in exceptions.UNSATISFIED]
+    waited = [e for e in outcomes if (report := ended[e].report) and report.dependency_failed]
     words = dependencies.failed_upstreams(backend.store, watched.key, waited) if waited else {}
     for element, message in words.items():
         error = ErrorRecord(type="DependencyFailed", message=message, bases=("DependencyFailed",))

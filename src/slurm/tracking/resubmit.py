@@ -50,7 +50,7 @@ class _Case(NamedTuple):
     def waited(self) -> bool:
         """Whether it is something else that failed, and that it waited for."""
         report, outcome = self.ending.report, self.outcome
-        by_scheduler = report is not None and report.reason in exceptions.UNSATISFIED
+        by_scheduler = report is not None and report.dependency_failed
         return by_scheduler or (outcome is not None and outcome.phase == RESOLVE)
 
     def next(self) -> _Plan | None:

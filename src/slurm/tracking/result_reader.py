@@ -67,7 +67,7 @@ class ResultReader:
                 return exceptions.of_outcome(outcome, facts)
             ending = told
         failed = None
-        if ending.report and ending.report.reason in exceptions.UNSATISFIED:
+        if ending.report and ending.report.dependency_failed:
             failed = dependencies.failed_upstreams(self._backend.store, watched.key, [element]).get(element)
         return exceptions.of_ending(ending, facts, failed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurm.schedulers.local_queue import wire
 from slurm.schedulers.local_queue.messages import Row
 from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
 from slurm.schedulers.ranges import numbers, ranges
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from slurm.schedulers.local_queue.messages import Submission
 
 CANCELLED = End("CANCELLED", "")
-NEVER = End("CANCELLED", "DependencyNeverSatisfied")
+NEVER = End("CANCELLED", wire.NEVER_SATISFIED)
 _COMPLETED = "COMPLETED"
 _UNKNOWN = End(_COMPLETED, STATUS_UNKNOWN)
 

@@ -12,6 +12,8 @@ NO_ANSWER = "no answer from the local scheduler"
 """How a command's words begin where the supervisor didn't answer in time."""
 MOST_TASKS = 1_000_000
 """In one array."""
+NEVER_SATISFIED = "DependencyNeverSatisfied"
+"""The reason for an element that is cancelled because an element that it waits for failed."""
 FORM = "3"
 """The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
 

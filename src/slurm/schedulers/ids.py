@@ -1,0 +1,38 @@
+"""Job ids of recorded blocks: their elements and clusters, as the scheduler that gave the ids composes them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from slurm.errors import PluginNotFound
+from slurm.plugins import plugin
+from slurm.schedulers.base import Scheduler
+
+if TYPE_CHECKING:
+    from slurm.protocol import Block
+
+
+def element_id(scheduler: str, block: Block, element: int) -> str:
+    """The id of one element of a block that `scheduler`, by its name, has queued."""
+    return block.id if block.array is False else _class(scheduler).element_id(block.id, element - block.first)
+
+
+def split_id(scheduler: str, id_: str) -> tuple[str, str]:
+    """Split an id into the id on its cluster and the name of that cluster; "" if it names none."""
+    return _class(scheduler).split_id(id_)
+
+
+def cluster(scheduler: str, block: Block) -> str:
+    """The cluster that the id of a block names, or else that of its origin; "" if neither is known."""
+    return _class(scheduler).split_id(block.id)[1] or (block.origin.cluster if block.origin else "")
+
+
+@cache
+def _class(name: str) -> type[Scheduler]:
+    """A record may be of a scheduler whose plugin isn't installed here: its ids are shown, never used."""
+    try:
+        found: type[Scheduler] = plugin("schedulers", name)
+    except PluginNotFound:
+        return Scheduler
+    return found
