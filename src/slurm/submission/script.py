@@ -56,7 +56,7 @@ def render(  # noqa: PLR0913 - each by its name
 ) -> str:
     """Return the batch script of a submission.
 
-    `runner` is the path of the runner's zip, `chdir` the working directory (None: the one of the submission), `cpus` the
+    `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
     option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `care` is set if
     elements may be resubmitted, `hooked` if there are hooks, `ranks` if there are several ranks. The script takes the
     first element of its block and the number of earlier attempts. Both default to 0, so that a person can sbatch it.

@@ -74,7 +74,6 @@ def converse(
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
     lines = [*login, _fenced(script, fence)]
-
     faults: list[TransportError] = []
 
     def feed() -> None:
@@ -86,9 +85,8 @@ def converse(
             except TransportError as error:
                 faults.append(error)
             channel.stdin.flush()
-        with contextlib.suppress(
-            OSError, EOFError
-        ):  # also if a local file fails, so that the command does not wait for more
+        # Also if a local file fails: the command must not wait for more.
+        with contextlib.suppress(OSError, EOFError):
             channel.end_input()
 
     noise: list[bytes] = []
