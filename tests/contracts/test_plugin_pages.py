@@ -24,7 +24,9 @@ SPACK = '#!/bin/sh\n[ "$*" = "env activate tools" ]\n'
     ids=["transport", "environment"],
 )
 def test_plugin_page_example_passes_its_contract_suite(tmp_path: Path, page: str, program: str, script: str) -> None:
-    files = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", (PAGES / page).read_text(), re.DOTALL | re.MULTILINE))
+    files = dict(
+        re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", (PAGES / page).read_text(), re.DOTALL | re.MULTILINE)
+    )
     assert len(files) == 2
     for name, text in files.items():
         (tmp_path / name).write_text(text)
