@@ -18,10 +18,11 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style: ruff, all rules."""
+    """Style: ruff, all rules; shellcheck, which is not a Python package, so it must be on PATH."""
     session.install("ruff>=0.15")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("shellcheck", *sorted(map(str, Path("src").rglob("*.sh"))), external=True)
 
 
 @nox.session

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
 from slurm.protocol import BLOBS, ENVS, Document, ResolvedEnvironment
-from slurm.protocol.ownership import SHELL, check_output
-from slurm.transports.base import PLAIN_TOOLS
+from slurm.protocol.ownership import check_output
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,71 +41,8 @@ STALE_SECONDS = 45.0
 _OUTPUT_LIMIT = 100_000
 _PAUSES = (0.1, 5.0)
 
-_LOOK = f"""\
-{PLAIN_TOOLS}
-{SHELL}
-key="$0-$(uname -m)"
-echo "$key"
-cd -- "$SLURMTASKS_ROOT/{ENVS}" 2>/dev/null || exit 0
-here=$PWD
-set -- "$here"
-for name in "$key" "$key.json"; do [ ! -e "$name" ] || set -- "$@" "$here/$name"; done
-bad=$(foreign "$@")
-[ -z "$bad" ] || {{ echo "$bad"; exit; }}
-touch -c "$key.json" 2>/dev/null
-if text=$(cat "$key.json" 2>/dev/null); then printf 'ready\n%s\n' "$text"; exit; fi
-last=$(ls "$key.lock" 2>/dev/null | sort -n | tail -n 1)
-[ -n "$last" ] && cd "$key.lock/$last" 2>/dev/null || exit 0
-if text=$(cat failed 2>/dev/null); then printf 'failed %s\n%s\n' "$last" "$text"
-elif [ -f given-up ]; then echo "free $last"
-else echo "held $last"; cat owner beat 2>/dev/null; fi
-true
-"""
-# A root inside a project is not part of its sources, or each submission would change them; hence the .gitignore. The
-# lock may vanish at any moment, because the holder finishes or the environment is removed. Then the caller looks again.
-_CLAIM = """\
-umask 077
-make() { mkdir -p -- "$0/$1.lock" "$0/$1"; }
-taken() { [ ! -d "$1.lock" ] || [ -d "$1.lock/$2" ] || [ -f "$1.json" ]; }
-{ make "$1" || make "$1"; } && cd -- "$0" || exit
-[ -O . ] || { echo "$0 is not yours" >&2; exit 1; }
-[ -e ../.gitignore ] || echo '*' > ../.gitignore
-mkdir "$1.lock/$2" || { ! taken "$1" "$2" && mkdir "$1.lock/$2"; } || { taken "$1" "$2" && echo taken; exit; }
-if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
-if printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3"; then echo mine; exit; fi
-[ ! -d "$1.lock/$2" ] || [ ! -d "$1" ] && rm -rf "$1.lock/$2" && echo taken
-"""
-_BEAT = '[ ! -d "$0" ] || echo "$1" > "$0/beat"'
-_BASE = 'echo "$2" > "$1/below"'
-_FAILED = """\
-cd -- "$0" || exit
-rm -rf "$1/$3"
-cat > "$1.lock/$2/.$4" && mv "$1.lock/$2/.$4" "$1.lock/$2/$4"
-"""
-_COMMIT = """\
-umask 077
-cd -- "$0" && cat > ".$1.$2" || exit
-if [ ! -d "$1/$2" ] && [ ! -e "$1.json" ]; then
-    rm -f ".$1.$2"; echo "$1 was removed while it was made" >&2; exit 1
-fi
-if ln ".$1.$2" "$1.json" 2>/dev/null || { [ ! -e "$1.json" ] && mv ".$1.$2" "$1.json"; }; then
-    for other in "$1"/*; do [ "$other" = "$1/$2" ] || rm -rf "$other"; done
-else
-    rm -rf "$1/$2"
-fi
-rm -rf ".$1.$2" "$1.lock"
-cat "$1.json"
-"""
-
-
-_BLOBS = f"""\
-{SHELL}
-cd -- "$0" 2>/dev/null || exit 0
-here=$PWD
-for name; do shift; [ ! -f "$name" ] || set -- "$@" "$here/$name"; done
-foreign "$here" "$@"
-for path; do echo "$(digest "$path") ${{path##*/}}"; done
-"""
+_BEAT = '[ ! -d "$1" ] || echo "$2" > "$1/beat"'
+_BASE = 'echo "$3" > "$2/below"'
 
 
 class Built(Document):
@@ -206,7 +143,7 @@ def _there(target: BuildTarget, directory: str, blobs: Sequence[str]) -> set[str
     """Return the blobs that exist unchanged. Their names begin with their digests. Raises UntrustedFile."""
     if not blobs:
         return set()
-    done = target.transport.run(["sh", "-c", _BLOBS, directory, *blobs], timeout=600)
+    done = target.transport.run(["sh", "-c", program(__name__, "blobs.sh"), "sh", directory, *blobs], timeout=600)
     check_output(done.stdout)
     pairs = (line.split(" ", 1) for line in done.stdout.splitlines())
     return {name for digest, name in pairs if digest and name.startswith(digest)}
@@ -221,7 +158,7 @@ def _sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _look(target: BuildTarget, name: str) -> _Seen:
-    done = target.access.ask(["sh", "-c", _LOOK, name])
+    done = target.access.ask(["sh", "-c", program(__name__, "state.sh"), "sh", name])
     key, _, rest = _output(target, done).partition("\n")
     check_output(rest)
     if not rest:
@@ -233,7 +170,7 @@ def _look(target: BuildTarget, name: str) -> _Seen:
 
 def _claim(target: BuildTarget, seen: _Seen) -> Building | None:
     token, owner = os.urandom(4).hex(), f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
-    answer = _run(target, _CLAIM, seen.key, str(seen.holder + 1), token, owner)
+    answer = _run(target, program(__name__, "claim.sh"), seen.key, str(seen.holder + 1), token, owner)
     if answer.strip() != "mine":
         return None
     return Building(target, seen.key, f"{target.root}/{ENVS}/{seen.key}/{token}")
@@ -247,7 +184,7 @@ def _made(
     try:
         with _beating(target, f"{target.root}/{ENVS}/{key}.lock/{holder}"):
             record = Built(environment=make(building), created=time.time(), host=socket.gethostname())
-            text = _run(target, _COMMIT, key, token, stdin=record.dumps())
+            text = _run(target, program(__name__, "complete.sh"), key, token, stdin=record.dumps())
     except ConnectionLost as error:  # the build itself may be fine
         _leave(building, holder, "given-up", error)
         raise
@@ -276,7 +213,7 @@ def _leave(building: Building, holder: int, how: str, error: BaseException) -> N
     """Report an error to the waiting processes: it is theirs, too, or they may try."""
     target, key, token = building.target, building.key, building.directory.rpartition("/")[2]
     with contextlib.suppress(SlurmError):
-        _run(target, _FAILED, key, str(holder), token, how, stdin=_report(error))
+        _run(target, program(__name__, "leave.sh"), key, str(holder), token, how, stdin=_report(error))
     target.listener.end(key, error)
 
 
@@ -290,7 +227,7 @@ def _beating(target: BuildTarget, lock: str) -> Iterator[None]:
             if finished.wait(BEAT_SECONDS):
                 return
             with contextlib.suppress(SlurmError):  # the next beat may succeed
-                target.transport.run(["sh", "-c", _BEAT, lock, str(number)], timeout=STALE_SECONDS)
+                target.transport.run(["sh", "-c", _BEAT, "sh", lock, str(number)], timeout=STALE_SECONDS)
 
     thread = threading.Thread(target=beat, name="slurm-building", daemon=True)
     thread.start()
@@ -317,7 +254,9 @@ def _record(text: str, key: str) -> Built:
 
 def _run(target: BuildTarget, script: str, *arguments: str, stdin: bytes = b"") -> str:
     directory = f"{target.root}/{ENVS}"
-    return _output(target, target.transport.run(["sh", "-c", script, directory, *arguments], stdin=stdin, timeout=600))
+    return _output(
+        target, target.transport.run(["sh", "-c", script, "sh", directory, *arguments], stdin=stdin, timeout=600)
+    )
 
 
 def _output(target: BuildTarget, done: Completed) -> str:

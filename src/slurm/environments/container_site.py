@@ -14,6 +14,7 @@ from slurm.environments.runtimes.pyxis import Pyxis
 from slurm.environments.setup import render_steps
 from slurm.errors import EnvironmentNotReady
 from slurm.protocol.boot import RUN_SOURCE
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,14 +29,6 @@ RUNTIMES: Mapping[str, type[Runtime]] = {
 }
 """Runtimes by name, in order of preference. Slurm's own cannot be detected, so the user must name it."""
 
-PROGRAMS = ("apptainer", "singularity", "podman", "docker")
-LOOK = f"""\
-for program in {" ".join(PROGRAMS)}; do ! command -v $program > /dev/null || printf '%s ' $program; done
-if srun --help 2> /dev/null | grep -q -e --container-image; then printf 'pyxis '; fi
-"""
-"""Lines of sh that print the names of the installed runtimes."""
-
-_SURVEY = f"uname -m; id -u; id -g; echo ~; command -v python3 || echo; srun --version 2> /dev/null || echo; {LOOK}"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 _log = logging.getLogger("slurm.environments")
@@ -58,7 +51,7 @@ class ContainerSite(NamedTuple):
     @classmethod
     def survey(cls, target: BuildTarget) -> ContainerSite:
         """Survey a build target with one command. Raises EnvironmentNotReady, TransportError."""
-        done = in_bash(target, _SURVEY)
+        done = in_bash(target, program(__name__, "survey.sh"))
         lines = done.stdout.splitlines()
         if done.status != 0 or len(lines) < 6:
             raise EnvironmentNotReady(f"cannot find out which container runtimes exist there: {done.words}")

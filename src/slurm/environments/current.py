@@ -10,6 +10,7 @@ from slurm.environments.base import Environment
 from slurm.environments.setup import render_steps
 from slurm.errors import PythonNotFound
 from slurm.protocol import ResolvedEnvironment
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,18 +20,6 @@ if TYPE_CHECKING:
 
 TAG = "{}.{}".format(*sys.version_info[:2])
 """The minor version of the client's Python. Pickles of functions need the same version to be loaded."""
-
-_PROBE = """\
-for python in "$@"; do
-    case $python in "~/"*) python=$HOME/${python#"~/"} ;; esac
-    found=$(command -v "$python") || { echo "$python: not found" >&2; continue; }
-    case $found in /*) ;; *) found=$PWD/$found ;; esac # a job may have another working directory
-    version=$("$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || continue
-    echo "$found is Python $version" >&2
-    [ "$version" != "$0" ] || { echo "$found"; exit 0; }
-done
-exit 1
-"""
 
 
 class Current(Environment):
@@ -81,9 +70,15 @@ def probe(asked: Interpreter) -> Sequence[str]:
     """
     candidates = [asked.python] if asked.python else [sys.executable, f"python{TAG}", "python3", "python"]
     script = "\n".join(
-        ["{", *render_steps(asked.setup), "} >&2", *(['[ -z "$step" ] || exit 1'] if asked.from_setup else []), _PROBE]
+        [
+            "{",
+            *render_steps(asked.setup),
+            "} >&2",
+            *(['[ -z "$step" ] || exit 1'] if asked.from_setup else []),
+            program(__name__, "find_python.sh"),
+        ]
     )
-    return ["bash" if asked.setup else "sh", "-c", script, TAG, *candidates]
+    return ["bash" if asked.setup else "sh", "-c", script, "sh", TAG, *candidates]
 
 
 def found(asked: Interpreter, done: Completed) -> ResolvedEnvironment:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol.shell import program
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# `module` is a function that the profile of a site defines, so only login shells have it for certain. /etc/profile is
-# the last one, because it may replace PATH.
-_FIND_MODULE = (
-    'for init in "${LMOD_PKG:-}/init/bash" "${MODULESHOME:-}/init/bash" /etc/profile.d/*{lmod,modules}*.sh '
-    "/usr/share/lmod/lmod/init/bash /usr/share/modules/init/bash /etc/profile; do "
-    'type module > /dev/null 2>&1 && break; [ ! -r "$init" ] || . "$init"; done; '
-    'type module > /dev/null 2>&1 || { echo "there is no module command on $(uname -n)" >&2; false; }'
-)
 
 
 def load_modules(names: Sequence[str]) -> tuple[str, ...]:
     """Return the steps that load environment modules (Lmod, Environment Modules) in any bash."""
-    return (_FIND_MODULE, *(f"module load {shlex.quote(name)}" for name in names)) if names else ()
+    return (
+        (program(__name__, "module_command.sh").strip(), *(f"module load {shlex.quote(name)}" for name in names))
+        if names
+        else ()
+    )
 
 
 def render_steps(steps: Sequence[str]) -> list[str]:

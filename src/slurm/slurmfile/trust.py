@@ -14,7 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from slurm.protocol.files import replace
+from slurm.protocol.directories import make_private
+from slurm.protocol.files import is_private, replace
 from slurm.sanitize.redaction import redacted
 
 _MOST_COMPARED = 2000
@@ -33,7 +34,7 @@ def configuration() -> Path:
 def add(path: Path, data: bytes) -> None:
     """Trust a file with the content `data`. Raises OSError."""
     record = _record(path)
-    _make_private(record.parent)
+    make_private(str(record.parent))
     text = base64.b64encode(data).decode("ascii")
     replace(str(record), json.dumps({"path": str(path), "sha256": _digest(data), "text": text}).encode() + b"\n")
 
@@ -78,23 +79,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         with open(_record(path), "rb") as file:
             status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            if not is_private(status):
                 return None
             found: dict[str, Any] = json.loads(file.read())
             base64.b64decode(found["text"])
             return found if (found["path"], isinstance(found["sha256"], str)) == (str(path), True) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory and its missing parents with mode 0700, whatever the umask is."""
-    for path in reversed((directory, *directory.parents)):
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        path.chmod(0o700)
 
 
 def _digest(data: bytes) -> str:
