@@ -82,7 +82,7 @@ def test_a_dependency_names_the_cluster_of_its_jobs(id_: str, origin: Origin | N
     blocks = (Block(id=id_, first=0, count=2, origin=origin),)
     watched = SubmissionState(UPSTREAM, 2, Submitted(scheduler="slurm", blocks=blocks), mapped=True)
     (dependency,) = dependencies.of_block([Edge(key=UPSTREAM)], Block(first=0, count=1), lambda _: watched)
-    assert dependency == ("afterok", (id_,), clusters)
+    assert dependency == Dependency("afterok", (id_,), frozenset(clusters))
 
 
 def test_an_upstream_that_was_never_queued_is_refused() -> None:
