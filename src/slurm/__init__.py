@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         TaskExited,
         TaskFailed,
     )
-    from slurm.jobs.array import JobArray
+    from slurm.jobs.array import JobArray, open_job
     from slurm.jobs.job import Job
     from slurm.jobs.waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.options.retry import Retry
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from slurm.views.graph import Graph
 
 _HOMES = {
-    "slurm.jobs.array": ("JobArray",),
+    "slurm.jobs.array": ("JobArray", "open_job"),
     "slurm.callbacks.base": ("Callback",),
     "slurm.clusters.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
@@ -133,6 +133,7 @@ __all__ = [
     "current_job",
     "current_workflow",
     "gather",
+    "open_job",
     "task",
     "wait",
     "workflow",

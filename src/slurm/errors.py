@@ -49,7 +49,7 @@ TYPE_CHECKING = False  # as `typing` has it, without importing typing; type chec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.slurmfile.places import Problem
+    from slurm.slurmfile.reader import Problem
 
 
 class SlurmError(Exception):
@@ -71,7 +71,7 @@ class NoActiveCluster(ConfigurationError):
 class SlurmfileError(ConfigurationError):
     """There is no Slurmfile, or something in it is wrong; the message names the file, the line and the key.
 
-    Attribute: `problems`, all that is wrong in it, each a `slurm.slurmfile.places.Problem`.
+    Attribute: `problems`, all that is wrong in it, each a `slurm.slurmfile.reader.Problem`.
     """
 
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:

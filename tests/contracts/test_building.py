@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from slurm.environments import building
-from slurm.environments.base import BuildListener, Place
+from slurm.environments.base import BuildListener, BuildTarget
 from slurm.environments.building import Building, build_once, send
 from slurm.errors import BuildFailed, TransportError, UntrustedFile
 from slurm.plugins import plugin
@@ -30,7 +30,7 @@ BUILDER = """\
 import sys, time
 from pathlib import Path
 from slurm.environments import building
-from slurm.environments.base import Place
+from slurm.environments.base import BuildTarget
 from slurm.protocol import ResolvedEnvironment
 from slurm.transports.local import LocalTransport
 
@@ -43,7 +43,7 @@ def make(now):
         time.sleep(0.01)
     return ResolvedEnvironment(key=now.key, python=now.directory, tag="t")
 
-print(building.build_once(Place.at(LocalTransport(), str(root)), "env-1", make).python)
+print(building.build_once(BuildTarget.at(LocalTransport(), str(root)), "env-1", make).python)
 """
 
 
@@ -67,8 +67,8 @@ def told() -> Told:
 
 
 @pytest.fixture
-def place(tmp_path: Path, told: Told) -> Place:
-    return Place.at(LocalTransport(), str(tmp_path), packaging=told)
+def place(tmp_path: Path, told: Told) -> BuildTarget:
+    return BuildTarget.at(LocalTransport(), str(tmp_path), listener=told)
 
 
 @pytest.fixture
@@ -139,7 +139,9 @@ def test_a_builder_that_was_only_asleep_takes_what_was_made_meanwhile(tmp_path: 
         assert sleeper.communicate(timeout=60)[0] == answer
 
 
-def test_a_build_that_fails_tells_those_who_wait_why_and_the_next_one_tries_again(place: Place, told: Told) -> None:
+def test_a_build_that_fails_tells_those_who_wait_why_and_the_next_one_tries_again(
+    place: BuildTarget, told: Told
+) -> None:
     begun, may_fail = threading.Event(), threading.Event()
     errors: list[BaseException] = []
 
@@ -173,7 +175,7 @@ def test_a_build_that_fails_tells_those_who_wait_why_and_the_next_one_tries_agai
     assert [type(end) for end in told.ends] == [BuildFailed, type(None)]
 
 
-def test_after_an_interruption_the_next_one_begins_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_interruption_the_next_one_begins_at_once(place: BuildTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(now: Building) -> ResolvedEnvironment:
         Path(now.directory, "half").touch()
         raise KeyboardInterrupt
@@ -187,7 +189,7 @@ def test_after_an_interruption_the_next_one_begins_at_once(place: Place, monkeyp
     assert list(Path(found.python).parent.iterdir()) == [Path(found.python)]
 
 
-def test_what_is_sent_is_sent_once(place: Place, tmp_path: Path) -> None:
+def test_what_is_sent_is_sent_once(place: BuildTarget, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a" * 3_000_000)
     sent = send(place, {"a.whl": tmp_path / "a"})
     assert Path(sent["a.whl"]).read_bytes() == b"a" * 3_000_000
@@ -209,7 +211,7 @@ def stand_in(program: str, when: str, done: str, tmp_path: Path, monkeypatch: py
 
 
 def test_a_lock_that_goes_while_one_asks_for_it_means_that_all_is_there(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = build_once(place, "env", prepared)
     [record] = tmp_path.glob("envs/*.json")
@@ -221,7 +223,7 @@ def test_a_lock_that_goes_while_one_asks_for_it_means_that_all_is_there(
 
 @pytest.mark.parametrize("gone", ["*.lock/1", "*-$(uname -m)/????????"])
 def test_what_is_removed_while_one_begins_to_make_it_is_made_all_the_same(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+    place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
     stand_in("mkdir", gone, f'rm -r "{tmp_path}"/envs/*;', tmp_path, monkeypatch)
     begin = time.monotonic()
@@ -230,7 +232,7 @@ def test_what_is_removed_while_one_begins_to_make_it_is_made_all_the_same(
 
 
 def test_a_failure_that_goes_while_one_reads_it_is_none(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(now: Building) -> ResolvedEnvironment:
         raise BuildFailed("no such dependency")
@@ -242,7 +244,7 @@ def test_a_failure_that_goes_while_one_reads_it_is_none(
     assert Path(build_once(place, "env", prepared).python).is_dir()
 
 
-def test_what_was_removed_while_it_was_made_is_not_said_to_be_there(place: Place, tmp_path: Path) -> None:
+def test_what_was_removed_while_it_was_made_is_not_said_to_be_there(place: BuildTarget, tmp_path: Path) -> None:
     def removed(now: Building) -> ResolvedEnvironment:
         shutil.rmtree(tmp_path / "envs")
         (tmp_path / "envs").mkdir()
@@ -272,14 +274,14 @@ def test_a_connection_that_breaks_while_it_is_made_costs_time_and_nothing_else(
 
     breaking = threading.Thread(target=break_it)
     breaking.start()
-    found = build_once(Place.at(transport, str(tmp_path)), "env", make)
+    found = build_once(BuildTarget.at(transport, str(tmp_path)), "env", make)
     breaking.join()
     assert len(made(tmp_path)) == 2
     assert list(Path(found.python).parent.iterdir()) == [Path(found.python)]
     transport.close()
 
 
-def test_a_file_that_lies_there_is_taken_only_if_it_is_the_same_to_the_byte(place: Place, tmp_path: Path) -> None:
+def test_a_file_that_lies_there_is_taken_only_if_it_is_the_same_to_the_byte(place: BuildTarget, tmp_path: Path) -> None:
     (tmp_path / "a b").write_bytes(b"wheel")
     [path] = map(Path, send(place, {"a b.whl": tmp_path / "a b"}).values())
     before = path.stat().st_ino
@@ -291,7 +293,7 @@ def test_a_file_that_lies_there_is_taken_only_if_it_is_the_same_to_the_byte(plac
 
 
 @pytest.mark.parametrize("which", ["blobs", "file"])
-def test_a_file_that_others_could_have_sent_is_refused(place: Place, tmp_path: Path, which: str) -> None:
+def test_a_file_that_others_could_have_sent_is_refused(place: BuildTarget, tmp_path: Path, which: str) -> None:
     (tmp_path / "a").write_bytes(b"wheel")
     [path] = map(Path, send(place, {"a.whl": tmp_path / "a"}).values())
     loose = path if which == "file" else path.parent
@@ -301,7 +303,7 @@ def test_a_file_that_others_could_have_sent_is_refused(place: Place, tmp_path: P
 
 
 @pytest.mark.parametrize("which", ["envs", "environment", "record"])
-def test_an_environment_that_others_could_have_made_is_refused(place: Place, tmp_path: Path, which: str) -> None:
+def test_an_environment_that_others_could_have_made_is_refused(place: BuildTarget, tmp_path: Path, which: str) -> None:
     key = build_once(place, "env-1", prepared).key
     loose = {
         "envs": tmp_path / "envs",

@@ -13,7 +13,7 @@ import pytest
 
 from contracts.test_environments import EnvironmentContract
 from slurm import Container
-from slurm.environments.base import Environment, Place
+from slurm.environments.base import BuildTarget, Environment
 from slurm.environments.current import TAG
 from slurm.errors import BuildFailed, EnvironmentNotReady, PythonNotFound
 from slurm.transports.local import LocalTransport
@@ -22,18 +22,18 @@ from testbed.containers import BARE, MINI, ContainerTestbed
 PREPARES = """\
 import logging, sys
 from slurm import Container
-from slurm.environments.base import Place
+from slurm.environments.base import BuildTarget
 from slurm.transports.local import LocalTransport
 logging.basicConfig(level="INFO", stream=sys.stderr)
-print(Container(context=sys.argv[2], runtime="podman").prepare(Place.at(LocalTransport(), sys.argv[1])).image)
+print(Container(context=sys.argv[2], runtime="podman").prepare(BuildTarget.at(LocalTransport(), sys.argv[1])).image)
 """
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildTarget:
     """A place on this machine, which podman's command line can be had of."""
     monkeypatch.chdir(tmp_path)
-    return Place.at(LocalTransport(), str(tmp_path / "root"))
+    return BuildTarget.at(LocalTransport(), str(tmp_path / "root"))
 
 
 def context(directory: Path, *lines: str) -> Path:
@@ -73,11 +73,11 @@ def test_eight_processes_build_an_image_once(containers: ContainerTestbed, tmp_p
     [
         ("nothing:1", EnvironmentNotReady, "manifest unknown"),
         (BARE, PythonNotFound, "has no python3"),
-        ("arm:1", EnvironmentNotReady, "is for linux/arm64, and the cluster is linux/amd64"),
+        ("arm:1", EnvironmentNotReady, "is for linux/arm64, but the cluster is linux/amd64"),
     ],
 )
 def test_an_image_that_cant_do(
-    containers: ContainerTestbed, place: Place, image: str, error: type[Exception], words: str
+    containers: ContainerTestbed, place: BuildTarget, image: str, error: type[Exception], words: str
 ) -> None:
     if image == "arm:1":
         tar = str(containers.directory / "bare.tar")
@@ -88,29 +88,29 @@ def test_an_image_that_cant_do(
         Container(reference, runtime="podman").prepare(place)
 
 
-def test_an_image_with_another_python(containers: ContainerTestbed, place: Place, tmp_path: Path) -> None:
+def test_an_image_with_another_python(containers: ContainerTestbed, place: BuildTarget, tmp_path: Path) -> None:
     built = context(tmp_path / "old", "COPY --chmod=755 old /usr/local/bin/python3.0")
     (built / "old").write_text("#!/bin/sh\necho Python 3.0\n")
-    with pytest.raises(PythonNotFound, match=rf"has Python 3\.0, and this program runs and pickles by Python {TAG}"):
+    with pytest.raises(PythonNotFound, match=rf"has Python 3\.0, and this program runs on Python {TAG}"):
         Container(context=built, runtime="podman", python="python3.0").prepare(place)
 
 
-def test_an_image_that_doesnt_build(containers: ContainerTestbed, place: Place, tmp_path: Path) -> None:
+def test_an_image_that_doesnt_build(containers: ContainerTestbed, place: BuildTarget, tmp_path: Path) -> None:
     broken = context(tmp_path / "broken", """RUN ["python3", "-c", "raise SystemExit('for this ' + 'reason')"]""")
-    with pytest.raises(BuildFailed, match=r"(?s)Containerfile doesn't build .*for this reason") as caught:
+    with pytest.raises(BuildFailed, match=r"(?s)cannot build .*Containerfile .*for this reason") as caught:
         Container(dockerfile=broken / "Containerfile", runtime="podman").prepare(place)
     assert caught.value.log is not None
     assert "for this reason" in Path(caught.value.log).read_text()
 
 
 def test_a_registry_that_wants_to_know_who_asks(
-    containers: ContainerTestbed, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    containers: ContainerTestbed, place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = containers.new_registry(f"ann:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
     (tmp_path / "auth.json").write_text("{}")
     sent = Container(MINI, registry=registry, runtime="podman")
-    with pytest.raises(BuildFailed, match=r"(?s)can't be pushed.*authentication required"):
+    with pytest.raises(BuildFailed, match=r"(?s)cannot push.*authentication required"):
         sent.prepare(place)
     with pytest.raises(EnvironmentNotReady, match=r"authentication required.*log in"):
         Container(f"{registry}/mini:1", runtime="podman").prepare(place)
@@ -123,18 +123,18 @@ def test_a_registry_that_wants_to_know_who_asks(
 
 
 def test_a_place_with_nothing_to_run_containers_by(
-    containers: ContainerTestbed, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    containers: ContainerTestbed, place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
     for program in ("bash", "sh", "uname", "id", "grep", "srun"):
         (tmp_path / "bin" / program).symlink_to(f"/usr/bin/{program}")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(EnvironmentNotReady, match="there is nothing to run containers by"):
+    with pytest.raises(EnvironmentNotReady, match="no container runtime found"):
         Container(f"{containers.registry}/mini").prepare(place)
 
 
 def test_no_space_for_an_image(
-    containers: ContainerTestbed, place: Place, tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+    containers: ContainerTestbed, place: BuildTarget, tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = pushed(containers, MINI, "large:1")
     storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{disk}/graph"\nrunroot = "{disk}/run"\n'

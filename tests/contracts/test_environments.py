@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from projects import project
-from slurm.environments.base import Environment, Place
+from slurm.environments.base import BuildTarget, Environment
 from slurm.environments.current import Current, Python
 from slurm.environments.wheel import Wheel
 from slurm.protocol import ResolvedEnvironment
@@ -21,11 +21,11 @@ class EnvironmentContract:
     """Subclasses give `environment`."""
 
     @pytest.fixture
-    def place(self, tmp_path: Path) -> Place:
-        return Place.at(LocalTransport(), str(tmp_path / "root"))
+    def place(self, tmp_path: Path) -> BuildTarget:
+        return BuildTarget.at(LocalTransport(), str(tmp_path / "root"))
 
     @pytest.fixture
-    def prepared(self, environment: Environment, place: Place) -> ResolvedEnvironment:
+    def prepared(self, environment: Environment, place: BuildTarget) -> ResolvedEnvironment:
         return environment.prepare(place)
 
     def test_its_python_is_of_the_clients_minor_version(self, prepared: ResolvedEnvironment) -> None:
@@ -37,7 +37,7 @@ class EnvironmentContract:
         assert ResolvedEnvironment.from_json(json.loads(json.dumps(prepared.to_json()))) == prepared
 
     def test_preparing_again_gives_the_same(
-        self, environment: Environment, prepared: ResolvedEnvironment, place: Place
+        self, environment: Environment, prepared: ResolvedEnvironment, place: BuildTarget
     ) -> None:
         assert environment.prepare(place) == prepared
 

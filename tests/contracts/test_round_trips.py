@@ -1,4 +1,4 @@
-"""How often the other side is asked: DESIGN's budgets, counted."""
+"""Count the commands that submitting, waiting and reading results run on the other machine."""
 
 from __future__ import annotations
 

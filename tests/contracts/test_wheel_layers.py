@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from projects import project, wheel
-from slurm.environments.base import Place
-from slurm.environments.setup import take
+from slurm.environments.base import BuildTarget
+from slurm.environments.setup import render_steps
 from slurm.environments.wheel import Wheel
 from slurm.protocol import ResolvedEnvironment
 from slurm.transports.local import LocalTransport
@@ -48,8 +48,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(root: Path) -> Place:
-    return Place.at(LocalTransport(), str(root))
+def place(root: Path) -> BuildTarget:
+    return BuildTarget.at(LocalTransport(), str(root))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def edit(source: Path, old: str, new: str) -> None:
 
 def said(environment: ResolvedEnvironment, program: str) -> dict[str, object]:
     """What a program that is found there says, as a job would start it."""
-    script = "\n".join([*take(environment.setup), program])
+    script = "\n".join([*render_steps(environment.setup), program])
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     found: dict[str, object] = json.loads(subprocess.check_output(["bash", "-c", script], env=environ))
     return found
@@ -79,7 +79,9 @@ def all_of(root: Path) -> dict[Path, float]:
     return {path: path.lstat().st_mtime for path in root.glob("envs/dependencies-*/**/*")}
 
 
-def test_an_edit_installs_the_project_alone_and_another_dependency_all(place: Place, root: Path, own: Path) -> None:
+def test_an_edit_installs_the_project_alone_and_another_dependency_all(
+    place: BuildTarget, root: Path, own: Path
+) -> None:
     environment = Wheel(own, wheelhouse=own.parent / "house")
     first = environment.prepare(place)
     lower = all_of(root)
@@ -111,7 +113,7 @@ def test_an_edit_installs_the_project_alone_and_another_dependency_all(place: Pl
     assert said(third, "lacking-says")["all"] == ["lacking", "other", "own"]
 
 
-def test_what_needs_nothing_has_no_second_layer(place: Place, root: Path, tmp_path: Path) -> None:
+def test_what_needs_nothing_has_no_second_layer(place: BuildTarget, root: Path, tmp_path: Path) -> None:
     main = project(tmp_path / "main", "main", "", requires=("Be.side", "unwanted; extra == 'more'"))
     beside = project(tmp_path / "be_side", "be_side", "")
     prepared = Wheel(main, packages=beside, wheelhouse=tmp_path).prepare(place)
@@ -121,13 +123,13 @@ def test_what_needs_nothing_has_no_second_layer(place: Place, root: Path, tmp_pa
 BUILDER = """\
 import sys
 from slurm.environments import building
-from slurm.environments.base import Place
+from slurm.environments.base import BuildTarget
 from slurm.environments.wheel import Wheel
 from slurm.transports.local import LocalTransport
 
 building.BEAT_SECONDS, building.STALE_SECONDS = 0.1, 2.0
 root, own, house, sources = sys.argv[1:]
-print(Wheel(own, wheelhouse=house, find_links=sources).prepare(Place.at(LocalTransport(), root)).python)
+print(Wheel(own, wheelhouse=house, find_links=sources).prepare(BuildTarget.at(LocalTransport(), root)).python)
 """
 
 

@@ -28,7 +28,7 @@ from slurm.callbacks import (
     WorkflowBeginEvent,
     WorkflowEndEvent,
 )
-from slurm.environments.base import Place
+from slurm.environments.base import BuildTarget
 from slurm.environments.current import Current
 from slurm.errors import EnvironmentNotReady, SlurmfileError
 from slurm.notifications.dispatcher import hooks
@@ -260,10 +260,10 @@ class Made(Current):
         super().__init__()
         self.name, self.error = name, error
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
-        place.packaging.begin(self.name)
+    def prepare(self, place: BuildTarget) -> ResolvedEnvironment:
+        place.listener.begin(self.name)
         error = EnvironmentNotReady(self.error) if self.error else None
-        place.packaging.end(self.name, error)
+        place.listener.end(self.name, error)
         if error:
             raise error
         return super().prepare(place)

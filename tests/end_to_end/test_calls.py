@@ -68,10 +68,10 @@ def test_a_call_returns_a_job_and_the_job_its_result(cluster: Cluster) -> None:
 
 
 def test_map_zips_its_iterables_into_one_array_with_one_submission(cluster: Cluster) -> None:
-    before = cluster.calls().get("submit", 0)
+    before = cluster.command_counts().get("submit", 0)
     array = add.map([1, 2, 3], (10, 20, 30, 40))
     assert array.results(60) == [11, 22, 33]
-    assert cluster.calls()["submit"] == before + 1
+    assert cluster.command_counts()["submit"] == before + 1
     assert array.summary() == "add: 3 jobs, 3 COMPLETED"
 
 
@@ -82,9 +82,9 @@ def test_starmap_takes_tuples_and_mappings(cluster: Cluster) -> None:
 def test_a_map_costs_the_same_files_and_commands_whatever_its_length(cluster: Cluster, root: Path) -> None:
     costs = []
     for count in (3, 300):
-        before = dict(cluster.calls())
+        before = dict(cluster.command_counts())
         array = square.map(range(count))
-        spent = {kind: number - before.get(kind, 0) for kind, number in cluster.calls().items()}
+        spent = {kind: number - before.get(kind, 0) for kind, number in cluster.command_counts().items()}
         array.cancel()
         files = {path.name for path in Path(array.directory).iterdir() if path.is_file()}
         costs.append((files, spent["submit"]))
@@ -309,10 +309,10 @@ def test_cancel_ends_a_running_job_and_all_of_its_processes(cluster: Cluster, tm
 
 def test_cancelling_an_array_takes_one_command(cluster: Cluster) -> None:
     array = sleep.map([60.0] * 12)
-    before = cluster.calls().get("cancel", 0)
+    before = cluster.command_counts().get("cancel", 0)
     array.cancel()
     assert all(isinstance(error, JobCancelled) for error in array.exceptions(60))
-    assert cluster.calls()["cancel"] == before + 1
+    assert cluster.command_counts()["cancel"] == before + 1
 
 
 def test_max_concurrent_limits_how_many_run_at_once(cluster: Cluster, tmp_path: Path) -> None:
@@ -458,9 +458,9 @@ def test_a_submission_that_cannot_be_read_is_left_out_of_a_listing_and_told_of(l
 
 def test_cancel_takes_jobs_and_arrays_at_once(cluster: Cluster) -> None:
     jobs = [sleep(60), sleep.map([60.0, 60.0])]
-    before = cluster.calls().get("cancel", 0)
+    before = cluster.command_counts().get("cancel", 0)
     cancel(*jobs)
-    assert cluster.calls()["cancel"] == before + 1
+    assert cluster.command_counts()["cancel"] == before + 1
     assert all(isinstance(error, JobCancelled) for error in gather(*jobs, return_exceptions=True))
 
 

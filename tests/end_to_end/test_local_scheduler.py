@@ -26,6 +26,7 @@ from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import client, commands, identity, notes, wire
 from slurm.schedulers.local_queue.messages import Accepted, Comments, Listing, Query, States, Submission
 from slurm.schedulers.local_queue.processes import Process
+from supervisors import supervisor_of
 from waiting import until
 
 
@@ -40,17 +41,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
 
 
-def _holder(machine: Path) -> int | None:
-    """The process that holds the lock, if one does."""
-    for lock in Path("/proc/locks").read_text().splitlines():
-        fields = lock.split()
-        if "FLOCK" in fields and fields[-3].endswith(f":{(machine / wire.FORM / 'lock').stat().st_ino}"):
-            return int(fields[-4])
-    return None
-
-
 def _supervisor(machine: Path) -> int:
-    holder = _holder(machine)
+    holder = supervisor_of(machine)
     assert holder is not None
     return holder
 
@@ -207,7 +199,7 @@ def test_each_element_runs_once_however_often_the_supervisor_is_killed(
     kills = 0
     while not _ended(last):
         time.sleep(chance.uniform(0, 0.15))
-        holder = _holder(machine)
+        holder = supervisor_of(machine)
         victims = [holder] if holder else []
         victims += [note.monitor.pid for note in _notes(machine) if note.monitor.alive] if monitors_too else []
         for pid in victims:

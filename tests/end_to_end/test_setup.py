@@ -107,11 +107,11 @@ def test_a_python_in_the_home_is_named_from_there(tmp_path: Path, monkeypatch: p
     import sys
 
     from slurm import Python
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
 
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert Python("~/python").prepare(Place.at(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/python"
+    assert Python("~/python").prepare(BuildTarget.at(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/python"
 
 
 # No conda is to be had for tests: this does what its manual says of `conda shell.posix hook` and `conda activate`.

@@ -165,7 +165,7 @@ def test_what_cant_be_built_or_installed_is_one_clear_error(local: Cluster, tmp_
     for directory, words in (
         (broken, ["could not be built", "the compiler is missing"]),
         (foreign, ["could not be installed", "a wheel is for another platform"]),
-        (nothing, ["could not be installed", "is the name right", "no-such-thing"]),
+        (nothing, ["could not be installed", "check the name", "no-such-thing"]),
     ):
         with pytest.raises(BuildFailed) as caught:
             task(environment=Wheel(directory, wheelhouse=house))(print)("x")
@@ -181,18 +181,18 @@ def test_where_there_is_no_project_it_says_so(local: Cluster, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     for environment, words in (
         (Wheel(), "there is no pyproject.toml"),
-        (Wheel("nowhere"), "nowhere is no project"),
+        (Wheel("nowhere"), "nowhere is not a project"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             task(environment=environment)(print)("x")
 
 
 def test_a_password_in_an_url_is_refused_since_it_would_be_kept() -> None:
-    with pytest.raises(ConfigurationError, match="has a password") as caught:
+    with pytest.raises(ConfigurationError, match="contains a password") as caught:
         Wheel(index_url="https://me:secret@index/simple")
     assert "secret" not in str(caught.value)
-    with pytest.raises(ConfigurationError, match="has a password"):
+    with pytest.raises(ConfigurationError, match="contains a password"):
         Wheel(find_links=["https://token@index/wheels"])
-    with pytest.raises(ConfigurationError, match="has a password"):
+    with pytest.raises(ConfigurationError, match="contains a password"):
         Wheel(dependencies=["mine @ git+https://token@host/mine"])
     assert Wheel(dependencies=["mine @ git+ssh://git@host/mine"])

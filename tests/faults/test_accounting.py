@@ -146,5 +146,5 @@ def test_a_site_without_accounting_is_asked_for_it_once(
         _until_forgotten(testbed, *jobs)
         lost = list(as_completed(jobs, timeout=40))
         assert [type(job.exception()) for job in lost] == [JobLost, JobLost]
-        assert cluster.calls()["query"] > 1
-        assert cluster.calls()["history"] == 1
+        assert cluster.command_counts()["query"] > 1
+        assert cluster.command_counts()["history"] == 1

@@ -120,7 +120,7 @@ def test_a_map_larger_than_an_array_may_be_goes_as_blocks(start: Start, slurm: C
     start(settings={"MaxArraySize": "11"})
     array = leave_trace.starmap([(trace, 0)] * 24)
     assert array.results(120) == [(index, 1) for index in range(24)]
-    assert slurm.calls()["submit"] == 1
+    assert slurm.command_counts()["submit"] == 1
     assert len({job.job_id.partition("_")[0] for job in array if job.job_id}) == 3
     assert array[23].logs() == ""
     assert len(list(trace.iterdir())) == 24

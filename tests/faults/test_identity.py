@@ -171,10 +171,10 @@ def test_jobs_on_another_cluster_are_told_waited_for_and_cancelled_there(
         here = leave.with_options(clusters="testbed", hold=True)(gate)
         until(running.running)
         assert (held.status().state, here.status().state) == (JobState.PENDING, JobState.PENDING)
-        commands = dict(cluster.calls())
+        commands = dict(cluster.command_counts())
         cancelled = [type(job.exception(60)) for job in (held, here) if job.cancel()]
         assert cancelled == [JobCancelled, JobCancelled]
-        assert cluster.calls()["cancel"] == commands.get("cancel", 0) + 2
+        assert cluster.command_counts()["cancel"] == commands.get("cancel", 0) + 2
         assert (chain.result(60), pairs.results(60), again.result(90)) == (4, [2, 3, 4], "done")
         with pytest.raises(SubmissionError, match="on cluster other and goes to testbed"):
             add.with_options(clusters="testbed")(running)
@@ -309,4 +309,4 @@ def test_a_job_of_another_scheduler_under_the_root_is_read_and_not_asked_about(
     far = Cluster("slurm", root=root)
     found = far.job(job.key)
     assert found.result(60) == 2  # type: ignore[union-attr]
-    assert far.calls().get("query") is None
+    assert far.command_counts().get("query") is None

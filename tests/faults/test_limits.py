@@ -71,7 +71,7 @@ def test_a_map_over_the_limit_is_queued_as_room_frees(slurm: Cluster, limited: S
     assert len(list(tmp_path.glob("*.*"))) == 20
     assert array[19].logs() == ""
     assert after.results(200) == [-number for number in range(20)]
-    assert slurm.calls()["limits"] <= 2
+    assert slurm.command_counts()["limits"] <= 2
 
 
 def test_it_is_queued_with_no_client_and_found_by_the_next(

@@ -14,7 +14,7 @@ import pytest
 from faults.conftest import Start
 from projects import project
 from slurm import Cluster, Job, JobState, Wheel, task
-from slurm.environments.base import Place
+from slurm.environments.base import BuildTarget
 from slurm.environments.current import Current
 from slurm.errors import (
     BuildFailed,
@@ -53,7 +53,7 @@ class Skewed(Current):
     def __init__(self, testbed: SlurmTestbed) -> None:
         self._testbed = testbed
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
+    def prepare(self, place: BuildTarget) -> ResolvedEnvironment:
         lines = [
             f'[ "$SLURMD_NODENAME" != {node} ] || export '
             + " ".join(f"{name}='{value}'" for name, value in self._testbed.skewed(node).items())

@@ -90,7 +90,7 @@ def test_a_job_whose_id_nobody_has_learnt_can_be_cancelled(
     assert list(root.rglob("submitted.json")) == []
     jobs = slurm_.jobs()
     assert {told[0].state for told in statuses([job.part for job in jobs])} <= {JobState.PENDING, JobState.RUNNING}
-    assert slurm_.calls()["find"] == 1  # for both
+    assert slurm_.command_counts()["find"] == 1  # for both
     for job in jobs:
         assert isinstance(job, Job)
         assert job.cancel()
@@ -117,8 +117,8 @@ def test_what_was_refused_is_told_as_that_everywhere_and_nobody_is_asked(
     with pytest.raises(JobNotStarted, match=r"was refused.*invalid partition specified: nope"):
         job.result(60)
     assert {type(error) for error in array.exceptions(60)} == {JobNotStarted}
-    assert slurm_.calls().keys() <= {"limits", "submit"}
-    assert slurm_.calls()["submit"] == 2
+    assert slurm_.command_counts().keys() <= {"limits", "submit"}
+    assert slurm_.command_counts()["submit"] == 2
     assert [type(job) for job in array.retry_failed(partition="debug")] == [Job] * 5
 
 
@@ -279,7 +279,7 @@ def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cl
     array = leave_trace.with_options(hold=True).starmap([(trace, 300.0)] * 3000)
     assert len(testbed.run("squeue", "-h").stdout.splitlines()) == 3  # MaxArraySize is 1001
     array.cancel()
-    assert slurm_.calls()["cancel"] == 1
+    assert slurm_.command_counts()["cancel"] == 1
     assert {type(error) for error in array.exceptions(200)} == {JobCancelled}
     assert array.states() == {JobState.CANCELLED: 3000}
     assert testbed.run("squeue", "-h").stdout == ""

@@ -15,6 +15,7 @@ import pytest
 from slurm import Cluster, wait
 from slurm.errors import JobCancelled, ResultNotSaved, TaskExited, TaskFailed
 from soak import client as soak
+from soak.administrator import wait_for
 from testbed import SlurmTestbed
 
 pytestmark = pytest.mark.slurm
@@ -53,7 +54,8 @@ def test_whatever_is_killed_each_call_ends_as_it_must_and_each_result_is_there_o
     begin = time.monotonic()
     client = [sys.executable, soak.__file__, str(root), str(tmp_path / "trace"), str(seed)]
     _start_and_kill(testbed, client, random.Random(seed))  # noqa: S311 - to be the same again
-    subprocess.run(client, check=True, timeout=500)
+    with subprocess.Popen(client) as last:
+        assert wait_for(last, testbed, 500) == 0
     print(f"all ended after {time.monotonic() - begin:.0f} s")
 
     with Cluster("slurm", root=root) as cluster:

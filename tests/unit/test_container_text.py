@@ -17,7 +17,7 @@ import pytest
 
 from slurm import Container
 from slurm.environments import image_lookup
-from slurm.environments.base import Place
+from slurm.environments.base import BuildTarget
 from slurm.environments.containerfile import Ignored
 from slurm.environments.images import Reference
 from slurm.environments.runtimes.apptainer import Apptainer
@@ -184,10 +184,10 @@ def test_a_registry_that_takes_tokens(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
     (tmp_path / "auth.json").write_text("{}")
     with serving(Tokens) as tokens:
-        assert image_lookup.asked(tokens, "ann/tool", "1", "plain") == {"refused": "Unauthorized (HTTP 401)"}
+        assert image_lookup.answer(tokens, "ann/tool", "1", "plain") == {"refused": "Unauthorized (HTTP 401)"}
         login = {"auth": base64.b64encode(b"ann:secret").decode()}
         (tmp_path / "auth.json").write_text(json.dumps({"auths": {tokens: login}}))
-        found = image_lookup.asked(tokens, "ann/tool", "1", "plain")
+        found = image_lookup.answer(tokens, "ann/tool", "1", "plain")
     assert found["platforms"] == ["linux/amd64", "linux/arm64"]
     assert str(found["digest"]).startswith("sha256:")
 
@@ -205,12 +205,12 @@ class Unwell(BaseHTTPRequestHandler):
 
 def test_a_registry_that_isnt_well_hasnt_refused_the_image(tmp_path: Path) -> None:
     with serving(Unwell) as registry:
-        asked = image_lookup.asked(registry, "ann/tool", "1", "plain")
-        assert asked == {"unreachable": "Internal Server Error (HTTP 500)"}
-        place = Place.at(LocalTransport(), str(tmp_path))
-        with pytest.raises(EnvironmentNotReady, match=r"can't be asked for .*\(HTTP 500\); name it by its digest"):
+        found = image_lookup.answer(registry, "ann/tool", "1", "plain")
+        assert found == {"unreachable": "Internal Server Error (HTTP 500)"}
+        place = BuildTarget.at(LocalTransport(), str(tmp_path))
+        with pytest.raises(EnvironmentNotReady, match=r"cannot be asked for .*\(HTTP 500\); or name it by its digest"):
             Container(f"{registry}/ann/tool", runtime="podman").prepare(place)
 
 
 def test_a_registry_that_isnt_there_is_unreachable() -> None:
-    assert "unreachable" in image_lookup.asked("127.0.0.1:1", "ann/tool", "1", "plain")
+    assert "unreachable" in image_lookup.answer("127.0.0.1:1", "ann/tool", "1", "plain")

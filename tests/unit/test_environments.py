@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, Conda, Current, Modules, Python, task
-from slurm.environments.base import Environment, Interpreter, Place, prepare_all
+from slurm.environments.base import BuildTarget, Environment, Interpreter, prepare_all
 from slurm.environments.setup import load_modules
 from slurm.environments.wheel_building import run
 from slurm.errors import BuildFailed, ConfigurationError, SlurmfileError
@@ -26,7 +26,7 @@ def special() -> None:
 class Asked(Environment):
     """Tells which interpreter it would have looked for."""
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
+    def prepare(self, place: BuildTarget) -> ResolvedEnvironment:
         return ResolvedEnvironment(
             key="k", python=place.interpreter.python or "-", tag="t", setup=place.interpreter.setup
         )
@@ -57,7 +57,7 @@ def test_what_is_no_environment_is_refused_where_it_is_written(wrong: Environmen
 
 
 def test_each_of_a_list_is_on_top_of_those_before() -> None:
-    place = Place.at(LocalTransport(), "/root", Interpreter("python3", ("export A=1",)))
+    place = BuildTarget.at(LocalTransport(), "/root", Interpreter("python3", ("export A=1",)))
     found = prepare_all([Modules("m"), Python("/p"), Asked()], place)
     assert (found.python, found.setup) == ("/p", ("export A=1", *load_modules(["m"])))
     assert prepare_all([Python("/p"), Conda("e"), Asked()], place).python == "python"
@@ -94,7 +94,7 @@ def test_a_slurmfile_names_environments_and_what_they_take(
     ("text", "words"),
     [
         ("modles", "there is no environment 'modles': did you mean 'modules'?"),
-        ("{conda: {enviroment: x}}", "there is no such key: did you mean 'environment'?"),
+        ("{conda: {enviroment: x}}", "unknown key: did you mean 'environment'?"),
         ("{conda: x, current: null}", "expected one environment"),
         ("python", "missing 1 required"),
         ("modules", "name the modules to load"),
@@ -113,7 +113,7 @@ def test_a_python_that_is_named_from_here_is_found_from_anywhere(
 ) -> None:
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.chdir(tmp_path)
-    assert Python("./python").prepare(Place.at(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/./python"
+    assert Python("./python").prepare(BuildTarget.at(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/./python"
 
 
 def test_what_a_builder_prints_may_be_in_any_encoding(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from slurm.runner.argument_loader import ArgumentLoader
 DATA = Path(__file__).parents[1] / "data" / "first_release"
 
 PROGRAM = """
-import pickle, sys
+import pickle, pickletools, sys
 from slurm import Cluster
 
 def ending(job):
@@ -31,6 +31,9 @@ cluster = Cluster("local", root="~/root")
 print(len(cluster.jobs()), sorted({job.status().state.name for job in cluster.jobs() if hasattr(job, "status")}))
 print(cluster.job(handles["one"].key).result(10), handles["steps"].logs().strip())
 print(pickle.loads(pickle.dumps(handles["map"]))[2].result(10))
+for name in ("one", "map"):
+    words = [argument for _, argument, _ in pickletools.genops(pickle.dumps(handles[name]))]
+    print([word for word in words if isinstance(word, str) and ("slurm" in word or "_job" in word)])
 """
 
 EXPECTED = [
@@ -46,6 +49,8 @@ EXPECTED = [
     "10 ['COMPLETED', 'FAILED']",
     "9 a line of the log",
     "4",
+    "['slurm', 'open_job']",
+    "['slurm', 'open_job']",
 ]
 
 

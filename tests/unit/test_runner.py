@@ -22,7 +22,7 @@ from slurm.callbacks import RunBeginEvent
 from slurm.environments.current import TAG
 from slurm.errors import UntrustedFile
 from slurm.protocol import CALLBACKS, CALLS, FAILED, LOAD, RESOLVE, RUN, SAVE, SUCCEEDED
-from slurm.runner import job_context
+from slurm.runner import job_context, succeeded
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.main import main
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
@@ -210,6 +210,16 @@ def test_the_context_leads_to_the_submission_and_to_a_directory_of_its_own(direc
     output = job.output_directory()
     assert output == job.output_directory()
     assert (output.is_dir(), output.stat().st_mode & 0o777, output.name) == (True, 0o700, "1")
+
+
+@pytest.mark.parametrize(("value", "status"), [(3, 0), ("x", 1)])
+def test_a_script_learns_from_the_outcome_whether_the_element_succeeded(
+    tmp_path: Path, value: object, status: int
+) -> None:
+    directory = Directory(str(tmp_path)).create(pickled(int, (value,)))
+    assert succeeded.main([directory.root, directory.key, "0"]) == 1
+    main([directory.root, directory.key, "0", TAG])
+    assert succeeded.main([directory.root, directory.key, "0"]) == status
 
 
 def test_outside_of_a_job_there_is_no_current_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ HOSTILE = "a b'c\"d $(touch x) `touch y` $HOME %d é🙂;&|*~!"
 
 STUB = """\
 #!/bin/bash
+[ "$4" != slurm.runner.succeeded ] || exit "${SUCCEEDED-1}"
 printf '%s\\0' "$@" "$PWD" "${MARK-}" "${LAUNCHED-}" > "$ARGUMENTS"
 eval "$DO"
 """
@@ -150,6 +152,14 @@ def test_bash_finds_no_fault_in_it(made: Element) -> None:
     assert (checked.returncode, checked.stderr) == (0, b"")
 
 
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_a_rendered_script_passes_shellcheck(made: Element) -> None:
+    # Tests of $? and words that stand in quotes for safety are meant; a launcher's words name a variable of the job.
+    command = ["shellcheck", "--norc", "--severity=warning", "--exclude=SC2034", "-"]
+    checked = subprocess.run(command, input=made.script, capture_output=True, text=True, check=False)
+    assert checked.stdout + checked.stderr == ""
+
+
 def test_by_hand_it_is_the_first_element_where_it_was_submitted(tmp_path: Path) -> None:
     made = element(tmp_path)
     made.run("exit 1")
@@ -189,6 +199,12 @@ def test_the_runners_own_outcome_and_status_stay(made: Element, status: str, cod
     assert made.run(f"echo {shlex.quote(own.decode().strip())} > {target}; exit {code}") == code
     assert (made.outcomes / "0.json").read_bytes() == own
     assert os.listdir(made.outcomes) == ["0.json"]
+
+
+@pytest.mark.parametrize(("succeeded", "status"), [("0", 0), ("1", 139)])
+def test_a_crash_after_a_success_is_none(made: Element, succeeded: str, status: int) -> None:
+    do = f"echo {{}} > {shlex.quote(str(made.outcomes))}/0.json; kill -SEGV $$"
+    assert made.run(do, SUCCEEDED=succeeded) == status
 
 
 def test_without_its_working_directory_nothing_is_run(tmp_path: Path) -> None:

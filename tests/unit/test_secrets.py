@@ -81,7 +81,7 @@ def test_a_port_that_is_none_is_refused() -> None:
 def test_a_lock_file_with_a_password_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'a'\n")
     (tmp_path / "lock.txt").write_text(f"--index-url {URL}\nnumpy==1.0\n")
-    with pytest.raises(ConfigurationError, match=r"a URL in .*lock\.txt has a password") as caught:
+    with pytest.raises(ConfigurationError, match=r"a URL in .*lock\.txt contains a password") as caught:
         Wheel(str(tmp_path), lock="lock.txt").fingerprint()
     assert "S3CRET" not in str(caught.value)
 

@@ -14,7 +14,7 @@ from slurm.errors import SlurmfileError
 from slurm.options import Options
 from slurm.slurmfile import TOP, ClusterEntry, find, load, names
 from slurm.slurmfile.entry import KEYS
-from slurm.slurmfile.places import Problem
+from slurm.slurmfile.reader import Problem
 from unit.strategies import CHARACTERS
 
 EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
@@ -180,7 +180,7 @@ clusters:
     ]
     text = str(caught.value)
     assert text.splitlines() == [str(problem) for problem in caught.value.problems]
-    assert f"{path}, line 1: defualt: there is no such key: did you mean 'default'?" in text
+    assert f"{path}, line 1: defualt: unknown key: did you mean 'default'?" in text
     assert "line 10: clusters.a.options.tiem: sbatch has no option tiem: did you mean time?" in text
     assert "line 16: clusters.b.extends: extends itself: b → c → b" in text
 
@@ -188,20 +188,23 @@ clusters:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("clusters:\n  a:\n    root: /x\n", "line 2: clusters.a: needs a url"),
-        ("clusters: {a: {url: local}, a: {url: slurm}}\n", "line 1: clusters.a: stands twice, first in line 1"),
-        ("clusters: [1]\n", "line 1: clusters: must be a mapping"),
-        ("clusters: {b: {url: local}}\n", "line 1: there is no cluster 'a'; there are: b"),
+        ("clusters:\n  a:\n    root: /x\n", "line 2: clusters.a: has no url"),
+        ("clusters: {a: {url: local}, a: {url: slurm}}\n", "line 1: clusters.a: duplicate key, first in line 1"),
+        ("clusters: [1]\n", "line 1: clusters: expected a mapping"),
+        ("clusters: {b: {url: local}}\n", "line 1: there is no cluster 'a'; known names: b"),
         ("clusters:\n  a: [\n", "line 3: not YAML: "),
         ("", "line 1: the file is empty"),
-        ("default: b\nclusters: {a: {url: local}}\n", "line 1: default: there is no cluster 'b'; there are: a"),
+        ("default: b\nclusters: {a: {url: local}}\n", "line 1: default: there is no cluster 'b'; known names: a"),
         ("clusters: {a: {url: slrum}}", "line 1: clusters.a.url: there is no scheduler 'slrum'"),
-        ("clusters: {a: {url: local, root: $NOWHERE/x}}", r"line 1: clusters.a.root: '\$NOWHERE/x': there is no var"),
+        ("clusters: {a: {url: local, root: $NOWHERE/x}}", r"line 1: clusters.a.root: '\$NOWHERE/x': the variable NOW"),
         ("clusters: {a: {url: local, root: x}}", "line 1: clusters.a.root: root 'x': write an absolute path"),
-        ("clusters: {a: {options: {}}, b: {extends: a, url: local}}", "line 1: clusters.a: is only there to be extend"),
+        (
+            "clusters: {a: {options: {}}, b: {extends: a, url: local}}",
+            "line 1: clusters.a: has no url, so it can",
+        ),
         ("clusters: {a: {extends: A, url: local}, Aa: {url: local}}", "line 1: clusters.a.extends: there is no cluste"),
-        ("clusters: {x: &x {url: local}, a: {<<: *x}}", "line 1: clusters.a.<<: merge keys are not read here"),
-        ("clusters: {a: {url: local, ? [b] : c}}", "a name is one word"),
+        ("clusters: {x: &x {url: local}, a: {<<: *x}}", "line 1: clusters.a.<<: merge keys are not supported"),
+        ("clusters: {a: {url: local, ? [b] : c}}", "expected a name"),
         ('clusters: {a: {url: local, setup: "\\0"}}', r"line 1: clusters.a.setup: '\\x00': expected one line"),
     ],
 )

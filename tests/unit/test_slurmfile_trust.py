@@ -68,7 +68,7 @@ def test_one_that_everybody_may_write_is_an_error_that_says_what_to_do(work: Pat
 def test_one_of_another_users_is_an_error_that_names_them(work: Path) -> None:
     path = planted(work.parent, mode=0o644)
     os.chown(path, NOBODY, NOBODY)
-    with pytest.raises(SlurmfileError, match=r"belongs to the user nobody\. It isn't used"):
+    with pytest.raises(SlurmfileError, match=r"belongs to the user nobody\. It is not used"):
         find()
 
 
@@ -94,7 +94,7 @@ def test_what_is_trusted_is_used_until_it_changes_and_then_the_difference_is_sho
     assert (status, "+clusters: {a: {url: local, python: ~/evil}}" in output) == (0, True)
     assert load().python == "~/evil"
     assert run("config", "trust", "--forget", str(path))[0] == 0
-    with pytest.raises(SlurmfileError, match="isn't used"):
+    with pytest.raises(SlurmfileError, match="is not used"):
         load()
 
 
@@ -236,11 +236,11 @@ def nine_times(levels: int) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (nine_times(9), "line 6: more than 10000 values, those that aliases stand for included"),
+        (nine_times(9), "line 6: more than 10000 values, including those that aliases stand for"),
         ("clusters: {a: {url: local, modules: [" + "x," * 10_001 + "]}}", "line 1: more than 10000 values"),
-        ("clusters: " + "[" * 5000, "line 1: values within values, more than 50 levels deep"),
-        ("a: &a " + "[" * 30 + "]" * 30 + "\nb: " + "[" * 30 + "*a" + "]" * 30, "line 2: values within values"),
-        ("clusters: &a {a: *a}", r"line 1: a value holds itself, by its alias \*a"),
+        ("clusters: " + "[" * 5000, "line 1: values nested more than 50 levels deep"),
+        ("a: &a " + "[" * 30 + "]" * 30 + "\nb: " + "[" * 30 + "*a" + "]" * 30, "line 2: values nested"),
+        ("clusters: &a {a: *a}", r"line 1: a value contains itself through its alias \*a"),
         ("{&a b: c, " + ", ".join(f"k{n}: {{? *a : *a}}" for n in range(4000)) + "}", "more than 10000 values"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`slurm config`: what the Slurmfile says."""
+"""`slurm config`: show the settings of a cluster, and trust a Slurmfile of another user."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import click
 
 from slurm import slurmfile
 from slurm.cli import output
+from slurm.cli.cluster_argument import DEFAULT, slurmfile_of
 from slurm.cli.output import show_json, show_table
-from slurm.cli.places import DEFAULT, slurmfile_of
 from slurm.errors import ConfigurationError
 from slurm.slurmfile import DEFAULTS, Setting, trust
 from slurm.slurmfile.sources import named
@@ -18,17 +18,17 @@ from slurm.url import ClusterURL
 
 @click.group()
 def config() -> None:
-    """What the Slurmfile says."""
+    """Show and trust Slurmfiles."""
 
 
 @config.command()
 @click.argument("cluster", required=False)
-@click.option("--file", "path", type=click.Path(), help="The Slurmfile to read, rather than the one that counts.")
+@click.option("--file", "path", type=click.Path(), help="Read this Slurmfile instead of the one found by the search.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show every value of CLUSTER as it counts, and where it comes from.
+    """Show every setting of CLUSTER, and where each comes from.
 
-    All that is wrong in the file is shown instead, and the exit status is 1.
+    If the file has errors, show all of them; the exit status is 1.
     """
     file = named(path) if path else slurmfile_of(cluster)
     settings = slurmfile.read(file, cluster).settings if file else _of_url(cluster)
@@ -40,18 +40,18 @@ def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa:
         )
 
 
-@config.command("trust", short_help="Use a Slurmfile of another user's as it is now.")
+@config.command("trust", short_help="Trust the present content of another user's Slurmfile.")
 @click.argument("path", type=click.Path(), metavar="PATH")
-@click.option("--forget", is_flag=True, help="Use it no more.")
+@click.option("--forget", is_flag=True, help="Stop trusting the file.")
 def trust_(path: str, forget: bool) -> None:  # noqa: FBT001 - click's way
-    """Use the Slurmfile PATH as it is now, though another user owns it or may change it.
+    """Trust the present content of the Slurmfile PATH, although another user owns it or may change it.
 
-    Once it has changed, it is refused until it is trusted again.
-    Prints what it holds, or what has changed since it was trusted before.
+    A changed file is refused until you trust it again.
+    Prints the content of the file, or the changes since you last trusted it.
     """
     file = Path(path).parent.resolve() / Path(path).name
     if forget:
-        output.show(f"{file} {'is not trusted any more' if trust.forget(file) else 'was not trusted'}")
+        output.show(f"{file} {'is no longer trusted' if trust.forget(file) else 'was not trusted'}")
         return
     data = named(file).data
     before = trust.trusted_text(file)
@@ -59,16 +59,16 @@ def trust_(path: str, forget: bool) -> None:  # noqa: FBT001 - click's way
     try:
         trust.add(file, data)
     except OSError as error:
-        message = f"{trust.configuration()} can't be written: {error.strerror}"
+        message = f"cannot write {trust.configuration()}: {error.strerror}"
         raise ConfigurationError(message) from error
-    output.show(f"{file} is trusted as it is now", err=True)
+    output.show(f"{file} is now trusted", err=True)
 
 
-def _of_url(said: str | None) -> list[Setting]:
-    """The same of a cluster that no Slurmfile has."""
-    url = ClusterURL.parse(said or DEFAULT)
+def _of_url(given: str | None) -> list[Setting]:
+    """The settings of a cluster that is given by its URL, or of the default cluster."""
+    url = ClusterURL.parse(given or DEFAULT)
     every = {key: (value, "default") for key, value in DEFAULTS.items()}
-    every["url"] = (str(url), "argument" if said else "default")
+    every["url"] = (str(url), "argument" if given else "default")
     if url.root:
         every["root"] = (url.root, "argument")
     return [Setting(key, *every[key]) for key in sorted(every, key=lambda key: key != "url")]

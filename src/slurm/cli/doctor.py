@@ -1,4 +1,4 @@
-"""`slurm doctor`."""
+"""`slurm doctor`: check a cluster, and advise on each problem."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.output import Finite, show_json
-from slurm.cli.places import cluster_of
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 
@@ -20,21 +20,21 @@ _MOST_SECONDS = 10**8
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
-@click.command(short_help="Check whether jobs can run, and say what to do where not.")
+@click.command(short_help="Check whether jobs can run, and advise on each problem.")
 @click.argument("cluster", required=False)
-@click.option("--run-job", is_flag=True, help="Run a job too: only that tells whether the nodes see the root.")
+@click.option("--run-job", is_flag=True, help="Run a job, too. Only a job shows whether the nodes can see the root.")
 @click.option(
     "--timeout",
     default=120.0,
     show_default=True,
     type=Finite(min=0, min_open=True, max=_MOST_SECONDS),
-    help="Seconds that the job is given.",
+    help="Time limit for that job, in seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Check whether jobs can run on CLUSTER, and say what to do where they can't.
+    """Check whether jobs can run on CLUSTER, and advise on each problem.
 
-    The exit status is 1 if there is an error; a warning is none.
+    The exit status is 1 if there is an error, and 0 if there are warnings only.
     """
     place = cluster_of(cluster)
     findings = examine(place, run_job=run_job, timeout=timeout)

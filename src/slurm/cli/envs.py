@@ -1,4 +1,4 @@
-"""`slurm envs`: the environments that were made for jobs."""
+"""`slurm envs`: list and remove the environments that were built for jobs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.output import Finite, show_json, show_table
-from slurm.cli.places import cluster_of
 from slurm.clusters import environment_cleanup
 
 if TYPE_CHECKING:
@@ -18,40 +18,40 @@ if TYPE_CHECKING:
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(short_help="The environments that were made for jobs.")
+@click.group(short_help="List and remove the environments that were built for jobs.")
 def envs() -> None:
-    """The environments that were made for jobs, under the root of a cluster."""
+    """List and remove the environments that were built for jobs under the root of a cluster."""
 
 
-@envs.command("list", short_help="List them: their size, how long unused, what uses them.")
+@envs.command("list", short_help="List environments: size, time since last use, users.")
 @click.argument("cluster", required=False)
 @_json
 def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """List the environments of CLUSTER: how large each is, how long nobody has asked for it, and what uses it."""
+    """List the environments of CLUSTER: size, time since the last request, and the jobs that use each."""
     _show(environment_cleanup.kept(cluster_of(cluster)), as_json=as_json)
 
 
-@envs.command(short_help="Remove some of them, if no job needs one.")
+@envs.command(short_help="Remove environments that no job needs.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@click.option("--on", "cluster", metavar="CLUSTER", help="Where: a name in the Slurmfile, or a URL.")
+@click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")
 def rm(keys: tuple[str, ...], cluster: str | None) -> None:
-    """Remove environments; none, if a job that has not ended uses one of them."""
+    """Remove the environments KEY... If an unfinished job uses one of them, remove none."""
     environment_cleanup.remove(cluster_of(cluster), keys)
 
 
-@envs.command(short_help="Remove those that nobody has asked for in a while.")
+@envs.command(short_help="Remove environments that have not been used lately.")
 @click.argument("cluster", required=False)
 @click.option(
     "--days",
     default=30.0,
     show_default=True,
     type=Finite(min=0, max=environment_cleanup.MOST_DAYS),
-    help="How long nobody asked.",
+    help="Minimum number of days since the last request.",
 )
-@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @_json
 def gc(cluster: str | None, days: float, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Remove the environments of CLUSTER that nobody has asked for in so many days, but for those in use."""
+    """Remove the environments of CLUSTER that no one requested for some days. Keep those in use."""
     _show(environment_cleanup.collect(cluster_of(cluster), days=days, dry_run=dry_run), as_json=as_json)
 
 

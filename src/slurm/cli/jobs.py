@@ -1,4 +1,4 @@
-"""`slurm jobs`, `show`, `cancel`, `logs`: what programs have submitted."""
+"""`slurm jobs`, `show`, `cancel`, `logs`: list, inspect and cancel submitted jobs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 
 from slurm.callbacks.progress_model import in_words
 from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.output import show_json, show_table
-from slurm.cli.places import cluster_of
 from slurm.jobs.array import JobArray
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.protocol.states import JobState
@@ -24,25 +24,24 @@ if TYPE_CHECKING:
     from slurm.submission.submission_state import JobStatus
 
 _FAILURES = 5
-"""So many are shown one by one."""
+"""The number of failures that are listed one by one."""
 _LOGS = 100
-"""So many are read in one go, and kept in memory."""
+"""The number of logs that one round trip reads into memory."""
 
-_on = click.option("--on", "cluster", metavar="CLUSTER", help="Where: a name in the Slurmfile, or a URL.")
+_on = click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.command(short_help="List what was submitted, the newest first.")
+@click.command(short_help="List jobs, newest first.")
 @click.argument("cluster", required=False)
-@click.option("--task", help="Of one task only.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many at most.")
+@click.option("--task", help="List jobs of this task only.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Maximum number of jobs.")
 @_json
 def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """List what was submitted to CLUSTER, the newest first."""
+    """List the jobs that were submitted to CLUSTER, newest first."""
     place = cluster_of(cluster)
     listed = place.jobs(task, limit=limit)
-    told = statuses([job.part for job in listed])
-    found = [_facts(job, some) for job, some in zip(listed, told, strict=True)]
+    found = [_facts(job, calls) for job, calls in zip(listed, statuses([job.part for job in listed]), strict=True)]
     if as_json:
         show_json(found)
     elif found:
@@ -55,111 +54,111 @@ def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> No
         output.show(f"there are no jobs{f' of {task}' if task else ''} on {place.url}", err=True)
 
 
-@click.command(short_help="Show how far a job is, and what became of it.")
+@click.command(short_help="Show the state of a job, and where its files are.")
 @click.argument("key")
 @_on
 @_json
 def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show how far the job KEY is, and where its files are. The exit status is 1 if any of it has failed."""
+    """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
     job = cluster_of(cluster).job(key)
-    (told,) = statuses([job.part])
-    telling = {f"{index}": in_words(event) for index, event in progress(job.part, told).items()}
-    facts = _facts(job, told) | {"progress": telling, "seconds": took(told), "memory": peak_memory(told)}
+    (calls,) = statuses([job.part])
+    reported = {f"{index}": in_words(event) for index, event in progress(job.part, calls).items()}
+    facts = _facts(job, calls) | {"progress": reported, "seconds": took(calls), "memory": peak_memory(calls)}
     if isinstance(job, JobArray):
-        failures = [(index, status) for index, status in zip(job.part.indices, told, strict=True) if failed(status)]
+        failures = [(index, status) for index, status in zip(job.part.indices, calls, strict=True) if failed(status)]
         facts["failures"] = {f"{index}": error_of(status) or status.state.value for index, status in failures}
     else:
-        (status,) = told
+        (status,) = calls
         facts |= {"node": status.node, "reason": status.reason, "error": error_of(status) or None, "log": job.log_path}
     facts["directory"] = job.directory
     if as_json:
         show_json(facts)
     else:
         show_table([(name, text) for name, text in _shown(facts).items() if text])
-    if any(map(failed, told)) or JobState.CANCELLED.value in facts["states"]:
+    if any(map(failed, calls)) or JobState.CANCELLED.value in facts["states"]:
         raise SystemExit(1)
 
 
-@click.command(short_help="End a job, or all of a map.")
+@click.command(short_help="Cancel a job, or all calls of a map.")
 @click.argument("key")
 @_on
-@click.option("--keep-children", is_flag=True, help="Not what it has submitted, if it is a workflow.")
+@click.option("--keep-children", is_flag=True, help="Keep the jobs that a workflow has submitted.")
 def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa: FBT001 - click's way
-    """End the job KEY, and what it has submitted, if it is a workflow; of a map, all that has not ended.
+    """Cancel the job KEY. Of a map, cancel all unfinished calls. Of a workflow, cancel the jobs it submitted, too.
 
-    Says what was cancelled, and what had ended before.
+    Prints how many calls were cancelled, and how many had finished before.
     """
     job = cluster_of(cluster).job(key)
-    (told,) = statuses([job.part])
-    asked = cancel_all(job if isinstance(job, JobArray) else [job], children=not keep_children)
-    output.show(f"{job.key}: {_ended(told, asked.pop(job.reference.key, 0))}")
-    for child, count in asked.items():
+    (before,) = statuses([job.part])
+    cancelled = cancel_all(job if isinstance(job, JobArray) else [job], children=not keep_children)
+    output.show(f"{job.key}: {_cancelled(before, cancelled.pop(job.reference.key, 0))}")
+    for child, count in cancelled.items():
         output.show(f"{child}: {_several(count, count, 'cancelled')}")
 
 
-@click.command(short_help="Print what a job has printed.")
+@click.command(short_help="Print the log of a job.")
 @click.argument("key")
-@click.option("--rank", default=0, type=click.IntRange(min=0), help="Of a task of several ranks, which one's.")
+@click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
 @_on
 def logs(key: str, rank: int, cluster: str | None) -> None:
-    """Print what the job KEY has printed; of a map, that of each call, in order."""
+    """Print the log of the job KEY. Of a map, print the log of each call, in order."""
     job = cluster_of(cluster).job(key)
     backend, watched, indices = job.part
-    for some in (indices[at : at + _LOGS] for at in range(0, len(indices), _LOGS)):
-        paths = [backend.log_path(watched, index, rank) for index in some]
-        for index, data in zip(some, backend.store.printed(paths), strict=True):
+    for part in (indices[at : at + _LOGS] for at in range(0, len(indices), _LOGS)):
+        paths = [backend.log_path(watched, index, rank) for index in part]
+        for index, data in zip(part, backend.store.printed(paths), strict=True):
             if isinstance(job, JobArray):
                 output.show(f"==> {watched.name(index)} <==")
             output.show_bytes(data)
 
 
-def _ended(before: Sequence[JobStatus], asked: int) -> str:
-    """What has become of jobs of which so many calls were asked to end: "7 cancelled, 3 had ended, COMPLETED"."""
+def _cancelled(before: Sequence[JobStatus], requested: int) -> str:
+    """The effect of a request to cancel so many calls, as text: "7 cancelled, 3 had ended, COMPLETED"."""
     states, of = Counter(status.state for status in before if not status.problem), len(before)
     problems = [status.problem for status in before if status.problem]
     unqueued = states.pop(JobState.UNKNOWN, 0)
     ended = {state: count for state, count in states.items() if state.final}
     cancelled = of - unqueued - len(problems) - sum(ended.values())
-    words = [_several(cancelled, of, "cancelled")] if cancelled else []
-    if cancelled and asked > cancelled + unqueued:
-        words.append(f"{asked - cancelled - unqueued} more that share an element with it")
-    words += [_several(unqueued, of, "not in the queue")] if unqueued else []
-    words += [_several(count, of, f"had ended, {state}") for state, count in ended.items()]
-    words += [_several(len(problems), of, f"had ended, but {problems[0]}")] if problems else []
-    return ", ".join(words) or "nothing to cancel"
+    parts = [_several(cancelled, of, "cancelled")] if cancelled else []
+    if cancelled and requested > cancelled + unqueued:
+        parts.append(f"{requested - cancelled - unqueued} more that share an element with it")
+    parts += [_several(unqueued, of, "not in the queue")] if unqueued else []
+    parts += [_several(count, of, f"had ended, {state}") for state, count in ended.items()]
+    parts += [_several(len(problems), of, f"had ended, but {problems[0]}")] if problems else []
+    return ", ".join(parts) or "nothing to cancel"
 
 
 def _several(count: int, of: int, what: str) -> str:
     return f"{count} {what}" if of > 1 else what
 
 
-def _facts(job: Job[Any] | JobArray[Any], told: Sequence[JobStatus]) -> dict[str, Any]:
-    """What is known of a submission, as plain data."""
-    states = Counter(status.state for status in told)
+def _facts(job: Job[Any] | JobArray[Any], calls: Sequence[JobStatus]) -> dict[str, Any]:
+    """The facts about a submission, as plain data."""
+    states = Counter(status.state for status in calls)
     first = job if not isinstance(job, JobArray) else job[0] if job else None
     job_id = first.job_id if first is not None else None
     if first is not None and not job.key.endswith("]"):
-        job_id = first._watched.array_id(first.index)  # noqa: SLF001 - of this very package
+        job_id = first._watched.array_id(first.index)  # noqa: SLF001 - of this package
     return {
         "key": job.key,
         "job_id": job_id,
-        "count": len(told),
+        "count": len(calls),
         "states": {state.value: states[state] for state in JobState if states[state]},
         "submitted": submitted_at(job.key),
     }
 
 
 def _shown(facts: dict[str, Any]) -> dict[str, str]:
-    """The same for people."""
+    """The facts as text, by their labels."""
     seconds, peak, failures = facts["seconds"], facts["memory"], facts.get("failures", {})
     lines = [f"[{index}] {error}" for index, error in failures.items()]
-    telling = [f"[{index}] {words}" if facts["count"] > 1 else words for index, words in facts["progress"].items()]
+    reported = [f"[{index}] {text}" if facts["count"] > 1 else text for index, text in facts["progress"].items()]
     more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
     texts = {
         "count": str(facts["count"]) if facts["count"] > 1 else "",
         "states": _counts(facts),
         "submitted": _time(facts["submitted"]),
-        "progress": "\n".join(telling),
+        "progress": "\n".join(reported),
         "seconds": "" if seconds is None else duration(seconds),
         "memory": "" if peak is None else memory(peak),
         "failures": "\n".join(lines[:_FAILURES] + more),
@@ -173,6 +172,6 @@ def _time(seconds: float | None) -> str:
 
 
 def _counts(facts: dict[str, Any]) -> str:
-    """How many are in each state; of a single call its state."""
+    """The number of calls in each state, or the state of a single call."""
     states = facts["states"]
     return ", ".join(f"{count} {state}" if facts["count"] > 1 else state for state, count in states.items())

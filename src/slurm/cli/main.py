@@ -1,4 +1,4 @@
-"""`slurm`: the commands, and what their exit status says: 0 all is well, 1 something isn't, 2 it was called wrongly."""
+"""The command `slurm`. Exit status: 0 success, 1 an error or a failed job, 2 wrong usage."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from slurm.version import __version__
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="slurm-tasks")
 def slurm() -> None:
-    """Python functions on a Slurm cluster: clusters, and the jobs that programs have submitted there.
+    """Manage clusters, and the jobs that Python programs have submitted to them.
 
-    CLUSTER is a name in the Slurmfile or a URL, such as slurm or slurm+ssh://ann@login. By default it is the
-    Slurmfile's default cluster, and this machine where there is no Slurmfile.
+    CLUSTER is a name in the Slurmfile, or a URL such as slurm or slurm+ssh://ann@login. The default is the
+    default cluster of the Slurmfile, or this machine if there is no Slurmfile.
     """
 
 
@@ -32,11 +32,11 @@ for command in (config, doctor, envs, jobs, show, cancel, logs):
 
 
 def main() -> None:
-    """The entry point: an error of the library's own is a message, not a traceback."""
+    """Run the command. A SlurmError is shown as a message, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # what a terminal can't show is a question mark
-    if logging.lastResort is not None:  # what prints warnings where nothing else is configured
+            stream.reconfigure(errors="replace")  # a question mark replaces characters that the terminal cannot show
+    if logging.lastResort is not None:  # prints warnings if no other handler is configured
         logging.lastResort.setFormatter(SafeFormatter())
     try:
         slurm(prog_name="slurm")

@@ -1,4 +1,4 @@
-"""Output: the one place where the command prints. Text of jobs, files and hosts doesn't reach a terminal as it is."""
+"""Output: all printing of the command `slurm`. Text from jobs, files and hosts is sanitized for terminals."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def show(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print text; a terminal isn't sent its control characters, but for colours."""
+    """Print text. A terminal receives no control characters except colours."""
     click.echo(for_stream(text, _stream(err=err)), err=err, nl=nl)
 
 
 def show_bytes(data: bytes) -> None:
-    """Print what a job has printed: into a pipe or file byte by byte, to a terminal as `show` does."""
+    """Print the output of a job: unchanged into a pipe or file, sanitized as in `show` on a terminal."""
     if _stream(err=False).isatty():
         show(data.decode(errors="replace"), nl=False)
     else:
@@ -31,7 +31,7 @@ def show_bytes(data: bytes) -> None:
 
 
 def show_error(error: Exception) -> None:
-    """Print what went wrong."""
+    """Print an error message, with passwords removed."""
     show(f"{click.style('error', fg='red')}: {redacted(str(error))}", err=True)
 
 
@@ -41,7 +41,7 @@ def show_json(value: Any) -> None:
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns, each as wide as it must be; a value of several lines goes on under itself."""
+    """Print rows in aligned columns. The further lines of a cell stand below its first line."""
     rows = [[for_stream(cell, _stream(err=False)).replace("\r", "") for cell in row] for row in rows]
     widths = [max((len(_longest(cell)) for cell in column), default=0) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -53,10 +53,10 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 class Finite(click.FloatRange):
-    """A number of a range; neither NaN, which no bound keeps out, nor infinity."""
+    """A finite number within a range. FloatRange alone accepts NaN and infinity."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number."""
+        """Return the number; fail if it is not finite."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
@@ -64,10 +64,10 @@ class Finite(click.FloatRange):
 
 
 class SafeFormatter(logging.Formatter):
-    """Log records as a terminal may be sent them."""
+    """Formats log records for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without control characters and passwords."""
+        """Return the line, without control characters and passwords."""
         return for_terminal(redacted(super().format(record)))
 
 

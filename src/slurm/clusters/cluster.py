@@ -239,8 +239,8 @@ class Cluster:
         prepared = self._prepare(terms)
         return submit.preview(self._backend, of, count, options=terms.options, environment=prepared)
 
-    def calls(self) -> Mapping[str, int]:
-        """How many commands of each kind this process has run against the scheduler: submit, query, cancel, …"""
+    def command_counts(self) -> Mapping[str, int]:
+        """Count the commands that this process has run against the scheduler, by kind: submit, query, cancel, …"""
         return dict(self._backend.controller.calls)
 
     def close(self) -> None:
@@ -249,7 +249,7 @@ class Cluster:
 
     def _prepare(self, terms: Settings) -> ResolvedEnvironment:
         told = NotifyingBuildListener(self.url, terms.callbacks)
-        return environment.prepare(self._backend, terms.environment or (), terms.options, packaging=told)
+        return environment.prepare(self._backend, terms.environment or (), terms.options, listener=told)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

@@ -6,7 +6,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slurm.environments.base import BuildListener, Interpreter, Place, prepare_all
+from slurm.environments.base import BuildListener, BuildTarget, Interpreter, prepare_all
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, EnvironmentNotReady
 from slurm.options import Options
@@ -27,7 +27,7 @@ def prepare(
     environments: Sequence[Environment],
     options: Options,
     *,
-    packaging: BuildListener | None = None,
+    listener: BuildListener | None = None,
 ) -> ResolvedEnvironment:
     """The environment that some make, ready; none at all are `Current()`. Raises EnvironmentNotReady.
 
@@ -40,7 +40,7 @@ def prepare(
     if backend.inherited is not None and backend.inherited.asked == asked_for:
         return backend.inherited
     try:
-        return _prepared(backend, environments, options, asked_for, packaging or BuildListener())
+        return _prepared(backend, environments, options, asked_for, listener or BuildListener())
     except (ConfigurationError, EnvironmentNotReady) as error:
         if backend.inherited is not None:
             error.args = (f"{error} {_ON_A_NODE}",)
@@ -55,7 +55,7 @@ _ON_A_NODE = (
 
 
 def _prepared(
-    backend: Backend, environments: tuple[Environment, ...], options: Options, asked_for: str, packaging: BuildListener
+    backend: Backend, environments: tuple[Environment, ...], options: Options, asked_for: str, listener: BuildListener
 ) -> ResolvedEnvironment:
     key = _key(environments)
     with backend.lock:
@@ -63,12 +63,12 @@ def _prepared(
     with its_own:
         if key not in backend.prepared:
             asked = Interpreter(backend.spec.python, backend.spec.setup)
-            place = Place(
+            place = BuildTarget(
                 backend.transport,
                 backend.probe,
                 asked,
                 {asked: lambda: backend.current},
-                packaging,
+                listener,
                 partial(_run_in_job, backend, options),
             )
             prepared = prepare_all(environments, place)

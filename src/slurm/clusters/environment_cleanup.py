@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ConfigurationError, EnvironmentInUse, TransportError
 from slurm.protocol import BLOBS, ENVS
-from slurm.protocol.ownership import SHELL, check_output
+from slurm.protocol.ownership import check_output
+from slurm.protocol.shell import program
 from slurm.sanitize.numbers import bounded
-from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,30 +22,6 @@ if TYPE_CHECKING:
 MOST_DAYS = 100_000
 _MAKING_SECONDS = 600
 """How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
-
-_OWN = f"""\
-{PLAIN_TOOLS}
-{SHELL}
-bad=$(strange_link "$0"; [ ! -e "$0" ] || foreign "$0")
-[ -z "$bad" ] || {{ echo "$bad"; exit; }}
-"""
-_LIST = """\
-cd -- "$0" 2>/dev/null || exit 0
-age() { at=$(date -r "$1" +%s 2>/dev/null) && echo $(( $(date +%s) - at )); }
-for key in $(ls -d -- */ 2>/dev/null | sed 's,\\.lock/$,/,' | sort -u); do
-    key=${key%/}
-    kilobytes=$(du -sk -- "$key" 2>/dev/null | cut -f 1)
-    beat=$(ls -td -- "$key.lock"/* "$key.lock"/*/beat 2>/dev/null | head -n 1)
-    last=$key.lock/$(ls -- "$key.lock" 2>/dev/null | sort -n | tail -n 1)
-    if [ -f "$key.json" ]; then state=ready since=$(age "$key.json")
-    elif [ -e "$last/failed" ] || [ -e "$last/given-up" ]; then state=left since=$(age "$last")
-    elif [ -n "$beat" ]; then state=lock since=$(age "$beat")
-    else state=lock since=$(age "$key"); fi # that of who is about to take the lock, or of nobody
-    [ -z "$since" ] || echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2>/dev/null)
-done
-"""
-_REMOVE = 'cd -- "$0" && for key; do rm -rf -- "$key.json" && rm -rf -- "$key" "$key.lock" "$key.log" || exit; done'
-_SWEEP = 'cd -- "$0" 2>/dev/null || exit 0; find . ! -name . -prune -name "*.whl" -mtime "+$1" -exec rm -f {} +'
 
 
 class StoredEnvironment(NamedTuple):
@@ -71,7 +47,7 @@ class StoredEnvironment(NamedTuple):
 def kept(cluster: Cluster) -> list[StoredEnvironment]:
     """The environments under the root, by their keys, and what uses them; asks the scheduler."""
     backend = _backend(cluster)
-    lines = [line.split() for line in _run(backend, _LIST, ENVS).splitlines()]
+    lines = [line.split() for line in _run(backend, "list_environments.sh", ENVS).splitlines()]
     uses = _uses(backend, {key for key, *_ in lines})
     found = []
     for key, word, since, kilobytes, *below in lines:
@@ -109,7 +85,7 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
             old.append(one)
     if not dry_run:
         _remove(cluster, old)
-        _run(_backend(cluster), _SWEEP, BLOBS, str(int(days)))
+        _run(_backend(cluster), "remove_wheels.sh", BLOBS, str(int(days)))
     return old
 
 
@@ -120,7 +96,12 @@ def _from_above(environments: Iterable[StoredEnvironment]) -> list[StoredEnviron
 
 def _remove(cluster: Cluster, environments: Sequence[StoredEnvironment]) -> None:
     if environments:
-        _run(_backend(cluster), _REMOVE, ENVS, *(environment.key for environment in _from_above(environments)))
+        _run(
+            _backend(cluster),
+            "remove_environments.sh",
+            ENVS,
+            *(environment.key for environment in _from_above(environments)),
+        )
 
 
 def _backend(cluster: Cluster) -> Backend:
@@ -167,10 +148,10 @@ def _goes_on(watched: SubmissionState) -> bool:
     return watched.unfinished and (watched.may_go_on or any(e not in watched.missed_since for e in watched.open))
 
 
-def _run(backend: Backend, script: str, place: str, *words: str) -> str:
+def _run(backend: Backend, name: str, place: str, *words: str) -> str:
     """Run a script in a directory under the root. Raises UntrustedFile where it, or a link to it, is another user's."""
     directory = f"{backend.store.root}/{place}"
-    done = backend.transport.run(["sh", "-c", _OWN + script, directory, *words], timeout=600)
+    done = backend.transport.run(["sh", "-c", program(__name__, name), "sh", directory, *words], timeout=600)
     check_output(done.stdout)
     if done.status != 0:
         message = f"{directory} can't be used: {done.words}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.protocol import ResolvedEnvironment, Submission
     from slurm.runner.job_context import JobContext
 
@@ -33,7 +33,7 @@ class Inherited(Environment):
     def __init__(self, prepared: ResolvedEnvironment) -> None:
         self.prepared = prepared
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
+    def prepare(self, place: BuildTarget) -> ResolvedEnvironment:
         """The same, as it is."""
         del place
         return self.prepared

@@ -6,24 +6,21 @@ All is asked by two commands over the cluster's transport, whatever that is; not
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from typing import TYPE_CHECKING
 
 from slurm.doctor import diagnosis
 from slurm.doctor.diagnosis import Finding, Level
-from slurm.environments.base import Interpreter, Place
-from slurm.environments.container_site import LOOK as CONTAINERS
+from slurm.environments.base import BuildTarget, Interpreter
 from slurm.environments.current import find
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.errors import PythonNotFound, SlurmError, TransportError
-from slurm.places.probe import DEFAULT_ROOT, FOREIGN_STATE
 from slurm.plugins import plugin
+from slurm.protocol.shell import program
 from slurm.sanitize.numbers import positive_seconds
 from slurm.schedulers.base import Site
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task
-from slurm.transports.base import PLAIN_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,26 +34,6 @@ _TIMEOUT = 120.0
 """Seconds for either command: one to a controller that is down takes 9 s to say so, and there are several."""
 
 _TOOLS = ("bash", "env", "sed", "tail", "date", "uname", "mv", "ln", "rm")
-
-_SCRIPT = """\
-section() {{ printf '\\n%s %s\\n' {fence} "$1"; }}
-exec 2>&1 < /dev/null
-section place; uname -n; id -un; id -u; date +%s
-section tools; for tool in {tools}; do command -v $tool > /dev/null || echo $tool; done
-section setup; bash -c {setup} && echo && echo ready
-{plain}
-root=$({root}); near=$root
-while [ ! -e "$near" ] && [ ! -L "$near" ]; do near=$(dirname "$near"); done
-section root; echo "$root"; echo "$near"; ls -ldnL "$near"
-section state; {state}
-foreign_state "$root"
-section write; (umask 077; echo > "$near/.slurm-doctor.$$") && rm "$near/.slurm-doctor.$$"
-section space; df -Pk "$near" | tail -n 1
-section files; df -Pi "$near" | tail -n 1
-section scheduler; sh -c {scheduler}
-section containers; {containers}
-section end
-"""
 
 
 def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) -> list[Finding]:
@@ -77,7 +54,7 @@ def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
     fence = f"--{os.urandom(6).hex()}--"
     before = time.time()
     try:
-        done = backend.transport.run(["sh", "-c", _script(backend, scheduler, fence)], timeout=_TIMEOUT)
+        done = backend.transport.run(_command(backend, scheduler, fence), timeout=_TIMEOUT)
     except TransportError as error:
         yield Finding(Level.ERROR, "reach", str(error), diagnosis.how_to_reach(backend.url))
         return
@@ -97,20 +74,10 @@ def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
     yield from diagnosis.partitions(survey, str(options.get("partition") or ""))
 
 
-def _script(backend: Backend, scheduler: Scheduler, fence: str) -> str:
-    path = backend.url.root
-    home = path is not None and path.startswith("~")
-    root = f'printf %s "$HOME"{shlex.quote(path[1:])}' if path and home else f"printf %s {shlex.quote(path or '')}"
-    return _SCRIPT.format(
-        fence=fence,
-        plain=PLAIN_TOOLS,
-        tools=" ".join(_TOOLS),
-        setup=shlex.quote("\n".join([*take(backend.spec.setup), '[ -z "$step" ]'])),
-        root=root if path else f'printf %s "{DEFAULT_ROOT}"',
-        scheduler=shlex.quote(scheduler.survey_script()),
-        containers=CONTAINERS,
-        state=FOREIGN_STATE,
-    )
+def _command(backend: Backend, scheduler: Scheduler, fence: str) -> list[str]:
+    setup = "\n".join([*render_steps(backend.spec.setup), '[ -z "$step" ]'])
+    arguments = [fence, setup, scheduler.survey_script(), backend.url.root or "~", *_TOOLS]
+    return ["sh", "-c", program(__name__, "examine.sh"), "sh", *arguments]
 
 
 def _sections(output: str, fence: str) -> Mapping[str, str]:
@@ -121,7 +88,7 @@ def _sections(output: str, fence: str) -> Mapping[str, str]:
 
 def _python(backend: Backend, root: str) -> Finding:
     try:
-        found = find(Place.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
+        found = find(BuildTarget.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
     except PythonNotFound as error:
         return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
     except TransportError as error:

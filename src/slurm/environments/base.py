@@ -1,4 +1,4 @@
-"""The environment seam."""
+"""The environment seam: what an environment is, and where it is built."""
 
 from __future__ import annotations
 
@@ -22,75 +22,75 @@ _log = logging.getLogger("slurm.environments")
 
 
 class Interpreter(NamedTuple):
-    """How a Python is asked for: by its path or name, None for the one that fits, after some steps of bash."""
+    """The requested Python: a path or a name, or None for one that fits; and the bash steps to run before it."""
 
     python: str | None = None
     setup: tuple[str, ...] = ()
     from_setup: bool = False
-    """Whether the steps bring it, so that there is none where one of them fails."""
+    """Whether the steps provide the Python, so that a failed step means that there is none."""
 
 
 class BuildListener:
-    """What is told while an environment is made; of one that is there already, nothing. This one logs it.
+    """Receives the events of a build; not called for an environment that exists already. The default logs them.
 
-    `key` names the environment, as the submissions that use it have it.
+    `key` names the environment, as in the submissions that use it.
     """
 
     def begin(self, key: str) -> None:
-        """It isn't there, and this process makes it."""
-        _log.info("making the environment %s", key)
+        """A build of the environment begins in this process."""
+        _log.info("building the environment %s", key)
 
     def step(self, key: str, step: str) -> None:
-        """What comes next, such as "building the wheel"; also whom it is waited for, where another process makes it."""
+        """A step begins, such as "building the wheel", or a wait for another process that builds it."""
         _log.info("%s: %s", key, step)
 
     def end(self, key: str, error: BaseException | None) -> None:
-        """It is ready, or `error` is why not."""
+        """The environment is ready, or `error` says why not."""
         if error is None:
             _log.info("the environment %s is ready", key)
 
 
 def _no_jobs(environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes) -> Completed:
     del environment, stdin
-    message = f"{argv[0]} can't be run in a job from here"
+    message = f"cannot run {argv[0]} in a job: this build target submits no jobs"
     raise ConfigurationError(message)
 
 
-class Ground(Protocol):
-    """Where a place keeps its environments, and how a quick look goes there."""
+class RootAccess(Protocol):
+    """Access to the directory of the environments."""
 
     @property
     def root(self) -> str:
-        """The root of the store: environments are made under `<root>/envs/`."""
+        """The root. Environments are built under `<root>/envs/`."""
 
     def ask(self, argv: Sequence[str]) -> Completed:
-        """Run a short command, which finds the root in its variable SLURMTASKS_ROOT."""
+        """Run a short command with the root in the variable SLURMTASKS_ROOT."""
 
 
-class KnownGround(NamedTuple):
-    """One whose root is known: each look is a command of its own."""
+class KnownRoot(NamedTuple):
+    """Access to a known root: each `ask` is one command over the transport."""
 
     transport: Transport
     root: str
 
     def ask(self, argv: Sequence[str]) -> Completed:
-        """Run it."""
+        """Run the command."""
         return self.transport.run(["env", f"SLURMTASKS_ROOT={self.root}", *argv], timeout=60)
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an environment is made ready, and what it finds there."""
+class BuildTarget:
+    """Where an environment is built, and what is known about that machine."""
 
     transport: Transport
-    ground: Ground
+    access: RootAccess
     interpreter: Interpreter = field(default_factory=Interpreter)
-    """The Python that was asked for, after the steps that every job takes before the environment's own."""
+    """The requested Python, with the steps that every job runs before those of the environment."""
     known: Mapping[Interpreter, Callable[[], ResolvedEnvironment]] = field(default_factory=dict)
-    """Those that have been looked for already, or can be by a command that runs in any case."""
-    packaging: BuildListener = field(default_factory=BuildListener)
+    """Pythons that are known already, or that a command finds that runs in any case."""
+    listener: BuildListener = field(default_factory=BuildListener)
     run_in_job: RunInJob = _no_jobs
-    """Runs a command with its input in a job, where the task may run, in an environment that is there; waits for it."""
+    """Runs a command with its standard input in a job, in an existing environment, and waits for it."""
 
     @classmethod
     def at(
@@ -99,44 +99,44 @@ class Place:
         root: str,
         interpreter: Interpreter = Interpreter(),  # noqa: B008 - a value
         *,
-        packaging: BuildListener = BuildListener(),  # noqa: B008 - one that keeps nothing
+        listener: BuildListener = BuildListener(),  # noqa: B008 - it has no state
     ) -> Self:
-        """A place whose root is known."""
-        return cls(transport, KnownGround(transport, root), interpreter, packaging=packaging)
+        """A build target with a known root."""
+        return cls(transport, KnownRoot(transport, root), interpreter, listener=listener)
 
     @property
     def root(self) -> str:
-        """The ground's."""
-        return self.ground.root
+        """The root under which environments are built."""
+        return self.access.root
 
 
 class Environment(Protocol):
-    """A Python, and what is installed with it, for tasks to run in: a value, equal to one made in the same way.
+    """A Python with its packages, in which tasks run. A value: equal to any other with the same arguments.
 
-    Constructors do no I/O. What stands in a Slurmfile under the environment's name is given to the constructor: a
-    mapping as keyword arguments, a list or a text by place.
+    The constructor does no I/O. It receives what a Slurmfile has under the environment's name: a mapping as keyword
+    arguments, a list or a text as positional arguments.
     """
 
     local_paths: ClassVar[Collection[str]] = ()
-    """Parameters that are paths of this machine: in a Slurmfile they are relative to it."""
+    """Names of parameters that are local paths. In a Slurmfile they are relative to the file."""
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
-        """Make it ready there, and say how to start it. The setup of the result holds that of the place, too.
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Make the environment ready, and return how to start it. Its setup includes the steps of the target.
 
-        What is costly is made once (`slurm.environments.building.build_once`), and told to `place.packaging`. Raises
-        EnvironmentNotReady.
+        Costly parts are built once, by `slurm.environments.building.build_once`, which reports to `target.listener`.
+        Raises EnvironmentNotReady.
         """
 
-    def before(self, place: Place) -> Place:
-        """The place as the next environment of a list finds it. Raises ConfigurationError if it must be the last."""
-        del place
-        message = f"{self!r} must be the last of a list of environments: nothing can be put on top of it"
+    def before(self, target: BuildTarget) -> BuildTarget:
+        """Return the target for the next environment in a list. Raises ConfigurationError if this must be the last."""
+        del target
+        message = f"{self!r} must be the last in a list of environments, because no other can build on it"
         raise ConfigurationError(message)
 
     def fingerprint(self) -> str:
-        """What changes where an equal environment must be prepared anew, such as the hash of its sources.
+        """Return a text that changes when an equal environment must be built again, such as a hash of its sources.
 
-        Asked before each submission, so it is quick, and does I/O on this machine only.
+        Called before each submission, so it must be quick. It does I/O on this machine only.
         """
         return ""
 
@@ -152,7 +152,7 @@ class Environment(Protocol):
 
 
 def as_list(environment: Environment | Sequence[Environment] | None) -> tuple[Environment, ...]:
-    """One environment, or several to be combined, as a tuple; none for None. Raises ConfigurationError."""
+    """Return one environment, or a list of them, as a tuple; () for None. Raises ConfigurationError."""
     found = tuple(environment) if isinstance(environment, (list, tuple)) else (environment,) if environment else ()
     for one in found:
         if not hasattr(one, "prepare") or isinstance(one, type):
@@ -162,9 +162,9 @@ def as_list(environment: Environment | Sequence[Environment] | None) -> tuple[En
     return found
 
 
-def prepare_all(environments: Sequence[Environment], place: Place) -> ResolvedEnvironment:
-    """Prepare the last of some environments, on top of those before it."""
-    *below, top = environments
-    for environment in below:
-        place = environment.before(place)
-    return top.prepare(place)
+def prepare_all(environments: Sequence[Environment], target: BuildTarget) -> ResolvedEnvironment:
+    """Prepare the last environment of a list, on top of those before it."""
+    *bases, top = environments
+    for environment in bases:
+        target = environment.before(target)
+    return top.prepare(target)

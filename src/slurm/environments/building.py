@@ -1,10 +1,10 @@
-"""Building: an environment that is made once under the root, whoever asks for it and however many at a time.
+"""Building: build an environment once under the root, however many processes request it at a time.
 
-`<root>/envs/<key>.json` says that it is complete. Who makes it holds `<key>.lock/<n>/`, a directory: mkdir(2) makes one
-for one process only, on any shared file system. The holder writes a new number into `beat` every few seconds; waiters
-compare what they read with what they have read before, so no clocks are compared. When it stays the same, the holder
-is dead, and whoever makes the directory `<n + 1>` takes over, in a directory of its own beside the dead one's. So a
-holder that was only asleep does no harm; the record is made by link(2), and the first one counts.
+`<root>/envs/<key>.json` marks a complete environment. The process that builds it holds the directory `<key>.lock/<n>/`:
+on any shared file system, mkdir(2) succeeds for one process only. The holder writes a new number into `beat` every few
+seconds (a heartbeat). Waiters compare it with the number that they read before, so clocks need not agree. If the number
+stays the same, the holder counts as dead. The process that makes the directory `<n + 1>` takes over, and builds in a
+directory of its own. A holder that was only suspended does no harm: the record is made with link(2), so the first wins.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
 from slurm.protocol import BLOBS, ENVS, Document, ResolvedEnvironment
-from slurm.protocol.ownership import SHELL, check_output
-from slurm.transports.base import PLAIN_TOOLS
+from slurm.protocol.ownership import check_output
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.protocol.records import Record
     from slurm.transports.base import Completed
 
@@ -37,175 +37,113 @@ _log = logging.getLogger("slurm.environments")
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 45.0
-"""How long a lock's beat must stay the same for its holder to be dead: several beats, and time for a new connection."""
+"""A build lock without a heartbeat for this long counts as abandoned. Allows for several beats and a new connection."""
 _OUTPUT_LIMIT = 100_000
 _PAUSES = (0.1, 5.0)
 
-_LOOK = f"""\
-{PLAIN_TOOLS}
-{SHELL}
-key="$0-$(uname -m)"
-echo "$key"
-cd -- "$SLURMTASKS_ROOT/{ENVS}" 2>/dev/null || exit 0
-here=$PWD
-set -- "$here"
-for name in "$key" "$key.json"; do [ ! -e "$name" ] || set -- "$@" "$here/$name"; done
-bad=$(foreign "$@")
-[ -z "$bad" ] || {{ echo "$bad"; exit; }}
-touch -c "$key.json" 2>/dev/null
-if text=$(cat "$key.json" 2>/dev/null); then printf 'ready\n%s\n' "$text"; exit; fi
-last=$(ls "$key.lock" 2>/dev/null | sort -n | tail -n 1)
-[ -n "$last" ] && cd "$key.lock/$last" 2>/dev/null || exit 0
-if text=$(cat failed 2>/dev/null); then printf 'failed %s\n%s\n' "$last" "$text"
-elif [ -f given-up ]; then echo "free $last"
-else echo "held $last"; cat owner beat 2>/dev/null; fi
-true
-"""
-# A root within a project is none of its sources: else each submission would make them others. The lock may go at any
-# moment, with a holder that is done or an environment that is removed: that is no error, but a reason to look anew.
-_CLAIM = """\
-umask 077
-make() { mkdir -p -- "$0/$1.lock" "$0/$1"; }
-taken() { [ ! -d "$1.lock" ] || [ -d "$1.lock/$2" ] || [ -f "$1.json" ]; }
-{ make "$1" || make "$1"; } && cd -- "$0" || exit
-[ -O . ] || { echo "$0 is not yours" >&2; exit 1; }
-[ -e ../.gitignore ] || echo '*' > ../.gitignore
-mkdir "$1.lock/$2" || { ! taken "$1" "$2" && mkdir "$1.lock/$2"; } || { taken "$1" "$2" && echo taken; exit; }
-if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
-if printf '%s\\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3"; then echo mine; exit; fi
-[ ! -d "$1.lock/$2" ] || [ ! -d "$1" ] && rm -rf "$1.lock/$2" && echo taken
-"""
-_BEAT = '[ ! -d "$0" ] || echo "$1" > "$0/beat"'
-_BELOW = 'echo "$2" > "$1/below"'
-_FAILED = """\
-cd -- "$0" || exit
-rm -rf "$1/$3"
-cat > "$1.lock/$2/.$4" && mv "$1.lock/$2/.$4" "$1.lock/$2/$4"
-"""
-_COMMIT = """\
-umask 077
-cd -- "$0" && cat > ".$1.$2" || exit
-if [ ! -d "$1/$2" ] && [ ! -e "$1.json" ]; then
-    rm -f ".$1.$2"; echo "$1 was removed while it was made" >&2; exit 1
-fi
-if ln ".$1.$2" "$1.json" 2>/dev/null || { [ ! -e "$1.json" ] && mv ".$1.$2" "$1.json"; }; then
-    for other in "$1"/*; do [ "$other" = "$1/$2" ] || rm -rf "$other"; done
-else
-    rm -rf "$1/$2"
-fi
-rm -rf ".$1.$2" "$1.lock"
-cat "$1.json"
-"""
-
-
-_BLOBS = f"""\
-{SHELL}
-cd -- "$0" 2>/dev/null || exit 0
-here=$PWD
-for name; do shift; [ ! -f "$name" ] || set -- "$@" "$here/$name"; done
-foreign "$here" "$@"
-for path; do echo "$(digest "$path") ${{path##*/}}"; done
-"""
+_BEAT = '[ ! -d "$1" ] || echo "$2" > "$1/beat"'
+_BASE = 'echo "$3" > "$2/below"'
 
 
 class Built(Document):
-    """`envs/<key>.json`: an environment that is complete."""
+    """`envs/<key>.json`: a complete environment."""
 
     environment: ResolvedEnvironment
     created: float
-    """Seconds since the epoch, by the clock of who made it."""
+    """Seconds since the epoch, by the clock of the client that built it."""
     host: str
-    """Where that was."""
+    """The host of that client."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": ResolvedEnvironment}
 
 
 class Building(NamedTuple):
-    """An environment that this process makes now."""
+    """A build that this process runs now."""
 
-    place: Place
+    target: BuildTarget
     key: str
-    """Its name under `<root>/envs/`: what was asked for, and the architecture there."""
+    """The name under `<root>/envs/`: the requested name and the architecture of the target."""
     directory: str
-    """Where to make it: an empty directory, in which it stays."""
+    """The empty directory in which to build the environment, and in which it stays."""
 
     @property
     def machine(self) -> str:
-        """The architecture there, as uname(1) has it."""
+        """The architecture of the target, as uname(1) prints it."""
         return self.key.rpartition("-")[2]
 
-    def step(self, words: str) -> None:
-        """Tell what comes next."""
-        self.place.packaging.step(self.key, words)
+    def step(self, description: str) -> None:
+        """Report the next step."""
+        self.target.listener.step(self.key, description)
 
-    def below(self, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
-        """The environment `name`, which this one is to stand on: `build_once`, and it is kept while this one is."""
-        _run(self.place, _BELOW, self.directory, f"{name}-{self.machine}")
-        return build_once(self.place, name, make)
+    def base(self, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
+        """Build the environment `name`, on which this one stands. Clean-up keeps it as long as this one."""
+        _run(self.target, _BASE, self.directory, f"{name}-{self.machine}")
+        return build_once(self.target, name, make)
 
 
 class _Seen(NamedTuple):
-    """What there was at a look: a record, or the last lock."""
+    """The state of an environment: its record, or its last lock."""
 
     key: str
     state: str
     """`ready`, `held`, `failed`, `free`."""
     holder: int = 0
-    """The lock's number; 0 if there is none."""
+    """The number of the lock; 0 if there is none."""
     text: str = ""
 
 
-def build_once(place: Place, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
-    """The environment `name`, made by `make` unless it is there; if another process makes it now, wait for that.
+def build_once(target: BuildTarget, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
+    """Return the environment `name`. Build it with `make` unless it exists, or wait for a process that builds it.
 
-    The name must change with all that goes into the environment; the architecture there is added to it. One that is
-    there costs one command. Raises what `make` raises, and BuildFailed for the error of the process waited for. While
-    `make` works, nobody else does; if it is interrupted, or its process or machine dies, a waiter takes over. Where the
-    connection breaks meanwhile, all begins anew, once.
+    The name must change with everything that goes into the environment. The architecture of the target is added to it.
+    An existing environment costs one command. Only one `make` runs at a time. If it is interrupted, or its process or
+    machine dies, a waiting process takes over. After a broken connection the build starts over, once.
+
+    Raises what `make` raises, and BuildFailed if the build of the other process fails.
     """
     try:
-        return _build_once(place, name, make)
+        return _build_once(target, name, make)
     except ConnectionLost as error:
-        _log.warning("%s; beginning anew", error)
-        return _build_once(place, name, make)
+        _log.warning("%s; starting the build over", error)
+        return _build_once(target, name, make)
 
 
-def _build_once(place: Place, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
-    told, pauses, unchanged = False, _pauses(place.transport.pace), time.monotonic()
-    first = seen = _look(place, name)
+def _build_once(target: BuildTarget, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
+    reported, pauses, unchanged = False, _pauses(target.transport.pace), time.monotonic()
+    first = seen = _look(target, name)
     while seen.state != "ready":
         if seen.state != "held" or time.monotonic() - unchanged > STALE_SECONDS:
-            building = _claim(place, seen)
+            building = _claim(target, seen)
             if building is not None:
                 return _made(building, seen.holder + 1, name, make)
-        if seen.state == "held" and not told:
-            told = True
-            place.packaging.step(seen.key, f"waiting for {seen.text.partition(chr(10))[0]}, which makes it")
+        if seen.state == "held" and not reported:
+            reported = True
+            target.listener.step(seen.key, f"waiting for {seen.text.partition(chr(10))[0]}, which builds it")
         time.sleep(next(pauses))
-        before, seen = seen, _look(place, name)
+        before, seen = seen, _look(target, name)
         if seen.state == "failed" and seen != first:
-            raise _of_another(seen)
+            raise _failure_of_holder(seen)
         if seen != before:
             unchanged = time.monotonic()
     return _record(seen.text, seen.key).environment
 
 
-def send(place: Place, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
-    """Send files of this machine, by their names, unless they are there; their paths there, among the blobs."""
+def send(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
+    """Upload local files to the blobs, unless they exist there. Returns their paths there, by name."""
     names = {name: f"{_sha256(path)}-{name}" for name, path in files.items()}
-    directory = f"{place.root}/{BLOBS}"
-    there = _there(place, directory, list(names.values()))
+    directory = f"{target.root}/{BLOBS}"
+    there = _there(target, directory, list(names.values()))
     missing = {names[name]: path for name, path in files.items() if names[name] not in there}
     if missing:
-        place.transport.put(directory, missing)
+        target.transport.put(directory, missing)
     return {name: f"{directory}/{blob}" for name, blob in names.items()}
 
 
-def _there(place: Place, directory: str, blobs: Sequence[str]) -> set[str]:
-    """Which blobs are there, byte for byte: their names begin with their digests. Raises UntrustedFile."""
+def _there(target: BuildTarget, directory: str, blobs: Sequence[str]) -> set[str]:
+    """Return the blobs that exist unchanged. Their names begin with their digests. Raises UntrustedFile."""
     if not blobs:
         return set()
-    done = place.transport.run(["sh", "-c", _BLOBS, directory, *blobs], timeout=600)
+    done = target.transport.run(["sh", "-c", program(__name__, "blobs.sh"), "sh", directory, *blobs], timeout=600)
     check_output(done.stdout)
     pairs = (line.split(" ", 1) for line in done.stdout.splitlines())
     return {name for digest, name in pairs if digest and name.startswith(digest)}
@@ -219,39 +157,39 @@ def _sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _look(place: Place, name: str) -> _Seen:
-    done = place.ground.ask(["sh", "-c", _LOOK, name])
-    key, _, rest = _words(place, done).partition("\n")
+def _look(target: BuildTarget, name: str) -> _Seen:
+    done = target.access.ask(["sh", "-c", program(__name__, "state.sh"), "sh", name])
+    key, _, rest = _output(target, done).partition("\n")
     check_output(rest)
     if not rest:
         return _Seen(key, "free")
-    words, _, text = rest.partition("\n")
-    state, _, holder = words.partition(" ")
+    first, _, text = rest.partition("\n")
+    state, _, holder = first.partition(" ")
     return _Seen(key, state, int(holder or 0), text)
 
 
-def _claim(place: Place, seen: _Seen) -> Building | None:
+def _claim(target: BuildTarget, seen: _Seen) -> Building | None:
     token, owner = os.urandom(4).hex(), f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
-    answer = _run(place, _CLAIM, seen.key, str(seen.holder + 1), token, owner)
+    answer = _run(target, program(__name__, "claim.sh"), seen.key, str(seen.holder + 1), token, owner)
     if answer.strip() != "mine":
         return None
-    return Building(place, seen.key, f"{place.root}/{ENVS}/{seen.key}/{token}")
+    return Building(target, seen.key, f"{target.root}/{ENVS}/{seen.key}/{token}")
 
 
 def _made(
     building: Building, holder: int, name: str, make: Callable[[Building], ResolvedEnvironment]
 ) -> ResolvedEnvironment:
-    place, key, token = building.place, building.key, building.directory.rpartition("/")[2]
-    place.packaging.begin(key)
+    target, key, token = building.target, building.key, building.directory.rpartition("/")[2]
+    target.listener.begin(key)
     try:
-        with _beating(place, f"{place.root}/{ENVS}/{key}.lock/{holder}"):
+        with _beating(target, f"{target.root}/{ENVS}/{key}.lock/{holder}"):
             record = Built(environment=make(building), created=time.time(), host=socket.gethostname())
-            text = _run(place, _COMMIT, key, token, stdin=record.dumps())
-    except ConnectionLost as error:  # which tells nothing of the build
+            text = _run(target, program(__name__, "complete.sh"), key, token, stdin=record.dumps())
+    except ConnectionLost as error:  # the build itself may be fine
         _leave(building, holder, "given-up", error)
         raise
     except SlurmError as error:
-        made = _made_by_another(place, name)
+        made = _record_of_another(target, name)
         if made is None:
             _leave(building, holder, "failed", error)
             raise
@@ -259,68 +197,71 @@ def _made(
     except BaseException as error:
         _leave(building, holder, "given-up", error)
         raise
-    place.packaging.end(key, None)
+    target.listener.end(key, None)
     return _record(text, key).environment
 
 
-def _made_by_another(place: Place, name: str) -> str | None:
-    """The record, where somebody took over and has made it."""
-    with contextlib.suppress(SlurmError):  # what went wrong may be the connection
-        seen = _look(place, name)
+def _record_of_another(target: BuildTarget, name: str) -> str | None:
+    """Return the record, if another process took over and finished the build."""
+    with contextlib.suppress(SlurmError):  # the connection may be the problem
+        seen = _look(target, name)
         return seen.text if seen.state == "ready" else None
     return None
 
 
 def _leave(building: Building, holder: int, how: str, error: BaseException) -> None:
-    """Let whoever waits know: of an error that is theirs, too, or that they may try."""
-    place, key, token = building.place, building.key, building.directory.rpartition("/")[2]
+    """Report an error to the waiting processes: it is theirs, too, or they may try."""
+    target, key, token = building.target, building.key, building.directory.rpartition("/")[2]
     with contextlib.suppress(SlurmError):
-        _run(place, _FAILED, key, str(holder), token, how, stdin=_told(error))
-    place.packaging.end(key, error)
+        _run(target, program(__name__, "leave.sh"), key, str(holder), token, how, stdin=_report(error))
+    target.listener.end(key, error)
 
 
 @contextlib.contextmanager
-def _beating(place: Place, lock: str) -> Iterator[None]:
-    """Show that this process lives."""
-    ended = threading.Event()
+def _beating(target: BuildTarget, lock: str) -> Iterator[None]:
+    """Write heartbeats into a lock while the block runs."""
+    finished = threading.Event()
 
     def beat() -> None:
         for number in count():
-            if ended.wait(BEAT_SECONDS):
+            if finished.wait(BEAT_SECONDS):
                 return
-            with contextlib.suppress(SlurmError):  # the next one may get through
-                place.transport.run(["sh", "-c", _BEAT, lock, str(number)], timeout=STALE_SECONDS)
+            with contextlib.suppress(SlurmError):  # the next beat may succeed
+                target.transport.run(["sh", "-c", _BEAT, "sh", lock, str(number)], timeout=STALE_SECONDS)
 
     thread = threading.Thread(target=beat, name="slurm-building", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        finished.set()
 
 
-def _told(error: BaseException) -> bytes:
+def _report(error: BaseException) -> bytes:
     output, log = (error.output, error.log) if isinstance(error, BuildFailed) else ("", None)
     return json.dumps({"message": str(error), "output": output[-_OUTPUT_LIMIT:], "log": log}).encode()
 
 
-def _of_another(seen: _Seen) -> BuildFailed:
-    told = json.loads(seen.text)
-    return BuildFailed(f"{told['message']} (as another process found)", output=told["output"], log=told["log"])
+def _failure_of_holder(seen: _Seen) -> BuildFailed:
+    report = json.loads(seen.text)
+    message = f"{report['message']} (in a build by another process)"
+    return BuildFailed(message, output=report["output"], log=report["log"])
 
 
 def _record(text: str, key: str) -> Built:
     return Built.loads(text, where=f"{ENVS}/{key}.json")
 
 
-def _run(place: Place, script: str, *words: str, stdin: bytes = b"") -> str:
-    directory = f"{place.root}/{ENVS}"
-    return _words(place, place.transport.run(["sh", "-c", script, directory, *words], stdin=stdin, timeout=600))
+def _run(target: BuildTarget, script: str, *arguments: str, stdin: bytes = b"") -> str:
+    directory = f"{target.root}/{ENVS}"
+    return _output(
+        target, target.transport.run(["sh", "-c", script, "sh", directory, *arguments], stdin=stdin, timeout=600)
+    )
 
 
-def _words(place: Place, done: Completed) -> str:
+def _output(target: BuildTarget, done: Completed) -> str:
     if done.status != 0:
-        message = f"{place.root}/{ENVS} can't be used: {done.words}"
+        message = f"cannot use {target.root}/{ENVS}: {done.words}"
         raise TransportError(message)
     return done.stdout
 

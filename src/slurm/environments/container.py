@@ -1,4 +1,4 @@
-"""Container: an image that has a Python, run by whatever runs containers there."""
+"""Container: a container image with a Python, run by the container runtime of the cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.environments.building import Building
     from slurm.environments.container_images import Source
     from slurm.environments.runtimes.base import Runtime
@@ -40,18 +40,20 @@ _log = logging.getLogger("slurm.environments")
 
 
 class Container(Environment):
-    """A container image that has a Python of the client's minor version; nothing else need be in it.
+    """A container image with a Python of the client's minor version. The image needs nothing else.
 
-    `image` is a reference (`docker.io/library/python:3.12-slim`), which is pinned to its digest when a program first
-    submits; or a file there (`/path/image.sif`); or `localhost/…`, an image that podman, docker or buildah keeps here.
-    Instead of one, `dockerfile` and `context` say what is built here, by the first of these three or by `builder`, when
-    it has changed. An image that is built or kept here is pushed to `registry`, or without one sent as an archive.
+    `image` is a reference (`docker.io/library/python:3.12-slim`), which the first submission of a program pins to its
+    digest; or a file on the cluster (`/path/image.sif`); or `localhost/…`, a local image of podman, docker or buildah.
+    Instead of `image`, `dockerfile` and `context` name an image to build on this machine when they have changed. The
+    builder is `builder`, or the first of podman, docker and buildah that is installed. A local image is pushed to
+    `registry`, or uploaded as an archive if no registry is given.
 
-    `runtime` is apptainer, singularity, podman, docker, pyxis or slurm (`srun --container`); by default the first that
-    is found there, slurm excepted. `mounts` are `source[:target[:ro]]`; the root and the job's working directory are
-    mounted in any case, this one unless `workdir` names another. `env` are variables for the task, None for one that
-    has the value of the job's shell. `gpus` is True or "nvidia", or "amd". `network=False` leaves it none.
-    `runtime_options` are given to the runtime as they are. `python` is the interpreter in the image.
+    `runtime` is apptainer, singularity, podman, docker, pyxis (experimental) or slurm (`srun --container`). The default
+    is the first one found on the cluster, except slurm. `mounts` are `source[:target[:ro]]`. The root is always
+    mounted, the working directory of the job unless `workdir` names another directory. `env` holds variables for the
+    task; None takes the value from the shell of the job. `gpus` is True or "nvidia", or "amd". `network=False`
+    disconnects the container. `runtime_options` are passed to the runtime unchanged. `python` is the interpreter in the
+    image.
     """
 
     local_paths: ClassVar = ("dockerfile", "context")
@@ -86,35 +88,37 @@ class Container(Environment):
         self._check()
 
     def _check(self) -> None:
-        """Raises ConfigurationError."""
+        """Check the arguments. Raises ConfigurationError."""
         built = self.dockerfile is not None or self.context is not None
         if built == (self.image is not None):
-            raise ConfigurationError(f"{self!r}: name an image, or what to build one from (dockerfile=…, context=…)")
+            raise ConfigurationError(
+                f"{self!r}: pass either an image, or what to build it from (dockerfile=…, context=…)"
+            )
         if self.runtime not in {None, *RUNTIMES}:
             raise ConfigurationError(
-                f"{self!r}: there is no runtime {self.runtime!r}; there are: {', '.join(RUNTIMES)}"
+                f"{self!r}: unknown runtime {self.runtime!r}; known runtimes: {', '.join(RUNTIMES)}"
             )
         if self.gpus not in _GPUS:
-            raise ConfigurationError(f"{self!r}: gpus is True, 'nvidia' or 'amd'")
+            raise ConfigurationError(f"{self!r}: gpus must be True, 'nvidia' or 'amd'")
         for name, value in self.env:
             if not name.isidentifier() or not name.isascii() or not isinstance(value, (str, type(None))):
-                raise ConfigurationError(f"{self!r}: env is names of variables and texts, not {name!r}: {value!r}")
+                raise ConfigurationError(f"{self!r}: env must map names of variables to texts, not {name!r}: {value!r}")
         if self.image and not self.image.startswith(("/", "~/")):
             Reference.parse(self.image)
         for mount in self.mounts:
             Mount.parse(mount)
 
     def fingerprint(self) -> str:
-        """The hash of what an image is built from."""
+        """Return a hash of what the image is built from."""
         return "" if self.image else self._recipe().fingerprint()
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
-        """Have the image there as the runtime there takes it, and look at its Python if that can be run there.
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Bring the image to the cluster in the form that the runtime takes, and check its Python if it runs there.
 
         Raises EnvironmentNotReady: PythonNotFound, BuildFailed.
         """
-        site = ContainerSite.survey(place)
-        runtime, source, run = site.runtime(self.runtime), self._source(place, site), self._run(place, site)
+        site = ContainerSite.survey(target)
+        runtime, source, run = site.runtime(self.runtime), self._source(target, site), self._run(target, site)
         facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
         name = f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
@@ -122,9 +126,9 @@ class Container(Environment):
             image = source.bring(building, site, runtime)
             if runtime.takes == BUNDLE and image.name == building.directory:
                 config = bundle(f"{building.directory}/{ROOTFS}", run, uid=site.uid, gid=site.gid)
-                place.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
+                target.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
             if runtime.program in site.runtimes:
-                self._try(place, runtime, image, run)
+                self._try(target, runtime, image, run)
             return ResolvedEnvironment(
                 key=building.key,
                 python=self.python,
@@ -134,12 +138,12 @@ class Container(Environment):
                 image=image.name,
             )
 
-        prepared = build_once(place, name, make)
+        prepared = build_once(target, name, make)
         prepared = prepared.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
         image = Image(prepared.image or "", prepared.digest or "")
-        return self._launched(place, prepared, launcher(runtime, image, run))
+        return self._launched(target, prepared, launcher(runtime, image, run))
 
-    def _source(self, place: Place, site: ContainerSite) -> Source:
+    def _source(self, target: BuildTarget, site: ContainerSite) -> Source:
         if self.image is None:
             recipe = self._recipe()
             digest = hashlib.sha256(f"{recipe.fingerprint()} {site.platform}".encode()).hexdigest()
@@ -150,20 +154,20 @@ class Container(Environment):
             return File(self.image)
         reference = Reference.parse(self.image)
         if reference.registry != "localhost":
-            return Tagged(pinned(place, site, reference))
+            return Tagged(pinned(target, site, reference))
         builder = Builder.find(self.builder)
         image_id = builder.image_id(self.image)
         if image_id is None:
-            raise EnvironmentNotReady(f"{builder.program} keeps no image {self.image} here")
+            raise EnvironmentNotReady(f"{builder.program} has no local image {self.image}")
         return CachedImage(builder, self.image, digest=image_id, registry=self.registry)
 
     def _recipe(self) -> Containerfile:
         return Containerfile.find(self.dockerfile, self.context, self.build_args)
 
-    def _run(self, place: Place, site: ContainerSite) -> Run:
+    def _run(self, target: BuildTarget, site: ContainerSite) -> Run:
         mounts = map(Mount.parse, self.mounts)
         return Run(
-            root=place.root,
+            root=target.root,
             mounts=tuple(Mount(site.expanded(m.source), site.expanded(m.target), m.readonly) for m in mounts),
             env=self.env,
             gpus=_GPUS[self.gpus],
@@ -172,37 +176,37 @@ class Container(Environment):
             options=self.runtime_options,
         )
 
-    def _try(self, place: Place, runtime: Runtime, image: Image, run: Run) -> None:
-        """Ask the Python in an image for its version. Raises EnvironmentNotReady for what can't be right on a node."""
+    def _try(self, target: BuildTarget, runtime: Runtime, image: Image, run: Run) -> None:
+        """Check the version of the Python in an image. Raises EnvironmentNotReady for what cannot work on a node."""
         launched = shlex.join(["bash", "-c", launcher(runtime, image, run), "container"])
-        ready = in_bash(place, launched, timeout=_PULL_SECONDS)
+        ready = in_bash(target, launched, timeout=_PULL_SECONDS)
         if ready.status != 0:
-            raise EnvironmentNotReady(f"{image.source} can't be had there: {ready.words}")
-        done = in_bash(place, f"{launched} {shlex.join([self.python, '-c', _VERSION])} 2>&1 < /dev/null", timeout=600)
+            raise EnvironmentNotReady(f"cannot get {image.source} there: {ready.words}")
+        done = in_bash(target, f"{launched} {shlex.join([self.python, '-c', _VERSION])} 2>&1 < /dev/null", timeout=600)
         found = re.search(r"^Python (\d+\.\d+)$", done.stdout, re.MULTILINE)
         if found and found[1] != TAG:
-            what = f"has Python {found[1]}, and this program runs and pickles by Python {TAG}"
+            what = f"has Python {found[1]}, and this program runs on Python {TAG} and needs the same version there"
             raise PythonNotFound(
-                f"{image.source} {what}: use an image with that, or name it there (python='python{TAG}')"
+                f"{image.source} {what}: use another image, or name that Python in it (python='python{TAG}')"
             )
         if not found and "exec format error" in done.words.lower():
             raise EnvironmentNotReady(f"{image.source} is for another architecture than the cluster's: {done.words}")
         if not found and re.search(rf"{re.escape(self.python)}.*(not found|no such file)", done.words, re.IGNORECASE):
             raise PythonNotFound(f"{image.source} has no {self.python}: {done.words}")
-        if not found:  # nodes may do what login nodes don't
+        if not found:  # it may work on nodes, although it does not here
             _log.warning(
-                "%s can't be run where jobs are submitted from; a node may do so: %s", image.source, done.words
+                "cannot run %s on the host that submits jobs; nodes may be able to: %s", image.source, done.words
             )
 
-    def _launched(self, place: Place, prepared: ResolvedEnvironment, script: str) -> ResolvedEnvironment:
-        """An image that is there, with how to run it on a node, and the Python beside it."""
+    def _launched(self, target: BuildTarget, prepared: ResolvedEnvironment, script: str) -> ResolvedEnvironment:
+        """Add to a prepared image the launcher that runs it on a node, and the Python outside it."""
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-launcher-") as directory:
             file = Path(directory, "container.sh")
             file.write_text(script, encoding="utf-8")
-            launch = send(place, {file.name: file})[file.name]
+            launch = send(target, {file.name: file})[file.name]
         try:
-            outside = find(place).python
+            outside = find(target).python
         except PythonNotFound:
             outside = "python3"
-        setup = (*place.interpreter.setup, f"bash {shlex.quote(launch)}")
+        setup = (*target.interpreter.setup, f"bash {shlex.quote(launch)}")
         return prepared.replace(setup=setup, launch=("bash", launch), outside=outside)

@@ -1,4 +1,4 @@
-"""How an image gets to a place, in the form that the container runtime there takes."""
+"""Bring an image to the cluster, in the form that its container runtime takes."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ class Source(Protocol):
     """Where an image comes from."""
 
     def identity(self) -> object:
-        """What changes with the image."""
+        """Return a value that changes with the image."""
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
-        """Get it there. Raises EnvironmentNotReady, ConfigurationError."""
+        """Bring the image to the build target. Raises EnvironmentNotReady, ConfigurationError."""
 
 
 class File(NamedTuple):
-    """A file or a directory that is there: apptainer's .sif, enroot's .sqsh, an OCI bundle."""
+    """An existing file or directory on the cluster: apptainer's .sif, enroot's .sqsh, an OCI bundle."""
 
     path: str
 
     def identity(self) -> object:
-        """Its path; what is in it is the user's."""
+        """The path. The user is responsible for its content."""
         return self
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
-        """It is there."""
+        """Return the file, which needs no transfer."""
         del building, site
         if runtime.takes == ARCHIVE:
-            message = f"{runtime.name} runs no image that is a file, such as {self.path}: name one in a registry"
+            message = f"{runtime.name} cannot run an image file such as {self.path}: name an image in a registry"
             raise ConfigurationError(message)
         return Image(name=self.path, source=self.path)
 
 
 class Tagged(NamedTuple):
-    """An image in a registry, by its digest."""
+    """An image in a registry, pinned to its digest."""
 
     reference: Reference
 
     def identity(self) -> object:
-        """Its digest, and where it is."""
+        """The reference with the digest."""
         return self.reference.pinned
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
-        """Nothing for those that pull it on the nodes; else have it made into what they take."""
+        """Convert the image for runtimes that take a file or a bundle. The others pull it on the nodes."""
         name = self.reference.pinned
         source = name
         if runtime.takes == SIF:
@@ -77,25 +77,24 @@ class Tagged(NamedTuple):
 
 
 class CachedImage(NamedTuple):
-    """An image that a builder keeps here, or will have built."""
+    """A local image of a builder, existing or to be built."""
 
     builder: Builder
     tag: str
     recipe: Containerfile | None = None
     digest: str = ""
-    """Of the recipe and its context, or the image's id."""
+    """The digest of the recipe and its context, or the id of the image."""
     registry: str | None = None
 
     def identity(self) -> object:
-        """What it is made from, or its id; and how it gets there."""
+        """The digest or id of the image, and the registry that it passes through."""
         return self.tag, self.digest, self.registry
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
-        """Build it if need be; push it, or send it as a file."""
+        """Build the image if necessary, then push it, or upload it as a file."""
         log = new_log(building.key)
         if runtime.takes == REFERENCE and not self.registry:
-            only = f"{runtime.name} takes images from a registry only"
-            message = f"{only}: say which {self.tag} is to be pushed to (registry=…)"
+            message = f"{runtime.name} needs a registry: name the one to which to push {self.tag} (registry=…)"
             raise ConfigurationError(message)
         if self.recipe and self.builder.image_id(self.tag) is None:
             building.step(f"building {self.recipe.file} by {self.builder.program}")
@@ -105,22 +104,22 @@ class CachedImage(NamedTuple):
             name = f"{self.registry.rstrip('/')}/{self.tag.rpartition('/')[2]}"
             reference = Reference.parse(name)
             self.builder.push(self.tag, name, plain=reference.plain, log=log)
-            return Tagged(pinned(building.place, site, reference)).bring(building, site, runtime)
+            return Tagged(pinned(building.target, site, reference)).bring(building, site, runtime)
         return self._carried(building, site, runtime, log)
 
     def _carried(self, building: Building, site: ContainerSite, runtime: Runtime, log: Path) -> Image:
-        """Send it as a file."""
+        """Upload the image as a file."""
         flat = runtime.takes == BUNDLE
         sent = f"{building.directory}/{_FILES if flat else _ARCHIVE}"
         building.step(f"sending {self.tag}")
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-image-") as directory:
             file = Path(directory, "image.tar")
             (self.builder.flatten if flat else self.builder.save)(self.tag, file, log=log)
-            building.place.transport.put(building.directory, {os.path.basename(sent): file})
+            building.target.transport.put(building.directory, {os.path.basename(sent): file})
         image_id = self.builder.image_id(self.tag) or ""
         image = Image(name=image_id, source=f"{self.tag} {image_id}")
         if flat:
-            there(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"{self.tag} can't be unpacked")
+            there(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"cannot unpack {self.tag}")
             return image._replace(name=building.directory)
         if runtime.takes != SIF:
             return image._replace(name=f"docker-archive:{sent}@{image_id}")
@@ -131,20 +130,22 @@ class CachedImage(NamedTuple):
 
 
 def _sif(building: Building, site: ContainerSite, runtime: Runtime, source: str, *, plain: bool = False) -> str:
-    """The file that apptainer makes of an image; the image's own name if only the nodes have apptainer."""
+    """Make a SIF of an image, and return its path; the image's own name if only the nodes have apptainer."""
     if runtime.program not in site.runtimes:
         return source
     building.step(f"making a SIF of {source}")
     file = f"{building.directory}/{_SIF}"
     there(
-        building, shlex.join(runtime.make(source, file, plain=plain)), f"{runtime.program} can't make a SIF of {source}"
+        building,
+        shlex.join(runtime.make(source, file, plain=plain)),
+        f"{runtime.program} cannot make a SIF of {source}",
     )
     return file
 
 
 def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) -> None:
-    """Have the files of an image in a registry in a directory there, by whatever can do that there, or from here."""
-    quoted, doing = shlex.quote(name), f"{name} can't be unpacked"
+    """Unpack an image of a registry into a directory on the cluster, with podman, docker or apptainer."""
+    quoted, failure = shlex.quote(name), f"cannot unpack {name}"
     engine = next((each for each in ("podman", "docker") if each in site.runtimes), None)
     if engine:
         options = " --tls-verify=false" if plain and engine == "podman" else ""
@@ -153,22 +154,20 @@ def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) 
             building,
             f'set -o pipefail; mkdir {ROOTFS} && {pulled} && {engine} export "$container" | {_UNPACK}; '
             f'status=$?; [ -z "$container" ] || {engine} rm "$container" > /dev/null; exit $status',
-            doing,
+            failure,
         )
     elif "apptainer" in site.runtimes:
         flag = " --no-https" if plain else ""
-        there(building, f"apptainer build{flag} --sandbox {ROOTFS} docker://{quoted}", doing)
+        there(building, f"apptainer build{flag} --sandbox {ROOTFS} docker://{quoted}", failure)
     else:
-        raise BuildFailed(
-            f"{doing}: there is no podman, docker or apptainer there to do that; run it by another runtime"
-        )
+        raise BuildFailed(f"{failure}: this needs podman, docker or apptainer there; or use another runtime")
 
 
-def there(building: Building, script: str, doing: str) -> None:
-    """Run lines of bash there, in the environment's directory. Raises BuildFailed."""
+def there(building: Building, script: str, failure: str) -> None:
+    """Run lines of bash in the directory of the environment. Raises BuildFailed."""
     done = in_bash(
-        building.place, f"cd -- {shlex.quote(building.directory)} || exit\numask 022\n{script}", timeout=_SECONDS
+        building.target, f"cd -- {shlex.quote(building.directory)} || exit\numask 022\n{script}", timeout=_SECONDS
     )
     if done.status != 0:
         tail = "\n".join(done.words.splitlines()[-_TAIL_LINES:])
-        raise BuildFailed(f"{doing}:\n{tail}", output=done.words)
+        raise BuildFailed(f"{failure}:\n{tail}", output=done.words)

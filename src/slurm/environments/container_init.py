@@ -1,8 +1,8 @@
-"""The first process of a container: runs a command, and ends with it, or when nobody is left who wants it.
+"""The first process of a container: runs a command, and ends with it or with the job.
 
-A container that an engine has started isn't a child of the job: what ends the job doesn't end it. So its input is a
-pipe whose other end the job holds. A line of it is a signal's name, for the command; its end says that the job is
-gone, however that ended. The image's Python runs it, with nothing installed.
+A container that an engine starts is not a child of the job, so the end of the job does not end it. Therefore its
+standard input is a pipe whose other end the job holds. Each line names a signal for the command. The end of the input
+means that the job is gone. The Python of the image runs this module; nothing needs to be installed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import sys
 import time
 
 GRACE = 10.0
-"""Seconds for a command to save what it has after SIGTERM."""
+"""Seconds that a command has after SIGTERM to save its state."""
 
 
 def main(argv: list[str]) -> int:
-    """Run a command; returns its exit status, as a shell has it."""
-    child = _started(argv)
+    """Run a command. Returns its exit status in the form of a shell."""
+    child = _start(argv)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     def pass_on(number: int, _: object) -> None:
         nonlocal deadline
         os.kill(child, number)
-        if number == signal.SIGTERM:  # of who ends the container, and may know of no other signal: Slurm by oci.conf
+        if number == signal.SIGTERM:  # whoever ends the container may send no other signal, such as Slurm with oci.conf
             deadline = deadline or time.monotonic() + GRACE
 
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
@@ -40,18 +40,18 @@ def main(argv: list[str]) -> int:
         if woken in ready:
             os.read(woken, 512)
         if 0 in ready:
-            told = os.read(0, 512).decode()
-            for name in told.split() or ["TERM"]:
+            names = os.read(0, 512).decode()
+            for name in names.split() or ["TERM"]:
                 os.kill(child, getattr(signal, f"SIG{name}"))
-            if not told:
+            if not names:
                 inputs, deadline = [woken], time.monotonic() + GRACE
-        status = _reaped(child)
+        status = _reap(child)
         if status is not None:
             return status
     return 128 + signal.SIGKILL
 
 
-def _started(argv: list[str]) -> int:
+def _start(argv: list[str]) -> int:
     child = os.fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -63,8 +63,8 @@ def _started(argv: list[str]) -> int:
     return child
 
 
-def _reaped(child: int) -> int | None:
-    """Take the ends of processes; the exit status once it was the command's."""
+def _reap(child: int) -> int | None:
+    """Reap ended processes. Returns the exit status of the command once it has ended."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:
@@ -74,4 +74,4 @@ def _reaped(child: int) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))  # the kernel kills whatever is left of the container then
+    sys.exit(main(sys.argv[1:]))  # then the kernel kills the rest of the container

@@ -1,4 +1,4 @@
-"""What a place has to run containers by, and what its registry says of an image."""
+"""Survey the container runtimes of a cluster, and look up images in a registry."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from slurm.environments.runtimes.apptainer import Apptainer, Singularity
 from slurm.environments.runtimes.engines import Docker, Podman
 from slurm.environments.runtimes.oci import SlurmOCI
 from slurm.environments.runtimes.pyxis import Pyxis
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.errors import EnvironmentNotReady
 from slurm.protocol.boot import RUN_SOURCE
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.environments.images import Reference
     from slurm.environments.runtimes.base import Runtime
     from slurm.transports.base import Completed
@@ -26,23 +27,15 @@ if TYPE_CHECKING:
 RUNTIMES: Mapping[str, type[Runtime]] = {
     kind.name: kind for kind in (Pyxis, Apptainer, Singularity, Podman, Docker, SlurmOCI)
 }
-"""By their names, in the order in which they are looked for; Slurm's own shows nowhere, so it must be named."""
+"""Runtimes by name, in order of preference. Slurm's own cannot be detected, so the user must name it."""
 
-PROGRAMS = ("apptainer", "singularity", "podman", "docker")
-LOOK = f"""\
-for program in {" ".join(PROGRAMS)}; do ! command -v $program > /dev/null || printf '%s ' $program; done
-if srun --help 2> /dev/null | grep -q -e --container-image; then printf 'pyxis '; fi
-"""
-"""Lines of sh that print the names of the runtimes that are there."""
-
-_SURVEY = f"uname -m; id -u; id -g; echo ~; command -v python3 || echo; srun --version 2> /dev/null || echo; {LOOK}"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 _log = logging.getLogger("slurm.environments")
 
 
 class ContainerSite(NamedTuple):
-    """A place, as far as containers go. What the nodes have may differ."""
+    """The container support of the host that submits jobs. That of the nodes may differ."""
 
     platform: str
     """Such as "linux/amd64"."""
@@ -50,73 +43,73 @@ class ContainerSite(NamedTuple):
     gid: int
     home: str
     python: str
-    """Any Python 3, or nothing."""
+    """The path of a Python 3, or ""."""
     srun: str
-    """What it says of its version, such as "slurm 23.02.7", or nothing."""
+    """The output of `srun --version`, such as "slurm 23.02.7", or ""."""
     runtimes: tuple[str, ...]
 
     @classmethod
-    def survey(cls, place: Place) -> ContainerSite:
-        """Ask a place. Raises EnvironmentNotReady, TransportError."""
-        done = in_bash(place, _SURVEY)
+    def survey(cls, target: BuildTarget) -> ContainerSite:
+        """Survey a build target with one command. Raises EnvironmentNotReady, TransportError."""
+        done = in_bash(target, program(__name__, "survey.sh"))
         lines = done.stdout.splitlines()
         if done.status != 0 or len(lines) < 6:
-            raise EnvironmentNotReady(f"what runs containers there can't be found out: {done.words}")
+            raise EnvironmentNotReady(f"cannot find out which container runtimes exist there: {done.words}")
         machine, uid, gid, home, python, srun, *rest = lines
         platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
         return cls(platform, int(uid), int(gid), home, python, srun, tuple(" ".join(rest).split()))
 
     def expanded(self, path: str) -> str:
-        """A path there; from ~/ it is in the home."""
+        """Replace a leading ~/ with the home directory."""
         return f"{self.home}{path[1:]}" if path.startswith("~/") else path
 
     def runtime(self, name: str | None) -> Runtime:
-        """The one of a name, or the first that is there. Raises EnvironmentNotReady."""
+        """Return the runtime of a name, or the first one found. Raises EnvironmentNotReady if there is none."""
         if name is None and not self.runtimes:
             raise EnvironmentNotReady(
-                "there is nothing to run containers by: no apptainer, singularity, podman, docker or pyxis is on PATH "
-                "where jobs are submitted from. A module may bring one: [Modules('apptainer'), Container(…)]; if only "
-                "the nodes have it, say which: Container(…, runtime='apptainer')"
+                "no container runtime found: none of apptainer, singularity, podman, docker, pyxis is on the PATH of "
+                "the host that submits jobs. If a module provides one: [Modules('apptainer'), Container(…)]. If only "
+                "the nodes have one, name it: Container(…, runtime='apptainer')"
             )
         return RUNTIMES[name or next(known for known in RUNTIMES if known in self.runtimes)]()
 
 
-def in_bash(place: Place, script: str, *, timeout: float = 60) -> Completed:
-    """Run lines of bash there, after the steps that a job takes."""
-    text = "\n".join(["{", *take(place.interpreter.setup), "} > /dev/null", '[ -z "$step" ] || exit', script])
-    return place.transport.run(["bash", "-s"], stdin=text.encode(), timeout=timeout)
+def in_bash(target: BuildTarget, script: str, *, timeout: float = 60) -> Completed:
+    """Run lines of bash on the target, after the setup steps of a job."""
+    text = "\n".join(["{", *render_steps(target.interpreter.setup), "} > /dev/null", '[ -z "$step" ] || exit', script])
+    return target.transport.run(["bash", "-s"], stdin=text.encode(), timeout=timeout)
 
 
-def pinned(place: Place, site: ContainerSite, reference: Reference) -> Reference:
-    """The reference with the digest that its tag has now. Raises EnvironmentNotReady."""
-    told = _look_up(place, site, reference)
-    refused = told.get("refused") or told.get("unreachable")
-    if refused and (told.get("refused") or reference.digest is None):
+def pinned(target: BuildTarget, site: ContainerSite, reference: Reference) -> Reference:
+    """Return the reference with the present digest of its tag. Raises EnvironmentNotReady."""
+    answer = _look_up(target, site, reference)
+    refused = answer.get("refused") or answer.get("unreachable")
+    if refused and (answer.get("refused") or reference.digest is None):
         advice = "log in there first (podman login, docker login, apptainer registry login)"
-        advice = advice if "HTTP 401" in refused or "HTTP 403" in refused else "look at its name and tag"
-        advice = advice if told.get("refused") else "name it by its digest (…@sha256:…), and nobody need ask"
-        verb = "doesn't give" if told.get("refused") else "can't be asked for"
-        raise EnvironmentNotReady(f"the registry {reference.registry} {verb} {reference}: {refused}; {advice}")
-    platforms = told.get("platforms") or ()
+        advice = advice if "HTTP 401" in refused or "HTTP 403" in refused else "check its name and tag"
+        advice = advice if answer.get("refused") else "or name it by its digest (…@sha256:…), which needs no look-up"
+        message = f"the registry {reference.registry} {'refused' if answer.get('refused') else 'cannot be asked for'}"
+        raise EnvironmentNotReady(f"{message} {reference}: {refused}; {advice}")
+    platforms = answer.get("platforms") or ()
     if platforms and site.platform not in platforms:
-        raise EnvironmentNotReady(f"{reference} is for {', '.join(platforms)}, and the cluster is {site.platform}")
-    return reference._replace(digest=told.get("digest", reference.digest))
+        raise EnvironmentNotReady(f"{reference} is for {', '.join(platforms)}, but the cluster is {site.platform}")
+    return reference._replace(digest=answer.get("digest", reference.digest))
 
 
-def _look_up(place: Place, site: ContainerSite, reference: Reference) -> dict[str, Any]:
-    """Ask the registry from there, where the image will be pulled; from here if that can't be done."""
+def _look_up(target: BuildTarget, site: ContainerSite, reference: Reference) -> dict[str, Any]:
+    """Ask the registry from the cluster, which will pull the image; from here if that fails."""
     arguments = [reference.registry, reference.repository, reference.digest or reference.tag]
     arguments.append("plain" if reference.plain else "tls")
     if site.python:
         source = get_data("slurm.environments", "image_lookup.py") or b""
-        done = place.transport.run([site.python, "-c", RUN_SOURCE, source.decode(), *arguments], timeout=300)
+        done = target.transport.run([site.python, "-c", RUN_SOURCE, source.decode(), *arguments], timeout=300)
         try:
-            told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+            answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         except (ValueError, IndexError):
-            _log.debug("no registry can be asked from there: %s", done.words)
+            _log.debug("cannot ask a registry from there: %s", done.words)
         else:
-            if "unreachable" not in told:
-                return told
+            if "unreachable" not in answer:
+                return answer
     from slurm.environments import image_lookup  # noqa: PLC0415 - loads ssl
 
-    return image_lookup.asked(*arguments)
+    return image_lookup.answer(*arguments)

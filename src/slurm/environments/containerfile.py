@@ -1,4 +1,4 @@
-"""Images that are built here: from a Containerfile (Dockerfile) by podman, docker or buildah."""
+"""Build images on this machine from a Containerfile (Dockerfile), with podman, docker or buildah."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TAIL_LINES = 20
 
 
 class Containerfile(NamedTuple):
-    """A Containerfile and its context: what can be copied into the image."""
+    """A Containerfile, its context (the files that it can copy), and build arguments."""
 
     file: Path
     context: Path
@@ -33,7 +33,7 @@ class Containerfile(NamedTuple):
 
     @classmethod
     def find(cls, file: str | None, context: str | None, build_args: tuple[tuple[str, str], ...] = ()) -> Containerfile:
-        """The one that is named, or that of a context. Raises ConfigurationError."""
+        """Find the named Containerfile, or that of a context. Raises ConfigurationError."""
         directory = Path(context) if context else Path(str(file)).parent
         files = [Path(file)] if file else [directory / name for name in NAMES]
         found = next((path for path in files if path.is_file()), None)
@@ -45,9 +45,10 @@ class Containerfile(NamedTuple):
         return cls(found, directory, build_args)
 
     def files(self) -> Sequence[str]:
-        """The files of the context, by their paths in it, sorted.
+        """Return the sorted paths of the context's files.
 
-        What .containerignore or .dockerignore leaves; without such a file what git would take, or else all but .git.
+        .containerignore or .dockerignore excludes files. Without them, these are the files that git tracks or would
+        add, or all except .git if the context is not in a repository.
         """
         ignored = next((self.context / name for name in _IGNORES if (self.context / name).is_file()), None)
         if ignored is not None:
@@ -55,7 +56,7 @@ class Containerfile(NamedTuple):
         return [name for name in source_files(str(self.context)) if os.path.lexists(self.context / name)]
 
     def fingerprint(self) -> str:
-        """A hash of all that goes in."""
+        """Return a hash of the Containerfile, the context and the build arguments."""
         whole = hashlib.sha256(repr(self.build_args).encode())
         for name in self.files():
             whole.update(repr((name, *described(str(self.context / name)))).encode())
@@ -64,13 +65,13 @@ class Containerfile(NamedTuple):
 
     @contextmanager
     def staged(self) -> Iterator[Path]:
-        """The context as it was hashed, in a directory of its own: nothing else can get into the image."""
+        """Copy the hashed files to a directory, so that nothing else can get into the image."""
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-context-") as directory:
             for name in self.files():
                 target = Path(directory, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = self.context / name
-                if source.is_dir() and not source.is_symlink():  # a repository within the repository
+                if source.is_dir() and not source.is_symlink():  # a nested repository
                     shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(".git"))
                 else:
                     shutil.copy2(source, target, follow_symlinks=False)
@@ -89,7 +90,7 @@ def _left(context: Path, ignored: Ignored) -> Iterator[str]:
 
 
 class Ignored:
-    """What a .dockerignore leaves out: the last of its patterns that matches a path, or a directory of it, counts."""
+    """The patterns of a .dockerignore. The last one that matches a path, or a parent directory, decides."""
 
     def __init__(self, text: str) -> None:
         lines = (line.strip() for line in text.splitlines())
@@ -108,7 +109,7 @@ class Ignored:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern of Go's filepath.Match, with ** for any number of directories."""
+    """Translate a pattern of Go's filepath.Match, extended by ** for any number of directories."""
     parts = re.findall(r"\*\*/?|\*|\?|\[\^?[^]]*\]|\\.|.", os.path.normpath(text).lstrip("/"))
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile(
@@ -119,37 +120,37 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 class Builder(NamedTuple):
-    """The program that builds and keeps images on this machine."""
+    """The program that builds and stores images on this machine."""
 
     program: str
 
     @classmethod
     def find(cls, program: str | None) -> Builder:
-        """The one that is named, or the first there is. Raises EnvironmentNotReady."""
+        """Find the named builder, or the first one installed. Raises EnvironmentNotReady."""
         for name in (program,) if program else _BUILDERS:
             if shutil.which(name):
                 return cls(name)
         wanted = program or ", ".join(_BUILDERS)
-        raise EnvironmentNotReady(f"there is nothing here to build or keep images by ({wanted}): install one of them")
+        raise EnvironmentNotReady(f"no image builder found on this machine ({wanted}): install one")
 
     def build(self, what: Containerfile, tag: str, *, platform: str, log: Path) -> None:
         """Build an image. Raises BuildFailed."""
         arguments = [f"--build-arg={name}={value}" for name, value in what.build_args]
         with what.staged() as context:
             options = [f"--file={what.file}", f"--tag={tag}", f"--platform={platform}", *arguments]
-            self._logged("build", *options, str(context), doing=f"{what.file} doesn't build", log=log)
+            self._logged("build", *options, str(context), failure=f"cannot build {what.file}", log=log)
 
     def push(self, tag: str, name: str, *, plain: bool, log: Path) -> None:
-        """Send an image to a registry, under a name. Raises BuildFailed."""
-        doing = f"{name} can't be pushed"
-        if self.program == "docker":  # which decides itself which registries are plain
-            self._logged("tag", tag, name, doing=doing, log=log)
-            self._logged("push", name, doing=doing, log=log)
+        """Push an image to a registry under a name. Raises BuildFailed."""
+        failure = f"cannot push {name}"
+        if self.program == "docker":  # its daemon decides which registries use plain HTTP
+            self._logged("tag", tag, name, failure=failure, log=log)
+            self._logged("push", name, failure=failure, log=log)
         else:
-            self._logged("push", f"--tls-verify={str(not plain).lower()}", tag, name, doing=doing, log=log)
+            self._logged("push", f"--tls-verify={str(not plain).lower()}", tag, name, failure=failure, log=log)
 
     def image_id(self, tag: str) -> str | None:
-        """The id of an image that is kept here."""
+        """Return the id of a local image, or None."""
         inspect = {"buildah": ("inspect", "--type=image", "--format={{.FromImageID}}")}
         argv = [self.program, *inspect.get(self.program, ("image", "inspect", "--format={{.Id}}")), tag]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -158,25 +159,25 @@ class Builder(NamedTuple):
 
     def save(self, tag: str, file: Path, *, log: Path) -> None:
         """Write an image to a file, as a docker-archive. Raises BuildFailed."""
-        doing = f"{tag} can't be saved"
+        failure = f"cannot save {tag}"
         if self.program == "buildah":
-            self._logged("push", tag, f"docker-archive:{file}:{tag}", doing=doing, log=log)
+            self._logged("push", tag, f"docker-archive:{file}:{tag}", failure=failure, log=log)
         else:
-            self._logged("save", "--output", str(file), tag, doing=doing, log=log)
+            self._logged("save", "--output", str(file), tag, failure=failure, log=log)
 
     def flatten(self, tag: str, file: Path, *, log: Path) -> None:
-        """Write the files of an image, as they are in a container, to a tar file. Raises BuildFailed."""
-        doing = f"{tag} can't be exported"
+        """Write the file system of an image to a tar file. Raises BuildFailed."""
+        failure = f"cannot export {tag}"
         if self.program == "buildah":
-            raise EnvironmentNotReady(f"{doing}: buildah can't; install podman or docker")
+            raise EnvironmentNotReady(f"{failure}: buildah cannot; install podman or docker")
         container = f"slurm-tasks-{os.urandom(6).hex()}"
-        self._logged("create", f"--name={container}", tag, "true", doing=doing, log=log)
+        self._logged("create", f"--name={container}", tag, "true", failure=failure, log=log)
         try:
-            self._logged("export", "--output", str(file), container, doing=doing, log=log)
+            self._logged("export", "--output", str(file), container, failure=failure, log=log)
         finally:
             subprocess.run([self.program, "rm", container], capture_output=True, check=False)
 
-    def _logged(self, *arguments: str, doing: str, log: Path) -> None:
+    def _logged(self, *arguments: str, failure: str, log: Path) -> None:
         argv = [self.program, *arguments]
         with open(log, "wb") as file:
             status = subprocess.run(
@@ -186,5 +187,7 @@ class Builder(NamedTuple):
             output = log.read_text(errors="replace").strip()
             tail = "\n".join(output.splitlines()[-_TAIL_LINES:])
             raise BuildFailed(
-                f"{doing} ({self.program}, status {status}):\n{tail}\nAll of it: {log}", output=output, log=str(log)
+                f"{failure} ({self.program}, status {status}):\n{tail}\nWhole output: {log}",
+                output=output,
+                log=str(log),
             )

@@ -1,4 +1,4 @@
-"""Current and Python: an interpreter that is already there."""
+"""Current and Python: environments that use an existing interpreter."""
 
 from __future__ import annotations
 
@@ -7,92 +7,87 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slurm.environments.base import Environment
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.errors import PythonNotFound
 from slurm.protocol import ResolvedEnvironment
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.environments.base import Interpreter, Place
+    from slurm.environments.base import BuildTarget, Interpreter
     from slurm.transports.base import Completed
 
 TAG = "{}.{}".format(*sys.version_info[:2])
-"""The client's minor version: what is pickled here must be unpickled by the same."""
-
-_PROBE = """\
-for python in "$@"; do
-    case $python in "~/"*) python=$HOME/${python#"~/"} ;; esac
-    found=$(command -v "$python") || { echo "$python: not found" >&2; continue; }
-    case $found in /*) ;; *) found=$PWD/$found ;; esac # a job may run elsewhere
-    version=$("$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || continue
-    echo "$found is Python $version" >&2
-    [ "$version" != "$0" ] || { echo "$found"; exit 0; }
-done
-exit 1
-"""
+"""The minor version of the client's Python. Pickles of functions need the same version to be loaded."""
 
 
 class Current(Environment):
-    """What is there: the cluster's Python, which is the one of this very program if it is there too (one file system),
-    else the first of its minor version on PATH.
+    """The cluster's Python: the interpreter of this program if it exists there, too, else the first one on PATH with
+    the same minor version.
     """
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
-        """Find it. Nothing is made, so nothing is kept under the root. Raises PythonNotFound."""
-        return find(place)
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Find the interpreter. Nothing is built or stored. Raises PythonNotFound."""
+        return find(target)
 
-    def before(self, place: Place) -> Place:
-        """The place as it is."""
-        return place
+    def before(self, target: BuildTarget) -> BuildTarget:
+        """Return the target unchanged."""
+        return target
 
 
 class Python(Environment):
-    """Another interpreter there, by its path (absolute, or from `~/`) or a command's name."""
+    """An interpreter of the cluster, by its path (absolute, or `~/…`) or by the name of a command."""
 
     def __init__(self, python: str) -> None:
         self.python = python
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
-        """Find it. Raises PythonNotFound."""
-        return find(self.before(place))
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Find the interpreter. Raises PythonNotFound."""
+        return find(self.before(target))
 
-    def before(self, place: Place) -> Place:
-        """The place with this interpreter."""
-        return replace(place, interpreter=place.interpreter._replace(python=self.python))
+    def before(self, target: BuildTarget) -> BuildTarget:
+        """Return the target with this interpreter."""
+        return replace(target, interpreter=target.interpreter._replace(python=self.python))
 
     def __repr__(self) -> str:
         return f"Python({self.python!r})"
 
 
-def find(place: Place) -> ResolvedEnvironment:
-    """The place's interpreter, which may have been looked for before. Raises PythonNotFound."""
-    known = place.known.get(place.interpreter)
+def find(target: BuildTarget) -> ResolvedEnvironment:
+    """Find the interpreter of a target, unless it is known already. Raises PythonNotFound."""
+    known = target.known.get(target.interpreter)
     if known is not None:
         return known()
-    return found(place.interpreter, place.ground.ask(probe(place.interpreter)))
+    return found(target.interpreter, target.access.ask(probe(target.interpreter)))
 
 
 def probe(asked: Interpreter) -> Sequence[str]:
-    """The command that looks for an interpreter.
+    """Build the command that finds an interpreter after the setup steps.
 
-    It is looked for after the steps. One that fails here is passed over, for the nodes may have what isn't here, unless
-    the steps bring the interpreter.
+    A step that fails on this machine is ignored, because nodes may have what it lacks; unless the steps provide the
+    interpreter.
     """
     candidates = [asked.python] if asked.python else [sys.executable, f"python{TAG}", "python3", "python"]
     script = "\n".join(
-        ["{", *take(asked.setup), "} >&2", *(['[ -z "$step" ] || exit 1'] if asked.from_setup else []), _PROBE]
+        [
+            "{",
+            *render_steps(asked.setup),
+            "} >&2",
+            *(['[ -z "$step" ] || exit 1'] if asked.from_setup else []),
+            program(__name__, "find_python.sh"),
+        ]
     )
-    return ["bash" if asked.setup else "sh", "-c", script, TAG, *candidates]
+    return ["bash" if asked.setup else "sh", "-c", script, "sh", TAG, *candidates]
 
 
 def found(asked: Interpreter, done: Completed) -> ResolvedEnvironment:
-    """What that command has found. Raises PythonNotFound."""
+    """Parse the output of that command. Raises PythonNotFound."""
     if done.status != 0:
         seen = "; ".join(done.stderr.strip().splitlines())
         message = (
-            f"no Python {TAG} there, which is what this program runs and pickles by ({seen}). "
-            f"Name one: Cluster(…, python='/path/to/python{TAG}'), or run this program by the Python that is there"
+            f"no Python {TAG} there; this program runs on Python {TAG} and needs the same version there ({seen}). "
+            f"Name one: Cluster(…, python='/path/to/python{TAG}'), or run this program with a version found there"
         )
         raise PythonNotFound(message)
     python = done.stdout.strip().splitlines()[-1]

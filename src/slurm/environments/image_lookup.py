@@ -1,8 +1,8 @@
-"""Which image a tag names now: asks a registry, by the protocol that all of them speak (OCI distribution).
+"""Look up the image of a tag in a registry (OCI distribution protocol).
 
-Needs a Python and nothing else, for it is run where the image will be pulled. Its arguments are registry, repository,
-tag, and `tls` or `plain`.
-Prints a JSON object: the `digest` and the `platforms` that there are, or `refused`, why not.
+Needs only a Python, because it runs where the image will be pulled. Its arguments are the registry, the repository, the
+tag, and `tls` or `plain`. It prints a JSON object: the `digest` and the `platforms` of the image, or the reason, as
+`refused` or `unreachable`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ HUB = "docker.io"
 
 
 class Refused(Exception):
-    """The registry has no such image, or doesn't give it."""
+    """The registry has no such image, or denies access to it."""
 
 
 class Registry:
-    """One registry, and what it wants to see."""
+    """A repository of a registry, and the authorization for it."""
 
     def __init__(self, name: str, repository: str, *, plain: bool) -> None:
         self.name, self.repository = name, repository
@@ -43,7 +43,7 @@ class Registry:
         self.authorization: str | None = None
 
     def get(self, path: str) -> tuple[dict[str, str], bytes]:
-        """The headers, by their names in lower case, and the body of a part of the repository. Raises Refused."""
+        """Get a part of the repository: its headers, with names in lower case, and its body. Raises Refused."""
         url = f"{self.base}/{path}"
         for last in (False, True):
             headers = {"Accept": ", ".join([*LISTS, *MANIFESTS])}
@@ -60,7 +60,7 @@ class Registry:
         raise AssertionError
 
     def _authorize(self, challenge: str) -> str | None:
-        """What to send to a registry that wants to know who asks."""
+        """Return the Authorization header that answers a challenge of the registry."""
         kind, _, rest = challenge.partition(" ")
         login = credentials(self.name)
         basic = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}" if login else None
@@ -72,41 +72,41 @@ class Registry:
         url = f"{asked.get('realm', '')}?{urllib.parse.urlencode(query)}"
         try:
             with _opened(url, headers) as answer:
-                told = json.load(answer)
+                token = json.load(answer)
         except urllib.error.HTTPError as error:
             raise _refusal(error) from error
-        return f"Bearer {told.get('token') or told.get('access_token')}"
+        return f"Bearer {token.get('token') or token.get('access_token')}"
 
 
 def _opened(url: str, headers: dict[str, str]) -> Any:
     if not url.startswith(("https://", "http://")):
-        raise Refused(f"it sends one to {url!r} for a token")
+        raise Refused(f"it redirects to {url!r} for a token")
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - as above
     return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
 
 
 def _refusal(error: urllib.error.HTTPError) -> Exception:
-    """What a registry says about why it doesn't, such as "manifest unknown"; or that it isn't well, or too busy."""
+    """Return the error for an answer of a registry, with its reason, such as "manifest unknown"."""
     try:
-        told = json.loads(error.read())["errors"][0]
-        words = str(told.get("message") or told.get("code"))
+        first = json.loads(error.read())["errors"][0]
+        reason = str(first.get("message") or first.get("code"))
     except (ValueError, LookupError, TypeError, AttributeError):
-        words = str(error.reason)
-    words = f"{words} (HTTP {error.code})"
-    return OSError(words) if error.code >= 500 or error.code == 429 else Refused(words)
+        reason = str(error.reason)
+    reason = f"{reason} (HTTP {error.code})"
+    return OSError(reason) if error.code >= 500 or error.code == 429 else Refused(reason)
 
 
 def credentials(registry: str) -> list[str] | None:
-    """The name and the password that `podman login`, `docker login` or `apptainer remote login` has kept."""
+    """Return the user and password that `podman login`, `docker login` or `apptainer remote login` has stored."""
     for path in _login_files():
         try:
             with open(path, encoding="utf-8") as file:
-                kept = json.load(file)
+                stored = json.load(file)
         except (OSError, ValueError):
             continue
         for name in (registry, *(("https://index.docker.io/v1/",) if registry == HUB else ())):
-            helper = kept.get("credHelpers", {}).get(name) or kept.get("credsStore")
-            found = _from_helper(helper, name) if helper else kept.get("auths", {}).get(name, {}).get("auth")
+            helper = stored.get("credHelpers", {}).get(name) or stored.get("credsStore")
+            found = _from_helper(helper, name) if helper else stored.get("auths", {}).get(name, {}).get("auth")
             if found:
                 return found if isinstance(found, list) else base64.b64decode(found).decode().split(":", 1)
     return None
@@ -136,33 +136,33 @@ def _from_helper(helper: str, registry: str) -> list[str] | None:
             check=True,
             timeout=60,
         )
-        told = json.loads(done.stdout)
-        return [told["Username"], told["Secret"]]
+        found = json.loads(done.stdout)
+        return [found["Username"], found["Secret"]]
     except (OSError, subprocess.SubprocessError, ValueError, LookupError):
         return None
 
 
 def look_up(name: str, repository: str, which: str, *, plain: bool) -> dict[str, object]:
-    """The digest of a tag or digest, and its platforms, such as "linux/amd64". Raises Refused, OSError."""
+    """Return the digest and the platforms (such as "linux/amd64") of a tag or digest. Raises Refused, OSError."""
     registry = Registry(name, repository, plain=plain)
     try:
         headers, body = registry.get(f"manifests/{which}")
     except urllib.error.URLError as error:
         if not plain or not isinstance(error.reason, (ssl.SSLError, ConnectionError)):
             raise
-        registry = Registry(name, repository, plain=False)  # one on loopback may have TLS all the same
+        registry = Registry(name, repository, plain=False)  # a registry on loopback may use TLS, too
         headers, body = registry.get(f"manifests/{which}")
     manifest = json.loads(body)
     if manifest.get("mediaType", headers.get("content-type")) in LISTS or "manifests" in manifest:
-        told = [each.get("platform", {}) for each in manifest["manifests"]]
+        found = [each.get("platform", {}) for each in manifest["manifests"]]
     else:
-        told = [json.loads(registry.get(f"blobs/{manifest['config']['digest']}")[1])]
-    platforms = sorted({f"{each.get('os')}/{each.get('architecture')}" for each in told} - {"unknown/unknown"})
+        found = [json.loads(registry.get(f"blobs/{manifest['config']['digest']}")[1])]
+    platforms = sorted({f"{each.get('os')}/{each.get('architecture')}" for each in found} - {"unknown/unknown"})
     return {"digest": f"sha256:{hashlib.sha256(body).hexdigest()}", "platforms": platforms}
 
 
-def asked(name: str, repository: str, which: str, plain: str) -> dict[str, object]:
-    """What `look_up` finds, or why not: `refused` is the registry's word, `unreachable` isn't."""
+def answer(name: str, repository: str, which: str, plain: str) -> dict[str, object]:
+    """Return what `look_up` finds, or why it failed: `refused` by the registry, or `unreachable`."""
     try:
         return look_up(name, repository, which, plain=plain == "plain")
     except Refused as error:
@@ -172,4 +172,4 @@ def asked(name: str, repository: str, which: str, plain: str) -> dict[str, objec
 
 
 if __name__ == "__main__":
-    print(json.dumps(asked(*sys.argv[1:])))  # noqa: T201 - its output is its answer
+    print(json.dumps(answer(*sys.argv[1:])))  # noqa: T201 - its output is its answer

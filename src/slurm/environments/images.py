@@ -18,7 +18,7 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3})(:\d+)?(/.*)?")
 
 
 class Reference(NamedTuple):
-    """An image in a registry: the registry, the repository in it, and which: by its tag, or its digest."""
+    """The reference of an image: registry, repository, and tag or digest."""
 
     registry: str
     repository: str
@@ -27,7 +27,7 @@ class Reference(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """A reference as it is written: without a registry it is Docker Hub's, without a tag `latest`."""
+        """Parse a reference; by default of Docker Hub, with the tag `latest`. Raises ConfigurationError."""
         found = _REFERENCE.fullmatch(text)
         if found is None:
             message = (
@@ -41,12 +41,12 @@ class Reference(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether the registry may speak HTTP without TLS: one of this very machine."""
+        """Whether the registry may use HTTP without TLS: only if it is on this machine."""
         return on_loopback(self.registry)
 
     @property
     def pinned(self) -> str:
-        """By its digest, if that is known."""
+        """The reference by digest, or by tag if the digest is unknown."""
         name = f"{self.registry}/{self.repository}"
         return f"{name}@{self.digest}" if self.digest else f"{name}:{self.tag}"
 
@@ -55,5 +55,5 @@ class Reference(NamedTuple):
 
 
 def on_loopback(name: str) -> bool:
-    """Whether a registry, or that of an image, is on this very machine: it may then speak HTTP without TLS."""
+    """Whether a registry, or that of an image, is on this machine. It may then use HTTP without TLS."""
     return _LOOPBACK.fullmatch(name) is not None

@@ -1,7 +1,7 @@
-"""The program that makes a virtual environment, where it is to be: by any Python, with the standard library alone.
+"""The program that makes a virtual environment on the cluster, with any Python and the standard library only.
 
-Its source is sent there. It reads what to install as JSON, prints what it does to standard error and into the log, and
-answers with one line of JSON on standard output.
+The client sends its source. It reads a request as JSON from standard input, prints its progress to standard error and
+to a log, and prints its answer as one line of JSON on standard output.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
 PIP_THAT_INSTALLS_ELSEWHERE = (22, 3)
-"""From this version on pip has --python, so that an environment needs none of its own."""
+"""pip has --python since this version, so the environment needs no pip of its own."""
 _PASSWORD = re.compile(
     rb"""(://)(?:[^\s/:@'"<>\[]{0,256}:(?!\d{1,5}[/?#])[^\s'"<>]{0,256}|(?<!ssh://)[^\s/?#'"<>]{0,256})@"""
 )
-"""A password or token in a URL of a site's settings, which installers may print."""
+"""A password or token in a URL. URLs come from the site's settings, and installers print them."""
 _OF_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -37,7 +37,7 @@ _OF_PIP = {
 
 
 def main() -> None:
-    """Make the environment that standard input tells of."""
+    """Make the environment that standard input describes."""
     asked = json.load(sys.stdin)
     os.umask(0o077)
     directory = Path(asked["directory"])
@@ -47,9 +47,9 @@ def main() -> None:
             put(directory / "wheelhouse", asked["wheelhouse"])
             python = install(directory, asked, log)
             if asked["below"] is not None:
-                below, above = (Path(path).parents[1] for path in (asked["below"], python))
-                own_scripts(below, above)
-                lay_over(below, above)
+                base, top = (Path(path).parents[1] for path in (asked["below"], python))
+                copy_scripts(base, top)
+                overlay(base, top)
             digest = subprocess.check_output([python, "-c", asked["run_source"], asked["digest"]], text=True).strip()
         except (subprocess.CalledProcessError, OSError) as error:
             sys.exit(f"{type(error).__name__}: {error}")
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def put(directory: Path, blobs: Mapping[str, str]) -> None:
-    """Give files their own names again, by which installers know what they are."""
+    """Give blobs their original file names, which installers parse."""
     directory.mkdir()
     for name, blob in blobs.items():
         try:
@@ -68,9 +68,9 @@ def put(directory: Path, blobs: Mapping[str, str]) -> None:
 
 
 def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
-    """Make it, and install into it; the path of its Python.
+    """Make the virtual environment, install into it, and return the path of its Python.
 
-    The projects are there when it is chosen what they need, and don't stay in an environment that is for that alone.
+    An environment of dependencies is resolved with the projects installed, which are removed again afterwards.
     """
     venv = directory / "venv"
     python = str(venv / "bin" / "python")
@@ -81,7 +81,7 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
     if uv := find_uv():
         environ.update(index_of_pip(environ))
         if asked["index_url"]:
-            environ.pop("UV_DEFAULT_INDEX", None)  # which would count for more
+            environ.pop("UV_DEFAULT_INDEX", None)  # it would take precedence
         run(log, environ, uv, "venv", "--quiet", "--python", sys.executable, *shared, venv)
         run(log, environ, uv, "pip", "install", "--python", python, "--compile-bytecode", *arguments)
         if without:
@@ -102,7 +102,7 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
 
 
 def wanted(directory: Path, asked: Mapping[str, Any]) -> list[str]:
-    """What to install, and where to look for it, as uv and pip take it."""
+    """The arguments for uv and pip: what to install, and where to find it."""
     found = [f"{name} @ {(directory / 'wheels' / wheel).as_uri()}" for name, wheel in asked["projects"]]
     if asked["below"] is not None:
         return [*found, "--no-deps"]
@@ -116,45 +116,45 @@ def wanted(directory: Path, asked: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def lay_over(below: Path, above: Path) -> None:
-    """Make one environment of two: the upper gets a link to all of the lower that it hasn't itself.
+def overlay(base: Path, top: Path) -> None:
+    """Combine two environments: link from `top` to everything of `base` that it lacks.
 
-    Directories that both have are merged, however deep, as if all had been installed together.
+    Directories that exist in both are merged at any depth, as if everything had been installed together.
     """
-    for entry in os.scandir(below):
-        mine = above / entry.name
-        if entry.name == "__pycache__":  # by a link to it Python would keep the upper's in the lower, for all to read
+    for entry in os.scandir(base):
+        mine = top / entry.name
+        if entry.name == "__pycache__":  # through a link, Python would write the caches of `top` into the shared `base`
             mine.mkdir(exist_ok=True)
         if mine.is_dir() and entry.is_dir(follow_symlinks=False):
-            lay_over(Path(entry), mine)
+            overlay(Path(entry), mine)
         elif not os.path.lexists(mine):
             mine.symlink_to(entry)
 
 
-def own_scripts(below: Path, above: Path) -> None:
-    """Copy the lower environment's scripts, to be run by the upper's Python: the lower's sees nothing of the upper."""
-    for path in (below / "bin").iterdir():
-        mine = above / "bin" / path.name
+def copy_scripts(base: Path, top: Path) -> None:
+    """Copy the scripts of `base`, and have the Python of `top` run them: that of `base` cannot import from `top`."""
+    for path in (base / "bin").iterdir():
+        mine = top / "bin" / path.name
         if os.path.lexists(mine) or not path.is_file():
             continue
         with open(path, "rb") as file:
             if file.read(2) != b"#!":
                 continue
-            mine.write_bytes(b"#!" + file.read().replace(os.fsencode(below), os.fsencode(above)))
+            mine.write_bytes(b"#!" + file.read().replace(os.fsencode(base), os.fsencode(top)))
         shutil.copymode(path, mine)
 
 
 def sources(asked: Mapping[str, Any]) -> list[str]:
-    """Where to look for dependencies, as uv and pip take it."""
+    """The arguments for uv and pip that say where to find dependencies."""
     found = ["--index-url", asked["index_url"]] if asked["index_url"] else []
-    for option, places in (("--extra-index-url", asked["extra_index_url"]), ("--find-links", asked["find_links"])):
-        for place in places:
-            found += [option, place]
+    for option, urls in (("--extra-index-url", asked["extra_index_url"]), ("--find-links", asked["find_links"])):
+        for url in urls:
+            found += [option, url]
     return found
 
 
 def pip_version() -> tuple[int, ...]:
-    """The version of this Python's pip; empty if it has none."""
+    """Return the version of this Python's pip, or () if it has none."""
     try:
         return tuple(map(int, version("pip").split(".")[:2]))
     except PackageNotFoundError:
@@ -162,7 +162,7 @@ def pip_version() -> tuple[int, ...]:
 
 
 def find_uv() -> str | None:
-    """The command `uv`, also where it is beside this Python only, whose environment needn't be active."""
+    """Find the command `uv` on PATH or beside this Python, whose environment need not be active."""
     return shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
 
 

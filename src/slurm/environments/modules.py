@@ -1,4 +1,4 @@
-"""Modules and Conda: what a site or a user has installed, made ready by the shell of each job."""
+"""Modules and Conda: existing installations that the shell of each job activates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slurm.environments.setup import load_modules
 from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.protocol import ResolvedEnvironment
 
 _CONDA = (
@@ -21,13 +21,13 @@ _CONDA = (
     '[ ! -x "$base/bin/conda" ] || { PATH=$PATH:$base/bin; break; }; done; '
     'command -v conda > /dev/null 2>&1 || { echo "there is no conda command on $(uname -n)" >&2; false; }'
 )
-"""A job's shell hasn't read the rc file that `conda init` has written to; these are where installers put it."""
+"""The shell of a job does not read the rc file that `conda init` edits. These are the default install locations."""
 
 
 class Modules(Environment):
-    """Environment modules (Lmod, Environment Modules), loaded in order by the shell of each job.
+    """Environment modules (Lmod, Environment Modules), which the shell of each job loads in order.
 
-    With nothing after it, the Python is the one that they bring, or the cluster's.
+    If no other environment follows, the Python is the one that the modules provide, or the cluster's.
     """
 
     def __init__(self, *names: str) -> None:
@@ -36,43 +36,43 @@ class Modules(Environment):
             raise ConfigurationError(message)
         self.names = names
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Find the Python. Raises PythonNotFound."""
-        return find(self.before(place))
+        return find(self.before(target))
 
-    def before(self, place: Place) -> Place:
-        """The place with the modules loaded."""
-        return with_steps(place, load_modules(self.names))
+    def before(self, target: BuildTarget) -> BuildTarget:
+        """Return the target with the modules loaded."""
+        return with_steps(target, load_modules(self.names))
 
     def __repr__(self) -> str:
         return f"Modules({', '.join(map(repr, self.names))})"
 
 
 class Conda(Environment):
-    """A conda environment that is there, by its name or its path (absolute, or from `~/`), activated in each job."""
+    """An existing conda environment, by its name or its path (absolute, or `~/…`), which each job activates."""
 
     def __init__(self, environment: str) -> None:
         if not environment or not isinstance(environment, str):
-            message = f"Conda({environment!r}): name an environment that is there, or its path"
+            message = f"Conda({environment!r}): give the name or the path of an existing environment"
             raise ConfigurationError(message)
         self.environment = environment
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
-        """Find its Python. Raises PythonNotFound, where conda or the environment is missing, too."""
-        return find(self.before(place))
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Find the environment's Python. Raises PythonNotFound, also if conda or the environment is missing."""
+        return find(self.before(target))
 
-    def before(self, place: Place) -> Place:
-        """The place with the environment activated."""
+    def before(self, target: BuildTarget) -> BuildTarget:
+        """Return the target with the environment activated."""
         home, name = ("~/", self.environment[2:]) if self.environment.startswith("~/") else ("", self.environment)
-        # "conda activate" is a function that only this defines; conda's own scripts use variables that may be unset.
+        # The hook defines the function "conda activate". The scripts of conda use unset variables.
         activate = f'set +u; eval "$(conda shell.posix hook)" && conda activate {home}{shlex.quote(name)}'
-        place = with_steps(place, (_CONDA, activate))
-        return replace(place, interpreter=place.interpreter._replace(python="python", from_setup=True))
+        target = with_steps(target, (_CONDA, activate))
+        return replace(target, interpreter=target.interpreter._replace(python="python", from_setup=True))
 
     def __repr__(self) -> str:
         return f"Conda({self.environment!r})"
 
 
-def with_steps(place: Place, steps: tuple[str, ...]) -> Place:
-    """The place with more steps before its Python."""
-    return replace(place, interpreter=place.interpreter._replace(setup=(*place.interpreter.setup, *steps)))
+def with_steps(target: BuildTarget, steps: tuple[str, ...]) -> BuildTarget:
+    """Return the target with more steps before its Python."""
+    return replace(target, interpreter=target.interpreter._replace(setup=(*target.interpreter.setup, *steps)))

@@ -1,33 +1,29 @@
-"""Steps that make a shell ready before a Python starts: modules, and lines of the user's own."""
+"""Setup steps: shell lines that run before the Python of a job: modules, and the user's own lines."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol.shell import program
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Only login shells are sure to have `module`: it is a function, which a site's profile defines. /etc/profile comes
-# last, for it may set PATH anew.
-_FIND_MODULE = (
-    'for init in "${LMOD_PKG:-}/init/bash" "${MODULESHOME:-}/init/bash" /etc/profile.d/*{lmod,modules}*.sh '
-    "/usr/share/lmod/lmod/init/bash /usr/share/modules/init/bash /etc/profile; do "
-    'type module > /dev/null 2>&1 && break; [ ! -r "$init" ] || . "$init"; done; '
-    'type module > /dev/null 2>&1 || { echo "there is no module command on $(uname -n)" >&2; false; }'
-)
-
 
 def load_modules(names: Sequence[str]) -> tuple[str, ...]:
-    """The steps that load environment modules (Lmod, Environment Modules), in any shell of bash."""
-    return (_FIND_MODULE, *(f"module load {shlex.quote(name)}" for name in names)) if names else ()
+    """Return the steps that load environment modules (Lmod, Environment Modules) in any bash."""
+    return (
+        (program(__name__, "module_command.sh").strip(), *(f"module load {shlex.quote(name)}" for name in names))
+        if names
+        else ()
+    )
 
 
-def take(steps: Sequence[str]) -> list[str]:
-    """Lines of bash that take the steps in turn, in their own shell, up to the first that fails.
+def render_steps(steps: Sequence[str]) -> list[str]:
+    """Return lines of bash that run the steps in order, in the same shell, up to the first that fails.
 
-    `$step` is that one then, and empty if all went well. A step is one line or several; one that bash can't even parse
-    fails like any other.
+    `$step` then holds the failed step, or is empty. A step may have several lines. A syntax error counts as a failure.
     """
     if not steps:
         return ["step="]

@@ -23,21 +23,21 @@ _LEFT_OUT = (
 """Names that no source has, anywhere in the tree; where there is git, of what it doesn't track."""
 _LEFT_OUT_AT_THE_TOP = ("build", "dist")
 _RACY_SECONDS = 2.0
-"""A file that was changed so lately may be changed again without its time showing it."""
+"""A file changed this recently may change again within the resolution of its timestamp."""
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py")
 
 _known: dict[str, tuple[tuple[int, ...], str]] = {}
-"""Hashes of files that have been read, with what tells that they haven't been changed since."""
+"""Hashes of files, each with the stat values that show that the file has not changed since."""
 
 
 def is_project(directory: str) -> bool:
-    """Whether a wheel can be built of what is there."""
+    """Whether a wheel can be built from the directory."""
     return any(os.path.isfile(os.path.join(directory, name)) for name in _PROJECT_FILES)
 
 
 def nearest_project() -> str:
-    """The project that the working directory is in. Raises ConfigurationError."""
+    """Find the project that contains the working directory. Raises ConfigurationError."""
     here = Path.cwd()
     for directory in map(str, (here, *here.parents)):
         if is_project(directory):
@@ -47,10 +47,10 @@ def nearest_project() -> str:
 
 
 def tree_digest(directory: str) -> str:
-    """The hash of the files in a directory: their paths, contents and whether they are executable.
+    """Return a hash of the files in a directory: paths, contents, and whether they are executable.
 
-    They are those that git tracks or would offer to, as they are now, committed or not; without git all, but for
-    caches, virtual environments, and what a build leaves. Raises EnvironmentNotReady for one that can't be read.
+    With git, these are the tracked and the untracked files that are not ignored, as they are now. Without git, all
+    files except caches, virtual environments and build output. Raises EnvironmentNotReady for an unreadable file.
     """
     digest = hashlib.sha256()
     try:
@@ -59,21 +59,21 @@ def tree_digest(directory: str) -> str:
             if kind:
                 digest.update(f"{kind} {len(os.fsencode(name))} ".encode() + os.fsencode(name) + content.encode())
     except OSError as error:
-        message = f"{error.filename or directory} is part of the project, and can't be read: {error.strerror}"
+        message = f"cannot read {error.filename or directory}, a file of the project: {error.strerror}"
         raise EnvironmentNotReady(message) from error
     return digest.hexdigest()
 
 
 def source_files(directory: str) -> list[str]:
-    """The paths in a directory of what `tree_digest` is of, sorted; some may have been removed."""
+    """Return the sorted paths that `tree_digest` covers. Some may have been removed."""
     return sorted(set(_tracked(directory) or _walked(directory)))
 
 
 def described(path: str) -> tuple[str, str]:
-    """What kind of file it is, and its content's hash; no kind for one that isn't there."""
+    """Return the kind of a file and the hash of its content. The kind of a missing file is empty."""
     try:
         status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):  # tracked, and removed
+    except (FileNotFoundError, NotADirectoryError):  # tracked by git, but removed
         return "", ""
     if stat.S_ISLNK(status.st_mode):
         return "link", hashlib.sha256(os.fsencode(os.readlink(path))).hexdigest()
@@ -95,14 +95,14 @@ def described(path: str) -> tuple[str, str]:
 
 
 def _tracked(directory: str) -> list[str]:
-    """What git tracks there, or would if it were told to; nothing where it isn't git's."""
+    """The files that git tracks, or would add. Empty if the directory is not in a repository."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     found: list[list[str]] = []
     for which in (["--cached"], ["--others", "--exclude-standard"]):
         argv = ["git", "-C", directory, "ls-files", "-z", *which]
         try:
             done = subprocess.run(argv, env=environ, capture_output=True, check=False)
-        except OSError:  # there is no git
+        except OSError:  # git is not installed
             return []
         if done.returncode != 0:
             return []
@@ -117,17 +117,17 @@ def _is_left_out(name: str) -> bool:
 
 
 def _walked(directory: str) -> Iterator[str]:
-    for place, directories, files in os.walk(directory):
-        prefix = os.path.relpath(place, directory)
-        below = "" if prefix == "." else f"{prefix}/"
-        kept = [name for name in directories if not _is_left_out(f"{below}{name}")]
-        directories[:] = [name for name in kept if not _ignores_itself(os.path.join(place, name))]
-        yield from (f"{below}{name}" for name in files if not _is_left_out(f"{below}{name}"))
-        yield from (f"{below}{name}" for name in directories if os.path.islink(os.path.join(place, name)))
+    for parent, directories, files in os.walk(directory):
+        relative = os.path.relpath(parent, directory)
+        prefix = "" if relative == "." else f"{relative}/"
+        kept = [name for name in directories if not _is_left_out(f"{prefix}{name}")]
+        directories[:] = [name for name in kept if not _ignores_itself(os.path.join(parent, name))]
+        yield from (f"{prefix}{name}" for name in files if not _is_left_out(f"{prefix}{name}"))
+        yield from (f"{prefix}{name}" for name in directories if os.path.islink(os.path.join(parent, name)))
 
 
 def _ignores_itself(directory: str) -> bool:
-    """Whether its maker has told git to pass it over, as makers of caches and virtual environments do."""
+    """Whether a directory has a .gitignore that ignores all of it, as caches and virtual environments do."""
     try:
         with open(os.path.join(directory, ".gitignore"), encoding="utf-8", errors="replace") as file:
             return "*" in file.read().split("\n")

@@ -1,4 +1,4 @@
-"""Wheel: the user's own project, built and installed with what it needs, in a virtual environment of its own."""
+"""Wheel: the user's project, built as a wheel and installed with its dependencies in a virtual environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from slurm.environments.base import Environment
 from slurm.environments.building import build_once, send
 from slurm.environments.current import TAG, find
 from slurm.environments.installer import sources as places
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.environments.sources import described, is_project, nearest_project, tree_digest
 from slurm.environments.wheel_building import build, build_failed, export_lock, gather
 from slurm.environments.wheel_dependencies import deciding, need_more, refuse_password
@@ -32,39 +32,39 @@ from slurm.runner import distributions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.environments.base import Place
+    from slurm.environments.base import BuildTarget
     from slurm.environments.building import Building
     from slurm.environments.wheel_building import BuiltWheel
 
     StrPath = str | os.PathLike[str]
 
 _FORM = 2
-"""Changes with what is made of the same sources."""
+"""The version of the build. It changes when the same sources give another environment."""
 _ATTEMPTS = 3
 _USUAL = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
-"""A job has the variables of who submitted it; by these it would import the working copy instead of the wheel."""
+"""A job inherits the submitter's variables. With these it would import the working copy instead of the wheel."""
 
 
 class Wheel(Environment):
-    """A project of the user's own, as it is when a task is submitted, installed with its dependencies.
+    """The user's project as it is when a task is submitted, installed with its dependencies.
 
-    Its wheel is built on this machine and installed there, into a virtual environment under the root that all tasks
-    share; an unchanged project costs one look. An edit installs the project alone: its dependencies are another
-    environment below it, which changes with what is required, not with the code. Changed or not committed files are
-    part of it, those that git ignores are not. Functions of its modules go by reference; what a script or notebook
-    defines goes along by value, as ever.
+    The wheel is built on this machine. It is installed on the cluster, into a virtual environment under the root that
+    all tasks share. An unchanged project costs one command. An edit of the code reinstalls the project only: the
+    dependencies live in a separate environment, which is rebuilt only when the requirements change. Modified and
+    uncommitted files are included, files that git ignores are not. Functions of the project's modules are pickled by
+    reference, functions of a script or notebook by value.
 
-    `project` is its directory; by default the nearest one upward from the working directory that has a pyproject.toml.
-    `packages` are directories of further projects of the user's own, installed beside it. `extras` are the project's,
-    `dependencies` further requirements, as pip takes them. `lock` is a file of exact versions: requirements, used as
-    constraints, or a `uv.lock`, beside the project unless it is a path.
+    `project` is the directory of the project. The default is the nearest directory upward from the working directory
+    that has a pyproject.toml. `packages` are directories of more projects to install. `extras` are extras of the
+    project, `dependencies` more requirements in pip's syntax. `lock` is a file of exact versions: a requirements file,
+    used as constraints, or a `uv.lock`. It is looked for beside the project unless it is a path.
 
-    Dependencies come from the index that pip is configured for there, or from `index_url`, `extra_index_url` and
-    `find_links`. `wheelhouse` has them sent, for a cluster without Internet: True gathers their wheels on this machine,
-    a directory's are taken as they are. They are installed where the cluster's commands run, or, with
-    `install_in="job"`, in a job with the task's account and partition. `system_site_packages` lets it see what is
-    installed with the Python that it is made from, such as that of a Conda before it in a list.
+    Dependencies come from the index that pip is configured for on the cluster, or from `index_url`, `extra_index_url`
+    and `find_links`. For a cluster without Internet, `wheelhouse` uploads the wheels: True downloads them on this
+    machine, a path names a directory that has them. They are installed where the scheduler's commands run, or, with
+    `install_in="job"`, in a job with the account and partition of the task. With `system_site_packages` the environment
+    sees the packages of its base Python, such as that of a Conda before it in a list.
     """
 
     local_paths = ("project", "packages", "wheelhouse", "lock")
@@ -85,7 +85,7 @@ class Wheel(Environment):
         system_site_packages: bool = False,
     ) -> None:
         if install_in not in {"login", "job"}:
-            message = f"Wheel(install_in={install_in!r}): expected 'login', where the cluster's commands run, or 'job'"
+            message = f"Wheel(install_in={install_in!r}): expected 'login' or 'job'"
             raise ConfigurationError(message)
         for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links), *_texts(dependencies)]):
             refuse_password(url, "a URL")
@@ -106,26 +106,26 @@ class Wheel(Environment):
         return f"Wheel({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def fingerprint(self) -> str:
-        """The hash of all that goes into it. Reads the sources that have changed since it was last asked."""
+        """Return a hash of everything that goes into the environment. Reads only changed sources."""
         parts = [_FORM, TAG, sys.platform, [tree_digest(project) for project in self._projects()]]
         return _digest([*parts, self._settings(), self._lock_text()])
 
     def _settings(self) -> list[Any]:
-        """All that is said here but for the projects and what is locked."""
+        """The arguments, except the projects and the lock file."""
         house = [(path.name, *described(str(path))) for path in self._own_house()]
         sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), house]
         return [self.extras, self.dependencies, sources, self.install_in, self.system_site_packages]
 
-    def prepare(self, place: Place) -> ResolvedEnvironment:
-        """Make it, unless it is there. Raises BuildFailed, PythonNotFound."""
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Build the environment unless it exists. Raises BuildFailed, PythonNotFound."""
         for _ in range(_ATTEMPTS):
             sources = self.fingerprint()
-            name = f"wheel-{_digest([sources, place.interpreter])[:20]}-py{TAG}"
+            name = f"wheel-{_digest([sources, target.interpreter])[:20]}-py{TAG}"
             try:
-                return build_once(place, name, partial(self._make, sources))
+                return build_once(target, name, partial(self._make, sources))
             except _ChangedMeanwhileError:
                 continue
-        message = f"{self!r} could not be built: its files change while that is done"
+        message = f"{self!r} could not be built: its files change during the build"
         raise BuildFailed(message)
 
     def _projects(self) -> list[str]:
@@ -133,12 +133,12 @@ class Wheel(Environment):
         projects = [os.path.abspath(path) for path in (main, *map(os.path.expanduser, self.packages))]
         for path in projects:
             if not is_project(path):
-                message = f"Wheel: {path} is no project: it has no pyproject.toml"
+                message = f"Wheel: {path} is not a project: it has no pyproject.toml"
                 raise ConfigurationError(message)
         return projects
 
     def _own_house(self) -> list[Path]:
-        """The wheels of the directory that was named, if one was."""
+        """The wheels of the directory `wheelhouse`, if it is one."""
         if isinstance(self.wheelhouse, bool):
             return []
         directory = Path(self.wheelhouse).expanduser()
@@ -161,32 +161,32 @@ class Wheel(Environment):
         return text
 
     def _make(self, sources: str, building: Building) -> ResolvedEnvironment:
-        base = find(building.place)
-        base = base.replace(setup=(_OWN_PATHS, *base.setup))
+        python = find(building.target)
+        python = python.replace(setup=(_OWN_PATHS, *python.setup))
         with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
             log = new_log(building.key)
             wheels = self._built(building, scratch, log)
             if self.fingerprint() != sources:
                 raise _ChangedMeanwhileError
-            work = _Work(base, wheels, self._constraints(log), scratch, log)
-            below = self._dependencies(building, work)
-            made = self._installed(building, work, below=below)
+            work = _Work(python, wheels, self._constraints(log), scratch, log)
+            base = self._dependencies(building, work)
+            made = self._installed(building, work, dependencies=base)
         programs = shlex.quote(os.path.dirname(made.python))
         return made.replace(
             setup=(*made.setup, f'export PATH={programs}:"$PATH"'),
             packages=tuple(f"{wheel.name}=={wheel.version}" for wheel in wheels),
             modules=tuple(sorted({module for wheel in wheels for module in wheel.modules})),
-            below=below.key if below else None,
+            below=base.key if base else None,
         )
 
     def _dependencies(self, building: Building, work: _Work) -> ResolvedEnvironment | None:
-        """The environment that has what the projects need, which an edit of their code leaves as it is."""
+        """Build the environment with the dependencies, which edits of the code do not change."""
         if not self.dependencies and not need_more(work.wheels, extras=bool(self.extras)):
             return None
         base = [work.base.python, work.base.setup]
         digest = _digest([_FORM, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
         make = partial(self._installed, work=work, only_dependencies=True)
-        return building.below(f"dependencies-{digest[:20]}-py{TAG}", make)
+        return building.base(f"dependencies-{digest[:20]}-py{TAG}", make)
 
     def _built(self, building: Building, scratch: str, log: Path) -> list[BuiltWheel]:
         wheels = []
@@ -208,14 +208,14 @@ class Wheel(Environment):
         return self._lock_text()
 
     def _house(self, building: Building, work: _Work) -> Sequence[Path]:
-        """The wheels to send besides the projects' own."""
+        """The wheels to upload besides those of the projects."""
         if self.wheelhouse is not True:
             return self._own_house()
         here = platform.machine() if sys.platform == "linux" else sys.platform
         if here != building.machine:
             message = (
-                f"wheelhouse=True gathers wheels for a machine like this one ({here}), and there is "
-                f"{building.machine}: fill a directory by `pip download --platform …`, and name it: wheelhouse='…'"
+                f"wheelhouse=True gathers wheels for machines like this one ({here}), and the cluster is "
+                f"{building.machine}: fill a directory with `pip download --platform …`, and pass it: wheelhouse='…'"
             )
             raise EnvironmentNotReady(message)
         building.step("gathering the wheels of the dependencies")
@@ -235,21 +235,21 @@ class Wheel(Environment):
         work: _Work,
         *,
         only_dependencies: bool = False,
-        below: ResolvedEnvironment | None = None,
+        dependencies: ResolvedEnvironment | None = None,
     ) -> ResolvedEnvironment:
-        """The environment that the installer makes: of all; of what the projects need; or of them, on top of that."""
-        place = building.place
-        house = () if below else self._house(building, work)
-        building.step("sending what is not there yet")
+        """Run the installer for everything, for the dependencies, or for the projects on top of these."""
+        target = building.target
+        house = () if dependencies else self._house(building, work)
+        building.step("uploading missing wheels")
         request = {
             **vars(self),
             "directory": building.directory,
-            "log": f"{place.root}/{ENVS}/{building.key}.log",
-            "wheels": send(place, {wheel.path.name: wheel.path for wheel in work.wheels}),
-            "wheelhouse": send(place, {path.name: path for path in house}),
+            "log": f"{target.root}/{ENVS}/{building.key}.log",
+            "wheels": send(target, {wheel.path.name: wheel.path for wheel in work.wheels}),
+            "wheelhouse": send(target, {path.name: path for path in house}),
             "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(work.wheels)],
             "only_dependencies": only_dependencies,
-            "below": below and below.python,
+            "below": dependencies and dependencies.python,
             "constraints": work.constraints,
             "offline": self.wheelhouse is not False,
             "run_module": RUN_MODULE,
@@ -265,15 +265,15 @@ class Wheel(Environment):
     def _run_installer(
         self, building: Building, base: ResolvedEnvironment, request: Mapping[str, Any], what: str
     ) -> Mapping[str, str]:
-        place, data = building.place, json.dumps(request).encode()
+        target, data = building.target, json.dumps(request).encode()
         argv = [base.python, "-c", RUN_SOURCE, inspect.getsource(installer)]
         if self.install_in == "job":
             building.step(f"{what}, in a job")
-            done = place.run_in_job(base, argv, data)
+            done = target.run_in_job(base, argv, data)
         else:
             building.step(what)
-            script = "\n".join(["{", *take(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
-            done = place.transport.run(["bash", "-c", script, *argv], stdin=data)
+            script = "\n".join(["{", *render_steps(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
+            done = target.transport.run(["bash", "-c", script, *argv], stdin=data)
         if done.status != 0:
             raise build_failed(f"{self!r} could not be installed", done.stderr, request["log"], there=True)
         found: Mapping[str, str] = json.loads(done.stdout.splitlines()[-1])
@@ -281,18 +281,18 @@ class Wheel(Environment):
 
 
 class _Work(NamedTuple):
-    """What an environment is made from."""
+    """The inputs of a build."""
 
     base: ResolvedEnvironment
     wheels: Sequence[BuiltWheel]
     constraints: str | None
     scratch: str
-    """A directory of this machine."""
+    """A temporary directory of this machine."""
     log: Path
 
 
 class _ChangedMeanwhileError(Exception):
-    """The sources were changed while they were built."""
+    """The sources changed during the build."""
 
 
 def _digest(parts: list[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Building wheels on this machine: of the user's own projects, and of what they need where there is no Internet."""
+"""Build wheels on this machine: of the user's projects, and of their dependencies for clusters without Internet."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _TAIL_LINES = 20
 _ADVICE = {
     r"No space left on device|Disk quota exceeded": (
-        "the disk is full: make room (`slurm envs gc`), or name another root"
+        "the disk is full: free space (`slurm envs gc`), or choose another root"
     ),
     r"not a supported wheel on this platform|incompatible with the current platform|no wheels with a matching": (
-        "a wheel is for another platform: run this program on a machine like the cluster's"
+        "a wheel is for another platform: run this program on a machine of the cluster's platform"
     ),
     r"name resolution|Network is unreachable|Failed to establish|error sending request|Connection refused": (
-        "the index can't be reached: where there is no Internet, wheelhouse=True sends what is needed"
+        "the index cannot be reached: for a cluster without Internet, pass wheelhouse=True"
     ),
     r"No matching distribution|was not found in the|there is no version of|there are no versions of": (
-        "is the name right, and does the index have it? (index_url=…; wheelhouse=True takes it from this machine)"
+        "check the name, and whether the index has it (index_url=…; wheelhouse=True gets it on this machine)"
     ),
 }
-"""Patterns of what installers print, and what can be done."""
+"""Patterns in the output of installers, and the advice for each."""
 
 
 class BuiltWheel(NamedTuple):
@@ -48,14 +48,14 @@ class BuiltWheel(NamedTuple):
     name: str
     version: str
     modules: tuple[str, ...]
-    """Its top-level modules."""
+    """The top-level modules in it."""
     requires: tuple[str, ...]
-    """Its requirements as its metadata has them, those of its extras with a marker that says so; sorted."""
+    """The requirements in its metadata, sorted. Those of extras have a marker."""
     requires_python: str
 
     @classmethod
     def read(cls, path: Path) -> BuiltWheel:
-        """What a wheel's name, list of files and metadata tell (packaging.python.org, Binary distribution format)."""
+        """Read a wheel's name, file list and metadata (packaging.python.org, Binary distribution format)."""
         name, version = path.name.split("-")[:2]
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -78,9 +78,9 @@ def _modules(names: Iterable[str]) -> Iterator[str]:
 
 
 def build(project: str, directory: str, log: Path) -> BuiltWheel:
-    """Build a project's wheel, by uv where it is, else by `build`, else by pip. Raises BuildFailed.
+    """Build the wheel of a project with uv, `build` or pip, the first that is installed. Raises BuildFailed.
 
-    The project is built where it is, so that builders find what they look for: the repository, files beside it.
+    The build runs in the project's own directory, because builders look for the repository and files beside it.
     """
     if uv := find_uv():
         argv = [uv, "build", "--wheel", "--python", sys.executable, "--out-dir", directory, project]
@@ -89,9 +89,9 @@ def build(project: str, directory: str, log: Path) -> BuiltWheel:
     elif find_spec("pip"):
         argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--no-deps", "--wheel-dir", directory, project]
     else:
-        message = "a wheel can't be built here: there is neither uv, nor build, nor pip; install one"
+        message = "cannot build a wheel here: install uv, build or pip"
         raise EnvironmentNotReady(message)
-    # setuptools leaves what it has built in the project, and takes it again for files that are gone by now.
+    # setuptools leaves its build directory in the project, and would package stale files from it.
     config = Path(directory, "distutils.cfg")
     config.write_text(f"[build]\nbuild_base = {directory}/build\n")
     run(argv, f"the wheel of {project} could not be built", log, environ={"DIST_EXTRA_CONFIG": str(config)})
@@ -103,9 +103,9 @@ def build(project: str, directory: str, log: Path) -> BuiltWheel:
 
 
 def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]:
-    """Wheels of requirements and of all that these need: from this machine's index, or built; for one like it."""
+    """Get the wheels of requirements and their dependencies for this platform: from the index, or built."""
     if not find_spec("pip"):
-        message = "wheelhouse=True needs pip on this machine (uv can't download wheels): install it"
+        message = "wheelhouse=True needs pip on this machine, because uv cannot download wheels: install pip"
         raise EnvironmentNotReady(message)
     argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--wheel-dir", directory, *requirements]
     run(argv, "the wheels of the dependencies could not be gathered", log)
@@ -113,17 +113,17 @@ def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]
 
 
 def export_lock(project: str, log: Path) -> str:
-    """What uv.lock says, as constraints."""
+    """Export uv.lock as constraints."""
     uv = find_uv()
     if uv is None:
-        message = "uv.lock is read by uv, which isn't here: install uv, or export it to a file of requirements"
+        message = "uv is needed to read uv.lock: install uv, or export the lock to a requirements file"
         raise EnvironmentNotReady(message)
     options = ["--frozen", "--no-hashes", "--no-emit-workspace", "--all-extras", "--no-header", "--no-annotate"]
     return run([uv, "export", "--quiet", "--project", project, *options], "uv.lock could not be read", log)
 
 
 def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, str] | None = None) -> str:
-    """Run a command here; what it prints goes to the log, and is returned. Raises BuildFailed."""
+    """Run a command here, append its output to the log, and return its standard output. Raises BuildFailed."""
     settings = {**os.environ, **(environ or {})}
     settings.update(index_of_pip(settings) if Path(argv[0]).name == "uv" else {})
     done = subprocess.run(
@@ -144,11 +144,11 @@ def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, s
 
 
 def build_failed(failure: str, output: str, log: str, *, there: bool = False) -> BuildFailed:
-    """The error of a command that failed: the end of what it printed, and what can be done."""
+    """Return the error for a failed command: the end of its output, and advice."""
     output = redacted(output)
     lines = [for_terminal(line.rstrip()) for line in output.strip().splitlines()]
-    advice = next((words for pattern, words in _ADVICE.items() if re.search(pattern, output)), "")
+    advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, output)), "")
     shown = "\n".join([*(["…"] if len(lines) > _TAIL_LINES else []), *lines[-_TAIL_LINES:]])
     hint, where = f": {advice}" if advice else "", " there" if there else ""
-    message = f"{failure}{hint}; all of its output is in {log}{where}\n{shown}"
+    message = f"{failure}{hint}; its whole output is in {log}{where}\n{shown}"
     return BuildFailed(message, output=output, log=log)

@@ -1,4 +1,4 @@
-"""What wheels need: whether it is anything, what of them decides what is installed for it, and from where."""
+"""The dependencies of wheels: whether there are any, and what decides which are installed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _OF_AN_EXTRA = re.compile(r"\bextra\s*==")
 
 
 def need_more(wheels: Sequence[BuiltWheel], *, extras: bool) -> bool:
-    """Whether some wheels need more than one another; `extras`, whether any are asked for.
+    """Whether wheels need packages besides each other. `extras`: whether any extras are requested.
 
-    Markers are for where it is installed, so they aren't looked at but for extras.
+    Markers are evaluated on the cluster, so only those of extras count here.
     """
     own = {_normal(wheel.name) for wheel in wheels}
     needed = [text for wheel in wheels for text in wheel.requires if extras or not _OF_AN_EXTRA.search(text)]
@@ -28,9 +28,9 @@ def need_more(wheels: Sequence[BuiltWheel], *, extras: bool) -> bool:
 
 
 def deciding(wheels: Sequence[BuiltWheel]) -> Sequence[Sequence[object]]:
-    """What of some wheels decides what is installed for them: an edit of their code leaves it the same.
+    """Return the parts of wheels that decide which dependencies are installed. Edits of the code do not change them.
 
-    Their versions may be new at each edit, and count only where another of them asks for one.
+    A project's version may change with each edit, so it counts only if another of the projects requires it.
     """
     found: list[Sequence[object]] = []
     for wheel in wheels:
@@ -41,21 +41,21 @@ def deciding(wheels: Sequence[BuiltWheel]) -> Sequence[Sequence[object]]:
 
 
 def _named(requirement: str) -> str:
-    """The name in a requirement (packaging.python.org, Dependency specifiers)."""
+    """Return the name in a requirement (packaging.python.org, Dependency specifiers)."""
     found = _NAME.match(requirement.strip())
     return _normal(found[0]) if found else requirement
 
 
 def _normal(name: str) -> str:
-    """A name as all its spellings are compared (packaging.python.org, Names and normalization)."""
+    """Return the normalized name (packaging.python.org, Names and normalization)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def refuse_password(text: str, where: str) -> None:
-    """Raises ConfigurationError for text with a password in a URL, since what is asked for is kept with jobs."""
+    """Raise ConfigurationError if a URL in the text has a password: requirements are stored with jobs."""
     if has_password(text):
         message = (
-            f"Wheel: {where} has a password in it, which would be kept with jobs: write it where the packages are "
-            "installed, in ~/.netrc or pip's own settings"
+            f"Wheel: {where} contains a password, which would be stored with jobs. Put it into ~/.netrc or the "
+            "settings of pip, on the machine where packages are installed"
         )
         raise ConfigurationError(message)

@@ -1,3 +1,3 @@
 """Former home of `Job` handles."""
 
-from slurm.jobs.job import revive  # noqa: F401
+from slurm.former.array import revive  # noqa: F401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
@@ -19,12 +20,12 @@ from slurm.views.listing import Listing
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Unpack
 
     from slurm.options.types import TaskOptions
-    from slurm.places.place import Backend, Spec
+    from slurm.places.place import Backend
 
 R = TypeVar("R", covariant=True)
 
@@ -174,7 +175,7 @@ class JobArray(Placeholder, Generic[R]):
         return array_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return revive, (self._backend.spec, self.key, self._range)
+        return open_job, (self._backend.spec._asdict(), self.key, self._range)
 
     def _ended(self) -> Iterator[bool]:
         if len(self) and not all(map(self._watched.finished, self._range)):
@@ -216,8 +217,23 @@ def children(backend: Backend, key: str, index: int) -> Listing:
     return Listing(handle(backend, watched) for watched in backend.watch_several([child.key for child in found]))
 
 
-def revive(spec: Spec, key: str, indices: range) -> JobArray[Any]:
-    """A pickled array, in whatever process it is unpickled. Reads the submission's records."""
-    backend = backend_for(**spec._asdict())
-    watched = backend.watch(key) if indices else SubmissionState(key, 0, None, mapped=True)
-    return JobArray(backend, watched, indices)
+def open_job(cluster: Mapping[str, Any], key: str, part: int | range) -> Job[Any] | JobArray[Any]:
+    """Open a job, or several jobs of a map, in any process. Reads the records of the submission.
+
+    Pickled jobs and arrays name this function as `slurm.open_job`, so it neither moves nor changes its parameters.
+    `cluster` holds arguments of `Cluster`: `url`, and `python`, `setup`, `login_shell` where they were given. `part` is
+    the index of one call, or a range of indices, which gives a JobArray. Raises NoSuchJob.
+    """
+    backend = backend_for(**cluster)
+    if isinstance(part, int):
+        return Job(backend, backend.watch(key), part)
+    return JobArray(backend, backend.watch(key) if part else SubmissionState(key, 0, None, mapped=True), part)
+
+
+def _reduced(job: Job[Any]) -> tuple[Any, ...]:
+    return open_job, (job._backend.spec._asdict(), job.reference.key, job.index)  # noqa: SLF001 - of this package
+
+
+open_job.__module__ = "slurm"
+# Here and not in Job, because a job knows nothing of arrays.
+copyreg.pickle(Job, _reduced)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from slurm.notifications.dispatcher import dispatch
 from slurm.options import Options
-from slurm.places.place import backend_for
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait, whole
 from slurm.serialization import Placeholder, Reference
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from slurm.jobs.array import JobArray
     from slurm.options.types import TaskOptions
-    from slurm.places.place import Backend, Spec
+    from slurm.places.place import Backend
     from slurm.protocol.outcomes import Outcome
     from slurm.submission.submission_state import JobStatus, SubmissionState
 
@@ -203,9 +202,6 @@ class Job(Placeholder, Generic[R]):
     def __hash__(self) -> int:
         return hash((self._watched.key, self.index))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return revive, (self._backend.spec, self._watched.key, self.index)
-
     def _tell(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Have `callback` called once it has ended; returns what takes that back."""
         tracker, watched, index = self._backend.tracker, self._watched, self.index
@@ -226,12 +222,6 @@ class Job(Placeholder, Generic[R]):
     def _outcome(self) -> Outcome | None:
         found = self._backend.store.outcomes(self._watched.key, [self.index], chunk=self._watched.chunk)
         return found.get(self.index)
-
-
-def revive(spec: Spec, key: str, index: int) -> Job[Any]:
-    """A pickled job, in whatever process it is unpickled. Reads the submission's records."""
-    backend = backend_for(**spec._asdict())
-    return Job(backend, backend.watch(key), index)
 
 
 def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job[R]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.errors import TransportError
 from slurm.protocol.checking import read
 from slurm.protocol.records import Record
-from slurm.transports.base import PLAIN_TOOLS
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,27 +20,6 @@ if TYPE_CHECKING:
 _MOST_BYTES = 1 << 16
 """Of what one call has told since the last look, so many bytes at most, the newest."""
 
-# Names, sizes and ends come in; out go commands for sh that print what is new. An element that has ended before anybody
-# looked at its progress is of no interest.
-_NEW = r"""
-NF == 2 { known[$1] = $2 }
-NF == 1 && $1 ~ /^[0-9]+\.json$/ { sub(/\.json$/, "", $1); ended[$1] }
-NF == 9 && $9 ~ /^[0-9]+\.jsonl$/ {
-    sub(/\.jsonl$/, "", $9)
-    if (!($9 in known) && (int($9 / chunk) in ended)) next
-    from = ($9 in known) ? known[$9] : 0
-    if ($5 - from > most) from = $5 - most
-    if ($5 > from) printf "echo \"= %s %.0f\"; tail -c +%.0f %s.jsonl; echo\n", $9, from, from + 1, $9
-}
-"""
-_LOOK = f"""\
-{PLAIN_TOOLS}
-look() {{
-    echo "submission $1"
-    cd -- "$2" 2>/dev/null || return 0
-    {{ cat; ls ../outcomes; ls -ln .; }} 2>/dev/null | awk -v chunk="$3" -v most={_MOST_BYTES} {shlex.quote(_NEW)} | sh
-}}
-"""
 _HEAD = re.compile(r"^(?:submission (?P<number>\d+)|= (?P<index>\d+) (?P<begin>\d+))\n", re.MULTILINE)
 
 
@@ -62,10 +41,11 @@ class Question(NamedTuple):
 
 def look(transport: Transport, questions: Sequence[Question]) -> list[list[ReportedProgress]]:
     """What the calls of each submission have told since the last look. Raises TransportError."""
-    steps = [_LOOK]
+    steps = [program(__name__, "progress.sh")]
     for number, question in enumerate(questions):
         known = "".join(f"{index} {end}\n" for index, end in question.known.items())
-        steps.append(f"look {number} {shlex.quote(question.directory)} {question.chunk} <<'.'\n{known}.\n")
+        arguments = shlex.join([str(number), question.directory, str(question.chunk), str(_MOST_BYTES)])
+        steps.append(f"look {arguments} <<'.'\n{known}.\n")
     done = transport.run(["sh", "-s"], stdin="".join(steps).encode(), timeout=300)
     if done.status != 0:
         message = f"the progress of jobs can't be read: {done.words}"

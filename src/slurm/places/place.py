@@ -92,7 +92,7 @@ class Backend:
         self.lock = threading.RLock()
         self.preparing.clear()
         self.__dict__.pop("feeds", None)
-        for part in ("transport", "first_look", "tracker"):
+        for part in ("transport", "probe", "tracker"):
             if part in self.__dict__:
                 self.__dict__[part].after_fork()
 

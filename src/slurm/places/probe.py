@@ -6,8 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
-from slurm.protocol import BLOBS, ENVS, JOBS
-from slurm.protocol.ownership import SHELL, check_output
+from slurm.protocol.ownership import check_output
+from slurm.protocol.shell import program
 from slurm.transports.batch import run_together
 
 if TYPE_CHECKING:
@@ -16,38 +16,8 @@ if TYPE_CHECKING:
     from slurm.transports.base import Completed, Transport
 
 DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
-"""In sh's words: where sites keep large shared files, else the home. Never /tmp, which nodes don't share."""
+"""The default root as `root.sh` has it, to show to users."""
 
-_ROOT = f"""\
-case $0 in
-    "~") root={DEFAULT_ROOT} ;;
-    "~/"*) root=$HOME/${{0#??}} ;;
-    *) root=$0 ;;
-esac
-"""
-FOREIGN_STATE = f"""\
-{SHELL}
-foreign_state() {{ # root: a line for each of our directories in it, or link on the way, that others could have made
-    strange_link "$1"
-    at=$1
-    set --
-    for name in {JOBS} {ENVS} {BLOBS}; do
-        [ ! -L "$at/$name" ] || strange_link "$at/$name"
-        [ ! -e "$at/$name" ] || set -- "$@" "$at/$name"
-    done
-    [ $# = 0 ] || foreign "$@"
-}}
-"""
-_LOOK = f"""\
-{FOREIGN_STATE}
-{_ROOT}
-printf '%s\\n' "$root"
-foreign_state "$root"
-file=$root/{BLOBS}/$1
-[ ! -f "$file" ] || {{ foreign "$file"; digest "$file"; }}
-"""
-"""Prints the root, what others could have written of what is run or believed there, and the digest of a blob."""
-_ASK = _ROOT + """export SLURMTASKS_ROOT="$root"; exec "$@\""""
 _SECONDS = 120.0
 _DIGEST = 64
 """Hexadecimal digits of a SHA-256."""
@@ -67,7 +37,7 @@ class SiteProbe:
         self._transport = transport
         self._given = root or "~"
         self._blob = blob
-        self._questions = (["sh", "-c", _LOOK, self._given, blob], python, limits)
+        self._questions = (["sh", "-c", program(__name__, "probe.sh"), "sh", self._given, blob], python, limits)
         self._answers: Sequence[Completed] = ()
         self.after_fork()
 
@@ -105,7 +75,7 @@ class SiteProbe:
 
     def ask(self, argv: Sequence[str]) -> Completed:
         """Run a short command, which finds the root in SLURMTASKS_ROOT: along with the look, if that is to be made."""
-        command = ["sh", "-c", _ASK, self._given, *argv]
+        command = ["sh", "-c", program(__name__, "run_with_root.sh"), "sh", self._given, *argv]
         with self._lock:
             if not self._answers:
                 *answers, done = run_together(self._transport, [*self._questions, command], timeout=_SECONDS)

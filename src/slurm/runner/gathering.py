@@ -101,14 +101,14 @@ def _peak(words: Words) -> int:
 
 
 def _success(job: JobContext, saver: ResultSaver, words: Words, *, gather: bool) -> Outcome:
-    result = words[0].result
+    result, ended = words[0].result, max(word.ended or 0.0 for word in words.values())
     if gather:
         parts = []
         for number in range(len(words)):
             with open_own(f"{directory_of(job, job.attempt)}/{number}.pkl") as file:
                 parts.append(file.read())
         result = saver.write(lambda file: pickle_into(file, _Several(parts)))
-    return saver.keep(words[0].replace(result=result, rank=None, ended=time.time(), peak_memory=_peak(words)))
+    return saver.keep(words[0].replace(result=result, rank=None, ended=ended, peak_memory=_peak(words)))
 
 
 class _Several:

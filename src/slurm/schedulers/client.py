@@ -102,7 +102,7 @@ class SchedulerClient(JobControl):
         self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
     ) -> Completed:
         """Queue the blocks that are not taken yet; some may be taken also if there is no answer."""
-        script = submit_script.SCRUB + submit_script.script(self.scheduler, record, requests, taken, caretaker)
+        script = submit_script.script(self.scheduler, record, requests, taken, caretaker)
         limit = _TIMEOUT * (1 + len(requests) - len(taken))
         try:
             return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)

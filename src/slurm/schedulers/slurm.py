@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from slurm.protocol import JOBS, SCRIPT, Block, Origin
+from slurm.protocol.shell import program
 from slurm.schedulers import directives, refusals, slurm_jobs
 from slurm.schedulers.base import Partition, Scheduler, Survey, tag
-from slurm.schedulers.slurm_jobs import CLEAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,20 +33,6 @@ _ALWAYS_UNSET = (
 
 _CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*([\w.-]+)$", re.MULTILINE)
 _EXPORTED = re.compile(r"^clusters=(.+)$", re.MULTILINE)
-_LIMITS_COMMAND = f"""\
-echo "clusters=${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}"
-{CLEAN}
-exec scontrol show config
-"""
-
-_SUBMIT_LIMITS = f"""\
-{CLEAN}
-me=$(id -un)
-sacctmgr --noheader --parsable2 show assoc where user="$me" format=account,partition,maxsubmit,grpsubmit |
-    sed 's/^/assoc|/'
-sacctmgr --noheader --parsable2 show qos format=name,maxsubmitpu,maxsubmitpa,grpsubmit | sed 's/|/||/; s/^/qos|/'
-"""
-
 _PASSING = (
     "Socket timed out",
     "Unable to contact slurm controller",
@@ -60,30 +46,8 @@ _PASSING = (
     "rate limit exceeded",
 )
 
-_FIND = f"""\
-clusters=${{1:-${{SLURM_CLUSTERS:-${{SBATCH_CLUSTERS-}}}}}}
-{CLEAN}
-exec squeue --states=all --me --format='%F|%k|%o' ${{clusters:+--clusters="$clusters"}}
-"""
-"""sbatch reads both variables, squeue only the first; sbatch(1), squeue(1)."""
-
 _COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
 """The command of a submission's own block. Without arguments it is a script that somebody queued by hand."""
-
-_SURVEY = f"""\
-{CLEAN}
-for name in sbatch squeue scancel scontrol; do
-    command -v $name > /dev/null || {{ echo "$name: command not found"; exit; }}
-done
-config=$(timeout 30 scontrol show config 2>&1); status=$?
-echo "$config"
-[ $status -eq 0 ] || exit
-sinfo --noheader --format='part|%P|%a|%l|%D|%T|%c|%m|%G'
-if echo "$config" | grep -q '^AccountingStorageType *= *accounting_storage/slurmdbd'; then
-    timeout 10 sacctmgr --noheader --parsable2 show assoc user="$(id -un)" \
-        format=Account,Partition,MaxJobs,MaxSubmit,MaxWall | sed 's/^/assoc|/'
-fi
-"""
 
 _OLDEST = (20, 11)
 _LIMITS = ("MaxArraySize", "MaxJobCount", "MinJobAge", "DefMemPerNode", "DefMemPerCPU", "EnforcePartLimits")
@@ -177,7 +141,7 @@ class SlurmScheduler(Scheduler):
 
     def submit_limits_command(self) -> Sequence[str]:
         """Sacctmgr, of the user's associations and of each QOS."""
-        return ["sh", "-c", _SUBMIT_LIMITS]
+        return ["sh", "-c", program(__name__, "submit_limits.sh")]
 
     def parse_submit_limits(self, output: str, options: Options) -> int | None:
         """The least that counts for the options: other partitions, accounts and QOS are passed over."""
@@ -194,14 +158,14 @@ class SlurmScheduler(Scheduler):
 
     def queued_command(self) -> Sequence[str]:
         """Squeue, a line for each element."""
-        return ["sh", "-c", f"{CLEAN}\nexec squeue --noheader --me --array --format=%i"]
+        return slurm_jobs.clean("squeue", "--noheader", "--me", "--array", "--format=%i")
 
     def find_command(self, clusters: str) -> Sequence[str]:
         """Squeue, of the user's own jobs in any state, with their comments and commands.
 
         With its header, which tells an empty answer from none.
         """
-        return ["sh", "-c", _FIND, "sh", clusters]
+        return ["sh", "-c", program(__name__, "find.sh"), "sh", clusters]
 
     def parse_find(self, output: str) -> Iterable[tuple[str, str]] | None:
         """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
@@ -232,11 +196,11 @@ class SlurmScheduler(Scheduler):
 
     def requeue_command(self, id_: str) -> Sequence[str]:
         """Scontrol; some sites have none on their nodes, and some refuse it there."""
-        return ["sh", "-c", f'{CLEAN}\nexec scontrol requeue "$1"', "sh", id_]
+        return slurm_jobs.clean("scontrol", "requeue", id_)
 
     def limits_command(self) -> Sequence[str]:
         """The controller's configuration, and the clusters where jobs go that don't say where."""
-        return ["sh", "-c", _LIMITS_COMMAND]
+        return ["sh", "-c", program(__name__, "limits.sh")]
 
     def parse_origin(self, output: str) -> Origin | None:
         """By its ClusterName."""
@@ -260,7 +224,7 @@ class SlurmScheduler(Scheduler):
 
     def survey_script(self) -> str:
         """Scontrol, sinfo and, where there is accounting, the limits of the user's associations."""
-        return _SURVEY
+        return program(__name__, "survey.sh")
 
     def parse_survey(self, output: str) -> Survey:
         """What they printed: the configuration, then lines that begin with a word of ours."""

@@ -9,6 +9,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report, numbers, ranges
 
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from slurm.schedulers.base import Target
-
-CLEAN = """\
-for name in $(env | sed -n 's/^\\([A-Z]*_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
-    case $name in
-        SQUEUE_*|SACCT_*|SACCTMGR_*|SCANCEL_*|SCONTROL_*|SINFO_*|GREP_*|SLURM_DEBUG_FLAGS) unset "$name" ;;
-    esac
-done
-unset SLURM_CLUSTERS CDPATH
-LC_ALL=C SLURM_BITSTR_LEN=0 SLURM_TIME_FORMAT=%s; export LC_ALL SLURM_BITSTR_LEN SLURM_TIME_FORMAT
-"""
-"""What users export for these commands changes neither what they print nor what they do."""
 
 _BETWEEN = "\x1f"
 _FIELDS = _BETWEEN.join(("%F", "%K", "%T", "%N", "%U", "%V", "%r", "%o", "%k"))
@@ -38,54 +28,18 @@ _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILIN
 _DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
 """squeue's and sacct's reasons for a job that is cancelled because a job that it waits for failed."""
 
-_QUERY = f"""\
-{CLEAN}
-id -u
-exec squeue --states=all --format={shlex.quote(_FIELDS)} "$@"
-"""
-
 _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
-_HISTORY = f"""\
-{CLEAN}
-id -u
-with=submitline
-sacct --helpformat | grep -q -i -w submitline || with=comment  # 20.11
-exec sacct --allocations --duplicates --parsable2 --delimiter={shlex.quote(_BETWEEN)} \\
-    --format={_COLUMNS},$with "$@"
-"""
 
-_CANCEL = f"""\
-{CLEAN}
-fields={shlex.quote(_BETWEEN.join(("%F", "%k", "%o")))}
-said=$(squeue --states=all --format="$fields" {{where}} --jobs={{jobs}} 2>&1; echo "=$?")
-case $said in
-    *ARRAY_JOB_ID{_BETWEEN}*'
-=0') ;;
-    *"Invalid job id specified"*) exit 0 ;;
-    *=0) printf '%s\\n' "${{{{said%=0}}}}" >&2; exit 1 ;;
-    *) printf '%s\\n' "${{{{said%=*}}}}" >&2; exit "${{{{said##*=}}}}" ;;
-esac
-own=$(printf '%s\\n' "$said" | sort -u | while IFS={shlex.quote(_BETWEEN)} read -r id comment script; do
-    case $id in
-{{keys}}
-        *) continue ;;
-    esac
-    for key in $keys; do
-        case $script in *"/$key/"*) echo ":$id=$key:" ;; esac
-        case $comment in "$key"|"$key"[+~\\ ]*) echo ":$id=$key:" ;; esac
-    done
-done)
-set --
-{{names}}
-[ $# -eq 0 ] || exec {{cancel}} "$@"
-"""
-"""Looks whose jobs these are, by the marks of `slurm.schedulers.marks`, and cancels only what is a target's own."""
+
+def clean(*command: str) -> list[str]:
+    """A command of Slurm's that prints and does the same for every user, whatever they export for it."""
+    return ["sh", "-c", program(__name__, "clean_run.sh"), "sh", *command]
 
 
 def status_command(ids: Sequence[str], cluster: str) -> list[str]:
     """Squeue, of jobs in any state: a finished job is there for MinJobAge."""
     which = f"--jobs={','.join(ids)}" if ids else "--me"
-    return ["sh", "-c", _QUERY, "sh", *_where(cluster), which]
+    return ["sh", "-c", program(__name__, "query.sh"), "sh", f"--format={_FIELDS}", *_where(cluster), which]
 
 
 def parse_status(output: str) -> list[Report] | None:
@@ -110,7 +64,8 @@ def accounting_command(ids: Sequence[str], cluster: str) -> list[str]:
 
     Not --json: that of 22.05 reports success for jobs that failed.
     """
-    return ["sh", "-c", _HISTORY, "sh", *_where(cluster), f"--jobs={','.join(ids)}"]
+    arguments = [_COLUMNS, f"--delimiter={_BETWEEN}", *_where(cluster), f"--jobs={','.join(ids)}"]
+    return ["sh", "-c", program(__name__, "history.sh"), "sh", *arguments]
 
 
 def parse_accounting(output: str) -> list[Report]:
@@ -133,21 +88,9 @@ def parse_accounting(output: str) -> list[Report]:
 
 def cancel_script(targets: Sequence[Target], cluster: str) -> str:
     """Shell lines that cancel quietly: a job that has ended meanwhile is no error."""
-    keys: dict[str, dict[str, None]] = {}
-    for target in targets:
-        keys.setdefault(target.id, {})[target.key] = None
-    cases = [f"        {id_}) keys={shlex.quote(' '.join(some))} ;;" for id_, some in keys.items()]
-    names = [
-        f'case $own in *":{id_}={key}:"*) set -- "$@" {shlex.quote(_name(id_, tasks))} ;; esac'
-        for id_, tasks, key in targets
-    ]
-    return _CANCEL.format(
-        where=shlex.join(_where(cluster)),
-        jobs=",".join(keys),
-        keys="\n".join(cases),
-        names="\n".join(names),
-        cancel=shlex.join(cancel_command([], cluster)),
-    )
+    ids = ",".join(dict.fromkeys(target.id for target in targets))
+    lines = "\n".join(f"{id_} {key} {_name(id_, tasks)}" for id_, tasks, key in targets)
+    return f"set -- {shlex.join([ids, lines, *_where(cluster)])}\n{program(__name__, 'cancel.sh')}"
 
 
 def cancel_command(ids: Sequence[str], cluster: str) -> list[str]:

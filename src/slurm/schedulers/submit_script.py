@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from slurm.protocol import Submitted
+from slurm.protocol.shell import program
 from slurm.schedulers.base import LAST_BLOCK
 
 if TYPE_CHECKING:
@@ -14,34 +15,6 @@ if TYPE_CHECKING:
 
     from slurm.protocol import Block
     from slurm.schedulers.base import Request, Scheduler
-
-_QUEUE = r"""
-newline='
-'
-queue() {
-    output=$("$@" < /dev/null); status=$?
-    id=$(printf '%s\n' "$output" | LC_ALL=C sed -n -E 's/^[[:space:]]*(FORM)[[:space:]]*$/\1/p')
-    if [ "$status" -eq 0 ] && [ -n "$id" ] && [ "$id" = "${id%%"$newline"*}" ]; then
-        printf '%s\n' "$id"
-    else
-        printf '%s\n' "$output" >&2
-        exit "$status"
-    fi
-}"""
-"""A submit command that prints no id, more than one, or one and fails, leaves open what it has queued."""
-
-SCRUB = """\
-if [ -n "${SLURM_JOB_ID:-}" ]; then
-    for name in $(env | sed -n 's/^\\(SLURM_[A-Za-z0-9_]*\\)=.*/\\1/p'); do
-        case $name in SLURM_CONF*|SLURM_CLUSTERS|SLURM_JWT|SLURM_TIME_FORMAT) ;; *) unset "$name" ;; esac
-    done
-    [ "${OMP_NUM_THREADS:-}" != "${SRUN_CPUS_PER_TASK:-}" ] || unset OMP_NUM_THREADS
-    [ "${PYTHONHASHSEED:-}" != 0 ] || unset PYTHONHASHSEED
-    unset SRUN_CPUS_PER_TASK MASTER_ADDR MASTER_PORT
-fi
-"""
-"""Within a job: its SLURM_ variables would be taken for those of the job that is submitted, and so would be what its
-script has exported for itself. The user's own configuration stays."""
 
 
 def script(
@@ -52,22 +25,17 @@ def script(
     They end at the first submit command that doesn't print one id, with its exit status and all its output as errors.
     """
     names = [f"id{number}" for number in range(len(requests))]
-    lines = [_own(shlex.quote(request.script)) for request in requests[:1]]
-    lines.append(_QUEUE.replace("FORM", scheduler.id_form.replace("/", r"\/")))
+    lines = [program(__name__, "queue.sh")]
+    lines += [f"own_script {shlex.quote(request.script)}" for request in requests[:1]]
+    form = shlex.quote(scheduler.id_form.replace("/", r"\/"))
     lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
     before = dict(zip(names[1:], names, strict=False))
     for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
-        lines.append(f"queue {_command(scheduler, request, before.get(name, ''))}; {name}=$id")
+        lines.append(f"queue {form} {_command(scheduler, request, before.get(name, ''))}; {name}=$id")
         if caretaker is not None:
             lines.append(f"{_command(scheduler, caretaker, name)} > /dev/null < /dev/null")
     blocks = [request.block for request in requests]
     return "\n".join([*lines, recording(scheduler.name, record, blocks, [f'"${name}"' for name in names])])
-
-
-def _own(script: str) -> str:
-    """Refuse a script of another user's. One that is missing is left to the scheduler, which says so."""
-    words = f'{script}" is not yours, so it is not queued"'
-    return f'[ ! -e {script} ] || [ -O {script} ] || {{ printf "%s\\n" {words} >&2; exit 1; }}'
 
 
 def recording(scheduler: str, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:

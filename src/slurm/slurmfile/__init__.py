@@ -1,7 +1,7 @@
-"""Slurmfile: named clusters, in YAML, so that a program says `Cluster.from_slurmfile("gpu")` and no more.
+"""Slurmfile: a YAML file of named clusters, for `Cluster.from_slurmfile("gpu")`.
 
-The whole file is checked whenever one of its clusters is asked for, and all that is wrong is said at once. What only
-this machine decides (variables, plugins) is checked for that one cluster alone: a file may be shared.
+Reading one cluster checks the whole file and reports all errors at once. Values that depend on this machine (variables,
+plugins) are checked for the requested cluster only, because several machines may share the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slurm.plugins import plugin_path
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.entry import KEYS, read_entry
 from slurm.slurmfile.environment import read_environment
-from slurm.slurmfile.places import Reader, near
+from slurm.slurmfile.reader import Reader, near
 from slurm.slurmfile.sources import missing, search, source
 from slurm.url import ClusterURL
 
@@ -29,34 +29,34 @@ if TYPE_CHECKING:
 
     from slurm.environments.base import Environment
     from slurm.options import Options
-    from slurm.slurmfile.callbacks import Named
+    from slurm.slurmfile.callbacks import CallbackSpec
     from slurm.slurmfile.entry import Entry
-    from slurm.slurmfile.places import Place
+    from slurm.slurmfile.reader import Location
     from slurm.slurmfile.sources import Source
 
 TOP = ("default", "clusters")
 
 DEFAULTS = {
-    "root": "slurm-jobs in $SCRATCH, else $WORK, else the home, there",
-    "python": "the one that runs this program, else one of its minor version, there",
+    "root": "slurm-jobs in $SCRATCH, $WORK or the home directory there, the first that exists",
+    "python": "the Python that runs this program, or one of the same minor version there",
     "environment": "current",
     "login_shell": "no",
 }
 
 
 class Setting(NamedTuple):
-    """One value of a cluster as it counts, and where it comes from: `/p/Slurmfile:7`, `$SLURMFILE`, `default`."""
+    """One setting of a cluster, and its origin: `/p/Slurmfile:7`, `$SLURMFILE`, `default`."""
 
     key: str
     value: str
     origin: str
     cluster: str | None = None
-    """The cluster under which it stands, if that is one that this one extends."""
+    """The cluster that defines the setting, if this one inherits it by `extends`."""
 
 
 @dataclass(frozen=True)
 class ClusterEntry:
-    """One named cluster as it counts, what it extends included."""
+    """One named cluster, with the settings that it inherits by `extends`."""
 
     name: str
     url: str
@@ -66,51 +66,54 @@ class ClusterEntry:
     login_shell: bool
     modules: tuple[str, ...]
     setup: tuple[str, ...]
-    callbacks: tuple[Named, ...]
-    """As they are written; `slurmfile_callbacks.make` imports them."""
+    callbacks: tuple[CallbackSpec, ...]
+    """As written in the file; `slurmfile.callbacks.make` imports them."""
     options: Options
     settings: tuple[Setting, ...]
-    """All of this, value by value, with its origin."""
+    """Every setting with its origin."""
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What a job's shell does first: load the modules, then take the setup lines."""
+        """The first shell lines of a job: load the modules, then run the setup lines."""
         return (*load_modules(self.modules), *self.setup)
 
 
-class _Wanted(NamedTuple):
-    """A name, and who said it."""
+class _Requested(NamedTuple):
+    """The name of the requested cluster, and its origin."""
 
     name: str
     origin: str
 
 
 def load(name: str | None = None, path: str | os.PathLike[str] | None = None) -> ClusterEntry:
-    """The cluster of a name, by default of $SLURMFILE_PROFILE or of the file's `default`, as `read` gives it."""
+    """Read the cluster `name` of the Slurmfile, by default that of $SLURMFILE_PROFILE or the file's `default`.
+
+    Raises SlurmfileError.
+    """
     return read(source(path), name)
 
 
 def read(file: Source, name: str | None = None) -> ClusterEntry:
-    """The cluster that a file has under a name.
+    """Read the cluster `name` of a file.
 
-    Raises SlurmfileError, whose message and `problems` are all that is wrong, each with its file, line and key.
+    Raises SlurmfileError. Its message and `problems` list every error with file, line and key.
     """
     reader, default, entries = _read(file)
-    wanted = _wanted(name, default)
-    if wanted and wanted.name in entries:
-        layers = _effective(wanted.name, entries)
+    requested = _requested(name, default)
+    if requested and requested.name in entries:
+        layers = _effective(requested.name, entries)
         _local_checks(reader, layers)
         environment = _environment(reader, layers)
         if not reader.problems:
-            found = (Setting("file", str(file.path), file.origin), Setting("cluster", *wanted))
-            return _entry(wanted.name, layers, environment, found)
-    elif not reader.problems:  # else it may be missing for what is wrong
-        reader.refuse(None, _missing(wanted, entries))
+            found = (Setting("file", str(file.path), file.origin), Setting("cluster", *requested))
+            return _entry(requested.name, layers, environment, found)
+    elif not reader.problems:  # otherwise an error may hide the cluster
+        reader.refuse(None, _missing(requested, entries))
     raise _error(reader)
 
 
 def find(start: Path | None = None) -> Path:
-    """The path of the Slurmfile that counts, as `search` finds it. Raises SlurmfileError if there is none."""
+    """Return the path of the Slurmfile that `search` finds. Raises SlurmfileError if there is none."""
     found = search(start)
     if found is None:
         raise missing(start or Path.cwd())
@@ -118,45 +121,48 @@ def find(start: Path | None = None) -> Path:
 
 
 def names(path: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-    """The names of a file's clusters, by default of the one that counts. Raises SlurmfileError."""
+    """Return the names of the clusters of a file, by default of the Slurmfile that `search` finds.
+
+    Raises SlurmfileError.
+    """
     return names_in(source(path))
 
 
 def names_in(file: Source) -> tuple[str, ...]:
-    """The names of a file's clusters. Raises SlurmfileError."""
+    """Return the names of the clusters of a file. Raises SlurmfileError."""
     reader, _, entries = _read(file)
     if reader.problems:
         raise _error(reader)
     return tuple(entries)
 
 
-def _wanted(name: str | None, default: Place | None) -> _Wanted | None:
+def _requested(name: str | None, default: Location | None) -> _Requested | None:
     profile = os.environ.get("SLURMFILE_PROFILE")
     if name or profile:
-        return _Wanted(name, "argument") if name else _Wanted(str(profile), "$SLURMFILE_PROFILE")
-    return _Wanted(str(default.node.value), default.where) if default else None
+        return _Requested(name, "argument") if name else _Requested(str(profile), "$SLURMFILE_PROFILE")
+    return _Requested(str(default.node.value), default.where) if default else None
 
 
-def _missing(wanted: _Wanted | None, entries: Mapping[str, Entry]) -> str:
-    if wanted is None:
-        return "name a cluster, or give the file a `default`"
-    said = "" if wanted.origin == "argument" else f", which {wanted.origin} names"
-    return f"there is no cluster {wanted.name!r}{said}{near(wanted.name, entries)}"
+def _missing(requested: _Requested | None, entries: Mapping[str, Entry]) -> str:
+    if requested is None:
+        return "name a cluster, or add a `default` to the file"
+    origin = "" if requested.origin == "argument" else f", which {requested.origin} names"
+    return f"there is no cluster {requested.name!r}{origin}{near(requested.name, entries)}"
 
 
-def _read(file: Source) -> tuple[Reader, Place | None, Mapping[str, Entry]]:
-    """All of a file: the place of its default, and its clusters; what is wrong is the reader's `problems`."""
+def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry]]:
+    """Read a whole file: its `default` and its clusters. Errors are in the reader's `problems`."""
     reader = Reader(str(file.path))
     try:
         text = file.data.decode()
     except UnicodeDecodeError as error:
-        message = f"{file.path} can't be read: not UTF-8: {error.reason} at byte {error.start}"
-        raise SlurmfileError(message) from None  # its own words show a part of the file
+        message = f"cannot read {file.path}: not UTF-8: {error.reason} at byte {error.start}"
+        raise SlurmfileError(message) from None  # the text of `error` contains a part of the file
     whole = reader.parse(text)
     if whole is None and not reader.problems:
-        reader.refuse(None, "the file is empty; it must have `clusters`")
+        reader.refuse(None, "the file is empty; add `clusters`")
     top = reader.mapping(whole, TOP)
-    entries = {name: read_entry(reader, place) for name, place in reader.mapping(top.get("clusters")).items()}
+    entries = {name: read_entry(reader, location) for name, location in reader.mapping(top.get("clusters")).items()}
     _check_extends(reader, entries)
     default = top.get("default")
     if reader.text(default) is None:
@@ -172,7 +178,7 @@ def _error(reader: Reader) -> SlurmfileError:
 
 
 def _check_extends(reader: Reader, entries: Mapping[str, Entry]) -> None:
-    """Every cluster extends one that is there, never itself by any way, and ends up with a URL."""
+    """Check that every cluster extends an existing one, without cycles, and has a URL in the end."""
     extended = {entry.extends for entry in entries.values()}
     in_cycles: set[str] = set()
     for name, entry in entries.items():
@@ -180,66 +186,66 @@ def _check_extends(reader: Reader, entries: Mapping[str, Entry]) -> None:
         whole = entries[chain[-1]].extends is None
         if entry.extends is not None and entry.extends not in entries:
             advice = near(entry.extends, entries.keys() - {name})
-            reader.refuse(entry.places["extends"], f"there is no cluster {entry.extends!r}{advice}")
+            reader.refuse(entry.locations["extends"], f"there is no cluster {entry.extends!r}{advice}")
         elif chain[-1] == name and not whole and name not in in_cycles:
-            reader.refuse(entry.places["extends"], f"extends itself: {' → '.join(chain)}")
+            reader.refuse(entry.locations["extends"], f"extends itself: {' → '.join(chain)}")
             in_cycles.update(chain)
         elif whole and entry.sound and name not in extended and _value("url", _effective(name, entries)) is None:
-            reader.refuse(entry.place, "needs a url, such as `url: slurm`")
+            reader.refuse(entry.location, "has no url; add one, such as `url: slurm`")
 
 
 def _chain(name: str, entries: Mapping[str, Entry]) -> list[str]:
-    """A cluster, the one that it extends, and so on; up to the first that comes a second time."""
-    chain, met = [name], {name}
+    """A cluster, the one it extends, and so on. In a cycle, the first repeated name is the last item."""
+    chain, seen = [name], {name}
     while (extends := entries[chain[-1]].extends) is not None and extends in entries:
         chain.append(extends)
-        if extends in met:
+        if extends in seen:
             break
-        met.add(extends)
+        seen.add(extends)
     return chain
 
 
 def _effective(name: str, entries: Mapping[str, Entry]) -> list[Entry]:
-    """What makes a cluster, the first extended first."""
+    """The entries that define a cluster, from the most general to its own."""
     return [entries[at] for at in reversed(dict.fromkeys(_chain(name, entries)))]
 
 
 def _value(key: str, layers: Sequence[Entry]) -> str | bool | None:
-    """The value that counts: that of the last who has the key; null there takes it back."""
+    """The value of a key: the last entry that has it wins. Null there resets the key."""
     return next((layer.values[key] for layer in reversed(layers) if key in layer.values), None)
 
 
 def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
-    """What this machine decides: the cluster's scheduler and transport, and the variables in its root."""
+    """Check what depends on this machine: the plugins of the URL, and the variables in the root."""
     url, root = (_value(key, layers) for key in ("url", "root"))
-    places = {key: layer.places[key] for layer in layers for key in ("url", "root") if key in layer.places}
+    locations = {key: layer.locations[key] for layer in layers for key in ("url", "root") if key in layer.locations}
     if url is None:
         if not reader.problems:
-            reader.refuse(layers[-1].place, "is only there to be extended: it has no url")
+            reader.refuse(layers[-1].location, "has no url, so it can only be extended by other clusters")
         return
     try:
         parsed = ClusterURL.parse(str(url))
         plugin_path("schedulers", parsed.scheduler)
         plugin_path("transports", parsed.transport)
-    except (ClusterURLError, PluginNotFound) as error:  # the first of these has been told
+    except (ClusterURLError, PluginNotFound) as error:  # read_entry has reported a ClusterURLError already
         if isinstance(error, PluginNotFound):
-            reader.refuse(places["url"], str(error))
+            reader.refuse(locations["url"], str(error))
     if root is not None:
         unset = re.findall(r"\$\{?(\w+)", os.path.expandvars(str(root)))
         try:
             checked_root("/" if unset else os.path.expandvars(str(root)), written=str(root))
         except ConfigurationError as error:
-            reader.refuse(places["root"], str(error))
+            reader.refuse(locations["root"], str(error))
         if unset:
-            reader.refuse(places["root"], f"{root!r}: there is no variable {unset[0]} here")
+            reader.refuse(locations["root"], f"{root!r}: the variable {unset[0]} is not set here")
 
 
 def _environment(reader: Reader, layers: Sequence[Entry]) -> tuple[Environment, ...]:
-    """The environment that counts; also what it takes is checked for this cluster alone, for it may be a plugin's."""
+    """Read the environment of a cluster. Its arguments are checked here because its class may be a plugin's."""
     if _value("environment", layers) is None:
         return ()
-    places = next(layer.places for layer in reversed(layers) if "environment" in layer.values)
-    return read_environment(reader, places["environment"])
+    locations = next(layer.locations for layer in reversed(layers) if "environment" in layer.values)
+    return read_environment(reader, locations["environment"])
 
 
 def _entry(
@@ -257,34 +263,34 @@ def _entry(
         login_shell=bool(_value("login_shell", layers)),
         modules=lists["modules"],
         setup=lists["setup"],
-        callbacks=tuple(named for layer in layers for named in layer.callbacks),
+        callbacks=tuple(spec for layer in layers for spec in layer.callbacks),
         options=options,
         settings=(*found, *_settings(layers, options)),
     )
 
 
 def _settings(layers: Sequence[Entry], options: Options) -> Iterator[Setting]:
-    """Each value that counts, and its origin."""
+    """Every setting with its origin."""
     last = layers[-1]
     for key in KEYS:
         if key in last.lists:
             for layer in layers:
-                yield from (_setting(key, item, place, layer, last) for item, place in layer.lists[key])
+                yield from (_setting(key, item, location, layer, last) for item, location in layer.lists[key])
         elif key not in {"extends", "options"}:
             value = _value(key, layers)
             if value is None:
                 yield Setting(key, DEFAULTS[key], "default")
             else:
                 layer = next(layer for layer in reversed(layers) if key in layer.values)
-                yield _setting(key, _shown(value), layer.places[key], layer, last)
+                yield _setting(key, _shown(value), layer.locations[key], layer, last)
     raw = {f"sbatch.{name}": value for name, value in options.sbatch.items() if value is not None}
     for name, option in (*options.set(), *raw.items()):
-        layer = next(layer for layer in reversed(layers) if name in layer.option_places)
-        yield _setting(f"options.{name}", _shown(option), layer.option_places[name], layer, last)
+        layer = next(layer for layer in reversed(layers) if name in layer.option_locations)
+        yield _setting(f"options.{name}", _shown(option), layer.option_locations[name], layer, last)
 
 
-def _setting(key: str, value: str, place: Place, layer: Entry, last: Entry) -> Setting:
-    return Setting(key, redacted(value), place.where, None if layer is last else layer.name)
+def _setting(key: str, value: str, location: Location, layer: Entry, last: Entry) -> Setting:
+    return Setting(key, redacted(value), location.where, None if layer is last else layer.name)
 
 
 def _shown(value: str | bool) -> str:  # noqa: FBT001 - a value, not a switch

@@ -1,4 +1,4 @@
-"""The environment of a Slurmfile's cluster: a name, a name with its arguments, or a list of these."""
+"""The environment of a Slurmfile's cluster: a name, a name with arguments, or a list of these."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError, PluginNotFound
 from slurm.plugins import names, plugin
-from slurm.slurmfile.places import near, truth
+from slurm.slurmfile.reader import near, truth
 
 if TYPE_CHECKING:
     from slurm.environments.base import Environment
-    from slurm.slurmfile.places import Place, Reader
+    from slurm.slurmfile.reader import Location, Reader
 
 
-def shown(reader: Reader, place: Place) -> str | None:
-    """The value in one line, as YAML; None for null."""
-    import yaml  # noqa: PLC0415 - costs as much as all of this package
+def shown(reader: Reader, location: Location) -> str | None:
+    """Return the value as one line of YAML, or None for null."""
+    import yaml  # noqa: PLC0415 - it costs as much as the whole package
 
-    if reader.is_null(place):
+    if reader.is_null(location):
         return None
-    if isinstance(place.node, yaml.ScalarNode):
-        return reader.text(place)
-    return _flow(place.node)
+    if isinstance(location.node, yaml.ScalarNode):
+        return reader.text(location)
+    return _flow(location.node)
 
 
 def _flow(node: Any) -> str:
@@ -36,34 +36,34 @@ def _flow(node: Any) -> str:
     return str(node.value)
 
 
-def read_environment(reader: Reader, place: Place) -> tuple[Environment, ...]:
-    """The environments that stand there; what is wrong goes to the reader's problems."""
-    found = [_one(reader, item) for item in reader.items(place)]
+def read_environment(reader: Reader, location: Location) -> tuple[Environment, ...]:
+    """Read the environments at a location. Errors go to the reader's problems."""
+    found = [_one(reader, item) for item in reader.items(location)]
     return tuple(environment for environment in found if environment is not None)
 
 
-def _one(reader: Reader, place: Place) -> Environment | None:
+def _one(reader: Reader, location: Location) -> Environment | None:
     import yaml  # noqa: PLC0415 - as above
 
-    arguments: Place | None = None
-    if isinstance(place.node, yaml.MappingNode):
-        entries = list(reader.mapping(place).items())
+    arguments: Location | None = None
+    if isinstance(location.node, yaml.MappingNode):
+        entries = list(reader.mapping(location).items())
         if len(entries) != 1:
-            reader.refuse(place, "expected one environment, such as `wheel: {extras: [gpu]}`; several make a list")
+            reader.refuse(location, "expected one environment, such as `wheel: {extras: [gpu]}`, or a list")
             return None
         [(name, arguments)] = entries
     else:
-        name = reader.text(place) or ""
+        name = reader.text(location) or ""
     try:
         kind = plugin("environments", name)
     except PluginNotFound:
-        reader.refuse(place, f"there is no environment {name!r}{near(name, names('environments'))}")
+        reader.refuse(location, f"there is no environment {name!r}{near(name, names('environments'))}")
         return None
-    return _made(reader, arguments or place, kind, arguments)
+    return _made(reader, arguments or location, kind, arguments)
 
 
-def _made(reader: Reader, place: Place, kind: Any, arguments: Place | None) -> Environment | None:
-    """Call the class as its entry says."""
+def _made(reader: Reader, location: Location, kind: Any, arguments: Location | None) -> Environment | None:
+    """Construct the environment with the arguments of its entry."""
     import yaml  # noqa: PLC0415 - as above
 
     before = len(reader.problems)
@@ -72,38 +72,38 @@ def _made(reader: Reader, place: Place, kind: Any, arguments: Place | None) -> E
     kwargs: dict[str, Any] = {}
     if arguments is not None and isinstance(arguments.node, yaml.MappingNode):
         for name, entry in reader.mapping(arguments, parameters).items():
-            kwargs[name] = _value(reader, entry, truths=isinstance(parameters[name].default, bool))
+            kwargs[name] = _value(reader, entry, booleans=isinstance(parameters[name].default, bool))
             if name in kind.local_paths:
-                kwargs[name] = _from(os.path.dirname(place.file), kwargs[name])
+                kwargs[name] = _relative_to(os.path.dirname(location.file), kwargs[name])
     elif arguments is not None:
         args = [text for text, _ in reader.texts(arguments)]
         for at, name in enumerate(list(parameters)[: len(args)]):
             if name in kind.local_paths:
-                args[at] = _from(os.path.dirname(place.file), args[at])
+                args[at] = _relative_to(os.path.dirname(location.file), args[at])
     if len(reader.problems) > before:
         return None
     try:
         made: Environment = kind(*args, **kwargs)
     except (TypeError, ConfigurationError) as error:
-        reader.refuse(place, str(error).replace("__init__()", kind.__name__))
+        reader.refuse(location, str(error).replace("__init__()", kind.__name__))
         return None
     return made
 
 
-def _value(reader: Reader, place: Place, *, truths: bool) -> Any:
-    """Texts, lists and mappings of texts; a truth where the parameter's default is one, if the text is."""
+def _value(reader: Reader, location: Location, *, booleans: bool) -> Any:
+    """Read an argument: text, a list or a mapping of texts. With `booleans`, yes and no are booleans."""
     import yaml  # noqa: PLC0415 - as above
 
-    if isinstance(place.node, yaml.MappingNode):
-        return {name: reader.text(entry) for name, entry in reader.mapping(place).items()}
-    if isinstance(place.node, yaml.SequenceNode):
-        return [text for text, _ in reader.texts(place)]
-    text = reader.text(place)
-    return truth(text) if truths and text is not None else text
+    if isinstance(location.node, yaml.MappingNode):
+        return {name: reader.text(entry) for name, entry in reader.mapping(location).items()}
+    if isinstance(location.node, yaml.SequenceNode):
+        return [text for text, _ in reader.texts(location)]
+    text = reader.text(location)
+    return truth(text) if booleans and text is not None else text
 
 
-def _from(directory: str, paths: Any) -> Any:
-    """Paths of this machine as they are meant: relative to the file that they stand in."""
+def _relative_to(directory: str, paths: Any) -> Any:
+    """Resolve local paths relative to the directory of the Slurmfile."""
     if isinstance(paths, str):
         return os.path.join(directory, os.path.expanduser(paths))
-    return [_from(directory, path) for path in paths] if isinstance(paths, list) else paths
+    return [_relative_to(directory, path) for path in paths] if isinstance(paths, list) else paths

@@ -1,8 +1,8 @@
-"""Sources: which Slurmfile counts, read once, and only if the user decides what is in it.
+"""Sources: find the Slurmfile, check that the user can trust it, and read it once.
 
-A Slurmfile names programs that run as its reader. One that is found by searching counts if the user or root owns it and
-not everybody may write to it; what was checked is the opened file, and what it held then is what is used. One that is
-named, by an argument or by $SLURMFILE, is trusted by that.
+A Slurmfile names programs that run as the user who reads it. A file found by searching is used only if the user or root
+owns it and others cannot write to it. The check uses the opened file, and its content is read from the same descriptor,
+so that nobody can exchange the file in between. A file named by an argument or by $SLURMFILE is trusted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_BYTES = 1_000_000
 
 
 class Source(NamedTuple):
-    """A Slurmfile that counts: its path, what it holds, and by what it was found."""
+    """A Slurmfile: its path, its content, and how it was found."""
 
     path: Path
     data: bytes
@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
 
 def named(path: str | os.PathLike[str], origin: str = "argument") -> Source:
-    """The Slurmfile of this path. Raises SlurmfileError if it can't be read."""
+    """Read the Slurmfile at this path. Raises SlurmfileError if that fails."""
     file = Path(path)
     try:
         with open(file, "rb") as opened:
@@ -45,7 +45,7 @@ def named(path: str | os.PathLike[str], origin: str = "argument") -> Source:
 
 
 def source(path: str | os.PathLike[str] | None = None) -> Source:
-    """The Slurmfile that counts: `path`, else what `search` gives. Raises SlurmfileError if there is none."""
+    """Return the Slurmfile at `path`, or the one that `search` finds. Raises SlurmfileError if there is none."""
     found = named(path) if path else search()
     if found is None:
         raise missing(Path.cwd())
@@ -53,18 +53,18 @@ def source(path: str | os.PathLike[str] | None = None) -> Source:
 
 
 def missing(start: Path) -> SlurmfileError:
-    """The error where a search has found none."""
+    """Return the error for a search that found no Slurmfile."""
     return SlurmfileError(
-        f"there is no {NAME} in {start} or above it (up to the home directory, or the border of the file system), nor "
-        "in ~/.config/slurm-tasks; write one, or name it in $SLURMFILE"
+        f"there is no {NAME} in {start}, in a directory above it (up to the home directory or the root of the file "
+        "system), or in ~/.config/slurm-tasks; write one, or name it in $SLURMFILE"
     )
 
 
 def search(start: Path | None = None) -> Source | None:
-    """The Slurmfile of $SLURMFILE, else the nearest upward from here, else the user's own; None if there is none.
+    """Find the Slurmfile: $SLURMFILE, or the nearest one upward from `start`, or the user's own. None if none exists.
 
-    The user's own is `$XDG_CONFIG_HOME/slurm-tasks/Slurmfile`. Raises SlurmfileError for one that can't be read, and
-    for one above that the user has no reason to trust: the next one upward would be another cluster.
+    The user's own is `$XDG_CONFIG_HOME/slurm-tasks/Slurmfile`. Raises SlurmfileError if the file is unreadable or not
+    trusted. The search does not go on past such a file, because the next one would define another cluster.
     """
     if os.environ.get("SLURMFILE"):
         return named(Path(os.environ["SLURMFILE"]).expanduser(), "$SLURMFILE")
@@ -80,18 +80,18 @@ def search(start: Path | None = None) -> Source | None:
 
 
 def _upward(start: Path) -> Iterator[Path]:
-    """Directories from here up to the home directory, or to the last one of the file system."""
+    """Directories from `start` up to the home directory, or to the root of the file system."""
     here = start.resolve()
     try:
         home = Path.home().resolve()
-    except RuntimeError:  # nobody knows of one
+    except RuntimeError:  # the user has no home directory
         home = None
     device = here.stat().st_dev
     for directory in (here, *here.parents):
         try:
             if directory.stat().st_dev != device:
                 return
-        except OSError:  # one above that may not be looked into
+        except OSError:  # a parent that the user may not read
             return
         yield directory
         if directory == home:
@@ -99,10 +99,10 @@ def _upward(start: Path) -> Iterator[Path]:
 
 
 def _in(directory: Path) -> Source | None:
-    """The Slurmfile of a directory, checked; None if it has none."""
+    """Read and check the Slurmfile of a directory. None if it has none."""
     path = directory / NAME
     try:
-        # Not blocked by a pipe that somebody has put there.
+        # O_NONBLOCK: opening a named pipe must not block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO) or not os.path.lexists(path):
@@ -117,26 +117,26 @@ def _in(directory: Path) -> Source | None:
             data = _read(path, file)
         except OSError as error:
             raise _unreadable(path, error) from error
-    if (reason := _doubt(status)) and not trust.is_trusted(path, data):
+    if (reason := _distrust(status)) and not trust.is_trusted(path, data):
         raise SlurmfileError(_refusal(path, data, reason, own=status.st_uid == os.geteuid()))
     return Source(path, data, "found")
 
 
 def _read(path: Path, file: IO[bytes]) -> bytes:
-    """What a file holds, up to the limit. Raises SlurmfileError for a larger one."""
+    """Read a file. Raises SlurmfileError if it is larger than the limit."""
     data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        message = f"{path} is larger than {MOST_BYTES // 1_000_000} MB, which no {NAME} needs to be"
+        message = f"{path} is larger than {MOST_BYTES // 1_000_000} MB, the limit for a {NAME}"
         raise SlurmfileError(message)
     return data
 
 
 def _unreadable(path: Path, error: OSError) -> SlurmfileError:
-    return SlurmfileError(f"{path} can't be read: {error.strerror}")
+    return SlurmfileError(f"cannot read {path}: {error.strerror}")
 
 
-def _doubt(status: os.stat_result) -> str:
-    """Why others may have written an opened file; empty if the user or root decides what is in it."""
+def _distrust(status: os.stat_result) -> str:
+    """Return why others may have written an opened file, or "" if only the user or root can write it."""
     if status.st_uid not in (os.geteuid(), 0):
         return f"belongs to {_user(status.st_uid)}"
     return f"can be changed by every user (mode {stat.S_IMODE(status.st_mode):04o})" if status.st_mode & 0o002 else ""
@@ -146,7 +146,7 @@ def _user(uid: int) -> str:
     try:
         return f"the user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
-        return f"the user with the number {uid}"
+        return f"the user with the id {uid}"
 
 
 def _refusal(path: Path, data: bytes, reason: str, *, own: bool) -> str:
@@ -156,8 +156,8 @@ def _refusal(path: Path, data: bytes, reason: str, *, own: bool) -> str:
     if before is not None:
         difference = trust.difference(before, data)
         return f"{path} {reason}, and has changed since you trusted it:\n{difference}\nTo trust it again: {command}"
-    mend = f"To keep others from changing it: chmod o-w {quoted}. " if own else ""
+    protect = f"To protect it, run: chmod o-w {quoted}. " if own else ""
     return (
-        f"{path} {reason}. It isn't used: a {NAME} names programs that run as you. {mend}To trust it, once you have "
-        f"read it: {command}. To use another: name it in $SLURMFILE"
+        f"{path} {reason}. It is not used, because a {NAME} names programs that run as you. {protect}To trust it after "
+        f"you have read it, run: {command}. To use another one, name it in $SLURMFILE"
     )

@@ -1,7 +1,7 @@
-"""Trust: the Slurmfiles of others that the user has accepted, each as it was then.
+"""Trust: the Slurmfiles of other users that the user has accepted, each with its content at that time.
 
-`~/.config/slurm-tasks/trusted/<digest of the path>.json` has the path, the digest of the file, and its text, to show
-what has changed since.
+`~/.config/slurm-tasks/trusted/<digest of the path>.json` holds the path, the digest of the file, and its text, which
+serves to show later changes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from slurm.protocol.files import replace
+from slurm.protocol.directories import make_private
+from slurm.protocol.files import is_private, replace
 from slurm.sanitize.redaction import redacted
 
 _MOST_COMPARED = 2000
-"""Lines. difflib may take time that grows with their square."""
+"""The limit in lines. The time of difflib may grow with their square."""
 _MOST_SHOWN = 60
 
 
 def configuration() -> Path:
-    """The directory of the user's own configuration. Raises FileNotFoundError where nobody knows of a home."""
+    """Return the directory of the user's configuration. Raises FileNotFoundError if the user has no home directory."""
     try:
         return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "slurm-tasks")
     except RuntimeError as error:
@@ -31,15 +32,15 @@ def configuration() -> Path:
 
 
 def add(path: Path, data: bytes) -> None:
-    """Trust a file as it is: what it holds is `data`. Raises OSError."""
+    """Trust a file with the content `data`. Raises OSError."""
     record = _record(path)
-    _make_private(record.parent)
+    make_private(str(record.parent))
     text = base64.b64encode(data).decode("ascii")
     replace(str(record), json.dumps({"path": str(path), "sha256": _digest(data), "text": text}).encode() + b"\n")
 
 
 def forget(path: Path) -> bool:
-    """Trust it no more; whether it was."""
+    """Stop trusting a file. Returns whether it was trusted."""
     try:
         _record(path).unlink()
     except FileNotFoundError:
@@ -48,19 +49,19 @@ def forget(path: Path) -> bool:
 
 
 def is_trusted(path: Path, data: bytes) -> bool:
-    """Whether the user trusts a file that holds `data`."""
+    """Whether the user trusts a file with the content `data`."""
     known = _read(path)
     return known is not None and known["sha256"] == _digest(data)
 
 
 def trusted_text(path: Path) -> bytes | None:
-    """What a file held when the user trusted it; None if that was never done."""
+    """Return the content of a file when the user trusted it, or None if the user never did."""
     known = _read(path)
     return None if known is None else base64.b64decode(known["text"])
 
 
 def difference(before: bytes, after: bytes) -> str:
-    """What has changed, as a unified diff, without the passwords of URLs."""
+    """Return the changes as a unified diff, without the passwords in URLs."""
     old, new = (data.decode(errors="replace").splitlines() for data in (before, after))
     if max(len(old), len(new)) > _MOST_COMPARED:
         return f"({len(old)} lines before, {len(new)} now)"
@@ -74,27 +75,17 @@ def _record(path: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The record of a path. One that isn't the user's own alone counts as none: others could have written it."""
+    """Read the record of a path. A record that others could have written is ignored."""
     try:
         with open(_record(path), "rb") as file:
             status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            if not is_private(status):
                 return None
             found: dict[str, Any] = json.loads(file.read())
             base64.b64decode(found["text"])
             return found if (found["path"], isinstance(found["sha256"], str)) == (str(path), True) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory and those above it that are missing, for the user alone whatever the umask."""
-    for path in reversed((directory, *directory.parents)):
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        path.chmod(0o700)
 
 
 def _digest(data: bytes) -> str:

@@ -1,7 +1,7 @@
-"""YAML of a bounded size: what aliases stand for is counted before anything goes through it.
+"""Limits on the size of YAML: count the values that aliases stand for before anything iterates over them.
 
-PyYAML gives one node for all aliases of an anchor, so a file of a few hundred bytes can stand for more values than any
-machine has memory for. What is too much is refused as soon as it is seen, since the parser reads as it goes.
+PyYAML gives one node for all aliases of an anchor, so a file of a few hundred bytes can stand for more values than fit
+into memory. Composing stops at the first value beyond a limit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MOST_BYTES, MOST_NODES, MOST_LEVELS = 1_000_000, 10_000, 50
 
 
 class TooLarge(Exception):
-    """What the file holds is more than a limit; the message says which, `line` where."""
+    """The file exceeds a limit. The message names the limit, `line` the position."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -22,14 +22,14 @@ class TooLarge(Exception):
 
 
 class _Size(NamedTuple):
-    """How much an anchor stands for."""
+    """The number of nodes and levels that an anchor stands for."""
 
     nodes: int
     levels: int
 
 
 class _BoundedLoader(yaml.BaseLoader):
-    """Composes nodes, and counts those that each alias stands for."""
+    """Composes nodes, and counts the nodes that each alias stands for."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -55,20 +55,20 @@ class _BoundedLoader(yaml.BaseLoader):
 
     def _of_alias(self, anchor: str, line: int) -> _Size:
         if anchor in self.anchors and anchor not in self._sizes:
-            raise TooLarge(f"a value holds itself, by its alias *{anchor}", line)
-        return self._sizes.get(anchor, _Size(0, 0))  # PyYAML refuses one that isn't there
+            raise TooLarge(f"a value contains itself through its alias *{anchor}", line)
+        return self._sizes.get(anchor, _Size(0, 0))  # PyYAML refuses an undefined alias
 
     def _count(self, size: _Size, line: int) -> None:
         self._nodes += size.nodes
         self._deepest = max(self._deepest, self._level + size.levels)
         if self._nodes > MOST_NODES:
-            raise TooLarge(f"more than {MOST_NODES} values, those that aliases stand for included", line)
+            raise TooLarge(f"more than {MOST_NODES} values, including those that aliases stand for", line)
         if self._deepest > MOST_LEVELS:
-            raise TooLarge(f"values within values, more than {MOST_LEVELS} levels deep", line)
+            raise TooLarge(f"values nested more than {MOST_LEVELS} levels deep", line)
 
 
 def compose(text: str) -> yaml.Node | None:
-    """The node of a text; None for an empty one. Raises YAMLError, TooLarge."""
+    """Compose the node of a text. None for an empty text. Raises YAMLError, TooLarge."""
     loader = _BoundedLoader(text)
     try:
         return loader.get_single_node()

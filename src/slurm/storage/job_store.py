@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import re
-import shlex
 import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,6 +31,7 @@ from slurm.protocol import (
     outcome_name,
 )
 from slurm.protocol.outcomes import Outcome
+from slurm.protocol.shell import program
 from slurm.serialization import Calls, packed, unpacked
 from slurm.storage import log_tails
 from slurm.storage.results import read_ends
@@ -46,16 +46,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_COMMIT = """\
-cd -- {hidden} || exit
-{links}
-for name in *; do
-    if [ "$name" -ef "../$name" ] || {{ [ ! -e "../$name" ] && mv "$name" ..; }}; then echo "$name"; fi
-done
-cd .. && rm -r {hidden}
-"""
-"""link(2) is what a file system does for one process only; where there are no hard links, mv comes close."""
-_AT_ONCE = 500
 _OUTCOME = re.compile(r"(\d+)\.json")
 
 
@@ -141,13 +131,10 @@ class JobStore:
 
         Of several processes that write one name at the same time, one is told that it has.
         """
-        directory, names = f"{self.directory(key)}/{place}", list(files)
+        directory = f"{self.directory(key)}/{place}"
         hidden = f"{directory}/.{os.urandom(4).hex()}"
         self._transport.put(hidden, files)
-        some = (names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE))
-        links = "\n".join(f"ln {' '.join(each)} .. 2>/dev/null" for each in some)
-        script = _COMMIT.format(hidden=shlex.quote(hidden), links=links)
-        done = self._transport.run(["sh", "-s"], stdin=script.encode(), timeout=300)
+        done = self._transport.run(["sh", "-c", program(__name__, "commit.sh"), "sh", hidden], timeout=300)
         if done.status != 0:
             message = f"{directory} can't be written to: {done.words}"
             raise TransportError(message)

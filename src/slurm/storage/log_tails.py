@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from slurm.protocol.shell import program
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from slurm.transports.base import Transport
 
 _BYTES, _LINES = 4000, 10
-_TAILS = """\
-exec xargs -0 -n 500 sh -c 'for path; do
-    printf "\\n%s\\n" {mark}
-    [ ! -s "$path" ] || tail -c {bytes} "$path"
-done' sh
-"""
-"""NUL-terminated paths come in; out goes, for each, a mark and what the file ends with."""
 
 
 def tails(transport: Transport, paths: Sequence[str]) -> Mapping[str, str]:
@@ -26,7 +21,7 @@ def tails(transport: Transport, paths: Sequence[str]) -> Mapping[str, str]:
         return {}
     mark = f"--{os.urandom(12).hex()}"
     asked = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    done = transport.run(["sh", "-c", _TAILS.format(mark=mark, bytes=_BYTES)], stdin=asked, timeout=300)
+    done = transport.run(["sh", "-c", program(__name__, "tails.sh"), "sh", mark, str(_BYTES)], stdin=asked, timeout=300)
     parts = done.stdout.split(f"\n{mark}\n")[1:]
     return {path: _last_lines(part) for path, part in zip(paths, parts, strict=False)}
 

@@ -1,4 +1,4 @@
-"""The runner's zip: this package and cloudpickle, in one content-addressed file that any Python can run."""
+"""The runner's zip: cloudpickle and the part of this package that nodes use, in one content-addressed file."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ sys.exit(main(sys.argv[1:]))
 _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_CLIENT_ONLY = frozenset(("cli", "doctor", "server", "testing"))
+"""Packages that nodes do not use. A workflow uses all others."""
+_LOADED_AT_START = (
+    *("cloudpickle/", "slurm/__init__.py", "slurm/errors.py", "slurm/version.py", "slurm/protocol/", "slurm/runner/"),
+    *("slurm/callbacks/__init__.py", "slurm/callbacks/base.py", "slurm/callbacks/events.py"),
+    *("slurm/options/__init__.py", "slurm/options/values.py", "slurm/tasks/", "slurm/sanitize/"),
+)
+"""Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
 
 
 class RunnerZip(NamedTuple):
@@ -43,10 +51,10 @@ class RunnerZip(NamedTuple):
 
 @lru_cache(maxsize=1)
 def bundle() -> RunnerZip:
-    """The zip for this process's Python: made once for each state of the sources, then kept in the user's cache.
+    """Return the zip for this process's Python. Builds it once for each state of the sources and caches it.
 
-    A process that runs from such a zip, on a node, has it already. What others could have put into the cache is passed
-    over.
+    A process that itself runs from such a zip, on a node, returns that one. A cached file that other users could have
+    written is ignored.
     """
     archive = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
     if archive is not None:
@@ -58,36 +66,44 @@ def bundle() -> RunnerZip:
             return _named(file.read())
     except (OSError, UntrustedFile):
         data = _build(sources)
-    with contextlib.suppress(OSError):  # no home, or one that can't be written: it is made each time then
-        kept = cached(f"{digest}-runner.zip")
-        make_private(str(kept.parent))
-        replace(str(kept), data)
+    with contextlib.suppress(OSError):  # without a writable cache, each process builds it
+        path = cached(f"{digest}-runner.zip")
+        make_private(str(path.parent))
+        replace(str(path), data)
     return _named(data)
 
 
 def _named(data: bytes) -> RunnerZip:
-    """By its own hash, so that a client knows whether one that it finds there is what it would have sent."""
+    """Name the zip by its SHA-256, so that a client can check that the blob on the cluster is the one it would send."""
     return RunnerZip(f"{hashlib.sha256(data).hexdigest()}-runner.zip", data)
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:
-    """Names in the zip and sources: of the packages that run on a node."""
+    """Yield the name in the zip and the bytes of each file: modules, and the shell programs beside them."""
     for package in (Path(__file__).parents[1], Path(cloudpickle.__file__).parent):
-        for path in sorted(package.rglob("*.py")):
-            yield path.relative_to(package.parent).as_posix(), path.read_bytes()
+        for path in sorted(path for path in package.rglob("*") if path.suffix in {".py", ".sh"}):
+            if path.relative_to(package).parts[0] not in _CLIENT_ONLY:
+                yield path.relative_to(package.parent).as_posix(), path.read_bytes()
     yield "__main__.py", _MAIN.encode()
 
 
 def _build(sources: dict[str, bytes]) -> bytes:
-    """Each module twice: compiled, which the client's own minor version loads, and as source for any other.
+    """Build the zip. It holds each module compiled for the client's minor version, and as source for any other.
 
-    Stored, not deflated: opening it then takes no zlib, and the file system reads it once for all.
+    The compiled modules have no docstrings, which nobody reads on a node.
     """
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, source in sorted(sources.items()):
-            code = compile(source, name, "exec", dont_inherit=True)
-            compiled = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + marshal.dumps(code)
-            for member, data in ((name, source), (f"{name}c", compiled)):
-                archive.writestr(zipfile.ZipInfo(member, _EPOCH), data)
+            _add(archive, name, source, zipfile.ZIP_DEFLATED)
+            if name.endswith(".py"):
+                code = compile(source, name, "exec", dont_inherit=True, optimize=2)
+                compiled = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + marshal.dumps(code)
+                stored = name.startswith(_LOADED_AT_START)
+                _add(archive, f"{name}c", compiled, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes, compression: int) -> None:
+    member = zipfile.ZipInfo(name, _EPOCH)
+    archive.writestr(member, data, compress_type=compression, compresslevel=9)

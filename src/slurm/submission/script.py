@@ -6,22 +6,18 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.runtimes.base import STEP
-from slurm.environments.setup import take
+from slurm.environments.setup import render_steps
 from slurm.protocol import (
     ATTEMPTS,
     BLOBS,
     CALLBACKS,
     ENVS,
-    FAILED,
     JOBS,
     LOGS,
     OUTCOMES,
-    PROCESS,
-    PROTOCOL,
-    SETUP,
-    SUCCEEDED,
 )
 from slurm.protocol.boot import BOOT
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,6 +70,7 @@ def render(  # noqa: PLR0913 - each by its name
     call = f"{start} slurm.runner.main" if ranks is None else _ranks(ranks, environment, start)
     go_on = f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"' if care else ""
     tell = f'{start} slurm.runner.completed {which} "$attempt"' if hooked else ""
+    succeeded = f'{start} slurm.runner.succeeded {shlex.join([root, key])} "$index"'
     return "\n".join([
         "#!/bin/bash",
         *directives,
@@ -82,14 +79,15 @@ def render(  # noqa: PLR0913 - each by its name
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
+        program(__name__, "job.sh"),
         *(_RANKS_LOG if ranks else ()),
-        *(_GONE_ON if care else ()),
+        *(['moved_on "${2:-0}"'] if care else ()),
         *_variables(cpus, calls[1], steady=workflow),
-        *take(environment.setup),
+        *render_steps(environment.setup),
         *_BOOT,
         *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
         *(_gathered(ranks, start, whole) if ranks else ()),
-        *_concluded(go_on, tell, launched=bool(environment.launch)),
+        *_concluded(go_on, tell, succeeded, launched=bool(environment.launch)),
         "exit $status",
         "",
     ])  # fmt: skip
@@ -101,7 +99,7 @@ def render_caretaker(
     """The batch script that sees to a submission's failed elements when no client does."""
     environment = _checked(environment, root)
     command = _caretaker(environment, runner, scheduler, root, key)
-    return "\n".join(["#!/bin/bash", *directives, "", *take(environment.setup), command, ""])
+    return "\n".join(["#!/bin/bash", *directives, "", *render_steps(environment.setup), command, ""])
 
 
 def _caretaker(environment: ResolvedEnvironment, runner: str, scheduler: str, root: str, key: str) -> str:
@@ -130,28 +128,21 @@ def _checked(environment: ResolvedEnvironment, root: str) -> ResolvedEnvironment
     return environment.replace(setup=(step, *environment.setup))
 
 
-_DONE = (
-    f'[ $status -eq 0 ] || [ ! -e "$job/{OUTCOMES}/$index.json" ] || '
-    f'[[ $(< "$job/{OUTCOMES}/$index.json") != *\'"status": "{SUCCEEDED}"\'* ]] || status=0'
-)
-"""A process may crash on its way out, when its result is saved: what waits for that must not be refused."""
+def _concluded(go_on: str, tell: str, succeeded: str, *, launched: bool) -> Sequence[str]:
+    """The lines after the call: record a failure, start the retry job's program, call the remaining hooks.
 
-_NO_OUTCOME = f'[ ! -e "$job/{OUTCOMES}/$index.json" ]'
-
-
-def _concluded(go_on: str, tell: str, *, launched: bool) -> Sequence[str]:
-    """The last word on the attempt; what sees whether the element goes on; and what calls the hooks that are left.
-
-    These are left where the runner couldn't call them: its failure wasn't the end, and this attempt is the last.
+    A process may crash as it exits, after its result was saved. Such an attempt counts as a success, so that dependents
+    run. Hooks remain if the runner could not call them: its failure was not final, and this attempt is the last.
     """
-    told = "[ $status -ne 0 ]" if go_on else _NO_OUTCOME
+    told = "[ $status -ne 0 ]" if go_on else "! has_outcome"
+    record = f"{ATTEMPTS}/$index.$attempt.json" if go_on else f"{OUTCOMES}/$index.json"
     return (
-        _DONE,
+        f"[ $status -eq 0 ] || ! has_outcome || ! {succeeded} || status=0",
         "case $status in 125|126|127) step=launch ;; esac" if launched else "",  # podman-run(1): nothing was started
         *((f"{told} || told=yes",) if tell else ()),
-        *(_last_word(ATTEMPTS, "$index.$attempt.json") if go_on else _last_word(OUTCOMES, "$index.json")),
+        f'write_failure "$job/{record}"',
         go_on,
-        f'[ -n "$told" ] || {_NO_OUTCOME} || {tell}' if tell else "",
+        f'[ -n "$told" ] || ! has_outcome || {tell}' if tell else "",
     )
 
 
@@ -160,12 +151,6 @@ _BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
 
 _RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
 """The element's log, but for the end of its name: other ranks than 0 have logs beside it."""
-
-_GONE_ON = (
-    "for (( n = ${2:-0} + 1; n < attempt; n++ )); do",  # requeued, though it goes on in another job by now
-    f'    [ ! -e "$job/{ATTEMPTS}/$index.$n.next.json" ] || exit 1',
-    "done",
-)
 
 
 def _ready(environment: ResolvedEnvironment, chdir: str | None) -> Sequence[str]:
@@ -224,29 +209,3 @@ def _variables(cpus: str | None, workers: int, *, steady: bool) -> Iterable[str]
     if cpus:  # since 22.05 srun doesn't take it from its job; and libraries start a thread for each CPU that they see
         yield f"export SRUN_CPUS_PER_TASK={cpus}"
         yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{max(1, int(cpus) // max(1, workers))}}}"'
-
-
-_RECORD = (
-    f'{{"protocol": {PROTOCOL}, "status": "{FAILED}", "phase": "%s", '
-    '"attempt": %d, "exit_code": %d, "ended": %d, "host": "%s", "job_id": "%s"}'
-)
-
-
-def _last_word(directory: str, name: str) -> Sequence[str]:
-    """What the script writes for a process that a signal or os._exit ended, which could say nothing itself.
-
-    ln, unlike mv, leaves a record that is there; mv is for file systems that have no hard links.
-    """
-    return (
-        f'outcome="$job/{OUTCOMES}/$index.json" record="$job/{directory}/{name}" mine="$job/{directory}/.$index.$$"',
-        # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
-        "[ $status -ne 143 ] || sleep 5",
-        'if [ ! -e "$outcome" ] && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then',
-        f'    phase={PROCESS}; [ -z "$step" ] || phase={SETUP}',
-        "    id=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-0}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
-        f"    printf '{_RECORD}\\n' $phase $attempt $status \\",
-        '        "$(date +%s)" "$(uname -n)" "$id" > "$mine" &&',
-        '        { ln "$mine" "$record" || [ -e "$record" ] || mv "$mine" "$record"; }; rm -f "$mine"',
-        "    [ $status -ne 0 ] || status=1",
-        "fi",
-    )

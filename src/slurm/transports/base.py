@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 RETRIES = (0.3, 1.5)
 """Seconds before a file that couldn't be read is tried again."""
 
-PLAIN_TOOLS = """\
-unset BLOCKSIZE BLOCK_SIZE CDPATH DF_BLOCK_SIZE DU_BLOCK_SIZE GREP_OPTIONS LS_BLOCK_SIZE POSIXLY_CORRECT QUOTING_STYLE
-unset TAR_OPTIONS TIME_STYLE; LC_ALL=C; export LC_ALL
-"""
-"""Shell lines (sh) after which `ls`, `du`, `tar`, `cd` and the like do and print the same for every user."""
-
 
 class Completed(NamedTuple):
     """A command that has ended: its exit status and what it printed."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +29,6 @@ T = TypeVar("T")
 _READ = """IFS= read -r x; eval "$(printf %b "$x")\""""
 LINE = f"exec sh -c '{_READ}'"
 """The command line."""
-
-_LOGIN = f"""\
-case "${{SHELL:-sh}}" in
-    *csh) exec sh -l -c {shlex.quote(_READ)} ;; # csh takes -l alone only, and reads its rc file in any case
-    *) exec "$SHELL" -l -c {shlex.quote(LINE)} ;;
-esac"""
 
 
 class Channel(Protocol):
@@ -77,7 +72,8 @@ def converse(
     TransportError if `read` can't make sense of what came.
     """
     fence = f"--{os.urandom(12).hex()}"
-    lines = [_LOGIN, _fenced(script, fence)] if login_shell else [_fenced(script, fence)]
+    login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
+    lines = [*login, _fenced(script, fence)]
 
     faults: list[TransportError] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -85,10 +84,11 @@ class OpenSSHTransport(RemoteTransport):
         return False
 
     def _connect(self) -> None:
-        """Start a master, which stays in the background once it has been let in; one program at a time does."""
+        """Start a master, which goes to the background once it is logged in. One program at a time does so."""
+        from filelock import FileLock  # noqa: PLC0415 - only a new connection needs it
+
         self._own_directory()
-        with open(f"{self._socket}.lock", "w") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
+        with FileLock(f"{self._socket}.lock"):
             if not self._alive():
                 self._start_master()
 

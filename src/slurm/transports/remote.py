@@ -12,9 +12,10 @@ from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError
-from slurm.protocol.ownership import SHELL, untrusted_files
+from slurm.protocol.ownership import untrusted_files
+from slurm.protocol.shell import program
 from slurm.transports.archive import Spool, pack
-from slurm.transports.base import PLAIN_TOOLS, Completed, Fetched, ListingFailed, Transport
+from slurm.transports.base import Completed, Fetched, ListingFailed, Transport
 from slurm.transports.channel import LINE, converse
 from slurm.transports.ssh_advice import UNREACHED
 
@@ -39,47 +40,6 @@ _AT_ONCE = 8
 
 NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 """What a transport has in its error if a command certainly didn't begin, so that any may be tried again."""
-
-_PUT = f"""\
-{PLAIN_TOOLS}
-umask 077
-mkdir -p -- {{directories}} && cd -- {{directory}} || exit
-trap 'rm -rf {{hidden}}' EXIT
-mkdir {{hidden}} && tar -xomf - -C {{hidden}} && find {{hidden}} -type f -exec sync {{{{}}}} + {{moves}}
-"""
-"""sync(1) of coreutils fsyncs the files that it is given; one that takes none syncs all, which is slower."""
-
-_EXISTING = """for p; do [ ! {test} "$p" ] || printf "%s{end}\\0" "$p"; done"""
-
-_FILES = """\
-for p; do if [ -f "$p" ]; then printf "%s\\0" "$p"; elif [ -d "$p" ]; then printf "%s: Is a directory\\n" "$p" >&2; fi
-done
-"""
-
-_LIST = f"""\
-{PLAIN_TOOLS}
-xargs -0 sh -c {shlex.quote(_EXISTING.format(test="-d", end="/."))} sh |
-xargs -0 sh -c '[ $# = 0 ] || find "$@" ! -name . -prune -print0' sh
-"""
-"""NUL-terminated directories come in; out go, NUL-terminated, all that is in them, as `directory/./name`."""
-
-_CHECK = f"""\
-{SHELL}
-[ $# != 0 ] || exit 0
-bad=$(for p; do set -- "$@" "${{p%/*}}"; done; foreign "$@")
-[ -z "$bad" ] || printf "%s\\n" "$bad" >&2
-"""
-_TAR = '[ $# = 0 ] || tar -chf - "$@"'
-
-_GET = f"""\
-{PLAIN_TOOLS}
-cd /
-xargs -0 sh -c {{existing}} sh | xargs -0 -n 500 sh -c {{send}} sh
-status=$?
-dd if=/dev/zero bs=512 count=2 2>/dev/null
-exit $status
-"""
-"""NUL-terminated paths come in, relative to `/`; out go archives, one after the other, of those that are files."""
 
 _ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
 """How tar(1) and find(1) write what isn't ASCII, and quotes, in a path that they complain of."""
@@ -155,15 +115,13 @@ class RemoteTransport(Transport, ABC):
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Send all in one archive, which is unpacked in a hidden directory; then each file is moved into place."""
-        hidden = f".put-{os.urandom(6).hex()}.$$"  # each attempt's own: one that was cut off may not know it yet
-        wanted = [directory, *(f"{directory}/{name}" for name in directories)]
+        hidden = f".put-{os.urandom(6).hex()}"  # put.sh adds its process id: an earlier attempt may still run
+        wanted = (f"{directory}/{name}" for name in directories)
         names: dict[str, list[str]] = {}
         for name in files:
-            names.setdefault(f"./{os.path.dirname(name)}", []).append(f"{hidden}/{shlex.quote(name)}")
-        moves = "".join(f"&& mv -f -- {' '.join(some)} {shlex.quote(place)} " for place, some in names.items())
-        script = _PUT.format(
-            directories=shlex.join(wanted), directory=shlex.quote(directory), hidden=hidden, moves=moves
-        )
+            names.setdefault(f"./{os.path.dirname(name)}", []).append(name)
+        moves = (f"place {shlex.join([place, *some])}" for place, some in names.items())
+        script = "\n".join([_program("put.sh", hidden, directory, *wanted), *moves])
         answer = self._persistently(script, lambda stream: pack(files, stream), _all)
         if answer.status != 0:
             message = f"{directory} can't be written on {self.host}: {answer.words.strip()}"
@@ -171,10 +129,8 @@ class RemoteTransport(Transport, ABC):
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files, all in one stream; with `private` their owners and modes are looked at there, before."""
-        script = _GET.format(
-            existing=shlex.quote(_FILES),
-            send=shlex.quote(f"{_CHECK if private else ''}{_TAR}"),
-        )
+        send = program(__name__, "send_private.sh" if private else "send.sh")
+        script = _program("fetch.sh", send)
         asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
         with Spool() as spool:
             answer = self._persistently(script, lambda stream: stream.write(asked), spool.fill)
@@ -191,7 +147,7 @@ class RemoteTransport(Transport, ABC):
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List all directories by one command."""
         found: dict[str, list[str]] = {directory: [] for directory in directories}
-        answer = self._persistently(_LIST, lambda stream: stream.write(_terminated(found)), _all)
+        answer = self._persistently(_program("list.sh"), lambda stream: stream.write(_terminated(found)), _all)
         failed = self._failed(answer, "listed", set(directories))
         for path in os.fsdecode(answer.value).split("\0")[:-1]:
             directory, _, name = path.rpartition("/./")
@@ -292,6 +248,11 @@ def path_in(line: str, paths: Iterable[str]) -> str | None:
     """Which of some paths a line is about that tar(1) or find(1) has printed."""
     plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]) if found[1].isdigit() else found[1], os.fsencode(line))
     return max((path for path in paths if path in line or path in os.fsdecode(plain)), key=len, default=None)
+
+
+def _program(name: str, *arguments: str) -> str:
+    """A program with its arguments as one text, which `converse` sends: so neither is limited in length."""
+    return f"set -- {shlex.join(arguments)}\n{program(__name__, name)}"
 
 
 def _pauses() -> Iterator[float]:

@@ -131,7 +131,7 @@ def took(found: Sequence[JobStatus]) -> float | None:
     outcomes = [status.outcome for status in found if status.outcome]
     begun = [outcome.started for outcome in outcomes if outcome.started is not None]
     ended = [outcome.ended for outcome in outcomes if outcome.ended is not None]
-    return max(ended) - min(begun) if begun and len(begun) == len(ended) == len(found) else None
+    return max(0.0, max(ended) - min(begun)) if begun and len(begun) == len(ended) == len(found) else None
 
 
 def peak_memory(found: Sequence[JobStatus]) -> int | None:

@@ -1,1 +1,1 @@
-"""Container runtimes: how a command is run in an image, as text."""
+"""Container runtimes: the shell text that runs a command in an image."""

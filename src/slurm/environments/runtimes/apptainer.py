@@ -1,4 +1,4 @@
-"""Apptainer and SingularityCE: a container is a child of the job, and runs as who runs the job."""
+"""Apptainer and SingularityCE. A container is a child process of the job, and runs as the same user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Apptainer(Runtime):
-    """Apptainer: an image is a file, made once where the submission is prepared."""
+    """Apptainer: an image is a file, made once when the environment is built."""
 
     name: ClassVar[str] = "apptainer"
     program: ClassVar[str] = "apptainer"
@@ -21,21 +21,21 @@ class Apptainer(Runtime):
     prefix: ClassVar[str] = "APPTAINER"
 
     def ready(self, image: Image) -> Sequence[str]:
-        """Look whether the node sees the file, if it is one."""
+        """Check that the node sees the file, if the image is one."""
         if not image.name.startswith(("/", "~/")):
             return ()
         file = path(image.name)
         return (f'[ -e {file} ] || {{ echo "there is no "{file}" on $(uname -n)" >&2; exit 125; }}',)
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
-        """Replace the shell by it. Neither the home nor the job's variables leak into the image."""
+        """Replace the shell with the container. The home and the variables of the job stay outside it."""
         options = ["--cleanenv", "--no-home"]
         options += [] if run.network else ["--net", "--network=none"]
         options += {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(run.gpus, [])
         given = f'{words([*options, *run.options])} "${{mounts[@]}}" --pwd "$workdir"'
         return (
             *mounted(run),
-            # Given as options, values would be split at commas; and a shell in the container would evaluate them.
+            # Options would split values at commas, and a shell in the container would evaluate them.
             'for name in "${passed[@]}"; do',
             f'    [ -z "${{!name+set}}" ] || export "{self.prefix}ENV_$name=${{!name}}"',
             "done",
@@ -44,12 +44,12 @@ class Apptainer(Runtime):
         )
 
     def make(self, source: str, image: str, *, plain: bool) -> Sequence[str]:
-        """The command that makes the file of an image from `docker://…` or `docker-archive:…`."""
+        """Return the command that makes an image file from `docker://…` or `docker-archive:…`."""
         return (self.program, "--nocolor", "build", *(["--no-https"] if plain else []), image, source)
 
 
 class Singularity(Apptainer):
-    """SingularityCE, and Singularity before it was two."""
+    """SingularityCE, and the Singularity from which both come."""
 
     name = program = "singularity"
     prefix = "SINGULARITY"

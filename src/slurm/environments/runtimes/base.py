@@ -1,7 +1,7 @@
-"""What is asked of a container runtime, and what all launchers share.
+"""The interface of a container runtime, and the parts that all launchers share.
 
-A launcher is a script of bash, kept with the environment: `bash launcher command …` runs the command in the image, on
-the node that it is called on; without a command it makes the image ready there.
+A launcher is a bash script that is stored with the environment. `bash launcher command …` runs the command in the
+image on the present node. Without a command it makes the image ready on the node.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _PREFIXES = ("SLURM", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GPU_", "ZE_", "OMP_", "NCCL_", "MASTER_", "PMI", "WORLD_")
 _NAMES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "PYTHONUNBUFFERED")
-"""The variables of a job that a task in a container sees, besides those that the user names."""
+"""Variables of the job that a task in a container sees, besides those that the user names."""
 
 
 class Mount(NamedTuple):
-    """A directory or file of the node that is seen in the container."""
+    """A directory or file of the node that is mounted in the container."""
 
     source: str
     target: str
@@ -31,29 +31,29 @@ class Mount(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Mount:
-        """A mount as docker's and podman's --volume and apptainer's --bind have it: `source[:target[:ro]]`."""
+        """Parse `source[:target[:ro]]`, as in --volume of docker and podman and --bind of apptainer."""
         source, target, mode, *rest = [*text.split(":"), "", ""]
         target = target or source
         if any(rest) or mode not in ("", "ro", "rw") or not target.startswith(("/", "~/")):
             message = f"mount {text!r}: write 'source', 'source:target' or 'source:target:ro', with absolute paths"
             raise ConfigurationError(message)
         if not source.startswith(("/", "~/")):
-            message = f"mount {text!r}: {source!r} is not an absolute path there, or one from ~/"
+            message = f"mount {text!r}: {source!r} must be an absolute path, or begin with ~/"
             raise ConfigurationError(message)
         return cls(source, target, mode == "ro")
 
 
 class Image(NamedTuple):
-    """An image, as a runtime takes it."""
+    """An image in the form that a runtime takes."""
 
     name: str
-    """A reference with its digest, the path of a file there, or `docker-archive:<path>@<id>`, which brings it."""
+    """A reference with a digest, the path of a file, or `docker-archive:<path>@<id>`, an archive to load."""
     source: str
-    """Where it came from: a reference with its digest; for one that was built or kept by the client, its tag and id."""
+    """The origin: a reference with a digest, or the tag and id of a local image of the client."""
 
     @property
     def archive(self) -> tuple[str, str] | None:
-        """The path of the docker-archive there that brings it to the nodes, if one does, and the image's id."""
+        """The path of the docker-archive to load on the nodes, and the id of the image; None if there is none."""
         kind, _, rest = self.name.partition(":")
         path, _, image_id = rest.rpartition("@")
         return (path, image_id) if kind == "docker-archive" and path else None
@@ -63,63 +63,63 @@ class Run(NamedTuple):
     """How a command is run in an image."""
 
     root: str
-    """The store's, which the command must see."""
+    """The root of the job directories, which the command must see."""
     mounts: tuple[Mount, ...] = ()
     env: tuple[tuple[str, str | None], ...] = ()
-    """Variables for the command; those without a value have that of the job's shell."""
+    """Variables for the command. None takes the value from the shell of the job."""
     gpus: str = ""
-    """"nvidia", "amd", or none."""
+    """"nvidia", "amd", or ""."""
     workdir: str | None = None
-    """None: that of the job, which is mounted."""
+    """None for the working directory of the job, which is then mounted."""
     network: bool = True
     options: tuple[str, ...] = ()
-    """Further options of the runtime, as they are."""
+    """More options for the runtime, passed unchanged."""
 
 
 REFERENCE, ARCHIVE, SIF, BUNDLE = "reference", "archive", "SIF", "bundle"
-"""What a runtime takes: an image in a registry only; that, or a docker-archive too; a file that is made from either; a
-directory with the image's files and a config.json that says how one command is run in it."""
+"""What a runtime takes: only an image in a registry; that or a docker-archive; a file made from either; or a directory
+with the files of the image and a config.json that says how to run a command in it."""
 
 
 class Runtime(Protocol):
-    """One container runtime: pure text."""
+    """One container runtime. Its methods return shell text and run nothing."""
 
     name: ClassVar[str]
     program: ClassVar[str]
-    """The command that must be there."""
+    """The command that must be installed."""
     takes: ClassVar[str]
     is_step: ClassVar[bool] = False
-    """Whether it is srun, which starts the ranks of a task itself: none of them can start a step of its own."""
+    """Whether the runtime is srun, which starts the ranks of a task itself. A rank cannot start steps of its own."""
 
     def make(self, source: str, file: str, *, plain: bool) -> Sequence[str]:
-        """The command that makes a file of an image, for a runtime that takes a SIF."""
+        """Return the command that makes an image file, for a runtime that takes a SIF."""
         del file, plain
-        raise ConfigurationError(f"{self.name} takes no file, which {source} could be made into")
+        raise ConfigurationError(f"{self.name} cannot convert {source} into an image file")
 
     def ready(self, image: Image) -> Sequence[str]:
-        """Lines that have the image on the node, and exit if it can't be had."""
+        """Return lines that make the image ready on the node, and exit if that fails."""
         del image
         return ()
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
-        """Lines that run "$@" in it, and exit with its status. `passed` are the names of variables."""
+        """Return lines that run "$@" in the image, and exit with its status. `passed` holds names of variables."""
 
     def single(self, srun: str) -> str | None:
-        """Why it can't run several ranks, and what can; None if it can. `srun` is what `srun --version` says there."""
+        """Return why the runtime cannot run several ranks; None if it can. `srun` is the output of `srun --version`."""
         del srun
         return None
 
 
 def launcher(runtime: Runtime, image: Image, run: Run) -> str:
-    """The script."""
+    """Return the launcher script."""
     return "\n".join([
         "#!/bin/bash",
         f"# Runs a command by {runtime.name} in {_comment(image.source)}",
         "# By hand: bash THIS_FILE python3 -c 'import sys; print(sys.version)'",
         f"command -v {runtime.program} > /dev/null ||",
         f'    {{ echo "there is no {runtime.program} on $(uname -n) to run a container by" >&2; exit 127; }}',
-        '[ -d "${XDG_RUNTIME_DIR-}" ] || unset XDG_RUNTIME_DIR',  # a login's, who may not be logged in on this node
-        'if [ "${SLURM_NODEID:-0}" != 0 ] || [ $# = 0 ]; then',  # the job's own script has seen to the first node
+        '[ -d "${XDG_RUNTIME_DIR-}" ] || unset XDG_RUNTIME_DIR',  # a login session may not exist here
+        'if [ "${SLURM_NODEID:-0}" != 0 ] || [ $# = 0 ]; then',  # the job did it on the first node
         "    :",
         *(f"    {line}" for line in runtime.ready(image)),
         "    [ $# != 0 ] || exit 0",
@@ -133,7 +133,7 @@ def launcher(runtime: Runtime, image: Image, run: Run) -> str:
 
 
 def _names(run: Run) -> str:
-    """The names of the variables that are passed, as words of bash."""
+    """The names of the passed variables, as words of bash."""
     some = [f'"${{!{prefix}@}}"' for prefix in _PREFIXES]
     return " ".join([*some, *_NAMES, "PYTHONNOUSERSITE", *(name for name, _ in run.env)])
 
@@ -143,24 +143,24 @@ def _comment(text: str) -> str:
 
 
 def path(text: str) -> str:
-    """A path as a word of bash; from ~/ it is in the home."""
+    """Quote a path for bash. A leading ~/ is the home directory."""
     return f'"$HOME"/{shlex.quote(text[2:])}' if text.startswith("~/") else shlex.quote(text)
 
 
 def words(arguments: Sequence[str]) -> str:
-    """Words of bash that stand for themselves, each after a space."""
+    """Quote arguments for bash, each after a space."""
     return "".join(f" {shlex.quote(argument)}" for argument in arguments)
 
 
 STEP = "SLURMTASKS_STEP"
-"""The variable that tells a launcher which is a step how ranks are started: srun, and its options."""
+"""The variable that gives the srun command with its options to a launcher that starts the ranks itself."""
 
 AS_STEP = (f"step=(${{{STEP}:-srun --nodes=1 --ntasks=1 --export=ALL}})", f"unset {STEP}")
-"""Lines that set `step`, for runtimes that are srun: where there are no ranks it is one task."""
+"""Lines that set `step` for runtimes that are srun. Without ranks it starts one task."""
 
 MOUNT = (
     "mounts=()",
-    "mount() {",  # a field of CSV each, for a path may have commas
+    "mount() {",  # a CSV field each, because a path may have commas
     '    local source="source=$1" target="destination=$2"',
     r'    mounts+=(--mount "type=bind,\"${source//\"/\"\"}\",\"${target//\"/\"\"}\"${3-}")',
     "}",
@@ -169,7 +169,7 @@ MOUNT = (
 
 
 def mounted(run: Run) -> Sequence[str]:
-    """Lines that call `mount` for all that the command is to see, and set `workdir`."""
+    """Return lines that call `mount` for everything that the command must see, and set `workdir`."""
     asked = [f"mount {path(m.source)} {path(m.target)}{' ,readonly' if m.readonly else ''}" for m in run.mounts]
     root = path(run.root)
     if run.workdir is not None:
@@ -178,10 +178,10 @@ def mounted(run: Run) -> Sequence[str]:
     return (*MOUNT, f"mount {root} {root}", own, *asked, "workdir=$PWD")
 
 
-def reined(start: str) -> Sequence[str]:
-    """Lines that run "$@" by a container that words of bash start, with reins as its input: see `container_init`.
+def with_control_pipe(start: str) -> Sequence[str]:
+    """Return lines that run "$@" in a container with a control pipe as its input (see `container_init`).
 
-    Its status is `$status` then. What reads the pipe finds its end once this shell is gone, however it ended.
+    The lines set `$status` to the exit status. The pipe reaches its end when this shell is gone, for any reason.
     """
     init = (get_data("slurm.environments", "container_init.py") or b"").decode()
     return (

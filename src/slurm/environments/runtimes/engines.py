@@ -1,4 +1,4 @@
-"""Podman and docker: containers that aren't children of the job."""
+"""Podman and docker, whose containers are not child processes of the job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.images import on_loopback
-from slurm.environments.runtimes.base import ARCHIVE, Runtime, mounted, path, reined, words
+from slurm.environments.runtimes.base import ARCHIVE, Runtime, mounted, path, with_control_pipe, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class Engine(Runtime):
-    """What podman and docker have in common, which is their command line."""
+    """The common command line of podman and docker."""
 
     takes: ClassVar[str] = ARCHIVE
 
     exists: ClassVar[str]
     user: ClassVar[Sequence[str]]
-    """Lines that add to `options` what has files belong to who runs the job."""
+    """Lines that add to `options` so that files belong to the user of the job."""
     own: ClassVar[str] = ""
     gpus: ClassVar[Mapping[str, str]]
 
     def ready(self, image: Image) -> Sequence[str]:
-        """Pull or load it unless it is there, one process on a node at a time."""
+        """Pull or load the image unless the node has it, one process of a node at a time."""
         name = _name(image)
         there = f"{self.program} {self.exists} {shlex.quote(name)} > /dev/null 2>&1"
         lock = f'"${{XDG_RUNTIME_DIR:-/tmp}}/slurm-tasks-$UID-{name[-12:]}.lock"'
@@ -42,20 +42,20 @@ class Engine(Runtime):
         return ""
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
-        """Run it with its input as the reins: see `container_init`.
+        """Run the container with a control pipe as its input (see `container_init`).
 
-        Signals go that way, too. An engine's own way is to start a helper for each, which the scheduler's SIGTERM to
-        all of the job ends before it has done anything.
+        Signals take that way, too. An engine starts a helper process for each signal, which the SIGTERM of the
+        scheduler to all processes of the job would end first.
         """
         return (
             *mounted(run),
-            "mount /dev/shm /dev/shm",  # that of a container is small
+            "mount /dev/shm /dev/shm",  # the default of a container is small
             f"options=(--network={'host' if run.network else 'none'}{self.own}{words(run.options)})",
             *self.user,
             *([f"options+=({self.gpus[run.gpus]})"] if run.gpus else ()),
             'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
             "container=slurm-${SLURM_JOB_ID:-0}-${SLURM_PROCID:-0}-$$",
-            *reined(
+            *with_control_pipe(
                 f'{self.program} run --rm --interactive --sig-proxy=false --name "$container" --entrypoint= '
                 '--workdir "$workdir" "${mounts[@]}" "${options[@]}" '
                 f"{shlex.quote(_name(image))}"
@@ -86,12 +86,12 @@ class Podman(Engine):
 
 
 class Docker(Engine):
-    """Docker; its daemon decides for itself which registries may speak plain HTTP: those on loopback."""
+    """Docker. Its daemon decides which registries may use plain HTTP: those on loopback."""
 
     name = program = "docker"
     exists = "image inspect"
     user = (
         "docker info --format '{{.SecurityOptions}}' 2> /dev/null | grep -q rootless ||",
-        '    options+=(--user "$(id -u):$(id -g)")',  # a daemon without root has the user as its root
+        '    options+=(--user "$(id -u):$(id -g)")',  # in a rootless daemon, the user is root
     )
     gpus: ClassVar = {"nvidia": "--gpus all", "amd": "--device /dev/kfd --device /dev/dri"}

@@ -1,11 +1,11 @@
-"""Slurm's own containers: `srun --container`, which runs an OCI bundle by the runtime of the site's oci.conf."""
+"""Slurm's own containers: `srun --container` runs an OCI bundle with the runtime in the site's oci.conf."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from slurm.environments.runtimes.base import AS_STEP, BUNDLE, Runtime, path, reined, words
+from slurm.environments.runtimes.base import AS_STEP, BUNDLE, Runtime, path, with_control_pipe, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ _OWN_MOUNTS = (
 
 
 class SlurmOCI(Runtime):
-    """An image is a bundle: a directory with the files, and how they are run."""
+    """An image is a bundle: a directory with the files of the image and a config.json."""
 
     name: ClassVar[str] = "slurm"
     program: ClassVar[str] = "srun"
@@ -30,38 +30,38 @@ class SlurmOCI(Runtime):
     is_step: ClassVar[bool] = True
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
-        """Run it by srun, for which the variables of the job stay as they are.
+        """Run the container with srun, which keeps the variables of the job.
 
-        Signals go by its input, as with the engines: those that srun passes on end Slurm's own process beside the
-        container (22.05). What comes in goes to all tasks of the step.
+        Signals pass through the control pipe, as with the engines: those that srun forwards end Slurm's own process
+        beside the container (22.05). The input of srun goes to all tasks of the step.
         """
         return (
             *AS_STEP,
             "unset PYTHONHOME PYTHONPATH VIRTUAL_ENV",
             "step[0]=$(command -v ${step[0]})",
             f"export PATH={_PATH}",
-            # Of a bare name srun (24.11) makes the path that it has outside.
+            # srun (24.11) resolves a bare name with the PATH outside the container.
             """case $1 in /*) within=() ;; *) within=(/bin/sh -c 'exec "$0" "$@"') ;; esac""",
-            *reined(f'"${{step[@]}}" --container={path(image.name)}{words(run.options)} "${{within[@]}}"'),
-            '[ "$status ${stopped-}" != "0 TERM" ] || status=143',  # srun says 0 of what it was ended before
+            *with_control_pipe(f'"${{step[@]}}" --container={path(image.name)}{words(run.options)} "${{within[@]}}"'),
+            '[ "$status ${stopped-}" != "0 TERM" ] || status=143',  # srun returns 0 if it was ended before the command
             "exit $status",
         )
 
     def single(self, srun: str) -> str | None:
-        """Before 23.02 slurmstepd refuses several on a node, and gives no SLURM_PROCID to those on others."""
+        """Before 23.02, slurmstepd refuses several tasks on a node, and sets no SLURM_PROCID on other nodes."""
         found = re.search(r"(\d+)\.(\d+)", srun)
         if found is None or (int(found[1]), int(found[2])) >= (23, 2):
             return None
         return (
-            "the --container of this Slurm runs a single process: have another runtime run the image "
+            "`srun --container` of this Slurm runs a single process only: choose another runtime "
             "(Container(…, runtime='podman'), or apptainer, docker, pyxis)"
         )
 
 
 def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
-    """The config.json of a bundle: the command and its variables are Slurm's to fill in.
+    """Return the config.json of a bundle. Slurm fills in the command and its variables.
 
-    See the runtime specification of the Open Container Initiative.
+    The format is that of the runtime specification of the Open Container Initiative.
     """
     shared = [("/dev/shm", "/dev/shm", ("rbind", "rw")), ("/sys", "/sys", ("rbind", "ro"))]  # noqa: S108
     binds = [(run.root, run.root, False), *run.mounts]
@@ -83,7 +83,9 @@ def bundle(rootfs: str, run: Run, *, uid: int, gid: int) -> dict[str, Any]:
             *({"destination": d, "type": "none", "source": s, "options": [*o]} for d, s, o in shared),
         ],
         "linux": {
-            "uidMappings": [{"containerID": 0, "hostID": uid, "size": 1}],  # without root, runc wants one for root
+            "uidMappings": [
+                {"containerID": 0, "hostID": uid, "size": 1}
+            ],  # without root, runc needs a mapping for root
             "gidMappings": [{"containerID": 0, "hostID": gid, "size": 1}],
             "namespaces": [{"type": kind} for kind in namespaces],
         },

@@ -1,6 +1,6 @@
-"""Pyxis: NVIDIA's plugin for Slurm, by which srun starts a task in a container of enroot.
+"""Pyxis (experimental): NVIDIA's plugin for Slurm, with which srun starts a task in an enroot container.
 
-Written from its documentation; never run, for neither it nor enroot is to be had where this is tested.
+Written from its documentation and never run: the test machines have neither pyxis nor enroot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Pyxis(Runtime):
-    """`srun --container-image`: enroot imports the image on the node; GPUs are there as far as the job has them."""
+    """`srun --container-image`: enroot imports the image on the node. The GPUs of the job are visible in it."""
 
     name: ClassVar[str] = "pyxis"
     program: ClassVar[str] = "srun"
@@ -26,13 +26,13 @@ class Pyxis(Runtime):
     is_step: ClassVar[bool] = True
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
-        """Replace the shell by srun, for which the variables of the job stay as they are."""
+        """Replace the shell with srun, which keeps the variables of the job."""
         if not run.network:
-            raise ConfigurationError("pyxis can't take the network from a container: leave out network=False")
+            raise ConfigurationError("pyxis cannot disconnect a container from the network: remove network=False")
         binds = [(run.root, run.root, ""), *((m.source, m.target, ":ro" if m.readonly else "") for m in run.mounts)]
         for source, target, _ in binds:
             if set(",:") & {*source, *target}:
-                raise ConfigurationError(f"pyxis can't mount a path with a comma or a colon: {source!r} at {target!r}")
+                raise ConfigurationError(f"pyxis cannot mount a path with a comma or a colon: {source!r} at {target!r}")
         mounts = [f"{path(source)}:{path(target)}{mode}" for source, target, mode in binds]
         workdir = '"$PWD"' if run.workdir is None else path(run.workdir)
         mounts += ['"$PWD":"$PWD"'] if run.workdir is None else []
@@ -46,5 +46,5 @@ class Pyxis(Runtime):
 
 
 def _enroot(name: str) -> str:
-    """A reference as enroot has it, with # after the registry; a path as it is."""
+    """Return a reference in enroot's form, with # after the registry. A path stays as it is."""
     return path(name) if name.startswith(("/", "~/")) else shlex.quote(name.replace("/", "#", 1))

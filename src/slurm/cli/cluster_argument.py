@@ -1,4 +1,4 @@
-"""Which cluster a command is about: a name in the Slurmfile, or a URL."""
+"""Find the cluster that a command names, by its name in the Slurmfile or its URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slurm import slurmfile
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.sanitize.redaction import redacted
-from slurm.slurmfile.places import near
+from slurm.slurmfile.reader import near
 from slurm.slurmfile.sources import search
 
 if TYPE_CHECKING:
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 DEFAULT = "local"
-"""The URL of the cluster where none is named, and no Slurmfile is there."""
+"""The URL of the cluster if none is named and no Slurmfile exists."""
 
 
 def cluster_of(text: str | None) -> Cluster:
-    """The cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError if the file is wrong."""
+    """Return the cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError for a bad file."""
     file = slurmfile_of(text)
     return Cluster.from_entry(slurmfile.read(file, text), callbacks=False) if file else Cluster(text or DEFAULT)
 
 
 def slurmfile_of(text: str | None) -> Source | None:
-    """The Slurmfile that has a cluster of this name; None for a URL, for which none is searched. As `cluster_of`."""
+    """Return the Slurmfile that defines this cluster, or None for a URL. Raises as `cluster_of` does."""
     file = search() if text is None or "://" not in text else None
     names: Sequence[str] = slurmfile.names_in(file) if file else ()
     if file and (text is None or text in names):
@@ -38,7 +38,7 @@ def slurmfile_of(text: str | None) -> Source | None:
     try:
         Cluster(text or DEFAULT)
     except ConfigurationError as error:
-        known = f"; nor is it a cluster of the Slurmfile{near(text or DEFAULT, names)}" if names else ""
+        known = f"; the Slurmfile has no cluster of that name{near(text or DEFAULT, names)}" if names else ""
         message = redacted(f"{error}{known}")
         raise click.UsageError(message) from None
     return None

@@ -1,0 +1,7 @@
+# shellcheck shell=sh
+# Runs a command with the path of the root in SLURMTASKS_ROOT. Arguments: the root as given, the command.
+. root.sh
+set_root "$1"
+shift
+export SLURMTASKS_ROOT="$root"
+exec "$@"

@@ -1,0 +1,32 @@
+# shellcheck shell=sh
+# Cancel jobs, but only those whose comment or script names the submission that they are of (slurm.schedulers.marks).
+# Arguments: the ids, separated by commas; lines "id key name"; --clusters=… or nothing.
+# A name is what scancel takes: the id, or some of its elements.
+. clean.sh
+ids=$1 targets=$2
+shift 2
+between=$(printf '\037')
+said=$(squeue --states=all --format="%F$between%k$between%o" "$@" --jobs="$ids" 2>&1; echo "=$?")
+case $said in
+    *ARRAY_JOB_ID"$between"*'
+=0') ;;
+    *"Invalid job id specified"*) exit 0 ;;
+    *=0) printf '%s\n' "${said%=0}" >&2; exit 1 ;;
+    *) printf '%s\n' "${said%=*}" >&2; exit "${said##*=}" ;;
+esac
+# First come the targets, an empty line, then squeue's lines. Each target is named once.
+names=$(printf '%s\n\n%s\n' "$targets" "$said" | awk '
+    !listed && NF == 3 { keys[$1] = keys[$1] " " $2; named[$1, $2] = named[$1, $2] "\n" $3; next }
+    !listed { listed = 1; FS = "\037"; next }
+    {
+        count = split(keys[$1], some, " ")
+        for (i = 1; i <= count; i++) {
+            key = some[i]
+            mark = substr($2, length(key) + 1, 1)
+            own = index($3, "/" key "/") || (index($2, key) == 1 && (mark == "" || index("+~ ", mark)))
+            if (own && !told[$1, key]++) print substr(named[$1, key], 2)
+        }
+    }')
+set -f
+# shellcheck disable=SC2086 # names have no blanks
+[ -z "$names" ] || exec scancel --quiet "$@" $names

@@ -1,0 +1,9 @@
+# shellcheck shell=sh
+# Prints the user's number, and what sacct says. Arguments: the fields that every release has, sacct's options.
+. clean.sh
+id -u
+fields=$1
+shift
+with=submitline
+sacct --helpformat | grep -q -i -w submitline || with=comment # 20.11
+exec sacct --allocations --duplicates --parsable2 --format="$fields,$with" "$@"

@@ -1,0 +1,11 @@
+# shellcheck shell=sh
+# Link all files of a hidden directory to their names in the directory above it, each only where there is none yet.
+# Argument: the hidden directory, which is removed. Prints the names that are this process's own.
+cd -- "$1" || exit
+# link(2) succeeds for one process only. On file systems without hard links, mv comes close.
+find . ! -name . -prune -type f -exec sh -c 'ln "$@" .. 2> /dev/null' sh {} +
+# shellcheck disable=SC3013 # -ef is in every sh that sites have
+for name in *; do
+    if [ "$name" -ef "../$name" ] || { [ ! -e "../$name" ] && mv "$name" ..; }; then echo "$name"; fi
+done
+cd .. && rm -r "$1"

@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# The functions of a job's script. The script sets job, index, attempt, step and status.
+# shellcheck disable=SC2154 # see above
+
+# moved_on: ends an attempt that the scheduler requeued though its element runs on in another job by now.
+moved_on() {
+    for (( n = $1 + 1; n < attempt; n++ )); do
+        [ ! -e "$job/attempts/$index.$n.next.json" ] || exit 1
+    done
+}
+
+has_outcome() { [ -e "$job/outcomes/$index.json" ]; }
+
+# write_failure FILE: writes FILE, a record of the failure, for a process that a signal or os._exit ended.
+# ln, unlike mv, leaves a record that is there; mv is for file systems that have no hard links.
+write_failure() {
+    local record=$1 hidden=${1%/*}/.$index.$$ phase=process id
+    # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
+    [ "$status" -ne 143 ] || sleep 5
+    if ! has_outcome && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then
+        [ -z "$step" ] || phase=setup
+        id=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-0}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+        printf '{"protocol": 1, "status": "failed", "phase": "%s", "attempt": %d, "exit_code": %d, ' \
+            "$phase" "$attempt" "$status" > "$hidden" &&
+            printf '"ended": %d, "host": "%s", "job_id": "%s"}\n' \
+                "$(date +%s)" "$(uname -n)" "$id" >> "$hidden" &&
+            { ln "$hidden" "$record" || [ -e "$record" ] || mv "$hidden" "$record"; }
+        rm -f "$hidden"
+        [ "$status" -ne 0 ] || status=1
+    fi
+}

@@ -1,0 +1,13 @@
+# shellcheck shell=sh
+# Input: paths relative to /, each followed by NUL. Output: archives of those that are files, one after the other.
+# Argument: the program (send.sh or send_private.sh) that archives the files named by its arguments.
+. plain_tools.sh
+cd /
+xargs -0 sh -c 'for path; do
+    if [ -f "$path" ]; then printf "%s\0" "$path"
+    elif [ -d "$path" ]; then printf "%s: Is a directory\n" "$path" >&2
+    fi
+done' sh | xargs -0 -n 500 sh -c "$1" sh
+status=$?
+dd if=/dev/zero bs=512 count=2 2> /dev/null
+exit $status

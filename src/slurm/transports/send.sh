@@ -1,0 +1,3 @@
+# shellcheck shell=sh
+# Archives the files named by the arguments.
+[ $# = 0 ] || tar -chf - "$@"
