@@ -176,7 +176,7 @@ def test_a_job_that_shows_up_late_is_waited_for(fakes: Fakes, monkeypatch: pytes
 def test_an_sbatch_that_hangs_is_given_up(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm.schedulers.client, "_TIMEOUT", 0.5)
     fakes.write("sbatch", "sleep 60")
-    with pytest.raises(SubmissionRefused, match="didn't end within") as caught:
+    with pytest.raises(SubmissionRefused, match="did not end within") as caught:
         fakes.submit()
     assert not caught.value.certain
     assert len(fakes.asked("sbatch")) == 1
