@@ -33,7 +33,7 @@ def test_a_healthy_cluster_has_no_errors_and_runs_a_job(cluster: Cluster, root: 
     for check in ("reach", "clock", "root", "space", "python", "containers", "scheduler", "job"):
         assert levels(findings, check), check
     assert levels(findings, "job") == [Level.OK]
-    assert (root / "jobs" / "look").is_dir()
+    assert (root / "jobs" / "node").is_dir()
 
 
 def test_it_asks_by_two_commands_and_leaves_nothing(

@@ -32,7 +32,7 @@ with Cluster("local", root=sys.argv[1] if sys.argv[1:] else None) as cluster:
 """
 PLANT = """
 import os, sys, zipfile
-from slurm.bundle import bundle
+from slurm.storage.runner_zip import bundle
 
 root, kind, mark = sys.argv[1:]
 os.umask(0)

@@ -340,7 +340,7 @@ def test_a_large_file_that_finds_no_room_here_is_told_at_once(kind: str, new_ssh
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY, before[1]))
     try:
-        with pytest.raises(TransportError, match=r"can't hold what comes \(File too large\); name another in TMPDIR"):
+        with pytest.raises(TransportError, match=r"cannot hold the received files \(File too large\): set TMPDIR"):
             transport.get([str(tmp_path / "big")])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

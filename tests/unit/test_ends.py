@@ -117,8 +117,8 @@ def test_a_result_that_has_changed_or_is_gone_is_told_for_its_call(directory: Di
     write(directory, f"{RESULTS}/1.pkl", b"")
     ends = read_ends(LocalTransport(), directory.path, range(3), chunk=1)
     assert ends.results == {2: 2}
-    assert "it is gone" in str(ends.unloaded[0])
-    assert "its bytes have changed" in str(ends.unloaded[1])
+    assert "the file is missing" in str(ends.unloaded[0])
+    assert "its size or SHA-256 differs" in str(ends.unloaded[1])
 
 
 @pytest.mark.parametrize("place", [f"{OUTCOMES}/1.json", f"{RESULTS}/1.pkl"])

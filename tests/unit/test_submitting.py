@@ -176,7 +176,7 @@ def test_a_job_that_shows_up_late_is_waited_for(fakes: Fakes, monkeypatch: pytes
 def test_an_sbatch_that_hangs_is_given_up(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm.schedulers.client, "_TIMEOUT", 0.5)
     fakes.write("sbatch", "sleep 60")
-    with pytest.raises(SubmissionRefused, match="didn't end within") as caught:
+    with pytest.raises(SubmissionRefused, match="did not end within") as caught:
         fakes.submit()
     assert not caught.value.certain
     assert len(fakes.asked("sbatch")) == 1
@@ -225,7 +225,7 @@ def test_a_refusal_after_a_try_that_took_nothing_is_certain(fakes: Fakes) -> Non
 @pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
 def test_who_has_no_time_is_told_that_nobody_knows(fakes: Fakes, end: str) -> None:
     fakes.write("sbatch", end)
-    with pytest.raises(SchedulerError, match="doesn't tell whether"):
+    with pytest.raises(SchedulerError, match="did not report whether"):
         fakes.submit(patience=0.0)
     assert (len(fakes.asked("sbatch")), fakes.asked("scancel")) == (1, [])
 

@@ -6,6 +6,7 @@ All is asked by two commands over the cluster's transport, whatever that is; not
 from __future__ import annotations
 
 import os
+import platform
 import time
 from typing import TYPE_CHECKING
 
@@ -96,18 +97,14 @@ def _python(backend: Backend, root: str) -> Finding:
     return Finding(Level.OK, "python", f"{found.python} is Python {found.tag}, as here")
 
 
-def look() -> str:
-    """What the doctor's job does: say which node it is on."""
-    import platform  # noqa: PLC0415 - on the node
-
-    return platform.node()
-
-
 def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
-    """Whether a job reads its call from the root, on a node, and leaves its outcome there."""
+    """Check that a job on a node reads its call from the root and writes its outcome there.
+
+    The job calls a function of the standard library, for the runner's zip does not hold this package.
+    """
     began = time.monotonic()
     try:
-        job = Task(look, Settings.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
+        job = Task(platform.node, Settings.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
     except SlurmError as error:
         yield Finding(Level.ERROR, "job", str(error), "see the findings above, or give what it asks for as an option")
         return

@@ -1,4 +1,7 @@
-"""Pickling calls on the client: functions by reference or by value, jobs as placeholders; errors name the culprit."""
+"""Serialization: pickles calls on the client, with jobs as placeholders for their results.
+
+Functions of installed modules go by reference, all others by value. An error names the part that cannot be pickled.
+"""
 
 from __future__ import annotations
 
@@ -37,22 +40,22 @@ class Reference(NamedTuple):
     chunk: int
     """How many calls each element of the submission makes."""
     home: str
-    """The URL of the cluster that it is on; it doesn't travel, for it is the same where it is resolved."""
+    """The URL of the cluster that it is on. It is not pickled: on the node that cluster is the only one."""
 
     @property
     def indices(self) -> range:
-        """The elements whose results it stands for."""
+        """The indices of the calls whose results it stands for."""
         return range(self.which, self.which + 1) if isinstance(self.which, int) else range(*self.which)
 
 
 class Placeholder:
-    """What stands for results that aren't there yet: a job, an array, a slice of one."""
+    """Base class of what stands for future results: a job, an array, a slice of an array."""
 
     __slots__ = ()
 
     @property
     def reference(self) -> Reference:
-        """What the node is to put in its place."""
+        """The reference that the node replaces by results."""
         raise NotImplementedError
 
 
@@ -65,7 +68,7 @@ class Calls(NamedTuple):
 
 
 class Pickled(NamedTuple):
-    """n calls as the job directory holds them, and for each call what it refers to."""
+    """The pickled calls of a submission, and the references in each call."""
 
     calls: Calls
     references: tuple[frozenset[Reference], ...]
@@ -77,7 +80,7 @@ class Function(NamedTuple):
     function: Callable[..., Any]
     name: str
     parameters: Sequence[str]
-    """Names of the parameters, to say in an error which argument it was."""
+    """Names of the parameters, for errors."""
     context: tuple[str, int | None] | None
     edges: tuple[Any, ...]
     workflow: bool = False
@@ -89,12 +92,12 @@ Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
 def pickle_calls(
     head: Function, calls: Iterable[Arguments], *, reducers: Reducers, there: Collection[str] = ()
 ) -> Pickled:
-    """Pickle a function once, then the arguments of each call; `reducers` say how to pickle types of the layers above.
+    """Pickle a function once, then the arguments of each call. `reducers` pickle types of the layers above.
 
-    What is in the top-level modules `there` goes by reference, as in those that are installed. Raises NotPicklable,
-    with the path to the offending part, for what can't be sent.
+    Objects of the top-level modules `there` go by reference, like those of installed modules. Raises NotPicklable with
+    the path to the part that cannot be pickled.
     """
-    calls = list(calls)  # before the lock is held: what makes them is the user's, and may submit itself
+    calls = list(calls)  # before taking the lock: a user's generator may submit jobs itself
     buffer = io.BytesIO()
     offsets = [0]
     references: list[frozenset[Reference]] = []
@@ -118,9 +121,9 @@ def pickle_callbacks(
     reducers: Reducers,
     there: Collection[str] = (),
 ) -> bytes:
-    """Callbacks as `callbacks.pkl` holds them: each by itself, so that one that can't be loaded leaves the others.
+    """Pickle callbacks as `callbacks.pkl` holds them: one by one, so that one that cannot be loaded costs no other.
 
-    It is told of each whether it is one of the cluster's, so that a workflow has it for its own tasks. Raises
+    Each entry says whether the callback is one of the cluster's, which a workflow uses for its own tasks. Raises
     NotPicklable.
     """
     pickled = []
@@ -133,34 +136,34 @@ def pickle_callbacks(
 
 
 def packed(offsets: Sequence[int]) -> bytes:
-    """Offsets as `calls.idx` holds them."""
+    """Encode offsets as in `calls.idx`."""
     return struct.pack(f"<{len(offsets)}Q", *offsets)
 
 
 def unpacked(data: bytes) -> Sequence[int]:
-    """The offsets that `packed` gave."""
+    """Decode the offsets of `calls.idx`."""
     return struct.unpack(f"<{len(data) // OFFSET_BYTES}Q", data)
 
 
 def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Arguments by the words that an error has for them."""
+    """Map a description of each argument, for errors, to its value."""
     names = [*head.parameters[: len(args)], *map(str, range(len(head.parameters), len(args)))]
     both = {**dict(zip(names, args, strict=True)), **kwargs}
     return {f"argument {name} of {head.name}": value for name, value in both.items()}
 
 
 class _CallPickler(ValuePickler):
-    """Pickling by value, with placeholders as persistent ids, and a task's function reachable under the task's name."""
+    """Pickles by value, placeholders as persistent ids, and a task's function by the name of the task."""
 
     def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str] = ()) -> None:
         self._there = there
-        self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # one's own
-        super().__init__(file, protocol=5)  # which reads the table
+        self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # an instance's own
+        super().__init__(file, protocol=5)  # reads dispatch_table
         self.references: set[Reference] = set()
-        """Those in what was written last."""
+        """The references in the value that was written last."""
 
     def write(self, value: Any, parts: Callable[[], Mapping[str, Any]]) -> None:
-        """Write one pickle of its own; `parts` name what is in it, should that be needed for an error."""
+        """Write a value as a separate pickle. `parts` returns its parts by name; it is called only for an error."""
         self.clear_memo()
         self.references = set()
         try:
@@ -176,26 +179,26 @@ class _CallPickler(ValuePickler):
         if not isinstance(obj, Placeholder):
             return None
         reference = obj.reference
-        if reference.indices:  # an empty array waits for nothing
+        if reference.indices:  # an empty array has no results to wait for
             self.references.add(reference)
         return reference.kind, reference.key, reference.which, reference.chunk
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, types.FunctionType) and _stands_wrapped(obj, self._there):
+        if isinstance(obj, types.FunctionType) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, obj.__qualname__)
         found = super().reducer_override(obj)
         slots = vars(obj).get("__slots__") if isinstance(obj, type) else None
         if slots and isinstance(found, tuple):
-            # cloudpickle makes the class without its slots, whose instances then have what the original's can't take.
+            # cloudpickle drops __slots__ from the class, so its instances would have a __dict__, unlike the original's.
             make, (kind, name, bases, namespace, *more), *state = found
             return (make, (kind, name, bases, {**namespace, "__slots__": slots}, *more), *state)
         return found
 
 
-def _stands_wrapped(function: types.FunctionType, there: Collection[str]) -> bool:
-    """Whether a function's own name, in a module that is there, leads to the task that was made of it."""
+def _is_reached_by_task(function: types.FunctionType, there: Collection[str]) -> bool:
+    """Whether the name of a function, in a module that the node can import, holds the task made from it."""
     module = sys.modules.get(function.__module__ or "")
-    if module is None or module.__name__ == "__main__" or not _travels(module.__name__, module, there):
+    if module is None or module.__name__ == "__main__" or not _is_importable_there(module.__name__, module, there):
         return False
     try:
         return unwrapped(function.__module__, function.__qualname__) is function
@@ -204,15 +207,15 @@ def _stands_wrapped(function: types.FunctionType, there: Collection[str]) -> boo
 
 
 _registry = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child would wait for a thread that it doesn't have
+if hasattr(os, "register_at_fork"):  # in a child, a thread that exists only in the parent could hold the lock
     os.register_at_fork(before=_registry.acquire, after_in_parent=_registry.release, after_in_child=_registry.release)
 
 
 @contextmanager
 def _loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
-    """While calls are pickled, the user's own modules that aren't there go by value: the node can't import them.
+    """Have cloudpickle send the user's own modules by value, because the node cannot import them.
 
-    cloudpickle keeps one registry of such modules for the process, hence the lock.
+    cloudpickle has one registry of such modules per process, hence the lock.
     """
     with _registry:
         before = cloudpickle.list_registry_pickle_by_value()
@@ -228,18 +231,22 @@ def _loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
 
 def _loose_modules(there: Collection[str]) -> Iterator[types.ModuleType]:
     for name, module in tuple(sys.modules.items()):
-        if isinstance(module, types.ModuleType) and module.__name__ == name and not _travels(name, module, there):
+        if (
+            isinstance(module, types.ModuleType)
+            and module.__name__ == name
+            and not _is_importable_there(name, module, there)
+        ):
             yield module
 
 
-def _travels(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
-    """Whether a module needs no sending: it is on the node, installed or in the runner's zip, or is `__main__`."""
+def _is_importable_there(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
+    """Whether the node can import a module (installed, or in the runner's zip), or it is `__main__`."""
     top = name.partition(".")[0]
     return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)
 
 
 def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = frozenset()) -> str | None:
-    """The path to the innermost part that can't be pickled by itself: `argument model of fit['net'].lock`."""
+    """Return the path to the innermost part that cannot be pickled: `argument model of fit['net'].lock`."""
     if id(value) in seen or _pickles(value, reducers):
         return None
     for step, part in _parts(value):
@@ -257,8 +264,8 @@ def _pickles(value: Any, reducers: Reducers) -> bool:
     return True
 
 
-def _outside(function: types.FunctionType) -> dict[str, Any]:
-    """The variables that a function uses and doesn't own."""
+def _free_variables(function: types.FunctionType) -> dict[str, Any]:
+    """The global and nonlocal variables that a function uses."""
     try:
         found = inspect.getclosurevars(function)
     except ValueError:  # a variable of the enclosing function has no value yet
@@ -272,6 +279,6 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (list, tuple, set, frozenset)):
         yield from ((f"[{number}]", item) for number, item in enumerate(value))
     elif isinstance(value, types.FunctionType):
-        yield from ((f", its variable {name}", item) for name, item in _outside(value).items())
+        yield from ((f", its variable {name}", item) for name, item in _free_variables(value).items())
     elif not isinstance(value, (type, types.ModuleType)):
         yield from ((f".{name}", item) for name, item in getattr(value, "__dict__", {}).items())

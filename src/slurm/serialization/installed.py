@@ -1,7 +1,7 @@
-"""Which modules are installed, and which are the user's own loose files.
+"""Installed modules: tells them from the user's own loose files.
 
-An installed module is imported on the node by its name; a loose one is sent along. Installed is what came with Python,
-lies in a site directory, or is reached from there: by a `.pth` file, or by the finder of an editable install.
+A node imports an installed module by its name; a loose one is sent by value. A module is installed if it came with
+Python, is in a site directory, or is reached from one: by a `.pth` file, or by the finder of an editable install.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 def is_installed(module: ModuleType) -> bool:
-    """Whether a module would be found by its name in the same environment elsewhere."""
+    """Whether the same environment on another machine has the module under its name."""
     if module.__name__ == "__main__":
         return False
     file = getattr(module, "__file__", None)
     if file is None:  # built in, frozen, or a namespace package
-        return all(_in_places(path) for path in getattr(module, "__path__", ()))
-    return _in_places(file)
+        return all(_in_installed_directory(path) for path in getattr(module, "__path__", ()))
+    return _in_installed_directory(file)
 
 
 @lru_cache(maxsize=4096)
-def _in_places(file: str) -> bool:
+def _in_installed_directory(file: str) -> bool:
     path = os.path.realpath(file)
-    return any(path.startswith(place + os.sep) or path == place for place in _places())
+    return any(path.startswith(place + os.sep) or path == place for place in _installed_directories())
 
 
 @lru_cache(maxsize=1)
-def _places() -> tuple[str, ...]:
+def _installed_directories() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     sites = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     library = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
@@ -57,7 +57,7 @@ def _named_by_pth(directory: str) -> Iterator[str]:
 
 
 def _editable() -> Iterator[str]:
-    """The places that setuptools' editable finders map packages to."""
+    """The directories that setuptools' editable finders map packages to."""
     for finder in sys.meta_path:
         module = sys.modules.get(getattr(finder, "__module__", ""))
         mapping = getattr(module, "MAPPING", None)

@@ -1,4 +1,4 @@
-"""Tracebacks of the node's, with the lines of source that only this process has."""
+"""Tracebacks from nodes: adds source lines that only this process has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FRAME = re.compile(r'(?P<indent> *)File "(?P<file>[^"]+)", line (?P<line>\d+), 
 
 
 def sourced(text: str) -> str:
-    """A traceback, or a log with one in it, with the lines that the node didn't have: those of a notebook's cells."""
+    """Add the missing source lines to a traceback, or to a log that contains one: those of notebook cells."""
     lines = text.split("\n")
     found: list[str] = []
     for line, following in zip(lines, [*lines[1:], ""], strict=True):

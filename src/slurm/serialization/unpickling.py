@@ -1,4 +1,4 @@
-"""Unpickling what comes back: results and exceptions, some of them of classes that travelled by value."""
+"""Unpickling: loads results and exceptions, some of them of classes that were sent by value."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def load(file: IO[bytes]) -> Any:
-    """Unpickle one object; the file must be the user's own."""
+    """Unpickle one object. The caller has checked that no other user could write the file."""
     return _Unpickler(file).load()
 
 
 class SignalWatch:
-    """Tells what a signal handler raises (Ctrl-C, a timer) from the same exception raised by what is unpickled.
+    """Tells an exception of a signal handler (Ctrl-C, a timer) from the same exception of unpickled code.
 
-    While it is entered in the main thread, the handlers that are set then are called by handlers of its own, which
-    keep what they raise. In other threads no handler runs, so it does nothing.
+    Used as a context manager in the main thread, it wraps the current handlers and remembers what they raise. In other
+    threads no handler runs, so it does nothing.
     """
 
     _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
@@ -38,7 +38,7 @@ class SignalWatch:
         if threading.current_thread() is threading.main_thread():
             for number in filter(None, (getattr(signal, name, None) for name in self._SIGNALS)):
                 before = signal.getsignal(number)
-                if callable(before):  # not SIG_DFL, SIG_IGN, or None: one that was not set from Python
+                if callable(before):  # SIG_DFL, SIG_IGN, and None (not set from Python) are not
                     own = partial(self._call, before)
                     self._own[number] = own, before
                     signal.signal(number, own)
@@ -50,7 +50,7 @@ class SignalWatch:
                 signal.signal(number, before)
 
     def raise_if_sent(self) -> None:
-        """Raise what a handler has raised; for who has caught an exception of unpickled code, or that one."""
+        """Raise the exception of a handler, if there is one. Call it after catching an exception of unpickled code."""
         if self._raised is not None:
             raise self._raised
 
@@ -63,10 +63,10 @@ class SignalWatch:
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that leaves this process's own classes as they are.
+    """An unpickler that leaves this process's own classes unchanged.
 
-    cloudpickle knows a class of a notebook's or a script's again when it comes back, but sets on it all that came with
-    it. Its methods would then be copies, in a world of their own that no later cell can change.
+    cloudpickle recognizes a class of a notebook or script when it comes back, but replaces its attributes by those of
+    the pickle. Its methods would then be copies with globals of their own, which no later cell can change.
     """
 
     def find_class(self, module: str, name: str, /) -> Any:
@@ -76,7 +76,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _fill(fill: Callable[[type, Any], type], kind: type, state: Any) -> type:
-    """Give a class what came with it, unless it is the one that stands under its name here."""
+    """Set the pickled state on a class, unless it is the class that has its name in this process."""
     found: Any = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         found = getattr(found, name, None)

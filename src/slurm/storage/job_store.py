@@ -1,4 +1,4 @@
-"""Store: job directories, over a transport."""
+"""JobStore: creates, reads and lists job directories over a transport."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _OUTCOME = re.compile(r"(\d+)\.json")
 
 
 class Records(NamedTuple):
-    """What is known of a submission: what was asked for, and the scheduler's ids, or its refusal, if there are any."""
+    """The records of a submission: the request, and the scheduler's ids or its refusal once there is an answer."""
 
     submission: Submission
     submitted: Submitted | None
@@ -58,54 +58,54 @@ class Records(NamedTuple):
 
     @property
     def scheduler(self) -> str | None:
-        """Which scheduler it was handed to; None if that isn't known."""
+        """The scheduler that it was submitted to; None before there is an answer."""
         answer = self.submitted or self.refused
         return answer.scheduler if answer else None
 
 
 class Outcomes(NamedTuple):
-    """The outcomes of elements of a submission, and why others can't be read."""
+    """The outcomes of elements of a submission, and an error for each that cannot be read."""
 
     read: dict[int, Outcome]
     unreadable: dict[int, SlurmError]
 
 
 def new_key(task: str) -> str:
-    """A key for a new submission: the task's name, the time in UTC, and enough chance to be unique."""
-    return f"{_place(task)}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
+    """Return a key for a new submission: the task's name, the time in UTC, and random digits."""
+    return f"{_task_directory(task)}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
 
 
-def _place(task: str) -> str:
-    """The directory of a task's submissions."""
+def _task_directory(task: str) -> str:
+    """The name of the directory that holds a task's submissions."""
     return (re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task")[:64]
 
 
 class JobStore:
-    """Job directories under one root. Keys name them; whatever of theirs is read is checked here."""
+    """The job directories under one root, by their keys. Every file that it reads is checked."""
 
     def __init__(self, transport: Transport, root: str) -> None:
         self._transport = transport
         self.root = root
 
     def directory(self, key: str) -> str:
-        """A submission's directory. Raises NoSuchJob for what can't be a key."""
+        """Return the directory of a submission. Raises NoSuchJob for a malformed key."""
         if not is_key(key):
             message = f"{key!r} is not a job's key; a key is like 'square/20261121T093012Z-1a2b3c4d'"
             raise NoSuchJob(message)
         return f"{self.root}/{JOBS}/{key}"
 
     def blob_path(self, blob: RunnerZip) -> str:
-        """Where it lies, or will."""
+        """Return the path of a blob."""
         return f"{self.root}/{BLOBS}/{blob.name}"
 
     def put_blob(self, blob: RunnerZip) -> None:
-        """Send it."""
+        """Upload a blob."""
         self._transport.put(f"{self.root}/{BLOBS}", {blob.name: blob.data})
 
     def create(
         self, submission: Submission, calls: Calls, scripts: Mapping[str, str], *, blob: RunnerZip | None = None
     ) -> str:
-        """Write a new submission, all at once, with a blob that isn't there yet; returns its directory."""
+        """Write a new submission in one round trip, with a missing blob if one is given; return its directory."""
         directory = self.directory(submission.key)
         place = f"{JOBS}/{submission.key}"
         files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
@@ -119,55 +119,55 @@ class JobStore:
         return directory
 
     def refuse(self, key: str, refused: Refused) -> None:
-        """Write that the scheduler has refused a submission."""
+        """Record that the scheduler refused a submission."""
         self._transport.put(self.directory(key), {REFUSED: refused.dumps()})
 
     def add(self, key: str, scripts: Mapping[str, str]) -> None:
-        """Write scripts that a submission turns out to need."""
+        """Add scripts to a submission."""
         self._transport.put(self.directory(key), {name: text.encode() for name, text in scripts.items()})
 
     def commit(self, key: str, place: str, files: Mapping[str, bytes]) -> frozenset[str]:
-        """Write files in a directory of a submission, each only where there is none yet; the names of those written.
+        """Write files that do not exist yet in a directory of a submission; return the names of those written.
 
-        Of several processes that write one name at the same time, one is told that it has.
+        If several processes write the same name at the same time, exactly one of them gets it in its answer.
         """
         directory = f"{self.directory(key)}/{place}"
         hidden = f"{directory}/.{os.urandom(4).hex()}"
         self._transport.put(hidden, files)
         done = self._transport.run(["sh", "-c", program(__name__, "commit.sh"), "sh", hidden], timeout=300)
         if done.status != 0:
-            message = f"{directory} can't be written to: {done.words}"
+            message = f"{directory} cannot be written: {done.words}"
             raise TransportError(message)
         return frozenset(done.stdout.split())
 
     def withdraw(self, key: str, place: str, names: Iterable[str]) -> None:
-        """Take back files that were committed and that nobody has acted upon."""
+        """Remove files that were committed and that no process has acted on."""
         self._transport.run(["rm", "-f", *(f"{self.directory(key)}/{place}/{name}" for name in names)], timeout=60)
 
     def attempts(self, key: str) -> Sequence[str]:
-        """The names of what is told of attempts that weren't the last."""
+        """The names of the files in `attempts/`, which describe attempts that were not the last."""
         directory = f"{self.directory(key)}/{ATTEMPTS}"
         return self._transport.list([directory])[directory]
 
     def told(self, key: str, names: Iterable[str]) -> Mapping[str, bytes | SlurmError]:
-        """The files of these names in `attempts/`, of those that are there; or why one can't be read."""
+        """Read files in `attempts/`: the bytes of each that exists, or an error if it cannot be read."""
         paths = {f"{self.directory(key)}/{ATTEMPTS}/{name}": name for name in names}
         return {paths[path]: data for path, data in self._transport.get_each(list(paths), private=True).items()}
 
     def calls(self, key: str, indices: Sequence[int]) -> Calls:
-        """Some calls of a submission as they were pickled, to be submitted again. Raises NoSuchJob."""
+        """Return some calls of a submission as they were pickled, to submit them again. Raises NoSuchJob."""
         paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX, CALLBACKS)]
         files = self._transport.get(paths, private=True)
         data, index, callbacks = (files.get(path, b"") for path in paths)
         if not data or not index:
-            message = f"the calls of {key} are not there any more"
+            message = f"the calls of {key} no longer exist"
             raise NoSuchJob(message)
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
         return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]), callbacks)
 
     def records(self, key: str) -> Records:
-        """A submission's records. Raises NoSuchJob."""
+        """Read the records of a submission. Raises NoSuchJob."""
         found = self.read_records([key]).get(key)
         if found is None:
             message = f"there is no job {key} under {self.root}"
@@ -177,21 +177,20 @@ class JobStore:
         return found
 
     def several_records(self, keys: Iterable[str]) -> list[Records]:
-        """The records of submissions, read in one go; of those that have any.
+        """Read the records of the submissions that exist, in one round trip.
 
-
-        Records that can't be read are logged, and their submission is left out.
+        A submission whose records cannot be read is logged and left out.
         """
         found = []
         for records in self.read_records(keys).values():
             if isinstance(records, SlurmError):
-                _log.warning("a submission is left out: %s", records)
+                _log.warning("skipping a submission: %s", records)
             else:
                 found.append(records)
         return found
 
     def read_records(self, keys: Iterable[str]) -> Mapping[str, Records | SlurmError]:
-        """The records of submissions, by key, of those that have any; or why they can't be read."""
+        """Read the records of the submissions that exist, by key, or an error for those that cannot be read."""
         names = (SUBMISSION, SUBMITTED, REFUSED)
         paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
         files = self._transport.get_each([path for some in paths.values() for path in some], private=True)
@@ -211,7 +210,7 @@ class JobStore:
         return found
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
-        """Which elements of each submission have an outcome, or why that can't be told: one listing for all."""
+        """List the elements of each submission that have an outcome, or an error, by one command for all."""
         directories = {f"{self.directory(key)}/{OUTCOMES}": key for key in keys}
         failed: Mapping[str, TransportError] = {}
         try:
@@ -224,12 +223,12 @@ class JobStore:
         }
 
     def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
-        """The outcomes of some elements of several submissions, of those that have one, read in one go."""
+        """Read the outcomes of elements of several submissions in one round trip."""
         paths = {
             f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some
         }
         found: dict[str, Outcomes] = {key: Outcomes({}, {}) for key in wanted}
-        for path, data in self._transport.get_each(list(paths), private=True).items():  # an error in one is a pickle
+        for path, data in self._transport.get_each(list(paths), private=True).items():  # an outcome may hold a pickle
             key, element = paths[path]
             try:
                 found[key].read[element] = Outcome.loads(_read(data), where=path)
@@ -238,61 +237,61 @@ class JobStore:
         return found
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
-        """The outcomes of some calls, of those that have one; a damaged one is logged, and left out.
+        """Read the outcomes of the calls that have one. A damaged outcome is logged and left out.
 
-        Raises TransportError if one can't be read.
+        Raises TransportError if one cannot be read.
         """
         wanted = list(indices)
         elements, unreadable = self.several_outcomes({key: {index // chunk for index in wanted}})[key]
         for error in unreadable.values():
             if isinstance(error, TransportError):
                 raise error
-            _log.warning("an outcome is left out: %s", error)
+            _log.warning("skipping an outcome: %s", error)
         found: dict[int, Outcome] = {}
         for index in wanted:
             if index // chunk in elements:
-                with contextlib.suppress(ProtocolError):  # it is of fewer calls than it should be
+                with contextlib.suppress(ProtocolError):  # it describes fewer calls than the element has
                     found[index] = elements[index // chunk].of_call(index % chunk)
         return found
 
     def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
-        """What has become of some calls: outcomes and results, in one go."""
+        """Read the outcomes and results of calls in one round trip."""
         return read_ends(self._transport, self.directory(key), indices, chunk=chunk)
 
     def log_tail(self, path: str) -> str:
-        """The last lines of a log, however long it is, each as a terminal would leave it; empty if it can't be had."""
+        """Return the last lines of a log, as a terminal would show them; empty if it cannot be read."""
         return self.log_tails([path]).get(path, "")
 
     def log_tails(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """The same of many, by one command."""
+        """Return the last lines of many logs, by one command."""
         return log_tails.tails(self._transport, paths)
 
     def keys(self, task: str | None = None) -> list[str]:
-        """The keys of all submissions, of one task or of any, the newest first: two listings."""
+        """The keys of all submissions, or of one task's, newest first. Takes two commands."""
         top = f"{self.root}/{JOBS}"
-        names = [_place(task)] if task else self._transport.list([top])[top]
+        names = [_task_directory(task)] if task else self._transport.list([top])[top]
         directories = {f"{top}/{name}": name for name in names}
         try:
             listed = self._transport.list(list(directories))
         except ListingFailed as error:
-            _log.warning("submissions are left out: %s", error)
+            _log.warning("skipping submissions: %s", error)
             listed = error.found
         keys = [f"{directories[path]}/{stamp}" for path, stamps in listed.items() for stamp in stamps]
         keys = list(filter(is_key, keys))
         return sorted(keys, key=lambda key: key.rpartition("/")[2], reverse=True)
 
     def logs(self, paths: Sequence[str]) -> list[str]:
-        """The texts of logs, read in one go; empty where nothing was printed."""
+        """Read logs as text in one round trip; empty for a log that does not exist."""
         return [data.decode(errors="replace") for data in self.printed(paths)]
 
     def printed(self, paths: Sequence[str]) -> list[bytes]:
-        """The same, byte by byte."""
+        """Read logs as bytes."""
         found = self._transport.get(list(dict.fromkeys(paths)))
         return [found.get(path, b"") for path in paths]
 
 
 def _read(data: bytes | SlurmError) -> bytes:
-    """The bytes of a file; raises why there are none."""
+    """Return the bytes of a file, or raise its error."""
     if isinstance(data, SlurmError):
         raise data
     return data

@@ -1,4 +1,4 @@
-"""How logs end: of many, by one command, however long each is."""
+"""Log tails: reads the last lines of many logs by one command, however long they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BYTES, _LINES = 4000, 10
 
 
 def tails(transport: Transport, paths: Sequence[str]) -> Mapping[str, str]:
-    """The last lines of each, as a terminal would leave them; empty for one that can't be had."""
+    """Return the last lines of each log, as a terminal would show them; empty for one that cannot be read."""
     if not paths:
         return {}
     mark = f"--{os.urandom(12).hex()}"

@@ -1,4 +1,4 @@
-"""FetchedResults: the outcomes and results of calls, read in one round trip and checked."""
+"""Results: reads and checks the outcomes and results of calls in one round trip."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 
 class FetchedResults(NamedTuple):
-    """What has become of calls."""
+    """The outcomes and results of calls."""
 
     results: dict[int, Any]
     unloaded: dict[int, BaseException]
-    """Why an end can't be told: a ProtocolError for a damaged outcome or result, a TransportError for one that can't be
-    read, else what unpickling the result raised."""
+    """An error for each call without a usable outcome or result: ProtocolError if it is damaged, TransportError if it
+    cannot be read, else what unpickling the result raised."""
     elements: dict[int, Outcome]
     chunk: int
 
     def outcome(self, index: int) -> Outcome | None:
-        """The outcome of a call, if there is one."""
+        """Return the outcome of a call, if there is one."""
         element = self.elements.get(index // self.chunk)
         return element and element.of_call(index % self.chunk)
 
     def load(self, file: Fetched, outcome: Outcome, indices: Iterable[int], signals: SignalWatch) -> None:
-        """Unpickle the results of calls of one element from its file: the user's own, by its owner, mode and sha256."""
+        """Unpickle the results of some calls of an element from its file, if its size and SHA-256 are as recorded."""
         record, sha256 = outcome.result, hashlib.sha256()
         for block in file.blocks():
             sha256.update(block)
         if record is None or file.size != record.bytes or sha256.hexdigest() != record.sha256:
-            self.unloaded.update(dict.fromkeys(indices, _changed(file.path, "its bytes have changed")))
+            self.unloaded.update(dict.fromkeys(indices, _changed(file.path, "its size or SHA-256 differs")))
             return
         ends, at = outcome.ends or (record.bytes,), -1
         for index in indices:
             call = index % self.chunk
             begin = ends[call - 1] if call else 0
-            if begin < ends[call]:  # a pickle is never empty, so this is that of a success
-                if begin != at:  # a seek takes longer than to unpickle what is small
+            if begin < ends[call]:  # a pickle is never empty, so the call succeeded
+                if begin != at:  # a seek takes longer than unpickling a small value
                     file.file.seek(file.begin + begin)
                 at = -1
                 try:
@@ -58,29 +58,30 @@ class FetchedResults(NamedTuple):
                     self.unloaded[index] = error
 
     def fail(self, indices: Iterable[int], error: SlurmError) -> None:
-        """These calls have ended, and how can't be told."""
+        """Record an error for calls whose outcome or result is unusable."""
         self.unloaded.update(dict.fromkeys(indices, error))
 
 
 def read_ends(transport: Transport, directory: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
-    """What has become of some calls of the submission in a directory there.
+    """Read the outcomes and results of calls of the submission in `directory`.
 
-    What is wrong with a file is told for its calls only. One that can't be read is tried twice more.
+    An error concerns only the calls of its file. A file that cannot be read is tried twice more. Takes one round trip,
+    two if an attempt wrote its result under another name because a file was there.
     """
     reader = _Reader(directory, indices, chunk)
     with SignalWatch() as signals:
         for pause in (0.0, *RETRIES):
             time.sleep(pause)
-            reader.take(transport, reader.first if not pause else list(reader.unread), signals)
-            if reader.expected:  # results of attempts that met another's
-                reader.take(transport, list(reader.expected), signals)
+            reader.read(transport, reader.first if not pause else list(reader.unread), signals)
+            if reader.expected:  # results that an attempt wrote under another name
+                reader.read(transport, list(reader.expected), signals)
             if not reader.unread:
                 break
-    return reader.found_all()
+    return reader.finish()
 
 
 class _Reader:
-    """Reads the outcomes and results of some calls, as they come."""
+    """Collects outcomes and results while files arrive."""
 
     def __init__(self, directory: str, indices: Iterable[int], chunk: int) -> None:
         self._wanted: dict[int, list[int]] = {}
@@ -91,11 +92,11 @@ class _Reader:
         self._found = FetchedResults({}, {}, {}, chunk)
         self.first = [*self._records, *(f"{self._results}/{element}.pkl" for element in self._wanted)]
         self.expected: dict[str, int] = {}
-        """The results' files that are still to come, and whose they are."""
+        """Result files that have not arrived yet, and the element of each."""
         self.unread: dict[str, TransportError] = {}
 
-    def take(self, transport: Transport, paths: Sequence[str], signals: SignalWatch) -> None:
-        """Read files: outcomes, or results whose outcomes are known."""
+    def read(self, transport: Transport, paths: Sequence[str], signals: SignalWatch) -> None:
+        """Read files: outcomes, and results whose outcomes are known."""
         for file in transport.fetch(paths, private=True):
             element = self._records.get(file.path, self.expected.get(file.path))
             if element is None:
@@ -103,7 +104,7 @@ class _Reader:
             self.unread.pop(file.path, None)
             try:
                 if file.path in self._records:
-                    self._note(element, file)
+                    self._add_outcome(element, file)
                 else:
                     self._found.load(file, self._found.elements[element], self._wanted[element], signals)
                     del self.expected[file.path]
@@ -113,29 +114,29 @@ class _Reader:
                 self.expected.pop(file.path, None)
                 self._found.fail(self._wanted[element], error)
 
-    def _note(self, element: int, file: Fetched) -> None:
+    def _add_outcome(self, element: int, file: Fetched) -> None:
         outcome = Outcome.loads(b"".join(file.blocks()), where=file.path)
         calls = 1 if outcome.ends is None else len(outcome.ends)
         if outcome.succeeded and (outcome.result is None or self._last(element) >= calls):
-            message = f"{file.path} is not an outcome of these calls: it names no result of call {self._last(element)}"
+            message = f"{file.path} is not the outcome of these calls: it has no result of call {self._last(element)}"
             raise ProtocolError(message)
         if outcome.ends is not None and self._last(element) >= calls:
-            message = f"{file.path} is not an outcome of these calls: it tells of {calls}"
+            message = f"{file.path} is not the outcome of these calls: it describes {calls} calls"
             raise ProtocolError(message)
         self._found.elements[element] = outcome
         if outcome.result:
             self.expected[f"{self._results}/{outcome.result.file}"] = element
 
     def _last(self, element: int) -> int:
-        """The place in an element of the last of its calls that are wanted."""
+        """The position in an element of the last requested call."""
         return max(index % self._found.chunk for index in self._wanted[element])
 
-    def found_all(self) -> FetchedResults:
-        """What was read, and why the rest wasn't."""
+    def finish(self) -> FetchedResults:
+        """Return what was read, with an error for everything else."""
         for path, error in self.unread.items():
             self._found.fail(self._wanted[self._records.get(path, self.expected.pop(path, -1))], error)
         for path, element in self.expected.items():
-            self._found.fail(self._wanted[element], _changed(path, "it is gone"))
+            self._found.fail(self._wanted[element], _changed(path, "the file is missing"))
         return self._found
 
 

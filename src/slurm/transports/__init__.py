@@ -1,1 +1,1 @@
-"""Transports: how a command is run *there* and how bytes get there and back."""
+"""Transports: run commands on the cluster's machine and copy files to and from it."""

@@ -1,4 +1,4 @@
-"""Files on their way to and from another machine: tar archives, which flow."""
+"""Archives: streams files to and from another machine as tar archives."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from slurm.transports.base import Content
 
 IN_MEMORY = 1 << 23
-"""Bytes that are kept in memory; what is more goes to a temporary file."""
+"""Bytes to keep in memory; larger contents go to a temporary file."""
 _BLOCK = 1 << 18
 
 
 def pack(files: Mapping[str, Content], stream: IO[bytes]) -> None:
-    """Write an archive of files. Raises TransportError for one of this machine that can't be read."""
+    """Write an archive of files. Raises TransportError for a local file that cannot be read."""
     with tarfile.open(fileobj=stream, mode="w|") as archive:
         for name, data in files.items():
             with io.BytesIO(data) if isinstance(data, bytes) else opened(data) as source:
@@ -35,12 +35,12 @@ def pack(files: Mapping[str, Content], stream: IO[bytes]) -> None:
 
 
 class Spool:
-    """What came out of archives: in memory while it is little, then in a file without a name, which goes with it."""
+    """The contents of received archives: in memory while they are small, then in an unnamed temporary file."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed at the end of `with`
         self.found: list[Fetched] = []
-        """The files by the paths that were asked for, in the order in which they came."""
+        """The received files by the requested paths, in order of arrival."""
 
     def __enter__(self) -> Self:
         return self
@@ -49,9 +49,9 @@ class Spool:
         self._file.close()
 
     def fill(self, stream: IO[bytes]) -> None:
-        """Take what flows, in place of what was there; each file is as long as its header says, or that's an error.
+        """Read archives from a stream, replacing earlier contents. A file shorter than its header says is an error.
 
-        What is left after a break is an error of the stream's end, which is found before this is believed.
+        A stream that was cut off between files looks complete here; the caller checks the end of the stream.
         """
         self.found.clear()
         self._file.seek(0)
@@ -68,6 +68,7 @@ class Spool:
             try:
                 self._file.write(block)
             except OSError as error:
-                message = f"{tempfile.gettempdir()} can't hold what comes ({error.strerror}); name another in TMPDIR"
+                directory = tempfile.gettempdir()
+                message = f"{directory} cannot hold the received files ({error.strerror}): set TMPDIR to another one"
                 raise TransportError(message) from error
         self.found.append(Fetched(path, self._file, begin, self._file.tell() - begin))

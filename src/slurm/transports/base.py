@@ -1,4 +1,4 @@
-"""The transport seam."""
+"""Transport: the interface of all transports, and the values that they return."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 RETRIES = (0.3, 1.5)
-"""Seconds before a file that couldn't be read is tried again."""
+"""Seconds to wait before each new attempt to read a file."""
 
 
 class Completed(NamedTuple):
-    """A command that has ended: its exit status and what it printed."""
+    """A finished command: its exit status and its output."""
 
     argv: tuple[str, ...]
     status: int
@@ -35,15 +35,15 @@ class Completed(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What it printed, the errors first, for a message: without passwords and control characters."""
+        """Its output for a message, errors first, without passwords and control characters."""
         printed = "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text)
         return redacted(for_terminal(printed)) or f"exit {self.status}"
 
 
 class Fetched(NamedTuple):
-    """A file of there: its `size` bytes are in a local file, `begin` on, and until the next one is asked for.
+    """A fetched file: `size` bytes of a local file, from `begin`. They are valid until the next file is requested.
 
-    One that can't be read, or that somebody else could have written, has an `error` instead of bytes.
+    A file that cannot be read, or that another user could have written, has an `error` instead.
     """
 
     path: str
@@ -54,11 +54,11 @@ class Fetched(NamedTuple):
 
     @classmethod
     def failed(cls, path: str, error: SlurmError) -> Self:
-        """A file that can't be read, or must not be."""
+        """Return a file that has an error instead of bytes."""
         return cls(path, io.BytesIO(), 0, 0, error)
 
     def blocks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """All of it, in blocks of at most `size` bytes. Raises its error, if it has one."""
+        """Yield the bytes in blocks of at most `size`. Raises the error, if there is one."""
         if self.error is not None:
             raise self.error
         end = self.begin + self.size
@@ -72,7 +72,7 @@ class Fetched(NamedTuple):
 
 
 class ListingFailed(TransportError):
-    """Some directories can't be listed: `failed` tells why each; `found` has the names in the others."""
+    """Some directories cannot be listed: `failed` has an error for each; `found` has the names in the others."""
 
     def __init__(self, message: str, found: Mapping[str, Sequence[str]], failed: Mapping[str, TransportError]) -> None:
         super().__init__(message)
@@ -80,7 +80,7 @@ class ListingFailed(TransportError):
 
 
 def opened(path: str | os.PathLike[str]) -> IO[bytes]:
-    """A file of this machine, to be sent. Raises TransportError."""
+    """Open a local file to send. Raises TransportError."""
     try:
         return open(path, "rb")
     except OSError as error:
@@ -89,40 +89,40 @@ def opened(path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 class Transport(Protocol):
-    """A place where commands run and files lie. Constructors do no I/O; paths are absolute, with `/`.
+    """Runs commands and copies files on one machine. Constructors do no I/O; paths are absolute, with `/`.
 
-    Everything raises TransportError if the place can't be reached or the file system refuses.
+    Every method raises TransportError if the machine cannot be reached or its file system refuses.
     """
 
     pace: float
-    """Seconds between two looks at the files there, at the quickest."""
+    """The shortest time in seconds between two listings of files."""
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
-        """Run a command to its end, whatever its exit status. A command that isn't there has status 127."""
+        """Run a command and wait for its end. A command that is not found has status 127."""
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Make a directory (0700, with its parents) with files (0600) and directories in it.
 
-        A file is given by its bytes, or by the path of one of this machine, which flows and takes no memory.
-        Names may be paths below it; the directory of a file is itself, or one of `directories`.
-        Each file appears whole: a reader never sees half of it.
+        The content of a file is its bytes, or the path of a local file, which is streamed.
+        Names may be paths below `directory`; a file's directory must be `directory` or one of `directories`.
+        Files appear atomically: a reader never sees part of one.
         """
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
-        """Files, in the order of `paths`, each whole; those that aren't there are left out. Large ones take no memory.
+        """Fetch files in the order of `paths`, streamed; files that do not exist are left out.
 
-        A file that can't be read has a TransportError as its `error`; with `private`, one that somebody else could
+        A file that cannot be read has a TransportError as its `error`. With `private`, one that another user could
         have written has an UntrustedFile.
         """
 
     def get(self, paths: Sequence[str], *, private: bool = False) -> Mapping[str, bytes]:
-        """The bytes of files, which are small. Raises the error of the first that has one."""
+        """Read small files. Raises the first error."""
         return {found.path: b"".join(found.blocks()) for found in self.fetch(paths, private=private)}
 
     def get_each(self, paths: Sequence[str], *, private: bool = False) -> dict[str, bytes | SlurmError]:
-        """The bytes of files, which are small, or the error of those that have one.
+        """Read small files: the bytes of each, or its error.
 
-        A file system may fail for a moment: what can't be read is tried twice more, within two seconds.
+        File systems fail for moments: a file that cannot be read is tried twice more, within two seconds.
         """
         found: dict[str, bytes | SlurmError] = {}
         for pause in (*RETRIES, None):
@@ -138,14 +138,14 @@ class Transport(Protocol):
         raise AssertionError
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The names in each directory, in no order; none for a directory that isn't there.
+        """List the names in each directory, unordered; none for a directory that does not exist.
 
-        Raises ListingFailed if only some of them can be listed.
+        Raises ListingFailed if some of them cannot be listed.
         """
 
     def close(self) -> None:
-        """Let go of what is held; a later call takes it up again."""
+        """Release connections; a later call opens them again."""
 
     def after_fork(self) -> None:
-        """Be of use in the child of a fork, where no other thread is: locks that one held are nobody's now."""
+        """Replace locks in the child of a fork: a thread that exists only in the parent may hold them."""
         return

@@ -1,10 +1,10 @@
-"""Talking to a shell that is elsewhere: what is sent to it, and how its answer is told from noise.
+"""Channels: run a script with a remote `sh`, and separate its output from what rc files print.
 
-The command line is the same for every command, and every login shell parses it alike: bash, zsh, csh, fish. It starts
-`sh`, which reads the script from the first line of its input, so that a script has no quoting but its own, may be of
-any length, and isn't seen in `ps`; what follows on its input is the command's. What rc files print is told from the
-answer by a fence, a line unique to each command; the last fence carries the exit status, so that a connection that
-broke is never taken for a command that ended.
+Every command has the same command line, which all login shells parse alike: bash, zsh, csh, fish. It starts `sh`, which
+reads the script from the first line of its input. So a script needs no second quoting, may have any length, and does
+not show in `ps`. The rest of the input is the command's. A fence, a line unique to each command, separates the output
+of rc files from the answer. The last fence carries the exit status, so a broken connection never looks like a command
+that ended.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ LINE = f"exec sh -c '{_READ}'"
 
 
 class Channel(Protocol):
-    """A command under way there: its streams, and an end to it."""
+    """The streams of a running remote command."""
 
     stdin: IO[bytes]
     stdout: IO[bytes]
     stderr: IO[bytes]
 
     def end_input(self) -> None:
-        """Tell the command that there is no more; what was written is flushed."""
+        """Close the command's input."""
 
     def kill(self) -> None:
-        """Have its streams end now, for whoever is at them in any thread."""
+        """End its streams now, also for threads that are reading or writing them."""
 
     def close(self) -> None:
-        """Let go of it; no thread is at its streams any more."""
+        """Release it. No thread uses its streams any more."""
 
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """A command that has ended: what its output was read as, its exit status, what it said of errors."""
+    """A finished command: the value read from its output, its exit status, its standard error."""
 
     value: T
     status: int
@@ -66,19 +66,18 @@ def converse(
     read: Callable[[IO[bytes]], T],
     timeout: float | None,
 ) -> Answer[T]:
-    """Have a script run by `sh` there: `send` writes its input, `read` takes its output, while both flow.
+    """Run a script with `sh`. `send` writes its input while `read` reads its output.
 
-    Raises TimeoutError after `timeout` seconds; ConnectionLost if the connection ends before the script does;
-    TransportError if `read` can't make sense of what came.
+    Raises TimeoutError after `timeout` seconds, ConnectionLost if the connection ends before the script, and
+    TransportError if `read` cannot parse the output.
     """
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
     lines = [*login, _fenced(script, fence)]
-
     faults: list[TransportError] = []
 
     def feed() -> None:
-        # A command may end without having read all: its status says whether that is right.
+        # A command may end before it has read all its input: its status says whether that is an error.
         with contextlib.suppress(OSError, EOFError):
             channel.stdin.write(b"".join(_encoded(line) for line in lines))
             try:
@@ -86,7 +85,8 @@ def converse(
             except TransportError as error:
                 faults.append(error)
             channel.stdin.flush()
-        with contextlib.suppress(OSError, EOFError):  # also after a fault of a file of ours, lest it waits for the rest
+        # Also if a local file fails: the command must not wait for more.
+        with contextlib.suppress(OSError, EOFError):
             channel.end_input()
 
     noise: list[bytes] = []
@@ -98,21 +98,21 @@ def converse(
     came, trouble, errors = _flow(channel, feed, digest, timeout)
     for fault in faults:
         raise fault
-    if isinstance(trouble, TransportError):  # it isn't the connection's
+    if isinstance(trouble, TransportError):  # not an error of the connection
         raise trouble
     begun, words, status = _told(errors, fence.encode())
     if status is None:
         raise ConnectionLost(_text(words if begun else words.strip() or b"".join(noise)).strip())
     if trouble is not None:
-        message = f"what came can't be read: {trouble}"
+        message = f"cannot parse the output: {trouble}"
         raise TransportError(message) from trouble
-    return Answer(came, status, _text(words))  # type: ignore[arg-type]  # without trouble it is what was read
+    return Answer(came, status, _text(words))  # type: ignore[arg-type]  # read without an error
 
 
 def _flow(
     channel: Channel, feed: Callable[[], None], digest: Callable[[], T], timeout: float | None
 ) -> tuple[T | None, Exception | None, bytes]:
-    """Have all three streams flow to their ends: what the output was read as, or why it couldn't be; the errors."""
+    """Run all three streams to their ends. Returns the value read or the error, and standard error."""
     errors: list[bytes] = []
     expired = threading.Event()
 
@@ -135,7 +135,7 @@ def _flow(
         listening.join()
     except (OSError, EOFError, tarfile.TarError, TransportError) as error:
         trouble = error
-    finally:  # also of an interrupt: a thread still at a stream would hold up its close until the command ends there
+    finally:  # also after an interrupt: a thread in a read would block the close until the command ends
         channel.kill()
         listening.join()
         alarm.cancel()
@@ -151,13 +151,13 @@ def _fenced(script: str, fence: str) -> str:
 
 
 def _encoded(script: str) -> bytes:
-    r"""One line of ASCII that `printf %b` makes the script from: whatever could be mistaken is `\0` and its octal."""
+    r"""Encode a script as one line of ASCII for `printf %b`: special bytes are `\0` and their octal value."""
     plain = os.fsencode(script)
     return re.sub(rb"[^ -\[\]-~]", lambda found: b"\\0%03o" % found[0][0], plain) + b"\n"
 
 
 def _until(fence: bytes, stream: IO[bytes]) -> bytes:
-    """What was printed before the fence, or before the end: stderr has a fence, too, and says whether it began."""
+    """Return what was printed before the fence, or all. (The fence on stderr tells whether the script began.)"""
     noise = b""
     while line := stream.readline():
         if line.strip() == fence:
@@ -167,7 +167,7 @@ def _until(fence: bytes, stream: IO[bytes]) -> bytes:
 
 
 def _told(errors: bytes, fence: bytes) -> tuple[bool, bytes, int | None]:
-    """Of all that came on stderr: whether the script began, its words, and its exit status if it ended."""
+    """Parse standard error: whether the script began, what it printed, and its exit status if it ended."""
     before, begun, rest = errors.partition(b"\n%s\n" % fence)
     if not begun:
         return False, before, None

@@ -1,4 +1,4 @@
-"""LocalTransport: this machine."""
+"""LocalTransport: runs commands and copies files on this machine."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class LocalTransport(Transport):
 
     @classmethod
     def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> LocalTransport:
-        """The transport of a URL without one, such as `local` or `slurm:///scratch/ann`.
+        """Return the transport of a URL that names none, such as `local` or `slurm:///scratch/ann`.
 
-        Commands have this program's own environment, so there is no shell that could be a login shell.
+        Commands inherit this program's environment, so no login shell is involved.
         """
         del url, login_shell
         return cls()
@@ -41,10 +41,10 @@ class LocalTransport(Transport):
         try:
             status, output, errors = _run(argv, stdin, timeout)
         except subprocess.TimeoutExpired as error:
-            message = f"{argv[0]} didn't end within {timeout} s"
+            message = f"{argv[0]} did not end within {timeout} s"
             raise TransportError(message) from error
         except OSError as error:
-            # A directory on PATH that may not be searched hides that the command is in none of the others.
+            # If a directory on PATH is not searchable, the error is EACCES although no other has the command.
             if shutil.which(argv[0]) is None:
                 return Completed(tuple(argv), _NOT_FOUND, "", f"{argv[0]}: command not found")
             message = f"{argv[0]} can't be run: {error}"
@@ -52,7 +52,7 @@ class LocalTransport(Transport):
         return Completed(tuple(argv), status, _text(output), _text(errors))
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
-        """Make a directory with files here."""
+        """Create a directory with files."""
         try:
             for name in ("", *directories):
                 make_private(os.path.join(directory, name))
@@ -67,7 +67,7 @@ class LocalTransport(Transport):
             raise TransportError(message) from error
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
-        """Open files here."""
+        """Open files."""
         for path in paths:
             try:
                 file = open_own(path) if private else open(path, "rb")  # noqa: SIM115 - closed once it was read
@@ -82,7 +82,7 @@ class LocalTransport(Transport):
                     yield Fetched(path, file, 0, os.fstat(file.fileno()).st_size)
 
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """List directories here."""
+        """List directories."""
         found: dict[str, Sequence[str]] = {}
         failed: dict[str, TransportError] = {}
         for directory in directories:
@@ -99,7 +99,7 @@ class LocalTransport(Transport):
 
 
 def _run(argv: Sequence[str], stdin: bytes, timeout: float | None) -> tuple[int, bytes, bytes]:
-    """Run a command in a session of its own, which ends with it: a shell's commands would hold its pipes open."""
+    """Run a command in its own session, and kill that on a time-out: children of a shell would keep its pipes open."""
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""OpenSSHTransport: the system's `ssh`. If `ssh host` works, this works."""
+"""OpenSSHTransport: uses the system's `ssh`. If `ssh host` works, this works."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNATTENDED_SECONDS = 60
 _SOCKETS = "ssh"
 """The name of the directory for the sockets of masters."""
 _SOCKET = re.compile(rb"""[^\s%$"'\\]{1,86}""")
-"""What the path of a socket may be: ssh expands the rest (ssh_config(5)), and binds it with 17 more of at most 104."""
+"""Valid socket paths. ssh expands other characters (ssh_config(5)), and appends 17 to the path; 104 is the limit."""
 
 _KNOWN: tuple[tuple[str, str], ...] = (
     ("IDENTIFICATION HAS CHANGED", advice.CHANGED_KEY),
@@ -49,14 +49,14 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("Connection closed by", advice.SILENT),
     ("Connection reset by", advice.SILENT),
 )
-"""What `ssh` says, and what it means; the first that fits."""
+"""Messages of `ssh` and the advice for each; the first match counts."""
 
 
 class OpenSSHTransport(RemoteTransport):
-    """Commands by `ssh`, all over one connection, which other programs of the user share.
+    """Runs commands by `ssh` over one connection, which the user's other programs share.
 
-    A master process holds it, and goes when it was idle for ten minutes; so a second factor is asked for once. Whatever
-    stands in ~/.ssh/config counts: aliases, jumps, agents, certificates. It asks at the terminal if there is one.
+    A master process holds the connection and exits after ten idle minutes, so a second factor is asked for once. All of
+    ~/.ssh/config applies: aliases, jumps, agents, certificates. ssh asks questions at the terminal if there is one.
     """
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
@@ -77,7 +77,7 @@ class OpenSSHTransport(RemoteTransport):
         return ["ssh", *(word for setting in settings for word in ("-o", setting)), *self._where]
 
     def _alive(self) -> bool:
-        """A master listens."""
+        """Whether a master accepts connections."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, contextlib.suppress(OSError):
             asking.connect(self._socket)
             return True
@@ -94,11 +94,11 @@ class OpenSSHTransport(RemoteTransport):
 
     def _start_master(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._socket)  # one that was killed has left it
+            os.unlink(self._socket)  # a killed master leaves its socket
         attended = _attended()
         options = ["ControlMaster=yes", _PERSIST, f"ConnectTimeout={self.connect_seconds}"]
         argv = [*self._ssh(*options, *([] if attended else ["BatchMode=yes"])), "-fNT", "--", self.host]
-        # Not a pipe for its errors: the master may hold it open for as long as it lives.
+        # Errors go to a file: the master would keep a pipe open as long as it lives.
         with tempfile.TemporaryFile() as errors:
             try:
                 status = subprocess.run(
@@ -112,7 +112,7 @@ class OpenSSHTransport(RemoteTransport):
             except subprocess.TimeoutExpired:
                 raise self._failure("ssh: timed out") from None
             except OSError as error:
-                message = f"ssh can't be run: {error}"
+                message = f"cannot run ssh: {error}"
                 raise TransportError(message) from error
             errors.seek(0)
             words = errors.read().decode(errors="replace")
@@ -125,12 +125,12 @@ class OpenSSHTransport(RemoteTransport):
         return advice.failure(self.host, found, words, command)
 
     def _start(self, line: str) -> _Process:
-        # Over the master or not at all: a connection of its own would ask for the second factor each time.
+        # Only over the master: a separate connection would ask for the second factor each time.
         options = ("ControlMaster=no", f"ProxyCommand=echo '{NOT_SENT}' >&2; exit 1", "BatchMode=yes")
         return _Process([*self._ssh(*options), "-T", "--", self.host, line])
 
     def close(self) -> None:
-        """Have the master take no more commands, and go when those under way have ended."""
+        """Have the master accept no more commands, and exit after the running ones."""
         argv = [*self._ssh(), "-O", "stop", "--", self.host]
         with contextlib.suppress(OSError):
             subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
@@ -152,8 +152,8 @@ class OpenSSHTransport(RemoteTransport):
 class _Process:
     """A running `ssh`.
 
-    Its streams are sockets: the master has the other ends, and keeps them when `ssh` is killed, and of a pipe nobody
-    else could take a reader away.
+    Its streams are sockets. The master keeps the other ends open even if `ssh` is killed; a socket, unlike a pipe, can
+    be shut down from this side.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
@@ -183,5 +183,5 @@ class _Process:
 
 
 def _attended() -> bool:
-    """Whether somebody could answer a question of ssh's."""
+    """Whether a person can answer a question of ssh."""
     return (sys.stdin is not None and sys.stdin.isatty()) or "SSH_ASKPASS" in os.environ

@@ -1,4 +1,4 @@
-"""ParamikoTransport: SSH in pure Python, for machines without `ssh`, such as Windows. Paramiko is imported in use."""
+"""ParamikoTransport: SSH in Python, for machines without `ssh`. Paramiko is imported at the first connection."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from slurm.url import ClusterURL
 
 _BROKE_OFF = ("banner", "EOF", "Timeout", "reset", "No existing session")
-"""What Paramiko says, without a type of its own, of a network that goes away while it connects."""
+"""Messages of Paramiko for a network that fails while it connects; they have no exception type of their own."""
 
 
 class ParamikoTransport(RemoteTransport):
-    """Commands by Paramiko, over one connection of this process.
+    """Runs commands by Paramiko, over one connection of this process.
 
-    Of ~/.ssh/config these count: Host, Match, Include, HostName, Port, User, IdentityFile, IdentitiesOnly, ProxyJump,
-    ProxyCommand, UserKnownHostsFile. Keys are tried of the agent, of what is named there, and of ~/.ssh; then it asks,
-    if somebody is at the terminal.
+    It supports these settings of ~/.ssh/config: Host, Match, Include, HostName, Port, User, IdentityFile,
+    IdentitiesOnly, ProxyJump, ProxyCommand, UserKnownHostsFile. It tries the keys of the agent, of IdentityFile, and of
+    ~/.ssh; then it asks for a password at the terminal, if there is one.
     """
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
         super().__init__(url, login_shell=login_shell)
         self._clients: list[paramiko.SSHClient] = []
-        """One for each hop, the host's own last."""
+        """One client for each hop; the last is the host's."""
         self._process = os.getpid()
 
     def _alive(self) -> bool:
-        if self._process != os.getpid():  # the child of a fork has none of its threads
+        if self._process != os.getpid():  # the child of a fork does not have the client's threads
             self._clients, self._process = [], os.getpid()
         return bool(self._clients) and _transport(self._clients[-1]).is_active()
 
@@ -99,14 +99,14 @@ class ParamikoTransport(RemoteTransport):
         return _Command(channel)
 
     def close(self) -> None:
-        """Close the connection; commands under way are cut off."""
+        """Close the connection. Running commands are cut off."""
         clients, self._clients = self._clients, []
         for client in reversed(clients):
             client.close()
 
 
 class _Command:
-    """A command under way."""
+    """A running command."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
@@ -118,7 +118,7 @@ class _Command:
         self._channel.shutdown_write()
 
     def kill(self) -> None:
-        with contextlib.suppress(OSError, EOFError):  # it tells the other side, which may be gone
+        with contextlib.suppress(OSError, EOFError):  # sends a message, and the connection may be lost
             self._channel.close()
 
     def close(self) -> None:
@@ -134,9 +134,9 @@ def _transport(client: paramiko.SSHClient) -> paramiko.Transport:
 
 
 def _opened(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
-    """A new session, opened in a thread of its own, which closes it if an interrupt has taken away who waits for it.
+    """Open a session in a separate thread, which closes it if an interrupt ends the wait.
 
-    Paramiko would forget it, and sshd keep it: of a few such (MaxSessions), and there is no other for that connection.
+    Otherwise Paramiko would forget the session and sshd keep it, and after a few (MaxSessions) sshd accepts no more.
     """
     opened: Future[paramiko.Channel] = Future()
 
@@ -160,7 +160,7 @@ def _close(opened: Future[paramiko.Channel]) -> None:
 
 
 def _keep_alive(transport: paramiko.Transport, seconds: float) -> None:
-    """Ask for a sign of life from time to time; end the connection if none comes."""
+    """Send keep-alive messages; close the connection if one is not answered."""
     while transport.is_active():
         fuse = threading.Timer(3 * seconds, transport.close)
         fuse.daemon = True

@@ -1,4 +1,4 @@
-"""Target: a host as the user's SSH configuration has it, and how Paramiko is let in there."""
+"""Target: a host of the user's SSH configuration, and how to authenticate to it with Paramiko."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(?::(?P<port>\d+))?")
 _WIRE = f"{__name__}.wire"
 logging.getLogger(_WIRE).addHandler(logging.NullHandler())
-"""Paramiko's own words, with tracebacks of what is tried again: for those who have set up logging."""
+"""The logger for Paramiko's messages, which include tracebacks of attempts that are retried."""
 
 
 class Target:
-    """A host as the configuration has it."""
+    """A host with its settings in the configuration."""
 
     def __init__(self, config: paramiko.SSHConfig, host: str, user: str | None, port: int | None) -> None:
         found: Mapping[str, Any] = config.lookup(host)
@@ -39,10 +39,10 @@ class Target:
         self._user = user or found.get("user") or getpass.getuser()
         self.known_as = self._host if self._port == 22 else f"[{self._host}]:{self._port}"
         self.loose: list[str] = []
-        """Private keys that others can read: they aren't used, as `ssh` doesn't."""
+        """Private keys that other users can read. Like `ssh`, we do not use them."""
 
     def hops(self, config: paramiko.SSHConfig) -> list[Target]:
-        """The hosts to go through, in order (ProxyJump)."""
+        """Return the hosts to connect through, in order (ProxyJump)."""
         jumps = self._settings.get("proxyjump", "none")
         found = []
         for jump in jumps.split(",") if jumps.lower() != "none" else []:
@@ -56,7 +56,7 @@ class Target:
         return found
 
     def connect(self, client: paramiko.SSHClient, through: paramiko.Transport | None, *, timeout: float) -> None:
-        """Connect a client and be let in; an unknown host key is refused."""
+        """Connect a client and authenticate. An unknown host key is an error."""
         import paramiko  # noqa: PLC0415 - as above
 
         client.set_log_channel(_WIRE)
@@ -71,18 +71,18 @@ class Target:
             sock=self._socket(through, timeout),
             timeout=timeout,
             banner_timeout=timeout,
-            auth_strategy=self,  # type: ignore[arg-type]  # it is asked for `authenticate` only
+            auth_strategy=self,  # type: ignore[arg-type]  # Paramiko calls only `authenticate`
         )
 
     def authenticate(self, transport: paramiko.Transport) -> None:
-        """By keys, then by what the server asks for, if somebody is there to answer."""
+        """Authenticate by keys, then by the server's questions if a person can answer them."""
         import paramiko  # noqa: PLC0415 - as above
 
         for key in self._keys():
             try:
                 if not transport.auth_publickey(self._user, key):
                     return
-                break  # this was right, and the server wants a second factor
+                break  # the key is accepted, and the server wants a second factor
             except paramiko.AuthenticationException:
                 continue
         if not _attended():
@@ -111,9 +111,9 @@ class Target:
         return [os.path.expanduser(path) for path in (*own.split(), *sites.split())]
 
     def _keys(self) -> Iterator[paramiko.PKey]:
-        """Those that the agent has, which need no passphrase, then those of files; first what the configuration names.
+        """Yield the keys of the agent, which need no passphrase, then those of files; configured keys first.
 
-        A certificate beside a key's file goes before the key alone.
+        A key with the certificate beside its file comes before the key alone.
         """
         import paramiko  # noqa: PLC0415 - as above
 
@@ -125,7 +125,7 @@ class Target:
             keys = sorted(agent.get_keys(), key=lambda key: key.blob not in own)
             yield from (key for key in keys if key.blob in own or not only)
         for path in filter(os.path.isfile, paths):
-            if path.endswith(".pub"):  # the agent has the key to it, or nobody
+            if path.endswith(".pub"):  # a public key: only the agent can have the private one
                 continue
             if os.name == "posix" and os.stat(path).st_mode & 0o077:
                 self.loose.append(f"{path} has mode {os.stat(path).st_mode & 0o777:04o}")
@@ -137,14 +137,14 @@ class Target:
 
 
 def _public(path: str) -> Iterator[bytes]:
-    """The public keys and certificates that lie beside a private key, or in its place."""
+    """Yield the public keys and certificates beside a private key, or in its place."""
     for beside in (path, f"{path}.pub", f"{path}-cert.pub"):
         with contextlib.suppress(OSError, ValueError, IndexError), open(beside, encoding="ascii") as file:
             yield base64.b64decode(file.readline().split()[1], validate=True)
 
 
 def _key(path: str) -> paramiko.PKey | None:
-    """A private key; None if it can't be had without a passphrase, and nobody is there to be asked."""
+    """Read a private key. None if it needs a passphrase and no person can give one, or if it is not a key."""
     import paramiko  # noqa: PLC0415 - as above
 
     try:
@@ -158,14 +158,14 @@ def _key(path: str) -> paramiko.PKey | None:
 
 
 def configuration() -> paramiko.SSHConfig:
-    """The user's configuration, with what it includes put in."""
+    """Read the user's configuration, including the files that it includes."""
     import paramiko  # noqa: PLC0415 - as above
 
     path = advice.config_path()
     try:
         return paramiko.SSHConfig.from_text("".join(_lines(path, depth=0)))
     except paramiko.ConfigParseError as error:
-        message = f"{path} can't be read: {error}"
+        message = f"{path} cannot be read: {error}"
         raise TransportError(message) from error
 
 
@@ -189,7 +189,7 @@ def _attended() -> bool:
 
 
 def _answers(title: str, instructions: str, prompts: Sequence[tuple[str, bool]]) -> list[str]:
-    """What the person at the terminal answers to a server's questions."""
+    """Ask the person at the terminal a server's questions."""
     for text in (title, instructions):
         if text:
             print(for_terminal(text), file=sys.stderr)  # noqa: T201 - to the person

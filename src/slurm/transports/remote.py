@@ -1,4 +1,4 @@
-"""RemoteTransport: what all transports share whose commands run on another machine, all of it built on one command."""
+"""RemoteTransport: base class of the transports to other machines. All methods are built on one command each."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _PATIENCE = 600.0
-"""Seconds for a connection that was lost to come back."""
+"""Seconds to retry after a connection was lost."""
 _AT_ONCE = 8
-"""How many commands at a time: sshd's MaxSessions is 10 for one connection."""
+"""Commands at a time: sshd's MaxSessions is 10 for one connection."""
 
 NOT_SENT = "slurm-tasks: there was no connection to send the command over"
-"""What a transport has in its error if a command certainly didn't begin, so that any may be tried again."""
+"""Part of the error message if a command certainly did not start, so that any command may be retried."""
 
 _ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
-"""How tar(1) and find(1) write what isn't ASCII, and quotes, in a path that they complain of."""
+"""How tar(1) and find(1) escape quotes and non-ASCII bytes of a path in their messages."""
 
 _PASSING = (
-    "No such file or directory",  # it went away between two looks
+    "No such file or directory",  # removed after it was listed
     "file changed as we read it",  # a log grows
     "File removed before we read it",
     "Exiting with failure status due to previous errors",
@@ -53,18 +53,18 @@ _PASSING = (
 
 
 class RemoteTransport(Transport, ABC):
-    """Commands and files of another machine, which needs `sh`, `tar`, `find`, `xargs`, `sync` and nothing of ours.
+    """Runs commands on another machine, which needs `sh`, `tar`, `find`, `xargs` and `sync` only.
 
-    What may be repeated (put, get, list) is, after a connection was lost: it starts over when there is a new one, for
-    up to ten minutes. A plain `run` isn't, for it may have done its work: it raises ConnectionLost, and the next one
-    waits for the connection. A first connection that can't be made is an error at once.
+    After a lost connection, put, fetch and list start over on a new connection, for up to ten minutes. `run` does not,
+    because the command may have taken effect: it raises ConnectionLost, and the next call waits for a connection. If
+    the first connection fails, that is an error at once.
     """
 
     pace = 0.2
     alive_seconds = 10
-    """Seconds between two signs of life that are asked for; after three without, the connection is lost."""
+    """Seconds between keep-alive messages. A connection is lost after three without an answer."""
     connect_seconds = 15
-    """Seconds for a host to answer who connects."""
+    """Seconds for a host to accept a connection."""
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
         self.url = url
@@ -74,47 +74,47 @@ class RemoteTransport(Transport, ABC):
         self.after_fork()
 
     def after_fork(self) -> None:
-        """As at the beginning: no command is under way, and nobody connects."""
+        """Reset the locks: in the child, no command runs and no thread connects."""
         self._opening = threading.Lock()
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
 
     @classmethod
     def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> Self:
-        """The transport to a URL's host; commands run in a login shell there if that is asked for."""
+        """Return the transport to a URL's host. With `login_shell`, commands run in a login shell."""
         return cls(url, login_shell=login_shell)
 
     @abstractmethod
     def _alive(self) -> bool:
-        """Whether there is a connection, as far as one can tell without asking the other side."""
+        """Whether there is a connection, as far as this side knows."""
 
     @abstractmethod
     def _connect(self) -> None:
-        """Make a connection. Raises ConnectionLost if trying again may help, TransportError otherwise."""
+        """Connect. Raises ConnectionLost if a retry may help, else TransportError."""
 
     @abstractmethod
     def _start(self, line: str) -> Channel:
-        """Start a command, given to the user's login shell, over the connection. Raises ConnectionLost."""
+        """Start a command line, which the user's login shell parses. Raises ConnectionLost."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the connection; a later call makes a new one."""
+        """Close the connection; a later call opens a new one."""
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
-        """Run a command there."""
+        """Run a command."""
         try:
             answer = self._command(shlex.join(argv), lambda stream: stream.write(stdin), _all, timeout=timeout)
         except TimeoutError as error:
-            message = f"{argv[0]} didn't end within {timeout} s on {self.host}"
+            message = f"{argv[0]} did not end within {timeout} s on {self.host}"
             raise TransportError(message) from error
         except ConnectionLost as error:
-            if UNREACHED in str(error):  # by no command
+            if UNREACHED in str(error):  # no command was sent
                 raise
             message = f"{error}; the command was: {_short(argv)}"
             raise ConnectionLost(message) from error
         return Completed(tuple(argv), answer.status, answer.value.decode(errors="replace"), answer.words)
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
-        """Send all in one archive, which is unpacked in a hidden directory; then each file is moved into place."""
+        """Send files as one archive, which is unpacked in a hidden directory; then rename each file to its place."""
         hidden = f".put-{os.urandom(6).hex()}"  # put.sh adds its process id: an earlier attempt may still run
         wanted = (f"{directory}/{name}" for name in directories)
         names: dict[str, list[str]] = {}
@@ -128,7 +128,7 @@ class RemoteTransport(Transport, ABC):
             raise TransportError(message)
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
-        """Fetch files, all in one stream; with `private` their owners and modes are looked at there, before."""
+        """Fetch files in one stream. With `private`, their owners and modes are checked on the other machine first."""
         send = program(__name__, "send_private.sh" if private else "send.sh")
         script = _program("fetch.sh", send)
         asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
@@ -140,7 +140,7 @@ class RemoteTransport(Transport, ABC):
                 error = untrusted.get(os.path.dirname(file.path)) or untrusted.get(file.path)
                 if error:
                     yield Fetched.failed(file.path, error)
-                elif file.path not in failed:  # of one that broke off, tar sends zeros
+                elif file.path not in failed:  # tar pads a file that it could not read with zeros
                     yield file
             yield from (Fetched.failed(path, error) for path, error in failed.items())
 
@@ -158,7 +158,7 @@ class RemoteTransport(Transport, ABC):
         return found
 
     def _failed(self, answer: Answer[T], done: str, paths: AbstractSet[str]) -> dict[str, TransportError]:
-        """Those of `paths` that the command complained of. Raises TransportError for a complaint of anything else."""
+        """Return an error for each of `paths` that standard error names. Raises TransportError for other failures."""
         failed: dict[str, TransportError] = {}
         other = []
         for line in answer.words.splitlines():
@@ -176,7 +176,7 @@ class RemoteTransport(Transport, ABC):
     def _persistently(
         self, script: str, send: Callable[[IO[bytes]], object], read: Callable[[IO[bytes]], T]
     ) -> Answer[T]:
-        """A command that may be repeated: from the start, when the connection was lost in the middle."""
+        """Run a repeatable command; start it again if the connection is lost."""
         end = time.monotonic() + _PATIENCE
         for pause in _pauses():
             try:
@@ -227,7 +227,7 @@ class RemoteTransport(Transport, ABC):
         return answer
 
     def _ready(self) -> None:
-        """Connect unless there is a connection; nothing is under way, so one that was lost is waited for."""
+        """Connect if necessary. No command has been sent yet, so a lost connection is retried."""
         with self._opening:
             end = time.monotonic() + _PATIENCE
             for pause in _pauses():
@@ -245,7 +245,7 @@ class RemoteTransport(Transport, ABC):
 
 
 def path_in(line: str, paths: Iterable[str]) -> str | None:
-    """Which of some paths a line is about that tar(1) or find(1) has printed."""
+    """Return the path that a message of tar(1) or find(1) names, if it is one of `paths`."""
     plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]) if found[1].isdigit() else found[1], os.fsencode(line))
     return max((path for path in paths if path in line or path in os.fsdecode(plain)), key=len, default=None)
 

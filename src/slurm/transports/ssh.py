@@ -1,4 +1,4 @@
-"""SSHTransport: what `ssh` in a URL stands for."""
+"""SSHTransport: chooses the implementation for `ssh` in a URL."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class SSHTransport:
-    """OpenSSH where its `ssh` is on PATH and can share connections, which it can't on Windows; else Paramiko."""
+    """Chooses OpenSSH if `ssh` is on PATH and can share connections (not on Windows), else Paramiko."""
 
     @classmethod
     def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> RemoteTransport:
-        """The transport to a URL's host; commands run in a login shell there if that or the URL says so."""
+        """Return the transport to a URL's host. With `login_shell`, commands run in a login shell."""
         chosen = OpenSSHTransport if os.name == "posix" and shutil.which("ssh") else ParamikoTransport
         return chosen.from_url(url, login_shell=login_shell)

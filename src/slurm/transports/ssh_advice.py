@@ -1,4 +1,4 @@
-"""What keeps one from a host by SSH, and what to do about it: the same words whichever client tells."""
+"""SSH errors: what a failed connection means and how to fix it, in the same words for every SSH client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slurm.sanitize.redaction import redacted
 from slurm.sanitize.terminal import for_terminal
 
 CONFIG_VARIABLE = "SLURMTASKS_SSH_CONFIG"
-"""Names an SSH configuration to use instead of ~/.ssh/config."""
+"""Environment variable: an SSH configuration to use instead of ~/.ssh/config."""
 
 UNKNOWN_KEY = "its key is not known here. Compare its fingerprint with the site's, by `ssh {host}` once by hand"
 CHANGED_KEY = (
@@ -26,16 +26,16 @@ OTHER = "`ssh {host}` must work by hand first"
 
 UNREACHED = "can't be reached"
 _MAY_PASS = (NO_NAME, REFUSED, SILENT)
-"""What a network that is away for a while looks like."""
+"""How a temporary network failure shows."""
 
 
 def config_path() -> str:
-    """The user's SSH configuration."""
+    """Return the path of the user's SSH configuration."""
     return os.environ.get(CONFIG_VARIABLE) or os.path.expanduser("~/.ssh/config")
 
 
 def failure(host: str, advice: str, words: str, command: str, *, known_as: str | None = None) -> TransportError:
-    """The error for a connection that could not be made: what keeps it, in whose words, and what was tried."""
+    """Return the error for a failed connection: advice, the client's own message, and the command."""
     told = advice.format(host=quote(host), config=config_path(), name=quote(known_as or host))
     said = redacted(for_terminal(words.strip()))
     message = f"{host} {UNREACHED}: {told}\n{said}\nThe command was: {command}"
