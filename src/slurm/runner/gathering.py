@@ -108,7 +108,8 @@ def _success(job: JobContext, saver: ResultSaver, words: Words, *, gather: bool)
             with open_own(f"{directory_of(job, job.attempt)}/{number}.pkl") as file:
                 parts.append(file.read())
         result = saver.write(lambda file: pickle_into(file, _Several(parts)))
-    return saver.keep(words[0].replace(result=result, rank=None, ended=time.time(), peak_memory=_peak(words)))
+    ended = max(time.time(), words[0].ended or 0.0)  # ranks may be on nodes with other clocks
+    return saver.keep(words[0].replace(result=result, rank=None, ended=ended, peak_memory=_peak(words)))
 
 
 class _Several:

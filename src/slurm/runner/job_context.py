@@ -142,8 +142,8 @@ class JobContext(Record):
             return
         import time  # noqa: PLC0415 - as above
 
-        now = time.time()
-        if now - _reported.get(self.index, 0.0) < PROGRESS_SECONDS and done != total:
+        now = time.monotonic()
+        if now - _reported.get(self.index, -PROGRESS_SECONDS) < PROGRESS_SECONDS and done != total:
             return
         _reported[self.index] = now
         tell(self, {"event": "progress", "done": done, "total": total, "metrics": metrics})

@@ -46,7 +46,7 @@ class ResultSaver:
     def __init__(self, job: JobContext, element: int | None = None, *, continues: bool = False) -> None:
         self._job = job
         self._element = job.index if element is None else element
-        self._started = time.time()
+        self._started, self._monotonic_start = time.time(), time.monotonic()
         self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(self._element)}"
         attempts = f"{job.directory}/{ATTEMPTS}"
         self.continues = continues
@@ -105,7 +105,7 @@ class ResultSaver:
             phase=phase,
             attempt=self._job.attempt,
             started=self._started,
-            ended=time.time(),
+            ended=self._started + time.monotonic() - self._monotonic_start,  # a clock may be set back
             host=self._job.host,
             job_id=self._job.job_id,
             peak_memory=_peak_memory(),

@@ -131,7 +131,8 @@ def took(found: Sequence[JobStatus]) -> float | None:
     outcomes = [status.outcome for status in found if status.outcome]
     begun = [outcome.started for outcome in outcomes if outcome.started is not None]
     ended = [outcome.ended for outcome in outcomes if outcome.ended is not None]
-    return max(ended) - min(begun) if begun and len(begun) == len(ended) == len(found) else None
+    complete = begun and len(begun) == len(ended) == len(found)
+    return max(0.0, max(ended) - min(begun)) if complete else None  # a clock that was set back can make it negative
 
 
 def peak_memory(found: Sequence[JobStatus]) -> int | None:
