@@ -8,7 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from slurm.protocol import Submitted
-from slurm.schedulers.base import LAST_BLOCK
+from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,19 +17,28 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Request, Scheduler
 
 _QUEUE = r"""
-newline='
+slurmtasks_newline='
 '
 queue() {
-    output=$("$@" < /dev/null); status=$?
-    id=$(printf '%s\n' "$output" | LC_ALL=C sed -n -E 's/^[[:space:]]*(FORM)[[:space:]]*$/\1/p')
-    if [ "$status" -eq 0 ] && [ -n "$id" ] && [ "$id" = "${id%%"$newline"*}" ]; then
-        printf '%s\n' "$id"
+    slurmtasks_output=$("$@" < /dev/null); slurmtasks_status=$?
+    slurmtasks_id=$(printf '%s\n' "$slurmtasks_output" |
+        LC_ALL=C sed -n -E 's/^[[:space:]]*(FORM)[[:space:]]*$/\1/p')
+    if [ "$slurmtasks_status" -eq 0 ] && [ -n "$slurmtasks_id" ] &&
+        [ "$slurmtasks_id" = "${slurmtasks_id%%"$slurmtasks_newline"*}" ]
+    then
+        printf '%s\n' "$slurmtasks_id"
+        case $slurmtasks_id in
+            *";"*) slurmtasks_cluster=${slurmtasks_id#*;} ;;
+            *) slurmtasks_cluster= ;;
+        esac
     else
-        printf '%s\n' "$output" >&2
-        exit "$status"
+        printf '%s\n' "$slurmtasks_output" >&2
+        exit "$slurmtasks_status"
     fi
 }"""
-"""A submit command that prints no id, more than one, or one and fails, leaves open what it has queued."""
+"""A submit command that prints no id, more than one, or one and fails, leaves open what it has queued.
+
+The user may have exported variables of any other name, and jobs get them."""
 
 
 def script(
@@ -39,13 +48,14 @@ def script(
 
     They end at the first submit command that doesn't print one id, with its exit status and all its output as errors.
     """
-    names = [f"id{number}" for number in range(len(requests))]
+    names = [f"slurmtasks_id{number}" for number in range(len(requests))]
     lines = [_own(shlex.quote(request.script)) for request in requests[:1]]
     lines.append(_QUEUE.replace("FORM", scheduler.id_form.replace("/", r"\/")))
     lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
+    lines += [f"slurmtasks_cluster={shlex.quote(id_.partition(';')[2])}" for id_ in taken[-1:]]
     before = dict(zip(names[1:], names, strict=False))
     for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
-        lines.append(f"queue {_command(scheduler, request, before.get(name, ''))}; {name}=$id")
+        lines.append(f"queue {_command(scheduler, request, before.get(name, ''))}; {name}=$slurmtasks_id")
         if caretaker is not None:
             lines.append(f"{_command(scheduler, caretaker, name)} > /dev/null < /dev/null")
     blocks = [request.block for request in requests]
@@ -78,5 +88,10 @@ def submitted(scheduler: str, blocks: Sequence[Block], ids: Sequence[str]) -> Su
 
 
 def _command(scheduler: Scheduler, request: Request, last: str) -> str:
-    """The command that queues a block; `last` is the shell's variable with the id of the one queued before."""
-    return shlex.join(scheduler.submit(request)).replace(LAST_BLOCK, f"${{{last}%%;*}}")
+    """The command that queues a block; `last` is the shell's variable with the id of the one queued before.
+
+    `slurmtasks_cluster` has the name of the cluster that took it.
+    """
+    words = shlex.join(scheduler.submit(request)).split(" ")
+    words = [f"${{slurmtasks_cluster:+{word}}}" if LAST_CLUSTER in word else word for word in words]
+    return " ".join(words).replace(LAST_BLOCK, f"${{{last}%%;*}}").replace(LAST_CLUSTER, "$slurmtasks_cluster")

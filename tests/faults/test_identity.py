@@ -185,6 +185,28 @@ def test_jobs_on_another_cluster_are_told_waited_for_and_cancelled_there(
 
 
 @pytest.mark.slurm
+def test_what_waits_for_a_job_goes_to_the_cluster_that_took_it(
+    two_clusters: tuple[SlurmTestbed, SlurmTestbed], root: Path, gate: Path
+) -> None:
+    first, second = two_clusters
+    for _ in range(8):  # so that sbatch prefers the other cluster, for what could start at once
+        first.run("sbatch", "-c", "1", "-o", "/dev/null", "--wrap", "sleep 600")
+    with Cluster("slurm", root=root, options={"clusters": "testbed,other"}) as cluster:
+        jobs = [leave.with_options(retry=Retry(times=1, on="ValueError"))(gate) for _ in range(4)]
+        array = add.with_options(retry=1, hold=True).map(range(2))
+        listed = [testbed.run("squeue", "-h", "-o", "%k").stdout.split() for testbed in (first, second)]
+        for key in (*(job.key for job in jobs), array.key):
+            assert [names.count(key) for names in listed] == [names.count(f"{key}~caretaker") for names in listed]
+        gate.touch()
+        first.cancel_all()
+        array.cancel()
+        ended = [job.exception(60) for job in jobs]
+        assert {type(error) for error in ended} <= {type(None), JobCancelled}
+        assert None in ended  # what ran on the other one
+        assert cluster.calls()["submit"] == 5
+
+
+@pytest.mark.slurm
 @pytest.mark.parametrize("name", ["SLURM_CLUSTERS", "SBATCH_CLUSTERS"])
 def test_a_cluster_that_is_exported_counts_for_all_that_is_done(
     two_clusters: tuple[SlurmTestbed, SlurmTestbed],
