@@ -132,13 +132,16 @@ def cancel(targets: Sequence[Target], cluster: str) -> str:
     keys: dict[str, dict[str, None]] = {}
     for target in targets:
         keys.setdefault(target.id, {})[target.key] = None
-    cases = [f"        {id_}) keys={shlex.quote(' '.join(some))} ;;" for id_, some in keys.items()]
+    cases = [f"        {shlex.quote(id_)}) keys={shlex.quote(' '.join(some))} ;;" for id_, some in keys.items()]
     names = [
-        f'case $own in *":{id_}={key}:"*) set -- "$@" {shlex.quote(_name(id_, tasks))} ;; esac'
+        f'case $own in *{shlex.quote(f":{id_}={key}:")}*) set -- "$@" {shlex.quote(_name(id_, tasks))} ;; esac'
         for id_, tasks, key in targets
     ]
     return _CANCEL.format(
-        where=shlex.join(_where(cluster)), jobs=",".join(keys), keys="\n".join(cases), names="\n".join(names)
+        where=shlex.join(_where(cluster)),
+        jobs=shlex.quote(",".join(keys)),
+        keys="\n".join(cases),
+        names="\n".join(names),
     )
 
 
