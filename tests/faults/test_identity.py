@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,7 +264,14 @@ def test_the_same_number_on_two_clusters_is_two_jobs(start: Start, root: Path, g
         there.cancel()
         assert type(there.exception(60)) is JobCancelled
         assert here.status().state is JobState.RUNNING
+        away = leave.with_options(clusters="other", hold=True)(gate)
         second.slurmctld.kill()
+        argv = [sys.executable, "-m", "slurm", "jobs", f"slurm://{root}"]  # a process that knows of no earlier answer
+        listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        states = {line.split()[0]: line.split()[-1] for line in listed[1:]}
+        assert (states[here.key], states[away.key]) == ("RUNNING", "UNKNOWN")
+        with pytest.raises(SchedulerError, match="doesn't tell the state"):
+            away.status()
         other = leave.with_options(clusters="testbed", hold=True)(gate)
         assert (here.status().state, other.status().state) == (JobState.RUNNING, JobState.PENDING)
         gate.touch()

@@ -155,8 +155,10 @@ class Tracker:
                     _log.warning("%s; trying again", done)
             self._record(found)
 
-    def ask(self, several: Iterable[Watched]) -> None:
-        """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell.
+    def ask(self, several: Iterable[Watched], *, partly: bool = False) -> None:
+        """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell, or one of several can't.
+
+        With `partly`, it raises only if none can: a cluster that is down is no reason to say nothing of the others.
 
         One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
         """
@@ -165,7 +167,7 @@ class Tracker:
         now = time.monotonic()
         for watched in pending:
             watched.judge(said.reports[watched.key], now)
-        if said.trouble:
+        if said.trouble and not (partly and said.partly):
             raise SchedulerError(said.trouble)
 
     def explain(self, watched: Watched, index: int) -> Ending | None:
