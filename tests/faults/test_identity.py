@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +187,28 @@ def test_jobs_on_another_cluster_are_told_waited_for_and_cancelled_there(
 
 
 @pytest.mark.slurm
+def test_what_waits_for_a_job_goes_to_the_cluster_that_took_it(
+    two_clusters: tuple[SlurmTestbed, SlurmTestbed], root: Path, gate: Path
+) -> None:
+    first, second = two_clusters
+    for _ in range(8):  # so that sbatch prefers the other cluster, for what could start at once
+        first.run("sbatch", "-c", "1", "-o", "/dev/null", "--wrap", "sleep 600")
+    with Cluster("slurm", root=root, options={"clusters": "testbed,other"}) as cluster:
+        jobs = [leave.with_options(retry=Retry(times=1, on="ValueError"))(gate) for _ in range(4)]
+        array = add.with_options(retry=1, hold=True).map(range(2))
+        listed = [testbed.run("squeue", "-h", "-o", "%k").stdout.split() for testbed in (first, second)]
+        for key in (*(job.key for job in jobs), array.key):
+            assert [names.count(key) for names in listed] == [names.count(f"{key}~caretaker") for names in listed]
+        gate.touch()
+        first.cancel_all()
+        array.cancel()
+        ended = [job.exception(60) for job in jobs]
+        assert {type(error) for error in ended} <= {type(None), JobCancelled}
+        assert None in ended  # what ran on the other one
+        assert cluster.command_counts()["submit"] == 5
+
+
+@pytest.mark.slurm
 @pytest.mark.parametrize("name", ["SLURM_CLUSTERS", "SBATCH_CLUSTERS"])
 def test_a_cluster_that_is_exported_counts_for_all_that_is_done(
     two_clusters: tuple[SlurmTestbed, SlurmTestbed],
@@ -240,7 +264,14 @@ def test_the_same_number_on_two_clusters_is_two_jobs(start: Start, root: Path, g
         there.cancel()
         assert type(there.exception(60)) is JobCancelled
         assert here.status().state is JobState.RUNNING
+        away = leave.with_options(clusters="other", hold=True)(gate)
         second.slurmctld.kill()
+        argv = [sys.executable, "-m", "slurm", "jobs", f"slurm://{root}"]  # a process that knows of no earlier answer
+        listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+        states = {line.split()[0]: line.split()[-1] for line in listed[1:]}
+        assert (states[here.key], states[away.key]) == ("RUNNING", "UNKNOWN")
+        with pytest.raises(SchedulerError, match="doesn't tell the state"):
+            away.status()
         other = leave.with_options(clusters="testbed", hold=True)(gate)
         assert (here.status().state, other.status().state) == (JobState.RUNNING, JobState.PENDING)
         gate.touch()

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurm.errors import ProtocolError, SlurmError, TransportError, UntrustedFile
-from slurm.protocol import ATTEMPTS, FAILED, OUTCOMES, RESULTS, RUN, SUBMISSION, SUBMITTED, Submitted, attempt_name
+from slurm.protocol import (
+    ATTEMPTS,
+    FAILED,
+    OUTCOMES,
+    RESULTS,
+    RUN,
+    SUBMISSION,
+    SUBMITTED,
+    Block,
+    Submitted,
+    attempt_name,
+)
 from slurm.protocol.outcomes import Outcome, ResultRecord
 from slurm.serialization.unpickling import SignalWatch, load
 from slurm.storage.job_store import JobStore
@@ -181,6 +192,27 @@ def test_a_damaged_submission_spoils_no_listing(
     assert f"{KEY}/{name}" in caplog.text
     with pytest.raises(ProtocolError, match=name):
         store.records(KEY)
+
+
+@pytest.mark.parametrize("id_", ["", "abc", "1 2", "1,2", "*", "$(id)", "1;a b", "-1", "9" * 30, "١"])
+def test_an_id_that_the_scheduler_cannot_have_given_is_a_damaged_record(directory: Directory, id_: str) -> None:
+    write(directory, SUBMISSION, asked().dumps())
+    write(directory, SUBMITTED, Submitted(scheduler="slurm", blocks=(Block(id=id_, first=0, count=3),)).dumps())
+    with pytest.raises(ProtocolError, match="is no id of slurm"):
+        directory.store.records(KEY)
+
+
+def test_ids_of_each_scheduler_are_read(directory: Directory) -> None:
+    write(directory, SUBMISSION, asked().dumps())
+    for scheduler, id_ in (
+        ("slurm", "12"),
+        ("slurm", "12;big-1.site_a"),
+        ("local", "1795792346961"),
+        ("other", "f.a b"),
+    ):
+        submitted = Submitted(scheduler=scheduler, blocks=(Block(id=id_, first=0, count=3),))
+        write(directory, SUBMITTED, submitted.dumps())
+        assert directory.store.records(KEY).submitted == submitted
 
 
 def test_a_record_of_another_submission_is_refused(directory: Directory) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurm.errors import SchedulerError
 from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
@@ -94,6 +95,15 @@ def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
     assert here.status(0, None).state is JobState.RUNNING
     assert (there.status(0, None).state, there.status(0, None).reason) == (JobState.UNKNOWN, "it is down")
     assert not there.missed_since
+
+
+def test_a_list_tells_of_what_answers_beside_what_does_not() -> None:
+    place = Place(told("7", JobState.RUNNING), silent=["8"])
+    here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
+    place.tracker.ask([here, there], partly=True)
+    assert (here.status(0, None).state, there.status(0, None).state) == (JobState.RUNNING, JobState.UNKNOWN)
+    with pytest.raises(SchedulerError, match="it is down"):
+        place.tracker.ask([there], partly=True)
 
 
 def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +23,6 @@ from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SHELL = program("slurm.protocol.ownership", "ownership.sh")
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -236,6 +237,17 @@ def test_a_directory_of_sockets_that_others_can_write_is_refused(
     (tmp_path / which).chmod(0o707)
     with pytest.raises(PermissionError, match=f"chmod go-w {tmp_path / which}"):
         socket_directory("2")
+
+
+def test_the_command_that_helps_is_quoted_for_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "a b; c"))
+    place = Path(socket_directory("2"))
+    place.chmod(0o707)
+    with pytest.raises(PermissionError) as caught:
+        socket_directory("2")
+    error = UntrustedFile(str(place), uid=os.geteuid(), mode=0o707, me=os.geteuid())
+    for words in (str(caught.value), str(error)):
+        assert f"chmod go-w {shlex.quote(str(place))}" in words
 
 
 @ROOT_ONLY

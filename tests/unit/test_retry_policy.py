@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm import Retry
-from slurm.errors import JobError, JobOutOfMemory, JobTimedOut, NodeFailed
+from slurm.errors import JobError, JobOutOfMemory, JobTimedOut, NodeFailed, OptionError
 from slurm.options import NONE, Options
 from slurm.options.retry import of_options
 from slurm.options.values import megabytes, seconds
@@ -35,6 +38,41 @@ retries = st.builds(
 def test_it_comes_back_from_the_options_of_a_submission(retry: Retry) -> None:
     options = Options.parse(Options.parse({"retry": retry}).to_json())
     assert of_options(options) == retry
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("error", "did you mean OSError?"),
+        ("NodeFail", "did you mean NodeFailed?"),
+        ("job_out_of_memory", "did you mean JobOutOfMemory?"),
+        ("print", "there is no print"),
+        ("Frobnicated", "'module.Name'"),
+    ],
+)
+def test_a_name_that_no_exception_has_is_refused(name: str, meant: str) -> None:
+    for make in (
+        lambda: Retry(on=name),
+        lambda: Retry(on=("ValueError", name)),
+        lambda: Options.parse({"retry": {"on": [name]}}),
+    ):
+        with pytest.raises(OptionError, match=re.escape(meant)):
+            make()
+
+
+def test_names_of_modules_are_taken_and_those_of_ours_are_bare() -> None:
+    assert Retry(on=("requests.exceptions.Timeout", "builtins.OSError")).on == (
+        "OSError",
+        "requests.exceptions.Timeout",
+    )
+    for name in ("slurm.NodeFailed", "slurm.errors.NodeFailed"):
+        assert changes(Retry(on=name), NodeFailed) == NONE
+
+
+def test_what_a_submission_has_recorded_is_read_whatever_its_names() -> None:
+    found = of_options(Options.parse({"retry": '{"on": ["Misspelt", "NodeFailed"], "times": 2}'}))
+    assert found is not None
+    assert (found.on, found.times) == (("Misspelt", "NodeFailed"), 2)
 
 
 @given(st.integers(1, 1 << 20), st.sampled_from("KMGT"), st.floats(1.01, 16), st.none() | st.integers(1, 1 << 20))

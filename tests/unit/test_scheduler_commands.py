@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from slurm.options import Options
 from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Dependency, Request, Site, numbers, ranges, tag
+from slurm.schedulers.base import Dependency, Request, Site, Target, numbers, ranges, tag
 from slurm.schedulers.ids import element_id
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
@@ -240,6 +241,23 @@ def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: 
     assert not any("theirs" in value for value in environ.values())
     assert (environ["SLURM_CONF"], environ["SLURM_BITSTR_LEN"], environ["SLURM_TIME_FORMAT"]) == ("mine", "0", "%s")
     assert argv[-1] == "--jobs=12"
+
+
+def test_ids_and_keys_are_no_words_of_the_shell(stub: Path, tmp_path: Path) -> None:
+    odd = f"12$(touch {tmp_path}/ran)`touch {tmp_path}/ran`; touch {tmp_path}/ran;) '\""
+    cluster = f"big; touch {tmp_path}/ran"
+    answer = f"ARRAY_JOB_ID\x1fCOMMENT\x1fCOMMAND\n13\x1ff/1\x1f/x\n{odd}\x1f{odd}\x1f/x\n"
+    (tmp_path / "answer").write_text(answer)
+    for name, does in (("squeue", "cat {0}/answer"), ("scancel", 'printf "%s\\n" "$@" > {0}/cancelled')):
+        (stub / name).write_text(f"#!/bin/sh\n{does.format(shlex.quote(str(tmp_path)))}\n")
+        (stub / name).chmod(0o700)
+    script = SLURM.cancel_script([Target(odd, None, odd), Target("13", [1, 2], "f/1")], cluster=cluster)
+    done = subprocess.run(["sh", "-s"], input=script, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "cancelled").read_text().splitlines() == ["--quiet", f"--clusters={cluster}", "13_[1-2]"]
+    for command in (SLURM.status_command([odd], cluster=cluster), SLURM.accounting_command([odd], cluster=cluster)):
+        subprocess.run(command, capture_output=True, check=False)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.usefixtures("stub")

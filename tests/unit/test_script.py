@@ -13,7 +13,7 @@ import pytest
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
-from slurm.submission.script import render
+from slurm.submission.script import Care, Ranks, render, render_caretaker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +96,38 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Element:
     place = tmp_path / request.param
     place.mkdir()
     return element(place, chdir=str(place))
+
+
+def test_all_that_a_script_starts_is_started_by_boot(tmp_path: Path) -> None:
+    """Which searches the working directory last: ranks, what gathers their results, hooks, and the caretaker."""
+    (tmp_path / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/bash\nprintf "%s\\0" "$1" "$2" "$4" >> {shlex.quote(str(tmp_path))}/started\nexit 1\n')
+    python.chmod(0o700)
+    common = {"root": str(tmp_path), "runner": f"{tmp_path}/runner.zip", "key": "f/1", "directives": []}
+    environment = ResolvedEnvironment(key="k", python=str(python), tag="3.11", setup=())
+    caretaker = render_caretaker(environment=environment, scheduler="slurm", **common)  # type: ignore[arg-type]
+    started = []
+    for ranks in (None, Ranks((), gather=True)):
+        script = render(
+            environment=environment,
+            chdir=None,
+            cpus=None,
+            calls=(1, 0),
+            care=Care("slurm", None),
+            hooked=True,
+            ranks=ranks,
+            **common,  # type: ignore[arg-type]
+        )
+        for text in (script, caretaker):
+            subprocess.run(["bash", "-c", text], cwd=tmp_path, check=False, capture_output=True)
+            for path in (tmp_path / "jobs").rglob("*.json"):
+                path.unlink()
+    words = (tmp_path / "started").read_text().split("\0")[:-1]
+    started = list(zip(words[::3], words[1::3], words[2::3], strict=True))
+    assert {(flag, program) for flag, program, _ in started} == {("-c", BOOT)}
+    modules = {module.removeprefix("slurm.") for _, _, module in started}
+    assert modules >= {"runner.main", "runner.ranks", "runner.gathering", "caretaker"}
 
 
 def test_paths_reach_the_runner_as_they_are(made: Element) -> None:

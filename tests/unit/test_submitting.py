@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from slurm.errors import SchedulerError, SubmissionRefused
 from slurm.options import NONE
 from slurm.protocol import Block, Submitted
 from slurm.schedulers import refusals
-from slurm.schedulers.base import Failure, Request, Site, tag
+from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site, tag
 from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
@@ -265,6 +266,53 @@ def test_blocks_of_a_killed_sbatch_are_all_found(fakes: Fakes) -> None:
     fakes.write("sbatch", f'case "$*" in *--comment=*) {later} ;; esac; echo "5|{KEY}|" >> queue; echo 5')
     assert fakes.submit(blocks=2) == ["5", "6"]
     assert fakes.asked("scancel") == []
+
+
+TAKES = 'case "$*" in *~caretaker*) echo 9 ;; *) echo "$(wc -l < sbatch.count);big" ;; esac'
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_what_waits_for_the_block_before_goes_to_the_cluster_that_took_it(fakes: Fakes, taken: int) -> None:
+    blocks = [Block(first=10 * n, count=10) for n in range(3)]
+    waits = (Dependency("afterany", (LAST_BLOCK,)),)
+    requests = [replace(fakes.request(block), dependencies=waits if block.first else ()) for block in blocks]
+    caretaker = replace(requests[0], comment=f"{KEY}~caretaker", dependencies=waits)
+    if taken:  # the second try finds the first block in the queue
+        (fakes.directory / "queue").write_text(f"CLUSTER: big\nARRAY_JOB_ID|COMMENT|COMMAND\n1|{KEY}|\n")
+        fakes.write("sbatch", f"[ -e again ] || {{ touch again; {CONNECT_FAILURE}; }}\n{TAKES}")
+    else:
+        fakes.write("sbatch", TAKES)
+    controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
+    submitted = controller.submit(str(fakes.record), KEY, requests, caretaker=caretaker, patience=60.0)
+    waiting = [words for words in fakes.asked("sbatch") if "--dependency=" in words]
+    assert len(waiting) == 5 - taken
+    assert all("--clusters=big" in words for words in waiting)
+    assert {block.id.partition(";")[2] for block in submitted.blocks} == {"big"}
+    names = [block.id.partition(";")[0] for block in submitted.blocks]
+    after = [words.partition("--dependency=afterany:")[2].split()[0] for words in waiting]
+    assert sorted(set(after)) == sorted(names)
+
+
+def test_where_an_id_names_no_cluster_none_is_asked_for(fakes: Fakes) -> None:
+    fakes.write("sbatch", "echo 7")
+    waits = (Dependency("afterany", (LAST_BLOCK,)),)
+    requests = [replace(fakes.request(Block(first=n, count=1)), dependencies=waits if n else ()) for n in range(2)]
+    controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
+    controller.submit(str(fakes.record), KEY, requests)
+    assert "--dependency=afterany:7 " in fakes.asked("sbatch")[1]
+    assert not any("--clusters" in words for words in fakes.asked("sbatch"))
+
+
+def test_jobs_get_the_variables_that_the_user_has_exported(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("output", "status", "id", "id0", "id1", "newline", "cluster", "name", "count")
+    for name in names:
+        monkeypatch.setenv(name, "of the user")
+    fakes.write("sbatch", "env >> environ; echo 7")
+    fakes.submit(blocks=2)
+    lines = (fakes.directory / "environ").read_text().splitlines()
+    assert [line for line in lines if line.endswith("of the user")].count("output=of the user") == 2
+    assert {line.partition("=")[0] for line in lines if line.endswith("=of the user")} == set(names)
+    assert not any(line.startswith(f"{name}=") and "of the user" not in line for name in names for line in lines)
 
 
 @pytest.mark.parametrize(

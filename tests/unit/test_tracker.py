@@ -52,6 +52,23 @@ def test_a_question_that_fails_keeps_nobody_waiting(
         assert tracker.wait(watched, [0], timeout=30)
 
 
+def test_a_scheduler_that_takes_long_to_answer_holds_up_no_result() -> None:
+    """A huge answer is read where the question is asked, so this stands for that, too."""
+    asked_, answer = threading.Event(), threading.Event()
+
+    def query(ids: Sequence[str]) -> Answers:
+        asked_.set()
+        assert answer.wait(60)
+        return Answers([], set(ids), None)
+
+    tracker, watched = follow(lambda keys: dict.fromkeys(keys, frozenset({0} if asked_.is_set() else ())), query)
+    try:
+        assert tracker.wait(watched, [0], timeout=30)
+        assert not answer.is_set()
+    finally:
+        answer.set()
+
+
 def test_nothing_is_concluded_while_outcomes_cannot_be_listed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

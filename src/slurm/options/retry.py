@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 
 import slurm.options.values as kinds
@@ -64,7 +65,7 @@ class Retry(Record):
     ) -> None:
         checked = {
             "times": _checked("times", times, lambda value: int(kinds.count(value))),
-            "on": _checked("on", on, _names),
+            "on": _checked("on", on, _known_names),
             "mem": _checked("mem", mem, _factor),
             "time": _checked("time", time, _factor),
             "max_mem": _checked("max_mem", max_mem, kinds.memory),
@@ -78,7 +79,15 @@ class Retry(Record):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Retry:
-        """What `to_json` gave, or a mapping of what the constructor takes."""
+        """What `to_json` gave. Names of failures aren't checked: another version may have written them."""
+        retry = cls.from_mapping({name: value for name, value in data.items() if name != "on"})
+        if data.get("on") is not None:
+            retry.__dict__["on"] = _checked("on", data["on"], _names)
+        return retry
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> Retry:
+        """From what the constructor takes, by name."""
         unknown = ", ".join(data.keys() - set(cls._fields))
         if unknown:
             _refuse(f"there is no {unknown}; there are: {', '.join(cls._fields)}")
@@ -124,10 +133,10 @@ class Retry(Record):
 def parse(value: Any) -> str:
     """A Retry, or a mapping of what it takes, as an option's text."""
     if isinstance(value, str) and value.startswith("{"):
-        value = json.loads(value)
+        value = Retry.from_json(json.loads(value))
     if str(value).isdecimal():
         value = {"times": value}
-    retry = value if isinstance(value, Retry) else Retry.from_json(value) if hasattr(value, "keys") else None
+    retry = value if isinstance(value, Retry) else Retry.from_mapping(value) if hasattr(value, "keys") else None
     if retry is None:
         raise ValueError('a Retry, such as Retry(times=3, on=(JobOutOfMemory, ConnectionError), mem="x2")')
     return json.dumps(retry.to_json(), sort_keys=True)
@@ -166,6 +175,35 @@ def _names(value: Any) -> tuple[str, ...]:
         if isinstance(item, type) and not issubclass(item, BaseException):
             raise ValueError(f"exception classes, and {item!r} is none")
     return tuple(sorted(item if isinstance(item, str) else class_name(item) for item in several))
+
+
+def _known_names(value: Any) -> tuple[str, ...]:
+    """The same; a name without a module must be that of an exception of Python's or of this library."""
+    from slurm import errors  # noqa: PLC0415 - as above
+
+    known = {
+        name
+        for module in (builtins, errors)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, BaseException)
+    }
+    names = tuple(sorted(map(_without_our_module, _names(value))))
+    for name in names:
+        if "." not in name and name not in known:
+            from difflib import get_close_matches  # noqa: PLC0415 - only to word an error
+
+            by_lower = {each.lower(): each for each in known}
+            near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+            meant = f"did you mean {by_lower[near[0]]}? " if near else ""
+            message = f"exceptions, and there is no {name}: {meant}One of another module is a class, or 'module.Name'"
+            raise ValueError(message)
+    return names
+
+
+def _without_our_module(name: str) -> str:
+    """As `class_name` has it."""
+    module, _, bare = name.rpartition(".")
+    return bare if module in ("builtins", "slurm", "slurm.errors") else name
 
 
 def _factor(value: Any) -> str:

@@ -215,6 +215,17 @@ class Block(Record):
         return None if right else f"a block of {self.count} elements from {self.first} on"
 
 
+_NUMBERING = ("slurm", "local")
+"""Schedulers whose ids are numbers; Slurm puts `;` and a cluster's name after some. Other schedulers' are any text."""
+
+
+def _is_number(id_: str) -> bool:
+    number, _, cluster = id_.partition(";")
+    return (
+        number.isascii() and number.isdecimal() and len(number) < 19 and all(c.isalnum() or c in "._-" for c in cluster)
+    )
+
+
 class Submitted(Document):
     """`submitted.json`: the scheduler's ids, and the elements that each covers; not all where there was no room."""
 
@@ -222,6 +233,11 @@ class Submitted(Document):
     blocks: tuple[Block, ...]
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"blocks": Block}
+
+    def flaw(self) -> str | None:
+        """An id that the scheduler can't have given: a question about it would fail for all ids of one command."""
+        ids = [block.id for block in self.blocks] if self.scheduler in _NUMBERING else []
+        return next((f"{id_!r} is no id of {self.scheduler}" for id_ in ids if not _is_number(id_)), None)
 
     def block(self, index: int) -> Block | None:
         """The block that element `index` is in; None if it isn't queued yet."""

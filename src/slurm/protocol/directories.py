@@ -41,7 +41,9 @@ def socket_directory(name: str) -> str:
         if status.st_uid != os.geteuid():
             _refuse(f"{place} belongs to user {status.st_uid}")
         if not is_private(status):
-            _refuse(f"{place} can be written by others (mode {status.st_mode & 0o7777:04o}; chmod go-w {place})")
+            from shlex import quote  # noqa: PLC0415 - only to word an error
+
+            _refuse(f"{place} can be written by others (mode {status.st_mode & 0o7777:04o}; chmod go-w {quote(place)})")
     return f"{base}/{name}"
 
 

@@ -35,6 +35,8 @@ belongs() {
 
 LAST_BLOCK = "__LAST_BLOCK__"
 """Stands in a dependency for the id of the block that is queued just before, which isn't known yet."""
+LAST_CLUSTER = "__LAST_CLUSTER__"
+"""Stands for the cluster that the same id names; an argument that has it is left out where the id names none."""
 
 
 class Site(NamedTuple):

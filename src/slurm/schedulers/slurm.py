@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slurm.protocol import JOBS, SCRIPT, Block, Origin
 from slurm.protocol.shell import program
 from slurm.schedulers import directives, refusals, slurm_jobs
-from slurm.schedulers.base import Partition, Scheduler, Survey, tag
+from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, Partition, Scheduler, Survey, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,7 +101,7 @@ class SlurmScheduler(Scheduler):
             *directives.array(request.block, request.options),
             f"--output={request.log}",
             *directives.over(request),
-            *([f"--clusters={request.cluster}"] if request.cluster else []),
+            *([f"--clusters={where}"] if (where := _cluster(request)) else []),
             *_dependency(request),
             request.script,
             *request.arguments,
@@ -266,6 +266,13 @@ def _partitions(lines: Sequence[Sequence[str]]) -> tuple[Partition, ...]:
             else Partition(bare, name.endswith("*"), up == "up", limit, count, usable, cpus, memory, gres)
         )
     return tuple(found.values())
+
+
+def _cluster(request: Request) -> str:
+    """Where it must go: Slurm has no dependencies between clusters."""
+    if not request.cluster and any(LAST_BLOCK in item.ids for item in request.dependencies):
+        return LAST_CLUSTER
+    return request.cluster
 
 
 def _dependency(request: Request) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slurm.errors import SubmissionError
@@ -116,6 +117,18 @@ def _cluster(backend: Backend, key: str, options: Options, after: Iterable[Depen
     raise SubmissionError(message)
 
 
+def _on_one_cluster(key: str, requests: Sequence[Request]) -> Sequence[Request]:
+    """Blocks of which each waits for the one before. Raises SubmissionError if they also wait for several clusters."""
+    names = {request.cluster for request in requests} - {""}
+    if len(names) > 1:
+        message = (
+            f"{key} has max_concurrent, so its {len(requests)} arrays run one after the other on one cluster, and they "
+            f"wait for jobs on {', '.join(sorted(names))}: pass results instead of jobs, or leave out max_concurrent"
+        )
+        raise SubmissionError(message)
+    return [replace(request, cluster=name) for request in requests for name in names] or requests
+
+
 def blocks(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
     """One for each block that the scheduler takes. Raises SubmissionError for a large map where there are no arrays."""
     if submission.elements > _MOST_JOBS and not backend.max_array_size:
@@ -136,7 +149,7 @@ def blocks(backend: Backend, submission: Submission, options: Options) -> Sequen
         return []
     # max_concurrent holds within one array only, so of several one comes after the other.
     in_turn = (Dependency("afterany", (LAST_BLOCK,)),) if options.get("max_concurrent") else ()
-    return [
+    requests = [
         request(
             backend,
             submission,
@@ -146,6 +159,7 @@ def blocks(backend: Backend, submission: Submission, options: Options) -> Sequen
         )
         for block in backend.blocks(submission)
     ]
+    return _on_one_cluster(submission.key, requests) if in_turn else requests
 
 
 def chunk_size(options: Options) -> int:

@@ -34,6 +34,8 @@ class Said(NamedTuple):
 
     reports: Mapping[str, Mapping[int, Report]]
     trouble: str | None
+    partly: bool = False
+    """Whether some ids were answered for all the same."""
 
 
 class StatusPoller:
@@ -78,7 +80,7 @@ class StatusPoller:
                 refusal = Report("", None, JobState.REFUSED, "REFUSED", "", watched.refused.words)
                 reports[watched.key].update(dict.fromkeys(range(watched.elements), refusal))
             watched.reports.update(reports[watched.key])
-        return Said(reports, trouble)
+        return Said(reports, trouble, partly=not asked.keys() <= unanswered)
 
     def _remembered(
         self, asked: Asked, left: Mapping[str, list[tuple[SubmissionState, int]]]

@@ -157,8 +157,10 @@ class Tracker:
                     _log.warning("%s; trying again", done)
             self._record(found)
 
-    def ask(self, several: Iterable[SubmissionState]) -> None:
-        """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell.
+    def ask(self, several: Iterable[SubmissionState], *, partly: bool = False) -> None:
+        """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell, or one of several can't.
+
+        With `partly`, raise only if all clusters fail: one that is down must not hide the jobs of the others.
 
         One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
         """
@@ -167,7 +169,7 @@ class Tracker:
         now = time.monotonic()
         for watched in pending:
             watched.judge(said.reports[watched.key], now)
-        if said.trouble:
+        if said.trouble and not (partly and said.partly):
             raise SchedulerError(said.trouble)
 
     def explain(self, watched: SubmissionState, index: int) -> FinalStatus | None:

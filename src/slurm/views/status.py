@@ -40,7 +40,8 @@ def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     """How far each call of each part is.
 
     For each cluster: one listing of outcomes, one question to the scheduler if something has not ended, and one reading
-    of the outcomes. Raises SchedulerError if the scheduler can't tell.
+    of the outcomes. Raises SchedulerError if the scheduler can't tell. If one of several clusters can't, its jobs are
+    UNKNOWN.
     """
     by_backend: dict[Backend, list[Part]] = {}
     for part in parts:
@@ -63,7 +64,7 @@ def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     """The outcomes that there are, after a look, by key and element."""
     backend.tracker.look(_open(parts))
     if left := _open(parts):
-        backend.tracker.ask(left)
+        backend.tracker.ask(left, partly=True)
     with_outcome: dict[SubmissionState, set[int]] = {}
     for _, watched, indices in parts:
         with_outcome.setdefault(watched, set()).update(map(watched.element, indices))
