@@ -48,8 +48,7 @@ TYPE_CHECKING = False  # as `typing` has it, without importing typing; type chec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from slurm.slurmfile.reader import Problem
+    from typing import Any
 
 
 class SlurmError(Exception):
@@ -71,10 +70,10 @@ class NoActiveCluster(ConfigurationError):
 class SlurmfileError(ConfigurationError):
     """There is no Slurmfile, or something in it is wrong; the message names the file, the line and the key.
 
-    Attribute: `problems`, all that is wrong in it, each a `slurm.slurmfile.reader.Problem`.
+    Attribute: `problems`, all that is wrong in it, each a named tuple of file, line, key and message.
     """
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+    def __init__(self, message: str, problems: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
 

@@ -79,16 +79,22 @@ def test_an_earlier_submission_that_needs_more_is_not_starved(machine: Path, roo
 
 
 def test_jobs_outlive_their_supervisor_and_the_next_one_knows_them(machine: Path, root: Path, tmp_path: Path) -> None:
+    @task
+    def wait_for(name: str) -> None:
+        end = time.monotonic() + 300
+        while not (tmp_path / name).exists() and time.monotonic() < end:
+            time.sleep(0.05)
+
     with Cluster("local", root=root):
-        nap = task(time.sleep)
-        short, long = nap(6), nap(120)
-    until(lambda: short.running() and long.running())
+        first, second = wait_for("gate"), wait_for("never")
+    until(lambda: first.running() and second.running())
     os.kill(_supervisor(machine), signal.SIGKILL)
-    assert {short.status().state, long.status().state} == {JobState.RUNNING}
-    assert short.result(60) is None
-    assert long.cancel()
+    assert {first.status().state, second.status().state} == {JobState.RUNNING}
+    (tmp_path / "gate").touch()
+    assert first.result(200) is None
+    assert second.cancel()
     with pytest.raises(JobCancelled):
-        long.result(60)
+        second.result(200)
 
 
 def test_many_programs_that_start_at_once_share_one_supervisor(machine: Path, root: Path) -> None:
@@ -315,12 +321,13 @@ def test_a_request_that_would_break_the_supervisor_is_refused(machine: Path, scr
 
 
 def test_a_supervisor_whose_directory_is_gone_goes_and_what_runs_ends(machine: Path, script: Script) -> None:
-    mark = script.directory / "mark"
-    script.submit(f"sleep 1; touch '{mark}'", "0-9")
+    gate, mark = script.directory / "gate", script.directory / "mark"
+    script.submit(f"until [ -e '{gate}' ]; do sleep 0.1; done; touch '{mark}'", "0-9")
     pid = _supervisor(machine)
     until(lambda: len(_notes(machine)) == 2)
     shutil.rmtree(machine / wire.FORM)
     until(lambda: not Process.of(pid).alive)
+    gate.touch()
     until(mark.exists)
 
 

@@ -18,7 +18,8 @@ def names(kind: type[BaseException]) -> frozenset[str]:
 
 
 def changes(retry: Retry, kind: type[BaseException], options: Options = NONE, **facts: object) -> Options | None:
-    return retry.next_options(options, names(kind), **{"tried": 0, "node": "n1", **facts})  # type: ignore[arg-type]
+    found = retry.next_options(options, names(kind), **{"tried": 0, "node": "n1", **facts})  # type: ignore[arg-type]
+    return None if found is None else Options(found, {})
 
 
 retries = st.builds(

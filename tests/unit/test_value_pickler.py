@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm.runner.result_saver import describe, pickled
+from slurm.runner.pickling import pickled
+from slurm.runner.result_saver import describe
 from slurm.runner.value_pickler import dumps_by_value
 from unit.job_directories import Directory, run_on_a_node
 from unit.job_directories import pickled as pickled_calls

@@ -224,9 +224,8 @@ class RunEndEvent(NodeEvent):
         """A line for people: "square succeeded after 3 s (square/…[0], id 17_0, on n1)"."""
         outcome = self.outcome
         error = f": {words}" if (words := _words(outcome)) else ""
-        lasted = (
-            f" after {max(0.0, outcome.ended - outcome.started):.0f} s" if outcome.ended and outcome.started else ""
-        )
+        seconds = max(0.0, outcome.ended - outcome.started) if outcome.ended and outcome.started else None
+        lasted = "" if seconds is None else f" after {seconds:.0f} s"
         where = f"{self.key}[{self.index}], id {self.job_id}, on {self.host}"
         return f"{self.task} {outcome.status}{lasted}{error} ({where})"
 

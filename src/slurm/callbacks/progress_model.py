@@ -25,22 +25,23 @@ class Bar:
         self.told: dict[tuple[str, int], ProgressEvent] = {}
         """What calls that run have told last, by submission and index."""
         self.begun: float | None = None
-        """When the first of them was seen to run or to have ended."""
+        """When the first of them was seen to run or to have ended, by the monotonic clock."""
         self.ended: float | None = None
         self._open: dict[str, Mapping[str, int]] = {}
         self._counts: Counter[str] = Counter()
 
-    def note(self, key: str, states: Mapping[str, int], at: float, *, final: bool = False) -> None:
+    def note(self, key: str, states: Mapping[str, int], *, final: bool = False) -> None:
         """The states of a submission, and whether all of it has ended."""
+        now = time.monotonic()
         counts = self._counts.copy()  # those who draw may be going through the other
         counts.subtract(self._open.pop(key, {}))
         counts.update(states)
         self._counts = counts
         if self.begun is None and any(state != JobState.PENDING for state in states):
-            self.begun = at
+            self.begun = now
         if not final:
             self._open[key] = states
-        self.ended = None if self._open else at
+        self.ended = None if self._open else now
 
     @property
     def states(self) -> Mapping[JobState, int]:
@@ -75,7 +76,7 @@ class Bar:
 
     def seconds(self) -> float:
         """How long it has been going on, or has taken."""
-        return max(0.0, (self.ended or time.time()) - self.begun) if self.begun else 0.0
+        return (self.ended or time.monotonic()) - self.begun if self.begun is not None else 0.0
 
     def rate(self) -> float | None:
         """How many elements are done in a second; None if that can't be told yet."""
@@ -140,13 +141,13 @@ class ProgressModel:
     def submitted(self, event: SubmitEvent) -> Bar:
         """A submission has been queued."""
         bar = self._bar(event)
-        bar.note(event.key, {JobState.PENDING.value: event.elements}, event.time)
+        bar.note(event.key, {JobState.PENDING.value: event.elements})
         return bar
 
     def changed(self, event: StateEvent) -> Bar:
         """Elements have changed their states."""
         bar = self._bar(event)
-        bar.note(event.key, event.states, event.time, final=event.final)
+        bar.note(event.key, event.states, final=event.final)
         for element, state in event.changed.items():
             if JobState(state).final:
                 bar.told.pop((event.key, element), None)

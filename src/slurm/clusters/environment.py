@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from slurm.environments.base import BuildListener, BuildTarget, Interpreter, prepare_all
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, EnvironmentNotReady
-from slurm.options import Options
+from slurm.options import PLACEMENT, Options
 from slurm.tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,10 +83,6 @@ def _key(environments: Sequence[Environment]) -> tuple[object, ...]:
     return (*environments, *(environment.fingerprint() for environment in environments))
 
 
-_WHERE = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
-"""Of the task's options those that say where it may run, and who pays."""
-
-
 def _run_in_job(
     backend: Backend, options: Options, environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes
 ) -> Completed:
@@ -94,7 +90,7 @@ def _run_in_job(
     from slurm.jobs.submit import submit  # noqa: PLC0415 - it prepares nothing, but stands above what does
     from slurm.tasks.task import Task  # noqa: PLC0415
 
-    terms = Settings(options=Options.parse({name: options.get(name) for name in _WHERE}))
+    terms = Settings(options=Options.parse({name: options.get(name) for name in PLACEMENT}))
     calls: list[Arguments] = [((list(argv), stdin), {})]
     jobs = submit(backend, Task(run_here, terms), calls, mapped=False, terms=terms, environment=environment)
     return jobs[0].result()

@@ -5,7 +5,7 @@ Nothing is sent that nobody asked for. Names and values are checked where they a
 
 from __future__ import annotations
 
-from slurm.options import values as kinds
+import slurm.options.values as kinds
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from slurm.options.values import Kind
+
+
+def _retry(value: Any) -> str:
+    from slurm.options.retry import parse  # noqa: PLC0415 - few tasks have a Retry
+
+    return parse(value)
+
 
 SBATCH: Mapping[str, Kind] = {
     "account": kinds.text,
@@ -110,7 +117,7 @@ OURS: Mapping[str, Kind] = {
     "gather": kinds.flag,
     "max_concurrent": kinds.count,
     "max_restarts": kinds.count,
-    "retry": kinds.retry,
+    "retry": _retry,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,
     "workers": kinds.count,
@@ -130,6 +137,9 @@ TAKEN: Mapping[str, str] = {
     "kill_on_invalid_dep": "it is always set where there is a dependency",
 }
 """What sbatch has but the library does itself, and what to do instead."""
+
+PLACEMENT = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
+"""Options that say where a job may run and which account is charged: jobs that serve a task are submitted with them."""
 
 _EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from slurm.options import Options
-from slurm.options import values as kinds
+import slurm.options.values as kinds
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.protocol.outcomes import class_name
 from slurm.protocol.records import TYPE_CHECKING, Record
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, NoReturn
 
+    from slurm.options import Options
     from slurm.protocol.outcomes import ErrorRecord
 
 _BY_PHASE = {
@@ -100,7 +100,7 @@ class Retry(Record):
 
     def next_options(
         self, options: Options, failure: frozenset[str], *, tried: int, node: str | None
-    ) -> Options | None:
+    ) -> dict[str, str] | None:
         """What an attempt after a failure asks for instead, over `options`; None if there is to be none.
 
         `failure` holds the names of what went wrong, with its class's bases; `tried` is how many retries there were.
@@ -114,11 +114,11 @@ class Retry(Record):
             if cause in failure and factor:
                 asked = {name: text for name in names if isinstance(text := options.get(name), str)}
                 more = {name: grown(text, float(factor[1:]), bound) for name, text in asked.items()}
-                return Options(more, {}) if more != asked else None
+                return more if more != asked else None
         if self.exclude_failed_node and node and not failure & {_OUT_OF_MEMORY, _TIMED_OUT}:
             excluded = options.get("exclude")
-            return Options({"exclude": f"{excluded},{node}" if excluded else node}, {})
-        return Options({}, {})
+            return {"exclude": f"{excluded},{node}" if excluded else node}
+        return {}
 
 
 def parse(value: Any) -> str:

@@ -212,10 +212,3 @@ def lead(value: Any) -> str:
     if isinstance(value, bool) or not found or found > _MOST_LEAD:  # sbatch(1), --signal
         raise ValueError('seconds up to 65535, a timedelta, or text such as "5:00"')
     return str(found)
-
-
-def retry(value: Any) -> str:
-    """A Retry."""
-    from slurm.options.retry import parse  # noqa: PLC0415 - only who retries has it
-
-    return parse(value)

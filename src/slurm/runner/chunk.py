@@ -11,8 +11,9 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.job_context import Stopped, drop_checkpoints, enter, move_to, say, stopping
 from slurm.runner.journal import Journal
+from slurm.runner.pickling import pickled
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
-from slurm.runner.result_saver import STOPPED_STATUS, describe, exit_code, pickled
+from slurm.runner.result_saver import STOPPED_STATUS, describe, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping

@@ -15,9 +15,10 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner import checkpoint
 from slurm.runner.callback_runner import CallbackRunner, are_named
 from slurm.runner.job_context import JobContext
+from slurm.runner.pickling import pickle_into
 from slurm.runner.placeholder_resolver import LAG
 from slurm.runner.ranks import directory_of
-from slurm.runner.result_saver import ResultSaver, pickle_into
+from slurm.runner.result_saver import ResultSaver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -112,7 +112,7 @@ class JobContext(Record):
         stays.
         """
         from slurm.runner import checkpoint  # noqa: PLC0415 - most tasks save none
-        from slurm.runner.result_saver import pickled  # noqa: PLC0415
+        from slurm.runner.pickling import pickled  # noqa: PLC0415
 
         checkpoint.save(self.directory, self._who, self.attempt, pickled(value))
         if _stop:

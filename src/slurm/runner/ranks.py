@@ -20,7 +20,8 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.callback_runner import CallbackRunner, are_named
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import expect, run
-from slurm.runner.result_saver import ResultSaver, pickle_into, written
+from slurm.runner.pickling import pickle_into
+from slurm.runner.result_saver import ResultSaver, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

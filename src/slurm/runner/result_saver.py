@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _pickle import dumps, loads
+from _pickle import loads
 from itertools import accumulate
 
 from slurm.protocol import (
@@ -25,6 +25,7 @@ from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRec
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
 from slurm.runner.job_context import drop_checkpoints, say
+from slurm.runner.pickling import pickle_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,32 +181,6 @@ def _pickled(error: BaseException) -> bytes | None:
     except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__
         return None
     return data if len(data) <= ERROR_PICKLE_LIMIT else None
-
-
-def pickle_into(file: _Digest, value: Any) -> None:
-    """Pickle by the standard pickler, or by cloudpickle where that can't: a class of the user's script, a lambda."""
-    from _pickle import Pickler  # noqa: PLC0415
-
-    try:
-        Pickler(file, -1).dump(value)
-    except OSError:
-        raise  # the disk, not the value
-    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises; cloudpickle's own error is the one to show
-        # Imports cloudpickle, which is half of a by-value start and seldom needed here.
-        from slurm.runner.value_pickler import ValuePickler  # noqa: PLC0415
-
-        file.restart()
-        ValuePickler(file, protocol=-1).dump(value)
-
-
-def pickled(value: Any) -> bytes:
-    """The bytes that `pickle_into` would write."""
-    try:
-        return dumps(value, -1)
-    except Exception:  # noqa: BLE001 - as there
-        from slurm.runner.value_pickler import dumps_by_value  # noqa: PLC0415
-
-        return dumps_by_value(value)
 
 
 class _Digest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurm.errors import SubmissionError
-from slurm.options import NONE, Options
+from slurm.options import NONE, PLACEMENT, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.submission import dependencies
@@ -47,14 +47,12 @@ _MOST_JOBS = 100
 """How many elements a submission may have where each is a job of its own: every one is an sbatch."""
 _CARE = Block(first=0, count=1, name="caretaker")
 _ITS_OWN = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
-_INHERITED = ("account", "clusters", "partition", "qos", "reservation", "wckey")
-"""Of the options of the task, what a caretaker needs as well: where it may run, and who pays."""
 
 
 def caretaker_script(backend: Backend, submission: Submission, options: Options) -> str:
     """The script of a submission's caretaker."""
     care = caretaker(backend, submission)
-    kept = {name: options.get(name) for name in _INHERITED}
+    kept = {name: options.get(name) for name in PLACEMENT}
     asked = Options.parse({**kept, **_ITS_OWN, "job_name": f"{submission.task}-caretaker"})
     return render_caretaker(
         directives=backend.scheduler.directives(asked, tag=care.comment, log=care.log, block=care.block),

@@ -69,7 +69,7 @@ class _Case(NamedTuple):
         if changes is None:
             return None
         plan = self.plan(", ".join(sorted(failure & policy.failures)))
-        return plan._replace(options=self.options.merged(changes), retries=self.retries + 1)
+        return plan._replace(options=self.options.merged(Options(changes, {})), retries=self.retries + 1)
 
     def plan(self, reason: str) -> _Plan:
         """The same once more."""

@@ -1,0 +1,43 @@
+"""Pickle a task's values: by the standard pickler where it can, else by cloudpickle, which is slow to import."""
+
+from __future__ import annotations
+
+from _pickle import Pickler, dumps  # `pickle` re-exports them, at the price of importing `re`
+
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class RestartableFile(Protocol):
+        """A file whose content can be discarded."""
+
+        def write(self, data: bytes, /) -> int:
+            """Write at the end."""
+
+        def restart(self) -> None:
+            """Discard the content."""
+
+
+def pickle_into(file: RestartableFile, value: Any) -> None:
+    """Pickle by the standard pickler, or by cloudpickle where that can't: a class of the user's script, a lambda."""
+    try:
+        Pickler(file, -1).dump(value)
+    except OSError:
+        raise  # the disk, not the value
+    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises; cloudpickle's own error is the one to show
+        # Imports cloudpickle, which is half of a by-value start and seldom needed here.
+        from slurm.runner.value_pickler import ValuePickler  # noqa: PLC0415
+
+        file.restart()
+        ValuePickler(file, protocol=-1).dump(value)
+
+
+def pickled(value: Any) -> bytes:
+    """The bytes that `pickle_into` would write."""
+    try:
+        return dumps(value, -1)
+    except Exception:  # noqa: BLE001 - as there
+        from slurm.runner.value_pickler import dumps_by_value  # noqa: PLC0415
+
+        return dumps_by_value(value)
