@@ -119,6 +119,13 @@ def test_the_architecture_page_draws_every_module() -> None:
     assert named - drawn == set()
 
 
+def test_architecture_page_names_existing_files_to_change() -> None:
+    table = text("explanation/architecture.md").partition("## Where would I change it?")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", table)
+    assert len(named) >= 18
+    assert [name for name in named if not (PROJECT / "src" / "slurm" / name).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
