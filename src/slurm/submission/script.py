@@ -54,14 +54,12 @@ def render(  # noqa: PLR0913 - each by its name
     hooked: bool = False,
     ranks: Ranks | None = None,
 ) -> str:
-    """The batch script of one submission.
+    """Render the batch script of one submission.
 
-    `directives` are the scheduler's lines, `runner` the path of the runner's zip there, `chdir` the directory to run in
-    (None: the one that it was submitted from), `cpus` what was asked for as cpus_per_task, `calls` how many an element
-    makes and by how many workers (0: in turn), `workflow` whether they submit some themselves, `care` what is done
-    where elements may go on in another job, `hooked` whether there are hooks, `ranks` how they are started where there
-    are several. The script takes the number of its block's first element and of the attempts before; without, it is the
-    first block: a person can sbatch it.
+    `directives` are the scheduler's lines, `runner` the path of the runner's zip, `chdir` the working directory (None:
+    that of the submit command), `calls` the calls and the workers of an element (0 workers: one call after the other).
+    `care` is set if elements may go on in another job. The script takes the number of its block's first element and of
+    the attempts before. Without arguments it is the first block, so a person can sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'

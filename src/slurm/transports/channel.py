@@ -74,8 +74,8 @@ def converse(
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
     lines = [*login, _fenced(script, fence)]
-
     faults: list[TransportError] = []
+    noise: list[bytes] = []
 
     def feed() -> None:
         # A command may end before it has read all its input: its status says whether that is an error.
@@ -90,8 +90,6 @@ def converse(
             OSError, EOFError
         ):  # also if a local file fails, so that the command does not wait for more
             channel.end_input()
-
-    noise: list[bytes] = []
 
     def digest() -> T:
         noise.append(_until(fence.encode(), channel.stdout))
