@@ -1,9 +1,9 @@
-"""Tune a classifier of handwritten digits: an array over the points of a grid, a job that picks, one that examines.
+"""Tune a classifier of handwritten digits: an array over a grid, a job that picks the best, and one that evaluates it.
 
     python examples/digits.py            # on this machine
-    python examples/digits.py slurm      # on the cluster that this is a login node of
+    python examples/digits.py slurm      # on the Slurm cluster of this login node
 
-All is submitted at once; the cluster sees to the order. Needs scikit-learn, here and there.
+Everything is submitted at once; the scheduler keeps the order. Needs scikit-learn here and on the nodes.
 """
 
 import argparse

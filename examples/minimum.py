@@ -1,9 +1,9 @@
-"""Find the minimum of a function by grids that close in on it: a workflow, for each grid depends on the one before.
+"""Find the minimum of a function with finer and finer grids. This is a workflow: each grid depends on the previous one.
 
     python examples/minimum.py            # on this machine
-    python examples/minimum.py slurm      # on the cluster that this is a login node of
+    python examples/minimum.py slurm      # on the Slurm cluster of this login node
 
-The workflow runs as a job. This program only waits for it, and need not.
+The workflow runs as a job. This program waits for it, but does not have to.
 """
 
 import argparse
@@ -13,18 +13,18 @@ from slurm import Cluster, task, workflow
 
 @task(time="00:01:00", mem="500M")
 def cost(x: float) -> float:
-    """What is to be small; think of a simulation that takes an hour."""
+    """The function to minimise. Imagine a simulation that takes an hour."""
     return (x - 2) ** 4 + x
 
 
 @workflow(time="00:30:00", mem="500M")
 def minimum(low: float, high: float, rounds: int, points: int = 9) -> float:
-    """Where the cost is least: of a grid's points the best, then of a finer grid around it, and so on."""
+    """Find the best point of a grid, then of a finer grid around it, and so on."""
     best = low
     for number in range(rounds):
         step = (high - low) / (points - 1)
         grid = [low + step * n for n in range(points)]
-        costs = cost.map(grid).results()  # an array of jobs; the next grid depends on what comes of it
+        costs = cost.map(grid).results()  # an array of jobs; the next grid depends on its results
         best = grid[costs.index(min(costs))]
         print(f"round {number + 1}: {best:.3f}")
         low, high = best - step, best + step

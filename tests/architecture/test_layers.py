@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clusters.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),
-    ("former.*",),
+    ("former.*", "testing.*"),
     ("",),  # the package itself, lazily
 )
 
@@ -119,6 +119,11 @@ def _has_layer(name: str) -> bool:
 def test_imports_go_downwards_only(name: str) -> None:
     wrong = {other for other in ours(imported(modules()[name])) if layer(other) > layer(name)}
     assert wrong == set(), f"{name} imports upwards: {wrong}"
+
+
+def test_no_module_imports_the_support_for_tests() -> None:
+    others = [name for name in modules() if name.partition(".")[0] != "testing"]
+    assert [name for name in others if any(o.startswith("testing") for o in ours(imported(modules()[name])))] == []
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if name.partition(".")[0] in SEAMS])

@@ -149,9 +149,9 @@ def test_what_is_no_answer_of_squeue_loses_no_job(
         (tmp_path / "squeue").write_text(f"#!/bin/sh\n{said}\n")
         (tmp_path / "squeue").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{testbed.env.get('PATH', '')}:/usr/local/bin:/usr/bin:/bin")
-        with pytest.raises(SchedulerError, match="doesn't tell the state"):
+        with pytest.raises(SchedulerError, match="cannot get the state"):
             job.status()
-        with pytest.raises(SchedulerError, match="didn't cancel"):
+        with pytest.raises(SchedulerError, match="cannot cancel jobs"):
             job.cancel()
         with pytest.raises(TimeoutError):
             job.result(14)  # longer than a job that is missing is waited for

@@ -85,7 +85,7 @@ def test_an_element_is_told_of_once_however_often_its_end_is_seen(tmp_path: Path
     ours, watched = feeds(tmp_path, 3)
     watched.done |= {0}
     outcome = Outcome(status=FAILED, phase=RUN)
-    directory = Path(ours.backend.store.directory(watched.key), OUTCOMES)
+    directory = Path(ours.store.directory(watched.key), OUTCOMES)
     directory.mkdir(parents=True, mode=0o700)
     (directory / "0.json").write_bytes(outcome.dumps())
     callback = Counting()

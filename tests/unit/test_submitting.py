@@ -225,7 +225,7 @@ def test_a_refusal_after_a_try_that_took_nothing_is_certain(fakes: Fakes) -> Non
 @pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
 def test_who_has_no_time_is_told_that_nobody_knows(fakes: Fakes, end: str) -> None:
     fakes.write("sbatch", end)
-    with pytest.raises(SchedulerError, match="doesn't tell whether"):
+    with pytest.raises(SchedulerError, match="did not report whether"):
         fakes.submit(patience=0.0)
     assert (len(fakes.asked("sbatch")), fakes.asked("scancel")) == (1, [])
 

@@ -97,7 +97,9 @@ class JobArray(Placeholder, Generic[R]):
         where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
         """
         self._wait(timeout)
-        findings = ResultReader(self._backend, self._watched, self._range, logs=return_exceptions)
+        findings = ResultReader(
+            self._backend.store, self._backend.tracker, self._watched, self._range, logs=return_exceptions
+        )
         found: list[Any] = []
         for index in self._range:
             result, error = findings.of(index)
@@ -213,7 +215,7 @@ def calls_of(jobs: Iterable[Job[Any] | JobArray[Any]]) -> dict[str, set[int]]:
 
 def children(backend: Backend, key: str, index: int) -> Listing:
     """What one call of a workflow has submitted, in order, of what has a record yet."""
-    (found,) = several_children(backend, {key: [index]}).values()
+    (found,) = several_children(backend.store, backend.transport, {key: [index]}).values()
     return Listing(handle(backend, watched) for watched in backend.watch_several([child.key for child in found]))
 
 

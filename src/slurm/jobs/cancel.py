@@ -74,7 +74,9 @@ def _children(backend: Backend, calls: Mapping[str, set[int]]) -> Iterator[Job[A
     """What calls of workflows have submitted; they are kept from submitting more first."""
     for key, some in calls.items():
         _stay_ended(backend, key, [call for call in some if not backend.watch(key).finished(call)])
-    found = [child for children in several_children(backend, calls).values() for child in children]
+    found = [
+        child for children in several_children(backend.store, backend.transport, calls).values() for child in children
+    ]
     known = {watched.key: watched for watched in backend.watch_several([child.key for child in found])}
     backend.tracker.look(known.values())
     for child in found:

@@ -90,7 +90,9 @@ class Job(Placeholder, Generic[R]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         self._wait(timeout)
-        result, error = ResultReader(self._backend, self._watched, [self.index]).of(self.index)
+        result, error = ResultReader(self._backend.store, self._backend.tracker, self._watched, [self.index]).of(
+            self.index
+        )
         if error is None:
             self._result = result
         return error

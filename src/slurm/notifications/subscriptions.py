@@ -27,15 +27,16 @@ from slurm.protocol import EVENTS
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.callbacks.base import Callback
     from slurm.callbacks.events import SubmissionEvent
-    from slurm.places.place import Backend
     from slurm.protocol import Submission
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
+    from slurm.storage.job_store import JobStore
     from slurm.submission.submission_state import SubmissionState
+    from slurm.transports.base import Transport
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +45,14 @@ _LOOK_SECONDS, _REST = 0.5, 5.0
 
 
 class Subscriptions:
-    """The feeds of one backend, which look at progress together."""
+    """The subscriptions to the submissions under one root. One command reads the progress of all.
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    `url` is the cluster's, for events. `follow` starts the tracker's thread if it does not run.
+    """
+
+    def __init__(self, url: str, store: JobStore, transport: Transport, follow: Callable[[], None]) -> None:
+        self.url, self.store = url, store
+        self._transport, self._follow = transport, follow
         self._feeds: list[Subscription] = []
         self._look_at = 0.0
         self._looking = False
@@ -75,7 +80,7 @@ class Subscriptions:
         watched.feed = feed
         if any(feed.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
             feed.ended([*watched.done, *watched.endings])
-            self.backend.tracker.follow()
+            self._follow()
 
     def look(self) -> None:
         """Look at progress, if it is time to."""
@@ -98,7 +103,7 @@ class Subscriptions:
         if not feeds:
             return
         try:
-            told = progress_reader.look(self.backend.transport, [feed.question() for feed in feeds])
+            told = progress_reader.look(self._transport, [feed.question() for feed in feeds])
         except SlurmError as error:
             _log.warning("%s: %s; trying again", type(error).__name__, error)
             return
@@ -143,7 +148,7 @@ class Subscription:
             "count": watched.count,
             "elements": watched.elements,
             "job_ids": tuple(block.id for block in watched.blocks),
-            "directory": self._feeds.backend.store.directory(watched.key),
+            "directory": self._feeds.store.directory(watched.key),
             "options": submission.options,
         }
         hooks.put(partial(self._tell, SubmitEvent, **facts))
@@ -164,7 +169,7 @@ class Subscription:
 
     def question(self) -> progress_reader.Question:
         """What to look at."""
-        directory = f"{self._feeds.backend.store.directory(self._watched.key)}/{EVENTS}"
+        directory = f"{self._feeds.store.directory(self._watched.key)}/{EVENTS}"
         return progress_reader.Question(directory, self._watched.chunk, self._read)
 
     def progressed(self, news: Iterable[progress_reader.ReportedProgress]) -> None:
@@ -207,7 +212,7 @@ class Subscription:
         if not (self.wants("on_state") or self.wants("on_complete")):
             return {}
         try:
-            found = self._feeds.backend.store.several_outcomes({self._watched.key: elements})[self._watched.key]
+            found = self._feeds.store.several_outcomes({self._watched.key: elements})[self._watched.key]
         except SlurmError as error:
             _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
             return {}
@@ -247,5 +252,5 @@ class Subscription:
     def _tell(self, kind: type[SubmissionEvent], **facts: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:
             key, mapped = self._watched.key, self._watched.mapped
-            common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": str(self._feeds.backend.url)}
+            common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": self._feeds.url}
             tell(callbacks, kind(**{"time": time.time(), **common, **facts}))

@@ -237,7 +237,7 @@ class Backend:
     @once
     def feeds(self) -> Subscriptions:
         """What callbacks on this client are told of the jobs there."""
-        return Subscriptions(self)
+        return Subscriptions(str(self.url), self.store, self.transport, self.tracker.follow)
 
     def _query(self, ids: Sequence[str]) -> Answers:
         return self.controller.query(ids)  # which is made only now, for that may take a command

@@ -1,1 +1,1 @@
-"""Schedulers: how a script is queued, asked after, and cancelled."""
+"""Schedulers: commands that queue scripts, report their states and cancel them, and parsers of their output."""

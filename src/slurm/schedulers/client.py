@@ -28,14 +28,13 @@ _log = logging.getLogger(__name__)
 _UNANSWERED = -1
 _TIMEOUT = TIMEOUT
 _BACKLOG = 10.0
-"""Seconds to look for a job of which it is unknown whether it was queued: a scheduler that answers again may have it in
-its backlog."""
+"""Seconds to look for a job that may have been queued: a scheduler that recovers may have it in its backlog."""
 _LEAST = 2.0
-"""Seconds for one question of that look, at least."""
+"""The shortest time-out of one query in that search, in seconds."""
 _SIGNALS = range(129, 193)
-"""The exit statuses by which a shell tells that a signal ended a command. sbatch's own are 1 and 255."""
+"""Exit statuses with which a shell reports a command that a signal ended. sbatch's own are 1 and 255."""
 _PATIENCE = 900.0
-"""Seconds for a scheduler that can't be reached to come back, before a submission is given up."""
+"""Seconds to wait for an unreachable scheduler before a submission is given up."""
 
 
 class SchedulerClient(JobControl):
@@ -54,15 +53,15 @@ class SchedulerClient(JobControl):
         caretaker: Request | None = None,
         patience: float = _PATIENCE,
     ) -> Submitted:
-        """Queue blocks of a submission and write their ids to the file `record`, by one command.
+        """Queue blocks of a submission and write their ids to the file `record`, with one command.
 
-        The record is written there, next to the scheduler's answer: a client that dies meanwhile loses nothing. A
-        `caretaker` is queued for each block; a job is none the worse without one. Where the queue has no room for all,
-        the first blocks are taken, or none.
+        The same command writes the record, so a client that dies meanwhile loses nothing. It also queues the
+        `caretaker`, a retry job, for each block, and ignores its failure. If the queue is full, only the first blocks
+        are queued, or none.
 
-        While the scheduler can't be reached this tries again. If it isn't known what was queued, the key is looked for
-        in the queue; what isn't found is not submitted again. Raises SubmissionRefused with the scheduler's words, or
-        SchedulerNotFound; without patience, SchedulerError if it isn't known what was queued.
+        Retries while the scheduler cannot be reached. If a command fails without saying what it queued, looks for the
+        key in the queue and never submits those blocks again. Raises SubmissionRefused with the scheduler's message,
+        or SchedulerNotFound; with `patience` 0, SchedulerError if it is unknown what was queued.
         """
         blocks = [request.block for request in requests]
         taken: list[str] = []
@@ -84,15 +83,15 @@ class SchedulerClient(JobControl):
             if failure is Failure.REFUSED or (patience and time.monotonic() > end):
                 self._refuse(key, requests[0].script, done, taken, certain=failure is Failure.REFUSED)
             if not patience:
-                message = f"{self.scheduler.name} doesn't tell whether it has taken {requests[0].comment}: {done.words}"
+                message = f"{self.scheduler.name} did not report whether it queued {requests[0].comment}: {done.words}"
                 raise SchedulerError(message)
-            _log.warning("%s: %s; looking what it has taken, then trying again", self.scheduler.name, done.words)
+            _log.warning("%s: %s; checking the queue, then submitting again", self.scheduler.name, done.words)
             time.sleep(pause)
             taken = _first(self._tagged(key, _clusters(requests[0]), until=end), key, blocks)
         return self._submitted(blocks, taken)
 
     def _failure(self, done: Completed) -> Failure:
-        """What a submit command that printed too few ids says of the job."""
+        """What a submit command that printed too few ids means for the job."""
         said_an_id = self.scheduler.parse_submit(done.stderr)
         if done.status < 0 or done.status in _SIGNALS or said_an_id:
             return Failure.UNKNOWN
@@ -101,7 +100,7 @@ class SchedulerClient(JobControl):
     def _queue(
         self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
     ) -> Completed:
-        """Queue the blocks that are not taken yet; some may be taken also if there is no answer."""
+        """Queue the remaining blocks. Some may be queued even if no answer comes."""
         script = submit_script.script(self.scheduler, record, requests, taken, caretaker)
         limit = _TIMEOUT * (1 + len(requests) - len(taken))
         try:
@@ -110,9 +109,9 @@ class SchedulerClient(JobControl):
             return Completed(("sh", "-s"), _UNANSWERED, "", str(error))
 
     def submit_now(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
-        """Queue one block at the first try, or not: whoever asks has others to serve meanwhile.
+        """Queue one block without retries, for callers that must not block.
 
-        Raises SubmissionRefused only if nothing is queued, SchedulerError if that isn't known.
+        Raises SubmissionRefused only if nothing is queued, SchedulerError if that is unknown.
         """
         try:
             return self.submit(record, key, [request], caretaker=caretaker, patience=0.0)
@@ -122,7 +121,7 @@ class SchedulerClient(JobControl):
             raise SchedulerError(str(error)) from error
 
     def submit_once(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
-        """The same for a block that others may have queued, or may queue just now: of several, the first stays."""
+        """Like `submit_now`, but safe if another process submits the same block: cancels duplicates of the first."""
         name, block = tag(key, request.block), request.block
         clusters = _clusters(request)
         if not (ids := self._tagged(key, clusters).get(name)):
@@ -132,7 +131,7 @@ class SchedulerClient(JobControl):
                 return queued
         first, *others = sorted(ids, key=lambda id_: (len(id_), id_))
         if others:
-            _log.warning("%s was queued more than once; %s stays", name, first)
+            _log.warning("%s was queued more than once; kept %s", name, first)
             self.cancel([Target(id_, None, key) for id_ in others])
         self._note(record, [block], [first])
         return self._submitted([block], [first])
@@ -140,10 +139,10 @@ class SchedulerClient(JobControl):
     def adopt(
         self, several: Mapping[str, Sequence[Block]], record: Callable[[str], str], *, clusters: str = ""
     ) -> Mapping[str, Submitted]:
-        """The ids of blocks whose submitters died before they learnt them, by key: as far as each had come.
+        """Find queued blocks of several submissions whose client died before it recorded their ids; by key.
 
-        They are recorded now, each in the file that `record` names. Those of which nothing is queued are left out.
-        `clusters` is what all of them were asked to be submitted to.
+        Writes each record to the file that `record` names. Submissions without queued blocks are left out. `clusters`
+        is the option that all of them were submitted with.
         """
         tagged = self._tagged(", ".join(several), clusters)
         found = {
@@ -163,10 +162,10 @@ class SchedulerClient(JobControl):
         *,
         known: bool,
     ) -> list[str]:
-        """The ids of all blocks, found by their key after a submit command that left open what it had queued.
+        """Find the ids of all blocks by their key, after a submit command that did not say what it queued.
 
-        Raises SubmissionRefused if they aren't all there; that is certain where it is `known` that the scheduler said
-        no, and the queue doesn't contradict.
+        Raises SubmissionRefused if any is missing. The refusal is certain if the scheduler is `known` to have rejected
+        the job, and the queue confirms it.
         """
         blocks = [request.block for request in requests]
         found = self._look(key, blocks, _clusters(requests[0]), once=known)
@@ -177,10 +176,10 @@ class SchedulerClient(JobControl):
         return found
 
     def _look(self, key: str, blocks: Sequence[Block], clusters: str, *, once: bool) -> list[str] | None:
-        """Look for blocks that may be queued: the ids of the first ones. None if the scheduler hasn't answered.
+        """Look for blocks that may be queued; returns the ids of the first ones, None if the scheduler did not answer.
 
-        The time counts from the first question that reached the place: a connection that was lost is waited for. With
-        `once`, the first answer counts: what the scheduler has refused is in no backlog.
+        The time counts from the first query that reached the cluster, so a lost connection doesn't use it up. With
+        `once`, the first answer counts: a rejected job is in no backlog.
         """
         found: list[str] | None = None
         give_up = time.monotonic() + _PATIENCE
@@ -207,24 +206,24 @@ class SchedulerClient(JobControl):
     def _tagged(
         self, key: str, clusters: str, *, until: float = 0.0, timeout: float = _TIMEOUT
     ) -> Mapping[str, list[str]]:
-        """The ids of all that is in the queue, by the first words of their marks; `key` is for an error.
+        """The ids of all queued jobs, by their tags; `key` appears in errors.
 
-        A scheduler that is away is asked again, `until` then.
+        Transient failures are retried `until` that time.
         """
         for pause in _pauses():
             done = self._run("find", self.scheduler.find_command(clusters), timeout=timeout)
             found = self.scheduler.parse_find(done.stdout)
-            # Of several clusters, one may have the job and another not answer.
+            # One of several clusters may have the job while another doesn't answer.
             if found is not None and (done.status == 0 or any(mark.startswith(key) for _, mark in found)):
                 return _by_tag(found)
             if not self.scheduler.is_transient(done.words) or time.monotonic() > until:
-                message = f"{self.scheduler.name} doesn't tell whether it has {key}: {done.words}"
+                message = f"{self.scheduler.name} did not report whether {key} is queued: {done.words}"
                 raise SchedulerError(message)
             time.sleep(pause)
         raise AssertionError
 
     def _refuse(self, key: str, script: str, done: Completed, taken: Sequence[str], *, certain: bool) -> NoReturn:
-        """Give up a submission: a submission is whole or not at all, so blocks that were taken are cancelled."""
+        """Give up a submission and cancel its queued blocks: a submission is queued as a whole or not at all."""
         name = self.scheduler.name
         try:
             if taken:
@@ -235,8 +234,8 @@ class SchedulerClient(JobControl):
         message = f"{name} refused {script}:\n{done.words}"
         if not certain:
             message = (
-                f"{name} doesn't tell whether it has taken {script}, and it was not found in the queue. It may be "
-                f"queued yet, so it is not submitted again; cluster.job({key!r}) tells what becomes of it:\n"
+                f"{name} did not report whether it queued {script}, and the job is not in the queue. It may still be "
+                f"queued later, so it is not submitted again. Check with cluster.job({key!r}):\n"
                 f"{done.words}"
             )
         raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
@@ -245,14 +244,14 @@ class SchedulerClient(JobControl):
         line = submit_script.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
         try:
             self._run("submit", ["sh", "-s"], stdin=line.encode())
-        except TransportError as error:  # what is queued is found by its key
+        except TransportError as error:  # the job can be found by its key
             _log.warning("%s could not be written: %s", record, error)
 
     def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         return submit_script.submitted(self.scheduler.name, blocks, ids)
 
     def room(self, options: Options) -> int | None:
-        """How many more elements with such options the queue takes of this user; None if nothing is told.
+        """The number of further elements with such options that the user may queue; None without a limit.
 
         The limits are read once.
         """
@@ -266,10 +265,10 @@ class SchedulerClient(JobControl):
         return max(0, most - len(queued.stdout.split())) if queued.status == 0 else 0
 
     def max_array_size(self) -> int:
-        """How many elements one array may have."""
+        """The number of elements that one array may have."""
         done = self._run("limits", self.scheduler.limits_command())
         if done.status != 0:
-            message = f"{self.scheduler.name} doesn't tell its limits: {done.words}"
+            message = f"cannot read the limits of {self.scheduler.name}: {done.words}"
             raise SchedulerError(message)
         return self.scheduler.parse_max_array_size(done.stdout)
 
@@ -289,12 +288,12 @@ def _by_tag(found: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:
 
 
 def _clusters(request: Request) -> str:
-    """The clusters that a block was asked to be submitted to; empty for those that are so by default."""
+    """The option `clusters` of a block; empty for the default clusters."""
     return str(request.options.get("clusters") or "")
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds between tries: from one to thirty, none quite like another's."""
+    """Seconds between retries: from one to thirty, with jitter."""
     pause = 1.0
     while True:
         yield pause * random.uniform(0.8, 1.2)  # noqa: S311 - to spread clients, not to hide anything

@@ -1,4 +1,4 @@
-"""#SBATCH lines: written for Slurm, and for the local scheduler, which reads the same script."""
+"""#SBATCH lines for Slurm and for the local scheduler, which reads the same script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def array(block: Block, options: Options) -> list[str]:
-    """The argument that makes a block an array; none for a plain job."""
+    """The argument that makes a block an array; nothing for a plain job."""
     if block.array is False:
         return []
     most = options.get("max_concurrent")
@@ -25,7 +25,7 @@ def array(block: Block, options: Options) -> list[str]:
 
 
 def comment(options: Options, tag: str) -> str:
-    """A job's comment: the tag that it is found by, and then the user's own words."""
+    """A job's comment: the tag by which it is found, then the user's own comment."""
     own = options.get("comment")
     return f"{tag} {own}" if own else tag
 
@@ -38,7 +38,7 @@ def arguments(options: Options, *, tag: str) -> list[str]:
 
 
 def over(request: Request) -> list[str]:
-    """The arguments that go over those in the script, for one that was written for other blocks than this."""
+    """The arguments that replace those in a script that was written for another block."""
     if request.block.name:
         return arguments(request.options, tag=request.comment)
     return [f"--comment={comment(request.options, request.comment)}"] if request.block.first else []
@@ -64,7 +64,7 @@ def _is_set(argument: str, asked: list[str]) -> bool:
 
 
 def _quoted(argument: str) -> str:
-    """An argument as sbatch's reader of #SBATCH lines takes it: in double quotes, these and backslashes escaped."""
+    """An argument quoted for #SBATCH lines: in double quotes, with double quotes and backslashes escaped."""
     if set(argument) <= _SAFE:
         return argument
     name, equals, value = argument.partition("=")

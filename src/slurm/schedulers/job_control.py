@@ -1,4 +1,4 @@
-"""JobControl: asks a scheduler about queued jobs and cancels them, by commands over a transport, and counts these."""
+"""JobControl: query, requeue and cancel queued jobs, by commands of a scheduler that are run over a transport."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NOT_FOUND = 127
 TIMEOUT = 300.0
 """Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
 _HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
-"""Seconds for the accounting to answer, and to be left alone where it doesn't."""
+"""Seconds for the accounting to answer, and the pause after it did not."""
 _MOST_IDS = 2000
-"""How many ids go into one command: an argument may not be longer than 128 KiB."""
+"""The most ids in one command: Linux limits an argument to 128 KiB."""
 
 
 class Answers(NamedTuple):
-    """What clusters say of some ids, the ids of those that don't answer, and what the last of these said instead."""
+    """Reports about ids, the ids on clusters that don't answer, and the last error of such a cluster."""
 
     reports: Sequence[Report]
     unanswered: set[str]
@@ -42,22 +42,22 @@ class JobControl:
         self.scheduler = scheduler
         self._transport = transport
         self.here: Origin | None = None
-        """Which scheduler this is, as far as it has been told."""
+        """Which scheduler this is, if it is known."""
         self._history_from = 0.0
         self.calls: dict[str, int] = {}
-        """How many commands of each kind were run."""
+        """The number of commands of each kind that were run."""
 
     def requeue(self, id_: str) -> str | None:
-        """Have a running array task run again under its id; what the scheduler says where it refuses, else None."""
+        """Requeue a running element under its id. Returns the scheduler's error message, None if it succeeds."""
         if not (command := self.scheduler.requeue_command(id_)):
             return f"{self.scheduler.name} cannot requeue jobs"
         done = self._run("requeue", command)
         return None if done.status == 0 else done.words
 
     def query(self, ids: Sequence[str]) -> Answers:
-        """What the scheduler says of all elements of ids, by one command for each cluster.
+        """Query the states of all elements of ids, with one command for each cluster.
 
-        An id that the scheduler has forgotten is in no report. One of a cluster that doesn't answer is `unanswered`.
+        No report mentions an id that the scheduler has forgotten. Ids on a cluster that fails are `unanswered`.
         """
         found, unanswered, trouble = list[Report](), set[str](), None
         for cluster, group in self._by_cluster(ids).items():
@@ -66,7 +66,7 @@ class JobControl:
                 reports = self._answer(done)
                 if reports is None:
                     unanswered.update(id_ for number in some for id_ in group[number])
-                    trouble = f"{self.scheduler.name} doesn't tell the state of jobs {', '.join(some)}: {done.words}"
+                    trouble = f"cannot get the state of jobs {', '.join(some)} from {self.scheduler.name}: {done.words}"
                     continue
                 self.here = self.scheduler.parse_origin(done.stdout) or self.here
                 found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
@@ -78,9 +78,9 @@ class JobControl:
         return (self.scheduler.parse_status(done.stdout) or ()) if self.scheduler.ids_unknown(done.words) else None
 
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
-        """What the accounting remembers of ids; nothing where it is down.
+        """Reports about ids from the accounting; none if it is down.
 
-        That a site has no accounting is learnt once and remembered; one that hangs is left alone for a while.
+        A site without accounting is asked only once. One that hangs is asked again after a pause.
         """
         found: list[Report] = []
         for cluster, group in self._by_cluster(ids).items():
@@ -107,7 +107,7 @@ class JobControl:
         return self.scheduler.parse_accounting(done.stdout) if done.status == 0 else ()
 
     def cancel(self, targets: Sequence[Target]) -> None:
-        """Cancel what is the submissions' own, by one command for each cluster; what has ended stays ended."""
+        """Cancel targets that belong to their submissions, with one command for each cluster; ignore finished jobs."""
         for cluster, group in self._by_cluster([target.id for target in targets]).items():
             names = {id_: number for number, ids in group.items() for id_ in ids}
             bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
@@ -116,11 +116,11 @@ class JobControl:
                 script = self.scheduler.cancel_script(some, cluster=cluster)
                 done = self._run("cancel", ["sh", "-s"], stdin=script.encode())
                 if done.status != 0 and not self.scheduler.ids_unknown(done.words):
-                    message = f"{self.scheduler.name} didn't cancel {', '.join(t.id for t in some)}: {done.words}"
+                    message = f"{self.scheduler.name} cannot cancel jobs {', '.join(t.id for t in some)}: {done.words}"
                     raise SchedulerError(message)
 
     def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
-        """By cluster, "" for the one here: numbers, and the ids that they stand for."""
+        """Group ids by cluster ("" for the local one): the ids without their cluster, each with the full ids."""
         here = self.here.cluster if self.here else ""
         groups: dict[str, dict[str, list[str]]] = {}
         for id_ in dict.fromkeys(ids):
@@ -142,7 +142,7 @@ class JobControl:
 
 
 def _parts(target: Target) -> Iterator[Target]:
-    """A target in parts of as many tasks as one command may name."""
+    """Split a target so that one command can name its tasks."""
     if target.tasks is None:
         yield target
     for at in range(0, len(target.tasks or ()), _MOST_IDS):
@@ -150,7 +150,7 @@ def _parts(target: Target) -> Iterator[Target]:
 
 
 def _portions(items: Sequence[T], sizes: Sequence[int]) -> Iterator[list[T]]:
-    """Items in portions of as many, by their sizes, as one command may have."""
+    """Split items, by their sizes, into portions for one command each."""
     portion: list[T] = []
     room = _MOST_IDS
     for item, size in zip(items, sizes, strict=True):

@@ -1,4 +1,4 @@
-"""LocalScheduler: a machine without a scheduler. Its commands talk to a supervisor, `slurm.schedulers.local_queue`."""
+"""LocalScheduler: runs jobs on one machine without a scheduler, through the supervisor in `local_queue`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COMMANDS = "slurm.schedulers.local_queue.commands"
 
 
 class LocalScheduler(Scheduler):
-    """Real, detached processes of one machine, under a limit of CPUs over all submissions of the user.
+    """Runs detached processes on one machine, with a limit of CPUs over all submissions of the user.
 
-    It takes the same script as Slurm, and reads the #SBATCH lines that mean something on one machine: array, output,
-    cpus-per-task, time, signal, chdir, and how many tasks. Partitions, accounts, memory and the like are passed over.
+    It takes the same script as Slurm and reads the #SBATCH lines that matter on one machine: array, output,
+    cpus-per-task, time, signal, chdir, and the number of tasks. It ignores partitions, accounts, memory and the like.
     """
 
     name = "local"
@@ -38,11 +38,11 @@ class LocalScheduler(Scheduler):
         self.needs = (wire.place(),)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
-        """#SBATCH lines: a script is the same everywhere."""
+        """#SBATCH lines, as for Slurm."""
         return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit_command(self, request: Request) -> Sequence[str]:
-        """Hand a block to the supervisor. One that waits takes no CPU: those that it waits for may need the last."""
+        """Send a block to the supervisor. A job that only waits gets no CPU, which its own jobs may need."""
         return [
             *self._queue,
             "submit",
@@ -62,7 +62,7 @@ class LocalScheduler(Scheduler):
         return [*self._queue, "query", *ids]
 
     def parse_status(self, output: str) -> Iterable[Report] | None:
-        """What it printed: a line that says who answers, then id, tasks, state, node, reason, comment."""
+        """A line with the identity of the supervisor, then lines of id, tasks, state, node, reason and comment."""
         first, *lines = output.split("\n")
         if lines[-1:] != [""] or identity.parse(first) is None:
             return None
@@ -74,24 +74,24 @@ class LocalScheduler(Scheduler):
         return found
 
     def is_transient(self, words: str) -> bool:
-        """Whether the supervisor didn't answer, being frozen or overrun: it isn't known whether it took the request.
+        """Whether the supervisor did not answer, so that it is unknown whether it accepted the request.
 
-        The command's exit status is 75 then, and a supervisor that wakes up drops a submission whose client has gone.
-        A refusal begins with `wire.REFUSED`, and its status is 1: nothing was taken.
+        The command then exits with 75. A supervisor that resumes drops a submission whose client has gone. A refusal
+        begins with `wire.REFUSED` and exits with 1; nothing is queued.
         """
         return words.lstrip().startswith(wire.NO_ANSWER)
 
     def parse_failure(self, words: str) -> Failure:
-        """Only what the command or the supervisor refuses is certain: one that doesn't answer may do it later."""
+        """A refusal is certain. A supervisor that did not answer may still accept the job."""
         return Failure.REFUSED if words.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
 
     def find_command(self, clusters: str) -> Sequence[str]:
-        """Ask the supervisor for all that it knows."""
+        """List all jobs of the supervisor."""
         del clusters
         return [*self._queue, "list"]
 
     def parse_find(self, output: str) -> Iterable[tuple[str, str]]:
-        """What it printed: ids and comments."""
+        """Lines of ids and comments."""
         lines = (line.partition("|") for line in output.splitlines())
         return [(id_, comment) for id_, _, comment in lines]
 
@@ -106,16 +106,16 @@ class LocalScheduler(Scheduler):
         return shlex.join(self.cancel_command(words, cluster=cluster))
 
     def limits_command(self) -> Sequence[str]:
-        """Prints which local scheduler this is (`local_queue.identity`): the first look brings it at no cost."""
+        """Print the identity of this local scheduler (`local_queue.identity`), without a Python."""
         return identity.COMMAND
 
     def parse_origin(self, output: str) -> Origin | None:
-        """The name of the supervisor's directory, and the machine's boot id."""
+        """The name of the supervisor's directory, and the boot id of the machine."""
         found = identity.parse(output.partition("\n")[0])
         return Origin(cluster=found.name, host=found.host, boot=found.boot) if found else None
 
     def parse_max_array_size(self, output: str) -> int:
-        """As many as the supervisor takes in one submission."""
+        """The supervisor's limit for one submission."""
         del output
         return wire.MOST_TASKS
 
@@ -124,7 +124,7 @@ class LocalScheduler(Scheduler):
         return "getconf _NPROCESSORS_ONLN"
 
     def parse_survey(self, output: str) -> Survey:
-        """How many there are."""
+        """The number of processors."""
         count = output.strip()
         if not count.isdecimal():
             return Survey(version="", trouble=output.strip())

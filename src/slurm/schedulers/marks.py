@@ -1,6 +1,7 @@
-"""Marks: whose job a scheduler reports. Schedulers give an id again after they lost their state; keys are never reused.
+"""Marks: decide which submission a reported job belongs to.
 
-Two marks of a job hold the key of its submission: the comment, and the path of the script.
+A scheduler that lost its state gives ids again; keys are never reused. Two marks of a job hold the key of its
+submission: the comment, and the path of the script.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ _CLOCKS = 86400.0
 
 
 def whose(tag: str, *, comment: str, script: str) -> bool | None:
-    """Whether a job is that of the block with this tag; None if it has no mark.
+    """Whether a job belongs to the block with this tag; None if it has no mark.
 
-    `script` is the path of its script, or the command line that submitted it. One mark that fits is enough. A script of
-    any other name is a mark of another job, and so is a comment that begins with another key.
+    `script` is the path of its script, or the command line that submitted it. One mark that fits is enough. Any other
+    script, or a comment that begins with another key, marks the job of another submission.
     """
     word = comment.partition(" ")[0]
     if word == tag:
@@ -35,9 +36,9 @@ def whose(tag: str, *, comment: str, script: str) -> bool | None:
 
 
 def belongs(report: Report, tag: str, *, created: float) -> bool:
-    """Whether a report is about the block with this tag, of a submission made at `created` by the client's clock.
+    """Whether a report is about the block with this tag, submitted at `created` by the client's clock.
 
-    Without a mark it is believed if the job is the user's own and isn't older than the submission.
+    A report without a mark counts if the job is the user's own and isn't older than the submission.
     """
     mine = whose(tag, comment=report.comment, script=report.script)
     if mine is not None:

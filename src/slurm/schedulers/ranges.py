@@ -1,4 +1,4 @@
-"""Ranges: numbers of array tasks in Slurm's short form. Apart from `base`, for the local scheduler imports little."""
+"""Ranges of array tasks in Slurm's short form. A module of its own, because the local scheduler must import little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SlurmScheduler: sbatch, squeue, scancel, scontrol (their manual pages, 20.11 to 25.05)."""
+"""SlurmScheduler: sbatch, squeue, scancel and scontrol, as in their manual pages from 20.11 to 25.05."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ALWAYS_UNSET = (
     "SBATCH_ERROR",
     "SLURM_EXIT_ERROR",
 )
-"""What would change how a script is queued, where its output goes, or what sbatch's exit status means."""
+"""These variables would change how a script is queued, where its output goes, or what sbatch's exit status means."""
 
 _CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*([\w.-]+)$", re.MULTILINE)
 _EXPORTED = re.compile(r"^clusters=(.+)$", re.MULTILINE)
@@ -47,14 +47,14 @@ _PASSING = (
 )
 
 _COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
-"""The command of a submission's own block. Without arguments it is a script that somebody queued by hand."""
+"""The command of a submission's own block. A script without arguments was queued by hand."""
 
 _OLDEST = (20, 11)
 _LIMITS = ("MaxArraySize", "MaxJobCount", "MinJobAge", "DefMemPerNode", "DefMemPerCPU", "EnforcePartLimits")
 _ASSOCIATION = ("MaxJobs", "MaxSubmit", "MaxWall")
 _NO_ACCOUNTING = ("", "(null)", "accounting_storage/none")
 _USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
-"""How sinfo(1)'s words for the states of nodes that jobs may get begin."""
+"""Prefixes of sinfo(1)'s states of nodes that can run jobs."""
 
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
@@ -63,8 +63,8 @@ class SlurmScheduler(Scheduler):
     """Slurm, by its commands."""
 
     name = "slurm"
-    # What the setup has exported, and no limit on how long ranks may outlive the first, whatever the site's or the
-    # user's own defaults for a step.
+    # Export the variables of the setup, and let ranks outlive the first without a limit, whatever defaults the site or
+    # the user sets for a step.
     launcher = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
     needs = ("env", "sbatch", "squeue", "scancel", "scontrol")
     id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"  # `sbatch --parsable` prints "12;other" for a job on another cluster
@@ -87,7 +87,7 @@ class SlurmScheduler(Scheduler):
         return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit_command(self, request: Request) -> Sequence[str]:
-        """Sbatch. Its SBATCH_ variables would go before the script's own lines, so those asked for here are unset."""
+        """Sbatch. SBATCH_ variables take precedence over the script's lines, so those of given options are unset."""
         asked = [name for name, _ in request.options.set()]
         asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
         asked += ["signal"] if "signal_lead" in asked else []
@@ -112,11 +112,11 @@ class SlurmScheduler(Scheduler):
         return slurm_jobs.status_command(ids, cluster)
 
     def parse_status(self, output: str) -> Iterable[Report] | None:
-        """What squeue printed."""
+        """Squeue's output."""
         return slurm_jobs.parse_status(output)
 
     def ids_unknown(self, words: str) -> bool:
-        """Squeue says so in these words when it was asked for one id only."""
+        """Squeue's message if it was asked about one id only."""
         return "Invalid job id specified" in words
 
     def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
@@ -124,27 +124,27 @@ class SlurmScheduler(Scheduler):
         return slurm_jobs.accounting_command(ids, cluster)
 
     def parse_accounting(self, output: str) -> Iterable[Report]:
-        """What sacct printed."""
+        """Sacct's output."""
         return slurm_jobs.parse_accounting(output)
 
     def accounting_missing(self, words: str) -> bool:
-        """What sacct says where AccountingStorageType is none, or where it isn't installed."""
+        """Sacct's message if AccountingStorageType is none, or if sacct isn't installed."""
         return "accounting storage is disabled" in words or "not found" in words
 
     def is_transient(self, words: str) -> bool:
-        """What the commands say when slurmctld is down, busy, or full for now; the last three take new jobs later."""
+        """Messages of commands if slurmctld is down, busy or temporarily full."""
         return any(passing in words for passing in _PASSING)
 
     def parse_failure(self, words: str) -> Failure:
-        """What sbatch says."""
+        """Sbatch's message."""
         return refusals.parse_failure(words)
 
     def submit_limits_command(self) -> Sequence[str]:
-        """Sacctmgr, of the user's associations and of each QOS."""
+        """Sacctmgr, for the user's associations and for each QOS."""
         return ["sh", "-c", program(__name__, "submit_limits.sh")]
 
     def parse_submit_limits(self, output: str, options: Options) -> int | None:
-        """The least that counts for the options: other partitions, accounts and QOS are passed over."""
+        """The smallest limit that applies to the options; other partitions, accounts and QOS are ignored."""
         found = []
         for line in output.splitlines():
             kind, name, partition, *limits = line.split("|")
@@ -161,15 +161,15 @@ class SlurmScheduler(Scheduler):
         return slurm_jobs.clean("squeue", "--noheader", "--me", "--array", "--format=%i")
 
     def find_command(self, clusters: str) -> Sequence[str]:
-        """Squeue, of the user's own jobs in any state, with their comments and commands.
+        """Squeue, for the user's jobs in any state, with their comments and commands.
 
-        With its header, which tells an empty answer from none.
+        The header tells an empty answer from a missing one.
         """
         return ["sh", "-c", program(__name__, "find.sh"), "sh", clusters]
 
     def parse_find(self, output: str) -> Iterable[tuple[str, str]] | None:
-        """What it printed; every array has a line for each of its parts. A plugin of the site may change a comment."""
-        if not output.endswith("\n") or "|" not in output:  # cut off, or not even a header
+        """Squeue's output, with a line for each part of an array. A plugin of the site may change comments."""
+        if not output.endswith("\n") or "|" not in output:  # truncated, or without a header
             return None
         cluster, marks = "", []
         for line in output.splitlines():
@@ -195,20 +195,20 @@ class SlurmScheduler(Scheduler):
         return slurm_jobs.cancel_script(targets, cluster)
 
     def requeue_command(self, id_: str) -> Sequence[str]:
-        """Scontrol; some sites have none on their nodes, and some refuse it there."""
+        """Scontrol, which some sites do not have on their nodes or forbid there."""
         return slurm_jobs.clean("scontrol", "requeue", id_)
 
     def limits_command(self) -> Sequence[str]:
-        """The controller's configuration, and the clusters where jobs go that don't say where."""
+        """The controller's configuration, and the default clusters of jobs."""
         return ["sh", "-c", program(__name__, "limits.sh")]
 
     def parse_origin(self, output: str) -> Origin | None:
-        """By its ClusterName."""
+        """From ClusterName."""
         name = _CLUSTER_NAME.search(output)
         return Origin(cluster=name[1]) if name else None
 
     def parse_clusters(self, output: str, options: Options) -> Sequence[str]:
-        """By `--clusters`, or else by the variables of sbatch(1)."""
+        """From `--clusters`, or else from the variables of sbatch(1)."""
         asked = options.get("clusters") or options.sbatch.get("--clusters") or options.sbatch.get("-M")
         if not asked and (exported := _EXPORTED.search(output)):
             asked = exported[1]
@@ -223,11 +223,11 @@ class SlurmScheduler(Scheduler):
         return _DEFAULT_MAX_ARRAY_SIZE
 
     def survey_script(self) -> str:
-        """Scontrol, sinfo and, where there is accounting, the limits of the user's associations."""
+        """Scontrol, sinfo and, with accounting, the limits of the user's associations."""
         return program(__name__, "survey.sh")
 
     def parse_survey(self, output: str) -> Survey:
-        """What they printed: the configuration, then lines that begin with a word of ours."""
+        """Their output: the configuration, then lines with the prefixes of the script."""
         config = {
             name.strip(): value.strip()
             for name, equals, value in (x.partition("=") for x in output.splitlines())
@@ -239,9 +239,9 @@ class SlurmScheduler(Scheduler):
         lines = [line.split("|") for line in output.splitlines()]
         limits = {name: config[name] for name in _LIMITS if name in config}
         for _, account, partition, *values in (line for line in lines if line[0] == "assoc" and len(line) == 6):
-            told = [f"{name} {value}" for name, value in zip(_ASSOCIATION, values, strict=True) if value]
+            known = [f"{name} {value}" for name, value in zip(_ASSOCIATION, values, strict=True) if value]
             where = f"account {account}{f', partition {partition}' if partition else ''}"
-            limits[where] = ", ".join(told) or "no limits of its own"
+            limits[where] = ", ".join(known) or "no limits of its own"
         return Survey(
             version=version,
             old=tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST,
@@ -253,7 +253,7 @@ class SlurmScheduler(Scheduler):
 
 
 def _partitions(lines: Sequence[Sequence[str]]) -> tuple[Partition, ...]:
-    """From sinfo's lines, of which each partition has one for each state of its nodes and each kind of them."""
+    """From sinfo's lines: a partition has a line for each state and each kind of its nodes."""
     found: dict[str, Partition] = {}
     for name, up, limit, nodes, state, cpus, memory, gres in lines:
         bare = name.rstrip("*")
@@ -269,7 +269,7 @@ def _partitions(lines: Sequence[Sequence[str]]) -> tuple[Partition, ...]:
 
 
 def _dependency(request: Request) -> list[str]:
-    """A dependent of a failed job would pend for ever without --kill-on-invalid-dep."""
+    """Without --kill-on-invalid-dep, a dependent of a failed job would stay pending forever."""
     if not request.dependencies:
         return []
     terms = [

@@ -1,6 +1,6 @@
-"""Slurm's commands about queued jobs: squeue, sacct and scancel as shell text, and parsers of what they print.
+"""Slurm's commands about queued jobs: squeue, sacct and scancel, and parsers of their output.
 
-Fields are separated by a control character, for comments and paths may hold any other.
+A control character separates fields, because comments and paths may hold any other.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
 
 
 def clean(*command: str) -> list[str]:
-    """A command of Slurm's that prints and does the same for every user, whatever they export for it."""
+    """A Slurm command that behaves the same for every user, whatever variables they export for it."""
     return ["sh", "-c", program(__name__, "clean_run.sh"), "sh", *command]
 
 
 def status_command(ids: Sequence[str], cluster: str) -> list[str]:
-    """Squeue, of jobs in any state: a finished job is there for MinJobAge."""
+    """Squeue, for jobs in any state: it lists a finished job for MinJobAge."""
     which = f"--jobs={','.join(ids)}" if ids else "--me"
     return ["sh", "-c", program(__name__, "query.sh"), "sh", f"--format={_FIELDS}", *_where(cluster), which]
 
 
 def parse_status(output: str) -> list[Report] | None:
-    """What squeue printed; None unless it has its header, no error, and ends with a whole line."""
+    """Squeue's output; None unless it has its header, no error, and ends with a whole line."""
     me, _, said = output.partition("\n")
     if said.startswith("CLUSTER: "):
         said = said.partition("\n")[2]
@@ -60,18 +60,18 @@ def parse_status(output: str) -> list[Report] | None:
 
 
 def accounting_command(ids: Sequence[str], cluster: str) -> list[str]:
-    """Sacct, of all jobs that ever had these ids, a line for each allocation.
+    """Sacct, for all jobs that ever had these ids, with a line for each allocation.
 
-    Not --json: that of 22.05 reports success for jobs that failed.
+    Not --json, because that of 22.05 reports success for failed jobs.
     """
     arguments = [_COLUMNS, f"--delimiter={_BETWEEN}", *_where(cluster), f"--jobs={','.join(ids)}"]
     return ["sh", "-c", program(__name__, "history.sh"), "sh", *arguments]
 
 
 def parse_accounting(output: str) -> list[Report]:
-    """What it printed, oldest first: "12_3", "CANCELLED by 0", "0:15", …; soon after an end, "12" may be all of it.
+    """Sacct's output, oldest first: "12_3", "CANCELLED by 0", "0:15", …; soon after an end, "12" may be all of it.
 
-    The line that submitted a job is told some seconds after its start, and not by 20.11.
+    The submit line of a job appears some seconds after its start, and never in 20.11.
     """
     me, _, said = output.partition("\n")
     header, _, rows = said.partition("\n")
@@ -107,7 +107,7 @@ def _where(cluster: str) -> list[str]:
 
 
 def _rows(text: str) -> Iterator[str]:
-    """The lines that begin with an id, each with those after it that don't: texts of users may have several lines."""
+    """Rows: a line that begins with an id, and the lines up to the next such line; comments may have line breaks."""
     row: list[str] = []
     for line in text.removesuffix("\n").split("\n"):
         if _ROW.match(line):
@@ -138,7 +138,7 @@ def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason:
 
 
 def _marked(report: Report, comment: str, script: str, *, own: bool, at: str) -> Report:
-    """A report with what tells whose job it is."""
+    """A report with the marks of its submission."""
     submitted = float(at) if at.isdecimal() else None
     return report._replace(comment=_told(comment), script=script, own=own, submitted=submitted)
 

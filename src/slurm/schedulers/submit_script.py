@@ -1,4 +1,4 @@
-"""Queueing: the shell lines that queue the blocks of a submission where the scheduler is, and write down their ids."""
+"""The submit script: shell lines that queue the blocks of a submission and record their ids, in one command."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def script(
     scheduler: Scheduler, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
 ) -> str:
-    """Lines that queue each block not taken yet, print its id on a line of its own, and record all ids.
+    """Lines that queue each block without an id in `taken`, print its id on a line of its own, and record all ids.
 
-    They end at the first submit command that doesn't print one id, with its exit status and all its output as errors.
+    The script stops at the first submit command that doesn't print exactly one id, and exits with its status; its
+    output goes to standard error.
     """
     names = [f"id{number}" for number in range(len(requests))]
     lines = [program(__name__, "queue.sh")]
@@ -39,7 +40,7 @@ def script(
 
 
 def recording(scheduler: str, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
-    """A line that writes a record of blocks, with ids that are words of the shell. Others may write it as well."""
+    """A line that writes a record of blocks; `words` are the ids as shell words. Others may write it, too."""
     text = shlex.quote(submitted(scheduler, blocks, ["%s"] * len(words)).dumps().decode().strip())
     target = shlex.quote(record)
     new = f"{target}.{os.urandom(4).hex()}"
@@ -47,11 +48,11 @@ def recording(scheduler: str, record: str, blocks: Sequence[Block], words: Seque
 
 
 def submitted(scheduler: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
-    """The record of the first blocks, as many as there are ids."""
+    """The record of the first `len(ids)` blocks."""
     queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=False)]
     return Submitted(scheduler=scheduler, blocks=tuple(queued))
 
 
 def _command(scheduler: Scheduler, request: Request, last: str) -> str:
-    """The command that queues a block; `last` is the shell's variable with the id of the one queued before."""
+    """The command that queues a block; `last` is the shell variable that holds the id of the previous block."""
     return shlex.join(scheduler.submit_command(request)).replace(LAST_BLOCK, f"${{{last}%%{scheduler.cluster_suffix}}}")

@@ -19,7 +19,8 @@ write_failure() {
     [ "$status" -ne 143 ] || sleep 5
     if ! has_outcome && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then
         [ -z "$step" ] || phase=setup
-        id=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-0}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+        id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-0}}
+        id=${id:-${SLURM_JOB_ID:-0}}
         printf '{"protocol": 1, "status": "failed", "phase": "%s", "attempt": %d, "exit_code": %d, ' \
             "$phase" "$attempt" "$status" > "$hidden" &&
             printf '"ended": %d, "host": "%s", "job_id": "%s"}\n' \

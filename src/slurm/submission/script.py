@@ -54,12 +54,12 @@ def render(  # noqa: PLR0913 - each by its name
     hooked: bool = False,
     ranks: Ranks | None = None,
 ) -> str:
-    """Render the batch script of one submission.
+    """Return the batch script of a submission.
 
-    `directives` are the scheduler's lines, `runner` the path of the runner's zip, `chdir` the working directory (None:
-    that of the submit command), `calls` the calls and the workers of an element (0 workers: one call after the other).
-    `care` is set if elements may go on in another job. The script takes the number of its block's first element and of
-    the attempts before. Without arguments it is the first block, so a person can sbatch it.
+    `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
+    option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `care` is set if
+    elements may be resubmitted, `hooked` if there are hooks, `ranks` if there are several ranks. The script takes the
+    first element of its block and the number of earlier attempts. Both default to 0, so that a person can sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'

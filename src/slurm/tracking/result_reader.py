@@ -11,9 +11,10 @@ from slurm.tracking import exceptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.places.place import Backend
     from slurm.protocol.outcomes import Outcome
+    from slurm.storage.job_store import JobStore
     from slurm.submission.submission_state import SubmissionState
+    from slurm.tracking.tracker import Tracker
 
 
 class ResultReader:
@@ -23,12 +24,12 @@ class ResultReader:
     """
 
     def __init__(
-        self, backend: Backend, watched: SubmissionState, indices: Sequence[int], *, logs: bool = False
+        self, store: JobStore, tracker: Tracker, watched: SubmissionState, indices: Sequence[int], *, logs: bool = False
     ) -> None:
-        self._backend, self._watched = backend, watched
-        self._ends = backend.store.ends(watched.key, indices, chunk=watched.chunk)
+        self._store, self._tracker, self._watched = store, tracker, watched
+        self._ends = store.ends(watched.key, indices, chunk=watched.chunk)
         watched.learn(self._ends.elements)
-        self._tails = dict(backend.store.log_tails(self._silent(indices))) if logs else {}
+        self._tails = dict(store.log_tails(self._silent(indices))) if logs else {}
 
     def of(self, index: int) -> tuple[Any, BaseException | None]:
         """A call's result and None, or None and its exception.
@@ -50,7 +51,7 @@ class ResultReader:
         return list(dict.fromkeys(self._log(index, outcome) for index, outcome in silent.items()))
 
     def _log(self, index: int, outcome: Outcome | None) -> str:
-        return self._backend.log_path(self._watched, index, (outcome and outcome.rank) or 0)
+        return f"{self._store.directory(self._watched.key)}/{self._watched.log(index, (outcome and outcome.rank) or 0)}"
 
     def _error(self, index: int, outcome: Outcome | None) -> BaseException:
         """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
@@ -62,19 +63,19 @@ class ResultReader:
                 return NoSuchJob(f"job {facts.key} has ended, and its directory was removed since")
             ending = known
         else:
-            told = self._backend.tracker.explain(watched, index) if exceptions.by_signal(outcome) else None
+            told = self._tracker.explain(watched, index) if exceptions.by_signal(outcome) else None
             if told is None:
                 return exceptions.of_outcome(outcome, facts)
             ending = told
         failed = None
         if ending.report and ending.report.dependency_failed:
-            failed = dependencies.failed_upstreams(self._backend.store, watched.key, [element]).get(element)
+            failed = dependencies.failed_upstreams(self._store, watched.key, [element]).get(element)
         return exceptions.of_ending(ending, facts, failed)
 
     def _facts(self, index: int, outcome: Outcome | None = None, *, tail: bool = False) -> exceptions.Facts:
         log = self._log(index, outcome)
         if tail and log not in self._tails:
-            self._tails[log] = self._backend.store.log_tail(log)
+            self._tails[log] = self._store.log_tail(log)
         rank = "" if outcome is None or outcome.rank is None else f"rank {outcome.rank} of {outcome.ranks}"
         words = self._tails[log] if tail else ""
         return exceptions.Facts(self._watched.name(index), index, self._watched.job_id(index), log, words, rank)

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slurm.errors import SlurmError
-    from slurm.places.place import Backend
     from slurm.protocol import Submission
     from slurm.runner.job_context import JobContext
     from slurm.serialization import Calls
+    from slurm.storage.job_store import JobStore
+    from slurm.transports.base import Transport
 
 _log = logging.getLogger(__name__)
 
@@ -131,11 +132,13 @@ def _digest(submission: Submission, calls: Calls) -> str:
     return digest.hexdigest()[:_DIGEST_CHARACTERS]
 
 
-def several_children(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Mapping[str, list[Child]]:
+def several_children(
+    store: JobStore, transport: Transport, wanted: Mapping[str, Iterable[int] | None]
+) -> Mapping[str, list[Child]]:
     """What workflows, or some calls of theirs, have submitted, in order: two round trips, however many they are."""
-    directories = {key: f"{backend.store.directory(key)}/{CHILDREN}" for key in wanted}
+    directories = {key: f"{store.directory(key)}/{CHILDREN}" for key in wanted}
     try:
-        listed = backend.transport.list(list(directories.values()))
+        listed = transport.list(list(directories.values()))
     except ListingFailed as error:
         _log.warning("what workflows have submitted is left out: %s", error)
         listed = error.found
@@ -145,7 +148,7 @@ def several_children(backend: Backend, wanted: Mapping[str, Iterable[int] | None
         found = filter(None, map(_NAME.fullmatch, listed.get(directories[key], ())))
         names = [match[0] for match in found if some is None or int(match["index"]) in some]
         paths[key] = [f"{directories[key]}/{name}" for name in names]
-    files = backend.transport.get_each([path for some in paths.values() for path in some], private=True)
+    files = transport.get_each([path for some in paths.values() for path in some], private=True)
     children = {key: [_child(files[path], path) for path in some if path in files] for key, some in paths.items()}
     return {
         key: sorted(filter(None, some), key=lambda child: (child.created, child.key)) for key, some in children.items()

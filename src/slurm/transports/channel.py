@@ -86,9 +86,8 @@ def converse(
             except TransportError as error:
                 faults.append(error)
             channel.stdin.flush()
-        with contextlib.suppress(
-            OSError, EOFError
-        ):  # also if a local file fails, so that the command does not wait for more
+        # Also if a local file fails: the command must not wait for more.
+        with contextlib.suppress(OSError, EOFError):
             channel.end_input()
 
     def digest() -> T:

@@ -116,7 +116,7 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
             found[records.submission.key] = records.submission
             watched[records.submission.key] = backend.tracker.watch(*records)
         workflows = {key: inside[key] for key in frontier if key in inside and key in found and found[key].workflow}
-        children = several_children(backend, workflows) if workflows else {}
+        children = several_children(backend.store, backend.transport, workflows) if workflows else {}
         next_: dict[str, None] = {}
         for key, some in children.items():
             inside |= {child.key: None for child in some}

@@ -37,9 +37,9 @@ class Batch:
         self._open = not submission.dependencies
         """Whether what all tasks wait for is satisfied."""
         self._ready: dict[int, None] = {}
-        """Of tasks that wait for their own counterpart, those that may start."""
+        """The tasks that may start, among those that each wait for a counterpart."""
         self._seen: dict[str, int] | None = None
-        """How many ends of each upstream `_ready` takes into account."""
+        """The number of finished tasks of each upstream that `_ready` includes."""
 
     @property
     def pending(self) -> bool:
@@ -48,7 +48,7 @@ class Batch:
 
     @property
     def over(self) -> bool:
-        """Whether all tasks have ended."""
+        """Whether all tasks have finished."""
         return not self._waiting and not self._running
 
     def running(self, tasks: Collection[int] | None = None) -> list[int]:
@@ -56,7 +56,7 @@ class Batch:
         return [task for task in self._running if tasks is None or task in tasks]
 
     def rows(self) -> list[Row]:
-        """A row for each state and reason that some task has."""
+        """A row for each combination of state and reason."""
         reason = "Dependency" if self.submission.dependencies else ""
         groups: dict[End, list[int]] = {}
         for task in self._order:
@@ -65,19 +65,19 @@ class Batch:
         return [Row(self.id, ranges(tasks), *state) for state, tasks in found if tasks]
 
     def start(self, task: int) -> None:
-        """A task that waited runs now."""
+        """Record that a pending task has started."""
         del self._waiting[task]
         self._ready.pop(task, None)
         self._running.add(task)
 
     def put_back(self, task: int) -> None:
-        """A task that was to run did not start: it is the first of those that wait."""
+        """Record that a task could not start: it becomes the first pending task again."""
         self._running.discard(task)
         self._waiting = {task: None, **self._waiting}
         self._seen = None  # all are looked at again
 
     def end(self, task: int, end: End) -> None:
-        """A task has ended. The first end counts."""
+        """Record that a task has finished. The first record counts."""
         if task in self._ends:
             return
         self._waiting.pop(task, None)
@@ -93,13 +93,13 @@ class Batch:
         return [task for task in self._waiting if tasks is None or task in tasks]
 
     def next_ready(self) -> int | None:
-        """The first task that may start now, if one may, as far as `settle` has found."""
+        """The first task that may start now, if any, according to the last `settle`."""
         if len(self._running) >= (self.submission.max_concurrent or len(self.tasks)):
             return None
         return next(iter(self._ready if self._elementwise else self._waiting if self._open else ()), None)
 
     def settle(self, batches: Mapping[str, Batch]) -> list[int]:
-        """Find out which tasks may start; returns those that never can, for what they wait for has ended otherwise."""
+        """Find the tasks that may start. Returns tasks that can never run, because a dependency failed."""
         dependencies = self.submission.dependencies
         if not dependencies or not self._waiting:
             return []
@@ -115,7 +115,7 @@ class Batch:
         return self._settle_each(dependencies["aftercorr"], batches)
 
     def _settle_each(self, upstream: Sequence[str], batches: Mapping[str, Batch]) -> list[int]:
-        """The same for tasks that wait for their counterparts: only those whose counterpart has ended since count."""
+        """`settle` for tasks that wait for counterparts; reads only those that finished since the last call."""
         orders = {id_: batches[id_]._order for id_ in upstream if id_ in batches}  # noqa: SLF001 - of this very class
         if self._seen is None or self._seen.keys() - orders.keys():
             touched: Iterable[int] = tuple(self._waiting)
@@ -133,7 +133,7 @@ class Batch:
         return never
 
     def succeeded(self, task: int | None, *, otherwise: bool) -> bool | None:
-        """Whether one task, or all, have completed; None if not yet; `otherwise` where nobody knows."""
+        """Whether one task, or all, have completed; None if unfinished; `otherwise` if that is unknown."""
         if task is None:
             if not self.over:
                 return None

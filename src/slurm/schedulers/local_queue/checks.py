@@ -1,4 +1,4 @@
-"""Checks: values of a submission that would break the supervisor or a monitor are refused, by ValueError."""
+"""Checks that refuse, with ValueError, values of a submission that would break the supervisor or a monitor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = (1 << 31) - 1
 
 
 def parse_tasks(text: str) -> list[int]:
-    """Array tasks, of which there may be so many. Nothing large is made of a text that asks for more."""
+    """Parse array tasks, up to a limit. A text that names more is refused before its numbers are expanded."""
     expected = f'task numbers such as "0-9,12", at most {MOST_TASKS}'
     try:
         spans = [_span(part) for part in text.split(",")]
@@ -38,7 +38,7 @@ def _is_number(text: str) -> bool:
 
 
 def check(submission: Submission) -> None:
-    """Check the values of a submission, whose types are right already."""
+    """Check the values of a submission. The types have been checked."""
     try:
         parse_tasks(submission.tasks)
     except ValueError as error:

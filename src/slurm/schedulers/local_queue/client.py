@@ -1,4 +1,4 @@
-"""Asking the supervisor, which is started if there is none: one request and one reply over a Unix socket."""
+"""Client of the supervisor: one request and one reply over a Unix socket. Starts a supervisor if none runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER_SECONDS = 10.0
 
 
 class NoAnswer(Exception):
-    """The supervisor didn't answer in time: it isn't known whether it took the request."""
+    """The supervisor did not answer in time, so it is unknown whether it accepted the request."""
 
 
 class RequestRefused(Exception):
@@ -39,7 +39,7 @@ def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
             answer = _exchange(place, data, end)
         except (FileNotFoundError, ConnectionError):
             launch(place)
-        except (BlockingIOError, TimeoutError):  # its backlog is full, or it says nothing
+        except (BlockingIOError, TimeoutError):  # its backlog is full, or it does not answer
             pass
         except OSError as error:
             if isinstance(error, PermissionError):  # no connection
@@ -66,7 +66,7 @@ def _read(answer: bytes, reply: type[Message]) -> Message:
 
 
 def stop() -> None:
-    """Cancel everything, and have the supervisor go."""
+    """Cancel everything and stop the supervisor."""
     ask(Stop(), Done)
 
 

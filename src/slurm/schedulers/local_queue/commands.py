@@ -30,7 +30,7 @@ _TEMPORARY_FAILURE = 75  # sysexits.h
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; what it prints is for LocalScheduler's parsers."""
+    """Run one command. LocalScheduler parses the output."""
     command, *rest = argv
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -52,7 +52,7 @@ def _submit(argv: Sequence[str]) -> None:
 
 
 def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]) -> Submission:
-    """The request for a script with sbatch's options by their names. Raises ValueError for one that can't be obeyed."""
+    """The request for a script with sbatch's options, by name. Raises ValueError for an invalid option."""
     array, _, most = options["array"].partition("%")
     limit, ahead = options.get("time"), options.get("signal")
     with _naming("--array", options["array"]):
@@ -90,7 +90,7 @@ def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]
 
 @contextlib.contextmanager
 def _naming(option: str, value: str | None) -> Iterator[None]:
-    """An option that can't be read is named in the error."""
+    """Parse an option's value; an error names the option."""
     try:
         yield
     except (ValueError, KeyError, OverflowError) as error:
@@ -124,7 +124,7 @@ def _warning(text: str) -> list[int]:
 
 
 def _query(ids: Sequence[str]) -> None:
-    """Print who answers, then the states of ids with their comments, which tell whose jobs they are."""
+    """Print the supervisor's identity, then the states of ids with their comments."""
     rows = ask(Query(list(ids)), States).rows
     comments = ask(Listing(), Comments).comments
     host = os.uname().nodename
@@ -140,7 +140,7 @@ def _list(_: Sequence[str]) -> None:
 
 
 def _cancel(names: Sequence[str]) -> None:
-    """Cancel "id_tasks=key": tasks of an id, or all, if its comment doesn't name another submission than the key."""
+    """Cancel "id_tasks=key": tasks of an id, or all, unless its comment names another submission than the key."""
     comments = ask(Listing(), Comments).comments
     wanted: dict[str, str | None] = {}
     for name, _, key in (name.partition("=") for name in names):
@@ -159,7 +159,7 @@ _COMMANDS = {"submit": _submit, "query": _query, "list": _list, "cancel": _cance
 
 
 def _directives(script: str) -> list[str]:
-    """The arguments in a script's #SBATCH lines, which end, as for sbatch, at the first line that is a command."""
+    """The arguments in a script's #SBATCH lines, which end at the first command, as for sbatch."""
     found: list[str] = []
     with open(script, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from slurm.schedulers.local_queue.messages import Submission
 
 NOT_STARTED = End("NOT_STARTED", "")
-"""The script did not run, through no fault of the submission: it can be started again."""
+"""The script did not run, for a reason outside the submission, so it can be started again."""
 
 
 class Element:
-    """A task with a monitor, which is a child of this supervisor's or of one before."""
+    """A task with a monitor, which is a child of this supervisor or of an earlier one."""
 
     def __init__(self, id_: str, task: int, submission: Submission, note: str) -> None:
         self.id, self.task = id_, task
@@ -31,14 +31,14 @@ class Element:
 
     @classmethod
     def start(cls, start: monitor.Start) -> Element:
-        """Start a task. Raises OSError if there can be no new process."""
+        """Start a task. Raises OSError if no process can be created."""
         element = cls(start.id, start.task, start.submission, start.note)
         element._has_child(monitor.start(start))
         return element
 
     @classmethod
     def adopt(cls, id_: str, task: int, submission: Submission, note: str) -> Element:
-        """Go on with a task of a supervisor that is gone; `poll` tells whether it still runs."""
+        """Take over a task of an earlier supervisor; `poll` says whether it still runs."""
         element = cls(id_, task, submission, note)
         found = notes.read(note)
         if found is not None:
@@ -50,11 +50,11 @@ class Element:
 
     @property
     def adopted(self) -> bool:
-        """Whether no signal tells of its end."""
+        """Whether its end must be polled, because no SIGCHLD reports it."""
         return self._child is None
 
     def poll(self) -> End | None:
-        """How it ended; None while it runs."""
+        """Its final state; None while it runs."""
         if self._child is not None:
             if os.waitpid(self._child, os.WNOHANG)[0] == 0:
                 return None
@@ -64,7 +64,7 @@ class Element:
         return self._found()
 
     def cancel(self) -> None:
-        """Have its monitor end it: SIGTERM to all of its session, then SIGKILL."""
+        """Tell its monitor to end it: SIGTERM to its whole session, then SIGKILL."""
         self._cancelled = True
         if self._child is not None or self._monitor.alive:
             with contextlib.suppress(ProcessLookupError, PermissionError):

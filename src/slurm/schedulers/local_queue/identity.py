@@ -42,17 +42,17 @@ It writes nothing into a directory that isn't the user's own, and prints nothing
 
 
 class Identity(NamedTuple):
-    """What tells one local scheduler from another."""
+    """Distinguishes one local scheduler from another."""
 
     name: str
     boot: str
-    """Differs after a restart of the machine; empty where the system tells nothing of the kind."""
+    """Changes when the machine restarts; empty if the system has no such id."""
     host: str
     """For messages only."""
 
 
 def parse(output: str) -> Identity | None:
-    """What COMMAND printed; None if it printed nothing."""
+    """Parse the output of COMMAND; None if it printed nothing."""
     line = output.strip()
     name, boot_found, rest = line.partition(" boot=")
     boot, host_found, host = rest.partition(" host=")
@@ -68,7 +68,7 @@ def line(place: str) -> str:
 
 
 def ensure_name(place: str) -> None:
-    """Give a directory its name, if it has none yet."""
+    """Name a directory that has no name yet."""
     if os.path.exists(f"{place}/name"):
         return
     name = os.urandom(8).hex()

@@ -1,4 +1,4 @@
-"""Launching a supervisor: by a command that finds none, or by a monitor whose own one was killed."""
+"""Launch a supervisor: for a command that finds none, or for a monitor whose supervisor was killed."""
 
 from __future__ import annotations
 

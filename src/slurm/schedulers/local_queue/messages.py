@@ -1,4 +1,4 @@
-"""Messages: what commands and the supervisor say to each other, typed, as JSON. Both sides share this module."""
+"""Messages between commands and the supervisor: typed, sent as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Submission(NamedTuple):
     """One block to be queued; the supervisor keeps it on disk in this form."""
 
     token: str
-    """Made up by the client. Who asks again with the same token gets the same id, and nothing is queued twice."""
+    """Chosen by the client. A repeated request with the same token gets the same id, so nothing is queued twice."""
     script: str
     arguments: list[str]
     tasks: str
@@ -21,13 +21,13 @@ class Submission(NamedTuple):
     log: str
     """Path of an element's log, with `%a` for the array task and `%%` for a per cent sign."""
     cpus: int
-    """CPUs of one element; 0 for one that only waits."""
+    """CPUs of one element; 0 for a job that only waits."""
     ntasks: int
     cpus_per_task: str | None
     seconds: int | None
     """The time limit."""
     warning: list[int] | None
-    """A signal's number, and how many seconds ahead of the time limit the script gets it."""
+    """A signal's number, and its lead before the time limit in seconds."""
     comment: str
     name: str
     dependencies: dict[str, list[str]]
@@ -75,7 +75,7 @@ class Row(NamedTuple):
 
 
 class States(NamedTuple):
-    """Replies to a query; ids that are not known have no row."""
+    """Replies to a query; unknown ids have no row."""
 
     rows: list[list[str]]
 
@@ -87,11 +87,11 @@ class Comments(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Replies to what has nothing to tell."""
+    """Replies to a request that succeeded without a result."""
 
 
 class Refused(NamedTuple):
-    """Nothing was done, and why."""
+    """Replies that nothing was done, with the reason."""
 
     reason: str
 
@@ -109,7 +109,7 @@ def encode(message: tuple[Any, ...]) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """The message that `encode` made bytes of. Raises ValueError if it is none, or a field has another type."""
+    """Decode what `encode` made. Raises ValueError if it is no message or a field has the wrong type."""
     try:
         found = json.loads(data)
     except RecursionError:
@@ -130,7 +130,7 @@ def decode(data: bytes) -> Any:
 
 
 def decode_as(kind: type[Message], data: bytes) -> Message:
-    """The same, of one kind. Raises ValueError for another."""
+    """Like `decode`, for one kind of message. Raises ValueError for another kind."""
     found = decode(data)
     if not isinstance(found, kind):
         message = f"expected {kind.__name__}, not {type(found).__name__}"

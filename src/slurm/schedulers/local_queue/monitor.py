@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from slurm.schedulers.local_queue.processes import Process
 
 GRACE_SECONDS = 2.0
-"""Between SIGTERM and SIGKILL, as Slurm's KillWait."""
+"""Seconds between SIGTERM and SIGKILL, like Slurm's KillWait."""
 _LOOK_SECONDS = 0.2
-"""Between two looks at a script that is somebody else's child."""
+"""Seconds between two checks of a script that is not a child of this process."""
 
 
 class Start(NamedTuple):
@@ -38,25 +38,25 @@ class Start(NamedTuple):
     task: int
     submission: Submission
     total: int
-    """How many tasks the submission has."""
+    """The number of tasks of the submission."""
     cpus: int
     note: str
 
 
 def start(element: Start) -> int:
-    """Start an element's monitor, which starts the script; returns the monitor's number. Raises OSError."""
+    """Start an element's monitor, which starts the script. Returns the monitor's pid. Raises OSError."""
     supervisor = os.getpid()
     return fork(lambda: _last(_start(element, supervisor), element.note, supervisor))
 
 
 def take_over(note: str, script: Process, submission: Submission, begun: float) -> int:
-    """Start a monitor for a script whose own one was killed. Raises OSError."""
+    """Start a monitor for a script whose monitor was killed. Raises OSError."""
     supervisor = os.getpid()
     return fork(lambda: _last(_take_over(note, script, submission, begun), note, supervisor))
 
 
 def _last(status: int, note: str, supervisor: int) -> int:
-    """Launch another supervisor if this monitor's was killed: what waits may have nobody who asks for it."""
+    """Launch a supervisor if this monitor's was killed: no client may be there to start one for pending elements."""
     if os.getppid() != supervisor:
         launch(os.path.dirname(os.path.dirname(note)))
     return status
@@ -115,7 +115,7 @@ def _take_over(note: str, script: Process, submission: Submission, begun: float)
 
 
 class _Watch:
-    """Waits for a script's end, and sees to its time limit and to SIGTERM meanwhile."""
+    """Waits for a script to end; meanwhile enforces its time limit and handles SIGTERM."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class _Watch:
         self._cancelled = False
 
     def until_end(self) -> str | None:
-        """Returns the state that it was ended with, None if it ended by itself."""
+        """Returns the state with which it was ended, None if it ended by itself."""
         awake, wake = os.pipe()
         for end in (awake, wake):
             os.set_blocking(end, False)
@@ -212,7 +212,7 @@ def execute(element: Start) -> None:
 
 
 def _bash(path: str) -> str:
-    """The shell, looked for as the script's own commands are."""
+    """The shell, from the PATH of the script."""
     for directory in path.split(os.pathsep):
         if os.access(found := os.path.join(directory or ".", "bash"), os.X_OK):
             return found
@@ -221,7 +221,7 @@ def _bash(path: str) -> str:
 
 
 def _variables(element: Start) -> dict[str, str]:
-    """What Slurm would set (sbatch(1), OUTPUT ENVIRONMENT VARIABLES), of what means something on one machine."""
+    """The variables of sbatch(1), OUTPUT ENVIRONMENT VARIABLES, that matter on one machine."""
     wanted = element.submission
     asked = {"SLURM_CPUS_PER_TASK": wanted.cpus_per_task} if wanted.cpus_per_task else {}
     return {

@@ -14,18 +14,18 @@ _VOID = "void"
 
 
 class End(NamedTuple):
-    """How an element ended: Slurm's word for the state, and the reason."""
+    """An element's final state, in Slurm's words, and the reason."""
 
     state: str
     reason: str
 
 
 STATUS_UNKNOWN = "exit status unknown: its monitor was killed"
-"""The reason of an element that ended while nobody watched it; its state is COMPLETED, and its outcome tells more."""
+"""The reason for an element that ended unobserved. Its state is COMPLETED; its outcome may say more."""
 
 
 class Note(NamedTuple):
-    """What a note says."""
+    """The content of a note."""
 
     begun: float
     """By the monotonic clock, which all processes of a machine share."""
@@ -49,29 +49,29 @@ def create(path: str, begun: float) -> None:
 
 
 def append_monitor(path: str) -> None:
-    """Say that the calling process goes on with the monitoring."""
+    """Record that the calling process takes over the monitoring."""
     me = Process.of(os.getpid())
     _append(path, f"monitor {me.pid} {me.born}")
 
 
 def append_script(path: str) -> None:
-    """Say that the calling process is about to become the element's script."""
+    """Record that the calling process is about to become the element's script."""
     me = Process.of(os.getpid())
     _append(path, f"script {me.pid} {me.born}")
 
 
 def append_end(path: str, end: End) -> None:
-    """Say how the element has ended."""
+    """Record how the element ended."""
     _append(path, f"ended {end.state} {' '.join(end.reason.split())}")
 
 
 def append_void(path: str) -> None:
-    """Say that the script never runs."""
+    """Record that the script never runs."""
     _append(path, _VOID)
 
 
 def read(path: str) -> Note | None:
-    """What a note says; None if there is none. A line that is cut off does not count."""
+    """Read a note; None if it doesn't exist. A truncated line doesn't count."""
     try:
         with open(path, encoding="ascii", errors="backslashreplace") as file:
             lines = file.read().split("\n")[:-1]

@@ -1,4 +1,4 @@
-"""Processes: forking one that belongs to nobody, and telling a process from a later one with the same number."""
+"""Processes: fork a detached one, and tell a process from a later one with the same pid."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class Process(NamedTuple):
-    """A process: its number, and when it began."""
+    """A process: its pid and its start time."""
 
     pid: int
     born: str
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """The process that has this number now."""
+        """The process that has this pid now."""
         return cls(pid, born(pid))
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs: a later process with its number is another."""
+        """Whether it still runs. A later process with its pid is another process."""
         return self.born != "" and born(self.pid) == self.born
 
 

@@ -1,4 +1,4 @@
-"""Queue: which elements wait, run, and may start under the limit of CPUs. Nothing here does I/O."""
+"""Queue: the pending and running elements, and which may start under the limit of CPUs. Does no I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Queue:
-    """First in, first out, as many elements at once as there are CPUs for."""
+    """First in, first out, limited by the number of CPUs."""
 
     def __init__(self, cpus: int) -> None:
         self.cpus = cpus
@@ -23,7 +23,7 @@ class Queue:
         self._used = 0
 
     def add(self, id_: str, submission: Submission) -> Batch:
-        """A new submission, behind all others."""
+        """Add a submission at the end."""
         batch = self.batches[id_] = Batch(id_, submission)
         self._by_token[submission.token] = id_
         return batch
@@ -33,16 +33,16 @@ class Queue:
         return self._by_token.get(token)
 
     def cpus_of(self, batch: Batch) -> int:
-        """CPUs of one of its elements: who asks for more than there are gets all."""
+        """CPUs of one of its elements, at most as many as the machine has."""
         return min(batch.submission.cpus, self.cpus)
 
     def settle(self) -> list[tuple[Batch, list[int]]]:
-        """Find out what may start; returns elements that never can. To be called again once these have ended."""
+        """Find elements that may start. Returns elements that can never run; call again once they are ended."""
         found = [(batch, batch.settle(self.batches)) for batch in self.batches.values()]
         return [(batch, tasks) for batch, tasks in found if tasks]
 
     def next_ready(self) -> tuple[Batch, int] | None:
-        """The element that may start now, in the order of submission. One that waits for CPUs lets nobody pass."""
+        """The next element that may start, in submission order. One that waits for CPUs blocks later ones."""
         for batch in self.batches.values():
             task = batch.next_ready()
             if task is not None:
@@ -50,23 +50,23 @@ class Queue:
         return None
 
     def start(self, batch: Batch, task: int) -> None:
-        """An element runs now."""
+        """Record that an element has started."""
         batch.start(task)
         self._used += self.cpus_of(batch)
 
     def put_back(self, batch: Batch, task: int) -> None:
-        """An element that was to run did not start."""
+        """Record that an element could not start."""
         self._used -= self.cpus_of(batch)
         batch.put_back(task)
 
     def end(self, batch: Batch, task: int, end: End) -> None:
-        """An element has ended."""
+        """Record that an element has finished."""
         if batch.running((task,)):
             self._used -= self.cpus_of(batch)
         batch.end(task, end)
 
     def forget(self, id_: str) -> None:
-        """An id that nobody will ask for any more."""
+        """Remove an id that no client needs any more."""
         batch = self.batches.pop(id_)
         self._by_token.pop(batch.submission.token, None)
 
@@ -76,12 +76,12 @@ class Queue:
 
     @property
     def busy(self) -> bool:
-        """Whether anything waits or runs."""
+        """Whether any element is pending or running."""
         return any(not batch.over for batch in self.batches.values())
 
 
 def next_id(last: int, now: float) -> int:
-    """An id that no submission ever had: milliseconds since 1970, and at least one more than the last.
+    """A new id: milliseconds since 1970, and at least one more than the last.
 
     So ids do not begin again where the last one was lost with the directory, after a restart of the machine.
     """

@@ -1,4 +1,4 @@
-"""Server: the supervisor's side of the socket. A client that is slow, or says nothing, keeps nobody waiting."""
+"""Server: the supervisor's side of the socket. A slow or silent client doesn't delay others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Server:
         selector.register(listener, selectors.EVENT_READ)
 
     def ready(self, sock: object) -> bool:
-        """See to a socket that can be read or written, if it is one of these."""
+        """Read or write a socket that is ready, if it belongs to this server."""
         if sock is self._listener:
             self._accept()
             return True
@@ -108,7 +108,7 @@ class Server:
 
 
 class _Connection:
-    """What has come from one client, and what is left to send."""
+    """The bytes received from one client, and those still to send."""
 
     def __init__(self) -> None:
         self.until = time.monotonic() + _SECONDS

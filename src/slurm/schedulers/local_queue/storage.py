@@ -1,4 +1,4 @@
-"""Storage: what the supervisor keeps on disk, so that the next one goes on where it was killed.
+"""Storage: the supervisor's state on disk, from which the next supervisor continues if this one is killed.
 
 Two files for a submission, whatever its number of elements, both written by the supervisor alone: `queue/ID.json`, the
 submission, and `queue/ID.ends`, a line for each end. The kernel keeps what a killed process has written, so nothing is
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Stored(NamedTuple):
-    """A submission, and how those of its elements ended that have."""
+    """A submission and the final states of its finished elements."""
 
     id: str
     submission: Submission
@@ -55,7 +55,7 @@ class Storage:
         return f"{self._place}/running/{id_}_{task}"
 
     def notes(self) -> Iterator[tuple[str, int]]:
-        """Ids and tasks of the notes that there are."""
+        """Ids and tasks of all notes."""
         for name in os.listdir(f"{self._place}/running"):
             id_, _, task = name.partition("_")
             if id_.isdecimal() and task.isdecimal():
@@ -73,7 +73,7 @@ class Storage:
         self._write(f"queue/{id_}.json", encode(submission))
 
     def end(self, id_: str, tasks: Iterable[int], end: End) -> None:
-        """Store that elements have ended."""
+        """Store that elements have finished."""
         line = f"{ranges(tasks)} {end.state} {' '.join(end.reason.split())}\n"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with open(os.open(f"{self._place}/queue/{id_}.ends", flags, 0o600), "ab") as file:
@@ -104,7 +104,7 @@ class Storage:
                 yield Stored(id_, submission, list(_ends(_read(f"{path}.ends"))), changed)
 
     def _write(self, name: str, data: bytes) -> None:
-        """Write a file that appears whole."""
+        """Write a file atomically."""
         hidden = f"{self._place}/{name}.new"
         with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data)
@@ -112,7 +112,7 @@ class Storage:
 
 
 def _ends(text: str) -> Iterator[tuple[int, End]]:
-    """Lines that are cut off do not count."""
+    """Truncated lines don't count."""
     for line in text.split("\n")[:-1]:
         tasks, _, rest = line.partition(" ")
         state, _, reason = rest.partition(" ")

@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 30.0
 KEPT_SECONDS = 600.0
-"""How long an ended submission is remembered."""
+"""How long a finished submission is remembered."""
 _BACKLOG = 1024
 _TICK = 0.5
 _HOLD = 1.0
-"""Until the next try, where no process could be started or nothing stored."""
+"""Pause before the next try after a process could not be started, or state not stored."""
 
 
 def main(place: str) -> None:
-    """Run a supervisor, unless there is one already."""
+    """Run a supervisor, unless one runs already."""
     lock = os.open(f"{place}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,7 +77,7 @@ class Supervisor:
         self._load()
 
     def _load(self) -> None:
-        """Take up what a supervisor that is gone has left: what waits, what runs, what has ended."""
+        """Restore the state of an earlier supervisor: pending, running and finished elements."""
         for stored in self._storage.load():
             batch = self._queue.add(stored.id, stored.submission)
             for task, end in stored.ends:
@@ -95,7 +95,7 @@ class Supervisor:
             self._strip(self._queue.batches[id_])
 
     def run(self) -> None:
-        """Serve until there is nothing to do."""
+        """Serve until nothing is pending or running."""
         awake, wake = socket.socketpair()
         for end in (awake, wake):
             end.setblocking(False)
@@ -185,7 +185,7 @@ class Supervisor:
                 element.cancel()
 
     def _end(self, batch: Batch, tasks: Collection[int], end: End) -> None:
-        """Elements have ended. It is stored first. Raises OSError if that fails; then they haven't."""
+        """Record that elements have finished, on disk first. Raises OSError, and changes nothing, if that fails."""
         if not tasks:
             return
         self._storage.end(batch.id, tasks, end)

@@ -7,11 +7,11 @@ import os
 from slurm.protocol.directories import socket_directory, socket_place
 
 REFUSED = "the local scheduler refuses: "
-"""How a command's words begin where nothing was taken, for certain."""
+"""Prefix of a command's message if nothing was queued."""
 NO_ANSWER = "no answer from the local scheduler"
-"""How a command's words begin where the supervisor didn't answer in time."""
+"""Prefix of a command's message if the supervisor did not answer in time."""
 MOST_TASKS = 1_000_000
-"""In one array."""
+"""The limit of one array."""
 NEVER_SATISFIED = "DependencyNeverSatisfied"
 """The reason for an element that is cancelled because an element that it waits for failed."""
 FORM = "3"
