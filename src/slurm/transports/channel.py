@@ -75,6 +75,7 @@ def converse(
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
     lines = [*login, _fenced(script, fence)]
     faults: list[TransportError] = []
+    noise: list[bytes] = []
 
     def feed() -> None:
         # A command may end before it has read all its input: its status says whether that is an error.
@@ -88,8 +89,6 @@ def converse(
         # Also if a local file fails: the command must not wait for more.
         with contextlib.suppress(OSError, EOFError):
             channel.end_input()
-
-    noise: list[bytes] = []
 
     def digest() -> T:
         noise.append(_until(fence.encode(), channel.stdout))
