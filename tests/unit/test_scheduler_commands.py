@@ -230,7 +230,15 @@ def test_jobs_are_looked_for_in_the_clusters_that_sbatch_sends_them_to(
 
 @pytest.mark.usefixtures("stub")
 def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["SQUEUE_FORMAT", "SQUEUE_NEW_IN_THE_NEXT_RELEASE", "SACCT_FEDERATION", "SCANCEL_STATE", "SINFO_SORT"]
+    names = [
+        "SQUEUE_FORMAT",
+        "SQUEUE_NEW_IN_THE_NEXT_RELEASE",
+        "SACCT_FEDERATION",
+        "SCANCEL_STATE",
+        "SINFO_SORT",
+        "SCONTROL_ALL",
+        "SACCTMGR_X",
+    ]
     names += ["SLURM_CLUSTERS", "SLURM_BITSTR_LEN", "SLURM_TIME_FORMAT", "LC_ALL", "CDPATH", "GREP_OPTIONS"]
     for name in names:
         monkeypatch.setenv(name, "theirs\nSLURM_CONF=theirs")
