@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,11 +116,14 @@ def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:
 
 
 def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(seconds=1000.0)
+    monkeypatch.setattr(status_poller, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
     place = Place(remembered=[told("7", JobState.RUNNING)])
     watched = place.watch(block())
-    assert place.states(watched) == [JobState.RUNNING]
-    assert not watched.missed_since
-    monkeypatch.setattr(status_poller, "_RUNAWAY_SECONDS", -1.0)
+    for clock.seconds in (1000.0, 1599.0):
+        assert place.states(watched) == [JobState.RUNNING]
+        assert not watched.missed_since
+    clock.seconds = 1601.0
     assert place.states(watched) == [JobState.LOST]
     assert list(watched.missed_since) == [0]
     error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))

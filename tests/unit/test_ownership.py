@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from slurm.errors import UntrustedFile
+from slurm.protocol import directories
 from slurm.protocol.boot import BOOT
 from slurm.protocol.directories import make_private, socket_directory, strange_link
 from slurm.protocol.files import is_private
@@ -226,6 +227,32 @@ def test_a_named_directory_of_sockets_may_be_reached_by_a_link(tmp_path: Path, m
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "near"))
     socket_directory("ssh")
     assert modes(tmp_path / "far" / "ssh") == [0o700]
+
+
+@pytest.mark.parametrize("which", ["base", "base/2"])
+def test_in_tmp_no_directory_of_sockets_may_be_reached_by_a_link(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another place stands for the one in /tmp, which the tests' own scheduler may be using.
+    monkeypatch.delenv("SLURMTASKS_LOCAL_DIR", raising=False)
+    monkeypatch.setattr(directories, "socket_place", lambda: str(tmp_path / "base"))
+    socket_directory("2")
+    (tmp_path / which).rename(tmp_path / "elsewhere")
+    (tmp_path / which).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PermissionError, match=f"{tmp_path / which} is a link to another place"):
+        socket_directory("2")
+
+
+@ROOT_ONLY
+def test_a_named_directory_of_sockets_is_not_reached_by_a_link_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far").mkdir(mode=0o700)
+    (tmp_path / "near").symlink_to("far")
+    os.chown(tmp_path / "near", 4321, -1, follow_symlinks=False)
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "near"))
+    with pytest.raises(PermissionError, match=f"{tmp_path / 'near'} is a link to another place"):
+        socket_directory("ssh")
 
 
 @pytest.mark.parametrize("which", ["local", "local/2"])

@@ -72,6 +72,7 @@ def test_json_means_the_same_and_has_no_control_characters(text: str) -> None:
         ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
         ("\x9b31m", r"\x9b31m"),
         ("a\u202eb\u200e\u200f", "a\\u202eb\u200e\u200f"),
+        *((chr(number), f"\\u{number:x}") for number in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))),
         ("\x1b[2J", r"\x1b[2J"),
     ],
 )

@@ -231,7 +231,15 @@ def test_jobs_are_looked_for_in_the_clusters_that_sbatch_sends_them_to(
 
 @pytest.mark.usefixtures("stub")
 def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["SQUEUE_FORMAT", "SQUEUE_NEW_IN_THE_NEXT_RELEASE", "SACCT_FEDERATION", "SCANCEL_STATE", "SINFO_SORT"]
+    names = [
+        "SQUEUE_FORMAT",
+        "SQUEUE_NEW_IN_THE_NEXT_RELEASE",
+        "SACCT_FEDERATION",
+        "SCANCEL_STATE",
+        "SINFO_SORT",
+        "SCONTROL_ALL",
+        "SACCTMGR_X",
+    ]
     names += ["SLURM_CLUSTERS", "SLURM_BITSTR_LEN", "SLURM_TIME_FORMAT", "LC_ALL", "CDPATH", "GREP_OPTIONS"]
     for name in names:
         monkeypatch.setenv(name, "theirs\nSLURM_CONF=theirs")
@@ -244,7 +252,8 @@ def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: 
 
 
 def test_ids_and_keys_are_no_words_of_the_shell(stub: Path, tmp_path: Path) -> None:
-    odd = f"12$(touch {tmp_path}/ran)`touch {tmp_path}/ran`; touch {tmp_path}/ran;) '\""
+    touch = f"touch${{IFS}}{tmp_path}/ran"  # blanks are in no id and no key
+    odd = f"12$({touch})`{touch}`;{touch};)'\"*"
     cluster = f"big; touch {tmp_path}/ran"
     answer = f"ARRAY_JOB_ID\x1fCOMMENT\x1fCOMMAND\n13\x1ff/1\x1f/x\n{odd}\x1f{odd}\x1f/x\n"
     (tmp_path / "answer").write_text(answer)

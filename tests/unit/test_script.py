@@ -127,7 +127,7 @@ def test_all_that_a_script_starts_is_started_by_boot(tmp_path: Path) -> None:
     started = list(zip(words[::3], words[1::3], words[2::3], strict=True))
     assert {(flag, program) for flag, program, _ in started} == {("-c", BOOT)}
     modules = {module.removeprefix("slurm.") for _, _, module in started}
-    assert modules >= {"runner.main", "runner.ranks", "runner.gathering", "caretaker"}
+    assert modules >= {"runner.main", "runner.ranks", "runner.gathering", "places.retry_job"}
 
 
 def test_paths_reach_the_runner_as_they_are(made: Element) -> None:

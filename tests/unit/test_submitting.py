@@ -138,10 +138,13 @@ def test_what_is_not_found_is_not_submitted_again_and_nobody_says_it_was_refused
     assert (len(fakes.asked("sbatch")), fakes.asked("scancel"), fakes.record.exists()) == (1, [], False)
 
 
+ONE_OF_TWO = 'echo "CLUSTER: a"; echo "ARRAY_JOB_ID|COMMENT|COMMAND"; echo "squeue: error: b is down" >&2; exit 1'
+
+
 @pytest.mark.parametrize(
     "squeue",
-    ["exit 0", "exit 1", 'printf "ARRAY_JOB_ID|COMM"', "kill -9 $$", "sleep 30"],
-    ids=["silent", "failing", "cut off", "killed", "hanging"],
+    ["exit 0", "exit 1", 'printf "ARRAY_JOB_ID|COMM"', "kill -9 $$", "sleep 30", ONE_OF_TWO],
+    ids=["silent", "failing", "cut off", "killed", "hanging", "one of two clusters"],
 )
 def test_a_queue_that_cannot_be_read_makes_nothing_certain(fakes: Fakes, squeue: str) -> None:
     fakes.write("squeue", squeue)
