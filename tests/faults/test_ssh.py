@@ -350,7 +350,7 @@ def test_a_large_file_that_finds_no_room_here_is_told_at_once(kind: str, new_ssh
 
 INTERRUPTED = """\
 import contextlib, signal, sys, time
-from slurm.registry import plugin
+from slurm.plugins import plugin
 from slurm.url import ClusterURL
 
 def interrupt(*_):

@@ -29,7 +29,7 @@ SOON = 30.0
 AT_A_TERMINAL = """\
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from slurm.registry import plugin
+from slurm.plugins import plugin
 from slurm.url import ClusterURL
 url = ClusterURL.parse(sys.argv[1])
 transport = plugin("transports", url.transport).from_url(url)
