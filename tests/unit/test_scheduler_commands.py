@@ -263,7 +263,7 @@ def test_ids_and_keys_are_no_words_of_the_shell(stub: Path, tmp_path: Path) -> N
     script = SLURM.cancel_script([Target(odd, None, odd), Target("13", [1, 2], "f/1")], cluster=cluster)
     done = subprocess.run(["sh", "-s"], input=script, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "cancelled").read_text().splitlines() == ["--quiet", f"--clusters={cluster}", odd, "13_[1-2]"]
+    assert (tmp_path / "cancelled").read_text().splitlines() == ["--quiet", f"--clusters={cluster}", "13_[1-2]", odd]
     for command in (SLURM.status_command([odd], cluster=cluster), SLURM.accounting_command([odd], cluster=cluster)):
         subprocess.run(command, capture_output=True, check=False)
     assert not (tmp_path / "ran").exists()
