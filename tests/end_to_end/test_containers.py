@@ -124,8 +124,8 @@ def test_a_built_image_is_pushed_pinned_pulled_and_run(
         assert environment.runtime == "podman"
         assert environment.image == environment.digest
         assert str(environment.image).startswith(f"{registry}/my-image@sha256:")
-    words = [word for word in ("making", "building", "pushing", "ready") if word in caplog.text]
-    assert words == ["making", "building", "pushing", "ready"]
+    words = [word for word in ("building the environment", "building /", "pushing", "ready") if word in caplog.text]
+    assert words == ["building the environment", "building /", "pushing", "ready"]
     caplog.clear()
 
     other = Container(context=context, build_args={"LABEL": "labelled"}, registry=registry, runtime="podman")
@@ -191,7 +191,7 @@ def test_every_runtime_sees_signals_and_leaves_nothing_behind(
     with Cluster("slurm", root=root, environment=anyhow, options={"chdir": str(root.parent)}) as cluster:
         seen = look(HOSTILE)
         if anyhow.runtime == "slurm" and slurm_release() < (23, 2):
-            with pytest.raises(OptionError, match=r"the --container of this Slurm runs a single process: have another"):
+            with pytest.raises(OptionError, match=r"of this Slurm runs a single process only: choose another"):
                 place()
         stopped, cancelled = checkpointed(str(root / "stopped")), sleep_for_ever(str(root / "cancelled"))
         result, odd = seen.result(60), anyhow.mounts[0].split(":")[1]
