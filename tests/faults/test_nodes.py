@@ -104,7 +104,7 @@ def test_a_result_that_the_disk_cannot_hold_is_told_and_earlier_ones_stay(start:
 def test_a_disk_that_is_full_while_an_environment_is_made_leaves_nothing_half_made(disk: Path, tmp_path: Path) -> None:
     large = project(tmp_path / "large", "large", "#" * 8_000_000)
     with Cluster(root=disk):
-        with pytest.raises(BuildFailed, match="the disk is full: make room"):
+        with pytest.raises(BuildFailed, match="the disk is full: free space"):
             call.with_options(environment=Wheel(large, wheelhouse=tmp_path))(abs, -1)
         assert [path for path in disk.glob("envs/*/*") if path.parent.suffix != ".lock"] == []
         assert call(abs, -1).result(60) == 1
