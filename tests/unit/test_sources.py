@@ -124,5 +124,5 @@ def test_a_file_that_cant_be_read_is_an_error(repository: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
     (repository / NAMES[0]).chmod(0)
-    with pytest.raises(EnvironmentNotReady, match="can't be read"):
+    with pytest.raises(EnvironmentNotReady, match="cannot read"):
         tree_digest(str(repository))
