@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     def pass_on(number: int, _: object) -> None:
         nonlocal deadline
         os.kill(child, number)
-        if number == signal.SIGTERM:  # whoever ends the container may send no other signal, such as Slurm with oci.conf
+        if number == signal.SIGTERM:  # the only signal that Slurm sends with an oci.conf
             deadline = deadline or time.monotonic() + GRACE
 
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
