@@ -155,6 +155,16 @@ def _kill_supervisor(machine: Path) -> None:
     os.kill(_supervisor(machine), signal.SIGKILL)
 
 
+def _remove(directory: Path) -> None:
+    """Remove *directory* of a supervisor that removes files of it at the same time."""
+
+    def removed() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    until(removed)
+
+
 def _notes(machine: Path) -> list[notes.Note]:
     paths = (machine / wire.FORM / "running").glob("[0-9]*_[0-9]")
     return [note for path in paths if (note := notes.read(str(path)))]
@@ -325,7 +335,7 @@ def test_a_supervisor_whose_directory_is_gone_goes_and_what_runs_ends(machine: P
     script.submit(f"until [ -e '{gate}' ]; do sleep 0.1; done; touch '{mark}'", "0-9")
     pid = _supervisor(machine)
     until(lambda: len(_notes(machine)) == 2)
-    shutil.rmtree(machine / wire.FORM)
+    _remove(machine / wire.FORM)
     until(lambda: not Process.of(pid).alive)
     gate.touch()
     until(mark.exists)
@@ -383,7 +393,7 @@ def test_the_first_look_and_the_supervisor_agree_on_the_name(machine: Path, scri
     until(lambda: _ended(id_))
     assert look() == first
     os.kill(_supervisor(machine), signal.SIGKILL)
-    shutil.rmtree(machine / wire.FORM)
+    _remove(machine / wire.FORM)
     again = look()
     assert again is not None
     assert again.name != first.name
