@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
-    *("slurm", "cloudpickle", "submitit", "typing_extensions"),
+    *("slurm", "cloudpickle", "filelock", "submitit", "typing_extensions"),
     *("paramiko", "cryptography", "bcrypt", "nacl", "cffi", "_cffi_backend"),
 )
 DISTRIBUTIONS = ("slurm-tasks", "cloudpickle", "paramiko", "submitit")
