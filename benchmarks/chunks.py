@@ -20,7 +20,7 @@ _PER_SECOND, _MEGABYTES = 50_000, 150
 _PROGRAM = """\
 import operator, resource, sys, time
 from slurm import Cluster, task
-from slurm import submission, executor
+from slurm.jobs import executor, submit
 count, chunk, root = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 with Cluster("local", root=root):

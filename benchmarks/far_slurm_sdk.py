@@ -6,8 +6,8 @@ import json
 import sys
 import time
 
-from slurm.clusters.cluster import Cluster
-from slurm.tasks.decorators import task
+from slurm.cluster import Cluster
+from slurm.decorators import task
 
 
 @task(time="00:05:00")
