@@ -18,7 +18,7 @@ _STATE_LISTENING = "0A"
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up unless changed): a
 # daemon that is started again a while later must find its port as free as it left it.
-_PORTS = range(20_000, 32_000)
+_PORTS = range(10_000, 20_000)
 
 
 def free_ports(count: int) -> list[int]:
