@@ -15,6 +15,7 @@ Names are imported when they are first used, so that `import slurm` costs next t
 from __future__ import annotations
 
 import importlib
+import sys
 
 __path__ = [*__path__, f"{__path__[0]}/former"]
 
@@ -136,6 +137,22 @@ __all__ = [
     "wait",
     "workflow",
 ]
+
+
+class _Packed:
+    """Finds the modules that are not members of the runner's zip by themselves."""
+
+    @staticmethod
+    def find_spec(name: str, path: list[str] | None, _: object = None) -> object:
+        if not name.startswith("slurm."):
+            return None
+        from slurm.protocol.packed import find_spec  # noqa: PLC0415 - most tasks do not need it
+
+        return find_spec(name, path or ())
+
+
+if hasattr(globals()["__loader__"], "archive"):
+    sys.meta_path.append(_Packed)  # type: ignore[arg-type]
 
 
 def __getattr__(name: str) -> object:

@@ -38,5 +38,7 @@ def in_memory() -> str | None:
 def tmp_path() -> Iterator[Path]:
     """A directory of the test's own: on no disk, if possible, because the protocol writes with fsync."""
     directory = tempfile.mkdtemp(prefix="slurm-tests-", dir=in_memory())
-    yield Path(directory)
+    own = Path(directory, "test")  # whose parent is private, as that of pytest's own is
+    own.mkdir()
+    yield own
     shutil.rmtree(directory, ignore_errors=True)

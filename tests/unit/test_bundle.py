@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import marshal
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm.protocol.packed import CODES, SOURCES
 from slurm.storage.runner_zip import bundle
 
 
@@ -36,8 +38,11 @@ def test_the_zip_is_the_same_without_a_cache(tmp_path: Path, monkeypatch: pytest
 def test_the_zip_is_small_and_holds_only_what_a_node_imports() -> None:
     data = bundle().data
     assert len(data) <= 1_500_000
-    names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-    packages = {name.split("/")[1] for name in names if name.startswith("slurm/")}
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    names = archive.namelist()
+    assert len(names) <= 110, "Python takes time for each member of a zip that it opens"
+    packed = marshal.loads(archive.read(SOURCES))  # noqa: S302 - made just now
+    packages = {name.split("/")[1] for name in (*names, *packed) if name.startswith("slurm/")}
     assert packages.isdisjoint({"cli", "doctor", "server", "testing"})
     assert {"former", "clusters", "runner"} <= packages
 
@@ -46,12 +51,42 @@ def test_nothing_that_a_task_loads_is_compressed(tmp_path: Path) -> None:
     path = tmp_path / bundle().name
     path.write_bytes(bundle().data)
     compressed = {member.filename for member in zipfile.ZipFile(path).infolist() if member.compress_type}
-    assert "slurm/clusters/cluster.pyc" in compressed
+    assert "slurm/runner/main.py" in compressed
     imports = "import slurm.runner.main, slurm.runner.completed, cloudpickle"
     code = f"import sys; sys.path.insert(0, sys.argv[1]); from slurm import task; {imports}; print(*sys.modules)"
     argv = [sys.executable, "-S", "-E", "-c", code, str(path)]
     loaded = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
-    files = {
-        f"{name.replace('.', '/')}{end}" for name in loaded for end in (".pyc", "/__init__.pyc") if name != "__main__"
-    }
-    assert files & compressed == set()
+    files = {f"{name.replace('.', '/')}{end}" for name in loaded for end in (".pyc", "/__init__.pyc")}
+    assert files & compressed == {"__main__.pyc"} & compressed
+    assert "zlib" not in loaded
+
+
+PROGRAM = """\
+import linecache, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+import slurm.clusters.cluster, slurm.environments, slurm.backend
+from slurm.protocol.shell import program
+print(slurm.clusters.cluster.__file__ == sys.argv[1] + "/slurm/clusters/cluster.py", slurm.environments.__path__)
+print(linecache.getline("slurm/clusters/cluster.py", 1, vars(slurm.clusters.cluster)).strip())
+print(bool(program("slurm.places", "probe.sh")), len(pkgutil.get_data("slurm.environments", "image_lookup.py")))
+import slurm.cli
+"""
+
+
+@pytest.mark.parametrize("other_version", [False, True])
+def test_packed_modules_are_modules_with_files_and_sources(tmp_path: Path, *, other_version: bool) -> None:
+    path = tmp_path / "runner.zip"
+    path.write_bytes(bundle().data)
+    if other_version:  # as an interpreter of another version sees the zip: without modules that are compiled for it
+        with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "other.zip", "w") as part:
+            for name in whole.namelist():
+                if name != CODES and not name.endswith(".pyc"):
+                    part.writestr(name, whole.read(name))
+        (tmp_path / "other.zip").replace(path)
+    argv = [sys.executable, "-E", "-c", PROGRAM, str(path)]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    first, second, third = done.stdout.splitlines()
+    assert first == f"True ['{path}/slurm/environments']"
+    assert second == '"""Cluster: a place to run tasks, and the composition of all that it takes."""'
+    assert third.startswith("True ")
+    assert done.stderr.endswith("ModuleNotFoundError: No module named 'slurm.cli'\n")

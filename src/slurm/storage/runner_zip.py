@@ -19,6 +19,7 @@ from slurm.client_cache import cached
 from slurm.errors import UntrustedFile
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
+from slurm.protocol.packed import CODES, SOURCES, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +36,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = frozenset(("cli", "doctor", "server", "testing"))
 """Packages that nodes do not use. A workflow uses all others."""
 _LOADED_AT_START = (
-    *("cloudpickle/", "slurm/__init__.py", "slurm/errors.py", "slurm/version.py", "slurm/protocol/", "slurm/runner/"),
+    *("__main__.py", "cloudpickle/", "slurm/__init__.py", "slurm/errors.py", "slurm/version.py"),
     *("slurm/callbacks/__init__.py", "slurm/callbacks/base.py", "slurm/callbacks/events.py"),
-    *("slurm/options/__init__.py", "slurm/options/values.py", "slurm/tasks/", "slurm/sanitize/"),
+    *("slurm/options/__init__.py", "slurm/options/values.py", "slurm/protocol/", "slurm/runner/"),
+    *("slurm/tasks/", "slurm/sanitize/"),
 )
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
 
@@ -90,17 +92,23 @@ def _sources() -> Iterator[tuple[str, bytes]]:
 def _build(sources: dict[str, bytes]) -> bytes:
     """Build the zip. It holds each module compiled for the client's minor version, and as source for any other.
 
-    The compiled modules have no docstrings, which nobody reads on a node.
+    The compiled modules have no docstrings, which nobody reads on a node. Modules that few tasks need are packed.
     """
     buffer = io.BytesIO()
+    codes: dict[str, bytes] = {}
+    rest = {name: source for name, source in sorted(sources.items()) if not name.startswith(_LOADED_AT_START)}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, source in sorted(sources.items()):
-            _add(archive, name, source, zipfile.ZIP_DEFLATED)
+            if name not in rest:
+                _add(archive, name, source, zipfile.ZIP_DEFLATED)
             if name.endswith(".py"):
-                code = compile(source, name, "exec", dont_inherit=True, optimize=2)
-                compiled = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + marshal.dumps(code)
-                stored = name.startswith(_LOADED_AT_START)
-                _add(archive, f"{name}c", compiled, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
+                code = marshal.dumps(compile(source, name, "exec", dont_inherit=True, optimize=2))
+                if name in rest:
+                    codes[name] = code
+                else:
+                    _add(archive, f"{name}c", importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + code, zipfile.ZIP_STORED)
+        _add(archive, SOURCES, pack(rest), zipfile.ZIP_STORED)
+        _add(archive, CODES, pack(codes), zipfile.ZIP_STORED)
     return buffer.getvalue()
 
 

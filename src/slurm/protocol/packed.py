@@ -1,0 +1,88 @@
+"""Packed modules: those in the runner's zip that most tasks do not need, together in two members.
+
+Python takes time for each member of a zip that it opens, so only modules that every task loads are members themselves.
+`slurm/__init__.py` asks here for all others.
+"""
+
+from __future__ import annotations
+
+import marshal
+import sys
+import zlib
+from functools import cache
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import CodeType, ModuleType
+
+SOURCES = "packed-sources"
+"""The member with the files as they are. It serves tracebacks, shell programs, and other versions of Python."""
+CODES = f"packed-{sys.implementation.cache_tag}"
+"""The member with the modules as this version of Python compiles them."""
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """The bytes of such a member: files by their paths, each compressed by itself."""
+    return marshal.dumps({path: zlib.compress(data, 9) for path, data in files.items()}, 2)
+
+
+def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
+    """Find a module in the zip, in one of some directories of it; None if it is not there."""
+    archive = sys.modules["slurm"].__loader__.archive  # type: ignore[union-attr]
+    for directory in directories:
+        base = f"{directory}/{name.rpartition('.')[2]}"
+        for path, places in (f"{base}.py", None), (f"{base}/__init__.py", [base]):
+            loader = PackedLoader(archive, path.removeprefix(f"{archive}/"))
+            if loader.path in _member(archive, SOURCES):
+                spec = ModuleSpec(name, loader, origin=path)  # type: ignore[arg-type]
+                spec.has_location, spec.submodule_search_locations = True, places
+                return spec
+    return None
+
+
+class PackedLoader:
+    """Loads the packed module whose path in the zip `archive` is `path`."""
+
+    def __init__(self, archive: str, path: str) -> None:
+        self.archive, self.path = archive, path
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Let Python create the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module."""
+        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - as every loader does
+
+    def get_code(self, _: str) -> CodeType:
+        """The code of the module: as the client compiled it, or from source in another version of Python."""
+        if compiled := _member(self.archive, CODES).get(self.path):
+            code: CodeType = marshal.loads(zlib.decompress(compiled))  # noqa: S302 - of a zip that was checked
+            return code
+        return compile(self.get_source(""), self.path, "exec", dont_inherit=True)
+
+    def get_source(self, _: str) -> str:
+        """The source of the module."""
+        return self.get_data(f"{self.archive}/{self.path}").decode()
+
+    def get_data(self, path: str) -> bytes:
+        """A file of the zip; its path begins with that of the zip. Raises OSError."""
+        data = _member(self.archive, SOURCES).get(path.removeprefix(f"{self.archive}/"))
+        return _read(path) if data is None else zlib.decompress(data)
+
+
+@cache
+def _member(archive: str, name: str) -> Mapping[str, bytes]:
+    try:
+        found: Mapping[str, bytes] = marshal.loads(_read(f"{archive}/{name}"))  # noqa: S302 - as above
+    except OSError:  # the client has another version of Python
+        return {}
+    return found
+
+
+def _read(path: str) -> bytes:
+    """A member of the zip. Raises OSError."""
+    loader: Any = sys.modules["slurm"].__loader__
+    data: bytes = loader.get_data(path)
+    return data
