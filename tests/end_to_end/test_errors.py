@@ -142,9 +142,9 @@ def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Clu
 
 
 def test_bad_urls_and_unknown_plugins_are_refused() -> None:
-    with pytest.raises(ClusterURLError, match="is not a cluster: write"):
+    with pytest.raises(ClusterURLError, match="is not a cluster URL: write"):
         Cluster("my cluster")
-    with pytest.raises(ClusterURLError, match="a host and a transport go together"):
+    with pytest.raises(ClusterURLError, match="give both a transport and a host"):
         Cluster("slurm://login/scratch")
     with pytest.raises(PluginNotFound, match="there is no scheduler 'pbs'; there are: local, slurm"):
         Cluster("pbs")

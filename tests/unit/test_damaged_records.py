@@ -157,9 +157,9 @@ def test_changed_bytes_are_read_as_what_they_say_or_are_named(document: Document
         ({"error": []}, r"error is a list of 0, expected ErrorRecord \| None"),
         ({"error": {"type": "E", "message": 3}}, "message is 3, expected str"),
         ({"ends": [4, "9"]}, r"ends is a list of 2, expected tuple\[int, \.\.\.\] \| None"),
-        ({"ends": [9, 4]}, "ends falls from 9 to 4"),
+        ({"ends": [9, 4]}, "ends decreases from 9 to 4"),
         ({"failures": []}, "the calls without a result are not those that failed"),
-        ({"result": {"file": "../0.pkl", "bytes": 1, "sha256": ""}}, "'../0.pkl' is no name of a result's file"),
+        ({"result": {"file": "../0.pkl", "bytes": 1, "sha256": ""}}, "'../0.pkl' is not a name of a result file"),
         ({"phase": None}, "phase is None, expected str"),
     ],
 )

@@ -235,11 +235,11 @@ def test_in_tmp_no_directory_of_sockets_may_be_reached_by_a_link(
 ) -> None:
     # Another place stands for the one in /tmp, which the tests' own scheduler may be using.
     monkeypatch.delenv("SLURMTASKS_LOCAL_DIR", raising=False)
-    monkeypatch.setattr(directories, "socket_place", lambda: str(tmp_path / "base"))
+    monkeypatch.setattr(directories, "socket_base", lambda: str(tmp_path / "base"))
     socket_directory("2")
     (tmp_path / which).rename(tmp_path / "elsewhere")
     (tmp_path / which).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PermissionError, match=f"{tmp_path / which} is a link to another place"):
+    with pytest.raises(PermissionError, match=f"{tmp_path / which} is a symbolic link"):
         socket_directory("2")
 
 
@@ -251,7 +251,7 @@ def test_a_named_directory_of_sockets_is_not_reached_by_a_link_of_another_user(
     (tmp_path / "near").symlink_to("far")
     os.chown(tmp_path / "near", 4321, -1, follow_symlinks=False)
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "near"))
-    with pytest.raises(PermissionError, match=f"{tmp_path / 'near'} is a link to another place"):
+    with pytest.raises(PermissionError, match=f"{tmp_path / 'near'} is a symbolic link"):
         socket_directory("ssh")
 
 

@@ -197,7 +197,7 @@ def test_a_file_of_ones_own_is_opened(own: Path) -> None:
 def test_what_others_can_write_is_not_opened(own: Path, which: str, mode: int) -> None:
     place = own if which == "file" else own.parent
     place.chmod(mode | (0o100 if which == "directory" else 0))
-    with pytest.raises(UntrustedFile, match=rf"{place} can be written by others .*: chmod go-w {place}$") as caught:
+    with pytest.raises(UntrustedFile, match=rf"{place} is writable by other users .*: chmod go-w {place}$") as caught:
         open_own(str(own))
     assert caught.value.path == str(place)
 

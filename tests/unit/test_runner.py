@@ -145,7 +145,7 @@ def test_an_outcome_that_shows_up_late_is_found(directory: Directory) -> None:
 def test_a_result_that_others_could_have_written_is_not_unpickled(directory: Directory) -> None:
     made = upstream(directory, "value")
     os.chmod(f"{made.path}/results/0.pkl", 0o606)  # noqa: S103 - that is the point
-    with pytest.raises(UpstreamFailed, match=r"can't be loaded: UntrustedFile: .*0\.pkl can be written by others"):
+    with pytest.raises(UpstreamFailed, match=r"can't be loaded: UntrustedFile: .*0\.pkl is writable by other users"):
         PlaceholderResolver(directory.root)(("job", UP, 0, 1))
 
 

@@ -74,7 +74,7 @@ def test_a_password_in_a_clusters_url_is_refused_and_not_shown(url: str) -> None
 
 def test_a_port_that_is_none_is_refused() -> None:
     for port in (0, 65536, 10**30):
-        with pytest.raises(ClusterURLError, match="a port is a number from 1 to 65535"):
+        with pytest.raises(ClusterURLError, match="the port must be a number from 1 to 65535"):
             Cluster(f"slurm+ssh://login:{port}")
 
 

@@ -59,7 +59,7 @@ def test_what_is_no_url_is_refused_by_its_own_words(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["slurm://login", "slurm+ssh", "slurm+ssh:///root"])
 def test_a_host_and_a_transport_go_together(text: str) -> None:
-    with pytest.raises(ClusterURLError, match="go together"):
+    with pytest.raises(ClusterURLError, match="give both a transport and a host"):
         ClusterURL.parse(text)
 
 
