@@ -93,7 +93,7 @@ def test_each_form_has_its_text(name: str, value: Any, text: str | bool | None) 
         ("time", "1:2:3:4", "minutes as a number, a timedelta"),
         ("time", "-5", "minutes as a number, a timedelta"),
         ("time", 1.5, "minutes as a number, a timedelta"),
-        ("time", timedelta(0), "a time longer than nothing"),
+        ("time", timedelta(0), "a time longer than 0 seconds"),
         ("contiguous", "yes", "True or False"),
         ("contiguous", 1, "True or False"),
         ("nodes", 0, 'a range such as "2-4"'),

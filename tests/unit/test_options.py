@@ -83,7 +83,7 @@ def test_a_misspelt_option_is_an_error_at_decoration(name: str, meant: str) -> N
 
 
 def test_an_exotic_option_is_shown_the_way_through() -> None:
-    with pytest.raises(OptionError, match=r'xyzzy: pass an exotic one as it is: sbatch={"--xyzzy": …}'):
+    with pytest.raises(OptionError, match=r'xyzzy: to pass it unchanged, write sbatch={"--xyzzy": …}'):
         Options.parse({"xyzzy": 1})
 
 
@@ -150,7 +150,7 @@ def test_a_later_layer_replaces_what_says_the_same_thing_in_other_words() -> Non
 
 
 def test_rivals_are_refused_at_decoration() -> None:
-    with pytest.raises(OptionError, match=r"mem and mem_per_cpu exclude one another: .* mem_per_cpu=None"):
+    with pytest.raises(OptionError, match=r"mem and mem_per_cpu exclude each other: .* mem_per_cpu=None"):
         task(mem="4G", mem_per_cpu="1G")
     assert Options.parse({"mem": "4G", "mem_per_cpu": None}).get("mem") == "4G"
 
