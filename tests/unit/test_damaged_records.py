@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm.callbacks.events import ProgressEvent
-from slurm.callbacks.progress_model import in_words
+from slurm.callbacks.progress_model import progress_text
 from slurm.environments.building import Built
 from slurm.errors import ProtocolError
 from slurm.notifications.progress_reader import fields, lines
@@ -212,4 +212,4 @@ def test_a_damaged_line_of_events_is_shown_or_passed_over(data: st.DataObject) -
     text = json.dumps(data.draw(damaged(EVENT)))
     for event in filter(None, map(fields, lines(f"{text}\n{'[' * 100_000}\n{'1' * 5000}\n"))):
         told = ProgressEvent(url="local", key="a/b", task="a", mapped=False, index=0, **event)
-        assert isinstance(in_words(told), str)
+        assert isinstance(progress_text(told), str)

@@ -151,7 +151,7 @@ def test_a_bar_for_many_single_calls_takes_a_time_that_grows_with_their_number()
         bar, begin = Bar("work", mapped=False), time.process_time()
         for state in ("PENDING", "RUNNING", "COMPLETED"):
             for number in range(count):
-                bar.note(str(number), {state: 1})
+                bar.update(str(number), {state: 1})
                 assert bar.line()
         assert bar.states == {JobState.COMPLETED: count}
         return time.process_time() - begin
