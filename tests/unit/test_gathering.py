@@ -14,7 +14,7 @@ from slurm.protocol import PROCESS, RUN
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.runner import gathering
 from slurm.runner.job_context import JobContext
-from slurm.runner.ranks import RankSaver, contexts, directory_of, variables
+from slurm.runner.ranks import RankSaver, contexts, ranks_directory, variables
 from slurm.schedulers.base import ntasks
 from slurm.submission.requests import several_ranks
 from unit.job_directories import Directory, pickled
@@ -145,8 +145,8 @@ def test_the_cause_is_the_first_exception_but_for_a_process_that_nobody_else_can
 
 def test_a_rank_says_it_once(gang: Gang) -> None:
     gang.savers[1].success(1)
-    before = os.listdir(directory_of(gang.directory.job(), 1))
+    before = os.listdir(ranks_directory(gang.directory.job(), 1))
     gang.savers[1].success(2)
-    assert os.listdir(directory_of(gang.directory.job(), 1)) == before == ["1.done"]
-    text = Path(directory_of(gang.directory.job(), 1), "1.done").read_bytes()
+    assert os.listdir(ranks_directory(gang.directory.job(), 1)) == before == ["1.done"]
+    text = Path(ranks_directory(gang.directory.job(), 1), "1.done").read_bytes()
     assert Outcome.loads(text, where="").rank == 1

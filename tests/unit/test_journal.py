@@ -46,23 +46,23 @@ def files(root: Path) -> list[Path]:
 def test_the_next_attempt_knows_what_was_done_and_the_one_after_all_of_it(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
     assert first.earlier() == {}
-    first.note(2, b"two")
-    first.note(1, FAILURE)
+    first.add(2, b"two")
+    first.add(1, FAILURE)
     second = attempt(tmp_path, 2)
     assert second.earlier() == {2: b"two", 1: FAILURE}
-    second.note(0, b"")
+    second.add(0, b"")
     assert attempt(tmp_path, 3).earlier() == {2: b"two", 1: FAILURE, 0: b""}
 
 
 def test_an_attempt_that_lives_on_spoils_nothing(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
-    first.note(1, b"one")
+    first.add(1, b"one")
     second = attempt(tmp_path, 2)
     assert second.earlier() == {1: b"one"}
-    second.note(2, b"two of the second")
-    first.note(2, b"two of the first")
-    first.note(4, b"four of the first")
-    second.note(3, b"three of the second")
+    second.add(2, b"two of the second")
+    first.add(2, b"two of the first")
+    first.add(4, b"four of the first")
+    second.add(3, b"three of the second")
     found = attempt(tmp_path, 3).earlier()
     assert found.pop(2) in (b"two of the first", b"two of the second")
     assert found == {1: b"one", 3: b"three of the second", 4: b"four of the first"}
@@ -75,7 +75,7 @@ def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
 ) -> None:
     first = attempt(tmp_path, 1)
     for place, item in done.items():
-        first.note(place, item)
+        first.add(place, item)
     (path,) = files(tmp_path)
     whole = path.read_bytes()
     os.truncate(path, data.draw(st.integers(0, len(whole))))
@@ -86,12 +86,12 @@ def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
 
 def test_short_work_has_no_journal_and_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = attempt(tmp_path, 1)
-    first.note(0, b"one")
+    first.add(0, b"one")
     assert len(files(tmp_path)) == 1
     attempt(tmp_path, 2).remove()
     assert files(tmp_path) == []
     monkeypatch.setattr(journal, "SECONDS", 60.0)
     quick = attempt(tmp_path, 1)
-    quick.note(0, b"one")
+    quick.add(0, b"one")
     assert files(tmp_path) == []
     quick.remove()

@@ -21,7 +21,7 @@ from slurm.protocol.outcomes import CallFailure
 from slurm.runner import journal, pool
 from slurm.runner.job_context import JobContext
 from slurm.runner.journal import Journal
-from slurm.runner.pool import run_side_by_side
+from slurm.runner.pool import run_parallel
 from waiting import until
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ def test_any_mix_of_calls_with_any_stops_gives_each_call_one_end(
         done = ours.earlier()
         assert set(done) == set(ends), "what an attempt has put down is known to the next"
         left = [place for place in range(len(kinds)) if place not in done]
-        results = run_side_by_side(lambda place: make(kinds[place], place), left, workers)
+        results = run_parallel(lambda place: make(kinds[place], place), left, workers)
         for _, (place, found) in zip(range(stop), results, strict=False):
             ends[place] += 1
             done[place] = found
-            ours.note(place, found)
+            ours.add(place, found)
         results.close()
         ours.close()
     assert done == {place: expected(kind, place) for place, kind in enumerate(kinds)}
@@ -98,18 +98,18 @@ def test_a_slow_call_holds_up_no_other(tmp_path: Path) -> None:
             (tmp_path / str(place)).touch()
         return b"%d" % place
 
-    order = [place for place, _ in run_side_by_side(run, range(100), 2)]
+    order = [place for place, _ in run_parallel(run, range(100), 2)]
     assert 0 in order[-2:]  # the other worker may have yet to tell of the last call, which it has made
     assert sorted(order) == list(range(100))
 
 
-def test_calls_run_side_by_side(tmp_path: Path) -> None:
+def test_calls_run_parallel(tmp_path: Path) -> None:
     def run(place: int) -> Done:
         (tmp_path / str(place)).touch()
         until(lambda: len(list(tmp_path.iterdir())) == 4)
         return b"%d" % os.getpid()
 
-    assert len({found for _, found in run_side_by_side(run, range(4), 4)}) == 4
+    assert len({found for _, found in run_parallel(run, range(4), 4)}) == 4
 
 
 def test_no_two_workers_draw_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,15 +124,15 @@ def test_no_two_workers_draw_the_same_numbers(tmp_path: Path, monkeypatch: pytes
         assert seeded == [os.getpid()]
         return b"%r" % random.random()  # noqa: S311 - no secret
 
-    assert len({found for _, found in run_side_by_side(run, range(3), 3)}) == 3
+    assert len({found for _, found in run_parallel(run, range(3), 3)}) == 3
 
 
 def test_workers_that_die_before_any_call_fail_what_is_left_and_do_not_go_on_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A fault that can't be provoked: between its fork and its first call a worker runs no code of the user's.
-    monkeypatch.setattr(pool._Crew, "_make_calls", lambda *_: os._exit(9))
-    found = dict(run_side_by_side(lambda _: b"", range(3), 2))
+    monkeypatch.setattr(pool._WorkerPool, "_make_calls", lambda *_: os._exit(9))
+    found = dict(run_parallel(lambda _: b"", range(3), 2))
     assert found == {place: CallFailure(call=place, phase=PROCESS, exit_code=9) for place in range(3)}
 
 
@@ -141,7 +141,7 @@ def test_a_death_by_a_signal_is_held_back_while_the_others_go_on(monkeypatch: py
     begin = time.monotonic()
     at = {
         place: time.monotonic() - begin
-        for place, _ in run_side_by_side(lambda place: make("return" if place else "kill", place), range(20), 2)
+        for place, _ in run_parallel(lambda place: make("return" if place else "kill", place), range(20), 2)
     }
     assert at[0] >= 2.0
     assert max(at[place] for place in range(1, 20)) < at[0]
@@ -159,7 +159,7 @@ def test_a_signal_that_the_parent_handles_reaches_the_calls(tmp_path: Path) -> N
         until(lambda: heard)
         return b"%d" % place
 
-    assert dict(run_side_by_side(run, range(2), 2)) == {0: b"0", 1: b"1"}
+    assert dict(run_parallel(run, range(2), 2)) == {0: b"0", 1: b"1"}
     signal.signal(signal.SIGUSR1, before)
 
 
@@ -169,7 +169,7 @@ def test_no_worker_outlives_the_one_who_wants_their_results(tmp_path: Path) -> N
         until(lambda: place == 0)
         return b""
 
-    results = run_side_by_side(run, range(3), 3)
+    results = run_parallel(run, range(3), 3)
     assert next(results) == (0, b"")
     until(lambda: len(_pids(tmp_path)) == 3)
     results.close()
@@ -188,7 +188,7 @@ def test_no_worker_outlives_its_parent_for_longer_than_its_call(tmp_path: Path, 
 
     parent = os.fork()
     if parent == 0:
-        list(run_side_by_side(run, range(50), 2))
+        list(run_parallel(run, range(50), 2))
         os._exit(0)
     until(lambda: len(_pids(tmp_path)) == 2)
     os.kill(parent, number)

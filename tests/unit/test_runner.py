@@ -157,7 +157,7 @@ def test_a_result_that_others_could_have_written_is_not_unpickled(directory: Dir
         ((UP, "success", (2,)), "left no outcome"),
         ((UP, "failure", (1,)), None),
         ((UP, "failure", (0, 1)), None),
-        ((UP, "failure", (0,)), "succeeded, and this was to run only if it failed"),
+        ((UP, "failure", (0,)), "succeeded, but this call runs only if it fails"),
         ((UP, "failure", (2,)), None),
         ((UP, "any", (0, 1, 2)), None),
     ],
@@ -178,7 +178,7 @@ def test_a_result_that_was_cut_short_is_not_unpickled(directory: Directory) -> N
     made = upstream(directory, "value")
     with open(f"{made.path}/results/0.pkl", "ab") as file:
         file.truncate(5)
-    with pytest.raises(UpstreamFailed, match=rf"{UP}\[0\] can't be loaded: .* 5 are there"):
+    with pytest.raises(UpstreamFailed, match=rf"{UP}\[0\] can't be loaded: .* but the file has 5"):
         PlaceholderResolver(directory.root)(("job", UP, 0, 1))
 
 
