@@ -483,7 +483,7 @@ def test_jobs_of_another_scheduler_under_the_same_root_are_read_and_not_listed(
     assert found.result(60) == 2  # type: ignore[union-attr]
 
 
-def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster) -> None:
+def test_a_result_that_others_can_write_is_not_unpickled(local: Cluster) -> None:
     job = call(int, 1)
     assert job.result(60) == 1
     result = Path(job.directory, "results", "0.pkl")

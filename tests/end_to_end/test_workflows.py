@@ -237,5 +237,5 @@ def test_what_only_a_workflow_may_is_refused_elsewhere(local: Cluster) -> None:
         task(wants)()
     with pytest.raises(OptionError, match="leave out chunk_size"):
         outer.starmap([(), ()], chunk_size=2)
-    with pytest.raises(RuntimeError, match="runs in a workflow"):
+    with pytest.raises(RuntimeError, match="works only in a workflow"):
         current_workflow()

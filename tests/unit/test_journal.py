@@ -1,4 +1,4 @@
-"""The journal of an element of several calls: what one attempt has done, the next one doesn't do again."""
+"""The journal of an element of several calls: the next attempt does not repeat finished calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _begun: list[Journal] = []
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every call is written as it is noted; what was begun is closed."""
+    """Writes every call at once, and closes all journals."""
     monkeypatch.setattr(journal, "SECONDS", 0.0)
     yield
     while _begun:
@@ -43,7 +43,7 @@ def files(root: Path) -> list[Path]:
     return sorted((root / "jobs" / "f" / "1" / "results").iterdir())
 
 
-def test_the_next_attempt_knows_what_was_done_and_the_one_after_all_of_it(tmp_path: Path) -> None:
+def test_each_attempt_reads_the_journals_of_all_earlier_ones(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
     assert first.earlier() == {}
     first.add(2, b"two")
@@ -54,7 +54,7 @@ def test_the_next_attempt_knows_what_was_done_and_the_one_after_all_of_it(tmp_pa
     assert attempt(tmp_path, 3).earlier() == {2: b"two", 1: FAILURE, 0: b""}
 
 
-def test_an_attempt_that_lives_on_spoils_nothing(tmp_path: Path) -> None:
+def test_an_attempt_that_still_runs_damages_no_later_journal(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
     first.add(1, b"one")
     second = attempt(tmp_path, 2)
@@ -70,7 +70,7 @@ def test_an_attempt_that_lives_on_spoils_nothing(tmp_path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(done=st.dictionaries(st.integers(0, 9), st.binary(max_size=20), min_size=1, max_size=5), data=st.data())
-def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
+def test_a_truncated_journal_yields_its_complete_calls(
     tmp_path: Path, done: dict[int, bytes], data: st.DataObject
 ) -> None:
     first = attempt(tmp_path, 1)
@@ -84,7 +84,7 @@ def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
     first.remove()
 
 
-def test_short_work_has_no_journal_and_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_calls_have_no_journal_and_none_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = attempt(tmp_path, 1)
     first.add(0, b"one")
     assert len(files(tmp_path)) == 1

@@ -1,4 +1,4 @@
-"""The workers of an element: whatever its calls do to them, each call has one result or one failure."""
+"""The workers of an element: each call has one result or one failure, whatever happens to its worker."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ KINDS = st.sampled_from(["return", "much", "raise", "fork", *ENDS])
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody ends these elements from outside, so no death needs to be held back; and every call is written."""
+    """Makes dead workers fail their calls at once, as no scheduler ends these elements; writes every call at once."""
     monkeypatch.setattr(pool, "HOLD_SECONDS", 0.0)
     monkeypatch.setattr(journal, "SECONDS", 0.0)
 
 
 def make(kind: str, place: int) -> Done:
-    """What a call does, in a worker."""
+    """Run a call in a worker."""
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "fault":
-        signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest has a handler, which prints where it was
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest's handler prints a traceback
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind in ENDS:
         os._exit(ENDS[kind])
@@ -67,10 +67,10 @@ def expected(kind: str, place: int) -> Done:
 )
 @given(kinds=st.lists(KINDS, max_size=12), workers=st.integers(1, 5), stops=st.lists(st.integers(0, 12), max_size=2))
 @example(kinds=["return"] * 5000, workers=3, stops=[100])
-def test_any_mix_of_calls_with_any_stops_gives_each_call_one_end(
+def test_any_mix_of_calls_and_stops_gives_each_call_one_result(
     tmp_path_factory: pytest.TempPathFactory, kinds: list[str], workers: int, stops: list[int]
 ) -> None:
-    """A stop is after how many calls an attempt is ended, and the next one takes over."""
+    """A stop is the number of calls after which an attempt ends and the next one takes over."""
     root = tmp_path_factory.mktemp("root")
     (root / "jobs" / "f" / "1" / "results").mkdir(mode=0o700, parents=True)
     ends: Counter[int] = Counter()
@@ -90,7 +90,7 @@ def test_any_mix_of_calls_with_any_stops_gives_each_call_one_end(
     assert ends == Counter(range(len(kinds)))
 
 
-def test_a_slow_call_holds_up_no_other(tmp_path: Path) -> None:
+def test_a_slow_call_delays_no_other(tmp_path: Path) -> None:
     def run(place: int) -> Done:
         if place == 0:
             until(lambda: len(list(tmp_path.iterdir())) == 99)
@@ -99,7 +99,7 @@ def test_a_slow_call_holds_up_no_other(tmp_path: Path) -> None:
         return b"%d" % place
 
     order = [place for place, _ in run_parallel(run, range(100), 2)]
-    assert 0 in order[-2:]  # the other worker may have yet to tell of the last call, which it has made
+    assert 0 in order[-2:]  # the other worker may not have reported its last call yet
     assert sorted(order) == list(range(100))
 
 
@@ -113,7 +113,7 @@ def test_calls_run_parallel(tmp_path: Path) -> None:
 
 
 def test_no_two_workers_draw_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # numpy is not needed to test this library: what stands for it has the one function that is called.
+    # A fake of numpy, which is not a test requirement, with the one function that is called.
     seeded: list[int] = []
     monkeypatch.setitem(sys.modules, "numpy.random", SimpleNamespace(seed=lambda: seeded.append(os.getpid())))
     random.seed(0)
@@ -127,16 +127,16 @@ def test_no_two_workers_draw_the_same_numbers(tmp_path: Path, monkeypatch: pytes
     assert len({found for _, found in run_parallel(run, range(3), 3)}) == 3
 
 
-def test_workers_that_die_before_any_call_fail_what_is_left_and_do_not_go_on_for_ever(
+def test_workers_that_die_before_any_call_fail_the_remaining_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A fault that can't be provoked: between its fork and its first call a worker runs no code of the user's.
+    # This fault cannot be provoked: a worker runs no user code between its fork and its first call.
     monkeypatch.setattr(pool._WorkerPool, "_make_calls", lambda *_: os._exit(9))
     found = dict(run_parallel(lambda _: b"", range(3), 2))
     assert found == {place: CallFailure(call=place, phase=PROCESS, exit_code=9) for place in range(3)}
 
 
-def test_a_death_by_a_signal_is_held_back_while_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_whose_worker_is_killed_fails_only_after_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "HOLD_SECONDS", 2.0)
     begin = time.monotonic()
     at = {
@@ -147,7 +147,7 @@ def test_a_death_by_a_signal_is_held_back_while_the_others_go_on(monkeypatch: py
     assert max(at[place] for place in range(1, 20)) < at[0]
 
 
-def test_a_signal_that_the_parent_handles_reaches_the_calls(tmp_path: Path) -> None:
+def test_a_signal_that_the_parent_handles_is_forwarded_to_the_workers(tmp_path: Path) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
 
@@ -163,7 +163,7 @@ def test_a_signal_that_the_parent_handles_reaches_the_calls(tmp_path: Path) -> N
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_no_worker_outlives_the_one_who_wants_their_results(tmp_path: Path) -> None:
+def test_no_worker_outlives_the_reader_of_the_results(tmp_path: Path) -> None:
     def run(place: int) -> Done:
         (tmp_path / str(place)).write_text(str(os.getpid()))
         until(lambda: place == 0)
@@ -178,7 +178,7 @@ def test_no_worker_outlives_the_one_who_wants_their_results(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_its_parent_for_longer_than_its_call(tmp_path: Path, number: signal.Signals) -> None:
-    """One that SIGTERM asks to end takes them with it, even those that won't hear of it."""
+    """A parent that receives SIGTERM ends its workers, even those that ignore SIGTERM."""
 
     def run(place: int) -> Done:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -197,7 +197,7 @@ def test_no_worker_outlives_its_parent_for_longer_than_its_call(tmp_path: Path, 
         assert all(map(_lives, _pids(tmp_path)))
         (tmp_path / "go").touch()
     until(lambda: not any(map(_lives, _pids(tmp_path))))
-    assert len(_pids(tmp_path)) <= 4  # each may have taken one more before it found nobody to tell
+    assert len(_pids(tmp_path)) <= 4  # each may have taken one more call before its write failed
 
 
 def _pids(trace: Path) -> list[int]:
