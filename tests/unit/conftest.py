@@ -38,5 +38,7 @@ def in_memory() -> str | None:
 def tmp_path() -> Iterator[Path]:
     """A directory of the test's own: on no disk, if possible, because the protocol writes with fsync."""
     directory = tempfile.mkdtemp(prefix="slurm-tests-", dir=in_memory())
-    yield Path(directory)
+    path = Path(directory, "private")  # files directly in a private directory are trusted, unlike those in /dev/shm
+    path.mkdir(mode=0o700)
+    yield path
     shutil.rmtree(directory, ignore_errors=True)
