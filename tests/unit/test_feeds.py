@@ -1,4 +1,4 @@
-"""What callbacks on the client are told: of many elements in little time, whatever they raise."""
+"""Events of callbacks on the client: many elements in a short time, and hooks that raise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from slurm.transports.local import LocalTransport
 
 
 class Counting(Callback):
-    """Notes what it is told."""
+    """Records its events."""
 
     def __init__(self) -> None:
         self.states: list[Mapping[str, int]] = []
@@ -41,14 +41,14 @@ class Counting(Callback):
 
 
 class Raising(Callback):
-    """Raises whatever it is told."""
+    """Raises for every event."""
 
     def on_complete(self, event: CompleteEvent) -> None:
         raise SystemExit(event.index)
 
 
 def feeds(root: Path, count: int) -> tuple[Subscriptions, SubmissionState]:
-    """The feeds of a place, and a submission of so many elements there that nobody follows."""
+    """The subscriptions of a place, and a submission of `count` elements without a subscription."""
     place = place_for("local", root=root)
     watched = SubmissionState(
         "work/20260101T000000Z-00000000",
@@ -59,7 +59,7 @@ def feeds(root: Path, count: int) -> tuple[Subscriptions, SubmissionState]:
     return place.subscriptions, watched
 
 
-def test_many_elements_are_told_of_in_a_time_that_grows_with_their_number(tmp_path: Path) -> None:
+def test_events_of_many_elements_take_linear_time(tmp_path: Path) -> None:
     def seconds(count: int) -> float:
         ours, watched = feeds(tmp_path / str(count), count)
         callback = Counting()
@@ -67,21 +67,21 @@ def test_many_elements_are_told_of_in_a_time_that_grows_with_their_number(tmp_pa
         assert watched.feed is not None
         begin = time.process_time()
         running = Report("7", None, JobState.RUNNING, "RUNNING", "n1", "")
-        for first in range(0, count, count // 10):  # so many looks of a tracker
+        for first in range(0, count, count // 10):  # one query of a tracker each
             watched.feed.reported(dict.fromkeys(range(first, count), running))
             watched.feed.ended(range(first, first + count // 10))
         assert hooks.flush(60)
         assert len(callback.complete) == count
         assert len(set(callback.complete)) == count
-        assert len(callback.states) == 11  # all run at the first look; a tenth ends at each
+        assert len(callback.states) == 11  # all run at the first query; a tenth finishes at each
         assert callback.states[-1] == {"UNKNOWN": count}
         return time.process_time() - begin
 
     seconds(1000)
-    assert seconds(20_000) < 10 * max(0.1, seconds(5000))  # 16 times as long, were it quadratic
+    assert seconds(20_000) < 10 * max(0.1, seconds(5000))  # quadratic time would be 16 times as long
 
 
-def test_an_element_is_told_of_once_however_often_its_end_is_seen(tmp_path: Path) -> None:
+def test_an_element_is_reported_once_however_often_its_end_is_seen(tmp_path: Path) -> None:
     ours, watched = feeds(tmp_path, 3)
     watched.add_outcomes({0})
     outcome = Outcome(status=FAILED, phase=RUN)
@@ -89,7 +89,7 @@ def test_an_element_is_told_of_once_however_often_its_end_is_seen(tmp_path: Path
     directory.mkdir(parents=True, mode=0o700)
     (directory / "0.json").write_bytes(outcome.dumps())
     callback = Counting()
-    ours.attach(watched, [callback])  # one has ended before
+    ours.attach(watched, [callback])  # one has finished before
     assert watched.feed is not None
     watched.feed.ended([0, 1])
     watched.feed.ended({1})
@@ -99,7 +99,7 @@ def test_an_element_is_told_of_once_however_often_its_end_is_seen(tmp_path: Path
     assert callback.states == [{"FAILED": 1, "UNKNOWN": 2}, {"FAILED": 1, "UNKNOWN": 2}]
 
 
-def test_a_hook_that_raises_is_warned_of_once_and_the_others_are_called(
+def test_a_hook_that_raises_is_logged_once_and_the_others_are_called(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, watched = feeds(tmp_path, 3)
@@ -115,7 +115,7 @@ def test_a_hook_that_raises_is_warned_of_once_and_the_others_are_called(
     ]
 
 
-def test_progress_is_read_from_where_the_last_look_ended(tmp_path: Path) -> None:
+def test_progress_is_read_from_the_last_offset(tmp_path: Path) -> None:
     directory, outcomes = tmp_path / "it's" / "events", tmp_path / "it's" / "outcomes"
     directory.mkdir(parents=True)
     outcomes.mkdir()
@@ -131,9 +131,9 @@ def test_progress_is_read_from_where_the_last_look_ended(tmp_path: Path) -> None
 
     assert looked({}) == {}
     tell(0, {"done": 1}, {"done": 2})
-    tell(10, {"done": 3}, end="")  # half written
+    tell(10, {"done": 3}, end="")  # an incomplete line
     tell(2, {"done": 4})
-    (outcomes / "2.json").touch()  # it has ended before anybody looked
+    (outcomes / "2.json").touch()  # it has finished before the first query
     assert looked({}) == {0: ([{"done": 1}, {"done": 2}], 24), 10: ([], 0)}
     tell(10)
     tell(10, {"done": 5})
@@ -146,20 +146,20 @@ def test_progress_is_read_from_where_the_last_look_ended(tmp_path: Path) -> None
     }
 
 
-def test_a_bar_for_many_single_calls_takes_a_time_that_grows_with_their_number() -> None:
+def test_a_bar_for_many_single_calls_takes_linear_time() -> None:
     def seconds(count: int) -> float:
         bar, begin = Bar("work", mapped=False), time.process_time()
         for state in ("PENDING", "RUNNING", "COMPLETED"):
             for number in range(count):
-                bar.note(str(number), {state: 1})
+                bar.update(str(number), {state: 1})
                 assert bar.line()
         assert bar.states == {JobState.COMPLETED: count}
         return time.process_time() - begin
 
-    assert seconds(2000) < 12 * max(0.05, seconds(500))  # 16 times as long, were it quadratic
+    assert seconds(2000) < 12 * max(0.05, seconds(500))  # quadratic time would be 16 times as long
 
 
-def test_what_is_no_callback_is_refused() -> None:
+def test_an_object_that_is_not_a_callback_is_rejected() -> None:
     with pytest.raises(TypeError, match=r"not <class .*Counting'>: Counting\(…\)\?"):
         Cluster(callbacks=[Counting])  # type: ignore[list-item]
     assert ProgressEvent.hook == "on_progress"

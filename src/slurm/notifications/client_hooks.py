@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slurm.callbacks.base import PACKAGING_HOOKS, has
+from slurm.callbacks.base import PACKAGING_HOOKS, overrides
 from slurm.callbacks.events import PackagingBeginEvent, PackagingEndEvent
 from slurm.environments.base import BuildListener
 from slurm.notifications.dispatcher import call, done_callbacks, flush_hooks, hooks, settling
@@ -67,7 +67,7 @@ class NotifyingBuildListener(BuildListener):
 
     def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
         self._url = url
-        self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
+        self._callbacks = [callback for callback in callbacks if overrides(callback, PACKAGING_HOOKS)]
         use(self._callbacks)
 
     def begin(self, key: str) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slurm.callbacks.base import SUBMISSION_HOOKS, has, together
+from slurm.callbacks.base import SUBMISSION_HOOKS, merge, overrides
 from slurm.callbacks.events import (
     CompleteEvent,
     ProgressEvent,
@@ -64,7 +64,7 @@ class Subscriptions:
 
         Those of a new submission are given its record, and are told that it was submitted.
         """
-        wanted = [callback for callback in callbacks if has(callback, SUBMISSION_HOOKS)]
+        wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
         feed = watched.feed
@@ -135,8 +135,8 @@ class Subscription:
     def add(self, callbacks: Sequence[Callback]) -> None:
         """Have callbacks be told from here on."""
         use(callbacks)
-        self.callbacks = together(self.callbacks, callbacks)
-        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
+        self.callbacks = merge(self.callbacks, callbacks)
+        self._by_hook = {hook: [c for c in self.callbacks if overrides(c, [hook])] for hook in SUBMISSION_HOOKS}
 
     def wants(self, hook: str) -> bool:
         """Whether any callback has a hook."""

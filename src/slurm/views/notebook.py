@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.callbacks.progress_model import in_words
+from slurm.callbacks.progress_model import progress_text
 from slurm.errors import SlurmError
 from slurm.places.probe import DEFAULT_ROOT
 from slurm.protocol.states import JobState
@@ -156,7 +156,7 @@ def _ask(parts: Sequence[Part], *, more: bool) -> Look:
     words = [[status.state.value for status in some] for some in found]
     if not more:
         return Look(words, found, "", time.time())
-    told = {index: in_words(event) for index, event in progress(parts[0], found[0]).items()}
+    told = {index: progress_text(event) for index, event in progress(parts[0], found[0]).items()}
     return Look(words, found, "", time.time(), _tail(parts[0], found[0]), told)
 
 
