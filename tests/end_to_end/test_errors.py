@@ -165,7 +165,7 @@ def test_an_unwritable_root_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         Cluster("local", root=tmp_path / "file" / "root"),
-        pytest.raises(TransportError, match=r"file.* can't be written"),
+        pytest.raises(TransportError, match=r"file.* cannot be written"),
     ):
         fail("x")
 

@@ -66,7 +66,7 @@ class Failing(Impatient):
         for file in super().fetch(paths, private=private):
             if os.path.basename(file.path) == self.name and self.left > 0:
                 self.left -= 1
-                yield Fetched.failed(file.path, TransportError(f"{file.path} can't be read: Input/output error"))
+                yield Fetched.failed(file.path, TransportError(f"{file.path} cannot be read: Input/output error"))
             else:
                 yield file
 
