@@ -137,7 +137,9 @@ def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Clu
     def locked() -> None:
         lock.acquire()
 
-    with pytest.raises(NotPicklable, match=r"the function locked, its variable lock \(_thread.lock\) can't be pickled"):
+    with pytest.raises(
+        NotPicklable, match=r"the function locked, its variable lock \(_thread.lock\) cannot be pickled"
+    ):
         locked()
 
 
