@@ -172,7 +172,7 @@ class TransportContract:
     def test_a_file_of_this_machine_that_cannot_be_read_is_named(
         self, transport: Transport, directory: Path, tmp_path: Path
     ) -> None:
-        with pytest.raises(TransportError, match=f"{tmp_path}/gone can't be read"):
+        with pytest.raises(TransportError, match=f"{tmp_path}/gone cannot be read"):
             transport.put(str(directory), {"first": b"1", "second": tmp_path / "gone"})
         assert not (directory / "second").exists()
 

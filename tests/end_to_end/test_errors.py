@@ -137,7 +137,9 @@ def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Clu
     def locked() -> None:
         lock.acquire()
 
-    with pytest.raises(NotPicklable, match=r"the function locked, its variable lock \(_thread.lock\) can't be pickled"):
+    with pytest.raises(
+        NotPicklable, match=r"the function locked, its variable lock \(_thread.lock\) cannot be pickled"
+    ):
         locked()
 
 
@@ -165,7 +167,7 @@ def test_an_unwritable_root_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         Cluster("local", root=tmp_path / "file" / "root"),
-        pytest.raises(TransportError, match=r"file.* can't be written"),
+        pytest.raises(TransportError, match=r"file.* cannot be written"),
     ):
         fail("x")
 

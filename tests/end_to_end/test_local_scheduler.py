@@ -283,7 +283,7 @@ def test_what_is_wrong_with_one_element_fails_that_element_only(machine: Path, s
     assert "No such file or directory: '/no/such/directory/0.log'" in _reason(no_log)
     assert "Argument list too long" in _reason(bad[1])
     assert "embedded null byte" in _reason(bad[2])
-    assert "no bash in /nowhere" in _reason(bad[3])
+    assert "bash was not found in PATH=/nowhere" in _reason(bad[3])
 
 
 def test_what_can_be_known_to_be_wrong_is_refused_in_words(

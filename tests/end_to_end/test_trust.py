@@ -147,5 +147,5 @@ def test_the_local_scheduler_starts_no_script_that_others_can_write(tmp_path: Pa
     batch.touch(mode=0o600)
     batch.chmod(0o606)
     submission = commands.submission(str(batch), [], {"array": "0", "output": str(tmp_path / "log")})
-    with pytest.raises(PermissionError, match="is not yours alone"):
+    with pytest.raises(PermissionError, match="other users can change"):
         monitor.execute(monitor.Start("1", 0, submission, 1, 1, str(tmp_path / "note")))

@@ -80,7 +80,7 @@ def test_the_passphrase_of_a_key_is_asked_for_once_and_only_where_there_is_someb
     shown = typed(kind, "s3cret")
     assert shown.count(f"user: {pwd.getpwuid(os.getuid()).pw_name}") == 2
     assert shown.lower().count("passphrase") == 1
-    with soon(TransportError, "doesn't accept the user or the key"):
+    with soon(TransportError, "rejects the user or the key"):
         Cluster(f"slurm+{kind}://box").place.transport.run(["true"])
 
 
@@ -105,7 +105,7 @@ def length(data: bytes) -> int:
 def test_a_disk_that_fills_up_while_files_are_sent_is_told(kind: str, disk: Path, new_ssh: NewSSH) -> None:
     new_ssh(environment={"PATH": os.environ["PATH"], "SLURMTASKS_LOCAL_DIR": os.environ["SLURMTASKS_LOCAL_DIR"]})
     with Cluster(f"local+{kind}://box", root=disk) as cluster:
-        with soon(TransportError, r"(?s)can't be written on box: .*No space left on device"):
+        with soon(TransportError, r"(?s)cannot be written on box: .*No space left on device"):
             length(os.urandom(4_000_000))
         assert not [name for name in os.listdir(disk) if name.startswith(".")]
         assert length(b"abc").result(60) == 3
@@ -117,7 +117,7 @@ def test_a_root_that_cannot_be_made_is_named(kind: str, new_ssh: NewSSH, tmp_pat
     new_ssh(environment={"PATH": os.environ["PATH"]})
     (tmp_path / "file").touch()
     with Cluster(f"local+{kind}://box", root=tmp_path / "file" / "jobs") as cluster:
-        with soon(TransportError, rf"(?s){tmp_path}/file/jobs can't be written on box: .*mkdir"):
+        with soon(TransportError, rf"(?s){tmp_path}/file/jobs cannot be written on box: .*mkdir"):
             length(b"abc")
         cluster.close()
 

@@ -123,7 +123,7 @@ class Directory(NamedTuple):
         return self.store.outcomes(self.key, [index], chunk=1)[index]
 
     def result(self, index: int = 0) -> Any:
-        ends = self.store.ends(self.key, [index], chunk=1)
+        ends = self.store.read_results(self.key, [index], chunk=1)
         for error in ends.unloaded.values():
             raise error
         return ends.results[index]

@@ -30,7 +30,7 @@ from slurm.protocol import (
 from slurm.protocol.outcomes import Outcome, ResultRecord
 from slurm.serialization.unpickling import SignalWatch, load
 from slurm.storage.job_store import JobStore
-from slurm.storage.results import read_ends
+from slurm.storage.results import read_results
 from slurm.tracking.attempts import AttemptRecords, Continuation, continuation_name
 from slurm.transports.base import Fetched, ListingFailed
 from slurm.transports.local import LocalTransport
@@ -66,7 +66,7 @@ class Failing(Impatient):
         for file in super().fetch(paths, private=private):
             if os.path.basename(file.path) == self.name and self.left > 0:
                 self.left -= 1
-                yield Fetched.failed(file.path, TransportError(f"{file.path} can't be read: Input/output error"))
+                yield Fetched.failed(file.path, TransportError(f"{file.path} cannot be read: Input/output error"))
             else:
                 yield file
 
@@ -115,7 +115,7 @@ BROKEN = {
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
 def test_a_damaged_outcome_is_told_for_its_call(directory: Directory, data: bytes) -> None:
     write(directory, f"{OUTCOMES}/1.json", data)
-    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
+    ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert {index: type(error) for index, error in ends.unloaded.items()} == {1: ProtocolError}
     assert f"{OUTCOMES}/1.json" in str(ends.unloaded[1])
@@ -132,7 +132,7 @@ def test_a_damaged_outcome_spoils_no_look_at_the_others(directory: Directory, na
 def test_a_result_that_has_changed_or_is_gone_is_told_for_its_call(directory: Directory) -> None:
     Path(directory.path, RESULTS, "0.pkl").unlink()
     write(directory, f"{RESULTS}/1.pkl", b"")
-    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
+    ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {2: 2}
     assert "the file is missing" in str(ends.unloaded[0])
     assert "its size or SHA-256 differs" in str(ends.unloaded[1])
@@ -141,7 +141,7 @@ def test_a_result_that_has_changed_or_is_gone_is_told_for_its_call(directory: Di
 @pytest.mark.parametrize("place", [f"{OUTCOMES}/1.json", f"{RESULTS}/1.pkl"])
 def test_what_others_can_write_is_told_for_its_call(directory: Directory, place: str) -> None:
     Path(directory.path, place).chmod(0o602)
-    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
+    ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert isinstance(ends.unloaded[1], UntrustedFile)
 
@@ -150,7 +150,7 @@ def test_what_others_can_write_is_told_for_its_call(directory: Directory, place:
 def test_a_directory_in_the_place_of_a_file_is_told_for_its_call(directory: Directory, place: str) -> None:
     Path(directory.path, place).unlink()
     Path(directory.path, place).mkdir(mode=0o700)
-    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
+    ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert isinstance(ends.unloaded[1], TransportError)
     assert place in str(ends.unloaded[1])
@@ -158,13 +158,13 @@ def test_a_directory_in_the_place_of_a_file_is_told_for_its_call(directory: Dire
 
 @pytest.mark.parametrize("name", ["1.json", "1.pkl"])
 def test_what_cannot_be_read_for_a_moment_is_read_again(directory: Directory, name: str) -> None:
-    ends = read_ends(Failing(name, 2), directory.path, range(3), chunk=1)
+    ends = read_results(Failing(name, 2), directory.path, range(3), chunk=1)
     assert (ends.results, ends.unloaded) == ({0: 0, 1: 1, 2: 2}, {})
 
 
 @pytest.mark.parametrize("name", ["1.json", "1.pkl"])
 def test_what_still_cannot_be_read_is_told_for_its_call(directory: Directory, name: str) -> None:
-    ends = read_ends(Failing(name, 99), directory.path, range(3), chunk=1)
+    ends = read_results(Failing(name, 99), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert isinstance(ends.unloaded[1], TransportError)
 
@@ -178,7 +178,7 @@ def test_an_outcome_that_cannot_be_read_is_not_taken_for_none(directory: Directo
 
 def test_the_calls_of_one_element_share_its_damage(directory: Directory) -> None:
     write(directory, f"{OUTCOMES}/0.json", b"")
-    ends = read_ends(Impatient(), directory.path, range(4), chunk=2)
+    ends = read_results(Impatient(), directory.path, range(4), chunk=2)
     assert {0, 1} == {index for index, error in ends.unloaded.items() if "0.json" in str(error)}
 
 
@@ -273,7 +273,7 @@ def test_of_attempts_that_cannot_be_read_now_nothing_is_told(directory: Director
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError, SlurmError])
 def test_whatever_unpickling_raises_is_told_for_its_call(directory: Directory, kind: type[BaseException]) -> None:
     save(directory, 1, Calls(raising, kind))
-    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
+    ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert {index: type(error) for index, error in ends.unloaded.items()} == {1: kind}
 
@@ -295,7 +295,7 @@ def ctrl_c() -> Iterator[None]:
 def test_a_real_ctrl_c_while_something_is_unpickled_interrupts(directory: Directory) -> None:
     save(directory, 1, Calls(signal.raise_signal, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        read_ends(Impatient(), directory.path, range(3), chunk=1)
+        read_results(Impatient(), directory.path, range(3), chunk=1)
 
 
 @pytest.mark.usefixtures("ctrl_c")

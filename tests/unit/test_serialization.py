@@ -263,7 +263,7 @@ LOCK = "_thread.lock"
 def test_the_part_that_cannot_be_pickled_is_named(argument: object, culprit: str) -> None:
     with pytest.raises(NotPicklable) as caught:
         pickled(fit, (argument,))
-    assert str(caught.value) == f"{culprit} can't be pickled: TypeError: cannot pickle '{LOCK}' object"
+    assert str(caught.value) == f"{culprit} cannot be pickled: TypeError: cannot pickle '{LOCK}' object"
     assert isinstance(caught.value.__cause__, TypeError)
 
 
@@ -282,7 +282,7 @@ def test_what_a_function_closes_over_is_named() -> None:
     def locked() -> object:
         return lock
 
-    with pytest.raises(NotPicklable, match=r"^the function locked, its variable lock \(_thread.lock\) can't be"):
+    with pytest.raises(NotPicklable, match=r"^the function locked, its variable lock \(_thread.lock\) cannot be"):
         pickled(locked, ())
 
 
@@ -291,7 +291,7 @@ def test_whatever_a_users_reduce_raises_is_the_cause() -> None:
         def __reduce__(self) -> Any:
             raise ZeroDivisionError("not me")
 
-    with pytest.raises(NotPicklable, match=r"\.Shy\) can't be pickled: ZeroDivisionError: not me"):
+    with pytest.raises(NotPicklable, match=r"\.Shy\) cannot be pickled: ZeroDivisionError: not me"):
         pickled(fit, (Shy(),))
 
 

@@ -106,7 +106,7 @@ def logs(key: str, rank: int, cluster: str | None) -> None:
     place, watched, indices = job.part
     for part in (indices[at : at + _LOGS] for at in range(0, len(indices), _LOGS)):
         paths = [place.log_path(watched, index, rank) for index in part]
-        for index, data in zip(part, place.store.printed(paths), strict=True):
+        for index, data in zip(part, place.store.log_bytes(paths), strict=True):
             if isinstance(job, JobArray):
                 output.show(f"==> {watched.name(index)} <==")
             output.show_bytes(data)

@@ -48,7 +48,7 @@ def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt
     if watched.element_finished(element):  # such as a cancelled one
         return
     name = attempt_name(element, attempt)
-    data = store.told(watched.key, [name]).get(name)
+    data = store.read_attempts(watched.key, [name]).get(name)
     if data is None:  # it succeeded
         return
     if isinstance(data, SlurmError):

@@ -178,8 +178,8 @@ class Scheduler(ABC):
     patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
     """Seconds between two status queries while jobs wait or run: at first, and at most."""
     launcher: ClassVar[Sequence[str]] = ()
-    """Words that start the command after them once for each task of a job, with the variables of srun(1), and end all
-    of these when one fails. Empty: the runner starts SLURM_NTASKS ranks itself."""
+    """A command prefix that starts one process for each task of a job, with the variables of srun(1), and ends all
+    of them when one fails. Empty: the runner starts SLURM_NTASKS ranks itself."""
     needs: Sequence[str] = ()
     """Names on PATH, or paths, that its commands need. Looked for where a workflow runs in a container."""
     id_form: ClassVar[str] = "[0-9]+"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Cancel jobs, but only those whose comment or script names the submission that they are of (slurm.schedulers.marks).
+# Cancel jobs, but only those whose comment or script names their submission (slurm.schedulers.marks).
 # Arguments: the ids, separated by commas; lines "id key name"; --clusters=… or nothing.
 # A name is what scancel takes: the id, or some of its elements.
 . clean.sh
@@ -24,7 +24,7 @@ names=$(printf '%s\n\n%s\n' "$targets" "$said" | awk '
             key = some[i]
             mark = substr($2, length(key) + 1, 1)
             own = index($3, "/" key "/") || (index($2, key) == 1 && (mark == "" || index("+~ ", mark)))
-            if (own && !told[$1, key]++) print substr(named[$1, key], 2)
+            if (own && !printed[$1, key]++) print substr(named[$1, key], 2)
         }
     }')
 set -f

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What users export for Slurm's commands changes neither what they print nor what they do.
+# Unset variables that change the output or behaviour of Slurm's commands.
 for name in $(env | sed -n 's/^\([A-Z]*_[A-Za-z0-9_]*\)=.*/\1/p'); do
     case $name in
         SQUEUE_*|SACCT_*|SACCTMGR_*|SCANCEL_*|SCONTROL_*|SINFO_*|GREP_*|SLURM_DEBUG_FLAGS) unset "$name" ;;

@@ -1,4 +1,4 @@
 # shellcheck shell=sh
-# Runs the command that its arguments are.
+# Runs its arguments as a command.
 . clean.sh
 exec "$@"

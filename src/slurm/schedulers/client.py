@@ -38,7 +38,7 @@ _PATIENCE = 900.0
 
 
 class SchedulerClient(JobControl):
-    """One scheduler at one place. Raises TransportError if the place can't be reached."""
+    """One scheduler on one machine. Raises TransportError if the machine cannot be reached."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         super().__init__(scheduler, transport)
@@ -71,11 +71,11 @@ class SchedulerClient(JobControl):
             taken += self.scheduler.parse_submit(done.stdout)
             if len(taken) == len(requests):
                 if done.status != 0:
-                    _log.warning("%s could not be written: %s", record, done.words)
+                    _log.warning("cannot write %s: %s", record, done.words)
                 break
             failure = self._failure(done)
             if failure is Failure.FULL:
-                self._note(record, blocks, taken)
+                self._write_record(record, blocks, taken)
                 break
             if failure is Failure.UNEXPLAINED or (failure is Failure.UNKNOWN and patience):
                 taken = self._recovered(record, key, requests, done, taken, known=failure is Failure.UNEXPLAINED)
@@ -91,9 +91,9 @@ class SchedulerClient(JobControl):
         return self._submitted(blocks, taken)
 
     def _failure(self, done: Completed) -> Failure:
-        """What a submit command that printed too few ids means for the job."""
-        said_an_id = self.scheduler.parse_submit(done.stderr)
-        if done.status < 0 or done.status in _SIGNALS or said_an_id:
+        """Classify a submit command that printed too few ids."""
+        printed_id = self.scheduler.parse_submit(done.stderr)
+        if done.status < 0 or done.status in _SIGNALS or printed_id:
             return Failure.UNKNOWN
         return self.scheduler.parse_failure(done.words)
 
@@ -133,7 +133,7 @@ class SchedulerClient(JobControl):
         if others:
             _log.warning("%s was queued more than once; kept %s", name, first)
             self.cancel([Target(id_, None, key) for id_ in others])
-        self._note(record, [block], [first])
+        self._write_record(record, [block], [first])
         return self._submitted([block], [first])
 
     def adopt(
@@ -149,7 +149,7 @@ class SchedulerClient(JobControl):
             key: self._submitted(blocks, ids) for key, blocks in several.items() if (ids := _first(tagged, key, blocks))
         }
         for key, submitted in found.items():
-            self._note(record(key), several[key], [block.id for block in submitted.blocks])
+            self._write_record(record(key), several[key], [block.id for block in submitted.blocks])
         return found
 
     def _recovered(
@@ -168,14 +168,14 @@ class SchedulerClient(JobControl):
         the job, and the queue confirms it.
         """
         blocks = [request.block for request in requests]
-        found = self._look(key, blocks, _clusters(requests[0]), once=known)
+        found = self._search_queue(key, blocks, _clusters(requests[0]), once=known)
         if found is None or len(found) < len(blocks):
             some = max(found or [], list(taken), key=len)
             self._refuse(key, requests[0].script, done, some, certain=known and found is not None)
-        self._note(record, blocks, found)
+        self._write_record(record, blocks, found)
         return found
 
-    def _look(self, key: str, blocks: Sequence[Block], clusters: str, *, once: bool) -> list[str] | None:
+    def _search_queue(self, key: str, blocks: Sequence[Block], clusters: str, *, once: bool) -> list[str] | None:
         """Look for blocks that may be queued; returns the ids of the first ones, None if the scheduler did not answer.
 
         The time counts from the first query that reached the cluster, so a lost connection doesn't use it up. With
@@ -192,7 +192,7 @@ class SchedulerClient(JobControl):
             except ConnectionLost as error:
                 if begun > give_up:
                     break
-                _log.warning("%s; looking again for %s", error, key)
+                _log.warning("%s; searching the queue again for %s", error, key)
                 time.sleep(1.0)
                 continue
             except (SchedulerError, TransportError) as error:
@@ -240,12 +240,12 @@ class SchedulerClient(JobControl):
             )
         raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
 
-    def _note(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> None:
+    def _write_record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> None:
         line = submit_script.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
         try:
             self._run("submit", ["sh", "-s"], stdin=line.encode())
         except TransportError as error:  # the job can be found by its key
-            _log.warning("%s could not be written: %s", record, error)
+            _log.warning("cannot write %s: %s", record, error)
 
     def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         return submit_script.submitted(self.scheduler.name, blocks, ids)

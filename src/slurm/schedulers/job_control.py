@@ -28,7 +28,7 @@ _MOST_IDS = 2000
 
 
 class Answers(NamedTuple):
-    """Reports about ids, the ids on clusters that don't answer, and the last error of such a cluster."""
+    """Reports about ids, the ids on clusters that do not answer, and the last error of such a cluster."""
 
     reports: Sequence[Report]
     unanswered: set[str]
@@ -36,7 +36,7 @@ class Answers(NamedTuple):
 
 
 class JobControl:
-    """One scheduler at one place. Raises TransportError if the place can't be reached."""
+    """One scheduler on one machine. Raises TransportError if the machine cannot be reached."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         self.scheduler = scheduler
@@ -134,8 +134,8 @@ class JobControl:
         if done.status == NOT_FOUND:
             message = (
                 f"{done.words.splitlines()[-1]}. The scheduler {self.scheduler.name!r} needs its commands on PATH: run "
-                "this where they are (a login node), or load what brings them; where only login shells have them: "
-                "Cluster(…, login_shell=True). To run on this machine: Cluster('local')"
+                "this where they are (a login node), or load the module that provides them. If only login shells have "
+                "them, use Cluster(…, login_shell=True). To run without a scheduler, use Cluster('local')"
             )
             raise SchedulerNotFound(message)
         return done

@@ -1,7 +1,8 @@
-"""What sbatch says when it fails: which words are a refusal, and which leave open whether the job was queued.
+"""Refusals: decide from the output of a failed sbatch whether the job was refused or may be queued.
 
-Once it has asked the controller, sbatch ends with "Batch job submission failed: " and the error's text. A text is in a
-table here only if the controller sends it as its answer, or if sbatch says it before it asks: nothing is queued then.
+After it has contacted the controller, sbatch ends with "Batch job submission failed: " and the error's text. A text is
+in a table here only if the controller sends it as its answer, or if sbatch prints it before it contacts the controller:
+nothing is queued then.
 Source: slurm_strerror, and the options of sbatch, of Slurm 20.11, 22.05, 24.11 and 26.05. Errors on the way (a message
 that could not be sent, received or authenticated, an answer of another kind) are in no table: the job may be queued.
 """
@@ -31,7 +32,7 @@ _LATER = frozenset({
 })  # fmt: skip
 
 _UNEXPLAINED = frozenset({"Unspecified error", "Slurm internal error, contact system administrator"})
-"""What the controller sends where a submit plugin of the site says no without a reason of its own."""
+"""Answers of the controller if a submit plugin of the site rejects a job without a reason."""
 
 _REFUSED = frozenset({
     "Access denied to requested reservation",
@@ -144,7 +145,7 @@ _NEVER_ASKED = re.compile(
     )""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-"""What sbatch says of its own arguments and of the script, before it asks the controller."""
+"""Messages of sbatch about its arguments and the script, before it contacts the controller."""
 
 
 _MEANINGS = {
@@ -155,7 +156,7 @@ _MEANINGS = {
 
 
 def parse_failure(words: str) -> Failure:
-    """What the output of a failed sbatch says of the job: its last line about the submission counts."""
+    """Classify the output of a failed sbatch by its last line about the submission."""
     if _FULL.search(words):
         return Failure.FULL
     lines = [line.strip() for line in reversed(words.splitlines())]

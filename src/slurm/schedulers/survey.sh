@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints what the doctor asks: the configuration, partitions and, where there is accounting, the user's limits.
+# Prints facts for the doctor: the configuration, partitions and, where there is accounting, the user's limits.
 . clean.sh
 for name in sbatch squeue scancel scontrol; do
     command -v $name > /dev/null || { echo "$name: command not found"; exit; }

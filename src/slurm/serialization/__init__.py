@@ -49,7 +49,7 @@ class Reference(NamedTuple):
 
 
 class Placeholder:
-    """Base class of what stands for future results: a job, an array, a slice of an array."""
+    """Base class of placeholders for future results: a job, an array, a slice of an array."""
 
     __slots__ = ()
 
@@ -60,7 +60,7 @@ class Placeholder:
 
 
 class Calls(NamedTuple):
-    """`calls.pkl` and `calls.idx`, and `callbacks.pkl` where there are any."""
+    """`calls.pkl` and `calls.idx`, and `callbacks.pkl` if the submission has callbacks."""
 
     data: bytes
     offsets: bytes
@@ -172,7 +172,7 @@ class _CallPickler(ValuePickler):
             named = parts()
             found = (_culprit(part, name, self.dispatch_table) for name, part in named.items())
             culprit = next((words for words in found if words), next(iter(named), "a call"))
-            message = f"{culprit} can't be pickled: {type(error).__name__}: {error}"
+            message = f"{culprit} cannot be pickled: {type(error).__name__}: {error}"
             raise NotPicklable(message) from error
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
@@ -259,7 +259,7 @@ def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = f
 def _pickles(value: Any, reducers: Reducers) -> bool:
     try:
         _CallPickler(io.BytesIO(), reducers).dump(value)
-    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises
+    except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
         return False
     return True
 

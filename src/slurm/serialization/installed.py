@@ -31,7 +31,7 @@ def is_installed(module: ModuleType) -> bool:
 @lru_cache(maxsize=4096)
 def _in_installed_directory(file: str) -> bool:
     path = os.path.realpath(file)
-    return any(path.startswith(place + os.sep) or path == place for place in _installed_directories())
+    return any(path.startswith(entry + os.sep) or path == entry for entry in _installed_directories())
 
 
 @lru_cache(maxsize=1)
@@ -39,8 +39,8 @@ def _installed_directories() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     sites = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     library = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    found = [*library, *sites, *(place for directory in sites for place in _named_by_pth(directory))]
-    return tuple(dict.fromkeys(os.path.realpath(place) for place in [*found, *_editable()] if os.path.exists(place)))
+    found = [*library, *sites, *(entry for directory in sites for entry in _named_by_pth(directory))]
+    return tuple(dict.fromkeys(os.path.realpath(entry) for entry in [*found, *_editable()] if os.path.exists(entry)))
 
 
 def _named_by_pth(directory: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Link all files of a hidden directory to their names in the directory above it, each only where there is none yet.
-# Argument: the hidden directory, which is removed. Prints the names that are this process's own.
+# Link all files of a hidden directory to their names in the directory above it, unless the name exists.
+# Argument: the hidden directory, which is removed. Prints the names that this process created.
 cd -- "$1" || exit
 # link(2) succeeds for one process only. On file systems without hard links, mv comes close.
 find . ! -name . -prune -type f -exec sh -c 'ln "$@" .. 2> /dev/null' sh {} +

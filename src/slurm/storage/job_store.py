@@ -34,7 +34,7 @@ from slurm.protocol.outcomes import Outcome
 from slurm.protocol.shell import program
 from slurm.serialization import Calls, packed, unpacked
 from slurm.storage import log_tails
-from slurm.storage.results import read_ends
+from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def new_key(task: str) -> str:
 
 
 def _task_directory(task: str) -> str:
-    """The name of the directory that holds a task's submissions."""
+    """Return the name of the directory that holds a task's submissions."""
     return (re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task")[:64]
 
 
@@ -90,7 +90,7 @@ class JobStore:
     def directory(self, key: str) -> str:
         """Return the directory of a submission. Raises NoSuchJob for a malformed key."""
         if not is_key(key):
-            message = f"{key!r} is not a job's key; a key is like 'square/20261121T093012Z-1a2b3c4d'"
+            message = f"{key!r} is not a job key: pass a key such as 'square/20261121T093012Z-1a2b3c4d'"
             raise NoSuchJob(message)
         return f"{self.root}/{JOBS}/{key}"
 
@@ -107,15 +107,15 @@ class JobStore:
     ) -> str:
         """Write a new submission in one round trip, with a missing blob if one is given; return its directory."""
         directory = self.directory(submission.key)
-        place = f"{JOBS}/{submission.key}"
+        relative = f"{JOBS}/{submission.key}"
         files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
         files |= {CALLBACKS: calls.callbacks} if calls.callbacks else {}
         files |= {name: text.encode() for name, text in scripts.items()}
-        sent = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
-        sent |= {f"{place}/{name}": data for name, data in files.items()}
-        places = ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if submission.continues else ()))
-        directories = [f"{place}/{name}" for name in places]
-        self._transport.put(self.root, sent, directories=[*directories, *([BLOBS] if blob else [])])
+        uploads = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
+        uploads |= {f"{relative}/{name}": data for name, data in files.items()}
+        subdirectories = ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if submission.continues else ()))
+        directories = [f"{relative}/{name}" for name in subdirectories]
+        self._transport.put(self.root, uploads, directories=[*directories, *([BLOBS] if blob else [])])
         return directory
 
     def refuse(self, key: str, refused: Refused) -> None:
@@ -126,30 +126,32 @@ class JobStore:
         """Add scripts to a submission."""
         self._transport.put(self.directory(key), {name: text.encode() for name, text in scripts.items()})
 
-    def commit(self, key: str, place: str, files: Mapping[str, bytes]) -> frozenset[str]:
+    def commit(self, key: str, subdirectory: str, files: Mapping[str, bytes]) -> frozenset[str]:
         """Write files that do not exist yet in a directory of a submission; return the names of those written.
 
         If several processes write the same name at the same time, exactly one of them gets it in its answer.
         """
-        directory = f"{self.directory(key)}/{place}"
+        directory = f"{self.directory(key)}/{subdirectory}"
         hidden = f"{directory}/.{os.urandom(4).hex()}"
         self._transport.put(hidden, files)
         done = self._transport.run(["sh", "-c", program(__name__, "commit.sh"), "sh", hidden], timeout=300)
         if done.status != 0:
-            message = f"{directory} cannot be written: {done.words}"
+            message = f"cannot write to {directory}: {done.words}"
             raise TransportError(message)
         return frozenset(done.stdout.split())
 
-    def withdraw(self, key: str, place: str, names: Iterable[str]) -> None:
+    def withdraw(self, key: str, subdirectory: str, names: Iterable[str]) -> None:
         """Remove files that were committed and that no process has acted on."""
-        self._transport.run(["rm", "-f", *(f"{self.directory(key)}/{place}/{name}" for name in names)], timeout=60)
+        self._transport.run(
+            ["rm", "-f", *(f"{self.directory(key)}/{subdirectory}/{name}" for name in names)], timeout=60
+        )
 
     def attempts(self, key: str) -> Sequence[str]:
-        """The names of the files in `attempts/`, which describe attempts that were not the last."""
+        """Return the names of the files in `attempts/`, which describe attempts that were not the last."""
         directory = f"{self.directory(key)}/{ATTEMPTS}"
         return self._transport.list([directory])[directory]
 
-    def told(self, key: str, names: Iterable[str]) -> Mapping[str, bytes | SlurmError]:
+    def read_attempts(self, key: str, names: Iterable[str]) -> Mapping[str, bytes | SlurmError]:
         """Read files in `attempts/`: the bytes of each that exists, or an error if it cannot be read."""
         paths = {f"{self.directory(key)}/{ATTEMPTS}/{name}": name for name in names}
         return {paths[path]: data for path, data in self._transport.get_each(list(paths), private=True).items()}
@@ -160,7 +162,7 @@ class JobStore:
         files = self._transport.get(paths, private=True)
         data, index, callbacks = (files.get(path, b"") for path in paths)
         if not data or not index:
-            message = f"the calls of {key} no longer exist"
+            message = f"cannot resubmit {key}: its calls no longer exist under {self.root}"
             raise NoSuchJob(message)
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
@@ -193,17 +195,17 @@ class JobStore:
         """Read the records of the submissions that exist, by key, or an error for those that cannot be read."""
         names = (SUBMISSION, SUBMITTED, REFUSED)
         paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
-        files = self._transport.get_each([path for some in paths.values() for path in some], private=True)
+        files = self._transport.get_each([path for group in paths.values() for path in group], private=True)
         found: dict[str, Records | SlurmError] = {}
-        for key, (asked, got, no) in paths.items():
-            if asked in files:
+        for key, (request, accepted, rejected) in paths.items():
+            if request in files:
                 try:
-                    submission = Submission.loads(_read(files[asked]), where=asked)
+                    submission = Submission.loads(_read(files[request]), where=request)
                     if submission.key != key:
-                        message = f"{asked} is the record of another submission, {submission.key}"
+                        message = f"{request} is the record of another submission, {submission.key}"
                         raise ProtocolError(message)
-                    submitted = Submitted.loads(_read(files[got]), where=got) if got in files else None
-                    refused = Refused.loads(_read(files[no]), where=no) if no in files else None
+                    submitted = Submitted.loads(_read(files[accepted]), where=accepted) if accepted in files else None
+                    refused = Refused.loads(_read(files[rejected]), where=rejected) if rejected in files else None
                     found[key] = Records(submission, submitted, refused)
                 except (ProtocolError, TransportError) as error:
                     found[key] = error
@@ -225,7 +227,9 @@ class JobStore:
     def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
         """Read the outcomes of elements of several submissions in one round trip."""
         paths = {
-            f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some
+            f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e)
+            for k, elements in wanted.items()
+            for e in elements
         }
         found: dict[str, Outcomes] = {key: Outcomes({}, {}) for key in wanted}
         for path, data in self._transport.get_each(list(paths), private=True).items():  # an outcome may hold a pickle
@@ -254,9 +258,9 @@ class JobStore:
                     found[index] = elements[index // chunk].of_call(index % chunk)
         return found
 
-    def ends(self, key: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
+    def read_results(self, key: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
         """Read the outcomes and results of calls in one round trip."""
-        return read_ends(self._transport, self.directory(key), indices, chunk=chunk)
+        return read_results(self._transport, self.directory(key), indices, chunk=chunk)
 
     def log_tail(self, path: str) -> str:
         """Return the last lines of a log, as a terminal would show them; empty if it cannot be read."""
@@ -267,7 +271,7 @@ class JobStore:
         return log_tails.tails(self._transport, paths)
 
     def keys(self, task: str | None = None) -> list[str]:
-        """The keys of all submissions, or of one task's, newest first. Takes two commands."""
+        """Return the keys of all submissions, or of one task's, newest first. Takes two commands."""
         top = f"{self.root}/{JOBS}"
         names = [_task_directory(task)] if task else self._transport.list([top])[top]
         directories = {f"{top}/{name}": name for name in names}
@@ -282,9 +286,9 @@ class JobStore:
 
     def logs(self, paths: Sequence[str]) -> list[str]:
         """Read logs as text in one round trip; empty for a log that does not exist."""
-        return [data.decode(errors="replace") for data in self.printed(paths)]
+        return [data.decode(errors="replace") for data in self.log_bytes(paths)]
 
-    def printed(self, paths: Sequence[str]) -> list[bytes]:
+    def log_bytes(self, paths: Sequence[str]) -> list[bytes]:
         """Read logs as bytes."""
         found = self._transport.get(list(dict.fromkeys(paths)))
         return [found.get(path, b"") for path in paths]

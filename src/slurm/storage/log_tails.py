@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 _BYTES, _LINES = 4000, 10
+"""Bytes to read from the end of a log, and lines to return of them."""
 
 
 def tails(transport: Transport, paths: Sequence[str]) -> Mapping[str, str]:
@@ -20,8 +21,8 @@ def tails(transport: Transport, paths: Sequence[str]) -> Mapping[str, str]:
     if not paths:
         return {}
     mark = f"--{os.urandom(12).hex()}"
-    asked = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    done = transport.run(["sh", "-c", program(__name__, "tails.sh"), "sh", mark, str(_BYTES)], stdin=asked, timeout=300)
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    done = transport.run(["sh", "-c", program(__name__, "tails.sh"), "sh", mark, str(_BYTES)], stdin=names, timeout=300)
     parts = done.stdout.split(f"\n{mark}\n")[1:]
     return {path: _last_lines(part) for path, part in zip(paths, parts, strict=False)}
 

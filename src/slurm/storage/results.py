@@ -61,7 +61,7 @@ class FetchedResults(NamedTuple):
         self.unloaded.update(dict.fromkeys(indices, error))
 
 
-def read_ends(transport: Transport, directory: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
+def read_results(transport: Transport, directory: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
     """Read the outcomes and results of calls of the submission in `directory`.
 
     An error concerns only the calls of its file. A file that cannot be read is tried twice more. Takes one round trip,
@@ -86,7 +86,7 @@ class _Reader:
         self._wanted: dict[int, list[int]] = {}
         for index in indices:
             self._wanted.setdefault(index // chunk, []).append(index)
-        outcomes, self._results = (f"{directory}/{place}" for place in (OUTCOMES, RESULTS))
+        outcomes, self._results = (f"{directory}/{name}" for name in (OUTCOMES, RESULTS))
         self._records = {f"{outcomes}/{outcome_name(element)}": element for element in self._wanted}
         self._found = FetchedResults({}, {}, {}, chunk)
         self.first = [*self._records, *(f"{self._results}/{element}.pkl" for element in self._wanted)]

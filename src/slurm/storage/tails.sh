@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Input: paths, each followed by NUL. Output: for each the mark on a line of its own, and the end of the file.
+# Input: paths, each followed by NUL. Output: for each path the mark on a separate line, then the end of the file.
 # Arguments: the mark, and how many bytes of each file to print.
 exec xargs -0 -n 500 sh -c 'mark=$1 bytes=$2
 shift 2

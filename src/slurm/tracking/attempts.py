@@ -85,7 +85,7 @@ def record_path(store: JobStore, key: str, group: str) -> str:
 def blocks(store: JobStore, key: str, names: Iterable[str]) -> list[Block]:
     """The blocks in those of some files of `attempts/` that hold any; a damaged one is logged, and left out."""
     found: list[Block] = []
-    for name, data in store.told(key, [name for name in names if name.endswith(blocks_name(""))]).items():
+    for name, data in store.read_attempts(key, [name for name in names if name.endswith(blocks_name(""))]).items():
         record = _loaded(Submitted, data, name)
         if isinstance(record, Submitted):
             found += record.blocks
@@ -127,7 +127,7 @@ class AttemptRecords:
             {name(e, n): (e, n) for e in elements for n in self.files[what].get(e, ())}
             for what, name in (("json", attempt_name), ("next.json", continuation_name))
         )
-        data = store.told(key, [*words, *claims])
+        data = store.read_attempts(key, [*words, *claims])
         self.outcomes: dict[tuple[int, int], Outcome] = {}
         self.claims: dict[tuple[int, int], Continuation] = {}
         self.damaged: dict[tuple[int, int], ProtocolError] = {}

@@ -27,7 +27,7 @@ class ResultReader:
         self, store: JobStore, tracker: Tracker, watched: SubmissionState, indices: Sequence[int], *, logs: bool = False
     ) -> None:
         self._store, self._tracker, self._watched = store, tracker, watched
-        self._ends = store.ends(watched.key, indices, chunk=watched.chunk)
+        self._ends = store.read_results(watched.key, indices, chunk=watched.chunk)
         watched.learn_outcomes(self._ends.elements)
         self._tails = dict(store.log_tails(self._silent(indices))) if logs else {}
 

@@ -63,7 +63,7 @@ class Fetched(NamedTuple):
             for at in range(self.begin, end, size):
                 yield self.file.read(min(size, end - at))
         except OSError as error:
-            message = f"{self.path} can't be read: {error.strerror or error}"
+            message = f"{self.path} cannot be read: {error.strerror or error}"
             raise TransportError(message) from error
 
 
@@ -80,14 +80,14 @@ def opened(path: str | os.PathLike[str]) -> IO[bytes]:
     try:
         return open(path, "rb")
     except OSError as error:
-        message = f"{path} can't be read: {error.strerror or error}"
+        message = f"{path} cannot be read: {error.strerror or error}"
         raise TransportError(message) from error
 
 
 class Transport(Protocol):
     """Runs commands and copies files on one machine. Constructors do no I/O; paths are absolute, with `/`.
 
-    Every method raises TransportError if the machine cannot be reached or its file system refuses.
+    Every method raises TransportError if the machine cannot be reached or a file operation fails there.
     """
 
     pace: float
@@ -96,7 +96,7 @@ class Transport(Protocol):
     """Seconds to wait before each new attempt to read a file."""
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
-        """Run a command and wait for its end. A command that is not found has status 127."""
+        """Run a command and wait for its end. A missing command has status 127."""
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Make a directory (0700, with its parents) with files (0600) and directories in it.
@@ -120,7 +120,7 @@ class Transport(Protocol):
     def get_each(self, paths: Sequence[str], *, private: bool = False) -> dict[str, bytes | SlurmError]:
         """Read small files: the bytes of each, or its error.
 
-        File systems fail for moments: a file that cannot be read is tried twice more, within two seconds.
+        A file that cannot be read is tried twice more within two seconds: shared file systems have short failures.
         """
         found: dict[str, bytes | SlurmError] = {}
         for pause in (*self.read_pauses, None):

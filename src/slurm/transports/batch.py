@@ -23,7 +23,7 @@ def run_together(transport: Transport, commands: Sequence[Sequence[str]], *, tim
     done = transport.run(["sh", "-s"], stdin=script.encode(), timeout=timeout)
     outputs, errors = done.stdout.split(f"{fence} "), done.stderr.split(f"{fence}\n")
     if len(outputs) <= len(commands) or len(errors) <= len(commands):
-        message = f"the commands did not run to their end: {done.words}"
+        message = f"the commands were cut off before the last one finished: {done.words}"
         raise TransportError(message)
     found: list[Completed] = []
     for argv, error, output, after in zip(commands, errors, outputs, outputs[1:], strict=False):

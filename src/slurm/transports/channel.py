@@ -42,10 +42,10 @@ class Channel(Protocol):
         """Close the command's input."""
 
     def kill(self) -> None:
-        """End its streams now, also for threads that are reading or writing them."""
+        """Shut down its streams at once; threads blocked on them return."""
 
     def close(self) -> None:
-        """Release it. No thread uses its streams any more."""
+        """Release the channel. Call it only when no thread uses the streams."""
 
 
 @dataclass(frozen=True)
@@ -74,48 +74,48 @@ def converse(
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
     lines = [*login, _fenced(script, fence)]
-    faults: list[TransportError] = []
-    noise: list[bytes] = []
+    send_errors: list[TransportError] = []
+    preamble: list[bytes] = []
 
-    def feed() -> None:
-        # A command may end before it has read all its input: its status says whether that is an error.
+    def feed_input() -> None:
+        # A command may exit before it has read all its input; its status says whether that is an error.
         with contextlib.suppress(OSError, EOFError):
             channel.stdin.write(b"".join(_encoded(line) for line in lines))
             try:
                 send(channel.stdin)
             except TransportError as error:
-                faults.append(error)
+                send_errors.append(error)
             channel.stdin.flush()
-        # Also if a local file fails: the command must not wait for more.
+        # Even if a local file cannot be read: otherwise the command waits for more input.
         with contextlib.suppress(OSError, EOFError):
             channel.end_input()
 
-    def digest() -> T:
-        noise.append(_until(fence.encode(), channel.stdout))
+    def receive() -> T:
+        preamble.append(_read_to_fence(fence.encode(), channel.stdout))
         return read(channel.stdout)
 
-    came, trouble, errors = _flow(channel, feed, digest, timeout)
-    for fault in faults:
-        raise fault
-    if isinstance(trouble, TransportError):  # not an error of the connection
-        raise trouble
-    begun, words, status = _told(errors, fence.encode())
+    value, failure, errors = _run_streams(channel, feed_input, receive, timeout)
+    for send_error in send_errors:
+        raise send_error
+    if isinstance(failure, TransportError):  # the connection is intact
+        raise failure
+    begun, words, status = _parse_errors(errors, fence.encode())
     if status is None:
-        raise ConnectionLost(_text(words if begun else words.strip() or b"".join(noise)).strip())
-    if trouble is not None:
-        message = f"cannot parse the output: {trouble}"
-        raise TransportError(message) from trouble
-    return Answer(came, status, _text(words))  # type: ignore[arg-type]  # read without an error
+        raise ConnectionLost(_text(words if begun else words.strip() or b"".join(preamble)).strip())
+    if failure is not None:
+        message = f"cannot parse the output: {failure}"
+        raise TransportError(message) from failure
+    return Answer(value, status, _text(words))  # type: ignore[arg-type]  # read without an error
 
 
-def _flow(
-    channel: Channel, feed: Callable[[], None], digest: Callable[[], T], timeout: float | None
+def _run_streams(
+    channel: Channel, feed_input: Callable[[], None], receive: Callable[[], T], timeout: float | None
 ) -> tuple[T | None, Exception | None, bytes]:
     """Run all three streams to their ends. Returns the value read or the error, and standard error."""
     errors: list[bytes] = []
     expired = threading.Event()
 
-    def listen() -> None:
+    def read_errors() -> None:
         with contextlib.suppress(OSError):
             errors.append(channel.stderr.read())
 
@@ -123,25 +123,25 @@ def _flow(
         expired.set()
         channel.kill()
 
-    feeding, listening = (threading.Thread(target=work, daemon=True) for work in (feed, listen))
+    writer, error_reader = (threading.Thread(target=work, daemon=True) for work in (feed_input, read_errors))
     alarm = threading.Timer(timeout or 0, expire)
-    for thread in (feeding, listening, *([alarm] if timeout else [])):
+    for thread in (writer, error_reader, *([alarm] if timeout else [])):
         thread.daemon = True
         thread.start()
-    came = trouble = None
+    value = failure = None
     try:
-        came = digest()
-        listening.join()
+        value = receive()
+        error_reader.join()
     except (OSError, EOFError, tarfile.TarError, TransportError) as error:
-        trouble = error
+        failure = error
     finally:  # also after an interrupt: a thread in a read would block the close until the command ends
         channel.kill()
-        listening.join()
+        error_reader.join()
         alarm.cancel()
-        feeding.join()
+        writer.join()
     if expired.is_set():
         raise TimeoutError
-    return came, trouble, b"".join(errors)
+    return value, failure, b"".join(errors)
 
 
 def _fenced(script: str, fence: str) -> str:
@@ -155,17 +155,17 @@ def _encoded(script: str) -> bytes:
     return re.sub(rb"[^ -\[\]-~]", lambda found: b"\\0%03o" % found[0][0], plain) + b"\n"
 
 
-def _until(fence: bytes, stream: IO[bytes]) -> bytes:
+def _read_to_fence(fence: bytes, stream: IO[bytes]) -> bytes:
     """Return what was printed before the fence, or all. (The fence on stderr tells whether the script began.)"""
-    noise = b""
+    preamble = b""
     while line := stream.readline():
         if line.strip() == fence:
             break
-        noise = (noise + line)[-4000:]
-    return noise
+        preamble = (preamble + line)[-4000:]
+    return preamble
 
 
-def _told(errors: bytes, fence: bytes) -> tuple[bool, bytes, int | None]:
+def _parse_errors(errors: bytes, fence: bytes) -> tuple[bool, bytes, int | None]:
     """Parse standard error: whether the script began, what it printed, and its exit status if it ended."""
     before, begun, rest = errors.partition(b"\n%s\n" % fence)
     if not begun:

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Input: paths relative to /, each followed by NUL. Output: archives of those that are files, one after the other.
+# Input: paths relative to /, each followed by NUL. Output: consecutive archives of those that are files.
 # Argument: the program (send.sh or send_private.sh) that archives the files named by its arguments.
 . plain_tools.sh
 cd /

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slurm.transports.base import Content
     from slurm.url import ClusterURL
 
-_NOT_FOUND = 127  # as the shell has it
+_NOT_FOUND = 127  # as in a shell
 
 
 class LocalTransport(Transport):
@@ -44,10 +44,10 @@ class LocalTransport(Transport):
             message = f"{argv[0]} did not end within {timeout} s"
             raise TransportError(message) from error
         except OSError as error:
-            # If a directory on PATH is not searchable, the error is EACCES although no other has the command.
+            # If a directory on PATH is not searchable, the error is EACCES even if no other directory has the command.
             if shutil.which(argv[0]) is None:
                 return Completed(tuple(argv), _NOT_FOUND, "", f"{argv[0]}: command not found")
-            message = f"{argv[0]} can't be run: {error}"
+            message = f"{argv[0]} cannot be run: {error}"
             raise TransportError(message) from error
         return Completed(tuple(argv), status, _text(output), _text(errors))
 
@@ -63,7 +63,7 @@ class LocalTransport(Transport):
                     with opened(data) as source:
                         replace(os.path.join(directory, name), source)
         except OSError as error:
-            message = f"{error.filename or directory} can't be written: {error.strerror or error}"
+            message = f"{error.filename or directory} cannot be written: {error.strerror or error}"
             raise TransportError(message) from error
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
@@ -74,7 +74,7 @@ class LocalTransport(Transport):
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                yield Fetched.failed(path, TransportError(f"{path} can't be read: {error.strerror or error}"))
+                yield Fetched.failed(path, TransportError(f"{path} cannot be read: {error.strerror or error}"))
             except UntrustedFile as error:
                 yield Fetched.failed(path, error)
             else:
@@ -95,11 +95,11 @@ class LocalTransport(Transport):
         return found
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no connection is held."""
 
 
 def _run(argv: Sequence[str], stdin: bytes, timeout: float | None) -> tuple[int, bytes, bytes]:
-    """Run a command in its own session, and kill that on a time-out: children of a shell would keep its pipes open."""
+    """Run a command in its own session and kill all of it on a time-out: a shell's children keep the pipes open."""
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         try:
@@ -116,7 +116,7 @@ def _names(directory: str) -> Sequence[str]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        message = f"{directory} can't be listed: {error.strerror or error}"
+        message = f"{directory} cannot be listed: {error.strerror or error}"
         raise TransportError(message) from error
 
 

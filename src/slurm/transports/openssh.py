@@ -78,8 +78,8 @@ class OpenSSHTransport(RemoteTransport):
 
     def _alive(self) -> bool:
         """Whether a master accepts connections."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, contextlib.suppress(OSError):
-            asking.connect(self._socket)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.connect(self._socket)
             return True
         return False
 
@@ -120,7 +120,7 @@ class OpenSSHTransport(RemoteTransport):
             raise self._failure(words)
 
     def _failure(self, words: str) -> TransportError:
-        found = next((meaning for said, meaning in _KNOWN if said in words), advice.OTHER)
+        found = next((meaning for text, meaning in _KNOWN if text in words), advice.OTHER)
         command = shlex.join(["ssh", *self._where, self.host])
         return advice.failure(self.host, found, words, command)
 
@@ -138,14 +138,14 @@ class OpenSSHTransport(RemoteTransport):
     def _own_directory(self) -> None:
         if not _SOCKET.fullmatch(os.fsencode(self._socket)):
             message = (
-                f"no connection can be kept in {self._directory}: name a directory in SLURMTASKS_LOCAL_DIR of at most "
+                f"cannot keep an SSH socket in {self._directory}: set SLURMTASKS_LOCAL_DIR to a directory of at most "
                 "65 characters, without blanks, quotes, %, $ and backslashes"
             )
             raise TransportError(message)
         try:
             socket_directory(_SOCKETS)
         except OSError as error:
-            message = f"no connection can be kept in {self._directory}: {error.strerror or error}"
+            message = f"cannot keep an SSH socket in {self._directory}: {error.strerror or error}"
             raise TransportError(message) from error
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slurm.errors import TransportError
     from slurm.url import ClusterURL
 
-_BROKE_OFF = ("banner", "EOF", "Timeout", "reset", "No existing session")
+_NETWORK_FAILURES = ("banner", "EOF", "Timeout", "reset", "No existing session")
 """Messages of Paramiko for a network that fails while it connects; they have no exception type of their own."""
 
 
@@ -47,7 +47,7 @@ class ParamikoTransport(RemoteTransport):
         return bool(self._clients) and _transport(self._clients[-1]).is_active()
 
     def _connect(self) -> None:
-        import paramiko  # noqa: PLC0415 - costs more than all the rest
+        import paramiko  # noqa: PLC0415 - a slow import
 
         self.close()
         try:
@@ -78,7 +78,7 @@ class ParamikoTransport(RemoteTransport):
         meaning = next((found for kind, found in kinds if isinstance(error, kind)), advice.OTHER)
         if "not found in known_hosts" in str(error):
             meaning = advice.UNKNOWN_KEY
-        elif meaning == advice.OTHER and any(said in str(error) for said in _BROKE_OFF):
+        elif meaning == advice.OTHER and any(said in str(error) for said in _NETWORK_FAILURES):
             meaning = advice.SILENT
         words = "\n".join([str(error) or type(error).__name__, *target.loose])
         port = f" -p {self.url.port}" if self.url.port else ""

@@ -48,7 +48,7 @@ class Target:
         for jump in jumps.split(",") if jumps.lower() != "none" else []:
             parts = _HOP.fullmatch(jump.strip())
             if parts is None:
-                message = f"ProxyJump {jump!r} in {advice.config_path()} is not [user@]host[:port]"
+                message = f"ProxyJump {jump!r} in {advice.config_path()} is invalid: write [user@]host[:port]"
                 raise TransportError(message)
             port = int(parts["port"]) if parts["port"] else None
             hop = Target(config, parts["host"].strip("[]"), parts["user"], port)
@@ -86,7 +86,9 @@ class Target:
             except paramiko.AuthenticationException:
                 continue
         if not _attended():
-            message = f"{self._user}@{self._host} accepts none of the keys, and nobody is there to be asked"
+            message = (
+                f"{self._user}@{self._host} accepts none of the keys, and there is no terminal to ask for a password"
+            )
             raise paramiko.AuthenticationException(message)
         try:
             transport.auth_interactive(self._user, _answers)
@@ -101,7 +103,7 @@ class Target:
         if self._settings.get("proxycommand", "none") != "none":
             return paramiko.ProxyCommand(self._settings["proxycommand"])
         made = socket.create_connection((self._host, self._port), timeout=timeout)
-        # Without it each command waits 40 ms for the other side's acknowledgement (Nagle and delayed ACK).
+        # Otherwise each command waits 40 ms for the other side's acknowledgement (Nagle and delayed ACK).
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
@@ -193,5 +195,5 @@ def _answers(title: str, instructions: str, prompts: Sequence[tuple[str, bool]])
     for text in (title, instructions):
         if text:
             print(for_terminal(text), file=sys.stderr)  # noqa: T201 - to the person
-    asked = [(for_terminal(prompt), echo) for prompt, echo in prompts]
-    return [input(prompt) if echo else getpass.getpass(prompt) for prompt, echo in asked]
+    questions = [(for_terminal(prompt), echo) for prompt, echo in prompts]
+    return [input(prompt) if echo else getpass.getpass(prompt) for prompt, echo in questions]

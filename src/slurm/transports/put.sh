@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Unpack an archive from standard input beside its target, and have each file appear whole.
+# Unpack an archive from standard input beside its target, then move each file into place atomically.
 # Arguments: the name of a hidden directory, the target directory, and directories to create.
 # Calls of `place` follow this text; they rename the files in their order.
 . plain_tools.sh

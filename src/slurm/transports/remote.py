@@ -33,10 +33,10 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE = 600.0
-"""Seconds to retry after a connection was lost."""
-_AT_ONCE = 8
-"""Commands at a time: sshd's MaxSessions is 10 for one connection."""
+_RETRY_SECONDS = 600.0
+"""Seconds to retry after a lost connection."""
+_MAX_COMMANDS = 8
+"""Concurrent commands on one connection. The default of sshd's MaxSessions is 10."""
 
 NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 """Part of the error message if a command certainly did not start, so that any command may be retried."""
@@ -44,12 +44,13 @@ NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 _ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
 """How tar(1) and find(1) escape quotes and non-ASCII bytes of a path in their messages."""
 
-_PASSING = (
-    "No such file or directory",  # removed after it was listed
+_HARMLESS = (
+    "No such file or directory",  # it was removed after it was listed
     "file changed as we read it",  # a log grows
     "File removed before we read it",
     "Exiting with failure status due to previous errors",
 )
+"""Ends of messages about files that change while they are read; they are ignored."""
 
 
 class RemoteTransport(Transport, ABC):
@@ -76,7 +77,7 @@ class RemoteTransport(Transport, ABC):
     def after_fork(self) -> None:
         """Reset the locks: in the child, no command runs and no thread connects."""
         self._opening = threading.Lock()
-        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._slots = threading.BoundedSemaphore(_MAX_COMMANDS)
 
     @classmethod
     def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> Self:
@@ -120,20 +121,20 @@ class RemoteTransport(Transport, ABC):
         names: dict[str, list[str]] = {}
         for name in files:
             names.setdefault(f"./{os.path.dirname(name)}", []).append(name)
-        moves = (f"place {shlex.join([place, *some])}" for place, some in names.items())
+        moves = (f"place {shlex.join([target, *group])}" for target, group in names.items())
         script = "\n".join([_program("put.sh", hidden, directory, *wanted), *moves])
-        answer = self._persistently(script, lambda stream: pack(files, stream), _all)
+        answer = self._retried_command(script, lambda stream: pack(files, stream), _all)
         if answer.status != 0:
-            message = f"{directory} can't be written on {self.host}: {answer.words.strip()}"
+            message = f"{directory} cannot be written on {self.host}: {answer.words.strip()}"
             raise TransportError(message)
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files in one stream. With `private`, their owners and modes are checked on the other machine first."""
         send = program(__name__, "send_private.sh" if private else "send.sh")
         script = _program("fetch.sh", send)
-        asked = _terminated(f".{path}" for path in dict.fromkeys(paths))
+        requested = _terminated(f".{path}" for path in dict.fromkeys(paths))
         with Spool() as spool:
-            answer = self._persistently(script, lambda stream: stream.write(asked), spool.fill)
+            answer = self._retried_command(script, lambda stream: stream.write(requested), spool.fill)
             untrusted = {error.path: error for error in untrusted_files(answer.words)}
             failed = self._failed(answer, "read", set(paths))
             for file in spool.found:
@@ -147,14 +148,14 @@ class RemoteTransport(Transport, ABC):
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List all directories by one command."""
         found: dict[str, list[str]] = {directory: [] for directory in directories}
-        answer = self._persistently(_program("list.sh"), lambda stream: stream.write(_terminated(found)), _all)
+        answer = self._retried_command(_program("list.sh"), lambda stream: stream.write(_terminated(found)), _all)
         failed = self._failed(answer, "listed", set(directories))
         for path in os.fsdecode(answer.value).split("\0")[:-1]:
             directory, _, name = path.rpartition("/./")
             found[directory].append(name)
         if failed:
-            left = {directory: names for directory, names in found.items() if directory not in failed}
-            raise ListingFailed("; ".join(map(str, failed.values())), left, failed)
+            listed = {directory: names for directory, names in found.items() if directory not in failed}
+            raise ListingFailed("; ".join(map(str, failed.values())), listed, failed)
         return found
 
     def _failed(self, answer: Answer[T], done: str, paths: AbstractSet[str]) -> dict[str, TransportError]:
@@ -162,22 +163,22 @@ class RemoteTransport(Transport, ABC):
         failed: dict[str, TransportError] = {}
         other = []
         for line in answer.words.splitlines():
-            if line and not line.endswith(_PASSING) and not line.startswith("untrusted "):
+            if line and not line.endswith(_HARMLESS) and not line.startswith("untrusted "):
                 path = path_in(line, paths)
                 if path is None:
                     other.append(line)
                 else:
-                    failed[path] = TransportError(f"{path} can't be {done} on {self.host}: {line}")
+                    failed[path] = TransportError(f"{path} cannot be {done} on {self.host}: {line}")
         if answer.status != 0 and other:
-            message = f"files can't be {done} on {self.host}: {'; '.join(other)}"
+            message = f"files cannot be {done} on {self.host}: {'; '.join(other)}"
             raise TransportError(message)
         return failed
 
-    def _persistently(
+    def _retried_command(
         self, script: str, send: Callable[[IO[bytes]], object], read: Callable[[IO[bytes]], T]
     ) -> Answer[T]:
         """Run a repeatable command; start it again if the connection is lost."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _RETRY_SECONDS
         for pause in _pauses():
             try:
                 return self._command(script, send, read)
@@ -196,11 +197,11 @@ class RemoteTransport(Transport, ABC):
         *,
         timeout: float | None = None,
     ) -> Answer[T]:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + _RETRY_SECONDS
         for pause in _pauses():
             try:
-                with self._turns:
-                    self._ready()
+                with self._slots:
+                    self._ensure_connected()
                     return self._attempt(script, send, read, timeout)
             except ConnectionLost as error:
                 if NOT_SENT not in str(error) or time.monotonic() > end:
@@ -219,17 +220,17 @@ class RemoteTransport(Transport, ABC):
         try:
             answer = converse(channel, script, login_shell=self._login_shell, send=send, read=read, timeout=timeout)
         except ConnectionLost as error:
-            message = f"the connection to {self.host} broke: {str(error) or 'it hung up'}"
+            message = f"the connection to {self.host} broke: {str(error) or 'it was closed'}"
             raise ConnectionLost(message) from error
         finally:
             channel.close()
         self._reached = True
         return answer
 
-    def _ready(self) -> None:
+    def _ensure_connected(self) -> None:
         """Connect if necessary. No command has been sent yet, so a lost connection is retried."""
         with self._opening:
-            end = time.monotonic() + _PATIENCE
+            end = time.monotonic() + _RETRY_SECONDS
             for pause in _pauses():
                 if self._alive():
                     return
@@ -251,7 +252,7 @@ def path_in(line: str, paths: Iterable[str]) -> str | None:
 
 
 def _program(name: str, *arguments: str) -> str:
-    """A program with its arguments as one text, which `converse` sends: so neither is limited in length."""
+    """Join a program and its arguments into one script. `converse` sends it as input, so its length is not limited."""
     return f"set -- {shlex.join(arguments)}\n{program(__name__, name)}"
 
 

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Archives the files named by the arguments, and reports those that others own or can write, or whose directory is so.
+# Archives the files named by the arguments, and reports files and directories that other users own or can write.
 . ../protocol/ownership.sh
 [ $# != 0 ] || exit 0
 bad=$(for path; do set -- "$@" "${path%/*}"; done; foreign "$@")

@@ -1,4 +1,4 @@
-"""SSH errors: what a failed connection means and how to fix it, in the same words for every SSH client."""
+"""SSH errors: what a failed connection means and how to fix it, the same text for every SSH client."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from slurm.sanitize.terminal import for_terminal
 CONFIG_VARIABLE = "SLURMTASKS_SSH_CONFIG"
 """Environment variable: an SSH configuration to use instead of ~/.ssh/config."""
 
-UNKNOWN_KEY = "its key is not known here. Compare its fingerprint with the site's, by `ssh {host}` once by hand"
+UNKNOWN_KEY = "its host key is unknown. Run `ssh {host}` once and compare the fingerprint with the site's"
 CHANGED_KEY = (
-    "its key is not the one known here: it was reinstalled, or somebody sits in between. If the site says it is right, "
-    "`ssh-keygen -R {name}`, then `ssh {host}` once by hand"
+    "its host key has changed: the host was reinstalled, or the connection is intercepted. If the site confirms the "
+    "new key, run `ssh-keygen -R {name}`, then `ssh {host}` once"
 )
-DENIED = "it doesn't accept the user or the key. `ssh {host}` must work by hand: see User and IdentityFile in {config}"
-LOOSE_KEY = "the private key can be read by others, so it isn't used: chmod 600 it"
-NO_NAME = "there is no host of that name. Write what you give to `ssh`: a host's name, or an alias in {config}"
-REFUSED = "nothing listens there: see the port (`:2222` after the host), and whether this machine may reach it"
-SILENT = "it doesn't answer: see whether this machine may reach it, or needs a ProxyJump in {config}"
-OTHER = "`ssh {host}` must work by hand first"
+DENIED = "it rejects the user or the key. Make `ssh {host}` work first: check User and IdentityFile in {config}"
+LOOSE_KEY = "other users can read the private key, so it is not used. Run chmod 600 on it"
+NO_NAME = "the host name is unknown. Use the name that `ssh` accepts: a host name, or an alias in {config}"
+REFUSED = (
+    "the connection was refused. Check the port (`:2222` after the host), and that no firewall blocks this machine"
+)
+SILENT = "it does not answer. Check that this machine may connect to it, or set a ProxyJump in {config}"
+OTHER = "make `ssh {host}` work first"
 
-UNREACHED = "can't be reached"
-_MAY_PASS = (NO_NAME, REFUSED, SILENT)
-"""How a temporary network failure shows."""
+UNREACHED = "cannot be reached"
+_TEMPORARY = (NO_NAME, REFUSED, SILENT)
+"""Advice for failures that may be temporary, so that a retry may help."""
 
 
 def config_path() -> str:
@@ -36,7 +38,7 @@ def config_path() -> str:
 
 def failure(host: str, advice: str, words: str, command: str, *, known_as: str | None = None) -> TransportError:
     """Return the error for a failed connection: advice, the client's own message, and the command."""
-    told = advice.format(host=quote(host), config=config_path(), name=quote(known_as or host))
-    said = redacted(for_terminal(words.strip()))
-    message = f"{host} {UNREACHED}: {told}\n{said}\nThe command was: {command}"
-    return ConnectionLost(message) if advice in _MAY_PASS else TransportError(message)
+    meaning = advice.format(host=quote(host), config=config_path(), name=quote(known_as or host))
+    output = redacted(for_terminal(words.strip()))
+    message = f"{host} {UNREACHED}: {meaning}\n{output}\nThe command was: {command}"
+    return ConnectionLost(message) if advice in _TEMPORARY else TransportError(message)

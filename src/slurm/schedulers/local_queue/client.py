@@ -31,14 +31,14 @@ def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
     Where the supervisor dies meanwhile the request goes to the next one: a submission's token tells it what was taken
     already. Raises RequestRefused, NoAnswer, or OSError if there is no directory for a supervisor.
     """
-    place = directory()
+    home = directory()
     data = encode(request)
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            answer = _exchange(place, data, end)
+            answer = _exchange(home, data, end)
         except (FileNotFoundError, ConnectionError):
-            launch(place)
+            launch(home)
         except (BlockingIOError, TimeoutError):  # its backlog is full, or it does not answer
             pass
         except OSError as error:
@@ -49,7 +49,7 @@ def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
         else:
             return _read(answer, reply)
         if time.monotonic() > end:
-            message = f"{NO_ANSWER} within {ANSWER_SECONDS:.0f} s; see {place}/supervisor.log"
+            message = f"{NO_ANSWER} within {ANSWER_SECONDS:.0f} s; see {home}/supervisor.log"
             raise NoAnswer(message)
         time.sleep(0.02)
 
@@ -70,10 +70,10 @@ def stop() -> None:
     ask(Stop(), Done)
 
 
-def _exchange(place: str, data: bytes, end: float) -> bytes:
+def _exchange(home: str, data: bytes, end: float) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(max(0.01, end - time.monotonic()))
-        connection.connect(f"{place}/socket")
+        connection.connect(f"{home}/socket")
         with contextlib.suppress(BrokenPipeError):  # refused before all was read: the reply says why
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)

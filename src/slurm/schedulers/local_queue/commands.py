@@ -1,6 +1,6 @@
 """`submit`, `query`, `list`, `cancel`: the local scheduler's sbatch, squeue and scancel.
 
-Exit status: 0 done; 1 refused, nothing was taken; 75 (EX_TEMPFAIL) no answer, so it isn't known whether it was taken.
+Exit status: 0 done; 1 refused, nothing was queued; 75 (EX_TEMPFAIL) no answer, so it is unknown whether it was queued.
 """
 
 from __future__ import annotations

@@ -61,22 +61,22 @@ def parse(output: str) -> Identity | None:
     return Identity(name.removeprefix("name="), boot, host)
 
 
-def line(place: str) -> str:
+def line(directory: str) -> str:
     """What COMMAND prints, of a supervisor's directory, which has its name."""
-    with open(f"{place}/name", encoding="ascii") as file:
+    with open(f"{directory}/name", encoding="ascii") as file:
         return f"name={file.read()} boot={boot_id()} host={os.uname().nodename}"
 
 
-def ensure_name(place: str) -> None:
+def ensure_name(directory: str) -> None:
     """Name a directory that has no name yet."""
-    if os.path.exists(f"{place}/name"):
+    if os.path.exists(f"{directory}/name"):
         return
     name = os.urandom(8).hex()
-    hidden = f"{place}/.name.{name}"
+    hidden = f"{directory}/.name.{name}"
     with open(hidden, "w", encoding="ascii") as file:
         file.write(name)
     with contextlib.suppress(FileExistsError):
-        os.link(hidden, f"{place}/name")
+        os.link(hidden, f"{directory}/name")
     os.unlink(hidden)
 
 

@@ -15,7 +15,7 @@ _BOOT = (
 )
 
 
-def launch(place: str) -> None:
+def launch(directory: str) -> None:
     """Start a supervisor that belongs to nobody. Only one can hold the lock; another that starts meanwhile goes away.
 
     It executes a Python of its own: elements are forked from it, which costs the less the smaller it is.
@@ -27,21 +27,21 @@ def launch(place: str) -> None:
     try:
         os.setsid()
         if os.fork() == 0:
-            _detach(place)
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOT, _IMPORTED_FROM, place])
+            _detach(directory)
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOT, _IMPORTED_FROM, directory])
     except BaseException:  # noqa: BLE001 - the child of a fork must not return into its parent's code
         traceback.print_exc()
     finally:
         os._exit(0)
 
 
-def _detach(place: str) -> None:
+def _detach(directory: str) -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # nohup(1) and the like are for the client
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.chdir("/")
     os.umask(0o077)
-    log = os.open(f"{place}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(f"{directory}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)

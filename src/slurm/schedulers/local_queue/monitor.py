@@ -1,7 +1,7 @@
-"""Monitor: the process above an element's script, as slurmstepd is on a node of Slurm.
+"""Monitor: the parent process of an element's script, like slurmstepd on a Slurm node.
 
-It ends the script at its time limit or on SIGTERM, warns it ahead, and writes into the element's note how it ended: all
-this without the supervisor, which may die meanwhile. It is forked from the supervisor and executes nothing.
+It sends the script its warning signal, ends it at its time limit or on SIGTERM, and writes the final state to the
+element's note. It needs no supervisor, which may be killed meanwhile. It is forked from the supervisor, without exec.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 2.0
 """Seconds between SIGTERM and SIGKILL, like Slurm's KillWait."""
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 """Seconds between two checks of a script that is not a child of this process."""
 
 
@@ -65,12 +65,12 @@ def _last(status: int, note: str, supervisor: int) -> int:
 def _start(element: Start, supervisor: int) -> int:
     begun = time.monotonic()
     notes.create(element.note, begun)
-    # The note was there before this look. So a supervisor that follows one that died finds the note of an element that
-    # runs; one whose note came too late for it does not run.
+    # The note exists before this check. So a supervisor that replaces a killed one finds the notes of all elements that
+    # run; an element whose note it could have missed does not run.
     if os.getppid() != supervisor:
         notes.append_void(element.note)
         return 0
-    errors, told = os.pipe()
+    errors, error_pipe = os.pipe()
     me = os.getpid()
     try:
         script = os.fork()
@@ -79,8 +79,8 @@ def _start(element: Start, supervisor: int) -> int:
         return 0
     if script == 0:
         os.close(errors)
-        _become_script(element, me, told)
-    os.close(told)
+        _become_script(element, me, error_pipe)
+    os.close(error_pipe)
     watch = _Watch(
         element.submission,
         begun,
@@ -89,11 +89,11 @@ def _start(element: Start, supervisor: int) -> int:
         kill_all=lambda number: _kill(os.killpg, script, number),
     )
     state = watch.until_end()
-    _kill(os.killpg, script, signal.SIGKILL)  # before it is reaped: until then the group's number is its own
+    _kill(os.killpg, script, signal.SIGKILL)  # before reaping: afterwards another group may get its number
     _, status = os.waitpid(script, 0)
-    trouble = os.read(errors, 4096).decode("ascii", "backslashreplace")
-    if trouble:
-        notes.append_end(element.note, End("FAILED", f"not started: {trouble}"))
+    failure = os.read(errors, 4096).decode("ascii", "backslashreplace")
+    if failure:
+        notes.append_end(element.note, End("FAILED", f"not started: {failure}"))
     else:
         notes.append_end(element.note, End(state or ("COMPLETED" if status == 0 else "FAILED"), ""))
     return 0
@@ -107,7 +107,7 @@ def _take_over(note: str, script: Process, submission: Submission, begun: float)
         ended=lambda: not script.alive,
         kill=lambda number: _kill(os.kill, script.pid, number) if script.alive else None,
         kill_all=lambda number: _kill(os.killpg, script.pid, number) if script.alive else None,
-        look=_LOOK_SECONDS,
+        poll_seconds=_POLL_SECONDS,
     )
     state = watch.until_end()
     notes.append_end(note, End(state, "") if state else End("COMPLETED", STATUS_UNKNOWN))
@@ -125,9 +125,9 @@ class _Watch:
         ended: Callable[[], bool],
         kill: Callable[[int], None],
         kill_all: Callable[[int], None],
-        look: float | None = None,
+        poll_seconds: float | None = None,
     ) -> None:
-        self._ended, self._kill, self._kill_all, self._look = ended, kill, kill_all, look
+        self._ended, self._kill, self._kill_all, self._poll_seconds = ended, kill, kill_all, poll_seconds
         self._deadline = begun + submission.seconds if submission.seconds else None
         self._warning: tuple[float, int] | None = None
         if self._deadline is not None and submission.warning:
@@ -137,7 +137,7 @@ class _Watch:
         self._cancelled = False
 
     def until_end(self) -> str | None:
-        """Returns the state with which it was ended, None if it ended by itself."""
+        """Wait for the end. Returns TIMEOUT or CANCELLED if the monitor ended the script, else None."""
         awake, wake = os.pipe()
         for end in (awake, wake):
             os.set_blocking(end, False)
@@ -163,11 +163,11 @@ class _Watch:
         return state
 
     def _pause(self, state: str | None) -> float:
-        """Seconds until something is due; at most a minute, for select(2) takes no larger than it can hold."""
+        """Seconds until something is due; at most a minute, because select(2) rejects very large values."""
         dues = [self._kill_at, *([self._warning[0]] if self._warning else [])]
         if state is None and self._deadline is not None:
             dues.append(self._deadline)
-        return max(0.0, min(min(dues) - time.monotonic(), 60.0 if self._look is None else self._look))
+        return max(0.0, min(min(dues) - time.monotonic(), 60.0 if self._poll_seconds is None else self._poll_seconds))
 
 
 def _kill(how: Callable[[int, int], None], pid: int, number: int) -> None:
@@ -175,21 +175,21 @@ def _kill(how: Callable[[int, int], None], pid: int, number: int) -> None:
         how(pid, number)
 
 
-def _become_script(element: Start, monitor: int, told: int) -> None:
-    """In the child: execute the script. What is wrong is told through the pipe `told`, which exec closes."""
+def _become_script(element: Start, monitor: int, error_pipe: int) -> None:
+    """In the child: execute the script. A failure is written to `error_pipe`, which exec closes."""
     try:
         os.setsid()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; handlers end with exec
             signal.signal(number, signal.SIG_DFL)
         notes.append_script(element.note)
-        if os.getppid() != monitor:  # the same as for the monitor itself: who reads the note now thinks nothing runs
+        if os.getppid() != monitor:  # as for the monitor: a reader of the note may have concluded that nothing runs
             notes.append_void(element.note)
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         execute(element)
     except BaseException as error:  # noqa: BLE001 - the child of a fork must not return into its parent's code
         with contextlib.suppress(OSError):
-            os.write(told, f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace")[:4000])
+            os.write(error_pipe, f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace")[:4000])
     finally:
         os._exit(127)
 
@@ -198,7 +198,7 @@ def execute(element: Start) -> None:
     """Become the script, as Slurm would start it: its log, its variables, its working directory. Raises OSError."""
     wanted = element.submission
     if not is_own(wanted.script):
-        message = f"{wanted.script} is not yours alone"
+        message = f"other users can change {wanted.script}"
         raise PermissionError(message)
     log = "%".join(part.replace("%a", str(element.task)) for part in wanted.log.split("%%"))
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -212,11 +212,11 @@ def execute(element: Start) -> None:
 
 
 def _bash(path: str) -> str:
-    """The shell, from the PATH of the script."""
+    """Find the shell in the PATH of the script."""
     for directory in path.split(os.pathsep):
         if os.access(found := os.path.join(directory or ".", "bash"), os.X_OK):
             return found
-    message = f"no bash in {path}"
+    message = f"bash was not found in PATH={path}"
     raise FileNotFoundError(message)
 
 

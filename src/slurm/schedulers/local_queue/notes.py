@@ -28,13 +28,13 @@ class Note(NamedTuple):
     """The content of a note."""
 
     begun: float
-    """By the monotonic clock, which all processes of a machine share."""
+    """Start time by the monotonic clock, which all processes of a machine share."""
     monitor: Process
-    """The last one."""
+    """The current monitor."""
     script: Process | None = None
     end: End | None = None
     void: bool = False
-    """The script never ran, and never will by this note: the element can be started again."""
+    """The script did not run and will not run for this note, so the element can be started again."""
 
 
 def create(path: str, begun: float) -> None:
@@ -43,7 +43,7 @@ def create(path: str, begun: float) -> None:
     hidden = f"{path}.{me.pid}"
     _write(hidden, os.O_CREAT | os.O_TRUNC, f"begun {begun!r}\nmonitor {me.pid} {me.born}\n")
     try:
-        os.link(hidden, path)  # it appears whole, and for one monitor only
+        os.link(hidden, path)  # atomic, and only one monitor succeeds
     finally:
         os.unlink(hidden)
 
@@ -95,12 +95,12 @@ def read(path: str) -> Note | None:
 
 
 def _append(path: str, line: str) -> None:
-    """Raises FileNotFoundError if the note is gone: the supervisor has recorded an end."""
+    """Append a line. Raises FileNotFoundError if the supervisor has recorded an end and removed the note."""
     _write(path, os.O_APPEND, f"{line}\n")
 
 
 def _write(path: str, flags: int, text: str) -> None:
-    """By system calls alone: the pages that Python's files need are not shared with the supervisor."""
+    """Write by system calls: Python's file objects would need memory pages that are not shared with the supervisor."""
     descriptor = os.open(path, os.O_WRONLY | flags, 0o600)
     try:
         os.write(descriptor, text.encode("ascii", "backslashreplace"))

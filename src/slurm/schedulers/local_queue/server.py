@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_BYTES = 16 << 20
-"""Of a request. An environment and a command line come to two megabytes at most on Linux."""
+"""The limit of a request. On Linux an environment and a command line have at most two megabytes."""
 MOST_CONNECTIONS = 200
-"""At once. The oldest whose request isn't there yet makes room for the next; its client tries again."""
+"""Concurrent connections. Above it, the oldest one without a complete request is closed; its client tries again."""
 _SECONDS = 30.0
-"""For a client to send its request and read the reply; its own patience is shorter."""
+"""Seconds for a client to send its request and read the reply. Clients themselves time out earlier."""
 _CHUNK = 1 << 16
 
 
 class Server:
-    """Reads requests and writes replies, within the supervisor's selector. `answer` makes a reply of a request.
+    """Reads requests and writes replies, within the supervisor's selector. `answer` returns the reply to a request.
 
-    It is told whether the client is still there: one that isn't has been told something else by now.
+    Its second argument is whether the client is still connected: one that is not has reported a time-out by now.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Server:
         if not isinstance(sock, socket.socket) or sock not in self._connections:
             return False
         try:
-            self._go_on(sock, self._connections[sock])
+            self._transfer(sock, self._connections[sock])
         except BlockingIOError:
             pass
         except OSError:
@@ -80,16 +80,16 @@ class Server:
             self._close(oldest)
         return oldest is not None
 
-    def _go_on(self, sock: socket.socket, connection: _Connection) -> None:
+    def _transfer(self, sock: socket.socket, connection: _Connection) -> None:
         if connection.reply is None:
             chunk = sock.recv(_CHUNK)
             connection.request += chunk
             if len(connection.request) > MOST_BYTES:
-                reply = encode(Refused(f"a request of more than {MOST_BYTES >> 20} MB"))
+                reply = encode(Refused(f"the request is larger than {MOST_BYTES >> 20} MB"))
             elif chunk:
                 return
             elif connection.request:
-                reply = self._answer(bytes(connection.request), _listens(sock))
+                reply = self._answer(bytes(connection.request), _connected(sock))
             else:
                 self._close(sock)
                 return
@@ -116,7 +116,7 @@ class _Connection:
         self.reply: memoryview | None = None
 
 
-def _listens(sock: socket.socket) -> bool:
+def _connected(sock: socket.socket) -> bool:
     """Whether the other side is still open; a client shuts down its sending side only."""
     poll = select.poll()
     poll.register(sock, 0)

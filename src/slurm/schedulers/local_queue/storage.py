@@ -35,28 +35,28 @@ class Stored(NamedTuple):
 class Storage:
     """The files of one supervisor's directory."""
 
-    def __init__(self, place: str, boot: str) -> None:
-        self._place = place
+    def __init__(self, directory: str, boot: str) -> None:
+        self._directory = directory
         for name in ("queue", "running"):
-            os.makedirs(f"{place}/{name}", mode=0o700, exist_ok=True)
-        if _read(f"{place}/boot") != boot:
+            os.makedirs(f"{directory}/{name}", mode=0o700, exist_ok=True)
+        if _read(f"{directory}/boot") != boot:
             self._drop_all()
             self._write("boot", boot.encode())
-        self.last_id = int(_read(f"{place}/last-id") or 0)
+        self.last_id = int(_read(f"{directory}/last-id") or 0)
 
     def _drop_all(self) -> None:
         """After a restart of the machine its jobs count as lost, and may have been submitted again since."""
         for name in ("queue", "running"):
-            for file in os.listdir(f"{self._place}/{name}"):
-                os.unlink(f"{self._place}/{name}/{file}")
+            for file in os.listdir(f"{self._directory}/{name}"):
+                os.unlink(f"{self._directory}/{name}/{file}")
 
     def note(self, id_: str, task: int) -> str:
         """The path of a running element's note."""
-        return f"{self._place}/running/{id_}_{task}"
+        return f"{self._directory}/running/{id_}_{task}"
 
     def notes(self) -> Iterator[tuple[str, int]]:
         """Ids and tasks of all notes."""
-        for name in os.listdir(f"{self._place}/running"):
+        for name in os.listdir(f"{self._directory}/running"):
             id_, _, task = name.partition("_")
             if id_.isdecimal() and task.isdecimal():
                 yield id_, int(task)
@@ -76,7 +76,7 @@ class Storage:
         """Store that elements have finished."""
         line = f"{ranges(tasks)} {end.state} {' '.join(end.reason.split())}\n"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        with open(os.open(f"{self._place}/queue/{id_}.ends", flags, 0o600), "ab") as file:
+        with open(os.open(f"{self._directory}/queue/{id_}.ends", flags, 0o600), "ab") as file:
             file.write(line.encode("ascii", "backslashreplace"))
 
     def strip(self, id_: str, submission: Submission) -> None:
@@ -87,13 +87,13 @@ class Storage:
         """Remove a submission."""
         for kind in ("json", "ends"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self._place}/queue/{id_}.{kind}")
+                os.unlink(f"{self._directory}/queue/{id_}.{kind}")
 
     def load(self) -> Iterator[Stored]:
         """All submissions, in their order. One whose file cannot be read is reported in the log, and left out."""
-        ids = [name.removesuffix(".json") for name in os.listdir(f"{self._place}/queue") if name.endswith(".json")]
+        ids = [name.removesuffix(".json") for name in os.listdir(f"{self._directory}/queue") if name.endswith(".json")]
         for id_ in sorted(filter(str.isdecimal, ids), key=int):
-            path = f"{self._place}/queue/{id_}"
+            path = f"{self._directory}/queue/{id_}"
             try:
                 with open(f"{path}.json", "rb") as file:
                     check(submission := decode_as(Submission, file.read()))
@@ -105,10 +105,10 @@ class Storage:
 
     def _write(self, name: str, data: bytes) -> None:
         """Write a file atomically."""
-        hidden = f"{self._place}/{name}.new"
+        hidden = f"{self._directory}/{name}.new"
         with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data)
-        os.replace(hidden, f"{self._place}/{name}")
+        os.replace(hidden, f"{self._directory}/{name}")
 
 
 def _ends(text: str) -> Iterator[tuple[int, End]]:

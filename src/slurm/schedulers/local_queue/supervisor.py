@@ -1,8 +1,8 @@
-"""Supervisor: starts elements when their turn comes, and answers questions.
+"""Supervisor: starts elements in order of submission, and answers requests.
 
 One per user and machine, so that the limit of CPUs holds over all submissions. It is a single thread around one
-selector, woken by a request, by the end of a child, or by the next deadline; it goes when it has been idle for a while.
-It may be killed at any moment: the next one goes on from what is on disk.
+selector, woken by a request, by the end of a child, or by the next deadline; it exits after some idle time. It
+may be killed at any moment: the next one continues from the state on disk.
 """
 
 from __future__ import annotations
@@ -36,40 +36,40 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 30.0
 KEPT_SECONDS = 600.0
-"""How long a finished submission is remembered."""
+"""Seconds to remember a finished submission."""
 _BACKLOG = 1024
 _TICK = 0.5
 _HOLD = 1.0
-"""Pause before the next try after a process could not be started, or state not stored."""
+"""Seconds to pause after a process could not be started, or state could not be stored."""
 
 
-def main(place: str) -> None:
+def main(directory: str) -> None:
     """Run a supervisor, unless one runs already."""
-    lock = os.open(f"{place}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    lock = os.open(f"{directory}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{place}/socket")
-            listener.bind(f"{place}/socket")
+                os.unlink(f"{directory}/socket")
+            listener.bind(f"{directory}/socket")
             listener.listen(_BACKLOG)
-            supervisor = Supervisor(place, listener)
+            supervisor = Supervisor(directory, listener)
             gc.freeze()
-            gc.disable()  # forked children share its memory as long as nothing is touched
+            gc.disable()  # forked children share its memory until it is written to
             supervisor.run()
 
 
 class Supervisor:
-    """The scheduler of one machine: first in, first out, as many at once as there are CPUs for."""
+    """The scheduler of one machine: first in, first out, limited by the number of CPUs."""
 
-    def __init__(self, place: str, listener: socket.socket) -> None:
-        self._place = place
+    def __init__(self, directory: str, listener: socket.socket) -> None:
+        self._directory = directory
         self._listener = listener
-        identity.ensure_name(place)
-        self._storage = Storage(place, identity.boot_id())
+        identity.ensure_name(directory)
+        self._storage = Storage(directory, identity.boot_id())
         self._queue = Queue(int(os.environ.get("SLURMTASKS_LOCAL_CPUS") or 0) or _usable_cpus())
         self._running: list[Element] = []
-        self._over: dict[str, float] = {}
+        self._finished_at: dict[str, float] = {}
         """When submissions ended, by the monotonic clock."""
         self._active = time.monotonic()
         self._hold_until = 0.0
@@ -83,7 +83,7 @@ class Supervisor:
             for task, end in stored.ends:
                 self._queue.end(batch, task, end)
             if batch.over:
-                self._over[batch.id] = time.monotonic() - max(0.0, time.time() - stored.changed)
+                self._finished_at[batch.id] = time.monotonic() - max(0.0, time.time() - stored.changed)
         for id_, task in list(self._storage.notes()):
             found = self._queue.batches.get(id_)
             if found is None or not found.waiting((task,)):  # its end is stored already
@@ -91,7 +91,7 @@ class Supervisor:
             else:
                 self._queue.start(found, task)
                 self._running.append(Element.adopt(id_, task, found.submission, self._storage.note(id_, task)))
-        for id_ in [id_ for id_ in self._queue.batches if id_ in self._over]:
+        for id_ in [id_ for id_ in self._queue.batches if id_ in self._finished_at]:
             self._strip(self._queue.batches[id_])
 
     def run(self) -> None:
@@ -104,51 +104,51 @@ class Supervisor:
         with selectors.DefaultSelector() as selector:
             selector.register(awake, selectors.EVENT_READ)
             server = Server(self._listener, selector, self._reply)
-            while not self._finished():
+            while not self._idle():
                 try:
-                    self._go_on(server)
-                except Exception:  # noqa: BLE001 - the loop must live: others wait for it
+                    self._step(server)
+                except Exception:  # noqa: BLE001 - the loop must survive, because other clients wait
                     traceback.print_exc()
                     self._hold_until = time.monotonic() + _HOLD
                 for key, _ in selector.select(_TICK):
                     if not server.ready(key.fileobj):
                         awake.recv(1 << 12)
-        if not self._directory_is_gone():
-            os.unlink(f"{self._place}/socket")
+        if not self._directory_removed():
+            os.unlink(f"{self._directory}/socket")
 
-    def _go_on(self, server: Server) -> None:
+    def _step(self, server: Server) -> None:
         server.drop_stuck()
         self._reap()
         self._start_ready()
         self._forget()
 
-    def _finished(self) -> bool:
-        if self._directory_is_gone():  # nobody can ask any more; elements need no supervisor
+    def _idle(self) -> bool:
+        if self._directory_removed():  # no client can connect any more; elements need no supervisor
             return True
         if self._queue.busy:
             self._active = time.monotonic()
             return False
         return self._stopping or time.monotonic() - self._active > IDLE_SECONDS
 
-    def _directory_is_gone(self) -> bool:
-        return not os.path.exists(f"{self._place}/socket")
+    def _directory_removed(self) -> bool:
+        return not os.path.exists(f"{self._directory}/socket")
 
-    def _reply(self, data: bytes, listens: bool) -> bytes:  # noqa: FBT001 - the server's word
+    def _reply(self, data: bytes, connected: bool) -> bytes:  # noqa: FBT001 - the server passes it by position
         try:
-            reply = self._answer(messages.decode(data), listens=listens)
+            reply = self._answer(messages.decode(data), connected=connected)
         except ValueError as error:
             reply = messages.Refused(str(error))
         except OSError as error:
-            reply = messages.Refused(f"{self._place}: {error}")
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one request, the loop must live
+            reply = messages.Refused(f"{self._directory}: {error}")
+        except Exception as error:  # noqa: BLE001 - a bad request must not end the loop
             traceback.print_exc()
             reply = messages.Refused(f"{type(error).__name__}: {error}")
         return messages.encode(reply)
 
-    def _answer(self, request: Any, *, listens: bool) -> tuple[Any, ...]:
+    def _answer(self, request: Any, *, connected: bool) -> tuple[Any, ...]:
         self._active = time.monotonic()
         if isinstance(request, messages.Submission):
-            return self._submit(request, listens=listens)
+            return self._submit(request, connected=connected)
         if isinstance(request, messages.Query):
             return messages.States([list(row) for row in self._queue.rows(request.ids)])
         if isinstance(request, messages.Listing):
@@ -164,12 +164,12 @@ class Supervisor:
             return messages.Done()
         return messages.Refused(f"{type(request).__name__} is not a request")
 
-    def _submit(self, submission: messages.Submission, *, listens: bool) -> tuple[Any, ...]:
+    def _submit(self, submission: messages.Submission, *, connected: bool) -> tuple[Any, ...]:
         id_ = self._queue.id_of(submission.token)
         if id_ is None:
             check(submission)
-            if not listens:
-                return messages.Refused("the client has gone")
+            if not connected:
+                return messages.Refused("the client has closed the connection")
             id_ = str(next_id(self._storage.last_id, time.time()))
             self._storage.add(id_, submission)
             self._queue.add(id_, submission)
@@ -192,7 +192,7 @@ class Supervisor:
         for task in tasks:
             self._queue.end(batch, task, end)
         if batch.over:
-            self._over[batch.id] = time.monotonic()
+            self._finished_at[batch.id] = time.monotonic()
             self._strip(batch)
 
     def _strip(self, batch: Batch) -> None:
@@ -214,7 +214,7 @@ class Supervisor:
             else:
                 try:
                     self._end(batch, (element.task,), end)
-                except OSError as error:  # the disk is full: the note has the end, and is read again
+                except OSError as error:  # a full disk: the note holds the end, and is read again
                     log(str(error))
                     continue
             self._running.remove(element)
@@ -241,11 +241,11 @@ class Supervisor:
 
     def _forget(self) -> None:
         now = time.monotonic()
-        for id_, at in list(self._over.items()):
+        for id_, at in list(self._finished_at.items()):
             if now - at > KEPT_SECONDS:
                 self._queue.forget(id_)
                 self._storage.forget(id_)
-                del self._over[id_]
+                del self._finished_at[id_]
 
 
 def _usable_cpus() -> int:
