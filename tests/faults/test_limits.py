@@ -132,7 +132,7 @@ def test_a_block_that_the_dead_were_about_to_queue_is_queued_as_they_claimed_it(
 ) -> None:
     set_timings(monkeypatch, abandoned_claim=1.0)
     array = mark.starmap([(tmp_path, number, 3.0) for number in range(14)])
-    watched = array.part.watched
+    watched = array.part.state
     first = watched.unqueued[0]
     claim = Continuation(group=f"{first}.0-dead", options={}, retries=0, reason="there is room", count=2)
     directory = Path(array.directory, "attempts")
