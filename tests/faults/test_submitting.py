@@ -270,7 +270,7 @@ def test_where_there_are_no_arrays_each_element_is_a_job(start: Start, slurm_: C
         leave_trace.starmap([(trace, 0.0)] * 201)
     assert leave_trace.starmap([(trace, 0.0)] * 201, chunk_size=30).results(100) == [None] * 201
     shown = CliRunner().invoke(command, ["doctor", slurm_.url])
-    assert "job arrays are turned off" in shown.output
+    assert "job arrays are disabled" in shown.output
     assert "chunk_size=" in shown.output
 
 
