@@ -104,8 +104,7 @@ class Subscriptions:
         if not subscriptions:
             return
         try:
-            queries = [subscription.progress_query() for subscription in subscriptions]
-            reported = progress_reader.read_progress(self._transport, queries)
+            reported = progress_reader.read_progress(self._transport, [s.progress_query() for s in subscriptions])
         except SlurmError as error:
             _log.warning("%s: %s; trying again", type(error).__name__, error)
             return

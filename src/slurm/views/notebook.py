@@ -144,10 +144,8 @@ def _snapshot(parts: Sequence[Part], *, details: bool = True) -> Snapshot:
     With `details`, the snapshot has the progress and the end of a log of the first part, too.
     """
     urls = {part.url for part in parts}
-    if urls & _queried:
-        answer: Snapshot | str = "the previous query has no answer yet"
-    else:
-        answer = _in_time(urls, lambda: _query(parts, details=details))
+    busy = "the previous query has no answer yet" if urls & _queried else ""
+    answer = busy or _in_time(urls, lambda: _query(parts, details=details))
     if isinstance(answer, Snapshot):
         return answer
     names = [[submission.word(index) for index in indices] for _, submission, indices in parts]
