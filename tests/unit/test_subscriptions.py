@@ -64,12 +64,12 @@ def test_time_to_report_elements_grows_linearly_with_their_number(tmp_path: Path
         subscriptions, watched = subscribed(tmp_path / str(count), count)
         callback = Counting()
         subscriptions.attach(watched, [callback])
-        assert watched.feed is not None
+        assert watched.subscription is not None
         begin = time.process_time()
         running = Report("7", None, JobState.RUNNING, "RUNNING", "n1", "")
         for first in range(0, count, count // 10):  # ten listings of a tracker
-            watched.feed.reported(dict.fromkeys(range(first, count), running))
-            watched.feed.ended(range(first, first + count // 10))
+            watched.subscription.reported(dict.fromkeys(range(first, count), running))
+            watched.subscription.finished(range(first, first + count // 10))
         assert hooks.flush(60)
         assert len(callback.complete) == count
         assert len(set(callback.complete)) == count
@@ -90,9 +90,9 @@ def test_end_of_an_element_is_reported_once(tmp_path: Path) -> None:
     (directory / "0.json").write_bytes(outcome.dumps())
     callback = Counting()
     subscriptions.attach(watched, [callback])  # one is finished already
-    assert watched.feed is not None
-    watched.feed.ended([0, 1])
-    watched.feed.ended({1})
+    assert watched.subscription is not None
+    watched.subscription.finished([0, 1])
+    watched.subscription.finished({1})
     subscriptions.attach(watched, [callback])
     hooks.flush(60)
     assert callback.complete == [(0, "FAILED"), (1, "UNKNOWN")]
@@ -105,9 +105,9 @@ def test_failing_hook_is_logged_once_and_other_callbacks_are_called(
     subscriptions, watched = subscribed(tmp_path, 3)
     callback = Counting()
     subscriptions.attach(watched, [Raising(), callback])
-    assert watched.feed is not None
+    assert watched.subscription is not None
     with caplog.at_level(logging.WARNING):
-        watched.feed.ended(range(3))
+        watched.subscription.finished(range(3))
         hooks.flush(60)
     assert len(callback.complete) == 3
     assert [record.getMessage() for record in caplog.records] == [

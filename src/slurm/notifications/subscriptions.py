@@ -67,7 +67,7 @@ class Subscriptions:
         wanted = [callback for callback in callbacks if has(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
-        subscription = state.feed
+        subscription = state.subscription
         if subscription is not None:
             subscription.add(wanted)
             return
@@ -77,12 +77,12 @@ class Subscriptions:
             subscription.submitted(submitted)
         if subscription.wants("on_progress"):
             self._with_progress.append(subscription)
-        state.feed = subscription
+        state.subscription = subscription
         if any(subscription.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
-            subscription.ended(state.finished_elements)
+            subscription.finished(state.finished_elements)
             self._follow()
 
-    def look(self) -> None:
+    def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""
         if self._with_progress and not self._reading and time.monotonic() >= self._next_read:
             self._reading = True
@@ -129,7 +129,7 @@ class Subscription:
         self._subscriptions, self._submission, self._first = subscriptions, submission, state.value
         self._states: dict[int, str] = {}
         self._counts = Counter({self._first: submission.elements})
-        self._ended: set[int] = set()
+        self._finished: set[int] = set()
         self._offsets: dict[int, int] = {}
         """Up to which byte the progress of each call was read."""
 
@@ -160,14 +160,14 @@ class Subscription:
         if self.wants("on_state"):
             hooks.put(partial(self._report, reports))
 
-    def ended(self, elements: Iterable[int]) -> None:
+    def finished(self, elements: Iterable[int]) -> None:
         """Report that elements are finished."""
         if found := tuple(elements):
-            hooks.put(partial(self._end, found))
+            hooks.put(partial(self._finish, found))
 
-    def look(self) -> None:
+    def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""
-        self._subscriptions.look()
+        self._subscriptions.poll_progress()
 
     def progress_query(self) -> progress_reader.ProgressQuery:
         """The query for new progress of this submission."""
@@ -180,7 +180,7 @@ class Subscription:
             self._offsets[progress.call] = progress.end
             events = [fields for fields in map(progress_reader.fields, progress.lines) if fields]
             element = self._submission.element(progress.call)
-            if events and element not in self._ended and self._state(element) != JobState.RUNNING.value:
+            if events and element not in self._finished and self._state(element) != JobState.RUNNING.value:
                 self._change({element: JobState.RUNNING.value})  # known before the scheduler is queried
             for event in events:
                 self._notify(ProgressEvent, index=progress.call, **event)
@@ -190,24 +190,26 @@ class Subscription:
             {
                 element: report.state.value
                 for element, report in reports.items()
-                if element not in self._ended and not report.state.final and self._state(element) != report.state.value
+                if element not in self._finished
+                and not report.state.final
+                and self._state(element) != report.state.value
             }
         )
 
-    def _end(self, elements: Iterable[int]) -> None:
-        new = sorted(set(elements) - self._ended)
+    def _finish(self, elements: Iterable[int]) -> None:
+        new = sorted(set(elements) - self._finished)
         if not {self._submission.element(index) for index in self._offsets}.isdisjoint(new):
             self._subscriptions.read_progress()  # their last reports
         outcomes = self._outcomes(new)
-        self._ended.update(new)
+        self._finished.update(new)
         states = {element: self._final(element, outcomes.get(element)) for element in new}
         self._change(states)
         if self.wants("on_complete"):
             for element, state in states.items():
                 self._complete(element, state, outcomes.get(element))
-        for index in [index for index in self._offsets if self._submission.element(index) in self._ended]:
+        for index in [index for index in self._offsets if self._submission.element(index) in self._finished]:
             del self._offsets[index]
-        if len(self._ended) == self._submission.elements:
+        if len(self._finished) == self._submission.elements:
             self._subscriptions.end_progress(self)
 
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
@@ -249,7 +251,7 @@ class Subscription:
         self._counts.update(states.values())
         self._states.update(states)
         counts = {state.value: self._counts[state.value] for state in JobState if self._counts[state.value]}
-        self._notify(StateEvent, states=counts, changed=states, final=len(self._ended) == self._submission.elements)
+        self._notify(StateEvent, states=counts, changed=states, final=len(self._finished) == self._submission.elements)
 
     def _notify(self, kind: type[SubmissionEvent], **fields: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:
