@@ -9,7 +9,7 @@
     with Cluster("slurm"):
         print(square(3).result(), sum(square.map(range(1000)).results()))
 
-Names are imported when they are first used, so that `import slurm` costs next to nothing.
+Names are imported at first use, so that `import slurm` is fast.
 """
 
 from __future__ import annotations
@@ -142,9 +142,9 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         message = f"module 'slurm' has no attribute {name!r}"
         raise AttributeError(message)
-    found = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = found
-    return found
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Cache: what this program keeps on this machine, and can make again; and the logs of what it has built."""
+"""Client cache: files that this machine can recreate, and logs of builds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slurm.protocol.directories import make_private
 
 
 def cached(*names: str) -> Path:
-    """The path of a file or directory in the user's cache. Raises OSError where nobody knows of a home."""
+    """Return the path of a file or directory in the user's cache. Raises OSError if the user has no home directory."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks", *names)
     except RuntimeError as error:
@@ -18,7 +18,7 @@ def cached(*names: str) -> Path:
 
 
 def new_log(name: str) -> Path:
-    """A new, empty log; in a temporary directory where there is no home, or none that can be written."""
+    """Create an empty log in the cache, or in a temporary directory if the cache cannot be written."""
     try:
         log = cached("builds", f"{name}.log")
         make_private(str(log.parent))

@@ -1,43 +1,43 @@
 """All errors that this library raises.
 
     SlurmError
-    ├── ConfigurationError            what the program asks for can't be
-    │   ├── OptionError               an option's name or value (also ValueError)
-    │   ├── NoActiveCluster           a task was called, and no cluster is active
-    │   ├── SlurmfileError            a Slurmfile that isn't there, or what stands in it
-    │   ├── ClusterURLError           a cluster's URL (also ValueError)
-    │   ├── EnvironmentInUse          it can't be removed: jobs run in it, or are to
-    │   └── PluginNotFound            no such scheduler, transport or environment
+    ├── ConfigurationError            invalid configuration or arguments
+    │   ├── OptionError               an invalid option name or value (also ValueError)
+    │   ├── NoActiveCluster           a task was called while no cluster is active
+    │   ├── SlurmfileError            a missing or invalid Slurmfile
+    │   ├── ClusterURLError           an invalid cluster URL (also ValueError)
+    │   ├── EnvironmentInUse          the environment to remove is used by jobs or being built
+    │   └── PluginNotFound            an unknown scheduler, transport or environment
     ├── SubmissionError               nothing was submitted
-    │   ├── NotPicklable              the function or an argument (also TypeError)
-    │   ├── EnvironmentNotReady       what the task is to run in could not be made ready
-    │   │   ├── BuildFailed           it didn't build or install
-    │   │   └── PythonNotFound        no Python of the client's minor version there
-    │   ├── SchedulerNotFound         the scheduler's command isn't there
-    │   └── SubmissionRefused         the scheduler said no
-    ├── TransportError                a command or a file could not be had there
-    │   └── ConnectionLost            the connection broke; what was under way may have been done
-    ├── SchedulerError                the scheduler didn't answer as it should
-    ├── ProtocolError                 a job directory that can't be read
-    │   ├── UntrustedFile             somebody else could have written it
-    │   └── NoSuchJob                 there is no job under that key (also KeyError)
-    └── JobError                      a job ended without a result
-        ├── TaskFailed                the task raised what can't be brought back as it was
+    │   ├── NotPicklable              the function or an argument cannot be pickled (also TypeError)
+    │   ├── EnvironmentNotReady       the task's environment could not be prepared
+    │   │   ├── BuildFailed           the environment could not be built or installed
+    │   │   └── PythonNotFound        the cluster has no Python of the client's minor version
+    │   ├── SchedulerNotFound         the scheduler's command was not found
+    │   └── SubmissionRefused         the scheduler rejected the job
+    ├── TransportError                a command could not run, or a file could not be read or written
+    │   └── ConnectionLost            the connection broke; the current operation may have completed
+    ├── SchedulerError                the scheduler gave no valid answer
+    ├── ProtocolError                 a job directory cannot be read
+    │   ├── UntrustedFile             another user could have written the file
+    │   └── NoSuchJob                 no job has this key (also KeyError)
+    └── JobError                      a job finished without a result
+        ├── TaskFailed                the task raised an exception that cannot be unpickled here
         ├── TaskExited                sys.exit, os._exit or a signal ended the process
-        ├── SetupFailed               a module or a setup line failed on the node, so nothing was run
-        ├── LoadFailed                its function or arguments could not be loaded on the node
-        ├── ResultNotSaved            the function returned, its result could not be saved
-        ├── ResultNotLoaded           its result could not be loaded here
-        ├── DependencyFailed          what it waited for didn't end as it had to
+        ├── SetupFailed               a module or a setup line failed on the node; the task did not run
+        ├── LoadFailed                the function or its arguments could not be loaded on the node
+        ├── ResultNotSaved            the function returned, but its result could not be saved
+        ├── ResultNotLoaded           the result could not be loaded on the client
+        ├── DependencyFailed          a dependency of the job did not finish as required
         ├── JobCancelled              (also concurrent.futures.CancelledError)
-        ├── JobTimedOut               it reached its time limit
+        ├── JobTimedOut               the job reached its time limit
         ├── JobOutOfMemory
         ├── JobPreempted
         ├── NodeFailed
-        ├── JobNotStarted             the scheduler could not start it (boot, deadline, launch)
-        └── JobLost                   the scheduler has forgotten it, and it left nothing
+        ├── JobNotStarted             the scheduler could not start the job (boot, deadline, launch)
+        └── JobLost                   the scheduler no longer knows the job, and it left no outcome
 
-A wait that ran out is the builtin TimeoutError; what a task raised is raised as itself.
+A wait that times out raises the builtin TimeoutError. An exception that a task raised is raised unchanged.
 """
 
 from __future__ import annotations
@@ -52,25 +52,25 @@ if TYPE_CHECKING:
 
 
 class SlurmError(Exception):
-    """Whatever this library raises of its own."""
+    """Base class of all errors of this library."""
 
 
 class ConfigurationError(SlurmError):
-    """What the program asks for can't be."""
+    """Invalid configuration or arguments."""
 
 
 class OptionError(ConfigurationError, ValueError):
-    """An option that sbatch doesn't have, or a value that it would refuse."""
+    """An option that sbatch doesn't have, or a value that it would reject."""
 
 
 class NoActiveCluster(ConfigurationError):
-    """A task was called where no cluster is active."""
+    """A task was called while no cluster is active."""
 
 
 class SlurmfileError(ConfigurationError):
-    """There is no Slurmfile, or something in it is wrong; the message names the file, the line and the key.
+    """The Slurmfile is missing or invalid; the message names the file, the line and the key.
 
-    Attribute: `problems`, all that is wrong in it, each a named tuple of file, line, key and message.
+    Attribute: `problems`, every problem in the file, each a named tuple of file, line, key and message.
     """
 
     def __init__(self, message: str, problems: Sequence[Any] = ()) -> None:
@@ -79,15 +79,15 @@ class SlurmfileError(ConfigurationError):
 
 
 class ClusterURLError(ConfigurationError, ValueError):
-    """A text that isn't a cluster's URL."""
+    """An invalid cluster URL."""
 
 
 class EnvironmentInUse(ConfigurationError):
-    """An environment that can't be removed: jobs that have not ended use it, or it is being made."""
+    """An environment cannot be removed, because unfinished jobs use it or it is being built."""
 
 
 class PluginNotFound(ConfigurationError):
-    """A scheduler, transport or environment that nobody has registered."""
+    """No scheduler, transport or environment is registered under this name."""
 
 
 class SubmissionError(SlurmError):
@@ -95,17 +95,17 @@ class SubmissionError(SlurmError):
 
 
 class NotPicklable(SubmissionError, TypeError):
-    """A function or an argument that can't be sent."""
+    """The function or an argument cannot be pickled."""
 
 
 class EnvironmentNotReady(SubmissionError):
-    """The environment that the task is to run in could not be made ready."""
+    """The task's environment could not be prepared."""
 
 
 class BuildFailed(EnvironmentNotReady):
-    """An environment, or what goes into it, could not be built or installed; the end of the output is in the message.
+    """An environment or one of its packages could not be built or installed; the message has the end of the output.
 
-    Attributes: `output`, all that the command printed; `log`, a file that has it, `host:path` if it is elsewhere.
+    Attributes: `output`, the command's whole output; `log`, the file that holds it, `host:path` on another machine.
     """
 
     def __init__(self, message: str, *, output: str = "", log: str | None = None) -> None:
@@ -114,18 +114,18 @@ class BuildFailed(EnvironmentNotReady):
 
 
 class PythonNotFound(EnvironmentNotReady):
-    """There is no Python of the client's minor version where the tasks are to run."""
+    """The cluster has no Python of the client's minor version."""
 
 
 class SchedulerNotFound(SubmissionError):
-    """The scheduler's command isn't there."""
+    """The scheduler's command was not found."""
 
 
 class SubmissionRefused(SubmissionError):
-    """The scheduler refused the job; its own words are in the message, and the script stays for a look.
+    """The scheduler rejected the job. The message quotes the scheduler; the script is kept for inspection.
 
-    Attributes: `script`, its path; `output`, what the scheduler said; `certain`, whether it is known that nothing is
-    queued. If not, the job was not found in the queue, but may be queued yet: it was not submitted again.
+    Attributes: `script`, its path; `output`, the scheduler's message; `certain`, whether nothing is known to be queued.
+    If `certain` is False, the job was not found in the queue but may still appear: it was not submitted again.
     """
 
     def __init__(self, message: str, *, script: str, output: str, certain: bool = True) -> None:
@@ -136,57 +136,57 @@ class SubmissionRefused(SubmissionError):
 
 
 class TransportError(SlurmError):
-    """A command could not be run there, or a file not be read or written."""
+    """A command could not run on the cluster, or a file could not be read or written there."""
 
 
 class ConnectionLost(TransportError):
-    """The connection broke, or can't be made now; what was under way may have been done, or not."""
+    """The connection broke or cannot be opened. The operation in progress may or may not have completed."""
 
 
 class SchedulerError(SlurmError):
-    """The scheduler didn't answer a question as it should."""
+    """The scheduler gave no valid answer."""
 
 
 class ProtocolError(SlurmError):
-    """A job directory that can't be read."""
+    """A job directory cannot be read."""
 
 
 class UntrustedFile(ProtocolError):
-    """A file or directory that somebody else could have written: to run it or unpickle it would run their code."""
+    """A file or directory that another user could have written: running or unpickling it could run their code."""
 
     def __init__(self, path: str, *, uid: int, mode: int, me: int, link: bool = False) -> None:
         import shlex  # noqa: PLC0415 - seldom needed, and it imports `re`
 
         if link:
-            found = f"{path} is a link that user {uid} has made"
+            found = f"{path} is a symbolic link that belongs to user {uid}"
         elif uid != me:
             found = f"{path} belongs to user {uid}, not to you (user {me})"
         else:
-            found = f"{path} can be written by others (mode {mode & 0o7777:04o})"
+            found = f"{path} is writable by other users (mode {mode & 0o7777:04o})"
         advice = (
-            f"If nobody has changed what is in it: chmod go-w {shlex.quote(path)}"
+            f"If its content is unchanged, run: chmod go-w {shlex.quote(path)}"
             if uid == me and not link
-            else "Use a directory of your own: root='/path/of/yours' (Cluster(…, root=…), or `root:` in the Slurmfile)"
+            else "Use a directory of your own: root='/your/path' (Cluster(…, root=…), or `root:` in the Slurmfile)"
         )
         super().__init__(f"{found}, so it is neither run nor read. {advice}")
         self.path = path
 
 
 class NoSuchJob(ProtocolError, KeyError):
-    """There is no job under that key."""
+    """No job has this key."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show its repr
 
 
 class JobError(SlurmError):
-    """A job ended without a result.
+    """A job finished without a result.
 
-    Attributes: `key` and `index`, which job; `job_id`, the scheduler's; `state`, how it ended, in Slurm's word; `node`;
-    `log`, the path of its log there; `exit_code` and `signal` where known. Those not known are None.
+    Attributes: `key` and `index`, which identify the job; `job_id`, the scheduler's id; `state`, the final state in
+    Slurm's term; `node`; `log`, the path of its log on the cluster; `exit_code`; `signal`. Unknown ones are None.
     """
 
-    def __init__(  # noqa: PLR0913 - facts, all by keyword
+    def __init__(  # noqa: PLR0913 - attributes, all by keyword
         self,
         message: str,
         *,
@@ -208,62 +208,62 @@ class JobError(SlurmError):
 
 
 class TaskFailed(JobError):
-    """The task raised an exception that can't be brought back as it was; its text is in the cause."""
+    """The task raised an exception that cannot be unpickled here; the cause has its text."""
 
 
 class TaskExited(JobError):
-    """The task ended its process: by sys.exit, os._exit, or a signal. See `exit_code` and `signal`."""
+    """The task's process ended by sys.exit, os._exit or a signal. See `exit_code` and `signal`."""
 
 
 class SetupFailed(JobError):
-    """A module or a setup line failed on the node, so nothing was run; the end of the log is in the message."""
+    """A module or a setup line failed on the node, so the task did not run; the message has the end of the log."""
 
 
 class LoadFailed(JobError):
-    """The function or its arguments could not be loaded on the node: a module isn't there, or another Python is."""
+    """The function or its arguments could not be loaded on the node: a module is missing, or Python differs."""
 
 
 class ResultNotSaved(JobError):
-    """The function ran to its end, but what it returned could not be saved."""
+    """The function returned, but its result could not be saved."""
 
 
 class ResultNotLoaded(JobError):
-    """The job succeeded, but its result can't be loaded here."""
+    """The job succeeded, but its result could not be loaded on the client."""
 
 
 class DependencyFailed(JobError):
-    """What the job waited for didn't end as it had to; the message names it and its error."""
+    """A dependency of the job did not finish as required; the message names the dependency and its error."""
 
 
 class JobCancelled(JobError, CancelledError):
-    """The job was cancelled, by its user or an administrator."""
+    """The job was cancelled by its user or an administrator."""
 
 
 class JobTimedOut(JobError):
-    """The job reached its time limit, or stopped at a checkpoint once more than `max_restarts` allows."""
+    """The job reached its time limit, or stopped at a checkpoint more often than `max_restarts` allows."""
 
 
 class JobOutOfMemory(JobError):
-    """The job used more memory than it was given."""
+    """The job used more memory than it requested."""
 
 
 class JobPreempted(JobError):
-    """A job of higher priority took the node, and the scheduler didn't requeue this one."""
+    """A job of higher priority preempted this one, and the scheduler did not requeue it."""
 
 
 class NodeFailed(JobError):
-    """The node failed under the job."""
+    """The node failed while the job ran on it."""
 
 
 class JobNotStarted(JobError):
-    """The scheduler could not start the job, or refused it when there was room for it."""
+    """The scheduler could not start the job, or rejected it after it had been deferred."""
 
 
 class JobLost(JobError):
-    """The scheduler has forgotten the job, and it left neither an outcome nor a word."""
+    """The scheduler no longer knows the job, and the job left no outcome."""
 
 
-def _revive(kind: type[JobError], args: tuple[str], facts: dict[str, object]) -> JobError:
+def _revive(kind: type[JobError], args: tuple[str], attributes: dict[str, object]) -> JobError:
     error = kind(*args)
-    error.__dict__.update(facts)
+    error.__dict__.update(attributes)
     return error

@@ -1,4 +1,4 @@
-"""The registry: the classes behind the seams, by the names that URLs and Slurmfiles have for them."""
+"""Plugin registry: maps the names in URLs and Slurmfiles to scheduler, transport and environment classes."""
 
 from __future__ import annotations
 
@@ -30,27 +30,26 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "wheel": "slurm.environments.wheel:Wheel",
     },
 }
-"""Classes by dotted path. Others come from entry points: groups `slurm.transports`, `slurm.schedulers`,
+"""Dotted paths of the built-in classes. Entry points add others: groups `slurm.transports`, `slurm.schedulers`,
 `slurm.environments`."""
 
 
 def plugin(kind: str, name: str) -> Any:
-    """The class registered under a name. Raises PluginNotFound."""
+    """Import the class registered under `name`. Raises PluginNotFound."""
     module, _, attribute = plugin_path(kind, name).partition(":")
     return getattr(import_module(module), attribute)
 
 
 def plugin_path(kind: str, name: str) -> str:
-    """Where the class registered under a name is; it isn't imported. Raises PluginNotFound."""
+    """Return the dotted path of the class registered under `name`, without importing it. Raises PluginNotFound."""
     path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
     if path is None:
-        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {', '.join(names(kind))}"
-        raise PluginNotFound(message)
+        raise PluginNotFound(f"there is no {kind.removesuffix('s')} {name!r}; there are: {', '.join(names(kind))}")
     return path
 
 
 def names(kind: str) -> list[str]:
-    """All names that are registered."""
+    """Return all registered names, sorted."""
     return sorted({*BUILT_IN[kind], *_entry_points(kind)})
 
 

@@ -1,4 +1,4 @@
-"""Cluster URLs: `scheduler[+transport]://[user@]host[:port][/root]`, or just a scheduler's name."""
+"""Cluster URLs: `scheduler[+transport]://[user@]host[:port][/root]`, or only the name of a scheduler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from slurm.errors import ClusterURLError
 from slurm.sanitize.redaction import HIDDEN
 
-_FORM = re.compile(
+_PATTERN = re.compile(
     r"(?P<scheduler>[a-z][a-z0-9_]*) (?:\+(?P<transport>[a-z][a-z0-9_]*))?"
     r"(?: :// (?:(?P<user>[^@/\s]+)@)? (?P<host>\[[^\]/\s]+\]|[^:/@\s\[\]]*) (?::(?P<port>\d+))? (?P<root>/.*)?)?",
     re.VERBOSE | re.DOTALL,
@@ -16,16 +16,16 @@ _FORM = re.compile(
 
 
 def _without_user(text: str) -> str:
-    """A URL as an error may show it: before the last `@` may stand a password."""
+    """Return a URL that is safe to show in an error: the part before the last `@` may hold a password."""
     scheme, _, rest = text.partition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}://{HIDDEN}@{host}" if at and ":" in user else text
 
 
 class ClusterURL(NamedTuple):
-    """Where a cluster is: which scheduler, reached how, and where its job directories lie.
+    """The parts of a cluster URL: scheduler, transport, host, and the root of its job directories.
 
-    A root in the home is `~/…`, and `/~/…` in the text.
+    A root in the home directory is `~/…` here and `/~/…` in the URL's text.
     """
 
     scheduler: str
@@ -37,25 +37,22 @@ class ClusterURL(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ClusterURL:
-        """Read a URL. Raises ClusterURLError."""
-        found = _FORM.fullmatch(text)
-        if found is None:
-            shown = _without_user(text)
-            message = (
-                f"{shown!r} is not a cluster: write scheduler[+transport]://[user@]host[:port][/root], such as "
-                "'local', 'slurm', 'slurm:///scratch/ann/jobs'"
+        """Parse a URL. Raises ClusterURLError."""
+        match = _PATTERN.fullmatch(text)
+        if match is None:
+            raise ClusterURLError(
+                f"{_without_user(text)!r} is not a cluster URL: write scheduler[+transport]://[user@]host[:port][/root]"
+                ", such as 'local', 'slurm', 'slurm:///scratch/ann/jobs'"
             )
-            raise ClusterURLError(message)
-        parts = found.groupdict()
+        parts = match.groupdict()
         if ":" in (parts["user"] or ""):
-            message = f"{_without_user(text)!r}: a cluster's URL takes no password: use a key, or let SSH ask for it"
-            raise ClusterURLError(message)
+            raise ClusterURLError(
+                f"{_without_user(text)!r}: a cluster URL cannot contain a password: use an SSH key, or let SSH ask"
+            )
         if parts["port"] and not 0 < int(parts["port"]) < 1 << 16:
-            message = f"{text!r}: a port is a number from 1 to 65535"
-            raise ClusterURLError(message)
+            raise ClusterURLError(f"{text!r}: the port must be a number from 1 to 65535")
         if bool(parts["transport"]) != bool(parts["host"]):
-            message = f"{text!r}: a host and a transport go together, such as 'slurm+ssh://ann@login'"
-            raise ClusterURLError(message)
+            raise ClusterURLError(f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'")
         return cls(
             scheduler=parts["scheduler"],
             transport=parts["transport"] or "local",

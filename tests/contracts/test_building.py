@@ -298,7 +298,7 @@ def test_a_file_that_others_could_have_sent_is_refused(place: BuildTarget, tmp_p
     [path] = map(Path, send(place, {"a.whl": tmp_path / "a"}).values())
     loose = path if which == "file" else path.parent
     loose.chmod(0o707)
-    with pytest.raises(UntrustedFile, match=f"{loose} can be written by others"):
+    with pytest.raises(UntrustedFile, match=f"{loose} is writable by other users"):
         send(place, {"a.whl": tmp_path / "a"})
 
 

@@ -284,8 +284,8 @@ def test_odd_numbers_are_refused_by_functions(here: Path) -> None:
             total=number,
             metrics={},
         )
-        board = ProgressModel()
-        assert board.told(event).line()
+        model = ProgressModel()
+        assert model.progressed(event).line()
 
 
 def test_the_command_is_installed() -> None:

@@ -171,7 +171,7 @@ def test_progress_is_written_down(cluster: Cluster) -> None:
         ({"times": 0}, "times=0"),
         ({"mem": "half"}, "a factor above 1"),
         ({"mem": "x0.5"}, "a factor above 1"),
-        ({"on": int}, "exception classes, and <class 'int'> is none"),
+        ({"on": int}, "exception classes, and <class 'int'> is not one"),
         ({"on": ()}, "exception classes"),
         ({"max_mem": "4G"}, "give mem too"),
         ({"mem": "x2", "max_mem": "lots"}, "megabytes"),

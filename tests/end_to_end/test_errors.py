@@ -142,9 +142,9 @@ def test_a_function_that_cannot_be_pickled_is_named_with_its_variable(local: Clu
 
 
 def test_bad_urls_and_unknown_plugins_are_refused() -> None:
-    with pytest.raises(ClusterURLError, match="is not a cluster: write"):
+    with pytest.raises(ClusterURLError, match="is not a cluster URL: write"):
         Cluster("my cluster")
-    with pytest.raises(ClusterURLError, match="a host and a transport go together"):
+    with pytest.raises(ClusterURLError, match="give both a transport and a host"):
         Cluster("slurm://login/scratch")
     with pytest.raises(PluginNotFound, match="there is no scheduler 'pbs'; there are: local, slurm"):
         Cluster("pbs")
@@ -483,7 +483,7 @@ def test_jobs_of_another_scheduler_under_the_same_root_are_read_and_not_listed(
     assert found.result(60) == 2  # type: ignore[union-attr]
 
 
-def test_a_result_that_others_could_have_written_is_not_unpickled(local: Cluster) -> None:
+def test_a_result_that_others_can_write_is_not_unpickled(local: Cluster) -> None:
     job = call(int, 1)
     assert job.result(60) == 1
     result = Path(job.directory, "results", "0.pkl")

@@ -111,7 +111,7 @@ def test_a_directory_that_others_could_have_made_is_refused(machine: Path) -> No
     place = machine / wire.FORM
     place.mkdir(mode=0o777, exist_ok=True)
     place.chmod(0o777)
-    with pytest.raises(PermissionError, match=r"can be written by others .* chmod go-w"):
+    with pytest.raises(PermissionError, match=r"is writable by other users .* chmod go-w"):
         wire.directory()
     place.chmod(0o700)
 

@@ -245,9 +245,9 @@ def test_a_webhook_that_fails_names_no_address(local: Cluster, tmp_path: Path) -
     events = Path(job.directory, "events", "0.jsonl")
     until(lambda: events.exists() and len(events.read_text().splitlines()) == len(files) + 1)
     *odd, refused, missing = (json.loads(line)["error"] for line in events.read_text().splitlines())
-    assert odd[0].startswith("RuntimeError: the webhook wasn't taken: ")
-    assert f"must be readable by its owner alone: chmod 600 '{open_to_all}'" in refused
-    assert missing == "LookupError: the node has no variable N0WHERE, which the webhook's URL names"
+    assert odd[0].startswith("RuntimeError: the webhook failed: ")
+    assert f"must be readable only by its owner: chmod 600 '{open_to_all}'" in refused
+    assert missing == "LookupError: the webhook's URL contains $N0WHERE, but the node has no variable N0WHERE"
     written = [path for path in Path(job.directory).rglob("*") if path.is_file()]
     assert not [path for path in written if b"s3cret" in path.read_bytes()]
 

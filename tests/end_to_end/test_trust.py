@@ -66,7 +66,10 @@ def test_a_link_that_another_user_has_made_is_not_followed(used: Path, tmp_path:
     with another(used):  # one of one's own leads anywhere
         assert double(2).result(60) == 4
     os.chown(link, 4321, -1, follow_symlinks=False)
-    with Cluster("local", root=used, setup=["true"]), pytest.raises(UntrustedFile, match="is a link that user 4321"):
+    with (
+        Cluster("local", root=used, setup=["true"]),
+        pytest.raises(UntrustedFile, match="is a symbolic link that belongs to user 4321"),
+    ):
         double(2)
 
 
@@ -114,7 +117,7 @@ def test_clearing_up_follows_no_link_of_another_users(used: Path, tmp_path: Path
     precious.mkdir(parents=True)
     (used / "envs").symlink_to(precious.parent)
     os.chown(used / "envs", 4321, -1, follow_symlinks=False)
-    with pytest.raises(UntrustedFile, match="is a link that user 4321"):
+    with pytest.raises(UntrustedFile, match="is a symbolic link that belongs to user 4321"):
         collect(another(used), days=0)
     assert precious.is_dir()
 

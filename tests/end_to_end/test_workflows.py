@@ -227,7 +227,7 @@ def test_workflow_killed_during_a_submission_submits_once(local: Cluster, tmp_pa
     assert sorted(path.stem for path in tmp_path.glob("*-*.*")) == sorted([*names[0], *names[1]])
     for job in jobs:
         (stray,) = [child.key for child in job.children() if child.key in job.logs()]
-        assert f"have submitted what this one did not ask for: {stray}." in job.logs()
+        assert f"submitted jobs that this attempt does not use: {stray}." in job.logs()
 
 
 def test_what_only_a_workflow_may_is_refused_elsewhere(local: Cluster) -> None:
@@ -237,5 +237,5 @@ def test_what_only_a_workflow_may_is_refused_elsewhere(local: Cluster) -> None:
         task(wants)()
     with pytest.raises(OptionError, match="leave out chunk_size"):
         outer.starmap([(), ()], chunk_size=2)
-    with pytest.raises(RuntimeError, match="runs in a workflow"):
+    with pytest.raises(RuntimeError, match="works only in a workflow"):
         current_workflow()

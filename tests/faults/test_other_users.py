@@ -123,7 +123,7 @@ def test_private_group_counts_as_the_user(users: tuple[User, User], scratch: Pat
     os.chown(root / "jobs", -1, bob.uid)
     (root / "jobs").chmod(0o770)  # chown(2) may take rights away
     said = ann.python(CALL, root)
-    assert f"UntrustedFile {root}/jobs can be written by others (mode 0770)" in said.stdout
+    assert f"UntrustedFile {root}/jobs is writable by other users (mode 0770)" in said.stdout
     assert f"chmod go-w {root}/jobs" in said.stdout
     assert ann.run("chmod", "go-w", root / "jobs").returncode == 0
     assert ann.python(CALL, root).stdout == "RESULT 42\n"

@@ -1,4 +1,4 @@
-"""The working directory comes last: a user's file there hides nothing of Python's, and can still be imported."""
+"""Process start: the working directory is searched last, so it hides no module of Python but can be imported from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("operator", "shlex", "types", "json", "signal", "platform", "subprocess
 
 @pytest.fixture
 def crowded(tmp_path: Path) -> Path:
-    """A working directory with files that are named as modules of Python's are, and with one that isn't."""
+    """A working directory with files named like modules of Python, and one other module."""
     place = tmp_path / "work"
     place.mkdir()
     for name in NAMES:
@@ -39,7 +39,7 @@ def imports() -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("path", [None, "", ":", "/nowhere:", "/nowhere::/elsewhere", ".:/nowhere"])
-def test_a_task_imports_from_the_working_directory_after_pythons_own(crowded: Path, path: str | None) -> None:
+def test_a_task_searches_the_working_directory_after_the_standard_library(crowded: Path, path: str | None) -> None:
     directory = Directory(str(crowded.parent / "root")).create(pickled(imports, ()))
     environ = {"PYTHONPATH": path} if path is not None else {}
     done = run_on_a_node(directory, crowded, environ=environ)
@@ -47,7 +47,7 @@ def test_a_task_imports_from_the_working_directory_after_pythons_own(crowded: Pa
     assert directory.result() == (42, os.path.dirname(os.__file__))
 
 
-def test_a_directory_that_pythonpath_names_keeps_its_place(crowded: Path, tmp_path: Path) -> None:
+def test_a_directory_in_pythonpath_keeps_its_position(crowded: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "of_the_user.py").write_text("value = 'of PYTHONPATH'\n")
@@ -73,7 +73,7 @@ def test_a_directory_that_pythonpath_names_keeps_its_place(crowded: Path, tmp_pa
     ],
     ids=["pip", "venv", "source"],
 )
-def test_what_builds_and_installs_imports_nothing_of_the_working_directory(
+def test_builds_and_installs_import_nothing_from_the_working_directory(
     crowded: Path, argv: list[str], path: str
 ) -> None:
     environ = {**os.environ, "PYTHONPATH": path}
@@ -83,8 +83,8 @@ def test_what_builds_and_installs_imports_nothing_of_the_working_directory(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_runner_is_looked_at_by_two_stats(tmp_path: Path) -> None:
-    """Counted in a process of its own, whose `os.stat` notes what it is asked for."""
+def test_the_runner_is_checked_by_two_stats(tmp_path: Path) -> None:
+    """Counts in a separate process, whose `os.stat` records its arguments."""
     counting = (
         "import os\nreal, asked = os.stat, []\nos.stat = lambda path, **k: (asked.append(path), real(path, **k))[1]\n"
     )

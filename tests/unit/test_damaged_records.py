@@ -1,4 +1,4 @@
-"""Damaged records: reading gives a record whose fields are of their types, or a ProtocolError, never another error."""
+"""Damaged records: reading one gives a record with valid fields or a ProtocolError, never another error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm.callbacks.events import ProgressEvent
-from slurm.callbacks.progress_model import in_words
+from slurm.callbacks.progress_model import progress_text
 from slurm.environments.building import Built
 from slurm.errors import ProtocolError
 from slurm.notifications.progress_reader import fields, lines
@@ -80,7 +80,7 @@ ANY = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The ways to all values within a JSON value."""
+    """The paths to all values within a JSON value."""
     yield path
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from places(item, (*path, key))
@@ -88,7 +88,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @st.composite
 def damaged(draw: st.DrawFn, value: Any) -> Any:
-    """JSON in which one value, somewhere, is another or is missing."""
+    """JSON in which one value is replaced or missing."""
     value = json.loads(json.dumps(value))
     path = draw(st.sampled_from(list(places(value))))
     if not path:
@@ -105,7 +105,7 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
 
 
 def use(record: Document) -> None:
-    """What readers do with records."""
+    """The accesses of readers to records."""
     assert json.loads(record.dumps()) is not None
     assert isinstance(hash(repr(record)), int)
     if isinstance(record, Submission):
@@ -122,7 +122,7 @@ def use(record: Document) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: type(document).__name__)
 @given(data=st.data())
-def test_a_damaged_record_is_read_as_what_it_says_or_is_named(document: Document, data: st.DataObject) -> None:
+def test_a_damaged_record_is_read_or_raises_a_protocol_error(document: Document, data: st.DataObject) -> None:
     text = json.dumps(data.draw(damaged(document.to_json())))
     try:
         record = type(document).loads(text, where="/r/x.json")
@@ -134,7 +134,7 @@ def test_a_damaged_record_is_read_as_what_it_says_or_is_named(document: Document
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: type(document).__name__)
 @given(data=st.data())
-def test_changed_bytes_are_read_as_what_they_say_or_are_named(document: Document, data: st.DataObject) -> None:
+def test_changed_bytes_are_read_or_raise_a_protocol_error(document: Document, data: st.DataObject) -> None:
     text = bytearray(document.dumps())
     for at in data.draw(st.lists(st.integers(0, len(text) - 1), min_size=1, max_size=4)):
         text[at] = data.draw(st.integers(0, 255))
@@ -157,19 +157,19 @@ def test_changed_bytes_are_read_as_what_they_say_or_are_named(document: Document
         ({"error": []}, r"error is a list of 0, expected ErrorRecord \| None"),
         ({"error": {"type": "E", "message": 3}}, "message is 3, expected str"),
         ({"ends": [4, "9"]}, r"ends is a list of 2, expected tuple\[int, \.\.\.\] \| None"),
-        ({"ends": [9, 4]}, "ends falls from 9 to 4"),
+        ({"ends": [9, 4]}, "ends decreases from 9 to 4"),
         ({"failures": []}, "the calls without a result are not those that failed"),
-        ({"result": {"file": "../0.pkl", "bytes": 1, "sha256": ""}}, "'../0.pkl' is no name of a result's file"),
+        ({"result": {"file": "../0.pkl", "bytes": 1, "sha256": ""}}, "'../0.pkl' is not a name of a result file"),
         ({"phase": None}, "phase is None, expected str"),
     ],
 )
-def test_the_field_that_is_wrong_is_named(changes: dict[str, Any], words: str) -> None:
+def test_an_invalid_field_is_named(changes: dict[str, Any], words: str) -> None:
     text = json.dumps({**SEVERAL.to_json(), **changes})
     with pytest.raises(ProtocolError, match=f"^/r/0.json is not a valid outcome record: {words}$"):
         Outcome.loads(text, where="/r/0.json")
 
 
-def test_options_as_deep_as_the_stack_are_refused() -> None:
+def test_deeply_nested_options_are_rejected() -> None:
     deep: Any = {}
     for _ in range(400):
         deep = {"a": deep}
@@ -183,7 +183,7 @@ JOURNAL = b"".join(b"".join(frame(n, done)) for n, done in enumerate(DONE))
 
 
 @given(data=st.data())
-def test_a_damaged_journal_tells_of_fewer_calls(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_damaged_journal_has_fewer_calls(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     text = bytearray(JOURNAL)
     for at in data.draw(st.lists(st.integers(0, len(text) - 1), min_size=1, max_size=4)):
         text[at] = data.draw(st.integers(0, 255))
@@ -194,11 +194,11 @@ def test_a_damaged_journal_tells_of_fewer_calls(tmp_path_factory: pytest.TempPat
         assert isinstance(done, (bytes, CallFailure))
 
 
-def test_a_journal_that_is_a_directory_tells_nothing(tmp_path: Path) -> None:
+def test_a_journal_that_is_a_directory_is_empty(tmp_path: Path) -> None:
     assert list(_read(str(tmp_path))) == []
 
 
-def test_what_a_task_tells_of_its_progress_may_be_infinite_or_no_number() -> None:
+def test_reported_progress_may_be_infinite_or_nan() -> None:
     line = '{"event": "progress", "time": 1, "attempt": 1, "done": 3, "total": Infinity, "metrics": {"loss": NaN}}'
     (told,) = filter(None, map(fields, lines(line)))
     assert (told["done"], told["total"], str(told["metrics"])) == (3, float("inf"), "{'loss': nan}")
@@ -208,8 +208,8 @@ EVENT = {"event": "progress", "time": 1.5, "attempt": 1, "done": 3, "total": 9, 
 
 
 @given(data=st.data())
-def test_a_damaged_line_of_events_is_shown_or_passed_over(data: st.DataObject) -> None:
+def test_a_damaged_line_of_events_is_shown_or_skipped(data: st.DataObject) -> None:
     text = json.dumps(data.draw(damaged(EVENT)))
     for event in filter(None, map(fields, lines(f"{text}\n{'[' * 100_000}\n{'1' * 5000}\n"))):
         told = ProgressEvent(url="local", key="a/b", task="a", mapped=False, index=0, **event)
-        assert isinstance(in_words(told), str)
+        assert isinstance(progress_text(told), str)

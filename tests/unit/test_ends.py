@@ -204,7 +204,7 @@ def test_a_damaged_submission_spoils_no_listing(
 def test_an_id_that_the_scheduler_cannot_have_given_is_a_damaged_record(directory: Directory, id_: str) -> None:
     write(directory, SUBMISSION, asked().dumps())
     write(directory, SUBMITTED, Submitted(scheduler="slurm", blocks=(Block(id=id_, first=0, count=3),)).dumps())
-    with pytest.raises(ProtocolError, match="is no id of slurm"):
+    with pytest.raises(ProtocolError, match="is not an id of slurm"):
         directory.store.records(KEY)
 
 

@@ -1,4 +1,4 @@
-"""Ranks: what each knows of itself, and what is made of what they say."""
+"""Ranks: the context of each, and the outcome of their reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from slurm.protocol import PROCESS, RUN
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.runner import gathering
 from slurm.runner.job_context import JobContext
-from slurm.runner.ranks import RankSaver, contexts, directory_of, variables
+from slurm.runner.ranks import RankSaver, contexts, ranks_directory, variables
 from slurm.schedulers.base import ntasks
 from slurm.submission.requests import several_ranks
 from unit.job_directories import Directory, pickled
@@ -35,17 +35,17 @@ def job(environ: Mapping[str, str]) -> JobContext:
     return JobContext.from_environment("/root", "work/1", 5, environ)
 
 
-def test_a_rank_that_srun_has_started_knows_itself_by_srun() -> None:
+def test_a_rank_of_srun_reads_its_context_from_sruns_variables() -> None:
     (rank,) = contexts(job(OF_SRUN), 0, OF_SRUN)
     assert (rank.rank, rank.world_size, rank.local_rank, rank.local_world_size, rank.node_rank) == (6, 8, 1, 3, 1)
     assert rank.cpus == 2
     assert contexts(job(asked := {**OF_SRUN, "SLURM_CPUS_PER_TASK": "3"}), 0, asked)[0].cpus == 3
     named = variables(rank, OF_SRUN, alone=False)
     assert [named[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK")] == [*"68131"]
-    assert named["MASTER_ADDR"] == "192.0.2.7"  # where the first node's name is known to Slurm only
+    assert named["MASTER_ADDR"] == "192.0.2.7"  # if only Slurm knows the first node's name
 
 
-def test_ranks_of_one_machine_are_counted() -> None:
+def test_ranks_of_one_machine_are_numbered() -> None:
     ranks = contexts(job({}), 3, {})
     assert [(rank.rank, rank.local_rank, rank.world_size, rank.node_rank) for rank in ranks] == [
         (n, n, 3, 0) for n in range(3)
@@ -53,7 +53,7 @@ def test_ranks_of_one_machine_are_counted() -> None:
     assert variables(ranks[1], {}, alone=True)["MASTER_ADDR"] == "127.0.0.1"
 
 
-def test_where_ranks_meet_is_the_same_for_all_and_stays_what_the_user_said() -> None:
+def test_the_meeting_point_is_equal_for_all_ranks_and_the_users_choice_is_kept() -> None:
     ranks = contexts(job(OF_SRUN), 4, OF_SRUN)
     ports = {variables(rank, OF_SRUN, alone=True)["MASTER_PORT"] for rank in ranks}
     others = {variables(ranks[0].replace(index=i), OF_SRUN, alone=True)["MASTER_PORT"] for i in range(1000)}
@@ -81,13 +81,13 @@ def test_where_ranks_meet_is_the_same_for_all_and_stays_what_the_user_said() -> 
         ({"ntasks": 1, "gather": True}, True, 1),
     ],
 )
-def test_which_options_ask_for_ranks(options: dict[str, Any], several: bool, count: int) -> None:
+def test_options_that_request_several_tasks_start_ranks(options: dict[str, Any], several: bool, count: int) -> None:
     parsed = Options.parse(options)
     assert several_ranks(parsed) is several
     assert ntasks(parsed.get) == count
 
 
-class Gang:
+class Ranks:
     """The ranks of element 0 of a submission."""
 
     def __init__(self, root: Path, size: int = 3) -> None:
@@ -101,27 +101,27 @@ class Gang:
 
 
 @pytest.fixture
-def gang(tmp_path: Path) -> Gang:
-    return Gang(tmp_path / "root")
+def ranks(tmp_path: Path) -> Ranks:
+    return Ranks(tmp_path / "root")
 
 
-def test_without_a_word_from_all_there_is_no_outcome_and_the_status_is_the_launchers(gang: Gang) -> None:
-    assert gang.gather(137) == 137
-    gang.savers[0].success("a result")
-    gang.savers[2].success("another")
-    assert gang.gather(143) == 143
-    assert gang.directory.left[0] == []
+def test_without_all_reports_there_is_no_outcome_and_the_launchers_status_is_returned(ranks: Ranks) -> None:
+    assert ranks.gather(137) == 137
+    ranks.savers[0].success("a result")
+    ranks.savers[2].success("another")
+    assert ranks.gather(143) == 143
+    assert ranks.directory.left[0] == []
 
 
-def test_with_all_there_it_is_a_success_and_only_the_result_is_left(gang: Gang) -> None:
-    for number, saver in enumerate(gang.savers):
+def test_with_all_reports_the_outcome_is_a_success_and_the_reports_are_removed(ranks: Ranks) -> None:
+    for number, saver in enumerate(ranks.savers):
         saver.success(number)
-    assert gang.gather(0) == 0
-    assert gang.directory.result() == 0
-    outcome = gang.directory.outcome()
+    assert ranks.gather(0) == 0
+    assert ranks.directory.result() == 0
+    outcome = ranks.directory.outcome()
     assert (outcome.succeeded, outcome.ranks, outcome.rank) == (True, 3, None)
-    assert gang.directory.left == (["0.json"], ["0.pkl"])
-    assert gang.gather(1) == 0  # what has its outcome stays as it is
+    assert ranks.directory.left == (["0.json"], ["0.pkl"])
+    assert ranks.gather(1) == 0  # an existing outcome is kept
 
 
 @pytest.mark.parametrize(
@@ -129,24 +129,24 @@ def test_with_all_there_it_is_a_success_and_only_the_result_is_left(gang: Gang) 
     [((2, 137), 2), ((2, 139), 2), ((2, 7), 2), ((2, 134), 1), ((2, 143), 1), (None, 1)],
     ids=["killed", "crashed", "exited", "aborted", "terminated", "none"],
 )
-def test_the_cause_is_the_first_exception_but_for_a_process_that_nobody_else_can_have_ended(
-    gang: Gang, died: tuple[int, int] | None, first: int
+def test_the_cause_is_the_first_exception_unless_a_process_died_by_itself(
+    ranks: Ranks, died: tuple[int, int] | None, first: int
 ) -> None:
-    gang.savers[1].failure(RUN, ValueError("the cause"))
-    gang.savers[0].failure(RUN, ConnectionResetError("what came of it"))
+    ranks.savers[1].failure(RUN, ValueError("the cause"))
+    ranks.savers[0].failure(RUN, ConnectionResetError("what came of it"))
     if died:
-        gang.savers[died[0]].died(died[1])
-    code = gang.gather(1)
-    outcome = gang.directory.outcome()
+        ranks.savers[died[0]].died(died[1])
+    code = ranks.gather(1)
+    outcome = ranks.directory.outcome()
     assert (outcome.rank, outcome.exit_code) == (first, code)
     assert outcome.phase == (RUN if first == 1 else PROCESS)
     assert isinstance(outcome.error, ErrorRecord) == (first == 1)
 
 
-def test_a_rank_says_it_once(gang: Gang) -> None:
-    gang.savers[1].success(1)
-    before = os.listdir(directory_of(gang.directory.job(), 1))
-    gang.savers[1].success(2)
-    assert os.listdir(directory_of(gang.directory.job(), 1)) == before == ["1.done"]
-    text = Path(directory_of(gang.directory.job(), 1), "1.done").read_bytes()
+def test_the_first_report_of_a_rank_is_kept(ranks: Ranks) -> None:
+    ranks.savers[1].success(1)
+    before = os.listdir(ranks_directory(ranks.directory.job(), 1))
+    ranks.savers[1].success(2)
+    assert os.listdir(ranks_directory(ranks.directory.job(), 1)) == before == ["1.done"]
+    text = Path(ranks_directory(ranks.directory.job(), 1), "1.done").read_bytes()
     assert Outcome.loads(text, where="").rank == 1

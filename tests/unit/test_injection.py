@@ -1,4 +1,4 @@
-"""The parameter that is given the context may stand anywhere among the others."""
+"""The parameter for the context may be at any position."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def any_number(ctx: JobContext, x: int, *rest: int) -> list[Any]:
 
 @pytest.mark.parametrize("function", [first, between, last, by_place_only, by_name_only, any_number])
 @pytest.mark.parametrize(("args", "kwargs"), [((1, 2), {}), ((1,), {"y": 2}), ((), {"y": 2, "x": 1})])
-def test_the_context_stands_where_the_function_has_it(
+def test_the_context_is_passed_at_the_position_of_its_parameter(
     function: Callable[..., Any], args: tuple[int, ...], kwargs: dict[str, int]
 ) -> None:
     if kwargs and function in {by_place_only, any_number}:
@@ -50,7 +50,7 @@ def test_the_context_stands_where_the_function_has_it(
     assert call.make("the context") == ["the context", 1, 2]
 
 
-def test_the_context_is_no_argument_of_the_call() -> None:
+def test_the_context_is_not_an_argument_of_the_call() -> None:
     task: Task[..., Any] = Task(first)
     with pytest.raises(TypeError, match=r"first\(x, y\): too many positional arguments"):
         task(1, 2, 3)

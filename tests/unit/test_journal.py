@@ -1,4 +1,4 @@
-"""The journal of an element of several calls: what one attempt has done, the next one doesn't do again."""
+"""The journal of an element of several calls: the next attempt does not repeat finished calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _begun: list[Journal] = []
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every call is written as it is noted; what was begun is closed."""
+    """Writes every call at once, and closes all journals."""
     monkeypatch.setattr(journal, "SECONDS", 0.0)
     yield
     while _begun:
@@ -43,26 +43,26 @@ def files(root: Path) -> list[Path]:
     return sorted((root / "jobs" / "f" / "1" / "results").iterdir())
 
 
-def test_the_next_attempt_knows_what_was_done_and_the_one_after_all_of_it(tmp_path: Path) -> None:
+def test_each_attempt_reads_the_journals_of_all_earlier_ones(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
     assert first.earlier() == {}
-    first.note(2, b"two")
-    first.note(1, FAILURE)
+    first.add(2, b"two")
+    first.add(1, FAILURE)
     second = attempt(tmp_path, 2)
     assert second.earlier() == {2: b"two", 1: FAILURE}
-    second.note(0, b"")
+    second.add(0, b"")
     assert attempt(tmp_path, 3).earlier() == {2: b"two", 1: FAILURE, 0: b""}
 
 
-def test_an_attempt_that_lives_on_spoils_nothing(tmp_path: Path) -> None:
+def test_an_attempt_that_still_runs_damages_no_later_journal(tmp_path: Path) -> None:
     first = attempt(tmp_path, 1)
-    first.note(1, b"one")
+    first.add(1, b"one")
     second = attempt(tmp_path, 2)
     assert second.earlier() == {1: b"one"}
-    second.note(2, b"two of the second")
-    first.note(2, b"two of the first")
-    first.note(4, b"four of the first")
-    second.note(3, b"three of the second")
+    second.add(2, b"two of the second")
+    first.add(2, b"two of the first")
+    first.add(4, b"four of the first")
+    second.add(3, b"three of the second")
     found = attempt(tmp_path, 3).earlier()
     assert found.pop(2) in (b"two of the first", b"two of the second")
     assert found == {1: b"one", 3: b"three of the second", 4: b"four of the first"}
@@ -70,12 +70,12 @@ def test_an_attempt_that_lives_on_spoils_nothing(tmp_path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(done=st.dictionaries(st.integers(0, 9), st.binary(max_size=20), min_size=1, max_size=5), data=st.data())
-def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
+def test_a_truncated_journal_yields_its_complete_calls(
     tmp_path: Path, done: dict[int, bytes], data: st.DataObject
 ) -> None:
     first = attempt(tmp_path, 1)
     for place, item in done.items():
-        first.note(place, item)
+        first.add(place, item)
     (path,) = files(tmp_path)
     whole = path.read_bytes()
     os.truncate(path, data.draw(st.integers(0, len(whole))))
@@ -84,14 +84,14 @@ def test_a_journal_that_breaks_off_anywhere_gives_its_whole_calls(
     first.remove()
 
 
-def test_short_work_has_no_journal_and_none_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_calls_have_no_journal_and_none_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = attempt(tmp_path, 1)
-    first.note(0, b"one")
+    first.add(0, b"one")
     assert len(files(tmp_path)) == 1
     attempt(tmp_path, 2).remove()
     assert files(tmp_path) == []
     monkeypatch.setattr(journal, "SECONDS", 60.0)
     quick = attempt(tmp_path, 1)
-    quick.note(0, b"one")
+    quick.add(0, b"one")
     assert files(tmp_path) == []
     quick.remove()

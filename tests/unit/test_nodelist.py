@@ -1,4 +1,4 @@
-"""Slurm's short form of host names."""
+"""Slurm's compressed host lists."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FORMS = {
 
 
 @pytest.mark.parametrize("text", FORMS)
-def test_each_form_stands_for_its_names(text: str) -> None:
+def test_each_form_expands_to_its_names(text: str) -> None:
     assert " ".join(expand(text)) == FORMS[text]
 
 
 @pytest.mark.slurm
-def test_they_are_those_that_slurm_has(slurm_env: SlurmTestbed) -> None:
+def test_names_are_expanded_as_scontrol_does(slurm_env: SlurmTestbed) -> None:
     for text in FORMS:
         assert slurm_env.run("scontrol", "show", "hostnames", text).stdout.split() == list(expand(text))
 
@@ -38,7 +38,7 @@ parts = st.lists(st.tuples(prefixes, st.none() | st.tuples(spans, st.integers(1,
 
 
 @given(parts)
-def test_what_is_written_short_comes_back_whole(
+def test_compressed_names_are_expanded_again(
     nodes: list[tuple[str, tuple[list[tuple[int, int]], int] | None]],
 ) -> None:
     text, names = [], []

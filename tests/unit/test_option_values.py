@@ -1,4 +1,4 @@
-"""Values of options: every form that is taken, and what is said of the others."""
+"""Values of options: every accepted form, and the errors for others."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_each_form_has_its_text(name: str, value: Any, text: str | bool | None) 
         ("time", "1:2:3:4", "minutes as a number, a timedelta"),
         ("time", "-5", "minutes as a number, a timedelta"),
         ("time", 1.5, "minutes as a number, a timedelta"),
-        ("time", timedelta(0), "a time longer than nothing"),
+        ("time", timedelta(0), "a time longer than 0 seconds"),
         ("contiguous", "yes", "True or False"),
         ("contiguous", 1, "True or False"),
         ("nodes", 0, 'a range such as "2-4"'),
@@ -115,7 +115,7 @@ def test_each_form_has_its_text(name: str, value: Any, text: str | bool | None) 
         ("time", timedelta(days=36500), "at most 68 years"),
     ],
 )
-def test_a_refusal_says_what_was_given_and_what_was_expected(name: str, value: Any, expected: str) -> None:
+def test_an_error_names_the_given_and_the_expected_value(name: str, value: Any, expected: str) -> None:
     with pytest.raises(OptionError) as caught:
         Options.parse({name: value})
     assert str(caught.value).startswith(f"option {name}={value!r}: expected ")
@@ -130,18 +130,18 @@ def test_a_refusal_says_what_was_given_and_what_was_expected(name: str, value: A
         pytest.param("account", "a\x85b", id="NEL, a control character"),
     ],
 )
-def test_what_sbatch_would_not_take_is_refused_here(name: str, value: Any) -> None:
+def test_values_that_sbatch_rejects_are_rejected(name: str, value: Any) -> None:
     with pytest.raises(OptionError):
         Options.parse({name: value})
 
 
 @pytest.mark.parametrize("value", [iter(["n1", "n2"]), {"n1": 1, "n2": 2}.keys()], ids=["iterator", "keys"])
-def test_a_listing_takes_any_iterable(value: Any) -> None:
+def test_a_list_option_accepts_any_iterable(value: Any) -> None:
     assert Options.parse({"nodelist": value}).get("nodelist") == "n1,n2"
 
 
 @given(st.timedeltas(min_value=timedelta(microseconds=1), max_value=timedelta(days=4000)))
-def test_a_timedelta_asks_for_no_less_than_it_is_and_less_than_a_second_more(value: timedelta) -> None:
+def test_a_timedelta_is_rounded_up_to_a_second(value: timedelta) -> None:
     asked = seconds(duration(value))
     assert asked is not None
     assert 0 <= asked - value / timedelta(seconds=1) < 1
@@ -149,7 +149,7 @@ def test_a_timedelta_asks_for_no_less_than_it_is_and_less_than_a_second_more(val
 
 @pytest.fixture
 def two_hours_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A program in a time zone two hours east of Greenwich."""
+    """A process in a time zone two hours east of Greenwich."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "XYZ-2")
         time.tzset()
@@ -158,13 +158,13 @@ def two_hours_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_hours_east")
-def test_a_datetime_with_a_zone_is_told_in_local_time() -> None:
+def test_a_datetime_with_a_zone_is_converted_to_local_time() -> None:
     value = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
     assert Options.parse({"deadline": value}).get("deadline") == "2030-01-01T14:00:00"
 
 
 @given(st.sampled_from(sorted(SBATCH)), st.integers() | TEXT | st.floats() | st.lists(st.integers()))
-def test_whatever_the_value_it_is_taken_or_refused_as_an_option(name: str, value: Any) -> None:
+def test_any_value_is_accepted_or_raises_an_option_error(name: str, value: Any) -> None:
     try:
         Options.parse({name: value})
     except OptionError as error:

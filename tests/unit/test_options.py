@@ -1,4 +1,4 @@
-"""Options: names, the one merge, and the #SBATCH lines that they become."""
+"""Options: names, the one merge, and the #SBATCH lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RAW = st.dictionaries(matching(r"--[a-z]{2,6}(-[a-z]{1,6})?"), VALUES, max_size=
 
 @st.composite
 def parsed(draw: st.DrawFn) -> Options:
-    """Options that `parse` has let through, of whatever names and values."""
+    """Options that `parse` has accepted, with any names and values."""
     accepted: dict[str, Any] = {}
     for name in draw(st.lists(st.sampled_from([*SBATCH, *OURS]), max_size=4, unique=True)):
         accepted |= _if_accepted({name: draw(VALUES)})
@@ -44,7 +44,7 @@ def _if_accepted(given_: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(parsed())
-def test_each_option_is_one_line_and_one_argument_whatever_is_in_it(options: Options) -> None:
+def test_each_option_is_one_line_and_one_argument_for_any_value(options: Options) -> None:
     asked = arguments(options, tag="f/1")
     written = lines(options, tag="f/1", log="/a b/%a.log", block=Block(first=0, count=3))
     assert all(line.startswith("#SBATCH --") for line in written)
@@ -56,19 +56,19 @@ def test_each_option_is_one_line_and_one_argument_whatever_is_in_it(options: Opt
 
 
 @given(parsed())
-def test_options_come_back_from_the_submission_record(options: Options) -> None:
+def test_options_survive_the_submission_record(options: Options) -> None:
     assert Options.parse(options.to_json()) == options
 
 
-def test_nothing_is_sent_that_nobody_asked_for() -> None:
+def test_only_options_that_are_set_are_sent() -> None:
     assert arguments(Options.parse({"mem": None, "requeue": False, "sbatch": None}), tag="f/1") == ["--comment=f/1"]
 
 
-def test_the_users_own_comment_follows_the_tag() -> None:
+def test_the_users_comment_follows_the_tag() -> None:
     assert "--comment=f/1 for ann" in arguments(Options.parse({"comment": "for ann"}), tag="f/1")
 
 
-def test_raw_options_pass_as_they_are() -> None:
+def test_raw_options_are_passed_unchanged() -> None:
     options = Options.parse({"sbatch": {"--foo": 1, "--bar": True, "--baz": False, "--qux-x": "a b", "--no": None}})
     assert arguments(options, tag="k") == ["--bar", "--foo=1", "--qux-x=a b", "--comment=k"]
 
@@ -82,13 +82,13 @@ def test_a_misspelt_option_is_an_error_at_decoration(name: str, meant: str) -> N
         task(**{name: "1"})  # type: ignore[call-overload]
 
 
-def test_an_exotic_option_is_shown_the_way_through() -> None:
-    with pytest.raises(OptionError, match=r'xyzzy: pass an exotic one as it is: sbatch={"--xyzzy": …}'):
+def test_an_unknown_option_is_pointed_to_raw_options() -> None:
+    with pytest.raises(OptionError, match=r'xyzzy: to pass it unchanged, write sbatch={"--xyzzy": …}'):
         Options.parse({"xyzzy": 1})
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_the_library_does_itself_is_refused_with_what_to_do_instead(name: str) -> None:
+def test_options_of_the_library_are_rejected_with_an_alternative(name: str) -> None:
     raw = f"--{name.replace('_', '-')}"
     for written, options in ((name, {name: "1"}), (raw, {"sbatch": {raw: "1"}})):
         with pytest.raises(OptionError) as caught:
@@ -97,19 +97,19 @@ def test_what_the_library_does_itself_is_refused_with_what_to_do_instead(name: s
 
 
 @pytest.mark.parametrize("name", ["mem", "--", "-", "", "--a b", "--a=b", "--a\n#SBATCH --uid=0"])
-def test_a_raw_option_is_written_as_on_the_command_line(name: str) -> None:
+def test_a_raw_option_must_be_written_as_on_the_command_line(name: str) -> None:
     with pytest.raises(OptionError, match="write the option as on the command line"):
         Options.parse({"sbatch": {name: 1}})
 
 
 @pytest.mark.parametrize("name", ["-p", "-o", "-a"])
-def test_a_short_raw_option_is_refused(name: str) -> None:
+def test_a_short_raw_option_is_rejected(name: str) -> None:
     with pytest.raises(OptionError):
         Options.parse({"sbatch": {name: "x"}})
 
 
 @pytest.mark.parametrize("raw", ["--mem=4G", ["--mem=4G"]])
-def test_raw_options_that_are_no_mapping_are_refused(raw: Any) -> None:
+def test_raw_options_must_be_a_mapping(raw: Any) -> None:
     with pytest.raises(OptionError):
         Options.parse({"sbatch": raw})
 
@@ -118,9 +118,7 @@ LAYER = st.dictionaries(st.sampled_from(["account", "partition", "qos"]), st.non
 
 
 @given(LAYER, st.lists(LAYER, max_size=3))
-def test_later_layers_go_before_earlier_ones_and_none_unsets(
-    first: dict[str, Any], later: list[dict[str, Any]]
-) -> None:
+def test_later_layers_override_earlier_ones_and_none_unsets(first: dict[str, Any], later: list[dict[str, Any]]) -> None:
     expected = dict(first)
     for layer in later:
         expected.update(layer)
@@ -142,15 +140,15 @@ def test_merging_changes_neither_layer() -> None:
     assert Options.parse({}) == NONE
 
 
-def test_a_later_layer_replaces_what_says_the_same_thing_in_other_words() -> None:
+def test_a_later_layer_replaces_conflicting_options() -> None:
     merged = Options.parse({"mem": "4G", "requeue": True}).merged(
         Options.parse({"mem_per_cpu": "1G", "no_requeue": True})
     )
     assert dict(merged.set()) == {"mem_per_cpu": "1G", "no_requeue": True}
 
 
-def test_rivals_are_refused_at_decoration() -> None:
-    with pytest.raises(OptionError, match=r"mem and mem_per_cpu exclude one another: .* mem_per_cpu=None"):
+def test_conflicting_options_are_rejected_at_decoration() -> None:
+    with pytest.raises(OptionError, match=r"mem and mem_per_cpu exclude each other: .* mem_per_cpu=None"):
         task(mem="4G", mem_per_cpu="1G")
     assert Options.parse({"mem": "4G", "mem_per_cpu": None}).get("mem") == "4G"
 
@@ -158,7 +156,7 @@ def test_rivals_are_refused_at_decoration() -> None:
 @pytest.mark.parametrize(
     ("first", "unset"), [({"mem": "4G"}, {"mem_per_cpu": None}), ({"requeue": True}, {"no_requeue": False})]
 )
-def test_to_unset_an_option_leaves_its_rival_alone(first: dict[str, Any], unset: dict[str, Any]) -> None:
+def test_unsetting_an_option_keeps_the_conflicting_one(first: dict[str, Any], unset: dict[str, Any]) -> None:
     assert Options.parse(first).merged(Options.parse(unset)) == Options.parse(first)
 
 

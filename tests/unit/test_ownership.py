@@ -1,4 +1,4 @@
-"""Whose a file is and who else can change it: one table, for each of the three places where the rule is written."""
+"""File ownership: one table of cases for the three implementations of the rule."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a f
 
 
 class Group(NamedTuple):
-    """What a machine tells of the group of a file: its name, its listed members, whose primary group it is."""
+    """The group of a file: its name, its listed members, and the users whose primary group it is."""
 
     name: str
     members: tuple[str, ...] = ()
@@ -41,12 +41,12 @@ OWN = Group("ann", primary=("ann",))
 TABLE = [
     # owner, mode, group -> trusted
     ("ann", 0o600, OWN, True),
-    ("ann", 0o644, Group("users", primary=("ann", "bob")), True),  # who may read it doesn't matter
+    ("ann", 0o644, Group("users", primary=("ann", "bob")), True),  # readers don't matter
     ("ann", 0o660, OWN, True),
-    ("ann", 0o664, Group("ann"), True),  # the site doesn't list its users
+    ("ann", 0o664, Group("ann"), True),  # a site that does not list its users
     ("ann", 0o660, Group("ann", members=("ann",)), True),
     ("ann", 0o660, Group("project", members=("ann",)), True),
-    ("ann", 0o660, Group("project"), False),  # nobody knows whose it is
+    ("ann", 0o660, Group("project"), False),  # a group with unknown members
     ("ann", 0o660, Group("ann", members=("bob",)), False),
     ("ann", 0o660, Group("ann", members=("ann", "bob")), False),
     ("ann", 0o660, Group("ann", primary=("ann", "bob")), False),
@@ -63,7 +63,7 @@ CASES = pytest.mark.parametrize(("owner", "mode", "group", "trusted"), TABLE)
 
 
 class Machine:
-    """The lists of users and groups of a machine, as the calls and commands that ask for them have it."""
+    """The users and groups of a machine, as its calls and commands return them."""
 
     def __init__(self, group: Group | None) -> None:
         self.group = group
@@ -77,7 +77,7 @@ class Machine:
         return SimpleNamespace(gr_name=self.group.name, gr_mem=list(self.group.members))
 
     def pretend(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have this process be ann on that machine. The system's own lists can't be other ones."""
+        """Make this process ann on that machine. Fakes the lists: a test cannot change those of the system."""
         monkeypatch.setattr(os, "geteuid", lambda: UIDS["ann"])
         monkeypatch.setattr(grp, "getgrgid", self.getgrgid)
         monkeypatch.setattr(pwd, "getpwall", lambda: self.users)
@@ -95,10 +95,10 @@ def test_in_python(owner: str, mode: int, group: Group | None, trusted: bool, mo
 
 
 @CASES
-def test_in_what_starts_the_runner(
+def test_in_the_boot_program(
     owner: str, mode: int, group: Group | None, trusted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The program itself, in this process, with `os.stat` of two files that another user might have."""
+    """Runs the program in this process, with a fake `os.stat` for files of another user."""
     Machine(group).pretend(monkeypatch)
     found = {"/r/blobs": status("ann", 0o700), "/r/blobs/z": status(owner, mode)}
     asked: list[str] = []
@@ -122,7 +122,7 @@ def test_in_what_starts_the_runner(
 @ROOT_ONLY
 @CASES
 def test_in_the_shell(owner: str, mode: int, group: Group | None, trusted: bool, tmp_path: Path) -> None:
-    """By the real find and ls; `id` and `getent` are fakes, for the lists of this machine can't be other ones."""
+    """Uses the real find and ls; `id` and `getent` are fakes, as a test cannot change the lists of the machine."""
     machine = Machine(group)
     file, commands = tmp_path / "a  file of ann's", tmp_path / "bin"
     file.write_text("")
@@ -171,7 +171,7 @@ def first_strange_link(request: pytest.FixtureRequest) -> Callable[[Path], str |
     return by_shell if request.param == "shell" else lambda path: strange_link(str(path))
 
 
-def test_links_of_ones_own_lead_anywhere(tmp_path: Path, first_strange_link: Callable[[Path], str | None]) -> None:
+def test_links_of_the_user_are_followed(tmp_path: Path, first_strange_link: Callable[[Path], str | None]) -> None:
     (tmp_path / "far").mkdir()
     (tmp_path / "scratch").symlink_to("far")
     (tmp_path / "home").symlink_to(tmp_path / "scratch")
@@ -182,7 +182,7 @@ def test_links_of_ones_own_lead_anywhere(tmp_path: Path, first_strange_link: Cal
 
 @ROOT_ONLY
 @pytest.mark.parametrize("which", ["home", "scratch"])
-def test_a_link_of_another_users_is_found_wherever_it_is(
+def test_a_link_of_another_user_is_found_anywhere_on_the_path(
     tmp_path: Path, which: str, first_strange_link: Callable[[Path], str | None]
 ) -> None:
     (tmp_path / "far").mkdir()
@@ -207,21 +207,19 @@ def modes(*paths: Path) -> list[int]:
 
 
 @UMASKS
-def test_directories_of_ours_and_their_parents_are_the_users_alone(umask: int, tmp_path: Path) -> None:
+def test_our_directories_and_their_parents_are_private(umask: int, tmp_path: Path) -> None:
     make_private(str(tmp_path / "a" / "b" / "c"))
     assert modes(tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c") == [0o700] * 3
 
 
 @UMASKS
-def test_directories_of_sockets_are_the_users_alone(
-    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_socket_directories_are_private(umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "local"))
     assert socket_directory("2") == str(tmp_path / "local" / "2")
     assert modes(tmp_path / "local", tmp_path / "local" / "2") == [0o700, 0o700]
 
 
-def test_a_named_directory_of_sockets_may_be_reached_by_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_socket_directory_may_be_reached_by_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "far").mkdir(mode=0o700)
     (tmp_path / "near").symlink_to("far")
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "near"))
@@ -230,33 +228,33 @@ def test_a_named_directory_of_sockets_may_be_reached_by_a_link(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("which", ["base", "base/2"])
-def test_in_tmp_no_directory_of_sockets_may_be_reached_by_a_link(
+def test_in_tmp_a_socket_directory_must_not_be_a_link(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Another place stands for the one in /tmp, which the tests' own scheduler may be using.
+    # A replacement for the directory in /tmp, which the tests' own scheduler may be using.
     monkeypatch.delenv("SLURMTASKS_LOCAL_DIR", raising=False)
-    monkeypatch.setattr(directories, "socket_place", lambda: str(tmp_path / "base"))
+    monkeypatch.setattr(directories, "socket_base", lambda: str(tmp_path / "base"))
     socket_directory("2")
     (tmp_path / which).rename(tmp_path / "elsewhere")
     (tmp_path / which).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(PermissionError, match=f"{tmp_path / which} is a link to another place"):
+    with pytest.raises(PermissionError, match=f"{tmp_path / which} is a symbolic link"):
         socket_directory("2")
 
 
 @ROOT_ONLY
-def test_a_named_directory_of_sockets_is_not_reached_by_a_link_of_another_user(
+def test_a_named_socket_directory_is_rejected_behind_a_link_of_another_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "far").mkdir(mode=0o700)
     (tmp_path / "near").symlink_to("far")
     os.chown(tmp_path / "near", 4321, -1, follow_symlinks=False)
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "near"))
-    with pytest.raises(PermissionError, match=f"{tmp_path / 'near'} is a link to another place"):
+    with pytest.raises(PermissionError, match=f"{tmp_path / 'near'} is a symbolic link"):
         socket_directory("ssh")
 
 
 @pytest.mark.parametrize("which", ["local", "local/2"])
-def test_a_directory_of_sockets_that_others_can_write_is_refused(
+def test_a_socket_directory_that_others_can_write_is_rejected(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "local"))
@@ -266,7 +264,7 @@ def test_a_directory_of_sockets_that_others_can_write_is_refused(
         socket_directory("2")
 
 
-def test_the_command_that_helps_is_quoted_for_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_advised_command_is_quoted_for_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "a b; c"))
     place = Path(socket_directory("2"))
     place.chmod(0o707)
@@ -279,7 +277,7 @@ def test_the_command_that_helps_is_quoted_for_the_shell(tmp_path: Path, monkeypa
 
 @ROOT_ONLY
 @pytest.mark.parametrize("which", ["local", "local/2"])
-def test_a_directory_of_sockets_that_another_user_has_made_is_refused(
+def test_a_socket_directory_of_another_user_is_rejected(
     which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "local"))

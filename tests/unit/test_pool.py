@@ -1,4 +1,4 @@
-"""The workers of an element: whatever its calls do to them, each call has one result or one failure."""
+"""The workers of an element: each call has one result or one failure, whatever happens to its worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from slurm.protocol.outcomes import CallFailure
 from slurm.runner import journal, pool
 from slurm.runner.job_context import JobContext
 from slurm.runner.journal import Journal
-from slurm.runner.pool import run_side_by_side
+from slurm.runner.pool import run_parallel
 from waiting import until
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ KINDS = st.sampled_from(["return", "much", "raise", "fork", *ENDS])
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody ends these elements from outside, so no death needs to be held back; and every call is written."""
+    """Makes dead workers fail their calls at once, as no scheduler ends these elements; writes every call at once."""
     monkeypatch.setattr(pool, "HOLD_SECONDS", 0.0)
     monkeypatch.setattr(journal, "SECONDS", 0.0)
 
 
 def make(kind: str, place: int) -> Done:
-    """What a call does, in a worker."""
+    """Run a call in a worker."""
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "fault":
-        signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest has a handler, which prints where it was
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest's handler prints a traceback
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind in ENDS:
         os._exit(ENDS[kind])
@@ -67,10 +67,10 @@ def expected(kind: str, place: int) -> Done:
 )
 @given(kinds=st.lists(KINDS, max_size=12), workers=st.integers(1, 5), stops=st.lists(st.integers(0, 12), max_size=2))
 @example(kinds=["return"] * 5000, workers=3, stops=[100])
-def test_any_mix_of_calls_with_any_stops_gives_each_call_one_end(
+def test_any_mix_of_calls_and_stops_gives_each_call_one_result(
     tmp_path_factory: pytest.TempPathFactory, kinds: list[str], workers: int, stops: list[int]
 ) -> None:
-    """A stop is after how many calls an attempt is ended, and the next one takes over."""
+    """A stop is the number of calls after which an attempt ends and the next one takes over."""
     root = tmp_path_factory.mktemp("root")
     (root / "jobs" / "f" / "1" / "results").mkdir(mode=0o700, parents=True)
     ends: Counter[int] = Counter()
@@ -79,18 +79,18 @@ def test_any_mix_of_calls_with_any_stops_gives_each_call_one_end(
         done = ours.earlier()
         assert set(done) == set(ends), "what an attempt has put down is known to the next"
         left = [place for place in range(len(kinds)) if place not in done]
-        results = run_side_by_side(lambda place: make(kinds[place], place), left, workers)
+        results = run_parallel(lambda place: make(kinds[place], place), left, workers)
         for _, (place, found) in zip(range(stop), results, strict=False):
             ends[place] += 1
             done[place] = found
-            ours.note(place, found)
+            ours.add(place, found)
         results.close()
         ours.close()
     assert done == {place: expected(kind, place) for place, kind in enumerate(kinds)}
     assert ends == Counter(range(len(kinds)))
 
 
-def test_a_slow_call_holds_up_no_other(tmp_path: Path) -> None:
+def test_a_slow_call_delays_no_other(tmp_path: Path) -> None:
     def run(place: int) -> Done:
         if place == 0:
             until(lambda: len(list(tmp_path.iterdir())) == 99)
@@ -98,22 +98,22 @@ def test_a_slow_call_holds_up_no_other(tmp_path: Path) -> None:
             (tmp_path / str(place)).touch()
         return b"%d" % place
 
-    order = [place for place, _ in run_side_by_side(run, range(100), 2)]
-    assert 0 in order[-2:]  # the other worker may have yet to tell of the last call, which it has made
+    order = [place for place, _ in run_parallel(run, range(100), 2)]
+    assert 0 in order[-2:]  # the other worker may not have reported its last call yet
     assert sorted(order) == list(range(100))
 
 
-def test_calls_run_side_by_side(tmp_path: Path) -> None:
+def test_calls_run_parallel(tmp_path: Path) -> None:
     def run(place: int) -> Done:
         (tmp_path / str(place)).touch()
         until(lambda: len(list(tmp_path.iterdir())) == 4)
         return b"%d" % os.getpid()
 
-    assert len({found for _, found in run_side_by_side(run, range(4), 4)}) == 4
+    assert len({found for _, found in run_parallel(run, range(4), 4)}) == 4
 
 
 def test_no_two_workers_draw_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # numpy is not needed to test this library: what stands for it has the one function that is called.
+    # A fake of numpy, which is not a test requirement, with the one function that is called.
     seeded: list[int] = []
     monkeypatch.setitem(sys.modules, "numpy.random", SimpleNamespace(seed=lambda: seeded.append(os.getpid())))
     random.seed(0)
@@ -124,30 +124,30 @@ def test_no_two_workers_draw_the_same_numbers(tmp_path: Path, monkeypatch: pytes
         assert seeded == [os.getpid()]
         return b"%r" % random.random()  # noqa: S311 - no secret
 
-    assert len({found for _, found in run_side_by_side(run, range(3), 3)}) == 3
+    assert len({found for _, found in run_parallel(run, range(3), 3)}) == 3
 
 
-def test_workers_that_die_before_any_call_fail_what_is_left_and_do_not_go_on_for_ever(
+def test_workers_that_die_before_any_call_fail_the_remaining_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A fault that can't be provoked: between its fork and its first call a worker runs no code of the user's.
-    monkeypatch.setattr(pool._Crew, "_make_calls", lambda *_: os._exit(9))
-    found = dict(run_side_by_side(lambda _: b"", range(3), 2))
+    # This fault cannot be provoked: a worker runs no user code between its fork and its first call.
+    monkeypatch.setattr(pool._WorkerPool, "_make_calls", lambda *_: os._exit(9))
+    found = dict(run_parallel(lambda _: b"", range(3), 2))
     assert found == {place: CallFailure(call=place, phase=PROCESS, exit_code=9) for place in range(3)}
 
 
-def test_a_death_by_a_signal_is_held_back_while_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_whose_worker_is_killed_fails_only_after_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "HOLD_SECONDS", 2.0)
     begin = time.monotonic()
     at = {
         place: time.monotonic() - begin
-        for place, _ in run_side_by_side(lambda place: make("return" if place else "kill", place), range(20), 2)
+        for place, _ in run_parallel(lambda place: make("return" if place else "kill", place), range(20), 2)
     }
     assert at[0] >= 2.0
     assert max(at[place] for place in range(1, 20)) < at[0]
 
 
-def test_a_signal_that_the_parent_handles_reaches_the_calls(tmp_path: Path) -> None:
+def test_a_signal_that_the_parent_handles_is_forwarded_to_the_workers(tmp_path: Path) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
 
@@ -159,17 +159,17 @@ def test_a_signal_that_the_parent_handles_reaches_the_calls(tmp_path: Path) -> N
         until(lambda: heard)
         return b"%d" % place
 
-    assert dict(run_side_by_side(run, range(2), 2)) == {0: b"0", 1: b"1"}
+    assert dict(run_parallel(run, range(2), 2)) == {0: b"0", 1: b"1"}
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_no_worker_outlives_the_one_who_wants_their_results(tmp_path: Path) -> None:
+def test_no_worker_outlives_the_reader_of_the_results(tmp_path: Path) -> None:
     def run(place: int) -> Done:
         (tmp_path / str(place)).write_text(str(os.getpid()))
         until(lambda: place == 0)
         return b""
 
-    results = run_side_by_side(run, range(3), 3)
+    results = run_parallel(run, range(3), 3)
     assert next(results) == (0, b"")
     until(lambda: len(_pids(tmp_path)) == 3)
     results.close()
@@ -178,7 +178,7 @@ def test_no_worker_outlives_the_one_who_wants_their_results(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_worker_outlives_its_parent_for_longer_than_its_call(tmp_path: Path, number: signal.Signals) -> None:
-    """One that SIGTERM asks to end takes them with it, even those that won't hear of it."""
+    """A parent that receives SIGTERM ends its workers, even those that ignore SIGTERM."""
 
     def run(place: int) -> Done:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -188,7 +188,7 @@ def test_no_worker_outlives_its_parent_for_longer_than_its_call(tmp_path: Path, 
 
     parent = os.fork()
     if parent == 0:
-        list(run_side_by_side(run, range(50), 2))
+        list(run_parallel(run, range(50), 2))
         os._exit(0)
     until(lambda: len(_pids(tmp_path)) == 2)
     os.kill(parent, number)
@@ -197,7 +197,7 @@ def test_no_worker_outlives_its_parent_for_longer_than_its_call(tmp_path: Path, 
         assert all(map(_lives, _pids(tmp_path)))
         (tmp_path / "go").touch()
     until(lambda: not any(map(_lives, _pids(tmp_path))))
-    assert len(_pids(tmp_path)) <= 4  # each may have taken one more before it found nobody to tell
+    assert len(_pids(tmp_path)) <= 4  # each may have taken one more call before its write failed
 
 
 def _pids(trace: Path) -> list[int]:

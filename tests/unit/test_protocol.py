@@ -1,4 +1,4 @@
-"""The job directory protocol: documents, files that appear whole or not at all, and files that are trusted."""
+"""The job directory protocol: documents, atomic files, and trusted files."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ PLAIN = st.recursive(
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_document_comes_back_from_its_bytes(document: Document) -> None:
+def test_a_document_survives_encoding(document: Document) -> None:
     assert type(document).loads(document.dumps(), where="here") == document
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_no_part_of_a_document_passes_for_one(document: Document) -> None:
+def test_a_truncated_document_is_rejected(document: Document) -> None:
     data = document.dumps().rstrip()
     for end in range(len(data)):
         with pytest.raises(ProtocolError, match="here is not a"):
             type(document).loads(data[:end], where="here")
 
 
-def test_a_newer_protocol_is_refused_with_both_versions() -> None:
+def test_a_newer_protocol_is_rejected_with_both_versions() -> None:
     data = OUTCOME.replace(protocol=PROTOCOL + 1).dumps()
     with pytest.raises(
         ProtocolError, match=f"^/x/0.json was written with .*protocol {PROTOCOL + 1};.* up to {PROTOCOL}"
@@ -80,7 +80,7 @@ def test_a_newer_protocol_is_refused_with_both_versions() -> None:
         Outcome.loads(data, where="/x/0.json")
 
 
-def test_a_newer_protocol_is_refused_whatever_its_fields_are() -> None:
+def test_a_newer_protocol_is_rejected_for_any_fields() -> None:
     with pytest.raises(ProtocolError, match=f"protocol {PROTOCOL + 1}"):
         Submission.loads(json.dumps({"protocol": PROTOCOL + 1, "environment": 3}), where="here")
 
@@ -100,13 +100,13 @@ def test_a_newer_protocol_is_refused_whatever_its_fields_are() -> None:
     ],
     ids=lambda data: repr(data[:20]),
 )
-def test_garbage_is_named_as_such(data: bytes) -> None:
+def test_an_invalid_document_is_named(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="here is not a valid outcome record"):
         Outcome.loads(data, where="here")
 
 
 @given(PLAIN)
-def test_whatever_json_there_is_gives_a_record_or_a_protocol_error(value: Any) -> None:
+def test_any_json_gives_a_record_or_a_protocol_error(value: Any) -> None:
     try:
         assert isinstance(Outcome.loads(json.dumps(value), where="here"), Outcome)
     except ProtocolError as error:
@@ -119,7 +119,7 @@ def test_each_element_is_in_one_block() -> None:
 
 @pytest.fixture(params=["with hard links", "without"])
 def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system, and one that has no hard links: link(2) then fails with EPERM."""
+    """A file system with hard links, and one without: link(2) fails with EPERM."""
     if request.param == "without":
 
         def refused(source: str, target: str) -> None:
@@ -129,7 +129,7 @@ def links(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("links")
-def test_the_first_commit_stays(tmp_path: Path) -> None:
+def test_the_first_commit_is_kept(tmp_path: Path) -> None:
     target = tmp_path / "0.json"
     assert commit(str(target), b"first")
     assert not commit(str(target), b"second")
@@ -138,7 +138,7 @@ def test_the_first_commit_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("links")
-def test_a_file_is_not_there_before_its_commit(tmp_path: Path) -> None:
+def test_a_file_does_not_exist_before_its_commit(tmp_path: Path) -> None:
     new = NewFile(str(tmp_path / "0.json"))
     new.file.write(b"half")
     new.file.flush()
@@ -147,7 +147,7 @@ def test_a_file_is_not_there_before_its_commit(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_of_many_writers_at_once_one_commits(tmp_path: Path) -> None:
+def test_of_many_concurrent_writers_one_commits(tmp_path: Path) -> None:
     target = tmp_path / "0.json"
     start = threading.Barrier(8)
     won: list[bytes] = []
@@ -166,7 +166,7 @@ def test_of_many_writers_at_once_one_commits(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["0.json"]
 
 
-def test_a_commit_that_the_disk_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_fails_on_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -178,7 +178,7 @@ def test_a_commit_that_the_disk_refuses_leaves_nothing(tmp_path: Path, monkeypat
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A file that is the user's own, in a directory that is."""
+    """A private file in a private directory."""
     directory = tmp_path / "results"
     directory.mkdir(mode=0o755)
     path = directory / "0.pkl"
@@ -187,24 +187,24 @@ def own(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_of_ones_own_is_opened(own: Path) -> None:
+def test_a_private_file_is_opened(own: Path) -> None:
     with open_own(str(own)) as file:
         assert file.read() == b"mine"
 
 
 @pytest.mark.parametrize("mode", [0o602, 0o606, 0o666])
 @pytest.mark.parametrize("which", ["file", "directory"])
-def test_what_others_can_write_is_not_opened(own: Path, which: str, mode: int) -> None:
+def test_a_file_that_others_can_write_is_not_opened(own: Path, which: str, mode: int) -> None:
     place = own if which == "file" else own.parent
     place.chmod(mode | (0o100 if which == "directory" else 0))
-    with pytest.raises(UntrustedFile, match=rf"{place} can be written by others .*: chmod go-w {place}$") as caught:
+    with pytest.raises(UntrustedFile, match=rf"{place} is writable by other users .*: chmod go-w {place}$") as caught:
         open_own(str(own))
     assert caught.value.path == str(place)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("which", ["file", "directory"])
-def test_what_belongs_to_somebody_else_is_not_opened(own: Path, which: str) -> None:
+def test_a_file_of_another_user_is_not_opened(own: Path, which: str) -> None:
     place = own if which == "file" else own.parent
     os.chown(place, 4321, -1)
     with pytest.raises(UntrustedFile, match=r"belongs to user 4321, not to you .* root="):
@@ -212,8 +212,8 @@ def test_what_belongs_to_somebody_else_is_not_opened(own: Path, which: str) -> N
 
 
 @given(st.lists(st.none() | st.integers(1, 5), min_size=1, max_size=30))
-def test_an_outcome_of_several_calls_tells_of_each_what_became_of_it(sizes: list[int | None]) -> None:
-    """A size is that of a call's result; a call without one failed with its place as its exit status."""
+def test_an_outcome_of_several_calls_has_an_outcome_for_each(sizes: list[int | None]) -> None:
+    """A size is that of a call's result; a call with None failed, with its position as exit status."""
     ends = list(accumulate(size or 0 for size in sizes))
     failures = [CallFailure(call=i, phase=PROCESS, exit_code=i) for i, size in enumerate(sizes) if size is None]
     whole = OUTCOME.replace(ends=tuple(ends), failures=tuple(failures))

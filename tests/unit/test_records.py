@@ -1,4 +1,4 @@
-"""Records: frozen values that cross a boundary as JSON."""
+"""Records: frozen values that are stored as JSON."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TREES = st.builds(
 
 
 @given(TREES)
-def test_a_record_comes_back_from_its_json_as_it_was(tree: TallTree) -> None:
+def test_a_record_survives_encoding_as_json(tree: TallTree) -> None:
     assert TallTree.from_json(json.loads(encode(tree.to_json()))) == tree
 
 
@@ -93,14 +93,14 @@ def test_equal_records_have_equal_hashes() -> None:
     assert hash(one) == hash(other)
 
 
-def test_a_record_takes_its_own_fields_only_and_needs_those_without_a_default() -> None:
+def test_a_record_accepts_only_its_fields_and_requires_those_without_a_default() -> None:
     with pytest.raises(TypeError, match="Leaf needs name"):
         Leaf(size=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="Leaf has no field colour"):
         Leaf(name="a", colour="red")  # type: ignore[call-arg]
 
 
-def test_what_is_unset_is_left_out_of_the_json() -> None:
+def test_unset_fields_are_omitted_from_the_json() -> None:
     assert ResolvedEnvironment(key="k", python="/p", tag="3.11").to_json() == {
         "key": "k",
         "python": "/p",

@@ -1,4 +1,4 @@
-"""Retry: which failures are survived, and what the next attempt asks for."""
+"""Retry: which failures are retried, and the options of the next attempt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ retries = st.builds(
 
 
 @given(retries)
-def test_it_comes_back_from_the_options_of_a_submission(retry: Retry) -> None:
+def test_a_retry_survives_the_options_of_a_submission(retry: Retry) -> None:
     options = Options.parse(Options.parse({"retry": retry}).to_json())
     assert of_options(options) == retry
 
@@ -50,7 +50,7 @@ def test_it_comes_back_from_the_options_of_a_submission(retry: Retry) -> None:
         ("Frobnicated", "'module.Name'"),
     ],
 )
-def test_a_name_that_no_exception_has_is_refused(name: str, meant: str) -> None:
+def test_an_unknown_exception_name_is_rejected(name: str, meant: str) -> None:
     for make in (
         lambda: Retry(on=name),
         lambda: Retry(on=("ValueError", name)),
@@ -60,7 +60,7 @@ def test_a_name_that_no_exception_has_is_refused(name: str, meant: str) -> None:
             make()
 
 
-def test_names_of_modules_are_taken_and_those_of_ours_are_bare() -> None:
+def test_names_with_modules_are_accepted_and_ours_have_none() -> None:
     assert Retry(on=("requests.exceptions.Timeout", "builtins.OSError")).on == (
         "OSError",
         "requests.exceptions.Timeout",
@@ -69,27 +69,25 @@ def test_names_of_modules_are_taken_and_those_of_ours_are_bare() -> None:
         assert changes(Retry(on=name), NodeFailed) == NONE
 
 
-def test_what_a_submission_has_recorded_is_read_whatever_its_names() -> None:
+def test_unknown_names_in_a_recorded_retry_are_accepted() -> None:
     found = of_options(Options.parse({"retry": '{"on": ["Misspelt", "NodeFailed"], "times": 2}'}))
     assert found is not None
     assert (found.on, found.times) == (("Misspelt", "NodeFailed"), 2)
 
 
 @given(st.integers(1, 1 << 20), st.sampled_from("KMGT"), st.floats(1.01, 16), st.none() | st.integers(1, 1 << 20))
-def test_memory_grows_up_to_its_bound_and_then_no_more(
-    amount: int, unit: str, factor: float, bound: int | None
-) -> None:
+def test_memory_grows_up_to_its_maximum(amount: int, unit: str, factor: float, bound: int | None) -> None:
     options = Options.parse({"mem": f"{amount}{unit}"})
     retry = Retry(mem=factor, max_mem=None if bound is None else f"{bound}M")
     found = changes(retry, JobOutOfMemory, options)
     if found is None:
-        assert bound is not None or megabytes(f"{amount}{unit}") * factor < 1.5  # rounding has eaten it
+        assert bound is not None or megabytes(f"{amount}{unit}") * factor < 1.5  # rounding removed the growth
     else:
         grown = str(Options.parse(found.to_json()).get("mem"))
         assert bound is None or megabytes(grown) <= bound
 
 
-def test_time_grows_in_every_form_that_sbatch_takes() -> None:
+def test_time_grows_in_every_form_of_sbatch() -> None:
     for text, expected in (
         ("90", "03:00:00"),
         ("12:00:00", "1-00:00:00"),
@@ -104,26 +102,26 @@ def test_time_grows_in_every_form_that_sbatch_takes() -> None:
     assert changes(Retry(time="x2"), JobTimedOut, unlimited) is None
 
 
-def test_what_is_survived_by_default_is_what_the_task_is_not_to_blame_for() -> None:
+def test_the_default_retries_failures_that_the_task_did_not_cause() -> None:
     assert changes(Retry(), NodeFailed) == NONE
     assert changes(Retry(), ValueError) is None
     assert changes(Retry(), JobOutOfMemory) is None
     assert changes(Retry(mem="x2"), JobOutOfMemory, Options.parse({"mem": "1G"})) == Options.parse({"mem": "2048M"})
 
 
-def test_a_class_stands_for_those_under_it() -> None:
+def test_a_class_includes_its_subclasses() -> None:
     assert changes(Retry(on=OSError), ConnectionResetError) == NONE
     assert changes(Retry(on=JobError), JobTimedOut) == NONE
     assert changes(Retry(on="ConnectionError"), ConnectionResetError) == NONE
     assert changes(Retry(on=OSError), ValueError) is None
 
 
-def test_there_are_as_many_tries_as_were_asked_for() -> None:
+def test_the_number_of_retries_is_limited() -> None:
     assert changes(Retry(times=2), NodeFailed, tried=1) == NONE
     assert changes(Retry(times=2), NodeFailed, tried=2) is None
 
 
-def test_failed_nodes_are_kept_off_but_not_where_memory_ran_out() -> None:
+def test_failed_nodes_are_excluded_unless_memory_ran_out() -> None:
     retry = Retry(exclude_failed_node=True, mem="x2")
     assert changes(retry, NodeFailed, Options.parse({"exclude": "n7"})) == Options.parse({"exclude": "n7,n1"})
     assert changes(retry, JobOutOfMemory, Options.parse({"mem": "1"})) == Options.parse({"mem": "2M"})

@@ -1,4 +1,4 @@
-"""The runner's parts, each on real job directories."""
+"""The parts of the runner, on real job directories."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UP = "up/20260101T000000Z-11111111"
 
 @pytest.fixture(autouse=True)
 def no_current_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner's main function makes a job the current one of its process, which here is the tests' own."""
+    """Resets the current job: the runner's main function sets it in its process, which is that of the tests."""
     monkeypatch.setattr(job_context, "_current", [])
 
 
@@ -52,7 +52,7 @@ def add(a: int, b: int = 0) -> int:
 
 
 def upstream(directory: Directory, *values: object) -> Directory:
-    """A submission with an outcome for each value: an exception for a failure, ... for none at all."""
+    """A submission with an outcome for each value: an exception for a failure, ... for no outcome."""
     made = Directory(directory.root, UP).create(pickled(add, *((0,) for _ in values)))
     for index, value in enumerate(values):
         if isinstance(value, BaseException):
@@ -65,7 +65,7 @@ def upstream(directory: Directory, *values: object) -> Directory:
 # ArgumentLoader
 
 
-def test_the_loader_reads_its_own_slice_only(directory: Directory) -> None:
+def test_the_loader_reads_only_its_own_slice(directory: Directory) -> None:
     def same(value: int) -> int:  # by value, once in the head and once in each call
         return value
 
@@ -89,13 +89,13 @@ def test_the_loader_reads_its_own_slice_only(directory: Directory) -> None:
 
 
 @pytest.mark.parametrize("index", [2, 3, 100])
-def test_a_call_that_is_not_there_is_named(directory: Directory, index: int) -> None:
+def test_a_missing_call_is_named(directory: Directory, index: int) -> None:
     directory.create(pickled(add, (1,), (2,)))
     with pytest.raises(IndexError, match=f"has no call {index}"):
         ArgumentLoader(directory.path, lambda reference: reference).load(index)
 
 
-def test_calls_that_others_could_have_written_are_not_unpickled(directory: Directory) -> None:
+def test_calls_that_others_can_write_are_not_unpickled(directory: Directory) -> None:
     directory.create(pickled(add, (1,)))
     os.chmod(f"{directory.path}/{CALLS}", 0o606)  # noqa: S103 - that is the point
     with pytest.raises(UntrustedFile, match=CALLS):
@@ -105,7 +105,7 @@ def test_calls_that_others_could_have_written_are_not_unpickled(directory: Direc
 # PlaceholderResolver
 
 
-def test_a_reference_is_the_result_and_an_arrays_the_list_of_them(directory: Directory) -> None:
+def test_a_reference_resolves_to_a_result_or_a_list_of_results(directory: Directory) -> None:
     upstream(directory, "zero", "one", "two", "three")
     resolver = PlaceholderResolver(directory.root)
     assert resolver(("job", UP, 1, 1)) == "one"
@@ -113,20 +113,20 @@ def test_a_reference_is_the_result_and_an_arrays_the_list_of_them(directory: Dir
     assert resolver(("array", UP, (0, 0, 1), 1)) == []
 
 
-def test_one_result_is_one_object_however_often_it_is_referred_to(directory: Directory) -> None:
+def test_several_references_to_a_result_give_one_object(directory: Directory) -> None:
     upstream(directory, ["shared"])
     resolver = PlaceholderResolver(directory.root)
     assert resolver(("job", UP, 0, 1)) is resolver(("array", UP, (0, 1, 1), 1))[0]
 
 
-def test_a_failed_upstream_is_named_with_its_error(directory: Directory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_dependency_is_named_with_its_error(directory: Directory, capsys: pytest.CaptureFixture[str]) -> None:
     upstream(directory, ValueError("odd"))
     with pytest.raises(UpstreamFailed, match=rf"^{UP}\[0\] failed: ValueError: odd$"):
         PlaceholderResolver(directory.root)(("job", UP, 0, 1))
     assert "ValueError: odd" in capsys.readouterr().err
 
 
-def test_an_upstream_without_an_outcome_is_waited_for_and_then_named(directory: Directory) -> None:
+def test_a_dependency_without_an_outcome_is_awaited_and_then_named(directory: Directory) -> None:
     upstream(directory, ...)
     begin = time.monotonic()
     with pytest.raises(UpstreamFailed, match=rf"^{UP}\[0\] left no outcome"):
@@ -134,7 +134,7 @@ def test_an_upstream_without_an_outcome_is_waited_for_and_then_named(directory: 
     assert 0.2 <= time.monotonic() - begin < 2
 
 
-def test_an_outcome_that_shows_up_late_is_found(directory: Directory) -> None:
+def test_an_outcome_that_becomes_visible_late_is_found(directory: Directory) -> None:
     made = upstream(directory, ...)
     late = threading.Timer(0.1, ResultSaver(made.job()).success, args=("late",))
     late.start()
@@ -142,10 +142,10 @@ def test_an_outcome_that_shows_up_late_is_found(directory: Directory) -> None:
     late.join()
 
 
-def test_a_result_that_others_could_have_written_is_not_unpickled(directory: Directory) -> None:
+def test_a_result_that_others_can_write_is_not_unpickled(directory: Directory) -> None:
     made = upstream(directory, "value")
     os.chmod(f"{made.path}/results/0.pkl", 0o606)  # noqa: S103 - that is the point
-    with pytest.raises(UpstreamFailed, match=r"can't be loaded: UntrustedFile: .*0\.pkl can be written by others"):
+    with pytest.raises(UpstreamFailed, match=r"can't be loaded: UntrustedFile: .*0\.pkl is writable by other users"):
         PlaceholderResolver(directory.root)(("job", UP, 0, 1))
 
 
@@ -157,12 +157,12 @@ def test_a_result_that_others_could_have_written_is_not_unpickled(directory: Dir
         ((UP, "success", (2,)), "left no outcome"),
         ((UP, "failure", (1,)), None),
         ((UP, "failure", (0, 1)), None),
-        ((UP, "failure", (0,)), "succeeded, and this was to run only if it failed"),
+        ((UP, "failure", (0,)), "succeeded, but this call runs only if it fails"),
         ((UP, "failure", (2,)), None),
         ((UP, "any", (0, 1, 2)), None),
     ],
 )
-def test_what_after_asked_for_is_held_against_the_outcomes(
+def test_dependencies_of_after_are_checked_against_the_outcomes(
     directory: Directory, edge: tuple[str, str, tuple[int, ...]], refusal: str | None
 ) -> None:
     upstream(directory, "value", ValueError("odd"), ...)
@@ -174,18 +174,18 @@ def test_what_after_asked_for_is_held_against_the_outcomes(
             resolver.check([(*edge, 1)])
 
 
-def test_a_result_that_was_cut_short_is_not_unpickled(directory: Directory) -> None:
+def test_a_truncated_result_is_not_unpickled(directory: Directory) -> None:
     made = upstream(directory, "value")
     with open(f"{made.path}/results/0.pkl", "ab") as file:
         file.truncate(5)
-    with pytest.raises(UpstreamFailed, match=rf"{UP}\[0\] can't be loaded: .* 5 are there"):
+    with pytest.raises(UpstreamFailed, match=rf"{UP}\[0\] can't be loaded: .* but the file has 5"):
         PlaceholderResolver(directory.root)(("job", UP, 0, 1))
 
 
 # JobContext
 
 
-def test_the_context_is_what_the_schedulers_variables_tell(directory: Directory) -> None:
+def test_the_context_is_read_from_the_schedulers_variables(directory: Directory) -> None:
     environ = {
         "SLURM_JOB_ID": "1237",
         "SLURM_ARRAY_JOB_ID": "1234",
@@ -204,7 +204,7 @@ def test_the_context_is_what_the_schedulers_variables_tell(directory: Directory)
     assert (job.job_id, job.attempt, job.cpus, job.host) == (None, 1, 1, os.uname().nodename)
 
 
-def test_the_context_leads_to_the_submission_and_to_a_directory_of_its_own(directory: Directory) -> None:
+def test_the_context_gives_the_submission_and_an_output_directory(directory: Directory) -> None:
     job = directory.create(pickled(add, (1,), (2,))).job(1)
     assert (job.submission().key, job.submission().count) == (KEY, 2)
     output = job.output_directory()
@@ -213,16 +213,14 @@ def test_the_context_leads_to_the_submission_and_to_a_directory_of_its_own(direc
 
 
 @pytest.mark.parametrize(("value", "status"), [(3, 0), ("x", 1)])
-def test_a_script_learns_from_the_outcome_whether_the_element_succeeded(
-    tmp_path: Path, value: object, status: int
-) -> None:
+def test_succeeded_reports_whether_the_outcome_is_a_success(tmp_path: Path, value: object, status: int) -> None:
     directory = Directory(str(tmp_path)).create(pickled(int, (value,)))
     assert succeeded.main([directory.root, directory.key, "0"]) == 1
     main([directory.root, directory.key, "0", TAG])
     assert succeeded.main([directory.root, directory.key, "0"]) == status
 
 
-def test_outside_of_a_job_there_is_no_current_one() -> None:
+def test_outside_of_a_job_there_is_no_current_job() -> None:
     with pytest.raises(RuntimeError, match="call it from a task"):
         current_job()
 
@@ -244,7 +242,7 @@ class Hook(Callback):
 
 
 class Hanging(Callback):
-    """A callback that doesn't end by itself."""
+    """A callback that never returns."""
 
     seconds = 0.1
 
@@ -254,20 +252,20 @@ class Hanging(Callback):
 
 
 class Unlimited(Callback):
-    """A callback with a limit that can't be."""
+    """A callback with an invalid time limit."""
 
     seconds = None  # type: ignore[assignment]
 
 
 class NotThere(Callback):
-    """A callback that can't be loaded."""
+    """A callback that fails to load."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return __import__, ("there_is_no_such_module",)
 
 
 class Forking(Callback):
-    """A callback that lets its child return as well."""
+    """A callback that forks and returns in both processes."""
 
     def on_run_begin(self, event: RunBeginEvent) -> None:
         if child := os.fork():
@@ -275,7 +273,7 @@ class Forking(Callback):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_hook_that_raises_exits_hangs_or_forks_is_told_of_and_changes_nothing(
+def test_a_hook_that_raises_exits_hangs_or_forks_is_reported_and_has_no_other_effect(
     directory: Directory, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handler = signal.getsignal(signal.SIGALRM)
@@ -296,7 +294,7 @@ def test_a_hook_that_raises_exits_hangs_or_forks_is_told_of_and_changes_nothing(
     assert directory.result() == 1
 
 
-def test_a_hook_with_a_limit_that_cannot_be_changes_nothing_either(directory: Directory) -> None:
+def test_a_hook_with_an_invalid_time_limit_is_reported_and_has_no_other_effect(directory: Directory) -> None:
     directory.create(pickled(add, (1,)))
     Path(f"{directory.path}/{CALLBACKS}").write_bytes(pickle_callbacks([Unlimited()], reducers={}))
     assert main([directory.root, directory.key, "0", TAG, "1", "0", "1", CALLBACKS]) == 0
@@ -309,7 +307,7 @@ def test_a_hook_with_a_limit_that_cannot_be_changes_nothing_either(directory: Di
 
 
 @pytest.mark.parametrize("value", [None, {"a": [1, 2]}, "é" * 100_000, bytearray(b"x" * 200_000)], ids=type)
-def test_a_result_is_there_whole_once_its_outcome_is(directory: Directory, value: Any) -> None:
+def test_a_result_is_complete_once_its_outcome_exists(directory: Directory, value: Any) -> None:
     directory.create(pickled(add, (1,)))
     outcome = ResultSaver(directory.job()).success(value)
     assert (outcome.status, outcome.exit_code) == (SUCCEEDED, 0)
@@ -318,7 +316,7 @@ def test_a_result_is_there_whole_once_its_outcome_is(directory: Directory, value
     assert directory.left == (["0.json"], ["0.pkl"])
 
 
-def test_a_result_of_a_class_that_nobody_can_import_goes_by_value(directory: Directory) -> None:
+def test_a_result_of_a_class_that_cannot_be_imported_is_pickled_by_value(directory: Directory) -> None:
     directory.create(pickled(add, (1,)))
     loose = types.ModuleType("__main__")
     exec("class Point:\n    def __init__(self, x): self.x = x\n    def double(self): return 2 * self.x", loose.__dict__)  # noqa: S102
@@ -328,14 +326,14 @@ def test_a_result_of_a_class_that_nobody_can_import_goes_by_value(directory: Dir
     assert os.path.getsize(f"{directory.path}/results/0.pkl") == outcome.result.bytes
 
 
-def test_what_cannot_be_pickled_leaves_nothing(directory: Directory) -> None:
+def test_a_value_that_cannot_be_pickled_leaves_no_file(directory: Directory) -> None:
     directory.create(pickled(add, (1,)))
     with pytest.raises(TypeError, match="cannot pickle"):
         ResultSaver(directory.job()).success([b"x" * 100_000, threading.Lock()])
     assert directory.left == ([], [])
 
 
-def test_a_full_disk_leaves_nothing(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_file(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -346,7 +344,7 @@ def test_a_full_disk_leaves_nothing(directory: Directory, monkeypatch: pytest.Mo
     assert directory.left == ([], [])
 
 
-def test_a_result_that_an_earlier_attempt_left_without_an_outcome_stays(directory: Directory) -> None:
+def test_a_result_of_an_earlier_attempt_without_an_outcome_is_kept(directory: Directory) -> None:
     directory.create(pickled(add, (1,)))
     left = f"{directory.path}/results/0.pkl"
     with open(left, "wb") as file:
@@ -370,7 +368,7 @@ def test_the_first_outcome_is_the_outcome_of_all_attempts(directory: Directory) 
 
 
 class Locked(Exception):
-    """An exception that can't be pickled."""
+    """An exception that cannot be pickled."""
 
     def __init__(self, words: str) -> None:
         super().__init__(words)
@@ -378,7 +376,7 @@ class Locked(Exception):
 
 
 class Two(Exception):
-    """An exception whose pickle never comes back: it wants two arguments and keeps one."""
+    """An exception that cannot be unpickled: it needs two arguments and keeps one."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(one + two)
@@ -393,14 +391,14 @@ class Huge(Exception):
 
 
 class Mute(Exception):
-    """An exception that can't even be told."""
+    """An exception whose text raises another one."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
 @pytest.mark.parametrize("error", [Locked("odd"), Two("o", "dd"), Huge()], ids=lambda error: type(error).__name__)
-def test_an_exception_that_does_not_travel_is_kept_as_text(
+def test_an_exception_that_cannot_be_unpickled_is_kept_as_text(
     directory: Directory, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     directory.create(pickled(add, (1,)))
@@ -416,7 +414,7 @@ def test_an_exception_that_does_not_travel_is_kept_as_text(
     assert f"{type(error).__name__}: {error}" in record.traceback
 
 
-def test_an_exception_that_cannot_be_told_is_an_outcome_too(directory: Directory) -> None:
+def test_an_exception_whose_str_fails_has_an_outcome(directory: Directory) -> None:
     directory.create(pickled(add, (1,)))
     assert ResultSaver(directory.job()).failure(RUN, Mute()).status == FAILED
 
@@ -426,7 +424,7 @@ def test_an_exception_that_cannot_be_told_is_an_outcome_too(directory: Directory
 
 @dataclass
 class Node:
-    """This process as a node."""
+    """Acts as a node in this process."""
 
     directory: Directory
 
@@ -493,14 +491,14 @@ def test_the_traceback_begins_with_the_task(node: Node) -> None:
     assert "in raises\n" in error.traceback
 
 
-def test_calls_of_another_python_are_not_opened(node: Node) -> None:
+def test_calls_of_another_python_are_not_unpickled(node: Node) -> None:
     assert node.run(add, 1, tag="3.99") == 1
     phase, message = node.failure
     assert (phase, "3.99" in message, TAG in message) == (LOAD, True, True)
 
 
-def test_a_function_that_is_not_there_fails_to_load(node: Node) -> None:
-    module = types.ModuleType("slurm.not_on_the_node")  # of this package, which travels, so it goes by reference
+def test_a_missing_function_fails_to_load(node: Node) -> None:
+    module = types.ModuleType("slurm.not_on_the_node")  # its functions are pickled by reference
     exec("def away(): pass", module.__dict__)  # noqa: S102
     sys.modules[module.__name__] = module
     node.directory.create(pickled(module.away, ()))
@@ -509,31 +507,31 @@ def test_a_function_that_is_not_there_fails_to_load(node: Node) -> None:
     assert node.failure == (LOAD, "No module named 'slurm.not_on_the_node'")
 
 
-def test_a_failed_upstream_is_a_failure_to_resolve(node: Node) -> None:
+def test_a_failed_dependency_fails_in_the_resolve_phase(node: Node) -> None:
     upstream(node.directory, ValueError("odd"), 20)
     assert node.run(add, Stand(UP, 0)) == 1
     assert node.failure == (RESOLVE, f"{UP}[0] failed: ValueError: odd")
 
 
-def test_an_edge_that_does_not_hold_is_a_failure_to_resolve(node: Node) -> None:
+def test_an_unmet_dependency_fails_in_the_resolve_phase(node: Node) -> None:
     upstream(node.directory, 20)
     assert node.run(add, 1, edges=((UP, "failure", (0,)),)) == 1
     assert node.failure[0] == RESOLVE
 
 
-def test_a_placeholder_is_the_upstreams_result(node: Node) -> None:
+def test_a_placeholder_is_replaced_by_the_result(node: Node) -> None:
     upstream(node.directory, 20, 22)
     assert node.run(lambda first, others: first + sum(others["all"]), Stand(UP, 0), {"all": Stand(UP, (0, 2, 1))}) == 0
     assert node.directory.result() == 62
 
 
-def test_a_result_that_cannot_be_saved_is_a_failure_to_save(node: Node) -> None:
+def test_a_result_that_cannot_be_saved_fails_in_the_save_phase(node: Node) -> None:
     assert node.run(threading.Lock) == 1
     phase, message = node.failure
     assert (phase, message) == (SAVE, "cannot pickle '_thread.lock' object")
 
 
-def test_a_requeued_attempt_ends_as_the_first_did_and_runs_nothing(node: Node, tmp_path: Path) -> None:
+def test_a_requeued_attempt_of_a_finished_element_runs_nothing(node: Node, tmp_path: Path) -> None:
     def once(path: str) -> None:
         with open(path, "a") as file:
             file.write("ran")

@@ -1,4 +1,4 @@
-"""What is shown obeys nobody, what is written has no secrets, and a number that can't be meant is refused."""
+"""Sanitizers: shown text has no control sequences, written text no secrets, and invalid numbers are rejected."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Terminal(io.StringIO):
 @given(TEXTS)
 @example("\x1b]52;c;ZXZpbA==\x07")
 @example("\x1b\x1b[31m")
-def test_a_terminal_is_sent_colours_and_no_other_control_character(text: str) -> None:
+def test_a_terminal_receives_colours_and_no_other_control_character(text: str) -> None:
     assert not DANGEROUS.search(COLOUR.sub("", for_terminal(text)))
     assert COLOUR.findall(for_terminal(text)) == COLOUR.findall(text)
     assert not DANGEROUS.search(for_line(text))
@@ -59,7 +59,7 @@ def test_a_terminal_is_sent_colours_and_no_other_control_character(text: str) ->
 
 
 @given(TEXTS)
-def test_json_means_the_same_and_has_no_control_characters(text: str) -> None:
+def test_json_keeps_its_meaning_without_control_characters(text: str) -> None:
     shown = for_json(json.dumps({text: [text]}, ensure_ascii=False))
     assert json.loads(shown) == {text: [text]}
     assert not DANGEROUS.search(shown)
@@ -76,7 +76,7 @@ def test_json_means_the_same_and_has_no_control_characters(text: str) -> None:
         ("\x1b[2J", r"\x1b[2J"),
     ],
 )
-def test_escapes_are_those_that_python_writes(text: str, shown: str) -> None:
+def test_escapes_are_those_of_python(text: str, shown: str) -> None:
     assert for_terminal(text) == shown
     assert for_stream(text, Terminal()) == shown
     assert for_stream(text, io.StringIO()) == text
@@ -95,7 +95,7 @@ def test_escapes_are_those_that_python_writes(text: str, shown: str) -> None:
         "socks5h://ann:SECRET@[::1]:1080",
     ],
 )
-def test_the_password_of_a_url_is_taken_out_wherever_it_stands(url: str) -> None:
+def test_the_password_of_a_url_is_removed_anywhere_in_a_text(url: str) -> None:
     assert has_password(url)
     for text in (url, f"error: can't reach '{url}', tried 3 times", f"{url}\n{url}"):
         assert "SEC" not in redacted(text)
@@ -116,21 +116,21 @@ def test_the_password_of_a_url_is_taken_out_wherever_it_stands(url: str) -> None
         "no url: a@b",
     ],
 )
-def test_what_is_no_password_stays(text: str) -> None:
+def test_text_that_is_not_a_password_is_kept(text: str) -> None:
     assert redacted(text) == text
     assert not has_password(text)
 
 
-def test_a_token_in_a_query_is_taken_out() -> None:
+def test_a_token_in_a_query_is_removed() -> None:
     assert redacted("GET https://h/x?a=1&token=SECRET&b=2") == "GET https://h/x?a=1&token=***&b=2"
 
 
 @given(st.lists(st.sampled_from(["://", "a", ":", "@", "/", "1", "'", "[", " "])).map("".join))
-def test_any_text_is_redacted_to_one_that_has_no_password(text: str) -> None:
+def test_any_text_has_no_password_after_redaction(text: str) -> None:
     assert not has_password(redacted(text)) or "***" in redacted(text)
 
 
-def test_long_words_are_redacted_without_end() -> None:
+def test_long_texts_are_redacted_in_bounded_time() -> None:
     begin = time.monotonic()
     redacted("https://" + "a:" * 20_000)
     redacted("://a:b" * 10_000)
@@ -141,11 +141,11 @@ def test_long_words_are_redacted_without_end() -> None:
     ("timeout", "seconds"),
     [(None, None), (0, 0.0), (1.5, 1.5), (-1, 0.0), (-math.inf, 0.0), (math.inf, None), (1e300, None)],
 )
-def test_a_timeout_is_what_threads_can_wait(timeout: float | None, seconds: float | None) -> None:
+def test_a_timeout_is_limited_to_what_threads_accept(timeout: float | None, seconds: float | None) -> None:
     assert seconds_to_wait(timeout) == seconds
 
 
-def test_numbers_that_cannot_be_meant_are_refused_in_words() -> None:
+def test_invalid_numbers_are_rejected_with_a_message() -> None:
     nan, inf = math.nan, math.inf
     wrong: list[tuple[Any, tuple[Any, ...]]] = [
         *((seconds_to_wait, (value,)) for value in (nan, "1")),

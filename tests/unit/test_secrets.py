@@ -1,4 +1,4 @@
-"""Passwords that stand in URLs get into no log, no error and no record."""
+"""Passwords in URLs appear in no log, error or record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAYS = ("import sys; print('Looking in indexes:', sys.argv[1]); sys.exit(int(sys
 
 
 @pytest.mark.parametrize("status", ["0", "3"])
-def test_what_a_build_prints_is_kept_without_passwords(tmp_path: Path, status: str) -> None:
+def test_the_output_of_a_build_is_kept_without_passwords(tmp_path: Path, status: str) -> None:
     log = tmp_path / "log"
     told = ""
     try:
@@ -37,7 +37,7 @@ def test_what_a_build_prints_is_kept_without_passwords(tmp_path: Path, status: s
     assert "https://***@index.example" in log.read_text()
 
 
-def test_what_an_installer_there_prints_is_kept_without_passwords(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_an_installer_is_kept_without_passwords(capfd: pytest.CaptureFixture[str]) -> None:
     log = io.BytesIO()
     with pytest.raises(subprocess.CalledProcessError) as caught:
         installer.run(log, dict(os.environ), sys.executable, "-c", *SAYS, "3")
@@ -46,7 +46,7 @@ def test_what_an_installer_there_prints_is_kept_without_passwords(capfd: pytest.
     assert "S3CRET" not in told
 
 
-def test_words_of_commands_in_errors_have_neither_passwords_nor_control_characters() -> None:
+def test_command_output_in_errors_has_no_passwords_and_no_control_characters() -> None:
     done = Completed(("git",), 1, "", f"fatal: {URL}\x1b[2J")
     assert done.words == r"fatal: https://***@index.example/simple\x1b[2J"
     assert "S3CRET" not in str(build_failed("it failed", URL, "/log"))
@@ -65,20 +65,20 @@ def test_words_of_commands_in_errors_have_neither_passwords_nor_control_characte
         "x://a:S3CRET@b@c",
     ],
 )
-def test_a_password_in_a_clusters_url_is_refused_and_not_shown(url: str) -> None:
+def test_a_password_in_a_cluster_url_is_rejected_and_not_shown(url: str) -> None:
     with pytest.raises(ClusterURLError) as caught:
         ClusterURL.parse(url)
     assert not {"S3CRET", "CRET"} & set(str(caught.value).replace("@", " ").replace(":", " ").split())
     assert "CRET" not in str(caught.value)
 
 
-def test_a_port_that_is_none_is_refused() -> None:
+def test_an_invalid_port_is_rejected() -> None:
     for port in (0, 65536, 10**30):
-        with pytest.raises(ClusterURLError, match="a port is a number from 1 to 65535"):
+        with pytest.raises(ClusterURLError, match="the port must be a number from 1 to 65535"):
             Cluster(f"slurm+ssh://login:{port}")
 
 
-def test_a_lock_file_with_a_password_is_refused(tmp_path: Path) -> None:
+def test_a_lock_file_with_a_password_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'a'\n")
     (tmp_path / "lock.txt").write_text(f"--index-url {URL}\nnumpy==1.0\n")
     with pytest.raises(ConfigurationError, match=r"a URL in .*lock\.txt contains a password") as caught:
@@ -86,7 +86,7 @@ def test_a_lock_file_with_a_password_is_refused(tmp_path: Path) -> None:
     assert "S3CRET" not in str(caught.value)
 
 
-def test_what_is_given_for_a_callback_is_not_shown() -> None:
+def test_the_arguments_of_a_callback_are_not_shown() -> None:
     with pytest.raises(TypeError, match="not a value of type str") as caught:
         checked([URL])
     assert "S3CRET" not in json.dumps(str(caught.value))

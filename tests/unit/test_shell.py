@@ -1,4 +1,4 @@
-"""Shell programs: they pass shellcheck, and read the same from the zip as from a directory."""
+"""Shell programs: they pass shellcheck, and load the same from the zip as from a directory."""
 
 from __future__ import annotations
 

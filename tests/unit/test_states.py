@@ -1,4 +1,4 @@
-"""Slurm's words for states, and ours."""
+"""Slurm's state names, and ours."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DOCUMENTED = [
 
 
 @pytest.mark.parametrize(("long", "short", "state", "final"), DOCUMENTED)
-def test_every_documented_word_has_its_state(long: str, short: str, state: JobState, final: bool) -> None:
+def test_every_documented_name_has_its_state(long: str, short: str, state: JobState, final: bool) -> None:
     for word in (long, short, long.lower(), f" {long}\n", f"{long}+"):
         assert JobState.parse(word) is state
     assert state.final is final
@@ -50,12 +50,12 @@ def test_every_documented_word_has_its_state(long: str, short: str, state: JobSt
         ("OUT_OF_ME+", JobState.OUT_OF_MEMORY),
     ],
 )
-def test_what_sacct_makes_of_a_word_is_understood(words: str, state: JobState) -> None:
+def test_names_that_sacct_abbreviates_are_understood(words: str, state: JobState) -> None:
     assert JobState.parse(words) is state
 
 
 @pytest.mark.parametrize("word", ["", "   ", "+", "HIBERNATING", "FAILED_OVER", "by 1000"])
-def test_an_unknown_word_is_unknown_and_never_an_end(word: str) -> None:
+def test_an_unknown_name_is_unknown_and_not_final(word: str) -> None:
     assert JobState.parse(word) is JobState.UNKNOWN
     assert not JobState.UNKNOWN.final
 

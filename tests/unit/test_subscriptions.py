@@ -151,7 +151,7 @@ def test_time_of_a_progress_bar_grows_linearly_with_single_calls() -> None:
         bar, begin = Bar("work", mapped=False), time.process_time()
         for state in ("PENDING", "RUNNING", "COMPLETED"):
             for number in range(count):
-                bar.note(str(number), {state: 1})
+                bar.update(str(number), {state: 1})
                 assert bar.line()
         assert bar.states == {JobState.COMPLETED: count}
         return time.process_time() - begin

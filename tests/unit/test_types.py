@@ -1,4 +1,4 @@
-"""Type checkers understand a user's program: they infer what its calls give, and object to what is wrong."""
+"""Type checkers infer the results of calls in a user's program and report wrong calls."""
 
 from __future__ import annotations
 

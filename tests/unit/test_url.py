@@ -27,7 +27,7 @@ THERE = st.builds(
 
 @given(HERE | THERE)
 @example(ClusterURL("local", root="/~"))
-def test_a_url_comes_back_from_its_text(url: ClusterURL) -> None:
+def test_a_url_survives_formatting(url: ClusterURL) -> None:
     assert ClusterURL.parse(str(url)) == url
 
 
@@ -51,15 +51,15 @@ def test_the_parts_of_a_url_are_found(text: str, url: ClusterURL) -> None:
     "text",
     ["", "Slurm", "slurm:", "slurm:/x", "slurm://x y/", "slurm+://h", "slurm+ssh://h:port", "slurm+ssh://a@b@c", "1st"],
 )
-def test_what_is_no_url_is_refused_by_its_own_words(text: str) -> None:
+def test_an_invalid_url_is_rejected_and_quoted(text: str) -> None:
     with pytest.raises(ClusterURLError) as caught:
         ClusterURL.parse(text)
     assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["slurm://login", "slurm+ssh", "slurm+ssh:///root"])
-def test_a_host_and_a_transport_go_together(text: str) -> None:
-    with pytest.raises(ClusterURLError, match="go together"):
+def test_a_host_requires_a_transport_and_a_transport_a_host(text: str) -> None:
+    with pytest.raises(ClusterURLError, match="give both a transport and a host"):
         ClusterURL.parse(text)
 
 

@@ -1,4 +1,4 @@
-"""Pickling by value keeps the file names of code, so that tracebacks have source lines."""
+"""Pickling by value keeps the file names of code, so that tracebacks show source lines."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ KINDS = (
 
 
 def script(file: str) -> dict[str, Any]:
-    """What a script defines that was run from a file."""
+    """The names that a script defines, run from a file."""
     found = {"__name__": "__main__", "__file__": file}
     exec(compile(SCRIPT, "".join(file), "exec"), found)  # noqa: S102
     return found
@@ -107,14 +107,14 @@ def test_a_traceback_on_the_node_has_the_file_and_the_line(tmp_path: Path, kind:
     assert re.search(rf'File "{file}", line \d+, in .*\n +.* # {kind}\n', done.stderr), done.stderr
 
 
-def test_every_code_object_within_a_function_keeps_its_file() -> None:
+def test_every_nested_code_object_keeps_its_file() -> None:
     for kind in KINDS:
         found = pickle.loads(dumps_by_value(script("/home/ann/cells.py")[kind]))
         assert isinstance(found, FunctionType)
         assert set(file_names(found.__code__)) == {"/home/ann/cells.py"}
 
 
-def test_a_function_among_the_results_and_an_error_of_the_scripts_own_keep_theirs(tmp_path: Path) -> None:
+def test_a_function_in_a_result_and_an_error_class_of_the_script_keep_their_files(tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(SCRIPT)
     defined = script(str(file))
@@ -124,15 +124,15 @@ def test_a_function_among_the_results_and_an_error_of_the_scripts_own_keep_their
     assert "# gives" in "".join(traceback.format_exception(caught.value))
     record = describe(defined["Own"](0))
     assert record.pickle is not None
-    assert defined["Own"].shown.__code__.co_filename == str(file)  # describe loads the class once, to see that it can
+    assert defined["Own"].shown.__code__.co_filename == str(file)  # describe unpickles the error once, as a check
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "gives"])
 def test_equal_functions_have_equal_pickles(kind: str) -> None:
-    """Whether or not the name of the code's file is the same string object as `__file__`."""
+    """The pickles are equal whether or not the code's file name is the same string object as `__file__`."""
     one, other = script("/home/ann/a.py"), script("/home/ann/a.py")
     assert one["__file__"] is not one["nested"].__code__.co_filename
     other["__file__"] = other["nested"].__code__.co_filename
-    # cloudpickle gives each class an identifier of its own.
+    # cloudpickle gives each class an identifier.
     first, second = (re.sub(rb"[0-9a-f]{32}", b"", dumps_by_value(found[kind])) for found in (one, other))
     assert first == second

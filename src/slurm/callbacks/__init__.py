@@ -1,6 +1,6 @@
-"""Callbacks: what a program is told of its jobs as they go, and what a node calls beside a task.
+"""Callbacks: hooks for the events of jobs, called on the client or on the node.
 
-Names are imported when they are first used: a node that loads a callback loads that one alone.
+Names are imported at first use, so that a node loads only the callbacks that it calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Callback: the base class of hooks. A node imports it with the user's own."""
+"""Callback: the base class of callbacks. A node imports it with the user's callbacks."""
 
 from __future__ import annotations
 
@@ -23,57 +23,56 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Hooks that do nothing: override those that you want. Each is given one frozen event.
+    """Hooks that do nothing: override the ones that you need. Each hook receives one frozen event.
 
-    Hooks run where their event happens. Those of the client run one at a time, in a thread of their own. Those of a
-    node run in the job's own process, on a copy of the callback that travels with the submission. What a hook raises is
-    told of, and changes nothing.
+    A hook runs where its event happens. Client hooks run one at a time, in a thread of their own. Node hooks run in the
+    job's process, on a pickled copy of the callback. An exception in a hook is reported and has no other effect.
     """
 
     seconds = 60.0
-    """How long a hook may take on a node before it is broken off."""
+    """The time limit of a hook on a node, in seconds."""
     unused: Collection[str] = ()
-    """Hooks that this object has no use for, though its class has them: they count as not overridden."""
+    """Overridden hooks that this object does not use; they count as not overridden."""
 
     # On the client.
 
     def on_packaging_begin(self, event: PackagingBeginEvent) -> None:
-        """An environment isn't there yet, and this process makes it."""
+        """Called before this process builds an environment."""
 
     def on_packaging_end(self, event: PackagingEndEvent) -> None:
-        """An environment was made, or couldn't be."""
+        """Called when the build of an environment has succeeded or failed."""
 
     def on_submit(self, event: SubmitEvent) -> None:
-        """A submission has been queued."""
+        """Called when a submission is queued."""
 
     def on_state(self, event: StateEvent) -> None:
-        """Elements of a submission were seen to change their states."""
+        """Called when elements of a submission have changed their states."""
 
     def on_complete(self, event: CompleteEvent) -> None:
-        """An element has ended; called once for each in every process that watches."""
+        """Called when an element has finished, once for each element in every process that tracks it."""
 
     def on_progress(self, event: ProgressEvent) -> None:
-        """A task has told how far it is, by `ctx.progress`."""
+        """Called when a task has reported its progress by `ctx.progress`."""
 
     def close(self) -> None:
-        """The program ends: let go of what is held. Called once, after the last hook."""
+        """Release resources at the end of the program. Called once, after the last hook."""
 
     # On the node.
 
     def on_run_begin(self, event: RunBeginEvent) -> None:
-        """An attempt of an element begins, before the function is imported."""
+        """Called when an attempt of an element begins, before the function is imported."""
 
     def on_workflow_begin(self, event: WorkflowBeginEvent) -> None:
-        """A workflow's function is about to be called."""
+        """Called before a workflow's function is called."""
 
     def on_workflow_end(self, event: WorkflowEndEvent) -> None:
-        """A workflow's function has returned or raised."""
+        """Called when a workflow's function has returned or raised."""
 
     def on_run_end(self, event: RunEndEvent) -> None:
-        """An attempt of an element has ended, and its result or failure is saved."""
+        """Called when an attempt of an element has finished and its result or failure is saved."""
 
     def on_completed(self, event: CompletedEvent) -> None:
-        """An element has ended for good; no attempt follows."""
+        """Called when an element has finished and no further attempt follows."""
 
 
 PACKAGING_HOOKS = ("on_packaging_begin", "on_packaging_end")
@@ -82,28 +81,26 @@ NODE_HOOKS = ("on_run_begin", "on_workflow_begin", "on_workflow_end", "on_run_en
 
 
 def checked(callbacks: Iterable[object]) -> tuple[Callback, ...]:
-    """Callbacks as they are kept. Raises TypeError for what is none."""
-    right = []
+    """Return the callbacks as a tuple. Raises TypeError for an object that is not a Callback."""
+    valid = []
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            found = f"{callback!r}: {callback.__name__}(…)?" if isinstance(callback, type) else _kind(callback)
-            message = f"callbacks are objects of subclasses of slurm.Callback, not {found}"
-            raise TypeError(message)
-        right.append(callback)
-    return tuple(right)
+            # The value itself, such as a URL, may be a secret: an error shows only its type.
+            kind = type(callback).__name__
+            found = (
+                f"{callback!r}: {callback.__name__}(…)?" if isinstance(callback, type) else f"a value of type {kind}"
+            )
+            raise TypeError(f"callbacks are objects of subclasses of slurm.Callback, not {found}")
+        valid.append(callback)
+    return tuple(valid)
 
 
-def _kind(value: object) -> str:
-    """What kind of value it is; the value itself, such as a URL, may be a secret."""
-    return f"a value of type {type(value).__name__}"
-
-
-def together(*several: Iterable[Callback]) -> tuple[Callback, ...]:
-    """Callbacks of several places, in order, each once."""
+def merge(*several: Iterable[Callback]) -> tuple[Callback, ...]:
+    """Concatenate callbacks, keeping the first of each object."""
     return tuple({id(callback): callback for callbacks in several for callback in callbacks}.values())
 
 
-def has(callback: Callback, hooks: Iterable[str]) -> bool:
-    """Whether a callback overrides any of these hooks, and uses it."""
+def overrides(callback: Callback, hooks: Iterable[str]) -> bool:
+    """Whether a callback overrides and uses any of these hooks."""
     used = (hook for hook in hooks if hook not in callback.unused)
     return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook) for hook in used)

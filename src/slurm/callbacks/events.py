@@ -1,6 +1,6 @@
-"""Events: what hooks are told, each a frozen record.
+"""Events: the arguments of hooks, as frozen records.
 
-A node imports this module, and only where a submission has callbacks.
+A node imports this module only if the submission has callbacks.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class Event(Record):
-    """What every event tells."""
+    """The fields of every event."""
 
     hook = ""
-    """The method that is given it."""
+    """The name of the hook that receives it."""
 
     time: float
-    """Seconds since the epoch, by the clock of where it happened."""
+    """Seconds since the epoch, by the clock of the machine where it happened."""
 
-    def told(self) -> dict[str, Any]:
-        """The event as what JSON can hold, without a pickled exception; `event` is the hook's name without `on_`."""
+    def payload(self) -> dict[str, Any]:
+        """Return the event as JSON values, without pickled exceptions; `event` is the hook's name without `on_`."""
         fields = self.to_json()
         (fields.get("outcome", {}).get("error") or {}).pop("pickle", None)
         for failure in fields.get("outcome", {}).get("failures", ()):
@@ -33,7 +33,7 @@ class Event(Record):
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for numbers that JSON doesn't have, as JavaScript has it: a loss may be NaN."""
+    """Replace infinity and NaN, which JSON doesn't have, by None, as JavaScript does: a reported loss may be NaN."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
@@ -45,23 +45,23 @@ def _finite(value: Any) -> Any:
 
 
 class ClientEvent(Event):
-    """What every event on the client tells."""
+    """The fields of every event on the client."""
 
     url: str
-    """The cluster's."""
+    """The URL of the cluster."""
 
 
 class PackagingBeginEvent(ClientEvent):
-    """An environment isn't there yet, and this process makes it."""
+    """An environment is about to be built by this process."""
 
     hook = "on_packaging_begin"
 
     environment: str
-    """Its key, as the submissions that use it have it."""
+    """The environment's key, as in the submissions that use it."""
 
 
 class PackagingEndEvent(PackagingBeginEvent):
-    """An environment was made, or couldn't be."""
+    """The build of an environment has succeeded or failed."""
 
     hook = "on_packaging_end"
 
@@ -69,63 +69,63 @@ class PackagingEndEvent(PackagingBeginEvent):
 
 
 class SubmissionEvent(ClientEvent):
-    """What every event on the client tells of a submission."""
+    """The fields of every event of a submission on the client."""
 
     key: str
     """As `cluster.job(key)` takes it."""
     task: str
     """The function's name."""
     mapped: bool
-    """Whether it was a map, of however many, rather than one call."""
+    """Whether it was submitted by a map, even one of a single call."""
 
 
 class SubmitEvent(SubmissionEvent):
-    """A submission has been queued."""
+    """A submission is queued."""
 
     hook = "on_submit"
 
     count: int
-    """How many calls."""
+    """The number of calls."""
     elements: int
-    """How many elements of an array make them."""
+    """The number of array elements that make them."""
     job_ids: tuple[str, ...]
-    """The scheduler's."""
+    """The scheduler's ids."""
     directory: str
     options: Mapping[str, Any]
-    """All that count, by their names."""
+    """All options in effect, by name."""
 
 
 class StateEvent(SubmissionEvent):
-    """Elements were seen to be in another state than before."""
+    """Elements have changed their states."""
 
     hook = "on_state"
 
     states: Mapping[str, int]
-    """How many elements are in each state now."""
+    """The number of elements in each state now."""
     changed: Mapping[int, str]
-    """The elements that changed, by number, and their states."""
+    """The new states of the elements that changed, by element."""
     final: bool
-    """Whether all elements have ended."""
+    """Whether all elements have finished."""
 
 
 class CompleteEvent(SubmissionEvent):
-    """An element has ended."""
+    """An element has finished."""
 
     hook = "on_complete"
 
     index: int
-    """The call's place in its submission; of an element that makes several, the first's."""
+    """The call's index in its submission; for an element of several calls, the first call's."""
     calls: int
-    """How many calls it made."""
+    """The number of calls of the element."""
     state: str
     """A `JobState`."""
     outcome: Outcome | None = None
-    """What it left; None if it left nothing."""
+    """The element's outcome; None if it left none."""
 
     @property
     def error(self) -> str | None:
-        """What the task raised, as "ValueError: …"; None where nothing is known."""
-        return _words(self.outcome)
+        """The exception of the task, as "ValueError: …"; None if unknown."""
+        return _error_text(self.outcome)
 
     @property
     def failed(self) -> bool:
@@ -133,13 +133,13 @@ class CompleteEvent(SubmissionEvent):
         return self.state != "COMPLETED"
 
     def __str__(self) -> str:
-        """A line for people: "square COMPLETED (square/…[0])"."""
-        error = f": {words}" if (words := self.error) else ""
+        """Return a readable line: "square COMPLETED (square/…[0])"."""
+        error = f": {text}" if (text := self.error) else ""
         return f"{self.task} {self.state}{error} ({self.key}[{self.index}])"
 
 
 class ProgressEvent(SubmissionEvent):
-    """A task has told how far it is."""
+    """A task has reported its progress."""
 
     hook = "on_progress"
 
@@ -148,23 +148,23 @@ class ProgressEvent(SubmissionEvent):
     done: float
     total: float | None = None
     metrics: Mapping[str, Any]
-    """What it named besides."""
+    """Additional values that the task reported, by name."""
 
 
-# On the node. Each is of one element of a submission, in one attempt.
+# On the node. Each event belongs to one attempt of one element.
 
 
 class NodeEvent(Event):
-    """What every event on a node tells."""
+    """The fields of every event on a node."""
 
     key: str
     """The submission, as `cluster.job(key)` takes it."""
     task: str
     """The function's name."""
     index: int
-    """The call's place in its submission; of an element that makes several, the first's."""
+    """The call's index in its submission; for an element of several calls, the first call's."""
     attempt: int
-    """1, and one more after each requeue, retry, or stop at a checkpoint."""
+    """1, plus one for each requeue, retry, or stop at a checkpoint."""
     job_id: str | None
     host: str
     directory: str
@@ -172,17 +172,17 @@ class NodeEvent(Event):
 
     @property
     def failed(self) -> bool:
-        """Whether it tells of a failure."""
+        """Whether the event reports a failure."""
         return False
 
     def __str__(self) -> str:
-        """A line for people."""
-        words = self.hook.removeprefix("on_").replace("_", " ")
-        return f"{self.task}: {words} ({self.key}[{self.index}], id {self.job_id}, on {self.host})"
+        """Return a readable line: "square: run begin (square/…[0], id 17_0, on n1)"."""
+        what = self.hook.removeprefix("on_").replace("_", " ")
+        return f"{self.task}: {what} ({self.key}[{self.index}], id {self.job_id}, on {self.host})"
 
 
 class RunBeginEvent(NodeEvent):
-    """An attempt begins; nothing of the call is loaded yet."""
+    """An attempt begins; its call is not loaded yet."""
 
     hook = "on_run_begin"
 
@@ -194,44 +194,44 @@ class WorkflowBeginEvent(NodeEvent):
 
 
 class WorkflowEndEvent(NodeEvent):
-    """A workflow's function has returned or raised; nothing is saved yet."""
+    """A workflow's function has returned or raised; its result is not saved yet."""
 
     hook = "on_workflow_end"
 
     error: str | None = None
-    """What it raised, as "ValueError: …"."""
+    """The exception that it raised, as "ValueError: …"."""
 
     @property
     def failed(self) -> bool:
-        """Whether it tells of a failure."""
+        """Whether the event reports a failure."""
         return self.error is not None
 
 
 class RunEndEvent(NodeEvent):
-    """An attempt has ended, and what came of it is saved."""
+    """An attempt has finished, and its result or failure is saved."""
 
     hook = "on_run_end"
 
     outcome: Outcome
-    """What is in `outcomes/`, or in `attempts/` where the element may go on in another attempt."""
+    """The record in `outcomes/`, or in `attempts/` if another attempt may follow."""
 
     @property
     def failed(self) -> bool:
-        """Whether it tells of a failure."""
+        """Whether the event reports a failure."""
         return not self.outcome.succeeded
 
     def __str__(self) -> str:
-        """A line for people: "square succeeded after 3 s (square/…[0], id 17_0, on n1)"."""
+        """Return a readable line: "square succeeded after 3 s (square/…[0], id 17_0, on n1)"."""
         outcome = self.outcome
-        error = f": {words}" if (words := _words(outcome)) else ""
+        error = f": {text}" if (text := _error_text(outcome)) else ""
         seconds = max(0.0, outcome.ended - outcome.started) if outcome.ended and outcome.started else None
-        lasted = "" if seconds is None else f" after {seconds:.0f} s"
+        duration = "" if seconds is None else f" after {seconds:.0f} s"
         where = f"{self.key}[{self.index}], id {self.job_id}, on {self.host}"
-        return f"{self.task} {outcome.status}{lasted}{error} ({where})"
+        return f"{self.task} {outcome.status}{duration}{error} ({where})"
 
 
 class CompletedEvent(RunEndEvent):
-    """An element has ended for good: it has its outcome."""
+    """An element has finished: it has its outcome, and no further attempt follows."""
 
     hook = "on_completed"
 
@@ -239,9 +239,9 @@ class CompletedEvent(RunEndEvent):
 NODE_EVENTS: dict[str, type[NodeEvent]] = {
     kind.hook: kind for kind in (RunBeginEvent, WorkflowBeginEvent, WorkflowEndEvent, RunEndEvent, CompletedEvent)
 }
-"""The hooks that a node calls, and what each is told."""
+"""The hooks on a node and the events that they receive."""
 
 
-def _words(outcome: Outcome | None) -> str | None:
+def _error_text(outcome: Outcome | None) -> str | None:
     error = outcome.error if outcome else None
     return f"{error.type}: {error.message}" if error else None

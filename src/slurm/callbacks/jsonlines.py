@@ -1,4 +1,4 @@
-"""JSONLinesCallback: what becomes of jobs, as lines of JSON in a file."""
+"""JSONLinesCallback: write the events of jobs to a file, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ if TYPE_CHECKING:
 
 
 class JSONLinesCallback(Callback):
-    """Adds a line to a file for each event on the client: its fields, and `event`, the hook's name without `on_`.
+    """Append a line to a file for each event on the client: its fields, and `event`, the hook's name without `on_`.
 
-    The file is opened for appending by the first event, relative to the directory that the program was in when this was
-    made.
+    The first event opens the file. A relative path is resolved when the callback is created.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        from pathlib import Path  # noqa: PLC0415 - no node needs it
+        from pathlib import Path  # noqa: PLC0415 - not needed on a node
 
         self.path = Path(path).expanduser().absolute()
         self._file: IO[str] | None = None
@@ -30,14 +29,14 @@ class JSONLinesCallback(Callback):
 
         if self._file is None:
             self._file = self.path.open("a", encoding="utf-8")
-        self._file.write(json.dumps(event.told(), default=str) + "\n")
+        self._file.write(json.dumps(event.payload(), default=str) + "\n")
         self._file.flush()
 
     on_submit = on_state = on_complete = on_progress = _write
     on_packaging_begin = on_packaging_end = _write
 
     def close(self) -> None:
-        """The program ends."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None

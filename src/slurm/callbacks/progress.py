@@ -1,4 +1,4 @@
-"""ProgressCallback: how far jobs are, as bars in a terminal or a notebook, or as lines."""
+"""ProgressCallback: show the progress of jobs, as bars in a terminal or a notebook, or as lines of text."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ if TYPE_CHECKING:
 
 
 class ProgressCallback(Callback):
-    """Shows a bar for each map, and one for the single calls of a task: counts by state, rate, time left.
+    """Show a bar for each map, and one for all single calls of a task: counts by state, rate, time left.
 
-    In a terminal they are drawn by rich, on the standard error; where that is no terminal, or a dumb one, they are
-    lines, at most one in `interval` seconds until it ends. In a notebook they are a live output. What tasks tell by
-    `ctx.progress` is shown as it comes, and counts as a part of the call.
+    In a terminal, rich draws the bars on standard error. If standard error is not a terminal, or a dumb one, the
+    callback prints lines, at most one per bar in `interval` seconds. In a notebook it updates the cell's output. The
+    progress that tasks report by `ctx.progress` is shown, and counts as a fraction of the call.
     """
 
     def __init__(self, *, interval: float = 10.0) -> None:
-        from slurm.sanitize.numbers import positive_seconds  # noqa: PLC0415 - a node makes none
+        from slurm.sanitize.numbers import positive_seconds  # noqa: PLC0415 - not needed on a node
 
         self._interval = positive_seconds(interval, "interval") if interval != 0 else 0.0
         self._shown: tuple[ProgressModel, Display] | None = None
 
     def on_submit(self, event: SubmitEvent) -> None:
-        """A submission has been queued."""
+        """Add the submission to the display."""
         self._show("submitted", event)
 
     def on_state(self, event: StateEvent) -> None:
-        """Elements have changed their states."""
+        """Show the new states."""
         self._show("changed", event)
 
     def on_progress(self, event: ProgressEvent) -> None:
-        """A task has told how far it is."""
-        self._show("told", event)
+        """Show the progress of a call."""
+        self._show("progressed", event)
 
     def on_complete(self, event: CompleteEvent) -> None:
-        """An element has ended."""
+        """Stop showing the progress of the element's calls."""
         if self._shown is not None:
             self._shown[0].completed(event)
 
     def close(self) -> None:
-        """The program ends: a terminal is left as it was."""
+        """Restore the terminal."""
         if self._shown is not None:
             self._shown[1].close()
 
-    def _show(self, what: str, event: Any) -> None:
+    def _show(self, update: str, event: Any) -> None:
         if self._shown is None:
             from slurm.callbacks.progress_display import display  # noqa: PLC0415
             from slurm.callbacks.progress_model import ProgressModel  # noqa: PLC0415 - a node needs neither
 
             self._shown = ProgressModel(), display(self._interval)
-        board, screen = self._shown
-        if board.over:
-            board.clear()
-        bar: Bar = getattr(board, what)(event)
-        screen.show(board, bar)
+        model, screen = self._shown
+        if model.finished:
+            model.clear()
+        bar: Bar = getattr(model, update)(event)
+        screen.show(model, bar)

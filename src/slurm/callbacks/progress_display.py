@@ -1,4 +1,4 @@
-"""Live displays of progress: a board as bars of a terminal, as a live output of a notebook, or as lines."""
+"""Live displays of a ProgressModel: bars in a terminal, the output of a notebook cell, or lines of text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from slurm.callbacks.progress_model import counted, in_words, measured
+from slurm.callbacks.progress_model import count_text, metrics_text, progress_text
 from slurm.sanitize.terminal import for_line
 
 if TYPE_CHECKING:
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from slurm.callbacks.progress_model import Bar, ProgressModel
 
 _MOST_CALLS = 3
-"""So many calls of a map are shown with what they tell, the first that run."""
+"""The progress of at most this many running calls of a map is shown, those with the lowest indices."""
 _WIDE = 100
 _PER_SECOND = 4
 
 
 class Display(Protocol):
-    """Where a board is shown."""
+    """Shows a ProgressModel."""
 
-    def show(self, board: ProgressModel, bar: Bar) -> None:
-        """Something has changed on that bar."""
+    def show(self, model: ProgressModel, bar: Bar) -> None:
+        """Show a change of a bar."""
 
     def close(self) -> None:
-        """Show no more."""
+        """Stop showing."""
 
 
 def display(interval: float) -> Display:
-    """The display for where the program runs: a notebook, a terminal, or anything else."""
+    """Return the display for a notebook, a terminal, or any other standard error."""
     if _in_notebook():
         return Notebook()
     if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
@@ -48,15 +48,15 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-class _Later:
-    """Makes a call so many seconds from now, one for however many that are asked for until then."""
+class _Throttle:
+    """Runs a callback `seconds` after the first call; further calls until then are dropped."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._pending = False
 
     def call(self, callback: Callable[..., object], *args: object) -> None:
-        """Make it, unless one is to be made already."""
+        """Schedule the callback, unless one is scheduled already."""
         if not self._pending:
             self._pending = True
             timer = threading.Timer(self._seconds, self._run, (callback, *args))
@@ -69,22 +69,22 @@ class _Later:
 
 
 class Lines:
-    """Lines on the standard error: one when a bar begins, when it is over, and meanwhile every `interval` seconds."""
+    """Lines on standard error: when a bar starts, when it finishes, and every `interval` seconds between."""
 
     def __init__(self, interval: float) -> None:
-        self._later = _Later(interval)
+        self._throttle = _Throttle(interval)
         self._lock = threading.Lock()
         self._shown: dict[int, str] = {}
 
-    def show(self, board: ProgressModel, bar: Bar) -> None:
-        """Print a line, now or soon."""
-        if bar.ended is None and id(bar) in self._shown:
-            self._later.call(self._print_all, board)
+    def show(self, model: ProgressModel, bar: Bar) -> None:
+        """Print a line, now or after the interval."""
+        if bar.finished_at is None and id(bar) in self._shown:
+            self._throttle.call(self._print_all, model)
         else:
             self._print(bar)
 
-    def _print_all(self, board: ProgressModel) -> None:
-        for bar in list(board.bars):
+    def _print_all(self, model: ProgressModel) -> None:
+        for bar in list(model.bars):
             self._print(bar)
 
     def _print(self, bar: Bar) -> None:
@@ -96,45 +96,45 @@ class Lines:
                 sys.stderr.flush()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 class Terminal:
-    """Bars that are drawn over themselves, below what the program prints, for as long as anything goes on."""
+    """Bars that are redrawn below the program's output until all submissions have finished."""
 
     def __init__(self) -> None:
         self._live: Any = None
 
-    def show(self, board: ProgressModel, bar: Bar) -> None:
-        """Begin to draw; when all is over, draw a last time and leave it there."""
+    def show(self, model: ProgressModel, bar: Bar) -> None:
+        """Start to draw; when all submissions have finished, draw a last time and stop."""
         from rich.console import Console  # noqa: PLC0415 - many programs show no progress
         from rich.live import Live  # noqa: PLC0415
 
         del bar
-        if self._live is None and not board.over:
+        if self._live is None and not model.finished:
             self._live = Live(
-                get_renderable=lambda: _drawn(board, console.width),
+                get_renderable=lambda: _grid(model, console.width),
                 console=(console := Console(stderr=True)),
                 refresh_per_second=_PER_SECOND,
-                redirect_stdout=sys.stdout.isatty(),  # what is piped elsewhere must not come to the terminal
+                redirect_stdout=sys.stdout.isatty(),  # output to a pipe or file must not go to the terminal
             )
             self._live.start()
-        elif board.over:
+        elif model.finished:
             self.close()
 
     def close(self) -> None:
-        """Draw a last time."""
+        """Draw a last time and stop."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
 
 def _calls(bar: Bar) -> Sequence[ProgressEvent]:
-    """The calls of a bar that have lines of their own."""
-    return [] if bar.alone else sorted(bar.told.copy().values(), key=lambda event: event.index)[:_MOST_CALLS]
+    """Return the calls of a bar that have lines of their own."""
+    return [] if bar.single else sorted(bar.progress.copy().values(), key=lambda event: event.index)[:_MOST_CALLS]
 
 
-def _drawn(board: ProgressModel, width: int) -> Any:
+def _grid(model: ProgressModel, width: int) -> Any:
     from rich.progress_bar import ProgressBar  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -145,73 +145,73 @@ def _drawn(board: ProgressModel, width: int) -> Any:
     grid.add_column(ratio=1, min_width=8)
     for justify in ("right", "left", "right", "right") if wide else ("right", "left", "right"):
         grid.add_column(no_wrap=True, justify=justify, max_width=width // 3)
-    for bar in board.bars:
+    for bar in model.bars:
         style = "red" if bar.failed else "green"
         line = ProgressBar(
             total=max(bar.total, 1),
             completed=bar.amount,
-            pulse=bar.ended is None and bar.begun is not None and not bar.amount,
+            pulse=bar.finished_at is None and bar.started_at is not None and not bar.amount,
             complete_style=style if bar.failed else "cyan",
             finished_style=style,
         )
-        words = Text(for_line(bar.words(pending=wide)), style="red" if bar.failed else "", overflow="ellipsis")
+        states = Text(for_line(bar.state_text(pending=wide)), style="red" if bar.failed else "", overflow="ellipsis")
         grid.add_row(
             Text(for_line(bar.name), style="bold", overflow="ellipsis"),
             line,
             bar.count(),
-            words,
+            states,
             *([bar.pace()] if wide else []),
             bar.time(),
         )
         for event in _calls(bar):
             part = ProgressBar(total=event.total, completed=event.done, pulse=event.total is None)
-            told = Text(for_line(measured(event)), overflow="ellipsis")
-            grid.add_row(Text(f"  [{event.index}]", style="dim"), part, counted(event), told)
+            metrics = Text(for_line(metrics_text(event)), overflow="ellipsis")
+            grid.add_row(Text(f"  [{event.index}]", style="dim"), part, count_text(event), metrics)
     return grid
 
 
 class Notebook:
-    """A live output of the cell that ran when something first happened."""
+    """A live output of the cell that ran at the first event."""
 
     def __init__(self) -> None:
-        self._later = _Later(1 / _PER_SECOND)
-        self._lock = threading.Lock()  # lest an older page come after the last one
+        self._throttle = _Throttle(1 / _PER_SECOND)
+        self._lock = threading.Lock()  # prevents an older page from replacing the last one
         self._handle: Any = None
 
-    def show(self, board: ProgressModel, bar: Bar) -> None:
-        """Bring the output up to date, now or soon."""
+    def show(self, model: ProgressModel, bar: Bar) -> None:
+        """Update the output, now or at the next refresh."""
         with self._lock:
             if self._handle is None:
-                from IPython.display import display  # noqa: PLC0415 - it is there, or this would not be asked
+                from IPython.display import display  # noqa: PLC0415 - the program runs in a notebook, so it is installed
 
-                self._handle = display(_page(board), raw=True, display_id=True)  # type: ignore[no-untyped-call]
-            elif bar.ended is None:
-                self._later.call(self._draw, board)
+                self._handle = display(_page(model), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            elif bar.finished_at is None:
+                self._throttle.call(self._draw, model)
             else:
-                self._handle.update(_page(board), raw=True)
-            if board.over:
+                self._handle.update(_page(model), raw=True)
+            if model.finished:
                 self._handle = None
 
-    def _draw(self, board: ProgressModel) -> None:
+    def _draw(self, model: ProgressModel) -> None:
         with self._lock:
             if self._handle is not None:
-                self._handle.update(_page(board), raw=True)
+                self._handle.update(_page(model), raw=True)
 
     def close(self) -> None:
-        """The output stays as it is."""
+        """Keep the output as it is."""
 
 
-def _page(board: ProgressModel) -> dict[str, str]:
-    """A board as notebooks show it: in HTML, and as text where that isn't shown."""
+def _page(model: ProgressModel) -> dict[str, str]:
+    """Return the bars as HTML, and as text for front ends that don't show HTML."""
     rows = []
-    for bar in board.bars:
+    for bar in model.bars:
         rows.append(_row(bar.name, bar.amount, bar.total, bar.line()))
-        rows += [_row(f"[{event.index}]", event.done, event.total, in_words(event)) for event in _calls(bar)]
-    lines = [for_line(f"{bar.name}: {bar.line()}") for bar in board.bars]
+        rows += [_row(f"[{event.index}]", event.done, event.total, progress_text(event)) for event in _calls(bar)]
+    lines = [for_line(f"{bar.name}: {bar.line()}") for bar in model.bars]
     return {"text/html": f"<table>{''.join(rows)}</table>", "text/plain": "\n".join(lines)}
 
 
-def _row(name: str, done: float, total: float | None, words: str) -> str:
+def _row(name: str, done: float, total: float | None, text: str) -> str:
     line = "<progress></progress>" if total is None else f'<progress value="{done:g}" max="{total:g}"></progress>'
-    cells = (html.escape(for_line(name)), line, html.escape(for_line(words)))
+    cells = (html.escape(for_line(name)), line, html.escape(for_line(text)))
     return f"<tr>{''.join(f'<td style=text-align:left>{cell}</td>' for cell in cells)}</tr>"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurm.callbacks.progress_model import in_words
+from slurm.callbacks.progress_model import progress_text
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.output import show_json, show_table
@@ -62,7 +62,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
     job = cluster_of(cluster).job(key)
     (calls,) = statuses([job.part])
-    reported = {f"{index}": in_words(event) for index, event in progress(job.part, calls).items()}
+    reported = {f"{index}": progress_text(event) for index, event in progress(job.part, calls).items()}
     facts = _facts(job, calls) | {"progress": reported, "seconds": took(calls), "memory": peak_memory(calls)}
     if isinstance(job, JobArray):
         failures = [(index, status) for index, status in zip(job.part.indices, calls, strict=True) if failed(status)]

@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slurm.callbacks.base import PACKAGING_HOOKS, has
+from slurm.callbacks.base import PACKAGING_HOOKS, overrides
 from slurm.callbacks.events import PackagingBeginEvent, PackagingEndEvent
 from slurm.environments.base import BuildListener
 from slurm.notifications.dispatcher import call, done_callbacks, flush_hooks, hooks, settling

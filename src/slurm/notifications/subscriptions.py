@@ -12,7 +12,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from slurm.callbacks.base import SUBMISSION_HOOKS, has, together
+from slurm.callbacks.base import SUBMISSION_HOOKS, merge, overrides
 from slurm.callbacks.events import (
     CompleteEvent,
     ProgressEvent,
@@ -64,7 +64,7 @@ class Subscriptions:
 
         `submitted` is the record of a new submission, whose callbacks get a SubmitEvent.
         """
-        wanted = [callback for callback in callbacks if has(callback, SUBMISSION_HOOKS)]
+        wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
         subscription = state.subscription

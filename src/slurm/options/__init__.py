@@ -1,6 +1,6 @@
-"""Options: what may be asked of the scheduler, each by sbatch's long name, and the one way to merge them.
+"""Options: the sbatch options by their long names, their validation, and the one merge of option layers.
 
-Nothing is sent that nobody asked for. Names and values are checked where they are written, at decoration.
+Only options that were set are sent. Names and values are checked at decoration, where the user writes them.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ SBATCH: Mapping[str, Kind] = {
     "wait_all_nodes": kinds.whole,
     "wckey": kinds.text,
 }
-"""sbatch's long options (sbatch(1), 20.11 to 25.05), `-` as `_`, with the kind of value that each takes."""
+"""sbatch's long options (sbatch(1), 20.11 to 25.05), with `_` for `-`, and the kind of value of each."""
 
 OURS: Mapping[str, Kind] = {
     "chunk_size": kinds.count,
@@ -122,7 +122,7 @@ OURS: Mapping[str, Kind] = {
     "stop_signal": kinds.signal_name,
     "workers": kinds.count,
 }
-"""Options that sbatch doesn't have; docs/reference/options.md tells what each means."""
+"""Options that sbatch doesn't have; docs/reference/options.md explains them."""
 
 TAKEN: Mapping[str, str] = {
     "array": "call the task's .map(…), which makes the array",
@@ -130,24 +130,24 @@ TAKEN: Mapping[str, str] = {
     "output": "logs are kept in the job's directory: job.logs() reads them",
     "error": "logs are kept in the job's directory: job.logs() reads them",
     "input": "pass the data, or the path of its file, as an argument",
-    "wrap": "the script is made from the task",
+    "wrap": "the library writes the script from the task",
     "wait": "call job.result(), or slurm.wait(jobs)",
-    "parsable": "the job's id is read for you",
-    "test_only": "see the script that a task would submit with cluster.script(task)",
-    "kill_on_invalid_dep": "it is always set where there is a dependency",
+    "parsable": "the library reads the job's id itself",
+    "test_only": "cluster.script(task) shows the script that a task would submit",
+    "kill_on_invalid_dep": "the library sets it for every job with a dependency",
 }
-"""What sbatch has but the library does itself, and what to do instead."""
+"""sbatch options that the library sets itself, with what to do instead."""
 
 PLACEMENT = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
-"""Options that say where a job may run and which account is charged: jobs that serve a task are submitted with them."""
+"""Options that decide where a job may run and which account pays; a task's auxiliary jobs are submitted with them."""
 
 _EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
 
 
 class Options:
-    """Checked options as Slurm's text: a frozen mapping from names to text, or to True for a bare flag.
+    """Checked options: a frozen mapping from names to Slurm's text, or to True for a bare flag.
 
-    A name at None is one that a later layer has unset. `sbatch` holds raw options, which are passed as they are.
+    None marks an option that a layer unsets. `sbatch` holds raw options, which are passed unchanged.
     """
 
     __slots__ = ("_values", "sbatch")
@@ -158,48 +158,48 @@ class Options:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Options:
-        """Check names and values as a user wrote them.
+        """Check names and values that a user wrote.
 
-        Raises OptionError for a name that sbatch doesn't have (with "did you mean"), a value that it would refuse, or
-        options that exclude one another.
+        Raises OptionError for an unknown name (with "did you mean"), a value that sbatch would reject, or options that
+        exclude each other.
         """
         raw = given.get("sbatch") or {}
         if not hasattr(raw, "items"):
-            _refuse(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
+            _fail(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
         values = {name: _checked(name, value) for name, value in given.items() if name != "sbatch"}
         parsed = cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
-        parsed._refuse_rivals()
+        parsed._check_conflicts()
         return parsed
 
     def merged(self, *later: Options) -> Options:
-        """These options with later layers over them: defaults < Slurmfile < task < call. This is the one merge."""
+        """Override these options by later layers: defaults < Slurmfile < task < call. This is the one merge."""
         values, sbatch = dict(self._values), dict(self.sbatch)
         for layer in later:
-            for name, value in layer._values.items():  # noqa: SLF001 - of this very class
+            for name, value in layer._values.items():  # noqa: SLF001 - of this class
                 if value is not None:
-                    _drop_rivals(values, name)
+                    _drop_conflicting(values, name)
             values.update(layer._values)  # noqa: SLF001
             sbatch.update(layer.sbatch)
         return Options(values, sbatch)
 
-    def _refuse_rivals(self) -> None:
+    def _check_conflicts(self) -> None:
         for group in _EXCLUSIVE:
-            rivals = [name for name in group if self.get(name) is not None]
-            if len(rivals) > 1:
-                _refuse(f"{' and '.join(rivals)} exclude one another: keep one (unset the other with {rivals[1]}=None)")
+            found = [name for name in group if self.get(name) is not None]
+            if len(found) > 1:
+                _fail(f"{' and '.join(found)} exclude each other: keep one (unset the other with {found[1]}=None)")
 
     def get(self, name: str) -> str | bool | None:
-        """The text of one option, True for a bare flag, None if it isn't asked for."""
+        """Return the text of one option, True for a bare flag, None if it is not set."""
         return self._values.get(name)
 
     def set(self) -> Iterator[tuple[str, str | bool]]:
-        """The options asked for, with their text, sorted by name."""
+        """Yield the names and texts of the options that are set, sorted by name."""
         for name, value in sorted(self._values.items()):
             if value is not None:
                 yield name, value
 
     def to_json(self) -> dict[str, Any]:
-        """As `submission.json` holds them; `Options.parse` takes it back."""
+        """Return the options as `submission.json` stores them; `Options.parse` accepts this form."""
         return {**dict(self.set()), **({"sbatch": self.sbatch} if self.sbatch else {})}
 
     def __eq__(self, other: object) -> bool:
@@ -218,31 +218,31 @@ NONE = Options({}, {})
 def _checked(name: str, value: Any) -> str | bool | None:
     kind = SBATCH.get(name) or OURS.get(name)
     if kind is None:
-        _unknown(name)
+        _fail_unknown(name)
     if value is None:
         return None
     try:
         return kind(value)
     except ValueError as error:
-        _refuse(f"option {name}={value!r}: expected {error}")
+        _fail(f"option {name}={value!r}: expected {error}")
 
 
-def _unknown(name: str) -> NoReturn:
+def _fail_unknown(name: str) -> NoReturn:
     if name in TAKEN:
-        _refuse(f"option {name}: {TAKEN[name]}")
-    from difflib import get_close_matches  # noqa: PLC0415 - only to word an error
+        _fail(f"option {name}: {TAKEN[name]}")
+    from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
     near = get_close_matches(name.replace("-", "_"), [*SBATCH, *OURS, *TAKEN], n=1, cutoff=0.6)
-    advice = f"did you mean {near[0]}?" if near else f'pass an exotic one as it is: sbatch={{"--{name}": …}}'
-    _refuse(f"sbatch has no option {name}: {advice}")
+    advice = f"did you mean {near[0]}?" if near else f'to pass it unchanged, write sbatch={{"--{name}": …}}'
+    _fail(f"sbatch has no option {name}: {advice}")
 
 
 def _raw_name(name: str) -> str:
     bare = name.lstrip("-")
     if not name.startswith("--") or not bare.replace("-", "").isalnum():
-        _refuse(f'sbatch={{{name!r}: …}}: write the option as on the command line, such as "--{bare or "option"}"')
+        _fail(f'sbatch={{{name!r}: …}}: write the option as on the command line, such as "--{bare or "option"}"')
     if bare.replace("-", "_") in TAKEN:
-        _refuse(f"option {name}: {TAKEN[bare.replace('-', '_')]}")
+        _fail(f"option {name}: {TAKEN[bare.replace('-', '_')]}")
     return name
 
 
@@ -250,18 +250,18 @@ def _raw_value(name: str, value: Any) -> str | bool | None:
     try:
         return value if isinstance(value, bool) or value is None else kinds.line(str(value))
     except ValueError as error:
-        _refuse(f"sbatch={{{name!r}: {value!r}}}: expected {error}")
+        _fail(f"sbatch={{{name!r}: {value!r}}}: expected {error}")
 
 
-def _drop_rivals(values: dict[str, str | bool | None], name: str) -> None:
-    """A later layer's `mem_per_cpu` replaces an earlier layer's `mem`: they say the same thing."""
+def _drop_conflicting(values: dict[str, str | bool | None], name: str) -> None:
+    """Remove the options that `name` replaces: a later layer's `mem_per_cpu` replaces an earlier layer's `mem`."""
     for group in _EXCLUSIVE:
         if name in group:
-            for rival in group:
-                values.pop(rival, None)
+            for other in group:
+                values.pop(other, None)
 
 
-def _refuse(message: str) -> NoReturn:
-    from slurm.errors import OptionError  # noqa: PLC0415 - carries concurrent.futures
+def _fail(message: str) -> NoReturn:
+    from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
 
     raise OptionError(message)

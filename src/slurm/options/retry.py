@@ -1,4 +1,4 @@
-"""Retry: which failures a job survives, and with what it is run again."""
+"""Retry: which failures are retried, and with which options."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _BY_PHASE = {
     SAVE: "ResultNotSaved",
     SETUP: "SetupFailed",
 }
-_OF_THE_NODE = ("JobNotStarted", "JobPreempted", "NodeFailed")
+_NODE_FAILURES = ("JobNotStarted", "JobPreempted", "NodeFailed")
 MAX_RESTARTS = 100
-"""How many attempts follow one that stopped at a checkpoint, where `max_restarts` says nothing."""
+"""The default of `max_restarts`: the number of attempts that may follow a stop at a checkpoint."""
 _MEMORY, _TIME = ("mem", "mem_per_cpu", "mem_per_gpu"), ("time",)
 _OUT_OF_MEMORY, _TIMED_OUT = "JobOutOfMemory", "JobTimedOut"
 
 
 class Retry(Record):
-    """Run a job that failed again, by itself, up to `times` more: `@task(retry=Retry(times=3, mem="x2"))`.
+    """Retry a failed job automatically, at most `times` times: `@task(retry=Retry(times=3, mem="x2"))`.
 
-    `on` names the failures: exception classes, of the task's own and of this library (`JobOutOfMemory`, `NodeFailed`),
-    or their names; a class stands for its subclasses too. By default it is what happens to a job through no fault of
-    its own (NodeFailed, JobPreempted, JobNotStarted), JobOutOfMemory if `mem` is given, JobTimedOut if `time` is.
-    After JobOutOfMemory the memory asked for is multiplied by `mem` ("x2"), up to `max_mem`; after JobTimedOut the time
-    limit by `time` ("x1.5"), up to `max_time`; there is no further try once the bound has failed. With
-    `exclude_failed_node`, later attempts keep off the node where one failed, unless memory or time ran out.
+    `on` selects the failures to retry: exception classes of the task or of this library (`JobOutOfMemory`,
+    `NodeFailed`), or their names; a class includes its subclasses. The default is NodeFailed, JobPreempted and
+    JobNotStarted, which the job did not cause; JobOutOfMemory if `mem` is given; JobTimedOut if `time` is given.
+    After JobOutOfMemory the requested memory is multiplied by `mem` ("x2"), up to `max_mem`; after JobTimedOut the time
+    limit is multiplied by `time` ("x1.5"), up to `max_time`. A failure at the maximum is not retried. With
+    `exclude_failed_node`, later attempts avoid the node of a failure, unless memory or time ran out.
 
-    Raises OptionError for what can't be.
+    Raises OptionError for invalid arguments.
     """
 
     times: int = 3
@@ -74,12 +74,12 @@ class Retry(Record):
         }
         for bound, grows in (("max_mem", "mem"), ("max_time", "time")):
             if checked[bound] and not checked[grows]:
-                _refuse(f"{bound} is the bound of a growth: give {grows} too, such as {grows}='x2'")
+                _fail(f"{bound} limits {grows}, which is not set: give {grows} too, such as {grows}='x2'")
         super().__init__(**checked)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Retry:
-        """What `to_json` gave. Names of failures aren't checked: another version may have written them."""
+        """Return the Retry that `to_json` encoded. Failure names are not checked: another version wrote them."""
         retry = cls.from_mapping({name: value for name, value in data.items() if name != "on"})
         if data.get("on") is not None:
             retry.__dict__["on"] = _checked("on", data["on"], _names)
@@ -87,32 +87,32 @@ class Retry(Record):
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Retry:
-        """From what the constructor takes, by name."""
+        """Return a Retry for a mapping of the constructor's arguments."""
         unknown = ", ".join(data.keys() - set(cls._fields))
         if unknown:
-            _refuse(f"there is no {unknown}; there are: {', '.join(cls._fields)}")
+            _fail(f"there is no {unknown}; there are: {', '.join(cls._fields)}")
         return cls(**data)
 
     @property
     def failures(self) -> frozenset[str]:
-        """The names of the failures that are survived."""
+        """The names of the failures that are retried."""
         if self.on is not None:
             return frozenset(self.on)
-        grown = ((_OUT_OF_MEMORY, self.mem), (_TIMED_OUT, self.time))
-        return frozenset((*_OF_THE_NODE, *(name for name, factor in grown if factor)))
+        growing = ((_OUT_OF_MEMORY, self.mem), (_TIMED_OUT, self.time))
+        return frozenset((*_NODE_FAILURES, *(name for name, factor in growing if factor)))
 
     def check(self, options: Options) -> None:
-        """Raise OptionError where there is nothing to multiply."""
+        """Raise OptionError if `mem` or `time` multiplies an option that is not set."""
         for factor, names in ((self.mem, _MEMORY), (self.time, _TIME)):
             if factor and not any(options.get(name) for name in names):
-                _refuse(f"{names[0]}={factor!r} multiplies what was asked for, and no {' or '.join(names)} is set")
+                _fail(f"{names[0]}={factor!r} multiplies an option that is not set: set {' or '.join(names)}")
 
     def next_options(
         self, options: Options, failure: frozenset[str], *, tried: int, node: str | None
     ) -> dict[str, str] | None:
-        """What an attempt after a failure asks for instead, over `options`; None if there is to be none.
+        """Return the options to change for the attempt after a failure; None if there is no further attempt.
 
-        `failure` holds the names of what went wrong, with its class's bases; `tried` is how many retries there were.
+        `failure` holds the names of the error's class and its bases; `tried` is the number of retries so far.
         """
         if tried >= self.times or not failure & self.failures:
             return None
@@ -121,9 +121,9 @@ class Retry(Record):
             (_TIMED_OUT, self.time, self.max_time, _TIME, _more_time),
         ):
             if cause in failure and factor:
-                asked = {name: text for name in names if isinstance(text := options.get(name), str)}
-                more = {name: grown(text, float(factor[1:]), bound) for name, text in asked.items()}
-                return more if more != asked else None
+                requested = {name: text for name in names if isinstance(text := options.get(name), str)}
+                more = {name: grown(text, float(factor[1:]), bound) for name, text in requested.items()}
+                return more if more != requested else None
         if self.exclude_failed_node and node and not failure & {_OUT_OF_MEMORY, _TIMED_OUT}:
             excluded = options.get("exclude")
             return {"exclude": f"{excluded},{node}" if excluded else node}
@@ -131,7 +131,7 @@ class Retry(Record):
 
 
 def parse(value: Any) -> str:
-    """A Retry, or a mapping of what it takes, as an option's text."""
+    """Return the option text for a Retry, a number of retries, or a mapping of Retry's arguments."""
     if isinstance(value, str) and value.startswith("{"):
         value = Retry.from_json(json.loads(value))
     if str(value).isdecimal():
@@ -143,19 +143,19 @@ def parse(value: Any) -> str:
 
 
 def of_options(options: Options) -> Retry | None:
-    """The Retry that options hold."""
+    """Return the Retry in the options, or None."""
     text = options.get("retry")
     return Retry.from_json(json.loads(text)) if isinstance(text, str) else None
 
 
 def may_restart(options: Options, attempt: int) -> bool:
-    """Whether an attempt that stopped at a checkpoint is followed by another."""
+    """Whether another attempt may follow one that stopped at a checkpoint."""
     return attempt <= int(options.get("max_restarts") or MAX_RESTARTS)
 
 
 def failure_names(phase: str, error: ErrorRecord | None) -> frozenset[str]:
-    """The names of what went wrong in a phase: of the library's error for it, and of the task's own exception."""
-    from slurm import errors  # noqa: PLC0415 - carries concurrent.futures
+    """Return the class names of a failure: the library's error for the phase, the task's exception, and their bases."""
+    from slurm import errors  # noqa: PLC0415 - imports concurrent.futures
 
     exited = phase == PROCESS or (error is not None and error.type == "SystemExit")
     kind = "TaskExited" if exited else _BY_PHASE.get(phase, "TaskFailed")
@@ -163,7 +163,7 @@ def failure_names(phase: str, error: ErrorRecord | None) -> frozenset[str]:
 
 
 def names_of(kind: type[BaseException]) -> Iterator[str]:
-    """The names that stand for an exception class: its own, and those of its bases."""
+    """Return the names of an exception class and its bases."""
     return map(class_name, kind.__mro__[:-1])
 
 
@@ -173,12 +173,12 @@ def _names(value: Any) -> tuple[str, ...]:
         raise ValueError("exception classes, or their names")
     for item in several:
         if isinstance(item, type) and not issubclass(item, BaseException):
-            raise ValueError(f"exception classes, and {item!r} is none")
+            raise ValueError(f"exception classes, and {item!r} is not one")
     return tuple(sorted(item if isinstance(item, str) else class_name(item) for item in several))
 
 
 def _known_names(value: Any) -> tuple[str, ...]:
-    """The same; a name without a module must be that of an exception of Python's or of this library."""
+    """Like `_names`, but a name without a module must be an exception of Python or of this library."""
     from slurm import errors  # noqa: PLC0415 - as above
 
     known = {
@@ -190,18 +190,17 @@ def _known_names(value: Any) -> tuple[str, ...]:
     names = tuple(sorted(map(_without_our_module, _names(value))))
     for name in names:
         if "." not in name and name not in known:
-            from difflib import get_close_matches  # noqa: PLC0415 - only to word an error
+            from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
             by_lower = {each.lower(): each for each in known}
             near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-            meant = f"did you mean {by_lower[near[0]]}? " if near else ""
-            message = f"exceptions, and there is no {name}: {meant}One of another module is a class, or 'module.Name'"
-            raise ValueError(message)
+            hint = f"did you mean {by_lower[near[0]]}? " if near else ""
+            raise ValueError(f"exceptions, and there is no {name}: {hint}Name one of another module as 'module.Name'")
     return names
 
 
 def _without_our_module(name: str) -> str:
-    """As `class_name` has it."""
+    """Return the name in the form of `class_name`."""
     module, _, bare = name.rpartition(".")
     return bare if module in ("builtins", "slurm", "slurm.errors") else name
 
@@ -235,10 +234,10 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     try:
         return kind(value)
     except ValueError as error:
-        _refuse(f"{name}={value!r}: expected {error}")
+        _fail(f"{name}={value!r}: expected {error}")
 
 
-def _refuse(message: str) -> NoReturn:
+def _fail(message: str) -> NoReturn:
     from slurm.errors import OptionError  # noqa: PLC0415 - as above
 
     raise OptionError(f"Retry: {message}")

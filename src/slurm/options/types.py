@@ -1,6 +1,7 @@
-"""The options that `@task` and `with_options` take, for type checkers and editors; nothing imports this at run time.
+"""Types of the options of `@task` and `with_options`, for type checkers and editors; nothing imports them at run time.
 
-`gather` makes a task's result another, so it stands apart. A test holds all of it against `slurm.options`.
+`gather` changes the type of a task's result, so it is in a class of its own. A test compares the names and types with
+`slurm.options`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OtherOptions(TypedDict, total=False):
-    """sbatch's long options, `-` as `_`; None unsets one that an outer layer sets. `gather` is not among them."""
+    """All options except `gather`, by sbatch's long names with `_` for `-`; None unsets an option of an outer layer."""
 
     account: str | int | float | None
     acctg_freq: str | int | float | None
@@ -117,7 +118,7 @@ class OtherOptions(TypedDict, total=False):
 
 
 class OtherKeywords(OtherOptions, total=False):
-    """What a task is given besides `gather`: options, what it runs in, and who is told."""
+    """The keyword arguments of a task except `gather`: options, environment and callbacks."""
 
     environment: Environment | Sequence[Environment] | None
     callbacks: Iterable[Callback]
@@ -130,4 +131,4 @@ class TaskOptions(OtherOptions, total=False):
 
 
 class TaskKeywords(TaskOptions, OtherKeywords, total=False):
-    """All that a task is given."""
+    """All keyword arguments of a task."""

@@ -1,6 +1,7 @@
-"""Values of sbatch options: what each kind takes, and Slurm's text for it.
+"""Values of sbatch options: each function checks one kind of value and returns Slurm's text for it.
 
-The forms are those of sbatch(1). A value that sbatch would refuse is refused here, where the user wrote it.
+The forms are those of sbatch(1). A value that sbatch would reject raises ValueError here, where the user wrote it; the
+message completes "expected …".
 """
 
 from __future__ import annotations
@@ -17,110 +18,110 @@ if TYPE_CHECKING:
     Kind = Callable[[Any], str | bool | None]
 
 _NOT_TEXT = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, halves of surrogate pairs, and separators of lines and paragraphs."""
+"""Unicode categories of control characters, surrogates, and separators of lines and paragraphs."""
 
 _UNLIMITED = ("UNLIMITED", "INFINITE")
 _MOST_SECONDS = (1 << 31) - 1
-"""Slurm 22.05 takes longer times, and makes another limit, or none, of them."""
+"""Slurm 22.05 accepts longer times, but sets a different limit or none."""
 _TOO_LONG = 'at most 68 years, or "UNLIMITED"'
 
 SIGNALS = frozenset(
     "HUP INT QUIT ABRT KILL ALRM TERM USR1 USR2 URG CONT STOP TSTP TTIN TTOU XCPU".split()  # noqa: SIM905
 )
-"""The names that sbatch takes for --signal, as measured on 22.05; beside them it takes any number from 1."""
+"""The names that sbatch accepts for --signal, as measured on 22.05; it also accepts any number from 1."""
 _MOST_SIGNAL, _MOST_LEAD = 64, 65535
 
 
 def text(value: Any) -> str:
-    """Any one line of text, or a number."""
+    """Return one line of text; a number is converted."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError("text")
     return line(str(value))
 
 
 def line(value: str) -> str:
-    """Text without line breaks or other control characters: nothing may add a line to the script."""
+    """Return text without line breaks or other control characters, so that no value adds a line to the script."""
     if not value or any(unicodedata.category(character) in _NOT_TEXT for character in value):
         raise ValueError("one line of text, without control characters")
     return value
 
 
-def _digits(words: str) -> bool:
-    return words.isascii() and words.isdecimal()
+def _digits(given: str) -> bool:
+    return given.isascii() and given.isdecimal()
 
 
 def count(value: Any) -> str:
-    """A whole number from 1."""
+    """Check a whole number from 1."""
     if isinstance(value, bool) or not _digits(str(value)) or int(value) < 1:
         raise ValueError("a whole number from 1")
     return str(int(value))
 
 
 def whole(value: Any) -> str:
-    """A whole number, also 0 or below."""
+    """Check a whole number, which may be 0 or negative."""
     if isinstance(value, bool) or not _digits(str(value).removeprefix("-")):
         raise ValueError("a whole number")
     return str(int(value))
 
 
 def count_range(value: Any) -> str:
-    """A whole number from 1, or Slurm's text for several: "2-4", "4-64:4"."""
-    words = str(value).replace(":", "-").replace(",", "-").split("-")
-    if isinstance(value, bool) or not all(_digits(word.rstrip("kKmM")) and word.strip("0kKmM") for word in words):
+    """Check a whole number from 1, or Slurm's text for a range: "2-4", "4-64:4"."""
+    numbers = str(value).replace(":", "-").replace(",", "-").split("-")
+    if isinstance(value, bool) or not all(_digits(each.rstrip("kKmM")) and each.strip("0kKmM") for each in numbers):
         raise ValueError('a whole number from 1, or a range such as "2-4"')
     return str(value)
 
 
 def memory(value: Any) -> str:
-    """Megabytes as a number, or Slurm's text: "4G", "512M", "0" for all of the node's."""
-    words = str(value).strip()
-    number = words[:-1] if words[-1:].upper() in ("K", "M", "G", "T") else words
+    """Check megabytes as a number, or Slurm's text: "4G", "512M", "0" for the node's whole memory."""
+    given = str(value).strip()
+    number = given[:-1] if given[-1:].upper() in ("K", "M", "G", "T") else given
     if isinstance(value, bool) or not _digits(number):
         raise ValueError('megabytes as a number, or text with a unit such as "4G" or "512M"')
-    return words
+    return given
 
 
 def duration(value: Any) -> str:
-    """Minutes as a number, a timedelta, or Slurm's text: "30", "30:00", "12:00:00", "1-12", "1-12:00:00"."""
+    """Check minutes as a number, a timedelta, or Slurm's text: "30", "30:00", "12:00:00", "1-12", "1-12:00:00"."""
     if hasattr(value, "total_seconds"):
         return _from_timedelta(value)
-    words = str(value).strip()
-    if words.upper() in _UNLIMITED:
-        return words.upper()
-    days, dash, clock = words.partition("-")
-    parts = (clock if dash else words).split(":")
+    given = str(value).strip()
+    if given.upper() in _UNLIMITED:
+        return given.upper()
+    days, dash, clock = given.partition("-")
+    parts = (clock if dash else given).split(":")
     if (
         isinstance(value, (bool, float))
         or len(parts) > 3
         or not all(_digits(p) for p in (*parts, days if dash else "0"))
     ):
         raise ValueError('minutes as a number, a timedelta, or text such as "30", "12:00:00" or "1-12:00:00"')
-    if sum(map(len, (*parts, days))) > 30 or (seconds(words) or 0) > _MOST_SECONDS:
+    if sum(map(len, (*parts, days))) > 30 or (seconds(given) or 0) > _MOST_SECONDS:
         raise ValueError(_TOO_LONG)
-    return words
+    return given
 
 
 def _from_timedelta(value: timedelta) -> str:
-    seconds = -int(-value.total_seconds() // 1)  # rounded up: never less than was asked for
+    seconds = -int(-value.total_seconds() // 1)  # rounded up, so that the limit is never shorter than requested
     if seconds <= 0:
-        raise ValueError("a time longer than nothing")
+        raise ValueError("a time longer than 0 seconds")
     if seconds > _MOST_SECONDS:
         raise ValueError(_TOO_LONG)
     return clock(seconds)
 
 
 def clock(seconds: int) -> str:
-    """Seconds in Slurm's text: "1-12:00:00"."""
+    """Format seconds as Slurm's text: "1-12:00:00"."""
     days, rest = divmod(seconds, 86400)
     text = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{days}-{text}" if days else text
 
 
 def seconds(text: str) -> int | None:
-    """The seconds that Slurm's text stands for; None for no limit.
+    """Parse Slurm's text for a time into seconds; None means no limit.
 
     sbatch(1): minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes,
-    days-hours:minutes:seconds; zero is no limit.
+    days-hours:minutes:seconds; zero means no limit.
     """
     if not text[0].isdecimal():
         return None
@@ -134,14 +135,14 @@ def seconds(text: str) -> int | None:
 
 
 def megabytes(text: str) -> float:
-    """The megabytes that Slurm's text for memory stands for."""
+    """Parse Slurm's text for memory into megabytes."""
     units = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1 << 20}
     unit = text[-1:].upper()
     return float(text[:-1]) * units[unit] if unit in units else float(text)
 
 
 def moment(value: Any) -> str:
-    """A date and time: a datetime, or Slurm's text such as "now+1hour", "16:00", "2030-01-20T12:34:00"."""
+    """Check a datetime, or Slurm's text for one, such as "now+1hour", "16:00", "2030-01-20T12:34:00"."""
     if hasattr(value, "timetuple"):
         local = value.astimezone() if getattr(value, "tzinfo", None) else value
         return str(local.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -149,43 +150,43 @@ def moment(value: Any) -> str:
 
 
 def flag(value: Any) -> bool | None:
-    """True for the bare option, False or None for none."""
+    """Return True for the bare option, None for no option."""
     if not isinstance(value, bool):
         raise ValueError("True or False")
     return value or None
 
 
 def flag_or_text(value: Any) -> str | bool | None:
-    """True for the bare option, False for none, or its text."""
+    """Return True for the bare option, None for no option, or the option's text."""
     return flag(value) if isinstance(value, bool) else text(value)
 
 
 def listing(value: Any) -> str:
-    """Text, or several texts, which are joined with commas."""
+    """Check a text, or join several texts with commas."""
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         return text(value)
     return line(",".join(text(item) for item in value))
 
 
 def signal(value: Any) -> str:
-    """A signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
-    words = text(value)
-    signal_and_lead(words)
-    return words
+    """Check a signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
+    given = text(value)
+    signal_and_lead(given)
+    return given
 
 
-def signal_and_lead(words: str) -> tuple[str, int]:
-    """The signal's name without SIG, or its number, and how many seconds ahead of the time limit it is sent.
+def signal_and_lead(given: str) -> tuple[str, int]:
+    """Parse a --signal: the signal's name without SIG, or its number, and the lead before the time limit in seconds.
 
-    sbatch(1): [{R|B}:]<sig_num>[@sig_time], 60 seconds unless said. Raises ValueError for what sbatch refuses.
+    sbatch(1): [{R|B}:]<sig_num>[@sig_time], 60 seconds by default. Raises ValueError for text that sbatch rejects.
     """
-    flags, _, rest = words.rpartition(":")
+    flags, _, rest = given.rpartition(":")
     name, at, lead = rest.partition("@")
     name = name.upper().removeprefix("SIG")
     number = _digits(name) and len(name) < 4 and 1 <= int(name) <= _MOST_SIGNAL
     if (
         set(flags.upper()) - {"B", "R"}
-        or (":" in words and not flags)
+        or (":" in given and not flags)
         or not (name in SIGNALS or number)
         or (at and not (_digits(lead) and len(lead) < 7 and int(lead) <= _MOST_LEAD))
     ):
@@ -198,7 +199,7 @@ def signal_and_lead(words: str) -> tuple[str, int]:
 
 
 def signal_name(value: Any) -> str:
-    """A signal's name: "USR1", "SIGTERM"."""
+    """Return a signal's name without SIG, from a name such as "USR1" or "SIGTERM"."""
     name = text(value).upper().removeprefix("SIG")
     if name not in ("USR1", "USR2", "TERM", "INT", "HUP", "URG", "CONT"):
         raise ValueError("the name of a signal that a process can handle, such as USR1, USR2, TERM, INT")
@@ -206,9 +207,9 @@ def signal_name(value: Any) -> str:
 
 
 def lead(value: Any) -> str:
-    """Seconds as a number, a timedelta, or Slurm's text for a time; as seconds."""
-    words = _from_timedelta(value) if hasattr(value, "total_seconds") else str(value)
-    found = int(words) if _digits(words) else seconds(duration(words)) if ":" in words else None
-    if isinstance(value, bool) or not found or found > _MOST_LEAD:  # sbatch(1), --signal
+    """Convert a number of seconds, a timedelta, or Slurm's text for a time to seconds."""
+    given = _from_timedelta(value) if hasattr(value, "total_seconds") else str(value)
+    parsed = int(given) if _digits(given) else seconds(duration(given)) if ":" in given else None
+    if isinstance(value, bool) or not parsed or parsed > _MOST_LEAD:  # sbatch(1), --signal
         raise ValueError('seconds up to 65535, a timedelta, or text such as "5:00"')
-    return str(found)
+    return str(parsed)

@@ -1,6 +1,6 @@
-"""The job directory protocol: which files a submission has, and what stands in them.
+"""The job directory protocol: the files of a submission and their records.
 
-One submission is one directory, `<root>/jobs/<key>/`; docs/reference/protocol.md draws it.
+One submission is one directory, `<root>/jobs/<key>/`; see docs/reference/protocol.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PROTOCOL = 1
-"""The version that this code writes, and the newest that it reads."""
+"""The version that this code writes, and the newest version that it can read."""
 
 BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.json", "submitted.json"
 REFUSED = "refused.json"
@@ -23,47 +23,47 @@ LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
 
 MOST_CALLS = 10**9
-"""No submission has more calls: a record that says so is damaged."""
+"""The largest number of calls in a submission; a record with more is damaged."""
 OFFSET_BYTES = 8
-"""`calls.idx` is little-endian unsigned integers of this size: where the head of `calls.pkl`, then each call, begins,
-and last where the file ends; n calls make n + 2 of them."""
+"""`calls.idx` holds little-endian unsigned integers of this size: the offset in `calls.pkl` of the head, of each call,
+and of the end of the file; n + 2 integers for n calls."""
 
 SUCCEEDED, FAILED = "succeeded", "failed"
-"""The two words for an outcome's status; *phase* says how far a failed one came."""
+"""The two statuses of an outcome; its *phase* says where a failed one failed."""
 
 QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "resolve", "run", "save", "process"
-"""The phases of an element. `queue`: nobody took it; `process`: it ended without a word of its own (a signal)."""
+"""The phases of an element. `queue`: it never started; `process`: its process ended without an outcome (a signal)."""
 
 STOPPED = "stopped"
-"""The phase of an attempt that has saved a checkpoint because its time runs out; never that of an outcome, but of the
-calls of one that were never made, since the element was stopped too often."""
+"""The phase of an attempt that saved a checkpoint because its time runs out. An outcome has this phase only for calls
+that never ran because the element was stopped too often."""
 
 
 def is_key(text: str) -> bool:
-    """Whether a text can be a submission's key: the name of a directory, and of one in it."""
+    """Whether a text is a valid submission key: two directory names separated by `/`."""
     parts = text.split("/")
-    fit = all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
-    return fit and len(parts) == 2 and text.isprintable()
+    valid = all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
+    return valid and len(parts) == 2 and text.isprintable()
 
 
 class Document(Record):
-    """A record that is a file of its own: it carries the protocol's version."""
+    """A record that is stored in a file of its own, with the version of the protocol."""
 
     protocol: int = PROTOCOL
 
     def dumps(self) -> bytes:
-        """The file's bytes."""
+        """Return the bytes of the file."""
         return encode(self.to_json()).encode() + b"\n"
 
     @classmethod
     def loads(cls, data: bytes | str, *, where: str) -> Self:
-        """The record in a file's bytes; `where` is named if it can't be read.
+        """Parse the bytes of a file. `where` names the file in errors.
 
-        Raises ProtocolError if a newer version wrote it, or if it isn't such a record.
+        Raises ProtocolError if a newer version wrote the file, or if it holds no valid record of this type.
         """
-        import json  # noqa: PLC0415 - the runner reads no JSON on the way of an ordinary call
+        import json  # noqa: PLC0415 - the runner reads no JSON for an ordinary call
 
-        from slurm.errors import ProtocolError  # noqa: PLC0415 - carries concurrent.futures
+        from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
         from slurm.protocol.checking import read  # noqa: PLC0415 - as json
 
         try:
@@ -72,82 +72,80 @@ class Document(Record):
             if type(version) is not int or version <= PROTOCOL:
                 return read(cls, fields)
         except (ValueError, TypeError, RecursionError) as error:  # TypeError: a field is missing
-            message = f"{where} is not a valid {cls.__name__.lower()} record: {error}"
-            raise ProtocolError(message) from error
-        message = (
+            raise ProtocolError(f"{where} is not a valid {cls.__name__.lower()} record: {error}") from error
+        raise ProtocolError(
             f"{where} was written with job directory protocol {version}; this slurm-tasks reads up to {PROTOCOL}. "
             "Use the newer slurm-tasks to read it"
         )
-        raise ProtocolError(message)
 
 
 class ResolvedEnvironment(Record):
-    """An environment made ready: all that a script needs to start the right Python. Plain data, so that it travels."""
+    """A prepared environment: everything that a script needs to start the right Python. Plain data, stored as JSON."""
 
     key: str
     python: str
     tag: str
-    """The interpreter's minor version, such as "3.11": pickles made under one aren't opened under another."""
+    """The interpreter's minor version, such as "3.11"; pickles do not load under another one."""
     setup: tuple[str, ...] = ()
     launch: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
-    """What it was made for, as "name==version"."""
+    """The packages that were requested, as "name==version"."""
     modules: tuple[str, ...] = ()
-    """Top-level modules that it has of the user's own: their functions go by reference."""
+    """The user's own top-level modules in it; their functions are pickled by reference."""
     asked: str | None = None
-    """What the user asked for, as it is written."""
+    """The user's request, as written."""
     digest: str | None = None
-    """What was installed, by `distributions_digest`; of an image, a reference with its digest, or its tag and id."""
+    """The installed packages, by `distributions_digest`; for an image, a reference with digest, or its tag and id."""
     below: str | None = None
-    """The environment's key that this one stands on: it must be there, too."""
+    """The key of the base environment, which must exist, too."""
     runtime: str | None = None
     image: str | None = None
     outside: str | None = None
-    """What runs containers there, what that calls the image, a Python beside it; None where there is no container."""
+    """The container runtime, its name for the image, and a Python outside the container; None without a container."""
     is_step: bool | None = None
-    """Whether `launch` is a step of the scheduler's itself, so that it starts all ranks where there are several."""
+    """Whether `launch` is itself a job step of the scheduler, so that it starts all ranks."""
     single: str | None = None
-    """Why it can't run several ranks; None if it can."""
+    """Why it cannot run several ranks; None if it can."""
 
 
 class Edge(Record):
-    """What a submission waits for: some elements of an earlier one."""
+    """A dependency on elements of an earlier submission."""
 
     key: str
     on: str = "success"
     indices: tuple[int, ...] | None = None
-    """None: all elements."""
+    """None for all elements."""
     elementwise: bool = False
-    """Element i waits for element i alone."""
+    """Element i waits only for element i."""
 
     def flaw(self) -> str | None:
-        """What can't be true of it."""
+        """Return why the dependency is invalid, or None."""
         known = self.on in ("success", "failure", "any")
-        return None if known and is_key(self.key) else f"nothing can wait for {self.on!r} of {self.key!r}"
+        return None if known and is_key(self.key) else f"a dependency on {self.on!r} of {self.key!r} is not possible"
 
 
 class Submission(Document):
-    """`submission.json`: what was asked for; the client writes it before anything is submitted."""
+    """`submission.json`: the request; the client writes it before it submits anything."""
 
     key: str
     task: str
     count: int
-    """How many calls."""
+    """The number of calls."""
     chunk: int = 1
-    """How many calls an element of the array makes: element e those from e × chunk."""
+    """The number of calls that an element makes; element e starts with call e × chunk."""
     mapped: bool
-    """Whether it was a map, of however many, rather than one call."""
+    """Whether it was submitted by a map, even one of a single call."""
     options: Mapping[str, Any]
     environment: ResolvedEnvironment
     dependencies: tuple[Edge, ...] = ()
     continues: bool = False
-    """Whether an element may go on in another job after an attempt that failed or stopped."""
+    """Whether an element may be resubmitted in another job after an attempt that failed or stopped."""
     callbacks: bool = False
-    """Whether there are hooks that the node calls, in `callbacks.pkl`."""
+    """Whether the node calls hooks, from `callbacks.pkl`."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None
-    """Of a workflow: what makes its cluster on the node, and from what; see `slurm.clusters.workflow_cluster`."""
+    """For a workflow, the class and data of its cluster on the node; see `slurm.clusters.workflow_cluster`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float
@@ -157,48 +155,48 @@ class Submission(Document):
 
     @property
     def elements(self) -> int:
-        """How many elements make the calls."""
+        """The number of elements that make the calls."""
         return -(-self.count // self.chunk)
 
     def flaw(self) -> str | None:
-        """What can't be true of it."""
+        """Return why the submission is invalid, or None."""
         if not 0 <= self.count <= MOST_CALLS or self.chunk < 1:
             return f"it has {self.count} calls, {self.chunk} to an element"
-        return None if is_key(self.key) else f"{self.key!r} is no key"
+        return None if is_key(self.key) else f"{self.key!r} is not a key"
 
 
 class Origin(Record):
-    """Which scheduler gave an id: it means nothing to another one, and nothing once the machine was restarted."""
+    """The scheduler that assigned an id. The id is valid only there, and locally only until the machine restarts."""
 
     cluster: str
-    """Slurm's ClusterName; of the local scheduler, the random name of its directory."""
+    """Slurm's ClusterName; for the local scheduler, the random name of its directory."""
     host: str = ""
     """The machine's name, for messages."""
     boot: str = ""
-    """The machine's boot id, where jobs end with it."""
+    """The machine's boot id, if a restart ends its jobs."""
 
     def __str__(self) -> str:
         return f"{self.host} (local scheduler {self.cluster})" if self.host else f"cluster {self.cluster}"
 
 
 class Block(Record):
-    """Elements that the scheduler knows under one id: element `first + k` is its array task k."""
+    """Elements that the scheduler knows by one id: element `first + k` is its array task k."""
 
     id: str = ""
     """Empty before it is queued."""
     first: int
     count: int
-    """How many array tasks, numbered from 0."""
+    """The number of array tasks, numbered from 0."""
     tasks: tuple[int, ...] | None = None
-    """Which array tasks, where it isn't these."""
+    """The array tasks, if they are not all of these."""
     name: str = ""
-    """What tells it from other blocks with the same elements; empty for those of the submission itself."""
+    """Distinguishes blocks with the same elements; empty for the blocks of the submission itself."""
     attempts: int = 0
-    """How many attempts its elements had before."""
+    """The number of earlier attempts of its elements."""
     array: bool | None = None
-    """False for one element that is a plain job, where the scheduler has no arrays: its id is the job's."""
+    """False for one element that is a plain job because the scheduler has no arrays; its id is the job's."""
     origin: Origin | None = None
-    """Which scheduler gave the id; None if that isn't known."""
+    """The scheduler that assigned the id; None if unknown."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"origin": Origin}
 
@@ -210,13 +208,13 @@ class Block(Record):
         return tuple(self.first + task for task in self.tasks)
 
     def flaw(self) -> str | None:
-        """What can't be true of it."""
-        right = min(self.first, self.count, self.attempts, *(self.tasks or ())) >= 0 and self.count <= MOST_CALLS
-        return None if right else f"a block of {self.count} elements from {self.first} on"
+        """Return why the block is invalid, or None."""
+        valid = min(self.first, self.count, self.attempts, *(self.tasks or ())) >= 0 and self.count <= MOST_CALLS
+        return None if valid else f"a block of {self.count} elements from {self.first} on"
 
 
-_NUMBERING = ("slurm", "local")
-"""Schedulers whose ids are numbers; Slurm puts `;` and a cluster's name after some. Other schedulers' are any text."""
+_NUMERIC_IDS = ("slurm", "local")
+"""Schedulers with numeric ids; Slurm appends `;` and a cluster's name to some. Other schedulers may use any text."""
 
 
 def _is_number(id_: str) -> bool:
@@ -227,7 +225,7 @@ def _is_number(id_: str) -> bool:
 
 
 class Submitted(Document):
-    """`submitted.json`: the scheduler's ids, and the elements that each covers; not all where there was no room."""
+    """`submitted.json`: the scheduler's ids and the elements of each; incomplete while the queue was full."""
 
     scheduler: str
     blocks: tuple[Block, ...]
@@ -235,35 +233,35 @@ class Submitted(Document):
     _nested: ClassVar[Mapping[str, type[Record]]] = {"blocks": Block}
 
     def flaw(self) -> str | None:
-        """An id that the scheduler can't have given: a question about it would fail for all ids of one command."""
-        ids = [block.id for block in self.blocks] if self.scheduler in _NUMBERING else []
-        return next((f"{id_!r} is no id of {self.scheduler}" for id_ in ids if not _is_number(id_)), None)
+        """Return an id that the scheduler cannot have assigned, or None. A query with it fails for all its ids."""
+        ids = [block.id for block in self.blocks] if self.scheduler in _NUMERIC_IDS else []
+        return next((f"{id_!r} is not an id of {self.scheduler}" for id_ in ids if not _is_number(id_)), None)
 
     def block(self, index: int) -> Block | None:
-        """The block that element `index` is in; None if it isn't queued yet."""
+        """Return the block of element `index`; None if it is not queued yet."""
         return next((block for block in self.blocks if block.first <= index < block.first + block.count), None)
 
 
 class Refused(Document):
-    """`refused.json`: the scheduler took none of it, and nothing will be tried again."""
+    """`refused.json`: the scheduler rejected the whole submission, and it is not retried."""
 
     scheduler: str
     words: str
-    """The scheduler's own."""
+    """The scheduler's message."""
 
 
 def outcome_name(index: int) -> str:
-    """The file of element `index` in `outcomes/`."""
+    """Return the file name in `outcomes/` of element `index`."""
     return f"{index}.json"
 
 
 def attempt_name(element: int, attempt: int) -> str:
-    """The file in `attempts/` of an attempt that failed or stopped, where the element may go on: an `Outcome`."""
+    """Return the file name in `attempts/` of the `Outcome` of a failed or stopped attempt that may be retried."""
     return f"{element}.{attempt}.json"
 
 
 def begun_name(element: int, attempt: int) -> str:
-    """The empty file in `attempts/` that tells of an attempt after the first."""
+    """Return the name of the empty file in `attempts/` that marks the start of an attempt after the first."""
     return f"{element}.{attempt}.begun"
 
 
@@ -273,8 +271,9 @@ def call_name(key: str, index: int, *, mapped: bool) -> str:
 
 
 def log_name(first: int, task: str) -> str:
-    """The file in `logs/` of array task `task` (a number, or the scheduler's pattern for it) of the block at `first`.
+    """Return the file name in `logs/` of array task `task` of the block that starts at element `first`.
 
-    A scheduler can put the array task into a file's name but can't add to it, so later blocks carry their offset.
+    `task` is a number, or the scheduler's pattern for it. The scheduler can insert the array task into a file name but
+    cannot add an offset to it, so the names of later blocks contain their offset.
     """
     return f"{first}+{task}.log" if first else f"{task}.log"

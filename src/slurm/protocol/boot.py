@@ -1,8 +1,8 @@
-"""Boot: the programs that `python -c` is given wherever a process of ours starts.
+"""Boot: the programs that start our Python processes, as arguments of `python -c`.
 
-`python -c` and `python -m` search the working directory before the standard library, where a user may have an
-operator.py. `-I` would ignore PYTHONPATH and the user's own packages as well, and `-P` came with Python 3.11. So each
-program takes the working directory off the search path before it imports anything.
+`python -c` and `python -m` search the working directory before the standard library, and the user may have an
+operator.py there. `-I` would also ignore PYTHONPATH and the user's own packages, and `-P` requires Python 3.11. So each
+program removes the working directory from the search path before it imports anything.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ def boot(runner, module, *arguments):
         loose = status.st_mode & 0o002 or status.st_mode & 0o020 and not alone(status.st_gid)
         if loose or status.st_uid != os.geteuid():
             found = f"{{path}} belongs to user {{status.st_uid}} and has mode {{status.st_mode & 0o7777:04o}}"
-            sys.exit(f"{{found}}: to be run it must be yours and writable by nobody else (chmod go-w; or root=…)")
+            sys.exit(f"{{found}}: it must belong to you and be writable only by you (chmod go-w, or another root=…)")
     sys.path = [runner, *sys.path, *filter(None, [here])]
     return __import__(module, fromlist=["main"]).main(arguments)
 sys.exit(boot(*sys.argv[1:]))
 """
-"""Starts `main` of a module of the runner's zip: `python -c BOOT zip module argument…`.
+"""Runs `main` of a module in the runner's zip: `python -c BOOT zip module argument…`.
 
-The zip and its directory must be the user's and writable by nobody else, as `slurm.protocol.ownership` has it: two
-stats. The working directory is searched last, for what a task may import from it, also where an empty item in
-PYTHONPATH names it. `python runner.zip` would go through `runpy`, half as slow again to start.
+The zip and its directory must belong to the user and be writable by nobody else, by the rule of
+`slurm.protocol.ownership`; this costs two stats. The working directory is searched last, so that a task can import from
+it, even if an empty item in PYTHONPATH names it. `python runner.zip` uses `runpy` and takes 1.5 times as long.
 """
 
 RUN_MODULE = f"{_FIRST}import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], None, '__main__', True)"
-"""As `python -m` does: `python -c RUN_MODULE pip argument…`."""
+"""Runs a module like `python -m`: `python -c RUN_MODULE pip argument…`."""
 
 RUN_SOURCE = f"{_FIRST}exec(sys.argv.pop(1))"
-"""Runs a program that is sent as text: `python -c RUN_SOURCE text argument…`."""
+"""Runs source text: `python -c RUN_SOURCE text argument…`."""

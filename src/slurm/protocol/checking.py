@@ -1,4 +1,4 @@
-"""Checking: what is read from a file must be what the fields of its record say, or it is no such record."""
+"""Checking: validate JSON data against the field types of a record when it is read."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from slurm.protocol.records import Record
 
     R = TypeVar("R", bound=Record)
-    Fits = Callable[[Any], bool]
+    Check = Callable[[Any], bool]
 
 _LARGEST = 1 << 63
-"""Numbers are smaller: what counts by them (`range`, `len`) takes no larger ones."""
+"""Numbers must be smaller: `range` and `len` accept no larger ones."""
 _DEEPEST = 50
-"""Levels of free-form values (options): a deeper value would overflow the stack of those that go through it."""
+"""The nesting limit of free-form values (options): recursion over a deeper value would overflow the stack."""
 
 
 def read(kind: type[R], data: Any) -> R:
-    """The record that JSON data holds. Raises ValueError that names the field which is not as it must be."""
+    """Return the record in JSON data. Raises ValueError that names the invalid field."""
     _check(kind, data)
     record = kind.from_json(data)
     for part in _parts(record):
@@ -32,9 +32,9 @@ def read(kind: type[R], data: Any) -> R:
 
 
 def _parts(record: Record) -> Iterator[Record]:
-    """A record and those within it."""
+    """Yield a record and the records nested in it."""
     yield record
-    for name in record._nested:  # noqa: SLF001 - of this very package
+    for name in record._nested:  # noqa: SLF001 - of this package
         value = getattr(record, name)
         for part in value if isinstance(value, tuple) else (value,):
             if part is not None:
@@ -43,48 +43,46 @@ def _parts(record: Record) -> Iterator[Record]:
 
 def _check(kind: type[Record], data: Any) -> None:
     if not isinstance(data, dict):
-        message = f"expected an object, not {_short(data)}"
-        raise ValueError(message)
-    for name, (words, fits) in _fields_of(kind).items():
-        if name in data and not fits(data[name]):
-            message = f"{name} is {_short(data[name])}, expected {words}"
-            raise ValueError(message)
-    for name, nested in kind._nested.items():  # noqa: SLF001 - of this very package
+        raise ValueError(f"expected an object, not {_short(data)}")
+    for name, (annotation, matches) in _fields_of(kind).items():
+        if name in data and not matches(data[name]):
+            raise ValueError(f"{name} is {_short(data[name])}, expected {annotation}")
+    for name, nested in kind._nested.items():  # noqa: SLF001 - of this package
         value = data.get(name)
         for item in value if isinstance(value, list) else () if value is None else (value,):
             _check(nested, item)
 
 
 def _short(value: Any) -> str:
-    """A value in a few words, also one that can't be shown whole."""
+    """Describe a value in at most 60 characters."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     text = repr(value) if not isinstance(value, int) or abs(value) < _LARGEST else "a huge number"
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-_known: dict[type[Record], Mapping[str, tuple[str, Fits]]] = {}
+_checks: dict[type[Record], Mapping[str, tuple[str, Check]]] = {}
 
 
-def _fields_of(kind: type[Record]) -> Mapping[str, tuple[str, Fits]]:
-    """For each field of a record, its type as it is written, and what tells whether a JSON value is of it."""
-    if kind not in _known:
-        written: dict[str, str] = {}
+def _fields_of(kind: type[Record]) -> Mapping[str, tuple[str, Check]]:
+    """Return, for each field of a record, its annotation and the check of a JSON value."""
+    if kind not in _checks:
+        annotations: dict[str, str] = {}
         for base in reversed(kind.__mro__):
-            written.update(getattr(base, "__annotations__", {}))
-        _known[kind] = {name: (written[name], _fits(written[name])) for name in kind._fields}
-    return _known[kind]
+            annotations.update(getattr(base, "__annotations__", {}))
+        _checks[kind] = {name: (annotations[name], _check_for(annotations[name])) for name in kind._fields}
+    return _checks[kind]
 
 
-def _fits(words: str) -> Fits:
-    """What tells whether a JSON value is of a type that a record's field has; nested records are checked apart."""
-    if words.endswith(" | None"):
-        inner = _fits(words.removesuffix(" | None"))
+def _check_for(annotation: str) -> Check:
+    """Return the check of a JSON value for an annotation; nested records are only checked to be objects."""
+    if annotation.endswith(" | None"):
+        inner = _check_for(annotation.removesuffix(" | None"))
         return lambda value: value is None or inner(value)
-    if words.startswith("tuple["):
-        item = _fits(words[len("tuple[") : -len(", ...]")])
+    if annotation.startswith("tuple["):
+        item = _check_for(annotation[len("tuple[") : -len(", ...]")])
         return lambda value: isinstance(value, list) and all(map(item, value))
-    return _PLAIN.get(words, _is_object)
+    return _PLAIN.get(annotation, _is_object)
 
 
 def _is_text(value: Any) -> bool:
@@ -114,7 +112,7 @@ def _is_plain(value: Any, depth: int = _DEEPEST) -> bool:
     return value is None or isinstance(value, (str, bool, float)) or _is_whole(value)
 
 
-_PLAIN: Mapping[str, Fits] = {
+_PLAIN: Mapping[str, Check] = {
     "str": _is_text,
     "int": _is_whole,
     "float": _is_number,

@@ -1,4 +1,4 @@
-"""Directories that hold our own state: for the user alone whatever the umask, and not reached by links of others."""
+"""Directories of the library's own state: accessible to the user only, and not reached by other users' links."""
 
 from __future__ import annotations
 
@@ -9,56 +9,57 @@ from slurm.protocol.files import is_private
 
 
 def make_private(path: str) -> None:
-    """Make a directory, and what is missing of its parents, for the user alone (0700) whatever the umask."""
+    """Create a directory and its missing parents with mode 0700, independent of the umask."""
     missing, path = [], os.path.abspath(path)
     while not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
     for each in reversed(missing):
-        os.makedirs(each, mode=0o700, exist_ok=True)  # which gives this mode to the last directory only
+        os.makedirs(each, mode=0o700, exist_ok=True)  # makedirs applies the mode to the last directory only
 
 
 def socket_directory(name: str) -> str:
-    """Make and check a directory for sockets: `name` in SLURMTASKS_LOCAL_DIR, or in one of the user's own under /tmp.
+    """Create and check a directory for sockets: `name` in SLURMTASKS_LOCAL_DIR, or in the user's directory in /tmp.
 
-    Raises PermissionError if others could reach what is in it, or had a hand in making it. In /tmp no part of it may be
-    a link; a named one may be reached by links of the user's or root's.
+    Raises PermissionError if another user can access it or has created a part of it. In /tmp no part may be a symbolic
+    link. The path in SLURMTASKS_LOCAL_DIR may contain links that belong to the user or to root.
     """
     named = os.environ.get("SLURMTASKS_LOCAL_DIR")
-    base = socket_place()
-    for place in (base, f"{base}/{name}"):
-        link = strange_link(place) if named else place if os.path.islink(place) else None
+    base = socket_base()
+    for path in (base, f"{base}/{name}"):
+        link = strange_link(path) if named else path if os.path.islink(path) else None
         if link is not None:
-            _refuse(f"{link} is a link to another place")
-        make_private(place)
-        status = os.stat(place, follow_symlinks=bool(named))
-        if place == base:
+            _refuse(f"{link} is a symbolic link")
+        make_private(path)
+        status = os.stat(path, follow_symlinks=bool(named))
+        if path == base:
             if status.st_uid == 0 and (status.st_mode & stat.S_ISVTX or not status.st_mode & 0o022):
-                continue  # such as /dev/shm: nobody else can rename what the user has there
+                continue  # such as /dev/shm: other users cannot rename the user's entries
             if status.st_uid == os.geteuid() and not named and status.st_mode & 0o077:
-                os.chmod(base, 0o700)  # an earlier version left it to the umask; what is in it is looked at next
+                os.chmod(base, 0o700)  # an earlier version left the mode to the umask; the next pass checks the content
                 continue
         if status.st_uid != os.geteuid():
-            _refuse(f"{place} belongs to user {status.st_uid}")
+            _refuse(f"{path} belongs to user {status.st_uid}")
         if not is_private(status):
-            from shlex import quote  # noqa: PLC0415 - only to word an error
+            from shlex import quote  # noqa: PLC0415 - only for an error message
 
-            _refuse(f"{place} can be written by others (mode {status.st_mode & 0o7777:04o}; chmod go-w {quote(place)})")
+            _refuse(f"{path} is writable by other users (mode {status.st_mode & 0o7777:04o}; chmod go-w {quote(path)})")
     return f"{base}/{name}"
 
 
-def socket_place() -> str:
-    """Where directories for sockets are."""
+def socket_base() -> str:
+    """Return the directory that contains all socket directories."""
     return os.environ.get("SLURMTASKS_LOCAL_DIR") or f"/tmp/slurm-tasks-{os.geteuid()}"  # noqa: S108 - it is checked
 
 
-def _refuse(found: str) -> None:
-    message = f"{found}, so no socket is kept there: set SLURMTASKS_LOCAL_DIR to a directory of your own"
-    raise PermissionError(message)
+def _refuse(problem: str) -> None:
+    raise PermissionError(
+        f"{problem}, so it cannot hold sockets: set SLURMTASKS_LOCAL_DIR to a directory that only you can write"
+    )
 
 
 def strange_link(path: str, depth: int = 0) -> str | None:
-    """The first link on the way to an absolute path that neither the user nor root has made; None if there is none."""
+    """Return the first symbolic link on an absolute path that neither the user nor root owns, or None."""
     at = ""
     for name in filter(None, os.path.abspath(path).split("/") if depth == 0 else path.split("/")):
         at = f"{at}/{name}"

@@ -1,4 +1,4 @@
-"""How files of a job directory are written, whole or not at all, and when a pickle may be opened."""
+"""Files of a job directory: atomic writes, and the ownership check before a file is trusted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class NewFile:
-    """A file that appears whole or not at all, and only where nothing is yet.
+    """A file that appears complete or not at all, and never replaces another one.
 
-    Bytes are written beside the target under a hidden name, flushed and fsynced; `commit` then links it to the
-    target's name, which the file system does for one writer only. A writer that dies leaves a hidden file, no target.
+    The bytes are written to a hidden file beside the target, flushed and fsynced. `commit` links it to the target's
+    name, which succeeds for one writer only. A writer that dies leaves a hidden file but no target.
     """
 
     def __init__(self, path: str) -> None:
@@ -25,7 +25,7 @@ class NewFile:
         self.file: IO[bytes] = os.fdopen(self._descriptor, "wb")
 
     def commit(self) -> bool:
-        """Put the file in its place; False if there was one already, which then stays."""
+        """Give the file its name. Returns False if the name is taken; the existing file stays."""
         try:
             self.file.flush()
             os.fsync(self._descriptor)
@@ -35,10 +35,10 @@ class NewFile:
             self.discard()
 
     def discard(self) -> None:
-        """Forget what was written."""
+        """Remove the hidden file."""
         if os.path.exists(self._hidden):
             os.unlink(self._hidden)
-        self.file.close()  # which on a full disk raises once more
+        self.file.close()  # on a full disk this raises again
 
     def _link(self) -> bool:
         try:
@@ -46,8 +46,8 @@ class NewFile:
         except FileExistsError:
             return False
         except OSError:
-            # Some file systems have no hard links. There the check and the rename are two steps; two attempts of one
-            # element would have to end within the same microseconds to pass between them.
+            # Some file systems have no hard links. There the check and the rename are two steps; they race only if two
+            # attempts of one element finish within the same microseconds.
             if os.path.exists(self._path):
                 return False
             os.rename(self._hidden, self._path)
@@ -55,7 +55,7 @@ class NewFile:
 
 
 def commit(path: str, data: bytes) -> bool:
-    """Write a small file by `NewFile`; False if there was one already, which then stays."""
+    """Write a small file by `NewFile`. Returns False if the name is taken; the existing file stays."""
     new = NewFile(path)
     try:
         new.file.write(data)
@@ -66,7 +66,7 @@ def commit(path: str, data: bytes) -> bool:
 
 
 def replace(path: str, data: bytes | IO[bytes]) -> None:
-    """Write a file that appears whole, in place of one that may be there; from bytes, or from an open file."""
+    """Write a file atomically from bytes or from an open file, replacing an existing one."""
     directory, name = os.path.split(path)
     hidden = os.path.join(directory, f".{name}.{os.urandom(6).hex()}")
     try:
@@ -85,29 +85,29 @@ def replace(path: str, data: bytes | IO[bytes]) -> None:
 
 
 def open_own(path: str) -> IO[bytes]:
-    """Open a file to unpickle, run or believe: only if it is the user's own and nobody else can write to it.
+    """Open a file to unpickle, run or trust it.
 
-    The same holds for its directory. Raises UntrustedFile otherwise: whoever can write a pickle can run code as its
-    reader.
+    Raises UntrustedFile unless the file and its directory belong to the user and only the user can write to them: a
+    user who can write a pickle can run code as its reader.
     """
-    file = open(path, "rb")  # noqa: SIM115 - it is the caller's
+    file = open(path, "rb")  # noqa: SIM115 - the caller closes it
     directory = os.path.dirname(path)
-    for place, status in ((directory, os.stat(directory)), (path, os.fstat(file.fileno()))):
+    for checked, status in ((directory, os.stat(directory)), (path, os.fstat(file.fileno()))):
         if not is_private(status):
-            from slurm.errors import UntrustedFile  # noqa: PLC0415 - carries concurrent.futures
+            from slurm.errors import UntrustedFile  # noqa: PLC0415 - imports concurrent.futures
 
             file.close()
-            raise UntrustedFile(place, uid=status.st_uid, mode=status.st_mode, me=os.geteuid())
+            raise UntrustedFile(checked, uid=status.st_uid, mode=status.st_mode, me=os.geteuid())
     return file
 
 
 def is_own(path: str) -> bool:
-    """Whether a file and its directory are the user's own and writable by nobody else."""
+    """Whether a file and its directory belong to the user and only the user can write to them."""
     return is_private(os.stat(os.path.dirname(path))) and is_private(os.stat(path))
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Whether a file is the user's own and writable by nobody else; a group with no other member is the user, too."""
+    """Whether a file belongs to the user and only the user, or a group without other members, can write to it."""
     mode = status.st_mode
     if status.st_uid != os.geteuid() or mode & 0o002:
         return False
@@ -115,9 +115,9 @@ def is_private(status: os.stat_result) -> bool:
 
 
 def _only_member(gid: int) -> bool:
-    """Whether the user is the only member of a group, as far as the machine tells.
+    """Whether the user is the only known member of a group.
 
-    Many sites don't list their users; there a group that lists no members is the user's if it bears the same name.
+    Many sites don't list their users. There a group without listed members counts as the user's if the names are equal.
     """
     import grp  # noqa: PLC0415 - few files are writable by a group
     import pwd  # noqa: PLC0415

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Whose a file is, and who else can change it. slurm.protocol.ownership reads what `foreign` and `strange_link` print.
+# Check who owns a file and who can change it. slurm.protocol.ownership parses the output of `foreign` and `strange_link`.
 me=$(id -u)
 # alone GID: succeeds if the user is the only member of the group.
 alone() {
@@ -13,7 +13,7 @@ alone() {
             $4 == gid { if ($3 == me) mine = 1; else others = 1 }
             END { exit others || !mine }'
 }
-# foreign PATH…: prints a line for each path that is not the user's or that others can write.
+# foreign PATH…: prints a line for each path that another user owns or can write.
 foreign() {
     LC_ALL=C find -L "$@" -prune \( ! -user "$me" -o -perm -020 -o -perm -002 \) -exec ls -ldnL {} + |
     while read -r mode links owner group rest; do

@@ -1,7 +1,7 @@
-"""Records: the frozen, keyword-only values that cross a boundary as JSON.
+"""Records: frozen, keyword-only values that are stored and sent as JSON.
 
-The runner builds records on every start of every element. `dataclasses` would cost it more time to import than all of
-Python's own start (it pulls in `inspect`), so this is the small part of it that records need.
+The runner builds records at each start of each element. Importing `dataclasses` takes longer than the start of Python
+itself (it imports `inspect`), so this module implements the small part of it that records need.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_: object):  # noqa: ANN201, D103 - only ever seen at run time
+    def dataclass_transform(**_: object):  # noqa: ANN201, D103 - type checkers use the other one
         return lambda cls: cls
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, eq_default=True)
 class Record:
-    """A frozen value with named fields: annotate them in a subclass, give defaults with `=`.
+    """A frozen value with named fields: a subclass annotates them and sets defaults with `=`.
 
-    Fields that are records themselves, or tuples of records, are named in `_nested`, so that they come back from JSON
-    as what they were.
+    `_nested` names the fields that are records or tuples of records, so that `from_json` restores their types.
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
@@ -38,15 +37,12 @@ class Record:
             if name in values:
                 self.__dict__[name] = values.pop(name)
             elif not hasattr(type(self), name):
-                message = f"{type(self).__name__} needs {name}"
-                raise TypeError(message)
+                raise TypeError(f"{type(self).__name__} needs {name}")
         if values:
-            message = f"{type(self).__name__} has no field {', '.join(values)}"
-            raise TypeError(message)
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(values)}")
 
     def __setattr__(self, name: str, value: object) -> None:
-        message = f"{type(self).__name__} is frozen: use replace({name}=…)"
-        raise AttributeError(message)
+        raise AttributeError(f"{type(self).__name__} is frozen: use replace({name}=…)")
 
     def __delattr__(self, name: str) -> None:
         self.__setattr__(name, None)
@@ -67,20 +63,20 @@ class Record:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._items())})"
 
     def flaw(self) -> str | None:
-        """What can't be true of a record that was read, though each field is of its type; None if nothing."""
+        """Return why the values of a record from a file are invalid although their types are right, or None."""
         return None
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return type(self)(**{**dict(self._items()), **changes})
 
     def to_json(self) -> dict[str, Any]:
-        """The record as what JSON can hold; fields at None are left out."""
+        """Return the record as JSON values, without the fields that are None."""
         return {name: _plain(value) for name, value in self._items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The record that `to_json` gave; unknown fields are ignored, so older readers read newer writers."""
+        """Return the record that `to_json` encoded. Unknown fields are ignored: a newer version may have added them."""
         values = {name: data[name] for name in cls._fields if name in data}
         for name, record in cls._nested.items():
             values.update({name: _revived(values[name], record)} if name in values else {})
@@ -108,13 +104,13 @@ def _revived(value: Any, record: type[Record]) -> Any:
 
 
 _NOT_FINITE = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
-"""As `json` writes them, and reads them."""
+"""The form of these numbers in the `json` module."""
 
 
 def encode(value: Any) -> str:
-    """JSON text of plain values, without importing `json` (and with it `re`) unless a string needs escaping.
+    """Encode JSON values, without importing `json` (and `re` with it) unless a string needs escaping.
 
-    An element writes one such text in its life; the import would be half of its start.
+    An element encodes one record; the import would take half of its start.
     """
     if value is True or value is False or value is None:
         return {True: "true", False: "false", None: "null"}[value]

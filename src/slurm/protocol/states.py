@@ -1,4 +1,4 @@
-"""Job states: ours, and what each of Slurm's words means in them."""
+"""Job states, and the mapping of Slurm's state names to them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class JobState(str, Enum):
-    """How far a job is, in Slurm's own words (sacct(1), JOB STATE CODES).
+    """The state of a job, by Slurm's names (sacct(1), JOB STATE CODES).
 
-    And in two of ours: REFUSED, for what Slurm did not take, and LOST, for a job that nobody knows.
+    Two states are ours: REFUSED, the scheduler rejected the job; LOST, the scheduler no longer knows it.
     """
 
     PENDING = "PENDING"
@@ -34,21 +34,21 @@ class JobState(str, Enum):
 
     @property
     def final(self) -> bool:
-        """Whether a job in this state will never run again."""
+        """Whether a job in this state never runs again."""
         return self in _FINAL
 
     @classmethod
     def parse(cls, word: str) -> JobState:
-        """The state that one of Slurm's words means; a word that Slurm's manual doesn't have is UNKNOWN, not failed.
+        """Return the state for one of Slurm's names; a name that Slurm's manual does not list is UNKNOWN, not failed.
 
-        Takes the long form, the short one, and what follows either: "CANCELLED by 1000", "CANCELLED+".
+        Accepts the long and the short form, and suffixes: "CANCELLED by 1000", "CANCELLED+".
         """
         head = word.strip().split(" ", 1)[0].rstrip("+").upper()
         return _WORDS.get(head, cls.UNKNOWN)
 
     @classmethod
     def of(cls, outcome: Outcome) -> JobState:
-        """The state of a job with an outcome: as the scheduler ended it, where it did."""
+        """Return the state of a job with an outcome; the scheduler's state if the scheduler ended the job."""
         return cls.COMPLETED if outcome.succeeded else cls.parse(outcome.state) if outcome.state else cls.FAILED
 
     def __str__(self) -> str:
@@ -61,8 +61,8 @@ _FINAL = frozenset({
     JobState.LOST,
 })  # fmt: skip
 
-# squeue(1) and sacct(1), JOB STATE CODES of 20.11 to 25.05. A word here is one that they document, long then short.
-# Flags such as REQUEUED say why a job waits again; a revoked job goes on as a sibling elsewhere in the federation.
+# The names that squeue(1) and sacct(1) document, JOB STATE CODES of 20.11 to 25.05, long then short. Flags such as
+# REQUEUED say why a job waits again; a revoked job continues as a sibling on another cluster of the federation.
 _TABLE: tuple[tuple[JobState, tuple[str, ...]], ...] = (
     (JobState.PENDING, (
         "PENDING", "PD", "CONFIGURING", "CF", "REQUEUED", "RQ", "REQUEUE_FED", "RF", "REQUEUE_HOLD", "RH",

@@ -1,6 +1,6 @@
-"""The node side: load a call, resolve its placeholders, run it, save what came of it.
+"""The node side: load a call, resolve its placeholders, run it, save its result or failure.
 
-Everything here imports the standard library, this package's lowest layer and cloudpickle only, because it runs from one
-zip file under a Python that has nothing installed; and as little of these as it can, because a thousand elements each
-start it once.
+The runner runs from one zip file under a Python without installed packages, so it imports only the standard library,
+this package's lowest layers and cloudpickle. Each element of a large array starts it, so it imports as little as
+possible.
 """

@@ -1,4 +1,4 @@
-"""ArgumentLoader: from the submission's calls, the one that this element is to make."""
+"""ArgumentLoader: load the calls of an element from the submission's `calls.pkl`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from slurm.protocol import CALLS, INDEX, OFFSET_BYTES
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING, Record
-from slurm.runner.job_context import say
+from slurm.runner.job_context import print_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,20 +27,20 @@ class Call(Record):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     context: tuple[str, int | None] | None = None
-    """The parameter that is given the context, if the function has one: its name, and its place if it has one."""
+    """The name of the parameter for the context, and its position if it is positional; None if there is none."""
     edges: tuple[Any, ...] = ()
-    """What `.after(…)` named: tuples of key, on, indices, and how many calls an element makes."""
+    """The dependencies of `.after(…)`: tuples of key, on, indices, and the number of calls of an element."""
     workflow: bool = False
 
     def make(self, context: object) -> Any:
-        """Call the function, with the context in its place if it has a parameter for that."""
+        """Call the function, with the context as an argument if a parameter takes it."""
         args, kwargs = self.args, self.kwargs
         if self.context:
-            name, place = self.context
-            if place is None or place > len(args):
+            name, position = self.context
+            if position is None or position > len(args):
                 kwargs = {**kwargs, name: context}
             else:
-                args = (*args[:place], context, *args[place:])
+                args = (*args[:position], context, *args[position:])
         me = os.getpid()
         try:
             return self.function(*args, **kwargs)
@@ -50,16 +50,16 @@ class Call(Record):
 
 
 class ArgumentLoader:
-    """Reads one call out of `calls.pkl`, whatever the number of calls in it."""
+    """Reads single calls from `calls.pkl` by their offsets in `calls.idx`."""
 
     def __init__(self, directory: str, resolve: Resolve) -> None:
         self._directory = directory
         self._resolve = resolve
 
     def load(self, index: int) -> Call:
-        """The call of element `index`, its placeholders replaced by what `resolve` gives for them.
+        """Return call `index` with its placeholders resolved.
 
-        Raises UntrustedFile if others could have written the calls, and whatever unpickling raises.
+        Raises UntrustedFile if another user could have written the calls, and any exception of unpickling.
         """
         head_at, call_at = self._offsets(index)
         with open_own(f"{self._directory}/{CALLS}") as calls:
@@ -68,24 +68,26 @@ class ArgumentLoader:
         return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges, workflow=bool(more))
 
     def load_many(self, first: int, most: int) -> Iterator[Callable[[], Call]]:
-        """For each of up to `most` calls from `first`, what loads it: one may fail where the next does not.
+        """Return a loader for each of up to `most` calls from `first`, so that one call can fail to load alone.
 
-        The function is loaded at once; the arguments are read in one go.
+        The function is loaded immediately; the arguments of all calls are read at once.
         """
         with open_own(f"{self._directory}/{INDEX}") as offsets, open_own(f"{self._directory}/{CALLS}") as calls:
             head = int.from_bytes(offsets.read(OFFSET_BYTES), "little")
             offsets.seek((first + 1) * OFFSET_BYTES)
             packed = offsets.read((most + 1) * OFFSET_BYTES)
-            at = [int.from_bytes(packed[i : i + OFFSET_BYTES], "little") for i in range(0, len(packed), OFFSET_BYTES)]
+            begins = [
+                int.from_bytes(packed[i : i + OFFSET_BYTES], "little") for i in range(0, len(packed), OFFSET_BYTES)
+            ]
             function, context, edges = self._unpickle(calls, head)
-            calls.seek(at[0])
-            data = BytesIO(calls.read(at[-1] - at[0]))
+            calls.seek(begins[0])
+            data = BytesIO(calls.read(begins[-1] - begins[0]))
 
         def load(offset: int) -> Call:
             args, kwargs = self._unpickle(data, offset)
             return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges)
 
-        return (partial(load, begin - at[0]) for begin in at[:-1])
+        return (partial(load, begin - begins[0]) for begin in begins[:-1])
 
     def _offsets(self, index: int) -> tuple[int, int]:
         with open_own(f"{self._directory}/{INDEX}") as offsets:
@@ -93,8 +95,7 @@ class ArgumentLoader:
             offsets.seek((index + 1) * OFFSET_BYTES)
             call, end = offsets.read(OFFSET_BYTES), offsets.read(OFFSET_BYTES)
         if len(end) < OFFSET_BYTES:
-            message = f"{self._directory}/{INDEX} has no call {index}"
-            raise IndexError(message)
+            raise IndexError(f"{self._directory}/{INDEX} has no call {index}")
         return int.from_bytes(head, "little"), int.from_bytes(call, "little")
 
     def _unpickle(self, calls: IO[bytes], offset: int) -> Any:
@@ -103,17 +104,17 @@ class ArgumentLoader:
 
 
 def _end_child() -> None:
-    """End a child that the function has forked and let return, or raise: the call is its parent's to tell of."""
+    """End a child process that the function forked and that returned or raised: only the parent may save a result."""
     import traceback  # noqa: PLC0415 - seldom needed
 
     error = sys.exc_info()[0] is not None
     if error:
-        say(traceback.format_exc())
+        print_to_log(traceback.format_exc())
     os._exit(int(error))
 
 
 def unpickled(file: IO[bytes], resolve: Resolve) -> Any:
-    """What was pickled there, its placeholders replaced by what `resolve` gives for them."""
+    """Unpickle an object from a file, with its placeholders resolved."""
     return _Unpickler(file, resolve).load()
 
 
@@ -127,10 +128,10 @@ class _Unpickler(Unpickler):
 
 
 def unwrapped(module: str, qualname: str) -> Callable[..., Any]:
-    """The plain function of a task that stands under a name in an installed module: how its pickle finds it."""
+    """Return the plain function of a task of an installed module. Pickles of tasks refer to this function by name."""
     __import__(module)
-    found: Any = sys.modules[module]
+    task: Any = sys.modules[module]
     for name in qualname.split("."):
-        found = getattr(found, name)
-    function: Callable[..., Any] = found.unwrapped
+        task = getattr(task, name)
+    function: Callable[..., Any] = task.unwrapped
     return function

@@ -1,4 +1,4 @@
-"""CallbackRunner: calls a submission's hooks on the node, so that they can change nothing."""
+"""CallbackRunner: call a submission's hooks on the node, isolated from the task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from _pickle import Unpickler, UnpicklingError, loads
 from slurm.protocol import CALLBACKS
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.job_context import say, tell
+from slurm.runner.job_context import print_to_log, write_event
 
 if TYPE_CHECKING:
     from typing import Any
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext
 
 HERE = "{}.{}".format(*sys.version_info[:2])
-"""The minor version of this Python, without which no pickle is opened."""
+"""The minor version of this Python; pickles of another one are not opened."""
 
 
-def are_named(words: list[str]) -> bool:
-    """Whether the last of a runner's arguments says that there are callbacks; it is taken off."""
-    return words[-1:] == [CALLBACKS] and bool(words.pop())
+def pop_callbacks_flag(arguments: list[str]) -> bool:
+    """Remove the last of a runner's arguments if it is the flag for callbacks. Returns whether it was."""
+    return arguments[-1:] == [CALLBACKS] and bool(arguments.pop())
 
 
 class HookTimedOut(BaseException):
-    """Breaks off a hook that takes too long; no `except Exception` of its own holds it up."""
+    """Interrupts a hook that exceeds its time limit; a BaseException, so that `except Exception` does not catch it."""
 
 
 class CallbackRunner:
-    """Calls, at each point of an attempt, that hook of every callback of the submission, in order.
+    """Calls a hook of all callbacks of the submission, in order.
 
-    A hook that raises, exits or takes too long is told of in the job's log and in `events/<index>.jsonl`, and changes
-    nothing: the next ones are called, and so is the task.
+    A hook that raises, exits or exceeds its time limit is reported in the job's log and in `events/<index>.jsonl`. The
+    other hooks and the task still run.
     """
 
     def __init__(self, job: JobContext) -> None:
         self._job = job
         self._callbacks: list[Any] = []
         self.of_cluster: list[Any] = []
-        """Those that were given to the cluster: a workflow's own tasks have them, too."""
+        """The callbacks of the cluster, which a workflow's own tasks have, too."""
 
     @classmethod
     def of(cls, job: JobContext, tag: str) -> CallbackRunner:
-        """That of a submission with callbacks, loaded; none under another Python than `tag`, which pickled them."""
-        found = cls(job)
+        """Load the submission's callbacks; none if they were pickled by another Python than this one."""
+        runner = cls(job)
         if tag == HERE:
-            found._load()
-        return found
+            runner._load()
+        return runner
 
     def _load(self) -> None:
-        """Load the submission's callbacks, before anything else of it; one that can't be is told of, and left out."""
+        """Load the submission's callbacks; a callback that fails to load is reported and skipped."""
         try:
             with open_own(f"{self._job.directory}/{CALLBACKS}") as file:
                 pickled = Unpickler(file).load()
@@ -69,7 +69,7 @@ class CallbackRunner:
             self.of_cluster += [callback] if of_cluster else []
 
     def fire(self, hook: str, **facts: Any) -> None:
-        """Call `hook` on every callback; `facts` are what its event tells besides which job it is."""
+        """Call `hook` on every callback; `facts` are the fields of its event that don't identify the job."""
         if not self._callbacks:
             return
         import time  # noqa: PLC0415 - most submissions have no callbacks
@@ -89,12 +89,12 @@ class CallbackRunner:
             **facts,
         )
         for callback in self._callbacks:
-            error = _error_of(callback, hook, event)
+            error = _call_hook(callback, hook, event)
             if error is not None:
                 self._failed(hook, type(callback).__qualname__, error)
 
     def fire_end(self, outcome: Outcome, *, final: bool) -> None:
-        """Call the hooks of an attempt's end, and, if that is `final`, of the element's."""
+        """Call the hooks for the end of an attempt and, if it is `final`, for the end of the element."""
         self.fire("on_run_end", outcome=outcome)
         if final:
             self.fire("on_completed", outcome=outcome)
@@ -102,35 +102,35 @@ class CallbackRunner:
     def _failed(self, hook: str, owner: str, error: BaseException) -> None:
         import traceback  # noqa: PLC0415 - only when something failed
 
-        words = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
         lines = traceback.format_exception(type(error), error, error.__traceback__)
-        say("".join([f"{owner}.{hook} failed, which changes nothing else:\n", *lines]))
+        print_to_log("".join([f"{owner}.{hook} failed; the job continues:\n", *lines]))
         try:
-            tell(self._job, {"event": "hook", "hook": hook, "callback": owner, "error": words})
+            write_event(self._job, {"event": "hook", "hook": hook, "callback": owner, "error": message})
         except OSError:
-            pass  # no room there: the log has it
+            pass  # the disk is full; the log has the error
 
 
-def _error_of(callback: Any, hook: str, event: object) -> BaseException | None:
-    """What a hook raises; a signal breaks it off after as many seconds as the callback gives it."""
-    signals = __import__("_signal")  # `signal` costs an import of `enum`
+def _call_hook(callback: Any, hook: str, event: object) -> BaseException | None:
+    """Call a hook and return the exception that it raises. A signal interrupts it after the callback's time limit."""
+    signals = __import__("_signal")  # `signal` imports `enum`
     calling, me = True, os.getpid()
 
-    def break_off(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         if calling:
             raise HookTimedOut(f"it took longer than {callback.seconds} s")
 
-    handler = signals.signal(signals.SIGALRM, break_off)
+    handler = signals.signal(signals.SIGALRM, interrupt)
     timer = signals.getitimer(signals.ITIMER_REAL)
     try:
         signals.setitimer(signals.ITIMER_REAL, callback.seconds)
         getattr(callback, hook)(event)
-    except BaseException as error:  # noqa: BLE001 - a hook is foreign code; what it raises must not end the task
+    except BaseException as error:  # noqa: BLE001 - a hook is the user's code; its exception must not end the task
         return error
     finally:
         calling = False
         signals.setitimer(signals.ITIMER_REAL, *timer)
         signals.signal(signals.SIGALRM, handler)
         if os.getpid() != me:
-            os._exit(0)  # a child that the hook has forked and let return
+            os._exit(0)  # a child process that the hook forked and that returned
     return None

@@ -1,6 +1,7 @@
-"""Checkpoints: what a task saves on its way, for the attempt after this one.
+"""Checkpoints: values that a task saves for the next attempt.
 
-An attempt writes one of its own, replaced at each save. They are gone once there is a result.
+Each attempt has its own file, which each save replaces. The files are removed once the call has a result. `who` is the
+call's index, or "<index>-<rank>".
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def save(directory: str, who: str, attempt: int, data: bytes) -> None:
-    """Write a checkpoint, in place of this attempt's last one; of `who`: a call's index, or "<index>-<rank>"."""
+    """Write a checkpoint, replacing the attempt's previous one."""
     replace(_path(directory, who, attempt), data)
 
 
 def restore(directory: str, who: str, attempt: int) -> Any:
-    """What the last attempt that saved anything has saved; None if none has."""
+    """Load the newest checkpoint of any attempt; None if there is none."""
     for path in _paths(directory, who, attempt):
         with contextlib.suppress(FileNotFoundError), open_own(path) as file:
             return Unpickler(file).load()
@@ -32,14 +33,14 @@ def restore(directory: str, who: str, attempt: int) -> Any:
 
 
 def remove(directory: str, who: str, attempt: int) -> None:
-    """Remove the checkpoints of a call that has its result."""
+    """Remove all checkpoints of a call."""
     for path in _paths(directory, who, attempt):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
 
 def _paths(directory: str, who: str, attempt: int) -> Iterable[str]:
-    """The newest first."""
+    """Return the files of all attempts, newest first."""
     return (_path(directory, who, number) for number in range(attempt, 0, -1))
 
 

@@ -1,4 +1,7 @@
-"""What the script runs where its runner could not say itself that the element has ended: killed, or tried too often."""
+"""Call the hooks for a finished element whose runner could not call them: it was killed, or retried too often.
+
+The script runs this module.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Call the hooks for an element that has its outcome by this attempt: `root key element tag chunk attempt`."""
+    """Call `on_completed` if this attempt made the element's outcome: `root key element tag chunk attempt`."""
     root, key, element, tag, chunk, attempt = argv
     job = JobContext.from_environment(root, key, int(element) * int(chunk), os.environ, int(attempt))
     outcome = ResultSaver(job, int(element)).earlier()

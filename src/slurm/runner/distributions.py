@@ -1,6 +1,6 @@
-"""Which distributions a Python has, in one hash: how a result is traced to what it was computed with.
+"""Digest of the installed distributions, which links a result to the packages that computed it.
 
-It imports nothing of ours: its source is also run by the Python of an environment that was just made.
+Imports nothing of this package: the Python of a new environment also runs this module's source.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ if TYPE_CHECKING:
 
 
 def distributions_digest() -> str:
-    """The SHA-256 of the names and versions of all that is installed, as the names of their metadata tell it.
+    """Return the SHA-256 of the names and versions of all installed distributions.
 
-    One listing of each directory on the search path, as Python itself makes it, but for the working directory.
+    It reads them from the names of the metadata directories: one listing of each directory on the search path except
+    the working directory.
     """
     found: set[str] = set()
     try:
         here = os.getcwd()
-    except OSError:  # it was removed: a task may leave a temporary directory so
+    except OSError:  # the directory was removed, as a task may do with a temporary one
         here = ""
-    for place in {os.path.normpath(os.path.join(here, path)) for path in sys.path if path} - {here}:
+    for directory in {os.path.normpath(os.path.join(here, path)) for path in sys.path if path} - {here}:
         try:
-            found.update(name for name in os.listdir(place) if name.endswith((".dist-info", ".egg-info")))
-        except OSError:  # a zip, or nothing
+            found.update(name for name in os.listdir(directory) if name.endswith((".dist-info", ".egg-info")))
+        except OSError:  # a zip, or missing
             continue
     return str(sha256("\n".join(sorted(found)).encode()).hexdigest())
 
 
 def sha256(data: bytes = b"") -> Any:
-    """A new SHA-256. CPython's own module for it starts in a tenth of the time that hashlib needs to load OpenSSL."""
-    for name in ("_sha2", "_sha256", "hashlib"):  # of 3.12 on, before it, and of any other Python
+    """Return a new SHA-256 object. CPython's own module loads in a tenth of the time of hashlib with OpenSSL."""
+    for name in ("_sha2", "_sha256", "hashlib"):  # CPython since 3.12, CPython before, any Python
         try:
             return __import__(name).sha256(data)
         except ImportError:

@@ -1,4 +1,4 @@
-"""JobContext: what a task may know of the job that it runs in."""
+"""JobContext: the job that a task runs in, and the state of the current job in this process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 _current: list[JobContext] = []
-_moved_to: list[int] = []
+_current_index: list[int] = []
 _stop: list[str] = []
-_at_once: list[bool] = []
+_interrupting: list[bool] = []
 _reported: dict[int, float] = {}
 
 PROGRESS_SECONDS = 0.5
-"""Progress that is told more often than this is not written down, but for the last."""
+"""The minimum time between two progress events of a call; only the last one is written regardless."""
 
 
 class Stopped(BaseException):
-    """All that the next attempt needs is saved, and the time is over: unwinds the task up to the runner."""
+    """The task has saved a checkpoint and must end: unwinds the task up to the runner."""
 
 
 class JobContext(Record):
@@ -39,31 +39,31 @@ class JobContext(Record):
     key: str
     """The submission, by its path under `<root>/jobs/`."""
     index: int
-    """This call's place in the submission, from 0."""
+    """The call's index in the submission, from 0."""
     job_id: str | None = None
     """The scheduler's id, such as "1234_7"."""
     attempt: int = 1
-    """1, and one more after each requeue, retry, or stop at a checkpoint."""
+    """1, plus one for each requeue, retry, or stop at a checkpoint."""
     cpus: int = 1
-    """Processors that this task may use on this node; for one of an element's `workers`, its share of them."""
+    """The number of processors for this task on this node; for one of an element's `workers`, its share."""
     host: str = ""
     hosts: tuple[str, ...] = ()
     """The job's nodes, in Slurm's order."""
     rank: int = 0
-    """Which of the processes that make this call together this is; 0 where there is one."""
+    """The rank of this process among those that run the call together; 0 for a single process."""
     world_size: int = 1
-    """How many they are."""
+    """The number of these processes."""
     local_rank: int = 0
     local_world_size: int = 1
-    """The same among those on this node."""
+    """The rank and number among the processes on this node."""
     node_rank: int = 0
-    """This node's place among `hosts`."""
+    """The index of this node in `hosts`."""
 
     @classmethod
     def from_environment(
         cls, root: str, key: str, index: int, environ: Mapping[str, str], attempt: int | None = None
     ) -> JobContext:
-        """The context of call `index`, as the scheduler's variables tell it."""
+        """Create the context of call `index` from the scheduler's variables."""
         job_id = environ.get("SLURM_ARRAY_JOB_ID")
         task = environ.get("SLURM_ARRAY_TASK_ID")
         host = environ.get("SLURMD_NODENAME") or os.uname().nodename
@@ -84,14 +84,14 @@ class JobContext(Record):
         return f"{self.root}/{JOBS}/{self.key}"
 
     def submission(self) -> Submission:
-        """What was asked for: the number of calls, the options, the environment. Reads a file."""
+        """Return the submission: number of calls, options, environment. Reads a file."""
         path = f"{self.directory}/{SUBMISSION}"
         with open_own(path) as file:
             return Submission.loads(file.read(), where=path)
 
     def output_directory(self) -> Path:
-        """A directory for this call's own files, kept with the job; made if it isn't there."""
-        from pathlib import Path  # noqa: PLC0415 - most tasks never ask
+        """Return a directory for this call's own files, which is kept with the job. Creates it if it is missing."""
+        from pathlib import Path  # noqa: PLC0415 - most tasks don't call this
 
         from slurm.protocol.directories import make_private  # noqa: PLC0415
 
@@ -101,17 +101,17 @@ class JobContext(Record):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the job is to end soon: its stop signal has come, `signal_lead` ahead of its limit, or SIGTERM."""
+        """Whether the job must end soon: it received its stop signal, `signal_lead` before its limit, or SIGTERM."""
         return bool(_stop)
 
     def checkpoint(self, value: Any) -> None:
-        """Save `value` for the next attempt, which finds it as `restored`. If the job should stop, this doesn't return.
+        """Save `value` for the next attempt, which reads it as `restored`. Does not return if the job should stop.
 
-        The job then goes on in another attempt: requeued, or, where the site refuses that, as a job that follows it.
-        An attempt after a failure finds the value too. Raises what pickling or the disk raises; what was saved before
-        stays.
+        The job then continues in another attempt: requeued, or as a new job if the site does not allow requeues. An
+        attempt after a failure reads the value, too. Raises any error of pickling or of the disk; the previous
+        checkpoint then stays.
         """
-        from slurm.runner import checkpoint  # noqa: PLC0415 - most tasks save none
+        from slurm.runner import checkpoint  # noqa: PLC0415 - most tasks save no checkpoint
         from slurm.runner.pickling import pickled  # noqa: PLC0415
 
         checkpoint.save(self.directory, self._who, self.attempt, pickled(value))
@@ -120,7 +120,7 @@ class JobContext(Record):
 
     @property
     def restored(self) -> Any:
-        """What an earlier attempt gave to `checkpoint` last; None if there was none. Read when first asked for."""
+        """The last checkpoint of an earlier attempt; None if there is none. Read at first use."""
         if "_restored" not in self.__dict__:
             from slurm.runner import checkpoint  # noqa: PLC0415 - as above
 
@@ -129,14 +129,14 @@ class JobContext(Record):
 
     @property
     def _who(self) -> str:
-        """Whose checkpoint it is."""
+        """The owner of a checkpoint, as in its file name."""
         return f"{self.index}" if self.world_size == 1 else f"{self.index}-{self.rank}"
 
     def progress(self, done: float, total: float | None = None, **metrics: Any) -> None:
-        """Tell how far the task is: `done` of `total`, in whatever unit, and numbers or texts besides (`loss=0.1`).
+        """Report progress: `done` of `total`, in any unit, and further numbers or texts (`loss=0.1`).
 
         Written as a line of JSON to `events/<index>.jsonl`, at most twice a second, and always when `done` is `total`.
-        Of several ranks, what rank 0 tells is written.
+        Of several ranks, only rank 0 writes.
         """
         if self.rank:
             return
@@ -146,12 +146,12 @@ class JobContext(Record):
         if now - _reported.get(self.index, -PROGRESS_SECONDS) < PROGRESS_SECONDS and done != total:
             return
         _reported[self.index] = now
-        tell(self, {"event": "progress", "done": done, "total": total, "metrics": metrics})
+        write_event(self, {"event": "progress", "done": done, "total": total, "metrics": metrics})
 
 
-def tell(context: JobContext, event: Mapping[str, Any]) -> None:
-    """Add a line to a call's `events/<index>.jsonl`. Raises OSError."""
-    import json  # noqa: PLC0415 - most tasks tell nothing
+def write_event(context: JobContext, event: Mapping[str, Any]) -> None:
+    """Append a line to a call's `events/<index>.jsonl`. Raises OSError."""
+    import json  # noqa: PLC0415 - most tasks write no events
     import time  # noqa: PLC0415
 
     line = {"time": time.time(), "attempt": context.attempt, **event}
@@ -163,16 +163,16 @@ def tell(context: JobContext, event: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has for a value: of numpy's and torch's scalars their number, of anything else its text."""
+    """Convert a value for JSON: scalars of numpy and torch to their number, anything else to text."""
     try:
         number = value.item()
-    except (AttributeError, RuntimeError, TypeError, ValueError):  # arrays have one, too
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # arrays have `item`, too
         return str(value)
     return number if isinstance(number, (int, float)) else str(value)
 
 
-def say(text: str) -> None:
-    """Print to the job's log. What the task did to the standard error, or to its descriptor, keeps nothing up."""
+def print_to_log(text: str) -> None:
+    """Print to the job's log. Ignores errors: the task may have closed standard error or its descriptor."""
     try:
         print(text, end="", file=sys.stderr)
     except (AttributeError, OSError, ValueError):
@@ -191,47 +191,47 @@ def _expanded(nodes: str) -> tuple[str, ...]:
 
 
 def drop_checkpoints(context: JobContext, index: int) -> None:
-    """Remove what a call has saved on its way, once it has its result."""
-    if "slurm.runner.checkpoint" in sys.modules:  # the task has saved something, or has asked for it
+    """Remove the checkpoints of a call that has its result."""
+    if "slurm.runner.checkpoint" in sys.modules:  # otherwise the task has neither saved nor read one
         sys.modules["slurm.runner.checkpoint"].remove(context.directory, f"{index}", context.attempt)
 
 
 def current_job() -> JobContext:
-    """The context of the job that this code runs in. Raises RuntimeError outside of a job."""
+    """Return the context of the job that this code runs in. Raises RuntimeError outside of a job."""
     if not _current:
-        raise RuntimeError("current_job() is for code that runs in a job: call it from a task, on the node")
-    return _current[-1].replace(index=_moved_to[-1]) if _moved_to else _current[-1]
+        raise RuntimeError("current_job() works only in a job: call it from a task, on the node")
+    return _current[-1].replace(index=_current_index[-1]) if _current_index else _current[-1]
 
 
-def stopping() -> str | None:
-    """The signal that makes `should_stop` true, if one has come."""
+def stop_signal() -> str | None:
+    """Return the name of the received stop signal, which makes `should_stop` true, or None."""
     return _stop[-1] if _stop else None
 
 
-def stop(signal: str) -> None:
-    """Have `should_stop` be true from here on; `signal` is why."""
+def request_stop(signal: str) -> None:
+    """Make `should_stop` true, because of `signal`. Raises Stopped while `interrupt_on_stop` is in effect."""
     _stop.append(signal)
-    if _at_once and len(_stop) == 1:
+    if _interrupting and len(_stop) == 1:
         raise Stopped(signal)
 
 
-def stop_at_once() -> None:
-    """From here on a signal to stop, even one that has come already, ends what runs wherever it is."""
-    _at_once.append(True)
+def interrupt_on_stop() -> None:
+    """Make a stop signal raise Stopped at once, wherever the code is; also one that has been received already."""
+    _interrupting.append(True)
     if _stop:
         raise Stopped(_stop[-1])
 
 
-def stop_at_leisure() -> None:
-    """From here on it doesn't any more."""
-    _at_once.clear()
+def defer_stop() -> None:
+    """End the effect of `interrupt_on_stop`: a stop signal only makes `should_stop` true."""
+    _interrupting.clear()
 
 
-def enter(context: JobContext) -> None:
-    """Make `context` the one that `current_job()` gives in this process."""
+def set_current(context: JobContext) -> None:
+    """Make `current_job()` return `context` in this process."""
     _current.append(context)
 
 
-def move_to(index: int) -> None:
-    """Make `current_job()` tell of another call of the same element."""
-    _moved_to[:] = [index]
+def set_current_index(index: int) -> None:
+    """Make `current_job()` return the context of another call of the same element."""
+    _current_index[:] = [index]

@@ -1,7 +1,8 @@
-"""Journal: what an element of several calls has done so far, for the attempt after this one.
+"""Journal: the finished calls of an element of several calls, for the next attempt.
 
-An attempt writes a journal of its own, so that one that lives on beside its successor (on a node that was given up)
-spoils nothing. It is begun only when the calls take long enough to be worth it, and gone once there is an outcome.
+Each attempt writes its own file, so that an attempt that still runs on a lost node cannot damage the file of its
+successor. The file is created only once the calls take longer than `SECONDS`, and removed once there is an outcome.
+`position` is a call's position in its element, from 0.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from slurm.protocol import RESULTS
 from slurm.protocol.files import open_own
 from slurm.protocol.outcomes import CallFailure
 from slurm.protocol.records import TYPE_CHECKING, encode
-from slurm.runner.job_context import say
+from slurm.runner.job_context import print_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
     Done = bytes | CallFailure
 
 SECONDS = 1.0
-"""How much work an attempt may lose: calls of the last so many seconds run again."""
-_KIND, _PLACE_BYTES, _LENGTH_BYTES = 1, 4, 8
-_HEAD_BYTES = _KIND + _PLACE_BYTES + _LENGTH_BYTES
+"""The time between two writes: an attempt that dies loses the calls since the last one, which run again."""
+_KIND, _POSITION_BYTES, _LENGTH_BYTES = 1, 4, 8
+_HEAD_BYTES = _KIND + _POSITION_BYTES + _LENGTH_BYTES
 _RESULT, _FAILURE, _BEGUN = b"r", b"f", b"b"
 _READ_BYTES = 1 << 20
 
 
 class Journal:
-    """The calls of one element that are done, by their places in it: a pickled result each, or a failure."""
+    """The finished calls of one element by position: a pickled result each, or a failure."""
 
     def __init__(self, job: JobContext, element: int) -> None:
         self._paths = [f"{job.directory}/{RESULTS}/.{element}.{n}.journal" for n in range(1, job.attempt + 1)]
@@ -42,29 +43,29 @@ class Journal:
         self._written_at = time.monotonic()
 
     def earlier(self) -> dict[int, Done]:
-        """What the attempts before this one have done."""
-        return {place: done for path in self._paths[:-1] for place, done in _read(path)}
+        """Read the finished calls of earlier attempts."""
+        return {position: done for path in self._paths[:-1] for position, done in _read(path)}
 
-    def note(self, place: int, done: Done) -> None:
-        """Add a call that is done; it is written with those of the same second."""
-        self._unwritten.append((place, done))
+    def add(self, position: int, done: Done) -> None:
+        """Add a finished call; calls are written at most once per `SECONDS`."""
+        self._unwritten.append((position, done))
         now = time.monotonic()
         if now - self._written_at >= SECONDS:
             self._written_at = now
             self._write()
 
-    def keep(self) -> None:
-        """Write all of it, for the attempt after this one."""
+    def finish(self) -> None:
+        """Write all finished calls, for the next attempt, and close the file."""
         self._write()
         self.close()
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
     def remove(self) -> None:
-        """The element has its outcome: no attempt will ask for this again."""
+        """Remove the files of all attempts, once the element has its outcome."""
         self.close()
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
@@ -74,55 +75,56 @@ class Journal:
         if self._file is None:
             descriptor = os.open(self._paths[-1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(descriptor, "wb")
-        for place, done in self._unwritten:
-            self._file.writelines(frame(place, done))
+        for position, done in self._unwritten:
+            self._file.writelines(frame(position, done))
         self._file.flush()
         self._unwritten.clear()
 
 
-def frame(place: int, done: Done | None) -> tuple[bytes, bytes]:
-    """What says that a call is done, or, with None, that it has begun: a head and a body, to be written together."""
+def frame(position: int, done: Done | None) -> tuple[bytes, bytes]:
+    """Encode that a call is finished or, for None, has begun: a head and a body, to be written together."""
     if isinstance(done, CallFailure):
         kind, body = _FAILURE, encode(done.to_json()).encode()
     else:
         kind, body = (_BEGUN, b"") if done is None else (_RESULT, done)
-    return kind + place.to_bytes(_PLACE_BYTES, "little") + len(body).to_bytes(_LENGTH_BYTES, "little"), body
+    return kind + position.to_bytes(_POSITION_BYTES, "little") + len(body).to_bytes(_LENGTH_BYTES, "little"), body
 
 
 def frames(buffer: bytearray) -> Iterator[tuple[int, Done | None]]:
-    """Take the whole frames from the front of a buffer, and give what they say."""
+    """Remove the complete frames from the front of a buffer and decode them."""
     while len(buffer) >= _HEAD_BYTES:
         end = _HEAD_BYTES + int.from_bytes(buffer[_HEAD_BYTES - _LENGTH_BYTES : _HEAD_BYTES], "little")
         if len(buffer) < end:
             return
         kind, body = buffer[:_KIND], bytes(buffer[_HEAD_BYTES:end])
-        place = int.from_bytes(buffer[_KIND : _KIND + _PLACE_BYTES], "little")
+        position = int.from_bytes(buffer[_KIND : _KIND + _POSITION_BYTES], "little")
         del buffer[:end]
-        yield place, None if kind == _BEGUN else body if kind == _RESULT else _failure(bytes(kind), body)
+        yield position, None if kind == _BEGUN else body if kind == _RESULT else _failure(bytes(kind), body)
 
 
 def _read(path: str) -> Iterator[tuple[int, Done]]:
-    """What a journal says; a frame that was being written when its attempt died is passed over.
+    """Yield the finished calls in a journal.
 
-    So is all from a frame on that isn't one, and a file that can't be read: those calls run again.
+    An incomplete last frame, everything after an invalid frame, and an unreadable file are skipped: these calls run
+    again.
     """
     buffer = bytearray()
     try:
         with open_own(path) as file:
             while data := file.read(_READ_BYTES):
                 buffer += data
-                yield from ((place, done) for place, done in frames(buffer) if done is not None)
+                yield from ((position, done) for position, done in frames(buffer) if done is not None)
     except FileNotFoundError:
         return
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        say(f"{path} can't be read to its end ({error}); what it doesn't tell of runs again\n")
+        print_to_log(f"cannot read all of {path} ({error}); the calls that are missing from it run again\n")
 
 
 def _failure(kind: bytes, data: bytes) -> CallFailure:
-    import json  # noqa: PLC0415 - only where a call failed, and an attempt went before or a worker tells of it
+    import json  # noqa: PLC0415 - only for a failed call from an earlier attempt or a worker
 
-    from slurm.protocol.checking import read  # noqa: PLC0415 - the same
+    from slurm.protocol.checking import read  # noqa: PLC0415 - as json
 
     if kind != _FAILURE:
-        raise ValueError(f"there is no frame of kind {kind!r}")
+        raise ValueError(f"unknown kind of frame {kind!r}")
     return read(CallFailure, json.loads(data))

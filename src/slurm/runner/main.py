@@ -1,4 +1,4 @@
-"""The runner: load -> resolve -> run -> save, and an honest exit status."""
+"""The runner of one element: load, resolve, run, save, and return the exit status."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.runner.callback_runner import HERE, CallbackRunner, are_named
-from slurm.runner.job_context import JobContext, Stopped, enter, stop
+from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag
+from slurm.runner.job_context import JobContext, Stopped, request_stop, set_current
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Run one element: `root key element tag [chunk workers attempt [signal]] [callbacks.pkl]`.
 
-    The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes,
-    side by side in so many workers, or in turn for 0. A signal, "-" for none, is given where the element may go on in
-    another job: failures are then told in `attempts/`, and the signal makes `should_stop` true. The last word is there
-    where the submission has hooks to be called. Returns the exit status: 0 for a success, the task's own for
-    sys.exit(n), else 1.
+    The tag is the minor version of the Python that pickled the calls. The chunk is the number of calls of an element;
+    they run in `workers` parallel processes, or one after another for 0. The signal, "-" for none, is given if another
+    attempt may follow in another job: failures are then saved in `attempts/`, and the signal makes `should_stop` true.
+    The last argument is given if the submission has node hooks. Returns the exit status: 0 for a success, the task's
+    own for sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
-    hooked = are_named(rest)
+    hooked = pop_callbacks_flag(rest)
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
     job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
     saver = ResultSaver(job, int(element), continues=len(rest) > 3)
     if len(rest) > 3:
-        expect(rest[3])
+        handle_stop_signals(rest[3])
         saver.begin()
     outcome = saver.earlier()
     if outcome is None:
@@ -47,17 +47,17 @@ def main(argv: Sequence[str]) -> int:
     return outcome.exit_code
 
 
-def expect(name: str) -> None:
-    """Take the stop signal, and SIGTERM with it, as a request to save a checkpoint and end."""
-    _signal = __import__("_signal")  # `signal` costs an import of `enum`
+def handle_stop_signals(name: str) -> None:
+    """Treat the stop signal and SIGTERM as a request to save a checkpoint and end."""
+    _signal = __import__("_signal")  # `signal` imports `enum`
 
     if name != "-":
         for known in (name, "TERM"):
-            _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: stop(known))
+            _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: request_stop(known))
 
 
 def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner) -> Outcome:
-    """Make one call, and save what comes of it."""
+    """Make one call, and save its result or failure."""
     phase = LOAD
     try:
         _check_python(tag)
@@ -83,12 +83,12 @@ def _run_several(job: JobContext, saver: ResultSaver, tag: str, chunk: int, work
     try:
         _check_python(tag)
         return run_chunk(job, saver, chunk, workers)
-    except BaseException as error:  # noqa: BLE001 - the user's function may not load
+    except BaseException as error:  # noqa: BLE001 - the user's function may fail to load
         return saver.failure(LOAD, error)
 
 
 def _call(call: Call, job: JobContext) -> Any:
-    enter(job)
+    set_current(job)
     return call.make(job)
 
 
@@ -105,8 +105,7 @@ def _run_workflow(call: Call, job: JobContext, callbacks: CallbackRunner) -> Any
 
 def _check_python(tag: str) -> None:
     if tag != HERE:
-        message = (
-            f"the call was pickled by Python {tag}, and this node runs Python {HERE} ({sys.executable}): "
-            f"pickles don't pass between minor versions. Give the cluster a Python {tag}: Cluster(…, python=…)"
+        raise RuntimeError(
+            f"the call was pickled by Python {tag}, but this node runs Python {HERE} ({sys.executable}): "
+            f"pickles don't load under another minor version. Use Python {tag} on the cluster: Cluster(…, python=…)"
         )
-        raise RuntimeError(message)

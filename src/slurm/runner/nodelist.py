@@ -1,4 +1,4 @@
-"""Slurm's short form of host names: "n[1-3,07],login" stands for n1, n2, n3, n07, login."""
+"""Slurm's compressed host lists: "n[1-3,07],login" expands to n1, n2, n3, n07, login."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def expand(text: str) -> tuple[str, ...]:
-    """The names, in order, as `scontrol show hostnames` has them; a number keeps the zeros before it."""
+    """Return the names in the order of `scontrol show hostnames`; numbers keep their leading zeros."""
     return tuple(name for part in _split(text) for name in _names(part))
 
 
 def _split(text: str) -> Iterator[str]:
-    """The parts between commas that stand outside of brackets."""
+    """Split at the commas outside of brackets."""
     part, inside = "", False
     for character in text:
         inside = character == "[" or (inside and character != "]")
@@ -30,7 +30,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _names(part: str) -> Iterator[str]:
-    """What one part stands for; of several brackets the last one counts fastest."""
+    """Expand one part; with several brackets, the last one varies fastest."""
     prefix, *bracketed = part.split("[")
     choices = []
     for piece in bracketed:

@@ -1,4 +1,4 @@
-"""Pickle a task's values: by the standard pickler where it can, else by cloudpickle, which is slow to import."""
+"""Pickle a task's values by the standard pickler, or by cloudpickle, which is slow to import, if that fails."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def pickle_into(file: RestartableFile, value: Any) -> None:
-    """Pickle by the standard pickler, or by cloudpickle where that can't: a class of the user's script, a lambda."""
+    """Pickle by the standard pickler, or by cloudpickle for values such as lambdas and classes of the user's script."""
     try:
         Pickler(file, -1).dump(value)
     except OSError:
-        raise  # the disk, not the value
-    except Exception:  # noqa: BLE001 - whatever a user's __reduce__ raises; cloudpickle's own error is the one to show
+        raise  # an error of the disk, not of the value
+    except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything; cloudpickle's error is the better one
         # Imports cloudpickle, which is half of a by-value start and seldom needed here.
         from slurm.runner.value_pickler import ValuePickler  # noqa: PLC0415
 
@@ -34,10 +34,10 @@ def pickle_into(file: RestartableFile, value: Any) -> None:
 
 
 def pickled(value: Any) -> bytes:
-    """The bytes that `pickle_into` would write."""
+    """Return the bytes that `pickle_into` would write."""
     try:
         return dumps(value, -1)
-    except Exception:  # noqa: BLE001 - as there
+    except Exception:  # noqa: BLE001 - as in pickle_into
         from slurm.runner.value_pickler import dumps_by_value  # noqa: PLC0415
 
         return dumps_by_value(value)

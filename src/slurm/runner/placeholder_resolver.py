@@ -1,4 +1,4 @@
-"""PlaceholderResolver: from a reference to an upstream's result, or a failure that names the upstream."""
+"""PlaceholderResolver: replace references to earlier jobs by their results, or fail with the name of the job."""
 
 from __future__ import annotations
 
@@ -18,64 +18,65 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import ResultRecord
 
 LAG = 15.0
-"""Seconds to wait for an outcome that another node wrote: file systems show new files to other nodes late."""
+"""Seconds to wait for an outcome of another node: network file systems show new files to other nodes late."""
 
 
 class UpstreamFailed(Exception):
-    """What this call waits for didn't end as it had to."""
+    """A dependency of this call did not finish as required."""
 
 
 class PlaceholderResolver:
     """Reads results of earlier submissions in the same root.
 
     A reference is ("job", key, index, chunk), or ("array", key, (start, stop, step), chunk) for a list of results in
-    order; chunk is how many calls an element of the upstream makes.
+    order; chunk is the number of calls of an element of that submission.
     """
 
     def __init__(self, root: str, *, lag: float = LAG) -> None:
         self._root = root
         self._lag = lag
-        self._known: dict[tuple[str, int], Any] = {}
+        self._results: dict[tuple[str, int], Any] = {}
         self._outcomes: dict[tuple[str, int], Any] = {}
 
     def __call__(self, reference: tuple[Any, ...]) -> Any:
-        """The result, or the list of results, that a reference stands for. Raises UpstreamFailed."""
+        """Return the result, or the list of results, of a reference. Raises UpstreamFailed."""
         kind, key, which, chunk = reference
         if kind == "job":
             return self._result(key, which, chunk)
         return [self._result(key, index, chunk) for index in range(*which)]
 
-    def forget(self) -> None:
-        """Unpickle results anew from here on: calls of one element must not share what one of them may change."""
-        self._known.clear()
+    def clear(self) -> None:
+        """Clear the cache of results: calls of one element must not share an object that one of them may modify."""
+        self._results.clear()
 
     def check(self, edges: Iterable[tuple[str, str, tuple[int, ...], int]]) -> None:
-        """Hold what `.after(…)` asked for against the outcomes; raises UpstreamFailed.
+        """Check the dependencies of `.after(…)` against the outcomes. Raises UpstreamFailed.
 
-        The scheduler was told too, but it lets a job run at once whose upstream it has already forgotten.
+        The scheduler has these dependencies, too, but it starts a job at once if it no longer knows the dependency.
         """
         for key, on, indices, chunk in edges:
             if on == "success":
-                for upstream in indices:
-                    self._success(key, upstream, chunk)
-            elif on == "failure" and all(self._succeeded(key, upstream, chunk) for upstream in indices):
-                raise UpstreamFailed(f"{key} succeeded, and this was to run only if it failed")
+                for index in indices:
+                    self._success(key, index, chunk)
+            elif on == "failure" and all(self._succeeded(key, index, chunk) for index in indices):
+                raise UpstreamFailed(f"{key} succeeded, but this call runs only if it fails")
 
     def _result(self, key: str, index: int, chunk: int) -> Any:
-        if (key, index) not in self._known:
+        if (key, index) not in self._results:
             result = self._success(key, index, chunk).result
             path = f"{self._directory(key)}/{RESULTS}/{result.file}"
             try:
                 with open_own(path) as file:
-                    self._known[key, index] = _unpickled(file, result)
+                    self._results[key, index] = _unpickled(file, result)
             except Exception as error:
-                raise UpstreamFailed(f"the result of {key}[{index}] can't be loaded: {_words(error)}") from error
-        return self._known[key, index]
+                message = f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
+                raise UpstreamFailed(message) from error
+        return self._results[key, index]
 
     def _success(self, key: str, index: int, chunk: int) -> Any:
         outcome = self._outcome(key, index, chunk)
         if outcome is None:
-            raise UpstreamFailed(f"{key}[{index}] left no outcome: it was killed, or lost with its node")
+            raise UpstreamFailed(f"{key}[{index}] left no outcome: it was killed, or its node failed")
         if not outcome.succeeded:
             error = outcome.error
             cause = f"{error.type}: {error.message}" if error else f"phase {outcome.phase}"
@@ -99,7 +100,7 @@ class PlaceholderResolver:
         pause, end = 0.05, time.monotonic() + lag
         while True:
             try:
-                os.scandir(directory).close()  # opening a directory drops what NFS remembers of it
+                os.scandir(directory).close()  # opening a directory invalidates the cache of NFS
                 with open_own(path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
@@ -113,13 +114,8 @@ class PlaceholderResolver:
 
 
 def _unpickled(file: IO[bytes], record: ResultRecord) -> Any:
-    there = os.fstat(file.fileno()).st_size
-    if there != record.bytes:
-        message = f"{record.bytes} bytes were saved, {there} are there"
-        raise EOFError(message)
+    size = os.fstat(file.fileno()).st_size
+    if size != record.bytes:
+        raise EOFError(f"{record.bytes} bytes were saved, but the file has {size}")
     file.seek(record.begin)
     return Unpickler(file).load()
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -1,8 +1,8 @@
-"""run_side_by_side: calls of an element in several processes, forked of this one once it has loaded the function.
+"""run_parallel: run calls of an element in several worker processes, forked once the function is loaded.
 
-The workers take the places of calls from one pipe, so that a slow call holds up no other, and each says through a
-pipe of its own which call it begins and what came of it. This process alone writes files. A worker that dies fails the
-call that it was making, and another takes its place.
+The workers take the positions of calls from one shared pipe, so that a slow call delays no other. Each worker reports
+the start and the result of its calls through a pipe of its own. Only this process writes files. If a worker dies, its
+current call fails and a new worker is started.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from selectors import EVENT_READ, EVENT_WRITE, PollSelector
 from slurm.protocol import PROCESS
 from slurm.protocol.outcomes import CallFailure
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.job_context import Stopped, stopping
+from slurm.runner.job_context import Stopped, stop_signal
 from slurm.runner.journal import frame, frames
 from slurm.runner.result_saver import STOPPED_STATUS
 
@@ -32,68 +32,68 @@ if TYPE_CHECKING:
     Run = Callable[[int], Done]
 
 HOLD_SECONDS = 1.0
-"""Before a worker that a signal ended fails its call. If the scheduler is ending the whole element, it ends this
-process too meanwhile, and the call is nobody's failure: it runs again in the next attempt."""
+"""The delay before the call of a worker that was killed by a signal fails. If the scheduler ends the whole element, it
+kills this process, too, within this time; the call then has not failed but runs again in the next attempt."""
 _GRACE_SECONDS = 1.0
-"""Between SIGTERM and SIGKILL to the workers, when this process is to end: schedulers give the element 2 or more."""
+"""The time between SIGTERM and SIGKILL to the workers when this process ends; schedulers allow 2 seconds or more."""
 _OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
-_PLACE_BYTES = 4
+_POSITION_BYTES = 4
 _READ_BYTES = 1 << 20
 
 
-def run_side_by_side(run: Run, places: Sequence[int], workers: int) -> Generator[tuple[int, Done], None, None]:
-    """What `run` gives for each place, as it comes, by up to `workers` processes at once.
+def run_parallel(run: Run, positions: Sequence[int], workers: int) -> Generator[tuple[int, Done], None, None]:
+    """Yield each position and the result of `run` for it, as it arrives, from up to `workers` parallel processes.
 
-    They are gone once this is exhausted or closed. Raises OSError if not even one can be started, and Stopped where the
-    job is to end before all calls are made.
+    The processes have ended once the generator is exhausted or closed. Raises OSError if no process can be started, and
+    Stopped if the job must end before all calls have run.
     """
-    while places:
-        crew = _Crew(run, places, min(workers, len(places)))
+    while positions:
+        pool = _WorkerPool(run, positions, min(workers, len(positions)))
         done: set[int] = set()
         try:
-            for place, found in crew.results():
-                done.add(place)
-                yield place, found
+            for position, result in pool.results():
+                done.add(position)
+                yield position, result
         finally:
-            crew.dismiss()
-        places = [place for place in places if place not in done]  # a worker may die between two calls
-        if places and stopping():
-            raise Stopped(stopping())
-        if not done:  # then none lives long enough to begin one
-            yield from ((place, _died(place, crew.status)) for place in places)
+            pool.shutdown()
+        positions = [each for each in positions if each not in done]  # a worker may die between two calls
+        if positions and stop_signal():
+            raise Stopped(stop_signal())
+        if not done:  # the workers die before they begin a call
+            yield from ((position, _worker_died(position, pool.status)) for position in positions)
             return
 
 
-def _died(place: int, status: int) -> CallFailure:
-    return CallFailure(call=place, phase=PROCESS, exit_code=status)
+def _worker_died(position: int, status: int) -> CallFailure:
+    return CallFailure(call=position, phase=PROCESS, exit_code=status)
 
 
 class _Worker:
-    """A process, and the end of the pipe through which it speaks."""
+    """A worker process and the reading end of its pipe."""
 
     def __init__(self, pid: int, pipe: int) -> None:
         self.pid, self.pipe = pid, pipe
-        self.making: int | None = None
+        self.current: int | None = None
         self.status: int | None = None
-        """How it ended, as a shell tells it: 128 + n for signal n; this counts from `due` on."""
+        """The exit status, 128 + n for signal n as in a shell; it takes effect at the time `due`."""
         self.due = 0.0
-        self._heard = bytearray()
+        self._buffer = bytearray()
 
-    def hear(self) -> bytes:
-        """One piece of what it has said; nothing once it has closed its end. Raises BlockingIOError."""
-        heard = os.read(self.pipe, _READ_BYTES)
-        self._heard += heard
-        return heard
+    def read(self) -> bytes:
+        """Read from the pipe; returns nothing once the worker has closed its end. Raises BlockingIOError."""
+        data = os.read(self.pipe, _READ_BYTES)
+        self._buffer += data
+        return data
 
-    def said(self) -> Iterator[tuple[int, Done]]:
-        """The calls that it has made, of what was heard."""
-        for place, found in frames(self._heard):
-            self.making = place if found is None else None
-            if found is not None:
-                yield place, found
+    def results(self) -> Iterator[tuple[int, Done]]:
+        """Yield the results in the data that was read."""
+        for position, result in frames(self._buffer):
+            self.current = position if result is None else None
+            if result is not None:
+                yield position, result
 
-    def gone(self) -> bool:
-        """Whether it has ended, without waiting."""
+    def has_exited(self) -> bool:
+        """Whether the process has ended; does not wait."""
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -103,108 +103,108 @@ class _Worker:
         return self.status is not None
 
 
-class _Crew:
-    """The workers that share one pipe of places, until all places are taken and those who took them are gone."""
+class _WorkerPool:
+    """Workers that share one pipe of positions, until all positions are taken and all workers have ended."""
 
-    def __init__(self, run: Run, places: Sequence[int], size: int) -> None:
+    def __init__(self, run: Run, positions: Sequence[int], size: int) -> None:
         self._run, self._size = run, size
-        self._unfed = memoryview(b"".join(place.to_bytes(_PLACE_BYTES, "little") for place in places))
+        self._unsent = memoryview(b"".join(position.to_bytes(_POSITION_BYTES, "little") for position in positions))
         self._workers: list[_Worker] = []
         self.status = 1
-        self._places, self._feed = os.pipe()
+        self._positions, self._feed = os.pipe()
         self._awake, self._wake = os.pipe()
         for end in (self._feed, self._awake, self._wake):
             os.set_blocking(end, False)
-        self._selector = PollSelector()  # unlike epoll, nothing that a fork shares
+        self._selector = PollSelector()  # unlike epoll, it has no descriptor that a fork would share
         self._selector.register(self._feed, EVENT_WRITE)
         self._selector.register(self._awake, EVENT_READ)
         self._me = os.getpid()
-        self._before = {
+        self._handlers = {
             number: signal.signal(number, handler) or signal.SIG_DFL
-            for number, handler in ((signal.SIGCHLD, lambda *_: None), (signal.SIGTERM, self._end_together))
+            for number, handler in ((signal.SIGCHLD, lambda *_: None), (signal.SIGTERM, self._terminate))
         }
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def results(self) -> Iterator[tuple[int, Done]]:
-        """What came of the calls, as it comes."""
+        """Yield the results of the calls as they arrive."""
         for _ in range(self._size):
             self._start()
         while self._workers:
             for key, _ in self._selector.select(self._pause()):
                 if key.fd == self._feed:
-                    self._feed_more()
+                    self._send_positions()
                 elif key.fd == self._awake:
-                    self._pass_on(set(os.read(self._awake, _READ_BYTES)) - {signal.SIGCHLD})
+                    self._forward(set(os.read(self._awake, _READ_BYTES)) - {signal.SIGCHLD})
                 else:
-                    if not key.data.hear():
+                    if not key.data.read():
                         self._selector.unregister(key.fd)
-                    yield from key.data.said()
-            yield from self._bury()
+                    yield from key.data.results()
+            yield from self._reap()
 
-    def dismiss(self) -> None:
-        """End whoever is left, and leave this process as it was."""
+    def shutdown(self) -> None:
+        """Kill the remaining workers and restore this process's signal handlers."""
         for worker in self._workers:
-            if not worker.gone():
+            if not worker.has_exited():
                 os.kill(worker.pid, signal.SIGKILL)
                 os.waitpid(worker.pid, 0)
             os.close(worker.pipe)
         self._restore_signals()
-        for end in (self._places, self._awake, self._wake, *((self._feed,) if self._feed >= 0 else ())):
+        for end in (self._positions, self._awake, self._wake, *((self._feed,) if self._feed >= 0 else ())):
             os.close(end)
         self._selector.close()
 
     def _restore_signals(self) -> None:
         signal.set_wakeup_fd(-1)
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _end_together(self, *_: object) -> None:
-        """On SIGTERM, end with all workers. Not every scheduler finds those whose parent is gone."""
-        if os.getpid() == self._me:  # and not one that was forked just now
+    def _terminate(self, *_: object) -> None:
+        """On SIGTERM, end this process and all workers. Some schedulers don't find processes without their parent."""
+        if os.getpid() == self._me:  # not a child that was just forked
             for number in (signal.SIGTERM, signal.SIGKILL):
                 for worker in self._workers:
-                    if not worker.gone():
+                    if not worker.has_exited():
                         os.kill(worker.pid, number)
                 end = time.monotonic() + _GRACE_SECONDS
-                while not all(worker.gone() for worker in self._workers) and time.monotonic() < end:
+                while not all(worker.has_exited() for worker in self._workers) and time.monotonic() < end:
                     time.sleep(0.02)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _pass_on(self, signals: set[int]) -> None:
-        """What this process handles of signals, such as the stop signal, concerns the calls."""
+    def _forward(self, signals: set[int]) -> None:
+        """Forward signals that this process handles, such as the stop signal, to the workers."""
         for worker in self._workers:
             for number in signals:
-                if not worker.gone():
+                if not worker.has_exited():
                     os.kill(worker.pid, number)
 
     def _pause(self) -> float | None:
         due = [worker.due for worker in self._workers if worker.status is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def _feed_more(self) -> None:
+    def _send_positions(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            # Up to PIPE_BUF bytes are written whole or not at all, so a reader never finds a part of a place.
-            self._unfed = self._unfed[os.write(self._feed, self._unfed[: select.PIPE_BUF]) :]
-        if not self._unfed:
+            # Writes of up to PIPE_BUF bytes are atomic, so a reader never gets a part of a position.
+            self._unsent = self._unsent[os.write(self._feed, self._unsent[: select.PIPE_BUF]) :]
+        if not self._unsent:
             self._selector.unregister(self._feed)
             os.close(self._feed)
-            self._feed = -1  # its number may be another's from here on
+            self._feed = -1  # the number may be reused for another file
 
-    def _bury(self) -> Iterator[tuple[int, Done]]:
-        """Take leave of the workers that have ended, once all that they have said is heard."""
-        for worker in [worker for worker in self._workers if worker.gone() and worker.due <= time.monotonic()]:
-            with contextlib.suppress(BlockingIOError):  # a process that it has left behind may keep its end open
-                while worker.hear():
+    def _reap(self) -> Iterator[tuple[int, Done]]:
+        """Remove the workers that have ended, after reading their last results; start new ones for those that died."""
+        for worker in [each for each in self._workers if each.has_exited() and each.due <= time.monotonic()]:
+            with contextlib.suppress(BlockingIOError):  # a child that it left behind may keep the pipe open
+                while worker.read():
                     pass
-            yield from worker.said()
+            yield from worker.results()
             self._workers.remove(worker)
             if worker.pipe in self._selector.get_map():
                 self._selector.unregister(worker.pipe)
             os.close(worker.pipe)
             self.status = worker.status or 0
-            if worker.making is not None and not (self.status == STOPPED_STATUS and stopping()):
-                yield worker.making, _died(worker.making, self.status)
+            if worker.current is not None and not (self.status == STOPPED_STATUS and stop_signal()):
+                yield worker.current, _worker_died(worker.current, self.status)
                 self._start()
 
     def _start(self) -> None:
@@ -218,31 +218,31 @@ class _Crew:
             os.close(theirs)
             if not self._workers:
                 raise
-            return  # no room for another process: there are fewer, then
+            return  # the limit of processes is reached: continue with fewer workers
         if pid == 0:
             os.close(ours)
-            self._be_a_worker(theirs)
+            self._run_worker(theirs)
         os.close(theirs)
         self._workers.append(_Worker(pid, ours))
         self._selector.register(ours, EVENT_READ, self._workers[-1])
 
-    def _be_a_worker(self, pipe: int) -> None:
-        """What the child of a fork does; it must not return into its parent's code."""
+    def _run_worker(self, pipe: int) -> None:
+        """Run calls in the forked child. Ends the process: the child must not return into its parent's code."""
         status = 1
         try:
-            gc.freeze()  # or the collector would write to, and so copy, every page that the runner has loaded
+            gc.freeze()  # otherwise the garbage collector writes to, and so copies, every page of loaded objects
             self._restore_signals()
             for end in (*(key.fd for key in self._selector.get_map().values()), self._wake):
                 os.close(end)
-            if "numpy.random" in sys.modules:  # as Python does for its own: no two workers draw the same numbers
+            if "numpy.random" in sys.modules:  # no two workers draw the same numbers; Python reseeds its own generator
                 sys.modules["numpy.random"].seed()
             self._make_calls(pipe)
             status = 0
         except Stopped:
             status = STOPPED_STATUS
         except BrokenPipeError:
-            pass  # the parent is gone: so is the element
-        except BaseException:  # noqa: BLE001 - as the docstring says
+            pass  # the parent has ended, and the element with it
+        except BaseException:  # noqa: BLE001 - see the docstring
             traceback.print_exc()
         finally:
             _flush()
@@ -250,19 +250,19 @@ class _Crew:
 
     def _make_calls(self, pipe: int) -> None:
         me = os.getpid()
-        with os.fdopen(pipe, "wb") as speech:
-            while not stopping() and (taken := os.read(self._places, _PLACE_BYTES)):
-                place = int.from_bytes(taken, "little")
-                speech.writelines(frame(place, None))
-                speech.flush()  # with what came of the call before: one system call for both
-                found = self._run(place)
+        with os.fdopen(pipe, "wb") as output:
+            while not stop_signal() and (data := os.read(self._positions, _POSITION_BYTES)):
+                position = int.from_bytes(data, "little")
+                output.writelines(frame(position, None))
+                output.flush()  # also writes the result of the previous call, in the same system call
+                result = self._run(position)
                 if os.getpid() != me:
-                    os._exit(0)  # a child that the call has forked and let return
-                speech.writelines(frame(place, found))
+                    os._exit(0)  # a child process that the call forked and that returned
+                output.writelines(frame(position, result))
 
 
 def _flush() -> None:
-    """What is in a buffer at a fork would be written by both."""
+    """Flush the output streams before a fork: both processes would write the content of a buffer."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):  # none, closed, or nowhere to write to
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # None, closed, or not writable
             stream.flush()

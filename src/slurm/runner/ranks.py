@@ -1,7 +1,7 @@
-"""Ranks: the processes of a task that runs once per rank, each the child of one that sees how it ends.
+"""Ranks: run the processes of a task that runs once per rank, each as the child of a monitoring parent.
 
-A scheduler's launcher starts such a parent for each rank. Where there is none, one parent starts all of them, here.
-What a rank has to say it says in a directory that all share; `slurm.runner.gathering` makes one outcome of that.
+A scheduler's launcher starts one parent for each rank. Without a launcher, one parent starts all ranks on this machine.
+Each rank writes its report into a directory that all share; `slurm.runner.gathering` makes one outcome of them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED
 from slurm.protocol.files import commit
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.callback_runner import CallbackRunner, are_named
+from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag
 from slurm.runner.job_context import JobContext
-from slurm.runner.main import expect, run
+from slurm.runner.main import handle_stop_signals, run
 from slurm.runner.pickling import pickle_into
-from slurm.runner.result_saver import ResultSaver, written
+from slurm.runner.result_saver import ResultSaver, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import Outcome
 
 GRACE_SECONDS = 1
-"""Between SIGTERM and SIGKILL to ranks that another one's failure ends."""
+"""The time between SIGTERM and SIGKILL to ranks that are ended because another one failed."""
 _OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _PORTS = range(20_000, 32_000)
-"""Below those that Linux takes for outgoing connections (32768 and up unless changed), above those of services."""
+"""Below the ports that Linux uses for outgoing connections (32768 and up by default), above those of services."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ranks of one element: `gather here log`, then what `slurm.runner.main` takes.
+    """Run ranks of one element: `gather here log`, then the arguments of `slurm.runner.main`.
 
-    `gather` is empty unless all results are kept, `here` how many ranks to start on this machine, 0 for the one that a
-    launcher means by its variables; rank n writes to `<log>.n.log`, but rank 0 to where the script does.
+    `gather` is empty unless all results are kept. `here` is the number of ranks to start on this machine, or 0 to run
+    the one rank of a launcher's variables. Rank n writes to `<log>.n.log`, rank 0 to the output of the script.
     """
     gather, here, log, root, key, element, tag, _, _, attempt, *stop = argv
-    hooked = are_named(stop)
+    hooked = pop_callbacks_flag(stop)
     job = JobContext.from_environment(root, key, int(element), os.environ, int(attempt))
     if ResultSaver(job).earlier() is not None:
         return 0
@@ -55,19 +55,19 @@ def main(argv: Sequence[str]) -> int:
             if rank.rank:
                 _write_to(f"{log}.{rank.rank}.log")
             if stop:
-                expect(stop[0])
+                handle_stop_signals(stop[0])
             callbacks = CallbackRunner.of(rank, tag) if hooked and not rank.rank else CallbackRunner(rank)
-            return _be(rank, saver, tag, callbacks)
+            return _run_rank(rank, saver, tag, callbacks)
     return parent.wait()
 
 
-def directory_of(job: JobContext, attempt: int) -> str:
-    """Where the ranks of an attempt say what came of each."""
+def ranks_directory(job: JobContext, attempt: int) -> str:
+    """Return the directory for the reports of the ranks of an attempt."""
     return f"{job.directory}/{RESULTS}/.{job.index}.{attempt}.ranks"
 
 
 def contexts(job: JobContext, here: int, environ: Mapping[str, str]) -> list[JobContext]:
-    """What each rank that is to be started by this process knows of itself."""
+    """Return the contexts of the ranks that this process starts."""
     if here:
         ranks = [job.replace(rank=n, world_size=here, local_rank=n, local_world_size=here) for n in range(here)]
     else:  # srun(1), OUTPUT ENVIRONMENT VARIABLES
@@ -86,11 +86,11 @@ def contexts(job: JobContext, here: int, environ: Mapping[str, str]) -> list[Job
 
 
 def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> dict[str, str]:
-    """What a rank finds in its environment: the names of torch.distributed, and Slurm's where nobody has set them.
+    """Return the environment variables of a rank: those of torch.distributed, and Slurm's.
 
-    `alone`: all ranks are on this machine. Where the ranks meet may have been set in the job's setup.
+    `alone` means that all ranks are on this machine. MASTER_ADDR and MASTER_PORT of the job's setup are kept.
     """
-    port = _PORTS[(crc32(job.key.encode()) + job.index) % len(_PORTS)]  # ids of several clusters may be the same
+    port = _PORTS[(crc32(job.key.encode()) + job.index) % len(_PORTS)]  # the key, as job ids of clusters may be equal
     return {
         "RANK": str(job.rank),
         "WORLD_SIZE": str(job.world_size),
@@ -107,8 +107,8 @@ def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> di
 
 
 def _first_host(job: JobContext, environ: Mapping[str, str]) -> str:
-    """The first node by its name; where that is Slurm's name only, by the address of the node that srun was run on."""
-    import socket  # noqa: PLC0415 - not where all are on one machine
+    """Return the name of the first node; if only Slurm knows the name, the address of the node that ran srun."""
+    import socket  # noqa: PLC0415 - not needed if all ranks are on one machine
 
     try:
         socket.getaddrinfo(job.hosts[0], None)
@@ -117,22 +117,22 @@ def _first_host(job: JobContext, environ: Mapping[str, str]) -> str:
     return job.hosts[0]
 
 
-def _be(job: JobContext, saver: RankSaver, tag: str, callbacks: CallbackRunner) -> int:
+def _run_rank(job: JobContext, saver: RankSaver, tag: str, callbacks: CallbackRunner) -> int:
     if saver.continues and not job.rank:
         saver.begin()
     callbacks.fire("on_run_begin")
     outcome = run(job, saver, tag, callbacks)
     if outcome.succeeded or outcome.phase == STOPPED:
-        return 0  # for a launcher, a rank that stops at its checkpoint must not be why the others are killed at theirs
+        return 0  # a launcher must not kill ranks at their checkpoints because this one has stopped at its own
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(outcome.exit_code)  # exit handlers such as MPI's would wait for the other ranks, which wait for this one
 
 
 def _kernel_killed() -> bool:
-    """Whether the kernel has killed some of this one's group for their memory, which Slurm tells of jobs, not of steps.
+    """Whether the kernel has killed a process of this control group for its memory.
 
-    The files of cgroups(7), of both versions.
+    Slurm reports this for jobs but not for steps. Reads the files of cgroups(7), version 1 or 2.
     """
     with contextlib.suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as groups:
         for _, controllers, path in (line.rstrip("\n").split(":", 2) for line in groups):
@@ -145,19 +145,19 @@ def _kernel_killed() -> bool:
 
 
 def _die_with(line: int) -> None:
-    """Have the kernel kill this process once nobody holds the other end of a pipe any more; fcntl(2), Linux only.
+    """Make the kernel kill this process when the other end of a pipe is closed; fcntl(2), Linux only.
 
-    Where Slurm knows processes by their parents (proctrack/linuxproc), it would lose sight of a rank that has lost its
-    own. prctl(2) has a word for that, too, which a Python has to load ctypes to say.
+    If Slurm tracks processes by their parents (proctrack/linuxproc), it would not find a rank whose parent has died.
+    prctl(2) could do the same, but Python would have to load ctypes for it.
     """
-    import fcntl  # noqa: PLC0415 - not in the parent
+    import fcntl  # noqa: PLC0415 - not needed in the parent
 
     if hasattr(fcntl, "F_SETSIG"):
         fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(line, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(line, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
         with contextlib.suppress(BlockingIOError):
-            if not os.read(line, 1):  # the parent died before that
+            if not os.read(line, 1):  # the parent has died already
                 os._exit(128 + signal.SIGKILL)
 
 
@@ -168,68 +168,68 @@ def _write_to(path: str) -> None:
 
 
 class RankSaver(ResultSaver):
-    """Writes what came of one rank, into the directory of its attempt's ranks."""
+    """Writes the report of one rank, into the directory of its attempt's ranks."""
 
     def __init__(self, job: JobContext, *, gather: bool, continues: bool) -> None:
         super().__init__(job, continues=continues)
         self._gather = gather
-        self._directory = directory_of(job, job.attempt)
+        self._directory = ranks_directory(job, job.attempt)
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
     def success(self, value: Any) -> Outcome:
-        """Save the result if it is asked for: rank 0's, or each."""
-        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._kept(lambda file: pickle_into(file, value)))
+        """Save the result of rank 0, or of each rank if results are gathered."""
+        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._save(lambda file: pickle_into(file, value)))
 
-    def _kept(self, fill: Any) -> ResultRecord | None:
+    def _save(self, fill: Any) -> ResultRecord | None:
         if not self._gather:
             return None if self._job.rank else self.write(fill)
         name = f"{self._job.rank}.pkl"
-        digest = written(f"{self._directory}/{name}", fill)
+        digest = write_new(f"{self._directory}/{name}", fill)
         if digest is None:
             raise FileExistsError(f"{self._directory}/{name}")
         return ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
 
     def keep(self, outcome: Outcome) -> Outcome:
-        """Leave word of this rank."""
+        """Write the report of this rank."""
         outcome = outcome.replace(rank=self._job.rank, ranks=self._job.world_size)
-        ending = "done" if outcome.succeeded or outcome.phase == STOPPED else "failed"
-        commit(f"{self._directory}/{self._job.rank}.{ending}", outcome.dumps())
+        suffix = "done" if outcome.succeeded or outcome.phase == STOPPED else "failed"
+        commit(f"{self._directory}/{self._job.rank}.{suffix}", outcome.dumps())
         return outcome
 
     def died(self, status: int) -> None:
-        """Leave word of a rank that ended without its own."""
+        """Write the report of a rank that died without one."""
         memory = status == 128 + signal.SIGKILL and _kernel_killed()
         self._commit(FAILED, PROCESS, exit_code=status, state=_OUT_OF_MEMORY if memory else None)
 
-    def said(self, ending: str) -> bool:
-        """Whether the rank has left word that it is "done", or has "failed"."""
-        return os.path.exists(f"{self._directory}/{self._job.rank}.{ending}")
+    def reported(self, suffix: str) -> bool:
+        """Whether the rank has written a report that it is "done" or has "failed"."""
+        return os.path.exists(f"{self._directory}/{self._job.rank}.{suffix}")
 
     def any_failed(self) -> bool:
-        """Whether some rank has left word that it failed."""
+        """Whether any rank has reported a failure."""
         return any(name.endswith(".failed") for name in os.listdir(self._directory))
 
 
 class _Parent:
-    """The parent of ranks: passes signals on, and leaves word of one that died without its own.
+    """The parent of ranks: forwards signals, and writes the report of a rank that died without one.
 
-    If one fails, it ends the others of its own, as the launcher ends all.
+    If a rank fails, it ends its other ranks, as a launcher does.
     """
 
     def __init__(self, stop: str) -> None:
         self._me = os.getpid()
         self._ranks: dict[int, RankSaver] = {}
         self._lifelines: list[int] = []
-        self._told = self._killed = False
+        self._terminated = self._killed = False
         if stop != "-":
             signal.signal(signal.Signals[f"SIG{stop}"], lambda number, _: self._send(number))
-        signal.signal(signal.SIGTERM, self._end)
-        signal.signal(signal.SIGALRM, self._overdue)
+        signal.signal(signal.SIGTERM, self._terminate)
+        signal.signal(signal.SIGALRM, self._kill_overdue)
 
     def start(self, saver: RankSaver) -> int:
-        """Fork a rank; 0 in the child, which handles the stop signal as this does until it has a handler of its own."""
-        line, mine = os.pipe()
-        self._lifelines.append(mine)
+        """Fork a rank. Returns 0 in the child, which keeps this stop signal handler until it sets its own."""
+        line, end = os.pipe()
+        self._lifelines.append(end)
         pid = os.fork()
         if pid:
             self._ranks[pid] = saver
@@ -243,38 +243,38 @@ class _Parent:
         return pid
 
     def wait(self) -> int:
-        """Wait for all ranks; the largest exit status of any."""
+        """Wait for all ranks. Returns the largest exit status."""
         worst = 0
         while self._ranks:
             pid, status = os.waitpid(-1, 0)
-            if pid in self._ranks:  # in a container, others' orphans are this process's too
-                worst = max(worst, self._buried(self._ranks.pop(pid), os.waitstatus_to_exitcode(status)))
-            if worst and self._ranks and not self._told:
+            if pid in self._ranks:  # in a container, this process also inherits orphans of others
+                worst = max(worst, self._reap(self._ranks.pop(pid), os.waitstatus_to_exitcode(status)))
+            if worst and self._ranks and not self._terminated:
                 self._send(signal.SIGTERM)
                 signal.alarm(GRACE_SECONDS)
         return worst
 
-    def _buried(self, saver: RankSaver, code: int) -> int:
-        """The exit status of a rank that has ended, 0 for one that has all that was asked of it."""
-        if saver.said("done"):
+    def _reap(self, saver: RankSaver, code: int) -> int:
+        """Return the exit status of a rank that has ended, 0 if it is done; report it if it died by itself."""
+        if saver.reported("done"):
             return 0
-        if code == -signal.SIGTERM and not self._told:
-            time.sleep(0.2)  # who ends all processes of a job may come to this one last
-        ended = (code == -signal.SIGTERM and (self._told or saver.any_failed())) or (
-            code == -signal.SIGKILL and (self._told or self._killed)
+        if code == -signal.SIGTERM and not self._terminated:
+            time.sleep(0.2)  # a scheduler that ends all processes of the job may signal this one last
+        ended = (code == -signal.SIGTERM and (self._terminated or saver.any_failed())) or (
+            code == -signal.SIGKILL and (self._terminated or self._killed)
         )
         code = code if code >= 0 else 128 - code
-        if not saver.said("failed") and not ended:
+        if not saver.reported("failed") and not ended:
             saver.died(code)
         return code or 1
 
-    def _end(self, *_: object) -> None:
-        self._told = True
+    def _terminate(self, *_: object) -> None:
+        self._terminated = True
         self._send(signal.SIGTERM)
         signal.alarm(GRACE_SECONDS)
 
-    def _overdue(self, *_: object) -> None:
-        """End ranks that SIGTERM hasn't, if it is for another one's failure; else the scheduler knows how long."""
+    def _kill_overdue(self, *_: object) -> None:
+        """Kill ranks that outlive SIGTERM if another rank failed; otherwise the scheduler decides when to kill them."""
         if any(saver.any_failed() for saver in self._ranks.values()):
             self._killed = True
             self._send(signal.SIGKILL)

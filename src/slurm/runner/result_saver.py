@@ -1,4 +1,4 @@
-"""ResultSaver: writes what came of a call, the result first and then the outcome that commits it."""
+"""ResultSaver: write the result of a call, and then the outcome that commits it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from slurm.protocol.files import NewFile, commit, open_own
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord, class_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
-from slurm.runner.job_context import drop_checkpoints, say
+from slurm.runner.job_context import drop_checkpoints, print_to_log
 from slurm.runner.pickling import pickle_into
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext
 
 ERROR_PICKLE_LIMIT = 1 << 20
-"""An exception whose pickle is larger, in bytes, is kept as text only: outcomes are listed and read in bulk."""
+"""An exception with a larger pickle, in bytes, is kept only as text: outcomes are read in bulk."""
 
 STOPPED_STATUS = 75
-"""The exit status of an attempt that has stopped at a checkpoint (EX_TEMPFAIL of sysexits.h): no success, so that what
-waits for the job doesn't start."""
+"""The exit status of an attempt that stopped at a checkpoint (EX_TEMPFAIL of sysexits.h). It is not 0, so that jobs
+that depend on this one do not start."""
 
 
 class ResultSaver:
-    """Writes the files of one element. First commit wins: what an earlier attempt has committed stays."""
+    """Writes the files of one element. The first commit wins: the outcome of an earlier attempt is never replaced."""
 
     def __init__(self, job: JobContext, element: int | None = None, *, continues: bool = False) -> None:
         self._job = job
@@ -51,62 +51,62 @@ class ResultSaver:
         self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(self._element)}"
         attempts = f"{job.directory}/{ATTEMPTS}"
         self.continues = continues
-        # Where the element may go on in another job, whoever decides on that makes an outcome of it or not.
+        # If another attempt may follow, the process that decides about it turns this record into an outcome or not.
         self._failure = f"{attempts}/{attempt_name(self._element, job.attempt)}" if continues else self._outcome
         self._begun = f"{attempts}/{begun_name(self._element, job.attempt)}"
 
     def begin(self) -> None:
-        """Leave word of an attempt after the first: what is known of the one before it doesn't tell of this one."""
+        """Mark the start of an attempt after the first, so that the state of the previous one no longer counts."""
         if self._job.attempt > 1:
             os.close(os.open(self._begun, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def earlier(self) -> Outcome | None:
-        """The outcome that an earlier attempt of this element has committed, if one has."""
+        """Return the outcome that an earlier attempt of this element has committed, or None."""
         if not os.path.exists(self._outcome):
             return None
         with open_own(self._outcome) as file:
             return Outcome.loads(file.read(), where=self._outcome)
 
     def is_final(self, outcome: Outcome) -> bool:
-        """Whether this attempt's own word, once committed, is the element's outcome: no attempt follows it."""
+        """Whether an outcome of this attempt finishes the element, so that no attempt follows."""
         return outcome.attempt == self._job.attempt and (outcome.succeeded or not self.continues)
 
     def success(self, value: Any) -> Outcome:
-        """Save a result and commit it. Raises what pickling or the disk raises; nothing is committed then."""
+        """Save a result and commit it. Raises any error of pickling or of the disk, without a commit."""
         outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=self.write(lambda file: pickle_into(file, value)))
         drop_checkpoints(self._job, self._job.index)
         return outcome
 
     def stopped(self, signal: str) -> Outcome:
-        """Leave word that the task has saved a checkpoint, because of a signal, and is to go on in another attempt."""
+        """Record that the task has saved a checkpoint because of a signal and continues in another attempt."""
         return self._commit(FAILED, STOPPED, exit_code=STOPPED_STATUS, reason=signal)
 
     def failure(self, phase: str, error: BaseException) -> Outcome:
         """Commit a failure in `phase`, and print the traceback to the log."""
         record = describe(error)
-        say(record.traceback or f"{record.type}: {record.message}")
+        print_to_log(record.traceback or f"{record.type}: {record.message}")
         return self._commit(FAILED, phase, exit_code=exit_code(error), error=record)
 
     def several(self, done: Sequence[bytes | CallFailure], *, stopped: str | None = None) -> Outcome:
-        """Save what came of an element's calls, in order, each a pickled result or a failure, and commit it.
+        """Save and commit the pickled results and the failures of an element's calls, in order.
 
-        `stopped`: the signal because of which some weren't made, in the last attempt that there may be.
+        `stopped` is the signal that prevented some calls, if no further attempt is allowed.
         """
-        results = [found if isinstance(found, bytes) else b"" for found in done]
-        failures = tuple(found for found in done if isinstance(found, CallFailure))
+        results = [each if isinstance(each, bytes) else b"" for each in done]
+        failures = tuple(each for each in done if isinstance(each, CallFailure))
         result = self.write(lambda file: file.write(b"".join(results)))
         status, code = (FAILED, 1) if failures else (SUCCEEDED, 0)
         phase, code = (STOPPED, STOPPED_STATUS) if stopped and failures else (SAVE, code)
         ends = tuple(accumulate(map(len, results)))
         return self._commit(status, phase, exit_code=code, result=result, ends=ends, failures=failures, reason=stopped)
 
-    def _commit(self, status: str, phase: str, **what: Any) -> Outcome:
+    def _commit(self, status: str, phase: str, **fields: Any) -> Outcome:
         outcome = Outcome(
             status=status,
             phase=phase,
             attempt=self._job.attempt,
             started=self._started,
-            # The node's clock may be set back meanwhile.
+            # Not time.time(): the node's clock may have been set back.
             ended=self._started + time.monotonic() - self._begin,
             host=self._job.host,
             job_id=self._job.job_id,
@@ -114,30 +114,30 @@ class ResultSaver:
             python="{}.{}.{}".format(*sys.version_info[:3]),
             interpreter=sys.executable,
             distributions=distributions_digest(),
-            **what,
+            **fields,
         )
         return self.keep(outcome)
 
     def keep(self, outcome: Outcome) -> Outcome:
-        """Commit an outcome; returns the one that counts."""
+        """Commit an outcome. Returns the element's outcome, which may be that of an earlier attempt."""
         path = self._outcome if outcome.succeeded else self._failure
         return outcome if commit(path, outcome.dumps()) else self.earlier() or outcome
 
     def write(self, fill: Callable[[_Digest], object]) -> ResultRecord:
-        """Write a result by `fill`, without an outcome yet."""
+        """Write a result file by `fill`, without committing an outcome."""
         directory = f"{self._job.directory}/{RESULTS}"
         name = f"{self._element}.pkl"
-        digest = written(f"{directory}/{name}", fill)
-        if digest is None:  # an attempt that died before its outcome left a result: it stays, ours goes beside
+        digest = write_new(f"{directory}/{name}", fill)
+        if digest is None:  # an attempt that died before its outcome left this file, which is kept
             name = f"{self._element}.{os.urandom(4).hex()}.pkl"
-            digest = written(f"{directory}/{name}", fill)
+            digest = write_new(f"{directory}/{name}", fill)
         if digest is None:
             raise FileExistsError(f"{directory}/{name}")
         return ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
 
 
-def written(path: str, fill: Callable[[_Digest], object]) -> _Digest | None:
-    """Write a new file by `fill`; what was written, or None if there was a file already."""
+def write_new(path: str, fill: Callable[[_Digest], object]) -> _Digest | None:
+    """Write a new file by `fill`. Returns its size and digest, or None if the file exists already."""
     new = NewFile(path)
     try:
         digest = _Digest(new.file)
@@ -148,7 +148,7 @@ def written(path: str, fill: Callable[[_Digest], object]) -> _Digest | None:
 
 
 def describe(error: BaseException) -> ErrorRecord:
-    """An exception as text, and as a pickle where it can be pickled; the runner's own frames are left out."""
+    """Return an exception as text, and as a pickle if possible. The traceback omits the runner's own frames."""
     import base64  # noqa: PLC0415 - only when something failed
     import traceback  # noqa: PLC0415
 
@@ -169,7 +169,7 @@ def _message(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - the user's own __str__
-        return f"<a {type(error).__name__} whose text can't be had>"
+        return f"<{type(error).__name__} whose __str__ failed>"
 
 
 def _pickled(error: BaseException) -> bytes | None:
@@ -177,14 +177,14 @@ def _pickled(error: BaseException) -> bytes | None:
 
     try:
         data = dumps_by_value(error)
-        loads(data)  # an exception whose __init__ wants other arguments pickles, but never comes back
+        loads(data)  # an exception whose __init__ needs other arguments can be pickled but not unpickled
     except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__
         return None
     return data if len(data) <= ERROR_PICKLE_LIMIT else None
 
 
 class _Digest:
-    """A file that counts and hashes what is written to it."""
+    """A file that counts and hashes the bytes written to it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -206,7 +206,7 @@ class _Digest:
 
 
 def exit_code(error: BaseException) -> int:
-    """What a process that ends by this exception tells the scheduler: never 0."""
+    """Return the exit status of a process that ends by this exception; never 0."""
     code = error.code if isinstance(error, SystemExit) else 1
     return code if isinstance(code, int) and 0 < code < 256 else 1
 

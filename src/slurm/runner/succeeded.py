@@ -1,4 +1,4 @@
-"""Tells the script whether an element has succeeded, where its process failed on its way out."""
+"""Tell the script whether an element has succeeded although its process failed while it was exiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pickling by value, on the client and on the node: cloudpickle, with the file names of code objects kept."""
+"""Pickling by value, on the client and on the node: cloudpickle that keeps the file names of code objects."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _reduce = cloudpickle.Pickler.dispatch_table[CodeType]
 
 
 def _reduce_code(code: CodeType) -> Any:
-    """Reduce a code object as cloudpickle does, but with its own file name.
+    """Reduce a code object as cloudpickle does, but keep its file name.
 
-    cloudpickle 3.1.3 writes "<dynamic-code>" instead, and tracebacks then show neither file nor source line. The name
-    is a new string each time: the pickler would write a string that other objects share as a reference, and pickles of
+    cloudpickle 3.1.3 replaces it by "<dynamic-code>", and tracebacks then show neither file nor source line. The name
+    is copied to a new string: the pickler would write a string that other objects share as a reference, and pickles of
     equal functions would differ.
     """
     make, args, *state = _reduce(code)
@@ -32,7 +32,7 @@ def _reduce_code(code: CodeType) -> Any:
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's pickler, which writes functions and classes without a module on the node by value."""
+    """cloudpickle's pickler, which pickles functions and classes by value if their module is not on the node."""
 
     dispatch_table: ClassVar[Mapping[type, Any]] = ChainMap(
         {CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
@@ -40,7 +40,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def dumps_by_value(value: Any) -> bytes:
-    """The pickle of a value, by the newest protocol."""
+    """Return the pickle of a value, by the newest protocol."""
     buffer = BytesIO()
     ValuePickler(buffer, protocol=-1).dump(value)
     return buffer.getvalue()

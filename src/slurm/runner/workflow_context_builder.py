@@ -1,6 +1,6 @@
-"""WorkflowContextBuilder: from a workflow's own record to a live cluster, on the node that the workflow runs on.
+"""WorkflowContextBuilder: make a workflow's cluster from its record, on the node that the workflow runs on.
 
-Loaded for workflows only. What makes the cluster stands above this layer, so the record names it.
+Loaded for workflows only. The class of the cluster is in a higher layer, so the record names it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.job_context import JobContext, current_job, enter, say, stop_at_leisure, stop_at_once
+from slurm.runner.job_context import (
+    JobContext,
+    current_job,
+    defer_stop,
+    interrupt_on_stop,
+    print_to_log,
+    set_current,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,62 +32,61 @@ class WorkflowContext(JobContext):
     """The job that a workflow runs in: give a parameter this annotation, or call `slurm.current_workflow()`."""
 
     cluster: WorkflowCluster
-    """Where this workflow's tasks go: the cluster that it runs on itself."""
+    """The cluster of this workflow's tasks: the one that it runs on itself."""
 
     def children(self) -> list[Job[Any] | JobArray[Any]]:
-        """What this workflow has submitted so far, in this attempt or an earlier one, in order. Reads records."""
+        """Return the jobs that this workflow has submitted, in this or an earlier attempt, in order. Reads records."""
         return self.cluster.workflow.children()
 
     def graph(self) -> Graph:
-        """The workflow, what it has submitted, and how far each is. Asks the scheduler."""
+        """Return the graph of the workflow and its jobs, with their states. Queries the scheduler."""
         return self.cluster.graph(self.cluster.workflow)
 
 
 class WorkflowContextBuilder:
-    """Makes the context of a workflow from its job's."""
+    """Makes the context of a workflow from the context of its job."""
 
     def __init__(self, job: JobContext) -> None:
         self._job = job
 
     def build(self) -> WorkflowContext:
-        """A context whose cluster is the active one, in all threads. Reads the submission's record."""
+        """Return a context, with its cluster activated in all threads. Reads the submission's record."""
         submission = self._job.submission()
-        made_by = dict(submission.workflow or {}).pop("cluster")
-        module, _, name = made_by.partition(":")
+        class_path = dict(submission.workflow or {}).pop("cluster")
+        module, _, name = class_path.partition(":")
         cluster = getattr(import_module(module), name).on_node(self._job, submission)
         cluster.activate()
         return WorkflowContext(**{name: getattr(self._job, name) for name in JobContext._fields}, cluster=cluster)
 
 
 def run(call: Call, job: JobContext, callbacks: Iterable[Callback]) -> Any:
-    """Run a workflow; jobs in what it returns stand for their results, which are waited for.
+    """Run a workflow. Waits for the jobs in its return value and replaces them by their results.
 
-    `callbacks` are told of its tasks, too.
-
-    It needs no checkpoints: what it has submitted is what the next attempt goes on from.
+    `callbacks` are also called for the workflow's tasks. A workflow needs no checkpoints: the next attempt continues
+    from the jobs that this one has submitted.
     """
     context = WorkflowContextBuilder(job).build()
     context.cluster.terms = context.cluster.terms.replace(callbacks=tuple(callbacks))
-    enter(context)
+    set_current(context)
     try:
-        stop_at_once()
+        interrupt_on_stop()
         value = context.cluster.resolved(call.make(context))
     finally:
-        stop_at_leisure()
-    if strays := context.cluster.passed_over():
-        say(
-            f"earlier attempts have submitted what this one did not ask for: {', '.join(strays)}. The arguments of "
-            "these calls, or what they pickle to, were not the same again\n"
+        defer_stop()
+    if orphans := context.cluster.passed_over():
+        print_to_log(
+            f"earlier attempts submitted jobs that this attempt does not use: {', '.join(orphans)}. The arguments of "
+            "these calls, or their pickles, have changed\n"
         )
     return value
 
 
 def current_workflow() -> WorkflowContext:
-    """The context of the workflow that this code runs in. Raises RuntimeError outside of one."""
+    """Return the context of the workflow that this code runs in. Raises RuntimeError outside of a workflow."""
     try:
         context = current_job()
     except RuntimeError:
         context = None
     if not isinstance(context, WorkflowContext):
-        raise RuntimeError("current_workflow() is for code that runs in a workflow: call it from one, on the node")
+        raise RuntimeError("current_workflow() works only in a workflow: call it from a workflow, on the node")
     return context

@@ -1,1 +1,1 @@
-"""Sanitize: text, numbers and secrets that come from outside, made safe to show, to write or to use."""
+"""Sanitize: make text, numbers and secrets from outside safe to show, write or use."""

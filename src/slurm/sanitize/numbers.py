@@ -1,4 +1,4 @@
-"""Numbers that a caller gives: what is no number, or can't be meant, is refused in words."""
+"""Checks of numbers that a caller passes. A value that is not a number or out of range raises ValueError."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def seconds_to_wait(timeout: float | None, name: str = "timeout") -> float | None:
-    """A timeout as threads take it: None for no limit, as for infinity; below zero is zero. ValueError for NaN."""
+    """Return a timeout for `threading`: None for None or infinity, 0 for a negative number. ValueError for NaN."""
     if timeout is None:
         return None
     number = _number(timeout, name, "a number of seconds, or None")
@@ -15,15 +15,16 @@ def seconds_to_wait(timeout: float | None, name: str = "timeout") -> float | Non
 
 
 def positive_seconds(seconds: float, name: str) -> float:
-    """A finite time longer than nothing. Raises ValueError."""
-    number = _number(seconds, name, "a number of seconds above 0")
+    """Return a finite number of seconds above 0. Raises ValueError."""
+    expected = "a number of seconds above 0"
+    number = _number(seconds, name, expected)
     if not 0 < number < threading.TIMEOUT_MAX:
-        raise ValueError(f"{name}={seconds!r}: expected a number of seconds above 0")
+        raise ValueError(f"{name}={seconds!r}: expected {expected}")
     return number
 
 
 def bounded(value: float, name: str, *, most: float, unit: str) -> float:
-    """A number from 0 to `most`. Raises ValueError."""
+    """Return a number from 0 to `most`. Raises ValueError."""
     number = _number(value, name, f"a number of {unit}")
     if not 0 <= number <= most:
         raise ValueError(f"{name}={value!r}: expected a number of {unit} from 0 to {most:.0f}")
@@ -31,7 +32,7 @@ def bounded(value: float, name: str, *, most: float, unit: str) -> float:
 
 
 def whole(value: int, name: str, *, least: int = 0) -> int:
-    """A whole number from `least`. Raises ValueError."""
+    """Return a whole number of at least `least`. Raises ValueError."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ValueError(f"{name}={value!r}: expected a whole number from {least}")
     return int(value)
@@ -42,6 +43,6 @@ def _number(value: Any, name: str, expected: str) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
-    if isinstance(value, (str, bytes)) or number != number:  # noqa: PLR0124 - NaN alone differs from itself
+    if isinstance(value, (str, bytes)) or number != number:  # noqa: PLR0124 - only NaN differs from itself
         raise ValueError(f"{name}={value!r}: expected {expected}")
     return number

@@ -1,4 +1,4 @@
-"""Passwords and tokens in URLs, taken out of text before it is shown or written."""
+"""Redaction: remove passwords and tokens in URLs from text before it is shown or written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 HIDDEN = "***"
 
-# Either a user and a password, in which a `/` may stand, or one word, such as a token; both up to the last `@`. Lengths
-# are bounded, so that no text takes long.
+# Either a user and a password, which may contain `/`, or one word such as a token; both end at the last `@`. Bounded
+# lengths keep matching fast on any text.
 _USER_INFO = re.compile(
     r"""
     (?P<scheme>[A-Za-z][\w+.-]{0,40})?://
@@ -25,16 +25,16 @@ _TOKEN = re.compile(
 
 
 def redacted(text: str) -> str:
-    """Text whose URLs have no password: `https://***@host/x?token=***`. The user of an SSH URL stays."""
+    """Return the text with credentials in URLs hidden: `https://***@host/x?token=***`. An SSH URL keeps its user."""
     return _TOKEN.sub(rf"\g<name>{HIDDEN}", _USER_INFO.sub(_without_password, text)) if "://" in text else text
 
 
 def has_password(url: str) -> bool:
     """Whether a URL has a password or a token before its host."""
-    return any(_without_password(found) != found[0] for found in _USER_INFO.finditer(url))
+    return any(_without_password(match) != match[0] for match in _USER_INFO.finditer(url))
 
 
-def _without_password(found: re.Match[str]) -> str:
-    if not found["user"] or ((found["scheme"] or "").endswith("ssh") and ":" not in found["user"]):
-        return found[0]
-    return f"{found['scheme'] or ''}://{HIDDEN}@"
+def _without_password(match: re.Match[str]) -> str:
+    if not match["user"] or ((match["scheme"] or "").endswith("ssh") and ":" not in match["user"]):
+        return match[0]
+    return f"{match['scheme'] or ''}://{HIDDEN}@"

@@ -1,7 +1,7 @@
-r"""Text from elsewhere made safe to show: a terminal obeys what it is sent.
+r"""Make text from jobs and other programs safe to show on a terminal.
 
-What a job prints or raises may hold sequences that set a title, clear the screen, write the clipboard or turn the
-direction of what follows. Colours, tabs and line breaks pass; the rest is shown as an escape, such as `\x1b`.
+The output or exception text of a job may contain control sequences that set a title, clear the screen, write the
+clipboard or change the text direction. Colours, tabs and line breaks are kept; the rest is shown escaped, as `\x1b`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import IO
 _COLOUR = r"\x1b\[[0-9;:]*m"
 """SGR (ECMA-48, 8.3.117), in its 7-bit form."""
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-"""C0 without tab, line feed and carriage return; DEL; C1; what sets the direction of text, LRM and RLM excepted."""
+"""C0 without tab, line feed and carriage return; DEL; C1; text direction controls except LRM and RLM."""
 _BREAKS = r"[\t\n\r\u2028\u2029]"
 
 _UNSAFE = re.compile(f"(?P<colour>{_COLOUR})|{_CONTROL}")
@@ -21,27 +21,27 @@ _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 def for_terminal(text: str) -> str:
-    """Text that a terminal shows and doesn't obey, but for colours, tabs and line breaks."""
-    return _UNSAFE.sub(lambda found: found["colour"] or _escape(found[0]), text)
+    """Escape control characters and sequences, except colours, tabs and line breaks."""
+    return _UNSAFE.sub(lambda match: match["colour"] or _escape(match[0]), text)
 
 
 def for_line(text: str) -> str:
-    """The same for one line of a layout: colours are left out, tabs and line breaks are escapes."""
-    return _UNSAFE_IN_LINE.sub(lambda found: "" if found["colour"] else _escape(found[0]), text)
+    """Return text for one line of a layout: colours are removed, tabs and line breaks escaped as well."""
+    return _UNSAFE_IN_LINE.sub(lambda match: "" if match["colour"] else _escape(match[0]), text)
 
 
 def without_sequences(text: str) -> str:
-    """Text for a page: colours and movements of the cursor are left out, other control characters are escapes."""
-    return _UNSAFE.sub(lambda found: _escape(found[0]), _SEQUENCE.sub("", text).replace("\r", ""))
+    """Return text for a web page: colours and cursor movements are removed, other control characters escaped."""
+    return _UNSAFE.sub(lambda match: _escape(match[0]), _SEQUENCE.sub("", text).replace("\r", ""))
 
 
 def for_json(text: str) -> str:
-    """JSON whose control characters are JSON's own escapes; the data stay the same."""
-    return _UNSAFE.sub(lambda found: "".join(f"\\u{ord(character):04x}" for character in found[0]), text)
+    """Replace control characters in JSON text with JSON escapes; the data stay the same."""
+    return _UNSAFE.sub(lambda match: "".join(f"\\u{ord(character):04x}" for character in match[0]), text)
 
 
 def for_stream(text: str, stream: IO[str]) -> str:
-    """Text as it goes to a stream: `for_terminal` if that is a terminal, unchanged if it is a pipe or a file."""
+    """Apply `for_terminal` if the stream is a terminal; return the text unchanged for a pipe or a file."""
     return for_terminal(text) if stream.isatty() else text
 
 

@@ -5,7 +5,7 @@ A node imports this module with the user's own, so it imports little itself.
 
 from __future__ import annotations
 
-from slurm.callbacks.base import NODE_HOOKS, checked, has, together
+from slurm.callbacks.base import NODE_HOOKS, checked, merge, overrides
 from slurm.options import NONE, Options
 from slurm.protocol.records import TYPE_CHECKING, Record
 
@@ -41,9 +41,9 @@ class Settings(Record):
         return Settings(
             options=self.options.merged(other.options),
             environment=other.environment or (self.environment if other.environment is None else ()),
-            callbacks=together(self.callbacks, other.callbacks),
+            callbacks=merge(self.callbacks, other.callbacks),
         )
 
     def on_a_node(self) -> Settings:
         """Without callbacks that only a client calls: as they travel with a task."""
-        return self.replace(callbacks=tuple(callback for callback in self.callbacks if has(callback, NODE_HOOKS)))
+        return self.replace(callbacks=tuple(callback for callback in self.callbacks if overrides(callback, NODE_HOOKS)))

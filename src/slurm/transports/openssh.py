@@ -14,7 +14,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
-from slurm.protocol.directories import socket_directory, socket_place
+from slurm.protocol.directories import socket_base, socket_directory
 from slurm.transports import ssh_advice as advice
 from slurm.transports.remote import NOT_SENT, RemoteTransport
 
@@ -68,7 +68,7 @@ class OpenSSHTransport(RemoteTransport):
             *(["-l", url.user] if url.user else []),
         ]
         name = hashlib.sha256("\0".join([*self._where, self.host]).encode()).hexdigest()[:16]
-        self._directory = f"{socket_place()}/{_SOCKETS}"
+        self._directory = f"{socket_base()}/{_SOCKETS}"
         self._socket = f"{self._directory}/{name}"
 
     def _ssh(self, *options: str) -> list[str]:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.callbacks.progress_model import in_words
+from slurm.callbacks.progress_model import progress_text
 from slurm.errors import SlurmError
 from slurm.places.probe import DEFAULT_ROOT
 from slurm.protocol.states import JobState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from slurm.protocol.directories import socket_directory, socket_place
+from slurm.protocol.directories import socket_base, socket_directory
 
 REFUSED = "the local scheduler refuses: "
 """Prefix of a command's message if nothing was queued."""
@@ -20,7 +20,7 @@ FORM = "3"
 
 def place() -> str:
     """Where the supervisor's own directory is."""
-    return os.path.join(socket_place(), FORM)
+    return os.path.join(socket_base(), FORM)
 
 
 def directory() -> str:
