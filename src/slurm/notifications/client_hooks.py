@@ -67,7 +67,7 @@ class NotifyingBuildListener(BuildListener):
 
     def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
         self._url = url
-        self._callbacks = [callback for callback in callbacks if has(callback, PACKAGING_HOOKS)]
+        self._callbacks = [callback for callback in callbacks if overrides(callback, PACKAGING_HOOKS)]
         register(self._callbacks)
 
     def begin(self, key: str) -> None:

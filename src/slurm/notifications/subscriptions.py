@@ -136,8 +136,8 @@ class Subscription:
     def add(self, callbacks: Sequence[Callback]) -> None:
         """Report events to these callbacks from now on."""
         register(callbacks)
-        self.callbacks = together(self.callbacks, callbacks)
-        self._by_hook = {hook: [c for c in self.callbacks if has(c, [hook])] for hook in SUBMISSION_HOOKS}
+        self.callbacks = merge(self.callbacks, callbacks)
+        self._by_hook = {hook: [c for c in self.callbacks if overrides(c, [hook])] for hook in SUBMISSION_HOOKS}
 
     def wants(self, hook: str) -> bool:
         """Whether any callback has this hook."""

@@ -157,7 +157,7 @@ def _query(parts: Sequence[Part], *, details: bool) -> Snapshot:
     names = [[status.state.value for status in some] for some in found]
     if not details:
         return Snapshot(names, found, "", time.time())
-    texts = {index: in_words(event) for index, event in progress(parts[0], found[0]).items()}
+    texts = {index: progress_text(event) for index, event in progress(parts[0], found[0]).items()}
     return Snapshot(names, found, "", time.time(), _tail(parts[0], found[0]), texts)
 
 
