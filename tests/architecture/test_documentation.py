@@ -1,4 +1,4 @@
-"""The pages that tell what there is tell all of it, and name nothing that isn't there."""
+"""The documentation describes everything that exists, and names nothing that does not exist."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WHERE = {
     outcomes.Outcome: r"outcomes/\<e\>.json",
 }
 INSIDE = {"protocol", "end"}
-"""What stands in every document, and what is never written but only held in memory."""
+"""A field of every document, and a field that is never written."""
 
 
 def text(page: str) -> str:
@@ -53,7 +53,7 @@ def text(page: str) -> str:
 
 
 def section(page: str, heading: str) -> str:
-    """What stands under a heading, up to the next one."""
+    """The text from a heading to the next one."""
     _, _, rest = text(page).partition(f"\n### {heading}\n")
     return re.split(r"^#", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
@@ -68,12 +68,12 @@ def named_tests(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("record", [record for record in RECORDS if record not in {Record, protocol.Document}])
-def test_the_protocols_page_has_every_field_of_every_record(record: type[Record]) -> None:
-    told = set(re.findall(r"`(\w+)`", section("reference/protocol.md", WHERE[record])))
-    assert set(record._fields) - told <= INSIDE
+def test_protocol_page_has_every_field_of_every_record(record: type[Record]) -> None:
+    documented = set(re.findall(r"`(\w+)`", section("reference/protocol.md", WHERE[record])))
+    assert set(record._fields) - documented <= INSIDE
 
 
-def test_the_protocols_page_has_every_file_and_every_phase() -> None:
+def test_protocol_page_has_every_file_and_every_phase() -> None:
     page = text("reference/protocol.md")
     names = [protocol.attempt_name, protocol.begun_name, attempts.continuation_name]
     patterns = [re.sub("1", "<e>", name(1, 2), count=1).replace("2", "<n>") for name in names]
@@ -87,7 +87,7 @@ def test_the_protocols_page_has_every_file_and_every_phase() -> None:
     assert missing == []
 
 
-def test_the_failures_page_names_tests_that_there_are() -> None:
+def test_failures_page_names_existing_tests() -> None:
     files = {str(path.relative_to(TESTS)): named_tests(path) for path in TESTS.rglob("test_*.py")}
     faults = {path.name for path in (TESTS / "faults").glob("test_*.py")}
     named = set(re.findall(r"`([\w/]*test_\w+(?:\.py)?)`", text("reference/failures.md")))
@@ -96,22 +96,22 @@ def test_the_failures_page_names_tests_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((TESTS / "faults").glob("test_*.py")), ids=lambda path: path.stem)
-def test_every_test_of_a_fault_is_on_the_failures_page(path: Path) -> None:
+def test_failures_page_has_every_test_of_a_fault(path: Path) -> None:
     page = text("reference/failures.md")
     assert f"`{path.name}`" in page or {name for name in named_tests(path) if f"`{name}`" not in page} == set()
 
 
-def test_the_options_page_has_every_option() -> None:
+def test_options_page_has_every_option() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", text("reference/options.md"), flags=re.MULTILINE)
     assert sorted(rows) == sorted([*SBATCH, *OURS, *TAKEN, "sbatch"])
 
 
-def test_the_commands_page_has_every_command() -> None:
+def test_cli_page_has_every_command() -> None:
     rows = re.findall(r"^\| `slurm (\w+)", text("reference/cli.md"), flags=re.MULTILINE)
     assert sorted(rows) == sorted(slurm.commands)
 
 
-def test_the_architecture_page_draws_every_module() -> None:
+def test_architecture_page_has_every_module() -> None:
     drawn = set(re.findall(r"\w+", text("explanation/architecture.md")))
     rooms = ("submission", "notifications", "tracking", "places", "views", "tasks", "jobs", "clusters", "storage")
     named = {name.removesuffix(".*") for names in LAYERS for name in names} - {"", "__main__"}
@@ -127,7 +127,7 @@ def test_architecture_page_names_existing_files_to_change() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+def test_every_link_between_pages_has_a_target(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", prose):
         if "://" in target:
@@ -139,7 +139,7 @@ def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as the usual renderers make them; the second of a name has a number."""
+    """The anchors of a page's headings, as renderers generate them; a repeated heading gets a number."""
     found: list[str] = []
     for heading in re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE):
         name = re.sub(r"[^\w\- ]", "", heading.replace("\\", "")).strip().lower().replace(" ", "-")

@@ -56,7 +56,7 @@ class TestContainer(EnvironmentContract):
         return Container(pushed(containers, MINI, "contract:1"), runtime="podman")
 
 
-def test_eight_processes_build_an_image_once(containers: ContainerTestbed, tmp_path: Path) -> None:
+def test_image_is_built_once_by_eight_processes(containers: ContainerTestbed, tmp_path: Path) -> None:
     argv = [sys.executable, "-c", PREPARES, str(tmp_path / "root"), str(context(tmp_path / "context"))]
     running = [
         subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
@@ -76,7 +76,7 @@ def test_eight_processes_build_an_image_once(containers: ContainerTestbed, tmp_p
         ("arm:1", EnvironmentNotReady, "is for linux/arm64, but the cluster is linux/amd64"),
     ],
 )
-def test_an_image_that_cant_do(
+def test_unusable_image_is_an_error_at_submission(
     containers: ContainerTestbed, place: BuildTarget, image: str, error: type[Exception], words: str
 ) -> None:
     if image == "arm:1":
@@ -88,14 +88,18 @@ def test_an_image_that_cant_do(
         Container(reference, runtime="podman").prepare(place)
 
 
-def test_an_image_with_another_python(containers: ContainerTestbed, place: BuildTarget, tmp_path: Path) -> None:
+def test_image_with_another_python_is_an_error(
+    containers: ContainerTestbed, place: BuildTarget, tmp_path: Path
+) -> None:
     built = context(tmp_path / "old", "COPY --chmod=755 old /usr/local/bin/python3.0")
     (built / "old").write_text("#!/bin/sh\necho Python 3.0\n")
     with pytest.raises(PythonNotFound, match=rf"has Python 3\.0, and this program runs on Python {TAG}"):
         Container(context=built, runtime="podman", python="python3.0").prepare(place)
 
 
-def test_an_image_that_doesnt_build(containers: ContainerTestbed, place: BuildTarget, tmp_path: Path) -> None:
+def test_image_that_does_not_build_is_an_error(
+    containers: ContainerTestbed, place: BuildTarget, tmp_path: Path
+) -> None:
     broken = context(tmp_path / "broken", """RUN ["python3", "-c", "raise SystemExit('for this ' + 'reason')"]""")
     with pytest.raises(BuildFailed, match=r"(?s)cannot build .*Containerfile .*for this reason") as caught:
         Container(dockerfile=broken / "Containerfile", runtime="podman").prepare(place)
@@ -103,7 +107,7 @@ def test_an_image_that_doesnt_build(containers: ContainerTestbed, place: BuildTa
     assert "for this reason" in Path(caught.value.log).read_text()
 
 
-def test_a_registry_that_wants_to_know_who_asks(
+def test_registry_that_requires_a_login_is_an_error(
     containers: ContainerTestbed, place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = containers.new_registry(f"ann:{bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n")
@@ -122,7 +126,7 @@ def test_a_registry_that_wants_to_know_who_asks(
     assert Container(f"{registry}/mini:1", runtime="podman").prepare(place).image == image
 
 
-def test_a_place_with_nothing_to_run_containers_by(
+def test_missing_container_runtime_is_an_error(
     containers: ContainerTestbed, place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -133,7 +137,7 @@ def test_a_place_with_nothing_to_run_containers_by(
         Container(f"{containers.registry}/mini").prepare(place)
 
 
-def test_no_space_for_an_image(
+def test_disk_without_space_for_an_image_is_an_error(
     containers: ContainerTestbed, place: BuildTarget, tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = pushed(containers, MINI, "large:1")

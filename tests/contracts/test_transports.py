@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slurm.errors import TransportError, UntrustedFile
-from slurm.notifications.progress_reader import Question, look
+from slurm.notifications.progress_reader import ProgressQuery, read_progress
 from slurm.plugins import plugin
 from slurm.transports.base import Transport
 from slurm.transports.local import LocalTransport
@@ -239,7 +239,7 @@ def test_what_users_export_there_changes_nothing(
     (events / "0.jsonl").write_text(
         '{"event": "progress", "time": 1.0, "attempt": 1, "done": 1, "total": 2, "metrics": {}}\n'
     )
-    (found,) = look(transport, [Question(str(events), 1, {})])
+    (found,) = read_progress(transport, [ProgressQuery(str(events), 1, {})])
     assert [told.call for told in found] == [0]
     transport.close()
 

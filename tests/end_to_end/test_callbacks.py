@@ -1,4 +1,4 @@
-"""Callbacks: which hooks are called, where, how often, and in which order."""
+"""Callbacks: hooks on the client and on the node, and their order."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from waiting import until
 
 
 class Recorder(Callback):
-    """Writes down which hooks a node calls."""
+    """Writes the hooks that a node calls to a file."""
 
     def __init__(self, path: Path, name: str = "") -> None:
         self.path, self.name = path, name
 
-    def write(self, *words: object) -> None:
+    def write(self, *fields: object) -> None:
         with self.path.open("a") as file:
-            print(*([self.name] if self.name else []), *words, file=file)
+            print(*([self.name] if self.name else []), *fields, file=file)
 
     def read(self) -> list[str]:
         return self.path.read_text().splitlines() if self.path.exists() else []
@@ -57,7 +57,7 @@ class Recorder(Callback):
         self.write("workflow_begin")
 
     def on_workflow_end(self, event: WorkflowEndEvent) -> None:
-        self.write("workflow_end", event.error or "well", bool(os.listdir(f"{event.directory}/results")))
+        self.write("workflow_end", event.error or "no error", bool(os.listdir(f"{event.directory}/results")))
 
     def on_run_end(self, event: RunEndEvent) -> None:
         saved = bool(os.listdir(f"{event.directory}/outcomes"))
@@ -68,7 +68,7 @@ class Recorder(Callback):
 
 
 class Imported:
-    """An argument: tells when a node unpickles it."""
+    """An argument that records when a node unpickles it."""
 
     def __init__(self, recorder: Recorder, error: Exception | None = None) -> None:
         self.recorder, self.error = recorder, error
@@ -81,7 +81,7 @@ class Imported:
 
 
 class Saved:
-    """A result: tells when it is pickled."""
+    """A result that records when it is pickled."""
 
     def __init__(self, recorder: Recorder, error: Exception | None = None) -> None:
         self.recorder, self.error = recorder, error
@@ -94,33 +94,33 @@ class Saved:
 
 
 class Watcher(Callback):
-    """Notes what it is told on the client."""
+    """Records the events on the client."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
+        self.events: list[tuple[object, ...]] = []
 
     def on_packaging_begin(self, event: PackagingBeginEvent) -> None:
-        self.told.append(("packaging_begin", event.environment))
+        self.events.append(("packaging_begin", event.environment))
 
     def on_packaging_end(self, event: PackagingEndEvent) -> None:
-        self.told.append(("packaging_end", event.environment, event.error))
+        self.events.append(("packaging_end", event.environment, event.error))
 
     def on_submit(self, event: SubmitEvent) -> None:
-        self.told.append(("submit", event.task, event.count, event.elements))
+        self.events.append(("submit", event.task, event.count, event.elements))
 
     def on_state(self, event: StateEvent) -> None:
-        self.told.append(("state", dict(event.states)))
+        self.events.append(("state", dict(event.states)))
 
     def on_complete(self, event: CompleteEvent) -> None:
-        self.told.append(("complete", event.index, event.calls, event.state))
+        self.events.append(("complete", event.index, event.calls, event.state))
 
     def on_progress(self, event: ProgressEvent) -> None:
-        self.told.append(("progress", event.index, event.done, event.total, dict(event.metrics)))
+        self.events.append(("progress", event.index, event.done, event.total, dict(event.metrics)))
 
 
 @task
 def work(part: Imported, what: str = "") -> Any:
-    """Succeeds, or fails in one of the ways that there are."""
+    """Succeeds, or fails as `what` says."""
     part.recorder.write("function")
     if what == "raises":
         raise ValueError("odd")
@@ -152,16 +152,16 @@ SEQUENCES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-def test_a_node_calls_its_hooks_once_and_in_order(cluster: Cluster, tmp_path: Path) -> None:
+def test_node_calls_its_hooks_once_and_in_order(cluster: Cluster, tmp_path: Path) -> None:
     started = {}
     for name, (what, options, _) in SEQUENCES.items():
         recorder = Recorder(tmp_path / name)
-        part = Imported(recorder, OSError("it can't be read") if what == "unloadable" else None)
+        part = Imported(recorder, OSError("not readable") if what == "unloadable" else None)
         started[name] = work.with_options(callbacks=[recorder], **options)(part, what)
     for name, job in started.items():
         job.exception(60)
         recorder, expected = Recorder(tmp_path / name), list(SEQUENCES[name][2])
-        until(lambda: len(recorder.read()) >= len(expected))  # noqa: B023 - it is called here
+        until(lambda: len(recorder.read()) >= len(expected))  # noqa: B023 - called within this iteration
         assert recorder.read() == expected, name
 
 
@@ -184,7 +184,7 @@ def parent(part: Imported, error: Exception | None = None) -> Any:
     return "saved"
 
 
-def test_a_workflow_has_hooks_of_its_own_and_its_tasks_those_of_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
+def test_workflow_has_its_own_hooks_and_its_tasks_those_of_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
     own, every = Recorder(tmp_path / "own"), Recorder(tmp_path / "every")
     cluster.terms = cluster.terms.replace(callbacks=(every,))
     hooked = parent.with_options(callbacks=[own])
@@ -192,13 +192,13 @@ def test_a_workflow_has_hooks_of_its_own_and_its_tasks_those_of_the_cluster(clus
     until(lambda: len(own.read()) >= 8)
     begin = ["run_begin 0 1", "import", "workflow_begin", "function", "child"]
     ends = ["run_end 0 1 succeeded save True", "completed 0 1 succeeded save"]
-    assert own.read() == [*begin, "workflow_end well False", *ends]
-    until(lambda: len(every.read()) >= 8)  # the child's last hooks are called beside those of its parent
+    assert own.read() == [*begin, "workflow_end no error False", *ends]
+    until(lambda: len(every.read()) >= 8)  # the child's last hooks run in parallel with those of its parent
     both = ["run_begin 0 1", *ends] * 2
-    assert sorted(every.read()) == sorted([*both, "workflow_begin", "workflow_end well False"])
+    assert sorted(every.read()) == sorted([*both, "workflow_begin", "workflow_end no error False"])
 
 
-def test_a_workflow_that_fails_says_so(local: Cluster, tmp_path: Path) -> None:
+def test_failed_workflow_reports_its_error(local: Cluster, tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "hooks")
     job = parent.with_options(callbacks=[recorder])(Imported(recorder), KeyError("odd"))
     assert isinstance(job.exception(60), KeyError)
@@ -207,7 +207,7 @@ def test_a_workflow_that_fails_says_so(local: Cluster, tmp_path: Path) -> None:
     assert recorder.read()[5:] == ["workflow_end KeyError: 'odd' False", *ends]
 
 
-def test_callbacks_of_cluster_task_and_call_add_up_each_once(root: Path, tmp_path: Path) -> None:
+def test_callbacks_of_cluster_task_and_call_are_combined_without_duplicates(root: Path, tmp_path: Path) -> None:
     def named(name: str) -> Recorder:
         return Recorder(tmp_path / "hooks", name)
 
@@ -224,7 +224,7 @@ def test_callbacks_of_cluster_task_and_call_add_up_each_once(root: Path, tmp_pat
     assert [line.split()[0] for line in everywhere.read()] == order * 6
 
 
-def test_another_process_that_comes_back_is_told_of_what_has_ended_too(root: Path, tmp_path: Path) -> None:
+def test_later_process_gets_events_of_finished_elements(root: Path, tmp_path: Path) -> None:
     with Cluster(root=root):
         array = work.map([Imported(Recorder(tmp_path / "hooks"))] * 2, ["", "raises"])
         array.exceptions(60)
@@ -232,7 +232,7 @@ def test_another_process_that_comes_back_is_told_of_what_has_ended_too(root: Pat
 import json
 from slurm import Callback, Cluster
 
-class Told(Callback):
+class Printer(Callback):
     def on_submit(self, event):
         print("submit")
     def on_state(self, event):
@@ -240,7 +240,7 @@ class Told(Callback):
     def on_complete(self, event):
         print("complete", event.index, event.state)
 
-with Cluster(root={str(root)!r}, callbacks=[Told()]) as cluster:
+with Cluster(root={str(root)!r}, callbacks=[Printer()]) as cluster:
     array = cluster.job({array.key!r})
     cluster.job({array.key!r})
     array.exceptions(60)
@@ -253,23 +253,23 @@ with Cluster(root={str(root)!r}, callbacks=[Told()]) as cluster:
     ]
 
 
-class Made(Current):
-    """An environment that says that it is made, and can fail to be."""
+class Built(Current):
+    """An environment that reports a build, which may fail."""
 
     def __init__(self, name: str, error: str | None = None) -> None:
         super().__init__()
         self.name, self.error = name, error
 
-    def prepare(self, place: BuildTarget) -> ResolvedEnvironment:
-        place.listener.begin(self.name)
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
+        target.listener.begin(self.name)
         error = EnvironmentNotReady(self.error) if self.error else None
-        place.listener.end(self.name, error)
+        target.listener.end(self.name, error)
         if error:
             raise error
-        return super().prepare(place)
+        return super().prepare(target)
 
 
-def test_the_child_of_a_fork_tells_nobody(local: Cluster, tmp_path: Path) -> None:
+def test_child_of_a_fork_reports_no_events(local: Cluster, tmp_path: Path) -> None:
     recorded = tmp_path / "jobs.jsonl"
     job = wait_for.with_options(callbacks=[JSONLinesCallback(recorded)])(tmp_path / "gate")
     child = os.fork()
@@ -282,21 +282,21 @@ def test_the_child_of_a_fork_tells_nobody(local: Cluster, tmp_path: Path) -> Non
     assert recorded.read_text().count('"event": "complete"') == 1
 
 
-def test_an_environment_that_is_made_is_told_of_before_the_submission(root: Path, tmp_path: Path) -> None:
+def test_build_is_reported_before_the_submission(root: Path, tmp_path: Path) -> None:
     watcher = Watcher()
-    of_task = wait_for.with_options(callbacks=[watcher], environment=Made("good"))
+    of_task = wait_for.with_options(callbacks=[watcher], environment=Built("good"))
     with Cluster(root=root):
         for _ in range(2):
             of_task(tmp_path).result(60)
         with pytest.raises(EnvironmentNotReady):
-            of_task.with_options(environment=Made("bad", "no compiler"))(tmp_path)
-    told = [words for words in watcher.told if words[0] != "state"]
+            of_task.with_options(environment=Built("bad", "no compiler"))(tmp_path)
+    events = [event for event in watcher.events if event[0] != "state"]
     submitted = [("submit", "wait_for", 1, 1), ("complete", 0, 1, "COMPLETED")]
     bad = [("packaging_begin", "bad"), ("packaging_end", "bad", "EnvironmentNotReady: no compiler")]
-    assert told == [("packaging_begin", "good"), ("packaging_end", "good", None), *submitted * 2, *bad]
+    assert events == [("packaging_begin", "good"), ("packaging_end", "good", None), *submitted * 2, *bad]
 
 
-def test_a_slurmfile_has_callbacks_with_arguments(root: Path, tmp_path: Path) -> None:
+def test_callbacks_in_a_slurmfile_have_arguments(root: Path, tmp_path: Path) -> None:
     path, lines = tmp_path / "Slurmfile", tmp_path / "jobs.jsonl"
     hook = f"slurm.callbacks.JSONLinesCallback: {{path: {lines}}}"
     path.write_text(f"clusters:\n  a:\n    url: local\n    root: {root}\n    callbacks:\n      - {hook}\n")
@@ -308,7 +308,7 @@ def test_a_slurmfile_has_callbacks_with_arguments(root: Path, tmp_path: Path) ->
         Cluster.from_slurmfile("a", path=path)
 
 
-def test_an_element_of_several_calls_has_its_hooks_once(local: Cluster, tmp_path: Path) -> None:
+def test_element_of_several_calls_calls_its_hooks_once(local: Cluster, tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "hooks")
     several = work.with_options(callbacks=[recorder])
     several.map([Imported(recorder)] * 2, chunk_size=2).results(60)
@@ -322,28 +322,28 @@ def test_an_element_of_several_calls_has_its_hooks_once(local: Cluster, tmp_path
 
 
 @pytest.mark.slurm
-def test_a_requeued_job_begins_again_and_ends_once(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+def test_requeued_job_calls_its_final_hooks_once(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
     recorder, watcher = Recorder(tmp_path / "hooks"), Watcher()
     with Cluster("slurm", root=root, callbacks=[recorder, watcher]):
         job = wait_for(tmp_path / "gate")
         until(recorder.read)
         slurm_env.run("scontrol", "requeue", str(job.job_id))
         until(lambda: slurm_env.run("squeue", "-h", "-o", "%T", "-j", str(job.job_id)).stdout.strip() == "PENDING")
-        time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
+        time.sleep(1)  # otherwise Slurm may start the job during its own cleanup
         (tmp_path / "gate").touch()
         slurm_env.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
         job.result(60)
         until(lambda: len(recorder.read()) >= 4)
     again = subprocess.run(["bash", f"{job.directory}/script.sh"], env=_as_a_job(), check=False)
-    assert again.returncode == 0  # it finds its outcome, and calls nothing
+    assert again.returncode == 0  # it finds its outcome and calls no hooks
     assert recorder.read() == [
         "run_begin 0 1",
         "run_begin 0 2",
         "run_end 0 2 succeeded save True",
         "completed 0 2 succeeded save",
     ]
-    assert watcher.told[0] == ("submit", "wait_for", 1, 1)
-    assert watcher.told[-2:] == [("state", {"COMPLETED": 1}), ("complete", 0, 1, "COMPLETED")]
+    assert watcher.events[0] == ("submit", "wait_for", 1, 1)
+    assert watcher.events[-2:] == [("state", {"COMPLETED": 1}), ("complete", 0, 1, "COMPLETED")]
 
 
 def _as_a_job() -> dict[str, str]:
@@ -351,7 +351,7 @@ def _as_a_job() -> dict[str, str]:
 
 
 class Scalar:
-    """As numpy and torch have them."""
+    """A scalar like those of numpy and torch."""
 
     def __init__(self, number: float) -> None:
         self.number = number
@@ -380,25 +380,25 @@ def odd_steps(gate: Path) -> None:
     until(gate.exists)
 
 
-def test_odd_values_of_progress_are_told_as_what_json_has(local: Cluster, tmp_path: Path) -> None:
+def test_unusual_progress_values_are_converted_to_json(local: Cluster, tmp_path: Path) -> None:
     lines, watcher = tmp_path / "jobs.jsonl", Watcher()
     with local:
         job = odd_steps.with_options(callbacks=[JSONLinesCallback(lines), watcher])(tmp_path / "gate")
-        until(lambda: [words[0] for words in watcher.told][-1:] == ["progress"])
+        until(lambda: [event[0] for event in watcher.events][-1:] == ["progress"])
         (tmp_path / "gate").touch()
         job.result(60)
-    (told,) = (line for line in map(_strict, lines.read_text().splitlines()) if line["event"] == "progress")
+    (progress,) = (line for line in map(_strict, lines.read_text().splitlines()) if line["event"] == "progress")
     metrics = {"loss": None, "rate": 0.5, "data": "b'x'", "many": "{1, 2}", "place": "/a", "time": 2, "event": "b"}
-    assert (told["done"], told["total"], told["metrics"]) == (3, 3, metrics)
+    assert (progress["done"], progress["total"], progress["metrics"]) == (3, 3, metrics)
 
 
 def _strict(line: str) -> dict[str, Any]:
-    """What JSON as others know it has there."""
+    """Parse strict JSON, without NaN and Infinity."""
 
-    def refuse(word: str) -> None:
+    def reject(word: str) -> None:
         raise ValueError(word)
 
-    found: dict[str, Any] = json.loads(line, parse_constant=refuse)
+    found: dict[str, Any] = json.loads(line, parse_constant=reject)
     return found
 
 
@@ -409,15 +409,15 @@ def steps(gate: Path) -> None:
     until(gate.exists)
 
 
-def test_the_client_is_told_of_a_job_as_it_goes(cluster: Cluster, tmp_path: Path) -> None:
+def test_client_gets_the_events_of_a_running_job(cluster: Cluster, tmp_path: Path) -> None:
     watcher = Watcher()
     job = steps.with_options(callbacks=[watcher])(tmp_path / "gate")
-    until(lambda: len(watcher.told) >= 4)
+    until(lambda: len(watcher.events) >= 4)
     (tmp_path / "gate").touch()
     job.result(60)
-    until(lambda: watcher.told[-1][0] == "complete")
-    # Whoever asks Slurm at that moment is told of it.
-    assert [words for words in watcher.told if words != ("state", {"COMPLETING": 1})] == [
+    until(lambda: watcher.events[-1][0] == "complete")
+    # A query at the right moment sees COMPLETING.
+    assert [event for event in watcher.events if event != ("state", {"COMPLETING": 1})] == [
         ("submit", "steps", 1, 1),
         ("state", {"RUNNING": 1}),
         ("progress", 0, 1, 2, {"loss": 1.0}),

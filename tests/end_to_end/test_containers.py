@@ -135,7 +135,7 @@ def test_a_built_image_is_pushed_pinned_pulled_and_run(
     until(lambda: not containers.containers())
 
 
-def test_a_tag_that_moves_while_a_job_waits_doesnt_move_the_job(
+def test_job_keeps_the_image_of_its_submission(
     slurm_env: SlurmTestbed, containers: ContainerTestbed, root: Path
 ) -> None:
     tag = f"{containers.registry}/moving:latest"
@@ -185,7 +185,7 @@ def anyhow(
     )
 
 
-def test_every_runtime_sees_signals_and_leaves_nothing_behind(
+def test_every_runtime_forwards_signals_and_leaves_no_container(
     anyhow: Container, slurm_env: SlurmTestbed, containers: ContainerTestbed, root: Path
 ) -> None:
     with Cluster("slurm", root=root, environment=anyhow, options={"chdir": str(root.parent)}) as cluster:
@@ -219,7 +219,7 @@ def never_ends(directory: Path) -> None:
             (directory / "told").touch()
 
 
-def test_a_time_limit_ends_the_container_however_it_is_run(
+def test_time_limit_ends_the_container_of_every_runtime(
     new_testbed: Callable[..., SlurmTestbed],
     containers: ContainerTestbed,
     apptainer: list[str],
@@ -271,7 +271,7 @@ def _processes(mark: str) -> list[str]:
     ],
 )
 @pytest.mark.usefixtures("slurm_env")
-def test_what_only_a_node_can_tell(
+def test_container_that_fails_on_the_node_is_setup_failed(
     trouble: str, words: str, containers: ContainerTestbed, root: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     image = f"{containers.registry}/nodes:1"

@@ -1,4 +1,4 @@
-"""What a notebook shows, taken from real jobs; how it looks in one is in `test_notebooks.py`."""
+"""Displays for notebooks, of real jobs. `test_notebooks.py` shows them in a notebook."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def wait(path: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_failed_job_shows_its_error_and_how_its_log_ends_and_no_markup_of_the_users(local: Cluster) -> None:
+def test_failed_job_shows_its_error_and_log_with_markup_escaped(local: Cluster) -> None:
     job = fail(NASTY)
     assert isinstance(job.exception(60), ValueError)
     shown = page(job)
@@ -79,7 +79,7 @@ def test_a_failed_job_shows_its_error_and_how_its_log_ends_and_no_markup_of_the_
     assert repr(job).endswith(": FAILED>")
 
 
-def test_an_array_shows_how_many_are_in_each_state_and_the_first_failures(local: Cluster, tmp_path: Path) -> None:
+def test_array_shows_counts_by_state_and_its_first_failures(local: Cluster, tmp_path: Path) -> None:
     array = wait.map([str(tmp_path)] * 2 + [str(tmp_path / "go")])
     array[:2].results(60)
     shown = page(array)
@@ -96,7 +96,7 @@ def test_an_array_shows_how_many_are_in_each_state_and_the_first_failures(local:
     assert "[5]" not in shown.text
 
 
-def test_what_runs_shows_what_it_has_told_of_its_progress(local: Cluster, tmp_path: Path) -> None:
+def test_running_job_shows_its_progress(local: Cluster, tmp_path: Path) -> None:
     gate = str(tmp_path / "gate")
     job, array = train(gate, 4_000_000), train.map([gate] * 2, [10, 2000])
     until(lambda: "4000000/5000000 loss=0.25, note=<b>" in page(job).text)
@@ -106,7 +106,7 @@ def test_what_runs_shows_what_it_has_told_of_its_progress(local: Cluster, tmp_pa
     assert "5000000" not in page(array).text
 
 
-def test_a_listing_and_a_cluster_are_tables(local: Cluster, root: Path) -> None:
+def test_listing_and_cluster_are_shown_as_tables(local: Cluster, root: Path) -> None:
     assert page(local.jobs()).text.strip() == "no jobs"
     job, array = wait("/"), wait.map(["/", "/"])
     array.results(60)
@@ -120,7 +120,7 @@ def test_a_listing_and_a_cluster_are_tables(local: Cluster, root: Path) -> None:
     assert str(root) in page(local).text
 
 
-def test_a_display_says_that_the_cluster_does_not_answer_and_neither_waits_for_it_nor_fails(
+def test_display_says_so_when_the_cluster_does_not_answer(
     new_ssh: Callable[..., SSHTestbed], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = new_ssh()
@@ -134,7 +134,7 @@ def test_a_display_says_that_the_cluster_does_not_answer_and_neither_waits_for_i
     os.kill(relay.pid, signal.SIGSTOP)
     try:
         begin = time.monotonic()
-        for trouble in ("no answer within 0.5 s", "the look before has no answer yet"):
+        for trouble in ("no answer within 0.5 s", "the previous query has no answer yet"):
             shown = page(job).text
             assert ("COMPLETED" in shown, f"not up to date: {trouble}" in shown) == (True, True)
         assert time.monotonic() - begin < 60  # where it waits, it is for minutes

@@ -1,4 +1,4 @@
-"""The doctor, on this machine and on the real Slurm: it asks little, leaves nothing, and finds what is wrong."""
+"""The doctor, on this machine and on a real Slurm cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def errors(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.level is Level.ERROR]
 
 
-def test_a_healthy_cluster_has_no_errors_and_runs_a_job(cluster: Cluster, root: Path) -> None:
+def test_healthy_cluster_has_no_errors_and_runs_a_job(cluster: Cluster, root: Path) -> None:
     findings = examine(cluster, run_job=True, timeout=60)
     assert errors(findings) == []
     for check in ("reach", "clock", "root", "space", "python", "containers", "scheduler", "job"):
@@ -36,35 +36,35 @@ def test_a_healthy_cluster_has_no_errors_and_runs_a_job(cluster: Cluster, root: 
     assert (root / "jobs" / "node").is_dir()
 
 
-def test_it_asks_by_two_commands_and_leaves_nothing(
+def test_doctor_runs_two_commands_and_leaves_nothing_behind(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Sequence[str]] = []
+    commands: list[Sequence[str]] = []
     transport = cluster.place.transport
     run = transport.run
 
     def counted(argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
-        asked.append(argv)
+        commands.append(argv)
         return run(argv, stdin=stdin, timeout=timeout)
 
     monkeypatch.setattr(transport, "run", counted)
     root.mkdir(mode=0o700)
     assert errors(examine(cluster)) == []
-    assert len(asked) == 2
+    assert len(commands) == 2
     assert os.listdir(root) == []
 
 
 @pytest.mark.slurm
-def test_what_slurm_is_and_has_is_told(slurm_env: SlurmTestbed, root: Path) -> None:
+def test_findings_have_version_limits_and_partitions_of_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
     findings = examine(Cluster("slurm", root=root, options={"partition": "nosuch"}))
-    told = "\n".join(finding.found for finding in findings)
-    for words in ("slurm: ", "MaxArraySize: ", "2 of 2 nodes usable", "time limit"):
-        assert words in told
+    text = "\n".join(finding.found for finding in findings)
+    for expected in ("slurm: ", "MaxArraySize: ", "2 of 2 nodes usable", "time limit"):
+        assert expected in text
     assert [finding.check for finding in errors(findings)] == ["partition"]
 
 
 @pytest.mark.slurm
-def test_where_there_is_accounting_it_says_so(new_testbed: Callable[..., SlurmTestbed], root: Path) -> None:
+def test_accounting_is_found(new_testbed: Callable[..., SlurmTestbed], root: Path) -> None:
     testbed = new_testbed(accounting=True)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in testbed.env.items():
@@ -73,7 +73,7 @@ def test_where_there_is_accounting_it_says_so(new_testbed: Callable[..., SlurmTe
     assert found.found.startswith("yes")
 
 
-def test_each_thing_that_is_wrong_is_found_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_found_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root").chmod(0o777)
     (tmp_path / "slurm.conf").touch()
@@ -85,13 +85,13 @@ def test_each_thing_that_is_wrong_is_found_in_one_go(tmp_path: Path, monkeypatch
     assert all(finding.advice for finding in findings if finding.level is not Level.OK)
 
 
-def test_a_root_in_a_file_is_an_error(tmp_path: Path) -> None:
+def test_root_in_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = next(f for f in examine(Cluster(root=tmp_path / "file" / "jobs")) if f.check == "root")
     assert (found.level, "is not a directory" in found.found) == (Level.ERROR, True)
 
 
-def test_a_root_may_be_a_link_to_a_directory(tmp_path: Path) -> None:
+def test_root_may_be_a_link_to_a_directory(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert levels(examine(Cluster(root=tmp_path / "link")), "root") == [Level.OK]
@@ -100,7 +100,7 @@ def test_a_root_may_be_a_link_to_a_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slurm
-def test_a_job_that_does_not_start_in_time_is_a_warning_and_cancelled(slurm_env: SlurmTestbed, root: Path) -> None:
+def test_job_that_does_not_start_in_time_is_cancelled_with_a_warning(slurm_env: SlurmTestbed, root: Path) -> None:
     cluster = Cluster("slurm", root=root, options={"hold": True})
     findings = examine(cluster, run_job=True, timeout=0.1)
     assert levels(findings, "job") == [Level.WARNING]

@@ -258,7 +258,7 @@ def test_the_child_of_a_fork_waits_for_no_other_thread(root: Path) -> None:
         assert increment(2).result(60) == 3
 
 
-def test_a_callback_that_waits_keeps_no_future_from_its_result(local: Cluster) -> None:
+def test_waiting_callback_delays_no_future(local: Cluster) -> None:
     gate, called = threading.Event(), threading.Event()
 
     def block(_: object) -> None:

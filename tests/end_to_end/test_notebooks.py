@@ -35,7 +35,7 @@ def shown(notebook: Any) -> str:
 
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_notebook_runs_and_shows_its_parts(name: str, url: str, root: Path, request: pytest.FixtureRequest) -> None:
+def test_notebook_runs_and_shows_its_parts(name: str, url: str, root: Path, request: pytest.FixtureRequest) -> None:
     if url == "slurm":
         request.getfixturevalue("slurm_env")
     found = shown(executed(EXAMPLES / f"{name}.ipynb", url, root))
@@ -43,7 +43,7 @@ def test_a_notebook_runs_and_shows_its_parts(name: str, url: str, root: Path, re
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_committed_notebook_has_its_outputs_and_tells_nothing_of_a_machine(name: str) -> None:
+def test_committed_notebook_has_outputs_without_machine_names(name: str) -> None:
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     found = shown(notebook)
     assert [part for part in SHOWN[name] if part not in found] == []
@@ -56,5 +56,5 @@ def test_a_committed_notebook_has_its_outputs_and_tells_nothing_of_a_machine(nam
     assert all(not cell.metadata for cell in notebook.cells)
 
 
-def test_every_notebook_is_among_these() -> None:
+def test_every_notebook_is_tested() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.ipynb")} == set(SHOWN)

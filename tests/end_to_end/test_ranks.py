@@ -99,7 +99,7 @@ def left(marks: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["raise", "kill"])
-def test_a_rank_that_fails_ends_the_others_soon(here: Cluster, tmp_path: Path, how: str) -> None:
+def test_failed_rank_ends_the_others(here: Cluster, tmp_path: Path, how: str) -> None:
     job = fail(tmp_path, how)
     error = job.exception(60)
     assert len(list(tmp_path.glob("[0-3].*"))) == 4
@@ -144,7 +144,7 @@ def brought_nothing(place: tuple[str, int]) -> None:
             time.sleep(0.02)
 
 
-def test_who_died_is_told_of_rather_than_who_noticed(local: Cluster) -> None:
+def test_error_is_that_of_the_killed_rank(local: Cluster) -> None:
     for _ in range(3):
         error = break_off().exception(60)
         assert isinstance(error, TaskExited)
@@ -177,7 +177,7 @@ def stop(marks: Path) -> Any:
 
 
 @pytest.mark.slurm
-def test_all_ranks_are_told_to_stop_and_go_on(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+def test_all_ranks_stop_and_continue(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
     with Cluster("slurm", root=root):
         job = stop(tmp_path)
         until(lambda: len(list(tmp_path.glob("[0-9]"))) == 3)
@@ -197,7 +197,7 @@ def wait(marks: Path) -> None:
     time.sleep(300)
 
 
-def test_a_cancelled_job_leaves_no_rank_behind(here: Cluster, tmp_path: Path) -> None:
+def test_cancelled_job_leaves_no_rank_running(here: Cluster, tmp_path: Path) -> None:
     job = wait(tmp_path)
     until(lambda: len(list(tmp_path.glob("[0-2].*"))) == 3)
     job.cancel()
@@ -206,7 +206,7 @@ def test_a_cancelled_job_leaves_no_rank_behind(here: Cluster, tmp_path: Path) ->
     until(lambda: left(tmp_path) == [])
 
 
-def test_ranks_end_with_their_parent(here: Cluster, tmp_path: Path) -> None:
+def test_rank_ends_with_its_parent_process(here: Cluster, tmp_path: Path) -> None:
     job = wait(tmp_path)
     until(lambda: len(list(tmp_path.glob("[0-2].*"))) == 3)
     (mark,) = tmp_path.glob("1.*")

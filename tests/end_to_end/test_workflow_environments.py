@@ -35,7 +35,7 @@ def two_steps() -> list[tuple[int, str]]:
     return [*where.map([first.result()[0] + 1]).results(), (0, sys.prefix)]
 
 
-def test_a_workflow_in_a_container_submits_by_the_client_that_is_mounted(
+def test_workflow_in_a_container_submits_with_a_mounted_client(
     slurm_env: SlurmTestbed, containers: ContainerTestbed, root: Path
 ) -> None:
     environ: dict[str, str | None] = dict.fromkeys(("HOME", *containers.env))
@@ -69,7 +69,7 @@ def each(environments: list[Any]) -> list[object]:
 
 
 @pytest.mark.skipif(not Path("/usr/share/modules/init/bash").exists(), reason="Environment Modules is not installed")
-def test_tasks_of_a_workflow_may_each_have_an_environment_of_their_own(
+def test_tasks_of_a_workflow_have_their_own_environments(
     slurm_env: SlurmTestbed, containers: ContainerTestbed, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     venv.create(tmp_path / "venv")

@@ -100,7 +100,7 @@ def outer() -> tuple[str, Sequence[Any]]:
     return current_workflow().key, list(inner.map([1, 2]))
 
 
-def test_workflows_nest_on_a_single_cpu_and_pass_on_their_environment_and_defaults(
+def test_nested_workflows_run_on_one_cpu_with_inherited_settings(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(tmp_path / "local"))
@@ -134,7 +134,7 @@ def fails(caught: bool) -> str:
     return "went on"
 
 
-def test_a_child_that_fails_raises_its_own_exception_in_the_workflow_which_fails_by_it(local: Cluster) -> None:
+def test_failed_child_raises_its_exception_in_the_workflow(local: Cluster) -> None:
     caught, not_caught = fails(True), fails(False)
     assert caught.result(60) == "went on"
     with pytest.raises(ValueError, match="no") as raised:
@@ -164,7 +164,7 @@ def touch(gate: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def test_what_a_workflow_has_submitted_and_submits_just_then_ends_with_it(
+def test_cancelled_workflow_ends_all_its_children(
     request: pytest.FixtureRequest, root: Path, tmp_path: Path, url: str
 ) -> None:
     if url == "slurm":
@@ -218,7 +218,7 @@ def append(trace: Path, name: str) -> str:
     return name
 
 
-def test_a_workflow_that_dies_while_it_submits_submits_once(local: Cluster, tmp_path: Path) -> None:
+def test_workflow_killed_during_a_submission_submits_once(local: Cluster, tmp_path: Path) -> None:
     times = ["before", "after"]
     jobs = dies_submitting.map(times, [tmp_path] * 2)
     names = [[f"{when}-first", f"{when}-second"] for when in times]

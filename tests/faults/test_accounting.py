@@ -65,7 +65,7 @@ def _held_and_cancelled(testbed: SlurmTestbed) -> Job[float]:
     return job
 
 
-def test_a_job_that_the_accounting_has_not_heard_of_yet_is_not_lost(slurm: Cluster) -> None:
+def test_job_that_accounting_does_not_have_yet_is_not_lost(slurm: Cluster) -> None:
     # For some seconds sacct doesn't know a job that runs, or one that has ended after a moment.
     jobs = [nap(seconds) for seconds in (0, 1, 4, 7)]
     while not all(job.done() for job in jobs):
@@ -74,7 +74,7 @@ def test_a_job_that_the_accounting_has_not_heard_of_yet_is_not_lost(slurm: Clust
     assert [job.result(30) for job in jobs] == [0, 1, 4, 7]
 
 
-def test_a_job_cancelled_and_forgotten_is_told_by_the_accounting(
+def test_cancelled_and_forgotten_job_has_its_state_from_accounting(
     testbed: SlurmTestbed, slurm: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_timings(monkeypatch, unexplained_grace=300.0)  # longer than this test waits
@@ -90,9 +90,7 @@ def test_a_job_cancelled_and_forgotten_is_told_by_the_accounting(
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_everything_ends_while_slurmdbd_is_down_and_it_is_asked_when_it_is_back(
-    testbed: SlurmTestbed, slurm: Cluster
-) -> None:
+def test_jobs_finish_while_slurmdbd_is_down(testbed: SlurmTestbed, slurm: Cluster) -> None:
     testbed.slurmdbd.kill()
     try:
         forgotten, later = _held_and_cancelled(testbed), _held_and_cancelled(testbed)
@@ -112,7 +110,7 @@ def test_everything_ends_while_slurmdbd_is_down_and_it_is_asked_when_it_is_back(
         later.result(30)
 
 
-def test_a_job_killed_for_its_time_limit_and_forgotten_is_told_so(
+def test_timed_out_and_forgotten_job_has_its_state_from_accounting(
     testbed: SlurmTestbed, slurm: Cluster, late: Job[float]
 ) -> None:
     _until_forgotten(testbed, late)
@@ -121,7 +119,7 @@ def test_a_job_killed_for_its_time_limit_and_forgotten_is_told_so(
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_a_slurmdbd_that_hangs_holds_nobody_up(testbed: SlurmTestbed, slurm: Cluster) -> None:
+def test_hanging_slurmdbd_delays_nothing(testbed: SlurmTestbed, slurm: Cluster) -> None:
     forgotten = _held_and_cancelled(testbed)
     _until_forgotten(testbed, forgotten)
     testbed.slurmdbd.pause()
@@ -135,7 +133,7 @@ def test_a_slurmdbd_that_hangs_holds_nobody_up(testbed: SlurmTestbed, slurm: Clu
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_a_site_without_accounting_is_asked_for_it_once(
+def test_missing_accounting_is_queried_once(
     new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch, root: Path
 ) -> None:
     testbed = new_testbed(speedup=20, settings={"MinJobAge": "40"})

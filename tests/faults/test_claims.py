@@ -60,7 +60,7 @@ def attempts_of(marks: Path, attempt: int) -> int:
 # Cancelling.
 
 
-def test_what_has_gone_on_unseen_is_cancelled_where_it_is(slurm: Cluster, tmp_path: Path) -> None:
+def test_cancel_reaches_an_attempt_that_this_client_does_not_know(slurm: Cluster, tmp_path: Path) -> None:
     job = fail_first(tmp_path, 300.0)
     until(lambda: attempts_of(tmp_path, 2))
     (pid,) = (int(path.name.rpartition(".")[2]) for path in tmp_path.glob("*.2.*"))
@@ -70,7 +70,7 @@ def test_what_has_gone_on_unseen_is_cancelled_where_it_is(slurm: Cluster, tmp_pa
     until(lambda: not Path(f"/proc/{pid}").exists())
 
 
-def test_what_is_cancelled_between_two_attempts_has_no_more(
+def test_job_cancelled_between_two_attempts_does_not_run_again(
     slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_timings(monkeypatch, abandoned_claim=1.0)
@@ -91,7 +91,7 @@ def test_what_is_cancelled_between_two_attempts_has_no_more(
 # Claims of the dead.
 
 
-def test_what_the_dead_have_claimed_is_taken_over_whole(
+def test_claim_of_a_dead_process_is_taken_over_with_all_its_elements(
     slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_timings(monkeypatch, abandoned_claim=2.0)
@@ -110,7 +110,7 @@ def test_what_the_dead_have_claimed_is_taken_over_whole(
     assert len(list(Path(array.directory, "attempts").glob("*.blocks.json"))) == 1
 
 
-def test_what_the_dead_have_queued_without_a_record_is_found(
+def test_attempt_queued_by_a_dead_process_is_found(
     slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_timings(monkeypatch, abandoned_claim=2.0)
@@ -129,7 +129,7 @@ def test_what_the_dead_have_queued_without_a_record_is_found(
     assert attempts_of(tmp_path, 2) == 1
 
 
-def test_what_two_have_queued_for_one_claim_stays_once(slurm: Cluster, slurm_env: SlurmTestbed, tmp_path: Path) -> None:
+def test_second_job_for_one_claim_is_cancelled(slurm: Cluster, slurm_env: SlurmTestbed, tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
     job = fail_first(tmp_path)
     place, watched, _ = job.part
@@ -148,7 +148,7 @@ def test_what_two_have_queued_for_one_claim_stays_once(slurm: Cluster, slurm_env
 # One job at a time.
 
 
-def test_a_job_that_has_gone_on_does_nothing_when_slurm_requeues_it(
+def test_requeued_job_whose_next_attempt_exists_does_nothing(
     slurm: Cluster, slurm_env: SlurmTestbed, tmp_path: Path
 ) -> None:
     job = fail_first(tmp_path, 8.0)
@@ -181,14 +181,14 @@ def killed() -> int:
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_what_waits_for_a_job_that_left_no_word_ends_with_it(slurm: Cluster, tmp_path: Path) -> None:
+def test_dependent_of_a_job_without_outcome_fails_once(slurm: Cluster, tmp_path: Path) -> None:
     both = add(fail_first(tmp_path), killed())
     with pytest.raises(DependencyFailed):
         both.result(60)
     assert len(list(Path(both.directory, "attempts").glob("*.next.json"))) <= 2
 
 
-def test_a_caretaker_that_may_not_submit_leaves_it_to_the_next_client(
+def test_retry_job_that_must_not_submit_leaves_the_attempt_to_the_next_client(
     start: Start, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     testbed = start()
@@ -218,7 +218,7 @@ def test_a_caretaker_that_may_not_submit_leaves_it_to_the_next_client(
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_while_slurm_takes_nothing_others_are_told_of_their_results(
+def test_results_arrive_while_an_attempt_cannot_be_queued(
     start: Start, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start()

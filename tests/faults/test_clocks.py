@@ -132,7 +132,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("whose", ["client", "node"])
-def test_a_clock_that_is_set_back_an_hour_loses_nothing(
+def test_clock_set_back_by_an_hour_has_no_effect(
     url: str, whose: str, library: Path, root: Path, tmp_path: Path
 ) -> None:
     clock, program = tmp_path / "clock", tmp_path / "client.py"

@@ -60,7 +60,7 @@ def _start_again(testbed: SlurmTestbed, job: Job[object]) -> None:
 # Submitting.
 
 
-def test_a_controller_frozen_during_submit_gets_the_job_once(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_job_runs_once_when_slurmctld_freezes_during_submission(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(settings={"MessageTimeout": "2"})
     leave_trace(trace, 0).result(30)
     testbed.slurmctld.pause()
@@ -74,7 +74,7 @@ def test_a_controller_frozen_during_submit_gets_the_job_once(start: Start, slurm
     assert testbed.run("squeue", "-h", "-t", "all", "-o", "%k").stdout.split().count(job.key) == 1
 
 
-def test_a_controller_that_is_down_during_submit_is_waited_for(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_submission_waits_for_a_slurmctld_that_is_down(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(settings={"MessageTimeout": "2"})
     leave_trace(trace, 0).result(30)
     testbed.slurmctld.terminate()
@@ -88,7 +88,7 @@ def test_a_controller_that_is_down_during_submit_is_waited_for(start: Start, slu
 
 @pytest.mark.usefixtures("short_grace")
 @pytest.mark.parametrize("queued", [True, False])
-def test_a_client_killed_before_it_learnt_the_id_finds_its_job_or_learns_there_is_none(
+def test_job_of_a_client_killed_before_it_knew_the_id_is_found_or_lost(
     start: Start, slurm: Cluster, trace: Path, tmp_path: Path, queued: bool
 ) -> None:
     start()
@@ -116,7 +116,7 @@ def test_a_client_killed_before_it_learnt_the_id_finds_its_job_or_learns_there_i
             job.result(60)  # type: ignore[union-attr]
 
 
-def test_a_map_larger_than_an_array_may_be_goes_as_blocks(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_map_larger_than_max_array_size_is_queued_in_blocks(start: Start, slurm: Cluster, trace: Path) -> None:
     start(settings={"MaxArraySize": "11"})
     array = leave_trace.starmap([(trace, 0)] * 24)
     assert array.results(120) == [(index, 1) for index in range(24)]
@@ -129,7 +129,7 @@ def test_a_map_larger_than_an_array_may_be_goes_as_blocks(start: Start, slurm: C
 # Waiting.
 
 
-def test_a_controller_that_dies_while_jobs_run_delays_nothing(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_results_arrive_while_slurmctld_is_down(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(settings={"MessageTimeout": "2"})
     job = leave_trace(trace, 2)
     until(lambda: list(trace.iterdir()))
@@ -137,7 +137,7 @@ def test_a_controller_that_dies_while_jobs_run_delays_nothing(start: Start, slur
     assert job.result(30) == (0, 1)
 
 
-def test_a_slow_answer_from_slurm_keeps_nobody_from_seeing_results(
+def test_results_arrive_while_slurmctld_is_slow(
     start: Start, slurm: Cluster, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start()
@@ -162,7 +162,9 @@ def test_a_slow_answer_from_slurm_keeps_nobody_from_seeing_results(
 
 @pytest.mark.usefixtures("short_grace")
 @pytest.mark.parametrize("victim", ["python", "batch shell", "slurmstepd"])
-def test_whatever_is_killed_the_future_resolves(start: Start, slurm: Cluster, trace: Path, victim: str) -> None:
+def test_future_resolves_when_any_process_of_a_job_is_killed(
+    start: Start, slurm: Cluster, trace: Path, victim: str
+) -> None:
     testbed = start()
     job = leave_trace(trace, 300)
     until(lambda: list(trace.iterdir()))
@@ -181,7 +183,7 @@ def test_whatever_is_killed_the_future_resolves(start: Start, slurm: Cluster, tr
     assert _state(testbed, job) in ("FAILED", "CANCELLED")
 
 
-def test_a_node_that_fails_fails_its_job(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_failed_node_fails_its_job(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace.with_options(no_requeue=True)(trace, 300)
     until(lambda: _state(testbed, job) == "RUNNING" and list(trace.iterdir()))
@@ -190,7 +192,7 @@ def test_a_node_that_fails_fails_its_job(start: Start, slurm: Cluster, trace: Pa
         job.result(60)
 
 
-def test_a_node_that_dies_is_noticed_and_the_job_runs_again(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_job_of_a_dead_node_is_requeued_and_runs_again(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(speedup=20, settings={"SlurmdTimeout": "100"})
     job = leave_trace.with_options(requeue=True)(trace, 8)
     until(lambda: list(trace.iterdir()))
@@ -203,7 +205,7 @@ def test_a_node_that_dies_is_noticed_and_the_job_runs_again(start: Start, slurm:
     assert [path.name for path in results] == ["0.json"]
 
 
-def test_a_requeued_job_runs_again_as_its_second_attempt(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_requeued_job_is_the_second_attempt(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace(trace, 3)
     until(lambda: list(trace.iterdir()))
@@ -215,7 +217,7 @@ def test_a_requeued_job_runs_again_as_its_second_attempt(start: Start, slurm: Cl
     assert job.status().outcome.attempt == 2  # type: ignore[union-attr]
 
 
-def test_a_requeued_chunk_goes_on_at_its_first_unfinished_call(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_requeued_chunk_continues_at_its_first_unfinished_call(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     array = leave_trace.starmap([(trace, 0.6)] * 8, chunk_size=8)
     until(lambda: len(list(trace.iterdir())) >= 6)
@@ -232,9 +234,7 @@ def test_a_requeued_chunk_goes_on_at_its_first_unfinished_call(start: Start, slu
     assert not list(Path(array.directory, "results").glob(".*"))
 
 
-def test_a_requeued_element_of_workers_makes_its_unfinished_calls_only(
-    start: Start, slurm: Cluster, trace: Path
-) -> None:
+def test_requeued_element_with_workers_makes_only_unfinished_calls(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     seconds = [8.0, *[0.5] * 11]  # the first is still being made when most are done
     array = leave_trace.starmap([(trace, each) for each in seconds], chunk_size=12, workers=2)
@@ -250,7 +250,7 @@ def test_a_requeued_element_of_workers_makes_its_unfinished_calls_only(
     assert not list(Path(array.directory, "results").glob(".*"))
 
 
-def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_preempted_job_runs_again_or_raises(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(
         nodes=1,
         cpus=1,
@@ -276,7 +276,7 @@ def test_a_preempted_job_runs_again_or_says_so(start: Start, slurm: Cluster, tra
         never.result(60)
 
 
-def test_a_held_job_says_so_and_goes_on_when_released(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_held_job_is_pending_and_continues_when_released(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace.with_options(hold=True)(trace, 0)
     until(lambda: job.status().reason == "JobHeldUser")
@@ -285,7 +285,7 @@ def test_a_held_job_says_so_and_goes_on_when_released(start: Start, slurm: Clust
     assert job.result(60) == (0, 1)
 
 
-def test_a_job_cancelled_behind_our_back_is_cancelled_here(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_job_cancelled_with_scancel_is_cancelled(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start()
     job = leave_trace(trace, 300)
     until(lambda: list(trace.iterdir()))
@@ -295,7 +295,7 @@ def test_a_job_cancelled_behind_our_back_is_cancelled_here(start: Start, slurm: 
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_job_forgotten_by_slurm_is_lost(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(speedup=20, settings=FORGETFUL)
     job = leave_trace.with_options(hold=True)(trace, 0)
     testbed.run("scancel", str(job.job_id))
@@ -307,9 +307,7 @@ def test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for(start: Start,
 # Upstreams.
 
 
-def test_a_purged_upstream_never_reaches_sbatch_and_its_failure_is_told(
-    start: Start, slurm: Cluster, trace: Path
-) -> None:
+def test_forgotten_upstream_is_not_passed_to_sbatch(start: Start, slurm: Cluster, trace: Path) -> None:
     testbed = start(speedup=20, settings=FORGETFUL)
     good, bad = leave_trace(trace, 0), call(int, "x")
     good.exception(60)
@@ -321,7 +319,7 @@ def test_a_purged_upstream_never_reaches_sbatch_and_its_failure_is_told(
         show(bad).result(60)
 
 
-def test_a_cancelled_upstream_fails_what_waits_for_it_by_name(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_cancelled_upstream_is_named_by_its_dependent(start: Start, slurm: Cluster, trace: Path) -> None:
     start()
     upstream = leave_trace(trace, 300)
     downstream = task(repr)(upstream)

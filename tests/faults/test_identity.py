@@ -72,7 +72,7 @@ def _number(job: Job[str]) -> str:
 
 @pytest.mark.slurm
 @pytest.mark.parametrize("new", ["ours", "theirs"])
-def test_a_number_that_slurm_gives_again_is_another_job(start: Start, root: Path, gate: Path, new: str) -> None:
+def test_reused_job_id_is_another_job(start: Start, root: Path, gate: Path, new: str) -> None:
     testbed = start()
     with Cluster("slurm", root=root):
         old = leave.with_options(hold=True)(gate)
@@ -97,7 +97,7 @@ def test_a_number_that_slurm_gives_again_is_another_job(start: Start, root: Path
 
 @pytest.mark.slurm
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can submit a job as another user")
-def test_the_accounting_tells_one_job_of_a_number_from_another(start: Start, root: Path, gate: Path) -> None:
+def test_jobs_with_one_id_are_distinguished_in_accounting(start: Start, root: Path, gate: Path) -> None:
     testbed = start(accounting=True, settings={"MinJobAge": "2"})
     with Cluster("slurm", root=root) as cluster:
         older = testbed.run("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "exit 3").stdout.strip()
@@ -118,7 +118,7 @@ def test_the_accounting_tells_one_job_of_a_number_from_another(start: Start, roo
 
 
 @pytest.mark.slurm
-def test_a_job_that_only_the_accounting_takes_for_alive_is_a_runaway(
+def test_job_that_runs_only_in_accounting_is_a_runaway(
     start: Start, root: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_timings(monkeypatch, runaway=3.0)
@@ -140,7 +140,7 @@ def test_a_job_that_only_the_accounting_takes_for_alive_is_a_runaway(
 
 @pytest.mark.slurm
 @pytest.mark.parametrize("said", ["", "echo squeue: error: some trouble", "printf ARRAY_JOB_ID"])
-def test_what_is_no_answer_of_squeue_loses_no_job(
+def test_invalid_answer_of_squeue_loses_no_job(
     start: Start, root: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     testbed = start()
@@ -163,9 +163,7 @@ def test_what_is_no_answer_of_squeue_loses_no_job(
 
 @pytest.mark.slurm
 @pytest.mark.usefixtures("two_clusters")
-def test_jobs_on_another_cluster_are_told_waited_for_and_cancelled_there(
-    root: Path, gate: Path, tmp_path: Path
-) -> None:
+def test_jobs_on_another_cluster_behave_as_on_this_one(root: Path, gate: Path, tmp_path: Path) -> None:
     with Cluster("slurm", root=root, options={"clusters": "other"}) as cluster:
         held, running = leave.with_options(hold=True)(gate), leave(gate)
         chain, pairs = add(add(add(1))), add.map(add.map(range(3)))
@@ -187,7 +185,7 @@ def test_jobs_on_another_cluster_are_told_waited_for_and_cancelled_there(
 
 
 @pytest.mark.slurm
-def test_what_waits_for_a_job_goes_to_the_cluster_that_took_it(
+def test_dependents_go_to_the_cluster_of_their_upstream(
     two_clusters: tuple[SlurmTestbed, SlurmTestbed], root: Path, gate: Path
 ) -> None:
     first, second = two_clusters
@@ -210,7 +208,7 @@ def test_what_waits_for_a_job_goes_to_the_cluster_that_took_it(
 
 @pytest.mark.slurm
 @pytest.mark.parametrize("name", ["SLURM_CLUSTERS", "SBATCH_CLUSTERS"])
-def test_a_cluster_that_is_exported_counts_for_all_that_is_done(
+def test_exported_slurm_clusters_applies_to_all_commands(
     two_clusters: tuple[SlurmTestbed, SlurmTestbed],
     root: Path,
     gate: Path,
@@ -230,7 +228,7 @@ def test_a_cluster_that_is_exported_counts_for_all_that_is_done(
 
 @pytest.mark.slurm
 @pytest.mark.usefixtures("slurm_env")
-def test_what_users_export_for_slurms_commands_changes_nothing(
+def test_exported_variables_of_slurm_commands_have_no_effect(
     root: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("ACCOUNT", "NAMES", "PARTITION", "QOS", "USERS", "LICENSES", "SORT", "FORMAT", "FORMAT2", "STATES")
@@ -254,7 +252,7 @@ def test_what_users_export_for_slurms_commands_changes_nothing(
 
 
 @pytest.mark.slurm
-def test_the_same_number_on_two_clusters_is_two_jobs(start: Start, root: Path, gate: Path) -> None:
+def test_same_id_on_two_clusters_is_two_jobs(start: Start, root: Path, gate: Path) -> None:
     first = start(accounting=True)
     with first.second_cluster() as second, Cluster("slurm", root=root):
         here, there = leave(gate), leave.with_options(clusters="other", hold=True)(gate)
@@ -279,7 +277,7 @@ def test_the_same_number_on_two_clusters_is_two_jobs(start: Start, root: Path, g
 
 
 @pytest.mark.slurm
-def test_two_clusters_under_one_root_leave_each_others_jobs_alone(
+def test_clusters_sharing_a_root_do_not_touch_each_others_jobs(
     two_clusters: tuple[SlurmTestbed, SlurmTestbed], root: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = leave.on(Cluster("slurm", root=root))(gate)
@@ -296,7 +294,7 @@ def test_two_clusters_under_one_root_leave_each_others_jobs_alone(
     assert found.result(60) == "left"  # type: ignore[union-attr]
 
 
-def test_a_job_of_a_local_scheduler_on_another_machine_is_unknown_and_waited_for(
+def test_local_job_of_another_machine_is_unknown_until_its_result(
     local: Cluster, root: Path, gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = leave(gate)
@@ -318,7 +316,7 @@ def test_a_job_of_a_local_scheduler_on_another_machine_is_unknown_and_waited_for
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_what_ran_when_the_machine_was_restarted_is_lost(local: Cluster, root: Path, gate: Path) -> None:
+def test_local_job_is_lost_after_a_restart_of_the_machine(local: Cluster, root: Path, gate: Path) -> None:
     job = leave(gate)
     until(job.running)
     record = Path(job.directory, "submitted.json")
@@ -330,7 +328,7 @@ def test_what_ran_when_the_machine_was_restarted_is_lost(local: Cluster, root: P
         found.result(60)  # type: ignore[union-attr]
 
 
-def test_a_job_of_another_scheduler_under_the_root_is_read_and_not_asked_about(
+def test_job_of_another_scheduler_is_read_but_not_queried(
     local: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = add(1)

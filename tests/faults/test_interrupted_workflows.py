@@ -56,9 +56,7 @@ EVERYTHING = ["a0", "a1", "a2", "after", "done", "held", "last"]
 
 
 @pytest.mark.parametrize("how", ["requeue", "node"])
-def test_a_workflow_that_runs_again_half_way_finds_what_it_has_submitted(
-    start: Start, root: Path, trace: Path, how: str
-) -> None:
+def test_restarted_workflow_finds_its_submissions(start: Start, root: Path, trace: Path, how: str) -> None:
     testbed = start()
     with Cluster("slurm", root=root, options={"sbatch": {"--nodelist": "n2"}}):
         job = half_way.with_options(requeue=True, sbatch={"--nodelist": None, "--exclude": "n2"})(trace)
@@ -81,7 +79,7 @@ def test_a_workflow_that_runs_again_half_way_finds_what_it_has_submitted(
     assert ran(trace) == sorted(EVERYTHING)
 
 
-def test_a_workflow_that_is_told_to_stop_ends_where_it_waits_and_goes_on(start: Start, trace: Path) -> None:
+def test_workflow_stops_where_it_waits_and_continues(start: Start, trace: Path) -> None:
     testbed = start()
     job = half_way.with_options(time="60", signal_lead=60, no_requeue=True)(trace)
     until((trace / "waits.1").exists)

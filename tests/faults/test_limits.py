@@ -61,7 +61,9 @@ def negative(number: int) -> int:
     return -number
 
 
-def test_a_map_over_the_limit_is_queued_as_room_frees(slurm: Cluster, limited: SlurmTestbed, tmp_path: Path) -> None:
+def test_map_over_the_submit_limit_is_queued_as_room_frees(
+    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path
+) -> None:
     array = mark.starmap([(tmp_path, number) for number in range(20)])
     after = negative.map(array)
     assert array[19].job_id is None
@@ -74,7 +76,7 @@ def test_a_map_over_the_limit_is_queued_as_room_frees(slurm: Cluster, limited: S
     assert slurm.command_counts()["limits"] <= 2
 
 
-def test_it_is_queued_with_no_client_and_found_by_the_next(
+def test_deferred_elements_are_queued_without_a_client(
     slurm: Cluster, limited: SlurmTestbed, root: Path, tmp_path: Path
 ) -> None:
     program = (
@@ -100,7 +102,7 @@ def fail_first(place: Path, number: int) -> int:
     return number
 
 
-def test_what_goes_on_while_the_queue_is_full_waits_for_room(
+def test_next_attempt_waits_while_the_queue_is_full(
     slurm: Cluster, limited: SlurmTestbed, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     array = fail_first.starmap([(tmp_path, number) for number in range(14)])
@@ -120,19 +122,17 @@ def alone(place: Path, number: int) -> int:
     return found
 
 
-def test_max_concurrent_holds_for_what_is_queued_later_too(
-    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path
-) -> None:
+def test_max_concurrent_applies_to_deferred_blocks(slurm: Cluster, limited: SlurmTestbed, tmp_path: Path) -> None:
     array = alone.starmap([(tmp_path, number) for number in range(12)], max_concurrent=1)
     assert array.results(200) == [1] * 12
 
 
-def test_a_block_that_the_dead_were_about_to_queue_is_queued_as_they_claimed_it(
+def test_block_claimed_by_a_dead_process_is_queued(
     slurm: Cluster, limited: SlurmTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_timings(monkeypatch, abandoned_claim=1.0)
     array = mark.starmap([(tmp_path, number, 3.0) for number in range(14)])
-    watched = array.part.watched
+    watched = array.part.state
     first = watched.unqueued[0]
     claim = Continuation(group=f"{first}.0-dead", options={}, retries=0, reason="there is room", count=2)
     directory = Path(array.directory, "attempts")
@@ -144,7 +144,9 @@ def test_a_block_that_the_dead_were_about_to_queue_is_queued_as_they_claimed_it(
     assert (block["first"], block["count"]) == (first, 2)
 
 
-def test_what_is_cancelled_before_it_was_queued_never_is(slurm: Cluster, limited: SlurmTestbed, tmp_path: Path) -> None:
+def test_element_cancelled_before_it_was_queued_is_never_queued(
+    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path
+) -> None:
     array = mark.starmap([(tmp_path, number, 60.0) for number in range(20)])
     until(lambda: len(list(tmp_path.glob("*.*"))) >= 1)
     array.cancel()

@@ -42,7 +42,7 @@ def fill(mebibytes: int) -> int:
     return len(b"\1" * (mebibytes * MIB))
 
 
-def test_a_task_that_wants_more_than_its_memory_is_told_so_soon() -> None:
+def test_task_over_its_memory_is_out_of_memory() -> None:
     fill(1).result(60)
     job = fill(300)
     with pytest.raises(JobOutOfMemory, match=r"ran out of memory; give it more with .with_options\(mem=…\)"):
@@ -56,7 +56,7 @@ def test_a_task_that_wants_more_than_its_memory_is_told_so_soon() -> None:
     assert fill.with_options(mem="500M")(300).result(60) == 300 * MIB
 
 
-def test_one_element_without_memory_leaves_the_others_theirs() -> None:
+def test_element_out_of_memory_does_not_affect_others() -> None:
     array = fill.map([1, 300, 2, 3])
     with pytest.raises(JobOutOfMemory) as caught:
         array[1].result(60)
@@ -72,14 +72,14 @@ def fill_in_the_second_rank() -> int:
     return len(b"\1" * (200 * MIB * ctx.rank)) + ctx.attempt
 
 
-def test_a_rank_without_memory_ends_all_and_all_get_more() -> None:
+def test_rank_out_of_memory_ends_all_ranks_and_all_get_more() -> None:
     job = fill_in_the_second_rank()
     assert job.result(60) == 2
     with pytest.raises(JobOutOfMemory, match=r"rank 1 of 2 of job fill_in_the_second_rank/.* ran out of memory"):
         fill_in_the_second_rank.with_options(retry=None)().result(60)
 
 
-def test_the_outcome_tells_the_peak_of_the_memory() -> None:
+def test_outcome_has_the_peak_memory() -> None:
     job = fill.with_options(mem="500M")(200)
     job.result(60)
     outcome = job.status().outcome
@@ -88,7 +88,7 @@ def test_the_outcome_tells_the_peak_of_the_memory() -> None:
     assert 200 * MIB < outcome.peak_memory < 300 * MIB
 
 
-def test_its_cgroups_go_with_a_cluster_also_those_of_a_running_job(root: Path) -> None:
+def test_cgroups_are_removed_with_their_cluster(root: Path) -> None:
     with SlurmTestbed(memory_limits=True, nodes=1) as testbed:
         testbed.run("sbatch", "-o", "/dev/null", "--wrap", "setsid sleep 300 & sleep 300")
         cgroups = [CGROUPS / name / testbed.directory.name for name in CONTROLLERS]

@@ -62,7 +62,7 @@ class Skewed(Current):
         return super().prepare(place).replace(setup=tuple(lines))
 
 
-def test_nodes_whose_clocks_are_wrong_fool_nobody(start: Start, root: Path) -> None:
+def test_wrong_clocks_of_nodes_have_no_effect(start: Start, root: Path) -> None:
     skew = {"n1": -240, "n2": 240}
     testbed = start(skew=skew)
     with Cluster("slurm", root=root, environment=Skewed(testbed)):
@@ -88,7 +88,7 @@ def test_nodes_whose_clocks_are_wrong_fool_nobody(start: Start, root: Path) -> N
 # Disks.
 
 
-def test_a_result_that_the_disk_cannot_hold_is_told_and_earlier_ones_stay(start: Start, disk: Path) -> None:
+def test_result_larger_than_the_disk_is_an_error_and_earlier_ones_stay(start: Start, disk: Path) -> None:
     @task
     def make(size: int) -> bytes:
         return b"x" * size
@@ -101,7 +101,7 @@ def test_a_result_that_the_disk_cannot_hold_is_told_and_earlier_ones_stay(start:
     assert first.result(60) == b"x" * 10
 
 
-def test_a_disk_that_is_full_while_an_environment_is_made_leaves_nothing_half_made(disk: Path, tmp_path: Path) -> None:
+def test_full_disk_during_a_build_leaves_no_partial_environment(disk: Path, tmp_path: Path) -> None:
     large = project(tmp_path / "large", "large", "#" * 8_000_000)
     with Cluster(root=disk):
         with pytest.raises(BuildFailed, match="the disk is full: free space"):
@@ -111,7 +111,7 @@ def test_a_disk_that_is_full_while_an_environment_is_made_leaves_nothing_half_ma
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_a_disk_so_full_that_nothing_can_be_said_hangs_nobody(start: Start, disk: Path) -> None:
+def test_disk_too_full_for_an_outcome_fails_the_job(start: Start, disk: Path) -> None:
     @task
     def fill() -> int:
         print("a log that has begun has some room left in its page", flush=True)
@@ -169,7 +169,9 @@ def _alive(pids: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("where", ["local", "linuxproc", "cgroup"])
-def test_a_task_that_will_not_end_is_ended_with_its_children(start: Start, root: Path, trace: Path, where: str) -> None:
+def test_task_that_ignores_sigterm_is_killed_with_its_children(
+    start: Start, root: Path, trace: Path, where: str
+) -> None:
     if where != "local":
         start(memory_limits=where == "cgroup", speedup=20)
     limit = "0:02" if where == "local" else "1"
@@ -200,7 +202,7 @@ def _status(job: Job[object], reason: str) -> None:
     assert job.status().state is JobState.PENDING
 
 
-def test_a_job_held_by_an_administrator_says_so_and_goes_on_when_released(start: Start) -> None:
+def test_job_held_by_an_administrator_continues_when_released(start: Start) -> None:
     testbed = start()
     job = call.with_options(sbatch={"--begin": "now+300"})(abs, -1)
     testbed.run("scontrol", "hold", str(job.job_id))  # by SlurmUser, who runs all here
@@ -210,7 +212,7 @@ def test_a_job_held_by_an_administrator_says_so_and_goes_on_when_released(start:
     assert job.result(60) == 1
 
 
-def test_a_prolog_that_fails_leaves_the_job_held_with_the_reason(start: Start, tmp_path: Path) -> None:
+def test_failed_prolog_holds_the_job_with_the_reason(start: Start, tmp_path: Path) -> None:
     prolog = tmp_path / "prolog"
     prolog.write_text("#!/bin/sh\nexit 1\n")
     prolog.chmod(0o755)
@@ -230,7 +232,7 @@ def test_a_prolog_that_fails_leaves_the_job_held_with_the_reason(start: Start, t
     assert job.result(60) == 1
 
 
-def test_a_deadline_that_passes_is_told(start: Start) -> None:
+def test_job_past_its_deadline_is_not_started(start: Start) -> None:
     testbed = start(nodes=1, cpus=1, speedup=20)
     call(time.sleep, 300)
     # By slurmctld's clock, which is minutes ahead soon.
@@ -243,7 +245,7 @@ def test_a_deadline_that_passes_is_told(start: Start) -> None:
     assert caught.value.state == "DEADLINE"
 
 
-def test_a_node_that_slurm_powers_up_in_vain_fails_its_job(start: Start) -> None:
+def test_node_that_does_not_power_up_fails_its_job(start: Start) -> None:
     """After ResumeTimeout Slurm (22.05) ends it as NODE_FAIL, as it does after --reboot; nothing makes it BOOT_FAIL."""
     programs = {"ResumeProgram": "/bin/true", "SuspendProgram": "/bin/true", "SuspendTime": "3600"}
     cloud = {"NodeName": "c1 NodeHostname=nowhere NodeAddr=127.0.0.1 Port=1 CPUs=1 State=CLOUD"}

@@ -74,9 +74,7 @@ def scratch(users: tuple[User, User]) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["runner", "empty", "link"])
-def test_what_another_user_has_planted_in_a_shared_scratch_is_refused(
-    users: tuple[User, User], scratch: Path, kind: str
-) -> None:
+def test_files_planted_by_another_user_are_rejected(users: tuple[User, User], scratch: Path, kind: str) -> None:
     ann, bob = users
     (scratch / "ran-as--of-ann").mkdir()
     os.chown(scratch / "ran-as--of-ann", ann.uid, ann.uid)
@@ -90,9 +88,7 @@ def test_what_another_user_has_planted_in_a_shared_scratch_is_refused(
     assert list((scratch / "ran-as--of-ann").iterdir()) == []  # nothing was written through the link
 
 
-def test_a_root_of_another_user_will_do_where_what_is_in_it_is_ones_own(
-    users: tuple[User, User], scratch: Path
-) -> None:
+def test_root_of_another_user_is_accepted_if_its_contents_are_ours(users: tuple[User, User], scratch: Path) -> None:
     ann, bob = users
     assert bob.run("mkdir", "-m", "1777", scratch / "group").returncode == 0
     assert ann.run("ln", "-s", scratch / "group", ann.home / "scratch").returncode == 0
@@ -105,9 +101,7 @@ def test_a_root_of_another_user_will_do_where_what_is_in_it_is_ones_own(
 
 
 @pytest.mark.parametrize("umask", ["000", "002", "077"])
-def test_whatever_the_umask_our_directories_are_closed_to_others(
-    users: tuple[User, User], scratch: Path, umask: str
-) -> None:
+def test_directories_are_private_with_any_umask(users: tuple[User, User], scratch: Path, umask: str) -> None:
     ann, _ = users
     program = f"import os\nos.umask(0o{umask})\n{CALL}"
     for _ in range(2):
@@ -119,7 +113,7 @@ def test_whatever_the_umask_our_directories_are_closed_to_others(
     assert len(made) > 10
 
 
-def test_a_private_group_is_the_user_and_another_one_is_not(users: tuple[User, User], scratch: Path) -> None:
+def test_private_group_counts_as_the_user(users: tuple[User, User], scratch: Path) -> None:
     ann, bob = users
     root = scratch / "slurm-jobs"
     assert ann.python(CALL, root).stdout == "RESULT 42\n"

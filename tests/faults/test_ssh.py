@@ -58,7 +58,7 @@ def refusal(kind: str, where: str = "box") -> str:
 
 
 @BOTH
-def test_an_unknown_host_key_is_refused_with_the_way_to_make_it_known(kind: str, new_ssh: NewSSH) -> None:
+def test_unknown_host_key_is_rejected_with_advice(kind: str, new_ssh: NewSSH) -> None:
     box = new_ssh()
     box.known_hosts.write_text("")
     assert "its host key is unknown" in refusal(kind)
@@ -67,7 +67,7 @@ def test_an_unknown_host_key_is_refused_with_the_way_to_make_it_known(kind: str,
 
 
 @BOTH
-def test_a_changed_host_key_is_refused_with_a_warning(kind: str, new_ssh: NewSSH) -> None:
+def test_changed_host_key_is_rejected_with_a_warning(kind: str, new_ssh: NewSSH) -> None:
     box = new_ssh()
     box.known_hosts.write_text("")
     box.new_key("other")
@@ -78,27 +78,27 @@ def test_a_changed_host_key_is_refused_with_a_warning(kind: str, new_ssh: NewSSH
 
 
 @BOTH
-def test_a_port_where_nobody_listens(kind: str, new_ssh: NewSSH) -> None:
+def test_closed_port_is_a_transport_error(kind: str, new_ssh: NewSSH) -> None:
     box = new_ssh()
     box.sshd.kill()
     assert "the connection was refused" in refusal(kind)
 
 
 @BOTH
-def test_a_host_that_there_is_not(kind: str, new_ssh: NewSSH) -> None:
+def test_missing_host_is_a_transport_error(kind: str, new_ssh: NewSSH) -> None:
     new_ssh()
     assert "the host name is unknown" in refusal(kind, "no-such-host.invalid")
 
 
 @BOTH
-def test_a_key_that_is_not_accepted(kind: str, new_ssh: NewSSH) -> None:
+def test_rejected_key_is_a_transport_error(kind: str, new_ssh: NewSSH) -> None:
     box = new_ssh()
     (box.directory / "authorized_keys").write_text("")
     assert "rejects the user or the key" in refusal(kind)
 
 
 @BOTH
-def test_a_private_key_that_others_can_read(kind: str, new_ssh: NewSSH) -> None:
+def test_private_key_readable_by_others_is_rejected(kind: str, new_ssh: NewSSH) -> None:
     box = new_ssh()
     box.key.chmod(0o644)
     words = refusal(kind)
@@ -107,7 +107,7 @@ def test_a_private_key_that_others_can_read(kind: str, new_ssh: NewSSH) -> None:
     assert str(box.key) in words
 
 
-def test_a_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> None:
+def test_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> None:
     new_ssh()
     with pytest.raises(TransportError):
         transport_to("openssh", f"-oProxyCommand=touch${{IFS}}{tmp_path.name}").run(["true"])
@@ -115,7 +115,7 @@ def test_a_host_cannot_be_an_option_of_ssh(new_ssh: NewSSH, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["a b", "per%cent", "x" * 70])
-def test_a_directory_that_can_hold_no_socket_of_ssh_is_named(
+def test_directory_unusable_for_sockets_is_named(
     name: str, new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new_ssh()
@@ -129,7 +129,7 @@ def test_a_directory_that_can_hold_no_socket_of_ssh_is_named(
 
 
 @BOTH
-def test_a_jump_and_an_included_file_of_the_configuration_count(
+def test_proxy_jump_and_include_of_the_configuration_apply(
     kind: str, new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = new_ssh()
@@ -150,7 +150,7 @@ NOISE = "echo Welcome to the machine; echo; echo 'no\tnewline at the end' | tr -
 @BOTH
 @pytest.mark.parametrize("shell", ["bash", "tcsh", "fish", "dash"])
 @pytest.mark.parametrize("login", [False, True])
-def test_any_login_shell_will_do_however_much_its_rc_file_says(
+def test_any_login_shell_works_with_any_output_of_its_rc_file(
     kind: str, shell: str, login: bool, account: Account, new_ssh: NewSSH
 ) -> None:
     user = account(shell, f"{NOISE}\nls /nowhere\n")
@@ -171,7 +171,7 @@ def test_any_login_shell_will_do_however_much_its_rc_file_says(
 
 
 @BOTH
-def test_a_login_shell_has_the_path_of_the_profile(kind: str, account: Account, new_ssh: NewSSH) -> None:
+def test_login_shell_has_the_path_of_the_profile(kind: str, account: Account, new_ssh: NewSSH) -> None:
     user = account("dash", "PATH=$PATH:$HOME/tools; export PATH")
     tool = Path(user.pw_dir, "tools", "only-in-login-shells")
     tool.parent.mkdir()
@@ -183,7 +183,7 @@ def test_a_login_shell_has_the_path_of_the_profile(kind: str, account: Account, 
 
 
 @BOTH
-def test_an_account_without_a_shell_is_told_in_its_own_words(kind: str, account: Account, new_ssh: NewSSH) -> None:
+def test_account_without_a_shell_is_an_error_with_its_message(kind: str, account: Account, new_ssh: NewSSH) -> None:
     user = account("nologin", "")
     new_ssh(user=user.pw_name)
     with pytest.raises(TransportError, match="not available"):
@@ -199,7 +199,7 @@ def _break_when(there: Path, box: SSHTestbed) -> None:
 
 
 @BOTH
-def test_a_command_that_was_cut_off_is_not_repeated_and_the_next_one_connects_again(
+def test_interrupted_command_is_not_repeated_and_the_next_reconnects(
     kind: str, new_ssh: NewSSH, tmp_path: Path
 ) -> None:
     box = new_ssh()
@@ -217,7 +217,7 @@ def test_a_command_that_was_cut_off_is_not_repeated_and_the_next_one_connects_ag
 
 @BOTH
 @pytest.mark.parametrize("victim", ["connections", "proxy"])
-def test_a_transfer_that_was_cut_off_starts_over_and_is_whole(
+def test_interrupted_transfer_starts_again_and_is_complete(
     kind: str, victim: str, new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = new_ssh()
@@ -255,7 +255,7 @@ def test_a_transfer_that_was_cut_off_starts_over_and_is_whole(
     transport.close()
 
 
-def test_a_transfer_starts_over_though_the_far_side_does_not_know_yet_that_it_was_cut_off(
+def test_transfer_starts_again_before_the_server_notices_the_interruption(
     new_ssh: NewSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RemoteTransport, "alive_seconds", 1)
@@ -300,7 +300,7 @@ def _arriving() -> bool:
 
 
 @BOTH
-def test_a_large_result_that_was_cut_off_arrives_whole_and_is_in_memory_once(
+def test_interrupted_large_result_is_complete_and_in_memory_once(
     kind: str, new_ssh: NewSSH, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = new_ssh(environment={"PATH": os.environ["PATH"], "SLURMTASKS_LOCAL_DIR": os.environ["SLURMTASKS_LOCAL_DIR"]})
@@ -333,7 +333,7 @@ def test_a_large_result_that_was_cut_off_arrives_whole_and_is_in_memory_once(
 
 
 @BOTH
-def test_a_large_file_that_finds_no_room_here_is_told_at_once(kind: str, new_ssh: NewSSH, tmp_path: Path) -> None:
+def test_large_file_without_room_on_the_client_is_an_error(kind: str, new_ssh: NewSSH, tmp_path: Path) -> None:
     new_ssh()
     (tmp_path / "big").write_bytes(bytes(2 * IN_MEMORY))
     transport = transport_to(kind)
@@ -370,7 +370,7 @@ print(transport.run(["echo", "in"]).stdout)
 
 
 @BOTH
-def test_interrupts_of_commands_that_are_being_started_leave_a_connection_that_works(
+def test_connection_works_after_interrupts_while_commands_start(
     kind: str, new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = new_ssh(settings=("MaxSessions 3",))
@@ -381,7 +381,7 @@ def test_interrupts_of_commands_that_are_being_started_leave_a_connection_that_w
     assert subprocess.run(argv, capture_output=True, text=True, check=True, timeout=90).stdout == "in\n\n"
 
 
-def test_a_master_that_was_killed_is_replaced(new_ssh: NewSSH) -> None:
+def test_killed_ssh_master_is_replaced(new_ssh: NewSSH) -> None:
     new_ssh()
     transport = transport_to("openssh")
     transport.run(["true"])
@@ -405,7 +405,7 @@ def slowly(seconds: float, log: str) -> float:
 @BOTH
 @pytest.mark.slurm
 @pytest.mark.parametrize("outage", ["frozen", "frozen for long", "broken"])
-def test_a_network_that_is_away_delays_results_and_doubles_nothing(  # noqa: PLR0917 - fixtures
+def test_network_outage_delays_results_and_queues_nothing_twice(  # noqa: PLR0917 - fixtures
     kind: str,
     outage: str,
     new_ssh: NewSSH,
@@ -453,7 +453,7 @@ def _bring_back(proxy: object, outage: str) -> None:
 
 @BOTH
 @pytest.mark.slurm
-def test_a_connection_cut_while_sbatch_runs_submits_once(
+def test_connection_lost_during_sbatch_submits_once(
     kind: str, new_ssh: NewSSH, slurm_env: SlurmTestbed, root: Path, tmp_path: Path
 ) -> None:
     tools = tmp_path / "bin"
@@ -475,7 +475,7 @@ def test_a_connection_cut_while_sbatch_runs_submits_once(
     assert ran.read_text() == "ran\n"
 
 
-def test_what_the_disk_there_does_not_take_is_not_put_in_its_place(new_ssh: NewSSH, root: Path, tmp_path: Path) -> None:
+def test_incomplete_file_on_a_full_disk_is_not_moved_into_place(new_ssh: NewSSH, root: Path, tmp_path: Path) -> None:
     # Stands for a file system that tells only at fsync(2) that it has no room, as a network's may.
     (sync := tmp_path / "sync").write_text('#!/bin/sh\necho "sync: $*: No space left on device"; exit 1\n')
     sync.chmod(0o755)

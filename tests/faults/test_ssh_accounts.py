@@ -61,7 +61,7 @@ def typed(kind: str, answer: str) -> str:
 
 @BOTH
 @pytest.mark.parametrize("by", ["PasswordAuthentication", "KbdInteractiveAuthentication"])
-def test_a_password_is_asked_for_once_at_the_terminal(kind: str, by: str, account: Account, new_ssh: NewSSH) -> None:
+def test_password_is_requested_once_at_the_terminal(kind: str, by: str, account: Account, new_ssh: NewSSH) -> None:
     hashed = subprocess.run(["openssl", "passwd", "-6", "s3cret"], capture_output=True, text=True, check=True).stdout
     user = account("bash", password=hashed.strip())
     pam = "UsePAM yes" if by == "KbdInteractiveAuthentication" else "UsePAM no"
@@ -73,7 +73,7 @@ def test_a_password_is_asked_for_once_at_the_terminal(kind: str, by: str, accoun
 
 
 @BOTH
-def test_the_passphrase_of_a_key_is_asked_for_once_and_only_where_there_is_somebody(kind: str, new_ssh: NewSSH) -> None:
+def test_passphrase_is_requested_once_and_only_at_a_terminal(kind: str, new_ssh: NewSSH) -> None:
     box = new_ssh()
     keygen = find_program("ssh-keygen") or "ssh-keygen"
     subprocess.run([keygen, "-q", "-p", "-P", "", "-N", "s3cret", "-f", box.key], check=True, capture_output=True)
@@ -102,7 +102,7 @@ def length(data: bytes) -> int:
 
 
 @BOTH
-def test_a_disk_that_fills_up_while_files_are_sent_is_told(kind: str, disk: Path, new_ssh: NewSSH) -> None:
+def test_full_disk_during_a_transfer_is_an_error(kind: str, disk: Path, new_ssh: NewSSH) -> None:
     new_ssh(environment={"PATH": os.environ["PATH"], "SLURMTASKS_LOCAL_DIR": os.environ["SLURMTASKS_LOCAL_DIR"]})
     with Cluster(f"local+{kind}://box", root=disk) as cluster:
         with soon(TransportError, r"(?s)cannot be written on box: .*No space left on device"):
@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_while_files_are_sent_is_told(kind: str, disk: Path
 
 
 @BOTH
-def test_a_root_that_cannot_be_made_is_named(kind: str, new_ssh: NewSSH, tmp_path: Path) -> None:
+def test_root_that_cannot_be_created_is_named(kind: str, new_ssh: NewSSH, tmp_path: Path) -> None:
     new_ssh(environment={"PATH": os.environ["PATH"]})
     (tmp_path / "file").touch()
     with Cluster(f"local+{kind}://box", root=tmp_path / "file" / "jobs") as cluster:
@@ -138,7 +138,7 @@ def few_programs(tmp_path: Path) -> Callable[..., str]:
 
 
 @BOTH
-def test_where_slurm_is_not_on_path_it_says_so_and_what_may_help(
+def test_missing_slurm_is_an_error_with_advice(
     kind: str, few_programs: Callable[..., str], new_ssh: NewSSH, root: Path
 ) -> None:
     new_ssh(environment={"PATH": few_programs("sbatch", "squeue", "scontrol", "sacct")})
@@ -150,7 +150,7 @@ def test_where_slurm_is_not_on_path_it_says_so_and_what_may_help(
 
 @BOTH
 @pytest.mark.parametrize("there", ["not found", "is Python 3.8"])
-def test_where_there_is_no_python_or_another_it_says_which_one_is_needed(
+def test_missing_python_is_an_error_with_the_required_version(
     kind: str, there: str, new_ssh: NewSSH, root: Path, tmp_path: Path
 ) -> None:
     new_ssh(environment={"PATH": os.environ["PATH"]})

@@ -57,7 +57,7 @@ def leave_trace(trace: Path, seconds: float) -> None:
     time.sleep(seconds)
 
 
-def test_an_sbatch_that_never_comes_back_has_its_job_found_and_run_once(
+def test_job_of_a_hanging_sbatch_is_found_and_runs_once(
     start: Start, commands: Path, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     testbed = start()
@@ -74,9 +74,7 @@ def test_an_sbatch_that_never_comes_back_has_its_job_found_and_run_once(
     assert testbed.run("squeue", "-h", "-t", "all", "-o", "%k").stdout.split() == [job.key]
 
 
-def test_a_job_whose_id_nobody_has_learnt_can_be_cancelled(
-    start: Start, slurm_: Cluster, root: Path, commands: Path
-) -> None:
+def test_job_with_unknown_id_can_be_cancelled(start: Start, slurm_: Cluster, root: Path, commands: Path) -> None:
     testbed = start()
     # The shell that was to record the id dies with its client, once the job is queued.
     _write(commands / "mv", "read -r _ _ _ client _ < /proc/$PPID/stat; kill -9 $PPID $client")
@@ -99,7 +97,7 @@ def test_a_job_whose_id_nobody_has_learnt_can_be_cancelled(
     assert testbed.run("squeue", "-h").stdout == ""
 
 
-def test_what_was_refused_is_told_as_that_everywhere_and_nobody_is_asked(
+def test_rejected_submission_is_refused_in_every_process_without_a_query(
     start: Start, slurm_: Cluster, root: Path
 ) -> None:
     start()
@@ -122,7 +120,7 @@ def test_what_was_refused_is_told_as_that_everywhere_and_nobody_is_asked(
     assert [type(job) for job in array.retry_failed(partition="debug")] == [Job] * 5
 
 
-def test_a_refusal_after_a_try_without_an_answer_is_not_for_certain(
+def test_rejection_after_an_unanswered_try_is_not_certain(
     start: Start, slurm_: Cluster, commands: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     testbed = start()
@@ -140,9 +138,7 @@ def test_a_refusal_after_a_try_without_an_answer_is_not_for_certain(
 
 
 @pytest.mark.parametrize("ending", ["kill -9 $$", "exit 0", "echo oh >&2; exit 1"])
-def test_an_sbatch_that_leaves_open_what_it_did_has_its_job_found(
-    start: Start, commands: Path, trace: Path, ending: str
-) -> None:
+def test_job_of_an_sbatch_with_unclear_result_is_found(start: Start, commands: Path, trace: Path, ending: str) -> None:
     testbed = start()
     # The real one, which then ends so: by a login node's memory limit, or in a site's wrapper.
     real = shutil.which("sbatch", path=testbed.env["PATH"])
@@ -162,14 +158,14 @@ def test_an_sbatch_that_leaves_open_what_it_did_has_its_job_found(
     ],
     ids=["after", "around", "not parsable"],
 )
-def test_an_id_is_found_among_what_a_wrapper_says(start: Start, commands: Path, trace: Path, wrapper: str) -> None:
+def test_id_is_found_in_the_output_of_a_wrapper(start: Start, commands: Path, trace: Path, wrapper: str) -> None:
     testbed = start()
     _write(commands / "sbatch", wrapper.format(real=shutil.which("sbatch", path=testbed.env["PATH"])))
     assert leave_trace.starmap([(trace, 0.0)] * 3).results(60) == [None] * 3
     assert len(list(trace.iterdir())) == 3
 
 
-def test_a_controller_that_stays_frozen_takes_a_job_that_nobody_submits_again(
+def test_job_is_not_submitted_again_while_slurmctld_stays_frozen(
     start: Start, slurm_: Cluster, trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     testbed = start(settings={"MessageTimeout": "2"})
@@ -194,7 +190,7 @@ def test_a_controller_that_stays_frozen_takes_a_job_that_nobody_submits_again(
     [("sbatch", 0), ("sbatch", 1), ("sbatch", 2), ("mv", 3)],
     ids=["none", "one", "two", "unrecorded"],
 )
-def test_a_client_and_its_shell_killed_at_any_point_of_a_submission_lose_and_double_nothing(
+def test_submission_killed_at_any_point_loses_and_repeats_nothing(
     start: Start, slurm_: Cluster, commands: Path, trace: Path, killer: str, queued: int
 ) -> None:
     testbed = start(settings={"MaxArraySize": "2"})
@@ -239,7 +235,7 @@ def first(told: tuple[int, str | None, int]) -> int:
     return told[0]
 
 
-def test_where_there_are_no_arrays_each_element_is_a_job(start: Start, slurm_: Cluster, trace: Path) -> None:
+def test_each_element_is_a_job_without_job_arrays(start: Start, slurm_: Cluster, trace: Path) -> None:
     testbed = start(settings={"MaxArraySize": "0"})
     one = fail_first_then_add(trace, 1, 2)
     several = fail_first_then_add.map([trace] * 3, range(3), [10] * 3)
@@ -270,11 +266,11 @@ def test_where_there_are_no_arrays_each_element_is_a_job(start: Start, slurm_: C
         leave_trace.starmap([(trace, 0.0)] * 201)
     assert leave_trace.starmap([(trace, 0.0)] * 201, chunk_size=30).results(100) == [None] * 201
     shown = CliRunner().invoke(command, ["doctor", slurm_.url])
-    assert "job arrays are turned off" in shown.output
+    assert "job arrays are disabled" in shown.output
     assert "chunk_size=" in shown.output
 
 
-def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cluster, trace: Path) -> None:
+def test_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cluster, trace: Path) -> None:
     testbed = start()
     array = leave_trace.with_options(hold=True).starmap([(trace, 300.0)] * 3000)
     assert len(testbed.run("squeue", "-h").stdout.splitlines()) == 3  # MaxArraySize is 1001
@@ -285,7 +281,7 @@ def test_a_map_of_thousands_is_cancelled_by_one_command(start: Start, slurm_: Cl
     assert testbed.run("squeue", "-h").stdout == ""
 
 
-def test_more_ids_than_a_command_may_have_go_as_several(commands: Path, tmp_path: Path) -> None:
+def test_thousands_of_ids_are_split_into_several_commands(commands: Path, tmp_path: Path) -> None:
     # Fakes, since a test cluster can't be given so many jobs soon; the builders and the transport are the real ones.
     key, asked, ended = "f/20261127T093012Z-1a2b3c4d", tmp_path / "asked", tmp_path / "ended"
     rows = f"for id in $(echo $ids | tr , ' '); do echo \"$id\x1f{key}\x1f/jobs/{key}/script.sh\"; done"
@@ -315,9 +311,7 @@ def test_more_ids_than_a_command_may_have_go_as_several(commands: Path, tmp_path
     )
 
 
-def test_an_account_or_a_qos_that_slurm_does_not_know_is_refused_at_once(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_account_or_qos_is_rejected(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require(accounting=True)
     with SlurmTestbed(nodes=1, accounting=True, settings={"AccountingStorageEnforce": "associations,qos"}) as testbed:
         for name, value in testbed.env.items():

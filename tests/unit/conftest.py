@@ -37,8 +37,8 @@ def in_memory() -> str | None:
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
     """A directory of the test's own: on no disk, if possible, because the protocol writes with fsync."""
-    directory = tempfile.mkdtemp(prefix="slurm-tests-", dir=in_memory())
-    own = Path(directory, "test")  # whose parent is private, as that of pytest's own is
-    own.mkdir()
-    yield own
-    shutil.rmtree(directory, ignore_errors=True)
+    parent = tempfile.mkdtemp(prefix="slurm-tests-", dir=in_memory())
+    directory = Path(parent, "test")  # its parent is private too, as the runner's must be
+    directory.mkdir(mode=0o700)
+    yield directory
+    shutil.rmtree(parent, ignore_errors=True)

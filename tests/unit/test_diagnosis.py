@@ -1,4 +1,4 @@
-"""The doctor's judgement: what a place tells, and what is made of it."""
+"""Diagnosis: findings from the output of commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOMY = "/dev/sda 1000000000 1 900000000 1% /"
 
 
 @pytest.mark.parametrize(
-    ("clock", "level", "words"),
+    ("clock", "level", "text"),
     [
         (1000, Level.OK, "agrees"),
         (1003, Level.OK, "agrees"),
@@ -23,17 +23,17 @@ ROOMY = "/dev/sda 1000000000 1 900000000 1% /"
         (900, Level.WARNING, "99 s behind"),
     ],
 )
-def test_clocks_may_differ_by_as_much_as_the_question_took_and_a_little(clock: int, level: Level, words: str) -> None:
+def test_clocks_may_differ_by_five_seconds_and_the_time_of_the_command(clock: int, level: Level, text: str) -> None:
     *_, found = diagnosis.place(f"n1\nann\n1000\n{clock}", before=1000.0, after=1001.0)
-    assert (found.level, words in found.found) == (level, True)
+    assert (found.level, text in found.found) == (level, True)
 
 
 @pytest.mark.parametrize(
-    ("root", "write", "level", "words"),
+    ("root", "write", "level", "text"),
     [
-        ("/d\n/d\ndrwx------ 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.OK, "yours alone"),
-        ("/d/e\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "", Level.OK, "will be made in /d"),
-        ("/d\n/d\ndrwxr-x--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "open to others"),
+        ("/d\n/d\ndrwx------ 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.OK, "accessible to you only"),
+        ("/d/e\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "", Level.OK, "will be created in /d"),
+        ("/d\n/d\ndrwxr-x--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "accessible to others"),
         ("/d\n/d\ndrwxrwx--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "writable by others"),
         ("/d\n/d\ndrwxrwxrwt 2 0 0 4096 Jan 1 00:00 /d", "", Level.WARNING, "belongs to another user"),
         ("/d\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "Permission denied", Level.ERROR, "Permission denied"),
@@ -41,24 +41,24 @@ def test_clocks_may_differ_by_as_much_as_the_question_took_and_a_little(clock: i
         ("e\n.\ndrwx------ 2 1000 1000 1 Jan 1 00:00 .", "", Level.ERROR, "not an absolute path"),
     ],
 )
-def test_a_root_is_the_users_alone(root: str, write: str, level: Level, words: str) -> None:
-    told = {"place": "n1\nann\n1000\n0", "root": root, "state": "", "write": write, "space": ROOMY, "files": ROOMY}
-    found = next(diagnosis.root(told, shared=True))
-    assert (found.level, words in found.found) == (level, True), found
+def test_root_must_be_private_and_writable(root: str, write: str, level: Level, text: str) -> None:
+    sections = {"place": "n1\nann\n1000\n0", "root": root, "state": "", "write": write, "space": ROOMY, "files": ROOMY}
+    found = next(diagnosis.root(sections, shared=True))
+    assert (found.level, text in found.found) == (level, True), found
     assert bool(found.advice) == (level is not Level.OK)
 
 
-def test_what_another_user_has_planted_in_a_root_is_an_error() -> None:
+def test_directory_of_another_user_in_the_root_is_an_error() -> None:
     root = "/d\n/d\ndrwxrwxrwt 2 0 0 4096 Jan 1 00:00 /d"
     state = "untrusted 1000: drwxrwxrwx 2 1001 1001 4096 Jan 1 00:00 /d/blobs"
-    told = {"place": "n1\nann\n1000\n0", "root": root, "state": state, "write": "", "space": ROOMY, "files": ROOMY}
-    found = list(diagnosis.root(told, shared=True))[1]
+    sections = {"place": "n1\nann\n1000\n0", "root": root, "state": state, "write": "", "space": ROOMY, "files": ROOMY}
+    found = list(diagnosis.root(sections, shared=True))[1]
     assert (found.level, "/d/blobs belongs to user 1001" in found.found) == (Level.ERROR, True)
     assert "root=" in found.advice
 
 
-def test_a_root_that_nodes_hardly_share_and_one_without_room_are_warned_of() -> None:
-    told = {
+def test_node_local_root_and_low_space_are_reported() -> None:
+    sections = {
         "place": "n1\nann\n1000\n0",
         "root": "/run/x\n/run/x\ndrwx------ 2 1000 1000 4096 Jan 1 00:00 /run/x",
         "state": "",
@@ -66,10 +66,10 @@ def test_a_root_that_nodes_hardly_share_and_one_without_room_are_warned_of() -> 
         "space": "/dev/sda 1000000 990000 10000 99% /tmp",
         "files": "/dev/sda 1000000 999900 100 100% /tmp",
     }
-    levels = [(found.check, found.level) for found in diagnosis.root(told, shared=True)]
+    levels = [(found.check, found.level) for found in diagnosis.root(sections, shared=True)]
     expected = [("root", Level.OK), ("root", Level.WARNING), ("space", Level.ERROR), ("space", Level.WARNING)]
     assert levels == expected
-    uncounted = {**told, "files": "none 0 0 0 - /tmp"}
+    uncounted = {**sections, "files": "none 0 0 0 - /tmp"}
     assert [found.check for found in diagnosis.root(uncounted, shared=False)] == ["root", "space"]
 
 
@@ -86,7 +86,7 @@ assoc|physics|gpu||
 """
 
 
-def test_slurms_answers_are_read_whatever_else_is_printed() -> None:
+def test_survey_of_slurm_is_parsed_despite_other_output() -> None:
     survey = SLURM.parse_survey("a banner\n" + SINFO)
     assert (survey.version, survey.old, survey.accounting) == ("20.02.1", True, True)
     assert survey.limits["account physics"] == "MaxJobs 10, MaxSubmit 100"
@@ -95,14 +95,14 @@ def test_slurms_answers_are_read_whatever_else_is_printed() -> None:
         Partition("gpu", False, False, "1:00:00", 2, 2, "64", "512000", "gpu:a100:4"),
         Partition("old", False, True, "infinite", 2, 0, "16", "64000", "(null)"),
     )
-    told = [found.level for found in diagnosis.partitions(survey, "")]
-    assert told == [Level.OK, Level.WARNING, Level.WARNING]
-    told = [found.level for found in diagnosis.partitions(survey, "gpu,gup")]
-    assert told == [Level.ERROR, Level.OK, Level.ERROR, Level.WARNING]
+    levels = [found.level for found in diagnosis.partitions(survey, "")]
+    assert levels == [Level.OK, Level.WARNING, Level.WARNING]
+    levels = [found.level for found in diagnosis.partitions(survey, "gpu,gup")]
+    assert levels == [Level.ERROR, Level.OK, Level.ERROR, Level.WARNING]
     assert next(diagnosis.scheduler("slurm", survey)).level is Level.WARNING
 
 
-def test_a_scheduler_that_does_not_answer_is_an_error_with_what_to_do() -> None:
+def test_scheduler_that_does_not_answer_is_an_error_with_advice() -> None:
     (absent,) = diagnosis.scheduler("slurm", SLURM.parse_survey("sbatch: command not found"))
     assert absent.level is Level.ERROR
     assert "login_shell" in absent.advice
@@ -110,7 +110,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error_with_what_to_do() -> None:
     assert (down.level, "Unable to contact" in down.found) == (Level.ERROR, True)
 
 
-def test_without_accounting_it_matters_how_long_slurm_remembers() -> None:
+def test_short_min_job_age_is_a_warning_without_accounting() -> None:
     def level(age: str) -> Level:
         survey = Survey(version="22.05", accounting=False, limits={"MinJobAge": age})
         return next(found.level for found in diagnosis.scheduler("slurm", survey) if found.check == "accounting")
@@ -118,12 +118,12 @@ def test_without_accounting_it_matters_how_long_slurm_remembers() -> None:
     assert (level("300 sec"), level("2 sec")) == (Level.OK, Level.WARNING)
 
 
-def test_how_to_reach_a_host_is_the_command_to_try() -> None:
+def test_advice_for_an_unreachable_host_is_an_ssh_command() -> None:
     assert diagnosis.how_to_reach(ClusterURL.parse("slurm+ssh://ann@login:2222/x")).endswith(
         "ssh -p 2222 ann@login true"
     )
 
 
-def test_what_runs_containers_is_told_and_nothing_is_no_error() -> None:
-    assert diagnosis.containers("apptainer podman ").found == "run by apptainer podman"
+def test_missing_container_runtime_is_not_an_error() -> None:
+    assert diagnosis.containers("apptainer podman ").found == "apptainer podman"
     assert diagnosis.containers("").level is Level.OK

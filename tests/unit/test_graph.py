@@ -1,4 +1,4 @@
-"""Drawings of graphs: what they show, and that a picture needs nothing from elsewhere."""
+"""Drawings of graphs: Mermaid, DOT and SVG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ET
 from itertools import combinations
 
 from slurm.protocol.states import JobState
-from slurm.views.graph import Edge, Graph, Node
+from slurm.views.drawing import Edge, Node
+from slurm.views.graph import Graph
 
 DONE, FAILED, RUNNING, PENDING = JobState.COMPLETED, JobState.FAILED, JobState.RUNNING, JobState.PENDING
 
@@ -29,7 +30,7 @@ DIAMOND = Graph(
 )
 
 
-def test_as_mermaid_a_workflow_leads_to_what_waits_for_nothing_in_it() -> None:
+def test_mermaid_links_a_workflow_only_to_children_without_upstreams_in_it() -> None:
     lines = [line.strip() for line in DIAMOND.mermaid().splitlines() if " style " not in line]
     assert lines == [
         "flowchart TD",
@@ -46,7 +47,7 @@ def test_as_mermaid_a_workflow_leads_to_what_waits_for_nothing_in_it() -> None:
     ]
 
 
-def test_as_dot() -> None:
+def test_dot_escapes_labels_and_draws_every_edge() -> None:
     text = DIAMOND.dot()
     assert text.startswith("digraph {\n")
     assert r'n4 [label="tell \"<x>\"\nPENDING"' in text
@@ -55,7 +56,7 @@ def test_as_dot() -> None:
     )
 
 
-def test_a_picture_is_whole_and_its_boxes_lie_apart_each_below_what_leads_to_it() -> None:
+def test_svg_is_self_contained_with_separate_boxes_below_their_sources() -> None:
     text = DIAMOND._repr_svg_()
     root = ET.fromstring(text)  # noqa: S314 - made right here
     space = "{http://www.w3.org/2000/svg}"
@@ -73,7 +74,7 @@ def test_a_picture_is_whole_and_its_boxes_lie_apart_each_below_what_leads_to_it(
     assert all(boxes[edge.source][3] < boxes[edge.target][1] for edge in DIAMOND.edges)
 
 
-def test_many_calls_that_are_alike_are_one_box_and_a_few_are_not() -> None:
+def test_more_than_eight_similar_calls_share_one_box() -> None:
     calls = [Node(f"f/{n}", "f", 1, {DONE if n else FAILED: 1}) for n in range(9)]
     edges = [Edge(node.key, "sum/1", "success") for node in calls]
     for count, boxes in ((9, 2), (8, 9)):
@@ -84,7 +85,7 @@ def test_many_calls_that_are_alike_are_one_box_and_a_few_are_not() -> None:
     )
 
 
-def test_one_state_for_all_calls_of_a_node() -> None:
+def test_node_has_one_state_for_all_its_calls() -> None:
     expected = {
         (DONE,): DONE,
         (DONE, FAILED, RUNNING): FAILED,
@@ -96,7 +97,7 @@ def test_one_state_for_all_calls_of_a_node() -> None:
     assert {states: Node("f/1", "f", 3, dict.fromkeys(states, 1)).state for states in expected} == expected
 
 
-def test_a_graph_of_nothing_can_be_drawn() -> None:
+def test_empty_graph_can_be_drawn() -> None:
     empty = Graph((), ())
     assert ET.fromstring(empty.svg()).tag.endswith("svg")  # noqa: S314 - made right here
     assert empty.mermaid() == "flowchart TD\n"

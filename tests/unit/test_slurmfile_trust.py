@@ -52,7 +52,7 @@ def run(*argv: str) -> tuple[int, str]:
     return done.exit_code, done.output + str(done.exception or "")
 
 
-def test_one_that_everybody_may_write_is_an_error_that_says_what_to_do(work: Path) -> None:
+def test_slurmfile_writable_by_everybody_is_an_error_with_advice(work: Path) -> None:
     planted(work.parent.parent, mode=0o644)  # which is not used instead
     path = planted(work.parent)
     with pytest.raises(SlurmfileError) as caught:
@@ -65,7 +65,7 @@ def test_one_that_everybody_may_write_is_an_error_that_says_what_to_do(work: Pat
 
 
 @needs_root
-def test_one_of_another_users_is_an_error_that_names_them(work: Path) -> None:
+def test_slurmfile_of_another_user_is_an_error(work: Path) -> None:
     path = planted(work.parent, mode=0o644)
     os.chown(path, NOBODY, NOBODY)
     with pytest.raises(SlurmfileError, match=r"belongs to the user nobody\. It is not used"):
@@ -78,7 +78,7 @@ def test_the_owner_of_the_file_decides_not_the_mode_of_its_directory(work: Path)
     assert find() == path
 
 
-def test_what_is_trusted_is_used_until_it_changes_and_then_the_difference_is_shown(work: Path) -> None:
+def test_trusted_slurmfile_is_rejected_with_a_diff_after_a_change(work: Path) -> None:
     path = planted(work.parent)
     status, output = run("config", "trust", str(path))
     assert status == 0

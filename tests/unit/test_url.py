@@ -63,6 +63,6 @@ def test_a_host_requires_a_transport_and_a_transport_a_host(text: str) -> None:
         ClusterURL.parse(text)
 
 
-def test_the_url_of_a_root_in_the_home_can_be_parsed_again() -> None:
+def test_the_url_of_a_root_in_the_home_can_be_read_again() -> None:
     url = place_for("local", root="~/jobs").url
     assert ClusterURL.parse(str(url)) == url

@@ -1,6 +1,6 @@
-"""Doctor: what a cluster is like, and what to do about what is wrong there. `slurm doctor` shows its findings.
+"""Doctor: check a cluster, and advise on each problem. `slurm doctor` shows the findings.
 
-All is asked by two commands over the cluster's transport, whatever that is; nothing is left behind there.
+Two commands over the cluster's transport collect everything, and leave nothing behind.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Scheduler
 
 _TIMEOUT = 120.0
-"""Seconds for either command: one to a controller that is down takes 9 s to say so, and there are several."""
+"""Seconds for each command. It queries the scheduler several times, and each query of a dead controller takes 9 s."""
 
 _TOOLS = ("bash", "env", "sed", "tail", "date", "uname", "mv", "ln", "rm")
 
 
 def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) -> list[Finding]:
-    """What there is to know of a cluster before jobs go there, each with what to do about it.
+    """Check a cluster; return the findings, with advice on each problem.
 
-    With `run_job` a job is run there too, and given `timeout` seconds: only that tells whether the nodes see the root.
-    Raises ValueError for a time that can't be waited.
+    With `run_job`, also run a job and wait `timeout` seconds for it: only a job shows whether the nodes see the root.
+    Raises ValueError for an invalid time.
     """
     timeout = positive_seconds(timeout, "timeout")
     findings = list(_examine(cluster.place, cluster.options))
@@ -58,18 +58,18 @@ def _examine(place: Place, options: Options) -> Iterator[Finding]:
     except TransportError as error:
         yield Finding(Level.ERROR, "reach", str(error), diagnosis.how_to_reach(place.url))
         return
-    told = _sections(done.stdout, fence)
-    if "end" not in told:
+    sections = _sections(done.stdout, fence)
+    if "end" not in sections:
         yield Finding(Level.ERROR, "reach", done.words, diagnosis.how_to_reach(place.url))
         return
-    yield from diagnosis.place(told["place"], before=before, after=time.time())
-    yield from diagnosis.tools(told["tools"])
-    survey = scheduler.parse_survey(told["scheduler"])
-    yield from diagnosis.root(told, shared=survey.shared)
+    yield from diagnosis.place(sections["place"], before=before, after=time.time())
+    yield from diagnosis.tools(sections["tools"])
+    survey = scheduler.parse_survey(sections["scheduler"])
+    yield from diagnosis.root(sections, shared=survey.shared)
     if place.spec.setup:
-        yield diagnosis.setup(told["setup"])
-    yield _python(place, told["root"].partition("\n")[0])
-    yield diagnosis.containers(told["containers"])
+        yield diagnosis.setup(sections["setup"])
+    yield _python(place, sections["root"].partition("\n")[0])
+    yield diagnosis.containers(sections["containers"])
     yield from diagnosis.scheduler(scheduler.name, survey)
     yield from diagnosis.partitions(survey, str(options.get("partition") or ""))
 
@@ -81,7 +81,7 @@ def _command(place: Place, scheduler: Scheduler, fence: str) -> list[str]:
 
 
 def _sections(output: str, fence: str) -> Mapping[str, str]:
-    """The output of each part of the script, by its name."""
+    """The output of each section of the script, by its name."""
     parts = (part.partition("\n") for part in output.split(f"\n{fence} ")[1:])
     return {name.strip(): text.strip() for name, _, text in parts}
 
@@ -93,24 +93,24 @@ def _python(place: Place, root: str) -> Finding:
         return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
     except TransportError as error:
         return Finding(Level.ERROR, "python", str(error))
-    return Finding(Level.OK, "python", f"{found.python} is Python {found.tag}, as here")
+    return Finding(Level.OK, "python", f"{found.python} is Python {found.tag}, as on this machine")
 
 
 def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
     """Check that a job on a node reads its call from the root and writes its outcome there.
 
-    The job calls a function of the standard library, for the runner's zip does not hold this package.
+    The job calls a function of the standard library, because the runner's zip does not contain this package.
     """
-    began = time.monotonic()
+    begin = time.monotonic()
     try:
         job = Task(platform.node, Settings.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
     except SlurmError as error:
-        yield Finding(Level.ERROR, "job", str(error), "see the findings above, or give what it asks for as an option")
+        yield Finding(Level.ERROR, "job", str(error), "see the findings above, or set the required option")
         return
     try:
         node = job.result(timeout)
     except SlurmError as error:
-        advice = "a node that doesn't see the root leaves no outcome there: choose a root on a shared file system"
+        advice = "a node that cannot see the root writes no outcome: choose a root on a shared file system"
         yield Finding(Level.ERROR, "job", str(error), advice)
     except TimeoutError:
         status = job.status()
@@ -118,8 +118,8 @@ def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "job",
-            f"{status.state}{f' ({status.reason})' if status.reason else ''} after {timeout:g} s, so it was cancelled",
-            "wait longer (--timeout), or choose a partition that is free",
+            f"{status.state}{f' ({status.reason})' if status.reason else ''} after {timeout:g} s; job cancelled",
+            "wait longer (--timeout), or choose a partition with free nodes",
         )
     else:
-        yield Finding(Level.OK, "job", f"ran on {node}, which sees the root, in {time.monotonic() - began:.1f} s")
+        yield Finding(Level.OK, "job", f"ran on {node}, which can see the root, in {time.monotonic() - begin:.1f} s")

@@ -1,4 +1,4 @@
-"""Diagnosis: from what a place has told to findings, each with what to do. Pure; `slurm.doctor` asks."""
+"""Diagnosis: turn the output of commands into findings with advice. Pure; `slurm.doctor` runs the commands."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Partition, Survey
     from slurm.url import ClusterURL
 
-_OWN_TO_A_NODE = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - to warn of them
-_LITTLE_SPACE, _NO_SPACE = 1 << 30, 50 << 20
+_NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - to warn about them
+_LOW_SPACE, _NO_SPACE = 1 << 30, 50 << 20
 _FEW_FILES = 10_000
-_SKEW = 5.0
-"""Seconds by which two clocks may differ before anybody minds."""
-_SHORT_MEMORY = 60
+_MAX_SKEW = 5.0
+"""Seconds by which two clocks may differ without a warning."""
+_SHORT_JOB_AGE = 60
+"""A MinJobAge below this many seconds is a warning, if there is no accounting."""
 
 
 class Level(str, Enum):
-    """How bad it is. With an error nothing will run there, or results won't come back."""
+    """Severity. With an error, jobs will not run, or results will not come back."""
 
     OK = "ok"
     WARNING = "warning"
@@ -36,7 +37,7 @@ class Level(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked, what was found, and, unless all is well, what to do."""
+    """The result of one check, and advice if there is a problem."""
 
     level: Level
     check: str
@@ -45,126 +46,131 @@ class Finding:
 
 
 def how_to_reach(url: ClusterURL) -> str:
-    """What to try if a place can't be reached."""
+    """Advice for a place that cannot be reached."""
     if url.host is None:
-        return "run it where the commands are"
+        return "run this on a machine that has the commands"
     port = ["-p", str(url.port)] if url.port else []
     user = f"{url.user}@" if url.user else ""
-    return f"try by hand what this program does: {join(['ssh', *port, f'{user}{url.host}', 'true'])}"
+    return f"try the same command by hand: {join(['ssh', *port, f'{user}{url.host}', 'true'])}"
 
 
 def place(text: str, *, before: float, after: float) -> Iterator[Finding]:
-    """Who one is where, and what time it is there; `before` and `after` are the times here around the question."""
+    """Check host, user and clock. `before` and `after` are the times on this machine around the command."""
     host, user, _, clock = (text.splitlines() + [""] * 4)[:4]
     yield Finding(Level.OK, "reach", f"{host or '?'} as {user or '?'}, in {after - before:.1f} s")
     if not clock.isdecimal():
         return
     skew = max(int(clock) - after, before - int(clock) - 1, 0.0)
-    if skew > _SKEW:
+    if skew > _MAX_SKEW:
         direction = "ahead of" if int(clock) > after else "behind"
-        advice = "have both set by NTP: times in records and in names of jobs, and options such as begin, are off"
-        yield Finding(Level.WARNING, "clock", f"{skew:.0f} s {direction} the clock here", advice)
+        advice = "synchronise both with NTP: times in records and keys, and options such as begin, are wrong"
+        yield Finding(Level.WARNING, "clock", f"{skew:.0f} s {direction} the clock of this machine", advice)
     else:
-        yield Finding(Level.OK, "clock", "agrees with the clock here")
+        yield Finding(Level.OK, "clock", "agrees with the clock of this machine")
 
 
 def tools(missing: str) -> Iterator[Finding]:
-    """Whether the few programs that a job's script uses are there."""
+    """Check that the programs of job scripts are on PATH."""
     if missing:
-        yield Finding(Level.ERROR, "tools", f"not on PATH: {', '.join(missing.split())}", "install them, or mend PATH")
+        yield Finding(
+            Level.ERROR, "tools", f"not on PATH: {', '.join(missing.split())}", "install them, or correct PATH"
+        )
 
 
-def root(told: Mapping[str, str], *, shared: bool) -> Iterator[Finding]:
-    """Whether job directories can be kept there, for the user alone, and how much room there is."""
-    path, nearest, listing = (told["root"].split("\n", 2) + [""] * 2)[:3]
-    words = listing.split()
-    mode, owner = (words[0], words[2]) if len(words) > 2 else ("?", "?")
-    uid = (told["place"].splitlines() + [""] * 3)[2]
+def root(sections: Mapping[str, str], *, shared: bool) -> Iterator[Finding]:
+    """Check that the root can be used, is private to the user, and has space. `shared`: several nodes use it."""
+    path, nearest, listing = (sections["root"].split("\n", 2) + [""] * 2)[:3]
+    columns = listing.split()
+    mode, owner = (columns[0], columns[2]) if len(columns) > 2 else ("?", "?")
+    uid = (sections["place"].splitlines() + [""] * 3)[2]
     if not path.startswith("/") or mode[0] != "d":
         found = f"{nearest} is not a directory" if path.startswith("/") else f"{path!r} is not an absolute path"
         yield Finding(
             Level.ERROR, "root", found, "choose another root: Cluster(…, root=…), or `root:` in the Slurmfile"
         )
         return
-    if told["write"]:
-        yield Finding(Level.ERROR, "root", f"{nearest} can't be written: {told['write']}", "choose another root")
+    if sections["write"]:
+        yield Finding(Level.ERROR, "root", f"{nearest} is not writable: {sections['write']}", "choose another root")
     elif path != nearest:
-        yield Finding(Level.OK, "root", f"{path} will be made in {nearest}")
+        yield Finding(Level.OK, "root", f"{path} will be created in {nearest}")
     else:
-        yield _rights(path, mode, own=owner == uid)
+        yield _permissions(path, mode, own=owner == uid)
     try:
-        check_output(told["state"])
+        check_output(sections["state"])
     except UntrustedFile as error:
         yield Finding(Level.ERROR, "root", *str(error).split(". ", 1))
-    if shared and path.startswith(tuple(f"{place}/" for place in _OWN_TO_A_NODE)):
-        advice = "choose a root on a shared file system; --run-job tells whether the nodes see it"
-        yield Finding(Level.WARNING, "root", f"{path} is likely to be another directory on each node", advice)
-    yield from _room(told)
+    if shared and path.startswith(tuple(f"{place}/" for place in _NODE_LOCAL)):
+        advice = "choose a root on a shared file system; --run-job checks whether the nodes see it"
+        yield Finding(Level.WARNING, "root", f"{path} is probably a different directory on each node", advice)
+    yield from _space(sections)
 
 
-def _rights(path: str, mode: str, *, own: bool) -> Finding:
+def _permissions(path: str, mode: str, *, own: bool) -> Finding:
     if not own:
-        advice = "what others own they can change: choose a directory of your own in it"
+        advice = "its owner can change it: choose a directory of your own in it"
         return Finding(Level.WARNING, "root", f"{path} belongs to another user", advice)
     if "w" in mode[4:10]:
         level = Level.ERROR if mode[8] == "w" else Level.WARNING
-        advice = f"nothing that others put there is run, but they can move what is yours: chmod go-w {quote(path)}"
+        advice = f"files of others are never run, but others can move your files: chmod go-w {quote(path)}"
         return Finding(level, "root", f"{path} ({mode[:10]}) is writable by others", advice)
     if mode[4:10] != "------":
-        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is open to others", f"chmod 700 {quote(path)}")
-    return Finding(Level.OK, "root", f"{path} is yours alone")
+        return Finding(
+            Level.WARNING, "root", f"{path} ({mode[:10]}) is accessible to others", f"chmod 700 {quote(path)}"
+        )
+    return Finding(Level.OK, "root", f"{path} is accessible to you only")
 
 
-def _room(told: Mapping[str, str]) -> Iterator[Finding]:
-    space, files = (_available(told[name]) for name in ("space", "files"))
+def _space(sections: Mapping[str, str]) -> Iterator[Finding]:
+    space, files = (_available(sections[name]) for name in ("space", "files"))
     if space is not None:
-        level = Level.ERROR if space << 10 < _NO_SPACE else Level.WARNING if space << 10 < _LITTLE_SPACE else Level.OK
+        level = Level.ERROR if space << 10 < _NO_SPACE else Level.WARNING if space << 10 < _LOW_SPACE else Level.OK
         advice = "" if level is Level.OK else "delete old jobs under <root>/jobs, or choose another root"
-        yield Finding(level, "space", f"{space / (1 << 20):.1f} GiB free, quotas apart", advice)
+        yield Finding(level, "space", f"{space / (1 << 20):.1f} GiB free, without quotas", advice)
     if files is not None and 0 <= files < _FEW_FILES:
         yield Finding(Level.WARNING, "space", f"room for {files} more files", "delete old jobs under <root>/jobs")
 
 
 def _available(line: str) -> int | None:
-    """The fourth number of a line of `df -P`; None where the file system doesn't count."""
+    """The available blocks or files in a line of `df -P`; None if the file system does not count them."""
     found = re.fullmatch(r".*?\s(\d+)\s+(\d+)\s+(-?\d+)\s+\d+%\s.*", line)
     return int(found[3]) if found and int(found[1]) else None
 
 
 def setup(text: str) -> Finding:
-    """Whether modules and setup lines hold where one submits; nodes may have others."""
+    """Check modules and setup lines on the submitting machine. Nodes may have other modules."""
     if text.endswith("ready"):
-        return Finding(Level.OK, "setup", "every step holds here")
-    advice = "if the nodes have it nevertheless, all is well; else a job ends as SetupFailed"
-    return Finding(Level.WARNING, "setup", text or "it ended the shell", advice)
+        return Finding(Level.OK, "setup", "every step works here")
+    advice = "this is harmless if it works on the nodes; otherwise jobs end as SetupFailed"
+    return Finding(Level.WARNING, "setup", text or "a step ended the shell", advice)
 
 
 def containers(names: str) -> Finding:
-    """What there is to run containers by where one submits; nodes, and modules, may have others."""
-    found = f"run by {names.strip()}" if names.strip() else "nothing on PATH runs them here"
-    return Finding(Level.OK, "containers", found)
+    """List the container runtimes of the submitting machine. Nodes and modules may have others."""
+    return Finding(Level.OK, "containers", names.strip() or "no container runtime on PATH")
 
 
 def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
-    """Whether it answers, and what it can do."""
+    """Check that the scheduler answers; list its version and limits."""
     if not survey.version:
-        advice = "see that it runs"
+        advice = "check that it runs"
         if "not found" in survey.trouble:
-            advice = "run this where its commands are, or load what brings them, or say `login_shell: yes`"
+            advice = "run this where its commands are installed, load their module, or set `login_shell: yes`"
         elif "configuration source" in survey.trouble:
-            advice = "its commands are here but know of no cluster: run this on a login node, or set SLURM_CONF"
+            advice = "its commands are installed, but have no cluster: run this on a login node, or set SLURM_CONF"
         yield Finding(Level.ERROR, "scheduler", f"{name}: {survey.trouble}", advice)
         return
     if survey.old:
-        yield Finding(Level.WARNING, "scheduler", f"{name}: {survey.version}", "it is older than any that was tested")
+        yield Finding(
+            Level.WARNING, "scheduler", f"{name}: {survey.version}", "this version is older than the tested ones"
+        )
     else:
         yield Finding(Level.OK, "scheduler", f"{name}: {survey.version}")
     yield from _accounting(survey)
     for limit, value in survey.limits.items():
         yield Finding(Level.OK, "limit", f"{limit}: {value}")
     if not survey.arrays:
-        advice = "an element of a map is a job of its own, and a map has at most 100: pass chunk_size= for more calls"
-        yield Finding(Level.WARNING, "limit", "job arrays are turned off", advice)
+        advice = "each element of a map is a job, and a map has at most 100 of them: pass chunk_size= for more calls"
+        yield Finding(Level.WARNING, "limit", "job arrays are disabled", advice)
 
 
 def _accounting(survey: Survey) -> Iterator[Finding]:
@@ -172,28 +178,26 @@ def _accounting(survey: Survey) -> Iterator[Finding]:
         return
     age = re.match(r"\d+", survey.limits.get("MinJobAge", ""))
     if survey.accounting:
-        yield Finding(Level.OK, "accounting", "yes: how a job ended is known for long")
-    elif age and int(age[0]) < _SHORT_MEMORY:
-        advice = (
-            "keep the program that waits running: how a killed job ended is forgotten so soon that it may be JobLost"
-        )
-        yield Finding(Level.WARNING, "accounting", f"none, and ended jobs are forgotten after {age[0]} s", advice)
+        yield Finding(Level.OK, "accounting", "yes: the final states of jobs are stored")
+    elif age and int(age[0]) < _SHORT_JOB_AGE:
+        advice = "keep the waiting program running; otherwise a killed job may end as JobLost"
+        yield Finding(Level.WARNING, "accounting", f"none, and Slurm forgets finished jobs after {age[0]} s", advice)
     else:
-        yield Finding(Level.OK, "accounting", "none: results come all the same; a killed job may end as JobLost later")
+        yield Finding(Level.OK, "accounting", "none: results are not affected; a killed job may later end as JobLost")
 
 
-def partitions(survey: Survey, asked: str) -> Iterator[Finding]:
-    """Each partition, and whether those that jobs go to can run them."""
+def partitions(survey: Survey, requested: str) -> Iterator[Finding]:
+    """List the partitions; check that the requested or default ones can run jobs."""
     if not survey.partitions:
         return
-    names = [name for name in asked.split(",") if name]
+    names = [name for name in requested.split(",") if name]
     known = {partition.name: partition for partition in survey.partitions}
     for name in names:
         if name not in known:
-            advice = f"there is none of this name{near(name, known)}"
-            yield Finding(Level.ERROR, "partition", f"{name}, which the options ask for, isn't there", advice)
+            advice = f"no partition has this name{near(name, known)}"
+            yield Finding(Level.ERROR, "partition", f"{name} (from the options) does not exist", advice)
     if not names and not any(partition.default for partition in survey.partitions):
-        advice = "name one: `options: {partition: …}`"
+        advice = "set one: `options: {partition: …}`"
         yield Finding(Level.WARNING, "partition", "there is no default partition", advice)
     for partition in survey.partitions:
         yield _partition(partition, wanted=partition.name in names if names else partition.default)
@@ -209,4 +213,4 @@ def _partition(partition: Partition, *, wanted: bool) -> Finding:
     if partition.up and partition.usable:
         return Finding(Level.OK, "partition", found)
     level = Level.ERROR if wanted else Level.WARNING
-    return Finding(level, "partition", found, "jobs will wait there: ask the site, or choose another")
+    return Finding(level, "partition", found, "jobs will wait: ask the site, or choose another partition")

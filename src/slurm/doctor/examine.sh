@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Prints what a cluster is like: sections, each after a line that begins with the fence.
-# Arguments: the fence, the setup's steps (bash), the scheduler's survey (sh), the root as given, programs to look for.
+# Prints facts about a cluster in sections. A line that begins with the fence precedes each section.
+# Arguments: the fence, the setup steps (bash), the scheduler's survey (sh), the root, programs to find on PATH.
 section() { printf '\n%s %s\n' "$fence" "$1"; }
 fence=$1 setup=$2 survey=$3
 exec 2>&1 < /dev/null
@@ -12,13 +12,13 @@ section tools; for tool; do command -v "$tool" > /dev/null || echo "$tool"; done
 section setup; bash -c "$setup" && echo && echo ready
 . ../transports/plain_tools.sh
 . ../places/foreign_state.sh
-near=$root
-while [ ! -e "$near" ] && [ ! -L "$near" ]; do near=$(dirname "$near"); done
-section root; echo "$root"; echo "$near"; ls -ldnL "$near"
+nearest=$root
+while [ ! -e "$nearest" ] && [ ! -L "$nearest" ]; do nearest=$(dirname "$nearest"); done
+section root; echo "$root"; echo "$nearest"; ls -ldnL "$nearest"
 section state; foreign_state "$root"
-section write; (umask 077; echo > "$near/.slurm-doctor.$$") && rm "$near/.slurm-doctor.$$"
-section space; df -Pk "$near" | tail -n 1
-section files; df -Pi "$near" | tail -n 1
+section write; (umask 077; echo > "$nearest/.slurm-doctor.$$") && rm "$nearest/.slurm-doctor.$$"
+section space; df -Pk "$nearest" | tail -n 1
+section files; df -Pi "$nearest" | tail -n 1
 section scheduler; sh -c "$survey"
 section containers
 . ../environments/runtimes.sh

@@ -107,8 +107,8 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         environment=before.environment,
     ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
-    feed = place.registry.get(key).feed
-    callbacks = feed.callbacks if feed else ()
+    subscription = place.registry.get(key).subscription
+    callbacks = subscription.callbacks if subscription else ()
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, callbacks)
 

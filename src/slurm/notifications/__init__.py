@@ -1,1 +1,1 @@
-"""Notifications: how events and progress reach callbacks on the client."""
+"""Notifications: report changes of jobs to the callbacks on the client."""

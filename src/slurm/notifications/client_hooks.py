@@ -1,4 +1,4 @@
-"""Telling: hooks of the client are called in a thread of their own, so that what they do changes nothing."""
+"""Client hooks: call hooks in a thread of their own, so that they cannot affect a submission or a result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _used: dict[int, Callback] = {}
-"""All callbacks that anything was to be told to, by their ids."""
+"""All callbacks in use, by their ids."""
 _warned: set[tuple[int, str]] = set()
 
 
@@ -34,7 +34,7 @@ def _close() -> None:
 
 
 def _after_fork() -> None:
-    """In the child of a fork nothing is told: that is for the parent to do."""
+    """Drop all queued calls in the child of a fork: the parent makes them."""
     hooks.clear()
     done_callbacks.clear()
     settling.clear()
@@ -45,41 +45,41 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def use(callbacks: Iterable[Callback]) -> None:
-    """Callbacks are told from here on: close them when the program ends."""
+def register(callbacks: Iterable[Callback]) -> None:
+    """Close these callbacks when the program ends."""
     _used.update((id(callback), callback) for callback in callbacks)
 
 
-def tell(callbacks: Iterable[Callback], event: ClientEvent) -> None:
-    """Call a hook of callbacks, here and now; what one raises is warned of, once."""
+def notify(callbacks: Iterable[Callback], event: ClientEvent) -> None:
+    """Call the hook of an event in this thread. An exception is logged once for each callback and hook."""
     for callback in callbacks:
         try:
             getattr(callback, event.hook)(event)
-        except BaseException as error:  # noqa: BLE001 - a hook is foreign code, and changes nothing
+        except BaseException as error:  # noqa: BLE001 - a hook is foreign code and must not affect a job
             if (id(callback), event.hook) not in _warned:
                 _warned.add((id(callback), event.hook))
-                words = "%s.%s failed, which changes nothing else; it is told of this once"
-                _log.warning(words, type(callback).__qualname__, event.hook, exc_info=error)
+                message = "%s.%s failed; jobs are not affected, and further failures of it are not logged"
+                _log.warning(message, type(callback).__qualname__, event.hook, exc_info=error)
 
 
 class NotifyingBuildListener(BuildListener):
-    """Tells callbacks of environments that are made."""
+    """Calls the packaging hooks of callbacks when an environment is built."""
 
     def __init__(self, url: str, callbacks: Iterable[Callback]) -> None:
         self._url = url
         self._callbacks = [callback for callback in callbacks if overrides(callback, PACKAGING_HOOKS)]
-        use(self._callbacks)
+        register(self._callbacks)
 
     def begin(self, key: str) -> None:
-        """It isn't there, and this process makes it."""
+        """Report that this process starts to build a missing environment."""
         super().begin(key)
-        self._tell(PackagingBeginEvent, environment=key)
+        self._notify(PackagingBeginEvent, environment=key)
 
     def end(self, key: str, error: BaseException | None) -> None:
-        """It is ready, or `error` is why not."""
+        """Report that the build is finished, or failed with `error`."""
         super().end(key, error)
-        self._tell(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
+        self._notify(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
 
-    def _tell(self, kind: type[ClientEvent], **facts: Any) -> None:
+    def _notify(self, kind: type[ClientEvent], **facts: Any) -> None:
         if self._callbacks:
-            hooks.put(partial(tell, self._callbacks, kind(url=self._url, time=time.time(), **facts)))
+            hooks.put(partial(notify, self._callbacks, kind(url=self._url, time=time.time(), **facts)))

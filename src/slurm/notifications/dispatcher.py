@@ -1,4 +1,4 @@
-"""Calling back: users' code in threads of its own, so that what waits for a job there keeps no job waiting."""
+"""Dispatcher: run users' callbacks in threads of their own, so that a callback that waits for a job delays no job."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _FLUSH_SECONDS = 10.0
 
 
 class CallbackThread:
-    """A background thread that makes calls one after the other; it is started by the first."""
+    """A background thread that makes calls one after the other. The first call starts it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.clear()
 
     def clear(self) -> None:
-        """Start anew: in the child of a fork the thread is gone, and what was due is the parent's."""
-        self._due: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        """Reset it. In the child of a fork the thread does not exist, and the queued calls belong to the parent."""
+        self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def put(self, callback: Callable[[], object]) -> None:
-        """Call it soon, after those before it; what it raises is logged."""
-        self._due.put(callback)
+        """Queue a call. An exception that it raises is logged."""
+        self._calls.put(callback)
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that is due has been called; False if `timeout` seconds didn't suffice."""
+        """Wait until all queued calls are done; return False after `timeout` seconds."""
         if self._thread is None or threading.current_thread() is self._thread:
             return True
         reached = threading.Event()
@@ -46,7 +46,7 @@ class CallbackThread:
 
     def _run(self) -> None:
         while True:
-            call([self._due.get()])
+            call([self._calls.get()])
 
 
 done_callbacks, settling, hooks = (
@@ -54,20 +54,20 @@ done_callbacks, settling, hooks = (
     CallbackThread("slurm-settling"),
     CallbackThread("slurm-hooks"),
 )
-"""For users' callbacks; for what must not wait for those; for hooks."""
+"""For `add_done_callback`; for the executor's futures, which must not wait for such callbacks; for hooks."""
 dispatch = done_callbacks.put
 
 
 def flush_hooks() -> None:
-    """Wait until the hooks that are due have been called, but not for one that hangs."""
+    """Wait until the queued hooks have been called, but at most a few seconds, because a hook may hang."""
     if not hooks.flush(_FLUSH_SECONDS):
-        _log.warning("callbacks are not done after %.0f s; going on without them", _FLUSH_SECONDS)
+        _log.warning("callbacks did not finish within %.0f s; not waiting any longer", _FLUSH_SECONDS)
 
 
 def call(callbacks: Iterable[Callable[[], object]]) -> None:
-    """Call each, here and now; what one raises is logged."""
+    """Call each in this thread. Exceptions are logged."""
     for callback in callbacks:
         try:
             callback()
-        except BaseException:  # noqa: BLE001 - the user's own; it may end itself but not this thread
-            _log.exception("a job's callback failed")
+        except BaseException:  # noqa: BLE001 - a user's function may fail, but must not end this thread
+            _log.exception("a callback of a job failed")

@@ -1,14 +1,15 @@
 # shellcheck shell=sh
-# Prints what calls have reported since their last report. Calls of `look` follow this text.
+# Prints new progress reports of calls. Calls of `read_progress` follow this text.
 . ../transports/plain_tools.sh
 
-# look NUMBER DIRECTORY CHUNK BYTES: prints new lines of the files in `events/` of a submission, BYTES of each at most.
-# Input: lines "call end", how far each file is known. An element that ended before its first report is left out.
-# awk reads names, sizes and ends, and prints commands for sh that print what is new.
-look() {
+# read_progress NUMBER DIRECTORY CHUNK BYTES: prints the new lines of the files in `events/` of a submission, at most
+# BYTES of each. Input: lines "call offset", up to which each file was read. An element that was finished before its
+# first report was read is left out.
+# awk reads names, sizes and offsets, and prints commands for sh that print the new lines.
+read_progress() {
     echo "submission $1"
     cd -- "$2" 2> /dev/null || return 0
-    # shellcheck disable=SC2012 # the names that are looked for are numbers
+    # shellcheck disable=SC2012 # all relevant names are numbers
     { cat; ls ../outcomes; ls -ln .; } 2> /dev/null | awk -v chunk="$3" -v most="$4" '
         NF == 2 { known[$1] = $2 }
         NF == 1 && $1 ~ /^[0-9]+\.json$/ { sub(/\.json$/, "", $1); ended[$1] }

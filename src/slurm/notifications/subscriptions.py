@@ -1,7 +1,7 @@
-"""Subscriptions: deliver events of submissions to the callbacks on the client, as the tracker learns of them.
+"""Subscriptions: report the events of submissions to the callbacks on the client.
 
-The tracker only says what is new; what has to be read for that, and the hooks themselves, is done in a thread of their
-own, so no hook keeps a result waiting.
+The tracker only reports changes. The thread of hooks reads outcomes and progress and calls the hooks, so that no hook
+delays a result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from slurm.callbacks.events import (
 )
 from slurm.errors import SlurmError
 from slurm.notifications import progress_reader
-from slurm.notifications.client_hooks import tell, use
+from slurm.notifications.client_hooks import notify, register
 from slurm.notifications.dispatcher import hooks
 from slurm.protocol import EVENTS
 from slurm.protocol.states import JobState
@@ -43,9 +43,9 @@ _log = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """The subscriptions to the submissions under one root. One command reads the progress of all.
+    """The subscriptions to submissions under one root. One command reads the progress of all.
 
-    `url` is the cluster's, for events. `follow` starts the tracker's thread if it does not run.
+    `url` is the cluster's URL for events. `follow` starts the tracker's thread if it is not running.
     """
 
     def __init__(
@@ -53,169 +53,172 @@ class Subscriptions:
     ) -> None:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
-        self._feeds: list[Subscription] = []
-        self._look_at = 0.0
-        self._looking = False
+        self._with_progress: list[Subscription] = []
+        self._next_read = 0.0
+        self._reading = False
 
     def attach(
-        self, watched: SubmissionState, callbacks: Iterable[Callback], *, submitted: Submission | None = None
+        self, state: SubmissionState, callbacks: Iterable[Callback], *, submitted: Submission | None = None
     ) -> None:
-        """Have callbacks be told of a submission from here on; of what has ended before, too.
+        """Report the events of a submission to callbacks from now on, and the elements that are finished already.
 
-        Those of a new submission are given its record, and are told that it was submitted.
+        `submitted` is the record of a new submission, whose callbacks get a SubmitEvent.
         """
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
-        feed = watched.feed
-        if feed is not None:
-            feed.add(wanted)
+        subscription = state.subscription
+        if subscription is not None:
+            subscription.add(wanted)
             return
-        feed = Subscription(self, watched, JobState.PENDING if submitted else JobState.UNKNOWN)
-        feed.add(wanted)
+        subscription = Subscription(self, state, JobState.PENDING if submitted else JobState.UNKNOWN)
+        subscription.add(wanted)
         if submitted:
-            feed.submitted(submitted)
-        if feed.wants("on_progress"):
-            self._feeds.append(feed)
-        watched.feed = feed
-        if any(feed.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
-            feed.ended(watched.finished_elements)
+            subscription.submitted(submitted)
+        if subscription.wants("on_progress"):
+            self._with_progress.append(subscription)
+        state.subscription = subscription
+        if any(subscription.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
+            subscription.finished(state.finished_elements)
             self._follow()
 
-    def look(self) -> None:
-        """Look at progress, if it is time to."""
-        if self._feeds and not self._looking and time.monotonic() >= self._look_at:
-            self._looking = True
-            hooks.put(self._look)
+    def poll_progress(self) -> None:
+        """Queue a reading of progress, if one is due."""
+        if self._with_progress and not self._reading and time.monotonic() >= self._next_read:
+            self._reading = True
+            hooks.put(self._read_and_schedule)
 
-    def _look(self) -> None:
+    def _read_and_schedule(self) -> None:
         begin = time.monotonic()
         try:
-            self.look_now()
+            self.read_progress()
         finally:
             now = time.monotonic()
             pause = min(self._timings.progress_rest, 3 * (now - begin))
-            self._look_at = now + max(self._timings.progress_look, pause)
-            self._looking = False
+            self._next_read = now + max(self._timings.progress_look, pause)
+            self._reading = False
 
-    def look_now(self) -> None:
-        """Tell what tasks have told since the last look; in the thread of hooks."""
-        feeds = list(self._feeds)
-        if not feeds:
+    def read_progress(self) -> None:
+        """Read and report new progress. Called in the thread of hooks."""
+        subscriptions = list(self._with_progress)
+        if not subscriptions:
             return
         try:
-            told = progress_reader.look(self._transport, [feed.question() for feed in feeds])
+            reported = progress_reader.read_progress(self._transport, [s.progress_query() for s in subscriptions])
         except SlurmError as error:
             _log.warning("%s: %s; trying again", type(error).__name__, error)
             return
-        for feed, news in zip(feeds, told, strict=True):
-            feed.progressed(news)
+        for subscription, calls in zip(subscriptions, reported, strict=True):
+            subscription.progressed(calls)
 
-    def leave(self, feed: Subscription) -> None:
-        """No progress of that one any more."""
-        if feed in self._feeds:
-            self._feeds.remove(feed)
+    def end_progress(self, subscription: Subscription) -> None:
+        """Read no more progress of a submission."""
+        if subscription in self._with_progress:
+            self._with_progress.remove(subscription)
 
 
 class Subscription:
-    """What the callbacks of one submission are told: each transition as it is seen, and each element's end once.
+    """The callbacks of one submission, and what was reported to them. The end of each element is reported once.
 
-    Its state is that of the thread of hooks.
+    Only the thread of hooks uses its data.
     """
 
-    def __init__(self, feeds: Subscriptions, watched: SubmissionState, state: JobState) -> None:
+    def __init__(self, subscriptions: Subscriptions, submission: SubmissionState, state: JobState) -> None:
         self.callbacks: tuple[Callback, ...] = ()
         self._by_hook: Mapping[str, Sequence[Callback]] = {}
-        self._feeds, self._watched, self._first = feeds, watched, state.value
+        self._subscriptions, self._submission, self._first = subscriptions, submission, state.value
         self._states: dict[int, str] = {}
-        self._counts = Counter({self._first: watched.elements})
-        self._ended: set[int] = set()
-        self._read: dict[int, int] = {}
+        self._counts = Counter({self._first: submission.elements})
+        self._finished: set[int] = set()
+        self._offsets: dict[int, int] = {}
+        """Up to which byte the progress of each call was read."""
 
     def add(self, callbacks: Sequence[Callback]) -> None:
-        """Have callbacks be told from here on."""
-        use(callbacks)
+        """Report events to these callbacks from now on."""
+        register(callbacks)
         self.callbacks = merge(self.callbacks, callbacks)
         self._by_hook = {hook: [c for c in self.callbacks if overrides(c, [hook])] for hook in SUBMISSION_HOOKS}
 
     def wants(self, hook: str) -> bool:
-        """Whether any callback has a hook."""
+        """Whether any callback has this hook."""
         return bool(self._by_hook[hook])
 
     def submitted(self, submission: Submission) -> None:
-        """It was queued just now."""
-        watched = self._watched
-        facts = {
-            "count": watched.count,
-            "elements": watched.elements,
-            "job_ids": tuple(block.id for block in watched.blocks),
-            "directory": self._feeds.store.directory(watched.key),
+        """Report that the submission was queued."""
+        state = self._submission
+        fields = {
+            "count": state.count,
+            "elements": state.elements,
+            "job_ids": tuple(block.id for block in state.blocks),
+            "directory": self._subscriptions.store.directory(state.key),
             "options": submission.options,
         }
-        hooks.put(partial(self._tell, SubmitEvent, **facts))
+        hooks.put(partial(self._notify, SubmitEvent, **fields))
 
     def reported(self, reports: Mapping[int, Report]) -> None:
-        """What the scheduler says of elements now."""
+        """Report the scheduler's states of elements."""
         if self.wants("on_state"):
             hooks.put(partial(self._report, reports))
 
-    def ended(self, elements: Iterable[int]) -> None:
-        """Elements have ended."""
+    def finished(self, elements: Iterable[int]) -> None:
+        """Report that elements are finished."""
         if found := tuple(elements):
-            hooks.put(partial(self._end, found))
+            hooks.put(partial(self._finish, found))
 
-    def look(self) -> None:
-        """Look at progress, if it is time to."""
-        self._feeds.look()
+    def poll_progress(self) -> None:
+        """Queue a reading of progress, if one is due."""
+        self._subscriptions.poll_progress()
 
-    def question(self) -> progress_reader.Question:
-        """What to look at."""
-        directory = f"{self._feeds.store.directory(self._watched.key)}/{EVENTS}"
-        return progress_reader.Question(directory, self._watched.chunk, self._read)
+    def progress_query(self) -> progress_reader.ProgressQuery:
+        """The query for new progress of this submission."""
+        directory = f"{self._subscriptions.store.directory(self._submission.key)}/{EVENTS}"
+        return progress_reader.ProgressQuery(directory, self._submission.chunk, self._offsets)
 
-    def progressed(self, news: Iterable[progress_reader.ReportedProgress]) -> None:
-        """What calls have told."""
-        for told in news:
-            self._read[told.call] = told.end
-            events = [fields for fields in map(progress_reader.fields, told.lines) if fields]
-            element = self._watched.element(told.call)
-            if events and element not in self._ended and self._state(element) != JobState.RUNNING.value:
-                self._change({element: JobState.RUNNING.value})  # it says so itself, sooner than the scheduler is asked
+    def progressed(self, reported: Iterable[progress_reader.ReportedProgress]) -> None:
+        """Report new progress of calls."""
+        for progress in reported:
+            self._offsets[progress.call] = progress.end
+            events = [fields for fields in map(progress_reader.fields, progress.lines) if fields]
+            element = self._submission.element(progress.call)
+            if events and element not in self._finished and self._state(element) != JobState.RUNNING.value:
+                self._change({element: JobState.RUNNING.value})  # known before the scheduler is queried
             for event in events:
-                self._tell(ProgressEvent, index=told.call, **event)
+                self._notify(ProgressEvent, index=progress.call, **event)
 
     def _report(self, reports: Mapping[int, Report]) -> None:
         self._change(
             {
                 element: report.state.value
                 for element, report in reports.items()
-                if element not in self._ended and not report.state.final and self._state(element) != report.state.value
+                if element not in self._finished
+                and not report.state.final
+                and self._state(element) != report.state.value
             }
         )
 
-    def _end(self, elements: Iterable[int]) -> None:
-        new = sorted(set(elements) - self._ended)
-        if not {self._watched.element(index) for index in self._read}.isdisjoint(new):
-            self._feeds.look_now()  # at what they have told last
+    def _finish(self, elements: Iterable[int]) -> None:
+        new = sorted(set(elements) - self._finished)
+        if not {self._submission.element(index) for index in self._offsets}.isdisjoint(new):
+            self._subscriptions.read_progress()  # their last reports
         outcomes = self._outcomes(new)
-        self._ended.update(new)
+        self._finished.update(new)
         states = {element: self._final(element, outcomes.get(element)) for element in new}
         self._change(states)
         if self.wants("on_complete"):
             for element, state in states.items():
                 self._complete(element, state, outcomes.get(element))
-        for index in [index for index in self._read if self._watched.element(index) in self._ended]:
-            del self._read[index]
-        if len(self._ended) == self._watched.elements:
-            self._feeds.leave(self)
+        for index in [index for index in self._offsets if self._submission.element(index) in self._finished]:
+            del self._offsets[index]
+        if len(self._finished) == self._submission.elements:
+            self._subscriptions.end_progress(self)
 
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
         if not (self.wants("on_state") or self.wants("on_complete")):
             return {}
         try:
-            found = self._feeds.store.several_outcomes({self._watched.key: elements})[self._watched.key]
+            found = self._subscriptions.store.several_outcomes({self._submission.key: elements})[self._submission.key]
         except SlurmError as error:
-            _log.warning("how jobs of %s ended can't be read: %s", self._watched.key, error)
+            _log.warning("cannot read the outcomes of %s: %s", self._submission.key, error)
             return {}
         for problem in found.unreadable.values():
             _log.warning("%s", problem)
@@ -224,16 +227,16 @@ class Subscription:
     def _final(self, element: int, outcome: Outcome | None) -> str:
         if outcome is not None:
             return JobState.of(outcome).value
-        final = self._watched.final_status(element * self._watched.chunk)
+        final = self._submission.final_status(element * self._submission.chunk)
         return (final.state if final else JobState.UNKNOWN).value
 
     def _complete(self, element: int, state: str, outcome: Outcome | None) -> None:
-        watched = self._watched
-        first = element * watched.chunk
-        self._tell(
+        submission = self._submission
+        first = element * submission.chunk
+        self._notify(
             CompleteEvent,
             index=first,
-            calls=min(watched.chunk, watched.count - first),
+            calls=min(submission.chunk, submission.count - first),
             state=state,
             outcome=outcome,
         )
@@ -248,10 +251,10 @@ class Subscription:
         self._counts.update(states.values())
         self._states.update(states)
         counts = {state.value: self._counts[state.value] for state in JobState if self._counts[state.value]}
-        self._tell(StateEvent, states=counts, changed=states, final=len(self._ended) == self._watched.elements)
+        self._notify(StateEvent, states=counts, changed=states, final=len(self._finished) == self._submission.elements)
 
-    def _tell(self, kind: type[SubmissionEvent], **facts: Any) -> None:
+    def _notify(self, kind: type[SubmissionEvent], **fields: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:
-            key, mapped = self._watched.key, self._watched.mapped
-            common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": self._feeds.url}
-            tell(callbacks, kind(**{"time": time.time(), **common, **facts}))
+            key, mapped = self._submission.key, self._submission.mapped
+            common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": self._subscriptions.url}
+            notify(callbacks, kind(**{"time": time.time(), **common, **fields}))

@@ -59,7 +59,7 @@ class SubmissionState:
         self.elements = -(-count // chunk)
         self.trouble: TransportError | None = None
         """Why the last look could not list the outcomes. Until one can, a missing outcome means nothing."""
-        self.feed: Subscription | None = None
+        self.subscription: Subscription | None = None
         """Passes events to the callbacks on this client, if there are any."""
         self._submitted = submitted
         self._refused: Refused | None = None
@@ -79,7 +79,7 @@ class SubmissionState:
     def after_fork(self) -> None:
         """In the child of a fork, no thread waits, and hooks are called in the parent."""
         self._lock = threading.Lock()
-        self._waiters, self.feed = 0, None
+        self._waiters, self.subscription = 0, None
 
     # Its jobs.
 
@@ -273,7 +273,7 @@ class SubmissionState:
     @property
     def wanted(self) -> bool:
         """Whether anybody waits for news of it."""
-        return bool(self._waiters or self._callbacks or self.unqueued or self.feed)
+        return bool(self._waiters or self._callbacks or self.unqueued or self.subscription)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -321,8 +321,8 @@ class SubmissionState:
 
     def _settle(self, elements: Collection[int]) -> Settled:
         due: list[Callable[[], object]] = []
-        if self.feed:
-            self.feed.ended(elements)
+        if self.subscription:
+            self.subscription.finished(elements)
         with self._lock:
             for element in elements:
                 self._missing_since.pop(element, None)
@@ -343,8 +343,8 @@ class SubmissionState:
                     self._missing_since.setdefault(element, now)
                 else:
                     self._missing_since.pop(element, None)
-        if self.feed:
-            self.feed.reported(reports)
+        if self.subscription:
+            self.subscription.reported(reports)
 
     @property
     def missing(self) -> frozenset[int]:

@@ -191,8 +191,8 @@ class Tracker:
         try:
             self.look({watched.key: watched for watched in (*wanted, *before)}.values())
             looked = time.monotonic()
-            for feed in filter(None, (watched.feed for watched in wanted)):
-                feed.look()
+            for subscription in filter(None, (watched.subscription for watched in wanted)):
+                subscription.poll_progress()
             room = self._news_at > self._asked_at and any(watched.unqueued for watched in wanted)
             if room or not all(watched.unfinished for watched in before):  # dependents may be cancelled now
                 self._pause, self._ask_at = self._patience[0], self._asked_at + self._patience[0]

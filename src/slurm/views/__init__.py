@@ -1,1 +1,1 @@
-"""Views: how jobs are shown, as text, as pictures, and in notebooks."""
+"""Views: show jobs as text, as pictures and in notebooks."""

@@ -1,98 +1,148 @@
-"""Drawings of graphs as text: Mermaid and DOT; and what all drawings have in common."""
+"""Nodes and edges of a graph, and their drawings as text: Mermaid and DOT."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from slurm.protocol.states import JobState
-from slurm.views.graph import CHILD, FAILURE, Edge, Graph, Node
+from slurm.sanitize.terminal import for_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-MOST_ALIKE = 8
-"""So many single calls that differ in nothing that a drawing shows are drawn each by itself; more are one box."""
+CHILD, FAILURE = "child", "failure"
+"""Kinds of edges: from a workflow to a submission that it made, and to one that runs only if the source fails."""
 
-_WAITS, _RUNS, _DONE, _FAILED, _ENDED = "#e8e8e8", "#bcd9f5", "#c3e6c5", "#f5c0bc", "#f7e3b0"
+_IN_PROGRESS = (JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A submission: one call, or all calls of a map."""
+
+    key: str
+    task: str
+    count: int
+    """The number of calls."""
+    states: Mapping[JobState, int]
+    """The number of calls in each state."""
+    workflow: bool = False
+
+    @property
+    def state(self) -> JobState:
+        """One state for all calls: the most frequent failure, if any; RUNNING if only some have ended."""
+        final = [state for state in JobState if self.states.get(state) and state.final]
+        if final and final != [JobState.COMPLETED]:
+            return max((s for s in final if s is not JobState.COMPLETED), key=lambda state: self.states[state])
+        if final and len(self.states) == 1:
+            return JobState.COMPLETED
+        if set(self.states) == {JobState.COMPLETED, JobState.UNKNOWN}:  # some outcomes cannot be read
+            return JobState.UNKNOWN
+        if final or any(self.states.get(state) for state in _IN_PROGRESS):
+            return JobState.RUNNING
+        return max(self.states, key=lambda state: self.states[state], default=JobState.UNKNOWN)
+
+    @property
+    def label(self) -> str:
+        """Two lines of text: "square × 1000", "3 RUNNING, 997 COMPLETED"."""
+        counts = ", ".join(f"{self.states[state]} {state}" for state in JobState if self.states.get(state))
+        task = for_line(self.task)
+        return f"{task} × {self.count}\n{counts}" if self.count > 1 else f"{task}\n{self.state}"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """From the key of a submission to the key of one that waits for it, or that it submitted."""
+
+    source: str
+    target: str
+    kind: str
+    """"child", or how the source, or parts of it, must end for the target: "success", "failure" or "any"."""
+
+
+MAX_SEPARATE_BOXES = 8
+"""Up to this many single calls that look the same in a drawing have a box each; more share one box."""
+
+_WAITING, _RUNNING, _SUCCEEDED, _FAILED, _STOPPED = "#e8e8e8", "#bcd9f5", "#c3e6c5", "#f5c0bc", "#f7e3b0"
 _COLOURS = {
-    JobState.RUNNING: _RUNS,
-    JobState.COMPLETING: _RUNS,
-    JobState.COMPLETED: _DONE,
-    JobState.CANCELLED: _ENDED,
-    JobState.PREEMPTED: _ENDED,
+    JobState.RUNNING: _RUNNING,
+    JobState.COMPLETING: _RUNNING,
+    JobState.COMPLETED: _SUCCEEDED,
+    JobState.CANCELLED: _STOPPED,
+    JobState.PREEMPTED: _STOPPED,
 }
 
 
 def colour(state: JobState) -> str:
-    """The colour of a box."""
-    return _COLOURS.get(state, _FAILED if state.final else _WAITS)
+    """The fill colour of a box."""
+    return _COLOURS.get(state, _FAILED if state.final else _WAITING)
 
 
-def mermaid(graph: Graph) -> str:
+def mermaid(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
     """A Mermaid flowchart."""
-    graph = simplified(graph)
-    ids = _ids(graph)
+    nodes, edges = simplified(nodes, edges)
+    ids = _ids(nodes)
     lines = ["flowchart TD"]
-    for node in graph.nodes:
+    for node in nodes:
         text = escape(node.label, quote=False).replace('"', "&quot;").replace("&", "#").replace("\n", "<br/>")
         lines.append(f'    {ids[node.key]}["{text}"]')
         lines.append(f"    style {ids[node.key]} fill:{colour(node.state)},stroke:#555,color:#111")
-    for edge in graph.edges:
+    for edge in edges:
         arrow = {CHILD: "-.->", FAILURE: f"-->|{FAILURE}|"}.get(edge.kind, "-->")
         lines.append(f"    {ids[edge.source]} {arrow} {ids[edge.target]}")
     return "\n".join([*lines, ""])
 
 
-def dot(graph: Graph) -> str:
+def dot(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
     """A graph for Graphviz."""
-    graph = simplified(graph)
-    ids = _ids(graph)
+    nodes, edges = simplified(nodes, edges)
+    ids = _ids(nodes)
     lines = ["digraph {", '    node [shape=box, style="rounded,filled", fontname="sans-serif"];']
-    for node in graph.nodes:
+    for node in nodes:
         text = node.label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         lines.append(f'    {ids[node.key]} [label="{text}", fillcolor="{colour(node.state)}"];')
-    for edge in graph.edges:
+    for edge in edges:
         style = {CHILD: " [style=dashed]", FAILURE: f" [label={FAILURE}]"}.get(edge.kind, "")
         lines.append(f"    {ids[edge.source]} -> {ids[edge.target]}{style};")
     return "\n".join([*lines, "}", ""])
 
 
-def _ids(graph: Graph) -> Mapping[str, str]:
-    return {node.key: f"n{number}" for number, node in enumerate(graph.nodes)}
+def _ids(nodes: Sequence[Node]) -> Mapping[str, str]:
+    return {node.key: f"n{number}" for number, node in enumerate(nodes)}
 
 
-def simplified(graph: Graph) -> Graph:
-    """A graph that is fit to be looked at.
+def simplified(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[Sequence[Node], Sequence[Edge]]:
+    """The nodes and edges to draw.
 
-    Many calls that are alike become one box, and a workflow points only to those of its children that wait for none of
-    the others: these lead to the rest.
+    Many similar calls become one box. A workflow points only to children that wait for none of its other children.
     """
-    graph = _folded(graph)
-    parents = {edge.target: edge.source for edge in graph.edges if edge.kind == CHILD}
-    led = {e.target for e in graph.edges if e.kind != CHILD and parents.get(e.source) == parents.get(e.target)}
-    return Graph(graph.nodes, tuple(edge for edge in graph.edges if edge.kind != CHILD or edge.target not in led))
+    nodes, edges = _merged(nodes, edges)
+    parents = {edge.target: edge.source for edge in edges if edge.kind == CHILD}
+    indirect = {e.target for e in edges if e.kind != CHILD and parents.get(e.source) == parents.get(e.target)}
+    return nodes, [edge for edge in edges if edge.kind != CHILD or edge.target not in indirect]
 
 
-def _folded(graph: Graph) -> Graph:
-    around: dict[str, set[tuple[bool, str, str]]] = {node.key: set() for node in graph.nodes}
-    for edge in graph.edges:
-        around[edge.source].add((True, edge.target, edge.kind))
-        around[edge.target].add((False, edge.source, edge.kind))
-    alike: dict[object, list[Node]] = defaultdict(list)
-    for node in graph.nodes:
-        alike[node.task, node.workflow, frozenset(around[node.key])].append(node)
-    into: dict[str, str] = {}
-    nodes: list[Node] = []
-    for group in alike.values():
-        if len(group) <= MOST_ALIKE:
-            nodes += group
+def _merged(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[Sequence[Node], Sequence[Edge]]:
+    neighbours: dict[str, set[tuple[bool, str, str]]] = {node.key: set() for node in nodes}
+    for edge in edges:
+        neighbours[edge.source].add((True, edge.target, edge.kind))
+        neighbours[edge.target].add((False, edge.source, edge.kind))
+    similar: dict[object, list[Node]] = defaultdict(list)
+    for node in nodes:
+        similar[node.task, node.workflow, frozenset(neighbours[node.key])].append(node)
+    merged_into: dict[str, str] = {}
+    boxes: list[Node] = []
+    for group in similar.values():
+        if len(group) <= MAX_SEPARATE_BOXES:
+            boxes += group
             continue
         first, states = group[0], Counter[JobState]()
         for node in group:
             states.update(node.states)
-            into[node.key] = first.key
-        nodes.append(Node(first.key, first.task, sum(node.count for node in group), states, first.workflow))
-    edges = [Edge(into.get(e.source, e.source), into.get(e.target, e.target), e.kind) for e in graph.edges]
-    return Graph(tuple(nodes), tuple(dict.fromkeys(edges)))
+            merged_into[node.key] = first.key
+        boxes.append(Node(first.key, first.task, sum(node.count for node in group), states, first.workflow))
+    moved = (Edge(merged_into.get(e.source, e.source), merged_into.get(e.target, e.target), e.kind) for e in edges)
+    return boxes, list(dict.fromkeys(moved))

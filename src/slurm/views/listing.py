@@ -1,4 +1,4 @@
-"""Listing: what `cluster.jobs()` gives."""
+"""Listing: the list that `cluster.jobs()` returns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class Listing(list["Job[Any] | JobArray[Any]"]):
-    """A list of jobs and arrays, which a notebook shows as a table."""
+    """A list of jobs and arrays; a notebook shows it as a table."""
 
     def __repr__(self) -> str:
         lines = ",\n ".join(map(repr, self))
         return f"[{lines}]"
 
     def _repr_html_(self) -> str:
-        from slurm.views.notebook import listing_html  # noqa: PLC0415 - only notebooks have it
+        from slurm.views.notebook import listing_html  # noqa: PLC0415 - only notebooks need it
 
         return listing_html(self)

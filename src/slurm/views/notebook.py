@@ -1,7 +1,7 @@
-"""Notebook: what it shows of jobs, arrays, listings and clusters.
+"""Notebook: the displays of jobs, arrays, listings and clusters.
 
-A display takes one look, in a thread, and waits a few seconds for it: it never hangs and never raises. What it can't
-learn in time it shows as it was last known, and says so.
+A display makes one query, in a thread, and waits a few seconds for it. So it never hangs and never raises. Without an
+answer it shows the last known states, and says why they are not up to date.
 """
 
 from __future__ import annotations
@@ -44,143 +44,144 @@ if TYPE_CHECKING:
     from slurm.views.status import Part
 
 _SECONDS = 3.0
-"""How long a display waits for its look."""
+"""How long a display waits for its query."""
 _FAILURES = 5
-"""How many failures an array shows one by one."""
-_NAMED = 3
-"""How many nodes or reasons are named rather than counted."""
+"""The number of failures that the display of an array lists."""
+_MAX_NAMES = 3
+"""Up to this many nodes or reasons are named; more are counted."""
 
-_looking: set[str] = set()
-"""The clusters that a look is under way at: one that doesn't answer isn't asked again and again."""
+_queried: set[str] = set()
+"""URLs of clusters with a query in progress. A cluster that does not answer gets no further query meanwhile."""
 
 
-class Look(NamedTuple):
-    """What a look has found: for each part each call's state in a word and its status; why it is old, if it is."""
+class Snapshot(NamedTuple):
+    """For each part, the state's name and the status of each call; `trouble` says why they are not up to date."""
 
-    words: list[list[str]]
+    names: list[list[str]]
     statuses: list[list[JobStatus]]
     trouble: str
     at: float
     tail: str = ""
     """The end of the log of the first failure."""
     progress: Mapping[int, str] = {}
-    """What the first calls that run have told last."""
+    """The last reported progress of the first running calls."""
 
 
 def job_html(job: Job[Any]) -> str:
-    """A job: its state, where and how long it ran, and of a failure the error and how its log ends."""
-    look = _look([job.part])
-    word, status = look.words[0][0], look.statuses[0][0]
+    """A job: its state, node and duration; after a failure also the error and the end of the log."""
+    snapshot = _snapshot([job.part])
+    name, status = snapshot.names[0][0], snapshot.statuses[0][0]
     rows = {
         "node": escape(status.node or ""),
         "reason": escape(status.reason or ""),
-        "progress": escape("".join(look.progress.values())),
-        **_times(job.key, [status], look.at),
+        "progress": escape("".join(snapshot.progress.values())),
+        **_times(job.key, [status], snapshot.at),
         "error": printed(error_of(status)),
         "id": f"{escape(job.job_id or 'none')} {faint('on')} {escape(job.part.url)}",
         "key": code(job.key),
     }
-    log = displays.folded(f"the end of its log, {job.log_path}", look.tail) if look.tail else ""
-    return card(f"{_name(job.key)} {state(word)}", [displays.facts(rows), log, _seen(look)], colour=colour(word))
+    log = displays.folded(f"the end of its log, {job.log_path}", snapshot.tail) if snapshot.tail else ""
+    return card(f"{_name(job.key)} {state(name)}", [displays.facts(rows), log, _footer(snapshot)], colour=colour(name))
 
 
 def array_html(array: JobArray[Any]) -> str:
-    """An array: how many are in each state and where, the first failures, and how the log of the first ends."""
-    look = _look([array.part])
-    words, found = look.words[0], look.statuses[0]
-    counts = _counted(words)
-    by_word: dict[str, list[JobStatus]] = {word: [] for word in counts}
-    for word, status in zip(words, found, strict=True):
-        by_word[word].append(status)
-    states = [(str(counts[word]), state(word), faint(_where(by_word[word]))) for word in counts]
+    """An array: the jobs in each state and their nodes, the first failures, and the end of the log of the first."""
+    snapshot = _snapshot([array.part])
+    names, found = snapshot.names[0], snapshot.statuses[0]
+    counts = _counted(names)
+    by_name: dict[str, list[JobStatus]] = {name: [] for name in counts}
+    for name, status in zip(names, found, strict=True):
+        by_name[name].append(status)
+    states = [(str(counts[name]), state(name), faint(_nodes_or_reasons(by_name[name]))) for name in counts]
     failures = [(i, s) for i, s in zip(array.part.indices, found, strict=True) if failed(s)]
     errors = [(f"[{i}]", escape(s.node or ""), printed(error_of(s)) or state(s.state.value)) for i, s in failures]
-    rows = {**_times(array.key, found, look.at), "on": escape(array.part.url), "key": code(array.key)}
+    rows = {**_times(array.key, found, snapshot.at), "on": escape(array.part.url), "key": code(array.key)}
     parts = [displays.bar(counts) if counts else "", table(states), displays.facts(rows)]
-    if look.progress:
-        parts.append(_below("running", [(f"[{i}]", escape(words)) for i, words in look.progress.items()]))
+    if snapshot.progress:
+        parts.append(_section("running", [(f"[{i}]", escape(text)) for i, text in snapshot.progress.items()]))
     if failures:
         more = f", the first {_FAILURES} of {len(failures)}" if len(failures) > _FAILURES else ""
-        parts.append(_below(f"failed{more}", errors[:_FAILURES]))
-    if look.tail:
-        parts.append(displays.folded(f"the end of the log of [{failures[0][0]}]", look.tail))
-    worst = next((w for w in counts if colour(w) == colour("FAILED")), next(iter(counts), ""))
+        parts.append(_section(f"failed{more}", errors[:_FAILURES]))
+    if snapshot.tail:
+        parts.append(displays.folded(f"the end of the log of [{failures[0][0]}]", snapshot.tail))
+    worst = next((name for name in counts if colour(name) == colour("FAILED")), next(iter(counts), ""))
     title = f"{_name(array.key)} {faint(f'{len(array)} job' + 's' * (len(array) != 1))}"
-    return card(title, [*parts, _seen(look)], colour=colour(worst))
+    return card(title, [*parts, _footer(snapshot)], colour=colour(worst))
 
 
 def listing_html(jobs: Sequence[Job[Any] | JobArray[Any]]) -> str:
     """A table of submissions."""
     if not jobs:
         return card(faint("no jobs"), [])
-    look = _look([job.part for job in jobs], more=False)
+    snapshot = _snapshot([job.part for job in jobs], details=False)
     rows = []
-    for job, words in zip(jobs, look.words, strict=True):
-        counts = _counted(words)
-        several = [f"{count if len(words) > 1 else ''} {state(word)}" for word, count in counts.items()]
-        rows.append((_name(job.key), "&ensp;".join(several), faint(_submitted(job.key, look.at)), code(job.key)))
+    for job, names in zip(jobs, snapshot.names, strict=True):
+        counts = _counted(names)
+        several = [f"{count if len(names) > 1 else ''} {state(name)}" for name, count in counts.items()]
+        rows.append((_name(job.key), "&ensp;".join(several), faint(_submitted(job.key, snapshot.at)), code(job.key)))
     head = ("task", "states", "submitted", "key")
-    return card(faint(f"{len(jobs)} submission" + "s" * (len(jobs) != 1)), [table(rows, head=head), _seen(look)])
+    return card(faint(f"{len(jobs)} submission" + "s" * (len(jobs) != 1)), [table(rows, head=head), _footer(snapshot)])
 
 
-def cluster_html(place: Place, terms: Settings) -> str:
-    """A cluster: where it is, and what its jobs are given. Without a look."""
+def cluster_html(place: Place, settings: Settings) -> str:
+    """A cluster: its URL, its root and the settings of its jobs. Makes no query."""
     spec = place.spec
     rows = {
         "root": place.known_root or DEFAULT_ROOT,
         "Python": spec.python or "",
-        "environment": ", ".join(map(repr, terms.environment or ())),
+        "environment": ", ".join(map(repr, settings.environment or ())),
         "setup": "; ".join(spec.setup),
     }
-    listed = [(faint(name), code(str(value))) for name, value in terms.options.to_json().items()]
-    below = _below("options", listed) if listed else ""
+    listed = [(faint(name), code(str(value))) for name, value in settings.options.to_json().items()]
+    options = _section("options", listed) if listed else ""
     shown = displays.facts({name: code(value) for name, value in rows.items() if value})
-    return card(f"{strong('Cluster')} {escape(str(place.url))}", [shown, below])
+    return card(f"{strong('Cluster')} {escape(str(place.url))}", [shown, options])
 
 
-# Looking.
+def _snapshot(parts: Sequence[Part], *, details: bool = True) -> Snapshot:
+    """Query some calls, or use the last known states if there is no answer in time.
 
-
-def _look(parts: Sequence[Part], *, more: bool = True) -> Look:
-    """One look at some calls, in a few seconds or not at all; with `more`, at what the first part tells besides."""
+    With `details`, the snapshot has the progress and the end of a log of the first part, too.
+    """
     urls = {part.url for part in parts}
-    found = "the look before has no answer yet" if urls & _looking else _answered(urls, lambda: _ask(parts, more=more))
-    if isinstance(found, Look):
-        return found
-    words = [[watched.word(index) for index in indices] for _, watched, indices in parts]
-    return Look(words, [known(part) for part in parts], found, time.time())
+    busy = "the previous query has no answer yet" if urls & _queried else ""
+    answer = busy or _in_time(urls, lambda: _query(parts, details=details))
+    if isinstance(answer, Snapshot):
+        return answer
+    names = [[submission.word(index) for index in indices] for _, submission, indices in parts]
+    return Snapshot(names, [known(part) for part in parts], answer, time.time())
 
 
-def _ask(parts: Sequence[Part], *, more: bool) -> Look:
+def _query(parts: Sequence[Part], *, details: bool) -> Snapshot:
     found = statuses(parts)
-    words = [[status.state.value for status in some] for some in found]
-    if not more:
-        return Look(words, found, "", time.time())
-    told = {index: progress_text(event) for index, event in progress(parts[0], found[0]).items()}
-    return Look(words, found, "", time.time(), _tail(parts[0], found[0]), told)
+    names = [[status.state.value for status in some] for some in found]
+    if not details:
+        return Snapshot(names, found, "", time.time())
+    texts = {index: progress_text(event) for index, event in progress(parts[0], found[0]).items()}
+    return Snapshot(names, found, "", time.time(), _tail(parts[0], found[0]), texts)
 
 
 def _tail(part: Part, found: Sequence[JobStatus]) -> str:
-    place, watched, indices = part
+    place, submission, indices = part
     for index, status in zip(indices, found, strict=True):
         if failed(status):
-            return sourced(place.store.log_tail(place.log_path(watched, index)))
+            return sourced(place.store.log_tail(place.log_path(submission, index)))
     return ""
 
 
-def _answered(urls: set[str], look: Callable[[], Look]) -> Look | str:
-    """What a look gives, or why it gives nothing."""
-    answers: queue.SimpleQueue[Look | str] = queue.SimpleQueue()
+def _in_time(urls: set[str], query: Callable[[], Snapshot]) -> Snapshot | str:
+    """The snapshot of a query, or the reason why there is none."""
+    answers: queue.SimpleQueue[Snapshot | str] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            answers.put(look())
+            answers.put(query())
         except (SlurmError, OSError) as error:
             answers.put(f"{type(error).__name__}: {error}")
         finally:
-            _looking.difference_update(urls)
+            _queried.difference_update(urls)
 
-    _looking.update(urls)
+    _queried.update(urls)
     threading.Thread(target=run, name="slurm-display", daemon=True).start()
     try:
         return answers.get(timeout=_SECONDS)
@@ -188,10 +189,7 @@ def _answered(urls: set[str], look: Callable[[], Look]) -> Look | str:
         return f"no answer within {_SECONDS:g} s"
 
 
-# What to say of it.
-
-
-def _below(title: str, rows: Sequence[Sequence[str]]) -> str:
+def _section(title: str, rows: Sequence[Sequence[str]]) -> str:
     return f'<div style="margin-top: 6px">{faint(title)}</div>{table(rows)}'
 
 
@@ -199,24 +197,24 @@ def _name(key: str) -> str:
     return strong(key.partition("/")[0])
 
 
-def _counted(words: Iterable[str]) -> dict[str, int]:
-    """How many of each, in the order in which states follow on one another."""
-    counts = Counter(words)
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    """The number of calls in each state, in the usual order of states."""
+    counts = Counter(names)
     order = ["submitted", *(state.value for state in JobState), "ended"]
-    return {word: counts[word] for word in sorted(counts, key=order.index)}
+    return {name: counts[name] for name in sorted(counts, key=order.index)}
 
 
-def _where(some: Sequence[JobStatus]) -> str:
-    """The nodes of those that have one, else why they have none."""
-    for words, plural in (([s.node for s in some], "nodes"), ([s.reason for s in some], "reasons")):
-        names = sorted({word for word in words if word})
+def _nodes_or_reasons(some: Sequence[JobStatus]) -> str:
+    """The nodes of some calls; the scheduler's reasons if no call has a node."""
+    for values, plural in (([s.node for s in some], "nodes"), ([s.reason for s in some], "reasons")):
+        names = sorted({value for value in values if value})
         if names:
-            return ", ".join(names) if len(names) <= _NAMED else f"{len(names)} {plural}"
+            return ", ".join(names) if len(names) <= _MAX_NAMES else f"{len(names)} {plural}"
     return ""
 
 
 def _times(key: str, found: Sequence[JobStatus], now: float) -> dict[str, str]:
-    """When it was submitted; of what has ended, how long it took and the memory it needed."""
+    """The time of submission; of finished calls also the duration and the peak memory."""
     seconds, peak = took(found), peak_memory(found)
     return {
         "submitted": escape(_submitted(key, now)),
@@ -230,6 +228,6 @@ def _submitted(key: str, now: float) -> str:
     return "" if then is None else f"{clock(then)}, {displays.age(now - then)}"
 
 
-def _seen(look: Look) -> str:
-    trouble = f"; not up to date: {look.trouble}" if look.trouble else ""
-    return f'<div style="margin-top: 4px; font-size: 11px">{faint(f"seen at {clock(look.at)}{trouble}")}</div>'
+def _footer(snapshot: Snapshot) -> str:
+    trouble = f"; not up to date: {snapshot.trouble}" if snapshot.trouble else ""
+    return f'<div style="margin-top: 4px; font-size: 11px">{faint(f"seen at {clock(snapshot.at)}{trouble}")}</div>'

@@ -1,4 +1,4 @@
-"""Statuses: one look at any number of jobs, wherever they are, and what is read from what it finds."""
+"""Status: query any number of jobs at once, and summarise their statuses."""
 
 from __future__ import annotations
 
@@ -19,97 +19,97 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
     from slurm.submission.submission_state import SubmissionState
 
-_NONE = Outcomes({}, {})
-_TELLING = 3
-"""Of so many calls is read what they tell of their progress."""
+_NO_OUTCOMES = Outcomes({}, {})
+_MAX_PROGRESS = 3
+"""The number of running calls whose progress is read."""
 
 
 class Part(NamedTuple):
-    """Some calls of a submission: a job, an array, a slice of one."""
+    """Some calls of a submission: those of a job, an array, or a slice of one."""
 
     place: Place
-    watched: SubmissionState
+    state: SubmissionState
     indices: Sequence[int]
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL of its cluster."""
         return str(self.place.url)
 
 
 def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
-    """How far each call of each part is.
+    """Query the status of each call of each part.
 
-    For each cluster: one listing of outcomes, one question to the scheduler if something has not ended, and one reading
-    of the outcomes. Raises SchedulerError if the scheduler can't tell. If one of several clusters can't, its jobs are
-    UNKNOWN.
+    For each cluster: one listing of outcomes, one query to the scheduler if anything is unfinished, and one command
+    that reads the outcomes. Raises SchedulerError if the scheduler cannot answer. If one of several cannot, its
+    jobs are UNKNOWN.
     """
     by_place: dict[Place, list[Part]] = {}
     for part in parts:
         by_place.setdefault(part.place, []).append(part)
-    outcomes = {place: _look(place, some) for place, some in by_place.items()}
-    return [_told(part, outcomes[part.place].get(part.watched.key, _NONE)) for part in parts]
+    outcomes = {place: _query(place, some) for place, some in by_place.items()}
+    return [_statuses(part, outcomes[part.place].get(part.state.key, _NO_OUTCOMES)) for part in parts]
 
 
 def known(part: Part) -> list[JobStatus]:
-    """The same without a look, as far as this process has learnt it."""
-    return _told(part, _NONE)
+    """The statuses that this process knows, without a query."""
+    return _statuses(part, _NO_OUTCOMES)
 
 
-def _told(part: Part, outcomes: Outcomes) -> list[JobStatus]:
-    elements = [(index, part.watched.element(index)) for index in part.indices]
-    return [part.watched.status(i, outcomes.read.get(e), outcomes.unreadable.get(e)) for i, e in elements]
+def _statuses(part: Part, outcomes: Outcomes) -> list[JobStatus]:
+    elements = [(index, part.state.element(index)) for index in part.indices]
+    return [part.state.status(i, outcomes.read.get(e), outcomes.unreadable.get(e)) for i, e in elements]
 
 
-def _look(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
-    """The outcomes that there are, after a look, by key and element."""
-    place.tracker.look(_open(parts))
-    if left := _open(parts):
-        place.tracker.ask(left, partly=True)
-    with_outcome: dict[SubmissionState, set[int]] = {}
-    for _, watched, indices in parts:
-        with_outcome.setdefault(watched, set()).update(map(watched.element, indices))
-    wanted = {watched.key: watched.with_outcomes(elements) for watched, elements in with_outcome.items()}
+def _query(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
+    """Query the submissions of a place; return their outcomes by key."""
+    place.tracker.look(_unfinished(parts))
+    if unfinished := _unfinished(parts):
+        place.tracker.ask(unfinished, partly=True)
+    elements: dict[SubmissionState, set[int]] = {}
+    for _, state, indices in parts:
+        elements.setdefault(state, set()).update(map(state.element, indices))
+    wanted = {state.key: state.with_outcomes(some) for state, some in elements.items()}
     found = place.store.several_outcomes(wanted)
-    for watched in with_outcome:
-        watched.learn_outcomes(found[watched.key].read)
+    for state in elements:
+        state.learn_outcomes(found[state.key].read)
     return found
 
 
-def _open(parts: Iterable[Part]) -> list[SubmissionState]:
-    """The submissions of which something has not ended, each once."""
-    return list({p.watched: None for p in parts if not all(map(p.watched.finished, p.indices))})
+def _unfinished(parts: Iterable[Part]) -> list[SubmissionState]:
+    """The submissions with unfinished calls, each once."""
+    return list({p.state: None for p in parts if not all(map(p.state.finished, p.indices))})
 
 
 def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]:
-    """What the first calls that run have told last of their progress, as far as they tell any; one command, if any run.
+    """The last reported progress of the first running calls, by index. One command, if any call runs.
 
-    Not of calls that share their element: which of them it is at isn't known.
+    Calls that share an element are left out, because it is not known which of them runs.
     """
-    place, watched, indices = part
+    place, state, indices = part
     running = [i for i, status in zip(indices, found, strict=True) if status.state is JobState.RUNNING]
-    if not running or watched.chunk > 1:
+    if not running or state.chunk > 1:
         return {}
-    directory = f"{place.store.directory(watched.key)}/{EVENTS}"
-    paths = {f"{directory}/{index}.jsonl": index for index in running[:_TELLING]}
-    task = watched.key.partition("/")[0]
-    told: dict[int, ProgressEvent] = {}
+    directory = f"{place.store.directory(state.key)}/{EVENTS}"
+    paths = {f"{directory}/{index}.jsonl": index for index in running[:_MAX_PROGRESS]}
+    task = state.key.partition("/")[0]
+    events: dict[int, ProgressEvent] = {}
     for path, text in place.store.log_tails(list(paths)).items():
         index = paths[path]
         for event in filter(None, map(fields, lines(text))):
-            told[index] = ProgressEvent(
-                url=part.url, key=watched.key, task=task, mapped=watched.mapped, index=index, **event
+            events[index] = ProgressEvent(
+                url=part.url, key=state.key, task=task, mapped=state.mapped, index=index, **event
             )
-    return told
+    return events
 
 
 def failed(status: JobStatus) -> bool:
-    """Whether it ended without a result that can be read, and nobody wanted that."""
+    """Whether a call ended without a readable result, and was not cancelled."""
     return bool(status.problem) or (status.state.final and status.state not in (JobState.COMPLETED, JobState.CANCELLED))
 
 
 def error_of(status: JobStatus) -> str:
-    """What went wrong in a line, such as "ValueError: too small"; empty if nothing did, or only the state tells."""
+    """The error in one line, such as "ValueError: too small"; empty without an error, or if only the state shows it."""
     outcome = status.outcome
     if status.problem:
         return status.problem
@@ -121,7 +121,7 @@ def error_of(status: JobStatus) -> str:
 
 
 def submitted_at(key: str) -> float | None:
-    """When, in seconds since the epoch by the clock of whoever submitted: a key tells, if it is one of ours."""
+    """The time of submission that a key contains, in seconds since the epoch by the client's clock; else None."""
     try:
         return timegm(time.strptime(key.rpartition("/")[2].partition("-")[0], "%Y%m%dT%H%M%SZ"))
     except ValueError:
@@ -129,13 +129,13 @@ def submitted_at(key: str) -> float | None:
 
 
 def took(found: Sequence[JobStatus]) -> float | None:
-    """The seconds from the first beginning to the last end, by the nodes' clocks; None unless all have left both."""
+    """Seconds from the first start to the last end, by the nodes' clocks; None unless all outcomes have both."""
     outcomes = [status.outcome for status in found if status.outcome]
-    begun = [outcome.started for outcome in outcomes if outcome.started is not None]
+    started = [outcome.started for outcome in outcomes if outcome.started is not None]
     ended = [outcome.ended for outcome in outcomes if outcome.ended is not None]
-    return max(0.0, max(ended) - min(begun)) if begun and len(begun) == len(ended) == len(found) else None
+    return max(0.0, max(ended) - min(started)) if started and len(started) == len(ended) == len(found) else None
 
 
 def peak_memory(found: Sequence[JobStatus]) -> int | None:
-    """The most bytes that any of them used at a time, as far as they have ended and told."""
+    """The largest peak memory of the finished calls, in bytes; None if no outcome has it."""
     return max((s.outcome.peak_memory for s in found if s.outcome and s.outcome.peak_memory), default=None)

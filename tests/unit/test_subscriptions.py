@@ -1,4 +1,4 @@
-"""Events of callbacks on the client: many elements in a short time, and hooks that raise."""
+"""Subscriptions of callbacks on the client, and the reader of progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slurm import Callback, Cluster
 from slurm.callbacks import CompleteEvent, ProgressEvent, StateEvent
 from slurm.callbacks.progress_model import Bar
 from slurm.notifications.dispatcher import hooks
-from slurm.notifications.progress_reader import Question, look
+from slurm.notifications.progress_reader import ProgressQuery, read_progress
 from slurm.notifications.subscriptions import Subscriptions
 from slurm.places.place import place_for
 from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
@@ -41,14 +41,14 @@ class Counting(Callback):
 
 
 class Raising(Callback):
-    """Raises for every event."""
+    """Raises in its hook."""
 
     def on_complete(self, event: CompleteEvent) -> None:
         raise SystemExit(event.index)
 
 
-def feeds(root: Path, count: int) -> tuple[Subscriptions, SubmissionState]:
-    """The subscriptions of a place, and a submission of `count` elements without a subscription."""
+def subscribed(root: Path, count: int) -> tuple[Subscriptions, SubmissionState]:
+    """The subscriptions of a place, and a submission there with `count` elements, which no tracker follows."""
     place = place_for("local", root=root)
     watched = SubmissionState(
         "work/20260101T000000Z-00000000",
@@ -59,21 +59,21 @@ def feeds(root: Path, count: int) -> tuple[Subscriptions, SubmissionState]:
     return place.subscriptions, watched
 
 
-def test_events_of_many_elements_take_linear_time(tmp_path: Path) -> None:
+def test_time_to_report_elements_grows_linearly_with_their_number(tmp_path: Path) -> None:
     def seconds(count: int) -> float:
-        ours, watched = feeds(tmp_path / str(count), count)
+        subscriptions, watched = subscribed(tmp_path / str(count), count)
         callback = Counting()
-        ours.attach(watched, [callback])
-        assert watched.feed is not None
+        subscriptions.attach(watched, [callback])
+        assert watched.subscription is not None
         begin = time.process_time()
         running = Report("7", None, JobState.RUNNING, "RUNNING", "n1", "")
-        for first in range(0, count, count // 10):  # one query of a tracker each
-            watched.feed.reported(dict.fromkeys(range(first, count), running))
-            watched.feed.ended(range(first, first + count // 10))
+        for first in range(0, count, count // 10):  # ten listings of a tracker
+            watched.subscription.reported(dict.fromkeys(range(first, count), running))
+            watched.subscription.finished(range(first, first + count // 10))
         assert hooks.flush(60)
         assert len(callback.complete) == count
         assert len(set(callback.complete)) == count
-        assert len(callback.states) == 11  # all run at the first query; a tenth finishes at each
+        assert len(callback.states) == 11  # all run at the first listing; a tenth is finished at each
         assert callback.states[-1] == {"UNKNOWN": count}
         return time.process_time() - begin
 
@@ -81,72 +81,72 @@ def test_events_of_many_elements_take_linear_time(tmp_path: Path) -> None:
     assert seconds(20_000) < 10 * max(0.1, seconds(5000))  # quadratic time would be 16 times as long
 
 
-def test_an_element_is_reported_once_however_often_its_end_is_seen(tmp_path: Path) -> None:
-    ours, watched = feeds(tmp_path, 3)
+def test_end_of_an_element_is_reported_once(tmp_path: Path) -> None:
+    subscriptions, watched = subscribed(tmp_path, 3)
     watched.add_outcomes({0})
     outcome = Outcome(status=FAILED, phase=RUN)
-    directory = Path(ours.store.directory(watched.key), OUTCOMES)
+    directory = Path(subscriptions.store.directory(watched.key), OUTCOMES)
     directory.mkdir(parents=True, mode=0o700)
     (directory / "0.json").write_bytes(outcome.dumps())
     callback = Counting()
-    ours.attach(watched, [callback])  # one has finished before
-    assert watched.feed is not None
-    watched.feed.ended([0, 1])
-    watched.feed.ended({1})
-    ours.attach(watched, [callback])
+    subscriptions.attach(watched, [callback])  # one is finished already
+    assert watched.subscription is not None
+    watched.subscription.finished([0, 1])
+    watched.subscription.finished({1})
+    subscriptions.attach(watched, [callback])
     hooks.flush(60)
     assert callback.complete == [(0, "FAILED"), (1, "UNKNOWN")]
     assert callback.states == [{"FAILED": 1, "UNKNOWN": 2}, {"FAILED": 1, "UNKNOWN": 2}]
 
 
-def test_a_hook_that_raises_is_logged_once_and_the_others_are_called(
+def test_failing_hook_is_logged_once_and_other_callbacks_are_called(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ours, watched = feeds(tmp_path, 3)
+    subscriptions, watched = subscribed(tmp_path, 3)
     callback = Counting()
-    ours.attach(watched, [Raising(), callback])
-    assert watched.feed is not None
+    subscriptions.attach(watched, [Raising(), callback])
+    assert watched.subscription is not None
     with caplog.at_level(logging.WARNING):
-        watched.feed.ended(range(3))
+        watched.subscription.finished(range(3))
         hooks.flush(60)
     assert len(callback.complete) == 3
     assert [record.getMessage() for record in caplog.records] == [
-        "Raising.on_complete failed, which changes nothing else; it is told of this once"
+        "Raising.on_complete failed; jobs are not affected, and further failures of it are not logged"
     ]
 
 
-def test_progress_is_read_from_the_last_offset(tmp_path: Path) -> None:
+def test_progress_is_read_from_the_offset_of_the_last_reading(tmp_path: Path) -> None:
     directory, outcomes = tmp_path / "it's" / "events", tmp_path / "it's" / "outcomes"
     directory.mkdir(parents=True)
     outcomes.mkdir()
 
-    def tell(index: int, *lines: Any, end: str = "\n") -> None:
+    def report(index: int, *lines: Any, end: str = "\n") -> None:
         with (directory / f"{index}.jsonl").open("a") as file:
             file.write("\n".join(json.dumps(line) for line in lines) + end)
 
-    def looked(known: Mapping[int, int]) -> dict[int, tuple[list[Any], int]]:
-        nowhere = Question(str(tmp_path / "nowhere"), 1, {})
-        _, told = look(LocalTransport(), [nowhere, Question(str(directory), 1, known)])
-        return {one.call: (list(one.lines), one.end) for one in told}
+    def reading(known: Mapping[int, int]) -> dict[int, tuple[list[Any], int]]:
+        missing = ProgressQuery(str(tmp_path / "missing"), 1, {})
+        _, reported = read_progress(LocalTransport(), [missing, ProgressQuery(str(directory), 1, known)])
+        return {one.call: (list(one.lines), one.end) for one in reported}
 
-    assert looked({}) == {}
-    tell(0, {"done": 1}, {"done": 2})
-    tell(10, {"done": 3}, end="")  # an incomplete line
-    tell(2, {"done": 4})
-    (outcomes / "2.json").touch()  # it has finished before the first query
-    assert looked({}) == {0: ([{"done": 1}, {"done": 2}], 24), 10: ([], 0)}
-    tell(10)
-    tell(10, {"done": 5})
-    tell(2, {"done": 6})
+    assert reading({}) == {}
+    report(0, {"done": 1}, {"done": 2})
+    report(10, {"done": 3}, end="")  # incomplete
+    report(2, {"done": 4})
+    (outcomes / "2.json").touch()  # finished before its first report was read
+    assert reading({}) == {0: ([{"done": 1}, {"done": 2}], 24), 10: ([], 0)}
+    report(10)
+    report(10, {"done": 5})
+    report(2, {"done": 6})
     (directory / "0.jsonl").write_text("x" * 100_000 + "\n" + json.dumps({"done": 7}) + "\n")
-    assert looked({0: 24, 10: 0, 2: 12}) == {
+    assert reading({0: 24, 10: 0, 2: 12}) == {
         0: ([{"done": 7}], 100_013),
         10: ([{"done": 3}, {"done": 5}], 24),
         2: ([{"done": 6}], 24),
     }
 
 
-def test_a_bar_for_many_single_calls_takes_linear_time() -> None:
+def test_time_of_a_progress_bar_grows_linearly_with_single_calls() -> None:
     def seconds(count: int) -> float:
         bar, begin = Bar("work", mapped=False), time.process_time()
         for state in ("PENDING", "RUNNING", "COMPLETED"):
@@ -159,7 +159,7 @@ def test_a_bar_for_many_single_calls_takes_linear_time() -> None:
     assert seconds(2000) < 12 * max(0.05, seconds(500))  # quadratic time would be 16 times as long
 
 
-def test_an_object_that_is_not_a_callback_is_rejected() -> None:
+def test_class_instead_of_a_callback_object_is_rejected() -> None:
     with pytest.raises(TypeError, match=r"not <class .*Counting'>: Counting\(…\)\?"):
         Cluster(callbacks=[Counting])  # type: ignore[list-item]
     assert ProgressEvent.hook == "on_progress"

@@ -46,7 +46,7 @@ def total(counted: tuple[list[int], int]) -> int:
 
 
 @pytest.mark.parametrize("requeues", [True, False])
-def test_ahead_of_its_time_limit_a_task_saves_and_goes_on(start: Start, tmp_path: Path, requeues: bool) -> None:
+def test_task_saves_before_its_time_limit_and_continues(start: Start, tmp_path: Path, requeues: bool) -> None:
     testbed = start(speedup=20)
     job = count_to.with_options(requeue=True if requeues else None, no_requeue=None if requeues else True)(10, tmp_path)
     after = total(job)
@@ -65,7 +65,7 @@ def outlast(seconds: float) -> int:
     return ctx.attempt
 
 
-def test_a_job_out_of_time_gets_more_of_it_up_to_the_bound(start: Start) -> None:
+def test_job_out_of_time_gets_more_up_to_max_time(start: Start) -> None:
     testbed = start(speedup=20)
     slow, endless = outlast(6.0), outlast(600.0)  # a minute of this cluster's clock passes in three seconds
     assert slow.result(100) == 2
@@ -83,7 +83,7 @@ def fill(mebibytes: int) -> tuple[int, int]:
     return len(b"\1" * (mebibytes << 20)) >> 20, ctx.attempt
 
 
-def test_only_the_elements_out_of_memory_get_more_of_it(start: Start) -> None:
+def test_only_elements_out_of_memory_get_more(start: Start) -> None:
     testbed = start(memory_limits=True)
     array = fill.map([1, 150, 2, 2000])
     assert [array[index].result(100) for index in range(3)] == [(1, 1), (150, 2), (2, 1)]
@@ -104,7 +104,7 @@ def stay(marks: Path) -> str:
     return ctx.host
 
 
-def test_a_job_whose_node_fails_goes_on_elsewhere(start: Start, tmp_path: Path) -> None:
+def test_job_of_a_failed_node_continues_on_another(start: Start, tmp_path: Path) -> None:
     testbed = start()
     job = stay(tmp_path)
     until(lambda: list(tmp_path.glob("n*")))
@@ -118,7 +118,7 @@ def test_a_job_whose_node_fails_goes_on_elsewhere(start: Start, tmp_path: Path) 
         hopeless.result(60)
 
 
-def test_a_cancelled_job_stays_cancelled(start: Start, tmp_path: Path) -> None:
+def test_cancelled_job_with_retry_stays_cancelled(start: Start, tmp_path: Path) -> None:
     start()
     job = stay.with_options(retry=Retry(times=5, on=BaseException), signal_lead=60, time="5")(tmp_path)
     until(lambda: list(tmp_path.glob("n*")))
