@@ -15,6 +15,10 @@ _FORM = re.compile(
 )
 
 
+_TRANSPORTS = {"inline": "inline"}
+"""The transports of URLs that name none, where it isn't `local`."""
+
+
 def _without_user(text: str) -> str:
     """A URL as an error may show it: before the last `@` may stand a password."""
     scheme, _, rest = text.partition("://")
@@ -58,7 +62,7 @@ class ClusterURL(NamedTuple):
             raise ClusterURLError(message)
         return cls(
             scheduler=parts["scheduler"],
-            transport=parts["transport"] or "local",
+            transport=parts["transport"] or _TRANSPORTS.get(parts["scheduler"], "local"),
             user=parts["user"],
             host=(parts["host"] or "").strip("[]") or None,
             port=int(parts["port"]) if parts["port"] else None,

@@ -14,26 +14,26 @@ from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFaile
 from slurm.runner.result_saver import ResultSaver
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from slurm.protocol.outcomes import Outcome
     from slurm.runner.argument_loader import Call
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     """Run one element: `root key element tag [chunk workers attempt [signal]] [callbacks.pkl]`.
 
     The tag is the Python minor version that the calls were pickled by; the chunk is how many calls an element makes,
     side by side in so many workers, or in turn for 0. A signal, "-" for none, is given where the element may go on in
     another job: failures are then told in `attempts/`, and the signal makes `should_stop` true. The last word is there
-    where the submission has hooks to be called. Returns the exit status: 0 for a success, the task's own for
-    sys.exit(n), else 1.
+    where the submission has hooks to be called. `environ` has the scheduler's variables. Returns the exit status: 0
+    for a success, the task's own for sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
     hooked = are_named(rest)
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
-    job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
+    job = JobContext.from_environment(root, key, int(element) * chunk, environ, attempt)
     saver = ResultSaver(job, int(element), continues=len(rest) > 3)
     if len(rest) > 3:
         expect(rest[3])
