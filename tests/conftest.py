@@ -16,7 +16,7 @@ import pytest
 from slurm import Cluster
 from slurm.schedulers.local_queue import client
 from slurm.schedulers.slurm import SlurmScheduler
-from slurm.tracking import tracker
+from timing import set_timings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """An end without an outcome is believed after two seconds: the file systems here show new files at once."""
-    monkeypatch.setattr(tracker, "_UNEXPLAINED_GRACE", 2.0)
+    set_timings(monkeypatch, unexplained_grace=2.0)
 
 
 @pytest.fixture

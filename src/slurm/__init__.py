@@ -40,21 +40,19 @@ if TYPE_CHECKING:
         TaskExited,
         TaskFailed,
     )
-    from slurm.jobs.array import JobArray, open_job
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray, open_job
     from slurm.jobs.waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.options.retry import Retry
     from slurm.protocol.states import JobState
     from slurm.runner.job_context import JobContext, current_job
     from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
-    from slurm.submission.submission_state import JobStatus
+    from slurm.submission.status import JobStatus
     from slurm.tasks.decorators import task, workflow
     from slurm.tasks.task import Task
     from slurm.version import __version__ as __version__
     from slurm.views.graph import Graph
 
 _HOMES = {
-    "slurm.jobs.array": ("JobArray", "open_job"),
     "slurm.callbacks.base": ("Callback",),
     "slurm.clusters.cluster": ("Cluster",),
     "slurm.environments.current": ("Current", "Python"),
@@ -84,7 +82,7 @@ _HOMES = {
         "wait",
     ),
     "slurm.views.graph": ("Graph",),
-    "slurm.jobs.job": ("Job",),
+    "slurm.jobs.job": ("Job", "JobArray", "open_job"),
     "slurm.options.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
@@ -92,7 +90,7 @@ _HOMES = {
     "slurm.tasks.decorators": ("task", "workflow"),
     "slurm.tasks.task": ("Task",),
     "slurm.version": ("__version__",),
-    "slurm.submission.submission_state": ("JobStatus",),
+    "slurm.submission.status": ("JobStatus",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -121,6 +121,12 @@ def test_imports_go_downwards_only(name: str) -> None:
     assert wrong == set(), f"{name} imports upwards: {wrong}"
 
 
+@pytest.mark.parametrize("name", [name for name in modules() if layer(name) < layer("places.place")])
+def test_no_part_knows_the_place_that_composes_it(name: str) -> None:
+    above = {other for other in ours(imported(modules()[name], types=True)) if other.startswith("places.")}
+    assert above == set()
+
+
 def test_no_module_imports_the_support_for_tests() -> None:
     others = [name for name in modules() if name.partition(".")[0] != "testing"]
     assert [name for name in others if any(o.startswith("testing") for o in ours(imported(modules()[name])))] == []

@@ -41,7 +41,7 @@ def square(x: int) -> int:
 def far(slurm_env: SlurmTestbed, ssh_env: SSHTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster of a home that nobody has used before."""
     with Cluster("slurm+paramiko://box", root=f"~/slurm-test-{ssh_env.port}-{os.urandom(4).hex()}") as cluster:
-        backend = cluster._backend
+        backend = cluster.place
         backend.__dict__["transport"] = Recording(backend.url)
         yield cluster
         backend.transport.run(["rm", "-r", backend.store.root])
@@ -49,7 +49,7 @@ def far(slurm_env: SlurmTestbed, ssh_env: SSHTestbed, monkeypatch: pytest.Monkey
 
 
 def recording(cluster: Cluster) -> Recording:
-    found = cluster._backend.transport
+    found = cluster.place.transport
     assert isinstance(found, Recording)
     return found
 
@@ -84,13 +84,13 @@ def test_an_unchanged_project_is_one_look_and_then_none(
     here(4)
     assert line.spent() <= 2  # the job's files, sbatch
     other = Cluster(far.url, login_shell=True)  # knows as little as another process
-    other._backend.__dict__["transport"] = line
+    other.place.__dict__["transport"] = line
     job = here.on(other)(5)
     assert line.spent() <= 3  # what is there, and whether the environment is; the job's files; sbatch
     assert job.result(60) == 25
     assert len(made) == 1
     named = Cluster(far.url, setup=["true"])
-    named._backend.__dict__["transport"] = line
+    named.place.__dict__["transport"] = line
     line.spent()
     square.with_options(environment=Python(sys.executable)).on(named)(6)
     assert line.spent() <= 3  # an interpreter is looked for along with the rest, too
@@ -116,7 +116,7 @@ def test_how_all_have_failed_is_two_commands(far: Cluster) -> None:
 @pytest.mark.slurm
 def test_a_look_at_all_jobs_is_one_command(far: Cluster) -> None:
     jobs = [square(x) for x in range(3)]
-    tracker, line = far._backend.tracker, recording(far)
+    tracker, line = far.place.tracker, recording(far)
     watched = [job._watched for job in jobs]
     line.spent()
     tracker.look(watched)

@@ -67,9 +67,9 @@ class TestLocalCommands(SchedulerCommandsContract):
 class TestLocal(RunningSchedulerContract):
     @pytest.fixture
     def controller(self, local: Cluster) -> SchedulerClient:
-        backend = local._backend
-        backend.store.put_blob(bundle())
-        scheduler = LocalScheduler(Site(python=backend.current.python, runner=backend.runner))
+        place = local.place
+        place.store.put_blob(bundle())
+        scheduler = LocalScheduler(Site(python=place.current.python, runner=place.store.blob_path(bundle())))
         return SchedulerClient(scheduler, LocalTransport())
 
 

@@ -120,7 +120,7 @@ def test_a_built_image_is_pushed_pinned_pulled_and_run(
             assert seen["networks"] == ["lo"]
             assert seen["job"]
         assert (root.parent / "written").stat().st_uid == os.getuid()
-        environment = cluster._backend.store.records(jobs.key).submission.environment
+        environment = cluster.place.store.records(jobs.key).submission.environment
         assert environment.runtime == "podman"
         assert environment.image == environment.digest
         assert str(environment.image).startswith(f"{registry}/my-image@sha256:")
@@ -202,7 +202,7 @@ def test_every_runtime_sees_signals_and_leaves_nothing_behind(
         cancelled.cancel()
         with pytest.raises(JobCancelled):
             cancelled.result(60)
-        attempt = Path(cluster._backend.store.directory(stopped.key), ATTEMPTS, attempt_name(0, 1))
+        attempt = Path(cluster.place.store.directory(stopped.key), ATTEMPTS, attempt_name(0, 1))
         until(attempt.exists)
         assert Outcome.loads(attempt.read_bytes(), where="").phase == STOPPED, attempt.read_text()
     until(lambda: not containers.containers(), timeout=30)

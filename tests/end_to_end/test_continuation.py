@@ -15,6 +15,7 @@ import pytest
 
 from slurm import Cluster, DependencyFailed, JobTimedOut, Retry, TaskExited, current_job, gather, task
 from slurm.errors import OptionError, TaskFailed
+from timing import set_timings
 from waiting import until
 
 
@@ -274,7 +275,7 @@ def damaging(name: str) -> None:
 
 
 def test_a_damaged_claim_keeps_no_future_waiting(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slurm.tracking.attempts._ABANDONED", 1.0)
+    set_timings(monkeypatch, abandoned_claim=1.0)
     with pytest.raises(ValueError, match="attempt 1"):
         damaging("0.1.next.json").result(60)
 

@@ -40,7 +40,7 @@ def test_it_asks_by_two_commands_and_leaves_nothing(
     cluster: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Sequence[str]] = []
-    transport = cluster._backend.transport
+    transport = cluster.place.transport
     run = transport.run
 
     def counted(argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:

@@ -238,8 +238,9 @@ class Slow:
 def test_the_child_of_a_fork_waits_for_no_other_thread(root: Path) -> None:
     with Cluster("local+ssh://box", root=root) as cluster:
         assert increment(1).result(60) == 2
-        backend, begun = cluster._backend, threading.Event()
-        locks = (backend.lock, backend.probe._lock, backend.transport._opening)  # type: ignore[attr-defined]
+        place, begun = cluster.place, threading.Event()
+        own = (place.locks["tracker"], place.probe._lock, place.queue._lock, place.registry._lock)
+        locks = (*own, place.transport._opening)  # type: ignore[attr-defined]
         pickling = threading.Thread(target=increment.on(cluster), args=[Slow(begun)])
         with ThreadPoolExecutor(1) as other:
             pickling.start()

@@ -239,7 +239,7 @@ def test_to_interrupt_a_cell_that_waits_ends_nothing_else(far: Session, tmp_path
             while not os.path.exists({str(tmp_path / "go")!r}): time.sleep(0.05)
             return number
         def master():
-            ssh = cluster._backend.transport
+            ssh = cluster.place.transport
             return subprocess.run([*ssh._ssh(), "-O", "check", "--", "box"], capture_output=True, text=True).stderr
         array = held.map([1, 2])
         """)
@@ -258,7 +258,7 @@ def test_to_interrupt_a_command_over_ssh_ends_it_at_once(far: Session) -> None:
     far.run("""
         def sleep():
             threading.Thread(target=lambda: (time.sleep(1), print("it waits", flush=True))).start()
-            cluster._backend.transport.run(["sleep", "50"])
+            cluster.place.transport.run(["sleep", "50"])
         """)
     assert far.kernel.run("sleep()", interrupt_after="it waits").error is not None
     assert far.run("nap(0).result()").text == "0"

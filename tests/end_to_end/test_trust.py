@@ -105,7 +105,7 @@ def test_a_record_that_others_can_write_is_left_out_of_lists(local: Cluster, cap
         assert [job.key for job in local.jobs()] == [jobs[1].key]
     assert [jobs[0].key in caplog.text, jobs[2].key in caplog.text] == [True, True]
     with pytest.raises(UntrustedFile):
-        another(Path(local._backend.store.root)).job(jobs[0].key)
+        another(Path(local.place.store.root)).job(jobs[0].key)
 
 
 @ROOT_ONLY

@@ -76,7 +76,7 @@ def test_a_project_and_what_the_nodes_lack_is_installed_once_for_all(
     single = compute(7)
     results = array.results(120)
     assert [result[:3] for result in results] == [[x, 1, 42] for x in range(20)]
-    environment = array[0]._backend.store.records(array.key).submission.environment
+    environment = array[0]._place.store.records(array.key).submission.environment
     assert single.result(120)[3] == results[0][3] != module.__file__
     outcome = single.status().outcome
     assert outcome is not None

@@ -28,7 +28,7 @@ from slurm import (
     workflow,
 )
 from slurm.errors import OptionError
-from slurm.jobs import submit
+from slurm.places.place import Place
 from slurm.schedulers import submit_script
 from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local_queue import client
@@ -204,7 +204,7 @@ def dies_submitting(when: str, trace: Path) -> list[str]:
     """In its first attempt it dies while it submits: before sbatch is started, or before the ids are recorded."""
     first, attempt = append(trace, f"{when}-first"), current_workflow().attempt
     append(trace, f"attempt {attempt}").result()
-    submit._ABANDONED = 1.0
+    Place.timings = Place.timings._replace(abandoned_child=1.0)
     if attempt == 1 and when == "before":
         SchedulerClient.submit = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
     elif attempt == 1:

@@ -11,9 +11,9 @@ import pytest
 
 from slurm import Cluster, Job, JobState, as_completed, task
 from slurm.errors import JobCancelled, JobLost, JobTimedOut
-from slurm.tracking import tracker
 from testbed import SlurmTestbed
 from testbed.fixtures import require
+from timing import set_timings
 from waiting import until
 
 pytestmark = pytest.mark.slurm
@@ -77,13 +77,13 @@ def test_a_job_that_the_accounting_has_not_heard_of_yet_is_not_lost(slurm: Clust
 def test_a_job_cancelled_and_forgotten_is_told_by_the_accounting(
     testbed: SlurmTestbed, slurm: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    set_timings(monkeypatch, unexplained_grace=300.0)  # longer than this test waits
     held = _held_and_cancelled(testbed)
     array = nap.map([0, 300])
     until(array[1].running)
     array[1].cancel()
     assert array[0].result(30) == 0
     _until_forgotten(testbed, held, array[1])
-    monkeypatch.setattr(tracker, "_UNEXPLAINED_GRACE", 300.0)  # nor is that waited for
     for job in (held, array[1]):
         with pytest.raises(JobCancelled):
             job.result(30)

@@ -15,10 +15,9 @@ from faults.conftest import Start
 from slurm import Cluster, DependencyFailed, Retry, TaskExited, current_job, task
 from slurm.options import Options
 from slurm.protocol import Block
-from slurm.submission.requests import request
-from slurm.tracking import attempts
 from slurm.tracking.attempts import Continuation
 from testbed import SlurmTestbed
+from timing import set_timings
 from waiting import until
 
 pytestmark = pytest.mark.slurm
@@ -74,7 +73,7 @@ def test_what_has_gone_on_unseen_is_cancelled_where_it_is(slurm: Cluster, tmp_pa
 def test_what_is_cancelled_between_two_attempts_has_no_more(
     slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_ABANDONED", 1.0)
+    set_timings(monkeypatch, abandoned_claim=1.0)
     wait = tmp_path / "wait"
     wait.touch()
     job = fail_first(tmp_path)
@@ -95,7 +94,7 @@ def test_what_is_cancelled_between_two_attempts_has_no_more(
 def test_what_the_dead_have_claimed_is_taken_over_whole(
     slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_ABANDONED", 2.0)
+    set_timings(monkeypatch, abandoned_claim=2.0)
     places = [tmp_path / str(number) for number in range(4)]
     for place in places:
         place.mkdir()
@@ -114,17 +113,17 @@ def test_what_the_dead_have_claimed_is_taken_over_whole(
 def test_what_the_dead_have_queued_without_a_record_is_found(
     slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_ABANDONED", 2.0)
+    set_timings(monkeypatch, abandoned_claim=2.0)
     (tmp_path / "wait").touch()
     job = fail_first(tmp_path, 8.0)
     claimed_by_the_dead(job.directory, 1)
     (tmp_path / "wait").unlink()
     until(lambda: Path(job.directory, "attempts", "0.1.json").exists())
-    backend, watched = job.where
-    submission = backend.store.records(watched.key).submission
+    place, watched, _ = job.part
+    submission = place.store.records(watched.key).submission
     block = Block(first=0, count=1, tasks=(0,), name="0.1-dead", attempts=1)
-    wanted = request(backend, submission, block, Options.parse({}), ())
-    queued = backend.controller.submit_now(str(tmp_path / "elsewhere"), watched.key, wanted, caretaker=None)
+    wanted = place.requests.block(submission, block, Options.parse({}), ())
+    queued = place.queue.client.submit_now(str(tmp_path / "elsewhere"), watched.key, wanted, caretaker=None)
     assert job.result(60) == 2
     assert job.job_id == f"{queued.blocks[0].id}_0"
     assert attempts_of(tmp_path, 2) == 1
@@ -133,14 +132,14 @@ def test_what_the_dead_have_queued_without_a_record_is_found(
 def test_what_two_have_queued_for_one_claim_stays_once(slurm: Cluster, slurm_env: SlurmTestbed, tmp_path: Path) -> None:
     (tmp_path / "wait").touch()
     job = fail_first(tmp_path)
-    backend, watched = job.where
-    submission = backend.store.records(watched.key).submission
+    place, watched, _ = job.part
+    submission = place.store.records(watched.key).submission
     block = Block(first=0, count=1, name="0.1-twice", attempts=1)
-    wanted = request(backend, submission, block, Options.parse({"hold": True}), ())
+    wanted = place.requests.block(submission, block, Options.parse({"hold": True}), ())
     record = str(tmp_path / "record")
-    ids = [backend.controller.submit_now(record, watched.key, wanted, caretaker=None).blocks[0].id for _ in range(2)]
+    ids = [place.queue.client.submit_now(record, watched.key, wanted, caretaker=None).blocks[0].id for _ in range(2)]
     for _ in range(2):
-        once = backend.controller.submit_once(record, watched.key, wanted, caretaker=None)
+        once = place.queue.client.submit_once(record, watched.key, wanted, caretaker=None)
         assert once.blocks[0].id == min(ids, key=int)
     left = slurm_env.run("squeue", "-h", "-o", "%F").stdout.split()
     assert set(left) & set(ids) == {min(ids, key=int)}
@@ -223,7 +222,7 @@ def test_while_slurm_takes_nothing_others_are_told_of_their_results(
     start: Start, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start()
-    monkeypatch.setattr(attempts, "_ABANDONED", 1.0)
+    set_timings(monkeypatch, abandoned_claim=1.0)
     with Cluster("slurm", root=root):
         (tmp_path / "wait").touch()
         job = fail_first(tmp_path, by_signal=True)

@@ -18,8 +18,8 @@ from slurm import Cluster, Job, JobState, Retry, task
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 from slurm.errors import JobCancelled, JobLost, SchedulerError, SubmissionError
-from slurm.tracking import status_poller
 from testbed import SlurmTestbed
+from timing import set_timings
 from waiting import until
 
 
@@ -121,6 +121,7 @@ def test_the_accounting_tells_one_job_of_a_number_from_another(start: Start, roo
 def test_a_job_that_only_the_accounting_takes_for_alive_is_a_runaway(
     start: Start, root: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    set_timings(monkeypatch, runaway=3.0)
     testbed = start(accounting=True, settings={"MinJobAge": "2"})
     with Cluster("slurm", root=root):
         job = leave.with_options(hold=True)(gate)
@@ -133,7 +134,6 @@ def test_a_job_that_only_the_accounting_takes_for_alive_is_a_runaway(
         testbed.run("mariadb", f"--socket={testbed.directory}/run/mariadb.sock", "slurm", "-e", sql)
         assert "RUNNING" in testbed.run(*state).stdout
         assert job.status().state is JobState.RUNNING
-        monkeypatch.setattr(status_poller, "_RUNAWAY_SECONDS", 3.0)
         with pytest.raises(JobLost, match="it left no outcome, and it is a runaway job of the accounting"):
             job.result(90)
 

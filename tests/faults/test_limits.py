@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, JobCancelled, JobState, Retry, current_job, task
-from slurm.tracking import attempts
 from slurm.tracking.attempts import Continuation
 from testbed import SlurmTestbed
 from testbed.fixtures import require
+from timing import set_timings
 from waiting import until
 
 pytestmark = pytest.mark.slurm
@@ -130,9 +130,9 @@ def test_max_concurrent_holds_for_what_is_queued_later_too(
 def test_a_block_that_the_dead_were_about_to_queue_is_queued_as_they_claimed_it(
     slurm: Cluster, limited: SlurmTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_ABANDONED", 1.0)
+    set_timings(monkeypatch, abandoned_claim=1.0)
     array = mark.starmap([(tmp_path, number, 3.0) for number in range(14)])
-    _, watched = array[0].where
+    watched = array.part.watched
     first = watched.unqueued[0]
     claim = Continuation(group=f"{first}.0-dead", options={}, retries=0, reason="there is room", count=2)
     directory = Path(array.directory, "attempts")

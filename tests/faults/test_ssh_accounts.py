@@ -81,7 +81,7 @@ def test_the_passphrase_of_a_key_is_asked_for_once_and_only_where_there_is_someb
     assert shown.count(f"user: {pwd.getpwuid(os.getuid()).pw_name}") == 2
     assert shown.lower().count("passphrase") == 1
     with soon(TransportError, "doesn't accept the user or the key"):
-        Cluster(f"slurm+{kind}://box")._backend.transport.run(["true"])
+        Cluster(f"slurm+{kind}://box").place.transport.run(["true"])
 
 
 # Places and programs.

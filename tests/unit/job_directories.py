@@ -16,6 +16,8 @@ from slurm.serialization import Function, Pickled, Placeholder, Reference, pickl
 from slurm.storage.job_store import JobStore
 from slurm.storage.runner_zip import bundle
 from slurm.submission.origins import Here
+from slurm.submission.registry import SubmissionRegistry
+from slurm.submission.timings import Timings
 from slurm.tasks.task import Task, by_value
 from slurm.tracking.status_poller import StatusPoller
 from slurm.tracking.tracker import Tracker
@@ -70,18 +72,28 @@ def asked(key: str = KEY, count: int = 1, **more: Any) -> Submission:
     return Submission(key=key, count=count, **{**fields, **more})
 
 
-def follow(listing: Listing, query: Query) -> tuple[Tracker, SubmissionState]:
+DEFAULT = Timings()
+
+
+def follow(listing: Listing, query: Query, timings: Timings = DEFAULT) -> tuple[Tracker, SubmissionState]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
+    registry = SubmissionRegistry(JobStore(LocalTransport(), "/"))
     tracker = Tracker(
+        registry,
         listing=listing,
-        inquiry=StatusPoller(
-            query=query, history=lambda _: (), complete=lambda _: None, here=lambda: Here("slurm", None)
+        poller=StatusPoller(
+            query=query,
+            history=lambda _: (),
+            complete=lambda _: None,
+            here=lambda: Here("slurm", None),
+            runaway=timings.runaway,
         ),
-        conclude=lambda _, endings, __: endings,
+        finalize=lambda _, statuses, __: statuses,
         pace=0.01,
         patience=(0.05, 0.1),
+        timings=timings,
     )
-    return tracker, tracker.watch(asked(), Submitted(scheduler="slurm", blocks=(Block(id="7", first=0, count=1),)))
+    return tracker, registry.add(asked(), Submitted(scheduler="slurm", blocks=(Block(id="7", first=0, count=1),)))
 
 
 class Directory(NamedTuple):

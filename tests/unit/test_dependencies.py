@@ -69,7 +69,7 @@ def test_some_elements_cost_one_dependency_on_the_blocks_that_hold_them() -> Non
 
 def test_upstreams_that_have_ended_never_reach_the_scheduler() -> None:
     watched = upstream(3)
-    watched.done |= {0, 1}
+    watched.add_outcomes({0, 1})
     assert told(watched, {job(0), job(1)}) == []
     assert told(watched, {whole(3)}) == [("afterok", ("10",))]
 

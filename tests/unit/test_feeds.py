@@ -17,7 +17,7 @@ from slurm.callbacks.progress_model import Bar
 from slurm.notifications.dispatcher import hooks
 from slurm.notifications.progress_reader import Question, look
 from slurm.notifications.subscriptions import Subscriptions
-from slurm.places.place import backend_for
+from slurm.places.place import place_for
 from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
@@ -49,14 +49,14 @@ class Raising(Callback):
 
 def feeds(root: Path, count: int) -> tuple[Subscriptions, SubmissionState]:
     """The feeds of a place, and a submission of so many elements there that nobody follows."""
-    backend = backend_for("local", root=root)
+    place = place_for("local", root=root)
     watched = SubmissionState(
         "work/20260101T000000Z-00000000",
         count,
         Submitted(scheduler="local", blocks=(Block(id="7", first=0, count=count),)),
         mapped=True,
     )
-    return backend.feeds, watched
+    return place.subscriptions, watched
 
 
 def test_many_elements_are_told_of_in_a_time_that_grows_with_their_number(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_many_elements_are_told_of_in_a_time_that_grows_with_their_number(tmp_pa
 
 def test_an_element_is_told_of_once_however_often_its_end_is_seen(tmp_path: Path) -> None:
     ours, watched = feeds(tmp_path, 3)
-    watched.done |= {0}
+    watched.add_outcomes({0})
     outcome = Outcome(status=FAILED, phase=RUN)
     directory = Path(ours.store.directory(watched.key), OUTCOMES)
     directory.mkdir(parents=True, mode=0o700)

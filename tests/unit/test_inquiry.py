@@ -12,12 +12,16 @@ from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.schedulers.job_control import Answers
+from slurm.storage.job_store import JobStore
+from slurm.submission import submission_state
 from slurm.submission.origins import Here
-from slurm.submission.submission_state import FinalStatus
-from slurm.tracking import status_poller
+from slurm.submission.registry import SubmissionRegistry
+from slurm.submission.status import FinalStatus
+from slurm.submission.timings import Timings
 from slurm.tracking.exceptions import Facts, of_ending
 from slurm.tracking.status_poller import StatusPoller
 from slurm.tracking.tracker import Tracker
+from slurm.transports.local import LocalTransport
 from unit.job_directories import KEY, asked
 
 if TYPE_CHECKING:
@@ -41,18 +45,25 @@ class Place:
         self.here = Here("slurm", Origin(cluster="here"))
         self.completed: list[str] = []
         self.asked: list[str] = []
+        self.registry = SubmissionRegistry(JobStore(LocalTransport(), "/"))
         self.tracker = Tracker(
+            self.registry,
             listing=lambda keys: dict.fromkeys(keys, frozenset()),
-            inquiry=StatusPoller(
-                query=self._query, history=self._history, complete=self._complete, here=lambda: self.here
+            poller=StatusPoller(
+                query=self._query,
+                history=self._history,
+                complete=self._complete,
+                here=lambda: self.here,
+                runaway=Timings().runaway,
             ),
-            conclude=lambda _, endings, __: endings,
+            finalize=lambda _, statuses, __: statuses,
             pace=0.01,
             patience=(0.05, 0.1),
+            timings=Timings(),
         )
 
     def watch(self, *blocks: Block, key: str = KEY, count: int = 1, scheduler: str = "slurm") -> SubmissionState:
-        return self.tracker.watch(asked(key, count), Submitted(scheduler=scheduler, blocks=blocks))
+        return self.registry.add(asked(key, count), Submitted(scheduler=scheduler, blocks=blocks))
 
     def states(self, watched: SubmissionState) -> list[JobState]:
         self.tracker.ask([watched])
@@ -79,7 +90,7 @@ def test_a_number_that_slurm_gave_again_is_not_the_old_job() -> None:
     place = Place(told("7", JobState.RUNNING, OTHER))
     old, new = place.watch(block()), place.watch(block(), key=OTHER)
     place.tracker.ask([old, new])
-    assert (old.report(0), list(old.missed_since)) == (None, [0])
+    assert (old.report(0), list(old.missing)) == (None, [0])
     assert new.status(0, None).state is JobState.RUNNING
 
 
@@ -95,7 +106,7 @@ def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
         place.tracker.ask([here, there])
     assert here.status(0, None).state is JobState.RUNNING
     assert (there.status(0, None).state, there.status(0, None).reason) == (JobState.UNKNOWN, "it is down")
-    assert not there.missed_since
+    assert not there.missing
 
 
 def test_a_list_tells_of_what_answers_beside_what_does_not() -> None:
@@ -112,20 +123,20 @@ def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:
     place = Place(silent=["7"], remembered=remembered)
     watched = place.watch(block(count=2), count=2)
     assert place.states(watched) == [JobState.RUNNING, JobState.CANCELLED]
-    assert list(watched.missed_since) == [1]
+    assert list(watched.missing) == [1]
 
 
 def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(seconds=1000.0)
-    monkeypatch.setattr(status_poller, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    monkeypatch.setattr(submission_state, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
     place = Place(remembered=[told("7", JobState.RUNNING)])
     watched = place.watch(block())
     for clock.seconds in (1000.0, 1599.0):
         assert place.states(watched) == [JobState.RUNNING]
-        assert not watched.missed_since
+        assert not watched.missing
     clock.seconds = 1601.0
     assert place.states(watched) == [JobState.LOST]
-    assert list(watched.missed_since) == [0]
+    assert list(watched.missing) == [0]
     error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
     assert "it left no outcome, and it is a runaway job of the accounting. Its log" in str(error)
 
@@ -154,7 +165,7 @@ def test_what_another_scheduler_took_is_unknown_here_and_not_asked_about(
     watched = place.watch(block(id_, origin), count=2, scheduler=scheduler)  # the second element has no room yet
     assert place.states(watched) == [JobState.UNKNOWN, JobState.UNKNOWN]
     assert watched.status(0, None).reason == f"it was submitted to {origin or scheduler}; here is {here}"
-    assert (place.asked, place.completed, list(watched.missed_since)) == ([], [], [1])
+    assert (place.asked, place.completed, list(watched.missing)) == ([], [], [1])
 
 
 @pytest.mark.parametrize(
@@ -196,5 +207,7 @@ def test_a_restart_that_is_first_seen_in_an_answer_counts_at_once() -> None:
         place.here = Here("slurm", BOX.replace(boot="2"))
         return Answers([told(id_, JobState.RUNNING) for id_ in ids], set(), None)
 
-    asking = StatusPoller(query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here)
+    asking = StatusPoller(
+        query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here, runaway=Timings().runaway
+    )
     assert asking.ask([watched]).reports[KEY][0].state is JobState.LOST

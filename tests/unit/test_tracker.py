@@ -11,7 +11,9 @@ import pytest
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
 from slurm.protocol.states import JobState
 from slurm.schedulers.job_control import Answers
-from unit.job_directories import asked, follow
+from slurm.submission.submission_state import SubmissionState
+from slurm.submission.timings import Timings
+from unit.job_directories import follow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,16 +74,16 @@ def test_a_scheduler_that_takes_long_to_answer_holds_up_no_result() -> None:
 def test_nothing_is_concluded_while_outcomes_cannot_be_listed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("slurm.tracking.tracker._UNEXPLAINED_GRACE", 0.02)
     looks = iter(range(60))
 
     def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
         failing = next(looks, None) is not None
         return dict.fromkeys(keys, TransportError("outcomes: Input/output error") if failing else frozenset({0}))
 
-    tracker, watched = follow(listing, lambda _: Answers([], set(), None))  # the scheduler has forgotten the job
+    timings = Timings(unexplained_grace=0.02)
+    tracker, watched = follow(listing, lambda _: Answers([], set(), None), timings)  # the scheduler forgot the job
     assert tracker.wait(watched, [0], timeout=60)
-    assert (watched.done, watched.endings, watched.trouble) == ({0}, {}, None)
+    assert (watched.has_outcome(0), watched.final_status(0), watched.trouble) == (True, None, None)
     assert caplog.text.count("outcomes: Input/output error; trying again") == 1
 
 
@@ -90,9 +92,9 @@ def test_a_submission_whose_outcomes_cannot_be_listed_says_so_and_others_go_on()
         return {key: frozenset({0}) if key == other.key else TransportError("Input/output error") for key in keys}
 
     tracker, watched = follow(listing, lambda _: Answers([], set(), None))
-    other = tracker.watch(asked("other/20260101T000000Z-00000001"), watched.submitted)
+    other = SubmissionState("other/20260101T000000Z-00000001", 1, watched.submitted, mapped=False)
     tracker.look([watched, other])
-    assert other.ended(0)
-    assert not watched.ended(0)
+    assert other.finished(0)
+    assert not watched.finished(0)
     status = watched.status(0, None)
     assert (status.state, status.problem) == (JobState.UNKNOWN, "Input/output error")

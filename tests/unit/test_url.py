@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slurm.errors import ClusterURLError
-from slurm.places.place import backend_for
+from slurm.places.place import place_for
 from slurm.url import ClusterURL
 from unit.strategies import TEXT, matching
 
@@ -64,5 +64,5 @@ def test_a_host_and_a_transport_go_together(text: str) -> None:
 
 
 def test_the_url_of_a_root_in_the_home_can_be_read_again() -> None:
-    url = backend_for("local", root="~/jobs").url
+    url = place_for("local", root="~/jobs").url
     assert ClusterURL.parse(str(url)) == url

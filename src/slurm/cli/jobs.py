@@ -11,8 +11,8 @@ from slurm.callbacks.progress_model import in_words
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.output import show_json, show_table
-from slurm.jobs.array import JobArray
 from slurm.jobs.cancel import cancel as cancel_all
+from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
 from slurm.views.status import error_of, failed, peak_memory, progress, statuses, submitted_at, took
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.jobs.job import Job
-    from slurm.submission.submission_state import JobStatus
+    from slurm.submission.status import JobStatus
 
 _FAILURES = 5
 """The number of failures that are listed one by one."""
@@ -90,7 +90,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
     """
     job = cluster_of(cluster).job(key)
     (before,) = statuses([job.part])
-    cancelled = cancel_all(job if isinstance(job, JobArray) else [job], children=not keep_children)
+    cancelled = cancel_all([job.part], children=not keep_children)
     output.show(f"{job.key}: {_cancelled(before, cancelled.pop(job.reference.key, 0))}")
     for child, count in cancelled.items():
         output.show(f"{child}: {_several(count, count, 'cancelled')}")
@@ -103,10 +103,10 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
 def logs(key: str, rank: int, cluster: str | None) -> None:
     """Print the log of the job KEY. Of a map, print the log of each call, in order."""
     job = cluster_of(cluster).job(key)
-    backend, watched, indices = job.part
+    place, watched, indices = job.part
     for part in (indices[at : at + _LOGS] for at in range(0, len(indices), _LOGS)):
-        paths = [backend.log_path(watched, index, rank) for index in part]
-        for index, data in zip(part, backend.store.printed(paths), strict=True):
+        paths = [place.log_path(watched, index, rank) for index in part]
+        for index, data in zip(part, place.store.printed(paths), strict=True):
             if isinstance(job, JobArray):
                 output.show(f"==> {watched.name(index)} <==")
             output.show_bytes(data)

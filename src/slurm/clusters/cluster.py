@@ -13,12 +13,11 @@ from slurm import slurmfile
 from slurm.clusters import environment
 from slurm.errors import NoSuchJob
 from slurm.jobs import submit
-from slurm.jobs.array import calls_of, handle
-from slurm.jobs.job import Job
+from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
-from slurm.places.place import backend_for
+from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.tasks import task
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
-    from slurm.jobs.array import JobArray
     from slurm.jobs.executor import ClusterExecutor
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
+    from slurm.places.place import Place
     from slurm.protocol import ResolvedEnvironment
     from slurm.serialization import Arguments
     from slurm.slurmfile import ClusterEntry
@@ -96,7 +95,7 @@ class Cluster:
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._is_default = url is None
-        self._backend = backend_for(
+        self._place = place_for(
             "local" if url is None else url, root=root, python=python, setup=steps, login_shell=login_shell
         )
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
@@ -138,7 +137,7 @@ class Cluster:
     @property
     def url(self) -> str:
         """The URL, with the root if one was given."""
-        return str(self._backend.url)
+        return str(self._place.url)
 
     # Where tasks go.
 
@@ -165,14 +164,15 @@ class Cluster:
         task.deactivate(self)
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
-        """Submit bound calls of a task as one submission: what `task(…)` and `task.map(…)` do."""
+        """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
         if self._is_default:
             _warn_on_a_login_node()
-        terms = self.terms.merged(of.terms)
-        prepared = self._prepare(terms)
-        jobs = submit.submit(
-            self._backend, of, calls, mapped=mapped, terms=terms, environment=prepared, defaults=self.terms
+        settings = self.terms.merged(of.terms)
+        prepared = self._prepare(settings)
+        watched = submit.submit(
+            self._place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.terms
         )
+        jobs: JobArray[R] = JobArray(self._place, watched, range(watched.count))
         if self._mine is not None:
             self._mine.append(jobs)
         return jobs
@@ -194,14 +194,14 @@ class Cluster:
         if parts is None:
             message = f"{name!r} is not a job; write its key, or key[index]"
             raise NoSuchJob(message)
-        watched = self._backend.watch(parts["key"])
+        watched = self._place.registry.get(parts["key"])
         index = int(parts["index"]) if parts["index"] else None
         if index is not None and index >= watched.count:
             message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
             raise NoSuchJob(message)
         if self.terms.callbacks:
-            self._backend.feeds.attach(watched, self.terms.callbacks)
-        return handle(self._backend, watched) if index is None else Job(self._backend, watched, index)
+            self._place.subscriptions.attach(watched, self.terms.callbacks)
+        return handle(self._place, watched) if index is None else Job(self._place, watched, index)
 
     def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
         """What was submitted here before, by whatever process, the newest first; of one task, or of any.
@@ -211,45 +211,50 @@ class Cluster:
         """
         if limit is not None:
             whole(limit, "limit")
-        keys, found = self._backend.store.keys(task), list[Any]()
+        keys, found = self._place.store.keys(task), list[Any]()
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
             some, keys, size = keys[:size], keys[size:], 2 * size
-            read = self._backend.store.several_records(some)
-            found += [records for records in read if self._backend.has(records)]
+            read = self._place.store.several_records(some)
+            found += [records for records in read if self._place.has(records)]
         found = found[:limit]  # whose names are of a second; their records tell more
         found.sort(key=lambda records: records.submission.created, reverse=True)
-        return Listing(handle(self._backend, self._backend.tracker.watch(*records)) for records in found)
+        return Listing(handle(self._place, self._place.registry.add(*records)) for records in found)
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """Jobs with what they wait for, what workflows among them have submitted, and how far each is.
 
         Asks the scheduler if anything has not ended.
         """
-        from slurm.views.graph import graph_of  # noqa: PLC0415 - who asks for one has it
+        from slurm.views.graph import graph_of  # noqa: PLC0415 - imported at first use
 
-        return graph_of(self._backend, calls_of(jobs))
+        return graph_of(self._place, [job.part for job in jobs])
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
         whole(count, "count", least=1)
         if self._is_default:
             _warn_on_a_login_node()
-        terms = self.terms.merged(of.terms)
-        prepared = self._prepare(terms)
-        return submit.preview(self._backend, of, count, options=terms.options, environment=prepared)
+        settings = self.terms.merged(of.terms)
+        prepared = self._prepare(settings)
+        return submit.preview(self._place, of, count, options=settings.options, environment=prepared)
 
     def command_counts(self) -> Mapping[str, int]:
         """Count the commands that this process has run against the scheduler, by kind: submit, query, cancel, …"""
-        return dict(self._backend.controller.calls)
+        return dict(self._place.queue.client.calls)
 
     def close(self) -> None:
         """Let go of connections. Jobs go on; a later use connects again."""
-        self._backend.transport.close()
+        self._place.transport.close()
 
-    def _prepare(self, terms: Settings) -> ResolvedEnvironment:
-        told = NotifyingBuildListener(self.url, terms.callbacks)
-        return environment.prepare(self._backend, terms.environment or (), terms.options, listener=told)
+    @property
+    def place(self) -> Place:
+        """Where its jobs run, as this library's own parts see it."""
+        return self._place
+
+    def _prepare(self, settings: Settings) -> ResolvedEnvironment:
+        listener = NotifyingBuildListener(self.url, settings.callbacks)
+        return environment.prepare(self._place, settings.environment or (), settings.options, listener=listener)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"
@@ -257,4 +262,4 @@ class Cluster:
     def _repr_html_(self) -> str:
         from slurm.views.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
 
-        return cluster_html(self._backend, self.terms)
+        return cluster_html(self._place, self.terms)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.clusters.cluster import Cluster
-    from slurm.places.place import Backend
+    from slurm.places.place import Place
     from slurm.storage.job_store import Records
     from slurm.submission.submission_state import SubmissionState
 
@@ -46,9 +46,9 @@ class StoredEnvironment(NamedTuple):
 
 def kept(cluster: Cluster) -> list[StoredEnvironment]:
     """The environments under the root, by their keys, and what uses them; asks the scheduler."""
-    backend = _backend(cluster)
-    lines = [line.split() for line in _run(backend, "list_environments.sh", ENVS).splitlines()]
-    uses = _uses(backend, {key for key, *_ in lines})
+    place = cluster.place
+    lines = [line.split() for line in _run(place, "list_environments.sh", ENVS).splitlines()]
+    uses = _uses(place, {key for key, *_ in lines})
     found = []
     for key, word, since, kilobytes, *below in lines:
         state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
@@ -64,7 +64,7 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
     there = {environment.key: environment for environment in kept(cluster)}
     for key in keys:
         if key not in there:
-            message = f"there is no environment {key} under {_backend(cluster).store.root}"
+            message = f"there is no environment {key} under {cluster.place.store.root}"
             raise ConfigurationError(message)
         if by := there[key].users(without=keys):
             message = f"environment {key} is in use: by {by}"
@@ -85,7 +85,7 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
             old.append(one)
     if not dry_run:
         _remove(cluster, old)
-        _run(_backend(cluster), "remove_wheels.sh", BLOBS, str(int(days)))
+        _run(cluster.place, "remove_wheels.sh", BLOBS, str(int(days)))
     return old
 
 
@@ -97,16 +97,11 @@ def _from_above(environments: Iterable[StoredEnvironment]) -> list[StoredEnviron
 def _remove(cluster: Cluster, environments: Sequence[StoredEnvironment]) -> None:
     if environments:
         _run(
-            _backend(cluster),
+            cluster.place,
             "remove_environments.sh",
             ENVS,
             *(environment.key for environment in _from_above(environments)),
         )
-
-
-def _backend(cluster: Cluster) -> Backend:
-    backend: Backend = cluster._backend  # noqa: SLF001 - of this very package
-    return backend
 
 
 class _Use(NamedTuple):
@@ -118,16 +113,16 @@ class _Use(NamedTuple):
     """When the newest of all was made, in seconds since the epoch."""
 
 
-def _uses(backend: Backend, keys: Iterable[str]) -> dict[str, _Use]:
+def _uses(place: Place, keys: Iterable[str]) -> dict[str, _Use]:
     """What submissions make of environments, also of those that theirs stand on."""
     wanted = set(keys)
     if not wanted:
         return {}
-    records = backend.store.several_records(backend.store.keys())
-    using = [(some, backend.tracker.watch(*some)) for some in records]
+    records = place.store.several_records(place.store.keys())
+    using = [(some, place.registry.add(*some)) for some in records]
     using = [(some, watched) for some, watched in using if _environments(some) & wanted]
-    backend.tracker.look([watched for _, watched in using])
-    backend.tracker.ask([watched for some, watched in using if backend.has(some)])
+    place.tracker.look([watched for _, watched in using])
+    place.tracker.ask([watched for some, watched in using if place.has(some)])
     found: dict[str, _Use] = {}
     for some, watched in using:
         mine = (watched.key,) if _goes_on(watched) else ()
@@ -145,13 +140,13 @@ def _environments(records: Records) -> set[str]:
 
 def _goes_on(watched: SubmissionState) -> bool:
     """Whether an element waits, runs, or may go on in another job; not those that the scheduler has no more."""
-    return watched.unfinished and (watched.may_go_on or any(e not in watched.missed_since for e in watched.open))
+    return watched.unfinished and (watched.may_go_on or any(e not in watched.missing for e in watched.open))
 
 
-def _run(backend: Backend, name: str, place: str, *words: str) -> str:
+def _run(place: Place, name: str, folder: str, *words: str) -> str:
     """Run a script in a directory under the root. Raises UntrustedFile where it, or a link to it, is another user's."""
-    directory = f"{backend.store.root}/{place}"
-    done = backend.transport.run(["sh", "-c", program(__name__, name), "sh", directory, *words], timeout=600)
+    directory = f"{place.store.root}/{folder}"
+    done = place.transport.run(["sh", "-c", program(__name__, name), "sh", directory, *words], timeout=600)
     check_output(done.stdout)
     if done.status != 0:
         message = f"{directory} can't be used: {done.words}"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from slurm.clusters.cluster import Cluster
 from slurm.environments.base import Environment
 from slurm.errors import NotPicklable, SchedulerNotFound
-from slurm.jobs.array import JobArray
-from slurm.jobs.job import Job
+from slurm.jobs.job import Job, JobArray
 from slurm.options import Options
+from slurm.places.place import OnNode, place_for
+from slurm.protocol import call_name
 from slurm.runner.argument_loader import unpickled
 from slurm.serialization import Function, pickle_calls, unpacked
 from slurm.tasks.task import REDUCERS
@@ -51,35 +52,42 @@ def _check_container(environment: ResolvedEnvironment, lacking: Callable[[], lis
 
 
 class WorkflowCluster(Cluster):
-    """The cluster of a workflow: what is submitted to it belongs to the workflow."""
+    """The cluster of a workflow on a node. What is submitted to it belongs to the workflow."""
 
-    _family: WorkflowJournal
     workflow: Job[Any]
     """The workflow's own job."""
+    _journal: WorkflowJournal
 
     @classmethod
     def on_node(cls, job: JobContext, submission: Submission) -> Self:
-        """The cluster of a workflow's job, by the scheduler, the defaults and the environment in its own record."""
+        """The cluster of a workflow's job, with the scheduler, defaults and environment of the workflow's record."""
         how = submission.workflow or {}
-        environment = Inherited(submission.environment)
-        setup = how.get("setup", ())
-        cluster = cls(how["scheduler"], root=job.root, python=sys.executable, environment=environment, setup=setup)
+        setup = tuple(how.get("setup", ()))
+        environment = submission.environment
+        journal = WorkflowJournal(job, call_name(submission.key, job.index, mapped=submission.mapped))
+        place = place_for(
+            how["scheduler"],
+            root=job.root,
+            python=sys.executable,
+            setup=setup,
+            on_node=OnNode(environment=environment, journal=journal),
+        )
+        _check_container(environment, place.lacking)
+        cluster = cls(
+            how["scheduler"], root=job.root, python=sys.executable, environment=Inherited(environment), setup=setup
+        )
         cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
-        backend = cluster._backend
-        _check_container(submission.environment, backend.lacking)
-        backend.refusals_are_final = False
-        backend.inherited = submission.environment
-        cluster.workflow = Job(backend, backend.tracker.watch(submission, None), job.index)
-        backend.family = cluster._family = WorkflowJournal(job, cluster.workflow.key)
+        cluster.workflow = Job(place, place.registry.add(submission, None), job.index)
+        cluster._journal = journal
         return cluster
 
     def resolved(self, value: Any) -> Any:
-        """A value with results in place of the jobs in it, at any depth; waits for them, and raises as they do."""
+        """Replace the jobs in a value, at any depth, by their results. Waits for them, and raises what they raise."""
         head = Function(function=repr, name=self.workflow.key, parameters=("value",), context=None, edges=())
         try:
             pickled = pickle_calls(head, [((value,), {})], reducers=REDUCERS)
         except NotPicklable:
-            return value  # whoever saves it will say so
+            return value  # saving it will raise the same error
         if not pickled.references[0]:
             return value
         begin = unpacked(pickled.calls.offsets)[1]
@@ -87,12 +95,12 @@ class WorkflowCluster(Cluster):
         return found
 
     def passed_over(self) -> list[str]:
-        """The keys of what earlier attempts have submitted and this one has not asked for: it goes on, for nobody."""
-        return self._family.passed_over()
+        """The keys of jobs that earlier attempts have submitted and this one has not. They still run."""
+        return self._journal.passed_over()
 
     def _result(self, reference: tuple[Any, ...]) -> Any:
         kind, key, which, _ = reference
-        watched = self._backend.watch(key)
+        watched = self._place.registry.get(key)
         if kind == "job":
-            return Job(self._backend, watched, which).result()
-        return JobArray(self._backend, watched, range(*which)).results()
+            return Job(self._place, watched, which).result()
+        return JobArray(self._place, watched, range(*which)).results()

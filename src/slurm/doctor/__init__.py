@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slurm.clusters.cluster import Cluster
     from slurm.options import Options
-    from slurm.places.place import Backend
+    from slurm.places.place import Place
     from slurm.schedulers.base import Scheduler
 
 _TIMEOUT = 120.0
@@ -44,40 +44,39 @@ def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) 
     Raises ValueError for a time that can't be waited.
     """
     timeout = positive_seconds(timeout, "timeout")
-    backend: Backend = cluster._backend  # noqa: SLF001 - of this very package
-    findings = list(_examine(backend, cluster.options))
+    findings = list(_examine(cluster.place, cluster.options))
     reached = not any(finding.check == "reach" and finding.level is Level.ERROR for finding in findings)
     return [*findings, *(_run(cluster, timeout) if run_job and reached else ())]
 
 
-def _examine(backend: Backend, options: Options) -> Iterator[Finding]:
-    scheduler: Scheduler = plugin("schedulers", backend.url.scheduler)(Site("python3", ""))
+def _examine(place: Place, options: Options) -> Iterator[Finding]:
+    scheduler: Scheduler = plugin("schedulers", place.url.scheduler)(Site("python3", ""))
     fence = f"--{os.urandom(6).hex()}--"
     before = time.time()
     try:
-        done = backend.transport.run(_command(backend, scheduler, fence), timeout=_TIMEOUT)
+        done = place.transport.run(_command(place, scheduler, fence), timeout=_TIMEOUT)
     except TransportError as error:
-        yield Finding(Level.ERROR, "reach", str(error), diagnosis.how_to_reach(backend.url))
+        yield Finding(Level.ERROR, "reach", str(error), diagnosis.how_to_reach(place.url))
         return
     told = _sections(done.stdout, fence)
     if "end" not in told:
-        yield Finding(Level.ERROR, "reach", done.words, diagnosis.how_to_reach(backend.url))
+        yield Finding(Level.ERROR, "reach", done.words, diagnosis.how_to_reach(place.url))
         return
     yield from diagnosis.place(told["place"], before=before, after=time.time())
     yield from diagnosis.tools(told["tools"])
     survey = scheduler.parse_survey(told["scheduler"])
     yield from diagnosis.root(told, shared=survey.shared)
-    if backend.spec.setup:
+    if place.spec.setup:
         yield diagnosis.setup(told["setup"])
-    yield _python(backend, told["root"].partition("\n")[0])
+    yield _python(place, told["root"].partition("\n")[0])
     yield diagnosis.containers(told["containers"])
     yield from diagnosis.scheduler(scheduler.name, survey)
     yield from diagnosis.partitions(survey, str(options.get("partition") or ""))
 
 
-def _command(backend: Backend, scheduler: Scheduler, fence: str) -> list[str]:
-    setup = "\n".join([*render_steps(backend.spec.setup), '[ -z "$step" ]'])
-    arguments = [fence, setup, scheduler.survey_script(), backend.url.root or "~", *_TOOLS]
+def _command(place: Place, scheduler: Scheduler, fence: str) -> list[str]:
+    setup = "\n".join([*render_steps(place.spec.setup), '[ -z "$step" ]'])
+    arguments = [fence, setup, scheduler.survey_script(), place.url.root or "~", *_TOOLS]
     return ["sh", "-c", program(__name__, "examine.sh"), "sh", *arguments]
 
 
@@ -87,9 +86,9 @@ def _sections(output: str, fence: str) -> Mapping[str, str]:
     return {name.strip(): text.strip() for name, _, text in parts}
 
 
-def _python(backend: Backend, root: str) -> Finding:
+def _python(place: Place, root: str) -> Finding:
     try:
-        found = find(BuildTarget.at(backend.transport, root, Interpreter(backend.spec.python, backend.spec.setup)))
+        found = find(BuildTarget.at(place.transport, root, Interpreter(place.spec.python, place.spec.setup)))
     except PythonNotFound as error:
         return Finding(Level.ERROR, "python", *str(error).split(". ", 1))
     except TransportError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm.jobs.array import open_job
+from slurm.jobs.job import open_job
 
 if TYPE_CHECKING:
     from slurm.places.place import Spec

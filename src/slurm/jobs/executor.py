@@ -16,8 +16,7 @@ from slurm.tasks.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from slurm.jobs.array import JobArray
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.tasks.settings import Settings
     from slurm.tasks.task import Submitter
 
@@ -33,8 +32,7 @@ class JobFuture(Future[R]):
         self.job = job
         self._lock = threading.Lock()
         self._called_back = False
-        backend, watched = job.where
-        backend.tracker.when_finished(watched, job.index, lambda: settling.put(self._settle))
+        job.when_finished(lambda: settling.put(self._settle))
 
     def cancel(self) -> bool:
         """Ask the scheduler to end the job, also one that runs; the future is cancelled once it has ended."""

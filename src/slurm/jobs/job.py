@@ -1,55 +1,55 @@
-"""Job: one call on a cluster, as a future."""
+"""Job and JobArray: one call on a cluster, as a future, and the calls of one submission, as a sequence."""
 
 from __future__ import annotations
 
 import contextvars
-import queue
-import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from slurm.jobs.cancel import cancel
+from slurm.jobs.completion import as_they_end
+from slurm.jobs.handle import Handle
 from slurm.notifications.dispatcher import dispatch
-from slurm.options import Options
+from slurm.places.place import place_for
 from slurm.protocol.states import JobState
-from slurm.sanitize.numbers import seconds_to_wait, whole
-from slurm.serialization import Placeholder, Reference
-from slurm.tracking.result_reader import ResultReader
+from slurm.sanitize.numbers import whole
+from slurm.serialization import Reference
+from slurm.submission.submission_state import SubmissionState
+from slurm.tracking.workflow_journal import several_children
+from slurm.views.listing import Listing
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from typing_extensions import Unpack
 
-    from slurm.jobs.array import JobArray
     from slurm.options.types import TaskOptions
-    from slurm.places.place import Backend
-    from slurm.protocol.outcomes import Outcome
-    from slurm.submission.submission_state import JobStatus, SubmissionState
+    from slurm.places.place import Place
+    from slurm.submission.status import JobStatus
 
 R = TypeVar("R", covariant=True)
 
 _UNSET: Any = object()
 
 
-class Job(Placeholder, Generic[R]):
-    """One call on a cluster. It speaks `concurrent.futures.Future`, is awaitable, and outlives its process.
+class Job(Handle, Generic[R]):
+    """One call on a cluster: like a `concurrent.futures.Future`, awaitable, and it outlives its process.
 
     Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result.
     A pickled job, or `cluster.job(key)`, is the same job in another process.
     """
 
-    __slots__ = ("__weakref__", "_backend", "_result", "_watched", "index")
+    __slots__ = ("__weakref__", "_result", "index")
 
-    def __init__(self, backend: Backend, watched: SubmissionState, index: int) -> None:
-        self._backend = backend
-        self._watched = watched
+    def __init__(self, place: Place, watched: SubmissionState, index: int) -> None:
+        super().__init__(place, watched)
         self._result = _UNSET
         self.index = index
 
     @property
     def key(self) -> str:
-        """What `cluster.job(key)` brings this very job back by: the submission's key, with [index] in a map."""
+        """The name that `cluster.job(key)` takes: the submission's key, with [index] in a map."""
         return self._watched.name(self.index)
 
     @property
@@ -59,18 +59,13 @@ class Job(Placeholder, Generic[R]):
 
     @property
     def reference(self) -> Reference:
-        """What stands for its result in the arguments of other calls."""
-        return Reference("job", self._watched.key, self.index, self._watched.chunk, str(self._backend.url))
-
-    @property
-    def where(self) -> tuple[Backend, SubmissionState]:
-        """The place that it is at, and what is known of its submission there."""
-        return self._backend, self._watched
+        """Stands for its result in the arguments of other calls."""
+        return Reference("job", self._watched.key, self.index, self._watched.chunk, self._url)
 
     @property
     def part(self) -> Part:
-        """It as a part of its submission."""
-        return Part(self._backend, self._watched, (self.index,))
+        """The call as a part of its submission."""
+        return Part(self._place, self._watched, (self.index,))
 
     # As a future.
 
@@ -89,23 +84,19 @@ class Job(Placeholder, Generic[R]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
-        self._wait(timeout)
-        result, error = ResultReader(self._backend.store, self._backend.tracker, self._watched, [self.index]).of(
-            self.index
-        )
+        self._wait([self.index], timeout)
+        result, error = self._read([self.index]).of(self.index)
         if error is None:
             self._result = result
         return error
 
     def done(self) -> bool:
         """Whether it has ended: with a result, an error, or cancelled."""
-        if not self._watched.finished(self.index):
-            self._backend.tracker.look([self._watched])
-        return self._watched.finished(self.index)
+        return self._look([self.index])
 
     @property
     def known_to_have_ended(self) -> bool:
-        """Whether this process has learnt already that it has ended; unlike `done()`, without a look."""
+        """Whether this process already knows that it has ended. Unlike `done()`, does not look."""
         return self._watched.finished(self.index)
 
     def running(self) -> bool:
@@ -115,21 +106,19 @@ class Job(Placeholder, Generic[R]):
     def cancelled(self) -> bool:
         """Whether it was cancelled before it had a result."""
         if self._watched.has_outcome(self.index):
-            outcome = self._outcome()
+            outcome = self._outcomes([self.index]).get(self.index)
             return outcome is not None and JobState.of(outcome) is JobState.CANCELLED
-        ending = self._watched.ending(self.index)
-        return ending is not None and ending.state is JobState.CANCELLED
+        final = self._watched.final_status(self.index)
+        return final is not None and final.state is JobState.CANCELLED
 
     def cancel(self, *, children: bool = True) -> bool:
         """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after.
 
         What a workflow has submitted ends too, also if the workflow has ended already, unless not `children`.
         """
-        from slurm.jobs.cancel import cancel  # noqa: PLC0415 - it cancels jobs, so it stands above this module
-
         ended = self.done()
         if not ended or self._watched.workflow:
-            cancel([self], children=children)
+            cancel([self.part], children=children)
         return not ended
 
     def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
@@ -137,61 +126,54 @@ class Job(Placeholder, Generic[R]):
 
         This job and what became of it stay as they are.
         """
-        from slurm.jobs.submit import again  # noqa: PLC0415 - it makes jobs, so it stands above this module
-
-        return again(self._backend, self._watched.key, [self.index], Options.parse(options))[0]
+        return Job(self._place, self._resubmit([self.index], options), 0)
 
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
         """Call `callback(job)` once it has ended, from a background thread; at once if it has. Errors are logged."""
         if self._watched.finished(self.index):
             callback(self)
         else:
-            context = contextvars.copy_context()  # the active cluster is that of whoever asked
-            self._tell(lambda: dispatch(lambda: context.run(callback, self)))
+            context = contextvars.copy_context()  # the active cluster is the caller's
+            self.when_finished(lambda: dispatch(lambda: context.run(callback, self)))
 
     def __await__(self) -> Generator[Any, None, R]:
-        """`await job` is its result; the event loop goes on meanwhile."""
-        from asyncio import CancelledError  # noqa: PLC0415 - only who awaits has it
+        """`await job` is its result; the event loop runs meanwhile."""
+        from asyncio import CancelledError  # noqa: PLC0415 - asyncio is slow to import
 
-        from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - the same
+        from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - as above
 
         try:
-            error = yield from awaited(self._tell, self.exception)
+            error = yield from awaited(self.when_finished, self.exception)
         except CancelledError:
-            raise CancelledError(self._come_back()) from None
+            raise CancelledError(self._come_back([self.index])) from None
         if error is not None:
             raise error
         return self.result()
 
-    # What else there is to know.
+    # More about it.
 
     def status(self) -> JobStatus:
-        """How far it is, as its outcome tells, or else the scheduler."""
+        """Its status, from its outcome, or else from the scheduler."""
         return statuses([self.part])[0][0]
 
     def children(self) -> list[Job[Any] | JobArray[Any]]:
-        """What it has submitted so far, if it is a workflow, in order. Reads their records, in three round trips."""
-        from slurm.jobs.array import children  # noqa: PLC0415 - it makes arrays, so it stands above this module
-
-        return children(self._backend, self._watched.key, self.index)
+        """The jobs that it has submitted so far, if it is a workflow, in order. Takes three round trips."""
+        store, registry, key = self._place.store, self._place.registry, self._watched.key
+        (found,) = several_children(store, self._place.transport, {key: [self.index]}).values()
+        return Listing(handle(self._place, watched) for watched in registry.get_several([child.key for child in found]))
 
     def logs(self, rank: int = 0) -> str:
-        """What the task, and the script around it, have printed so far; of several ranks, what this one has."""
-        (text,) = self._backend.store.logs([self._backend.log_path(self._watched, self.index, whole(rank, "rank"))])
+        """The output of the task, and of the script around it, so far; with several ranks, of this one."""
+        (text,) = self._place.store.logs([self._place.log_path(self._watched, self.index, whole(rank, "rank"))])
         return text
 
     @property
     def log_path(self) -> str:
         """The path of its log, there."""
-        return self._backend.log_path(self._watched, self.index)
-
-    @property
-    def directory(self) -> str:
-        """The path of the submission's directory, there."""
-        return self._backend.store.directory(self._watched.key)
+        return self._place.log_path(self._watched, self.index)
 
     def __repr__(self) -> str:
-        return f"<Job {self.key} id {self.job_id} on {self._backend.url}: {self._watched.word(self.index)}>"
+        return f"<Job {self.key} id {self.job_id} on {self._url}: {self._watched.word(self.index)}>"
 
     def _repr_html_(self) -> str:
         from slurm.views.notebook import job_html  # noqa: PLC0415 - only notebooks have it
@@ -204,42 +186,172 @@ class Job(Placeholder, Generic[R]):
     def __hash__(self) -> int:
         return hash((self._watched.key, self.index))
 
-    def _tell(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Have `callback` called once it has ended; returns what takes that back."""
-        tracker, watched, index = self._backend.tracker, self._watched, self.index
+    def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call back, in a thread that must not be blocked, once it has ended; returns a function that undoes this."""
+        tracker, watched, index = self._place.tracker, self._watched, self.index
         tracker.when_finished(watched, index, callback)
-        return lambda: tracker.forget(watched, index, callback)
+        return lambda: watched.remove_callback(index, callback)
 
-    def _wait(self, timeout: float | None) -> None:
-        try:
-            ended = self._backend.tracker.wait(self._watched, [self.index], timeout)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._come_back()) from None
-        if not ended:
-            raise TimeoutError(f"job {self.key} has not ended after {timeout} s. {self._come_back()}")
-
-    def _come_back(self) -> str:
-        return f"The job goes on; come back to it with Cluster({str(self._backend.url)!r}).job({self.key!r})"
-
-    def _outcome(self) -> Outcome | None:
-        found = self._backend.store.outcomes(self._watched.key, [self.index], chunk=self._watched.chunk)
-        return found.get(self.index)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_job, (self._place.spec._asdict(), self._watched.key, self.index)
 
 
-def as_they_end(jobs: Collection[Job[R]], timeout: float | None) -> Iterator[Job[R]]:
-    """Each job as it ends, on whatever cluster it is. TimeoutError if not all have ended after `timeout` seconds."""
-    timeout = seconds_to_wait(timeout)
-    end = None if timeout is None else time.monotonic() + timeout
-    ended: queue.SimpleQueue[Job[R]] = queue.SimpleQueue()
-    take_back = [job._tell(partial(ended.put, job)) for job in jobs]  # noqa: SLF001 - this module's own
-    try:
-        for left in range(len(jobs), 0, -1):
-            try:
-                yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                raise TimeoutError(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
-    finally:
-        for forget in take_back:
-            forget()
+class JobArray(Handle, Generic[R]):
+    """The jobs of one `map`, or a slice of them: a sequence of Job.
+
+    Passed as an argument to another task, it stands for the list of its results; iterated over in a `map`, each element
+    stands for its own.
+    """
+
+    __slots__ = ("_range",)
+
+    def __init__(self, place: Place, watched: SubmissionState, indices: range) -> None:
+        super().__init__(place, watched)
+        self._range = indices
+
+    @property
+    def key(self) -> str:
+        """The submission's key, which `cluster.job(key)` takes."""
+        return self._watched.key
+
+    @property
+    def reference(self) -> Reference:
+        """Stands for its results in the arguments of other calls."""
+        which = (self._range.start, self._range.stop, self._range.step)
+        return Reference("array", self.key, which, self._watched.chunk, self._url)
+
+    @property
+    def part(self) -> Part:
+        """The calls as a part of their submission."""
+        return Part(self._place, self._watched, self._range)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, at: int) -> Job[R]: ...
+    @overload
+    def __getitem__(self, at: slice) -> JobArray[R]: ...
+    def __getitem__(self, at: int | slice) -> Job[R] | JobArray[R]:
+        if isinstance(at, slice):
+            return JobArray(self._place, self._watched, self._range[at])
+        if not -len(self) <= at < len(self):
+            message = f"{self.key} has {len(self)} jobs, so there is no [{at}]"
+            raise IndexError(message)
+        return Job(self._place, self._watched, self._range[at])
+
+    def __iter__(self) -> Iterator[Job[R]]:
+        return (Job(self._place, self._watched, index) for index in self._range)
+
+    def __contains__(self, job: object) -> bool:
+        return isinstance(job, Job) and job.reference.key == self.key and job.index in self._range
+
+    @overload
+    def results(self, timeout: float | None = ..., *, return_exceptions: Literal[False] = ...) -> list[R]: ...
+    @overload
+    def results(self, timeout: float | None = ..., *, return_exceptions: bool) -> list[R | BaseException]: ...
+    def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
+        """Wait for all and return their results in order, read in one go.
+
+        The first exception, in order, is raised once all have ended, unless `return_exceptions`, which puts exceptions
+        where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
+        """
+        self._wait(self._range, timeout)
+        read = self._read(self._range, logs=return_exceptions)
+        found: list[Any] = []
+        for index in self._range:
+            result, error = read.of(index)
+            if error is not None and not return_exceptions:
+                raise error
+            found.append(result if error is None else error)
+        return found
+
+    def exceptions(self, timeout: float | None = None) -> list[BaseException | None]:
+        """Wait for all; for each, the exception that `result()` would raise, or None."""
+        return [
+            item if isinstance(item, BaseException) else None for item in self.results(timeout, return_exceptions=True)
+        ]
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[Job[R]]:
+        """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds from now."""
+        return as_they_end(self, timeout)
+
+    def done(self) -> bool:
+        """Whether all have ended."""
+        return self._look(self._range)
+
+    def cancel(self, *, children: bool = True) -> None:
+        """Ask the scheduler to end those that have not ended, and what workflows have submitted, by one command."""
+        cancel([self.part], children=children)
+
+    def failed(self, timeout: float | None = None) -> list[Job[R]]:
+        """Wait for all; the jobs that ended without a result."""
+        self._wait(self._range, timeout)
+        outcomes = self._outcomes(self._range)
+        return [job for job in self if job.index not in outcomes or not outcomes[job.index].succeeded]
+
+    def retry_failed(self, timeout: float | None = None, **options: Unpack[TaskOptions]) -> JobArray[R]:
+        """Wait for all, then submit the calls that failed once more, as a new array; empty if none has.
+
+        Options given here go over those they had. This array and what became of it stay as they are.
+        """
+        indices = [job.index for job in self.failed(timeout)]
+        if not indices:
+            return self[:0]
+        return JobArray(self._place, self._resubmit(indices, options), range(len(indices)))
+
+    def states(self) -> Counter[JobState]:
+        """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
+        return Counter(status.state for status in statuses([self.part])[0])
+
+    def summary(self) -> str:
+        """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
+        states = self.states()
+        counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
+        return f"{self.key.partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
+
+    def logs(self, rank: int = 0) -> list[str]:
+        """The output of each so far, in order, read together; with several ranks, of this one."""
+        whole(rank, "rank")
+        paths = [self._place.log_path(self._watched, index, rank) for index in self._range]
+        return self._place.store.logs(paths)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobArray) and (self._watched, self._range) == (other._watched, other._range)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self._range))
+
+    def __repr__(self) -> str:
+        words = Counter(map(self._watched.word, self._range))
+        states = ", ".join(f"{count} {word}" for word, count in words.items())
+        return f"<JobArray {self.key} of {len(self)} on {self._url}{': ' if states else ''}{states}>"
+
+    def _repr_html_(self) -> str:
+        from slurm.views.notebook import array_html  # noqa: PLC0415 - only notebooks have it
+
+        return array_html(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_job, (self._place.spec._asdict(), self.key, self._range)
+
+
+def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:
+    """All calls of a submission: a JobArray for a map of any size, else a Job."""
+    return JobArray(place, watched, range(watched.count)) if watched.mapped else Job(place, watched, 0)
+
+
+def open_job(cluster: Mapping[str, Any], key: str, part: int | range) -> Job[Any] | JobArray[Any]:
+    """Open a job, or several jobs of a map, in any process. Reads the records of the submission.
+
+    Pickled jobs and arrays name this function as `slurm.open_job`, so it neither moves nor changes its parameters.
+    `cluster` holds arguments of `Cluster`: `url`, and `python`, `setup`, `login_shell` where they were given. `part` is
+    the index of one call, or a range of indices, which gives a JobArray. Raises NoSuchJob.
+    """
+    place = place_for(**cluster)
+    if isinstance(part, int):
+        return Job(place, place.registry.get(key), part)
+    return JobArray(place, place.registry.get(key) if part else SubmissionState(key, 0, None, mapped=True), part)
+
+
+open_job.__module__ = "slurm"

@@ -1,4 +1,4 @@
-"""From calls of a task to a submission: pickle, describe, render, store, queue."""
+"""Submit calls of a task: pickle them, describe the submission, render its script, store and queue it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import platform
 import socket
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
@@ -21,7 +21,6 @@ from slurm.errors import (
     SubmissionRefused,
     TransportError,
 )
-from slurm.jobs.array import JobArray
 from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
@@ -31,51 +30,45 @@ from slurm.submission import dependencies, requests
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
-from slurm.tracking import deferred
-from slurm.tracking.recovery import complete
 from slurm.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.callbacks.base import Callback
-    from slurm.places.place import Backend
+    from slurm.places.place import Place
     from slurm.protocol import Edge, ResolvedEnvironment
     from slurm.serialization import Arguments, Calls, Reference
     from slurm.tasks.task import Task
 
-R = TypeVar("R")
-
 _log = logging.getLogger(__name__)
-
-_ABANDONED = 10.0
-"""Seconds after which a child that another attempt of the workflow was submitting is that of one that died."""
 
 
 def submit(
-    backend: Backend,
-    task: Task[..., R],
+    place: Place,
+    task: Task[..., Any],
     calls: Iterable[Arguments],
     *,
     mapped: bool,
-    terms: Settings,
+    settings: Settings,
     environment: ResolvedEnvironment,
     defaults: Settings | None = None,
-) -> JobArray[R]:
-    """Submit calls of a task as one submission; none at all makes an empty array, and nothing is submitted.
+) -> SubmissionState:
+    """Submit calls of a task as one submission. Without calls, nothing is submitted.
 
-    `defaults` are those of the terms that the tasks of a workflow have, too.
+    `defaults` are the part of the settings that the tasks of a workflow share.
 
-    Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; nothing runs then.
+    Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; then nothing runs.
     """
-    options = terms.options
-    named = dependencies.declared(_own(task.upstreams, backend), backend.watch)
+    options, known = settings.options, place.registry.get
+    _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in task.upstreams)], place)
+    named = dependencies.declared(task.upstreams, known)
     head = Function(
         function=task.unwrapped,
         name=task.name,
         parameters=task.places,
         context=task.context_parameter,
-        edges=dependencies.to_check(named, backend.watch),
+        edges=dependencies.to_check(named, known),
         workflow=task.is_workflow,
     )
     if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
@@ -87,23 +80,23 @@ def submit(
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
-        return JobArray(backend, SubmissionState(key, 0, None, mapped=True), range(0))
-    _refuse_foreign(pickled.references, backend)
-    edges = [*dependencies.referred(pickled.references, backend.watch, chunk=requests.chunk_size(options)), *named]
+        return SubmissionState(key, 0, None, mapped=True)
+    _refuse_foreign(pickled.references, place)
+    edges = [*dependencies.referred(pickled.references, known, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     defaults = defaults or Settings()
     if task.is_workflow:
-        submission = submission.replace(workflow=_workflow(backend, submission, defaults.options))
+        submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
-        terms.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
+        settings.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
     )
     made = pickled.calls._replace(callbacks=hooks)
-    return _queue(backend, _followed(backend, submission, options), made, options, terms.callbacks)
+    return _queue(place, _followed(place, submission, options), made, options, settings.callbacks)
 
 
-def again(backend: Backend, key: str, indices: Sequence[int], options: Options) -> JobArray[Any]:
-    """Submit some calls of an earlier submission once more, as a new one; `options` go over those it had."""
-    before = backend.store.records(key).submission
+def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -> SubmissionState:
+    """Submit some calls of an earlier submission again, as a new one; `options` override those it had."""
+    before = place.store.records(key).submission
     submission = _describe(
         before.task,
         new_key(before.task),
@@ -114,59 +107,59 @@ def again(backend: Backend, key: str, indices: Sequence[int], options: Options) 
         environment=before.environment,
     ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
-    feed = backend.watch(key).feed
+    feed = place.registry.get(key).feed
     callbacks = feed.callbacks if feed else ()
-    calls = backend.store.calls(key, indices)
-    return _queue(backend, _followed(backend, submission, options), calls, options, callbacks)
+    calls = place.store.calls(key, indices)
+    return _queue(place, _followed(place, submission, options), calls, options, callbacks)
 
 
-def _workflow(backend: Backend, submission: Submission, defaults: Options) -> dict[str, Any]:
-    """What a workflow's cluster is made by and from, on the node."""
+def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:
+    """The class of a workflow's cluster, and what it is made from on the node."""
     if submission.chunk > 1:
         raise OptionError(
             f"{submission.task} is a workflow, of which an element makes one call: leave out chunk_size and workers"
         )
     return {
         "cluster": "slurm.clusters.workflow_cluster:WorkflowCluster",
-        "scheduler": backend.url.scheduler,
+        "scheduler": place.url.scheduler,
         "options": defaults.to_json(),
-        "setup": list(backend.spec.setup),
+        "setup": list(place.spec.setup),
     }
 
 
 def _queue(
-    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
-) -> JobArray[Any]:
-    """Queue a submission; in a workflow, one that an earlier attempt of it has queued is found instead."""
+    place: Place, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> SubmissionState:
+    """Queue a submission. In a workflow, one that an earlier attempt of it has queued is reused."""
     submission = submission.replace(callbacks=bool(calls.callbacks))
-    family = backend.family
-    if family is None:
-        return _queue_new(backend, submission, calls, options, callbacks)
-    name, key = family.claim(submission, calls)
-    earlier = None if key == submission.key else _found(backend, key)
+    journal = place.on_node.journal if place.on_node else None
+    if journal is None:
+        return _queue_new(place, submission, calls, options, callbacks)
+    name, key = journal.claim(submission, calls)
+    earlier = None if key == submission.key else _found(place, key)
     if earlier is not None:
         if callbacks:
-            backend.feeds.attach(earlier, callbacks)
-        return JobArray(backend, earlier, range(earlier.count))
+            place.subscriptions.attach(earlier, callbacks)
+        return earlier
     try:
-        return _queue_new(backend, submission.replace(key=key, parent=family.parent), calls, options, callbacks)
+        return _queue_new(place, submission.replace(key=key, parent=journal.parent), calls, options, callbacks)
     except SubmissionError as error:
         if not isinstance(error, SubmissionRefused) or error.certain:  # else the next attempt looks for the same key
-            family.withdraw(name)
+            journal.withdraw(name)
         raise
 
 
-def _found(backend: Backend, key: str) -> SubmissionState | None:
-    """What an earlier attempt has submitted under a key; None if it died before it had.
+def _found(place: Place, key: str) -> SubmissionState | None:
+    """The submission of an earlier attempt under a key; None if that attempt died before it was submitted.
 
-    One that is being submitted just now is waited for: on a node that was given up, that attempt may live on.
+    Waits for one that is being submitted: on a node that Slurm has given up, that attempt may still run.
     """
-    end = time.monotonic() + _ABANDONED
+    end = time.monotonic() + place.timings.abandoned_child
     while True:
         with contextlib.suppress(NoSuchJob):
-            watched = backend.watch(key)
+            watched = place.registry.get(key)
             if watched.submitted is None and time.monotonic() > end:
-                complete(backend, [watched])
+                place.recovery.complete([watched])
             if watched.submitted is not None:
                 return watched
         if time.monotonic() > end:
@@ -175,48 +168,49 @@ def _found(backend: Backend, key: str) -> SubmissionState | None:
 
 
 def _queue_new(
-    backend: Backend, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
-) -> JobArray[Any]:
-    asked = requests.blocks(backend, submission, options)
-    scripts = {SCRIPT: requests.script(backend, submission, options)}
+    place: Place, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+) -> SubmissionState:
+    wanted = place.requests.blocks(submission, options)
+    scripts = {SCRIPT: place.requests.script(submission, options)}
     if submission.continues:
-        scripts[CARETAKER] = requests.caretaker_script(backend, submission, options)
-    directory = backend.create(submission, calls, scripts)
-    cares = requests.caretaker(backend, submission) if submission.continues else None
+        scripts[CARETAKER] = place.requests.retry_job_script(submission, options)
+    directory = place.create(submission, calls, scripts)
+    retry_job = place.requests.retry_job(submission) if submission.continues else None
     try:
-        submitted = backend.controller.submit(f"{directory}/{SUBMITTED}", submission.key, asked, caretaker=cares)
+        record = f"{directory}/{SUBMITTED}"
+        submitted = place.queue.client.submit(record, submission.key, wanted, caretaker=retry_job)
     except SubmissionRefused as error:
-        if error.certain and backend.family is None:  # another attempt of a workflow may queue it under the same key
+        if error.certain and not submission.parent:  # another attempt of a workflow may queue it under the same key
             with contextlib.suppress(TransportError):
-                backend.store.refuse(submission.key, Refused(scheduler=backend.scheduler.name, words=error.output))
+                place.store.refuse(submission.key, Refused(scheduler=place.scheduler.name, words=error.output))
         raise
-    watched = backend.tracker.watch(submission, submitted)
+    watched = place.registry.add(submission, submitted)
     if callbacks:
-        backend.feeds.attach(watched, callbacks, submitted=submission)
+        place.subscriptions.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:
         try:
-            deferred.roll(backend, watched)
+            place.deferred.advance(watched)
         except (SchedulerError, TransportError) as error:
             _log.warning("%s waits for room in the queue: %s; trying again", submission.key, error)
-        backend.tracker.follow()
-    return JobArray(backend, watched, range(submission.count))
+        place.tracker.follow()
+    return watched
 
 
 def preview(
-    backend: Backend, task: Task[..., Any], count: int, *, options: Options, environment: ResolvedEnvironment
+    place: Place, task: Task[..., Any], count: int, *, options: Options, environment: ResolvedEnvironment
 ) -> str:
     """The script that a submission of `count` calls would have."""
     key = new_key(task.name)
     submission = _describe(task.name, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
-    return requests.script(backend, submission, options)
+    return place.requests.script(submission, options)
 
 
-def _followed(backend: Backend, submission: Submission, options: Options) -> Submission:
-    """A submission that knows whether its elements may go on in another job, as what they wait for may."""
+def _followed(place: Place, submission: Submission, options: Options) -> Submission:
+    """The submission with a note whether its elements may run again: they may if their upstreams may."""
     retry = of_options(options)
     if retry is not None:
         retry.check(options)
-    upstreams = (backend.watch(edge.key).continues for edge in submission.dependencies)
+    upstreams = (place.registry.get(edge.key).continues for edge in submission.dependencies)
     return submission.replace(continues=retry is not None or options.get("signal_lead") is not None or any(upstreams))
 
 
@@ -245,13 +239,8 @@ def _describe(
     )
 
 
-def _own(upstreams: tuple[Any, ...], backend: Backend) -> tuple[Any, ...]:
-    _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in upstreams)], backend)
-    return upstreams
-
-
-def _refuse_foreign(references: Iterable[frozenset[Reference]], backend: Backend) -> None:
-    here = str(backend.url)
+def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) -> None:
+    here = str(place.url)
     for reference in frozenset().union(*references):
         if reference.home != here:
             message = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
-from slurm.jobs.array import JobArray
 from slurm.jobs.cancel import cancel as _cancel
-from slurm.jobs.job import Job, as_they_end
+from slurm.jobs.completion import as_they_end
+from slurm.jobs.job import Job, JobArray
 from slurm.serialization import Placeholder
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def cancel(*jobs: Jobs, children: bool = True) -> None:
 
     What workflows among them have submitted ends too, unless not `children`.
     """
-    _cancel(_flat(jobs), children=children)
+    _cancel([job.part for job in _flat(jobs)], children=children)
 
 
 def _kept(jobs: Any) -> Any:

@@ -36,12 +36,10 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Report
     from slurm.storage.job_store import JobStore
     from slurm.submission.submission_state import SubmissionState
+    from slurm.submission.timings import Timings
     from slurm.transports.base import Transport
 
 _log = logging.getLogger(__name__)
-
-_LOOK_SECONDS, _REST = 0.5, 5.0
-"""Between two looks at progress: as often as it is told; thrice as long as the look took, up to a rest."""
 
 
 class Subscriptions:
@@ -50,9 +48,11 @@ class Subscriptions:
     `url` is the cluster's, for events. `follow` starts the tracker's thread if it does not run.
     """
 
-    def __init__(self, url: str, store: JobStore, transport: Transport, follow: Callable[[], None]) -> None:
+    def __init__(
+        self, url: str, store: JobStore, transport: Transport, follow: Callable[[], None], *, timings: Timings
+    ) -> None:
         self.url, self.store = url, store
-        self._transport, self._follow = transport, follow
+        self._transport, self._follow, self._timings = transport, follow, timings
         self._feeds: list[Subscription] = []
         self._look_at = 0.0
         self._looking = False
@@ -79,7 +79,7 @@ class Subscriptions:
             self._feeds.append(feed)
         watched.feed = feed
         if any(feed.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
-            feed.ended([*watched.done, *watched.endings])
+            feed.ended(watched.finished_elements)
             self._follow()
 
     def look(self) -> None:
@@ -94,7 +94,8 @@ class Subscriptions:
             self.look_now()
         finally:
             now = time.monotonic()
-            self._look_at = now + max(_LOOK_SECONDS, min(_REST, 3 * (now - begin)))
+            pause = min(self._timings.progress_rest, 3 * (now - begin))
+            self._look_at = now + max(self._timings.progress_look, pause)
             self._looking = False
 
     def look_now(self) -> None:
@@ -223,8 +224,8 @@ class Subscription:
     def _final(self, element: int, outcome: Outcome | None) -> str:
         if outcome is not None:
             return JobState.of(outcome).value
-        ending = self._watched.endings.get(element)
-        return (ending.state if ending else JobState.UNKNOWN).value
+        final = self._watched.final_status(element * self._watched.chunk)
+        return (final.state if final else JobState.UNKNOWN).value
 
     def _complete(self, element: int, state: str, outcome: Outcome | None) -> None:
         watched = self._watched

@@ -1,4 +1,4 @@
-"""Caretaker: what a client would do for elements that failed or stopped, done from a node, where no client may be."""
+"""Retry job: finish or resubmit elements from a node, when no client does it."""
 
 from __future__ import annotations
 
@@ -7,60 +7,59 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import SlurmError
 from slurm.options import Options, retry
-from slurm.places.place import backend_for
+from slurm.places.place import OnNode, place_for
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
-from slurm.submission.submission_state import FinalStatus
-from slurm.tracking import attempts, exceptions, finalize
+from slurm.submission.status import FinalStatus
+from slurm.tracking import attempts, exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.places.place import Backend
+    from slurm.places.place import Place
     from slurm.submission.submission_state import SubmissionState
 
 
 def main(argv: Sequence[str]) -> None:
-    """See to a submission's elements that have ended without an outcome: `scheduler root key [element attempt]`.
+    """Finish or resubmit the elements of a submission that have ended without an outcome.
 
-    At the end of an attempt's script it sees to that attempt. Needs the scheduler's commands on this node; where they
-    are missing or refused, the next client does it.
+    `argv` is `scheduler root key [element attempt]`; with the last two, at the end of an attempt's script, only that
+    attempt is handled. Needs the scheduler's commands on this node; without them, the next client does the work.
     """
     scheduler, root, key, *ended = argv
-    backend = backend_for(scheduler, root=root, python=sys.executable)
-    backend.refusals_are_final = False
-    watched = backend.watch(key)
+    place = place_for(scheduler, root=root, python=sys.executable, on_node=OnNode())
+    watched = place.registry.get(key)
     try:
         if ended:
             element, attempt = map(int, ended)
-            _after_attempt(backend, watched, element, attempt)
+            _after_attempt(place, watched, element, attempt)
         else:
-            backend.tracker.settle(watched)
+            place.tracker.settle(watched)
     except SlurmError as error:
-        sys.exit(f"{type(error).__name__}: {error}\n{key} can't be seen to from here; its next client does it")
+        sys.exit(f"{type(error).__name__}: {error}\n{key} cannot be handled on this node; its next client does it")
 
 
-def _after_attempt(backend: Backend, watched: SubmissionState, element: int, attempt: int) -> None:
-    backend.tracker.look([watched])
+def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt: int) -> None:
+    store = place.store
+    place.tracker.look([watched])
     if watched.trouble is not None:
         raise watched.trouble
-    if watched.ended(element):  # cancelled, say
+    if watched.element_finished(element):  # such as a cancelled one
         return
     name = attempt_name(element, attempt)
-    data = backend.store.told(watched.key, [name]).get(name)
+    data = store.told(watched.key, [name]).get(name)
     if data is None:  # it succeeded
         return
     if isinstance(data, SlurmError):
         raise data
     outcome = Outcome.loads(data, where=f"{ATTEMPTS}/{name}")
-    if exceptions.by_signal(outcome) or outcome.reason == backend.scheduler.end_signal:
-        return  # the scheduler may have ended it; it says so only when this script has ended, too
+    if exceptions.by_signal(outcome) or outcome.reason == place.scheduler.end_signal:
+        return  # the scheduler may have ended it, which it reports only when this script has ended, too
     if outcome.phase == STOPPED and outcome.job_id:
-        options = Options.parse(backend.store.records(watched.key).submission.options)
-        if retry.may_restart(options, attempt) and backend.controller.requeue(outcome.job_id) is None:
+        options = Options.parse(store.records(watched.key).submission.options)
+        if retry.may_restart(options, attempt) and place.queue.client.requeue(outcome.job_id) is None:
             return
-    attempts.AttemptRecords(backend.store, watched.key, ()).move(
-        watched
-    )  # else that it is in another job now would be news
-    finalize.conclude(backend, watched, {element: FinalStatus(JobState.FAILED, None)}, {})
+    # Learn the current job of the element first, or its last move would count as news.
+    attempts.AttemptRecords(store, watched.key, ()).move(watched)
+    place.finalizer.finalize(watched, {element: FinalStatus(JobState.FAILED, None)}, {})

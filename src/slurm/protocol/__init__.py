@@ -267,6 +267,11 @@ def begun_name(element: int, attempt: int) -> str:
     return f"{element}.{attempt}.begun"
 
 
+def call_name(key: str, index: int, *, mapped: bool) -> str:
+    """The name of a call: the key of its submission, with [index] in a map."""
+    return f"{key}[{index}]" if mapped else key
+
+
 def log_name(first: int, task: str) -> str:
     """The file in `logs/` of array task `task` (a number, or the scheduler's pattern for it) of the block at `first`.
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.clusters.workflow_cluster import WorkflowCluster
-    from slurm.jobs.array import JobArray
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.runner.argument_loader import Call
     from slurm.views.graph import Graph
 

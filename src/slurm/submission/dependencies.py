@@ -85,7 +85,7 @@ def of_some(edge: Edge, indices: Sequence[int]) -> Edge:
 def queued(edges: Iterable[Edge], known: Known) -> bool:
     """Whether all that edges name is in the queue, or has been; what isn't can't be waited for yet."""
     upstreams = [known(edge.key) for edge in edges]
-    return all(upstream.ended(element) for upstream in upstreams for element in upstream.unqueued)
+    return all(upstream.element_finished(element) for upstream in upstreams for element in upstream.unqueued)
 
 
 def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Dependency, ...]:
@@ -100,7 +100,7 @@ def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Depende
             raise SubmissionError(message)
         blocks = watched.submitted.blocks
         alike = not edge.elementwise or any((b.first, b.count) == (block.first, block.count) for b in blocks)
-        if watched.moved or not alike:
+        if watched.has_moved or not alike:
             wanted = block.elements if edge.elementwise else map(watched.element, _indices(edge, watched))
             found += _of_live(edge, watched, set(wanted))
         else:
@@ -124,7 +124,7 @@ def elements(edge: Edge, calls: range, upstream: SubmissionState) -> set[int]:
 
 def _of_live(edge: Edge, watched: SubmissionState, elements: Iterable[int]) -> Iterator[Dependency]:
     """A dependency on those of some elements that have not ended, in whatever job each is by now; none if all have."""
-    places = [(block, e) for e in sorted(elements) if not watched.ended(e) and (block := watched.block(e))]
+    places = [(block, e) for e in sorted(elements) if not watched.element_finished(e) and (block := watched.block(e))]
     if not places:
         return
     if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):

@@ -1,4 +1,4 @@
-"""What the scheduler is asked to queue for a submission: its script, and a request for each block of its elements."""
+"""Requests: what the scheduler is asked to queue for a submission: its script, and a request for each block."""
 
 from __future__ import annotations
 
@@ -9,116 +9,164 @@ from slurm.errors import SubmissionError
 from slurm.options import NONE, PLACEMENT, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
+from slurm.storage.runner_zip import bundle
 from slurm.submission import dependencies
 from slurm.submission.script import Care, Ranks, render, render_caretaker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from slurm.places.place import Backend
     from slurm.protocol import Edge, Submission
-
-
-def script(backend: Backend, submission: Submission, options: Options) -> str:
-    """The script of a submission."""
-    lead, signal = options.get("signal_lead"), str(options.get("stop_signal") or "USR1")
-    ahead = {"signal": f"B:{signal}@{lead}"} if lead else {}
-    named = Options.parse({"job_name": submission.task, **ahead}).merged(options)
-    chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
-    block = backend.blocks(submission)[0]
-    return render(
-        directives=backend.scheduler.directives(
-            named, tag=submission.key, log=_logs(backend, submission.key, block), block=block
-        ),
-        environment=submission.environment,
-        root=backend.store.root,
-        runner=backend.runner,
-        key=submission.key,
-        chdir=chdir if isinstance(chdir, str) else None,
-        cpus=cpus if isinstance(cpus, str) else None,
-        calls=(submission.chunk, _workers(options, submission.chunk)),
-        workflow=submission.workflow is not None,
-        care=Care(backend.url.scheduler, signal if lead else None) if submission.continues else None,
-        hooked=submission.callbacks,
-        ranks=Ranks(backend.scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
-    )
-
+    from slurm.storage.job_store import JobStore
+    from slurm.submission.job_queue import JobQueue
+    from slurm.submission.registry import SubmissionRegistry
+    from slurm.submission.submission_state import SubmissionState
 
 _MOST_JOBS = 100
-"""How many elements a submission may have where each is a job of its own: every one is an sbatch."""
-_CARE = Block(first=0, count=1, name="caretaker")
-_ITS_OWN = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
+"""The most elements of a submission where each is a job of its own: every job is one sbatch."""
+_RETRY_BLOCK = Block(first=0, count=1, name="caretaker")
+_RETRY_OPTIONS = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 
 
-def caretaker_script(backend: Backend, submission: Submission, options: Options) -> str:
-    """The script of a submission's caretaker."""
-    care = caretaker(backend, submission)
-    kept = {name: options.get(name) for name in PLACEMENT}
-    asked = Options.parse({**kept, **_ITS_OWN, "job_name": f"{submission.task}-caretaker"})
-    return render_caretaker(
-        directives=backend.scheduler.directives(asked, tag=care.comment, log=care.log, block=care.block),
-        environment=submission.environment,
-        root=backend.store.root,
-        runner=backend.runner,
-        key=submission.key,
-        scheduler=backend.url.scheduler,
-    )
+class Requests:
+    """Builds scripts and requests for one place. `look` looks for the outcomes of submissions now."""
 
+    def __init__(
+        self,
+        store: JobStore,
+        queue: JobQueue,
+        registry: SubmissionRegistry,
+        look: Callable[[Sequence[SubmissionState]], None],
+    ) -> None:
+        self.store, self.queue, self.registry = store, queue, registry
+        self._look = look
 
-def caretaker(backend: Backend, submission: Submission, *, until_queued: bool = False) -> Request:
-    """The job that sees to the failed elements of a block when nobody else does; it goes if there are none.
+    def script(self, submission: Submission, options: Options) -> str:
+        """The script of a submission."""
+        lead, signal = options.get("signal_lead"), str(options.get("stop_signal") or "USR1")
+        ahead = {"signal": f"B:{signal}@{lead}"} if lead else {}
+        named = Options.parse({"job_name": submission.task, **ahead}).merged(options)
+        chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
+        block, scheduler = self.queue.blocks(submission)[0], self.queue.scheduler
+        return render(
+            directives=scheduler.directives(
+                named, tag=submission.key, log=self._logs(submission.key, block), block=block
+            ),
+            environment=submission.environment,
+            root=self.store.root,
+            runner=self.store.blob_path(bundle()),
+            key=submission.key,
+            chdir=chdir if isinstance(chdir, str) else None,
+            cpus=cpus if isinstance(cpus, str) else None,
+            calls=(submission.chunk, _workers(options, submission.chunk)),
+            workflow=submission.workflow is not None,
+            care=Care(self.queue.name, signal if lead else None) if submission.continues else None,
+            hooked=submission.callbacks,
+            ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
+        )
 
-    With `until_queued`, while elements wait for room in the queue, it comes in any case.
-    """
-    directory = backend.store.directory(submission.key)
-    return Request(
-        script=f"{directory}/{CARETAKER}",
-        comment=tag(submission.key, _CARE),
-        log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
-        block=_CARE if backend.has_arrays else _CARE.replace(array=False),
-        options=NONE,
-        dependencies=(Dependency("afterany" if until_queued else "afternotok", (LAST_BLOCK,)),),
-    )
+    def retry_job_script(self, submission: Submission, options: Options) -> str:
+        """The script of a submission's retry job."""
+        job = self.retry_job(submission)
+        kept = {name: options.get(name) for name in PLACEMENT}
+        asked = Options.parse({**kept, **_RETRY_OPTIONS, "job_name": f"{submission.task}-caretaker"})
+        return render_caretaker(
+            directives=self.queue.scheduler.directives(asked, tag=job.comment, log=job.log, block=job.block),
+            environment=submission.environment,
+            root=self.store.root,
+            runner=self.store.blob_path(bundle()),
+            key=submission.key,
+            scheduler=self.queue.name,
+        )
 
+    def retry_job(self, submission: Submission, *, until_queued: bool = False) -> Request:
+        """The job that resubmits failed elements of a block when no client does. It is cancelled if none fail.
 
-def request(
-    backend: Backend, submission: Submission, block: Block, options: Options, after: tuple[Dependency, ...]
-) -> Request:
-    """What queues a block."""
-    return Request(
-        script=f"{backend.store.directory(submission.key)}/{SCRIPT}",
-        comment=tag(submission.key, block),
-        log=_logs(backend, submission.key, block),
-        block=block,
-        options=options,
-        dependencies=after,
-        waits=submission.workflow is not None,
-        cluster=_cluster(backend, submission.key, options, after),
-    )
+        With `until_queued`, while elements wait for room in the queue, it runs in any case.
+        """
+        directory = self.store.directory(submission.key)
+        return Request(
+            script=f"{directory}/{CARETAKER}",
+            comment=tag(submission.key, _RETRY_BLOCK),
+            log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
+            block=_RETRY_BLOCK if self.queue.has_arrays else _RETRY_BLOCK.replace(array=False),
+            options=NONE,
+            dependencies=(Dependency("afterany" if until_queued else "afternotok", (LAST_BLOCK,)),),
+        )
 
+    def block(self, submission: Submission, block: Block, options: Options, after: tuple[Dependency, ...]) -> Request:
+        """The request that queues a block."""
+        return Request(
+            script=f"{self.store.directory(submission.key)}/{SCRIPT}",
+            comment=tag(submission.key, block),
+            log=self._logs(submission.key, block),
+            block=block,
+            options=options,
+            dependencies=after,
+            waits=submission.workflow is not None,
+            cluster=self._cluster(submission.key, options, after),
+        )
 
-def _cluster(backend: Backend, key: str, options: Options, after: Iterable[Dependency]) -> str:
-    """Where a job must go that waits for others, if its options leave a choice. Raises SubmissionError if it can't.
+    def blocks(self, submission: Submission, options: Options) -> Sequence[Request]:
+        """A request for each block. Raises SubmissionError for a large map where there are no arrays."""
+        if submission.elements > _MOST_JOBS and not self.queue.max_array_size:
+            message = (
+                f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
+                f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
+                f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
+            )
+            raise SubmissionError(message)
+        edges: Sequence[Edge] = submission.dependencies
+        upstreams = [self.registry.get(edge.key) for edge in edges]
+        self._look(upstreams)
+        for upstream in upstreams:
+            if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
+                message = f"{submission.key} can't wait here for {upstream.key}: {elsewhere.reason}"
+                raise SubmissionError(message)
+        if not dependencies.queued(edges, self.registry.get):
+            return []
+        # max_concurrent limits one array only, so several arrays run one after the other.
+        in_turn = (Dependency("afterany", (LAST_BLOCK,)),) if options.get("max_concurrent") else ()
+        requests = [
+            self.block(
+                submission,
+                block,
+                options,
+                dependencies.of_block(edges, block, self.registry.get) + (in_turn if block.first else ()),
+            )
+            for block in self.queue.blocks(submission)
+        ]
+        return _on_one_cluster(submission.key, requests) if in_turn else requests
 
-    Slurm has no dependencies between clusters: it would wait for whatever has the same number on the job's own.
-    """
-    names = {cluster for item in after for cluster in item.clusters}
-    allowed = backend.scheduler.parse_clusters(backend.probe.limits.stdout, options) if names else ()
-    here = backend.origin.cluster if names and backend.origin else ""
-    goes = set(allowed) or {here}
-    if not names or (names == {here} and not allowed):
-        return ""
-    if len(names) == 1 and names <= goes:
-        return names.pop()
-    message = (
-        f"{key} waits for jobs on cluster {', '.join(sorted(names))} and goes to {', '.join(sorted(goes))}, and no job "
-        "can wait for one on another cluster: pass job.result() instead of the job, or give both the same clusters="
-    )
-    raise SubmissionError(message)
+    def _cluster(self, key: str, options: Options, after: Iterable[Dependency]) -> str:
+        """The cluster for a job that waits for others, if its options leave a choice; "" if any will do.
+
+        Slurm has no dependencies between clusters: the job would wait for a job with the same number on its own
+        cluster. Raises SubmissionError if no cluster fits.
+        """
+        names = {cluster for item in after for cluster in item.clusters}
+        allowed = self.queue.scheduler.parse_clusters(self.queue.limits, options) if names else ()
+        here = self.queue.origin.cluster if names and self.queue.origin else ""
+        goes = set(allowed) or {here}
+        if not names or (names == {here} and not allowed):
+            return ""
+        if len(names) == 1 and names <= goes:
+            return names.pop()
+        message = (
+            f"{key} waits for jobs on cluster {', '.join(sorted(names))} and goes to {', '.join(sorted(goes))}, and no "
+            "job can wait for one on another cluster: pass job.result() instead of the job, or give both the same "
+            "clusters="
+        )
+        raise SubmissionError(message)
+
+    def _logs(self, key: str, block: Block) -> str:
+        """The scheduler's pattern for the logs of a block."""
+        task = "0" if block.array is False else "%a"
+        return f"{self.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(block.first, task)}"
 
 
 def _on_one_cluster(key: str, requests: Sequence[Request]) -> Sequence[Request]:
-    """Blocks of which each waits for the one before. Raises SubmissionError if they also wait for several clusters."""
+    """Put arrays that run in turn on one cluster. Raises SubmissionError if they wait for several clusters."""
     names = {request.cluster for request in requests} - {""}
     if len(names) > 1:
         message = (
@@ -129,46 +177,13 @@ def _on_one_cluster(key: str, requests: Sequence[Request]) -> Sequence[Request]:
     return [replace(request, cluster=name) for request in requests for name in names] or requests
 
 
-def blocks(backend: Backend, submission: Submission, options: Options) -> Sequence[Request]:
-    """One for each block that the scheduler takes. Raises SubmissionError for a large map where there are no arrays."""
-    if submission.elements > _MOST_JOBS and not backend.max_array_size:
-        message = (
-            f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
-            f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
-            f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
-        )
-        raise SubmissionError(message)
-    edges: Sequence[Edge] = submission.dependencies
-    upstreams = [backend.watch(edge.key) for edge in edges]
-    backend.tracker.look(upstreams)
-    for upstream in upstreams:
-        if upstream.unfinished and (elsewhere := upstream.elsewhere(backend.here)):
-            message = f"{submission.key} can't wait here for {upstream.key}: {elsewhere.reason}"
-            raise SubmissionError(message)
-    if not dependencies.queued(edges, backend.watch):
-        return []
-    # max_concurrent holds within one array only, so of several one comes after the other.
-    in_turn = (Dependency("afterany", (LAST_BLOCK,)),) if options.get("max_concurrent") else ()
-    requests = [
-        request(
-            backend,
-            submission,
-            block,
-            options,
-            dependencies.of_block(edges, block, backend.watch) + (in_turn if block.first else ()),
-        )
-        for block in backend.blocks(submission)
-    ]
-    return _on_one_cluster(submission.key, requests) if in_turn else requests
-
-
 def chunk_size(options: Options) -> int:
-    """How many calls an element of a map makes."""
+    """The number of calls that an element of a map makes."""
     return int(options.get("chunk_size") or options.get("workers") or 1)
 
 
 def several_ranks(options: Options) -> bool:
-    """Whether a call is made by several processes, or may be: how many there are only the scheduler knows."""
+    """Whether a call runs in several processes, or may: only the scheduler knows the number."""
     if options.get("gather"):
         return True
     if tasks := options.get("ntasks"):
@@ -178,11 +193,5 @@ def several_ranks(options: Options) -> bool:
 
 
 def _workers(options: Options, chunk: int) -> int:
-    """How many calls of an element run side by side: never more than it makes; 0 for one that makes a single call."""
+    """The number of calls of an element that run in parallel; 0 for an element of one call."""
     return min(int(options.get("workers") or 0), chunk) if chunk > 1 else 0
-
-
-def _logs(backend: Backend, key: str, block: Block) -> str:
-    """The scheduler's pattern for the logs of a block."""
-    task = "0" if block.array is False else "%a"
-    return f"{backend.store.directory(key).replace('%', '%%')}/{LOGS}/{log_name(block.first, task)}"

@@ -1,17 +1,21 @@
-"""SubmissionState: what a process knows about one submission that it follows."""
+"""SubmissionState: what this process knows about one submission. Several threads read and change it."""
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ProtocolError
-from slurm.protocol import LOGS, log_name
+from slurm.protocol import LOGS, call_name, log_name
 from slurm.protocol.states import JobState
 from slurm.schedulers import ids
 from slurm.submission.origins import elsewhere
+from slurm.submission.status import FinalStatus, JobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurm.errors import SlurmError, TransportError
     from slurm.notifications.subscriptions import Subscription
@@ -21,30 +25,18 @@ if TYPE_CHECKING:
     from slurm.submission.origins import Here
 
 
-class FinalStatus(NamedTuple):
-    """How an element ended that left no outcome: the state, and what the scheduler last said of it."""
+class Settled(NamedTuple):
+    """How many elements have just ended, and the callbacks to call for that."""
 
-    state: JobState
-    report: Report | None
-
-
-class JobStatus(NamedTuple):
-    """How far a job is: the state, the scheduler's reason for it, the node, and the outcome once there is one.
-
-    A job whose outcome can't be read has ended, its state is UNKNOWN, and `problem` says why.
-    """
-
-    state: JobState
-    reason: str | None
-    node: str | None
-    outcome: Outcome | None
-    problem: str | None = None
+    elements: int
+    callbacks: Sequence[Callable[[], object]]
 
 
 class SubmissionState:
-    """What is known of one submission: which elements have outcomes, and what the scheduler last said of the others.
+    """What is known about one submission: its jobs, which elements have outcomes, and the scheduler's last reports.
 
-    `count` calls are made by `elements` of the array, `chunk` by each. What is kept is kept by element.
+    `count` calls are made by `elements` array elements, `chunk` calls by each. Facts are kept by element; methods that
+    take an `index` take the number of a call. All methods may be called from any thread.
     """
 
     def __init__(
@@ -59,54 +51,74 @@ class SubmissionState:
         workflow: bool = False,
         upstreams: Iterable[str] = (),
     ) -> None:
-        self.key, self.count, self.submitted, self.mapped, self.chunk = key, count, submitted, mapped, chunk
+        self.key, self.count, self.mapped, self.chunk = key, count, mapped, chunk
         self.continues, self.workflow = continues, workflow
         self.created = 0.0
-        """When it was submitted, by its client's clock."""
-        self.refused: Refused | None = None
+        """The time of the submission, in seconds since the epoch by the client's clock."""
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
-        self.moved: dict[int, Block] = {}
-        """The elements that go on in another job than they were submitted in."""
-        self.done: set[int] = set()
-        self.reports: dict[int, Report] = {}
-        self.endings: dict[int, FinalStatus] = {}
-        self.states: dict[int, JobState] = {}
-        """How elements of one call have ended whose outcome this process has read."""
-        self.missed_since: dict[int, float] = {}
-        self.accounted_since: dict[int, float] = {}
-        """Since when only the accounting knows an element, as one that has not ended."""
         self.trouble: TransportError | None = None
-        """Why the last look couldn't list its outcomes; until one can, nothing is concluded from their absence."""
-        self.claimed_since: dict[str, float] = {}
-        """Since when this process has seen a claim, by the name of its job."""
-        self.rests_until = 0.0
-        """Until when nothing is tried to have elements go on."""
-        self.callbacks: dict[int, list[Callable[[], object]]] = {}
-        self.waiters = 0
+        """Why the last look could not list the outcomes. Until one can, a missing outcome means nothing."""
         self.feed: Subscription | None = None
-        """What callbacks on this client are told, if there are any."""
+        """Passes events to the callbacks on this client, if there are any."""
+        self._submitted = submitted
+        self._refused: Refused | None = None
+        self._moved: dict[int, Block] = {}  # the elements that continue in another job
+        self._done: set[int] = set()
+        self._reports: dict[int, Report] = {}
+        self._final: dict[int, FinalStatus] = {}  # of elements that left no outcome
+        self._states: dict[int, JobState] = {}  # of elements of one call whose outcome this process has read
+        self._missing_since: dict[int, float] = {}
+        self._accounted_since: dict[int, float] = {}
+        self._claimed_since: dict[str, float] = {}
+        self._rests_until = 0.0
+        self._callbacks: dict[int, list[Callable[[], object]]] = {}
+        self._waiters = 0
+        self._lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """In the child of a fork, no thread waits, and hooks are called in the parent."""
+        self._lock = threading.Lock()
+        self._waiters, self.feed = 0, None
+
+    # Its jobs.
+
+    @property
+    def submitted(self) -> Submitted | None:
+        """The scheduler's ids; None if it was not queued, as far as is known here."""
+        return self._submitted
+
+    @property
+    def refused(self) -> Refused | None:
+        """The scheduler's refusal, if it was not queued for that."""
+        return self._refused
+
+    def learn_records(self, submitted: Submitted | None, refused: Refused | None = None) -> None:
+        """Take over the scheduler's ids, or its refusal, where none are known yet."""
+        with self._lock:
+            self._submitted = self._submitted or submitted
+            self._refused = None if self._submitted else refused
 
     @property
     def may_go_on(self) -> bool:
-        """Whether an element of it that has ended may have another attempt."""
-        return self.continues and self.refused is None
+        """Whether an element that has ended may have another attempt."""
+        return self.continues and self._refused is None
 
     @property
     def scheduler(self) -> str:
         """The name of the scheduler that queued it; "" if it was never queued."""
-        return self.submitted.scheduler if self.submitted else ""
+        return self._submitted.scheduler if self._submitted else ""
 
     def element(self, index: int) -> int:
         """The element that makes call `index`."""
         return index // self.chunk
 
     def name(self, index: int) -> str:
-        """What call `index` is found again by: the key, with [index] in a map."""
-        return f"{self.key}[{index}]" if self.mapped else self.key
+        """The name that brings back call `index`: the key, with [index] in a map."""
+        return call_name(self.key, index, mapped=self.mapped)
 
     def job_id(self, index: int) -> str | None:
-        """The scheduler's id for call `index`, such as "1234_0"; None if it never got one."""
+        """The scheduler's id of call `index`, such as "1234_0"; None if it never got one."""
         element = self.element(index)
         block = self.block(element)
         if block is None:
@@ -114,12 +126,12 @@ class SubmissionState:
         return ids.split_id(self.scheduler, ids.element_id(self.scheduler, block, element))[0]
 
     def array_id(self, index: int) -> str | None:
-        """The scheduler's id for the whole block that call `index` is in; None if it never got one."""
+        """The scheduler's id of the whole block that holds call `index`; None if it never got one."""
         block = self.block(self.element(index))
         return ids.split_id(self.scheduler, block.id)[0] if block else None
 
     def log(self, index: int, rank: int = 0) -> str:
-        """The log of the element of call `index`, or of one of its ranks: its path in the submission's directory."""
+        """The log of the element of call `index`, or of one of its ranks: a path in the submission's directory."""
         element = self.element(index)
         block = self.block(element)
         first = block.first if block else 0
@@ -127,91 +139,109 @@ class SubmissionState:
 
     def block(self, element: int) -> Block | None:
         """The block that an element is in now; None if it was never queued, as far as is known here."""
-        moved = self.moved.get(element)
-        return moved if moved or self.submitted is None else self.submitted.block(element)
+        moved = self._moved.get(element)
+        return moved if moved or self._submitted is None else self._submitted.block(element)
 
     @property
     def blocks(self) -> Iterable[Block]:
         """All blocks that any element is in now."""
-        own = self.submitted.blocks if self.submitted else ()
-        moved = list(self.moved.values())  # which the tracker's thread may add to meanwhile
-        return (*own, *{block.id: block for block in moved}.values())
+        with self._lock:
+            own = self._submitted.blocks if self._submitted else ()
+            return (*own, *{block.id: block for block in self._moved.values()}.values())
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether any element continues in another job than it was submitted in."""
+        return bool(self._moved)
+
+    def in_block(self, block: Block, elements: Iterable[int]) -> Iterable[int]:
+        """Those of some elements of a block that have not left it for another job."""
+        return [e for e in elements if self._moved.get(e, block) == block] if self._moved else elements
 
     def elsewhere(self, here: Here, block: Block | None = None) -> Report | None:
-        """What to report of a block (by default, of the first) without asking, where its id means nothing here."""
-        if self.submitted is None or not self.submitted.blocks:
+        """A report of a block (by default, of the first) that another scheduler queued; None if `here` has it."""
+        if self._submitted is None or not self._submitted.blocks:
             return None
-        return elsewhere(self.submitted.scheduler, block or self.submitted.blocks[0], here)
+        return elsewhere(self._submitted.scheduler, block or self._submitted.blocks[0], here)
 
     @property
     def unqueued(self) -> range:
-        """The elements that wait for room in the queue; all of them come after those that don't."""
-        blocks = self.submitted.blocks if self.submitted else ()
+        """The elements that wait for room in the queue. They come after all others."""
+        blocks = self._submitted.blocks if self._submitted else ()
         queued = max((block.first + block.count for block in blocks), default=0)
-        return range(queued if self.submitted else self.elements, self.elements)
+        return range(queued if self._submitted else self.elements, self.elements)
 
     def queued(self, blocks: Iterable[Block]) -> None:
-        """There are blocks of elements that had waited for room."""
-        if self.submitted is not None:
-            known = {block.id for block in self.submitted.blocks}
-            new = [block for block in blocks if block.id not in known and block.tasks is None]
-            self.submitted = self.submitted.replace(blocks=(*self.submitted.blocks, *new))
+        """Add blocks of elements that had waited for room."""
+        with self._lock:
+            if self._submitted is not None:
+                known = {block.id for block in self._submitted.blocks}
+                new = [block for block in blocks if block.id not in known and block.tasks is None]
+                self._submitted = self._submitted.replace(blocks=(*self._submitted.blocks, *new))
 
     def move(self, element: int, block: Block) -> None:
-        """An element goes on in another job: what is known of it from the last one doesn't count."""
-        self.moved[element] = block
-        self.reports.pop(element, None)
-        self.missed_since.pop(element, None)
+        """Note that an element continues in another job; reports about the previous job no longer count."""
+        with self._lock:
+            self._moved[element] = block
+            self._reports.pop(element, None)
+            self._missing_since.pop(element, None)
 
-    def ended(self, element: int) -> bool:
+    # How far it is.
+
+    def element_finished(self, element: int) -> bool:
         """Whether an element has ended, as far as is known here."""
-        return element in self.done or element in self.endings
+        return element in self._done or element in self._final
 
     def finished(self, index: int) -> bool:
         """Whether call `index` has ended, as far as is known here: its element has."""
-        return self.ended(index // self.chunk)
+        return self.element_finished(index // self.chunk)
 
     def has_outcome(self, index: int) -> bool:
         """Whether there is an outcome for call `index`."""
-        return index // self.chunk in self.done
+        return index // self.chunk in self._done
 
-    def ending(self, index: int) -> FinalStatus | None:
+    def with_outcomes(self, elements: Iterable[int]) -> list[int]:
+        """Those of some elements that have outcomes."""
+        return [element for element in elements if element in self._done]
+
+    def final_status(self, index: int) -> FinalStatus | None:
         """How call `index` ended without an outcome, if it has."""
-        return self.endings.get(index // self.chunk)
+        return self._final.get(index // self.chunk)
 
     def report(self, index: int) -> Report | None:
-        """What the scheduler last said of the element of call `index`."""
-        return self.reports.get(index // self.chunk)
+        """The scheduler's last report of the element of call `index`."""
+        return self._reports.get(index // self.chunk)
 
     def status(self, index: int, outcome: Outcome | None, problem: SlurmError | None = None) -> JobStatus:
-        """How far call `index` is: by its element's outcome, or the `problem` with that, or else what is known here."""
+        """The status of call `index`: by its element's outcome, or the `problem` with that, or what is known here."""
         if outcome is not None:
             try:
                 outcome = outcome.of_call(index % self.chunk)
             except ProtocolError as error:
                 problem = error
-        report, ending = self.report(index), self.ending(index)
-        if outcome is None and ending is None and (report is None or report.state.final):
+        report, final = self.report(index), self.final_status(index)
+        if outcome is None and final is None and (report is None or report.state.final):
             problem = problem or self.trouble
         if problem is not None:
             return JobStatus(JobState.UNKNOWN, None, None, None, str(problem))
         if outcome is not None:
             return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
         reason, node = (report.reason or None, report.node or None) if report else (None, None)
-        if report is None and self.submitted is None:
+        if report is None and self._submitted is None:
             reason = "it has not been queued yet, as far as is known"
-        state = ending.state if ending else report.state if report else JobState.UNKNOWN
-        return JobStatus(self.states.get(self.element(index), state), reason, node, None)
+        state = final.state if final else report.state if report else JobState.UNKNOWN
+        return JobStatus(self._states.get(self.element(index), state), reason, node, None)
 
-    def learn(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Keep how elements of one call have ended; a million calls in chunks would fill the memory."""
+    def learn_outcomes(self, outcomes: Mapping[int, Outcome]) -> None:
+        """Keep the states of elements of one call. Those of chunks are not kept: a million calls would fill memory."""
         if self.chunk == 1:
-            self.states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
+            with self._lock:
+                self._states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
 
     def word(self, index: int) -> str:
         """The state of call `index` in a word, as far as this process has learnt it."""
         if self.finished(index):
-            state = self.states.get(self.element(index)) or ((ending := self.ending(index)) and ending.state)
+            state = self._states.get(self.element(index)) or ((final := self.final_status(index)) and final.state)
             return state.value if state else "ended"
         report = self.report(index)
         return report.state.value if report else "submitted"
@@ -219,25 +249,152 @@ class SubmissionState:
     @property
     def open(self) -> Iterable[int]:
         """The elements that have not ended, as far as is known here."""
-        return (element for element in range(self.elements) if not self.ended(element))
+        return (element for element in range(self.elements) if not self.element_finished(element))
+
+    @property
+    def finished_elements(self) -> list[int]:
+        """The elements that have ended, as far as is known here."""
+        with self._lock:
+            return [*self._done, *(self._final.keys() - self._done)]
 
     @property
     def unfinished(self) -> bool:
         """Whether any element has not ended."""
-        return len(self.done) + len(self.endings.keys() - self.done) < self.elements
+        with self._lock:
+            return len(self._done) + len(self._final.keys() - self._done) < self.elements
+
+    @property
+    def lacks_outcomes(self) -> bool:
+        """Whether any element has no outcome."""
+        return len(self._done) < self.elements
+
+    # Who waits for it.
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody wants to know how it goes on."""
-        return bool(self.waiters or self.callbacks or self.unqueued or self.feed)
+        """Whether anybody waits for news of it."""
+        return bool(self._waiters or self._callbacks or self.unqueued or self.feed)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the caller as waiting."""
+        with self._lock:
+            self._waiters += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiters -= 1
+
+    def add_callback(self, index: int, callback: Callable[[], object]) -> bool:
+        """Keep a callback until call `index` ends; False if it has ended already."""
+        with self._lock:
+            if self.finished(index):
+                return False
+            self._callbacks.setdefault(self.element(index), []).append(callback)
+            return True
+
+    def remove_callback(self, index: int, callback: Callable[[], object]) -> None:
+        """Drop a callback, if it is still kept."""
+        with self._lock:
+            element = self.element(index)
+            waiting = self._callbacks.get(element, [])
+            if callback in waiting:
+                waiting.remove(callback)
+            if not waiting:
+                self._callbacks.pop(element, None)
+
+    # What is learnt about it.
+
+    def add_outcomes(self, elements: Iterable[int]) -> Settled:
+        """Note that elements have outcomes."""
+        with self._lock:
+            new = {element for element in elements if element < self.elements} - self._done
+            self._done |= new
+        return self._settle(new)
+
+    def add_final(self, found: Mapping[int, FinalStatus]) -> Settled:
+        """Note that elements have ended without an outcome."""
+        with self._lock:
+            self._final.update(found)
+        return self._settle(found)
+
+    def _settle(self, elements: Collection[int]) -> Settled:
+        due: list[Callable[[], object]] = []
+        if self.feed:
+            self.feed.ended(elements)
+        with self._lock:
+            for element in elements:
+                self._missing_since.pop(element, None)
+                due += self._callbacks.pop(element, [])
+        return Settled(len(elements), due)
+
+    def add_reports(self, reports: Mapping[int, Report]) -> None:
+        """Keep the scheduler's reports, by element."""
+        with self._lock:
+            self._reports.update(reports)
 
     def judge(self, reports: Mapping[int, Report], now: float) -> None:
-        """Note which elements should have left an outcome by now, by what the scheduler says."""
-        for index in list(self.open):
-            report = reports.get(index)
-            if report is None or report.state.final:
-                self.missed_since.setdefault(index, now)
-            else:
-                self.missed_since.pop(index, None)
+        """Note which elements should have left an outcome by now, according to the scheduler's reports."""
+        with self._lock:
+            for element in self.open:
+                report = reports.get(element)
+                if report is None or report.state.final:
+                    self._missing_since.setdefault(element, now)
+                else:
+                    self._missing_since.pop(element, None)
         if self.feed:
             self.feed.reported(reports)
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """The elements that should have left an outcome, by the scheduler's reports, and have not."""
+        with self._lock:
+            return frozenset(self._missing_since)
+
+    def restart_grace(self, now: float) -> None:
+        """Give missing outcomes their whole grace period from now on, because they could not be listed until now."""
+        with self._lock:
+            self._missing_since = dict.fromkeys(self._missing_since, now)
+
+    def overdue(
+        self, now: float, grace: Callable[[JobState], float]
+    ) -> tuple[dict[int, FinalStatus], dict[int, FinalStatus]]:
+        """How elements ended whose outcomes are missing: those past their grace period, and those within it.
+
+        `grace` gives the seconds for an outcome to appear after a state.
+        """
+        overdue: dict[int, FinalStatus] = {}
+        within: dict[int, FinalStatus] = {}
+        with self._lock:
+            for element, since in list(self._missing_since.items()):
+                if self.element_finished(element):  # after it was noted
+                    del self._missing_since[element]
+                    continue
+                report = self._reports.get(element)
+                state = report.state if report and report.state.final else JobState.LOST
+                state = JobState.LOST if state is JobState.COMPLETED else state
+                (overdue if now - since > grace(state) else within)[element] = FinalStatus(state, report)
+        return overdue, within
+
+    def seconds_in_accounting(self, element: int, *, alone: bool) -> float:
+        """How long only the accounting has reported an element as alive; 0 from now on if not `alone`."""
+        with self._lock:
+            if not alone:
+                self._accounted_since.pop(element, None)
+                return 0.0
+            return time.monotonic() - self._accounted_since.setdefault(element, time.monotonic())
+
+    def seconds_claimed(self, group: str) -> float:
+        """How long this process has seen the claim of a group, which has no job yet."""
+        with self._lock:
+            return time.monotonic() - self._claimed_since.setdefault(group, time.monotonic())
+
+    def rest(self, seconds: float) -> None:
+        """Do not try to resubmit elements for so long."""
+        self._rests_until = time.monotonic() + seconds
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is resubmitted now."""
+        return time.monotonic() < self._rests_until

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar, Unpack
 
-    from slurm.jobs.array import JobArray
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.options.types import OtherKeywords, TaskKeywords
     from slurm.serialization import Arguments, Placeholder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,8 +25,6 @@ D = TypeVar("D", bound=Document)
 _log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(?P<element>\d+)\.(?P<attempt>\d+)\.(?P<what>json|begun|next\.json)")
-_ABANDONED = 60.0
-"""Seconds after which a claim without a job is somebody's who died."""
 
 
 class Continuation(Document):
@@ -65,12 +62,6 @@ def blocks_name(group: str) -> str:
 def new_group(element: int, attempt: int) -> str:
     """A name for a job to come, which no other claim has."""
     return f"{element}.{attempt}-{os.urandom(4).hex()}"
-
-
-def abandoned(watched: SubmissionState, group: str) -> bool:
-    """Whether a claim has been without a job for long, as this process has seen it."""
-    since = watched.claimed_since.setdefault(group, time.monotonic())
-    return time.monotonic() - since > _ABANDONED
 
 
 def claim(store: JobStore, key: str, claims: Mapping[tuple[int, int], Continuation]) -> list[tuple[int, int]]:

@@ -29,7 +29,7 @@ from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.serialization.tracebacks import sourced
 from slurm.serialization.unpickling import SignalWatch, load
-from slurm.submission.submission_state import FinalStatus
+from slurm.submission.status import FinalStatus
 
 if TYPE_CHECKING:
     from slurm.errors import (

@@ -1,4 +1,4 @@
-"""Conclusions: what becomes of elements that the scheduler has ended and that left no outcome."""
+"""Finalizer: decide what happens to elements that the scheduler has ended and that left no outcome."""
 
 from __future__ import annotations
 
@@ -10,52 +10,69 @@ from slurm.protocol import FAILED, OUTCOMES, PROCESS, RESOLVE, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
 from slurm.submission import dependencies
-from slurm.tracking import resubmit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slurm.places.place import Backend
-    from slurm.submission.submission_state import FinalStatus, SubmissionState
+    from slurm.storage.job_store import JobStore
+    from slurm.submission.status import FinalStatus
+    from slurm.submission.submission_state import SubmissionState
+    from slurm.tracking.resubmit import Resubmitter
 
 _log = logging.getLogger(__name__)
 
 
-def conclude(
-    backend: Backend, watched: SubmissionState, overdue: Mapping[int, FinalStatus], waiting: Mapping[int, FinalStatus]
-) -> Mapping[int, FinalStatus]:
-    """Have elements go on in another job that may; of the others, which have ended for good, write an outcome.
+class Finalizer:
+    """Writes the outcomes of elements that could not write one, unless they are resubmitted."""
 
-    Those still `waiting` for their outcome to show up are judged only by what they have left themselves.
+    def __init__(self, store: JobStore, resubmitter: Resubmitter) -> None:
+        self._store, self._resubmitter = store, resubmitter
 
-    What the scheduler said is soon forgotten by it, so it is kept where the next process looks. That an element is lost
-    is not: an outcome that comes late is better than none.
-    """
-    endings = {**overdue, **waiting}
-    left: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
-    if watched.may_go_on:
+    def finalize(
+        self, watched: SubmissionState, overdue: Mapping[int, FinalStatus], waiting: Mapping[int, FinalStatus]
+    ) -> Mapping[int, FinalStatus]:
+        """Resubmit the elements that may run again; write an outcome for the others, and return those.
+
+        Elements that are `waiting` for their outcome to appear count only if their own process left a record.
+
+        The scheduler soon forgets its reports, so they are written where the next process looks. That an element is
+        lost is not written: a late outcome is better than none.
+        """
+        statuses = {**overdue, **waiting}
+        ended: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
+        if watched.may_go_on:
+            try:
+                ended = self._resubmitter.resubmit(watched, statuses, waiting)
+            except NoSuchJob:  # its directory was removed, so nothing can run again
+                pass
+            except (ProtocolError, ConfigurationError) as error:
+                _log.warning("jobs of %s cannot be resubmitted: %s", watched.key, error)
+        final = {element: statuses[element] for element in ended}
+        outcomes = {element: ended[element] or _outcome(status) for element, status in final.items()}
         try:
-            left = resubmit.go_on(backend, watched, endings, waiting)
-        except NoSuchJob:  # its directory was removed, so nothing of it goes on
-            pass
-        except (ProtocolError, ConfigurationError) as error:
-            _log.warning("jobs of %s can't go on: %s", watched.key, error)
-    ended = {element: endings[element] for element in left}
-    outcomes = {element: left[element] or _outcome(ending) for element, ending in ended.items()}
-    try:
-        explained = {e: o for e, o in outcomes.items() if o is not None}
-        _explain_upstreams(backend, watched, ended, explained)
-        files = {outcome_name(e): outcome.dumps() for e, outcome in explained.items()}
-        if files:
-            backend.store.commit(watched.key, OUTCOMES, files)
-    except (TransportError, ProtocolError) as error:  # they have ended all the same
-        _log.warning("how jobs of %s ended can't be kept there: %s", watched.key, error)
-    return ended
+            explained = {element: outcome for element, outcome in outcomes.items() if outcome is not None}
+            self._explain_upstreams(watched, final, explained)
+            files = {outcome_name(element): outcome.dumps() for element, outcome in explained.items()}
+            if files:
+                self._store.commit(watched.key, OUTCOMES, files)
+        except (TransportError, ProtocolError) as error:  # they have ended all the same
+            _log.warning("the outcomes of jobs of %s cannot be written: %s", watched.key, error)
+        return final
+
+    def _explain_upstreams(
+        self, watched: SubmissionState, final: Mapping[int, FinalStatus], outcomes: dict[int, Outcome]
+    ) -> None:
+        """Name the failed upstream job in the outcomes of elements that it kept from running."""
+        waited = [e for e in outcomes if (report := final[e].report) and report.dependency_failed]
+        messages = dependencies.failed_upstreams(self._store, watched.key, waited) if waited else {}
+        for element, message in messages.items():
+            error = ErrorRecord(type="DependencyFailed", message=message, bases=("DependencyFailed",))
+            outcomes[element] = outcomes[element].replace(error=error)
 
 
-def _outcome(ending: FinalStatus) -> Outcome | None:
-    report = ending.report
-    if report is None or ending.state in (JobState.LOST, JobState.REFUSED, JobState.FAILED):
+def _outcome(status: FinalStatus) -> Outcome | None:
+    report = status.report
+    if report is None or status.state in (JobState.LOST, JobState.REFUSED, JobState.FAILED):
         return None
     return Outcome(
         status=FAILED,
@@ -63,16 +80,6 @@ def _outcome(ending: FinalStatus) -> Outcome | None:
         exit_code=1,
         host=report.node or None,
         job_id=report.id,
-        state=ending.state.value,
+        state=status.state.value,
         reason=report.reason or None,
     )
-
-
-def _explain_upstreams(
-    backend: Backend, watched: SubmissionState, ended: Mapping[int, FinalStatus], outcomes: dict[int, Outcome]
-) -> None:
-    waited = [e for e in outcomes if (report := ended[e].report) and report.dependency_failed]
-    words = dependencies.failed_upstreams(backend.store, watched.key, waited) if waited else {}
-    for element, message in words.items():
-        error = ErrorRecord(type="DependencyFailed", message=message, bases=("DependencyFailed",))
-        outcomes[element] = outcomes[element].replace(error=error)

@@ -1,4 +1,4 @@
-"""Adoption: the ids of what was queued by a client that died before it had written them down."""
+"""Recovery: find the ids of submissions whose client died before it recorded them."""
 
 from __future__ import annotations
 
@@ -8,61 +8,68 @@ from typing import TYPE_CHECKING
 from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, SlurmError, TransportError
 from slurm.options import Options
 from slurm.protocol import SUBMITTED
-from slurm.tracking.deferred import give_up, roll
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.places.place import Backend
     from slurm.protocol import Block
+    from slurm.storage.job_store import JobStore
+    from slurm.submission.job_queue import JobQueue
+    from slurm.submission.registry import SubmissionRegistry
     from slurm.submission.submission_state import SubmissionState
+    from slurm.tracking.deferred import DeferredSubmission
 
 _log = logging.getLogger(__name__)
 
 
-def complete(backend: Backend, several: Sequence[SubmissionState]) -> None:
-    """Learn the ids of submissions that have none yet, and queue what waits for room in the queue.
+class Recovery:
+    """Completes submissions that their client has left half done."""
 
-    Their records may be there by now; if not, the scheduler finds them by their keys, by one command for all that were
-    submitted to the same clusters. One that was never queued stays so.
-    """
-    if unknown := {watched.key: watched for watched in several if not watched.submitted and not watched.refused}:
-        _locate(backend, unknown)
-    for watched in several:
-        if watched.unqueued:
-            _roll(backend, watched)
+    def __init__(
+        self, store: JobStore, queue: JobQueue, registry: SubmissionRegistry, deferred: DeferredSubmission
+    ) -> None:
+        self._store, self._queue, self._registry, self._deferred = store, queue, registry, deferred
 
+    def complete(self, several: Sequence[SubmissionState]) -> None:
+        """Find the ids of submissions that have none, and queue elements that wait for room in the queue.
 
-def _locate(backend: Backend, unknown: Mapping[str, SubmissionState]) -> None:
-    """Learn the ids of submissions, by key, from their records or from the scheduler. Raises TransportError."""
-    unrecorded: dict[str, dict[str, Sequence[Block]]] = {}
-    for records in backend.store.read_records(unknown).values():
-        if isinstance(records, TransportError):  # else it would seem that it was never queued
-            raise records
-        if isinstance(records, SlurmError):
-            _log.warning("a submission is left out: %s", records)
-            continue
-        watched = backend.tracker.watch(*records)
-        if not watched.submitted and not watched.refused:
-            clusters = str(Options.parse(records.submission.options).get("clusters") or "")
-            unrecorded.setdefault(clusters, {})[watched.key] = backend.blocks(records.submission)
-    for clusters, some in unrecorded.items():
-        found = backend.controller.adopt(
-            some, lambda key: f"{backend.store.directory(key)}/{SUBMITTED}", clusters=clusters
-        )
-        for key, submitted in found.items():
-            unknown[key].submitted = submitted
+        Their records may exist by now. If not, the scheduler finds them by their keys, with one command for all that
+        were submitted to the same clusters. A submission that was never queued stays without ids.
+        """
+        if unknown := {watched.key: watched for watched in several if not watched.submitted and not watched.refused}:
+            self._locate(unknown)
+        for watched in several:
+            if watched.unqueued:
+                self._advance(watched)
 
+    def _locate(self, unknown: Mapping[str, SubmissionState]) -> None:
+        """Find the ids of submissions, by key, in their records or by the scheduler. Raises TransportError."""
+        unrecorded: dict[str, dict[str, Sequence[Block]]] = {}
+        for records in self._store.read_records(unknown).values():
+            if isinstance(records, TransportError):  # without it, the submission would look as if never queued
+                raise records
+            if isinstance(records, SlurmError):
+                _log.warning("a submission is left out: %s", records)
+                continue
+            watched = self._registry.add(*records)
+            if not watched.submitted and not watched.refused:
+                clusters = str(Options.parse(records.submission.options).get("clusters") or "")
+                unrecorded.setdefault(clusters, {})[watched.key] = self._queue.blocks(records.submission)
+        for clusters, some in unrecorded.items():
+            found = self._queue.client.adopt(
+                some, lambda key: f"{self._store.directory(key)}/{SUBMITTED}", clusters=clusters
+            )
+            for key, submitted in found.items():
+                unknown[key].learn_records(submitted)
 
-def _roll(backend: Backend, watched: SubmissionState) -> None:
-    """Queue what waits for room in the queue. What is wrong with its records concerns no other submission."""
-    try:
-        roll(backend, watched)
-    except NoSuchJob:  # its directory was removed: nobody will run it
-        pass
-    except (ProtocolError, ConfigurationError) as error:
-        _log.warning("what of %s waits for room can't be queued: %s", watched.key, error)
-        if backend.refusals_are_final:
-            give_up(backend, watched, error)
-    except TransportError as error:
-        _log.warning("what of %s waits for room can't be queued now: %s", watched.key, error)
+    def _advance(self, watched: SubmissionState) -> None:
+        """Queue elements that wait for room. Damaged records of one submission must not affect others."""
+        try:
+            self._deferred.advance(watched)
+        except NoSuchJob:  # its directory was removed, so nothing can run it
+            pass
+        except (ProtocolError, ConfigurationError) as error:
+            _log.warning("the waiting elements of %s cannot be queued: %s", watched.key, error)
+            self._deferred.give_up(watched, error)
+        except TransportError as error:
+            _log.warning("the waiting elements of %s cannot be queued now: %s", watched.key, error)

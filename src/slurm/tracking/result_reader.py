@@ -28,7 +28,7 @@ class ResultReader:
     ) -> None:
         self._store, self._tracker, self._watched = store, tracker, watched
         self._ends = store.ends(watched.key, indices, chunk=watched.chunk)
-        watched.learn(self._ends.elements)
+        watched.learn_outcomes(self._ends.elements)
         self._tails = dict(store.log_tails(self._silent(indices))) if logs else {}
 
     def of(self, index: int) -> tuple[Any, BaseException | None]:
@@ -58,7 +58,7 @@ class ResultReader:
         watched, element = self._watched, self._watched.element(index)
         facts = self._facts(index, outcome, tail=exceptions.without_a_word(outcome))
         if outcome is None:
-            known = watched.endings.get(element)
+            known = watched.final_status(index)
             if known is None:
                 return NoSuchJob(f"job {facts.key} has ended, and its directory was removed since")
             ending = known

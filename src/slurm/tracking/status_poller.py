@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.protocol.states import JobState
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     Asked = dict[str, list[tuple[SubmissionState, Block]]]
 
 _NOT_QUEUED = Report("", None, JobState.PENDING, "PENDING", "", "no room in the queue for it yet")
-_RUNAWAY_SECONDS = 600.0
-"""How long a job may be alive for the accounting alone: it learns of ends late, and may have missed one for ever."""
 _RUNAWAY = Report("", None, JobState.LOST, "LOST", "", "it is a runaway job of the accounting")
 
 
@@ -41,8 +38,11 @@ class Said(NamedTuple):
 class StatusPoller:
     """Questions to one scheduler, each by one command a cluster for all submissions."""
 
-    def __init__(self, *, query: Query, history: History, complete: Complete, here: Callable[[], Here]) -> None:
+    def __init__(
+        self, *, query: Query, history: History, complete: Complete, here: Callable[[], Here], runaway: float
+    ) -> None:
         self._query, self._history, self._complete, self._here = query, history, complete, here
+        self._runaway = runaway
 
     def ask(self, several: Sequence[SubmissionState]) -> Said:
         """What the scheduler says of each element of submissions that it knows.
@@ -67,11 +67,14 @@ class StatusPoller:
         unanswered = answers.unanswered if answers else set()
         left = _unreported(asked, reports)
         for watched, element, report in self._remembered(asked, left):
-            _note(watched, element, report, reports, answered=report.id not in unanswered)
+            # If only the accounting reports a job as alive, it may have missed the end.
+            alone = not report.state.final and report.id not in unanswered
+            seconds = watched.seconds_in_accounting(element, alone=alone)
+            reports[watched.key][element] = _RUNAWAY if seconds > self._runaway else report
         silent = _unreported({id_: asked[id_] for id_ in unanswered & asked.keys()}, reports)
         trouble = answers.trouble if answers and silent else None
         for watched, element in (item for some in silent.values() for item in some):
-            before = watched.reports.get(element)
+            before = watched.report(element * watched.chunk)
             known = before is not None and not before.state.final
             reports[watched.key][element] = before if before and known else _silence(trouble)
         for watched in several:
@@ -79,7 +82,7 @@ class StatusPoller:
             if watched.refused:
                 refusal = Report("", None, JobState.REFUSED, "REFUSED", "", watched.refused.words)
                 reports[watched.key].update(dict.fromkeys(range(watched.elements), refusal))
-            watched.reports.update(reports[watched.key])
+            watched.add_reports(reports[watched.key])
         return Said(reports, trouble, partly=not asked.keys() <= unanswered)
 
     def _remembered(
@@ -102,9 +105,7 @@ def _placed(several: Sequence[SubmissionState], here: Here, reports: Reports) ->
     for watched in several:
         for block in watched.blocks:
             if said := watched.elsewhere(here, block):
-                moved = watched.moved
-                elements = (e for e in block.elements if moved.get(e, block) == block)
-                reports[watched.key].update(dict.fromkeys(elements, said))
+                reports[watched.key].update(dict.fromkeys(watched.in_block(block, block.elements), said))
             else:
                 asked.setdefault(block.id, []).append((watched, block))
     return asked
@@ -115,8 +116,7 @@ def _owners(report: Report, asked: Asked) -> Iterator[tuple[SubmissionState, Ite
     for watched, block in asked.get(report.id, ()):
         if belongs(report, tag(watched.key, block), created=watched.created):
             elements = block.elements if report.tasks is None else [block.first + task for task in report.tasks]
-            moved = watched.moved
-            yield watched, [e for e in elements if moved.get(e, block) == block] if moved else elements
+            yield watched, watched.in_block(block, elements)
 
 
 def _unreported(asked: Asked, reports: Reports) -> dict[str, list[tuple[SubmissionState, int]]]:
@@ -125,20 +125,14 @@ def _unreported(asked: Asked, reports: Reports) -> dict[str, list[tuple[Submissi
     for id_, owners in asked.items():
         for watched, block in owners:
             told = reports[watched.key]
-            left = (e for e in block.elements if e not in told and not watched.ended(e) and watched.block(e) == block)
+            left = (
+                e
+                for e in block.elements
+                if e not in told and not watched.element_finished(e) and watched.block(e) == block
+            )
             if some := [(watched, element) for element in left]:
                 found.setdefault(id_, []).extend(some)
     return found
-
-
-def _note(watched: SubmissionState, element: int, report: Report, reports: Reports, *, answered: bool) -> None:
-    """Put what the accounting says into reports; one that is alive for it alone isn't believed for ever."""
-    if report.state.final or not answered:
-        watched.accounted_since.pop(element, None)
-    else:
-        since = watched.accounted_since.setdefault(element, time.monotonic())
-        report = _RUNAWAY if time.monotonic() - since > _RUNAWAY_SECONDS else report
-    reports[watched.key][element] = report
 
 
 def _silence(trouble: str | None) -> Report:

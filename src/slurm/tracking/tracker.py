@@ -1,7 +1,7 @@
-"""Tracker: the truth about all jobs of one cluster, by one listing a tick and, rarely, one question to the scheduler.
+"""Tracker: follow all jobs of one cluster: list outcomes often, and query the scheduler rarely.
 
-An outcome file is the truth. Where there is none, what the scheduler says counts; where that has forgotten the job, it
-is lost. Nothing is asked while nobody waits.
+An outcome file is the truth. Without one, the scheduler's report counts; if the scheduler has forgotten the job, it is
+lost. Nothing is queried while nobody waits.
 """
 
 from __future__ import annotations
@@ -15,29 +15,22 @@ from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.notifications.dispatcher import call
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait
-from slurm.submission.submission_state import FinalStatus, SubmissionState
+from slurm.submission.status import FinalStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.protocol import Refused, Submission, Submitted
+    from slurm.submission.registry import SubmissionRegistry
+    from slurm.submission.submission_state import Settled, SubmissionState
+    from slurm.submission.timings import Timings
     from slurm.tracking.status_poller import StatusPoller
 
     Listing = Callable[[Sequence[str]], Mapping[str, frozenset[int] | TransportError]]
-    Endings = Mapping[int, FinalStatus]
-    Conclude = Callable[[SubmissionState, Endings, Endings], Endings]
+    Statuses = Mapping[int, FinalStatus]
+    Finalize = Callable[[SubmissionState, Statuses, Statuses], Statuses]
 
 _log = logging.getLogger(__name__)
 
-_EAGERNESS = 0.02
-"""A look is due after this share of the time already waited: who waits a minute is told within a second."""
-_SLOWEST_LOOK = 0.5
-_REST = 5.0  # after a look that was slow itself, lest an outage be waited for ten times over
-_EXPLAINED_GRACE = 1.0
-"""Seconds for an outcome to show up after the scheduler has said why there may be none (cancelled, time limit …)."""
-_UNEXPLAINED_GRACE = 10.0
-"""The same where it says nothing, or that the job completed: shared file systems show new files late."""
-_VERDICT_SECONDS = 5.0
 _BY_ITSELF = (JobState.COMPLETED, JobState.FAILED)
 
 
@@ -46,16 +39,17 @@ class Tracker:
 
     def __init__(
         self,
+        registry: SubmissionRegistry,
         *,
         listing: Listing,
-        inquiry: StatusPoller,
-        conclude: Conclude,
+        poller: StatusPoller,
+        finalize: Finalize,
         pace: float,
         patience: tuple[float, float],
+        timings: Timings,
     ) -> None:
-        self._listing, self._inquiry, self._conclude = listing, inquiry, conclude
-        self._pace, self._patience = pace, patience
-        self._watched: dict[str, SubmissionState] = {}
+        self._registry, self._listing, self._poller, self._finalize = registry, listing, poller, finalize
+        self._pace, self._patience, self._timings = pace, patience, timings
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._poll: threading.Thread | None = None
@@ -63,109 +57,62 @@ class Tracker:
         self._pause = patience[0]
 
     def after_fork(self) -> None:
-        """In the child of a fork, neither the thread nor whoever held the lock is there any more."""
+        """Replace the lock and the threads, which are the parent's."""
         self._changed = threading.Condition()
         self._thread = self._poll = None
-        for watched in self._watched.values():
-            watched.waiters, watched.feed = 0, None  # hooks are called in the parent
-
-    def watch(
-        self, submission: Submission, submitted: Submitted | None, refused: Refused | None = None
-    ) -> SubmissionState:
-        """The one SubmissionState of a submission in this process."""
-        with self._changed:
-            known = self._watched.get(submission.key)
-            if known is None:
-                known = SubmissionState(
-                    submission.key,
-                    submission.count,
-                    submitted,
-                    mapped=submission.mapped,
-                    chunk=submission.chunk,
-                    continues=submission.continues,
-                    workflow=submission.workflow is not None,
-                    upstreams=(edge.key for edge in submission.dependencies),
-                )
-                known.created = submission.created
-                self._watched[submission.key] = known
-            if known.submitted is None:
-                known.submitted = submitted
-            known.refused = refused if known.submitted is None else None
-            return known
-
-    def known(self, key: str) -> SubmissionState | None:
-        """The SubmissionState of a submission, if this process follows it already."""
-        return self._watched.get(key)
 
     def wait(self, watched: SubmissionState, indices: Sequence[int], timeout: float | None) -> bool:
-        """Wait until all of some elements have ended; False if `timeout` seconds didn't suffice. ValueError for NaN."""
+        """Wait until all of some calls have ended; False after `timeout` seconds. Raises ValueError for NaN."""
         timeout = seconds_to_wait(timeout)
-        elements = dict.fromkeys(map(watched.element, indices))
-        left = [element for element in elements if not watched.ended(element)]
+        left = [e for e in dict.fromkeys(map(watched.element, indices)) if not watched.element_finished(e)]
 
         def all_ended() -> bool:
-            while left and watched.ended(left[-1]):
+            while left and watched.element_finished(left[-1]):
                 left.pop()
             return not left
 
         if not left:
             return True
-        with self._changed:
-            watched.waiters += 1
+        with watched.waiting(), self._changed:
             self._follow()
-            try:
-                return self._changed.wait_for(all_ended, timeout)
-            finally:
-                watched.waiters -= 1
+            return self._changed.wait_for(all_ended, timeout)
 
     def when_finished(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
-        """Call back, once, when an element has ended; at once if it has."""
-        with self._changed:
-            if not watched.finished(index):
-                watched.callbacks.setdefault(watched.element(index), []).append(callback)
-                self._follow()
-                return
-        callback()
-
-    def forget(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
-        """Don't call back any more."""
-        with self._changed:
-            element = watched.element(index)
-            waiting = watched.callbacks.get(element, [])
-            if callback in waiting:
-                waiting.remove(callback)
-            if not waiting:
-                watched.callbacks.pop(element, None)
+        """Call back once when a call has ended; at once if it has."""
+        if watched.add_callback(index, callback):
+            self.follow()
+        else:
+            callback()
 
     def follow(self) -> None:
-        """Go on by itself while there is something to do, though nobody waits."""
+        """Run the thread while anything is wanted of any submission."""
         with self._changed:
             self._follow()
 
     def look(self, several: Iterable[SubmissionState]) -> None:
-        """List the outcomes of submissions now. One whose outcomes can't be listed has that as its `trouble`."""
-        pending = [watched for watched in several if len(watched.done) < watched.elements]
+        """List the outcomes of submissions now. A listing that fails is the `trouble` of its submission."""
+        pending = [watched for watched in several if watched.lacks_outcomes]
         if pending:
             listed = self._listing([watched.key for watched in pending])
-            found: list[tuple[SubmissionState, frozenset[int]]] = []
+            settled: list[Settled] = []
             for watched in pending:
                 done, before = listed[watched.key], watched.trouble
                 watched.trouble = done if isinstance(done, TransportError) else None
                 if not isinstance(done, TransportError):
-                    found.append((watched, done))
+                    settled.append(watched.add_outcomes(done))
                 elif before is None:
                     _log.warning("%s; trying again", done)
-            self._record(found)
+            self._announce(settled)
 
     def ask(self, several: Iterable[SubmissionState], *, partly: bool = False) -> None:
-        """Ask the scheduler about submissions now. Raises SchedulerError if it can't tell, or one of several can't.
+        """Query the scheduler about submissions now. Raises SchedulerError if it, or one of several clusters, fails.
 
         With `partly`, raise only if all clusters fail: one that is down must not hide the jobs of the others.
 
-        One whose client died before it learnt the ids is located first; if it was never queued, nobody will run it.
+        A submission whose client died before it recorded the ids is located first.
         """
         pending = [watched for watched in several if watched.unfinished]
-        said = self._inquiry.ask(pending)
+        said = self._poller.ask(pending)
         now = time.monotonic()
         for watched in pending:
             watched.judge(said.reports[watched.key], now)
@@ -173,35 +120,35 @@ class Tracker:
             raise SchedulerError(said.trouble)
 
     def explain(self, watched: SubmissionState, index: int) -> FinalStatus | None:
-        """How the scheduler says that it ended an element, whose process could only leave that a signal came.
+        """How the scheduler ended an element whose process only recorded a signal.
 
-        Waits a little for its answer, which comes after the element's end. None if it wasn't the scheduler, or it has
-        forgotten.
+        Waits a little, because the scheduler reports it after the element's end. None if the scheduler did not end it,
+        or has forgotten it.
         """
-        end = time.monotonic() + _VERDICT_SECONDS
+        end = time.monotonic() + self._timings.verdict
         element = watched.element(index)
-        while not (element in watched.reports and watched.reports[element].state.final):
-            known = self._inquiry.ask([watched]).reports[watched.key]
+        while not ((report := watched.report(index)) and report.state.final):
+            known = self._poller.ask([watched]).reports[watched.key]
             if element not in known or known[element].state is JobState.UNKNOWN or time.monotonic() > end:
                 break
             time.sleep(0.2)
-        report = watched.reports.get(element)
+        report = watched.report(index)
         by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
         return FinalStatus(report.state, report) if report and by_scheduler else None
 
     def attend(self, watched: SubmissionState) -> None:
-        """Do now for one submission what is due: its elements that have ended by all that is known end, or go on."""
+        """Look at one submission now: finish, or resubmit, its elements that have ended."""
         self.look([watched])
         self.ask([watched])
         self._end_overdue([watched])
 
     def settle(self, watched: SubmissionState) -> None:
-        """Attend to a submission until all of its elements have ended, or are the scheduler's; ever less often."""
-        pause = _SLOWEST_LOOK
+        """Attend to a submission, ever less often, until the scheduler has all elements that have not ended."""
+        pause = self._timings.slowest_look
         while True:
             try:
                 self.attend(watched)
-                if not watched.missed_since:
+                if not watched.missing:
                     return
             except (SchedulerError, TransportError) as error:
                 _log.warning("%s: %s; trying again", type(error).__name__, error)
@@ -209,14 +156,14 @@ class Tracker:
             pause = min(pause * 1.5, self._patience[1])
 
     def hurry(self) -> None:
-        """Something was done that changes states: ask the scheduler soon."""
+        """Query the scheduler soon, because something was done that changes states."""
         with self._changed:
             self._pause = self._patience[0]
             self._ask_at = time.monotonic() + min(0.2, self._pause)
             self._changed.notify_all()
 
     def _follow(self) -> None:
-        """Have the thread run; the lock is held."""
+        """Start the thread if it does not run. The caller holds the lock."""
         now = time.monotonic()
         self._news_at, self._pause = now, self._patience[0]
         self._ask_at = min(max(self._ask_at, now), now + self._pause)
@@ -228,7 +175,7 @@ class Tracker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                wanted = [w for w in self._watched.values() if w.wanted and w.unfinished]
+                wanted = [w for w in self._registry.all() if w.wanted and w.unfinished]
                 if not wanted:
                     self._thread = None
                     return
@@ -237,9 +184,9 @@ class Tracker:
                 self._changed.wait(pause)
 
     def _tick(self, wanted: list[SubmissionState]) -> float:
-        """Look, and ask if it is time to; returns the seconds until the next look."""
+        """Look, and query the scheduler if it is time to; returns the seconds until the next look."""
         begin = looked = time.monotonic()
-        awaited = [self._watched[key] for key in {k for w in wanted for k in w.upstreams} & self._watched.keys()]
+        awaited = self._registry.known({key for watched in wanted for key in watched.upstreams})
         before = [watched for watched in awaited if watched.unfinished]
         try:
             self.look({watched.key: watched for watched in (*wanted, *before)}.values())
@@ -247,21 +194,23 @@ class Tracker:
             for feed in filter(None, (watched.feed for watched in wanted)):
                 feed.look()
             room = self._news_at > self._asked_at and any(watched.unqueued for watched in wanted)
-            if room or not all(watched.unfinished for watched in before):  # what waited for that may be cancelled now
+            if room or not all(watched.unfinished for watched in before):  # dependents may be cancelled now
                 self._pause, self._ask_at = self._patience[0], self._asked_at + self._patience[0]
             self._attend_to(wanted, due=begin >= self._ask_at)
         except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
-            # What can't be had now may be had later; nothing is concluded from silence.
+            # It may work later; nothing is concluded from a missing answer.
             _log.warning("%s: %s; trying again", type(error).__name__, error)
             self._ask_at = begin + self._patience[1]
             return self._patience[0]
         waited = begin - self._news_at
-        return max(self._pace, min(_SLOWEST_LOOK, _EAGERNESS * waited), min(_REST, 10 * (looked - begin - 0.01)))
+        timings = self._timings
+        eager = min(timings.slowest_look, timings.eagerness * waited)
+        return max(self._pace, eager, min(timings.longest_rest, 10 * (looked - begin - 0.01)))
 
     def _attend_to(self, wanted: Sequence[SubmissionState], *, due: bool) -> None:
-        """Ask if it is time to, and end what is overdue, in a thread of its own: answers may be slow, and huge."""
+        """Query if it is time to, and finish what is overdue, in another thread: answers may be slow, and huge."""
         idle = self._poll is None or not self._poll.is_alive()
-        if idle and (due or any(watched.missed_since for watched in wanted)):
+        if idle and (due or any(watched.missing for watched in wanted)):
             self._poll = threading.Thread(target=self._ask_and_end, args=(wanted, due), name="slurm-poll", daemon=True)
             self._poll.start()
 
@@ -278,55 +227,30 @@ class Tracker:
             self._ask_at = begin + self._patience[1]
 
     def _end_overdue(self, wanted: Iterable[SubmissionState]) -> None:
-        """End the elements whose outcome hasn't shown up within the grace period, unless they go on in another job."""
+        """Finish the elements whose outcome has not appeared within the grace period, unless they are resubmitted."""
         now = time.monotonic()
         trouble: SlurmError | None = None
         for watched in wanted:
             if watched.trouble is not None:  # there may be outcomes: the grace period begins when they can be listed
-                watched.missed_since = dict.fromkeys(list(watched.missed_since), now)
+                watched.restart_grace(now)
                 continue
-            overdue: dict[int, FinalStatus] = {}
-            waiting: dict[int, FinalStatus] = {}
-            for index, since in list(watched.missed_since.items()):
-                if watched.ended(index):  # since it was noted
-                    watched.missed_since.pop(index, None)
-                    continue
-                report = watched.reports.get(index)
-                state = report.state if report and report.state.final else JobState.LOST
-                state = JobState.LOST if state is JobState.COMPLETED else state
-                grace = _UNEXPLAINED_GRACE if state in (JobState.LOST, JobState.FAILED) else _EXPLAINED_GRACE
-                (overdue if now - since > grace else waiting)[index] = FinalStatus(state, report)
+            overdue, within = watched.overdue(now, self._grace)
             try:
-                if overdue or (waiting and watched.continues):
-                    self._end(watched, self._conclude(watched, overdue, waiting))
-            except SlurmError as error:  # it is that one's, and must not keep the others from their ends
+                if overdue or (within and watched.continues):
+                    self._announce([watched.add_final(self._finalize(watched, overdue, within))])
+            except SlurmError as error:  # of this submission only: the others go on
                 trouble = error
         if trouble is not None:
             raise trouble
 
-    def _record(self, found: Iterable[tuple[SubmissionState, frozenset[int]]]) -> None:
-        due: list[Callable[[], object]] = []
-        with self._changed:
-            for watched, done in found:
-                new = {element for element in done - watched.done if element < watched.elements}
-                watched.done |= new
-                due += self._settle(watched, new)
-        call(due)
+    def _grace(self, state: JobState) -> float:
+        unexplained = state in (JobState.LOST, JobState.FAILED)
+        return self._timings.unexplained_grace if unexplained else self._timings.explained_grace
 
-    def _end(self, watched: SubmissionState, ended: Mapping[int, FinalStatus]) -> None:
-        with self._changed:
-            watched.endings.update(ended)
-            due = self._settle(watched, ended)
-        call(due)
-
-    def _settle(self, watched: SubmissionState, indices: Iterable[int]) -> list[Callable[[], object]]:
-        """Forget what was noted of elements that have ended; returns the callbacks that are due. The lock is held."""
-        due: list[Callable[[], object]] = []
-        if watched.feed:
-            watched.feed.ended(indices)
-        for index in indices:
-            watched.missed_since.pop(index, None)
-            due += watched.callbacks.pop(index, [])
-            self._news_at = time.monotonic()
-        self._changed.notify_all()
-        return due
+    def _announce(self, settled: Sequence[Settled]) -> None:
+        """Wake up whoever waits for elements that have just ended, and make their callbacks."""
+        if any(some.elements for some in settled):
+            with self._changed:
+                self._news_at = time.monotonic()
+                self._changed.notify_all()
+        call(callback for some in settled for callback in some.callbacks)

@@ -14,7 +14,7 @@ from slurm.views.status import Part, statuses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from slurm.places.place import Backend
+    from slurm.places.place import Place
     from slurm.protocol import Submission
     from slurm.submission.submission_state import SubmissionState
 
@@ -100,7 +100,7 @@ class Graph:
         return self.svg()
 
 
-def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Graph:
+def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
     """The graph of submissions: all that they wait for, however far up, and all that workflows submit, however deep.
 
     Of workflows that are only waited for, not what they have submitted. A few round trips for each step away, and one
@@ -108,15 +108,18 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
     """
     found: dict[str, Submission] = {}
     edges: dict[Edge, None] = {}
-    inside: dict[str, Iterable[int] | None] = dict(wanted)
-    frontier = dict.fromkeys(wanted)
+    calls: dict[str, set[int]] = {}
+    for part in parts:
+        calls.setdefault(part.watched.key, set()).update(part.indices)
+    inside: dict[str, set[int] | None] = {**calls}
+    frontier: dict[str, None] = dict.fromkeys(calls)
     watched: dict[str, SubmissionState] = {}
     while frontier:
-        for records in backend.store.several_records(list(frontier)):
+        for records in place.store.several_records(list(frontier)):
             found[records.submission.key] = records.submission
-            watched[records.submission.key] = backend.tracker.watch(*records)
+            watched[records.submission.key] = place.registry.add(*records)
         workflows = {key: inside[key] for key in frontier if key in inside and key in found and found[key].workflow}
-        children = several_children(backend.store, backend.transport, workflows) if workflows else {}
+        children = several_children(place.store, place.transport, workflows) if workflows else {}
         next_: dict[str, None] = {}
         for key, some in children.items():
             inside |= {child.key: None for child in some}
@@ -126,15 +129,15 @@ def graph_of(backend: Backend, wanted: Mapping[str, Iterable[int] | None]) -> Gr
             edges |= dict.fromkeys(Edge(edge.key, submission.key, edge.on) for edge in submission.dependencies)
             next_ |= dict.fromkeys(edge.key for edge in submission.dependencies)
         frontier = {key: None for key in next_ if key not in found}
-    states = _states(backend, watched)
+    states = _states(place, watched)
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
     nodes = [Node(s.key, s.task, s.count, states[s.key], s.workflow is not None) for s in order]
-    place = {node.key: number for number, node in enumerate(nodes)}
+    rank = {node.key: number for number, node in enumerate(nodes)}
     known = [edge for edge in edges if {edge.source, edge.target} <= found.keys()]
-    return Graph(tuple(nodes), tuple(sorted(known, key=lambda edge: (place[edge.source], place[edge.target]))))
+    return Graph(tuple(nodes), tuple(sorted(known, key=lambda edge: (rank[edge.source], rank[edge.target]))))
 
 
-def _states(backend: Backend, several: Mapping[str, SubmissionState]) -> Mapping[str, Mapping[JobState, int]]:
+def _states(place: Place, several: Mapping[str, SubmissionState]) -> Mapping[str, Mapping[JobState, int]]:
     """How many calls of each submission are in each state."""
-    parts = [Part(backend, watched, range(watched.count)) for watched in several.values()]
+    parts = [Part(place, watched, range(watched.count)) for watched in several.values()]
     return {key: Counter(s.state for s in told) for key, told in zip(several, statuses(parts), strict=True)}

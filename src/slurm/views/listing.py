@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slurm.jobs.array import JobArray
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
 
 
 class Listing(list["Job[Any] | JobArray[Any]"]):

@@ -37,10 +37,9 @@ from slurm.views.status import error_of, failed, known, peak_memory, progress, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.jobs.array import JobArray
-    from slurm.jobs.job import Job
-    from slurm.places.place import Backend
-    from slurm.submission.submission_state import JobStatus
+    from slurm.jobs.job import Job, JobArray
+    from slurm.places.place import Place
+    from slurm.submission.status import JobStatus
     from slurm.tasks.settings import Settings
     from slurm.views.status import Part
 
@@ -124,11 +123,11 @@ def listing_html(jobs: Sequence[Job[Any] | JobArray[Any]]) -> str:
     return card(faint(f"{len(jobs)} submission" + "s" * (len(jobs) != 1)), [table(rows, head=head), _seen(look)])
 
 
-def cluster_html(backend: Backend, terms: Settings) -> str:
+def cluster_html(place: Place, terms: Settings) -> str:
     """A cluster: where it is, and what its jobs are given. Without a look."""
-    spec = backend.spec
+    spec = place.spec
     rows = {
-        "root": backend.known_root or DEFAULT_ROOT,
+        "root": place.known_root or DEFAULT_ROOT,
         "Python": spec.python or "",
         "environment": ", ".join(map(repr, terms.environment or ())),
         "setup": "; ".join(spec.setup),
@@ -136,7 +135,7 @@ def cluster_html(backend: Backend, terms: Settings) -> str:
     listed = [(faint(name), code(str(value))) for name, value in terms.options.to_json().items()]
     below = _below("options", listed) if listed else ""
     shown = displays.facts({name: code(value) for name, value in rows.items() if value})
-    return card(f"{strong('Cluster')} {escape(str(backend.url))}", [shown, below])
+    return card(f"{strong('Cluster')} {escape(str(place.url))}", [shown, below])
 
 
 # Looking.
@@ -162,10 +161,10 @@ def _ask(parts: Sequence[Part], *, more: bool) -> Look:
 
 
 def _tail(part: Part, found: Sequence[JobStatus]) -> str:
-    backend, watched, indices = part
+    place, watched, indices = part
     for index, status in zip(indices, found, strict=True):
         if failed(status):
-            return sourced(backend.store.log_tail(backend.log_path(watched, index)))
+            return sourced(place.store.log_tail(place.log_path(watched, index)))
     return ""
 
 

@@ -15,8 +15,9 @@ from slurm.storage.job_store import Outcomes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slurm.places.place import Backend
-    from slurm.submission.submission_state import JobStatus, SubmissionState
+    from slurm.places.place import Place
+    from slurm.submission.status import JobStatus
+    from slurm.submission.submission_state import SubmissionState
 
 _NONE = Outcomes({}, {})
 _TELLING = 3
@@ -26,14 +27,14 @@ _TELLING = 3
 class Part(NamedTuple):
     """Some calls of a submission: a job, an array, a slice of one."""
 
-    backend: Backend
+    place: Place
     watched: SubmissionState
     indices: Sequence[int]
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return str(self.backend.url)
+        return str(self.place.url)
 
 
 def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
@@ -43,11 +44,11 @@ def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     of the outcomes. Raises SchedulerError if the scheduler can't tell. If one of several clusters can't, its jobs are
     UNKNOWN.
     """
-    by_backend: dict[Backend, list[Part]] = {}
+    by_place: dict[Place, list[Part]] = {}
     for part in parts:
-        by_backend.setdefault(part.backend, []).append(part)
-    outcomes = {backend: _look(backend, some) for backend, some in by_backend.items()}
-    return [_told(part, outcomes[part.backend].get(part.watched.key, _NONE)) for part in parts]
+        by_place.setdefault(part.place, []).append(part)
+    outcomes = {place: _look(place, some) for place, some in by_place.items()}
+    return [_told(part, outcomes[part.place].get(part.watched.key, _NONE)) for part in parts]
 
 
 def known(part: Part) -> list[JobStatus]:
@@ -60,18 +61,18 @@ def _told(part: Part, outcomes: Outcomes) -> list[JobStatus]:
     return [part.watched.status(i, outcomes.read.get(e), outcomes.unreadable.get(e)) for i, e in elements]
 
 
-def _look(backend: Backend, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
+def _look(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     """The outcomes that there are, after a look, by key and element."""
-    backend.tracker.look(_open(parts))
+    place.tracker.look(_open(parts))
     if left := _open(parts):
-        backend.tracker.ask(left, partly=True)
+        place.tracker.ask(left, partly=True)
     with_outcome: dict[SubmissionState, set[int]] = {}
     for _, watched, indices in parts:
         with_outcome.setdefault(watched, set()).update(map(watched.element, indices))
-    wanted = {watched.key: elements & watched.done for watched, elements in with_outcome.items()}
-    found = backend.store.several_outcomes(wanted)
+    wanted = {watched.key: watched.with_outcomes(elements) for watched, elements in with_outcome.items()}
+    found = place.store.several_outcomes(wanted)
     for watched in with_outcome:
-        watched.learn(found[watched.key].read)
+        watched.learn_outcomes(found[watched.key].read)
     return found
 
 
@@ -85,15 +86,15 @@ def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]
 
     Not of calls that share their element: which of them it is at isn't known.
     """
-    backend, watched, indices = part
+    place, watched, indices = part
     running = [i for i, status in zip(indices, found, strict=True) if status.state is JobState.RUNNING]
     if not running or watched.chunk > 1:
         return {}
-    directory = f"{backend.store.directory(watched.key)}/{EVENTS}"
+    directory = f"{place.store.directory(watched.key)}/{EVENTS}"
     paths = {f"{directory}/{index}.jsonl": index for index in running[:_TELLING]}
     task = watched.key.partition("/")[0]
     told: dict[int, ProgressEvent] = {}
-    for path, text in backend.store.log_tails(list(paths)).items():
+    for path, text in place.store.log_tails(list(paths)).items():
         index = paths[path]
         for event in filter(None, map(fields, lines(text))):
             told[index] = ProgressEvent(

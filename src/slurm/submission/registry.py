@@ -1,0 +1,69 @@
+"""SubmissionRegistry: the one SubmissionState of each submission that this process uses."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from slurm.submission.submission_state import SubmissionState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.protocol import Refused, Submission, Submitted
+    from slurm.storage.job_store import JobStore
+
+
+class SubmissionRegistry:
+    """The states of the submissions under one root. One that is new to this process is read from its records."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._states: dict[str, SubmissionState] = {}
+        self._lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """Replace the lock, and forget who waits: those threads, and the hooks, belong to the parent."""
+        self._lock = threading.Lock()
+        for state in self._states.values():
+            state.after_fork()
+
+    def get(self, key: str) -> SubmissionState:
+        """The state of a submission. Raises NoSuchJob."""
+        known = self._states.get(key)
+        return known or self.add(*self._store.records(key))
+
+    def get_several(self, keys: Sequence[str]) -> list[SubmissionState]:
+        """The states of those submissions that have records, which are read together."""
+        return [self.add(*records) for records in self._store.several_records(keys)]
+
+    def known(self, keys: set[str]) -> list[SubmissionState]:
+        """The states of those submissions that this process has used before."""
+        return [state for key in keys if (state := self._states.get(key))]
+
+    def all(self) -> list[SubmissionState]:
+        """The states of all submissions that this process has used."""
+        with self._lock:
+            return list(self._states.values())
+
+    def add(
+        self, submission: Submission, submitted: Submitted | None, refused: Refused | None = None
+    ) -> SubmissionState:
+        """The state of a submission with these records; an existing state learns from them."""
+        with self._lock:
+            state = self._states.get(submission.key)
+            if state is None:
+                state = SubmissionState(
+                    submission.key,
+                    submission.count,
+                    submitted,
+                    mapped=submission.mapped,
+                    chunk=submission.chunk,
+                    continues=submission.continues,
+                    workflow=submission.workflow is not None,
+                    upstreams=(edge.key for edge in submission.dependencies),
+                )
+                state.created = submission.created
+                self._states[submission.key] = state
+        state.learn_records(submitted, refused)
+        return state

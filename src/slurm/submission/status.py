@@ -1,0 +1,30 @@
+"""JobStatus and FinalStatus: how far a job is, and how an element ended without an outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from slurm.protocol.outcomes import Outcome
+    from slurm.protocol.states import JobState
+    from slurm.schedulers.base import Report
+
+
+class FinalStatus(NamedTuple):
+    """How an element ended without an outcome: the state, and the scheduler's last report."""
+
+    state: JobState
+    report: Report | None
+
+
+class JobStatus(NamedTuple):
+    """The state of a job, the scheduler's reason for it, the node, and the outcome once there is one.
+
+    If a job has ended and its outcome cannot be read, its state is UNKNOWN, and `problem` says why.
+    """
+
+    state: JobState
+    reason: str | None
+    node: str | None
+    outcome: Outcome | None
+    problem: str | None = None
