@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING
 
+from slurm.errors import SlurmError
 from slurm.protocol.states import JobState
 from slurm.testing.inline import execution
 from slurm.testing.inline.faults import REQUEUE, Answer, Fault
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 _SLOTS = 4
 """The number of elements that run at once, besides workflows."""
+_PATIENCE = 5.0
 MAX_ARRAY_SIZE = 1001
+
+_log = logging.getLogger(__name__)
 
 
 class InlineQueue:
@@ -36,15 +41,20 @@ class InlineQueue:
         self._lock = threading.RLock()
         self._jobs: dict[str, InlineJob] = {}
         self._ids = itertools.count(1)
+        self._threads: set[threading.Thread] = set()
         self.reset()
 
     def reset(self) -> None:
-        """Cancel and forget all jobs and faults, and lift all limits."""
+        """Cancel and forget all jobs and faults, and lift all limits. Waits some seconds for calls that still run."""
         with self._lock:
             for job in self._jobs.values():
                 for element in job.elements.values():
                     self._cancel(element)
             self._jobs.clear()
+            running = list(self._threads)
+        for thread in running:
+            thread.join(_PATIENCE)
+        with self._lock:
             self._faults: list[Fault] = []
             self._answers: list[Answer] = []
             self._held = False
@@ -200,7 +210,9 @@ class InlineQueue:
             element.end(JobState.parse(fault.state), time.monotonic(), reason=fault.reason)
             return True
         element.state, element.reason = JobState.RUNNING, ""
-        threading.Thread(target=self._run, args=(job, element, fault), name="slurm-inline", daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(job, element, fault), name="slurm-inline", daemon=True)
+        self._threads.add(thread)
+        thread.start()
         return True
 
     def _has_slot(self, job: InlineJob) -> bool:
@@ -215,8 +227,11 @@ class InlineQueue:
         status = 1
         try:
             status = execution.run(job, element)
+        except (OSError, SlurmError) as error:
+            _log.warning("%s_%s could not run: %s", job.id, element.task, error)
         finally:
             with self._lock:
+                self._threads.discard(threading.current_thread())
                 self._ended(element, status, fault)
                 self._start()
 
