@@ -87,6 +87,10 @@ class InlineScheduler(Scheduler):
         """A line of JSON for each element."""
         return [_report(json.loads(line)) for line in output.splitlines()]
 
+    def accounting_missing(self, message: str) -> bool:
+        """The queue has none, on request."""
+        return server.NO_ACCOUNTING in message
+
     def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Tell the queue."""
         del cluster

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REFUSED, LATER, FULL, DOWN = (f"slurm-inline: {word}: " for word in ("refused", "later", "full", "down"))
 """How error messages begin."""
+NO_ACCOUNTING = "slurm-inline: there is no accounting"
 END = "end"
 """The last line of a status that is complete."""
 
@@ -67,6 +68,8 @@ def run(words: Sequence[str]) -> tuple[int, str]:
         return 1, f"{DOWN}no answer\n"
     if verb == "status":
         return 0, "".join(f"{_line(*found)}\n" for found in queue.elements(rest)) + f"{END}\n"
+    if verb == "accounting" and queue.accounting_lag is None:
+        return 1, f"{NO_ACCOUNTING}\n"
     if verb == "accounting":
         return 0, "".join(f"{_line(*found)}\n" for found in queue.elements(rest, accounting=True))
     if verb == "queued":
