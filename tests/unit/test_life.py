@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobArray, Retry, WorkflowContext, current_job, errors, task, workflow
+from slurm import Cluster, JobArray, Retry, current_job, current_workflow, errors, task, workflow
 from slurm.errors import (
     DependencyFailed,
     JobCancelled,
@@ -156,7 +156,7 @@ def test_cancel_ends_what_waits(inline: InlineCluster) -> None:
 def test_a_dependent_of_a_cancelled_job_fails(inline: InlineCluster) -> None:
     with inline.queue.held():
         job = square(2)
-        after = square(job)  # type: ignore[arg-type]
+        after = square(job)
         job.cancel()
     assert type(after.exception(WAIT)) is DependencyFailed
 
@@ -311,31 +311,31 @@ def test_only_the_pair_of_a_failed_element_fails(inline: InlineCluster, finished
     first = negative.map(range(3))
     if finished:
         assert ends(first) == [0, JobTimedOut, 2]
-    assert ends(square.map(first)) == [0, DependencyFailed, 4]  # type: ignore[arg-type]
+    assert ends(square.map(first)) == [0, DependencyFailed, 4]
 
 
 def test_a_result_of_one_element_needs_no_other(inline: InlineCluster) -> None:
     inline.queue.play("TIMEOUT", task="negative", element=1)
     with inline.queue.held():
         first = negative.map(range(3))
-        jobs: list[Job[int]] = [square(first[index]) for index in range(3)]  # type: ignore[arg-type]
+        jobs: list[Job[int]] = [square(first[index]) for index in range(3)]
     assert [type(job.exception(WAIT)) for job in jobs] == [type(None), DependencyFailed, type(None)]
 
 
 def test_all_results_need_all_elements(inline: InlineCluster) -> None:
     first = negative.map(range(3))
-    assert total(first).result(WAIT) == 3  # type: ignore[arg-type]
+    assert total(first).result(WAIT) == 3
     inline.queue.play("TIMEOUT", task="negative", element=2)
-    assert type(total(negative.map(range(3))).exception(WAIT)) is DependencyFailed  # type: ignore[arg-type]
+    assert type(total(negative.map(range(3))).exception(WAIT)) is DependencyFailed
 
 
 # Workflows.
 
 
 @workflow
-def squares(count: int, ctx: WorkflowContext) -> int:
+def squares(count: int) -> int:
     found = sum(square.map(range(count)).results())
-    assert len(ctx.children()) == 1
+    assert len(current_workflow().children()) == 1
     return found
 
 
