@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def run(example: str, *arguments: str | Path) -> str:
     done = subprocess.run(
-        [sys.executable, EXAMPLES / example, *arguments], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, EXAMPLES / example, *arguments], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

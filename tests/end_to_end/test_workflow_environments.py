@@ -89,5 +89,5 @@ def test_tasks_of_a_workflow_may_each_have_an_environment_of_their_own(
         ("/usr/local", "up", None),
         ("/usr/local", "up", "ours"),
     ]
-    words = f"{tmp_path} is not a project: it has no pyproject.toml (what a workflow gives its tasks is made ready"
+    words = f"{tmp_path} is not a project: it has no pyproject.toml (a workflow prepares the environments of its tasks"
     assert words in str(refused)

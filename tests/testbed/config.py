@@ -17,8 +17,9 @@ CLUSTER_NAME, SECOND_CLUSTER = "testbed", "other"
 _STATE_LISTENING = "0A"
 
 # Below the range from which Linux takes the ports of outgoing connections (32768 and up unless changed): a
-# daemon that is started again a while later must find its port as free as it left it.
-_PORTS = range(20_000, 32_000)
+# daemon that is started again a while later must find its port as free as it left it. Also below the ports where ranks
+# of a task meet.
+_PORTS = range(10_000, 20_000)
 
 
 def free_ports(count: int) -> list[int]:

@@ -50,7 +50,13 @@ class Calls:
         return self.called
 
 
-class Failing(LocalTransport):
+class Impatient(LocalTransport):
+    """Tries to read again at once."""
+
+    read_pauses = (0.001, 0.002)
+
+
+class Failing(Impatient):
     """A file system whose first reads of some files fail, which no real one does at will."""
 
     def __init__(self, name: str, times: int) -> None:
@@ -109,7 +115,7 @@ BROKEN = {
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
 def test_a_damaged_outcome_is_told_for_its_call(directory: Directory, data: bytes) -> None:
     write(directory, f"{OUTCOMES}/1.json", data)
-    ends = read_ends(LocalTransport(), directory.path, range(3), chunk=1)
+    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert {index: type(error) for index, error in ends.unloaded.items()} == {1: ProtocolError}
     assert f"{OUTCOMES}/1.json" in str(ends.unloaded[1])
@@ -126,7 +132,7 @@ def test_a_damaged_outcome_spoils_no_look_at_the_others(directory: Directory, na
 def test_a_result_that_has_changed_or_is_gone_is_told_for_its_call(directory: Directory) -> None:
     Path(directory.path, RESULTS, "0.pkl").unlink()
     write(directory, f"{RESULTS}/1.pkl", b"")
-    ends = read_ends(LocalTransport(), directory.path, range(3), chunk=1)
+    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {2: 2}
     assert "the file is missing" in str(ends.unloaded[0])
     assert "its size or SHA-256 differs" in str(ends.unloaded[1])
@@ -135,7 +141,7 @@ def test_a_result_that_has_changed_or_is_gone_is_told_for_its_call(directory: Di
 @pytest.mark.parametrize("place", [f"{OUTCOMES}/1.json", f"{RESULTS}/1.pkl"])
 def test_what_others_can_write_is_told_for_its_call(directory: Directory, place: str) -> None:
     Path(directory.path, place).chmod(0o602)
-    ends = read_ends(LocalTransport(), directory.path, range(3), chunk=1)
+    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert isinstance(ends.unloaded[1], UntrustedFile)
 
@@ -144,7 +150,7 @@ def test_what_others_can_write_is_told_for_its_call(directory: Directory, place:
 def test_a_directory_in_the_place_of_a_file_is_told_for_its_call(directory: Directory, place: str) -> None:
     Path(directory.path, place).unlink()
     Path(directory.path, place).mkdir(mode=0o700)
-    ends = read_ends(LocalTransport(), directory.path, range(3), chunk=1)
+    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert isinstance(ends.unloaded[1], TransportError)
     assert place in str(ends.unloaded[1])
@@ -172,7 +178,7 @@ def test_an_outcome_that_cannot_be_read_is_not_taken_for_none(directory: Directo
 
 def test_the_calls_of_one_element_share_its_damage(directory: Directory) -> None:
     write(directory, f"{OUTCOMES}/0.json", b"")
-    ends = read_ends(LocalTransport(), directory.path, range(4), chunk=2)
+    ends = read_ends(Impatient(), directory.path, range(4), chunk=2)
     assert {0, 1} == {index for index, error in ends.unloaded.items() if "0.json" in str(error)}
 
 
@@ -267,7 +273,7 @@ def test_of_attempts_that_cannot_be_read_now_nothing_is_told(directory: Director
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError, SlurmError])
 def test_whatever_unpickling_raises_is_told_for_its_call(directory: Directory, kind: type[BaseException]) -> None:
     save(directory, 1, Calls(raising, kind))
-    ends = read_ends(LocalTransport(), directory.path, range(3), chunk=1)
+    ends = read_ends(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert {index: type(error) for index, error in ends.unloaded.items()} == {1: kind}
 
@@ -289,7 +295,7 @@ def ctrl_c() -> Iterator[None]:
 def test_a_real_ctrl_c_while_something_is_unpickled_interrupts(directory: Directory) -> None:
     save(directory, 1, Calls(signal.raise_signal, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        read_ends(LocalTransport(), directory.path, range(3), chunk=1)
+        read_ends(Impatient(), directory.path, range(3), chunk=1)
 
 
 @pytest.mark.usefixtures("ctrl_c")

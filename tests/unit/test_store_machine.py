@@ -22,6 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from slurm.protocol import OUTCOMES, RESULTS, RUN
 from slurm.protocol.outcomes import Outcome
 from slurm.runner.result_saver import ResultSaver
+from unit.conftest import in_memory
 from unit.job_directories import Directory, pickled
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Attempts(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = tempfile.mkdtemp(prefix="slurm-tests-machine-")
+        self.root = tempfile.mkdtemp(prefix="slurm-tests-machine-", dir=in_memory())
         self.running: list[Attempt] = []
         self.seen: bytes | None = None
         self.number = 0

@@ -10,7 +10,6 @@ from slurm.errors import ProtocolError, TransportError
 from slurm.protocol import OUTCOMES, RESULTS, outcome_name
 from slurm.protocol.outcomes import Outcome
 from slurm.serialization.unpickling import SignalWatch, load
-from slurm.transports.base import RETRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,7 +69,7 @@ def read_ends(transport: Transport, directory: str, indices: Iterable[int], *, c
     """
     reader = _Reader(directory, indices, chunk)
     with SignalWatch() as signals:
-        for pause in (0.0, *RETRIES):
+        for pause in (0.0, *transport.read_pauses):
             time.sleep(pause)
             reader.read(transport, reader.first if not pause else list(reader.unread), signals)
             if reader.expected:  # results that an attempt wrote under another name

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     Content = bytes | str | os.PathLike[str]
 
 
-RETRIES = (0.3, 1.5)
-"""Seconds to wait before each new attempt to read a file."""
-
-
 class Completed(NamedTuple):
     """A finished command: its exit status and its output."""
 
@@ -96,6 +92,8 @@ class Transport(Protocol):
 
     pace: float
     """The shortest time in seconds between two listings of files."""
+    read_pauses: tuple[float, ...] = (0.3, 1.5)
+    """Seconds to wait before each new attempt to read a file."""
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         """Run a command and wait for its end. A command that is not found has status 127."""
@@ -125,7 +123,7 @@ class Transport(Protocol):
         File systems fail for moments: a file that cannot be read is tried twice more, within two seconds.
         """
         found: dict[str, bytes | SlurmError] = {}
-        for pause in (*RETRIES, None):
+        for pause in (*self.read_pauses, None):
             for file in self.fetch(paths, private=private):
                 try:
                     found[file.path] = b"".join(file.blocks())

@@ -1,0 +1,126 @@
+"""What is known of a submission, while several threads read and change it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurm.protocol import Block, Submitted
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report
+from slurm.submission.status import FinalStatus
+from slurm.submission.submission_state import SubmissionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COUNT = 200
+
+
+def state(count: int = COUNT, chunk: int = 1) -> SubmissionState:
+    blocks = (Block(id="7", first=0, count=-(-count // chunk)),)
+    submitted = Submitted(scheduler="slurm", blocks=blocks)
+    return SubmissionState("work/20260101T000000Z-00000000", count, submitted, mapped=True, chunk=chunk)
+
+
+def report(state: JobState) -> Report:
+    return Report("7", None, state, state.value, "n1", "")
+
+
+@pytest.fixture
+def eager_switching() -> Iterator[None]:
+    """Threads take turns after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C901 - one function a thread
+    watched, made = state(), Counter[int]()
+    start = threading.Barrier(4)
+
+    def call(callbacks: list[Callable[[], object]]) -> None:
+        for callback in callbacks:
+            callback()
+
+    def wait() -> None:
+        start.wait()
+        for index in range(COUNT):
+            callback = partial(made.update, [index])
+            if not watched.add_callback(index, callback):
+                callback()
+
+    def outcomes() -> None:
+        start.wait()
+        for index in range(0, COUNT, 2):
+            call(list(watched.add_outcomes([index]).callbacks))
+
+    def endings() -> None:
+        start.wait()
+        for index in range(COUNT):
+            call(list(watched.add_final({index: FinalStatus(JobState.LOST, None)}).callbacks))
+
+    def reports() -> None:
+        start.wait()
+        for number in range(COUNT):
+            watched.judge({index: report(JobState.RUNNING) for index in range(number)}, now=float(number))
+            watched.overdue(float(number), lambda _: 1.0)
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(work) for work in (wait, outcomes, endings, reports)]:
+            done.result(60)
+    assert made == dict.fromkeys(range(COUNT), 1)
+    assert not watched.unfinished
+    assert watched.missing == frozenset()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, *JobState])), max_size=12))
+def test_an_element_is_missing_from_the_first_report_without_it_to_its_next_sign_of_life(
+    said: list[tuple[int, JobState | None]],
+) -> None:
+    watched, since = state(6), dict[int, float]()
+    for now, (element, found) in enumerate(said):
+        reports = {e: report(JobState.RUNNING) for e in range(6)}
+        del reports[element]
+        if found is not None:
+            reports[element] = report(found)
+        watched.judge(reports, float(now))
+        since = {element: since.get(element, now)} if found is None or found.final else {}
+        assert watched.missing == frozenset(since)
+        overdue, within = watched.overdue(float(now), lambda _: 2.0)
+        assert set(overdue) == {e for e, begun in since.items() if now - begun > 2.0}
+        assert overdue.keys() | within.keys() == watched.missing
+
+
+@pytest.mark.parametrize(("chunk", "elements"), [(1, 10), (3, 4), (10, 1), (11, 1)])
+def test_an_element_ends_all_of_its_calls(chunk: int, elements: int) -> None:
+    watched = state(10, chunk)
+    assert watched.elements == elements
+    watched.add_outcomes([0])
+    assert [watched.finished(index) for index in range(10)] == [index < chunk for index in range(10)]
+    assert watched.unfinished is (elements > 1)
+
+
+def test_an_element_that_continues_in_another_job_is_in_its_block_only() -> None:
+    watched = state(3)
+    first, later = watched.block(0), Block(id="8", first=0, count=1, tasks=(1,), attempts=1)
+    assert first is not None
+    watched.add_reports(dict.fromkeys(range(3), report(JobState.NODE_FAIL)))
+    watched.judge({}, 1.0)
+    watched.move(1, later)
+    assert watched.has_moved
+    assert list(watched.in_block(first, range(3))) == [0, 2]
+    assert list(watched.in_block(later, [1])) == [1]
+    assert watched.missing == {0, 2}
+    assert watched.report(1) is None
+    assert [block.id for block in watched.blocks] == ["7", "8"]
