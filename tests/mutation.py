@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -127,7 +127,9 @@ def main() -> int:
     print(f"{len(sample)} of {len(every)} mutants")
     killed = 0
     with ThreadPoolExecutor(asked.jobs) as pool:
-        for one, alive in zip(sample, pool.map(survives, sample), strict=True):
+        tried = {pool.submit(survives, one): one for one in sample}
+        for future in as_completed(tried):
+            one, alive = tried[future], future.result()
             killed += not alive
             where = f"{one.path.relative_to(ROOT)}:{one.line}"
             print(f"{'SURVIVES' if alive else 'killed  '} {where}: {one.before}  ->  {one.after}", flush=True)

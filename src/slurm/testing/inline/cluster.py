@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from slurm.testing.inline.queue import InlineQueue
 
 
+_MEMORY = "/dev/shm"  # noqa: S108 - a directory of the system
+"""A file system in memory, where there is one: the protocol writes with fsync, which waits for a disk."""
+
+
 class InlineCluster(Cluster):
     """`Cluster("inline")` with a temporary root; takes the other arguments of `Cluster`.
 
@@ -34,7 +38,8 @@ class InlineCluster(Cluster):
     """The queue of this process, and the failures that it plays."""
 
     def __init__(self, *, root: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
-        own = os.path.join(tempfile.gettempdir(), f"slurm-inline-{os.urandom(8).hex()}")
+        directory = _MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir()
+        own = f"{directory}/slurm-inline-{os.urandom(8).hex()}"
         super().__init__("inline", root=root or own, **arguments)
         self._own = None if root else own
 
