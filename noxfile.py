@@ -148,6 +148,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Change tracking and submission in a sample of places; unit tests must notice 80 %. Arguments are the script's."""
+    session.install("-e", ".[test]")
+    session.run("python", "tests/mutation.py", *session.posargs)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measure the budgets in docs/benchmarks.md, all in one run."""
     session.install("-e", ".[test]", "submitit>=1.5")

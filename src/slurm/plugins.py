@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "transports": {
+        "inline": "slurm.testing.inline.transport:InlineTransport",
         "local": "slurm.transports.local:LocalTransport",
         "openssh": "slurm.transports.openssh:OpenSSHTransport",
         "paramiko": "slurm.transports.paramiko_ssh:ParamikoTransport",
         "ssh": "slurm.transports.ssh:SSHTransport",
     },
     "schedulers": {
+        "inline": "slurm.testing.inline.scheduler:InlineScheduler",
         "local": "slurm.schedulers.local:LocalScheduler",
         "slurm": "slurm.schedulers.slurm:SlurmScheduler",
     },

@@ -15,6 +15,10 @@ _PATTERN = re.compile(
 )
 
 
+_TRANSPORTS = {"inline": "inline"}
+"""The transports of URLs that name none, where it isn't `local`."""
+
+
 def _without_user(text: str) -> str:
     """Return a URL that is safe to show in an error: the part before the last `@` may hold a password."""
     scheme, _, rest = text.partition("://")
@@ -55,7 +59,7 @@ class ClusterURL(NamedTuple):
             raise ClusterURLError(f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'")
         return cls(
             scheduler=parts["scheduler"],
-            transport=parts["transport"] or "local",
+            transport=parts["transport"] or _TRANSPORTS.get(parts["scheduler"], "local"),
             user=parts["user"],
             host=(parts["host"] or "").strip("[]") or None,
             port=int(parts["port"]) if parts["port"] else None,

@@ -57,7 +57,7 @@ def test_the_zip_has_all_programs_but_those_of_clients_only() -> None:
     archive = zipfile.ZipFile(io.BytesIO(bundle().data))
     files = (*archive.namelist(), *marshal.loads(archive.read(packed.SOURCES)))  # noqa: S302 - made just now
     inside = {name for name in files if name.endswith(".sh")}
-    assert inside == {name for name in PROGRAMS if not name.startswith("slurm/doctor/")}
+    assert inside == {name for name in PROGRAMS if not name.startswith(("slurm/doctor/", "slurm/testing/"))}
 
 
 @pytest.mark.parametrize("given", ["~", "~/a b", "/x/$HOME"])

@@ -14,26 +14,26 @@ from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFaile
 from slurm.runner.result_saver import ResultSaver
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from slurm.protocol.outcomes import Outcome
     from slurm.runner.argument_loader import Call
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     """Run one element: `root key element tag [chunk workers attempt [signal]] [callbacks.pkl]`.
 
     The tag is the minor version of the Python that pickled the calls. The chunk is the number of calls of an element;
     they run in `workers` parallel processes, or one after another for 0. The signal, "-" for none, is given if another
     attempt may follow in another job: failures are then saved in `attempts/`, and the signal makes `should_stop` true.
-    The last argument is given if the submission has node hooks. Returns the exit status: 0 for a success, the task's
-    own for sys.exit(n), else 1.
+    The last argument is given if the submission has node hooks. `environ` has the scheduler's variables. Returns the
+    exit status: 0 for a success, the task's own for sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
     hooked = pop_callbacks_flag(rest)
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
-    job = JobContext.from_environment(root, key, int(element) * chunk, os.environ, attempt)
+    job = JobContext.from_environment(root, key, int(element) * chunk, environ, attempt)
     saver = ResultSaver(job, int(element), continues=len(rest) > 3)
     if len(rest) > 3:
         handle_stop_signals(rest[3])

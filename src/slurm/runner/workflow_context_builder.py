@@ -56,6 +56,7 @@ class WorkflowContextBuilder:
         module, _, name = class_path.partition(":")
         cluster = getattr(import_module(module), name).on_node(self._job, submission)
         cluster.activate()
+        cluster.__enter__()  # in this thread, also if another workflow of this process is activated later
         return WorkflowContext(**{name: getattr(self._job, name) for name in JobContext._fields}, cluster=cluster)
 
 

@@ -1,0 +1,140 @@
+"""Execution: runs one element, in this process where the runner can do that, else by its script."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import threading
+from typing import IO, TYPE_CHECKING, Any
+
+from slurm.options import Options
+from slurm.protocol import JOBS, SUBMISSION, Submission
+from slurm.runner import job_context
+from slurm.runner.main import main
+from slurm.submission.requests import several_ranks
+from slurm.tasks import task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurm.testing.inline.jobs import Element, InlineJob
+
+_turn = threading.RLock()
+"""Held by the one element that runs in this process; the runner is written for a process of its own."""
+
+
+def run(job: InlineJob, element: Element) -> int:
+    """Run an element to its end; returns its exit status.
+
+    The script runs as a process of its own where the runner needs one: for setup steps, other interpreters or
+    containers, several ranks or workers, a working directory, and hooks, whose time limit is a signal.
+    """
+    submission = _submission(job)
+    if submission is None or not _in_process(submission):
+        return _run_script(job, element)
+    root = os.path.dirname(job.script).removesuffix(f"/{JOBS}/{submission.key}")
+    which = (submission.key, str(job.first + element.task), submission.environment.tag)
+    words = [root, *which, str(submission.chunk), "0", str(job.attempt(element))]
+    words += ["-"] if submission.continues else []  # no signal stops a thread
+    with _output_to(job.log_path(element)), contextlib.nullcontext() if job.waits else _turn, _own_context():
+        return main(words, job.variables(element))
+
+
+def _submission(job: InlineJob) -> Submission | None:
+    path = os.path.join(os.path.dirname(job.script), SUBMISSION)
+    if not os.path.exists(path):
+        return None
+    with open(path, "rb") as file:
+        return Submission.loads(file.read(), where=path)
+
+
+def _in_process(submission: Submission) -> bool:
+    environment, options = submission.environment, Options.parse(submission.options)
+    plain = not (environment.setup or environment.launch or environment.image or submission.callbacks)
+    alone = not several_ranks(options) and not options.get("workers") and not options.get("chdir")
+    return plain and alone and os.path.realpath(environment.python) == os.path.realpath(sys.executable)
+
+
+def _run_script(job: InlineJob, element: Element) -> int:
+    """Run the script by bash, with its output in its log."""
+    environ = {**os.environ, **job.variables(element)}
+    with open(job.log_path(element), "ab") as log:
+        element.process = subprocess.Popen(
+            ["bash", job.script, *job.arguments],
+            env=environ,
+            cwd=job.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        return element.process.wait()
+
+
+@contextlib.contextmanager
+def _own_context() -> Iterator[None]:
+    """Put back what the runner changes in its process: the current job, and the active cluster of a workflow."""
+    state = (job_context._current, job_context._moved_to, job_context._stop, job_context._at_once, task._default)  # noqa: SLF001
+    before = [list(some) for some in state]
+    job_context._reported.clear()  # noqa: SLF001
+    try:
+        yield
+    finally:
+        for some, old in zip(state, before, strict=True):
+            some[:] = old  # type: ignore[index]
+
+
+class _ThreadOutput(io.TextIOBase):
+    """Standard output or errors: of threads that run an element, to its log; of others, where it went before."""
+
+    def __init__(self, outside: Any) -> None:
+        self.outside = outside
+
+    def _target(self) -> Any:
+        return getattr(_thread, "log", None) or self.outside
+
+    def write(self, text: str) -> int:
+        written: int = self._target().write(text)
+        return written
+
+    def flush(self) -> None:
+        self._target().flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target(), name)
+
+
+_thread = threading.local()
+_replaced: list[IO[str]] = []
+_users = [0]
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _output_to(path: str) -> Iterator[None]:
+    """Have what this thread prints go to a file. What it writes to descriptors does not."""
+    with open(path, "a", encoding="utf-8", errors="replace", buffering=1) as log:
+        with _lock:
+            if not _users[0]:
+                _replaced[:] = [sys.stdout, sys.stderr]
+                sys.stdout, sys.stderr = (_ThreadOutput(outside) for outside in _replaced)
+            _users[0] += 1
+        _thread.log = log
+        try:
+            yield
+        finally:
+            _thread.log = None
+            with _lock:
+                _users[0] -= 1
+                if not _users[0]:
+                    _put_back()
+
+
+def _put_back() -> None:
+    """Leave alone what somebody else has replaced meanwhile, as pytest does between tests."""
+    for name, outside in zip(("stdout", "stderr"), _replaced, strict=True):
+        if isinstance(getattr(sys, name), _ThreadOutput):
+            setattr(sys, name, outside)

@@ -1,0 +1,150 @@
+"""InlineScheduler: the commands of the queue in this process."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from slurm.protocol.shell import program
+from slurm.protocol.states import JobState
+from slurm.schedulers import directives
+from slurm.schedulers.base import Failure, Report, Scheduler, Survey, ranges
+from slurm.testing.inline import server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slurm.options import Options
+    from slurm.protocol import Block
+    from slurm.schedulers.base import Request, Target
+
+CLIENT = ("sh", "-c", program(__name__, "client.sh"), "slurm-inline")
+"""The words that each command begins with. `InlineTransport` answers such a command without a shell."""
+
+
+class InlineScheduler(Scheduler):
+    """Runs elements in this process, in its threads. Its queue ends with the process.
+
+    It takes the same script as Slurm; of the options, it minds the number of elements and CPUs, and the job's name.
+    """
+
+    name = "inline"
+    patience = (0.05, 0.5)
+
+    def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
+        """#SBATCH lines, as for Slurm: a person may read them. The queue takes the request's options."""
+        return directives.lines(options, tag=tag, log=log, block=block)
+
+    def submit_command(self, request: Request) -> Sequence[str]:
+        """One JSON document, and a word for each dependency."""
+        block, options = request.block, request.options
+        asked = {
+            "script": request.script,
+            "arguments": request.arguments,
+            "comment": directives.comment(options, request.comment),
+            "log": request.log,
+            "environ": {
+                "SLURM_JOB_NAME": str(options.get("job_name") or request.comment.partition("/")[0]),
+                "SLURM_CPUS_PER_TASK": str(options.get("cpus_per_task") or 1),
+            },
+            "tasks": list(range(block.count) if block.tasks is None else block.tasks),
+            "array": block.array is not False,
+            "first": block.first,
+            "attempts": block.attempts,
+            "waits": request.waits,
+            "most": int(options.get("max_concurrent") or 0),
+            "options": options.to_json(),
+        }
+        after = [f"{item.kind}={','.join(item.ids)}" for item in request.dependencies]
+        return [*CLIENT, "submit", json.dumps(asked), *after]
+
+    def parse_failure(self, message: str) -> Failure:
+        """Each failure begins with a word of its own; without one, the job may be queued."""
+        kinds = {server.REFUSED: Failure.REFUSED, server.LATER: Failure.LATER, server.FULL: Failure.FULL}
+        return next((kind for words, kind in kinds.items() if message.lstrip().startswith(words)), Failure.UNKNOWN)
+
+    def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Ask the queue."""
+        del cluster
+        return [*CLIENT, "status", *ids]
+
+    def parse_status(self, output: str) -> Iterable[Report] | None:
+        """A line of JSON for each element, then a last line."""
+        *lines, last = output.splitlines() or [""]
+        return [_report(json.loads(line)) for line in lines] if last == server.END else None
+
+    def is_transient(self, message: str) -> bool:
+        """The queue does not answer for now, on request."""
+        return message.lstrip().startswith((server.DOWN, server.LATER))
+
+    def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Ask the queue about jobs that it has forgotten."""
+        del cluster
+        return [*CLIENT, "accounting", *ids]
+
+    def parse_accounting(self, output: str) -> Iterable[Report]:
+        """A line of JSON for each element."""
+        return [_report(json.loads(line)) for line in output.splitlines()]
+
+    def accounting_missing(self, message: str) -> bool:
+        """The queue has none, on request."""
+        return server.NO_ACCOUNTING in message
+
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Tell the queue."""
+        del cluster
+        return [*CLIENT, "cancel", *ids]
+
+    def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Tell the queue, which compares the keys."""
+        words = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
+        return shlex.join(self.cancel_command(words, cluster=cluster))
+
+    def requeue_command(self, id_: str) -> Sequence[str]:
+        """Tell the queue."""
+        return [*CLIENT, "requeue", id_]
+
+    def limits_command(self) -> Sequence[str]:
+        """The queue's limits, in JSON."""
+        return [*CLIENT, "limits"]
+
+    def parse_max_array_size(self, output: str) -> int:
+        """0 from any other output."""
+        return int(_limits(output).get("max_array_size") or 0)
+
+    def submit_limits_command(self) -> Sequence[str]:
+        """The same limits."""
+        return self.limits_command()
+
+    def parse_submit_limits(self, output: str, options: Options) -> int | None:
+        """The queue's limit for all elements."""
+        del options
+        most: int | None = _limits(output).get("most_queued")
+        return most
+
+    def queued_command(self) -> Sequence[str]:
+        """A line for each element that has not ended."""
+        return [*CLIENT, "queued"]
+
+    def survey_script(self) -> str:
+        """There is nothing to look for."""
+        return "echo slurm-inline"
+
+    def parse_survey(self, output: str) -> Survey:
+        """That it is this one."""
+        if output.strip() != "slurm-inline":
+            return Survey(version="", trouble=output.strip())
+        return Survey(version="inline, in this process", shared=False)
+
+
+def _report(line: dict[str, Any]) -> Report:
+    return Report(state=JobState.parse(line["word"]), **line)
+
+
+def _limits(output: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(output)
+    except ValueError:
+        return {}
+    return found

@@ -1,0 +1,112 @@
+"""The commands of the inline queue: answered in this process, also to shells that it has started.
+
+A shell asks by files in a private directory. A file named by its process id has the words of its command, each ended by
+NUL. It writes that id as a line to the FIFO `requests`. The answer comes in a FIFO of its own, first the exit status.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+import threading
+from typing import TYPE_CHECKING
+
+from slurm.schedulers.base import numbers
+from slurm.testing.inline.faults import Answer
+from slurm.testing.inline.queue import queue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.testing.inline.jobs import Element, InlineJob
+
+REFUSED, LATER, FULL, DOWN = (f"slurm-inline: {word}: " for word in ("refused", "later", "full", "down"))
+"""How error messages begin."""
+NO_ACCOUNTING = "slurm-inline: there is no accounting"
+END = "end"
+"""The last line of a status that is complete."""
+
+_directory: list[tuple[int, str]] = []
+_lock = threading.Lock()
+
+
+def directory() -> str:
+    """The directory where this process listens to shells. The first call makes it, and starts a thread."""
+    with _lock:
+        if not _directory or _directory[0][0] != os.getpid():  # a fork has no threads
+            made = tempfile.mkdtemp(prefix="slurm-inline-")
+            atexit.register(shutil.rmtree, made, ignore_errors=True)
+            os.mkfifo(f"{made}/requests", 0o600)
+            requests = os.open(f"{made}/requests", os.O_RDWR | os.O_CLOEXEC)  # for both: a writer never waits
+            threading.Thread(target=_serve, args=(made, requests), name="slurm-inline-server", daemon=True).start()
+            _directory[:] = [(os.getpid(), made)]
+        return _directory[0][1]
+
+
+def _serve(made: str, requests: int) -> None:
+    with open(requests, encoding="ascii") as lines:
+        for line in lines:
+            path = f"{made}/{line.strip()}"
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                words = file.read().split("\0")[:-1]
+            status, text = run(words)
+            with open(f"{path}.answer", "w", encoding="utf-8", errors="surrogateescape") as answer:
+                answer.write(f"{status}\n{text}")
+
+
+def run(words: Sequence[str]) -> tuple[int, str]:
+    """Run a command; returns its exit status and its output, which for a failure are its errors."""
+    verb, *rest = words
+    if verb == "submit":
+        return _submit(rest)
+    if verb == "limits":
+        return 0, json.dumps({"max_array_size": queue.max_array_size, "most_queued": queue.most_queued})
+    if queue.silent and verb in {"status", "accounting"}:
+        return 1, f"{DOWN}no answer\n"
+    if verb == "status":
+        return 0, "".join(f"{_line(*found)}\n" for found in queue.elements(rest)) + f"{END}\n"
+    if verb == "accounting" and queue.accounting_lag is None:
+        return 1, f"{NO_ACCOUNTING}\n"
+    if verb == "accounting":
+        return 0, "".join(f"{_line(*found)}\n" for found in queue.elements(rest, accounting=True))
+    if verb == "queued":
+        return 0, "".join(f"{id_}\n" for id_ in queue.live())
+    if verb == "requeue":
+        return (0, "") if queue.requeue(rest[0]) else (1, f"{REFUSED}{rest[0]} is not running\n")
+    for word in rest:
+        name, _, key = word.partition("=")
+        id_, _, tasks = name.partition("_")
+        queue.cancel(id_, numbers(tasks) if tasks else None, key)
+    return 0, ""
+
+
+def _submit(words: Sequence[str]) -> tuple[int, str]:
+    asked = json.loads(words[0])
+    if not os.path.exists(asked["script"]):
+        return 1, f"{REFUSED}there is no script {asked['script']}\n"
+    room = queue.room()
+    if room is not None and len(asked["tasks"]) > room:
+        return 1, f"{FULL}{queue.most_queued} elements may be queued\n"
+    answer, id_ = queue.submit(words)
+    if answer is Answer.REFUSED:
+        return 1, f"{REFUSED}on request\n"
+    if answer is Answer.LATER:
+        return 1, f"{LATER}on request\n"
+    return (1, "") if answer else (0, f"{id_}\n")
+
+
+def _line(job: InlineJob, element: Element) -> str:
+    return json.dumps({
+        "id": job.id,
+        "tasks": [element.task] if job.array else None,
+        "word": element.state.value,
+        "node": "" if element.state.value == "PENDING" else os.uname().nodename,
+        "reason": element.reason,
+        "exit_code": element.exit_code,
+        "dependency_failed": element.dependency_failed,
+        "comment": job.comment,
+        "script": job.script,
+    })  # fmt: skip
