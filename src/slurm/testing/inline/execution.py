@@ -77,9 +77,10 @@ def _run_script(job: InlineJob, element: Element) -> int:
 @contextlib.contextmanager
 def _own_context() -> Iterator[None]:
     """Put back what the runner changes in its process: the current job, and the active cluster of a workflow."""
-    state = (job_context._current, job_context._moved_to, job_context._stop, job_context._at_once, task._default)  # noqa: SLF001
+    own = job_context
+    state = (own._current, own._current_index, own._stop, own._interrupting, task._default)  # noqa: SLF001
     before = [list(some) for some in state]
-    job_context._reported.clear()  # noqa: SLF001
+    own._reported.clear()  # noqa: SLF001
     try:
         yield
     finally:
