@@ -28,9 +28,9 @@ MOST_WORKERS = 8
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two a CPU for the whole suite, which waits more than it computes; what is picked by its path runs in one."""
-    picked = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
-    return 0 if picked else min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS)
+    """Two a CPU, because tests wait more than they compute; files that are picked run in this process."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS or any(map(os.path.isdir, config.args))
+    return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS) if whole else 0
 
 
 @pytest.fixture(scope="session", autouse=True)
