@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -133,6 +134,16 @@ print(Wheel(own, wheelhouse=house, find_links=sources).prepare(BuildTarget.at(Lo
 """
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    listed = subprocess.check_output(["ps", "-e", "-o", "pid=,ppid="], text=True).splitlines()
+    parents = {int(child): int(parent) for child, parent in map(str.split, listed)}
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
 def test_a_waiter_takes_over_both_layers_from_a_builder_that_was_killed(root: Path, own: Path, tmp_path: Path) -> None:
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     waits = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch()\n    "
@@ -145,7 +156,8 @@ def test_a_waiter_takes_over_both_layers_from_a_builder_that_was_killed(root: Pa
     argv = [sys.executable, "-c", BUILDER, str(root), str(own), str(tmp_path / "house"), str(tmp_path / "sources")]
     dead = subprocess.Popen(argv)
     until(begun.exists)
-    dead.kill()
+    for pid in reversed([dead.pid, *descendants(dead.pid)]):  # else its pip goes on, and fills its directory again
+        os.kill(pid, signal.SIGKILL)
     dead.wait()
     living = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     until(lambda: list(root.glob("envs/dependencies-*.lock/2")))

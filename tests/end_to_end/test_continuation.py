@@ -183,7 +183,7 @@ def test_a_policy_that_cannot_be_is_refused_where_it_is_written(given: dict[str,
 
 
 def test_there_must_be_something_to_multiply(local: Cluster) -> None:
-    with pytest.raises(OptionError, match="no mem or mem_per_cpu or mem_per_gpu is set"):
+    with pytest.raises(OptionError, match="set mem or mem_per_cpu or mem_per_gpu"):
         flaky.with_options(retry=Retry(mem="x2"))(Path(), 0)
     with pytest.raises(OptionError, match=r"expected a Retry"):
         task(retry="often")(twice.unwrapped)  # type: ignore[call-overload]

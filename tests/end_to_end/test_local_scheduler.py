@@ -331,10 +331,10 @@ def test_a_request_that_would_break_the_supervisor_is_refused(machine: Path, scr
 
 
 def test_a_supervisor_whose_directory_is_gone_goes_and_what_runs_ends(machine: Path, script: Script) -> None:
-    gate, mark = script.directory / "gate", script.directory / "mark"
-    script.submit(f"until [ -e '{gate}' ]; do sleep 0.1; done; touch '{mark}'", "0-9")
+    gate, mark, begun = (script.directory / name for name in ("gate", "mark", "begun"))
+    script.submit(f"touch '{begun}'; until [ -e '{gate}' ]; do sleep 0.1; done; touch '{mark}'", "0-9")
     pid = _supervisor(machine)
-    until(lambda: len(_notes(machine)) == 2)
+    until(lambda: begun.exists() and len(_notes(machine)) == 2)
     _remove(machine / wire.FORM)
     until(lambda: not Process.of(pid).alive)
     gate.touch()

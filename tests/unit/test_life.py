@@ -21,6 +21,7 @@ from slurm.errors import (
     NodeFailed,
     SubmissionRefused,
 )
+from slurm.tasks.task import _default
 from slurm.testing import REQUEUE, Answer, InlineCluster
 
 if TYPE_CHECKING:
@@ -230,9 +231,9 @@ def test_another_client_finds_jobs_whose_ids_were_not_recorded(inline: InlineClu
         os.unlink(record)
         found = other_client(inline).job(jobs.key)
         assert isinstance(found, JobArray)
-        assert not found[0].done()
+        assert found[0].status().state is JobState.PENDING
+        assert os.path.exists(record)
     assert ends(found) == [0, 1, 4]
-    assert os.path.exists(record)
 
 
 # Resubmission.
@@ -360,3 +361,11 @@ def test_a_workflow_that_is_requeued_finds_its_children(inline: InlineCluster, t
 def test_a_failure_in_a_workflow_is_its_own(inline: InlineCluster) -> None:
     inline.queue.play("OUT_OF_MEMORY", task="square", element=1)
     assert isinstance(squares(3).exception(WAIT), errors.JobOutOfMemory)
+
+
+def test_workflows_that_overlap_leave_no_cluster_active() -> None:
+    before = list(_default)
+    with InlineCluster():
+        jobs = [squares(count) for count in (1, 3, 2, 4)]
+        assert [job.result(WAIT) for job in jobs] == [0, 5, 1, 14]
+    assert _default == before

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 _turn = threading.RLock()
 """Held by the one element that runs in this process; the runner is written for a process of its own."""
+_counting = threading.Lock()
+_running: list[int] = []
+"""The threads that run elements, workflows included."""
+_outside: list[list[Any]] = []
+"""The runner's state as it was before the first of them began."""
 
 
 def run(job: InlineJob, element: Element) -> int:
@@ -76,16 +81,26 @@ def _run_script(job: InlineJob, element: Element) -> int:
 
 @contextlib.contextmanager
 def _own_context() -> Iterator[None]:
-    """Put back what the runner changes in its process: the current job, and the active cluster of a workflow."""
+    """Put back what the runner changes in its process: the current job, and the active cluster of a workflow.
+
+    Workflows overlap with other elements, so what was there before one of them may be another's. The last to end puts
+    back what was there before the first began.
+    """
     own = job_context
     state = (own._current, own._current_index, own._stop, own._interrupting, task._default)  # noqa: SLF001
     before = [list(some) for some in state]
+    with _counting:
+        if not _running:
+            _outside[:] = before
+        _running.append(threading.get_ident())
     own._reported.clear()  # noqa: SLF001
     try:
         yield
     finally:
-        for some, old in zip(state, before, strict=True):
-            some[:] = old  # type: ignore[index]
+        with _counting:
+            _running.remove(threading.get_ident())
+            for some, old in zip(state, before if _running else _outside, strict=True):
+                some[:] = old  # type: ignore[index]
 
 
 class _ThreadOutput(io.TextIOBase):
