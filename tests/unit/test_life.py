@@ -21,6 +21,7 @@ from slurm.errors import (
     NodeFailed,
     SubmissionRefused,
 )
+from slurm.protocol.states import JobState
 from slurm.tasks.task import _default
 from slurm.testing import REQUEUE, Answer, InlineCluster
 

@@ -34,6 +34,8 @@ class Life(RuleBasedStateMachine):
         self.hold = self.stack.enter_context(ExitStack())
         self.hold.enter_context(self.cluster.queue.held())
         self.found: list[tuple[JobArray[int], Ends]] = []
+        self.retried: set[str] = set()
+        """The keys of submissions that may have another attempt, and of those that depend on one of them."""
 
     def named(self) -> Task[[int], int, int]:
         """A task with a name that faults can be aimed at."""
@@ -52,6 +54,8 @@ class Life(RuleBasedStateMachine):
             self.cluster.queue.play(fault, task=of.name, element=runs[0])
             ends[runs[0]] = ends[runs[0]] if retry and fault == "NODE_FAIL" else FAULTS[fault]
         self.found.append((of.map(values), ends))
+        if retry or (isinstance(values, JobArray) and values.key in self.retried):
+            self.retried.add(self.found[-1][0].key)
 
     @rule(count=st.integers(1, 3), fault=st.sampled_from([None, *FAULTS]), retry=st.booleans())
     def submit_values(self, count: int, fault: str | None, retry: bool) -> None:
@@ -68,9 +72,13 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data(), on=st.sampled_from(["success", "failure", "any"]))
     def submit_after(self, data: st.DataObject, on: Any) -> None:
         jobs, ends = data.draw(st.sampled_from(self.found))
+        if on == "failure" and jobs.key in self.retried:
+            return  # it may run after a first attempt that failed, though a later one succeeds
         failed = not all(isinstance(end, int) for end in ends)
         runs = {"success": not failed, "failure": failed, "any": True}[on]
         self.submit(self.named().after(jobs, on=on), [1], [2 if runs else DependencyFailed], None, retry=False)
+        if jobs.key in self.retried:
+            self.retried.add(self.found[-1][0].key)
 
     @precondition(lambda self: self.found)
     @rule()
