@@ -97,20 +97,20 @@ TESTS_ON_OTHER_RELEASES = (
     "tests/faults/test_interrupted_workflows.py",
     *_of(
         "tests/faults/test_nodes.py",
-        "test_a_job_held_by_an_administrator_says_so_and_goes_on_when_released",
-        "test_a_prolog_that_fails_leaves_the_job_held_with_the_reason",
-        "test_a_deadline_that_passes_is_told",
+        "test_job_held_by_an_administrator_continues_when_released",
+        "test_failed_prolog_holds_the_job_with_the_reason",
+        "test_job_past_its_deadline_is_not_started",
     ),
     *_of(
         "tests/faults/test_faults.py",
-        "test_a_map_larger_than_an_array_may_be_goes_as_blocks",
-        "test_a_node_that_fails_fails_its_job",
-        "test_a_node_that_dies_is_noticed_and_the_job_runs_again",
-        "test_a_requeued_job_runs_again_as_its_second_attempt",
-        "test_a_preempted_job_runs_again_or_says_so",
-        "test_a_held_job_says_so_and_goes_on_when_released",
-        "test_a_job_that_slurm_has_forgotten_is_lost_and_not_waited_for",
-        "test_a_cancelled_upstream_fails_what_waits_for_it_by_name",
+        "test_map_larger_than_max_array_size_is_queued_in_blocks",
+        "test_failed_node_fails_its_job",
+        "test_job_of_a_dead_node_is_requeued_and_runs_again",
+        "test_requeued_job_is_the_second_attempt",
+        "test_preempted_job_runs_again_or_raises",
+        "test_held_job_is_pending_and_continues_when_released",
+        "test_job_forgotten_by_slurm_is_lost",
+        "test_cancelled_upstream_is_named_by_its_dependent",
     ),
 )
 """The tests that tell one release of Slurm from another: about a minute and a half for each."""
@@ -119,10 +119,10 @@ SAME_ON_OTHER_RELEASES = (
     # Long, and about our own commands rather than Slurm's answers.
     *_of(
         "tests/faults/test_submitting.py",
-        "test_a_map_of_thousands_is_cancelled_by_one_command",
-        "test_more_ids_than_a_command_may_have_go_as_several",
+        "test_map_of_thousands_is_cancelled_by_one_command",
+        "test_thousands_of_ids_are_split_into_several_commands",
     ),
-    *_of("tests/faults/test_limits.py", "test_max_concurrent_holds_for_what_is_queued_later_too"),
+    *_of("tests/faults/test_limits.py", "test_max_concurrent_applies_to_deferred_blocks"),
 )
 """Tests in the modules above that other releases need not run."""
 
