@@ -24,6 +24,7 @@ from soak import kills_client
 from soak.administrator import wait_for
 from supervisors import supervisor_of
 from testbed import SlurmTestbed
+from waiting import until
 
 KILLS = int(os.environ.get("SLURMTASKS_TEST_KILLS", "12"))
 
@@ -85,6 +86,7 @@ def _run(
     (directory / "running").mkdir()
     chaos = Chaos(url, directory, random.Random(seed), daemon)  # noqa: S311 - to be the same again
     try:
+        until((directory / "trace").exists)  # a client that is killed before its first call checks nothing
         while chaos.kills.total() < KILLS:
             chaos.strike()
         (directory / "enough").touch()
