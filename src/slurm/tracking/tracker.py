@@ -248,7 +248,7 @@ class Tracker:
         return self._timings.unexplained_grace if unexplained else self._timings.explained_grace
 
     def _announce(self, settled: Sequence[Settled]) -> None:
-        """Wake up whoever waits for elements that have just ended, and make their callbacks."""
+        """Wake up the threads that wait for elements that have just ended, and call their callbacks."""
         if any(some.elements for some in settled):
             with self._changed:
                 self._news_at = time.monotonic()

@@ -48,11 +48,6 @@ class Element:
     def _has_child(self, pid: int) -> None:
         self._child, self._monitor = pid, Process.of(pid)
 
-    @property
-    def adopted(self) -> bool:
-        """Whether its end must be polled, because no SIGCHLD reports it."""
-        return self._child is None
-
     def poll(self) -> End | None:
         """Its final state; None while it runs."""
         if self._child is not None:

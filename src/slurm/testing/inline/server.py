@@ -52,7 +52,10 @@ def _serve(made: str, requests: int) -> None:
             path = f"{made}/{line.strip()}"
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 words = file.read().split("\0")[:-1]
-            status, text = run(words)
+            try:
+                status, text = run(words)
+            except (LookupError, ValueError, OSError) as error:  # a malformed request must not keep its shell waiting
+                status, text = 1, f"{REFUSED}{type(error).__name__}: {error}\n"
             with open(f"{path}.answer", "w", encoding="utf-8", errors="surrogateescape") as answer:
                 answer.write(f"{status}\n{text}")
 
