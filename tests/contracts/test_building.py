@@ -221,6 +221,17 @@ def test_a_lock_that_goes_while_one_asks_for_it_means_that_all_is_there(
     assert build_once(place, "env", never) == found
 
 
+def test_a_heartbeat_while_a_lock_is_removed_leaves_nothing_of_it(
+    place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = f'cd "{tmp_path}"/envs/env-*.lock/1 2>/dev/null && echo 2 > beat;'
+    done = f'rm -f "$last"/1/*; ({beat}); rmdir "$last"/1 "$last"; exit;'
+    stand_in("rm", "*.lock", done, tmp_path, monkeypatch)
+    build_once(place, "env", prepared)
+    assert (tmp_path / "done").is_dir()
+    assert [path.name for path in (tmp_path / "envs").iterdir() if ".lock" in path.name] == []
+
+
 @pytest.mark.parametrize("gone", ["*.lock/1", "*-$(uname -m)/????????"])
 def test_what_is_removed_while_one_begins_to_make_it_is_made_all_the_same(
     place: BuildTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str

@@ -11,7 +11,7 @@ shift
 [ -e ../.gitignore ] || echo '*' > ../.gitignore
 # The lock may go at any moment, with a holder that is done or an environment that is removed: then look anew.
 mkdir "$1.lock/$2" || { ! taken "$1" "$2" && mkdir "$1.lock/$2"; } || { taken "$1" "$2" && echo taken; exit; }
-if [ -f "$1.json" ]; then rm -rf "$1.lock"; echo taken; exit; fi
+if [ -f "$1.json" ]; then mv "$1.lock" ".$1.$3.lock" && rm -rf ".$1.$3.lock"; echo taken; exit; fi
 if printf '%s\n' "$4" > "$1.lock/$2/owner" && mkdir "$1/$3"; then echo mine; exit; fi
 # shellcheck disable=SC2015 # `taken` is printed in both cases
 [ ! -d "$1.lock/$2" ] || [ ! -d "$1" ] && rm -rf "$1.lock/$2" && echo taken

@@ -13,5 +13,7 @@ if ln ".$1.$2" "$1.json" 2> /dev/null || { [ ! -e "$1.json" ] && mv ".$1.$2" "$1
 else
     rm -rf "${1:?}/$2"
 fi
-rm -rf ".$1.$2" "$1.lock"
+# Under another name first: a heartbeat that is under way would write into the lock while it is removed.
+mv "$1.lock" ".$1.$2.lock" 2> /dev/null
+rm -rf ".$1.$2" ".$1.$2.lock"
 cat "$1.json"
