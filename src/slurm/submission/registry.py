@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from slurm.submission.submission_state import SubmissionState
 
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 
 
 class SubmissionRegistry:
-    """The states of the submissions under one root. One that is new to this process is read from its records."""
+    """The states of the submissions under one root. One that is new to this process is read from its records.
+
+    A state lives as long as a handle or the tracker uses it: a program that submits for weeks must not grow.
+    """
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._states: dict[str, SubmissionState] = {}
+        self._states: WeakValueDictionary[str, SubmissionState] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
@@ -38,11 +42,11 @@ class SubmissionRegistry:
         return [self.add(*records) for records in self._store.several_records(keys)]
 
     def known(self, keys: set[str]) -> list[SubmissionState]:
-        """The states of those submissions that this process has used before."""
+        """The states of those submissions that this process uses already."""
         return [state for key in keys if (state := self._states.get(key))]
 
     def all(self) -> list[SubmissionState]:
-        """The states of all submissions that this process has used."""
+        """The states of all submissions that this process uses."""
         with self._lock:
             return list(self._states.values())
 
