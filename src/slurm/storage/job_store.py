@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from itertools import accumulate, count
+from itertools import accumulate, count, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import NoSuchJob, ProtocolError, SlurmError, TransportError
@@ -39,7 +39,7 @@ from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurm.storage.results import FetchedResults
     from slurm.storage.runner_zip import RunnerZip
@@ -345,12 +345,18 @@ class JobStore:
 
     def logs(self, paths: Sequence[str]) -> list[str]:
         """Read logs as text in one round trip; empty for a log that does not exist."""
-        return [data.decode(errors="replace") for data in self.log_bytes(paths)]
-
-    def log_bytes(self, paths: Sequence[str]) -> list[bytes]:
-        """Read logs as bytes."""
         found = self._transport.get(list(dict.fromkeys(paths)))
-        return [found.get(path, b"") for path in paths]
+        return [found.get(path, b"").decode(errors="replace") for path in paths]
+
+    def log_blocks(self, paths: Sequence[str]) -> Iterator[Iterator[bytes]]:
+        """Read different logs in one round trip: of each its blocks of bytes; none if it does not exist."""
+        left = iter(paths)
+        for file in self._transport.fetch(paths):
+            for _ in takewhile(lambda path: path != file.path, left):  # noqa: B023 - used up at once
+                yield iter(())
+            yield file.blocks()
+        for _ in left:
+            yield iter(())
 
 
 def _read(data: bytes | SlurmError) -> bytes:
