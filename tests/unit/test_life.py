@@ -260,7 +260,18 @@ def test_a_submission_that_waits_for_room_is_queued_though_no_handle_is_left(inl
     inline.queue.most_queued = 3
     key = square.map(range(5)).key
     until(lambda: not known(inline))
-    assert inline.job(key).results() == [0, 1, 4, 9, 16]
+    assert inline.job(key).results() == [0, 1, 4, 9, 16]  # type: ignore[union-attr]
+
+
+def test_an_upstream_is_kept_until_its_dependent_has_ended(inline: InlineCluster) -> None:
+    inline.queue.play("TIMEOUT", task="square")
+    with inline.queue.held():
+        last = square(2)
+        for _ in range(5):
+            last = square(last)
+        assert len(known(inline)) == 6
+    assert isinstance(last.exception(WAIT), DependencyFailed)
+    until(lambda: len(known(inline)) == 1)
 
 
 # Another client.

@@ -41,9 +41,11 @@ class SubmissionRegistry:
         """The states of those submissions that have records, which are read together."""
         return [self.add(*records) for records in self._store.several_records(keys)]
 
-    def known(self, keys: set[str]) -> list[SubmissionState]:
-        """The states of those submissions that this process uses already."""
-        return [state for key in keys if (state := self._states.get(key))]
+    def upstream(self, of: SubmissionState, key: str) -> SubmissionState:
+        """The state of a submission that another one waits for, which keeps it. Raises NoSuchJob."""
+        state = of.upstreams.get(key) or self.get(key)
+        of.upstreams[key] = state
+        return state
 
     def all(self) -> list[SubmissionState]:
         """The states of all submissions that this process uses."""
@@ -65,7 +67,7 @@ class SubmissionRegistry:
                     chunk=submission.chunk,
                     continues=submission.continues,
                     workflow=submission.workflow is not None,
-                    upstreams=(edge.key for edge in submission.dependencies),
+                    upstreams=[known for edge in submission.dependencies if (known := self._states.get(edge.key))],
                 )
                 state.created = submission.created
                 self._states[submission.key] = state

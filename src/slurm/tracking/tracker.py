@@ -188,8 +188,8 @@ class Tracker:
     def _tick(self, wanted: list[SubmissionState]) -> float:
         """Look, and query the scheduler if it is time to; returns the seconds until the next look."""
         begin = looked = time.monotonic()
-        awaited = self._registry.known({key for watched in wanted for key in watched.upstreams})
-        before = [watched for watched in awaited if watched.unfinished]
+        awaited = {id(upstream): upstream for watched in wanted for upstream in tuple(watched.upstreams.values())}
+        before = [upstream for upstream in awaited.values() if upstream.unfinished]
         try:
             self.look({watched.key: watched for watched in (*wanted, *before)}.values())
             looked = time.monotonic()
