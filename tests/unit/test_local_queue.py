@@ -54,9 +54,9 @@ def start_ready(queue: Queue) -> list[tuple[str, int]]:
     while never := queue.settle():
         for batch, tasks in never:
             for task in tasks:
-                queue.finish(batch, task, FinalState("CANCELLED", "DependencyNeverSatisfied"))
+                batch.finish(task, FinalState("CANCELLED", "DependencyNeverSatisfied"))
     while (ready := queue.next_ready()) is not None:
-        queue.start(*ready)
+        ready[0].start(ready[1])
         started.append((ready[0].id, ready[1]))
     return started
 
@@ -74,7 +74,7 @@ def test_elements_start_in_order_within_cpus_and_max_concurrent() -> None:
     first = queue.add("1", new("0-9", max_concurrent=2))
     queue.add("2", new("5,7"))
     assert start_ready(queue) == [("1", 0), ("1", 1), ("2", 5)]
-    queue.finish(first, 1, COMPLETED)
+    first.finish(1, COMPLETED)
     assert start_ready(queue) == [("1", 2)]
 
 
@@ -84,7 +84,7 @@ def test_element_that_waits_for_cpus_blocks_later_ones() -> None:
     queue.add("2", new(cpus=64))
     queue.add("3", new())
     assert start_ready(queue) == [("1", 0)]
-    queue.finish(first, 0, COMPLETED)
+    first.finish(0, COMPLETED)
     assert start_ready(queue) == [("2", 0)]
 
 
@@ -111,7 +111,7 @@ def test_dependencies_are_satisfied_as_with_sbatch(kind: str, end: FinalState, r
     assert start_ready(queue) == [("1", 0)]
     assert states(second) == {0: "PENDING"}
     assert second.rows()[0].reason == "Dependency"
-    queue.finish(first, 0, end)
+    first.finish(0, end)
     assert start_ready(queue) == ([("2", 0)] if runs else [])
     assert states(second) == {0: "RUNNING" if runs else "CANCELLED"}
 
@@ -121,7 +121,7 @@ def test_failed_dependency_cancels_the_whole_chain() -> None:
     first = queue.add("1", new())
     chain = [queue.add(str(n), new(dependencies={"afterok": [str(n - 1)]})) for n in range(2, 6)]
     start_ready(queue)
-    queue.finish(first, 0, FAILED)
+    first.finish(0, FAILED)
     start_ready(queue)
     assert [states(batch) for batch in chain] == [{0: "CANCELLED"}] * 4
 
@@ -138,9 +138,9 @@ def test_aftercorr_starts_each_task_once_its_counterpart_finishes() -> None:
     second = queue.add("2", new("0-9", dependencies={"aftercorr": ["1"]}))
     start_ready(queue)
     for task in (7, 2, 9):
-        queue.finish(first, task, FAILED if task == 2 else COMPLETED)
+        first.finish(task, FAILED if task == 2 else COMPLETED)
     assert start_ready(queue) == [("2", 7), ("2", 9)]
-    queue.put_back(second, 9)
+    second.put_back(9)
     assert start_ready(queue) == [("2", 9)]
     assert states(second)[2] == "CANCELLED"
 
@@ -149,7 +149,7 @@ def test_element_that_is_put_back_starts_first() -> None:
     queue = Queue(1)
     batch = queue.add("1", new("0-2"))
     start_ready(queue)
-    queue.put_back(batch, 0)
+    batch.put_back(0)
     assert states(batch) == dict.fromkeys(range(3), "PENDING")
     assert start_ready(queue) == [("1", 0)]
 
@@ -191,13 +191,13 @@ class QueueMachine(RuleBasedStateMachine):
                 for task in tasks:
                     self.finish_one(batch, task, FinalState("CANCELLED", "DependencyNeverSatisfied"))
         while (ready := self.queue.next_ready()) is not None:
-            self.queue.start(*ready)
+            ready[0].start(ready[1])
             which = (ready[0].id, ready[1])
             self.started[which] = self.started.get(which, 0) + 1
 
     def finish_one(self, batch: Batch, task: int, end: FinalState) -> None:
         self.stored[batch.id][1].append((task, end))
-        self.queue.finish(batch, task, end)
+        batch.finish(task, end)
 
     def running(self) -> list[tuple[Batch, int]]:
         return [(batch, task) for batch in self.queue.batches.values() for task in batch.running()]
@@ -223,9 +223,9 @@ class QueueMachine(RuleBasedStateMachine):
         for id_, (made, ends) in self.stored.items():
             batch = self.queue.add(id_, made)
             for task, end in ends:
-                self.queue.finish(batch, task, end)
+                batch.finish(task, end)
         for id_, task in running:
-            self.queue.start(self.queue.batches[id_], task)
+            self.queue.batches[id_].start(task)
         assert {id_: states(batch) for id_, batch in self.queue.batches.items()} == before
 
     @invariant()

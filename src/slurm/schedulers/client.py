@@ -74,11 +74,9 @@ class SchedulerClient(JobControl):
                 break
             failure = self._failure(done)
             if failure is Failure.FULL:
-                self._write_record(record, blocks, taken)
-                break
+                return self._record(record, blocks, taken)
             if failure is Failure.UNEXPLAINED or (failure is Failure.UNKNOWN and patience):
-                taken = self._recovered(record, key, requests, done, taken, known=failure is Failure.UNEXPLAINED)
-                break
+                return self._recovered(record, key, requests, done, taken, known=failure is Failure.UNEXPLAINED)
             if failure is Failure.REFUSED or (patience and time.monotonic() > end):
                 self._refuse(key, requests[0].script, done, taken, certain=failure is Failure.REFUSED)
             if not patience:
@@ -133,8 +131,7 @@ class SchedulerClient(JobControl):
         if others:
             _log.warning("%s was queued more than once; kept %s", name, first)
             self.cancel([Target(id_, None, key) for id_ in others])
-        self._write_record(record, [block], [first])
-        return submit_script.submitted(self.scheduler.name, [block], [first])
+        return self._record(record, [block], [first])
 
     def recover(
         self, submissions: Mapping[str, Sequence[Block]], record: Callable[[str], str], *, clusters: str = ""
@@ -145,12 +142,8 @@ class SchedulerClient(JobControl):
         option of all these submissions.
         """
         tagged = self._tagged(", ".join(submissions), clusters)
-        found = {}
-        for key, blocks in submissions.items():
-            if ids := _first(tagged, key, blocks):
-                found[key] = submit_script.submitted(self.scheduler.name, blocks, ids)
-                self._write_record(record(key), blocks, ids)
-        return found
+        found = {key: (blocks, _first(tagged, key, blocks)) for key, blocks in submissions.items()}
+        return {key: self._record(record(key), blocks, ids) for key, (blocks, ids) in found.items() if ids}
 
     def _recovered(
         self,
@@ -161,8 +154,8 @@ class SchedulerClient(JobControl):
         taken: Sequence[str],
         *,
         known: bool,
-    ) -> list[str]:
-        """Find the ids of all blocks by their key after a submit command that did not report what it queued.
+    ) -> Submitted:
+        """Find all blocks by their key after a submit command that did not report what it queued.
 
         Raises SubmissionRefused if any is missing. The refusal is certain if the scheduler is `known` to have rejected
         the job and the queue confirms it.
@@ -172,8 +165,7 @@ class SchedulerClient(JobControl):
         if found is None or len(found) < len(blocks):
             some = max(found or [], list(taken), key=len)
             self._refuse(key, requests[0].script, done, some, certain=known and found is not None)
-        self._write_record(record, blocks, found)
-        return found
+        return self._record(record, blocks, found)
 
     def _search_queue(self, key: str, blocks: Sequence[Block], clusters: str, *, once: bool) -> list[str] | None:
         """Search for blocks that may be queued. Returns ids of the first ones; None if the scheduler did not answer.
@@ -239,12 +231,14 @@ class SchedulerClient(JobControl):
             )
         raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
 
-    def _write_record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> None:
+    def _record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
+        """Write the record of blocks to the file `record`, and return it."""
         line = submit_script.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
         try:
             self._run("submit", ["sh", "-s"], stdin=line.encode())
         except TransportError as error:  # the job can be found by its key
             _log.warning("cannot write %s: %s", record, error)
+        return submit_script.submitted(self.scheduler.name, blocks, ids)
 
     def room(self, options: Options) -> int | None:
         """Return how many more elements with these options the user may queue; None without a limit.

@@ -63,7 +63,9 @@ class JobControl:
         for cluster, group in self._by_cluster(ids).items():
             for some in _portions(list(group), [1] * len(group)):
                 done = self._run("query", self.scheduler.status_command(some, cluster=cluster))
-                reports = self._answer(done)
+                reports = self.scheduler.parse_status(done.stdout)
+                if done.status != 0:
+                    reports = (reports or ()) if self.scheduler.ids_unknown(done.words) else None
                 if reports is None:
                     unanswered.update(id_ for number in some for id_ in group[number])
                     trouble = f"cannot get the state of jobs {', '.join(some)} from {self.scheduler.name}: {done.words}"
@@ -71,11 +73,6 @@ class JobControl:
                 self.here = self.scheduler.parse_origin(done.stdout) or self.here
                 found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
         return Answers(found, unanswered, trouble)
-
-    def _answer(self, done: Completed) -> Iterable[Report] | None:
-        if done.status == 0:
-            return self.scheduler.parse_status(done.stdout)
-        return (self.scheduler.parse_status(done.stdout) or ()) if self.scheduler.ids_unknown(done.words) else None
 
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
         """Return reports about ids from the accounting; none if it is down.

@@ -37,19 +37,6 @@ def line(directory: str) -> str:
         return f"name={file.read()} boot={boot_id()} host={os.uname().nodename}"
 
 
-def ensure_name(directory: str) -> None:
-    """Give a directory a name unless it has one."""
-    if os.path.exists(f"{directory}/name"):
-        return
-    name = os.urandom(8).hex()
-    hidden = f"{directory}/.name.{name}"
-    with open(hidden, "w", encoding="ascii") as file:
-        file.write(name)
-    with contextlib.suppress(FileExistsError):
-        os.link(hidden, f"{directory}/name")
-    os.unlink(hidden)
-
-
 def boot_id() -> str:
     """Return the machine's boot id, as identity.sh prints it."""
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

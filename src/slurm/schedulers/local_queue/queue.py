@@ -148,7 +148,6 @@ class Queue:
         self.batches: dict[str, Batch] = {}
         self.ids: dict[str, str] = {}
         """Ids by the tokens of their submissions."""
-        self._used = 0
 
     def add(self, id_: str, submission: Submission) -> Batch:
         """Add a submission at the end."""
@@ -170,24 +169,9 @@ class Queue:
         for batch in self.batches.values():
             task = batch.next_ready()
             if task is not None:
-                return (batch, task) if self.cpus_of(batch) <= self.cpus - self._used else None
+                used = sum(self.cpus_of(other) * len(other.running()) for other in self.batches.values())
+                return (batch, task) if self.cpus_of(batch) <= self.cpus - used else None
         return None
-
-    def start(self, batch: Batch, task: int) -> None:
-        """Record that an element has started."""
-        batch.start(task)
-        self._used += self.cpus_of(batch)
-
-    def put_back(self, batch: Batch, task: int) -> None:
-        """Record that an element could not start."""
-        self._used -= self.cpus_of(batch)
-        batch.put_back(task)
-
-    def finish(self, batch: Batch, task: int, final: FinalState) -> None:
-        """Record that an element has finished."""
-        if batch.running((task,)):
-            self._used -= self.cpus_of(batch)
-        batch.finish(task, final)
 
     def forget(self, id_: str) -> None:
         """Remove a finished submission."""

@@ -38,16 +38,12 @@ class Storage:
         self._directory = directory
         for name in ("queue", "running"):
             os.makedirs(f"{directory}/{name}", mode=0o700, exist_ok=True)
-        if _read(f"{directory}/boot") != boot:
-            self._drop_all()
+        if _read(f"{directory}/boot") != boot:  # after a restart of the machine its jobs count as lost
+            for name in ("queue", "running"):
+                for file in os.listdir(f"{directory}/{name}"):
+                    os.unlink(f"{directory}/{name}/{file}")
             self._write("boot", boot.encode())
         self.last_id = int(_read(f"{directory}/last-id") or 0)
-
-    def _drop_all(self) -> None:
-        """Discard all state: after a restart of the machine its jobs count as lost; they may have been resubmitted."""
-        for name in ("queue", "running"):
-            for file in os.listdir(f"{self._directory}/{name}"):
-                os.unlink(f"{self._directory}/{name}/{file}")
 
     def note(self, id_: str, task: int) -> str:
         """Return the path of a running element's note."""

@@ -18,6 +18,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from slurm.protocol.files import commit
 from slurm.schedulers.local_queue import identity, messages
 from slurm.schedulers.local_queue.element import NOT_STARTED, Element
 from slurm.schedulers.local_queue.monitor import Start
@@ -63,7 +64,8 @@ class Supervisor:
     def __init__(self, directory: str, listener: socket.socket) -> None:
         self._directory = directory
         self._listener = listener
-        identity.ensure_name(directory)
+        if not os.path.exists(f"{directory}/name"):
+            commit(f"{directory}/name", os.urandom(8).hex().encode())
         self._storage = Storage(directory, identity.boot_id())
         self._queue = Queue(int(os.environ.get("SLURMTASKS_LOCAL_CPUS") or 0) or _usable_cpus())
         self._running: list[Element] = []
@@ -79,7 +81,7 @@ class Supervisor:
         for stored in self._storage.load():
             batch = self._queue.add(stored.id, stored.submission)
             for task, final in stored.finished:
-                self._queue.finish(batch, task, final)
+                batch.finish(task, final)
             if batch.over:
                 self._finished_at[batch.id] = time.monotonic() - max(0.0, time.time() - stored.changed)
         for id_, task in list(self._storage.notes()):
@@ -87,7 +89,7 @@ class Supervisor:
             if found is None or not found.pending((task,)):  # its final state is stored
                 self._storage.remove_note(id_, task)
             else:
-                self._queue.start(found, task)
+                found.start(task)
                 self._running.append(Element.recover(id_, task, found.submission, self._storage.note(id_, task)))
         for id_ in [id_ for id_ in self._queue.batches if id_ in self._finished_at]:
             self._strip(self._queue.batches[id_])
@@ -185,7 +187,7 @@ class Supervisor:
             return
         self._storage.finish(batch.id, tasks, final)
         for task in tasks:
-            self._queue.finish(batch, task, final)
+            batch.finish(task, final)
         if batch.over:
             self._finished_at[batch.id] = time.monotonic()
             self._strip(batch)
@@ -204,7 +206,7 @@ class Supervisor:
                 continue
             batch = self._queue.batches[element.id]
             if final == NOT_STARTED:
-                self._queue.put_back(batch, element.task)
+                batch.put_back(element.task)
                 self._hold_until = time.monotonic() + _HOLD_SECONDS
             else:
                 try:
@@ -232,7 +234,7 @@ class Supervisor:
         self._running.append(
             Element.start(Start(batch.id, task, batch.submission, len(batch.tasks), cpus, note))
         )  # fmt: skip
-        self._queue.start(batch, task)
+        batch.start(task)
 
     def _forget(self) -> None:
         now = time.monotonic()
