@@ -1,4 +1,4 @@
-"""The scheduler seam: `Scheduler` builds commands as text and parses what they print.
+"""Scheduler: the interface of all schedulers. It builds commands and parses their output.
 
 A scheduler runs nothing; `slurm.schedulers.client` runs its commands over a transport.
 """

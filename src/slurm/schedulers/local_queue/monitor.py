@@ -193,18 +193,18 @@ def _become_script(element: Start, monitor: int, error_pipe: int) -> None:
 
 def execute(element: Start) -> None:
     """Execute the script as Slurm would: with its log, variables and working directory. Raises OSError."""
-    wanted = element.submission
-    if not is_own(wanted.script):
-        raise PermissionError(f"other users can change {wanted.script}")
-    log = "%".join(part.replace("%a", str(element.task)) for part in wanted.log.split("%%"))
+    submission = element.submission
+    if not is_own(submission.script):
+        raise PermissionError(f"other users can change {submission.script}")
+    log = "%".join(part.replace("%a", str(element.task)) for part in submission.log.split("%%"))
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for target, source in ((0, nothing), (1, output), (2, output)):
+    null = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, null), (1, output), (2, output)):
         os.dup2(source, target)
-    os.umask(wanted.umask)
-    os.chdir(wanted.cwd if os.path.isdir(wanted.cwd) else "/")  # the script reports a missing one
-    environ = {**wanted.environ, **_variables(element)}
-    os.execve(_bash(environ.get("PATH", os.defpath)), ["bash", wanted.script, *wanted.arguments], environ)
+    os.umask(submission.umask)
+    os.chdir(submission.cwd if os.path.isdir(submission.cwd) else "/")  # the script reports a missing one
+    environ = {**submission.environ, **_variables(element)}
+    os.execve(_bash(environ.get("PATH", os.defpath)), ["bash", submission.script, *submission.arguments], environ)
 
 
 def _bash(path: str) -> str:
@@ -216,17 +216,17 @@ def _bash(path: str) -> str:
 
 
 def _variables(element: Start) -> dict[str, str]:
-    """The variables of sbatch(1), OUTPUT ENVIRONMENT VARIABLES, that matter on one machine."""
-    wanted = element.submission
-    asked = {"SLURM_CPUS_PER_TASK": wanted.cpus_per_task} if wanted.cpus_per_task else {}
+    """Return the variables of sbatch(1), OUTPUT ENVIRONMENT VARIABLES, that matter on one machine."""
+    submission = element.submission
+    cpus_per_task = {"SLURM_CPUS_PER_TASK": submission.cpus_per_task} if submission.cpus_per_task else {}
     return {
         "SLURM_JOB_ID": element.id,
         "SLURM_ARRAY_JOB_ID": element.id,
         "SLURM_ARRAY_TASK_ID": str(element.task),
         "SLURM_ARRAY_TASK_COUNT": str(element.total),
-        "SLURM_JOB_NAME": wanted.name,
-        "SLURM_SUBMIT_DIR": wanted.submit_dir,
+        "SLURM_JOB_NAME": submission.name,
+        "SLURM_SUBMIT_DIR": submission.submit_dir,
         "SLURM_CPUS_ON_NODE": str(max(1, element.cpus)),
-        "SLURM_NTASKS": str(wanted.ntasks),
-        **asked,
+        "SLURM_NTASKS": str(submission.ntasks),
+        **cpus_per_task,
     }

@@ -1,4 +1,4 @@
-"""Server: the supervisor's side of the socket. A slow or silent client doesn't delay others."""
+"""Server: the supervisor's side of the socket. A slow or silent client does not delay others."""
 
 from __future__ import annotations
 
