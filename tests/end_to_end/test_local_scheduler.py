@@ -21,6 +21,7 @@ import pytest
 from slurm import Cluster, JobState, task
 from slurm.clusters import cluster
 from slurm.errors import JobCancelled
+from slurm.protocol import Origin
 from slurm.schedulers.base import Site, ranges
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import client, commands, identity, notes, wire
@@ -382,9 +383,10 @@ def test_ids_continue_and_pending_jobs_are_lost_after_a_restart_of_the_machine(m
 
 
 def test_limits_command_and_supervisor_agree_on_the_identity(machine: Path, script: Script) -> None:
-    def query() -> identity.Identity | None:
-        done = subprocess.run(LocalScheduler(Site("", "")).limits_command(), capture_output=True, text=True, check=True)
-        return identity.parse(done.stdout)
+    def query() -> Origin | None:
+        scheduler = LocalScheduler(Site("", ""))
+        done = subprocess.run(scheduler.limits_command(), capture_output=True, text=True, check=True)
+        return scheduler.parse_origin(done.stdout)
 
     first = query()
     assert first is not None
@@ -396,7 +398,7 @@ def test_limits_command_and_supervisor_agree_on_the_identity(machine: Path, scri
     _remove(machine / wire.FORM)
     again = query()
     assert again is not None
-    assert again.name != first.name
+    assert again.cluster != first.cluster
 
 
 def test_many_clients_are_served_despite_silent_ones(machine: Path, script: Script) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Request, Site, Target
 
 _COMMANDS = "slurm.schedulers.local_queue.commands"
+_IDENTITY = re.compile(r"name=(?P<name>.+?) boot=(?P<boot>.*?) host=(?P<host>.*)")
+"""The output of identity.sh, and the first line of the output of `query`."""
 
 
 class LocalScheduler(Scheduler):
@@ -64,7 +67,7 @@ class LocalScheduler(Scheduler):
     def parse_status(self, output: str) -> Iterable[Report] | None:
         """Parse the identity of the supervisor, then lines of id, tasks, state, node, reason and comment."""
         first, *lines = output.split("\n")
-        if lines[-1:] != [""] or identity.parse(first) is None:
+        if lines[-1:] != [""] or self.parse_origin(first) is None:
             return None
         found = []
         for line in lines[:-1]:
@@ -108,8 +111,8 @@ class LocalScheduler(Scheduler):
 
     def parse_origin(self, output: str) -> Origin | None:
         """Parse the name of the supervisor's directory and the boot id of the machine."""
-        found = identity.parse(output.partition("\n")[0])
-        return Origin(cluster=found.name, host=found.host, boot=found.boot) if found else None
+        found = _IDENTITY.fullmatch(output.partition("\n")[0].strip())
+        return Origin(cluster=found["name"], host=found["host"], boot=found["boot"]) if found else None
 
     def parse_max_array_size(self, output: str) -> int:
         """Return the supervisor's limit for one submission."""

@@ -8,27 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import NamedTuple
-
-
-class Identity(NamedTuple):
-    """The name of a supervisor's directory, and its machine."""
-
-    name: str
-    boot: str
-    """Changes when the machine restarts; empty if the system has no such id."""
-    host: str
-    """For messages only."""
-
-
-def parse(output: str) -> Identity | None:
-    """Parse the output of identity.sh; None if it printed nothing."""
-    line = output.strip()
-    name, boot_found, rest = line.partition(" boot=")
-    boot, host_found, host = rest.partition(" host=")
-    if not (line.startswith("name=") and boot_found and host_found) or not name.removeprefix("name="):
-        return None
-    return Identity(name.removeprefix("name="), boot, host)
 
 
 def line(directory: str) -> str:
