@@ -48,7 +48,8 @@ def lines(options: Options, *, tag: str, log: str, block: Block) -> list[str]:
     """Return the script's #SBATCH lines."""
     ours = [*array(block, options), f"--output={log}", "--open-mode=append"]
     given = arguments(options, tag=tag)
-    defaults = [argument for argument in ours if not _is_set(argument, given)]
+    names = tuple(argument.partition("=")[0] + "=" for argument in given)
+    defaults = [argument for argument in ours if not argument.startswith(names)]
     return [f"#SBATCH {_quoted(argument)}" for argument in [*given, *defaults]]
 
 
@@ -58,10 +59,6 @@ _SEPARATE = frozenset({"comment", *OURS})
 
 def _argument(name: str, value: str | bool | None) -> str:  # noqa: FBT001 - True is the bare flag
     return name if value is True else f"{name}={value}"
-
-
-def _is_set(argument: str, given: list[str]) -> bool:
-    return any(other.startswith(argument.partition("=")[0] + "=") for other in given)
 
 
 def _quoted(argument: str) -> str:

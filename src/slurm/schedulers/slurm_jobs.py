@@ -15,7 +15,7 @@ from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report, Scheduler, numbers, ranges, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.schedulers.base import Target
 
@@ -23,7 +23,8 @@ _SEPARATOR = "\x1f"
 _FIELDS = _SEPARATOR.join(("%F", "%K", "%T", "%N", "%U", "%V", "%r", "%o", "%k"))
 """squeue(1): array job id, array task(s), state, nodes, user id, submit time, reason, script, comment."""
 _HEADER = f"ARRAY_JOB_ID{_SEPARATOR}ARRAY_TASK_ID{_SEPARATOR}"
-_ROW = re.compile(rf"\d+(_(\d+|\[[\d,:%-]+\]))?{_SEPARATOR}")
+_ROW = re.compile(rf"^(?=\d+(?:_(?:\d+|\[[\d,:%-]+\]))?{_SEPARATOR})", re.MULTILINE)
+"""The beginning of a line that begins with an id."""
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
 
 _DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
@@ -146,18 +147,12 @@ def _option(cluster: str) -> list[str]:
     return [f"--clusters={cluster}"] if cluster else []
 
 
-def _rows(text: str) -> Iterator[str]:
-    """Rows: a line that begins with an id, and the lines up to the next such line; comments may have line breaks."""
-    row: list[str] = []
-    for line in text.removesuffix("\n").split("\n"):
-        if _ROW.match(line):
-            if row:
-                yield "\n".join(row)
-            row = [line]
-        elif row:
-            row.append(line)
-    if row:
-        yield "\n".join(row)
+def _rows(text: str) -> list[str]:
+    """Split rows: each is a line that begins with an id and the lines up to the next one, as comments may have several.
+
+    Anything before the first row is dropped.
+    """
+    return [row.removesuffix("\n") for row in _ROW.split(text) if _ROW.match(row)]
 
 
 def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason: str, exit_: str = "") -> Report:
