@@ -63,30 +63,30 @@ class SchedulerClient(JobControl):
         scheduler's message, or SchedulerNotFound; with `patience` 0, SchedulerError if it is unknown what was queued.
         """
         blocks = [request.block for request in requests]
-        taken: list[str] = []
+        queued: list[str] = []
         end = time.monotonic() + patience
         for pause in pauses(*_PAUSES):
-            done = self._queue(record, requests, taken, retry_job)
-            taken += self.scheduler.parse_submit(done.stdout)
-            if len(taken) == len(requests):
+            done = self._queue(record, requests, queued, retry_job)
+            queued += self.scheduler.parse_submit(done.stdout)
+            if len(queued) == len(requests):
                 if done.status != 0:
                     _log.warning("cannot write %s: %s", record, done.words)
                 break
             failure = self._failure(done)
             if failure is Failure.FULL:
-                return self._record(record, blocks, taken)
+                return self._record(record, blocks, queued)
             if failure is Failure.UNEXPLAINED or (failure is Failure.UNKNOWN and patience):
-                return self._recovered(record, key, requests, done, taken, known=failure is Failure.UNEXPLAINED)
+                return self._recovered(record, key, requests, done, queued, known=failure is Failure.UNEXPLAINED)
             if failure is Failure.REFUSED or (patience and time.monotonic() > end):
-                self._refuse(key, requests[0].script, done, taken, certain=failure is Failure.REFUSED)
+                self._refuse(key, requests[0].script, done, queued, certain=failure is Failure.REFUSED)
             if not patience:
                 raise SchedulerError(
                     f"{self.scheduler.name} did not report whether it queued {requests[0].comment}: {done.words}"
                 )
             _log.warning("%s: %s; checking the queue, then submitting again", self.scheduler.name, done.words)
             time.sleep(pause)
-            taken = _first(self._tagged(key, _clusters(requests[0]), until=end), key, blocks)
-        return submit_script.submitted(self.scheduler.name, blocks, taken)
+            queued = _first(self._tagged(key, _clusters(requests[0]), until=end), key, blocks)
+        return submit_script.submitted(self.scheduler.name, blocks, queued)
 
     def _failure(self, done: Completed) -> Failure:
         """Classify a submit command that printed too few ids."""
@@ -96,11 +96,11 @@ class SchedulerClient(JobControl):
         return self.scheduler.parse_failure(done.words)
 
     def _queue(
-        self, record: str, requests: Sequence[Request], taken: Sequence[str], retry_job: Request | None
+        self, record: str, requests: Sequence[Request], queued: Sequence[str], retry_job: Request | None
     ) -> Completed:
         """Queue the remaining blocks. Some may be queued even if the command does not return."""
-        script = submit_script.script(self.scheduler, record, requests, taken, retry_job)
-        limit = TIMEOUT * (1 + len(requests) - len(taken))
+        script = submit_script.script(self.scheduler, record, requests, queued, retry_job)
+        limit = TIMEOUT * (1 + len(requests) - len(queued))
         try:
             return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
         except TransportError as error:
@@ -151,7 +151,7 @@ class SchedulerClient(JobControl):
         key: str,
         requests: Sequence[Request],
         done: Completed,
-        taken: Sequence[str],
+        queued: Sequence[str],
         *,
         known: bool,
     ) -> Submitted:
@@ -163,8 +163,8 @@ class SchedulerClient(JobControl):
         blocks = [request.block for request in requests]
         found = self._search_queue(key, blocks, _clusters(requests[0]), once=known)
         if found is None or len(found) < len(blocks):
-            some = max(found or [], list(taken), key=len)
-            self._refuse(key, requests[0].script, done, some, certain=known and found is not None)
+            known_ids = max(found or [], list(queued), key=len)
+            self._refuse(key, requests[0].script, done, known_ids, certain=known and found is not None)
         return self._record(record, blocks, found)
 
     def _search_queue(self, key: str, blocks: Sequence[Block], clusters: str, *, once: bool) -> list[str] | None:
@@ -213,12 +213,12 @@ class SchedulerClient(JobControl):
             time.sleep(pause)
         raise AssertionError
 
-    def _refuse(self, key: str, script: str, done: Completed, taken: Sequence[str], *, certain: bool) -> NoReturn:
+    def _refuse(self, key: str, script: str, done: Completed, queued: Sequence[str], *, certain: bool) -> NoReturn:
         """Raise SubmissionRefused. Cancels queued blocks first: a submission is queued completely or not at all."""
         name = self.scheduler.name
         try:
-            if taken:
-                self.cancel([Target(id_, None, key) for id_ in taken])
+            if queued:
+                self.cancel([Target(id_, None, key) for id_ in queued])
         except (SchedulerError, TransportError) as error:
             _log.warning("cannot cancel the blocks of %s: %s", key, error)
             certain = False
@@ -273,7 +273,7 @@ def _by_tag(found: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:
     ids: dict[str, dict[str, None]] = {}
     for id_, mark in found:
         ids.setdefault(mark.partition(" ")[0], {})[id_] = None
-    return {name: list(some) for name, some in ids.items()}
+    return {name: list(group) for name, group in ids.items()}
 
 
 def _clusters(request: Request) -> str:

@@ -61,14 +61,16 @@ class JobControl:
         """
         found, unanswered, trouble = list[Report](), set[str](), None
         for cluster, group in self._by_cluster(ids).items():
-            for some in _portions(list(group), [1] * len(group)):
-                done = self._run("query", self.scheduler.status_command(some, cluster=cluster))
+            for portion in _portions(list(group), [1] * len(group)):
+                done = self._run("query", self.scheduler.status_command(portion, cluster=cluster))
                 reports = self.scheduler.parse_status(done.stdout)
                 if done.status != 0:
                     reports = (reports or ()) if self.scheduler.ids_unknown(done.words) else None
                 if reports is None:
-                    unanswered.update(id_ for number in some for id_ in group[number])
-                    trouble = f"cannot get the state of jobs {', '.join(some)} from {self.scheduler.name}: {done.words}"
+                    unanswered.update(id_ for number in portion for id_ in group[number])
+                    trouble = (
+                        f"cannot get the state of jobs {', '.join(portion)} from {self.scheduler.name}: {done.words}"
+                    )
                     continue
                 self.here = self.scheduler.parse_origin(done.stdout) or self.here
                 found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
@@ -81,10 +83,10 @@ class JobControl:
         """
         found: list[Report] = []
         for cluster, group in self._by_cluster(ids).items():
-            for some in _portions(list(group), [1] * len(group)):
+            for portion in _portions(list(group), [1] * len(group)):
                 if time.monotonic() < self._history_from:
                     return found
-                reports = self._history(some, cluster)
+                reports = self._history(portion, cluster)
                 found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
         return found
 
@@ -109,13 +111,12 @@ class JobControl:
             names = {id_: number for number, ids in group.items() for id_ in ids}
             bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
             parts = [part for target in bare for part in _parts(target)]
-            for some in _portions(parts, [len(part.tasks or "1") for part in parts]):
-                script = self.scheduler.cancel_script(some, cluster=cluster)
+            for portion in _portions(parts, [len(part.tasks or "1") for part in parts]):
+                script = self.scheduler.cancel_script(portion, cluster=cluster)
                 done = self._run("cancel", ["sh", "-s"], stdin=script.encode())
                 if done.status != 0 and not self.scheduler.ids_unknown(done.words):
-                    raise SchedulerError(
-                        f"{self.scheduler.name} cannot cancel jobs {', '.join(t.id for t in some)}: {done.words}"
-                    )
+                    ids = ", ".join(target.id for target in portion)
+                    raise SchedulerError(f"{self.scheduler.name} cannot cancel jobs {ids}: {done.words}")
 
     def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
         """Group ids by cluster, "" for the local one. Maps the ids without the cluster to the full ids."""

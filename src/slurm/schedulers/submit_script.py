@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def script(
-    scheduler: Scheduler, record: str, requests: Sequence[Request], taken: Sequence[str], retry_job: Request | None
+    scheduler: Scheduler, record: str, requests: Sequence[Request], queued: Sequence[str], retry_job: Request | None
 ) -> str:
-    """Return lines that queue each block without an id in `taken`, print its id on a separate line, and record all ids.
+    """Return lines that queue each block without an id in `queued`, print its id on a line, and record all ids.
 
     The script stops at the first submit command that does not print exactly one id. It prints its output as errors and
     exits with its status.
@@ -29,10 +29,10 @@ def script(
     lines = [program(__name__, "queue.sh")]
     lines += [f"own_script {shlex.quote(request.script)}" for request in requests[:1]]
     form = shlex.quote(scheduler.id_form.replace("/", r"\/"))
-    lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
-    lines += [f"slurmtasks_cluster={shlex.quote(scheduler.split_id(id_)[1])}" for id_ in taken[-1:]]
+    lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, queued, strict=False)]
+    lines += [f"slurmtasks_cluster={shlex.quote(scheduler.split_id(id_)[1])}" for id_ in queued[-1:]]
     before = dict(zip(names[1:], names, strict=False))
-    for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
+    for name, request in list(zip(names, requests, strict=True))[len(queued) :]:
         lines.append(f"queue {form} {_command(scheduler, request, before.get(name, ''))}; {name}=$slurmtasks_id")
         if retry_job is not None:
             lines.append(f"{_command(scheduler, retry_job, name)} > /dev/null < /dev/null")
