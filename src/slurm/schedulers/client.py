@@ -38,7 +38,7 @@ _PATIENCE = 900.0
 
 
 class SchedulerClient(JobControl):
-    """One scheduler on one machine. Raises TransportError if the machine cannot be reached."""
+    """Submits jobs to one scheduler, finds them, and reads limits. Raises as `JobControl`."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         super().__init__(scheduler, transport)

@@ -36,7 +36,7 @@ class Answers(NamedTuple):
 
 
 class JobControl:
-    """One scheduler on one machine. Raises TransportError if the machine cannot be reached."""
+    """Queries and changes jobs of one scheduler. Raises TransportError if its machine cannot be reached."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         self.scheduler = scheduler

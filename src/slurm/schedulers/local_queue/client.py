@@ -41,9 +41,9 @@ def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
             launch(path)
         except (BlockingIOError, TimeoutError):  # its backlog is full, or it is slow
             pass
+        except PermissionError:  # another user's directory; nothing was sent
+            raise
         except OSError as error:
-            if isinstance(error, PermissionError):  # no connection
-                raise
             raise NoAnswer(f"{NO_ANSWER}: {error}") from error
         else:
             return _read(answer, reply)
