@@ -71,12 +71,12 @@ class Request:
 
 
 class Failure(enum.Enum):
-    """The fate of a job whose submit command printed no id."""
+    """The meaning of a submit command that printed no id, for its job."""
 
     REFUSED = "refused"
     """The scheduler rejects the job. Nothing is queued."""
     UNEXPLAINED = "unexplained"
-    """The scheduler or a plugin of the site gave no reason. The job is refused if it is not in the queue."""
+    """The scheduler or a plugin of the site rejected it without a reason: refused, if the job is not in the queue."""
     FULL = "full"
     """Nothing is queued, because the user has as many jobs as allowed."""
     LATER = "later"
