@@ -27,7 +27,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_pages_scheduler_is_small(package: Path) -> None:
+def test_scheduler_of_the_page_is_small(package: Path) -> None:
     text = (package / "my_package.py").read_text()
     (scheduler,) = (node for node in ast.parse(text).body if isinstance(node, ast.ClassDef))
     methods = [node for node in scheduler.body if isinstance(node, ast.FunctionDef)]
@@ -35,13 +35,13 @@ def test_the_pages_scheduler_is_small(package: Path) -> None:
     assert len(methods) <= 12
 
 
-def test_the_pages_scheduler_has_sound_types(package: Path) -> None:
+def test_scheduler_of_the_page_passes_mypy(package: Path) -> None:
     argv = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(package / "cache"), "my_package.py"]
     done = subprocess.run(argv, cwd=package, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_pages_scheduler_passes_the_contract_of_commands(package: Path) -> None:
+def test_scheduler_of_the_page_passes_the_contract_of_commands(package: Path) -> None:
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(package), "test_pbs.py"]
     done = subprocess.run(argv, cwd=package, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -57,7 +57,7 @@ def test_the_pages_scheduler_passes_the_contract_of_commands(package: Path) -> N
         ({"max_concurrent": 3, "partition": "short"}, {"max_run_subjobs=3", "short"}),
     ],
 )
-def test_the_pages_scheduler_speaks_qsub(
+def test_scheduler_of_the_page_builds_qsub_commands(
     package: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], words: set[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(package))

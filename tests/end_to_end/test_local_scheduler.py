@@ -1,4 +1,4 @@
-"""The local scheduler: one supervisor for all of a user's submissions, which may die without losing a job."""
+"""The local scheduler: one supervisor runs all of a user's submissions; jobs survive if it is killed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import pytest
 from slurm import Cluster, JobState, task
 from slurm.clusters import cluster
 from slurm.errors import JobCancelled
+from slurm.protocol import Origin
 from slurm.schedulers.base import Site, ranges
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import client, commands, identity, notes, wire
@@ -32,13 +33,13 @@ from waiting import until
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A supervisor's directory of this test's own."""
+    """A separate supervisor's directory."""
     directory = Path(tempfile.mkdtemp(prefix="slurm-local-"))
     monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(directory))
     monkeypatch.setenv("SLURMTASKS_LOCAL_CPUS", "2")
     yield directory
     client.stop()
-    shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
+    shutil.rmtree(directory, ignore_errors=True)  # the supervisor removes its socket at the same time
 
 
 def _supervisor(machine: Path) -> int:
@@ -47,7 +48,7 @@ def _supervisor(machine: Path) -> int:
     return holder
 
 
-def test_the_limit_of_cpus_holds_over_all_submissions(machine: Path, root: Path, tmp_path: Path) -> None:
+def test_cpu_limit_holds_over_all_submissions(machine: Path, root: Path, tmp_path: Path) -> None:
     @task
     def count_me(cpus: int) -> int:
         mine = tmp_path / f"{cpus}-{os.getpid()}"
@@ -59,12 +60,12 @@ def test_the_limit_of_cpus_holds_over_all_submissions(machine: Path, root: Path,
 
     with Cluster("local", root=root):
         arrays = [count_me.map([1] * 3), count_me.with_options(cpus_per_task=2).map([2] * 2), count_me.map([1] * 3)]
-        greedy = count_me.with_options(cpus_per_task=64)(2)  # more than there are: it gets all that there are
+        greedy = count_me.with_options(cpus_per_task=64)(2)  # more than the machine has: it gets all of them
     assert max(used for array in arrays for used in array.results(60)) <= 2
     assert greedy.result(60) == 2
 
 
-def test_an_earlier_submission_that_needs_more_is_not_starved(machine: Path, root: Path, tmp_path: Path) -> None:
+def test_wide_job_is_not_starved_by_later_submissions(machine: Path, root: Path, tmp_path: Path) -> None:
     @task
     def stamp(seconds: float) -> float:
         begun = time.monotonic()
@@ -78,7 +79,7 @@ def test_an_earlier_submission_that_needs_more_is_not_starved(machine: Path, roo
     assert wide.result(60) < min(later.results(60))
 
 
-def test_jobs_outlive_their_supervisor_and_the_next_one_knows_them(machine: Path, root: Path, tmp_path: Path) -> None:
+def test_jobs_outlive_their_supervisor_and_are_recovered(machine: Path, root: Path, tmp_path: Path) -> None:
     @task
     def wait_for(name: str) -> None:
         end = time.monotonic() + 300
@@ -97,7 +98,7 @@ def test_jobs_outlive_their_supervisor_and_the_next_one_knows_them(machine: Path
         second.result(200)
 
 
-def test_many_programs_that_start_at_once_share_one_supervisor(machine: Path, root: Path) -> None:
+def test_programs_that_start_together_share_one_supervisor(machine: Path, root: Path) -> None:
     program = "import sys; from slurm import Cluster, task\n"
     program += "with Cluster('local', root=sys.argv[1]): print(task(abs)(-1).result(60))"
     clients = [
@@ -107,13 +108,13 @@ def test_many_programs_that_start_at_once_share_one_supervisor(machine: Path, ro
     assert [client.communicate(timeout=60)[0] for client in clients] == ["1\n"] * 5
 
 
-def test_a_directory_that_others_could_have_made_is_refused(machine: Path) -> None:
-    place = machine / wire.FORM
-    place.mkdir(mode=0o777, exist_ok=True)
-    place.chmod(0o777)
+def test_directory_writable_by_others_is_refused(machine: Path) -> None:
+    directory = machine / wire.FORM
+    directory.mkdir(mode=0o777, exist_ok=True)
+    directory.chmod(0o777)
     with pytest.raises(PermissionError, match=r"is writable by other users .* chmod go-w"):
         wire.directory()
-    place.chmod(0o700)
+    directory.chmod(0o700)
 
 
 class Script:
@@ -156,7 +157,7 @@ def _kill_supervisor(machine: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Remove *directory* of a supervisor that removes files of it at the same time."""
+    """Remove the directory of a supervisor that removes files in it at the same time."""
 
     def removed() -> bool:
         shutil.rmtree(directory, ignore_errors=True)
@@ -170,7 +171,7 @@ def _notes(machine: Path) -> list[notes.Note]:
     return [note for path in paths if (note := notes.read(str(path)))]
 
 
-def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path: Path) -> None:
+def test_pending_jobs_survive_a_killed_supervisor(machine: Path, root: Path, tmp_path: Path) -> None:
     @task
     def mark(name: int) -> int:
         with open(tmp_path / f"ran-{name}", "a") as file:
@@ -193,7 +194,7 @@ def test_what_waits_survives_the_supervisor(machine: Path, root: Path, tmp_path:
     }
 
 
-def test_what_waits_goes_on_though_nobody_asks_for_it(machine: Path, script: Script) -> None:
+def test_pending_elements_start_after_a_killed_supervisor_without_a_client(machine: Path, script: Script) -> None:
     body = f"touch '{script.directory}'/ran-$SLURM_ARRAY_TASK_ID; sleep 0.5"
     script.submit(body, "0-4")
     until((script.directory / "ran-0").exists)
@@ -202,10 +203,10 @@ def test_what_waits_goes_on_though_nobody_asks_for_it(machine: Path, script: Scr
 
 
 @pytest.mark.parametrize("monitors_too", [False, True])
-def test_each_element_runs_once_however_often_the_supervisor_is_killed(
+def test_each_element_runs_once_if_supervisors_are_killed_repeatedly(
     machine: Path, script: Script, monitors_too: bool
 ) -> None:
-    """At random moments, also while it starts an element or stores an end; also together with all monitors."""
+    """Kills at random moments, also while it starts an element or stores a final state; also with all monitors."""
     chance = random.Random(0)  # noqa: S311 - moments
     ran = script.directory / "ran"
     ran.mkdir()
@@ -225,14 +226,14 @@ def test_each_element_runs_once_however_often_the_supervisor_is_killed(
     assert kills > 10
     assert {path.name: path.read_text() for path in ran.iterdir()} == {str(n): "x\n" for n in range(300)}
     states = _states(id_)
-    if not monitors_too:  # else the exit status of some is known to nobody
+    if not monitors_too:  # else some exit statuses are unknown
         ended = {"COMPLETED": range(0, 300, 2), "FAILED": range(1, 300, 2)}
         assert states == {ranges(tasks): state for state, tasks in ended.items()}
     assert set(states.values()) <= {"COMPLETED", "FAILED"}
     assert not list((machine / wire.FORM / "running").glob("[0-9]*_[0-9]"))
 
 
-def test_elements_of_a_killed_supervisor_keep_exit_status_signal_limit_and_cpus(machine: Path, script: Script) -> None:
+def test_elements_of_a_killed_supervisor_keep_status_signal_limit_and_cpus(machine: Path, script: Script) -> None:
     mark = script.directory / "warned"
     fails = script.submit("sleep 0.5; exit 3")
     limited = script.submit(
@@ -252,7 +253,7 @@ def test_elements_of_a_killed_supervisor_keep_exit_status_signal_limit_and_cpus(
     assert (_states(after), _states(full)) == ({"0": "COMPLETED"}, {"0": "COMPLETED"})
 
 
-def test_a_script_whose_monitor_is_killed_gets_another(machine: Path, script: Script) -> None:
+def test_script_gets_a_new_monitor_if_its_monitor_is_killed(machine: Path, script: Script) -> None:
     limited = script.submit("trap '' TERM; sleep 60", time="0:02")
     other = script.submit("sleep 60")
     until(lambda: [note.script is not None for note in _notes(machine)] == [True, True])
@@ -267,7 +268,7 @@ def test_a_script_whose_monitor_is_killed_gets_another(machine: Path, script: Sc
     assert not any(note.script and note.script.alive for note in before)
 
 
-def test_what_is_wrong_with_one_element_fails_that_element_only(machine: Path, script: Script) -> None:
+def test_element_that_cannot_be_started_fails_alone(machine: Path, script: Script) -> None:
     good = script.submit("exit 0", "0-3")
     no_log = script.submit("exit 0", log="/no/such/directory/%a.log")
     no_script = script.request("exit 0")
@@ -286,7 +287,7 @@ def test_what_is_wrong_with_one_element_fails_that_element_only(machine: Path, s
     assert "bash was not found in PATH=/nowhere" in _reason(bad[3])
 
 
-def test_what_can_be_known_to_be_wrong_is_refused_in_words(
+def test_submit_command_rejects_invalid_options_with_a_message(
     machine: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = script.directory / "s.sh"
@@ -300,7 +301,7 @@ def test_what_can_be_known_to_be_wrong_is_refused_in_words(
     assert "Is a directory" in capsys.readouterr().err
 
 
-def test_a_frozen_supervisor_is_no_refusal_and_takes_nothing_from_who_has_gone(
+def test_frozen_supervisor_is_no_refusal_and_drops_requests_of_disconnected_clients(
     machine: Path, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = script.submit("exit 0")
@@ -320,7 +321,7 @@ def test_a_frozen_supervisor_is_no_refusal_and_takes_nothing_from_who_has_gone(
     assert list(client.ask(Listing(), Comments).comments) == [first]
 
 
-def test_a_request_that_would_break_the_supervisor_is_refused(machine: Path, script: Script) -> None:
+def test_supervisor_rejects_requests_that_would_break_it(machine: Path, script: Script) -> None:
     good = script.submit("sleep 0.3; exit 0")
     pid = _supervisor(machine)
     for changes in ({"tasks": "0-999999999"}, {"dependencies": {"afterok": ["1_x"]}}, {"seconds": 10**400}):
@@ -330,7 +331,7 @@ def test_a_request_that_would_break_the_supervisor_is_refused(machine: Path, scr
     assert (_states(good), _supervisor(machine)) == ({"0": "COMPLETED"}, pid)
 
 
-def test_a_supervisor_whose_directory_is_gone_goes_and_what_runs_ends(machine: Path, script: Script) -> None:
+def test_supervisor_exits_if_its_directory_is_removed_and_elements_finish(machine: Path, script: Script) -> None:
     gate, mark, begun = (script.directory / name for name in ("gate", "mark", "begun"))
     script.submit(f"touch '{begun}'; until [ -e '{gate}' ]; do sleep 0.1; done; touch '{mark}'", "0-9")
     pid = _supervisor(machine)
@@ -341,7 +342,7 @@ def test_a_supervisor_whose_directory_is_gone_goes_and_what_runs_ends(machine: P
     until(mark.exists)
 
 
-def test_a_request_that_comes_again_queues_nothing_again(machine: Path, script: Script) -> None:
+def test_repeated_request_queues_nothing_twice(machine: Path, script: Script) -> None:
     request = script.request("exit 0")
     id_ = client.ask(request, Accepted).id
     _kill_supervisor(machine)
@@ -349,7 +350,7 @@ def test_a_request_that_comes_again_queues_nothing_again(machine: Path, script: 
     assert list(client.ask(Listing(), Comments).comments) == [id_]
 
 
-def test_the_environment_is_in_a_private_file_until_the_end(
+def test_environment_is_in_a_private_file_until_the_job_finishes(
     machine: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
@@ -365,7 +366,7 @@ def test_the_environment_is_in_a_private_file_until_the_end(
     assert holders() == []
 
 
-def test_after_a_restart_of_the_machine_ids_go_on_and_nothing_of_before_starts(machine: Path, script: Script) -> None:
+def test_ids_continue_and_pending_jobs_are_lost_after_a_restart_of_the_machine(machine: Path, script: Script) -> None:
     held = script.submit("sleep 60", "0-4")
     until(lambda: len(_notes(machine)) == 2)
     before = _notes(machine)
@@ -377,29 +378,30 @@ def test_after_a_restart_of_the_machine_ids_go_on_and_nothing_of_before_starts(m
     assert _states(held) == {}
     until(lambda: _ended(later))
     assert (machine / wire.FORM / "name").read_text() == name
-    for note in before:  # they run on here, unlike after a restart
+    for note in before:  # unlike after a restart, they are still running
         os.kill(note.monitor.pid, signal.SIGTERM)
 
 
-def test_the_first_look_and_the_supervisor_agree_on_the_name(machine: Path, script: Script) -> None:
-    def look() -> identity.Identity | None:
-        done = subprocess.run(LocalScheduler(Site("", "")).limits_command(), capture_output=True, text=True, check=True)
-        return identity.parse(done.stdout)
+def test_limits_command_and_supervisor_agree_on_the_identity(machine: Path, script: Script) -> None:
+    def query() -> Origin | None:
+        scheduler = LocalScheduler(Site("", ""))
+        done = subprocess.run(scheduler.limits_command(), capture_output=True, text=True, check=True)
+        return scheduler.parse_origin(done.stdout)
 
-    first = look()
+    first = query()
     assert first is not None
     assert (first.boot, first.host) == (identity.boot_id(), os.uname().nodename)
     id_ = script.submit("exit 0")
     until(lambda: _ended(id_))
-    assert look() == first
+    assert query() == first
     os.kill(_supervisor(machine), signal.SIGKILL)
     _remove(machine / wire.FORM)
-    again = look()
+    again = query()
     assert again is not None
-    assert again.name != first.name
+    assert again.cluster != first.cluster
 
 
-def test_many_clients_at_once_and_some_that_say_nothing(machine: Path, script: Script) -> None:
+def test_many_clients_are_served_despite_silent_ones(machine: Path, script: Script) -> None:
     script.submit("exit 0")
     silent = []
     for _ in range(40):
@@ -415,10 +417,10 @@ def test_many_clients_at_once_and_some_that_say_nothing(machine: Path, script: S
 
 
 @pytest.mark.parametrize("where", ["login node", "laptop", "within a job"])
-def test_a_bare_cluster_on_a_login_node_warns_once(
+def test_default_cluster_on_a_login_node_warns_once(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
-    """A PATH with all programs of this machine but Slurm's. The `sbatch` is a fake, which is never run."""
+    """PATH has all programs except Slurm's. The `sbatch` is a fake that is never run."""
     programs = tmp_path / "bin"
     programs.mkdir()
     found = (program for place in ("/usr/bin", "/bin") for program in Path(place).iterdir())

@@ -123,7 +123,7 @@ def test_attempt_queued_by_a_dead_process_is_found(
     submission = place.store.records(watched.key).submission
     block = Block(first=0, count=1, tasks=(0,), name="0.1-dead", attempts=1)
     wanted = place.requests.block(submission, block, Options.parse({}), ())
-    queued = place.queue.client.submit_now(str(tmp_path / "elsewhere"), watched.key, wanted, caretaker=None)
+    queued = place.queue.client.submit_now(str(tmp_path / "elsewhere"), watched.key, wanted, retry_job=None)
     assert job.result(60) == 2
     assert job.job_id == f"{queued.blocks[0].id}_0"
     assert attempts_of(tmp_path, 2) == 1
@@ -137,9 +137,9 @@ def test_second_job_for_one_claim_is_cancelled(slurm: Cluster, slurm_env: SlurmT
     block = Block(first=0, count=1, name="0.1-twice", attempts=1)
     wanted = place.requests.block(submission, block, Options.parse({"hold": True}), ())
     record = str(tmp_path / "record")
-    ids = [place.queue.client.submit_now(record, watched.key, wanted, caretaker=None).blocks[0].id for _ in range(2)]
+    ids = [place.queue.client.submit_now(record, watched.key, wanted, retry_job=None).blocks[0].id for _ in range(2)]
     for _ in range(2):
-        once = place.queue.client.submit_once(record, watched.key, wanted, caretaker=None)
+        once = place.queue.client.submit_once(record, watched.key, wanted, retry_job=None)
         assert once.blocks[0].id == min(ids, key=int)
     left = slurm_env.run("squeue", "-h", "-o", "%F").stdout.split()
     assert set(left) & set(ids) == {min(ids, key=int)}

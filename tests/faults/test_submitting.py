@@ -64,7 +64,7 @@ def test_job_of_a_hanging_sbatch_is_found_and_runs_once(
     # The real one, which then hangs: as behind a dead connection.
     real, asked = shutil.which("sbatch", path=testbed.env["PATH"]), tmp_path / "asked"
     _write(commands / "sbatch", f'echo once >> {asked}; {real} "$@"; sleep 600')
-    monkeypatch.setattr(slurm.schedulers.client, "_TIMEOUT", 1.0)
+    monkeypatch.setattr(slurm.schedulers.client, "TIMEOUT", 1.0)
     begin = time.monotonic()
     job = leave_trace(trace, 0)
     assert job.result(60) is None

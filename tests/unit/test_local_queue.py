@@ -16,36 +16,49 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from slurm.schedulers.base import numbers
 from slurm.schedulers.local_queue import messages, notes, server
-from slurm.schedulers.local_queue.checks import check
 from slurm.schedulers.local_queue.commands import submission
-from slurm.schedulers.local_queue.messages import Cancel, Comments, Listing, Query, Refused, Submission, decode, encode
-from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
+from slurm.schedulers.local_queue.messages import (
+    Cancel,
+    Comments,
+    Listing,
+    Query,
+    Refused,
+    Submission,
+    check,
+    decode,
+    encode,
+)
+from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, FinalState
 from slurm.schedulers.local_queue.queue import Queue, next_id
 from slurm.schedulers.local_queue.storage import Storage
 
 if TYPE_CHECKING:
-    from slurm.schedulers.local_queue.batch import Batch
+    from slurm.schedulers.local_queue.queue import Batch
 
-COMPLETED, FAILED, UNKNOWN = End("COMPLETED", ""), End("FAILED", ""), End("COMPLETED", STATUS_UNKNOWN)
+COMPLETED, FAILED, UNKNOWN = (
+    FinalState("COMPLETED", ""),
+    FinalState("FAILED", ""),
+    FinalState("COMPLETED", STATUS_UNKNOWN),
+)
 
 
-def wanted(tasks: str = "0", **changes: Any) -> Submission:
+def new(tasks: str = "0", **changes: Any) -> Submission:
     """A submission."""
     made = submission("run.sh", [], {"array": tasks, "output": "/dev/null"})
     return made._replace(environ={}, **changes)
 
 
-def started(queue: Queue) -> list[tuple[str, int]]:
-    """All that may start now, which is started."""
-    for_good: list[tuple[str, int]] = []
+def start_ready(queue: Queue) -> list[tuple[str, int]]:
+    """Start all elements that may start now, and return them."""
+    started: list[tuple[str, int]] = []
     while never := queue.settle():
         for batch, tasks in never:
             for task in tasks:
-                queue.end(batch, task, End("CANCELLED", "DependencyNeverSatisfied"))
+                batch.finish(task, FinalState("CANCELLED", "DependencyNeverSatisfied"))
     while (ready := queue.next_ready()) is not None:
-        queue.start(*ready)
-        for_good.append((ready[0].id, ready[1]))
-    return for_good
+        ready[0].start(ready[1])
+        started.append((ready[0].id, ready[1]))
+    return started
 
 
 def states(batch: Batch) -> dict[int, str]:
@@ -56,23 +69,23 @@ def states(batch: Batch) -> dict[int, str]:
 # The queue.
 
 
-def test_elements_start_in_order_up_to_the_cpus_and_max_concurrent() -> None:
+def test_elements_start_in_order_within_cpus_and_max_concurrent() -> None:
     queue = Queue(3)
-    first = queue.add("1", wanted("0-9", max_concurrent=2))
-    queue.add("2", wanted("5,7"))
-    assert started(queue) == [("1", 0), ("1", 1), ("2", 5)]
-    queue.end(first, 1, COMPLETED)
-    assert started(queue) == [("1", 2)]
+    first = queue.add("1", new("0-9", max_concurrent=2))
+    queue.add("2", new("5,7"))
+    assert start_ready(queue) == [("1", 0), ("1", 1), ("2", 5)]
+    first.finish(1, COMPLETED)
+    assert start_ready(queue) == [("1", 2)]
 
 
-def test_an_element_that_waits_for_cpus_lets_nobody_pass() -> None:
+def test_element_that_waits_for_cpus_blocks_later_ones() -> None:
     queue = Queue(2)
-    first = queue.add("1", wanted())
-    queue.add("2", wanted(cpus=64))
-    queue.add("3", wanted())
-    assert started(queue) == [("1", 0)]
-    queue.end(first, 0, COMPLETED)
-    assert started(queue) == [("2", 0)]
+    first = queue.add("1", new())
+    queue.add("2", new(cpus=64))
+    queue.add("3", new())
+    assert start_ready(queue) == [("1", 0)]
+    first.finish(0, COMPLETED)
+    assert start_ready(queue) == [("2", 0)]
 
 
 @pytest.mark.parametrize(
@@ -91,71 +104,71 @@ def test_an_element_that_waits_for_cpus_lets_nobody_pass() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["1", "1_0"])
-def test_dependencies_as_sbatch_has_them(kind: str, end: End, runs: bool, name: str) -> None:
+def test_dependencies_are_satisfied_as_with_sbatch(kind: str, end: FinalState, runs: bool, name: str) -> None:
     queue = Queue(1)
-    first = queue.add("1", wanted())
-    second = queue.add("2", wanted(dependencies={kind: ["1" if kind == "aftercorr" else name]}))
-    assert started(queue) == [("1", 0)]
+    first = queue.add("1", new())
+    second = queue.add("2", new(dependencies={kind: ["1" if kind == "aftercorr" else name]}))
+    assert start_ready(queue) == [("1", 0)]
     assert states(second) == {0: "PENDING"}
     assert second.rows()[0].reason == "Dependency"
-    queue.end(first, 0, end)
-    assert started(queue) == ([("2", 0)] if runs else [])
+    first.finish(0, end)
+    assert start_ready(queue) == ([("2", 0)] if runs else [])
     assert states(second) == {0: "RUNNING" if runs else "CANCELLED"}
 
 
-def test_who_can_never_start_takes_along_who_waits_for_it() -> None:
+def test_failed_dependency_cancels_the_whole_chain() -> None:
     queue = Queue(1)
-    first = queue.add("1", wanted())
-    chain = [queue.add(str(n), wanted(dependencies={"afterok": [str(n - 1)]})) for n in range(2, 6)]
-    started(queue)
-    queue.end(first, 0, FAILED)
-    started(queue)
+    first = queue.add("1", new())
+    chain = [queue.add(str(n), new(dependencies={"afterok": [str(n - 1)]})) for n in range(2, 6)]
+    start_ready(queue)
+    first.finish(0, FAILED)
+    start_ready(queue)
     assert [states(batch) for batch in chain] == [{0: "CANCELLED"}] * 4
 
 
-def test_an_id_that_is_forgotten_holds_nobody_up() -> None:
+def test_forgotten_id_satisfies_dependencies() -> None:
     queue = Queue(9)
-    queue.add("2", wanted("0-2", dependencies={"aftercorr": ["1"], "afterok": ["1_5"]}))
-    assert started(queue) == [("2", 0), ("2", 1), ("2", 2)]
+    queue.add("2", new("0-2", dependencies={"aftercorr": ["1"], "afterok": ["1_5"]}))
+    assert start_ready(queue) == [("2", 0), ("2", 1), ("2", 2)]
 
 
-def test_counterparts_start_as_theirs_end_whatever_the_order() -> None:
+def test_aftercorr_starts_each_task_once_its_counterpart_finishes() -> None:
     queue = Queue(20)
-    first = queue.add("1", wanted("0-9"))
-    second = queue.add("2", wanted("0-9", dependencies={"aftercorr": ["1"]}))
-    started(queue)
+    first = queue.add("1", new("0-9"))
+    second = queue.add("2", new("0-9", dependencies={"aftercorr": ["1"]}))
+    start_ready(queue)
     for task in (7, 2, 9):
-        queue.end(first, task, FAILED if task == 2 else COMPLETED)
-    assert started(queue) == [("2", 7), ("2", 9)]
-    queue.put_back(second, 9)
-    assert started(queue) == [("2", 9)]
+        first.finish(task, FAILED if task == 2 else COMPLETED)
+    assert start_ready(queue) == [("2", 7), ("2", 9)]
+    second.put_back(9)
+    assert start_ready(queue) == [("2", 9)]
     assert states(second)[2] == "CANCELLED"
 
 
-def test_an_element_that_did_not_start_is_the_next_to_start() -> None:
+def test_element_that_is_put_back_starts_first() -> None:
     queue = Queue(1)
-    batch = queue.add("1", wanted("0-2"))
-    started(queue)
-    queue.put_back(batch, 0)
+    batch = queue.add("1", new("0-2"))
+    start_ready(queue)
+    batch.put_back(0)
     assert states(batch) == dict.fromkeys(range(3), "PENDING")
-    assert started(queue) == [("1", 0)]
+    assert start_ready(queue) == [("1", 0)]
 
 
-def test_ids_never_begin_again() -> None:
+def test_next_id_never_repeats_an_id() -> None:
     assert next_id(0, 1_700_000_000.0) == 1_700_000_000_000
     assert next_id(1_700_000_000_000, 1_700_000_000.0) == 1_700_000_000_001
     assert next_id(1_700_000_000_000, 1_600_000_000.0) == 1_700_000_000_001  # the clock was set back
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Submissions, starts, ends and cancellations in any order, kept on disk, with supervisors that die meanwhile."""
+    """Submit, start, finish and cancel in any order, with supervisors that are killed and restored from disk."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cpus = 4
         self.queue = Queue(self.cpus)
         self.started: dict[tuple[str, int], int] = {}
-        self.kept: dict[str, tuple[Submission, list[tuple[int, End]]]] = {}
+        self.stored: dict[str, tuple[Submission, list[tuple[int, FinalState]]]] = {}
 
     @rule(
         count=st.integers(1, 6),
@@ -165,10 +178,10 @@ class QueueMachine(RuleBasedStateMachine):
         data=st.data(),
     )
     def submit(self, count: int, cpus: int, most: int | None, kind: str | None, data: st.DataObject) -> None:
-        dependencies = {kind: [data.draw(st.sampled_from(sorted(self.kept)))]} if kind and self.kept else {}
-        made = wanted(f"0-{count - 1}", cpus=cpus, max_concurrent=most, dependencies=dependencies)
-        id_ = str(100 + len(self.kept))
-        self.kept[id_] = (made, [])
+        dependencies = {kind: [data.draw(st.sampled_from(sorted(self.stored)))]} if kind and self.stored else {}
+        made = new(f"0-{count - 1}", cpus=cpus, max_concurrent=most, dependencies=dependencies)
+        id_ = str(100 + len(self.stored))
+        self.stored[id_] = (made, [])
         self.queue.add(id_, made)
 
     @rule()
@@ -176,43 +189,43 @@ class QueueMachine(RuleBasedStateMachine):
         while never := self.queue.settle():
             for batch, tasks in never:
                 for task in tasks:
-                    self.end_one(batch, task, End("CANCELLED", "DependencyNeverSatisfied"))
+                    self.finish_one(batch, task, FinalState("CANCELLED", "DependencyNeverSatisfied"))
         while (ready := self.queue.next_ready()) is not None:
-            self.queue.start(*ready)
+            ready[0].start(ready[1])
             which = (ready[0].id, ready[1])
             self.started[which] = self.started.get(which, 0) + 1
 
-    def end_one(self, batch: Batch, task: int, end: End) -> None:
-        self.kept[batch.id][1].append((task, end))
-        self.queue.end(batch, task, end)
+    def finish_one(self, batch: Batch, task: int, end: FinalState) -> None:
+        self.stored[batch.id][1].append((task, end))
+        batch.finish(task, end)
 
     def running(self) -> list[tuple[Batch, int]]:
         return [(batch, task) for batch in self.queue.batches.values() for task in batch.running()]
 
     @precondition(lambda self: self.running())
     @rule(data=st.data(), end=st.sampled_from([COMPLETED, FAILED, UNKNOWN]))
-    def end(self, data: st.DataObject, end: End) -> None:
-        self.end_one(*data.draw(st.sampled_from(sorted(self.running(), key=lambda r: (r[0].id, r[1])))), end)
+    def end(self, data: st.DataObject, end: FinalState) -> None:
+        self.finish_one(*data.draw(st.sampled_from(sorted(self.running(), key=lambda r: (r[0].id, r[1])))), end)
 
-    @precondition(lambda self: self.kept)
+    @precondition(lambda self: self.stored)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        batch = self.queue.batches[data.draw(st.sampled_from(sorted(self.kept)))]
-        for task in batch.waiting():
-            self.end_one(batch, task, End("CANCELLED", ""))
+        batch = self.queue.batches[data.draw(st.sampled_from(sorted(self.stored)))]
+        for task in batch.pending():
+            self.finish_one(batch, task, FinalState("CANCELLED", ""))
 
     @rule()
     def die(self) -> None:
-        """The next supervisor takes up what is kept, and finds by their notes the elements that run."""
+        """Kill the supervisor. The next one restores the stored state, and running elements from their notes."""
         running = [(batch.id, task) for batch, task in self.running()]
         before = {id_: states(batch) for id_, batch in self.queue.batches.items()}
         self.queue = Queue(self.cpus)
-        for id_, (made, ends) in self.kept.items():
+        for id_, (made, ends) in self.stored.items():
             batch = self.queue.add(id_, made)
             for task, end in ends:
-                self.queue.end(batch, task, end)
+                batch.finish(task, end)
         for id_, task in running:
-            self.queue.start(self.queue.batches[id_], task)
+            self.queue.batches[id_].start(task)
         assert {id_: states(batch) for id_, batch in self.queue.batches.items()} == before
 
     @invariant()
@@ -224,13 +237,13 @@ class QueueMachine(RuleBasedStateMachine):
         assert set(self.started.values()) <= {1}
 
     def teardown(self) -> None:
-        """Everything ends, whatever came before."""
+        """Every sequence of steps can be finished."""
         for _ in range(200):
             self.schedule()
             if not self.queue.busy:
                 return
             for batch, task in self.running():
-                self.end_one(batch, task, COMPLETED)
+                self.finish_one(batch, task, COMPLETED)
         raise AssertionError([batch.rows() for batch in self.queue.batches.values()])
 
 
@@ -238,57 +251,57 @@ QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=3
 TestQueueMachine = QueueMachine.TestCase
 
 
-# What is kept on disk.
+# Files.
 
 
-def test_a_submission_and_its_ends_come_back(tmp_path: Path) -> None:
+def test_storage_restores_submissions_and_final_states(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path), "boot")
-    made = wanted("0-99999", dependencies={"afterok": ["3_4"]})._replace(environ={"SECRET": "hunter2", "odd": "\udcff"})
+    made = new("0-99999", dependencies={"afterok": ["3_4"]})._replace(environ={"SECRET": "hunter2", "odd": "\udcff"})
     storage.add("1700000000000", made)
-    storage.end("1700000000000", range(50_000), COMPLETED)
-    storage.end("1700000000000", [70_000], End("FAILED", "not\nstarted: é"))
+    storage.finish("1700000000000", range(50_000), COMPLETED)
+    storage.finish("1700000000000", [70_000], FinalState("FAILED", "not\nstarted: é"))
     (found,) = Storage(str(tmp_path), "boot").load()
     assert (found.id, found.submission) == ("1700000000000", made)
-    assert found.ends[:2] == [(0, COMPLETED), (1, COMPLETED)]
-    assert found.ends[50_000:] == [(70_000, End("FAILED", "not started: \\xe9"))]
+    assert found.finished[:2] == [(0, COMPLETED), (1, COMPLETED)]
+    assert found.finished[50_000:] == [(70_000, FinalState("FAILED", "not started: \\xe9"))]
     assert Storage(str(tmp_path), "boot").last_id == 1_700_000_000_000
 
 
-def test_a_map_costs_two_files_whatever_its_size_and_one_line_an_end(tmp_path: Path) -> None:
+def test_storage_uses_two_files_for_a_large_array(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path), "boot")
-    storage.add("7", wanted("0-99999"))
-    storage.end("7", range(100_000), End("CANCELLED", ""))
+    storage.add("7", new("0-99999"))
+    storage.finish("7", range(100_000), FinalState("CANCELLED", ""))
     assert sorted(os.listdir(tmp_path / "queue")) == ["7.ends", "7.json"]
     assert (tmp_path / "queue" / "7.ends").read_text() == "0-99999 CANCELLED \n"
     assert (tmp_path / "queue" / "7.json").stat().st_size < 4096
 
 
-def test_nothing_is_fsynced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is to outlive a killed process, not the machine."""
+def test_storage_does_not_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files must outlive a killed process, not the machine."""
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     storage = Storage(str(tmp_path), "boot")
-    storage.add("7", wanted())
-    storage.end("7", [0], COMPLETED)
+    storage.add("7", new())
+    storage.finish("7", [0], COMPLETED)
     assert synced == []
 
 
-def test_what_was_being_written_when_the_supervisor_was_killed_does_not_count(tmp_path: Path) -> None:
+def test_storage_ignores_partly_written_files_and_lines(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path), "boot")
-    storage.add("7", wanted("0-9"))
-    storage.end("7", [1], COMPLETED)
+    storage.add("7", new("0-9"))
+    storage.finish("7", [1], COMPLETED)
     with open(tmp_path / "queue" / "7.ends", "a") as file:
         file.write("2 COMPL")
     (tmp_path / "queue" / "8.json.new").write_text('{"message": "Subm')
     (tmp_path / "queue" / "9.json").write_text("garbage")
-    assert [(stored.id, stored.ends) for stored in storage.load()] == [("7", [(1, COMPLETED)])]
+    assert [(stored.id, stored.finished) for stored in storage.load()] == [("7", [(1, COMPLETED)])]
 
 
-def test_the_environment_is_private_and_goes_with_the_end(tmp_path: Path) -> None:
+def test_environment_is_stored_privately_until_the_submission_finishes(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         storage = Storage(str(tmp_path), "boot")
-        made = wanted()._replace(environ={"SECRET": "hunter2"})
+        made = new()._replace(environ={"SECRET": "hunter2"})
         storage.add("7", made)
     finally:
         os.umask(before)
@@ -298,28 +311,28 @@ def test_the_environment_is_private_and_goes_with_the_end(tmp_path: Path) -> Non
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
 
 
-def test_after_a_restart_of_the_machine_nothing_of_before_is_started(tmp_path: Path) -> None:
+def test_storage_discards_state_after_a_restart_of_the_machine(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path), "boot")
-    storage.add("7", wanted())
+    storage.add("7", new())
     notes.create(storage.note("7", 0), 1.0)
     after = Storage(str(tmp_path), "another boot")
     assert (list(after.load()), list(after.notes()), after.last_id) == ([], [], 7)
 
 
-def test_a_note_says_who_monitors_what_and_how_it_ended(tmp_path: Path) -> None:
+def test_note_records_processes_and_the_final_state(tmp_path: Path) -> None:
     path = str(tmp_path / "7_0")
     assert notes.read(path) is None
     notes.create(path, 12.5)
     with pytest.raises(FileExistsError):
         notes.create(path, 13.5)
-    notes.append_script(path)
+    notes.append_process(path, "script")
     note = notes.read(path)
     assert note is not None
-    assert (note.begun, note.monitor.pid, note.monitor, note.end) == (12.5, os.getpid(), note.script, None)
+    assert (note.begun, note.monitor.pid, note.monitor, note.final) == (12.5, os.getpid(), note.script, None)
     assert note.monitor.alive
     assert not note.monitor._replace(born="1").alive  # a later process with this number
-    notes.append_end(path, End("FAILED", "not started:\nno such file"))
-    assert notes.read(path) == note._replace(end=End("FAILED", "not started: no such file"))
+    notes.append_final(path, FinalState("FAILED", "not started:\nno such file"))
+    assert notes.read(path) == note._replace(final=FinalState("FAILED", "not started: no such file"))
     assert os.listdir(tmp_path) == ["7_0"]
 
 
@@ -346,7 +359,7 @@ def test_a_note_says_who_monitors_what_and_how_it_ended(tmp_path: Path) -> None:
         ({"array": "0", "ntasks": "-1"}, "--ntasks=-1: expected"),
     ],
 )
-def test_what_cannot_be_obeyed_is_refused_at_submission(options: dict[str, str], words: str) -> None:
+def test_submission_rejects_invalid_options(options: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         submission("run.sh", [], {"output": "/dev/null", **options})
 
@@ -372,13 +385,13 @@ def test_what_cannot_be_obeyed_is_refused_at_submission(options: dict[str, str],
         {"warning": [10, -1]},
     ],
 )
-def test_the_supervisor_takes_nothing_that_would_break_it(changes: dict[str, Any]) -> None:
-    check(wanted())
+def test_check_rejects_values_that_would_break_the_supervisor(changes: dict[str, Any]) -> None:
+    check(new())
     with pytest.raises(ValueError, match=r"expected|out of range"):
-        check(wanted()._replace(**changes))
+        check(new()._replace(**changes))
 
 
-def test_what_can_is_taken() -> None:
+def test_submission_contains_the_parsed_options() -> None:
     options = {"array": "3,1,0-1%2", "output": "/x/%a", "time": "1:00", "signal": "B:10@30", "cpus-per-task": "2"}
     made = submission("run.sh", ["5"], {**options, "ntasks": "3", "afterok": "1,2_3"})
     assert (made.tasks, made.max_concurrent, made.seconds, made.warning) == ("0-1,3", 2, 60, [10, 30])
@@ -387,8 +400,8 @@ def test_what_can_is_taken() -> None:
     assert (unlimited.seconds, unlimited.warning, unlimited.cpus) == (None, [10, 60], 0)
 
 
-@pytest.mark.parametrize("message", [wanted("0-9"), Query(["1"]), Listing(), Cancel({"1": None, "2": "0-3"})])
-def test_a_message_comes_back_as_it_was(message: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("message", [new("0-9"), Query(["1"]), Listing(), Cancel({"1": None, "2": "0-3"})])
+def test_decode_restores_encoded_messages(message: tuple[Any, ...]) -> None:
     assert decode(encode(message)) == message
 
 
@@ -409,8 +422,8 @@ def test_a_message_comes_back_as_it_was(message: tuple[Any, ...]) -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_message_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
+def test_decode_rejects_invalid_messages(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the message depends on the data
         decode(data)
 
 
@@ -421,8 +434,8 @@ def test_what_is_no_message_is_refused(data: bytes) -> None:
     | st.lists(st.floats(), min_size=1)
     | st.dictionaries(st.text(), st.floats(), min_size=1),
 )
-def test_a_field_of_another_type_is_refused(field: str, value: object) -> None:
-    fields = {**json.loads(encode(wanted())), field: value}
+def test_decode_rejects_fields_of_another_type(field: str, value: object) -> None:
+    fields = {**json.loads(encode(new())), field: value}
     with pytest.raises(ValueError, match=f"Submission.{field}: expected"):
         decode(json.dumps(fields).encode())
 
@@ -431,7 +444,7 @@ def test_a_field_of_another_type_is_refused(field: str, value: object) -> None:
 
 
 class Bench:
-    """A real server on a socket, whose requests are answered with their ids; `step` lets it see to what is ready."""
+    """A real server on a socket that replies with the ids of a request; `step` processes what is ready."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -442,8 +455,8 @@ class Bench:
         self.answered: list[bool] = []
         self.server = server.Server(self.listener, self.selector, self.answer)
 
-    def answer(self, data: bytes, listens: bool) -> bytes:
-        self.answered.append(listens)
+    def answer(self, data: bytes, connected: bool) -> bytes:
+        self.answered.append(connected)
         try:
             return encode(Comments(dict.fromkeys(decode(data).ids, "x" * 1000)))
         except ValueError as error:
@@ -486,31 +499,29 @@ def received(client: socket.socket) -> bytes:
     return data
 
 
-def test_a_hundred_clients_are_served_past_some_that_say_nothing_and_some_that_are_slow(bench: Bench) -> None:
+def test_server_answers_many_clients_despite_silent_and_slow_ones(bench: Bench) -> None:
     silent = [bench.client(done=False) for _ in range(20)]
     halfway = [bench.client(b'{"message": "Que', done=False) for _ in range(20)]
-    greedy = bench.client(encode(Query([str(n) for n in range(1000)])))  # a megabyte, which it doesn't read yet
+    greedy = bench.client(encode(Query([str(n) for n in range(1000)])))  # a megabyte, which it does not read yet
     clients = [bench.client(encode(Query([str(n)]))) for n in range(100)]
     bench.step()
     assert [list(decode(received(client)).comments) for client in clients] == [[str(n)] for n in range(100)]
     for client in (*silent, *halfway):
         client.close()
     bench.step()
-    assert len(bench.answered) == 101 + 20  # those that died half-way sent no message; they are answered in vain
+    assert len(bench.answered) == 101 + 20  # the replies to incomplete messages reach nobody
     greedy.close()
     bench.step()
     assert not bench.server._connections
 
 
-def test_garbage_is_refused_in_words(bench: Bench) -> None:
+def test_server_rejects_garbage_with_a_message(bench: Bench) -> None:
     client = bench.client(b"\x00\xff garbage")
     bench.step()
     assert isinstance(decode(received(client)), Refused)
 
 
-def test_a_request_that_is_too_large_is_refused_before_it_is_all_there(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_rejects_a_large_request_before_it_is_complete(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MOST_BYTES", 1 << 16)
     client = bench.client(b"x" * 100_000, done=False)
     bench.step()
@@ -520,7 +531,7 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_all_there(
     assert bench.answered == []
 
 
-def test_a_client_that_has_gone_is_known_to_be_gone(bench: Bench) -> None:
+def test_server_detects_disconnected_clients(bench: Bench) -> None:
     bench.client(encode(Query(["1"]))).close()
     there = bench.client(encode(Query(["2"])))
     bench.step()
@@ -528,9 +539,7 @@ def test_a_client_that_has_gone_is_known_to_be_gone(bench: Bench) -> None:
     there.close()
 
 
-def test_too_many_that_say_nothing_make_room_and_stuck_ones_are_dropped(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_closes_silent_connections_beyond_the_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MOST_CONNECTIONS", 5)
     silent = [bench.client(done=False) for _ in range(10)]
     client = bench.client(encode(Query(["1"])))
@@ -545,7 +554,7 @@ def test_too_many_that_say_nothing_make_room_and_stuck_ones_are_dropped(
         one.close()
 
 
-def test_messages_have_a_type_for_each_side() -> None:
+def test_decode_as_rejects_another_kind_of_message() -> None:
     assert messages.decode_as(Query, encode(Query(["1"]))) == Query(["1"])
     with pytest.raises(ValueError, match="expected Query, not Listing"):
         messages.decode_as(Query, encode(Listing()))

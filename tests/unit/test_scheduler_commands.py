@@ -1,4 +1,4 @@
-"""Schedulers: pure builders of commands, pure parsers of what they print."""
+"""Schedulers: builders of commands, and parsers of their output."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ def request(
 
 
 @given(st.sets(st.integers(0, 300), min_size=1))
-def test_numbers_come_back_from_their_ranges(some: set[int]) -> None:
+def test_numbers_expands_the_output_of_ranges(some: set[int]) -> None:
     assert numbers(ranges(some)) == sorted(some)
     assert numbers(f"[{ranges(some)}%7]") == sorted(some)
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 9))
-def test_a_step_counts_as_in_range(low: int, span: int, step: int) -> None:
+def test_numbers_expands_steps_as_range_does(low: int, span: int, step: int) -> None:
     assert numbers(f"{low}-{low + span}:{step}") == list(range(low, low + span + 1, step))
 
 
 @pytest.mark.parametrize(("some", "text"), [({0}, "0"), ({0, 1, 2, 3, 7}, "0-3,7"), ({5, 4, 9, 8}, "4-5,8-9")])
-def test_ranges_are_short(some: set[int], text: str) -> None:
+def test_ranges_joins_consecutive_numbers(some: set[int], text: str) -> None:
     assert ranges(some) == text
 
 
-def test_only_what_says_that_no_id_is_known_counts_as_an_answer() -> None:
+def test_ids_unknown_recognizes_only_the_message_about_invalid_ids() -> None:
     assert SLURM.ids_unknown("slurm_load_jobs error: Invalid job id specified")
     assert not SLURM.ids_unknown("slurm_load_jobs error: Socket timed out on send/recv operation")
 
 
 @pytest.mark.parametrize(
-    ("words", "passes"),
+    ("message", "transient"),
     [
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", True),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
@@ -74,11 +74,11 @@ def test_only_what_says_that_no_id_is_known_counts_as_an_answer() -> None:
         ("", False),
     ],
 )
-def test_trouble_that_passes_is_told_from_a_refusal(words: str, passes: bool) -> None:
-    assert SLURM.is_transient(words) is passes
+def test_is_transient_recognizes_temporary_failures_only(message: str, transient: bool) -> None:
+    assert SLURM.is_transient(message) is transient
 
 
-def test_a_job_is_found_again_by_its_tag() -> None:
+def test_parse_find_returns_ids_and_comments() -> None:
     output = "12|f/1 for ann|bob\n12|f/1 for ann|bob\n13|f/1+1000 for ann\n14|(null)\n15|\n"
     assert list(SLURM.parse_find(output) or ()) == [
         ("12", "f/1 for ann|bob"),
@@ -88,7 +88,7 @@ def test_a_job_is_found_again_by_its_tag() -> None:
     ]
 
 
-def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
+def test_parse_find_uses_comments_and_scripts_of_each_cluster() -> None:
     output = (
         "CLUSTER: big\nARRAY_JOB_ID|COMMENT|COMMAND\n"
         "12|f/1+10 for ann|bob|/r 1/jobs/f/1/script.sh 10\n"
@@ -103,7 +103,7 @@ def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
     assert [pair for pair in found if pair[1].startswith(("f/", "g/"))] == [
         ("12;big", "f/1+10 for ann|bob"),
         ("13;big", "f/1+10"),
-        ("14;big", "f/1~0.1-abc"),  # by its comment alone: the script doesn't tell one attempt from another
+        ("14;big", "f/1~0.1-abc"),  # by its comment only: attempts have the same script
         ("17;big", "f/2"),
         ("12;small", "g/3"),
     ]
@@ -112,17 +112,17 @@ def test_a_job_is_found_by_its_comment_or_its_script_in_each_cluster() -> None:
 @pytest.mark.parametrize(
     "output", ["", "squeue: nothing to see\n", "ARRAY_JOB_ID|COMM", "ARRAY_JOB_ID|COMMENT|COMMAND\n12|f/1"]
 )
-def test_an_answer_that_is_cut_off_is_none(output: str) -> None:
+def test_parse_find_returns_none_for_truncated_output(output: str) -> None:
     assert SLURM.parse_find(output) is None
 
 
-def test_an_empty_queue_is_an_answer() -> None:
+def test_parse_find_returns_nothing_for_an_empty_queue() -> None:
     found = SLURM.parse_find("ARRAY_JOB_ID|COMMENT|COMMAND\n")
     assert found is not None
     assert list(found) == []
 
 
-def test_a_block_without_an_array_is_a_plain_job() -> None:
+def test_block_without_an_array_is_submitted_as_a_plain_job() -> None:
     block = Block(first=7, count=1, array=False)
     argv = SLURM.submit_command(dataclasses.replace(request(), block=block))
     assert not any(word.startswith("--array") for word in argv)
@@ -139,7 +139,7 @@ def test_a_block_without_an_array_is_a_plain_job() -> None:
         (Block(id="12;big", first=7, count=1, array=False), "12;big"),
     ],
 )
-def test_an_element_has_the_schedulers_id_for_it(block: Block, id_: str) -> None:
+def test_element_id_keeps_the_cluster(block: Block, id_: str) -> None:
     assert element_id("slurm", block, 7) == id_
 
 
@@ -152,11 +152,11 @@ def test_an_element_has_the_schedulers_id_for_it(block: Block, id_: str) -> None
         ("", 1001),
     ],
 )
-def test_the_size_of_an_array_is_that_of_the_configuration_or_its_default(output: str, size: int) -> None:
+def test_max_array_size_is_read_from_the_configuration_or_the_default(output: str, size: int) -> None:
     assert SLURM.parse_max_array_size(output) == size
 
 
-def test_a_block_is_queued_by_one_sbatch_and_a_later_one_is_tagged_with_its_offset() -> None:
+def test_submit_command_tags_later_blocks_with_their_offset() -> None:
     options = Options.parse({"max_concurrent": 3, "comment": "for ann"})
     argv = list(SLURM.submit_command(request(options, first=1000)))
     assert argv[argv.index("sbatch") :] == [
@@ -171,16 +171,16 @@ def test_a_block_is_queued_by_one_sbatch_and_a_later_one_is_tagged_with_its_offs
     assert not any(word.startswith("--comment") for word in SLURM.submit_command(request(options)))  # the script has it
 
 
-def test_dependencies_are_anded_and_never_wait_for_ever() -> None:
-    waits = (Dependency("afterok", ("12;big", "13_4")), Dependency("aftercorr", ("14",)))
-    argv = SLURM.submit_command(request(dependencies=waits))
+def test_submit_command_joins_dependencies_and_removes_jobs_that_cannot_run() -> None:
+    dependencies = (Dependency("afterok", ("12;big", "13_4")), Dependency("aftercorr", ("14",)))
+    argv = SLURM.submit_command(request(dependencies=dependencies))
     assert "--dependency=afterok:12:13_4,aftercorr:14" in argv
     assert "--kill-on-invalid-dep=yes" in argv
 
 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An `sbatch` and a `squeue` that print their arguments and environment, first on PATH."""
+    """Put an `sbatch` and a `squeue` that print their arguments and environment first on PATH."""
     for name in ("sbatch", "squeue"):
         program = tmp_path / name
         program.write_text(
@@ -192,10 +192,10 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("stub")
-def test_variables_of_the_site_never_go_before_what_the_task_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = ("TIMELIMIT", "MEM_PER_NODE", "PARTITION", "SIGNAL", "GRES_FLAGS")
+def test_submit_command_unsets_sbatch_variables_of_given_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ("TIMELIMIT", "MEM_PER_NODE", "PARTITION", "SIGNAL", "GRES_FLAGS")
     ours = ("ARRAY_INX", "JOB_NAME", "OPEN_MODE", "WAIT", "INPUT", "OUTPUT", "ERROR")
-    for name in (*asked, *ours, "ACCOUNT", "QOS"):
+    for name in (*given, *ours, "ACCOUNT", "QOS"):
         monkeypatch.setenv(f"SBATCH_{name}", "theirs")
     monkeypatch.setenv("SLURM_EXIT_ERROR", "127")
     options = {"time": 5, "mem": "1G", "partition": "gpu", "signal_lead": 60, "sbatch": {"--gres-flags": "x"}}
@@ -207,7 +207,7 @@ def test_variables_of_the_site_never_go_before_what_the_task_asked_for(monkeypat
 
 @pytest.mark.usefixtures("stub")
 @pytest.mark.parametrize(
-    ("exported", "option", "asked"),
+    ("exported", "option", "expected"),
     [
         ({}, "", []),
         ({"SBATCH_CLUSTERS": "big"}, "", ["--clusters=big"]),
@@ -215,8 +215,8 @@ def test_variables_of_the_site_never_go_before_what_the_task_asked_for(monkeypat
         ({"SLURM_CLUSTERS": "small"}, "a,b", ["--clusters=a,b"]),
     ],
 )
-def test_jobs_are_looked_for_in_the_clusters_that_sbatch_sends_them_to(
-    exported: dict[str, str], option: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+def test_find_command_searches_the_clusters_that_sbatch_uses(
+    exported: dict[str, str], option: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("SBATCH_CLUSTERS", "SLURM_CLUSTERS"):
         monkeypatch.delenv(name, raising=False)
@@ -225,12 +225,12 @@ def test_jobs_are_looked_for_in_the_clusters_that_sbatch_sends_them_to(
     found = SLURM.find_command(option)
     argv, environ = json.loads(subprocess.run(found, capture_output=True, check=True).stdout)
     assert "SLURM_CLUSTERS" not in environ
-    assert [word for word in argv if word.startswith("--clusters")] == asked
+    assert [word for word in argv if word.startswith("--clusters")] == expected
     assert "--noheader" not in argv
 
 
 @pytest.mark.usefixtures("stub")
-def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_ignore_exported_variables_for_slurm_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [
         "SQUEUE_FORMAT",
         "SQUEUE_NEW_IN_THE_NEXT_RELEASE",
@@ -244,15 +244,15 @@ def test_what_is_exported_for_slurms_commands_reaches_none_of_them(monkeypatch: 
     for name in names:
         monkeypatch.setenv(name, "theirs\nSLURM_CONF=theirs")
     monkeypatch.setenv("SLURM_CONF", "mine")
-    _, said = subprocess.run(SLURM.status_command(["12"]), capture_output=True, check=True).stdout.split(b"\n", 1)
-    argv, environ = json.loads(said)
+    _, output = subprocess.run(SLURM.status_command(["12"]), capture_output=True, check=True).stdout.split(b"\n", 1)
+    argv, environ = json.loads(output)
     assert not any("theirs" in value for value in environ.values())
     assert (environ["SLURM_CONF"], environ["SLURM_BITSTR_LEN"], environ["SLURM_TIME_FORMAT"]) == ("mine", "0", "%s")
     assert argv[-1] == "--jobs=12"
 
 
-def test_ids_and_keys_are_no_words_of_the_shell(stub: Path, tmp_path: Path) -> None:
-    touch = f"touch${{IFS}}{tmp_path}/ran"  # blanks are in no id and no key
+def test_ids_and_keys_are_not_interpreted_by_the_shell(stub: Path, tmp_path: Path) -> None:
+    touch = f"touch${{IFS}}{tmp_path}/ran"  # ids and keys contain no blanks
     odd = f"12$({touch})`{touch}`;{touch};)'\"*"
     cluster = f"big; touch {tmp_path}/ran"
     answer = f"ARRAY_JOB_ID\x1fCOMMENT\x1fCOMMAND\n13\x1ff/1\x1f/x\n{odd}\x1f{odd}\x1f/x\n"
@@ -271,10 +271,10 @@ def test_ids_and_keys_are_no_words_of_the_shell(stub: Path, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("stub")
 @pytest.mark.parametrize("name", ["SBATCH_CLUSTERS", "SLURM_CLUSTERS"])
-def test_a_job_that_must_go_to_a_cluster_goes_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_submit_command_selects_the_cluster_of_a_request(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "theirs")
-    waits = replace(request(dependencies=(Dependency("afterok", ("12_3;big",)),)), cluster="big")
-    argv, environ = json.loads(subprocess.run(SLURM.submit_command(waits), capture_output=True, check=True).stdout)
+    dependent = replace(request(dependencies=(Dependency("afterok", ("12_3;big",)),)), cluster="big")
+    argv, environ = json.loads(subprocess.run(SLURM.submit_command(dependent), capture_output=True, check=True).stdout)
     assert {"--clusters=big", "--dependency=afterok:12_3"} <= set(argv)
     assert name not in environ
     asked = request(Options.parse({"clusters": "big,small"}))
@@ -282,18 +282,18 @@ def test_a_job_that_must_go_to_a_cluster_goes_there(monkeypatch: pytest.MonkeyPa
     assert name not in environ
 
 
-def test_the_local_schedulers_lines_are_reports() -> None:
+def test_local_parse_status_reads_identity_and_reports() -> None:
     scheduler = LocalScheduler(Site("/usr/bin/python3", "/root/runner.zip"))
     first = "name=0123456789abcdef boot=17-22 host=my box"
     (report,) = scheduler.parse_status(f"{first}\n7\x1f0-2,5\x1fRUNNING\x1fbox\x1fa|b\x1ff/1 c\n") or ()
     assert (report.id, report.tasks, report.state) == ("7", [0, 1, 2, 5], JobState.RUNNING)
     assert (report.node, report.reason, report.comment) == ("box", "a|b", "f/1 c")
     assert scheduler.parse_origin(f"{first}\n") == Origin(cluster="0123456789abcdef", host="my box", boot="17-22")
-    assert [scheduler.parse_status(said) for said in ("", "7\n", first, f"{first}\n7")] == [None] * 4
+    assert [scheduler.parse_status(output) for output in ("", "7\n", first, f"{first}\n7")] == [None] * 4
     assert scheduler.parse_status(f"{first}\n") == []
 
 
-def test_a_record_that_several_write_at_once_is_never_seen_in_part(tmp_path: Path) -> None:
+def test_record_written_by_several_processes_is_always_complete(tmp_path: Path) -> None:
     record = tmp_path / "job röot" / "submitted.json"
     record.parent.mkdir()
     lines = [recording("slurm", str(record), [Block(first=0, count=1)], [id_]) for id_ in ("1", "22")]

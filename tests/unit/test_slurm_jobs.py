@@ -1,20 +1,21 @@
-"""What squeue and sacct of three Slurm releases print, and whose jobs that is about."""
+"""Parse the output of squeue and sacct of three Slurm releases, and decide to which submission a job belongs."""
 
 from __future__ import annotations
 
 import pytest
 
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Report
-from slurm.schedulers.marks import belongs, whose
-from slurm.schedulers.slurm_jobs import parse_accounting, parse_status
+from slurm.schedulers.base import Report, Site
+from slurm.schedulers.marks import belongs, has_tag
+from slurm.schedulers.slurm import SlurmScheduler
 
+SLURM = SlurmScheduler(Site("/usr/bin/python3", "/root/runner.zip"))
 KEY, OTHER = "f/20261127T093012Z-1a2b3c4d", "f/20261127T093012Z-ffffffff"
 PATH = f"/scratch/ann/jobs/{KEY}/script.sh"
 CREATED = 1795776000.0
 
-# As printed by 20.11, 22.05 and 24.11 for `sbatch --array=0-4%2`, a held `--wrap`, and an array that waits for the
-# first; "|" stands for the separator. 24.11 leaves out the script's arguments.
+# Output of 20.11, 22.05 and 24.11 for `sbatch --array=0-4%2`, a held `--wrap`, and an array that depends on the first
+# one; "|" stands for the separator. 24.11 leaves out the script's arguments.
 HEADER = "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|NODELIST|UID|SUBMIT_TIME|REASON|COMMAND|COMMENT\n"
 QUEUE = f"""\
 1000
@@ -26,7 +27,7 @@ QUEUE = f"""\
 2|1|RUNNING|n1|1000|1795776130|None|{PATH} 60|{KEY} for ann
 """
 
-# The same two arrays, some seconds later. 20.11 has no SubmitLine; its comment is told once a job has ended.
+# The same two arrays, some seconds later. 20.11 has no SubmitLine, and has the comment of finished jobs only.
 NEW_ACCOUNTING = f"""\
 1000
 JobID|State|ExitCode|NodeList|Reason|UID|Submit|Comment|SubmitLine
@@ -50,8 +51,8 @@ def separated(text: str) -> str:
 
 
 @pytest.mark.parametrize("arguments", [" 60", ""], ids=["20.11 and 22.05", "24.11"])
-def test_lines_of_squeue_are_reports_with_the_marks_of_jobs(arguments: str) -> None:
-    found = parse_status(separated(QUEUE.replace(" 60|", f"{arguments}|"))) or []
+def test_parse_status_returns_reports_with_marks(arguments: str) -> None:
+    found = SLURM.parse_status(separated(QUEUE.replace(" 60|", f"{arguments}|"))) or []
     assert [(r.id, r.tasks, r.state, r.node, r.reason) for r in found] == [
         ("2", [2, 3, 4], JobState.PENDING, "", "JobArrayTaskLimit"),
         ("4", [0, 1], JobState.PENDING, "", "Dependency"),
@@ -63,25 +64,25 @@ def test_lines_of_squeue_are_reports_with_the_marks_of_jobs(arguments: str) -> N
     assert [belongs(report, OTHER, created=CREATED) for report in found] == [False] * 5
 
 
-def test_the_header_alone_says_that_slurm_has_forgotten_them() -> None:
-    assert parse_status(separated(f"1000\n{HEADER}")) == []
+def test_parse_status_returns_no_reports_for_a_header_alone() -> None:
+    assert SLURM.parse_status(separated(f"1000\n{HEADER}")) == []
 
 
 @pytest.mark.parametrize("tasks", ["2-4%2", "[2-4%2]"])
-def test_another_cluster_has_its_name_first(tasks: str) -> None:
+def test_parse_status_skips_the_line_that_names_the_cluster(tasks: str) -> None:
     row = f"1|{tasks}|PENDING||1000|1795776130|Priority|{PATH}|{KEY}\n"
-    found = parse_status(separated(f"1000\nCLUSTER: other\n{HEADER}{row}")) or []
+    found = SLURM.parse_status(separated(f"1000\nCLUSTER: other\n{HEADER}{row}")) or []
     assert [(report.id, report.tasks) for report in found] == [("1", [2, 3, 4])]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "",
         "1000\n",
         "1000\nslurm_load_jobs error: Unable to contact slurm controller (connect failure)\n",
         f"1000\n{HEADER.rstrip()}",
-        f"1000\n{HEADER}2|0|RUNNING|n1|1000|1795776130|None|{PATH}|{KEY}",  # cut at any place, also at this one
+        f"1000\n{HEADER}2|0|RUNNING|n1|1000|1795776130|None|{PATH}|{KEY}",  # truncated, even just before the line break
         f"1000\n{HEADER}2|0|RUNN",
         f"1000\n{HEADER}slurm_load_jobs error: Zero Bytes were transmitted or received\n",
         f"1000\n{HEADER}squeue: error: Invalid user: 1000\n",
@@ -89,19 +90,23 @@ def test_another_cluster_has_its_name_first(tasks: str) -> None:
         "1000\nCLUSTER: other\n",
     ],
 )
-def test_what_is_not_whole_is_no_answer(said: str) -> None:
-    assert parse_status(separated(said)) is None
+def test_parse_status_returns_none_for_incomplete_output(output: str) -> None:
+    assert SLURM.parse_status(separated(output)) is None
 
 
-def test_texts_of_users_make_no_reports() -> None:
+def test_parse_status_ignores_report_lines_inside_comments() -> None:
     row = "9|0|RUNNING|n1|1001|1795776130|None|/home/bob/a\n2|0|FAILED|.sh|hello\n1|0|COMPLETED|\u20281|\n"
-    found = parse_status("1000\n" + separated(HEADER) + row.replace("|", "\x1f", 7).replace(".sh|", ".sh\x1f")) or []
+    found = (
+        SLURM.parse_status("1000\n" + separated(HEADER) + row.replace("|", "\x1f", 7).replace(".sh|", ".sh\x1f")) or []
+    )
     assert [(report.id, report.own) for report in found] == [("9", False)]
 
 
-@pytest.mark.parametrize(("said", "id_"), [(NEW_ACCOUNTING, "1"), (OLD_ACCOUNTING, "2")], ids=["22.05, 24.11", "20.11"])
-def test_lines_of_sacct_are_reports_with_the_marks_of_jobs(said: str, id_: str) -> None:
-    found = [report for report in parse_accounting(separated(said)) if report.id == id_]
+@pytest.mark.parametrize(
+    ("output", "id_"), [(NEW_ACCOUNTING, "1"), (OLD_ACCOUNTING, "2")], ids=["22.05, 24.11", "20.11"]
+)
+def test_parse_accounting_returns_reports_with_marks(output: str, id_: str) -> None:
+    found = [report for report in SLURM.parse_accounting(separated(output)) if report.id == id_]
     assert [(r.tasks, r.state, r.node, r.reason, r.exit_code, r.signal) for r in found] == [
         ([0], JobState.CANCELLED, "n1", "", 0, 0),
         ([1], JobState.RUNNING, "n1", "", 0, 0),
@@ -110,9 +115,9 @@ def test_lines_of_sacct_are_reports_with_the_marks_of_jobs(said: str, id_: str) 
     assert all(belongs(report, KEY, created=CREATED) for report in found)
 
 
-def test_several_jobs_of_one_id_come_in_the_order_of_their_submission() -> None:
-    # What 22.05 prints of a requeued task, and of older jobs that had its number.
-    said = f"""\
+def test_parse_accounting_sorts_jobs_of_one_id_by_submit_time() -> None:
+    # Output of 22.05 for a requeued task, and for older jobs with the same id.
+    output = f"""\
 1000
 JobID|State|ExitCode|NodeList|Reason|UID|Submit|Comment|SubmitLine
 1_0|PENDING|0:0|None assigned|BeginTime|1000|1795776133||sbatch {PATH}
@@ -121,17 +126,17 @@ JobID|State|ExitCode|NodeList|Reason|UID|Submit|Comment|SubmitLine
 1_0|COMPLETED|0:0|n1|None|1000|1789000000||
 1_0|COMPLETED|0:0|n1|None|1000|1795776128||sbatch /home/ann/run.sh
 """
-    found = [report for report in parse_accounting(separated(said)) if belongs(report, KEY, created=CREATED)]
+    found = [report for report in SLURM.parse_accounting(separated(output)) if belongs(report, KEY, created=CREATED)]
     assert [report.word for report in found] == ["REQUEUED", "PENDING"]
 
 
 @pytest.mark.parametrize(
-    ("comment", "script", "mine"),
+    ("comment", "script", "result"),
     [
         (KEY, PATH, True),
         (f"{KEY} for bob", "", True),
-        (KEY, "/var/spool/wrapped", True),  # a site's wrapper of sbatch
-        ("approved", PATH, True),  # a plugin of the site's
+        (KEY, "/var/spool/wrapped", True),  # from a site's wrapper of sbatch
+        ("approved", PATH, True),  # from a plugin of the site
         ("", PATH, True),
         (OTHER, PATH, True),
         ("", f"sbatch --array=0-0 {PATH} 0", True),
@@ -147,12 +152,12 @@ JobID|State|ExitCode|NodeList|Reason|UID|Submit|Comment|SubmitLine
         (f"{KEY}0", "", None),
     ],
 )
-def test_one_mark_tells_whose_job_it_is(comment: str, script: str, mine: bool | None) -> None:
-    assert whose(KEY, comment=comment, script=script) is mine
+def test_has_tag_decides_by_one_matching_mark(comment: str, script: str, result: bool | None) -> None:
+    assert has_tag(KEY, comment=comment, script=script) is result
 
 
 @pytest.mark.parametrize(
-    ("own", "submitted", "believed"),
+    ("own", "submitted", "belonging"),
     [
         (True, CREATED, True),
         (True, None, True),
@@ -161,12 +166,14 @@ def test_one_mark_tells_whose_job_it_is(comment: str, script: str, mine: bool | 
         (False, CREATED, False),
     ],
 )
-def test_without_a_mark_user_and_time_tell(own: bool, submitted: float | None, believed: bool) -> None:
+def test_report_without_marks_is_judged_by_user_and_submit_time(
+    own: bool, submitted: float | None, belonging: bool
+) -> None:
     report = Report("1", None, JobState.FAILED, "FAILED", "n1", "", own=own, submitted=submitted)
-    assert belongs(report, KEY, created=CREATED) is believed
+    assert belongs(report, KEY, created=CREATED) is belonging
 
 
-def test_a_later_block_is_known_by_its_own_tag() -> None:
-    assert whose(f"{KEY}+1000", comment=f"{KEY}+1000", script=PATH)
-    assert not whose(f"{KEY}+1000", comment=KEY, script=PATH)
-    assert whose(f"{KEY}+1000", comment="", script=PATH)
+def test_has_tag_distinguishes_blocks_of_one_submission() -> None:
+    assert has_tag(f"{KEY}+1000", comment=f"{KEY}+1000", script=PATH)
+    assert not has_tag(f"{KEY}+1000", comment=KEY, script=PATH)
+    assert has_tag(f"{KEY}+1000", comment="", script=PATH)

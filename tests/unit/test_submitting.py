@@ -1,7 +1,7 @@
-"""Controller.submit: what is made of an sbatch's output, exit status, or silence.
+"""SchedulerClient.submit: how it interprets sbatch's output and exit status, and missing answers.
 
-`sbatch`, `squeue` and `scancel` are fakes on PATH, since the real ones can't be made to fail in these ways at will. The
-controller, the shell lines that it sends, the builders, the parsers and the transport are the real ones.
+`sbatch`, `squeue` and `scancel` are fakes on PATH, because the real ones cannot be made to fail in these ways. The
+client, its shell lines, the builders, the parsers and the transport are real.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ UNKNOWN = {
     "killed": "kill -9 $$",
     "silent": "exit 0",
     "silent failure": "exit 1",
-    "unknown words": f'echo "{FAILED}Unexpected message received" >&2; exit 1',
-    "an unknown program's words": 'echo "Traceback (most recent call last):" >&2; exit 1',
-    "an answer that got lost": f'echo "{FAILED}Zero Bytes were transmitted or received" >&2; exit 1',
-    "a controller that froze": f'echo "{FAILED}Socket timed out on send/recv operation" >&2; exit 1',
-    "a message that could not be sent": f'echo "{FAILED}Unable to contact slurm controller (send failure)" >&2; exit 1',
-    "an answer that isn't authentic": f'echo "{FAILED}Protocol authentication error" >&2; exit 1',
+    "unknown message": f'echo "{FAILED}Unexpected message received" >&2; exit 1',
+    "output of an unknown program": 'echo "Traceback (most recent call last):" >&2; exit 1',
+    "lost answer": f'echo "{FAILED}Zero Bytes were transmitted or received" >&2; exit 1',
+    "frozen controller": f'echo "{FAILED}Socket timed out on send/recv operation" >&2; exit 1',
+    "unsent message": f'echo "{FAILED}Unable to contact slurm controller (send failure)" >&2; exit 1',
+    "unauthenticated answer": f'echo "{FAILED}Protocol authentication error" >&2; exit 1',
     "an id as an error": "echo 7 >&2",
     "an id and a failure": "echo 7; exit 1",
     "an id and a refusal": f'echo 7; echo "{FAILED}Invalid qos specification" >&2; exit 1',
@@ -49,19 +49,19 @@ UNKNOWN = {
 
 
 class Fakes(NamedTuple):
-    """What the fakes do and have been asked."""
+    """Fake commands, and a record of how they were called."""
 
     directory: Path
 
     def write(self, name: str, script: str) -> None:
-        """Make a command, which counts how often it is run."""
+        """Create a command that records its calls."""
         command = self.directory / "bin" / name
         count = shlex.quote(str(self.directory / f"{name}.count"))
         command.write_text(f'#!/bin/sh\necho "$*" >> {count}\ncd {shlex.quote(str(self.directory))}\n{script}\n')
         command.chmod(0o755)
 
-    def asked(self, name: str) -> list[str]:
-        """The arguments of each run of a command."""
+    def calls(self, name: str) -> list[str]:
+        """The arguments of each call of a command."""
         path = self.directory / f"{name}.count"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -70,17 +70,17 @@ class Fakes(NamedTuple):
         return self.directory / "submitted.json"
 
     def request(self, block: Block) -> Request:
-        """A request whose script is there."""
+        """A request whose script exists."""
         made = request(block, str(self.directory))
         Path(made.script).parent.mkdir(parents=True, exist_ok=True)
         Path(made.script).touch()
         return made
 
     def submit(self, *, blocks: int = 1, patience: float = 60.0) -> list[str]:
-        """Submit blocks of ten elements; their ids."""
-        controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
+        """Submit blocks of ten elements. Returns their ids."""
+        client = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
         requests = [self.request(Block(first=10 * n, count=10)) for n in range(blocks)]
-        submitted = controller.submit(str(self.record), KEY, requests, patience=patience)
+        submitted = client.submit(str(self.record), KEY, requests, patience=patience)
         assert Submitted.loads(self.record.read_bytes(), where="") == submitted
         return [block.id for block in submitted.blocks]
 
@@ -115,27 +115,27 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
         ('echo "sbatch: lua: you have 3 jobs" >&2; echo 7', "7"),
     ],
 )
-def test_an_id_is_found_among_whatever_is_said_around_it(fakes: Fakes, script: str, id_: str) -> None:
+def test_id_is_found_among_other_output(fakes: Fakes, script: str, id_: str) -> None:
     fakes.write("sbatch", script)
     assert fakes.submit() == [id_]
-    assert (len(fakes.asked("sbatch")), fakes.asked("squeue"), fakes.asked("scancel")) == (1, [], [])
+    assert (len(fakes.calls("sbatch")), fakes.calls("squeue"), fakes.calls("scancel")) == (1, [], [])
 
 
 @pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
-def test_what_may_have_been_queued_is_found_by_its_key(fakes: Fakes, end: str) -> None:
+def test_possibly_queued_job_is_found_by_its_key(fakes: Fakes, end: str) -> None:
     fakes.write("sbatch", f'echo "41|{KEY} for ann|/bin/x" >> queue; {end}')
     assert fakes.submit() == ["41"]
-    assert (len(fakes.asked("sbatch")), fakes.asked("scancel")) == (1, [])
+    assert (len(fakes.calls("sbatch")), fakes.calls("scancel")) == (1, [])
 
 
 @pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
-def test_what_is_not_found_is_not_submitted_again_and_nobody_says_it_was_refused(fakes: Fakes, end: str) -> None:
+def test_missing_job_is_not_resubmitted_and_the_refusal_is_not_certain(fakes: Fakes, end: str) -> None:
     (fakes.directory / "queue").write_text(f"3|{KEY}+10|\n4|other/1|\n5|(null)|/r/jobs/other/1/script.sh 0\n")
     fakes.write("sbatch", end)
     with pytest.raises(SubmissionRefused, match=KEY) as caught:
         fakes.submit()
     assert not caught.value.certain
-    assert (len(fakes.asked("sbatch")), fakes.asked("scancel"), fakes.record.exists()) == (1, [], False)
+    assert (len(fakes.calls("sbatch")), fakes.calls("scancel"), fakes.record.exists()) == (1, [], False)
 
 
 ONE_OF_TWO = 'echo "CLUSTER: a"; echo "ARRAY_JOB_ID|COMMENT|COMMAND"; echo "squeue: error: b is down" >&2; exit 1'
@@ -146,64 +146,64 @@ ONE_OF_TWO = 'echo "CLUSTER: a"; echo "ARRAY_JOB_ID|COMMENT|COMMAND"; echo "sque
     ["exit 0", "exit 1", 'printf "ARRAY_JOB_ID|COMM"', "kill -9 $$", "sleep 30", ONE_OF_TWO],
     ids=["silent", "failing", "cut off", "killed", "hanging", "one of two clusters"],
 )
-def test_a_queue_that_cannot_be_read_makes_nothing_certain(fakes: Fakes, squeue: str) -> None:
+def test_refusal_is_not_certain_if_the_queue_cannot_be_read(fakes: Fakes, squeue: str) -> None:
     fakes.write("squeue", squeue)
     fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
     with pytest.raises(SubmissionRefused, match="Unspecified error") as caught:
         fakes.submit()
     assert not caught.value.certain
-    assert len(fakes.asked("sbatch")) == 1
+    assert len(fakes.calls("sbatch")) == 1
 
 
-def test_who_has_no_time_is_not_told_that_an_unreadable_queue_is_a_refusal(fakes: Fakes) -> None:
+def test_submit_now_raises_scheduler_error_if_the_queue_cannot_be_read(fakes: Fakes) -> None:
     fakes.write("squeue", "exit 1")
     fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
-    controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
+    client = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
     with pytest.raises(SchedulerError):
-        controller.submit_now(str(fakes.record), KEY, fakes.request(Block(first=0, count=1)), caretaker=None)
+        client.submit_now(str(fakes.record), KEY, fakes.request(Block(first=0, count=1)), retry_job=None)
 
 
-def test_one_cluster_that_does_not_answer_hides_no_job_of_another(fakes: Fakes) -> None:
+def test_job_is_found_while_another_cluster_does_not_answer(fakes: Fakes) -> None:
     fakes.write("squeue", f'echo "CLUSTER: big"; echo "ARRAY_JOB_ID|COMMENT|COMMAND"; echo "41|{KEY}|"; exit 1')
     fakes.write("sbatch", "kill -9 $$")
     assert fakes.submit() == ["41;big"]
 
 
-def test_a_job_that_shows_up_late_is_waited_for(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_waits_for_a_job_that_appears_late(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm.schedulers.client, "_BACKLOG", 60.0)
     fakes.write("squeue", f'echo "ARRAY_JOB_ID|COMMENT|COMMAND"; [ ! -e asked ] || echo "41|{KEY}|"; touch asked')
     fakes.write("sbatch", "kill -9 $$")
     assert fakes.submit() == ["41"]
-    assert len(fakes.asked("squeue")) == 2
+    assert len(fakes.calls("squeue")) == 2
 
 
-def test_an_sbatch_that_hangs_is_given_up(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm.schedulers.client, "_TIMEOUT", 0.5)
+def test_hanging_sbatch_times_out(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm.schedulers.client, "TIMEOUT", 0.5)
     fakes.write("sbatch", "sleep 60")
     with pytest.raises(SubmissionRefused, match="did not end within") as caught:
         fakes.submit()
     assert not caught.value.certain
-    assert len(fakes.asked("sbatch")) == 1
+    assert len(fakes.calls("sbatch")) == 1
 
 
-def test_a_comment_that_the_site_has_changed_leaves_the_script_as_a_mark(fakes: Fakes) -> None:
+def test_job_with_a_changed_comment_is_found_by_its_script(fakes: Fakes) -> None:
     fakes.write("sbatch", f'echo "41|charged: physics|/r/jobs/{KEY}/script.sh 0" >> queue; kill -9 $$')
     assert fakes.submit() == ["41"]
 
 
 @pytest.mark.parametrize("status", [0, 1, 255])
-def test_a_known_refusal_is_certain_and_the_queue_is_not_read(fakes: Fakes, status: int) -> None:
+def test_known_refusal_is_certain_without_a_query(fakes: Fakes, status: int) -> None:
     fakes.write(
         "sbatch", f'echo "sbatch: error: pay first" >&2; echo "{FAILED}Invalid qos specification" >&2; exit {status}'
     )
     with pytest.raises(SubmissionRefused, match="pay first") as caught:
         fakes.submit()
     assert caught.value.certain
-    assert (len(fakes.asked("sbatch")), fakes.asked("squeue"), fakes.asked("scancel")) == (1, [], [])
+    assert (len(fakes.calls("sbatch")), fakes.calls("squeue"), fakes.calls("scancel")) == (1, [], [])
 
 
 @pytest.mark.parametrize("patience", [0.0, 60.0])
-def test_a_refusal_without_a_reason_is_certain_once_the_queue_agrees(fakes: Fakes, patience: float) -> None:
+def test_refusal_without_a_reason_is_certain_if_the_job_is_not_queued(fakes: Fakes, patience: float) -> None:
     fakes.write("sbatch", f'echo "{FAILED}Unspecified error" >&2; exit 1')
     with pytest.raises(SubmissionRefused) as caught:
         fakes.submit(patience=patience)
@@ -212,13 +212,13 @@ def test_a_refusal_without_a_reason_is_certain_once_the_queue_agrees(fakes: Fake
     assert fakes.submit(patience=patience) == ["41"]
 
 
-def test_a_controller_that_took_nothing_is_asked_again(fakes: Fakes) -> None:
+def test_submission_is_retried_if_nothing_was_queued(fakes: Fakes) -> None:
     fakes.write("sbatch", f"if [ -e again ]; then echo 7; else touch again; {CONNECT_FAILURE}; fi")
     assert fakes.submit() == ["7"]
-    assert len(fakes.asked("sbatch")) == 2
+    assert len(fakes.calls("sbatch")) == 2
 
 
-def test_a_refusal_after_a_try_that_took_nothing_is_certain(fakes: Fakes) -> None:
+def test_refusal_is_certain_after_a_retry_that_queued_nothing(fakes: Fakes) -> None:
     refused = f'echo "{FAILED}Invalid qos specification" >&2; exit 1'
     fakes.write("sbatch", f"if [ -e again ]; then {refused}; else touch again; {CONNECT_FAILURE}; fi")
     with pytest.raises(SubmissionRefused) as caught:
@@ -227,11 +227,11 @@ def test_a_refusal_after_a_try_that_took_nothing_is_certain(fakes: Fakes) -> Non
 
 
 @pytest.mark.parametrize("end", UNKNOWN.values(), ids=UNKNOWN)
-def test_who_has_no_time_is_told_that_nobody_knows(fakes: Fakes, end: str) -> None:
+def test_submission_without_patience_raises_scheduler_error_if_unclear(fakes: Fakes, end: str) -> None:
     fakes.write("sbatch", end)
     with pytest.raises(SchedulerError, match="did not report whether"):
         fakes.submit(patience=0.0)
-    assert (len(fakes.asked("sbatch")), fakes.asked("scancel")) == (1, [])
+    assert (len(fakes.calls("sbatch")), fakes.calls("scancel")) == (1, [])
 
 
 REFUSAL = f'echo "{FAILED}Invalid qos specification" >&2; exit 1'
@@ -242,9 +242,7 @@ REFUSAL = f'echo "{FAILED}Invalid qos specification" >&2; exit 1'
     [(REFUSAL, True), *((end, False) for end in UNKNOWN.values())],
     ids=["refused", *UNKNOWN],
 )
-def test_of_several_blocks_those_that_were_taken_are_cancelled_and_nothing_else(
-    fakes: Fakes, end: str, certain: bool
-) -> None:
+def test_refused_submission_cancels_exactly_its_queued_blocks(fakes: Fakes, end: str, certain: bool) -> None:
     first = f'echo "5|{KEY}|" >> queue; echo Note: 99; echo 5; exit'
     fakes.write(
         "sbatch", f'case "$*" in *--comment=*) {end}; exit ;; esac; {first}'
@@ -252,11 +250,11 @@ def test_of_several_blocks_those_that_were_taken_are_cancelled_and_nothing_else(
     with pytest.raises(SubmissionRefused) as caught:
         fakes.submit(blocks=3)
     assert caught.value.certain is certain
-    assert [words.split()[-1] for words in fakes.asked("scancel")] == ["5"]
-    assert (len(fakes.asked("sbatch")), fakes.record.exists()) == (2, False)
+    assert [words.split()[-1] for words in fakes.calls("scancel")] == ["5"]
+    assert (len(fakes.calls("sbatch")), fakes.record.exists()) == (2, False)
 
 
-def test_blocks_that_cannot_be_cancelled_make_a_refusal_uncertain(fakes: Fakes) -> None:
+def test_refusal_is_not_certain_if_blocks_cannot_be_cancelled(fakes: Fakes) -> None:
     fakes.write("scancel", 'echo "scancel: error: Socket timed out" >&2; exit 1')
     fakes.write("sbatch", f'case "$*" in *--comment=*) {REFUSAL} ;; esac; echo "5|{KEY}|" >> queue; echo 5')
     with pytest.raises(SubmissionRefused, match="Invalid qos") as caught:
@@ -264,30 +262,30 @@ def test_blocks_that_cannot_be_cancelled_make_a_refusal_uncertain(fakes: Fakes) 
     assert not caught.value.certain
 
 
-def test_blocks_of_a_killed_sbatch_are_all_found(fakes: Fakes) -> None:
+def test_all_blocks_of_a_killed_sbatch_are_found(fakes: Fakes) -> None:
     later = f'echo "6|{KEY}+10|" >> queue; kill -9 $$'
     fakes.write("sbatch", f'case "$*" in *--comment=*) {later} ;; esac; echo "5|{KEY}|" >> queue; echo 5')
     assert fakes.submit(blocks=2) == ["5", "6"]
-    assert fakes.asked("scancel") == []
+    assert fakes.calls("scancel") == []
 
 
 TAKES = 'case "$*" in *~caretaker*) echo 9 ;; *) echo "$(wc -l < sbatch.count);big" ;; esac'
 
 
 @pytest.mark.parametrize("taken", [0, 1])
-def test_what_waits_for_the_block_before_goes_to_the_cluster_that_took_it(fakes: Fakes, taken: int) -> None:
+def test_later_blocks_and_retry_job_go_to_the_cluster_of_the_previous_block(fakes: Fakes, taken: int) -> None:
     blocks = [Block(first=10 * n, count=10) for n in range(3)]
     waits = (Dependency("afterany", (LAST_BLOCK,)),)
     requests = [replace(fakes.request(block), dependencies=waits if block.first else ()) for block in blocks]
-    caretaker = replace(requests[0], comment=f"{KEY}~caretaker", dependencies=waits)
+    retry_job = replace(requests[0], comment=f"{KEY}~caretaker", dependencies=waits)
     if taken:  # the second try finds the first block in the queue
         (fakes.directory / "queue").write_text(f"CLUSTER: big\nARRAY_JOB_ID|COMMENT|COMMAND\n1|{KEY}|\n")
         fakes.write("sbatch", f"[ -e again ] || {{ touch again; {CONNECT_FAILURE}; }}\n{TAKES}")
     else:
         fakes.write("sbatch", TAKES)
-    controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
-    submitted = controller.submit(str(fakes.record), KEY, requests, caretaker=caretaker, patience=60.0)
-    waiting = [words for words in fakes.asked("sbatch") if "--dependency=" in words]
+    client = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
+    submitted = client.submit(str(fakes.record), KEY, requests, retry_job=retry_job, patience=60.0)
+    waiting = [words for words in fakes.calls("sbatch") if "--dependency=" in words]
     assert len(waiting) == 5 - taken
     assert all("--clusters=big" in words for words in waiting)
     assert {block.id.partition(";")[2] for block in submitted.blocks} == {"big"}
@@ -296,30 +294,30 @@ def test_what_waits_for_the_block_before_goes_to_the_cluster_that_took_it(fakes:
     assert sorted(set(after)) == sorted(names)
 
 
-def test_where_an_id_names_no_cluster_none_is_asked_for(fakes: Fakes) -> None:
+def test_no_cluster_is_requested_if_the_id_names_none(fakes: Fakes) -> None:
     fakes.write("sbatch", "echo 7")
     waits = (Dependency("afterany", (LAST_BLOCK,)),)
     requests = [replace(fakes.request(Block(first=n, count=1)), dependencies=waits if n else ()) for n in range(2)]
-    controller = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
-    controller.submit(str(fakes.record), KEY, requests)
-    assert "--dependency=afterany:7 " in fakes.asked("sbatch")[1]
-    assert not any("--clusters" in words for words in fakes.asked("sbatch"))
+    client = SchedulerClient(SlurmScheduler(Site("python3", "")), LocalTransport())
+    client.submit(str(fakes.record), KEY, requests)
+    assert "--dependency=afterany:7 " in fakes.calls("sbatch")[1]
+    assert not any("--clusters" in words for words in fakes.calls("sbatch"))
 
 
-def test_jobs_get_the_variables_that_the_user_has_exported(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_get_exported_variables_unchanged(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("output", "status", "id", "id0", "id1", "newline", "cluster", "name", "count")
     for name in names:
-        monkeypatch.setenv(name, "of the user")
+        monkeypatch.setenv(name, "set by the user")
     fakes.write("sbatch", "env >> environ; echo 7")
     fakes.submit(blocks=2)
     lines = (fakes.directory / "environ").read_text().splitlines()
-    assert [line for line in lines if line.endswith("of the user")].count("output=of the user") == 2
-    assert {line.partition("=")[0] for line in lines if line.endswith("=of the user")} == set(names)
-    assert not any(line.startswith(f"{name}=") and "of the user" not in line for name in names for line in lines)
+    assert [line for line in lines if line.endswith("set by the user")].count("output=set by the user") == 2
+    assert {line.partition("=")[0] for line in lines if line.endswith("=set by the user")} == set(names)
+    assert not any(line.startswith(f"{name}=") and "set by the user" not in line for name in names for line in lines)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "message",
     [
         "sbatch: error: invalid partition specified: nope\n" + FAILED + "Invalid partition name specified",
         FAILED + "Invalid account or account/partition combination specified",
@@ -343,12 +341,12 @@ def test_jobs_get_the_variables_that_the_user_has_exported(fakes: Fakes, monkeyp
         FAILED + "Pathname of a file, directory or other parameter too long",
     ],
 )
-def test_what_sbatch_prints_when_it_refuses_is_known(words: str) -> None:
-    assert refusals.parse_failure(words) is Failure.REFUSED
+def test_refusals_of_sbatch_are_recognized(message: str) -> None:
+    assert refusals.parse_failure(message) is Failure.REFUSED
 
 
 @pytest.mark.parametrize(
-    ("words", "meaning"),
+    ("message", "meaning"),
     [
         ("sbatch: error: AssocMaxSubmitJobLimit\n" + FAILED + "Job violates accounting/QOS policy (…)", Failure.FULL),
         (FAILED + "Unable to contact slurm controller (connect failure)", Failure.LATER),
@@ -356,24 +354,24 @@ def test_what_sbatch_prints_when_it_refuses_is_known(words: str) -> None:
         (FAILED + "Resource temporarily unavailable", Failure.LATER),
         (FAILED + "Unspecified error", Failure.UNEXPLAINED),
         (FAILED + "Invalid authentication credential", Failure.UNKNOWN),
-        (FAILED + "Some words of a Slurm to come", Failure.UNKNOWN),
+        (FAILED + "Message of a later Slurm", Failure.UNKNOWN),
         ("sbatch: error: Invalid --time specification\n" + FAILED + "Message receive failure", Failure.UNKNOWN),
         ("Invalid qos specification", Failure.UNKNOWN),
         ("Killed", Failure.UNKNOWN),
         ("", Failure.UNKNOWN),
     ],
 )
-def test_other_words_are_no_refusal(words: str, meaning: Failure) -> None:
-    assert refusals.parse_failure(words) is meaning
+def test_other_messages_of_sbatch_are_not_refusals(message: str, meaning: Failure) -> None:
+    assert refusals.parse_failure(message) is meaning
 
 
 @pytest.mark.parametrize(
-    ("words", "meaning"),
+    ("message", "meaning"),
     [
         ("the local scheduler refuses: --signal=FOO@30: expected a signal that this machine has", Failure.REFUSED),
         ("no answer from the local scheduler within 10 s; see /tmp/x/supervisor.log", Failure.UNKNOWN),
         ("Killed", Failure.UNKNOWN),
     ],
 )
-def test_only_what_the_local_scheduler_refuses_is_certain(words: str, meaning: Failure) -> None:
-    assert LocalScheduler(Site("python3", "")).parse_failure(words) is meaning
+def test_only_refusals_of_the_local_scheduler_are_certain(message: str, meaning: Failure) -> None:
+    assert LocalScheduler(Site("python3", "")).parse_failure(message) is meaning

@@ -25,6 +25,7 @@ from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
 from slurm.protocol import BLOBS, ENVS, Document, ResolvedEnvironment
 from slurm.protocol.ownership import check_output
 from slurm.protocol.shell import program
+from slurm.transports.base import pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,7 +110,8 @@ def build_once(target: BuildTarget, name: str, make: Callable[[Building], Resolv
 
 
 def _build_once(target: BuildTarget, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
-    reported, pauses, unchanged = False, _pauses(target.transport.pace), time.monotonic()
+    reported, unchanged = False, time.monotonic()
+    waits = pauses(max(target.transport.pace, _PAUSES[0]), _PAUSES[1], factor=1.5)
     first = seen = _look(target, name)
     while seen.state != "ready":
         if seen.state != "held" or time.monotonic() - unchanged > STALE_SECONDS:
@@ -119,7 +121,7 @@ def _build_once(target: BuildTarget, name: str, make: Callable[[Building], Resol
         if seen.state == "held" and not reported:
             reported = True
             target.listener.step(seen.key, f"waiting for {seen.text.partition(chr(10))[0]}, which builds it")
-        time.sleep(next(pauses))
+        time.sleep(next(waits))
         before, seen = seen, _look(target, name)
         if seen.state == "failed" and seen != first:
             raise _failure_of_holder(seen)
@@ -264,10 +266,3 @@ def _output(target: BuildTarget, done: Completed) -> str:
         message = f"cannot use {target.root}/{ENVS}: {done.words}"
         raise TransportError(message)
     return done.stdout
-
-
-def _pauses(pace: float) -> Iterator[float]:
-    pause = max(pace, _PAUSES[0])
-    while True:
-        yield pause
-        pause = min(1.5 * pause, _PAUSES[1])

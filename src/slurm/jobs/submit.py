@@ -178,7 +178,7 @@ def _queue_new(
     retry_job = place.requests.retry_job(submission) if submission.continues else None
     try:
         record = f"{directory}/{SUBMITTED}"
-        submitted = place.queue.client.submit(record, submission.key, wanted, caretaker=retry_job)
+        submitted = place.queue.client.submit(record, submission.key, wanted, retry_job=retry_job)
     except SubmissionRefused as error:
         if error.certain and not submission.parent:  # another attempt of a workflow may queue it under the same key
             with contextlib.suppress(TransportError):

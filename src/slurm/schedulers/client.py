@@ -1,9 +1,8 @@
-"""SchedulerClient: submits and manages jobs with a scheduler's commands, run over a transport."""
+"""SchedulerClient: submits jobs and finds them in the queue, by a scheduler's commands over a transport."""
 
 from __future__ import annotations
 
 import logging
-import random
 import shlex
 import time
 from typing import TYPE_CHECKING
@@ -12,10 +11,10 @@ from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused, Tran
 from slurm.schedulers import submit_and_record
 from slurm.schedulers.base import Failure, Target, tag
 from slurm.schedulers.job_control import TIMEOUT, JobControl
-from slurm.transports.base import Completed
+from slurm.transports.base import Completed, pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import NoReturn
 
     from slurm.options import Options
@@ -26,19 +25,20 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _UNANSWERED = -1
-_TIMEOUT = TIMEOUT
+_PAUSES = (1.0, 30.0)
+"""The first and the longest pause between retries, in seconds."""
 _BACKLOG = 10.0
-"""Seconds to look for a job that may have been queued: a scheduler that recovers may have it in its backlog."""
+"""Seconds to search for a job that may have been queued: a scheduler that recovers may have it in its backlog."""
 _LEAST = 2.0
-"""The shortest time-out of one query in that search, in seconds."""
+"""The shortest time-out of one query of that search, in seconds."""
 _SIGNALS = range(129, 193)
-"""Exit statuses with which a shell reports a command that a signal ended. sbatch's own are 1 and 255."""
+"""Exit statuses of a command that a signal ended, as shells report it. sbatch itself uses 1 and 255."""
 _PATIENCE = 900.0
-"""Seconds to wait for an unreachable scheduler before a submission is given up."""
+"""Seconds to retry a submission while the scheduler cannot be reached."""
 
 
 class SchedulerClient(JobControl):
-    """One scheduler on one machine. Raises TransportError if the machine cannot be reached."""
+    """Submits jobs to one scheduler, finds them, and reads limits. Raises as `JobControl`."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         super().__init__(scheduler, transport)
@@ -50,45 +50,43 @@ class SchedulerClient(JobControl):
         key: str,
         requests: Sequence[Request],
         *,
-        caretaker: Request | None = None,
+        retry_job: Request | None = None,
         patience: float = _PATIENCE,
     ) -> Submitted:
         """Queue blocks of a submission and write their ids to the file `record`, with one command.
 
-        The same command writes the record, so a client that dies meanwhile loses nothing. It also queues the
-        `caretaker`, a retry job, for each block, and ignores its failure. If the queue is full, only the first blocks
-        are queued, or none.
+        The same command writes the record, so no id is lost if the client dies. It also queues the `retry_job` for each
+        block, and ignores its failure. If the queue is full, only the first blocks are queued, or none.
 
-        Retries while the scheduler cannot be reached. If a command fails without saying what it queued, looks for the
-        key in the queue and never submits those blocks again. Raises SubmissionRefused with the scheduler's message,
-        or SchedulerNotFound; with `patience` 0, SchedulerError if it is unknown what was queued.
+        Retries for `patience` seconds while the scheduler cannot be reached. If it is unknown what a command queued,
+        searches the queue for the key and does not submit those blocks again. Raises SubmissionRefused with the
+        scheduler's message, or SchedulerNotFound; with `patience` 0, SchedulerError if it is unknown what was queued.
         """
         blocks = [request.block for request in requests]
-        taken: list[str] = []
+        queued: list[str] = []
         end = time.monotonic() + patience
-        for pause in _pauses():
-            done = self._queue(record, requests, taken, caretaker)
-            taken += self.scheduler.parse_submit(done.stdout)
-            if len(taken) == len(requests):
+        for pause in pauses(*_PAUSES):
+            done = self._queue(record, requests, queued, retry_job)
+            queued += self.scheduler.parse_submit(done.stdout)
+            if len(queued) == len(requests):
                 if done.status != 0:
                     _log.warning("cannot write %s: %s", record, done.words)
                 break
             failure = self._failure(done)
             if failure is Failure.FULL:
-                self._write_record(record, blocks, taken)
-                break
+                return self._record(record, blocks, queued)
             if failure is Failure.UNEXPLAINED or (failure is Failure.UNKNOWN and patience):
-                taken = self._recovered(record, key, requests, done, taken, known=failure is Failure.UNEXPLAINED)
-                break
+                return self._recovered(record, key, requests, done, queued, known=failure is Failure.UNEXPLAINED)
             if failure is Failure.REFUSED or (patience and time.monotonic() > end):
-                self._refuse(key, requests[0].script, done, taken, certain=failure is Failure.REFUSED)
+                self._refuse(key, requests[0].script, done, queued, certain=failure is Failure.REFUSED)
             if not patience:
-                message = f"{self.scheduler.name} did not report whether it queued {requests[0].comment}: {done.words}"
-                raise SchedulerError(message)
+                raise SchedulerError(
+                    f"{self.scheduler.name} did not report whether it queued {requests[0].comment}: {done.words}"
+                )
             _log.warning("%s: %s; checking the queue, then submitting again", self.scheduler.name, done.words)
             time.sleep(pause)
-            taken = _first(self._tagged(key, _clusters(requests[0]), until=end), key, blocks)
-        return self._submitted(blocks, taken)
+            queued = _first(self._tagged(key, _clusters(requests[0]), until=end), key, blocks)
+        return submit_and_record.submitted(self.scheduler.name, blocks, queued)
 
     def _failure(self, done: Completed) -> Failure:
         """Classify a submit command that printed too few ids."""
@@ -98,34 +96,34 @@ class SchedulerClient(JobControl):
         return self.scheduler.parse_failure(done.words)
 
     def _queue(
-        self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
+        self, record: str, requests: Sequence[Request], queued: Sequence[str], retry_job: Request | None
     ) -> Completed:
-        """Queue the remaining blocks. Some may be queued even if no answer comes."""
-        script = submit_and_record.script(self.scheduler, record, requests, taken, caretaker)
-        limit = _TIMEOUT * (1 + len(requests) - len(taken))
+        """Queue the remaining blocks. Some may be queued even if the command does not return."""
+        script = submit_and_record.script(self.scheduler, record, requests, queued, retry_job)
+        limit = TIMEOUT * (1 + len(requests) - len(queued))
         try:
             return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
         except TransportError as error:
             return Completed(("sh", "-s"), _UNANSWERED, "", str(error))
 
-    def submit_now(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
-        """Queue one block without retries, for callers that must not block.
+    def submit_now(self, record: str, key: str, request: Request, *, retry_job: Request | None) -> Submitted:
+        """Queue one block without retries, for callers that must not wait.
 
         Raises SubmissionRefused only if nothing is queued, SchedulerError if that is unknown.
         """
         try:
-            return self.submit(record, key, [request], caretaker=caretaker, patience=0.0)
+            return self.submit(record, key, [request], retry_job=retry_job, patience=0.0)
         except SubmissionRefused as error:
             if error.certain:
                 raise
             raise SchedulerError(str(error)) from error
 
-    def submit_once(self, record: str, key: str, request: Request, *, caretaker: Request | None) -> Submitted:
-        """Like `submit_now`, but safe if another process submits the same block: cancels duplicates of the first."""
+    def submit_once(self, record: str, key: str, request: Request, *, retry_job: Request | None) -> Submitted:
+        """Like `submit_now`, but safe if another process submits the same block: keeps the first job only."""
         name, block = tag(key, request.block), request.block
         clusters = _clusters(request)
         if not (ids := self._tagged(key, clusters).get(name)):
-            queued = self.submit_now(record, key, request, caretaker=caretaker)
+            queued = self.submit_now(record, key, request, retry_job=retry_job)
             ids = self._tagged(key, clusters).get(name)
             if not queued.blocks or not ids:
                 return queued
@@ -133,24 +131,19 @@ class SchedulerClient(JobControl):
         if others:
             _log.warning("%s was queued more than once; kept %s", name, first)
             self.cancel([Target(id_, None, key) for id_ in others])
-        self._write_record(record, [block], [first])
-        return self._submitted([block], [first])
+        return self._record(record, [block], [first])
 
-    def adopt(
-        self, several: Mapping[str, Sequence[Block]], record: Callable[[str], str], *, clusters: str = ""
+    def recover(
+        self, submissions: Mapping[str, Sequence[Block]], record: Callable[[str], str], *, clusters: str = ""
     ) -> Mapping[str, Submitted]:
-        """Find queued blocks of several submissions whose client died before it recorded their ids; by key.
+        """Find queued blocks of submissions whose client died before it recorded their ids. Returns records by key.
 
-        Writes each record to the file that `record` names. Submissions without queued blocks are left out. `clusters`
-        is the option that all of them were submitted with.
+        Writes each record to the file `record(key)`. Submissions without queued blocks are left out. `clusters` is the
+        option of all these submissions.
         """
-        tagged = self._tagged(", ".join(several), clusters)
-        found = {
-            key: self._submitted(blocks, ids) for key, blocks in several.items() if (ids := _first(tagged, key, blocks))
-        }
-        for key, submitted in found.items():
-            self._write_record(record(key), several[key], [block.id for block in submitted.blocks])
-        return found
+        tagged = self._tagged(", ".join(submissions), clusters)
+        found = {key: (blocks, _first(tagged, key, blocks)) for key, blocks in submissions.items()}
+        return {key: self._record(record(key), blocks, ids) for key, (blocks, ids) in found.items() if ids}
 
     def _recovered(
         self,
@@ -158,28 +151,27 @@ class SchedulerClient(JobControl):
         key: str,
         requests: Sequence[Request],
         done: Completed,
-        taken: Sequence[str],
+        queued: Sequence[str],
         *,
         known: bool,
-    ) -> list[str]:
-        """Find the ids of all blocks by their key, after a submit command that did not say what it queued.
+    ) -> Submitted:
+        """Find all blocks by their key after a submit command that did not report what it queued.
 
         Raises SubmissionRefused if any is missing. The refusal is certain if the scheduler is `known` to have rejected
-        the job, and the queue confirms it.
+        the job and the queue confirms it.
         """
         blocks = [request.block for request in requests]
         found = self._search_queue(key, blocks, _clusters(requests[0]), once=known)
         if found is None or len(found) < len(blocks):
-            some = max(found or [], list(taken), key=len)
-            self._refuse(key, requests[0].script, done, some, certain=known and found is not None)
-        self._write_record(record, blocks, found)
-        return found
+            known_ids = max(found or [], list(queued), key=len)
+            self._refuse(key, requests[0].script, done, known_ids, certain=known and found is not None)
+        return self._record(record, blocks, found)
 
     def _search_queue(self, key: str, blocks: Sequence[Block], clusters: str, *, once: bool) -> list[str] | None:
-        """Look for blocks that may be queued; returns the ids of the first ones, None if the scheduler did not answer.
+        """Search for blocks that may be queued. Returns ids of the first ones; None if the scheduler did not answer.
 
-        The time counts from the first query that reached the cluster, so a lost connection doesn't use it up. With
-        `once`, the first answer counts: a rejected job is in no backlog.
+        The time limit counts from the first query that reached the cluster, so a lost connection does not use it up.
+        With `once`, the first answer counts: a rejected job is in no backlog.
         """
         found: list[str] | None = None
         give_up = time.monotonic() + _PATIENCE
@@ -204,32 +196,31 @@ class SchedulerClient(JobControl):
         return found
 
     def _tagged(
-        self, key: str, clusters: str, *, until: float = 0.0, timeout: float = _TIMEOUT
+        self, key: str, clusters: str, *, until: float = 0.0, timeout: float = TIMEOUT
     ) -> Mapping[str, list[str]]:
-        """The ids of all queued jobs, by their tags; `key` appears in errors.
+        """Return the ids of all queued jobs by their tags; `key` appears in errors.
 
         Transient failures are retried `until` that time.
         """
-        for pause in _pauses():
+        for pause in pauses(*_PAUSES):
             done = self._run("find", self.scheduler.find_command(clusters), timeout=timeout)
             found = self.scheduler.parse_find(done.stdout)
-            # One of several clusters may have the job while another doesn't answer.
+            # One of several clusters may have the job while another does not answer.
             if found is not None and (done.status == 0 or any(mark.startswith(key) for _, mark in found)):
                 return _by_tag(found)
             if not self.scheduler.is_transient(done.words) or time.monotonic() > until:
-                message = f"{self.scheduler.name} did not report whether {key} is queued: {done.words}"
-                raise SchedulerError(message)
+                raise SchedulerError(f"{self.scheduler.name} did not report whether {key} is queued: {done.words}")
             time.sleep(pause)
         raise AssertionError
 
-    def _refuse(self, key: str, script: str, done: Completed, taken: Sequence[str], *, certain: bool) -> NoReturn:
-        """Give up a submission and cancel its queued blocks: a submission is queued as a whole or not at all."""
+    def _refuse(self, key: str, script: str, done: Completed, queued: Sequence[str], *, certain: bool) -> NoReturn:
+        """Raise SubmissionRefused. Cancels queued blocks first: a submission is queued completely or not at all."""
         name = self.scheduler.name
         try:
-            if taken:
-                self.cancel([Target(id_, None, key) for id_ in taken])
+            if queued:
+                self.cancel([Target(id_, None, key) for id_ in queued])
         except (SchedulerError, TransportError) as error:
-            _log.warning("%s was given up: %s", key, error)
+            _log.warning("cannot cancel the blocks of %s: %s", key, error)
             certain = False
         message = f"{name} refused {script}:\n{done.words}"
         if not certain:
@@ -240,18 +231,17 @@ class SchedulerClient(JobControl):
             )
         raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
 
-    def _write_record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> None:
+    def _record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
+        """Write the record of blocks to the file `record`, and return it."""
         line = submit_and_record.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
         try:
             self._run("submit", ["sh", "-s"], stdin=line.encode())
         except TransportError as error:  # the job can be found by its key
             _log.warning("cannot write %s: %s", record, error)
-
-    def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         return submit_and_record.submitted(self.scheduler.name, blocks, ids)
 
     def room(self, options: Options) -> int | None:
-        """The number of further elements with such options that the user may queue; None without a limit.
+        """Return how many more elements with these options the user may queue; None without a limit.
 
         The limits are read once.
         """
@@ -265,36 +255,27 @@ class SchedulerClient(JobControl):
         return max(0, most - len(queued.stdout.split())) if queued.status == 0 else 0
 
     def max_array_size(self) -> int:
-        """The number of elements that one array may have."""
+        """Return the number of elements that one array may have."""
         done = self._run("limits", self.scheduler.limits_command())
         if done.status != 0:
-            message = f"cannot read the limits of {self.scheduler.name}: {done.words}"
-            raise SchedulerError(message)
+            raise SchedulerError(f"cannot read the limits of {self.scheduler.name}: {done.words}")
         return self.scheduler.parse_max_array_size(done.stdout)
 
 
 def _first(tagged: Mapping[str, Sequence[str]], key: str, blocks: Sequence[Block]) -> list[str]:
-    """The ids of the first blocks of a submission that are in the queue."""
+    """Return the ids of a submission's blocks up to the first one that is not in the queue."""
     found = [tagged[name][0] if (name := tag(key, block)) in tagged else None for block in blocks]
     return [id_ for id_ in found[: (*found, None).index(None)] if id_ is not None]
 
 
 def _by_tag(found: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:
-    """Ids by the first words of their marks."""
+    """Group ids by the tags of their marks."""
     ids: dict[str, dict[str, None]] = {}
     for id_, mark in found:
         ids.setdefault(mark.partition(" ")[0], {})[id_] = None
-    return {name: list(some) for name, some in ids.items()}
+    return {name: list(group) for name, group in ids.items()}
 
 
 def _clusters(request: Request) -> str:
-    """The option `clusters` of a block; empty for the default clusters."""
+    """Return the option `clusters` of a block; empty for the default clusters."""
     return str(request.options.get("clusters") or "")
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds between retries: from one to thirty, with jitter."""
-    pause = 1.0
-    while True:
-        yield pause * random.uniform(0.8, 1.2)  # noqa: S311 - to spread clients, not to hide anything
-        pause = min(2 * pause, 30.0)

@@ -16,7 +16,7 @@ _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def array(block: Block, options: Options) -> list[str]:
-    """The argument that makes a block an array; nothing for a plain job."""
+    """Return the argument that makes a block an array; none for a plain job."""
     if block.array is False:
         return []
     most = options.get("max_concurrent")
@@ -25,46 +25,44 @@ def array(block: Block, options: Options) -> list[str]:
 
 
 def comment(options: Options, tag: str) -> str:
-    """A job's comment: the tag by which it is found, then the user's own comment."""
+    """Return a job's comment: the tag that identifies it, then the user's own comment."""
     own = options.get("comment")
     return f"{tag} {own}" if own else tag
 
 
 def arguments(options: Options, *, tag: str) -> list[str]:
-    """The options as sbatch takes them."""
-    found = [_argument(f"--{name.replace('_', '-')}", value) for name, value in options.set() if name not in _APART]
+    """Return the options as arguments of sbatch."""
+    found = [_argument(f"--{name.replace('_', '-')}", value) for name, value in options.set() if name not in _SEPARATE]
     found += [_argument(name, value) for name, value in sorted(options.sbatch.items()) if value not in (None, False)]
     return [*found, f"--comment={comment(options, tag)}"]
 
 
-def over(request: Request) -> list[str]:
-    """The arguments that replace those in a script that was written for another block."""
+def overrides(request: Request) -> list[str]:
+    """Return arguments that override those in a script that was written for another block."""
     if request.block.name:
         return arguments(request.options, tag=request.comment)
     return [f"--comment={comment(request.options, request.comment)}"] if request.block.first else []
 
 
 def lines(options: Options, *, tag: str, log: str, block: Block) -> list[str]:
-    """The script's #SBATCH lines."""
-    fixed = [*array(block, options), f"--output={log}", "--open-mode=append"]
-    asked = arguments(options, tag=tag)
-    kept = [argument for argument in fixed if not _is_set(argument, asked)]
-    return [f"#SBATCH {_quoted(argument)}" for argument in [*asked, *kept]]
+    """Return the script's #SBATCH lines."""
+    ours = [*array(block, options), f"--output={log}", "--open-mode=append"]
+    given = arguments(options, tag=tag)
+    names = tuple(argument.partition("=")[0] + "=" for argument in given)
+    defaults = [argument for argument in ours if not argument.startswith(names)]
+    return [f"#SBATCH {_quoted(argument)}" for argument in [*given, *defaults]]
 
 
-_APART = frozenset({"comment", *OURS})
+_SEPARATE = frozenset({"comment", *OURS})
+"""Options that are no arguments of sbatch, or that are combined with others."""
 
 
 def _argument(name: str, value: str | bool | None) -> str:  # noqa: FBT001 - True is the bare flag
     return name if value is True else f"{name}={value}"
 
 
-def _is_set(argument: str, asked: list[str]) -> bool:
-    return any(other.startswith(argument.partition("=")[0] + "=") for other in asked)
-
-
 def _quoted(argument: str) -> str:
-    """An argument quoted for #SBATCH lines: in double quotes, with double quotes and backslashes escaped."""
+    """Quote an argument for an #SBATCH line: in double quotes, with double quotes and backslashes escaped."""
     if set(argument) <= _SAFE:
         return argument
     name, equals, value = argument.partition("=")

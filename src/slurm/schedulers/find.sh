@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints the user's own jobs in any state. Argument: the clusters that were asked for.
+# Prints the user's own jobs in any state. Argument: the option `clusters` of the jobs.
 # sbatch reads both variables, squeue only the first; sbatch(1), squeue(1).
 clusters=${1:-${SLURM_CLUSTERS:-${SBATCH_CLUSTERS-}}}
 . clean.sh

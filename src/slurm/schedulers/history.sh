@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints the user's number, and the output of sacct. Arguments: the fields that every release has, sacct's options.
+# Prints the user's id and the output of sacct. Arguments: the fields that every release has, then options of sacct.
 . clean.sh
 id -u
 fields=$1

@@ -1,4 +1,4 @@
-"""Job ids of recorded blocks: their elements and clusters, as the scheduler that gave the ids composes them."""
+"""Job ids in records: compose and split them as the scheduler does that assigned them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def element_id(scheduler: str, block: Block, element: int) -> str:
-    """The id of one element of a block that `scheduler`, by its name, has queued."""
+    """Return the id of one element of a block that the scheduler of this name has queued."""
     return block.id if block.array is False else _class(scheduler).element_id(block.id, element - block.first)
 
 
@@ -24,13 +24,13 @@ def split_id(scheduler: str, id_: str) -> tuple[str, str]:
 
 
 def cluster(scheduler: str, block: Block) -> str:
-    """The cluster that the id of a block names, or else that of its origin; "" if neither is known."""
+    """Return the cluster that the id of a block names, or else that of its origin; "" if neither is known."""
     return _class(scheduler).split_id(block.id)[1] or (block.origin.cluster if block.origin else "")
 
 
 @cache
 def _class(name: str) -> type[Scheduler]:
-    """A record may be of a scheduler whose plugin isn't installed here: its ids are shown, never used."""
+    """Return the class of a scheduler. If its plugin is not installed, its ids are only displayed, by the defaults."""
     try:
         found: type[Scheduler] = plugin("schedulers", name)
     except PluginNotFound:

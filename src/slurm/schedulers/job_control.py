@@ -1,4 +1,4 @@
-"""JobControl: query, requeue and cancel queued jobs, by commands of a scheduler that are run over a transport."""
+"""JobControl: query, requeue and cancel queued jobs, by a scheduler's commands over a transport."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 NOT_FOUND = 127
 TIMEOUT = 300.0
-"""Seconds for one command: sbatch itself tries for 120 s where MaxJobCount is reached."""
+"""Seconds for one command: sbatch itself retries for 120 s if MaxJobCount is reached."""
 _HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
-"""Seconds for the accounting to answer, and the pause after it did not."""
+"""Seconds for the accounting to answer, and to pause after it did not."""
 _MOST_IDS = 2000
-"""The most ids in one command: Linux limits an argument to 128 KiB."""
+"""The limit of ids in one command: Linux limits an argument to 128 KiB."""
 
 
 class Answers(NamedTuple):
-    """Reports about ids, the ids on clusters that do not answer, and the last error of such a cluster."""
+    """Reports about ids, the ids on clusters that did not answer, and the last error of such a cluster."""
 
     reports: Sequence[Report]
     unanswered: set[str]
@@ -36,19 +36,19 @@ class Answers(NamedTuple):
 
 
 class JobControl:
-    """One scheduler on one machine. Raises TransportError if the machine cannot be reached."""
+    """Queries and changes jobs of one scheduler. Raises TransportError if its machine cannot be reached."""
 
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         self.scheduler = scheduler
         self._transport = transport
         self.here: Origin | None = None
-        """Which scheduler this is, if it is known."""
+        """The scheduler's identity, if it is known."""
         self._history_from = 0.0
         self.calls: dict[str, int] = {}
-        """The number of commands of each kind that were run."""
+        """The number of commands that were run, by kind."""
 
     def requeue(self, id_: str) -> str | None:
-        """Requeue a running element under its id. Returns the scheduler's error message, None if it succeeds."""
+        """Requeue a running element under its id. Returns the scheduler's error message, or None for success."""
         if not (command := self.scheduler.requeue_command(id_)):
             return f"{self.scheduler.name} cannot requeue jobs"
         done = self._run("requeue", command)
@@ -57,37 +57,36 @@ class JobControl:
     def query(self, ids: Sequence[str]) -> Answers:
         """Query the states of all elements of ids, with one command for each cluster.
 
-        No report mentions an id that the scheduler has forgotten. Ids on a cluster that fails are `unanswered`.
+        There is no report for an id that the scheduler has forgotten. Ids on a cluster that fails are `unanswered`.
         """
         found, unanswered, trouble = list[Report](), set[str](), None
         for cluster, group in self._by_cluster(ids).items():
-            for some in _portions(list(group), [1] * len(group)):
-                done = self._run("query", self.scheduler.status_command(some, cluster=cluster))
-                reports = self._answer(done)
+            for portion in _portions(list(group), [1] * len(group)):
+                done = self._run("query", self.scheduler.status_command(portion, cluster=cluster))
+                reports = self.scheduler.parse_status(done.stdout)
+                if done.status != 0:
+                    reports = (reports or ()) if self.scheduler.ids_unknown(done.words) else None
                 if reports is None:
-                    unanswered.update(id_ for number in some for id_ in group[number])
-                    trouble = f"cannot get the state of jobs {', '.join(some)} from {self.scheduler.name}: {done.words}"
+                    unanswered.update(id_ for number in portion for id_ in group[number])
+                    trouble = (
+                        f"cannot get the state of jobs {', '.join(portion)} from {self.scheduler.name}: {done.words}"
+                    )
                     continue
                 self.here = self.scheduler.parse_origin(done.stdout) or self.here
                 found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
         return Answers(found, unanswered, trouble)
 
-    def _answer(self, done: Completed) -> Iterable[Report] | None:
-        if done.status == 0:
-            return self.scheduler.parse_status(done.stdout)
-        return (self.scheduler.parse_status(done.stdout) or ()) if self.scheduler.ids_unknown(done.words) else None
-
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
-        """Reports about ids from the accounting; none if it is down.
+        """Return reports about ids from the accounting; none if it is down.
 
-        A site without accounting is asked only once. One that hangs is asked again after a pause.
+        A site without accounting is queried only once. After a time-out there are no queries for a minute.
         """
         found: list[Report] = []
         for cluster, group in self._by_cluster(ids).items():
-            for some in _portions(list(group), [1] * len(group)):
+            for portion in _portions(list(group), [1] * len(group)):
                 if time.monotonic() < self._history_from:
                     return found
-                reports = self._history(some, cluster)
+                reports = self._history(portion, cluster)
                 found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
         return found
 
@@ -107,20 +106,20 @@ class JobControl:
         return self.scheduler.parse_accounting(done.stdout) if done.status == 0 else ()
 
     def cancel(self, targets: Sequence[Target]) -> None:
-        """Cancel targets that belong to their submissions, with one command for each cluster; ignore finished jobs."""
+        """Cancel targets that belong to their submissions, with one command for each cluster. Ignores finished jobs."""
         for cluster, group in self._by_cluster([target.id for target in targets]).items():
             names = {id_: number for number, ids in group.items() for id_ in ids}
             bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
             parts = [part for target in bare for part in _parts(target)]
-            for some in _portions(parts, [len(part.tasks or "1") for part in parts]):
-                script = self.scheduler.cancel_script(some, cluster=cluster)
+            for portion in _portions(parts, [len(part.tasks or "1") for part in parts]):
+                script = self.scheduler.cancel_script(portion, cluster=cluster)
                 done = self._run("cancel", ["sh", "-s"], stdin=script.encode())
                 if done.status != 0 and not self.scheduler.ids_unknown(done.words):
-                    message = f"{self.scheduler.name} cannot cancel jobs {', '.join(t.id for t in some)}: {done.words}"
-                    raise SchedulerError(message)
+                    ids = ", ".join(target.id for target in portion)
+                    raise SchedulerError(f"{self.scheduler.name} cannot cancel jobs {ids}: {done.words}")
 
     def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
-        """Group ids by cluster ("" for the local one): the ids without their cluster, each with the full ids."""
+        """Group ids by cluster, "" for the local one. Maps the ids without the cluster to the full ids."""
         here = self.here.cluster if self.here else ""
         groups: dict[str, dict[str, list[str]]] = {}
         for id_ in dict.fromkeys(ids):
@@ -132,12 +131,11 @@ class JobControl:
         self.calls[kind] = self.calls.get(kind, 0) + 1
         done = self._transport.run(argv, stdin=stdin, timeout=timeout)
         if done.status == NOT_FOUND:
-            message = (
+            raise SchedulerNotFound(
                 f"{done.words.splitlines()[-1]}. The scheduler {self.scheduler.name!r} needs its commands on PATH: run "
                 "this where they are (a login node), or load the module that provides them. If only login shells have "
                 "them, use Cluster(…, login_shell=True). To run without a scheduler, use Cluster('local')"
             )
-            raise SchedulerNotFound(message)
         return done
 
 

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints the clusters that jobs go to by default, and the controller's configuration.
+# Prints the default clusters of jobs, and the controller's configuration.
 echo "clusters=${SLURM_CLUSTERS:-${SBATCH_CLUSTERS-}}"
 . clean.sh
 exec scontrol show config

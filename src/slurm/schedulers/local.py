@@ -1,12 +1,14 @@
-"""LocalScheduler: runs jobs on one machine without a scheduler, through the supervisor in `local_queue`."""
+"""LocalScheduler: runs jobs on one machine without Slurm, through the supervisor in `local_queue`."""
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 from slurm.protocol import Origin
 from slurm.protocol.boot import BOOT
+from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Failure, Report, Scheduler, Survey, numbers, ranges
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Request, Site, Target
 
 _COMMANDS = "slurm.schedulers.local_queue.commands"
+_IDENTITY = re.compile(r"name=(?P<name>.+?) boot=(?P<boot>.*?) host=(?P<host>.*)")
+"""The output of identity.sh, and the first line of the output of `query`."""
 
 
 class LocalScheduler(Scheduler):
-    """Runs detached processes on one machine, with a limit of CPUs over all submissions of the user.
+    """Runs detached processes on one machine. The limit of CPUs holds over all submissions of the user.
 
     It takes the same script as Slurm and reads the #SBATCH lines that matter on one machine: array, output,
-    cpus-per-task, time, signal, chdir, and the number of tasks. It ignores partitions, accounts, memory and the like.
+    cpus-per-task, time, signal, chdir, and the number of tasks. It ignores others, such as partitions and memory.
     """
 
     name = "local"
@@ -35,21 +39,21 @@ class LocalScheduler(Scheduler):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self._queue = (site.python, "-c", BOOT, site.runner, _COMMANDS)
-        self.needs = (wire.place(),)
+        self.needs = (wire.path(),)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
-        """#SBATCH lines, as for Slurm."""
+        """Return #SBATCH lines, as for Slurm."""
         return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit_command(self, request: Request) -> Sequence[str]:
-        """Send a block to the supervisor. A job that only waits gets no CPU, which its own jobs may need."""
+        """Send a block to the supervisor. A workflow gets no CPU, because its own jobs may need it."""
         return [
             *self._queue,
             "submit",
             *directives.array(request.block, request.options),
             f"--output={request.log}",
             f"--comment={directives.comment(request.options, request.comment)}",
-            *directives.over(request),
+            *directives.overrides(request),
             *(f"--{item.kind}={','.join(item.ids)}" for item in request.dependencies),
             *(["--waits"] if request.waits else []),
             request.script,
@@ -57,14 +61,13 @@ class LocalScheduler(Scheduler):
         ]
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Ask the supervisor."""
-        del cluster
+        """Query the supervisor."""
         return [*self._queue, "query", *ids]
 
     def parse_status(self, output: str) -> Iterable[Report] | None:
-        """A line with the identity of the supervisor, then lines of id, tasks, state, node, reason and comment."""
+        """Parse the identity of the supervisor, then lines of id, tasks, state, node, reason and comment."""
         first, *lines = output.split("\n")
-        if lines[-1:] != [""] or identity.parse(first) is None:
+        if lines[-1:] != [""] or self.parse_origin(first) is None:
             return None
         found = []
         for line in lines[:-1]:
@@ -73,58 +76,54 @@ class LocalScheduler(Scheduler):
             found.append(report._replace(dependency_failed=reason == wire.NEVER_SATISFIED))
         return found
 
-    def is_transient(self, words: str) -> bool:
-        """Whether the supervisor did not answer, so that it is unknown whether it accepted the request.
+    def is_transient(self, message: str) -> bool:
+        """Recognize a supervisor that did not answer; it may have accepted the request.
 
-        The command then exits with 75. A supervisor that resumes drops a submission whose client has gone. A refusal
-        begins with `wire.REFUSED` and exits with 1; nothing is queued.
+        The command exits with 75. A supervisor that resumes rejects a submission whose client has disconnected.
         """
-        return words.lstrip().startswith(wire.NO_ANSWER)
+        return message.lstrip().startswith(wire.NO_ANSWER)
 
-    def parse_failure(self, words: str) -> Failure:
-        """A refusal is certain. A supervisor that did not answer may still accept the job."""
-        return Failure.REFUSED if words.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
+    def parse_failure(self, message: str) -> Failure:
+        """Recognize a refusal: the command exits with 1, and nothing is queued."""
+        return Failure.REFUSED if message.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
 
     def find_command(self, clusters: str) -> Sequence[str]:
         """List all jobs of the supervisor."""
-        del clusters
         return [*self._queue, "list"]
 
     def parse_find(self, output: str) -> Iterable[tuple[str, str]]:
-        """Lines of ids and comments."""
+        """Parse lines of ids and comments."""
         lines = (line.partition("|") for line in output.splitlines())
         return [(id_, comment) for id_, _, comment in lines]
 
     def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Ask the supervisor."""
-        del cluster
+        """Send a request to the supervisor."""
         return [*self._queue, "cancel", *ids]
 
     def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
-        """Ask the supervisor, which compares the keys."""
-        words = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
-        return shlex.join(self.cancel_command(words, cluster=cluster))
+        """Let `cancel` compare the keys."""
+        names = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
+        return shlex.join(self.cancel_command(names, cluster=cluster))
 
     def limits_command(self) -> Sequence[str]:
-        """Print the identity of this local scheduler (`local_queue.identity`), without a Python."""
-        return identity.COMMAND
+        """Print the identity of this local scheduler (`local_queue.identity`). Does not need Python."""
+        return ["sh", "-c", program(identity.__name__, "identity.sh"), wire.FORM]
 
     def parse_origin(self, output: str) -> Origin | None:
-        """The name of the supervisor's directory, and the boot id of the machine."""
-        found = identity.parse(output.partition("\n")[0])
-        return Origin(cluster=found.name, host=found.host, boot=found.boot) if found else None
+        """Parse the name of the supervisor's directory and the boot id of the machine."""
+        found = _IDENTITY.fullmatch(output.partition("\n")[0].strip())
+        return Origin(cluster=found["name"], host=found["host"], boot=found["boot"]) if found else None
 
     def parse_max_array_size(self, output: str) -> int:
-        """The supervisor's limit for one submission."""
-        del output
+        """Return the supervisor's limit for one submission."""
         return wire.MOST_TASKS
 
     def survey_script(self) -> str:
-        """The machine's own processors."""
+        """Print the number of processors."""
         return "getconf _NPROCESSORS_ONLN"
 
     def parse_survey(self, output: str) -> Survey:
-        """The number of processors."""
+        """Parse the number of processors."""
         count = output.strip()
         if not count.isdecimal():
             return Survey(version="", trouble=output.strip())

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints the user's number, and the output of squeue. Arguments: those of squeue.
+# Prints the user's id and the output of squeue. Arguments: options of squeue.
 . clean.sh
 id -u
 exec squeue --states=all "$@"

@@ -1,4 +1,4 @@
-"""Ranges of array tasks in Slurm's short form. A module of its own, because the local scheduler must import little."""
+"""Ranges of array tasks in Slurm's short form. A separate module, because the local scheduler must import little."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Numbers in Slurm's short form: "0-3,7"."""
+    """Return numbers in Slurm's short form: "0-3,7"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and runs[-1][1] == number - 1:
@@ -19,7 +19,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def numbers(text: str) -> Sequence[int]:
-    """The numbers that Slurm's short form stands for: "0-3,7%2", "[1-9:2]"; the order is kept."""
+    """Expand Slurm's short form, for example "0-3,7%2" or "[1-9:2]"; keeps the order."""
     found: list[int] = []
     for part in text.partition("%")[0].strip("[]").split(","):
         low, _, rest = part.partition("-")

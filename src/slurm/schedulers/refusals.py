@@ -1,10 +1,10 @@
 """Refusals: decide from the output of a failed sbatch whether the job was refused or may be queued.
 
-After it has contacted the controller, sbatch ends with "Batch job submission failed: " and the error's text. A text is
-in a table here only if the controller sends it as its answer, or if sbatch prints it before it contacts the controller:
-nothing is queued then.
-Source: slurm_strerror, and the options of sbatch, of Slurm 20.11, 22.05, 24.11 and 26.05. Errors on the way (a message
-that could not be sent, received or authenticated, an answer of another kind) are in no table: the job may be queued.
+After sbatch has contacted the controller, it prints "Batch job submission failed: " and an error text. The tables here
+contain a text only if the controller sends it as its answer, or if sbatch prints it before it contacts the controller:
+then nothing is queued. After communication errors (a message that could not be sent, received or authenticated, or an
+unexpected answer) the job may be queued, so these are in no table.
+Source: slurm_strerror and the options of sbatch in Slurm 20.11, 22.05, 24.11 and 26.05.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LATER = frozenset({
 })  # fmt: skip
 
 _UNEXPLAINED = frozenset({"Unspecified error", "Slurm internal error, contact system administrator"})
-"""Answers of the controller if a submit plugin of the site rejects a job without a reason."""
+"""The controller's answers if a submit plugin of the site rejects a job without a reason."""
 
 _REFUSED = frozenset({
     "Access denied to requested reservation",
@@ -128,7 +128,7 @@ _REFUSED = frozenset({
     "X11 forwarding not available",
 })  # fmt: skip
 
-_NEVER_ASKED = re.compile(
+_NOT_SENT = re.compile(
     r"""^(?:\S*sbatch:\ )?(?:error:\ |fatal:\ )?(?:
         unrecognized\ option\ | invalid\ option\ -- | option\ .*(?:requires|doesn't\ allow)\ an\ argument
         | option\ .*\ is\ ambiguous
@@ -145,7 +145,7 @@ _NEVER_ASKED = re.compile(
     )""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-"""Messages of sbatch about its arguments and the script, before it contacts the controller."""
+"""Messages of sbatch about its arguments and the script, printed before it contacts the controller."""
 
 
 _MEANINGS = {
@@ -155,14 +155,14 @@ _MEANINGS = {
 }
 
 
-def parse_failure(words: str) -> Failure:
+def parse_failure(message: str) -> Failure:
     """Classify the output of a failed sbatch by its last line about the submission."""
-    if _FULL.search(words):
+    if _FULL.search(message):
         return Failure.FULL
-    lines = [line.strip() for line in reversed(words.splitlines())]
+    lines = [line.strip() for line in reversed(message.splitlines())]
     if answers := [found[1] for found in map(_FAILED.search, lines) if found]:
         return _MEANINGS.get(answers[0], Failure.UNKNOWN)
     errors = [_MEANINGS[found[1]] for found in map(_ERROR.fullmatch, lines) if found and found[1] in _MEANINGS]
     if errors:
         return errors[0]
-    return Failure.REFUSED if _NEVER_ASKED.search(words) else Failure.UNKNOWN
+    return Failure.REFUSED if _NOT_SENT.search(message) else Failure.UNKNOWN

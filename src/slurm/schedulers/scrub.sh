@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Within a job, unset the SLURM_ variables that the job and its script have set: sbatch would apply them to the job that
-# is submitted. The user's own configuration stays.
+# Within a job, unset the SLURM_ variables that the job and its script have set: sbatch would apply them to the new job.
+# Keep the user's own configuration.
 if [ -n "${SLURM_JOB_ID:-}" ]; then
     for name in $(env | sed -n 's/^\(SLURM_[A-Za-z0-9_]*\)=.*/\1/p'); do
         case $name in SLURM_CONF*|SLURM_CLUSTERS|SLURM_JWT|SLURM_TIME_FORMAT) ;; *) unset "$name" ;; esac

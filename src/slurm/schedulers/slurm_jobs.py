@@ -1,6 +1,6 @@
-"""Slurm's commands about queued jobs: squeue, sacct and scancel, and parsers of their output.
+"""SlurmJobs: Slurm's commands about jobs in the queue and in the accounting, and parsers of their output.
 
-A control character separates fields, because comments and paths may hold any other.
+A control character separates fields, because comments and paths may contain any other character.
 """
 
 from __future__ import annotations
@@ -9,119 +9,154 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol import JOBS, SCRIPT, Block
 from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Report, numbers, ranges
+from slurm.schedulers.base import Report, Scheduler, numbers, ranges, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.schedulers.base import Target
 
-_BETWEEN = "\x1f"
-_FIELDS = _BETWEEN.join(("%F", "%K", "%T", "%N", "%U", "%V", "%r", "%o", "%k"))
-"""squeue(1): array job id, array task(s), state, nodes, user's number, submit time, reason, script, comment."""
-_HEADER = f"ARRAY_JOB_ID{_BETWEEN}ARRAY_TASK_ID{_BETWEEN}"
-_ROW = re.compile(rf"\d+(_(\d+|\[[\d,:%-]+\]))?{_BETWEEN}")
+_SEPARATOR = "\x1f"
+_FIELDS = _SEPARATOR.join(("%F", "%K", "%T", "%N", "%U", "%V", "%r", "%o", "%k"))
+"""squeue(1): array job id, array task(s), state, nodes, user id, submit time, reason, script, comment."""
+_HEADER = f"ARRAY_JOB_ID{_SEPARATOR}ARRAY_TASK_ID{_SEPARATOR}"
+_ROW = re.compile(rf"^(?=\d+(?:_(?:\d+|\[[\d,:%-]+\]))?{_SEPARATOR})", re.MULTILINE)
+"""The beginning of a line that begins with an id."""
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
 
 _DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
-"""squeue's and sacct's reasons for a job that is cancelled because a job that it waits for failed."""
+"""The reasons in squeue and sacct for a job that is cancelled because a job that it waits for failed."""
 
 _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
 
+_COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
+"""The command of a submission's own block. A script without arguments was queued by hand."""
 
-def clean(*command: str) -> list[str]:
-    """A Slurm command that behaves the same for every user, whatever variables they export for it."""
+
+class SlurmJobs(Scheduler):
+    """The commands that query, find, cancel and requeue jobs."""
+
+    def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Run squeue for jobs in any state: it lists a finished job for MinJobAge."""
+        which = f"--jobs={','.join(ids)}" if ids else "--me"
+        return ["sh", "-c", program(__name__, "query.sh"), "sh", f"--format={_FIELDS}", *_option(cluster), which]
+
+    def parse_status(self, output: str) -> Iterable[Report] | None:
+        """Parse squeue's output; None unless it has its header, no error, and ends with a complete line."""
+        me, _, listing = output.partition("\n")
+        if listing.startswith("CLUSTER: "):
+            listing = listing.partition("\n")[2]
+        header, newline, rows = listing.partition("\n")
+        if not (header.startswith(_HEADER) and newline) or (rows and not rows.endswith("\n")) or _ERROR.search(rows):
+            return None
+        found = []
+        for row in _rows(rows):
+            id_, tasks, word, node, user, at, reason, script, comment = (row.split(_SEPARATOR, 8) + [""] * 8)[:9]
+            some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
+            report = _report(id_, some, word, node, reason)
+            found.append(_with_marks(report, comment, script, user=user, me=me, at=at))
+        return found
+
+    def ids_unknown(self, message: str) -> bool:
+        """Recognize squeue's message for a query about one id only."""
+        return "Invalid job id specified" in message
+
+    def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Run sacct for all jobs that ever had these ids, with a line for each allocation.
+
+        Not --json, because that of 22.05 reports success for failed jobs.
+        """
+        arguments = [_COLUMNS, f"--delimiter={_SEPARATOR}", *_option(cluster), f"--jobs={','.join(ids)}"]
+        return ["sh", "-c", program(__name__, "history.sh"), "sh", *arguments]
+
+    def parse_accounting(self, output: str) -> Iterable[Report]:
+        """Parse sacct's output: "12_3", "CANCELLED by 0", "0:15", …; soon after an end, a line may be just "12".
+
+        The submit line of a job appears some seconds after its start, and never in 20.11.
+        """
+        me, _, listing = output.partition("\n")
+        header, _, rows = listing.partition("\n")
+        has_line = header.endswith("SubmitLine")
+        found = []
+        for row in _rows(rows):
+            name, word, exit_, node, reason, user, at, comment, line = (row.split(_SEPARATOR, 8) + [""] * 8)[:9]
+            id_, _, tasks = name.partition("_")
+            report = _report(id_, numbers(tasks) if tasks else None, word, node, reason, exit_)
+            found.append(_with_marks(report, comment, line if has_line else "", user=user, me=me, at=at))
+        return sorted(found, key=lambda report: report.submitted or 0.0)
+
+    def accounting_missing(self, message: str) -> bool:
+        """Recognize sacct's message if AccountingStorageType is none, and the shell's if sacct is not installed."""
+        return "accounting storage is disabled" in message or "not found" in message
+
+    def queued_command(self) -> Sequence[str]:
+        """Run squeue with a line for each element."""
+        return _clean("squeue", "--noheader", "--me", "--array", "--format=%i")
+
+    def find_command(self, clusters: str) -> Sequence[str]:
+        """Run squeue for the user's jobs in any state, with their comments and commands.
+
+        The header tells an empty answer from a missing one.
+        """
+        return ["sh", "-c", program(__name__, "find.sh"), "sh", clusters]
+
+    def parse_find(self, output: str) -> Iterable[tuple[str, str]] | None:
+        """Parse squeue's output: a line for each part of an array. A plugin of the site may change comments."""
+        if not output.endswith("\n") or "|" not in output:  # truncated, or without a header
+            return None
+        cluster, marks = "", []
+        for line in output.splitlines():
+            if line.startswith("CLUSTER: "):
+                cluster = ";" + line.partition(" ")[2].strip()
+            number, _, rest = line.strip().partition("|")
+            if not number.isdecimal():
+                continue
+            comment, bar, path = rest.rpartition("|/")
+            comment = comment if bar else rest.removesuffix("|(null)").removesuffix("|")
+            marks.append((number + cluster, comment))
+            job = _COMMAND.fullmatch(f"/{path}")
+            if job and not comment.startswith(job["key"]):
+                marks.append((number + cluster, tag(job["key"], Block(first=int(job["first"]), count=1))))
+        return dict.fromkeys(marks)
+
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Run scancel, which ignores finished jobs."""
+        return ["scancel", "--quiet", *_option(cluster), *ids]
+
+    def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Run squeue, then scancel for the jobs that belong to the submissions. Finished jobs are no error."""
+        ids = ",".join(dict.fromkeys(target.id for target in targets))
+        lines = [f"{id_} {key} {id_}{'' if tasks is None else f'_[{ranges(tasks)}]'}" for id_, tasks, key in targets]
+        arguments = [ids, "\n".join(lines), *_option(cluster)]
+        return f"set -- {shlex.join(arguments)}\n{program(__name__, 'cancel.sh')}"
+
+    def requeue_command(self, id_: str) -> Sequence[str]:
+        """Run scontrol, which some sites do not install on their nodes or forbid there."""
+        return _clean("scontrol", "requeue", id_)
+
+
+def _clean(*command: str) -> list[str]:
+    """A Slurm command that behaves the same whatever variables the user exports for it."""
     return ["sh", "-c", program(__name__, "clean_run.sh"), "sh", *command]
 
 
-def status_command(ids: Sequence[str], cluster: str) -> list[str]:
-    """Squeue, for jobs in any state: it lists a finished job for MinJobAge."""
-    which = f"--jobs={','.join(ids)}" if ids else "--me"
-    return ["sh", "-c", program(__name__, "query.sh"), "sh", f"--format={_FIELDS}", *_where(cluster), which]
-
-
-def parse_status(output: str) -> list[Report] | None:
-    """Squeue's output; None unless it has its header, no error, and ends with a whole line."""
-    me, _, said = output.partition("\n")
-    if said.startswith("CLUSTER: "):
-        said = said.partition("\n")[2]
-    header, newline, rows = said.partition("\n")
-    if not (header.startswith(_HEADER) and newline) or (rows and not rows.endswith("\n")) or _ERROR.search(rows):
-        return None
-    found = []
-    for row in _rows(rows):
-        id_, tasks, word, node, user, at, reason, script, comment = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
-        some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
-        report = _report(id_, some, word, _told(node), _told(reason))
-        found.append(_marked(report, comment, script, own=_own(user, me), at=at))
-    return found
-
-
-def accounting_command(ids: Sequence[str], cluster: str) -> list[str]:
-    """Sacct, for all jobs that ever had these ids, with a line for each allocation.
-
-    Not --json, because that of 22.05 reports success for failed jobs.
-    """
-    arguments = [_COLUMNS, f"--delimiter={_BETWEEN}", *_where(cluster), f"--jobs={','.join(ids)}"]
-    return ["sh", "-c", program(__name__, "history.sh"), "sh", *arguments]
-
-
-def parse_accounting(output: str) -> list[Report]:
-    """Sacct's output, oldest first: "12_3", "CANCELLED by 0", "0:15", …; soon after an end, "12" may be all of it.
-
-    The submit line of a job appears some seconds after its start, and never in 20.11.
-    """
-    me, _, said = output.partition("\n")
-    header, _, rows = said.partition("\n")
-    has_line = header.endswith("SubmitLine")
-    found = []
-    for row in _rows(rows):
-        name, word, exit_, node, reason, user, at, comment, line = (row.split(_BETWEEN, 8) + [""] * 8)[:9]
-        id_, _, tasks = name.partition("_")
-        some = numbers(tasks) if tasks else None
-        report = _report(id_, some, word, _told(node), _told(reason), exit_)
-        found.append(_marked(report, comment, line if has_line else "", own=_own(user, me), at=at))
-    return sorted(found, key=lambda report: report.submitted or 0.0)
-
-
-def cancel_script(targets: Sequence[Target], cluster: str) -> str:
-    """Shell lines that cancel quietly: a job that has ended meanwhile is no error."""
-    ids = ",".join(dict.fromkeys(target.id for target in targets))
-    lines = "\n".join(f"{id_} {key} {_name(id_, tasks)}" for id_, tasks, key in targets)
-    return f"set -- {shlex.join([ids, lines, *_where(cluster)])}\n{program(__name__, 'cancel.sh')}"
-
-
-def cancel_command(ids: Sequence[str], cluster: str) -> list[str]:
-    """Scancel, quiet about jobs that have ended."""
-    return ["scancel", "--quiet", *_where(cluster), *ids]
-
-
-def _name(id_: str, tasks: Sequence[int] | None) -> str:
-    return id_ if tasks is None else f"{id_}_[{ranges(tasks)}]"
-
-
-def _where(cluster: str) -> list[str]:
+def _option(cluster: str) -> list[str]:
     return [f"--clusters={cluster}"] if cluster else []
 
 
-def _rows(text: str) -> Iterator[str]:
-    """Rows: a line that begins with an id, and the lines up to the next such line; comments may have line breaks."""
-    row: list[str] = []
-    for line in text.removesuffix("\n").split("\n"):
-        if _ROW.match(line):
-            if row:
-                yield "\n".join(row)
-            row = [line]
-        elif row:
-            row.append(line)
-    if row:
-        yield "\n".join(row)
+def _rows(text: str) -> list[str]:
+    """Split rows: each is a line that begins with an id and the lines up to the next one, as comments may have several.
+
+    Anything before the first row is dropped.
+    """
+    return [row.removesuffix("\n") for row in _ROW.split(text) if _ROW.match(row)]
 
 
 def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason: str, exit_: str = "") -> Report:
-    """A report; `exit_` is sacct's "code:signal"."""
+    """A report without marks; `exit_` is sacct's "code:signal"."""
     code, _, number = exit_.partition(":")
     known = code.isdecimal() and number.isdecimal()
     return Report(
@@ -129,23 +164,21 @@ def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason:
         tasks,
         JobState.parse(word),
         word,
-        node,
-        reason,
+        _text(node),
+        _text(reason),
         exit_code=int(code) if known else None,
         signal=int(number) if known else None,
         dependency_failed=reason in _DEPENDENCY_FAILED,
     )
 
 
-def _marked(report: Report, comment: str, script: str, *, own: bool, at: str) -> Report:
-    """A report with the marks of its submission."""
+def _with_marks(report: Report, comment: str, script: str, *, user: str, me: str, at: str) -> Report:
+    """A report with the marks of its submission. A job is another user's only if both user ids are known."""
+    own = user == me or not (user.isdecimal() and me.isdecimal())
     submitted = float(at) if at.isdecimal() else None
-    return report._replace(comment=_told(comment), script=script, own=own, submitted=submitted)
+    return report._replace(comment=_text(comment), script=script, own=own, submitted=submitted)
 
 
-def _told(words: str) -> str:
-    return "" if words in ("None", "None assigned", "(null)") else words
-
-
-def _own(user: str, me: str) -> bool:
-    return user == me or not (user.isdecimal() and me.isdecimal())
+def _text(field: str) -> str:
+    """A field's text; empty for the placeholders of squeue and sacct."""
+    return "" if field in ("None", "None assigned", "(null)") else field

@@ -18,46 +18,46 @@ if TYPE_CHECKING:
 
 
 def script(
-    scheduler: Scheduler, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
+    scheduler: Scheduler, record: str, requests: Sequence[Request], queued: Sequence[str], retry_job: Request | None
 ) -> str:
-    """Lines that queue each block without an id in `taken`, print its id on a line of its own, and record all ids.
+    """Return lines that queue each block without an id in `queued`, print its id on a line, and record all ids.
 
-    The script stops at the first submit command that doesn't print exactly one id, and exits with its status; its
-    output goes to standard error.
+    The script stops at the first submit command that does not print exactly one id. It prints its output as errors and
+    exits with its status.
     """
     names = [f"slurmtasks_id{number}" for number in range(len(requests))]
     lines = [program(__name__, "queue.sh")]
     lines += [f"own_script {shlex.quote(request.script)}" for request in requests[:1]]
     form = shlex.quote(scheduler.id_form.replace("/", r"\/"))
-    lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, taken, strict=False)]
-    lines += [f"slurmtasks_cluster={shlex.quote(scheduler.split_id(id_)[1])}" for id_ in taken[-1:]]
+    lines += [f"{name}={shlex.quote(id_)}" for name, id_ in zip(names, queued, strict=False)]
+    lines += [f"slurmtasks_cluster={shlex.quote(scheduler.split_id(id_)[1])}" for id_ in queued[-1:]]
     before = dict(zip(names[1:], names, strict=False))
-    for name, request in list(zip(names, requests, strict=True))[len(taken) :]:
+    for name, request in list(zip(names, requests, strict=True))[len(queued) :]:
         lines.append(f"queue {form} {_command(scheduler, request, before.get(name, ''))}; {name}=$slurmtasks_id")
-        if caretaker is not None:
-            lines.append(f"{_command(scheduler, caretaker, name)} > /dev/null < /dev/null")
+        if retry_job is not None:
+            lines.append(f"{_command(scheduler, retry_job, name)} > /dev/null < /dev/null")
     blocks = [request.block for request in requests]
     return "\n".join([*lines, recording(scheduler.name, record, blocks, [f'"${name}"' for name in names])])
 
 
-def recording(scheduler: str, record: str, blocks: Sequence[Block], words: Sequence[str]) -> str:
-    """A line that writes a record of blocks; `words` are the ids as shell words. Others may write it, too."""
-    text = shlex.quote(submitted(scheduler, blocks, ["%s"] * len(words)).dumps().decode().strip())
+def recording(scheduler: str, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> str:
+    """Return a line that writes a record of blocks; `ids` are shell words. Safe if other processes write it, too."""
+    text = shlex.quote(submitted(scheduler, blocks, ["%s"] * len(ids)).dumps().decode().strip())
     target = shlex.quote(record)
     new = f"{target}.{os.urandom(4).hex()}"
-    return f"umask 077; printf {text} {' '.join(words)} > {new} && mv {new} {target}"
+    return f"umask 077; printf {text} {' '.join(ids)} > {new} && mv {new} {target}"
 
 
 def submitted(scheduler: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
-    """The record of the first `len(ids)` blocks."""
+    """Return the record of the first `len(ids)` blocks."""
     queued = [block.replace(id=id_) for id_, block in zip(ids, blocks, strict=False)]
     return Submitted(scheduler=scheduler, blocks=tuple(queued))
 
 
 def _command(scheduler: Scheduler, request: Request, last: str) -> str:
-    """The command that queues a block; `last` is the shell variable that holds the id of the previous block.
+    """Return the command that queues a block; `last` is the shell variable with the id of the previous block.
 
-    `slurmtasks_cluster` holds the name of the cluster that took that block.
+    `slurmtasks_cluster` contains the name of the cluster of that block.
     """
     words = [shlex.quote(word) for word in scheduler.submit_command(request)]
     words = [f"${{slurmtasks_cluster:+{word}}}" if LAST_CLUSTER in word else word for word in words]

@@ -94,7 +94,7 @@ class DeferredSubmission:
                 attempts.record_path(store, watched.key, claim.group),
                 watched.key,
                 requests.block(submission, block, options, self._dependencies(submission, watched, options, block)),
-                caretaker=requests.retry_job(submission, until_queued=True) if more or submission.continues else None,
+                retry_job=requests.retry_job(submission, until_queued=True) if more or submission.continues else None,
             )
         except SubmissionRefused:
             attempts.give_back(store, watched.key, claim.group, [which])

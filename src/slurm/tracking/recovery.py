@@ -56,7 +56,7 @@ class Recovery:
                 clusters = str(Options.parse(records.submission.options).get("clusters") or "")
                 unrecorded.setdefault(clusters, {})[watched.key] = self._queue.blocks(records.submission)
         for clusters, some in unrecorded.items():
-            found = self._queue.client.adopt(
+            found = self._queue.client.recover(
                 some, lambda key: f"{self._store.directory(key)}/{SUBMITTED}", clusters=clusters
             )
             for key, submitted in found.items():

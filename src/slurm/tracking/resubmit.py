@@ -257,7 +257,7 @@ class Resubmitter:
         submit = self._queue.client.submit_once if taken_over else self._queue.client.submit_now
         queued = None
         try:
-            queued = submit(record, watched.key, wanted, caretaker=requests.retry_job(submission)).blocks
+            queued = submit(record, watched.key, wanted, retry_job=requests.retry_job(submission)).blocks
         except SubmissionRefused:
             attempts.give_back(store, watched.key, claim.group, claimed)
             raise

@@ -16,6 +16,7 @@ from slurm.notifications.dispatcher import call
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait
 from slurm.submission.status import FinalStatus
+from slurm.transports.base import pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -145,8 +146,7 @@ class Tracker:
 
     def settle(self, watched: SubmissionState) -> None:
         """Attend to a submission, ever less often, until the scheduler has all elements that have not ended."""
-        pause = self._timings.slowest_look
-        while True:
+        for pause in pauses(self._timings.slowest_look, self._patience[1], factor=1.5):
             try:
                 self.attend(watched)
                 if not watched.missing:
@@ -154,7 +154,6 @@ class Tracker:
             except (SchedulerError, TransportError) as error:
                 _log.warning("%s: %s; trying again", type(error).__name__, error)
             time.sleep(pause)
-            pause = min(pause * 1.5, self._patience[1])
 
     def hurry(self) -> None:
         """Query the scheduler soon, because something was done that changes states."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import time
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
@@ -147,3 +148,13 @@ class Transport(Protocol):
     def after_fork(self) -> None:
         """Replace locks in the child of a fork: a thread that exists only in the parent may hold them."""
         return
+
+
+def pauses(first: float, most: float, *, factor: float = 2.0) -> Iterator[float]:
+    """Yield the seconds to sleep between retries: `first`, then each `factor` times the one before, up to `most`.
+
+    They vary by 20 %, so that clients that failed at the same moment do not retry at the same moment.
+    """
+    while True:
+        yield first * random.uniform(0.8, 1.2)  # noqa: S311 - not for security
+        first = min(factor * first, most)

@@ -15,7 +15,7 @@ from slurm.errors import ConnectionLost, TransportError
 from slurm.protocol.ownership import untrusted_files
 from slurm.protocol.shell import program
 from slurm.transports.archive import Spool, pack
-from slurm.transports.base import Completed, Fetched, ListingFailed, Transport
+from slurm.transports.base import Completed, Fetched, ListingFailed, Transport, pauses
 from slurm.transports.channel import LINE, converse
 from slurm.transports.ssh_advice import UNREACHED
 
@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 600.0
 """Seconds to retry after a lost connection."""
+_PAUSES = (0.5, 15.0)
 _MAX_COMMANDS = 8
 """Concurrent commands on one connection. The default of sshd's MaxSessions is 10."""
 
@@ -179,7 +180,7 @@ class RemoteTransport(Transport, ABC):
     ) -> Answer[T]:
         """Run a repeatable command; start it again if the connection is lost."""
         end = time.monotonic() + _RETRY_SECONDS
-        for pause in _pauses():
+        for pause in pauses(*_PAUSES):
             try:
                 return self._command(script, send, read)
             except ConnectionLost as error:
@@ -198,7 +199,7 @@ class RemoteTransport(Transport, ABC):
         timeout: float | None = None,
     ) -> Answer[T]:
         end = time.monotonic() + _RETRY_SECONDS
-        for pause in _pauses():
+        for pause in pauses(*_PAUSES):
             try:
                 with self._slots:
                     self._ensure_connected()
@@ -231,7 +232,7 @@ class RemoteTransport(Transport, ABC):
         """Connect if necessary. No command has been sent yet, so a lost connection is retried."""
         with self._opening:
             end = time.monotonic() + _RETRY_SECONDS
-            for pause in _pauses():
+            for pause in pauses(*_PAUSES):
                 if self._alive():
                     return
                 try:
@@ -239,7 +240,7 @@ class RemoteTransport(Transport, ABC):
                 except ConnectionLost as error:
                     if not self._reached or time.monotonic() > end:
                         raise
-                    _log.warning("%s; trying again in %g s", error, pause)
+                    _log.warning("%s; trying again in %.1f s", error, pause)
                     time.sleep(pause)
                 else:
                     return
@@ -254,13 +255,6 @@ def path_in(line: str, paths: Iterable[str]) -> str | None:
 def _program(name: str, *arguments: str) -> str:
     """Join a program and its arguments into one script. `converse` sends it as input, so its length is not limited."""
     return f"set -- {shlex.join(arguments)}\n{program(__name__, name)}"
-
-
-def _pauses() -> Iterator[float]:
-    pause = 0.5
-    while True:
-        yield pause
-        pause = min(2 * pause, 15.0)
 
 
 def _all(stream: IO[bytes]) -> bytes:

@@ -7,8 +7,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from slurm.schedulers.local_queue.launching import launch
 from slurm.schedulers.local_queue.messages import Done, Refused, Stop, decode, decode_as, encode
+from slurm.schedulers.local_queue.processes import launch
 from slurm.schedulers.local_queue.wire import NO_ANSWER, directory
 
 if TYPE_CHECKING:
@@ -22,35 +22,33 @@ class NoAnswer(Exception):
 
 
 class RequestRefused(Exception):
-    """The supervisor refused the request; nothing was done."""
+    """The supervisor rejected the request; nothing was done."""
 
 
 def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
-    """Send a request to the supervisor of this user and machine, and return its reply, which is of one kind.
+    """Send a request to the supervisor of this user and machine, and return its reply of one kind.
 
-    Where the supervisor dies meanwhile the request goes to the next one: a submission's token tells it what was taken
-    already. Raises RequestRefused, NoAnswer, or OSError if there is no directory for a supervisor.
+    If the supervisor dies, the request is sent to the next one, which recognizes a submission by its token. Raises
+    RequestRefused, NoAnswer, or OSError if the supervisor's directory cannot be used.
     """
-    home = directory()
+    path = directory()
     data = encode(request)
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            answer = _exchange(home, data, end)
+            answer = _exchange(path, data, end)
         except (FileNotFoundError, ConnectionError):
-            launch(home)
-        except (BlockingIOError, TimeoutError):  # its backlog is full, or it does not answer
+            launch(path)
+        except (BlockingIOError, TimeoutError):  # its backlog is full, or it is slow
             pass
+        except PermissionError:  # another user's directory; nothing was sent
+            raise
         except OSError as error:
-            if isinstance(error, PermissionError):  # no connection
-                raise
-            message = f"{NO_ANSWER}: {error}"
-            raise NoAnswer(message) from error
+            raise NoAnswer(f"{NO_ANSWER}: {error}") from error
         else:
             return _read(answer, reply)
         if time.monotonic() > end:
-            message = f"{NO_ANSWER} within {ANSWER_SECONDS:.0f} s; see {home}/supervisor.log"
-            raise NoAnswer(message)
+            raise NoAnswer(f"{NO_ANSWER} within {ANSWER_SECONDS:.0f} s; see {path}/supervisor.log")
         time.sleep(0.02)
 
 
@@ -61,8 +59,7 @@ def _read(answer: bytes, reply: type[Message]) -> Message:
             raise RequestRefused(found.reason)
         return decode_as(reply, answer)
     except ValueError as error:
-        message = f"{NO_ANSWER} that can be read: {error}"
-        raise NoAnswer(message) from error
+        raise NoAnswer(f"{NO_ANSWER} that can be read: {error}") from error
 
 
 def stop() -> None:
@@ -70,11 +67,11 @@ def stop() -> None:
     ask(Stop(), Done)
 
 
-def _exchange(home: str, data: bytes, end: float) -> bytes:
+def _exchange(path: str, data: bytes, end: float) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(max(0.01, end - time.monotonic()))
-        connection.connect(f"{home}/socket")
-        with contextlib.suppress(BrokenPipeError):  # refused before all was read: the reply says why
+        connection.connect(f"{path}/socket")
+        with contextlib.suppress(BrokenPipeError):  # it rejected the request before it had read all; the reply says why
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
         reply = bytearray()
@@ -84,5 +81,5 @@ def _exchange(home: str, data: bytes, end: float) -> bytes:
                 break
             reply += chunk
     if not reply:
-        raise ConnectionResetError("the supervisor went away")
+        raise ConnectionResetError("the supervisor closed the connection")
     return bytes(reply)

@@ -1,29 +1,40 @@
 """`submit`, `query`, `list`, `cancel`: the local scheduler's sbatch, squeue and scancel.
 
-Exit status: 0 done; 1 refused, nothing was queued; 75 (EX_TEMPFAIL) no answer, so it is unknown whether it was queued.
+Exit status: 0 for success; 1 for a refusal, nothing was queued; 75 (EX_TEMPFAIL) if the supervisor did not answer, so
+it is unknown whether the job was queued.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from slurm.options.values import duration, seconds, signal_and_lead
 from slurm.schedulers.base import ntasks, ranges
 from slurm.schedulers.local_queue import identity
-from slurm.schedulers.local_queue.checks import parse_tasks
 from slurm.schedulers.local_queue.client import NoAnswer, RequestRefused, ask, stop
-from slurm.schedulers.local_queue.messages import Accepted, Cancel, Comments, Done, Listing, Query, States, Submission
+from slurm.schedulers.local_queue.messages import (
+    Accepted,
+    Cancel,
+    Comments,
+    Done,
+    Listing,
+    Query,
+    States,
+    Submission,
+    parse_tasks,
+)
 from slurm.schedulers.local_queue.wire import REFUSED, directory
-from slurm.schedulers.marks import whose
+from slurm.schedulers.marks import has_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+T = TypeVar("T")
 
 _DEPENDENCIES = ("afterok", "afternotok", "afterany", "aftercorr")
 _TEMPORARY_FAILURE = 75  # sysexits.h
@@ -52,20 +63,23 @@ def _submit(argv: Sequence[str]) -> None:
 
 
 def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]) -> Submission:
-    """The request for a script with sbatch's options, by name. Raises ValueError for an invalid option."""
-    array, _, most = options["array"].partition("%")
-    limit, ahead = options.get("time"), options.get("signal")
-    with _naming("--array", options["array"]):
-        tasks = _tasks(array)
-        max_concurrent = _count(most) if most else None
-    with _naming("--cpus-per-task", cpus_per_task := options.get("cpus-per-task")):
-        cpus = _count(cpus_per_task) if cpus_per_task else 1
-    with _naming("--ntasks", options.get("ntasks") or options.get("ntasks-per-node")):
-        number_of_tasks = _count(str(ntasks(lambda name: options.get(name.replace("_", "-")))))
-    with _naming("--time", limit):
-        time_limit = _time_limit(limit) if limit else None
-    with _naming("--signal", ahead):
-        warning = _warning(ahead) if ahead else None
+    """Return the request for a script with sbatch's options, by name. Raises ValueError for an invalid option."""
+
+    def value(name: str, parse: Callable[[str], T], default: str = "") -> T:
+        """Parse an option; a ValueError names it."""
+        text = options.get(name) or default
+        try:
+            return parse(text)
+        except (ValueError, KeyError, OverflowError) as error:
+            raise ValueError(f"--{name}={text}: expected {error}") from None
+
+    tasks, max_concurrent = value("array", _array)
+    number_of_tasks = value(
+        "ntasks",
+        lambda _: _count(str(ntasks(lambda name: options.get(name.replace("_", "-"))))),
+        options.get("ntasks-per-node", ""),
+    )
+    cpus = value("cpus-per-task", _count, "1")
     return Submission(
         token=os.urandom(16).hex(),
         script=os.path.abspath(script),
@@ -75,9 +89,9 @@ def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]
         log=options["output"],
         cpus=0 if "waits" in options else cpus * number_of_tasks,
         ntasks=number_of_tasks,
-        cpus_per_task=cpus_per_task,
-        seconds=time_limit,
-        warning=warning,
+        cpus_per_task=options.get("cpus-per-task"),
+        seconds=value("time", lambda text: seconds(duration(text)), "UNLIMITED"),
+        warning=value("signal", _warning),
         comment=options.get("comment", ""),
         name=options.get("job-name", os.path.basename(script)),
         dependencies={kind: options[kind].split(",") for kind in _DEPENDENCIES if kind in options},
@@ -88,14 +102,10 @@ def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]
     )
 
 
-@contextlib.contextmanager
-def _naming(option: str, value: str | None) -> Iterator[None]:
-    """Parse an option's value; an error names the option."""
-    try:
-        yield
-    except (ValueError, KeyError, OverflowError) as error:
-        message = f"{option}={value}: expected {error}"
-        raise ValueError(message) from None
+def _array(text: str) -> tuple[str, int | None]:
+    """Parse --array: the tasks in a normal form, and how many may run at the same time."""
+    tasks, _, most = text.partition("%")
+    return ranges(set(parse_tasks(tasks))), _count(most) if most else None
 
 
 def _count(text: str) -> int:
@@ -104,18 +114,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _tasks(text: str) -> str:
-    """Array tasks in a normal form."""
-    return ranges(set(parse_tasks(text)))
-
-
-def _time_limit(text: str) -> int | None:
-    """Seconds; None for no limit."""
-    return seconds(duration(text))
-
-
-def _warning(text: str) -> list[int]:
-    """A signal's number, and its lead in seconds."""
+def _warning(text: str) -> list[int] | None:
+    """Parse --signal: a signal's number, and its lead in seconds."""
+    if not text:
+        return None
     name, lead = signal_and_lead(text)
     number = int(name) if name.isdecimal() else getattr(signal, f"SIG{name}")
     if number not in signal.valid_signals():
@@ -140,26 +142,28 @@ def _list(_: Sequence[str]) -> None:
 
 
 def _cancel(names: Sequence[str]) -> None:
-    """Cancel "id_tasks=key": tasks of an id, or all, unless its comment names another submission than the key."""
+    """Cancel each "id_tasks=key": tasks of an id, or all, unless its comment begins with another submission's key."""
     comments = ask(Listing(), Comments).comments
     wanted: dict[str, str | None] = {}
     for name, _, key in (name.partition("=") for name in names):
         id_, _, tasks = name.partition("_")
-        if whose(key, comment=re.split("[+~]", comments.get(id_, ""), maxsplit=1)[0], script="") is not False:
+        if has_tag(key, comment=re.split("[+~]", comments.get(id_, ""), maxsplit=1)[0], script="") is not False:
             before = wanted.get(id_, tasks)
             wanted[id_] = f"{before},{tasks}" if before and tasks else None
     ask(Cancel(wanted), Done)
 
 
-def _stop(_: Sequence[str]) -> None:
-    stop()
-
-
-_COMMANDS = {"submit": _submit, "query": _query, "list": _list, "cancel": _cancel, "stop": _stop}
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "submit": _submit,
+    "query": _query,
+    "list": _list,
+    "cancel": _cancel,
+    "stop": lambda _: stop(),
+}
 
 
 def _directives(script: str) -> list[str]:
-    """The arguments in a script's #SBATCH lines, which end at the first command, as for sbatch."""
+    """Return the arguments in a script's #SBATCH lines, which end at the first command, as for sbatch."""
     found: list[str] = []
     with open(script, encoding="utf-8", errors="surrogateescape") as file:
         for line in file:

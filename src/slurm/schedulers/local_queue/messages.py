@@ -1,18 +1,29 @@
-"""Messages between commands and the supervisor: typed, sent as JSON."""
+"""Messages between commands and the supervisor: typed, sent as JSON, and checked when they are received."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+import re
+import signal
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_hints
+
+from slurm.schedulers.local_queue.wire import MOST_TASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Message = TypeVar("Message", bound=tuple[Any, ...])
 
+_SPAN = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::(0*[1-9][0-9]{0,8}))?)?")
+_DEPENDENCY = re.compile(r"[0-9]+(_[0-9]{1,9})?")
+_MOST_SECONDS = (1 << 31) - 1
+
 
 class Submission(NamedTuple):
-    """One block to be queued; the supervisor keeps it on disk in this form."""
+    """One block to queue; the supervisor keeps it on disk in this form."""
 
     token: str
-    """Chosen by the client. A repeated request with the same token gets the same id, so nothing is queued twice."""
+    """The client chooses it. A repeated request with the same token gets the same id, so nothing is queued twice."""
     script: str
     arguments: list[str]
     tasks: str
@@ -21,7 +32,7 @@ class Submission(NamedTuple):
     log: str
     """Path of an element's log, with `%a` for the array task and `%%` for a per cent sign."""
     cpus: int
-    """CPUs of one element; 0 for a job that only waits."""
+    """CPUs of one element; 0 for a workflow, which mostly waits."""
     ntasks: int
     cpus_per_task: str | None
     seconds: int | None
@@ -31,7 +42,7 @@ class Submission(NamedTuple):
     comment: str
     name: str
     dependencies: dict[str, list[str]]
-    """Ids by sbatch's word: afterok, afternotok, afterany, aftercorr."""
+    """Ids by kind, as for sbatch: afterok, afternotok, afterany, aftercorr."""
     cwd: str
     submit_dir: str
     environ: dict[str, str]
@@ -39,23 +50,23 @@ class Submission(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Asks for the states of ids."""
+    """Requests the states of ids."""
 
     ids: list[str]
 
 
 class Listing(NamedTuple):
-    """Asks for all ids and their comments."""
+    """Requests all ids and their comments."""
 
 
 class Cancel(NamedTuple):
-    """Cancels tasks of ids, in Slurm's short form; None stands for all of an id."""
+    """Cancels tasks of ids, in Slurm's short form; None cancels all tasks of an id."""
 
     tasks: dict[str, str | None]
 
 
 class Stop(NamedTuple):
-    """Cancels everything; the supervisor ends once nothing runs."""
+    """Cancels everything; the supervisor exits once nothing runs."""
 
 
 class Accepted(NamedTuple):
@@ -65,7 +76,7 @@ class Accepted(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A state that some tasks of an id share."""
+    """A state of some tasks of an id."""
 
     id: str
     tasks: str
@@ -91,7 +102,7 @@ class Done(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Replies that nothing was done, with the reason."""
+    """Replies that the request was rejected, with the reason. Nothing was done."""
 
     reason: str
 
@@ -102,39 +113,69 @@ _TYPES: dict[str, type[Any]] = {
 }
 
 
+def parse_tasks(text: str) -> Sequence[int]:
+    """Parse array tasks. Rejects a text that names too many before it expands their numbers."""
+    spans = [
+        range(int(low), int(high or low) + 1, int(step or 1))
+        for low, high, step in (found.groups() for found in map(_SPAN.fullmatch, text.split(",")) if found)
+    ]
+    if len(spans) <= text.count(",") or not 0 < sum(map(len, spans)) <= MOST_TASKS:
+        raise ValueError(f'task numbers such as "0-9,12", at most {MOST_TASKS}')
+    return [task for span in spans for task in span]
+
+
+def check(submission: Submission) -> None:
+    """Raise ValueError for values that would break the supervisor or a monitor. `decode` has checked the types."""
+    try:
+        parse_tasks(submission.tasks)
+    except ValueError as error:
+        raise ValueError(f"--array={submission.tasks[:200]}: expected {error}") from None
+    for kind, names in submission.dependencies.items():
+        for name in names:
+            if not _DEPENDENCY.fullmatch(name):
+                raise ValueError(f"--{kind}={name}: expected an id such as 12, or one of its tasks such as 12_3")
+    number, lead = submission.warning if submission.warning and len(submission.warning) == 2 else (0, 0)
+    in_range = {
+        "max_concurrent": submission.max_concurrent is None or submission.max_concurrent > 0,
+        "cpus": submission.cpus >= 0,
+        "seconds": submission.seconds is None or 0 < submission.seconds <= _MOST_SECONDS,
+        "umask": 0 <= submission.umask <= 0o777,
+        "warning": submission.warning is None or (number in signal.valid_signals() and 0 <= lead <= _MOST_SECONDS),
+    }
+    for name, fits in in_range.items():
+        if not fits:
+            raise ValueError(f"{name}={getattr(submission, name)}: out of range")
+
+
 def encode(message: tuple[Any, ...]) -> bytes:
-    """The bytes of a message. ASCII: bytes of the environment that aren't UTF-8 are surrogates here, and escaped."""
+    """Encode a message in ASCII: JSON escapes surrogates, which stand for environment bytes that are not UTF-8."""
     fields = dict(zip(type(message).__annotations__, message, strict=True))
     return json.dumps({"message": type(message).__name__, **fields}).encode("ascii")
 
 
 def decode(data: bytes) -> Any:
-    """Decode what `encode` made. Raises ValueError if it is no message or a field has the wrong type."""
+    """Decode a message. Raises ValueError if it is not one, or if a field has the wrong type."""
     try:
         found = json.loads(data)
     except RecursionError:
         found = None
     if not isinstance(found, dict) or not isinstance(name := found.pop("message", None), str) or name not in _TYPES:
-        message = "not a message of the local scheduler"
-        raise ValueError(message)
+        raise ValueError("not a message of the local scheduler")
     kind = _TYPES[name]
     hints = get_type_hints(kind)
     if set(found) != set(hints):
-        message = f"{name}: expected the fields {', '.join(hints)}"
-        raise ValueError(message)
+        raise ValueError(f"{name}: expected the fields {', '.join(hints)}")
     for field, hint in hints.items():
         if not _fits(found[field], hint):
-            message = f"{name}.{field}: expected {hint}"
-            raise ValueError(message)
+            raise ValueError(f"{name}.{field}: expected {hint}")
     return kind(**found)
 
 
 def decode_as(kind: type[Message], data: bytes) -> Message:
-    """Like `decode`, for one kind of message. Raises ValueError for another kind."""
+    """Decode a message of one kind. Raises ValueError for any other."""
     found = decode(data)
     if not isinstance(found, kind):
-        message = f"expected {kind.__name__}, not {type(found).__name__}"
-        raise ValueError(message)
+        raise ValueError(f"expected {kind.__name__}, not {type(found).__name__}")
     return found
 
 

@@ -1,7 +1,7 @@
 """Monitor: the parent process of an element's script, like slurmstepd on a Slurm node.
 
 It sends the script its warning signal, ends it at its time limit or on SIGTERM, and writes the final state to the
-element's note. It needs no supervisor, which may be killed meanwhile. It is forked from the supervisor, without exec.
+element's note. It does not need the supervisor, which may be killed. It is forked from the supervisor, without exec.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.protocol.files import is_own
 from slurm.schedulers.local_queue import notes
-from slurm.schedulers.local_queue.launching import launch
-from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, End
-from slurm.schedulers.local_queue.processes import fork
+from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, FinalState
+from slurm.schedulers.local_queue.processes import fork, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 2.0
 """Seconds between SIGTERM and SIGKILL, like Slurm's KillWait."""
 _POLL_SECONDS = 0.2
-"""Seconds between two checks of a script that is not a child of this process."""
+"""Seconds between two checks of a script that is not a child of the monitor."""
 
 
 class Start(NamedTuple):
-    """One element to be started."""
+    """One element to start."""
 
     id: str
     task: int
@@ -46,17 +45,17 @@ class Start(NamedTuple):
 def start(element: Start) -> int:
     """Start an element's monitor, which starts the script. Returns the monitor's pid. Raises OSError."""
     supervisor = os.getpid()
-    return fork(lambda: _last(_start(element, supervisor), element.note, supervisor))
+    return fork(lambda: _finish(_start(element, supervisor), element.note, supervisor))
 
 
 def take_over(note: str, script: Process, submission: Submission, begun: float) -> int:
     """Start a monitor for a script whose monitor was killed. Raises OSError."""
     supervisor = os.getpid()
-    return fork(lambda: _last(_take_over(note, script, submission, begun), note, supervisor))
+    return fork(lambda: _finish(_take_over(note, script, submission, begun), note, supervisor))
 
 
-def _last(status: int, note: str, supervisor: int) -> int:
-    """Launch a supervisor if this monitor's was killed: no client may be there to start one for pending elements."""
+def _finish(status: int, note: str, supervisor: int) -> int:
+    """Launch a supervisor if that of this monitor was killed: no client may be running to start one."""
     if os.getppid() != supervisor:
         launch(os.path.dirname(os.path.dirname(note)))
     return status
@@ -65,8 +64,8 @@ def _last(status: int, note: str, supervisor: int) -> int:
 def _start(element: Start, supervisor: int) -> int:
     begun = time.monotonic()
     notes.create(element.note, begun)
-    # The note exists before this check. So a supervisor that replaces a killed one finds the notes of all elements that
-    # run; an element whose note it could have missed does not run.
+    # The note is written before this check. So a supervisor that replaces a killed one finds the notes of all running
+    # elements; an element whose note it may have missed does not run.
     if os.getppid() != supervisor:
         notes.append_void(element.note)
         return 0
@@ -92,15 +91,13 @@ def _start(element: Start, supervisor: int) -> int:
     _kill(os.killpg, script, signal.SIGKILL)  # before reaping: afterwards another group may get its number
     _, status = os.waitpid(script, 0)
     failure = os.read(errors, 4096).decode("ascii", "backslashreplace")
-    if failure:
-        notes.append_end(element.note, End("FAILED", f"not started: {failure}"))
-    else:
-        notes.append_end(element.note, End(state or ("COMPLETED" if status == 0 else "FAILED"), ""))
+    final = FinalState("FAILED", f"not started: {failure}") if failure else None
+    notes.append_final(element.note, final or FinalState(state or ("COMPLETED" if status == 0 else "FAILED"), ""))
     return 0
 
 
 def _take_over(note: str, script: Process, submission: Submission, begun: float) -> int:
-    notes.append_monitor(note)
+    notes.append_process(note, "monitor")
     watch = _Watch(
         submission,
         begun,
@@ -110,12 +107,12 @@ def _take_over(note: str, script: Process, submission: Submission, begun: float)
         poll_seconds=_POLL_SECONDS,
     )
     state = watch.until_end()
-    notes.append_end(note, End(state, "") if state else End("COMPLETED", STATUS_UNKNOWN))
+    notes.append_final(note, FinalState(state, "") if state else FinalState("COMPLETED", STATUS_UNKNOWN))
     return 0
 
 
 class _Watch:
-    """Waits for a script to end; meanwhile enforces its time limit and handles SIGTERM."""
+    """Waits for a script to end, enforces its time limit and handles SIGTERM."""
 
     def __init__(
         self,
@@ -137,7 +134,7 @@ class _Watch:
         self._cancelled = False
 
     def until_end(self) -> str | None:
-        """Wait for the end. Returns TIMEOUT or CANCELLED if the monitor ended the script, else None."""
+        """Wait for the script. Returns TIMEOUT or CANCELLED if the monitor ended it, else None."""
         awake, wake = os.pipe()
         for end in (awake, wake):
             os.set_blocking(end, False)
@@ -149,7 +146,7 @@ class _Watch:
         while not self._ended():
             now = time.monotonic()
             if self._warning and now >= self._warning[0]:
-                self._kill(self._warning[1])  # the script alone
+                self._kill(self._warning[1])  # to the script, not to its children
                 self._warning = None
             if state is None and (self._cancelled or (self._deadline is not None and now >= self._deadline)):
                 state = "CANCELLED" if self._cancelled else "TIMEOUT"
@@ -163,7 +160,7 @@ class _Watch:
         return state
 
     def _pause(self, state: str | None) -> float:
-        """Seconds until something is due; at most a minute, because select(2) rejects very large values."""
+        """Return the seconds until the next action; at most a minute, because select(2) rejects very large values."""
         dues = [self._kill_at, *([self._warning[0]] if self._warning else [])]
         if state is None and self._deadline is not None:
             dues.append(self._deadline)
@@ -176,13 +173,13 @@ def _kill(how: Callable[[int, int], None], pid: int, number: int) -> None:
 
 
 def _become_script(element: Start, monitor: int, error_pipe: int) -> None:
-    """In the child: execute the script. A failure is written to `error_pipe`, which exec closes."""
+    """Execute the script, in the child. A failure is written to `error_pipe`, which exec closes."""
     try:
         os.setsid()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; handlers end with exec
             signal.signal(number, signal.SIG_DFL)
-        notes.append_script(element.note)
-        if os.getppid() != monitor:  # as for the monitor: a reader of the note may have concluded that nothing runs
+        notes.append_process(element.note, "script")
+        if os.getppid() != monitor:  # as in `_start`: a reader of the note may have concluded that nothing runs
             notes.append_void(element.note)
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -195,20 +192,19 @@ def _become_script(element: Start, monitor: int, error_pipe: int) -> None:
 
 
 def execute(element: Start) -> None:
-    """Become the script, as Slurm would start it: its log, its variables, its working directory. Raises OSError."""
-    wanted = element.submission
-    if not is_own(wanted.script):
-        message = f"other users can change {wanted.script}"
-        raise PermissionError(message)
-    log = "%".join(part.replace("%a", str(element.task)) for part in wanted.log.split("%%"))
+    """Execute the script as Slurm would: with its log, variables and working directory. Raises OSError."""
+    submission = element.submission
+    if not is_own(submission.script):
+        raise PermissionError(f"other users can change {submission.script}")
+    log = "%".join(part.replace("%a", str(element.task)) for part in submission.log.split("%%"))
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for target, source in ((0, nothing), (1, output), (2, output)):
+    null = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, null), (1, output), (2, output)):
         os.dup2(source, target)
-    os.umask(wanted.umask)
-    os.chdir(wanted.cwd if os.path.isdir(wanted.cwd) else "/")  # the script says what is wrong
-    environ = {**wanted.environ, **_variables(element)}
-    os.execve(_bash(environ.get("PATH", os.defpath)), ["bash", wanted.script, *wanted.arguments], environ)
+    os.umask(submission.umask)
+    os.chdir(submission.cwd if os.path.isdir(submission.cwd) else "/")  # the script reports a missing one
+    environ = {**submission.environ, **_variables(element)}
+    os.execve(_bash(environ.get("PATH", os.defpath)), ["bash", submission.script, *submission.arguments], environ)
 
 
 def _bash(path: str) -> str:
@@ -216,22 +212,21 @@ def _bash(path: str) -> str:
     for directory in path.split(os.pathsep):
         if os.access(found := os.path.join(directory or ".", "bash"), os.X_OK):
             return found
-    message = f"bash was not found in PATH={path}"
-    raise FileNotFoundError(message)
+    raise FileNotFoundError(f"bash was not found in PATH={path}")
 
 
 def _variables(element: Start) -> dict[str, str]:
-    """The variables of sbatch(1), OUTPUT ENVIRONMENT VARIABLES, that matter on one machine."""
-    wanted = element.submission
-    asked = {"SLURM_CPUS_PER_TASK": wanted.cpus_per_task} if wanted.cpus_per_task else {}
+    """Return the variables of sbatch(1), OUTPUT ENVIRONMENT VARIABLES, that matter on one machine."""
+    submission = element.submission
+    cpus_per_task = {"SLURM_CPUS_PER_TASK": submission.cpus_per_task} if submission.cpus_per_task else {}
     return {
         "SLURM_JOB_ID": element.id,
         "SLURM_ARRAY_JOB_ID": element.id,
         "SLURM_ARRAY_TASK_ID": str(element.task),
         "SLURM_ARRAY_TASK_COUNT": str(element.total),
-        "SLURM_JOB_NAME": wanted.name,
-        "SLURM_SUBMIT_DIR": wanted.submit_dir,
+        "SLURM_JOB_NAME": submission.name,
+        "SLURM_SUBMIT_DIR": submission.submit_dir,
         "SLURM_CPUS_ON_NODE": str(max(1, element.cpus)),
-        "SLURM_NTASKS": str(wanted.ntasks),
-        **asked,
+        "SLURM_NTASKS": str(submission.ntasks),
+        **cpus_per_task,
     }

@@ -1,4 +1,4 @@
-"""Processes: fork a detached one, and tell a process from a later one with the same pid."""
+"""Processes: identify a process, fork a monitor, and launch the supervisor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_IMPORTED_FROM = os.path.abspath(__file__).rsplit(os.sep, 4)[0]
+"""The directory, or the zip, that this package was imported from."""
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from slurm.schedulers.local_queue.supervisor import main; main(sys.argv[2])"
+)
 
 
 class Process(NamedTuple):
@@ -31,7 +38,7 @@ class Process(NamedTuple):
 
 
 def born(pid: int) -> str:
-    """When a process began: `ps`'s words, or Linux's clock ticks since the boot. "" if it has ended."""
+    """Return when a process began: Linux's clock ticks since boot, elsewhere the text of `ps`. "" if it has ended."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
         try:
@@ -48,15 +55,15 @@ def born(pid: int) -> str:
     return listed.stdout.strip()
 
 
-def log(words: str) -> None:
+def log(message: str) -> None:
     """Add a line to the supervisor's log, which is its standard error."""
-    sys.stderr.write(f"{time.ctime()}: {words}\n")
+    sys.stderr.write(f"{time.ctime()}: {message}\n")
 
 
 def fork(body: Callable[[], int]) -> int:
-    """Run `body` in a child that leads a session of its own, with SIGTERM blocked; returns the child's number.
+    """Run `body` in a child that leads its own session, with SIGTERM blocked. Returns the child's pid.
 
-    What `body` returns is the child's exit status. All descriptors but the standard ones are closed.
+    The child exits with the status that `body` returns. It closes all descriptors except the standard ones.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     try:
@@ -78,3 +85,37 @@ def _run(body: Callable[[], int]) -> None:
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def launch(directory: str) -> None:
+    """Start a detached supervisor: for a command that finds none, or for a monitor whose supervisor was killed.
+
+    Only one supervisor can hold the lock; another that starts at the same time exits. It executes a new Python, because
+    forking elements is cheaper from a small process.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _detach(directory)
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOT, _IMPORTED_FROM, directory])
+    except BaseException:  # noqa: BLE001 - the child of a fork must not return into its parent's code
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _detach(directory: str) -> None:
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:  # nohup(1) and the like are for the client
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.chdir("/")
+    os.umask(0o077)
+    log_file = os.open(f"{directory}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for target, source in ((0, null), (1, log_file), (2, log_file)):
+        os.dup2(source, target)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))

@@ -1,16 +1,143 @@
-"""Queue: the pending and running elements, and which may start under the limit of CPUs. Does no I/O."""
+"""Queue: the submissions to the local scheduler, and which elements may start under the limit of CPUs. Does no I/O."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slurm.schedulers.local_queue.batch import Batch
+from slurm.schedulers.local_queue import wire
+from slurm.schedulers.local_queue.messages import Row
+from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, FinalState
+from slurm.schedulers.ranges import numbers, ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from slurm.schedulers.local_queue.messages import Row, Submission
-    from slurm.schedulers.local_queue.notes import End
+    from slurm.schedulers.local_queue.messages import Submission
+
+CANCELLED = FinalState("CANCELLED", "")
+NEVER = FinalState("CANCELLED", wire.NEVER_SATISFIED)
+_COMPLETED = "COMPLETED"
+_UNKNOWN = FinalState(_COMPLETED, STATUS_UNKNOWN)
+
+
+class Batch:
+    """The elements of one submission: pending, running and finished tasks, and their dependencies."""
+
+    def __init__(self, id_: str, submission: Submission) -> None:
+        self.id = id_
+        self.submission = submission
+        self.tasks = numbers(submission.tasks)
+        self._pending: dict[int, None] = dict.fromkeys(self.tasks)
+        self._running: set[int] = set()
+        self._finished: dict[int, FinalState] = {}
+        """Final states of tasks, in the order in which they finished."""
+        self._order: list[int] = []
+        """The keys of `_finished`, for slices."""
+        self._failed = self._unknown = 0
+        self._elementwise = "aftercorr" in submission.dependencies
+        self._open = not submission.dependencies
+        """Whether the dependencies that all tasks share are satisfied."""
+        self._ready: dict[int, None] = {}
+        """Tasks that may start, if each task waits for a counterpart."""
+        self._seen: dict[str, int] | None = None
+        """The number of finished tasks of each upstream that `_ready` includes."""
+
+    @property
+    def over(self) -> bool:
+        """Whether all tasks have finished."""
+        return not self._pending and not self._running
+
+    def pending(self, tasks: Collection[int] | None = None) -> list[int]:
+        """The pending ones of `tasks`, or of all tasks."""
+        return [task for task in self._pending if tasks is None or task in tasks]
+
+    def running(self, tasks: Collection[int] | None = None) -> list[int]:
+        """The running ones of `tasks`, or of all tasks."""
+        return [task for task in self._running if tasks is None or task in tasks]
+
+    def rows(self) -> list[Row]:
+        """A row for each combination of state and reason."""
+        reason = "Dependency" if self.submission.dependencies else ""
+        groups: dict[FinalState, list[int]] = {}
+        for task, final in self._finished.items():
+            groups.setdefault(final, []).append(task)
+        states = (FinalState("PENDING", reason), self._pending), (FinalState("RUNNING", ""), self._running)
+        return [Row(self.id, ranges(tasks), *state) for state, tasks in (*states, *groups.items()) if tasks]
+
+    def start(self, task: int) -> None:
+        """Record that a pending task has started."""
+        del self._pending[task]
+        self._ready.pop(task, None)
+        self._running.add(task)
+
+    def put_back(self, task: int) -> None:
+        """Record that a task could not start: it becomes the first pending task again."""
+        self._running.discard(task)
+        self._pending = {task: None, **self._pending}
+        self._seen = None  # check all tasks again
+
+    def finish(self, task: int, final: FinalState) -> None:
+        """Record that a task has finished. The first record counts."""
+        if task in self._finished:
+            return
+        self._pending.pop(task, None)
+        self._ready.pop(task, None)
+        self._running.discard(task)
+        self._finished[task] = final
+        self._order.append(task)
+        self._failed += final.state != _COMPLETED
+        self._unknown += final == _UNKNOWN
+
+    def next_ready(self) -> int | None:
+        """The first task that may start now, if any, according to the last `settle`."""
+        if len(self._running) >= (self.submission.max_concurrent or len(self.tasks)):
+            return None
+        return next(iter(self._ready if self._elementwise else self._pending if self._open else ()), None)
+
+    def settle(self, batches: Mapping[str, Batch]) -> list[int]:
+        """Find the tasks that may start. Returns tasks that can never run because a dependency failed."""
+        dependencies = self.submission.dependencies
+        if not dependencies or not self._pending:
+            return []
+        shared = _all(
+            _satisfied(kind, name, None, batches)
+            for kind, names in dependencies.items()
+            if kind != "aftercorr"
+            for name in names
+        )
+        self._open = shared is True
+        if shared is not True or not self._elementwise:
+            return list(self._pending) if shared is False else []
+        return self._settle_each(dependencies["aftercorr"], batches)
+
+    def _settle_each(self, upstream: Sequence[str], batches: Mapping[str, Batch]) -> list[int]:
+        """`settle` for tasks that wait for counterparts; checks only those that finished since the last call."""
+        orders = {id_: batches[id_]._order for id_ in upstream if id_ in batches}  # noqa: SLF001 - of this class
+        if self._seen is None or self._seen.keys() - orders.keys():
+            changed: Iterable[int] = tuple(self._pending)
+        else:
+            changed = sorted({task for id_, order in orders.items() for task in order[self._seen[id_] :]})
+        self._seen = {id_: len(order) for id_, order in orders.items()}
+        never = []
+        for task in changed:
+            if task in self._pending:
+                satisfied = _all(_satisfied("aftercorr", id_, task, batches) for id_ in upstream)
+                if satisfied:
+                    self._ready[task] = None
+                elif satisfied is False:
+                    never.append(task)
+        return never
+
+    def succeeded(self, task: int | None, *, otherwise: bool) -> bool | None:
+        """Whether one task, or all, have completed; None if unfinished; `otherwise` if that is unknown."""
+        if task is None:
+            if not self.over:
+                return None
+            return False if self._failed else otherwise if self._unknown else True
+        if task in self._pending or task in self._running:
+            return None
+        final = self._finished.get(task, FinalState(_COMPLETED, ""))
+        return otherwise if final == _UNKNOWN else final.state == _COMPLETED
 
 
 class Queue:
@@ -19,25 +146,21 @@ class Queue:
     def __init__(self, cpus: int) -> None:
         self.cpus = cpus
         self.batches: dict[str, Batch] = {}
-        self._by_token: dict[str, str] = {}
-        self._used = 0
+        self.ids: dict[str, str] = {}
+        """Ids by the tokens of their submissions."""
 
     def add(self, id_: str, submission: Submission) -> Batch:
         """Add a submission at the end."""
         batch = self.batches[id_] = Batch(id_, submission)
-        self._by_token[submission.token] = id_
+        self.ids[submission.token] = id_
         return batch
 
-    def id_of(self, token: str) -> str | None:
-        """The id of the submission that came with a token."""
-        return self._by_token.get(token)
-
     def cpus_of(self, batch: Batch) -> int:
-        """CPUs of one of its elements, at most as many as the machine has."""
+        """CPUs of one element, at most as many as the machine has."""
         return min(batch.submission.cpus, self.cpus)
 
     def settle(self) -> list[tuple[Batch, list[int]]]:
-        """Find elements that may start. Returns elements that can never run; call again once they are ended."""
+        """Find elements that may start. Returns elements that can never run; finish them and call it again."""
         found = [(batch, batch.settle(self.batches)) for batch in self.batches.values()]
         return [(batch, tasks) for batch, tasks in found if tasks]
 
@@ -46,29 +169,14 @@ class Queue:
         for batch in self.batches.values():
             task = batch.next_ready()
             if task is not None:
-                return (batch, task) if self.cpus_of(batch) <= self.cpus - self._used else None
+                used = sum(self.cpus_of(other) * len(other.running()) for other in self.batches.values())
+                return (batch, task) if self.cpus_of(batch) <= self.cpus - used else None
         return None
 
-    def start(self, batch: Batch, task: int) -> None:
-        """Record that an element has started."""
-        batch.start(task)
-        self._used += self.cpus_of(batch)
-
-    def put_back(self, batch: Batch, task: int) -> None:
-        """Record that an element could not start."""
-        self._used -= self.cpus_of(batch)
-        batch.put_back(task)
-
-    def end(self, batch: Batch, task: int, end: End) -> None:
-        """Record that an element has finished."""
-        if batch.running((task,)):
-            self._used -= self.cpus_of(batch)
-        batch.end(task, end)
-
     def forget(self, id_: str) -> None:
-        """Remove an id that no client needs any more."""
+        """Remove a finished submission."""
         batch = self.batches.pop(id_)
-        self._by_token.pop(batch.submission.token, None)
+        self.ids.pop(batch.submission.token, None)
 
     def rows(self, ids: Iterable[str]) -> list[Row]:
         """States of ids."""
@@ -81,8 +189,30 @@ class Queue:
 
 
 def next_id(last: int, now: float) -> int:
-    """A new id: milliseconds since 1970, and at least one more than the last.
+    """Return a new id: milliseconds since 1970, and at least one more than the last.
 
-    So ids do not begin again where the last one was lost with the directory, after a restart of the machine.
+    So ids are not repeated if the last one was lost with the directory, after a restart of the machine.
     """
     return max(last + 1, int(now * 1000))
+
+
+def _all(answers: Iterable[bool | None]) -> bool | None:
+    """False if any is; else None if any is; else True."""
+    found = set(answers)
+    return False if False in found else None if None in found else True
+
+
+def _satisfied(kind: str, name: str, task: int | None, batches: Mapping[str, Batch]) -> bool | None:
+    """Whether a dependency is satisfied, as in sbatch(1) for --dependency; None if that is still open.
+
+    Forgotten ids and unknown exit statuses satisfy dependencies: the runner checks the outcomes.
+    """
+    id_, _, index = name.partition("_")
+    if id_ not in batches:
+        return True
+    which = task if kind == "aftercorr" else int(index) if index else None
+    wants_failure = kind == "afternotok"
+    succeeded = batches[id_].succeeded(which, otherwise=not wants_failure)
+    if succeeded is None:
+        return None
+    return kind == "afterany" or succeeded != wants_failure

@@ -1,4 +1,4 @@
-"""Server: the supervisor's side of the socket. A slow or silent client doesn't delay others."""
+"""Server: the supervisor's side of the socket. A slow or silent client does not delay others."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_BYTES = 16 << 20
-"""The limit of a request. On Linux an environment and a command line have at most two megabytes."""
+"""The size limit of a request. On Linux an environment and a command line have at most two megabytes."""
 MOST_CONNECTIONS = 200
-"""Concurrent connections. Above it, the oldest one without a complete request is closed; its client tries again."""
+"""The limit of connections. Beyond it, the oldest without a complete request is closed; its client tries again."""
 _SECONDS = 30.0
-"""Seconds for a client to send its request and read the reply. Clients themselves time out earlier."""
+"""Seconds for a client to send its request and read the reply. Clients time out earlier."""
 _CHUNK = 1 << 16
 
 
 class Server:
     """Reads requests and writes replies, within the supervisor's selector. `answer` returns the reply to a request.
 
-    Its second argument is whether the client is still connected: one that is not has reported a time-out by now.
+    Its second argument is whether the client is still connected. A client that is not has reported a time-out.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class _Connection:
 
 
 def _connected(sock: socket.socket) -> bool:
-    """Whether the other side is still open; a client shuts down its sending side only."""
+    """Whether the client can still receive; it shuts down its sending side only."""
     poll = select.poll()
     poll.register(sock, 0)
     return not any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

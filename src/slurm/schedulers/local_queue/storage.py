@@ -1,9 +1,9 @@
 """Storage: the supervisor's state on disk, from which the next supervisor continues if this one is killed.
 
-Two files for a submission, whatever its number of elements, both written by the supervisor alone: `queue/ID.json`, the
-submission, and `queue/ID.ends`, a line for each end. The kernel keeps what a killed process has written, so nothing is
-fsynced; after a restart of the machine nothing of it counts. The environment of a submission may hold secrets: the
-directory is 0700, the files are 0600, and the environment is removed when the submission has ended.
+A submission has two files, independent of its number of elements: `queue/ID.json`, the submission, and `queue/ID.ends`,
+a line for each final state. Only the supervisor writes them. The kernel keeps what a killed process has written, so
+nothing is fsynced; after a restart of the machine the state is discarded. The environment of a submission may hold
+secrets: the directory is 0700, the files are 0600, and the environment is removed when the submission has finished.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.schedulers.local_queue.checks import check
-from slurm.schedulers.local_queue.messages import Submission, decode_as, encode
-from slurm.schedulers.local_queue.notes import End
+from slurm.schedulers.local_queue.messages import Submission, check, decode_as, encode
+from slurm.schedulers.local_queue.notes import FinalState
 from slurm.schedulers.local_queue.processes import log
 from slurm.schedulers.ranges import numbers, ranges
 
@@ -27,9 +26,9 @@ class Stored(NamedTuple):
 
     id: str
     submission: Submission
-    ends: list[tuple[int, End]]
+    finished: list[tuple[int, FinalState]]
     changed: float
-    """When it was last written to, in seconds since 1970."""
+    """When it was last changed, in seconds since 1970."""
 
 
 class Storage:
@@ -39,48 +38,44 @@ class Storage:
         self._directory = directory
         for name in ("queue", "running"):
             os.makedirs(f"{directory}/{name}", mode=0o700, exist_ok=True)
-        if _read(f"{directory}/boot") != boot:
-            self._drop_all()
+        if _read(f"{directory}/boot") != boot:  # after a restart of the machine its jobs count as lost
+            for name in ("queue", "running"):
+                for file in os.listdir(f"{directory}/{name}"):
+                    os.unlink(f"{directory}/{name}/{file}")
             self._write("boot", boot.encode())
         self.last_id = int(_read(f"{directory}/last-id") or 0)
 
-    def _drop_all(self) -> None:
-        """After a restart of the machine its jobs count as lost, and may have been submitted again since."""
-        for name in ("queue", "running"):
-            for file in os.listdir(f"{self._directory}/{name}"):
-                os.unlink(f"{self._directory}/{name}/{file}")
-
     def note(self, id_: str, task: int) -> str:
-        """The path of a running element's note."""
+        """Return the path of a running element's note."""
         return f"{self._directory}/running/{id_}_{task}"
 
     def notes(self) -> Iterator[tuple[str, int]]:
-        """Ids and tasks of all notes."""
+        """Yield the id and the task of each note."""
         for name in os.listdir(f"{self._directory}/running"):
             id_, _, task = name.partition("_")
             if id_.isdecimal() and task.isdecimal():
                 yield id_, int(task)
 
     def remove_note(self, id_: str, task: int) -> None:
-        """Remove a note, once the element's end is stored."""
+        """Remove a note whose final state is stored."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.note(id_, task))
 
     def add(self, id_: str, submission: Submission) -> None:
-        """Store a new submission. Raises OSError; then it isn't stored."""
+        """Store a new submission. Raises OSError if it is not stored."""
         self._write("last-id", id_.encode())
         self.last_id = int(id_)
         self._write(f"queue/{id_}.json", encode(submission))
 
-    def end(self, id_: str, tasks: Iterable[int], end: End) -> None:
+    def finish(self, id_: str, tasks: Iterable[int], final: FinalState) -> None:
         """Store that elements have finished."""
-        line = f"{ranges(tasks)} {end.state} {' '.join(end.reason.split())}\n"
+        line = f"{ranges(tasks)} {final.state} {' '.join(final.reason.split())}\n"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with open(os.open(f"{self._directory}/queue/{id_}.ends", flags, 0o600), "ab") as file:
             file.write(line.encode("ascii", "backslashreplace"))
 
     def strip(self, id_: str, submission: Submission) -> None:
-        """Remove what only a start needs, the environment above all: the submission has ended."""
+        """Replace a finished submission by one without its environment."""
         self._write(f"queue/{id_}.json", encode(submission))
 
     def forget(self, id_: str) -> None:
@@ -90,7 +85,7 @@ class Storage:
                 os.unlink(f"{self._directory}/queue/{id_}.{kind}")
 
     def load(self) -> Iterator[Stored]:
-        """All submissions, in their order. One whose file cannot be read is reported in the log, and left out."""
+        """Yield all submissions in order. One whose file cannot be read is reported in the log and left out."""
         ids = [name.removesuffix(".json") for name in os.listdir(f"{self._directory}/queue") if name.endswith(".json")]
         for id_ in sorted(filter(str.isdecimal, ids), key=int):
             path = f"{self._directory}/queue/{id_}"
@@ -101,7 +96,7 @@ class Storage:
             except (OSError, ValueError) as error:
                 log(f"{path}.json: {error}")
             else:
-                yield Stored(id_, submission, list(_ends(_read(f"{path}.ends"))), changed)
+                yield Stored(id_, submission, list(_final_states(_read(f"{path}.ends"))), changed)
 
     def _write(self, name: str, data: bytes) -> None:
         """Write a file atomically."""
@@ -111,13 +106,13 @@ class Storage:
         os.replace(hidden, f"{self._directory}/{name}")
 
 
-def _ends(text: str) -> Iterator[tuple[int, End]]:
-    """Truncated lines don't count."""
+def _final_states(text: str) -> Iterator[tuple[int, FinalState]]:
+    """Parse tasks and final states. A truncated line is ignored."""
     for line in text.split("\n")[:-1]:
         tasks, _, rest = line.partition(" ")
         state, _, reason = rest.partition(" ")
         with contextlib.suppress(ValueError):
-            yield from ((task, End(state, reason)) for task in numbers(tasks))
+            yield from ((task, FinalState(state, reason)) for task in numbers(tasks))
 
 
 def _read(path: str) -> str:

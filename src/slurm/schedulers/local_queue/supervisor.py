@@ -1,8 +1,8 @@
 """Supervisor: starts elements in order of submission, and answers requests.
 
-One per user and machine, so that the limit of CPUs holds over all submissions. It is a single thread around one
-selector, woken by a request, by the end of a child, or by the next deadline; it exits after some idle time. It
-may be killed at any moment: the next one continues from the state on disk.
+There is one per user and machine, so that the limit of CPUs holds over all submissions. A single thread waits in one
+selector for a request, the end of a child, or the next deadline. It exits after some idle time. It may be killed at any
+moment: the next one continues from the state on disk.
 """
 
 from __future__ import annotations
@@ -18,33 +18,32 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from slurm.protocol.files import commit
 from slurm.schedulers.local_queue import identity, messages
-from slurm.schedulers.local_queue.batch import CANCELLED, NEVER
-from slurm.schedulers.local_queue.checks import check, parse_tasks
 from slurm.schedulers.local_queue.element import NOT_STARTED, Element
 from slurm.schedulers.local_queue.monitor import Start
 from slurm.schedulers.local_queue.processes import log
-from slurm.schedulers.local_queue.queue import Queue, next_id
+from slurm.schedulers.local_queue.queue import CANCELLED, NEVER, Queue, next_id
 from slurm.schedulers.local_queue.server import Server
 from slurm.schedulers.local_queue.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from slurm.schedulers.local_queue.batch import Batch
-    from slurm.schedulers.local_queue.notes import End
+    from slurm.schedulers.local_queue.notes import FinalState
+    from slurm.schedulers.local_queue.queue import Batch
 
 IDLE_SECONDS = 30.0
 KEPT_SECONDS = 600.0
-"""Seconds to remember a finished submission."""
+"""Seconds to keep a finished submission."""
 _BACKLOG = 1024
 _TICK = 0.5
-_HOLD = 1.0
+_HOLD_SECONDS = 1.0
 """Seconds to pause after a process could not be started, or state could not be stored."""
 
 
 def main(directory: str) -> None:
-    """Run a supervisor, unless one runs already."""
+    """Run a supervisor unless one is running."""
     lock = os.open(f"{directory}/lock", os.O_WRONLY | os.O_CREAT, 0o600)
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +54,7 @@ def main(directory: str) -> None:
             listener.listen(_BACKLOG)
             supervisor = Supervisor(directory, listener)
             gc.freeze()
-            gc.disable()  # forked children share its memory until it is written to
+            gc.disable()  # forked children share memory pages until they are written to
             supervisor.run()
 
 
@@ -65,12 +64,13 @@ class Supervisor:
     def __init__(self, directory: str, listener: socket.socket) -> None:
         self._directory = directory
         self._listener = listener
-        identity.ensure_name(directory)
+        if not os.path.exists(f"{directory}/name"):
+            commit(f"{directory}/name", os.urandom(8).hex().encode())
         self._storage = Storage(directory, identity.boot_id())
         self._queue = Queue(int(os.environ.get("SLURMTASKS_LOCAL_CPUS") or 0) or _usable_cpus())
         self._running: list[Element] = []
         self._finished_at: dict[str, float] = {}
-        """When submissions ended, by the monotonic clock."""
+        """When submissions finished, by the monotonic clock."""
         self._active = time.monotonic()
         self._hold_until = 0.0
         self._stopping = False
@@ -80,22 +80,22 @@ class Supervisor:
         """Restore the state of an earlier supervisor: pending, running and finished elements."""
         for stored in self._storage.load():
             batch = self._queue.add(stored.id, stored.submission)
-            for task, end in stored.ends:
-                self._queue.end(batch, task, end)
+            for task, final in stored.finished:
+                batch.finish(task, final)
             if batch.over:
                 self._finished_at[batch.id] = time.monotonic() - max(0.0, time.time() - stored.changed)
         for id_, task in list(self._storage.notes()):
             found = self._queue.batches.get(id_)
-            if found is None or not found.waiting((task,)):  # its end is stored already
+            if found is None or not found.pending((task,)):  # its final state is stored
                 self._storage.remove_note(id_, task)
             else:
-                self._queue.start(found, task)
-                self._running.append(Element.adopt(id_, task, found.submission, self._storage.note(id_, task)))
+                found.start(task)
+                self._running.append(Element.recover(id_, task, found.submission, self._storage.note(id_, task)))
         for id_ in [id_ for id_ in self._queue.batches if id_ in self._finished_at]:
             self._strip(self._queue.batches[id_])
 
     def run(self) -> None:
-        """Serve until nothing is pending or running."""
+        """Start elements and serve requests until there is nothing to do for some time."""
         awake, wake = socket.socketpair()
         for end in (awake, wake):
             end.setblocking(False)
@@ -106,24 +106,21 @@ class Supervisor:
             server = Server(self._listener, selector, self._reply)
             while not self._idle():
                 try:
-                    self._step(server)
+                    server.drop_stuck()
+                    self._reap()
+                    self._start_ready()
+                    self._forget()
                 except Exception:  # noqa: BLE001 - the loop must survive, because other clients wait
                     traceback.print_exc()
-                    self._hold_until = time.monotonic() + _HOLD
+                    self._hold_until = time.monotonic() + _HOLD_SECONDS
                 for key, _ in selector.select(_TICK):
                     if not server.ready(key.fileobj):
                         awake.recv(1 << 12)
         if not self._directory_removed():
             os.unlink(f"{self._directory}/socket")
 
-    def _step(self, server: Server) -> None:
-        server.drop_stuck()
-        self._reap()
-        self._start_ready()
-        self._forget()
-
     def _idle(self) -> bool:
-        if self._directory_removed():  # no client can connect any more; elements need no supervisor
+        if self._directory_removed():  # no client can connect; elements do not need a supervisor
             return True
         if self._queue.busy:
             self._active = time.monotonic()
@@ -155,7 +152,7 @@ class Supervisor:
             return messages.Comments({id_: b.submission.comment for id_, b in self._queue.batches.items()})
         if isinstance(request, messages.Cancel):
             for id_, tasks in request.tasks.items():
-                self._cancel(id_, None if tasks is None else set(parse_tasks(tasks)))
+                self._cancel(id_, None if tasks is None else set(messages.parse_tasks(tasks)))
             return messages.Done()
         if isinstance(request, messages.Stop):
             self._stopping = True
@@ -165,9 +162,9 @@ class Supervisor:
         return messages.Refused(f"{type(request).__name__} is not a request")
 
     def _submit(self, submission: messages.Submission, *, connected: bool) -> tuple[Any, ...]:
-        id_ = self._queue.id_of(submission.token)
+        id_ = self._queue.ids.get(submission.token)
         if id_ is None:
-            check(submission)
+            messages.check(submission)
             if not connected:
                 return messages.Refused("the client has closed the connection")
             id_ = str(next_id(self._storage.last_id, time.time()))
@@ -179,18 +176,18 @@ class Supervisor:
         batch = self._queue.batches.get(id_)
         if batch is None:
             return
-        self._end(batch, batch.waiting(tasks), CANCELLED)
+        self._finish(batch, batch.pending(tasks), CANCELLED)
         for element in self._running:
             if element.id == id_ and (tasks is None or element.task in tasks):
                 element.cancel()
 
-    def _end(self, batch: Batch, tasks: Collection[int], end: End) -> None:
-        """Record that elements have finished, on disk first. Raises OSError, and changes nothing, if that fails."""
+    def _finish(self, batch: Batch, tasks: Collection[int], final: FinalState) -> None:
+        """Record that elements have finished, on disk first. Raises OSError, without changes, if that fails."""
         if not tasks:
             return
-        self._storage.end(batch.id, tasks, end)
+        self._storage.finish(batch.id, tasks, final)
         for task in tasks:
-            self._queue.end(batch, task, end)
+            batch.finish(task, final)
         if batch.over:
             self._finished_at[batch.id] = time.monotonic()
             self._strip(batch)
@@ -204,17 +201,17 @@ class Supervisor:
 
     def _reap(self) -> None:
         for element in list(self._running):
-            end = element.poll()
-            if end is None:
+            final = element.poll()
+            if final is None:
                 continue
             batch = self._queue.batches[element.id]
-            if end == NOT_STARTED:
-                self._queue.put_back(batch, element.task)
-                self._hold_until = time.monotonic() + _HOLD
+            if final == NOT_STARTED:
+                batch.put_back(element.task)
+                self._hold_until = time.monotonic() + _HOLD_SECONDS
             else:
                 try:
-                    self._end(batch, (element.task,), end)
-                except OSError as error:  # a full disk: the note holds the end, and is read again
+                    self._finish(batch, (element.task,), final)
+                except OSError as error:  # a full disk: the note keeps the final state and is read again
                     log(str(error))
                     continue
             self._running.remove(element)
@@ -224,12 +221,12 @@ class Supervisor:
         try:
             while never := self._queue.settle():
                 for batch, tasks in never:
-                    self._end(batch, tasks, NEVER)
+                    self._finish(batch, tasks, NEVER)
             while time.monotonic() >= self._hold_until and (ready := self._queue.next_ready()) is not None:
                 self._start(*ready)
         except OSError as error:  # too many processes, or the disk is full
             log(str(error))
-            self._hold_until = time.monotonic() + _HOLD
+            self._hold_until = time.monotonic() + _HOLD_SECONDS
 
     def _start(self, batch: Batch, task: int) -> None:
         note = self._storage.note(batch.id, task)
@@ -237,7 +234,7 @@ class Supervisor:
         self._running.append(
             Element.start(Start(batch.id, task, batch.submission, len(batch.tasks), cpus, note))
         )  # fmt: skip
-        self._queue.start(batch, task)
+        batch.start(task)
 
     def _forget(self) -> None:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The supervisor's own directory, where commands and supervisor meet."""
+"""Constants that commands and the supervisor share, and the supervisor's directory."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import os
 from slurm.protocol.directories import socket_base, socket_directory
 
 REFUSED = "the local scheduler refuses: "
-"""Prefix of a command's message if nothing was queued."""
+"""Prefix of a command's error message if nothing was queued."""
 NO_ANSWER = "no answer from the local scheduler"
-"""Prefix of a command's message if the supervisor did not answer in time."""
+"""Prefix of a command's error message if the supervisor did not answer in time."""
 MOST_TASKS = 1_000_000
-"""The limit of one array."""
+"""The most tasks of one array."""
 NEVER_SATISFIED = "DependencyNeverSatisfied"
-"""The reason for an element that is cancelled because an element that it waits for failed."""
+"""The reason of an element that is cancelled because a dependency failed."""
 FORM = "3"
-"""The form of requests and of the files kept: part of the directory's name, so that two versions never meet."""
+"""The version of messages and files. It names the directory, so that two versions never use the same one."""
 
 
-def place() -> str:
-    """Where the supervisor's own directory is."""
+def path() -> str:
+    """Return the path of the supervisor's directory."""
     return os.path.join(socket_base(), FORM)
 
 
 def directory() -> str:
-    """The supervisor's own directory, on this machine's own disk: in SLURMTASKS_LOCAL_DIR, or under /tmp.
+    """Create and check the supervisor's directory on a local disk: in SLURMTASKS_LOCAL_DIR, or under /tmp.
 
-    Made if it isn't there. Raises PermissionError if others could reach what is in it.
+    Raises PermissionError if other users can access it.
     """
     return socket_directory(FORM)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RunningSchedulerContract:
-    """What a scheduler does with jobs. Subclasses define the fixture `controller`, whose commands run on this machine.
+    """The contract of a running scheduler. Subclasses define the fixture `controller`; commands run on this machine.
 
     Jobs see this machine's files and run within seconds.
     """
@@ -53,7 +53,7 @@ class RunningSchedulerContract:
         options: Options = NONE,
         after: tuple[Dependency, ...] = (),
     ) -> str:
-        """Queue a script with this body; returns its id."""
+        """Queue a script with this body. Returns its id."""
         script = directory / f"script-{time.monotonic_ns()}.sh"
         log = f"{str(directory).replace('%', '%%')}/%a.log"
         lines = controller.scheduler.directives(options, tag=KEY, log=log, block=Block(first=0, count=count))
@@ -74,7 +74,7 @@ class RunningSchedulerContract:
         return {task: report.state for report in controller.query([id_]).reports for task in report.tasks or ()}
 
     def ended(self, controller: SchedulerClient, id_: str) -> dict[int, JobState]:
-        """The states of all tasks once all have ended."""
+        """Return the states of all tasks after all have finished."""
         end = time.monotonic() + 60
         while True:
             states = self.states(controller, id_)

@@ -29,18 +29,18 @@ ODD_NAME = 'it\'s "a" \\ #name; $HOME'
 
 @dataclass(frozen=True)
 class SchedulerSamples:
-    """What a scheduler's commands print, copied from the real ones."""
+    """Output of a scheduler's commands, copied from the real ones."""
 
     id: str
     """An array's id."""
     submit_output: str
-    """From the submit command, with that id."""
+    """Output of the submit command, with that id."""
     status_output: str
-    """From the status command, about elements of that id that belong to the submission `KEY`."""
+    """Output of the status command about elements of that id, which belong to the submission `KEY`."""
     states: Mapping[int, JobState]
     """The states of the elements that `status_output` lists."""
     unknown_state_output: str
-    """The same with one element whose state is a word that the scheduler doesn't document."""
+    """The same with one element whose state the scheduler does not document."""
     refusal: str
     """An error of the submit command after which nothing is queued."""
     unknown_id_message: str
@@ -48,7 +48,7 @@ class SchedulerSamples:
 
 
 class SchedulerCommandsContract:
-    """What the commands and parsers of a scheduler do. Needs no scheduler, only a shell.
+    """The contract of a scheduler's commands and parsers. Needs no scheduler, only a shell.
 
     Subclasses set `scheduler_class` and `samples`.
     """
@@ -73,21 +73,21 @@ class SchedulerCommandsContract:
         )
 
     def test_id_form_matches_the_sample_in_python_and_sed(self, scheduler: Scheduler) -> None:
-        """The client takes ids from the output with this form, in a shell and in Python."""
+        """The client finds ids in the output by this form, in a shell and in Python."""
         id_ = self.samples.id
         assert re.fullmatch(scheduler.id_form, id_)
         pattern = scheduler.id_form.replace("/", r"\/")
         assert _shell(f"printf '%s\\n' {shlex.quote(id_)} | sed -n -E 's/^({pattern})$/found/p'") == "found\n"
 
     def test_parse_submit_finds_the_id_among_other_output(self, scheduler: Scheduler) -> None:
-        """Sites print banners, and errors are no ids."""
+        """Sites print banners, and error messages are not ids."""
         output = self.samples.submit_output
         assert scheduler.parse_submit(output) == [self.samples.id]
         assert scheduler.parse_submit(f"Welcome to the cluster\n\n{output}") == [self.samples.id]
         assert scheduler.parse_submit(self.samples.refusal) == []
 
     def test_submit_command_names_the_script(self, scheduler: Scheduler) -> None:
-        """The command is a list of words; nothing in it is parsed by a shell again."""
+        """The command is an argument list; no shell parses its elements."""
         command = scheduler.submit_command(self.request(Block(first=0, count=3)))
         assert all(isinstance(word, str) for word in command)
         assert any(f"/my jobs/{KEY}/script.sh" in word for word in command)
@@ -103,12 +103,12 @@ class SchedulerCommandsContract:
         ids=["later block", "later attempt", "some tasks", "plain job"],
     )
     def test_submit_command_tells_blocks_apart(self, scheduler: Scheduler, block: Block) -> None:
-        """Which elements run is in the command: the script is the same for all blocks."""
+        """The command selects the elements: all blocks use the same script."""
         first = scheduler.submit_command(self.request(Block(first=0, count=3)))
         assert scheduler.submit_command(self.request(block)) != first
 
     def test_options_of_a_named_block_are_in_the_submit_command(self, scheduler: Scheduler) -> None:
-        """A named block reuses the script of another block with options of its own."""
+        """A named block uses the script of another block with other options."""
         short, long = (Options.parse({"time": time}) for time in ("10", "3-00:00:00"))
         block = Block(first=0, count=3, name="again")
         commands = [scheduler.submit_command(self.request(block, options)) for options in (short, long)]
@@ -116,14 +116,14 @@ class SchedulerCommandsContract:
 
     @pytest.mark.parametrize("kind", ["afterok", "afternotok", "afterany", "aftercorr"])
     def test_submit_command_names_the_jobs_to_wait_for(self, scheduler: Scheduler, kind: str) -> None:
-        """Every kind of dependency waits for the job, even if the scheduler has no equal of it."""
+        """Every kind of dependency waits for the job, even if the scheduler has no equivalent."""
         id_, _ = scheduler.split_id(self.samples.id)
         after = (Dependency(kind, (self.samples.id,)),)
         command = scheduler.submit_command(self.request(Block(first=0, count=3), after=after))
         assert any(id_ in word for word in command)
 
     def test_max_concurrent_is_in_directives_or_command(self, scheduler: Scheduler) -> None:
-        """At most so many elements of an array run at once."""
+        """The scheduler must limit how many elements of an array run at the same time."""
         block = Block(first=0, count=8)
         texts = []
         for options in (Options.parse({"max_concurrent": 3}), Options.parse({"max_concurrent": 4})):
@@ -141,27 +141,27 @@ class SchedulerCommandsContract:
         subprocess.run(["bash", "-n", str(script)], check=True)
 
     def test_the_key_reaches_the_scheduler(self, scheduler: Scheduler) -> None:
-        """A client that lost the answer finds the job by the key."""
+        """A client that did not get the id finds the job by the key."""
         block = Block(first=0, count=3)
         lines = scheduler.directives(NONE, tag=KEY, log="/logs/%a.log", block=block)
         assert KEY in "\n".join([*lines, *scheduler.submit_command(self.request(block))])
 
     def test_element_ids_differ_and_keep_the_cluster(self, scheduler: Scheduler) -> None:
-        """An element's id names the element and the cluster of the whole."""
+        """An element's id names the element and the cluster of the array."""
         ids = [scheduler.element_id(self.samples.id, task) for task in range(3)]
         assert len({self.samples.id, *ids}) == 4
         clusters = {scheduler.split_id(id_)[1] for id_ in (self.samples.id, *ids)}
         assert len(clusters) == 1
 
     def test_status_command_names_every_id(self, scheduler: Scheduler) -> None:
-        """One command asks about all ids."""
+        """One command queries all ids."""
         ids = [scheduler.split_id(self.samples.id)[0], "1" + scheduler.split_id(self.samples.id)[0]]
         words = " ".join(scheduler.status_command(ids))
         assert [id_ for id_ in ids if id_ not in words] == []
         assert scheduler.status_command([])
 
     def test_parse_status_reports_every_element(self, scheduler: Scheduler) -> None:
-        """Reports have the id of the whole, without its cluster, and the marks of the submission."""
+        """Reports have the id of the array, without its cluster, and the marks of the submission."""
         reports = list(scheduler.parse_status(self.samples.status_output) or ())
         assert {report.id for report in reports} == {scheduler.split_id(self.samples.id)[0]}
         states = {task: report.state for report in reports for task in report.tasks or ()}
@@ -179,26 +179,26 @@ class SchedulerCommandsContract:
         assert not list(scheduler.parse_status("cannot connect to server: connection refused\n") or ())
 
     def test_parse_find_gives_ids_with_marks(self, scheduler: Scheduler) -> None:
-        """The default reads the status; a scheduler with a find command of its own is tested with its own samples."""
+        """The default reads the status. A scheduler with another find command needs its own test."""
         if self.scheduler_class.parse_find is not Scheduler.parse_find:
             pytest.skip("has a find command of its own")
         found = list(scheduler.parse_find(self.samples.status_output) or ())
         assert (self.samples.id, KEY) in {(id_, mark.partition(" ")[0]) for id_, mark in found}
 
     def test_parse_failure_knows_a_refusal_from_silence(self, scheduler: Scheduler) -> None:
-        """A message that isn't known leaves open whether the job is queued."""
+        """After an unknown message the job may be queued."""
         assert scheduler.parse_failure(self.samples.refusal) is Failure.REFUSED
         assert scheduler.parse_failure("a message of another program") is Failure.UNKNOWN
         assert scheduler.parse_failure("") is Failure.UNKNOWN
 
     def test_ids_unknown_only_for_its_message(self, scheduler: Scheduler) -> None:
-        """Any other failure means that nothing is known about the jobs."""
+        """After any other failure the states of the jobs are unknown."""
         assert scheduler.ids_unknown(self.samples.unknown_id_message) is bool(self.samples.unknown_id_message)
         assert not scheduler.ids_unknown("cannot connect to server: connection refused")
         assert not scheduler.ids_unknown("")
 
     def test_cancel_script_is_valid_and_names_key_and_elements(self, scheduler: Scheduler) -> None:
-        """The script compares the key before it cancels, for ids may be given again."""
+        """The script compares the key before it cancels, because ids may be assigned again."""
         bare = scheduler.split_id(self.samples.id)[0]
         script = scheduler.cancel_script([Target(bare, None, KEY), Target(bare, [1, 2], OTHER_KEY)])
         subprocess.run(["sh", "-n"], input=script, text=True, check=True)
@@ -206,7 +206,7 @@ class SchedulerCommandsContract:
         assert bare in " ".join(scheduler.cancel_command([bare]))
 
     def test_optional_commands_parse_empty_output(self, scheduler: Scheduler) -> None:
-        """What a command that printed nothing means is never an error."""
+        """Parsers accept the empty output of a command that is not supported."""
         assert list(scheduler.parse_accounting("")) == []
         assert scheduler.parse_max_array_size("") >= 0
         assert scheduler.parse_origin("") is None
@@ -214,7 +214,7 @@ class SchedulerCommandsContract:
         assert scheduler.parse_submit_limits("", NONE) is None
 
     def test_survey_script_is_valid_and_other_output_is_trouble(self, scheduler: Scheduler) -> None:
-        """The doctor shows as trouble whatever is no answer."""
+        """The doctor reports unexpected output as trouble."""
         subprocess.run(["sh", "-n"], input=scheduler.survey_script(), text=True, check=True)
         assert scheduler.parse_survey("an answer of another program").trouble
 
