@@ -73,6 +73,5 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
-        message = f"module 'slurm.callbacks' has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module 'slurm.callbacks' has no attribute {name!r}")
     return getattr(importlib.import_module(f"slurm.callbacks.{_HOME[name]}"), name)

@@ -39,6 +39,5 @@ def slurmfile_of(text: str | None) -> Source | None:
         Cluster(text or DEFAULT)
     except ConfigurationError as error:
         known = f"; the Slurmfile has no cluster of that name{near(text or DEFAULT, names)}" if names else ""
-        message = redacted(f"{error}{known}")
-        raise click.UsageError(message) from None
+        raise click.UsageError(redacted(f"{error}{known}")) from None
     return None

@@ -59,8 +59,7 @@ def trust_(path: str, forget: bool) -> None:  # noqa: FBT001 - click's way
     try:
         trust.add(file, data)
     except OSError as error:
-        message = f"cannot write {trust.configuration()}: {error.strerror}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(f"cannot write {trust.configuration()}: {error.strerror}") from error
     output.show(f"{file} is now trusted", err=True)
 
 

@@ -192,13 +192,11 @@ class Cluster:
         """
         parts = _NAME.fullmatch(name)
         if parts is None:
-            message = f"{name!r} is not a job; write its key, or key[index]"
-            raise NoSuchJob(message)
+            raise NoSuchJob(f"{name!r} is not a job; write its key, or key[index]")
         watched = self._place.registry.get(parts["key"])
         index = int(parts["index"]) if parts["index"] else None
         if index is not None and index >= watched.count:
-            message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
-            raise NoSuchJob(message)
+            raise NoSuchJob(f"{parts['key']} has {watched.count} jobs, so there is no [{index}]")
         if self.terms.callbacks:
             self._place.subscriptions.attach(watched, self.terms.callbacks)
         return handle(self._place, watched) if index is None else Job(self._place, watched, index)

@@ -64,11 +64,9 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
     there = {environment.key: environment for environment in kept(cluster)}
     for key in keys:
         if key not in there:
-            message = f"there is no environment {key} under {cluster.place.store.root}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"there is no environment {key} under {cluster.place.store.root}")
         if by := there[key].users(without=keys):
-            message = f"environment {key} is in use: by {by}"
-            raise EnvironmentInUse(message)
+            raise EnvironmentInUse(f"environment {key} is in use: by {by}")
     _remove(cluster, [there[key] for key in keys])
 
 
@@ -149,6 +147,5 @@ def _run(place: Place, name: str, folder: str, *words: str) -> str:
     done = place.transport.run(["sh", "-c", program(__name__, name), "sh", directory, *words], timeout=600)
     check_output(done.stdout)
     if done.status != 0:
-        message = f"{directory} can't be used: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"{directory} can't be used: {done.words}")
     return done.stdout

@@ -43,12 +43,11 @@ class Inherited(Environment):
 def _check_container(environment: ResolvedEnvironment, lacking: Callable[[], list[str]]) -> None:
     """Raises SchedulerNotFound in a container that no job can be submitted from."""
     if environment.image and (missing := lacking()):
-        message = (
+        raise SchedulerNotFound(
             f"a workflow submits from where it runs, and in its container there is no {', '.join(missing)}. Have the "
             "tasks in the container and not the workflow: @task(environment=Container(…)); or put the scheduler's "
             "client into the image, or mount it: see 'In a container' in docs/how-to/workflows.md"
         )
-        raise SchedulerNotFound(message)
 
 
 class WorkflowCluster(Cluster):

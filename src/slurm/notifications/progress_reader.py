@@ -48,8 +48,7 @@ def read_progress(transport: Transport, queries: Sequence[ProgressQuery]) -> lis
         steps.append(f"read_progress {arguments} <<'.'\n{known}.\n")
     done = transport.run(["sh", "-s"], stdin="".join(steps).encode(), timeout=300)
     if done.status != 0:
-        message = f"cannot read the progress of jobs: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"cannot read the progress of jobs: {done.words}")
     found: list[list[ReportedProgress]] = [[] for _ in queries]
     for number, reported in _parse(done.stdout):
         found[number].append(reported)

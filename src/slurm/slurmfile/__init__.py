@@ -156,8 +156,9 @@ def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry]]:
     try:
         text = file.data.decode()
     except UnicodeDecodeError as error:
-        message = f"cannot read {file.path}: not UTF-8: {error.reason} at byte {error.start}"
-        raise SlurmfileError(message) from None  # the text of `error` contains a part of the file
+        raise SlurmfileError(
+            f"cannot read {file.path}: not UTF-8: {error.reason} at byte {error.start}"
+        ) from None  # the text of `error` contains a part of the file
     whole = reader.parse(text)
     if whole is None and not reader.problems:
         reader.refuse(None, "the file is empty; add `clusters`")

@@ -126,8 +126,7 @@ def _read(path: Path, file: IO[bytes]) -> bytes:
     """Read a file. Raises SlurmfileError if it is larger than the limit."""
     data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        message = f"{path} is larger than {MOST_BYTES // 1_000_000} MB, the limit for a {NAME}"
-        raise SlurmfileError(message)
+        raise SlurmfileError(f"{path} is larger than {MOST_BYTES // 1_000_000} MB, the limit for a {NAME}")
     return data
 
 

@@ -96,8 +96,7 @@ def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Depende
         if all(map(watched.finished, _indices(edge, watched))):
             continue
         if watched.submitted is None:
-            message = f"{edge.key} was never submitted, so nothing can wait for it"
-            raise SubmissionError(message)
+            raise SubmissionError(f"{edge.key} was never submitted, so nothing can wait for it")
         blocks = watched.submitted.blocks
         alike = not edge.elementwise or any((b.first, b.count) == (block.first, block.count) for b in blocks)
         if watched.has_moved or not alike:

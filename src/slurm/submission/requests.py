@@ -110,19 +110,17 @@ class Requests:
     def blocks(self, submission: Submission, options: Options) -> Sequence[Request]:
         """A request for each block. Raises SubmissionError for a large map where there are no arrays."""
         if submission.elements > _MOST_JOBS and not self.queue.max_array_size:
-            message = (
+            raise SubmissionError(
                 f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
                 f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
                 f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
             )
-            raise SubmissionError(message)
         edges: Sequence[Edge] = submission.dependencies
         upstreams = [self.registry.get(edge.key) for edge in edges]
         self._look(upstreams)
         for upstream in upstreams:
             if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
-                message = f"{submission.key} can't wait here for {upstream.key}: {elsewhere.reason}"
-                raise SubmissionError(message)
+                raise SubmissionError(f"{submission.key} can't wait here for {upstream.key}: {elsewhere.reason}")
         if not dependencies.queued(edges, self.registry.get):
             return []
         # max_concurrent limits one array only, so several arrays run one after the other.
@@ -152,12 +150,11 @@ class Requests:
             return ""
         if len(names) == 1 and names <= goes:
             return names.pop()
-        message = (
+        raise SubmissionError(
             f"{key} waits for jobs on cluster {', '.join(sorted(names))} and goes to {', '.join(sorted(goes))}, and no "
             "job can wait for one on another cluster: pass job.result() instead of the job, or give both the same "
             "clusters="
         )
-        raise SubmissionError(message)
 
     def _logs(self, key: str, block: Block) -> str:
         """The scheduler's pattern for the logs of a block."""
@@ -169,11 +166,10 @@ def _on_one_cluster(key: str, requests: Sequence[Request]) -> Sequence[Request]:
     """Put arrays that run in turn on one cluster. Raises SubmissionError if they wait for several clusters."""
     names = {request.cluster for request in requests} - {""}
     if len(names) > 1:
-        message = (
+        raise SubmissionError(
             f"{key} has max_concurrent, so its {len(requests)} arrays run one after the other on one cluster, and they "
             f"wait for jobs on {', '.join(sorted(names))}: pass results instead of jobs, or leave out max_concurrent"
         )
-        raise SubmissionError(message)
     return [replace(request, cluster=name) for request in requests for name in names] or requests
 
 

@@ -90,8 +90,10 @@ class WorkflowJournal:
         outcomes = f"{self._job.directory}/{OUTCOMES}"
         os.scandir(outcomes).close()  # opening a directory drops what NFS remembers of it
         if os.path.exists(f"{outcomes}/{outcome_name(self._job.index)}"):
-            message = f"job {self.parent} was cancelled, or has ended in another attempt, so it submits nothing more"
-            raise JobCancelled(message, key=self.parent)
+            raise JobCancelled(
+                f"job {self.parent} was cancelled, or has ended in another attempt, so it submits nothing more",
+                key=self.parent,
+            )
         return name, child.key
 
     def withdraw(self, name: str) -> None:
