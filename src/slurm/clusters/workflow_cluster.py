@@ -99,7 +99,7 @@ class WorkflowCluster(Cluster):
 
     def _result(self, reference: tuple[Any, ...]) -> Any:
         kind, key, which, _ = reference
-        watched = self._place.registry.get(key)
+        watched = self.place.registry.get(key)
         if kind == "job":
-            return Job(self._place, watched, which).result()
-        return JobArray(self._place, watched, range(*which)).results()
+            return Job(self.place, watched, which).result()
+        return JobArray(self.place, watched, range(*which)).results()
