@@ -98,7 +98,7 @@ class Cluster:
             "local" if url is None else url, root=root, python=python, setup=steps, login_shell=login_shell
         )
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
-        self.terms = Settings.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
+        self.settings = Settings.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
     def from_slurmfile(
@@ -124,19 +124,18 @@ class Cluster:
             login_shell=entry.login_shell,
             callbacks=slurmfile_callbacks.make(entry.callbacks) if callbacks else (),
         )
-        cluster.terms = cluster.terms.replace(options=entry.options)
+        cluster.settings = cluster.settings.replace(options=entry.options)
         return cluster
 
     @property
     def options(self) -> Options:
         """The defaults for all tasks."""
-        return self.terms.options
+        return self.settings.options
 
     @property
     def url(self) -> str:
         """The URL, with the root if one was given."""
         return str(self.place.url)
-
 
     def __enter__(self) -> Self:
         task.active.set((*task.active.get(), self))
@@ -164,10 +163,10 @@ class Cluster:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
         if self._is_default:
             _warn_on_a_login_node()
-        settings = self.terms.merged(of.terms)
+        settings = self.settings.merged(of.terms)
         prepared = self._prepare(settings)
         watched = submit.submit(
-            self.place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.terms
+            self.place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.settings
         )
         jobs: JobArray[R] = JobArray(self.place, watched, range(watched.count))
         if self._mine is not None:
@@ -192,8 +191,8 @@ class Cluster:
         index = int(parts["index"]) if parts["index"] else None
         if index is not None and index >= watched.count:
             raise NoSuchJob(f"{parts['key']} has {watched.count} jobs, so there is no [{index}]")
-        if self.terms.callbacks:
-            self.place.subscriptions.attach(watched, self.terms.callbacks)
+        if self.settings.callbacks:
+            self.place.subscriptions.attach(watched, self.settings.callbacks)
         return handle(self.place, watched) if index is None else Job(self.place, watched, index)
 
     def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
@@ -227,7 +226,7 @@ class Cluster:
         whole(count, "count", least=1)
         if self._is_default:
             _warn_on_a_login_node()
-        settings = self.terms.merged(of.terms)
+        settings = self.settings.merged(of.terms)
         prepared = self._prepare(settings)
         return submit.preview(self.place, of, count, options=settings.options, environment=prepared)
 
@@ -249,4 +248,4 @@ class Cluster:
     def _repr_html_(self) -> str:
         from slurm.views.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
 
-        return cluster_html(self.place, self.terms)
+        return cluster_html(self.place, self.settings)

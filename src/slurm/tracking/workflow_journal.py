@@ -103,7 +103,7 @@ class WorkflowJournal:
             self._claimed.discard(name)
         os.unlink(f"{self._directory}/{name}")
 
-    def passed_over(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """The keys of what earlier attempts have submitted and this one has not asked for."""
         names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
         mine = [name for name in names if (found := _NAME.fullmatch(name)) and int(found["index"]) == self._job.index]
