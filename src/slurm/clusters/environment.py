@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from slurm.serialization import Arguments
 
 
+_ON_A_NODE = (
+    "(a workflow prepares the environments of its tasks on the node, where your project or Containerfile may not "
+    "exist. Give the environment to the workflow itself, by @workflow(environment=…); its tasks then have it, too)"
+)
+
+
 def prepare(
     place: Place,
     environments: Sequence[Environment],
@@ -47,11 +53,7 @@ def prepare(
         return _prepared(place, environments, options, asked_for, listener or BuildListener())
     except (ConfigurationError, EnvironmentNotReady) as error:
         if inherited is not None:
-            error.args = (
-                f"{error} (a workflow prepares the environments of its tasks on the node, where your project or "
-                "Containerfile may not exist. Give the environment to the workflow itself, by "
-                "@workflow(environment=…); its tasks then have it, too)",
-            )
+            error.args = (f"{error} {_ON_A_NODE}",)
         raise
 
 
