@@ -18,7 +18,7 @@ from slurm.submission.origins import Here
 from slurm.submission.registry import SubmissionRegistry
 from slurm.submission.status import FinalStatus
 from slurm.submission.timings import Timings
-from slurm.tracking.exceptions import Facts, of_ending
+from slurm.tracking.exceptions import Facts, of_status
 from slurm.tracking.status_poller import StatusPoller
 from slurm.tracking.tracker import Tracker
 from slurm.transports.local import LocalTransport
@@ -137,7 +137,7 @@ def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkey
     clock.seconds = 1601.0
     assert place.states(watched) == [JobState.LOST]
     assert list(watched.missing) == [0]
-    error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    error = of_status(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
     assert "it left no outcome, and it is a runaway job of the accounting. Its log" in str(error)
 
 
@@ -192,7 +192,7 @@ def test_what_ran_before_the_machine_was_restarted_is_lost(name: str) -> None:
     place.here = Here("slurm", BOX.replace(cluster=name, boot="2"))
     watched = place.watch(block("7", BOX))
     assert place.states(watched) == [JobState.LOST]
-    error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    error = of_status(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
     assert "is lost: it left no outcome, and the machine was restarted. Its log" in str(error)
     assert place.asked == []
 

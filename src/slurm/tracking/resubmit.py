@@ -60,7 +60,7 @@ class _Case(NamedTuple):
         policy = retry.of_options(self.options)
         if policy is None:
             return None
-        failure = exceptions.names(outcome, status)
+        failure = exceptions.failures_of(outcome, status)
         node = (outcome.host if outcome else None) or (status.report.node if status.report else None)
         changes = policy.next_options(self.options, failure, tried=self.retries, node=node)
         if changes is None:
