@@ -31,7 +31,7 @@ from slurm.protocol.outcomes import Outcome, ResultRecord
 from slurm.serialization.unpickling import SignalWatch, load
 from slurm.storage.job_store import JobStore
 from slurm.storage.results import read_results
-from slurm.tracking.attempts import AttemptRecords, Continuation, continuation_name
+from slurm.tracking.attempts import AttemptRecords, Claim, claim_name
 from slurm.transports.base import Fetched, ListingFailed
 from slurm.transports.local import LocalTransport
 from unit.job_directories import KEY, Directory, asked
@@ -243,12 +243,12 @@ def test_a_directory_that_cannot_be_listed_spoils_no_other(directory: Directory)
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
 def test_damaged_records_of_attempts_are_told_for_their_element(directory: Directory, data: bytes) -> None:
-    claim = Continuation(group="g", options={}, retries=1, reason="x")
+    claim = Claim(group="g", options={}, retries=1, reason="x")
     for element in (0, 1):
         write(directory, f"{ATTEMPTS}/{attempt_name(element, 1)}", GOOD)
-        write(directory, f"{ATTEMPTS}/{continuation_name(element, 1)}", claim.dumps())
+        write(directory, f"{ATTEMPTS}/{claim_name(element, 1)}", claim.dumps())
     write(directory, f"{ATTEMPTS}/{attempt_name(2, 1)}", data)
-    write(directory, f"{ATTEMPTS}/{continuation_name(1, 1)}", data)
+    write(directory, f"{ATTEMPTS}/{claim_name(1, 1)}", data)
     write(directory, f"{ATTEMPTS}/g.blocks.json", data)
     told = AttemptRecords(directory.store, KEY, range(3))
     assert told.outcomes[0, 1] == Outcome.loads(GOOD, where="")

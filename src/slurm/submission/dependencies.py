@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slurm.submission.submission_state import SubmissionState
 
     Known = Callable[[str], SubmissionState]
-    GoesOn = Callable[[str, int], bool]
+    MaySucceed = Callable[[str, int], bool]
 
 _MOST_TERMS = 100
 """How many array tasks a dependency names one by one; of more, it waits for the whole arrays, and the runner looks."""
@@ -133,7 +133,7 @@ def _of_live(edge: Edge, watched: SubmissionState, elements: Iterable[int]) -> I
 
 
 def failed_upstreams(
-    store: JobStore, key: str, elements: Collection[int], *, unless: GoesOn = lambda _key, _index: False
+    store: JobStore, key: str, elements: Collection[int], *, unless: MaySucceed = lambda _key, _index: False
 ) -> Mapping[int, str]:
     """For elements that were never run, which upstream failed each, and with what: words for an error.
 

@@ -100,7 +100,7 @@ class SubmissionState:
             self._refused = None if self._submitted else refused
 
     @property
-    def may_go_on(self) -> bool:
+    def may_run_again(self) -> bool:
         """Whether an element that has ended may have another attempt."""
         return self.continues and self._refused is None
 

@@ -11,7 +11,7 @@ from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, Block, outcome_na
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.submission import dependencies
 from slurm.tracking import attempts
-from slurm.tracking.attempts import Continuation
+from slurm.tracking.attempts import Claim
 
 if TYPE_CHECKING:
     from slurm.errors import SlurmError
@@ -72,7 +72,7 @@ class DeferredSubmission:
         """Claim and queue the next block; if it does not fit, one of half as many elements."""
         requests, store, first = self._requests, self._store, watched.unqueued[0]
         which = (first, 0)
-        claim = Continuation(
+        claim = Claim(
             group=attempts.new_group(*which),
             options=submission.options,
             retries=0,
@@ -80,7 +80,7 @@ class DeferredSubmission:
             count=count,
         )
         submit = self._queue.client.submit_now
-        if not attempts.claim(store, watched.key, {which: claim}):
+        if not attempts.write_claims(store, watched.key, {which: claim}):
             claim = attempts.AttemptRecords(store, watched.key, [first]).claims.get(which, claim)
             if watched.seconds_claimed(claim.group) <= self._abandoned_after:
                 return
@@ -97,12 +97,12 @@ class DeferredSubmission:
                 caretaker=requests.retry_job(submission, until_queued=True) if more or submission.continues else None,
             )
         except SubmissionRefused:
-            attempts.give_back(store, watched.key, claim.group, [which])
+            attempts.withdraw_claims(store, watched.key, claim.group, [which])
             raise
         if queued.blocks:
             watched.queued(queued.blocks)
             return
-        attempts.give_back(store, watched.key, claim.group, [which])
+        attempts.withdraw_claims(store, watched.key, claim.group, [which])
         if block.count > 1:
             self._submit(submission, watched, options, block.count // 2)
 

@@ -40,7 +40,7 @@ class Finalizer:
         """
         statuses = {**overdue, **waiting}
         ended: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
-        if watched.may_go_on:
+        if watched.may_run_again:
             try:
                 ended = self._resubmitter.resubmit(watched, statuses, waiting)
             except NoSuchJob:  # its directory was removed, so nothing can run again

@@ -16,7 +16,7 @@ from slurm.protocol import PROCESS, RESOLVE, STOPPED, Block
 from slurm.protocol.states import JobState
 from slurm.submission import dependencies
 from slurm.tracking import attempts, exceptions
-from slurm.tracking.attempts import Continuation
+from slurm.tracking.attempts import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
@@ -157,7 +157,7 @@ class Resubmitter:
     ) -> Mapping[int, Outcome | None]:
         """Submit next attempts; return the elements without one, with their final outcomes."""
         waited = [case.element for case in cases if case.waited]
-        on, unsure = self._upstreams_go_on(submission, watched, waited) if waited else ((), ())
+        on, unsure = self._upstreams_run_again(submission, watched, waited) if waited else ((), ())
         plans, ended = [], {}
         for case in cases:
             if case.element in unsure:
@@ -186,7 +186,7 @@ class Resubmitter:
                 ended |= {plan.element: outcomes[plan.element]() for plan in group}
         return ended
 
-    def _upstreams_go_on(
+    def _upstreams_run_again(
         self, submission: Submission, watched: SubmissionState, elements: Collection[int]
     ) -> tuple[Collection[int], Collection[int]]:
         """Of elements whose upstream failed: those whose upstream runs again, and those for which this is unknown.
@@ -213,16 +213,16 @@ class Resubmitter:
         """Claim elements, and submit those that no other process has claimed, in one job."""
         first = plans[0]
         group = attempts.new_group(first.element, first.attempt)
-        claim = Continuation(
+        claim = Claim(
             group=group, options=first.options.to_json(), retries=first.retries, reason=first.reason, count=len(plans)
         )
-        mine = attempts.claim(self._store, watched.key, {(plan.element, plan.attempt): claim for plan in plans})
+        mine = attempts.write_claims(self._store, watched.key, {(plan.element, plan.attempt): claim for plan in plans})
         if mine:
             self._submit(submission, watched, claim, mine)
         if len(mine) < len(plans):
             self._pause(watched)
 
-    def _take_over(self, submission: Submission, watched: SubmissionState, claimed: Mapping[str, Continuation]) -> None:
+    def _take_over(self, submission: Submission, watched: SubmissionState, claimed: Mapping[str, Claim]) -> None:
         """Submit the jobs of abandoned claims. Another process may do so at the same moment."""
         left = {group: claim for group, claim in claimed.items() if self._abandoned(watched, group)}
         if claimed:
@@ -238,7 +238,7 @@ class Resubmitter:
         self,
         submission: Submission,
         watched: SubmissionState,
-        claim: Continuation,
+        claim: Claim,
         claimed: Sequence[tuple[int, int]],
         *,
         taken_over: bool = False,
@@ -256,10 +256,10 @@ class Resubmitter:
         try:
             queued = submit(record, watched.key, wanted, caretaker=requests.retry_job(submission)).blocks
         except SubmissionRefused:
-            attempts.give_back(store, watched.key, claim.group, claimed)
+            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
             raise
         if not queued:
-            attempts.give_back(store, watched.key, claim.group, claimed)
+            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
             self._pause(watched)
         for element in elements if queued else ():
             watched.move(element, queued[0])
