@@ -66,7 +66,7 @@ class Place:
         return self.registry.add(asked(key, count), Submitted(scheduler=scheduler, blocks=blocks))
 
     def states(self, watched: SubmissionState) -> list[JobState]:
-        self.tracker.ask([watched])
+        self.tracker.query([watched])
         return [watched.status(index, None).state for index in range(watched.count)]
 
     def _query(self, ids: Sequence[str]) -> Answers:
@@ -89,7 +89,7 @@ def block(id_: str = "7", origin: Origin | None = None, count: int = 1) -> Block
 def test_a_number_that_slurm_gave_again_is_not_the_old_job() -> None:
     place = Place(told("7", JobState.RUNNING, OTHER))
     old, new = place.watch(block()), place.watch(block(), key=OTHER)
-    place.tracker.ask([old, new])
+    place.tracker.query([old, new])
     assert (old.report(0), list(old.missing)) == (None, [0])
     assert new.status(0, None).state is JobState.RUNNING
 
@@ -103,7 +103,7 @@ def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
     place = Place(told("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
     with pytest.raises(Exception, match="it is down"):
-        place.tracker.ask([here, there])
+        place.tracker.query([here, there])
     assert here.status(0, None).state is JobState.RUNNING
     assert (there.status(0, None).state, there.status(0, None).reason) == (JobState.UNKNOWN, "it is down")
     assert not there.missing
@@ -112,10 +112,10 @@ def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
 def test_a_list_tells_of_what_answers_beside_what_does_not() -> None:
     place = Place(told("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
-    place.tracker.ask([here, there], partly=True)
+    place.tracker.query([here, there], partly=True)
     assert (here.status(0, None).state, there.status(0, None).state) == (JobState.RUNNING, JobState.UNKNOWN)
     with pytest.raises(SchedulerError, match="it is down"):
-        place.tracker.ask([there], partly=True)
+        place.tracker.query([there], partly=True)
 
 
 def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:
@@ -207,7 +207,7 @@ def test_a_restart_that_is_first_seen_in_an_answer_counts_at_once() -> None:
         place.here = Here("slurm", BOX.replace(boot="2"))
         return Answers([told(id_, JobState.RUNNING) for id_ in ids], set(), None)
 
-    asking = StatusPoller(
+    poller = StatusPoller(
         query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here, runaway=Timings().runaway
     )
-    assert asking.ask([watched]).reports[KEY][0].state is JobState.LOST
+    assert poller.query([watched]).reports[KEY][0].state is JobState.LOST

@@ -73,7 +73,7 @@ def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C90
     def reports() -> None:
         start.wait()
         for number in range(COUNT):
-            watched.judge({index: report(JobState.RUNNING) for index in range(number)}, now=float(number))
+            watched.note_missing({index: report(JobState.RUNNING) for index in range(number)}, now=float(number))
             watched.overdue(float(number), lambda _: 1.0)
 
     with ThreadPoolExecutor(4) as threads:
@@ -94,7 +94,7 @@ def test_an_element_is_missing_from_the_first_report_without_it_to_its_next_sign
         del reports[element]
         if found is not None:
             reports[element] = report(found)
-        watched.judge(reports, float(now))
+        watched.note_missing(reports, float(now))
         since = {element: since.get(element, now)} if found is None or found.final else {}
         assert watched.missing == frozenset(since)
         overdue, within = watched.overdue(float(now), lambda _: 2.0)
@@ -116,7 +116,7 @@ def test_an_element_that_continues_in_another_job_is_in_its_block_only() -> None
     first, later = watched.block(0), Block(id="8", first=0, count=1, tasks=(1,), attempts=1)
     assert first is not None
     watched.add_reports(dict.fromkeys(range(3), report(JobState.NODE_FAIL)))
-    watched.judge({}, 1.0)
+    watched.note_missing({}, 1.0)
     watched.move(1, later)
     assert watched.has_moved
     assert list(watched.in_block(first, range(3))) == [0, 2]

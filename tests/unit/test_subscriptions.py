@@ -81,13 +81,13 @@ def test_work_to_report_elements_grows_linearly_with_their_number(tmp_path: Path
         subscriptions, watched = subscribed(tmp_path / str(count), count)
         callback = Counting()
         subscriptions.attach(watched, [callback])
-        assert watched.subscription is not None
+        assert watched.listener is not None
         lines = Lines()
         hooks.put(lines.begin)
         running = Report("7", None, JobState.RUNNING, "RUNNING", "n1", "")
         for first in range(0, count, count // 10):  # ten listings of a tracker
-            watched.subscription.reported(dict.fromkeys(range(first, count), running))
-            watched.subscription.finished(range(first, first + count // 10))
+            watched.listener.reported(dict.fromkeys(range(first, count), running))
+            watched.listener.finished(range(first, first + count // 10))
         hooks.put(lines.end)
         assert hooks.flush(60)
         assert len(callback.complete) == count
@@ -108,9 +108,9 @@ def test_end_of_an_element_is_reported_once(tmp_path: Path) -> None:
     (directory / "0.json").write_bytes(outcome.dumps())
     callback = Counting()
     subscriptions.attach(watched, [callback])  # one is finished already
-    assert watched.subscription is not None
-    watched.subscription.finished([0, 1])
-    watched.subscription.finished({1})
+    assert watched.listener is not None
+    watched.listener.finished([0, 1])
+    watched.listener.finished({1})
     subscriptions.attach(watched, [callback])
     hooks.flush(60)
     assert callback.complete == [(0, "FAILED"), (1, "UNKNOWN")]
@@ -123,9 +123,9 @@ def test_failing_hook_is_logged_once_and_other_callbacks_are_called(
     subscriptions, watched = subscribed(tmp_path, 3)
     callback = Counting()
     subscriptions.attach(watched, [Raising(), callback])
-    assert watched.subscription is not None
+    assert watched.listener is not None
     with caplog.at_level(logging.WARNING):
-        watched.subscription.finished(range(3))
+        watched.listener.finished(range(3))
         hooks.flush(60)
     assert len(callback.complete) == 3
     assert [record.getMessage() for record in caplog.records] == [

@@ -93,7 +93,7 @@ def test_a_submission_whose_outcomes_cannot_be_listed_says_so_and_others_go_on()
 
     tracker, watched = follow(listing, lambda _: Answers([], set(), None))
     other = SubmissionState("other/20260101T000000Z-00000001", 1, watched.submitted, mapped=False)
-    tracker.look([watched, other])
+    tracker.list_outcomes([watched, other])
     assert other.finished(0)
     assert not watched.finished(0)
     status = watched.status(0, None)

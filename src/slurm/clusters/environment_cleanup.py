@@ -107,8 +107,8 @@ def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], fl
     records = place.store.several_records(place.store.keys())
     using = [(some, place.registry.add(*some)) for some in records]
     using = [(some, watched) for some, watched in using if _environments(some) & wanted]
-    place.tracker.look([watched for _, watched in using])
-    place.tracker.ask([watched for some, watched in using if place.has(some)])
+    place.tracker.list_outcomes([watched for _, watched in using])
+    place.tracker.query([watched for some, watched in using if place.has(some)])
     found: dict[str, tuple[tuple[str, ...], float]] = {}
     for some, watched in using:
         unfinished = watched.unfinished and (watched.may_run_again or any(e not in watched.missing for e in watched.open))

@@ -107,10 +107,8 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         environment=before.environment,
     ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
-    subscription = place.registry.get(key).subscription
-    callbacks = subscription.callbacks if subscription else ()
     calls = place.store.calls(key, indices)
-    return _queue(place, _followed(place, submission, options), calls, options, callbacks)
+    return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
 
 
 def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class Place:
     @once
     def requests(self) -> Requests:
         """Builds scripts and requests to submit."""
-        return Requests(self.store, self.queue, self.registry, lambda several: self.tracker.look(several))  # noqa: PLW0108 - made later
+        return Requests(self.store, self.queue, self.registry, lambda several: self.tracker.list_outcomes(several))  # noqa: PLW0108 - made later
 
     @once
     def deferred(self) -> DeferredSubmission:
@@ -190,7 +190,7 @@ class Place:
         """Resubmits elements, or writes their outcomes."""
         resubmitter = Resubmitter(
             self.requests,
-            attend=lambda watched: self.tracker.attend(watched),  # noqa: PLW0108 - made later
+            check=lambda watched: self.tracker.check(watched),  # noqa: PLW0108 - made later
             timings=self.timings,
             refusals_are_final=self.on_node is None,
         )

@@ -35,14 +35,14 @@ def main(argv: Sequence[str]) -> None:
             element, attempt = map(int, ended)
             _after_attempt(place, watched, element, attempt)
         else:
-            place.tracker.settle(watched)
+            place.tracker.finish(watched)
     except SlurmError as error:
         sys.exit(f"{type(error).__name__}: {error}\n{key} cannot be handled on this node; its next client does it")
 
 
 def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt: int) -> None:
     store = place.store
-    place.tracker.look([watched])
+    place.tracker.list_outcomes([watched])
     if watched.trouble is not None:
         raise watched.trouble
     if watched.element_finished(element):  # such as a cancelled one

@@ -62,8 +62,8 @@ class SubmissionRegistry:
                     continues=submission.continues,
                     workflow=submission.workflow is not None,
                     upstreams=(edge.key for edge in submission.dependencies),
+                    created=submission.created,
                 )
-                state.created = submission.created
                 self._states[submission.key] = state
         state.learn_records(submitted, refused)
         return state

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurm.errors import SlurmError, TransportError
-    from slurm.notifications.subscriptions import Subscription
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
     from slurm.submission.origins import Here
+    from slurm.submission.status import Listener
 
 
 class Settled(NamedTuple):
@@ -36,10 +36,11 @@ class SubmissionState:
     """What is known about one submission: its jobs, which elements have outcomes, and the scheduler's last reports.
 
     `count` calls are made by `elements` array elements, `chunk` calls by each. Facts are kept by element; methods that
-    take an `index` take the number of a call. All methods may be called from any thread.
+    take an `index` take the number of a call. `created` is the time of the submission, in seconds since the epoch by
+    the client's clock. All methods may be called from any thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         key: str,
         count: int,
@@ -50,17 +51,16 @@ class SubmissionState:
         continues: bool = False,
         workflow: bool = False,
         upstreams: Iterable[str] = (),
+        created: float = 0.0,
     ) -> None:
         self.key, self.count, self.mapped, self.chunk = key, count, mapped, chunk
-        self.continues, self.workflow = continues, workflow
-        self.created = 0.0
-        """The time of the submission, in seconds since the epoch by the client's clock."""
+        self.continues, self.workflow, self.created = continues, workflow, created
         self.upstreams = frozenset(upstreams)
         self.elements = -(-count // chunk)
         self.trouble: TransportError | None = None
-        """Why the last look could not list the outcomes. Until one can, a missing outcome means nothing."""
-        self.subscription: Subscription | None = None
-        """Passes events to the callbacks on this client, if there are any."""
+        """The error of the last listing of outcomes. Until a listing succeeds, a missing outcome means nothing."""
+        self.listener: Listener | None = None
+        """Receives the changes, if there are callbacks on this client."""
         self._submitted = submitted
         self._refused: Refused | None = None
         self._moved: dict[int, Block] = {}  # the elements that continue in another job
@@ -79,7 +79,7 @@ class SubmissionState:
     def after_fork(self) -> None:
         """In the child of a fork, no thread waits, and hooks are called in the parent."""
         self._lock = threading.Lock()
-        self._waiters, self.subscription = 0, None
+        self._waiters, self.listener = 0, None
 
     # Its jobs.
 
@@ -101,7 +101,7 @@ class SubmissionState:
 
     @property
     def may_run_again(self) -> bool:
-        """Whether an element that has ended may have another attempt."""
+        """Whether another attempt may follow after an element has ended."""
         return self.continues and self._refused is None
 
     @property
@@ -186,7 +186,7 @@ class SubmissionState:
             self._reports.pop(element, None)
             self._missing_since.pop(element, None)
 
-    # How far it is.
+    # Its progress.
 
     def element_finished(self, element: int) -> bool:
         """Whether an element has ended, as far as is known here."""
@@ -268,12 +268,12 @@ class SubmissionState:
         """Whether any element has no outcome."""
         return len(self._done) < self.elements
 
-    # Who waits for it.
+    # Threads that wait for it.
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody waits for news of it."""
-        return bool(self._waiters or self._callbacks or self.unqueued or self.subscription)
+        """Whether anything waits for its changes."""
+        return bool(self._waiters or self._callbacks or self.unqueued or self.listener)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -304,7 +304,7 @@ class SubmissionState:
             if not waiting:
                 self._callbacks.pop(element, None)
 
-    # What is learnt about it.
+    # Changes.
 
     def add_outcomes(self, elements: Iterable[int]) -> Settled:
         """Note that elements have outcomes."""
@@ -321,8 +321,8 @@ class SubmissionState:
 
     def _settle(self, elements: Collection[int]) -> Settled:
         due: list[Callable[[], object]] = []
-        if self.subscription:
-            self.subscription.finished(elements)
+        if self.listener:
+            self.listener.finished(elements)
         with self._lock:
             for element in elements:
                 self._missing_since.pop(element, None)
@@ -334,8 +334,8 @@ class SubmissionState:
         with self._lock:
             self._reports.update(reports)
 
-    def judge(self, reports: Mapping[int, Report], now: float) -> None:
-        """Note which elements should have left an outcome by now, according to the scheduler's reports."""
+    def note_missing(self, reports: Mapping[int, Report], now: float) -> None:
+        """Note which elements should have an outcome by now, according to the scheduler's reports."""
         with self._lock:
             for element in self.open:
                 report = reports.get(element)
@@ -343,12 +343,12 @@ class SubmissionState:
                     self._missing_since.setdefault(element, now)
                 else:
                     self._missing_since.pop(element, None)
-        if self.subscription:
-            self.subscription.reported(reports)
+        if self.listener:
+            self.listener.reported(reports)
 
     @property
     def missing(self) -> frozenset[int]:
-        """The elements that should have left an outcome, by the scheduler's reports, and have not."""
+        """The elements that should have an outcome, according to the scheduler's reports, and have none."""
         with self._lock:
             return frozenset(self._missing_since)
 
@@ -368,7 +368,7 @@ class SubmissionState:
         within: dict[int, FinalStatus] = {}
         with self._lock:
             for element, since in list(self._missing_since.items()):
-                if self.element_finished(element):  # after it was noted
+                if self.element_finished(element):  # since it was noted
                     del self._missing_since[element]
                     continue
                 report = self._reports.get(element)

@@ -47,8 +47,7 @@ class _Case(NamedTuple):
     def waited(self) -> bool:
         """Whether it never ran because a job that it waited for failed."""
         report, outcome = self.status.report, self.outcome
-        by_scheduler = report is not None and report.dependency_failed
-        return by_scheduler or (outcome is not None and outcome.phase == RESOLVE)
+        return bool(report and report.dependency_failed) or (outcome is not None and outcome.phase == RESOLVE)
 
     def next(self) -> _Plan | None:
         """The next attempt; None if there is none."""
@@ -57,13 +56,10 @@ class _Case(NamedTuple):
             return None
         if outcome is not None and outcome.phase == STOPPED:
             return self.plan("checkpoint") if retry.may_restart(self.options, self.attempt) else None
-        policy = retry.of_options(self.options)
-        if policy is None:
-            return None
-        failure = exceptions.failures_of(outcome, status)
+        policy, failure = retry.of_options(self.options), exceptions.failures_of(outcome, status)
         node = (outcome.host if outcome else None) or (status.report.node if status.report else None)
-        changes = policy.next_options(self.options, failure, tried=self.retries, node=node)
-        if changes is None:
+        changes = policy and policy.next_options(self.options, failure, tried=self.retries, node=node)
+        if policy is None or changes is None:
             return None
         plan = self.plan(", ".join(sorted(failure & policy.failures)))
         return plan._replace(options=self.options.merged(Options(changes, {})), retries=self.retries + 1)
@@ -73,7 +69,7 @@ class _Case(NamedTuple):
         return _Plan(self.element, self.attempt, self.options, self.retries, reason)
 
     def final_outcome(self) -> Outcome | None:
-        """The outcome of the attempt as that of the element; with the scheduler's state if the scheduler ended it."""
+        """The outcome of the attempt as the outcome of the element. If the scheduler ended it, has the scheduler's state."""
         outcome, status = self.outcome, self.status
         if outcome is None:
             return None
@@ -101,19 +97,19 @@ class _Plan(NamedTuple):
 
 
 class Resubmitter:
-    """Submits the next attempts of elements. `attend` looks at an upstream submission now."""
+    """Submits the next attempts of elements. `check` checks an upstream submission now."""
 
     def __init__(
         self,
         requests: Requests,
         *,
-        attend: Callable[[SubmissionState], None],
+        check: Callable[[SubmissionState], None],
         timings: Timings,
         refusals_are_final: bool,
     ) -> None:
         self._requests, self._store, self._queue = requests, requests.store, requests.queue
         self._known = requests.registry.get
-        self._attend, self._timings, self._refusals_are_final = attend, timings, refusals_are_final
+        self._check, self._timings, self._refusals_are_final = check, timings, refusals_are_final
 
     def resubmit(
         self, watched: SubmissionState, statuses: Mapping[int, FinalStatus], waiting: Container[int]
@@ -157,19 +153,15 @@ class Resubmitter:
     ) -> Mapping[int, Outcome | None]:
         """Submit next attempts; return the elements without one, with their final outcomes."""
         waited = [case.element for case in cases if case.waited]
-        on, unsure = self._upstreams_run_again(submission, watched, waited) if waited else ((), ())
+        again, unsure = self._upstreams_run_again(submission, watched, waited) if waited else ((), ())
         plans, ended = [], {}
         for case in cases:
             if case.element in unsure:
                 self._pause(watched)
                 continue
-            plan = (
-                case.next()
-                if not case.waited
-                else case.plan("what it waits for goes on")
-                if case.element in on
-                else None
-            )
+            plan = None if case.waited else case.next()
+            if case.waited and case.element in again:
+                plan = case.plan("what it waits for goes on")
             if plan is None:
                 ended[case.element] = case.final_outcome()
             else:
@@ -196,18 +188,18 @@ class Resubmitter:
         upstreams = [self._known(edge.key) for edge in submission.dependencies]
         for upstream in upstreams:
             if upstream.unfinished:
-                self._attend(upstream)
+                self._check(upstream)
         failed = dependencies.failed_upstreams(
             self._store, watched.key, elements, unless=lambda key, index: not self._known(key).finished(index)
         )
-        on = [element for element in elements if element not in failed]
+        again = {element for element in elements if element not in failed}
         unsure = {
             element
-            for element in on
+            for element in again
             for edge, upstream in zip(submission.dependencies, upstreams, strict=True)
             if upstream.missing & dependencies.elements(edge, _calls(submission, element, element), upstream)
         }
-        return set(on) - unsure, unsure
+        return again - unsure, unsure
 
     def _claim(self, submission: Submission, watched: SubmissionState, plans: Sequence[_Plan]) -> None:
         """Claim elements, and submit those that no other process has claimed, in one job."""
@@ -244,18 +236,17 @@ class Resubmitter:
         taken_over: bool = False,
     ) -> None:
         """Submit a job for claimed elements. If it is refused, or the queue is full, withdraw the claims."""
-        store, requests, known = self._store, self._requests, self._known
+        store, requests = self._store, self._requests
         elements = sorted(element for element, _ in claimed)
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
-        options = Options.parse(claim.options)
-        after = dependencies.of_calls(submission.dependencies, _calls(submission, elements[0], elements[-1]), known)
+        calls = _calls(submission, elements[0], elements[-1])
+        after = dependencies.of_calls(submission.dependencies, calls, self._known)
         record = attempts.record_path(store, watched.key, claim.group)
-        wanted = requests.block(submission, block, options, after)
+        wanted = requests.block(submission, block, Options.parse(claim.options), after)
         submit = self._queue.client.submit_once if taken_over else self._queue.client.submit_now
-        queued = None
         try:
             queued = submit(record, watched.key, wanted, caretaker=requests.retry_job(submission)).blocks
-        except SubmissionRefused:
+        except SubmissionRefused:  # after any other error, the job may be queued
             attempts.withdraw_claims(store, watched.key, claim.group, claimed)
             raise
         if not queued:

@@ -63,9 +63,9 @@ def _statuses(part: Part, outcomes: Outcomes) -> list[JobStatus]:
 
 def _query(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     """Query the submissions of a place; return their outcomes by key."""
-    place.tracker.look(_unfinished(parts))
+    place.tracker.list_outcomes(_unfinished(parts))
     if unfinished := _unfinished(parts):
-        place.tracker.ask(unfinished, partly=True)
+        place.tracker.query(unfinished, partly=True)
     elements: dict[SubmissionState, set[int]] = {}
     for _, state, indices in parts:
         elements.setdefault(state, set()).update(map(state.element, indices))
