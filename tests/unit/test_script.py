@@ -1,4 +1,4 @@
-"""script.sh: whatever is in its paths stays what it is, and a process that dies has a last word."""
+"""script.sh: paths arrive unchanged, and a process that dies leaves a record of its failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
-from slurm.submission.script import Care, Ranks, render, render_caretaker
+from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,14 +99,14 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Element:
 
 
 def test_all_that_a_script_starts_is_started_by_boot(tmp_path: Path) -> None:
-    """Which searches the working directory last: ranks, what gathers their results, hooks, and the caretaker."""
+    """Boot searches the working directory last. It starts ranks, the gathering of results, hooks, and the retry job."""
     (tmp_path / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/bash\nprintf "%s\\0" "$1" "$2" "$4" >> {shlex.quote(str(tmp_path))}/started\nexit 1\n')
     python.chmod(0o700)
     common = {"root": str(tmp_path), "runner": f"{tmp_path}/runner.zip", "key": "f/1", "directives": []}
     environment = ResolvedEnvironment(key="k", python=str(python), tag="3.11", setup=())
-    caretaker = render_caretaker(environment=environment, scheduler="slurm", **common)  # type: ignore[arg-type]
+    retry_job = render_retry_job(environment=environment, scheduler="slurm", **common)  # type: ignore[arg-type]
     started = []
     for ranks in (None, Ranks((), gather=True)):
         script = render(
@@ -114,12 +114,12 @@ def test_all_that_a_script_starts_is_started_by_boot(tmp_path: Path) -> None:
             chdir=None,
             cpus=None,
             calls=(1, 0),
-            care=Care("slurm", None),
+            resubmission=Resubmission("slurm", None),
             hooked=True,
             ranks=ranks,
             **common,  # type: ignore[arg-type]
         )
-        for text in (script, caretaker):
+        for text in (script, retry_job):
             subprocess.run(["bash", "-c", text], cwd=tmp_path, check=False, capture_output=True)
             for path in (tmp_path / "jobs").rglob("*.json"):
                 path.unlink()

@@ -69,7 +69,7 @@ class _Case(NamedTuple):
         return _Plan(self.element, self.attempt, self.options, self.retries, reason)
 
     def final_outcome(self) -> Outcome | None:
-        """The outcome of the attempt as the outcome of the element. If the scheduler ended it, has the scheduler's state."""
+        """The attempt's outcome as the element's. If the scheduler ended it, it has the scheduler's state."""
         outcome, status = self.outcome, self.status
         if outcome is None:
             return None
