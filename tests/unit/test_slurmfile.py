@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from slurm import Cluster, Retry
 from slurm.errors import SlurmfileError
 from slurm.options import Options
-from slurm.slurmfile import TOP, ClusterEntry, find, load, names
+from slurm.slurmfile import TOP, ClusterEntry, load, names
 from slurm.slurmfile.entry import KEYS
 from slurm.slurmfile.reader import Problem
+from slurm.slurmfile.sources import source
 from unit.strategies import CHARACTERS
 
 EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
@@ -34,7 +35,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_example_is_whole_and_reads_as_people_mean_it() -> None:
-    assert names(EXAMPLE) == ("laptop", "cpu", "gpu")
+    assert names(source(EXAMPLE)) == ("laptop", "cpu", "gpu")
     assert load(path=EXAMPLE).url == "local"
     assert dict(load("cpu", EXAMPLE).options.set()) == {"time": "12:30:00", "mem": "4G", "cpus_per_task": "2"}
     gpu = load("gpu", EXAMPLE)
@@ -75,16 +76,17 @@ def test_a_cluster_is_made_of_its_entry(tmp_path: Path) -> None:
 def test_the_nearest_file_upward_counts_then_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / "project" / "a" / "b"
     deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
     with pytest.raises(SlurmfileError, match="there is no Slurmfile"):
-        find(deep)
+        source()
     users = tmp_path / "config" / "slurm-tasks" / "Slurmfile"
     users.parent.mkdir(parents=True)
     users.touch()
-    assert find(deep) == users
+    assert source().path == users
     (tmp_path / "project" / "Slurmfile").touch()
-    assert find(deep) == tmp_path / "project" / "Slurmfile"
+    assert source().path == tmp_path / "project" / "Slurmfile"
     monkeypatch.setenv("SLURMFILE", str(EXAMPLE))
-    assert find(deep) == EXAMPLE
+    assert source().path == EXAMPLE
     monkeypatch.setenv("SLURMFILE_PROFILE", "cpu")
     assert load().options.get("mem") == "4G"
     assert load("laptop").url == "local"

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from slurm import Cluster
 from slurm.cli.main import slurm
 from slurm.errors import SlurmfileError
-from slurm.slurmfile import find, load, trust
-from slurm.slurmfile.sources import NAME, _upward, search
+from slurm.slurmfile import load, trust
+from slurm.slurmfile.sources import NAME, _upward, search, source
 
 LOCAL = "default: a\nclusters: {a: {url: local}}\n"
 NOBODY = 65534
@@ -69,13 +69,13 @@ def test_slurmfile_of_another_user_is_an_error(work: Path) -> None:
     path = planted(work.parent, mode=0o644)
     os.chown(path, NOBODY, NOBODY)
     with pytest.raises(SlurmfileError, match=r"belongs to the user nobody\. It is not used"):
-        find()
+        source()
 
 
 def test_the_owner_of_the_file_decides_not_the_mode_of_its_directory(work: Path) -> None:
     path = planted(work.parent, mode=0o644)
     work.parent.chmod(0o1777)
-    assert find() == path
+    assert source().path == path
 
 
 def test_trusted_slurmfile_is_rejected_with_a_diff_after_a_change(work: Path) -> None:
@@ -142,13 +142,13 @@ def test_what_needs_no_slurmfile_searches_for_none(work: Path, tmp_path: Path) -
 
 def test_the_search_ends_at_the_home_directory(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     above = planted(work.parent.parent, mode=0o644)
-    assert find() == above
+    assert source().path == above
     monkeypatch.setenv("HOME", str(work.parent))
     assert search() is None
     with pytest.raises(SlurmfileError, match="up to the home directory"):
         load()
     own = planted(work.parent, mode=0o644)
-    assert find() == own
+    assert source().path == own
 
 
 def test_the_search_ends_at_the_border_of_the_file_system() -> None:
@@ -162,10 +162,10 @@ def test_what_is_no_file_is_passed_over_without_waiting_for_it(work: Path) -> No
     above = planted(work.parent.parent, mode=0o644)
     (work / NAME).mkdir()
     os.mkfifo(work.parent / NAME)
-    assert find() == above
+    assert source().path == above
     (work / NAME).rmdir()
     (work / NAME).symlink_to("nowhere")
-    assert find() == above
+    assert source().path == above
 
 
 def test_what_was_checked_is_what_is_used(work: Path) -> None:

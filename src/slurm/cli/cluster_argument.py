@@ -32,7 +32,7 @@ def cluster_of(text: str | None) -> Cluster:
 def slurmfile_of(text: str | None) -> Source | None:
     """Return the Slurmfile that defines this cluster, or None for a URL. Raises as `cluster_of` does."""
     file = search() if text is None or "://" not in text else None
-    names: Sequence[str] = slurmfile.names_in(file) if file else ()
+    names: Sequence[str] = slurmfile.names(file) if file else ()
     if file and (text is None or text in names):
         return file
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.setup import load_modules
@@ -21,7 +20,7 @@ from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.entry import KEYS, read_entry
 from slurm.slurmfile.environment import read_environment
 from slurm.slurmfile.reader import Reader, near
-from slurm.slurmfile.sources import missing, search, source
+from slurm.slurmfile.sources import source
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
@@ -112,23 +111,7 @@ def read(file: Source, name: str | None = None) -> ClusterEntry:
     raise _error(reader)
 
 
-def find(start: Path | None = None) -> Path:
-    """Return the path of the Slurmfile that `search` finds. Raises SlurmfileError if there is none."""
-    found = search(start)
-    if found is None:
-        raise missing(start or Path.cwd())
-    return found.path
-
-
-def names(path: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-    """Return the names of the clusters of a file, by default of the Slurmfile that `search` finds.
-
-    Raises SlurmfileError.
-    """
-    return names_in(source(path))
-
-
-def names_in(file: Source) -> tuple[str, ...]:
+def names(file: Source) -> tuple[str, ...]:
     """Return the names of the clusters of a file. Raises SlurmfileError."""
     reader, _, entries = _read(file)
     if reader.problems:
