@@ -9,6 +9,7 @@ import click
 from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.output import Finite, show_json, show_table
 from slurm.clusters import environment_cleanup
+from slurm.views.displays import duration, memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,19 +60,5 @@ def _show(environments: Sequence[StoredEnvironment], *, as_json: bool) -> None:
     if as_json:
         show_json([environment._asdict() for environment in environments])
     elif environments:
-        rows = [(e.key, e.state, _size(e.bytes), _age(e.unused), e.users() or "-") for e in environments]
+        rows = [(e.key, e.state, memory(e.bytes), duration(e.unused), e.users() or "-") for e in environments]
         show_table([("KEY", "STATE", "SIZE", "UNUSED", "USED BY"), *rows])
-
-
-def _size(number: float) -> str:
-    for length, unit in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
-        if number >= length:
-            return f"{number / length:.1f} {unit}"
-    return f"{number:.0f} B"
-
-
-def _age(seconds: float) -> str:
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -13,7 +13,7 @@ from slurm import slurmfile
 from slurm.clusters import environment
 from slurm.errors import NoSuchJob
 from slurm.jobs import submit
-from slurm.jobs.job import Job, JobArray, handle
+from slurm.jobs.job import Job, JobArray, Listing, handle
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
@@ -22,7 +22,6 @@ from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.tasks import task
 from slurm.tasks.settings import Settings
-from slurm.views.listing import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -248,4 +247,4 @@ class Cluster:
     def _repr_html_(self) -> str:
         from slurm.views.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
 
-        return cluster_html(self.place, self.settings)
+        return cluster_html(self.place, self.settings.environment or (), self.options)

@@ -111,7 +111,9 @@ def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], fl
     place.tracker.query([watched for some, watched in using if place.has(some)])
     found: dict[str, tuple[tuple[str, ...], float]] = {}
     for some, watched in using:
-        unfinished = watched.unfinished and (watched.may_run_again or any(e not in watched.missing for e in watched.open))
+        unfinished = watched.unfinished and (
+            watched.may_run_again or any(e not in watched.missing for e in watched.open)
+        )
         mine = (watched.key,) if unfinished else ()
         for key in _environments(some):
             users, last = found.get(key, ((), 0.0))

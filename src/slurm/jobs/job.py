@@ -16,7 +16,6 @@ from slurm.sanitize.numbers import whole
 from slurm.serialization import Reference
 from slurm.submission.submission_state import SubmissionState
 from slurm.tracking.workflow_journal import several_children
-from slurm.views.listing import Listing
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ class Job(Handle, Generic[R]):
     def _repr_html_(self) -> str:
         from slurm.views.notebook import job_html  # noqa: PLC0415 - only notebooks have it
 
-        return job_html(self)
+        return job_html(self.part)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Job) and (self._watched, self.index) == (other._watched, other.index)
@@ -330,10 +329,23 @@ class JobArray(Handle, Generic[R]):
     def _repr_html_(self) -> str:
         from slurm.views.notebook import array_html  # noqa: PLC0415 - only notebooks have it
 
-        return array_html(self)
+        return array_html(self.part)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_job, (self._place.spec._asdict(), self.key, self._range)
+
+
+class Listing(list[Job[Any] | JobArray[Any]]):
+    """A list of jobs and arrays; a notebook shows it as a table."""
+
+    def __repr__(self) -> str:
+        lines = ",\n ".join(map(repr, self))
+        return f"[{lines}]"
+
+    def _repr_html_(self) -> str:
+        from slurm.views.notebook import listing_html  # noqa: PLC0415 - only notebooks have it
+
+        return listing_html([job.part for job in self])
 
 
 def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:
