@@ -11,11 +11,12 @@ from slurm.protocol.outcomes import class_name
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, NoReturn
 
-    from slurm.options import Options
     from slurm.protocol.outcomes import ErrorRecord
+
+    Get = Callable[[str], str | bool | None]  # `Options.get`
 
 _BY_PHASE = {
     QUEUE: "JobNotStarted",
@@ -101,15 +102,13 @@ class Retry(Record):
         growing = ((_OUT_OF_MEMORY, self.mem), (_TIMED_OUT, self.time))
         return frozenset((*_NODE_FAILURES, *(name for name, factor in growing if factor)))
 
-    def check(self, options: Options) -> None:
+    def check(self, get: Get) -> None:
         """Raise OptionError if `mem` or `time` multiplies an option that is not set."""
         for factor, names in ((self.mem, _MEMORY), (self.time, _TIME)):
-            if factor and not any(options.get(name) for name in names):
+            if factor and not any(map(get, names)):
                 _fail(f"{names[0]}={factor!r} multiplies an option that is not set: set {' or '.join(names)}")
 
-    def next_options(
-        self, options: Options, failure: frozenset[str], *, tried: int, node: str | None
-    ) -> dict[str, str] | None:
+    def next_options(self, get: Get, failure: frozenset[str], *, tried: int, node: str | None) -> dict[str, str] | None:
         """Return the options to change for the attempt after a failure; None if there is no further attempt.
 
         `failure` holds the names of the error's class and its bases; `tried` is the number of retries so far.
@@ -121,11 +120,11 @@ class Retry(Record):
             (_TIMED_OUT, self.time, self.max_time, _TIME, _more_time),
         ):
             if cause in failure and factor:
-                requested = {name: text for name in names if isinstance(text := options.get(name), str)}
+                requested = {name: text for name in names if isinstance(text := get(name), str)}
                 more = {name: grown(text, float(factor[1:]), bound) for name, text in requested.items()}
                 return more if more != requested else None
         if self.exclude_failed_node and node and not failure & {_OUT_OF_MEMORY, _TIMED_OUT}:
-            excluded = options.get("exclude")
+            excluded = get("exclude")
             return {"exclude": f"{excluded},{node}" if excluded else node}
         return {}
 
@@ -142,15 +141,15 @@ def parse(value: Any) -> str:
     return json.dumps(retry.to_json(), sort_keys=True)
 
 
-def of_options(options: Options) -> Retry | None:
+def of_options(get: Get) -> Retry | None:
     """Return the Retry in the options, or None."""
-    text = options.get("retry")
+    text = get("retry")
     return Retry.from_json(json.loads(text)) if isinstance(text, str) else None
 
 
-def may_restart(options: Options, attempt: int) -> bool:
+def may_restart(get: Get, attempt: int) -> bool:
     """Whether another attempt may follow one that stopped at a checkpoint."""
-    return attempt <= int(options.get("max_restarts") or MAX_RESTARTS)
+    return attempt <= int(get("max_restarts") or MAX_RESTARTS)
 
 
 def failure_names(phase: str, error: ErrorRecord | None) -> frozenset[str]:

@@ -58,7 +58,7 @@ def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt
         return  # the scheduler may have ended it, which it reports only when this script has ended, too
     if outcome.phase == STOPPED and outcome.job_id:
         options = Options.parse(store.records(watched.key).submission.options)
-        if retry.may_restart(options, attempt) and place.queue.client.requeue(outcome.job_id) is None:
+        if retry.may_restart(options.get, attempt) and place.queue.client.requeue(outcome.job_id) is None:
             return
     # Learn the current job of the element first, or its last move would count as news.
     attempts.AttemptRecords(store, watched.key, ()).move(watched)

@@ -55,10 +55,10 @@ class _Case(NamedTuple):
         if status.state is JobState.CANCELLED or self.last:
             return None
         if outcome is not None and outcome.phase == STOPPED:
-            return self.plan("checkpoint") if retry.may_restart(self.options, self.attempt) else None
-        policy, failure = retry.of_options(self.options), exceptions.failures_of(outcome, status)
+            return self.plan("checkpoint") if retry.may_restart(self.options.get, self.attempt) else None
+        policy, failure = retry.of_options(self.options.get), exceptions.failures_of(outcome, status)
         node = (outcome.host if outcome else None) or (status.report.node if status.report else None)
-        changes = policy and policy.next_options(self.options, failure, tried=self.retries, node=node)
+        changes = policy and policy.next_options(self.options.get, failure, tried=self.retries, node=node)
         if policy is None or changes is None:
             return None
         plan = self.plan(", ".join(sorted(failure & policy.failures)))
