@@ -57,6 +57,7 @@ class Place:
                 runaway=Timings().runaway,
             ),
             finalize=lambda _, statuses, __: statuses,
+            poll_progress=lambda: None,
             pace=0.01,
             patience=(0.05, 0.1),
             timings=Timings(),

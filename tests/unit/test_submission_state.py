@@ -18,6 +18,7 @@ from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.submission.status import FinalStatus
 from slurm.submission.submission_state import SubmissionState
+from slurm.submission.timings import Timings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C90
         start.wait()
         for number in range(COUNT):
             watched.note_missing({index: report(JobState.RUNNING) for index in range(number)}, now=float(number))
-            watched.overdue(float(number), lambda _: 1.0)
+            watched.overdue(float(number), Timings(explained_grace=1.0, unexplained_grace=1.0))
 
     with ThreadPoolExecutor(4) as threads:
         for done in [threads.submit(work) for work in (wait, outcomes, endings, reports)]:
@@ -97,7 +98,7 @@ def test_an_element_is_missing_from_the_first_report_without_it_to_its_next_sign
         watched.note_missing(reports, float(now))
         since = {element: since.get(element, now)} if found is None or found.final else {}
         assert watched.missing == frozenset(since)
-        overdue, within = watched.overdue(float(now), lambda _: 2.0)
+        overdue, within = watched.overdue(float(now), Timings(explained_grace=2.0, unexplained_grace=2.0))
         assert set(overdue) == {e for e, begun in since.items() if now - begun > 2.0}
         assert overdue.keys() | within.keys() == watched.missing
 

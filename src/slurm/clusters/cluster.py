@@ -160,10 +160,7 @@ class Cluster:
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
-        if self._is_default:
-            _warn_on_a_login_node()
-        settings = self.settings.merged(of.terms)
-        prepared = self._prepare(settings)
+        settings, prepared = self._prepare(of)
         watched = submit.submit(
             self.place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.settings
         )
@@ -223,10 +220,7 @@ class Cluster:
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script of a call of a task, or of a map over `count` items. Submits nothing."""
         whole(count, "count", least=1)
-        if self._is_default:
-            _warn_on_a_login_node()
-        settings = self.settings.merged(of.terms)
-        prepared = self._prepare(settings)
+        settings, prepared = self._prepare(of)
         return submit.preview(self.place, of, count, options=settings.options, environment=prepared)
 
     def command_counts(self) -> Mapping[str, int]:
@@ -237,9 +231,14 @@ class Cluster:
         """Close the connections. Jobs continue; the next use connects again."""
         self.place.transport.close()
 
-    def _prepare(self, settings: Settings) -> ResolvedEnvironment:
+    def _prepare(self, of: Task[..., Any]) -> tuple[Settings, ResolvedEnvironment]:
+        """The settings of a task on this cluster, and its environment, ready to use."""
+        if self._is_default:
+            _warn_on_a_login_node()
+        settings = self.settings.merged(of.terms)
         listener = NotifyingBuildListener(self.url, settings.callbacks)
-        return environment.prepare(self.place, settings.environment or (), settings.options, listener=listener)
+        prepared = environment.prepare(self.place, settings.environment or (), settings.options, listener=listener)
+        return settings, prepared
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

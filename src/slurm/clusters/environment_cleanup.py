@@ -104,8 +104,7 @@ def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], fl
     """
     if not wanted:
         return {}
-    records = place.store.several_records(place.store.keys())
-    using = [(some, place.registry.add(*some)) for some in records]
+    using = [(some, place.registry.add(*some)) for some in place.store.several_records(place.store.keys())]
     using = [(some, watched) for some, watched in using if _environments(some) & wanted]
     place.tracker.list_outcomes([watched for _, watched in using])
     place.tracker.query([watched for some, watched in using if place.has(some)])

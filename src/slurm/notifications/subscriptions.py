@@ -168,10 +168,6 @@ class Subscription:
         if found := tuple(elements):
             hooks.put(partial(self._finish, found))
 
-    def poll_progress(self) -> None:
-        """Queue a reading of progress, if one is due."""
-        self._subscriptions.poll_progress()
-
     def progress_query(self) -> progress_reader.ProgressQuery:
         """The query for new progress of this submission."""
         directory = f"{self._subscriptions.store.directory(self._submission.key)}/{EVENTS}"

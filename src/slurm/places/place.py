@@ -200,8 +200,8 @@ class Place:
     def tracker(self) -> Tracker:
         """Follows the submissions there."""
         poller = StatusPoller(
-            query=self.queue.query,
-            history=self.queue.history,
+            query=lambda ids: self.queue.client.query(ids),  # noqa: PLW0108 - the client is made later
+            history=lambda ids: self.queue.client.history(ids),  # noqa: PLW0108
             complete=self.recovery.complete,
             here=lambda: self.queue.here,
             runaway=self.timings.runaway,
@@ -211,6 +211,7 @@ class Place:
             listing=self.store.done,
             poller=poller,
             finalize=self.finalizer.finalize,
+            poll_progress=lambda: self.subscriptions.poll_progress(),  # noqa: PLW0108 - made later
             pace=self.transport.pace,
             patience=self.scheduler.patience,
             timings=self.timings,

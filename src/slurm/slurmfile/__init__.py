@@ -77,13 +77,6 @@ class ClusterEntry:
         return (*load_modules(self.modules), *self.setup)
 
 
-class _Requested(NamedTuple):
-    """The name of the requested cluster, and its origin."""
-
-    name: str
-    origin: str
-
-
 def load(name: str | None = None, path: str | os.PathLike[str] | None = None) -> ClusterEntry:
     """Read the cluster `name` of the Slurmfile, by default that of $SLURMFILE_PROFILE or the file's `default`.
 
@@ -99,13 +92,12 @@ def read(file: Source, name: str | None = None) -> ClusterEntry:
     """
     reader, default, entries = _read(file)
     requested = _requested(name, default)
-    if requested and requested.name in entries:
-        layers = _effective(requested.name, entries)
+    if requested and requested.value in entries:
+        layers = _effective(requested.value, entries)
         _local_checks(reader, layers)
         environment = _environment(reader, layers)
         if not reader.problems:
-            found = (Setting("file", str(file.path), file.origin), Setting("cluster", *requested))
-            return _entry(requested.name, layers, environment, found)
+            return _entry(layers, environment, (Setting("file", str(file.path), file.origin), requested))
     elif not reader.problems:  # otherwise an error may hide the cluster
         reader.refuse(None, _missing(requested, entries))
     raise _error(reader)
@@ -119,18 +111,19 @@ def names(file: Source) -> tuple[str, ...]:
     return tuple(entries)
 
 
-def _requested(name: str | None, default: Location | None) -> _Requested | None:
+def _requested(name: str | None, default: Location | None) -> Setting | None:
+    """The name of the requested cluster, and its origin."""
     profile = os.environ.get("SLURMFILE_PROFILE")
     if name or profile:
-        return _Requested(name, "argument") if name else _Requested(str(profile), "$SLURMFILE_PROFILE")
-    return _Requested(str(default.node.value), default.where) if default else None
+        return Setting("cluster", name or str(profile), "argument" if name else "$SLURMFILE_PROFILE")
+    return Setting("cluster", str(default.node.value), default.where) if default else None
 
 
-def _missing(requested: _Requested | None, entries: Mapping[str, Entry]) -> str:
+def _missing(requested: Setting | None, entries: Mapping[str, Entry]) -> str:
     if requested is None:
         return "name a cluster, or add a `default` to the file"
     origin = "" if requested.origin == "argument" else f", which {requested.origin} names"
-    return f"there is no cluster {requested.name!r}{origin}{near(requested.name, entries)}"
+    return f"there is no cluster {requested.value!r}{origin}{near(requested.value, entries)}"
 
 
 def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry]]:
@@ -232,14 +225,12 @@ def _environment(reader: Reader, layers: Sequence[Entry]) -> tuple[Environment, 
     return read_environment(reader, locations["environment"])
 
 
-def _entry(
-    name: str, layers: Sequence[Entry], environment: tuple[Environment, ...], found: Sequence[Setting]
-) -> ClusterEntry:
+def _entry(layers: Sequence[Entry], environment: tuple[Environment, ...], found: Sequence[Setting]) -> ClusterEntry:
     root, python = (_value(key, layers) for key in ("root", "python"))
     lists = {key: tuple(item for layer in layers for item, _ in layer.lists[key]) for key in layers[-1].lists}
     options = NONE.merged(*(layer.options for layer in layers))
     return ClusterEntry(
-        name=name,
+        name=layers[-1].name,
         url=str(_value("url", layers)),
         root=os.path.expandvars(str(root)) if root else None,
         python=str(python) if python else None,

@@ -9,12 +9,11 @@ from slurm.protocol import Block
 from slurm.submission.origins import Here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from slurm.protocol import Origin, Submission
-    from slurm.schedulers.base import Report, Scheduler
+    from slurm.schedulers.base import Scheduler
     from slurm.schedulers.client import SchedulerClient
-    from slurm.schedulers.job_control import Answers
     from slurm.transports.base import Completed
 
 
@@ -58,14 +57,6 @@ class JobQueue:
                 client.here = self.origin
                 self._client = client
             return self._client
-
-    def query(self, ids: Sequence[str]) -> Answers:
-        """Query the states of ids; see `JobControl.query`."""
-        return self.client.query(ids)
-
-    def history(self, ids: Sequence[str]) -> Iterable[Report]:
-        """Read the accounting's records of ids; see `JobControl.history`."""
-        return self.client.history(ids)
 
     @property
     def limits(self) -> str:

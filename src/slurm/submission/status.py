@@ -40,6 +40,3 @@ class Listener(Protocol):
 
     def finished(self, elements: Iterable[int]) -> None:
         """Elements have finished."""
-
-    def poll_progress(self) -> None:
-        """Tasks may have reported progress."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Report
     from slurm.submission.origins import Here
     from slurm.submission.status import Listener
+    from slurm.submission.timings import Timings
 
 
 class Settled(NamedTuple):
@@ -357,13 +358,8 @@ class SubmissionState:
         with self._lock:
             self._missing_since = dict.fromkeys(self._missing_since, now)
 
-    def overdue(
-        self, now: float, grace: Callable[[JobState], float]
-    ) -> tuple[dict[int, FinalStatus], dict[int, FinalStatus]]:
-        """How elements ended whose outcomes are missing: those past their grace period, and those within it.
-
-        `grace` gives the seconds for an outcome to appear after a state.
-        """
+    def overdue(self, now: float, timings: Timings) -> tuple[dict[int, FinalStatus], dict[int, FinalStatus]]:
+        """How elements ended whose outcomes are missing: those past their grace period, and those within it."""
         overdue: dict[int, FinalStatus] = {}
         within: dict[int, FinalStatus] = {}
         with self._lock:
@@ -374,7 +370,9 @@ class SubmissionState:
                 report = self._reports.get(element)
                 state = report.state if report and report.state.final else JobState.LOST
                 state = JobState.LOST if state is JobState.COMPLETED else state
-                (overdue if now - since > grace(state) else within)[element] = FinalStatus(state, report)
+                unexplained = state in (JobState.LOST, JobState.FAILED)
+                grace = timings.unexplained_grace if unexplained else timings.explained_grace
+                (overdue if now - since > grace else within)[element] = FinalStatus(state, report)
         return overdue, within
 
     def seconds_in_accounting(self, element: int, *, alone: bool) -> float:

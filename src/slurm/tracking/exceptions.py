@@ -91,8 +91,7 @@ def failures_of(outcome: Outcome | None, status: FinalStatus) -> frozenset[str]:
         return frozenset(names_of(_BY_STATE[state][0]))
     if outcome is None:
         return frozenset(names_of(JobLost))
-    every = [failure_names(found.phase, found.error) for found in (outcome.failures or (outcome,))]
-    return frozenset().union(*every)
+    return frozenset().union(*(failure_names(found.phase, found.error) for found in outcome.failures or (outcome,)))
 
 
 def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:

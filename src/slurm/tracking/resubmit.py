@@ -167,8 +167,7 @@ class Resubmitter:
             else:
                 plans.append(plan)
         outcomes = {case.element: case.final_outcome for case in cases}
-        alone = bool(submission.dependencies) or not self._queue.has_arrays
-        for group in _grouped(plans, watched, alone=alone):
+        for group in _grouped(plans, watched, alone=bool(submission.dependencies) or not self._queue.has_arrays):
             try:
                 self._claim(submission, watched, group)
             except SubmissionRefused as error:

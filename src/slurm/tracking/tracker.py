@@ -44,12 +44,13 @@ class Tracker:
         listing: Listing,
         poller: StatusPoller,
         finalize: Finalize,
+        poll_progress: Callable[[], object],
         pace: float,
         patience: tuple[float, float],
         timings: Timings,
     ) -> None:
         self._registry, self._listing, self._poller, self._finalize = registry, listing, poller, finalize
-        self._pace, self._patience, self._timings = pace, patience, timings
+        self._poll_progress, self._pace, self._patience, self._timings = poll_progress, pace, patience, timings
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._poll: threading.Thread | None = None
@@ -188,8 +189,7 @@ class Tracker:
         try:
             self.list_outcomes({watched.key: watched for watched in (*wanted, *unfinished)}.values())
             listed = time.monotonic()
-            for listener in filter(None, (watched.listener for watched in wanted)):
-                listener.poll_progress()
+            self._poll_progress()
             room = self._changed_at > self._queried_at and any(watched.unqueued for watched in wanted)
             if room or not all(watched.unfinished for watched in unfinished):  # dependents may be cancelled now
                 self._pause, self._query_at = self._patience[0], self._queried_at + self._patience[0]
@@ -230,7 +230,7 @@ class Tracker:
             if watched.trouble is not None:  # outcomes may exist: the grace period begins when they can be listed
                 watched.restart_grace(now)
                 continue
-            overdue, within = watched.overdue(now, self._grace)
+            overdue, within = watched.overdue(now, self._timings)
             try:
                 if overdue or (within and watched.continues):
                     self._announce([watched.add_final(self._finalize(watched, overdue, within))])
@@ -238,10 +238,6 @@ class Tracker:
                 trouble = error
         if trouble is not None:
             raise trouble
-
-    def _grace(self, state: JobState) -> float:
-        unexplained = state in (JobState.LOST, JobState.FAILED)
-        return self._timings.unexplained_grace if unexplained else self._timings.explained_grace
 
     def _announce(self, settled: Sequence[Settled]) -> None:
         """Wake the threads that wait for elements that have just ended, and call their callbacks."""

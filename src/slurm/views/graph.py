@@ -39,8 +39,7 @@ class Graph:
         """A self-contained SVG picture."""
         return svg(self.nodes, self.edges)
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    _repr_svg_ = svg
 
 
 def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
