@@ -1,4 +1,4 @@
-"""Who has an element go on: one process, whoever dies meanwhile, and nobody once it is cancelled."""
+"""Claims: one process resubmits an element, even if processes die, and none does after a cancellation."""
 
 from __future__ import annotations
 

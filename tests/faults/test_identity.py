@@ -1,4 +1,4 @@
-"""Numbers of jobs that mean another job: after Slurm lost its state, on another cluster, on another machine."""
+"""Job ids that mean another job: after Slurm lost its state, on another cluster, on another machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More elements than Slurm lets a user have in the queue: they are queued as room frees, with a client or without."""
+"""More elements than Slurm accepts for one user: they are queued as room frees, with a client or without."""
 
 from __future__ import annotations
 

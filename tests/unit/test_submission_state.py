@@ -1,4 +1,4 @@
-"""What is known of a submission, while several threads read and change it."""
+"""SubmissionState, while several threads read and change it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def eager_switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("eager_switching")
-def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C901 - one function a thread
+def test_each_callback_is_called_once_by_concurrent_threads() -> None:  # noqa: C901 - one function a thread
     watched, made = state(), Counter[int]()
     start = threading.Barrier(4)
 
@@ -86,7 +86,7 @@ def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C90
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, *JobState])), max_size=12))
-def test_an_element_is_missing_from_the_first_report_without_it_to_its_next_sign_of_life(
+def test_an_element_is_missing_until_a_report_shows_it_alive(
     said: list[tuple[int, JobState | None]],
 ) -> None:
     watched, since = state(6), dict[int, float]()
@@ -104,7 +104,7 @@ def test_an_element_is_missing_from_the_first_report_without_it_to_its_next_sign
 
 
 @pytest.mark.parametrize(("chunk", "elements"), [(1, 10), (3, 4), (10, 1), (11, 1)])
-def test_an_element_ends_all_of_its_calls(chunk: int, elements: int) -> None:
+def test_all_calls_of_an_element_end_with_it(chunk: int, elements: int) -> None:
     watched = state(10, chunk)
     assert watched.elements == elements
     watched.add_outcomes([0])

@@ -1,4 +1,4 @@
-"""What is asked of a scheduler and of its accounting, and what is believed of the answers."""
+"""StatusPoller: queries to a scheduler and to its accounting, and the states that follow from the answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def told(id_: str, state: JobState, key: str = KEY, tasks: Sequence[int] | None 
 
 
 class Place:
-    """A scheduler that says what a test has it say."""
+    """A scheduler whose answers a test sets."""
 
     def __init__(self, *answers: Report, remembered: Iterable[Report] = (), silent: Iterable[str] = ()) -> None:
         self.answers, self.remembered, self.silent = answers, tuple(remembered), set(silent)
@@ -87,7 +87,7 @@ def block(id_: str = "7", origin: Origin | None = None, count: int = 1) -> Block
     return Block(id=id_, first=0, count=count, origin=origin)
 
 
-def test_a_number_that_slurm_gave_again_is_not_the_old_job() -> None:
+def test_a_reused_job_id_is_another_job() -> None:
     place = Place(told("7", JobState.RUNNING, OTHER))
     old, new = place.watch(block()), place.watch(block(), key=OTHER)
     place.tracker.query([old, new])
@@ -95,12 +95,12 @@ def test_a_number_that_slurm_gave_again_is_not_the_old_job() -> None:
     assert new.status(0, None).state is JobState.RUNNING
 
 
-def test_the_accounting_of_another_job_with_the_number_is_not_believed() -> None:
+def test_accounting_of_another_job_with_the_same_id_is_ignored() -> None:
     place = Place(remembered=[told("7", JobState.FAILED, OTHER)])
     assert place.states(place.watch(block())) == [JobState.UNKNOWN]
 
 
-def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
+def test_jobs_are_not_lost_while_a_scheduler_does_not_answer() -> None:
     place = Place(told("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
     with pytest.raises(Exception, match="it is down"):
@@ -110,7 +110,7 @@ def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
     assert not there.missing
 
 
-def test_a_list_tells_of_what_answers_beside_what_does_not() -> None:
+def test_a_partial_query_reports_the_clusters_that_answer() -> None:
     place = Place(told("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
     place.tracker.query([here, there], partly=True)
@@ -119,7 +119,7 @@ def test_a_list_tells_of_what_answers_beside_what_does_not() -> None:
         place.tracker.query([there], partly=True)
 
 
-def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:
+def test_accounting_counts_while_a_scheduler_does_not_answer() -> None:
     remembered = [told("7", JobState.RUNNING, tasks=[0]), told("7", JobState.CANCELLED, tasks=[1])]
     place = Place(silent=["7"], remembered=remembered)
     watched = place.watch(block(count=2), count=2)
@@ -127,7 +127,7 @@ def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:
     assert list(watched.missing) == [1]
 
 
-def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_only_accounting_reports_as_alive_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(submission_state, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
     place = Place(remembered=[told("7", JobState.RUNNING)])
@@ -142,7 +142,7 @@ def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkey
     assert "it left no outcome, and it is a runaway job of the accounting. Its log" in str(error)
 
 
-def test_the_last_of_several_that_the_accounting_tells_counts() -> None:
+def test_the_last_of_several_accounting_records_counts() -> None:
     place = Place(remembered=[told("7", JobState.NODE_FAIL), told("7", JobState.PENDING)], silent=["7"])
     assert place.states(place.watch(block())) == [JobState.PENDING]
 
@@ -158,7 +158,7 @@ def test_the_last_of_several_that_the_accounting_tells_counts() -> None:
         ("slurm", "7", Origin(cluster="a"), Here("local", BOX)),
     ],
 )
-def test_what_another_scheduler_took_is_unknown_here_and_not_asked_about(
+def test_a_job_of_another_scheduler_is_unknown_and_not_queried(
     scheduler: str, id_: str, origin: Origin | None, here: Here
 ) -> None:
     place = Place(told(id_, JobState.RUNNING))
@@ -181,14 +181,14 @@ def test_what_another_scheduler_took_is_unknown_here_and_not_asked_about(
         ("7", BOX.replace(boot=""), Here("slurm", BOX)),
     ],
 )
-def test_what_this_scheduler_took_or_may_have_is_asked_about(id_: str, origin: Origin | None, here: Here) -> None:
+def test_a_job_that_this_scheduler_may_have_is_queried(id_: str, origin: Origin | None, here: Here) -> None:
     place = Place(told(id_, JobState.RUNNING))
     place.here = here
     assert place.states(place.watch(block(id_, origin))) == [JobState.RUNNING]
 
 
 @pytest.mark.parametrize("name", ["aaaa", "bbbb"], ids=["same directory", "emptied directory"])
-def test_what_ran_before_the_machine_was_restarted_is_lost(name: str) -> None:
+def test_a_job_from_before_a_restart_of_the_machine_is_lost(name: str) -> None:
     place = Place(told("7", JobState.RUNNING))
     place.here = Here("slurm", BOX.replace(cluster=name, boot="2"))
     watched = place.watch(block("7", BOX))
@@ -198,7 +198,7 @@ def test_what_ran_before_the_machine_was_restarted_is_lost(name: str) -> None:
     assert place.asked == []
 
 
-def test_a_restart_that_is_first_seen_in_an_answer_counts_at_once() -> None:
+def test_a_restart_that_an_answer_reveals_counts_at_once() -> None:
     place = Place(told("7", JobState.RUNNING))
     place.here = Here("slurm", BOX)
     watched = place.watch(block("7", BOX))
