@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from slurm.clusters.cluster import Cluster
     from slurm.places.place import Place
-    from slurm.storage.job_store import Records
 
 MOST_DAYS = 100_000
 _MAKING_SECONDS = 600
@@ -104,26 +103,23 @@ def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], fl
     """
     if not wanted:
         return {}
-    using = [(some, place.registry.add(*some)) for some in place.store.several_records(place.store.keys())]
-    using = [(some, watched) for some, watched in using if _environments(some) & wanted]
-    place.tracker.list_outcomes([watched for _, watched in using])
-    place.tracker.query([watched for some, watched in using if place.has(some)])
+    using = []
+    for records in place.store.several_records(place.store.keys()):
+        environment = records.submission.environment
+        if keys := wanted & {environment.key, environment.below}:
+            using.append((records, place.registry.add(*records), keys))
+    place.tracker.list_outcomes([watched for _, watched, _ in using])
+    place.tracker.query([watched for records, watched, _ in using if place.has(records)])
     found: dict[str, tuple[tuple[str, ...], float]] = {}
-    for some, watched in using:
+    for records, watched, keys in using:
         unfinished = watched.unfinished and (
             watched.may_run_again or any(e not in watched.missing for e in watched.open)
         )
         mine = (watched.key,) if unfinished else ()
-        for key in _environments(some):
+        for key in keys:
             users, last = found.get(key, ((), 0.0))
-            found[key] = ((*users, *mine), max(last, some.submission.created))
+            found[key] = ((*users, *mine), max(last, records.submission.created))
     return found
-
-
-def _environments(records: Records) -> set[str]:
-    """The keys of a submission's environment and of its base."""
-    environment = records.submission.environment
-    return {key for key in (environment.key, environment.below) if key}
 
 
 def _run(place: Place, name: str, folder: str, *words: str) -> str:

@@ -95,7 +95,8 @@ def read(file: Source, name: str | None = None) -> ClusterEntry:
     if requested and requested.value in entries:
         layers = _effective(requested.value, entries)
         _local_checks(reader, layers)
-        environment = _environment(reader, layers)
+        written = (layer.locations["environment"] for layer in reversed(layers) if "environment" in layer.values)
+        environment = read_environment(reader, next(written, None))  # the plugins of this machine check the arguments
         if not reader.problems:
             return _entry(layers, environment, (Setting("file", str(file.path), file.origin), requested))
     elif not reader.problems:  # otherwise an error may hide the cluster
@@ -215,14 +216,6 @@ def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
             reader.refuse(locations["root"], str(error))
         if unset:
             reader.refuse(locations["root"], f"{root!r}: the variable {unset[0]} is not set here")
-
-
-def _environment(reader: Reader, layers: Sequence[Entry]) -> tuple[Environment, ...]:
-    """Read the environment of a cluster. Its arguments are checked here because its class may be a plugin's."""
-    if _value("environment", layers) is None:
-        return ()
-    locations = next(layer.locations for layer in reversed(layers) if "environment" in layer.values)
-    return read_environment(reader, locations["environment"])
 
 
 def _entry(layers: Sequence[Entry], environment: tuple[Environment, ...], found: Sequence[Setting]) -> ClusterEntry:

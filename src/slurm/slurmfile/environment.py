@@ -33,8 +33,8 @@ def _flow(node: Any) -> str:
     return str(node.value)
 
 
-def read_environment(reader: Reader, location: Location) -> tuple[Environment, ...]:
-    """Read the environments at a location. Errors go to the reader's problems."""
+def read_environment(reader: Reader, location: Location | None) -> tuple[Environment, ...]:
+    """Read the environments at a location, if there is one. Errors go to the reader's problems."""
     found = [_one(reader, item) for item in reader.items(location)]
     return tuple(environment for environment in found if environment is not None)
 

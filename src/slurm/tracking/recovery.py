@@ -39,8 +39,16 @@ class Recovery:
         if unknown := {watched.key: watched for watched in several if not watched.submitted and not watched.refused}:
             self._locate(unknown)
         for watched in several:
-            if watched.unqueued:
-                self._advance(watched)
+            try:  # damaged records of one submission must not affect others
+                if watched.unqueued:
+                    self._deferred.advance(watched)
+            except NoSuchJob:  # its directory was removed, so nothing can run it
+                pass
+            except (ProtocolError, ConfigurationError) as error:
+                _log.warning("the waiting elements of %s cannot be queued: %s", watched.key, error)
+                self._deferred.give_up(watched, error)
+            except TransportError as error:
+                _log.warning("the waiting elements of %s cannot be queued now: %s", watched.key, error)
 
     def _locate(self, unknown: Mapping[str, SubmissionState]) -> None:
         """Find the ids of submissions, by key, in their records or by the scheduler. Raises TransportError."""
@@ -61,15 +69,3 @@ class Recovery:
             )
             for key, submitted in found.items():
                 unknown[key].learn_records(submitted)
-
-    def _advance(self, watched: SubmissionState) -> None:
-        """Queue elements that wait for room. Damaged records of one submission must not affect others."""
-        try:
-            self._deferred.advance(watched)
-        except NoSuchJob:  # its directory was removed, so nothing can run it
-            pass
-        except (ProtocolError, ConfigurationError) as error:
-            _log.warning("the waiting elements of %s cannot be queued: %s", watched.key, error)
-            self._deferred.give_up(watched, error)
-        except TransportError as error:
-            _log.warning("the waiting elements of %s cannot be queued now: %s", watched.key, error)

@@ -12,11 +12,10 @@ from slurm.views.picture import svg
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from slurm.places.place import Place
     from slurm.protocol import Submission
-    from slurm.protocol.states import JobState
     from slurm.submission.submission_state import SubmissionState
 
 
@@ -71,15 +70,10 @@ def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
             edges |= dict.fromkeys(Edge(edge.key, submission.key, edge.on) for edge in submission.dependencies)
             next_ |= dict.fromkeys(edge.key for edge in submission.dependencies)
         frontier = {key: None for key in next_ if key not in found}
-    states = _states(place, submissions)
+    parts = [Part(place, state, range(state.count)) for state in submissions.values()]
+    states = {key: Counter(s.state for s in some) for key, some in zip(submissions, statuses(parts), strict=True)}
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
     nodes = [Node(s.key, s.task, s.count, states[s.key], s.workflow is not None) for s in order]
     rank = {node.key: number for number, node in enumerate(nodes)}
     known = [edge for edge in edges if {edge.source, edge.target} <= found.keys()]
     return Graph(tuple(nodes), tuple(sorted(known, key=lambda edge: (rank[edge.source], rank[edge.target]))))
-
-
-def _states(place: Place, submissions: Mapping[str, SubmissionState]) -> Mapping[str, Mapping[JobState, int]]:
-    """The number of calls in each state, for each submission."""
-    parts = [Part(place, state, range(state.count)) for state in submissions.values()]
-    return {key: Counter(s.state for s in some) for key, some in zip(submissions, statuses(parts), strict=True)}
