@@ -127,6 +127,24 @@ def test_no_part_knows_the_place_that_composes_it(name: str) -> None:
     assert above == set()
 
 
+def test_only_the_types_of_tasks_jobs_and_clusters_refer_to_each_other() -> None:
+    """Imports for type checkers included, no other modules import each other in a ring."""
+    uses = {
+        name: {other for other in ours(imported(tree, types=True)) if other in modules()}
+        for name, tree in modules().items()
+        if name
+    }
+    reached = {name: set(others) for name, others in uses.items()}
+    for middle in uses:
+        for name, others in reached.items():
+            if middle in others:
+                reached[name] = others | reached[middle]
+    in_rings = {name for name, others in reached.items() if name in others}
+    assert {name for name in in_rings if name.partition(".")[0] not in {"tasks", "jobs", "clusters"}} == {
+        "runner.workflow_context_builder"
+    }
+
+
 def test_no_module_imports_the_support_for_tests() -> None:
     others = [name for name in modules() if name.partition(".")[0] != "testing"]
     assert [name for name in others if any(o.startswith("testing") for o in ours(imported(modules()[name])))] == []

@@ -25,7 +25,7 @@ _PER_SECOND = 4
 
 
 class Display(Protocol):
-    """Shows a ProgressModel. By default, nothing is left to do at the end."""
+    """Shows a ProgressModel. `close` does nothing by default."""
 
     def show(self, model: ProgressModel, bar: Bar) -> None:
         """Show a change of a bar."""

@@ -29,7 +29,7 @@ def envs() -> None:
 @_json
 def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """List the environments of CLUSTER: size, time since the last request, and the jobs that use each."""
-    _show(environment_cleanup.kept(cluster_of(cluster)), as_json=as_json)
+    _show(environment_cleanup.list_environments(cluster_of(cluster)), as_json=as_json)
 
 
 @envs.command(short_help="Remove environments that no job needs.")

@@ -42,7 +42,7 @@ class StoredEnvironment(NamedTuple):
         return ", ".join((*self.used_by, *(key for key in self.above if key not in without), *making))
 
 
-def kept(cluster: Cluster) -> list[StoredEnvironment]:
+def list_environments(cluster: Cluster) -> list[StoredEnvironment]:
     """List the environments under the root, sorted by key, with their users. Queries the scheduler."""
     place = cluster.place
     lines = [line.split() for line in _run(place, "list_environments.sh", ENVS).splitlines()]
@@ -59,7 +59,7 @@ def kept(cluster: Cluster) -> list[StoredEnvironment]:
 
 def remove(cluster: Cluster, keys: Sequence[str]) -> None:
     """Remove environments, all or none. Raises EnvironmentInUse, ConfigurationError for an unknown key."""
-    stored = {environment.key: environment for environment in kept(cluster)}
+    stored = {environment.key: environment for environment in list_environments(cluster)}
     for key in keys:
         if key not in stored:
             raise ConfigurationError(f"there is no environment {key} under {cluster.place.store.root}")
@@ -76,7 +76,7 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
     """
     days = bounded(days, "days", most=MOST_DAYS, unit="days")
     old: list[StoredEnvironment] = []
-    for one in _dependents_first(kept(cluster)):
+    for one in _dependents_first(list_environments(cluster)):
         if not one.users(without=[e.key for e in old]) and (one.state == "left" or one.unused >= days * 86400):
             old.append(one)
     if not dry_run:

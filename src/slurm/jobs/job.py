@@ -172,7 +172,7 @@ class Job(Handle, Generic[R]):
         return self._place.log_path(self._watched, self.index)
 
     def __repr__(self) -> str:
-        return f"<Job {self.key} id {self.job_id} on {self._url}: {self._watched.word(self.index)}>"
+        return f"<Job {self.key} id {self.job_id} on {self._url}: {self._watched.state_name(self.index)}>"
 
     def _repr_html_(self) -> str:
         from slurm.views.notebook import job_html  # noqa: PLC0415 - only notebooks have it
@@ -322,7 +322,7 @@ class JobArray(Handle, Generic[R]):
         return hash((self.key, self._range))
 
     def __repr__(self) -> str:
-        words = Counter(map(self._watched.word, self._range))
+        words = Counter(map(self._watched.state_name, self._range))
         states = ", ".join(f"{count} {word}" for word, count in words.items())
         return f"<JobArray {self.key} of {len(self)} on {self._url}{': ' if states else ''}{states}>"
 

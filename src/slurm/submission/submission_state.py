@@ -156,7 +156,7 @@ class SubmissionState:
         return bool(self._moved)
 
     def in_block(self, block: Block, elements: Iterable[int]) -> Iterable[int]:
-        """Those of some elements of a block that have not left it for another job."""
+        """Filter the elements of a block: those that have not moved to another job."""
         return [e for e in elements if self._moved.get(e, block) == block] if self._moved else elements
 
     def elsewhere(self, here: Here, block: Block | None = None) -> Report | None:
@@ -202,7 +202,7 @@ class SubmissionState:
         return index // self.chunk in self._done
 
     def with_outcomes(self, elements: Iterable[int]) -> list[int]:
-        """Those of some elements that have outcomes."""
+        """Filter elements: those that have outcomes."""
         return [element for element in elements if element in self._done]
 
     def final_status(self, index: int) -> FinalStatus | None:
@@ -239,8 +239,8 @@ class SubmissionState:
             with self._lock:
                 self._states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
 
-    def word(self, index: int) -> str:
-        """The state of call `index` in a word, as far as this process has learnt it."""
+    def state_name(self, index: int) -> str:
+        """The name of the state of call `index`, as far as this process knows it."""
         if self.finished(index):
             state = self._states.get(self.element(index)) or ((final := self.final_status(index)) and final.state)
             return state.value if state else "ended"

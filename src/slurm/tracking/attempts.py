@@ -83,14 +83,14 @@ def record_path(store: JobStore, key: str, group: str) -> str:
 
 
 def blocks(store: JobStore, key: str, names: Iterable[str]) -> list[Block]:
-    """The blocks in those of the files that contain any. Logs damaged files, and skips them."""
+    """The blocks in the files with ids among `names`. Logs damaged files, and skips them."""
     found: list[Block] = []
     for name, data in store.read_attempts(key, [name for name in names if name.endswith(blocks_name(""))]).items():
         record = _loaded(Submitted, data, name)
         if isinstance(record, Submitted):
             found += record.blocks
         else:
-            _log.warning("the ids of a job of %s are left out: %s", key, record)
+            _log.warning("cannot read the ids of a job of %s: %s", key, record)
     return found
 
 

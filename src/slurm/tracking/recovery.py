@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Completes submissions that their client has left half done."""
+    """Completes submissions whose client died while it submitted them."""
 
     def __init__(
         self, store: JobStore, queue: JobQueue, registry: SubmissionRegistry, deferred: DeferredSubmission
@@ -54,10 +54,10 @@ class Recovery:
         """Find the ids of submissions, by key, in their records or by the scheduler. Raises TransportError."""
         unrecorded: dict[str, dict[str, Sequence[Block]]] = {}
         for records in self._store.read_records(unknown).values():
-            if isinstance(records, TransportError):  # without it, the submission would look as if never queued
+            if isinstance(records, TransportError):  # otherwise, the submission would count as never queued
                 raise records
             if isinstance(records, SlurmError):
-                _log.warning("a submission is left out: %s", records)
+                _log.warning("cannot read the records of a submission: %s", records)
                 continue
             watched = self._registry.add(*records)
             if not watched.submitted and not watched.refused:

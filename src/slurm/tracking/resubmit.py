@@ -215,12 +215,12 @@ class Resubmitter:
 
     def _take_over(self, submission: Submission, watched: SubmissionState, claimed: Mapping[str, Claim]) -> None:
         """Submit the jobs of abandoned claims. Another process may do so at the same moment."""
-        left = {group: claim for group, claim in claimed.items() if self._abandoned(watched, group)}
+        abandoned = {group: claim for group, claim in claimed.items() if self._abandoned(watched, group)}
         if claimed:
             self._pause(watched)
-        if left:
+        if abandoned:
             records = attempts.AttemptRecords(self._store, watched.key, range(watched.elements))
-            for group, claim in left.items():
+            for group, claim in abandoned.items():
                 members = sorted(which for which, other in records.claims.items() if other.group == group)
                 _log.warning("%s: the process that claimed attempt %s is gone; submitting it", watched.key, group)
                 self._submit(submission, watched, claim, members, taken_over=True)

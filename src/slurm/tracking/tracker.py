@@ -65,14 +65,14 @@ class Tracker:
     def wait(self, watched: SubmissionState, indices: Sequence[int], timeout: float | None) -> bool:
         """Wait until calls have ended; False after `timeout` seconds. Raises ValueError for NaN."""
         timeout = seconds_to_wait(timeout)
-        left = [e for e in dict.fromkeys(map(watched.element, indices)) if not watched.element_finished(e)]
+        unfinished = [e for e in dict.fromkeys(map(watched.element, indices)) if not watched.element_finished(e)]
 
         def all_ended() -> bool:
-            while left and watched.element_finished(left[-1]):
-                left.pop()
-            return not left
+            while unfinished and watched.element_finished(unfinished[-1]):
+                unfinished.pop()
+            return not unfinished
 
-        if not left:
+        if not unfinished:
             return True
         with watched.waiting(), self._changed:
             self._follow()

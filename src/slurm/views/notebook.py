@@ -149,7 +149,7 @@ def _snapshot(parts: Sequence[Part], *, details: bool = True) -> Snapshot:
     answer = busy or _in_time(urls, lambda: _query(parts, details=details))
     if isinstance(answer, Snapshot):
         return answer
-    names = [[submission.word(index) for index in indices] for _, submission, indices in parts]
+    names = [[submission.state_name(index) for index in indices] for _, submission, indices in parts]
     return Snapshot(names, [known(part) for part in parts], answer, time.time())
 
 
