@@ -91,7 +91,8 @@ def imported(tree: ast.AST, *, types: bool = False) -> Iterator[str]:
             if node.module == "slurm":  # a module, or a name of the package itself
                 yield from (f"slurm.{alias.name}" if alias.name in modules() else "slurm" for alias in node.names)
             else:
-                yield node.module
+                full = (f"{node.module}.{alias.name}" for alias in node.names)
+                yield from (name if name.removeprefix("slurm.") in modules() else node.module for name in full)
         else:
             yield from imported(node, types=types)
 
