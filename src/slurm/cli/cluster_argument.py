@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DEFAULT = "local"
 """The URL of the cluster if none is named and no Slurmfile exists."""
 
+on_option = click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")
+
 
 def cluster_of(text: str | None) -> Cluster:
     """Return the cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError for a bad file."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
 def show(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text. A terminal receives no control characters except colours."""
     click.echo(for_stream(text, _stream(err=err)), err=err, nl=nl)
