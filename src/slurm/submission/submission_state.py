@@ -72,7 +72,7 @@ class SubmissionState:
         self._missing_since: dict[int, float] = {}
         self._accounted_since: dict[int, float] = {}
         self._claimed_since: dict[str, float] = {}
-        self._rests_until = 0.0
+        self._paused_until = 0.0
         self._callbacks: dict[int, list[Callable[[], object]]] = {}
         self._waiters = 0
         self._lock = threading.Lock()
@@ -388,11 +388,11 @@ class SubmissionState:
         with self._lock:
             return time.monotonic() - self._claimed_since.setdefault(group, time.monotonic())
 
-    def rest(self, seconds: float) -> None:
-        """Do not try to resubmit elements for so long."""
-        self._rests_until = time.monotonic() + seconds
+    def pause_resubmission(self, seconds: float) -> None:
+        """Do not try to resubmit elements for some seconds."""
+        self._paused_until = time.monotonic() + seconds
 
     @property
-    def rests(self) -> bool:
-        """Whether nothing is resubmitted now."""
-        return time.monotonic() < self._rests_until
+    def resubmission_paused(self) -> bool:
+        """Whether no elements are resubmitted now."""
+        return time.monotonic() < self._paused_until

@@ -120,7 +120,7 @@ class Resubmitter:
         another process resubmits are not returned until it has succeeded or failed. Raises SubmissionRefused if the
         refusal is not final.
         """
-        if watched.rests:
+        if watched.resubmission_paused:
             return {}
         submission = self._store.records(watched.key).submission
         records = attempts.AttemptRecords(self._store, watched.key, statuses)
@@ -269,7 +269,7 @@ class Resubmitter:
         return watched.seconds_claimed(group) > self._timings.abandoned_claim
 
     def _pause(self, watched: SubmissionState) -> None:
-        watched.rest(self._timings.resubmit_pause)
+        watched.pause_resubmission(self._timings.resubmit_pause)
 
 
 def _grouped(plans: Iterable[_Plan], watched: SubmissionState, *, alone: bool) -> Iterable[Sequence[_Plan]]:

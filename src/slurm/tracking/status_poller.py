@@ -26,7 +26,7 @@ _NOT_QUEUED = Report("", None, JobState.PENDING, "PENDING", "", "no room in the 
 _RUNAWAY = Report("", None, JobState.LOST, "LOST", "", "it is a runaway job of the accounting")
 
 
-class Statuses(NamedTuple):
+class QueryResult(NamedTuple):
     """The reports about elements, by submission; `trouble` is the error of a cluster that did not answer."""
 
     reports: Mapping[str, Mapping[int, Report]]
@@ -44,7 +44,7 @@ class StatusPoller:
         self._query, self._history, self._complete, self._here = query, history, complete, here
         self._runaway = runaway
 
-    def query(self, several: Sequence[SubmissionState]) -> Statuses:
+    def query(self, several: Sequence[SubmissionState]) -> QueryResult:
         """Query the scheduler about the elements of submissions.
 
         If a scheduler does not answer, its elements keep their last reports, or are UNKNOWN, so that they do not count
@@ -80,7 +80,7 @@ class StatusPoller:
                 refusal = Report("", None, JobState.REFUSED, "REFUSED", "", watched.refused.words)
                 reports[watched.key].update(dict.fromkeys(range(watched.elements), refusal))
             watched.add_reports(reports[watched.key])
-        return Statuses(reports, trouble, partly=not owners.keys() <= answers.unanswered)
+        return QueryResult(reports, trouble, partly=not owners.keys() <= answers.unanswered)
 
     def _remembered(
         self, owners: Owners, unreported: Mapping[str, list[tuple[SubmissionState, int]]]
