@@ -33,13 +33,13 @@ class StoredEnvironment(NamedTuple):
     """Seconds since the last submission that used it, or since its files last changed."""
     used_by: tuple[str, ...]
     """The keys of the unfinished submissions that use it."""
-    above: tuple[str, ...]
-    """The keys of its dependents: the environments that have it as their base."""
+    dependents: tuple[str, ...]
+    """The keys of the environments that have it as their base."""
 
     def users(self, *, without: Iterable[str] = ()) -> str:
         """What needs it; empty if nothing does. `without` are environments that are removed with it."""
         making = ("a process that makes it now",) if self.state == "making" else ()
-        return ", ".join((*self.used_by, *(key for key in self.above if key not in without), *making))
+        return ", ".join((*self.used_by, *(key for key in self.dependents if key not in without), *making))
 
 
 def list_environments(cluster: Cluster) -> list[StoredEnvironment]:
@@ -53,8 +53,8 @@ def list_environments(cluster: Cluster) -> list[StoredEnvironment]:
         users, last = uses.get(key, ((), 0.0))
         unused = max(0.0, min(float(since), time.time() - last))  # a process prepares it once, and submits many times
         found.append((StoredEnvironment(key, state, int(kilobytes) * 1024, unused, users, ()), bases))
-    dependents = [(environment.key, bases) for environment, bases in found if environment.state != "left"]
-    return [e._replace(above=tuple(key for key, bases in dependents if e.key in bases)) for e, _ in found]
+    used = [(environment.key, bases) for environment, bases in found if environment.state != "left"]
+    return [e._replace(dependents=tuple(key for key, bases in used if e.key in bases)) for e, _ in found]
 
 
 def remove(cluster: Cluster, keys: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
 
 def _dependents_first(environments: Iterable[StoredEnvironment]) -> list[StoredEnvironment]:
     """Put dependents before their bases, so that an interrupted removal leaves none without its base."""
-    return sorted(environments, key=lambda environment: bool(environment.above))
+    return sorted(environments, key=lambda environment: bool(environment.dependents))
 
 
 def _remove(cluster: Cluster, environments: Sequence[StoredEnvironment]) -> None:
