@@ -12,7 +12,7 @@ from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Any, NoReturn
+    from typing import Any
 
     from slurm.protocol.outcomes import ErrorRecord
 
@@ -65,17 +65,19 @@ class Retry(Record):
         exclude_failed_node: bool = False,
     ) -> None:
         checked = {
-            "times": _checked("times", times, lambda value: int(kinds.count(value))),
-            "on": _checked("on", on, _known_names),
-            "mem": _checked("mem", mem, _factor),
-            "time": _checked("time", time, _factor),
-            "max_mem": _checked("max_mem", max_mem, kinds.memory),
-            "max_time": _checked("max_time", max_time, kinds.duration),
-            "exclude_failed_node": _checked("exclude_failed_node", exclude_failed_node, lambda v: bool(kinds.flag(v))),
+            "times": kinds.checked("Retry: times", times, lambda value: int(kinds.count(value))),
+            "on": kinds.checked("Retry: on", on, _known_names),
+            "mem": kinds.checked("Retry: mem", mem, _factor),
+            "time": kinds.checked("Retry: time", time, _factor),
+            "max_mem": kinds.checked("Retry: max_mem", max_mem, kinds.memory),
+            "max_time": kinds.checked("Retry: max_time", max_time, kinds.duration),
+            "exclude_failed_node": kinds.checked(
+                "Retry: exclude_failed_node", exclude_failed_node, lambda v: bool(kinds.flag(v))
+            ),
         }
         for bound, grows in (("max_mem", "mem"), ("max_time", "time")):
             if checked[bound] and not checked[grows]:
-                _fail(f"{bound} limits {grows}, which is not set: give {grows} too, such as {grows}='x2'")
+                kinds.fail(f"Retry: {bound} limits {grows}, which is not set: give {grows} too, such as {grows}='x2'")
         super().__init__(**checked)
 
     @classmethod
@@ -83,7 +85,7 @@ class Retry(Record):
         """Return the Retry that `to_json` encoded. Failure names are not checked: another version wrote them."""
         retry = cls.from_mapping({name: value for name, value in data.items() if name != "on"})
         if data.get("on") is not None:
-            retry.__dict__["on"] = _checked("on", data["on"], _names)
+            retry.__dict__["on"] = kinds.checked("Retry: on", data["on"], _names)
         return retry
 
     @classmethod
@@ -91,7 +93,7 @@ class Retry(Record):
         """Return a Retry for a mapping of the constructor's arguments."""
         unknown = ", ".join(data.keys() - set(cls._fields))
         if unknown:
-            _fail(f"there is no {unknown}; there are: {', '.join(cls._fields)}")
+            kinds.fail(f"Retry: there is no {unknown}; there are: {', '.join(cls._fields)}")
         return cls(**data)
 
     @property
@@ -106,7 +108,9 @@ class Retry(Record):
         """Raise OptionError if `mem` or `time` multiplies an option that is not set."""
         for factor, names in ((self.mem, _MEMORY), (self.time, _TIME)):
             if factor and not any(map(get, names)):
-                _fail(f"{names[0]}={factor!r} multiplies an option that is not set: set {' or '.join(names)}")
+                kinds.fail(
+                    f"Retry: {names[0]}={factor!r} multiplies an option that is not set: set {' or '.join(names)}"
+                )
 
     def next_options(self, get: Get, failure: frozenset[str], *, tried: int, node: str | None) -> dict[str, str] | None:
         """Return the options to change for the attempt after a failure; None if there is no further attempt.
@@ -225,18 +229,3 @@ def _more_time(text: str, factor: float, bound: str | None) -> str:
         return text
     grown = round(seconds * factor)
     return kinds.clock(min(grown, most) if most is not None else grown)
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    if value is None:
-        return None
-    try:
-        return kind(value)
-    except ValueError as error:
-        _fail(f"{name}={value!r}: expected {error}")
-
-
-def _fail(message: str) -> NoReturn:
-    from slurm.errors import OptionError  # noqa: PLC0415 - as above
-
-    raise OptionError(f"Retry: {message}")
