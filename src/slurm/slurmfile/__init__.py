@@ -205,9 +205,10 @@ def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
         parsed = ClusterURL.parse(str(url))
         plugin_path("schedulers", parsed.scheduler)
         plugin_path("transports", parsed.transport)
-    except (ClusterURLError, PluginNotFound) as error:  # read_entry has reported a ClusterURLError already
-        if isinstance(error, PluginNotFound):
-            reader.refuse(locations["url"], str(error))
+    except PluginNotFound as error:
+        reader.refuse(locations["url"], str(error))
+    except ClusterURLError:  # read_entry has reported it
+        pass
     if root is not None:
         unset = re.findall(r"\$\{?(\w+)", os.path.expandvars(str(root)))
         try:

@@ -61,15 +61,11 @@ def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
             submissions[records.submission.key] = place.registry.add(*records)
         workflows = {key: expanded[key] for key in frontier if key in expanded and key in found and found[key].workflow}
         children = several_children(place.store, place.transport, workflows) if workflows else {}
-        next_: dict[str, None] = {}
-        for key, some in children.items():
-            expanded |= {child.key: None for child in some}
-            edges |= dict.fromkeys(Edge(key, child.key, CHILD) for child in some)
-            next_ |= dict.fromkeys(child.key for child in some)
-        for submission in (found[key] for key in frontier if key in found):
-            edges |= dict.fromkeys(Edge(edge.key, submission.key, edge.on) for edge in submission.dependencies)
-            next_ |= dict.fromkeys(edge.key for edge in submission.dependencies)
-        frontier = {key: None for key in next_ if key not in found}
+        new = [Edge(key, child.key, CHILD) for key, some in children.items() for child in some]
+        expanded |= {edge.target: None for edge in new}
+        new += [Edge(e.key, key, e.on) for key in frontier if key in found for e in found[key].dependencies]
+        edges |= dict.fromkeys(new)
+        frontier = {key: None for edge in new for key in (edge.source, edge.target) if key not in found}
     parts = [Part(place, state, range(state.count)) for state in submissions.values()]
     states = {key: Counter(s.state for s in some) for key, some in zip(submissions, statuses(parts), strict=True)}
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
