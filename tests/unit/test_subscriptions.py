@@ -19,7 +19,7 @@ from slurm.notifications.dispatcher import hooks
 from slurm.notifications.progress_reader import ProgressQuery, read_progress
 from slurm.notifications.subscriptions import Subscriptions
 from slurm.places.place import place_for
-from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
+from slurm.protocol import EVENTS, FAILED, OUTCOMES, RUN, Block, Submitted
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
@@ -162,6 +162,39 @@ def test_progress_is_read_from_the_offset_of_the_last_reading(tmp_path: Path) ->
         10: ([{"done": 3}, {"done": 5}], 24),
         2: ([{"done": 6}], 24),
     }
+
+
+class Progressing(Callback):
+    """Records the progress of calls."""
+
+    def __init__(self) -> None:
+        self.progress: list[tuple[int, float, float | None]] = []
+
+    def on_progress(self, event: ProgressEvent) -> None:
+        self.progress.append((event.index, event.done, event.total))
+
+
+def test_progress_is_read_for_a_callback_that_was_attached_later(tmp_path: Path) -> None:
+    subscriptions, watched = subscribed(tmp_path, 2)
+    directory = Path(subscriptions.store.directory(watched.key), EVENTS)
+    directory.mkdir(parents=True, mode=0o700)
+    subscriptions.attach(watched, [Counting()])
+    callback = Progressing()
+    subscriptions.attach(watched, [callback])
+    reports = directory / "1.jsonl"
+
+    def read_after(report: Mapping[str, object]) -> None:
+        with reports.open("a") as file:
+            file.write(json.dumps({"event": "progress", **report}) + "\n")
+        hooks.put(subscriptions.read_progress)
+        assert hooks.flush(60)
+
+    read_after({"done": 3, "total": 4})
+    assert callback.progress == [(1, 3, 4)]
+    assert watched.listener is not None
+    watched.listener.finished(range(2))
+    read_after({"done": 4, "total": 4})
+    assert callback.progress == [(1, 3, 4)]  # nothing is read after the last element has finished
 
 
 def test_work_of_a_progress_bar_grows_linearly_with_single_calls() -> None:
