@@ -15,7 +15,7 @@ UPSTREAM = "up/1"
 
 
 def upstream(*counts: int) -> SubmissionState:
-    """An upstream whose blocks have so many elements, with ids 10, 11, …"""
+    """An upstream submission with blocks of these sizes, with ids 10, 11, …"""
     blocks = [Block(id=str(10 + n), first=sum(counts[:n]), count=count) for n, count in enumerate(counts)]
     submitted = Submitted(scheduler="slurm", blocks=tuple(blocks))
     return SubmissionState(UPSTREAM, sum(counts), submitted, mapped=True)
@@ -30,7 +30,7 @@ def whole(count: int) -> Reference:
 
 
 def told(watched: SubmissionState, *calls: set[Reference], first: int = 0) -> list[tuple[object, ...]]:
-    """What the scheduler is told, of the block at `first`, for calls that refer to these."""
+    """The dependencies of the block at `first`, for calls with these references."""
     edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched, chunk=1)
     block = Block(first=first, count=len(calls) - first)
     return [(kind, ids) for kind, ids, _ in dependencies.of_block(edges, block, lambda _: watched)]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Calls:
-    """When it is unpickled, a function is called."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self.called = function, args
@@ -51,13 +51,13 @@ class Calls:
 
 
 class Impatient(LocalTransport):
-    """Tries to read again at once."""
+    """Retries failed reads at once."""
 
     read_pauses = (0.001, 0.002)
 
 
 class Failing(Impatient):
-    """A file system whose first reads of some files fail, which no real one does at will."""
+    """A file system whose first reads of some files fail. No real one does that on request."""
 
     def __init__(self, name: str, times: int) -> None:
         self.name, self.left = name, times

@@ -33,7 +33,7 @@ OTHER = "work/20260101T000000Z-11111111"
 BOX = Origin(cluster="aaaa", host="box", boot="1")
 
 
-def told(id_: str, state: JobState, key: str = KEY, tasks: Sequence[int] | None = None) -> Report:
+def reported(id_: str, state: JobState, key: str = KEY, tasks: Sequence[int] | None = None) -> Report:
     return Report(id_, tasks, state, state.value, "n1", "", comment=key)
 
 
@@ -88,7 +88,7 @@ def block(id_: str = "7", origin: Origin | None = None, count: int = 1) -> Block
 
 
 def test_a_reused_job_id_is_another_job() -> None:
-    place = Place(told("7", JobState.RUNNING, OTHER))
+    place = Place(reported("7", JobState.RUNNING, OTHER))
     old, new = place.watch(block()), place.watch(block(), key=OTHER)
     place.tracker.query([old, new])
     assert (old.report(0), list(old.missing)) == (None, [0])
@@ -96,12 +96,12 @@ def test_a_reused_job_id_is_another_job() -> None:
 
 
 def test_accounting_of_another_job_with_the_same_id_is_ignored() -> None:
-    place = Place(remembered=[told("7", JobState.FAILED, OTHER)])
+    place = Place(remembered=[reported("7", JobState.FAILED, OTHER)])
     assert place.states(place.watch(block())) == [JobState.UNKNOWN]
 
 
 def test_jobs_are_not_lost_while_a_scheduler_does_not_answer() -> None:
-    place = Place(told("7", JobState.RUNNING), silent=["8"])
+    place = Place(reported("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
     with pytest.raises(Exception, match="it is down"):
         place.tracker.query([here, there])
@@ -111,7 +111,7 @@ def test_jobs_are_not_lost_while_a_scheduler_does_not_answer() -> None:
 
 
 def test_a_partial_query_reports_the_clusters_that_answer() -> None:
-    place = Place(told("7", JobState.RUNNING), silent=["8"])
+    place = Place(reported("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
     place.tracker.query([here, there], partly=True)
     assert (here.status(0, None).state, there.status(0, None).state) == (JobState.RUNNING, JobState.UNKNOWN)
@@ -120,7 +120,7 @@ def test_a_partial_query_reports_the_clusters_that_answer() -> None:
 
 
 def test_accounting_counts_while_a_scheduler_does_not_answer() -> None:
-    remembered = [told("7", JobState.RUNNING, tasks=[0]), told("7", JobState.CANCELLED, tasks=[1])]
+    remembered = [reported("7", JobState.RUNNING, tasks=[0]), reported("7", JobState.CANCELLED, tasks=[1])]
     place = Place(silent=["7"], remembered=remembered)
     watched = place.watch(block(count=2), count=2)
     assert place.states(watched) == [JobState.RUNNING, JobState.CANCELLED]
@@ -130,7 +130,7 @@ def test_accounting_counts_while_a_scheduler_does_not_answer() -> None:
 def test_a_job_that_only_accounting_reports_as_alive_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(submission_state, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
-    place = Place(remembered=[told("7", JobState.RUNNING)])
+    place = Place(remembered=[reported("7", JobState.RUNNING)])
     watched = place.watch(block())
     for clock.seconds in (1000.0, 1599.0):
         assert place.states(watched) == [JobState.RUNNING]
@@ -143,7 +143,7 @@ def test_a_job_that_only_accounting_reports_as_alive_is_lost_after_a_while(monke
 
 
 def test_the_last_of_several_accounting_records_counts() -> None:
-    place = Place(remembered=[told("7", JobState.NODE_FAIL), told("7", JobState.PENDING)], silent=["7"])
+    place = Place(remembered=[reported("7", JobState.NODE_FAIL), reported("7", JobState.PENDING)], silent=["7"])
     assert place.states(place.watch(block())) == [JobState.PENDING]
 
 
@@ -161,7 +161,7 @@ def test_the_last_of_several_accounting_records_counts() -> None:
 def test_a_job_of_another_scheduler_is_unknown_and_not_queried(
     scheduler: str, id_: str, origin: Origin | None, here: Here
 ) -> None:
-    place = Place(told(id_, JobState.RUNNING))
+    place = Place(reported(id_, JobState.RUNNING))
     place.here = here
     watched = place.watch(block(id_, origin), count=2, scheduler=scheduler)  # the second element has no room yet
     assert place.states(watched) == [JobState.UNKNOWN, JobState.UNKNOWN]
@@ -182,14 +182,14 @@ def test_a_job_of_another_scheduler_is_unknown_and_not_queried(
     ],
 )
 def test_a_job_that_this_scheduler_may_have_is_queried(id_: str, origin: Origin | None, here: Here) -> None:
-    place = Place(told(id_, JobState.RUNNING))
+    place = Place(reported(id_, JobState.RUNNING))
     place.here = here
     assert place.states(place.watch(block(id_, origin))) == [JobState.RUNNING]
 
 
 @pytest.mark.parametrize("name", ["aaaa", "bbbb"], ids=["same directory", "emptied directory"])
 def test_a_job_from_before_a_restart_of_the_machine_is_lost(name: str) -> None:
-    place = Place(told("7", JobState.RUNNING))
+    place = Place(reported("7", JobState.RUNNING))
     place.here = Here("slurm", BOX.replace(cluster=name, boot="2"))
     watched = place.watch(block("7", BOX))
     assert place.states(watched) == [JobState.LOST]
@@ -199,14 +199,14 @@ def test_a_job_from_before_a_restart_of_the_machine_is_lost(name: str) -> None:
 
 
 def test_a_restart_that_an_answer_reveals_counts_at_once() -> None:
-    place = Place(told("7", JobState.RUNNING))
+    place = Place(reported("7", JobState.RUNNING))
     place.here = Here("slurm", BOX)
     watched = place.watch(block("7", BOX))
     assert place.states(watched) == [JobState.RUNNING]
 
     def query(ids: Sequence[str]) -> Answers:
         place.here = Here("slurm", BOX.replace(boot="2"))
-        return Answers([told(id_, JobState.RUNNING) for id_ in ids], set(), None)
+        return Answers([reported(id_, JobState.RUNNING) for id_ in ids], set(), None)
 
     poller = StatusPoller(
         query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here, runaway=Timings().runaway

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """One job, of which the scheduler can't tell at first; its outcome is there after that."""
+    """One job. The scheduler's first answer fails; after that, the job's outcome exists."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -55,7 +55,7 @@ def test_a_failed_query_delays_no_result(
 
 
 def test_a_slow_scheduler_delays_no_result() -> None:
-    """A huge answer is read where the question is asked, so this stands for that, too."""
+    """Answers are read in the thread that queries, so this covers huge answers, too."""
     asked_, answer = threading.Event(), threading.Event()
 
     def query(ids: Sequence[str]) -> Answers:
