@@ -83,13 +83,13 @@ TESTS_ON_OTHER_RELEASES = (
     ),
     *_of(
         "tests/end_to_end/test_errors.py",
-        "test_a_failed_upstream_fails_what_needs_it_and_names_itself",
-        "test_a_task_killed_by_a_signal_says_which",
+        "test_a_failed_upstream_fails_its_dependents_and_is_named",
+        "test_a_task_killed_by_a_signal_names_the_signal",
         "test_a_time_limit_ends_a_slurm_job",
         "test_elements_with_a_failed_element_upstream_fail_alone",
-        "test_os_exit_leaves_a_record_all_the_same",
-        "test_sbatch_refusing_is_told_in_its_own_words_with_the_script",
-        "test_the_exit_status_that_slurm_sees_is_honest",
+        "test_os_exit_leaves_an_outcome",
+        "test_a_refusal_has_the_message_of_sbatch_and_the_script",
+        "test_slurm_gets_the_exit_status_of_the_task",
     ),
     # States, reasons, requeues and limits differ most between releases.
     "tests/faults/test_limits.py",

@@ -36,7 +36,7 @@ WHERE = {
     protocol.Origin: "submitted.json",
     protocol.Submitted: "submitted.json",
     protocol.Refused: "refused.json",
-    attempts.Continuation: "attempts/",
+    attempts.Claim: "attempts/",
     workflow_journal.Child: "children/",
     outcomes.ErrorRecord: r"outcomes/\<e\>.json",
     outcomes.ResultRecord: r"outcomes/\<e\>.json",
@@ -76,7 +76,7 @@ def test_protocol_page_has_every_field_of_every_record(record: type[Record]) -> 
 
 def test_protocol_page_has_every_file_and_every_phase() -> None:
     page = text("reference/protocol.md")
-    names = [protocol.attempt_name, protocol.begun_name, attempts.continuation_name]
+    names = [protocol.attempt_name, protocol.begun_name, attempts.claim_name]
     patterns = [re.sub("1", "<e>", name(1, 2), count=1).replace("2", "<n>") for name in names]
     patterns += ["<i>." + workflow_journal.child_name(1, "<digest>", 2).partition(".")[2].replace("2", "<number>")]
     patterns += [attempts.blocks_name("<group>"), protocol.log_name(0, "<task>")]

@@ -91,7 +91,8 @@ def imported(tree: ast.AST, *, types: bool = False) -> Iterator[str]:
             if node.module == "slurm":  # a module, or a name of the package itself
                 yield from (f"slurm.{alias.name}" if alias.name in modules() else "slurm" for alias in node.names)
             else:
-                yield node.module
+                full = (f"{node.module}.{alias.name}" for alias in node.names)
+                yield from (name if name.removeprefix("slurm.") in modules() else node.module for name in full)
         else:
             yield from imported(node, types=types)
 
@@ -125,6 +126,24 @@ def test_imports_go_downwards_only(name: str) -> None:
 def test_no_part_knows_the_place_that_composes_it(name: str) -> None:
     above = {other for other in ours(imported(modules()[name], types=True)) if other.startswith("places.")}
     assert above == set()
+
+
+def test_only_the_types_of_tasks_jobs_and_clusters_refer_to_each_other() -> None:
+    """Imports for type checkers included, no other modules import each other in a ring."""
+    uses = {
+        name: {other for other in ours(imported(tree, types=True)) if other in modules()}
+        for name, tree in modules().items()
+        if name
+    }
+    reached = {name: set(others) for name, others in uses.items()}
+    for middle in uses:
+        for name, others in reached.items():
+            if middle in others:
+                reached[name] = others | reached[middle]
+    in_rings = {name for name, others in reached.items() if name in others}
+    assert {name for name in in_rings if name.partition(".")[0] not in {"tasks", "jobs", "clusters"}} == {
+        "runner.workflow_context_builder"
+    }
 
 
 def test_no_module_imports_the_support_for_tests() -> None:

@@ -119,7 +119,7 @@ def test_a_look_at_all_jobs_is_one_command(far: Cluster) -> None:
     tracker, line = far.place.tracker, recording(far)
     watched = [job._watched for job in jobs]
     line.spent()
-    tracker.look(watched)
+    tracker.list_outcomes(watched)
     assert line.spent() <= 1
-    tracker.ask(watched)
+    tracker.query(watched)
     assert line.spent() <= 1

@@ -186,7 +186,7 @@ def parent(part: Imported, error: Exception | None = None) -> Any:
 
 def test_workflow_has_its_own_hooks_and_its_tasks_those_of_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
     own, every = Recorder(tmp_path / "own"), Recorder(tmp_path / "every")
-    cluster.terms = cluster.terms.replace(callbacks=(every,))
+    cluster.settings = cluster.settings.replace(callbacks=(every,))
     hooked = parent.with_options(callbacks=[own])
     assert hooked(Imported(own)).result(90) == "saved"
     until(lambda: len(own.read()) >= 8)

@@ -56,7 +56,7 @@ def run(*argv: str) -> Result:
     return CliRunner().invoke(slurm, argv)
 
 
-def test_config_show_tells_each_value_and_its_origin(here: Path) -> None:
+def test_config_show_lists_each_value_and_its_origin(here: Path) -> None:
     shown = run("config", "show")
     assert shown.exit_code == 0
     assert [line.split() for line in shown.output.splitlines() if line.startswith("url")] == [
@@ -76,14 +76,14 @@ def test_config_show_tells_each_value_and_its_origin(here: Path) -> None:
     assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:{line}", "cluster": None} in told
 
 
-def test_what_a_terminal_cannot_show_is_a_question_mark(here: Path) -> None:
+def test_characters_that_a_terminal_cannot_show_are_question_marks(here: Path) -> None:
     (here / "Slurmfile").write_text("clusters: {mine: {url: local, setup: echo → ü}}", encoding="utf-8")
     argv = [sys.executable, "-m", "slurm", "config", "show", "mine"]
     done = subprocess.run(argv, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, check=True)
     assert "echo ? ü".encode("latin-1") in done.stdout
 
 
-def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> None:
+def test_doctor_prints_findings_and_exits_with_their_status(here: Path) -> None:
     fine = run("doctor")
     assert (fine.exit_code, "\x1b" in fine.output) == (0, False)
     assert next(line.split()[:2] for line in fine.output.splitlines() if line.startswith("ok")) == ["ok", "reach"]
@@ -94,7 +94,7 @@ def test_doctor_prints_findings_plainly_and_its_status_is_honest(here: Path) -> 
     assert (found["check"], bool(found["advice"])) == ("root", True)
 
 
-def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
+def test_jobs_are_listed_shown_and_cancelled(anywhere: Path) -> None:
     with Cluster.from_slurmfile():
         one, some = größe("ann"), größe.map(["bob", "nobody"])
         assert (one.result(60), some.exceptions(60)[0]) == ("hello ann", None)
@@ -122,7 +122,7 @@ def test_jobs_are_listed_shown_read_and_cancelled(anywhere: Path) -> None:
     assert run("cancel", some.key).output == f"{some.key}: 1 had ended, COMPLETED, 1 had ended, FAILED\n"
 
 
-def test_a_damaged_record_spoils_no_command(here: Path) -> None:
+def test_a_damaged_record_does_not_break_a_command(here: Path) -> None:
     with Cluster.from_slurmfile():
         one, some, broken = größe("ann"), größe.map(["bob", "cat"]), größe("dan")
         assert (one.result(60), broken.result(60), some.results(60)[0]) == ("hello ann", "hello dan", "hello bob")
@@ -142,7 +142,7 @@ def test_a_damaged_record_spoils_no_command(here: Path) -> None:
     assert (refused.returncode, "submission.json is not a valid submission record" in refused.stderr) == (1, True)
 
 
-def test_cancel_ends_a_job_and_its_children_and_says_so(anywhere: Path) -> None:
+def test_cancel_ends_a_job_and_its_children_and_reports_both(anywhere: Path) -> None:
     @task
     def wait() -> None:
         import time
@@ -170,7 +170,7 @@ def process(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "slurm", *argv], capture_output=True, text=True, check=False)
 
 
-def test_as_a_process_its_errors_are_messages_and_its_status_says_whose_they_are(here: Path) -> None:
+def test_errors_are_messages_with_an_exit_status(here: Path) -> None:
     assert process("config", "show", "mine").returncode == 0
     missing = process("show", "greet/none")
     assert (missing.returncode, "Traceback" in missing.stderr, missing.stdout) == (1, False, "")
@@ -212,7 +212,7 @@ def at_terminal(*argv: str) -> str:
     return sent.decode()
 
 
-def test_a_terminal_is_sent_no_control_characters_of_a_job(here: Path) -> None:
+def test_a_terminal_gets_no_control_characters_of_a_job(here: Path) -> None:
     with Cluster.from_slurmfile():
         one, some = evil(), evil.starmap([(), ()])
         assert str(one.exception(60)) == EVIL  # what a program is given is as it was raised
@@ -229,7 +229,7 @@ def test_a_terminal_is_sent_no_control_characters_of_a_job(here: Path) -> None:
     assert "\x1b" not in shown
 
 
-def test_logs_go_into_a_pipe_byte_by_byte(here: Path) -> None:
+def test_logs_in_a_pipe_are_unchanged(here: Path) -> None:
     with Cluster.from_slurmfile():
 
         @task
@@ -245,12 +245,12 @@ def test_logs_go_into_a_pipe_byte_by_byte(here: Path) -> None:
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e300", "-1", "0x1", "1_0_", ""])
 @pytest.mark.parametrize("argv", [["envs", "gc", "--days"], ["doctor", "--timeout"], ["jobs", "--limit"]])
-def test_odd_numbers_are_refused_in_words(here: Path, argv: list[str], number: str) -> None:
+def test_invalid_numbers_are_usage_errors(here: Path, argv: list[str], number: str) -> None:
     wrong = run(*argv[:-1], f"{argv[-1]}={number}", "mine")
     assert (wrong.exit_code, "Invalid value for" in wrong.output) == (2, True)
 
 
-def test_odd_numbers_are_refused_by_functions(here: Path) -> None:
+def test_invalid_numbers_are_value_errors_of_functions(here: Path) -> None:
     cluster = Cluster.from_slurmfile()
     with cluster:
         job = größe("ann")
@@ -295,7 +295,7 @@ def test_the_command_is_installed() -> None:
     assert point.load().__module__ == "slurm.cli.main"
 
 
-def test_to_import_the_package_or_a_cluster_imports_no_click_and_no_yaml() -> None:
+def test_importing_a_cluster_imports_neither_click_nor_yaml() -> None:
     code = "import sys, slurm; slurm.Cluster(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"click", "yaml", "slurm.cli", "slurm.doctor"}.isdisjoint(loaded)

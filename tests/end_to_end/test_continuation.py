@@ -1,4 +1,4 @@
-"""Elements that fail or stop and go on: by themselves, under the same key, with a client and without one."""
+"""Elements that fail or stop and run again, under the same key, with a client and without one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def twice(pair: tuple[Any, int]) -> tuple[Any, ...]:
     return pair * 2
 
 
-def test_failed_elements_run_again_and_what_waits_for_them_waits(cluster: Cluster, tmp_path: Path) -> None:
+def test_dependents_wait_while_failed_elements_run_again(cluster: Cluster, tmp_path: Path) -> None:
     array = flaky.starmap([(tmp_path, failures) for failures in (0, 1, 3)])
     after_second, after_last = twice(array[1]), twice(array[2])
     each = twice.map(array)
@@ -55,7 +55,7 @@ def test_failed_elements_run_again_and_what_waits_for_them_waits(cluster: Cluste
     assert len(list(tmp_path.glob("[0-9].*"))) == 1 + 2 + 3
 
 
-def test_only_what_the_policy_names_runs_again(cluster: Cluster, tmp_path: Path) -> None:
+def test_only_named_failures_are_retried(cluster: Cluster, tmp_path: Path) -> None:
     job = flaky.with_options(retry=Retry(on=(KeyError, "JobTimedOut")))(tmp_path, 1)
     with pytest.raises(ValueError, match="attempt 1"):
         job.result(60)
@@ -77,12 +77,12 @@ def killed_once(marks: Path, script_too: bool) -> str:
 
 @pytest.mark.usefixtures("short_grace")
 @pytest.mark.parametrize("script_too", [False, True])
-def test_a_process_that_was_killed_runs_again(cluster: Cluster, tmp_path: Path, script_too: bool) -> None:
+def test_a_killed_process_is_retried(cluster: Cluster, tmp_path: Path, script_too: bool) -> None:
     assert killed_once(tmp_path, script_too).result(90) == "done"
     assert len(list(tmp_path.glob("killed.*"))) == 2
 
 
-def test_it_runs_again_with_no_client_anywhere(cluster: Cluster, root: Path, tmp_path: Path) -> None:
+def test_failed_elements_are_retried_without_a_client(cluster: Cluster, root: Path, tmp_path: Path) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from slurm import Cluster\n"
@@ -118,7 +118,7 @@ def count_to(top: int, marks: Path) -> tuple[list[int], int]:
     return seen, ctx.attempt
 
 
-def test_a_task_that_is_told_to_stop_goes_on_where_it_was(local: Cluster, tmp_path: Path) -> None:
+def test_a_stopped_task_continues_from_its_checkpoint(local: Cluster, tmp_path: Path) -> None:
     job = count_to(15, tmp_path)
     after = twice(job)
     assert job.result(90) == (list(range(15)), 2)
@@ -127,7 +127,7 @@ def test_a_task_that_is_told_to_stop_goes_on_where_it_was(local: Cluster, tmp_pa
     assert not list(Path(job.directory, "results").glob(".*.checkpoint"))
 
 
-def test_one_that_never_comes_to_an_end_is_stopped_for_good(local: Cluster, tmp_path: Path) -> None:
+def test_a_task_that_stops_more_often_than_max_restarts_fails(local: Cluster, tmp_path: Path) -> None:
     job = count_to.with_options(max_restarts=1)(10_000, tmp_path)
     with pytest.raises(JobTimedOut, match="stopped once too often"):
         job.result(90)
@@ -144,11 +144,11 @@ def save_and_fail() -> tuple[Any, int]:
     return restored, ctx.attempt
 
 
-def test_a_retry_finds_what_the_attempt_before_has_saved(cluster: Cluster) -> None:
+def test_a_retry_finds_the_files_of_the_previous_attempt(cluster: Cluster) -> None:
     assert save_and_fail().result(60) == ({"at": 1}, 2)
 
 
-def test_progress_is_written_down(cluster: Cluster) -> None:
+def test_progress_is_recorded(cluster: Cluster) -> None:
     @task
     def work() -> None:
         ctx = current_job()
@@ -177,12 +177,12 @@ def test_progress_is_written_down(cluster: Cluster) -> None:
         ({"mem": "x2", "max_mem": "lots"}, "megabytes"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_where_it_is_written(given: dict[str, Any], words: str) -> None:
+def test_an_invalid_retry_is_refused_at_decoration(given: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         Retry(**given)
 
 
-def test_there_must_be_something_to_multiply(local: Cluster) -> None:
+def test_a_factor_needs_an_option_to_multiply(local: Cluster) -> None:
     with pytest.raises(OptionError, match="set mem or mem_per_cpu or mem_per_gpu"):
         flaky.with_options(retry=Retry(mem="x2"))(Path(), 0)
     with pytest.raises(OptionError, match=r"expected a Retry"):
@@ -190,7 +190,7 @@ def test_there_must_be_something_to_multiply(local: Cluster) -> None:
 
 
 @pytest.mark.usefixtures("short_grace")
-def test_many_failures_go_on_in_one_job(cluster: Cluster, tmp_path: Path) -> None:
+def test_many_failures_are_resubmitted_in_one_job(cluster: Cluster, tmp_path: Path) -> None:
     places = [tmp_path / str(number) for number in range(6)]
     for place in places:
         place.mkdir()
@@ -213,9 +213,7 @@ def of_many(marks: Path, number: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-def test_of_many_calls_in_an_element_only_those_that_failed_run_again(
-    cluster: Cluster, tmp_path: Path, workers: int | None
-) -> None:
+def test_only_failed_calls_of_an_element_run_again(cluster: Cluster, tmp_path: Path, workers: int | None) -> None:
     array = of_many.starmap([(tmp_path, number) for number in range(12)], chunk_size=6, workers=workers)
     found = array.results(90, return_exceptions=True)
     assert [x if isinstance(x, int) else type(x) for x in found] == [
@@ -234,7 +232,7 @@ def slow(marks: Path, number: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-def test_an_element_of_many_calls_stops_between_them_and_goes_on(
+def test_an_element_of_many_calls_stops_between_calls_and_continues(
     local: Cluster, tmp_path: Path, workers: int | None
 ) -> None:
     array = slow.starmap([(tmp_path, number) for number in range(14)], chunk_size=14, workers=workers)
@@ -255,7 +253,7 @@ def last_or_first(x: int) -> int:
     return x
 
 
-def test_what_an_element_has_done_stays_when_it_is_stopped_for_good(local: Cluster) -> None:
+def test_finished_calls_are_kept_when_an_element_fails_for_good(local: Cluster) -> None:
     array = last_or_first.map(range(4), chunk_size=4)
     done, failed, never, nor = array.results(90, return_exceptions=True)
     assert (done, array[0].status().reason) == (0, None)
@@ -274,13 +272,13 @@ def damaging(name: str) -> None:
     raise ValueError("attempt 1")
 
 
-def test_a_damaged_claim_keeps_no_future_waiting(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_claim_does_not_block_a_future(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     set_timings(monkeypatch, abandoned_claim=1.0)
     with pytest.raises(ValueError, match="attempt 1"):
         damaging("0.1.next.json").result(60)
 
 
-def test_a_damaged_word_of_an_attempt_is_told_for_its_call(local: Cluster) -> None:
+def test_a_damaged_outcome_of_an_attempt_is_an_error_of_its_call(local: Cluster) -> None:
     error = damaging("0.1.json").exception(60)
     assert isinstance(error, TaskFailed)
     assert "how can't be told: attempts/0.1.json is not a valid outcome record" in str(error)

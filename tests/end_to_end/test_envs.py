@@ -1,4 +1,4 @@
-"""`slurm envs`: what there is, what uses it, and that it goes only when nothing does."""
+"""`slurm envs`: list environments with their users, and remove unused ones."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tm
     running, over = first(str(tmp_path / "gate")), second(str(tmp_path))
     over.result(60)
     until(running.running)
-    lower, free, used = sorted(listed(url), key=lambda item: (not item["above"], bool(item["used_by"])))
+    lower, free, used = sorted(listed(url), key=lambda item: (not item["dependents"], bool(item["used_by"])))
     assert (lower["used_by"], used["used_by"], free["used_by"]) == ([running.key], [running.key], [])
-    assert lower["above"] == [used["key"]]
+    assert lower["dependents"] == [used["key"]]
     assert (used["state"], int(str(used["bytes"])) > 10_000, float(str(used["unused"])) < 600) == ("ready", True, True)
     refused = run("rm", str(free["key"]), str(used["key"]), "--on", url)
     assert refused.exit_code == 1
@@ -82,7 +82,7 @@ def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tm
     assert listed(url) == []
 
 
-def test_what_is_being_made_stays_and_what_was_left_goes(root: Path, tmp_path: Path) -> None:
+def test_unfinished_builds_stay_and_abandoned_ones_are_removed(root: Path, tmp_path: Path) -> None:
     url = f"local://{root}"
     for key in ("dead", "alive", "failed"):
         (root / "envs" / key / "1a2b3c4d").mkdir(parents=True)

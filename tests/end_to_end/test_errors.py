@@ -1,4 +1,4 @@
-"""What a user sees when something is wrong: one clear error that says what, where, and what to do."""
+"""Errors that users see: each says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_wrong_argument_fails_on_the_client(local: Cluster, root: Path) -> Non
     assert not list(root.glob("jobs/*/*"))
 
 
-def test_methods_are_refused_with_what_to_do_instead() -> None:
+def test_methods_are_refused_with_an_alternative() -> None:
     with pytest.raises(TypeError, match=r"Model.fit is a method.*define it outside of class Model"):
 
         class Model:
@@ -103,7 +103,7 @@ def test_methods_are_refused_with_what_to_do_instead() -> None:
                 pass
 
 
-def test_functions_that_return_no_value_that_can_be_sent_are_refused() -> None:
+def test_functions_without_a_picklable_return_value_are_refused() -> None:
     def numbers() -> Iterator[int]:
         yield 1
 
@@ -115,7 +115,7 @@ def test_functions_that_return_no_value_that_can_be_sent_are_refused() -> None:
             task(function)
 
 
-def test_what_is_no_job_is_refused_by_name() -> None:
+def test_an_upstream_that_is_not_a_job_is_refused() -> None:
     for wrong in ("job/20260101T000000Z-11111111", 7, [b"x"]):
         with pytest.raises(TypeError, match="expected jobs and arrays, not "):
             wait(wrong)  # type: ignore[arg-type]
@@ -196,7 +196,7 @@ def test_no_sbatch_on_path(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slurm
-def test_sbatch_refusing_is_told_in_its_own_words_with_the_script(root: Path, slurm_env: SlurmTestbed) -> None:
+def test_a_refusal_has_the_message_of_sbatch_and_the_script(root: Path, slurm_env: SlurmTestbed) -> None:
     with (
         Cluster("slurm", root=root),
         pytest.raises(SubmissionRefused, match="invalid partition specified: nope") as caught,
@@ -206,7 +206,7 @@ def test_sbatch_refusing_is_told_in_its_own_words_with_the_script(root: Path, sl
     assert "invalid partition" in caught.value.output
 
 
-def test_a_full_disk_is_said_and_loses_no_earlier_result(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_keeps_earlier_results(tmp_path: Path) -> None:
     program = tmp_path / "full.py"
     program.write_text(
         textwrap.dedent("""\
@@ -260,7 +260,7 @@ class Picky(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def test_an_exception_that_cannot_come_back_is_told_as_text(cluster: Cluster) -> None:
+def test_an_exception_that_cannot_be_unpickled_is_raised_as_text(cluster: Cluster) -> None:
     @task
     def pick() -> None:
         raise Picky(1, 2)
@@ -285,21 +285,21 @@ def test_an_exception_that_takes_no_attributes_is_raised_as_itself(local: Cluste
     assert "raise Sealed" in str(caught.value.__cause__)
 
 
-def test_sys_exit_is_an_error_and_its_status_the_jobs(cluster: Cluster) -> None:
+def test_sys_exit_is_an_error_with_the_exit_status(cluster: Cluster) -> None:
     with pytest.raises(TaskExited, match=r"called sys.exit\(3\) before it returned") as caught:
         call(sys.exit, 3).result(60)
     assert caught.value.exit_code == 3
 
 
 @pytest.mark.parametrize("status", [0, 5])
-def test_os_exit_leaves_a_record_all_the_same(cluster: Cluster, status: int) -> None:
+def test_os_exit_leaves_an_outcome(cluster: Cluster, status: int) -> None:
     with pytest.raises(TaskExited, match=f"ended its process with status {status} before it returned") as caught:
         call(os._exit, status).result(60)
     assert caught.value.exit_code == status
     assert caught.value.log is not None
 
 
-def test_an_end_without_a_word_shows_how_the_log_ends(cluster: Cluster) -> None:
+def test_an_unexplained_end_shows_the_end_of_the_log(cluster: Cluster) -> None:
     @task
     def die() -> None:
         print("the last that was heard of me", flush=True)
@@ -309,7 +309,7 @@ def test_an_end_without_a_word_shows_how_the_log_ends(cluster: Cluster) -> None:
         die().result(60)
 
 
-def test_a_task_killed_by_a_signal_says_which(cluster: Cluster) -> None:
+def test_a_task_killed_by_a_signal_names_the_signal(cluster: Cluster) -> None:
     @task
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -325,7 +325,7 @@ def crash_on_exit(value: int) -> int:
 
 
 @pytest.mark.slurm
-def test_the_exit_status_that_slurm_sees_is_honest(root: Path, slurm_env: SlurmTestbed) -> None:
+def test_slurm_gets_the_exit_status_of_the_task(root: Path, slurm_env: SlurmTestbed) -> None:
     with Cluster("slurm", root=root):
         crashing = call(atexit.register, os.abort)  # on its way out, as libraries do
         jobs = [call(int, 1), fail("x"), call(sys.exit, 3), call(os._exit, 0), crashing]
@@ -356,7 +356,7 @@ def test_an_import_that_fails_on_the_node_is_a_load_failure(cluster: Cluster) ->
     assert caught.value.node
 
 
-def test_a_result_that_cannot_be_pickled_does_not_hide_the_functions_success(cluster: Cluster) -> None:
+def test_a_result_that_cannot_be_pickled_is_an_error_of_saving(cluster: Cluster) -> None:
     job = call(threading.Lock)
     with pytest.raises(ResultNotSaved, match=r"ran to its end, but what it returned could not be saved.*lock"):
         job.result(60)
@@ -365,14 +365,14 @@ def test_a_result_that_cannot_be_pickled_does_not_hide_the_functions_success(clu
     assert outcome.phase == "save"
 
 
-def test_a_failed_upstream_fails_what_needs_it_and_names_itself(cluster: Cluster) -> None:
+def test_a_failed_upstream_fails_its_dependents_and_is_named(cluster: Cluster) -> None:
     upstream = fail("the root of it")
     upstream.exception(60)
     with pytest.raises(DependencyFailed, match=re.escape(f"{upstream.key}[0] failed: ValueError: the root of it")):
         call(print, upstream).result(60)
 
 
-def test_a_failing_upstream_fails_what_waits_for_it(cluster: Cluster) -> None:
+def test_an_upstream_that_fails_later_fails_its_dependents(cluster: Cluster) -> None:
     @task
     def fail_late() -> None:
         time.sleep(1)
@@ -444,7 +444,7 @@ with Cluster(sys.argv[1]):
 """
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(local: Cluster, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_job_running_and_shows_how_to_open_it(local: Cluster, tmp_path: Path) -> None:
     argv = [sys.executable, "-c", WAITS, local.url, str(tmp_path / "gate")]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
@@ -499,7 +499,7 @@ def test_a_result_that_others_can_write_is_not_unpickled(local: Cluster) -> None
         again.result(60)  # type: ignore[union-attr]
 
 
-def test_all_errors_about_a_job_say_which_and_where(local: Cluster) -> None:
+def test_all_errors_about_a_job_name_it_and_its_log(local: Cluster) -> None:
     error = call(os._exit, 1).exception(60)
     assert isinstance(error, JobError)
     assert error.key is not None

@@ -1,4 +1,4 @@
-"""What a demanding program does to the tracker, to submissions, and to the local scheduler; each once went wrong."""
+"""Demanding programs: each of these cases has once failed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def nothing() -> list[int]:
     return []
 
 
-def test_a_map_may_be_over_a_generator_that_submits(local: Cluster) -> None:
+def test_a_map_over_a_generator_that_submits_jobs(local: Cluster) -> None:
     assert increment.map(increment(x) for x in range(3)).results(60) == [2, 3, 4]
 
 
@@ -70,14 +70,14 @@ def test_a_forked_child_can_wait_for_jobs_too(local: Cluster) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_calls_of_one_element_do_not_share_what_they_may_change(local: Cluster) -> None:
+def test_calls_of_one_element_share_no_mutable_arguments(local: Cluster) -> None:
     upstream = nothing()
     apart = append.map([upstream] * 3, range(3)).results(60)
     together = append.map([upstream] * 3, range(3), chunk_size=3).results(60)
     assert apart == together == [[0], [1], [2]]
 
 
-def test_a_job_directory_that_is_removed_harms_no_other_job(local: Cluster, short_grace: None) -> None:
+def test_a_removed_job_directory_affects_no_other_job(local: Cluster, short_grace: None) -> None:
     whole = task(time.sleep).with_options(cpus_per_task=4)
     running, removed = whole(1), whole(0)
     later = whole(0)
@@ -87,9 +87,7 @@ def test_a_job_directory_that_is_removed_harms_no_other_job(local: Cluster, shor
         removed.result(60)
 
 
-def test_a_job_that_might_go_on_and_whose_directory_is_removed_keeps_no_other_from_its_end(
-    local: Cluster, short_grace: None
-) -> None:
+def test_a_removed_directory_of_a_retried_job_affects_no_other_job(local: Cluster, short_grace: None) -> None:
     might_go_on = task(time.sleep).with_options(retry=Retry(times=1, on=ValueError))
     removed, killed = might_go_on(1), task(os.kill)(0, signal.SIGKILL)
     shutil.rmtree(removed.directory)
@@ -116,7 +114,7 @@ def spoil(what: str, well: bool) -> str:
     raise ValueError(what)
 
 
-def test_whatever_a_task_does_to_its_process_what_comes_of_it_is_saved(local: Cluster) -> None:
+def test_a_result_is_saved_whatever_the_task_does_to_its_process(local: Cluster) -> None:
     well = spoil.map(SPOILT, [True] * len(SPOILT)).results(60)
     errors = spoil.map(SPOILT, [False] * len(SPOILT)).exceptions(60)
     assert well == [str(error) for error in errors] == list(SPOILT)
@@ -135,7 +133,7 @@ def fork_and_return(well: bool) -> str:
 
 
 @pytest.mark.parametrize("chunk", [1, 2])
-def test_a_child_that_a_task_forks_and_lets_return_or_raise_tells_nothing(local: Cluster, chunk: int) -> None:
+def test_a_forked_child_of_a_task_saves_nothing(local: Cluster, chunk: int) -> None:
     assert fork_and_return.map([True, False], chunk_size=chunk).results(60) == ["the parent's"] * 2
 
 
@@ -149,7 +147,7 @@ class Named(NamedTuple):
     value: object
 
 
-def test_objects_of_the_scripts_classes_with_slots_come_back_as_they_went(local: Cluster) -> None:
+def test_objects_of_classes_with_slots_are_unchanged(local: Cluster) -> None:
     sent = [Slotted(1, Slotted(2)), Named(Slotted(3))]
     returned = task(copy.copy).map(sent).results(60)
     assert returned == sent
@@ -175,13 +173,13 @@ def test_threads_can_share_one_cluster(local: Cluster, root: Path) -> None:
     assert sorted(results) == [1, 2]
 
 
-def test_waiting_for_the_first_gives_all_that_have_ended(local: Cluster) -> None:
+def test_waiting_for_the_first_returns_all_finished_jobs(local: Cluster) -> None:
     jobs: list[Job[int]] = [increment(x) for x in range(4)]
     wait(jobs, 60)
     assert wait(jobs, 60, FIRST_COMPLETED).done == set(jobs)
 
 
-def test_waiting_for_an_empty_array_is_waiting_for_nothing(local: Cluster) -> None:
+def test_waiting_for_an_empty_array_returns_at_once(local: Cluster) -> None:
     assert increment.after(increment.map([]))(1).result(60) == 2
 
 
@@ -193,7 +191,7 @@ def at_work(seconds: float) -> tuple[float, float]:
 
 
 @pytest.mark.slurm
-def test_a_limit_on_how_many_run_is_never_multiplied_by_blocks(
+def test_max_concurrent_applies_to_all_blocks_together(
     root: Path, new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in new_testbed(settings={"MaxArraySize": "11"}).env.items():
@@ -205,7 +203,7 @@ def test_a_limit_on_how_many_run_is_never_multiplied_by_blocks(
 
 
 @pytest.mark.slurm
-def test_the_job_that_a_submission_runs_in_leaks_nothing_into_it(
+def test_a_submission_inherits_nothing_from_the_surrounding_job(
     root: Path, slurm_env: SlurmTestbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As inside a job of another shape; and with the user's own taste for squeue and sbatch.
@@ -235,7 +233,7 @@ class Slow:
 
 
 @pytest.mark.usefixtures("ssh_env")
-def test_the_child_of_a_fork_waits_for_no_other_thread(root: Path) -> None:
+def test_a_forked_child_does_not_wait_for_threads_of_the_parent(root: Path) -> None:
     with Cluster("local+ssh://box", root=root) as cluster:
         assert increment(1).result(60) == 2
         place, begun = cluster.place, threading.Event()

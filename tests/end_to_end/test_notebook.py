@@ -1,4 +1,4 @@
-"""In a real Jupyter kernel: cells that change, interrupts, restarts, the running event loop, and what is shown."""
+"""In a real Jupyter kernel: changed cells, interrupts, restarts, the running event loop, and displays."""
 
 from __future__ import annotations
 

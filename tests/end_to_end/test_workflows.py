@@ -55,7 +55,7 @@ def diamond(x: int, ctx: WorkflowContext | None = None) -> dict[str, object]:
     return {"joined": joined, "right": right, "seen": seen, "drawn": [node.key for node in ctx.graph().nodes]}
 
 
-def test_a_diamond_within_a_workflow_and_what_is_known_of_it_afterwards(cluster: Cluster) -> None:
+def test_a_diamond_in_a_workflow_and_its_graph(cluster: Cluster) -> None:
     job = diamond(3)
     result = job.result(60)
     children = job.children()
@@ -185,7 +185,7 @@ def test_cancelled_workflow_ends_all_its_children(
     assert not list(tmp_path.glob("ran.*"))
 
 
-def test_children_go_on_where_that_is_asked_for(local: Cluster, tmp_path: Path) -> None:
+def test_children_continue_with_keep_children(local: Cluster, tmp_path: Path) -> None:
     job = submit_for_ever(tmp_path / "gate", 0)
     until(lambda: list(tmp_path.glob("0.*")))
     job.cancel(children=False)
@@ -230,7 +230,7 @@ def test_workflow_killed_during_a_submission_submits_once(local: Cluster, tmp_pa
         assert f"submitted jobs that this attempt does not use: {stray}." in job.logs()
 
 
-def test_what_only_a_workflow_may_is_refused_elsewhere(local: Cluster) -> None:
+def test_workflow_functions_are_refused_outside_of_a_workflow(local: Cluster) -> None:
     def wants(ctx: WorkflowContext | None = None) -> None: ...
 
     with pytest.raises(TypeError, match="which only a @workflow is given"):

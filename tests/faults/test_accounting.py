@@ -1,4 +1,4 @@
-"""What Slurm's controller has forgotten: told from its accounting, where there is one, and never waited for in vain."""
+"""Jobs that Slurm's controller has forgotten: their states come from accounting, and no wait hangs."""
 
 from __future__ import annotations
 

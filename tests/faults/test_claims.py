@@ -1,4 +1,4 @@
-"""Who has an element go on: one process, whoever dies meanwhile, and nobody once it is cancelled."""
+"""Claims: one process resubmits an element, even if processes die, and none does after a cancellation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faults.conftest import Start
 from slurm import Cluster, DependencyFailed, Retry, TaskExited, current_job, task
 from slurm.options import Options
 from slurm.protocol import Block
-from slurm.tracking.attempts import Continuation
+from slurm.tracking.attempts import Claim
 from testbed import SlurmTestbed
 from timing import set_timings
 from waiting import until
@@ -48,7 +48,7 @@ def fail_first(marks: Path, then: float = 0.0, *, by_signal: bool = False) -> in
 
 def claimed_by_the_dead(directory: str, elements: int) -> None:
     """Claims on what follows the first attempts, by a process that died before it queued anything."""
-    claim = Continuation(group="0.1-dead", options={}, retries=1, reason="ValueError", count=elements)
+    claim = Claim(group="0.1-dead", options={}, retries=1, reason="ValueError", count=elements)
     for element in range(elements):
         Path(directory, "attempts", f"{element}.1.next.json").write_bytes(claim.dumps())
 

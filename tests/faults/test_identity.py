@@ -1,4 +1,4 @@
-"""Numbers of jobs that mean another job: after Slurm lost its state, on another cluster, on another machine."""
+"""Job ids that mean another job: after Slurm lost its state, on another cluster, on another machine."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_local_job_of_another_machine_is_unknown_until_its_result(
     assert found.status().state is JobState.UNKNOWN
     with pytest.raises(SchedulerError, match=r"can't be cancelled here: it was submitted to .*; here is "):
         found.cancel()
-    with pytest.raises(SubmissionError, match="can't wait here for"):
+    with pytest.raises(SubmissionError, match="cannot wait here for"):
         add.on(there)(found)
     with pytest.raises(TimeoutError):
         found.result(12)

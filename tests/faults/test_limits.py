@@ -1,4 +1,4 @@
-"""More elements than Slurm lets a user have in the queue: they are queued as room frees, with a client or without."""
+"""More elements than Slurm accepts for one user: they are queued as room frees, with a client or without."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, JobCancelled, JobState, Retry, current_job, task
-from slurm.tracking.attempts import Continuation
+from slurm.tracking.attempts import Claim
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from timing import set_timings
@@ -134,7 +134,7 @@ def test_block_claimed_by_a_dead_process_is_queued(
     array = mark.starmap([(tmp_path, number, 3.0) for number in range(14)])
     watched = array.part.state
     first = watched.unqueued[0]
-    claim = Continuation(group=f"{first}.0-dead", options={}, retries=0, reason="there is room", count=2)
+    claim = Claim(group=f"{first}.0-dead", options={}, retries=0, reason="there is room", count=2)
     directory = Path(array.directory, "attempts")
     directory.mkdir(exist_ok=True)
     (directory / f"{first}.0.next.json").write_bytes(claim.dumps())

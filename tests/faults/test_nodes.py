@@ -127,7 +127,9 @@ def test_disk_too_full_for_an_outcome_fails_the_job(start: Start, disk: Path) ->
         first = call(abs, -1)
         assert first.result(60) == 1
         job = fill()
-        with pytest.raises(TaskExited, match=r"ended without a word(?s:.*)which ends:(?s:.*)No space left on device"):
+        with pytest.raises(
+            TaskExited, match=r"ended without an outcome(?s:.*)which ends:(?s:.*)No space left on device"
+        ):
             job.result(60)
         assert not list(Path(job.directory, "outcomes").iterdir())
         assert Cluster("slurm", root=disk).job(first.key).result(60) == 1  # type: ignore[union-attr]

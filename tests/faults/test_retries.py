@@ -1,4 +1,4 @@
-"""Elements that Slurm ends, by their time, their memory, their node, and that go on: with more of it, or elsewhere."""
+"""Elements that Slurm ends for their time, memory or node: they run again with more of it, or on another node."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ ERRORS: dict[str, Callable[[BaseException], bool]] = {
     "exits": lambda error: isinstance(error, TaskExited) and error.exit_code == 3,
     "vanishes": lambda error: isinstance(error, TaskExited) and error.exit_code == 4,
     "kills_itself": lambda error: isinstance(error, TaskExited) and error.signal == 9,
-    "kills_its_shell": lambda error: isinstance(error, TaskExited) and "without a word" in str(error),
+    "kills_its_shell": lambda error: isinstance(error, TaskExited) and "without an outcome" in str(error),
     "segfaults": lambda error: isinstance(error, TaskExited) and error.signal == 11,
     "cancels_itself": lambda error: isinstance(error, JobCancelled),
 }

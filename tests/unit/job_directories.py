@@ -89,6 +89,7 @@ def follow(listing: Listing, query: Query, timings: Timings = DEFAULT) -> tuple[
             runaway=timings.runaway,
         ),
         finalize=lambda _, statuses, __: statuses,
+        poll_progress=lambda: None,
         pace=0.01,
         patience=(0.05, 0.1),
         timings=timings,

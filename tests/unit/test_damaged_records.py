@@ -31,7 +31,7 @@ from slurm.protocol import (
 )
 from slurm.protocol.outcomes import CallFailure, ErrorRecord, Outcome, ResultRecord
 from slurm.runner.journal import _read, frame
-from slurm.tracking.attempts import Continuation
+from slurm.tracking.attempts import Claim
 from slurm.tracking.workflow_journal import Child
 from unit.job_directories import asked
 
@@ -64,7 +64,7 @@ DOCUMENTS: list[Document] = [
     Refused(scheduler="slurm", words="no"),
     Outcome(status=FAILED, phase=RUN, exit_code=3, error=ERROR, started=1.5, ended=2, host="n1", peak_memory=5),
     SEVERAL,
-    Continuation(group="0.1-ab", options={"mem": "4G"}, retries=1, reason="x"),
+    Claim(group="0.1-ab", options={"mem": "4G"}, retries=1, reason="x"),
     Child(key="f/1", elements=2, attempt=1, created=1.0),
     Built(environment=ENVIRONMENT, created=1.0, host="h"),
 ]

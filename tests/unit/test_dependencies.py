@@ -1,4 +1,4 @@
-"""From what calls refer to, to what the scheduler is told: one dependency for an upstream, never one for an element."""
+"""Dependencies: one for each upstream submission, not one for each element."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UPSTREAM = "up/1"
 
 
 def upstream(*counts: int) -> SubmissionState:
-    """An upstream whose blocks have so many elements, with ids 10, 11, …"""
+    """An upstream submission with blocks of these sizes, with ids 10, 11, …"""
     blocks = [Block(id=str(10 + n), first=sum(counts[:n]), count=count) for n, count in enumerate(counts)]
     submitted = Submitted(scheduler="slurm", blocks=tuple(blocks))
     return SubmissionState(UPSTREAM, sum(counts), submitted, mapped=True)
@@ -30,22 +30,22 @@ def whole(count: int) -> Reference:
 
 
 def told(watched: SubmissionState, *calls: set[Reference], first: int = 0) -> list[tuple[object, ...]]:
-    """What the scheduler is told, of the block at `first`, for calls that refer to these."""
+    """The dependencies of the block at `first`, for calls with these references."""
     edges = dependencies.referred([frozenset(call) for call in calls], lambda _: watched, chunk=1)
     block = Block(first=first, count=len(calls) - first)
     return [(kind, ids) for kind, ids, _ in dependencies.of_block(edges, block, lambda _: watched)]
 
 
-def test_a_call_on_a_call_waits_for_its_success() -> None:
+def test_a_call_waits_for_the_success_of_a_call() -> None:
     assert told(upstream(1), {job(0)}) == [("afterok", ("10",))]
 
 
-def test_a_call_on_an_array_waits_for_all_of_it_by_one_id() -> None:
+def test_a_call_waits_for_a_whole_array_by_one_id() -> None:
     assert told(upstream(1000), {whole(1000)}) == [("afterok", ("10",))]
     assert told(upstream(1000), {job(index) for index in range(1000)}) == [("afterok", ("10",))]
 
 
-def test_a_map_over_an_array_of_its_length_waits_element_by_element() -> None:
+def test_a_map_over_an_array_of_the_same_length_waits_elementwise() -> None:
     assert told(upstream(3), {job(0)}, {job(1)}, {job(2)}) == [("aftercorr", ("10",))]
 
 
@@ -54,20 +54,20 @@ def test_each_block_of_a_map_waits_for_its_counterpart() -> None:
     assert told(upstream(3, 2), *calls, first=3) == [("aftercorr", ("11",))]
 
 
-def test_calls_that_need_different_elements_wait_for_all_and_are_told_apart_on_the_node() -> None:
+def test_calls_that_need_different_elements_wait_for_all_of_them() -> None:
     assert told(upstream(3), {job(2)}, {job(1)}, {job(0)}) == [("afterany", ("10",))]
     assert told(upstream(3), {job(0)}, {job(1)}) == [("afterany", ("10",))]
 
 
-def test_one_element_of_many_is_waited_for_alone() -> None:
+def test_a_call_waits_for_one_element_of_many() -> None:
     assert told(upstream(3, 3), {job(4)}) == [("afterok", ("11_1",))]
 
 
-def test_some_elements_cost_one_dependency_on_the_blocks_that_hold_them() -> None:
+def test_some_elements_are_one_dependency_on_their_blocks() -> None:
     assert told(upstream(3, 3, 3), {job(4), job(7)}) == [("afterany", ("11", "12"))]
 
 
-def test_upstreams_that_have_ended_never_reach_the_scheduler() -> None:
+def test_finished_upstreams_are_no_dependencies() -> None:
     watched = upstream(3)
     watched.add_outcomes({0, 1})
     assert told(watched, {job(0), job(1)}) == []
@@ -92,7 +92,7 @@ def test_an_upstream_that_was_never_queued_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("on", "kind"), [("success", "afterok"), ("failure", "afternotok"), ("any", "afterany")])
-def test_after_says_on_what(on: str, kind: str) -> None:
+def test_after_sets_the_kind_of_the_dependency(on: str, kind: str) -> None:
     watched = upstream(2)
     edges = [Edge(key=UPSTREAM, on=on)]
     assert dependencies.of_block(edges, Block(first=0, count=4), lambda _: watched) == (Dependency(kind, ("10",)),)

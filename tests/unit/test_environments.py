@@ -84,7 +84,7 @@ def test_a_slurmfile_names_environments_and_what_they_take(
         f"clusters: {{a: {{url: local, environment: {shown}}}, b: {{extends: a}},"
         " c: {extends: a, environment: current}}"
     )
-    assert load("b", path).environment == Cluster.from_slurmfile("a", path=path).terms.environment == environments
+    assert load("b", path).environment == Cluster.from_slurmfile("a", path=path).settings.environment == environments
     assert load("c", path).environment == (Current(),)
     [(value, cluster)] = [(s.value, s.cluster) for s in load("b", path).settings if s.key == "environment"]
     assert (value, cluster) == ((text.replace("'", ""), "a") if environments else ("current", None))

@@ -1,4 +1,4 @@
-"""The life of a submission on an inline cluster: its end, its resubmission, deferred submission, what depends on it."""
+"""The life of a submission on an inline cluster: final states, resubmission, deferred submission, dependencies."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def names(kind: type[BaseException]) -> frozenset[str]:
 
 
 def changes(retry: Retry, kind: type[BaseException], options: Options = NONE, **facts: object) -> Options | None:
-    found = retry.next_options(options, names(kind), **{"tried": 0, "node": "n1", **facts})  # type: ignore[arg-type]
+    found = retry.next_options(options.get, names(kind), **{"tried": 0, "node": "n1", **facts})  # type: ignore[arg-type]
     return None if found is None else Options(found, {})
 
 
@@ -37,7 +37,7 @@ retries = st.builds(
 @given(retries)
 def test_a_retry_survives_the_options_of_a_submission(retry: Retry) -> None:
     options = Options.parse(Options.parse({"retry": retry}).to_json())
-    assert of_options(options) == retry
+    assert of_options(options.get) == retry
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_names_with_modules_are_accepted_and_ours_have_none() -> None:
 
 
 def test_unknown_names_in_a_recorded_retry_are_accepted() -> None:
-    found = of_options(Options.parse({"retry": '{"on": ["Misspelt", "NodeFailed"], "times": 2}'}))
+    found = of_options(Options.parse({"retry": '{"on": ["Misspelt", "NodeFailed"], "times": 2}'}).get)
     assert found is not None
     assert (found.on, found.times) == (("Misspelt", "NodeFailed"), 2)
 

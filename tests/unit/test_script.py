@@ -1,4 +1,4 @@
-"""script.sh: whatever is in its paths stays what it is, and a process that dies has a last word."""
+"""script.sh: paths arrive unchanged, and a process that dies leaves a record of its failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
-from slurm.submission.script import Care, Ranks, render, render_caretaker
+from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,15 +98,15 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Element:
     return element(place, chdir=str(place))
 
 
-def test_all_that_a_script_starts_is_started_by_boot(tmp_path: Path) -> None:
-    """Which searches the working directory last: ranks, what gathers their results, hooks, and the caretaker."""
+def test_every_program_of_a_script_is_started_by_boot(tmp_path: Path) -> None:
+    """Boot searches the working directory last. It starts ranks, the gathering of results, hooks, and the retry job."""
     (tmp_path / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/bash\nprintf "%s\\0" "$1" "$2" "$4" >> {shlex.quote(str(tmp_path))}/started\nexit 1\n')
     python.chmod(0o700)
     common = {"root": str(tmp_path), "runner": f"{tmp_path}/runner.zip", "key": "f/1", "directives": []}
     environment = ResolvedEnvironment(key="k", python=str(python), tag="3.11", setup=())
-    caretaker = render_caretaker(environment=environment, scheduler="slurm", **common)  # type: ignore[arg-type]
+    retry_job = render_retry_job(environment=environment, scheduler="slurm", **common)  # type: ignore[arg-type]
     started = []
     for ranks in (None, Ranks((), gather=True)):
         script = render(
@@ -114,12 +114,12 @@ def test_all_that_a_script_starts_is_started_by_boot(tmp_path: Path) -> None:
             chdir=None,
             cpus=None,
             calls=(1, 0),
-            care=Care("slurm", None),
+            resubmission=Resubmission("slurm", None),
             hooked=True,
             ranks=ranks,
             **common,  # type: ignore[arg-type]
         )
-        for text in (script, caretaker):
+        for text in (script, retry_job):
             subprocess.run(["bash", "-c", text], cwd=tmp_path, check=False, capture_output=True)
             for path in (tmp_path / "jobs").rglob("*.json"):
                 path.unlink()
@@ -130,7 +130,7 @@ def test_all_that_a_script_starts_is_started_by_boot(tmp_path: Path) -> None:
     assert modules >= {"runner.main", "runner.ranks", "runner.gathering", "places.retry_job"}
 
 
-def test_paths_reach_the_runner_as_they_are(made: Element) -> None:
+def test_paths_reach_the_runner_unchanged(made: Element) -> None:
     assert made.run(f"echo {{}} > {shlex.quote(str(made.outcomes))}/3.json", "1", SLURM_ARRAY_TASK_ID="2") == 0
     place = str(made.place)
     expected = [
@@ -168,7 +168,7 @@ def test_an_environment_of_another_user_is_not_started(tmp_path: Path, foreign: 
 
 
 @pytest.mark.parametrize(("calls", "threads"), [((1, 0), 6), ((8, 2), 3), ((8, 8), 1)])
-def test_libraries_are_told_to_use_each_workers_share_of_the_cpus(
+def test_the_number_of_threads_is_the_share_of_each_worker(
     tmp_path: Path, calls: tuple[int, int], threads: int
 ) -> None:
     made = element(tmp_path, cpus="6", calls=calls)
@@ -179,7 +179,7 @@ def test_libraries_are_told_to_use_each_workers_share_of_the_cpus(
     assert (tmp_path / "told").read_text() == "5\n"
 
 
-def test_bash_finds_no_fault_in_it(made: Element) -> None:
+def test_a_script_is_valid_bash(made: Element) -> None:
     checked = subprocess.run(["bash", "-n"], input=made.script.encode(), capture_output=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, b"")
 
@@ -192,7 +192,7 @@ def test_a_rendered_script_passes_shellcheck(made: Element) -> None:
     assert checked.stdout + checked.stderr == ""
 
 
-def test_by_hand_it_is_the_first_element_where_it_was_submitted(tmp_path: Path) -> None:
+def test_a_script_run_by_hand_runs_the_first_element(tmp_path: Path) -> None:
     made = element(tmp_path)
     made.run("exit 1")
     assert made.arguments[6] == "0"
@@ -207,7 +207,7 @@ def test_by_hand_it_is_the_first_element_where_it_was_submitted(tmp_path: Path) 
     [("kill -9 $$", 137), ("kill -SEGV $$", 139), ("exit 7", 7), ("exit 0", 1)],
     ids=["killed", "crashed", "os._exit(7)", "os._exit(0)"],
 )
-def test_a_process_that_ends_without_a_word_is_given_one(made: Element, do: str, status: int) -> None:
+def test_a_process_that_leaves_no_outcome_gets_one(made: Element, do: str, status: int) -> None:
     assert made.run(do, "4", SLURM_RESTART_COUNT="2") == status
     found = made.outcome(4)
     assert (found.status, found.phase, found.attempt, found.host) == (FAILED, PROCESS, 3, os.uname().nodename)
@@ -216,7 +216,7 @@ def test_a_process_that_ends_without_a_word_is_given_one(made: Element, do: str,
     assert os.listdir(made.outcomes) == ["4.json"]
 
 
-def test_a_second_attempt_that_dies_too_changes_nothing(made: Element) -> None:
+def test_a_second_dead_attempt_keeps_the_first_outcome(made: Element) -> None:
     made.run("exit 7")
     before = (made.outcomes / "0.json").read_bytes()
     assert made.run("kill -9 $$", SLURM_RESTART_COUNT="1") == 137
@@ -225,7 +225,7 @@ def test_a_second_attempt_that_dies_too_changes_nothing(made: Element) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(SUCCEEDED, 0), (FAILED, 3)])
-def test_the_runners_own_outcome_and_status_stay(made: Element, status: str, code: int) -> None:
+def test_the_outcome_and_status_of_the_runner_are_kept(made: Element, status: str, code: int) -> None:
     own = Outcome(status=status, phase="run", exit_code=code).dumps()
     target = shlex.quote(f"{made.outcomes}/0.json")
     assert made.run(f"echo {shlex.quote(own.decode().strip())} > {target}; exit {code}") == code
@@ -234,12 +234,12 @@ def test_the_runners_own_outcome_and_status_stay(made: Element, status: str, cod
 
 
 @pytest.mark.parametrize(("succeeded", "status"), [("0", 0), ("1", 139)])
-def test_a_crash_after_a_success_is_none(made: Element, succeeded: str, status: int) -> None:
+def test_a_crash_after_a_success_is_a_success(made: Element, succeeded: str, status: int) -> None:
     do = f"echo {{}} > {shlex.quote(str(made.outcomes))}/0.json; kill -SEGV $$"
     assert made.run(do, SUCCEEDED=succeeded) == status
 
 
-def test_without_its_working_directory_nothing_is_run(tmp_path: Path) -> None:
+def test_nothing_runs_without_the_working_directory(tmp_path: Path) -> None:
     made = element(tmp_path, chdir=str(tmp_path / "gone"))
     assert made.run("exit 0") == 1
     assert not (tmp_path / "arguments").exists()
@@ -260,7 +260,7 @@ def test_a_relative_chdir_is_entered_once(tmp_path: Path) -> None:
     assert made.arguments[11] == str(tmp_path / "sub")
 
 
-def test_where_there_are_no_hard_links_the_last_word_is_written_too(tmp_path: Path) -> None:
+def test_a_failure_is_recorded_without_hard_links(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "ln").write_text("#!/bin/sh\necho 'ln: Operation not permitted' >&2\nexit 1\n")
@@ -278,7 +278,7 @@ def test_setup_steps_share_a_shell_and_the_python_starts_after_them(tmp_path: Pa
 
 
 @pytest.mark.parametrize("step", ["false", "(exit 3)", "no-such-command", "unclosed 'quote", "return 4", "if true"])
-def test_a_setup_step_that_fails_ends_it_before_anything_runs(tmp_path: Path, step: str) -> None:
+def test_nothing_runs_after_a_failed_setup_step(tmp_path: Path, step: str) -> None:
     made = element(tmp_path, setup=("true", step, f"touch {shlex.quote(str(tmp_path))}/later"))
     assert made.run("exit 0") == 1
     assert not (tmp_path / "arguments").exists()

@@ -1,4 +1,4 @@
-"""The Slurmfile: what it says is what a cluster is, and an error names every problem by file, line and key."""
+"""Slurmfile: the settings of clusters, and errors that name every problem by file, line and key."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from slurm import Cluster, Retry
 from slurm.errors import SlurmfileError
 from slurm.options import Options
-from slurm.slurmfile import TOP, ClusterEntry, find, load, names
+from slurm.slurmfile import TOP, ClusterEntry, load, names
 from slurm.slurmfile.entry import KEYS
 from slurm.slurmfile.reader import Problem
+from slurm.slurmfile.sources import source
 from unit.strategies import CHARACTERS
 
 EXAMPLE = Path(__file__).parents[2] / "Slurmfile.example"
@@ -33,8 +34,8 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def test_the_example_is_whole_and_reads_as_people_mean_it() -> None:
-    assert names(EXAMPLE) == ("laptop", "cpu", "gpu")
+def test_the_example_is_read_as_documented() -> None:
+    assert names(source(EXAMPLE)) == ("laptop", "cpu", "gpu")
     assert load(path=EXAMPLE).url == "local"
     assert dict(load("cpu", EXAMPLE).options.set()) == {"time": "12:30:00", "mem": "4G", "cpus_per_task": "2"}
     gpu = load("gpu", EXAMPLE)
@@ -65,26 +66,27 @@ def test_the_example_has_every_key() -> None:
     assert {key for cluster in top["clusters"].values() for key in cluster} == set(KEYS)
 
 
-def test_a_cluster_is_made_of_its_entry(tmp_path: Path) -> None:
+def test_a_cluster_has_the_settings_of_its_entry(tmp_path: Path) -> None:
     path = written(tmp_path, f"clusters: {{here: {{url: local, root: {tmp_path}/jobs, options: {{mem: 1G}}}}}}")
     cluster = Cluster.from_slurmfile("here", path=path)
     assert cluster.url == f"local://{tmp_path}/jobs"
     assert cluster.options.get("mem") == "1G"
 
 
-def test_the_nearest_file_upward_counts_then_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_file_upward_counts_before_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / "project" / "a" / "b"
     deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
     with pytest.raises(SlurmfileError, match="there is no Slurmfile"):
-        find(deep)
+        source()
     users = tmp_path / "config" / "slurm-tasks" / "Slurmfile"
     users.parent.mkdir(parents=True)
     users.touch()
-    assert find(deep) == users
+    assert source().path == users
     (tmp_path / "project" / "Slurmfile").touch()
-    assert find(deep) == tmp_path / "project" / "Slurmfile"
+    assert source().path == tmp_path / "project" / "Slurmfile"
     monkeypatch.setenv("SLURMFILE", str(EXAMPLE))
-    assert find(deep) == EXAMPLE
+    assert source().path == EXAMPLE
     monkeypatch.setenv("SLURMFILE_PROFILE", "cpu")
     assert load().options.get("mem") == "4G"
     assert load("laptop").url == "local"
@@ -110,7 +112,7 @@ clusters:
 """
 
 
-def test_what_extends_another_goes_over_it(tmp_path: Path) -> None:
+def test_an_entry_overrides_the_one_that_it_extends(tmp_path: Path) -> None:
     found = load(path=written(tmp_path, EXTENDED))
     assert (found.url, found.root) == ("slurm", None)
     assert (found.modules, found.setup) == (("gcc", "cuda"), ("umask 077", "ulimit -c 0"))
@@ -118,7 +120,7 @@ def test_what_extends_another_goes_over_it(tmp_path: Path) -> None:
     assert found.options.sbatch == {"--a": "1", "--b": "2"}
 
 
-def test_every_value_tells_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_has_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, EXTENDED)
     monkeypatch.setenv("SLURMFILE", str(path))
     told = {(setting.key, setting.value): setting[2:] for setting in load().settings}
@@ -135,7 +137,7 @@ def test_every_value_tells_where_it_comes_from(tmp_path: Path, monkeypatch: pyte
     assert ("cluster", "gpu", "$SLURMFILE_PROFILE", None) in load().settings
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         """\
@@ -234,12 +236,12 @@ def test_an_error_names_the_file_the_line_and_the_key(tmp_path: Path, text: str,
         ("nodelist: [n1, n2]", ("nodelist", "n1,n2")),
     ],
 )
-def test_yaml_values_are_what_stands_there(tmp_path: Path, value: str, read: tuple[str, object] | None) -> None:
+def test_yaml_values_are_read_as_text(tmp_path: Path, value: str, read: tuple[str, object] | None) -> None:
     path = written(tmp_path, f"clusters:\n  a:\n    url: local\n    options:\n      {value}\n")
     assert list(load("a", path).options.set()) == ([read] if read else [])
 
 
-def test_a_file_that_is_no_text_or_not_there_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_or_missing_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
     for name, message in (("bytes", "not UTF-8"), ("none", "No such file"), (".", "Is a directory")):
         with pytest.raises(SlurmfileError, match=message):
@@ -266,7 +268,7 @@ TEXTS = st.text(CHARACTERS, max_size=60) | st.text("abc:-[]{}&*!?|>'\"%@`#~<,\n 
 @example("%YAML 1." + "1" * 5000)
 @example("a: 1\n---\nb: 2\n")
 @example("clusters: {a: {url: local, python: !!python/object:os.system x, ? !!binary x : y}}")
-def test_any_text_is_a_cluster_or_an_error_that_names_its_places(tmp_path: Path, text: str) -> None:
+def test_any_text_is_a_cluster_or_errors_with_lines(tmp_path: Path, text: str) -> None:
     path = tmp_path / "Slurmfile"
     path.write_bytes(text.encode(errors="surrogatepass"))
     refused = []

@@ -1,4 +1,4 @@
-"""Which Slurmfile counts, where the search ends, and when one of another user's may be used."""
+"""The search for the Slurmfile, and the trust in Slurmfiles of other users."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from slurm import Cluster
 from slurm.cli.main import slurm
 from slurm.errors import SlurmfileError
-from slurm.slurmfile import find, load, trust
-from slurm.slurmfile.sources import NAME, _upward, search
+from slurm.slurmfile import load, trust
+from slurm.slurmfile.sources import NAME, _upward, search, source
 
 LOCAL = "default: a\nclusters: {a: {url: local}}\n"
 NOBODY = 65534
@@ -69,13 +69,13 @@ def test_slurmfile_of_another_user_is_an_error(work: Path) -> None:
     path = planted(work.parent, mode=0o644)
     os.chown(path, NOBODY, NOBODY)
     with pytest.raises(SlurmfileError, match=r"belongs to the user nobody\. It is not used"):
-        find()
+        source()
 
 
-def test_the_owner_of_the_file_decides_not_the_mode_of_its_directory(work: Path) -> None:
+def test_the_owner_of_the_file_counts_and_not_its_directory(work: Path) -> None:
     path = planted(work.parent, mode=0o644)
     work.parent.chmod(0o1777)
-    assert find() == path
+    assert source().path == path
 
 
 def test_trusted_slurmfile_is_rejected_with_a_diff_after_a_change(work: Path) -> None:
@@ -98,7 +98,7 @@ def test_trusted_slurmfile_is_rejected_with_a_diff_after_a_change(work: Path) ->
         load()
 
 
-def test_what_is_trusted_is_kept_for_the_user_alone_whatever_the_umask(work: Path) -> None:
+def test_trust_records_are_private_with_any_umask(work: Path) -> None:
     path = planted(work.parent)
     before = os.umask(0o000)
     try:
@@ -116,7 +116,7 @@ def test_what_is_trusted_is_kept_for_the_user_alone_whatever_the_umask(work: Pat
     assert trust.trusted_text(path) is None
 
 
-def test_one_that_is_named_is_trusted_by_that(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_slurmfile_is_trusted(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = planted(work.parent)
     assert load(path=path).url == "local"
     assert run("config", "show", "--file", str(path))[0] == 0
@@ -124,7 +124,7 @@ def test_one_that_is_named_is_trusted_by_that(work: Path, monkeypatch: pytest.Mo
     assert load().url == "local"
 
 
-def test_what_needs_no_slurmfile_searches_for_none(work: Path, tmp_path: Path) -> None:
+def test_a_url_needs_no_search_for_a_slurmfile(work: Path, tmp_path: Path) -> None:
     planted(work.parent)
     assert Cluster().url == "local"
     assert run("config", "show", f"local://{tmp_path}")[0] == 0
@@ -142,33 +142,33 @@ def test_what_needs_no_slurmfile_searches_for_none(work: Path, tmp_path: Path) -
 
 def test_the_search_ends_at_the_home_directory(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     above = planted(work.parent.parent, mode=0o644)
-    assert find() == above
+    assert source().path == above
     monkeypatch.setenv("HOME", str(work.parent))
     assert search() is None
     with pytest.raises(SlurmfileError, match="up to the home directory"):
         load()
     own = planted(work.parent, mode=0o644)
-    assert find() == own
+    assert source().path == own
 
 
-def test_the_search_ends_at_the_border_of_the_file_system() -> None:
+def test_the_search_ends_at_the_root_of_the_file_system() -> None:
     found = [path for path in map(Path, ("/proc", "/dev/shm", "/dev")) if os.path.ismount(path)]  # noqa: S108
     if not found:
         pytest.skip("there is no other file system")
     assert list(_upward(found[0])) == [found[0]]
 
 
-def test_what_is_no_file_is_passed_over_without_waiting_for_it(work: Path) -> None:
+def test_directories_and_pipes_are_skipped_without_blocking(work: Path) -> None:
     above = planted(work.parent.parent, mode=0o644)
     (work / NAME).mkdir()
     os.mkfifo(work.parent / NAME)
-    assert find() == above
+    assert source().path == above
     (work / NAME).rmdir()
     (work / NAME).symlink_to("nowhere")
-    assert find() == above
+    assert source().path == above
 
 
-def test_what_was_checked_is_what_is_used(work: Path) -> None:
+def test_the_checked_content_is_the_used_content(work: Path) -> None:
     path = planted(work, mode=0o644)
     found = search()
     path.write_text("clusters: {}")
@@ -176,7 +176,7 @@ def test_what_was_checked_is_what_is_used(work: Path) -> None:
     assert found.data.decode() == LOCAL
 
 
-def test_as_a_process_the_refusal_is_one_message(work: Path) -> None:
+def test_the_command_shows_a_refusal_as_one_message(work: Path) -> None:
     planted(work.parent)
     done = subprocess.run([sys.executable, "-m", "slurm", "jobs"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (1, "", False)
@@ -244,7 +244,7 @@ def nine_times(levels: int) -> str:
         ("{&a b: c, " + ", ".join(f"k{n}: {{? *a : *a}}" for n in range(4000)) + "}", "more than 10000 values"),
     ],
 )
-def test_yaml_that_stands_for_too_much_is_refused(work: Path, text: str, message: str) -> None:
+def test_yaml_with_too_many_values_is_refused(work: Path, text: str, message: str) -> None:
     path = planted(work, text)
     with pytest.raises(SlurmfileError, match=message):
         load("a", path)

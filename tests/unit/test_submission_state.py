@@ -1,4 +1,4 @@
-"""What is known of a submission, while several threads read and change it."""
+"""SubmissionState, while several threads read and change it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.submission.status import FinalStatus
 from slurm.submission.submission_state import SubmissionState
+from slurm.submission.timings import Timings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def eager_switching() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("eager_switching")
-def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C901 - one function a thread
+def test_each_callback_is_called_once_by_concurrent_threads() -> None:  # noqa: C901 - one function a thread
     watched, made = state(), Counter[int]()
     start = threading.Barrier(4)
 
@@ -73,8 +74,8 @@ def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C90
     def reports() -> None:
         start.wait()
         for number in range(COUNT):
-            watched.judge({index: report(JobState.RUNNING) for index in range(number)}, now=float(number))
-            watched.overdue(float(number), lambda _: 1.0)
+            watched.note_missing({index: report(JobState.RUNNING) for index in range(number)}, now=float(number))
+            watched.overdue(float(number), Timings(explained_grace=1.0, unexplained_grace=1.0))
 
     with ThreadPoolExecutor(4) as threads:
         for done in [threads.submit(work) for work in (wait, outcomes, endings, reports)]:
@@ -85,7 +86,7 @@ def test_each_callback_is_made_once_whoever_sees_the_end() -> None:  # noqa: C90
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, *JobState])), max_size=12))
-def test_an_element_is_missing_from_the_first_report_without_it_to_its_next_sign_of_life(
+def test_an_element_is_missing_until_a_report_shows_it_alive(
     said: list[tuple[int, JobState | None]],
 ) -> None:
     watched, since = state(6), dict[int, float]()
@@ -94,16 +95,16 @@ def test_an_element_is_missing_from_the_first_report_without_it_to_its_next_sign
         del reports[element]
         if found is not None:
             reports[element] = report(found)
-        watched.judge(reports, float(now))
+        watched.note_missing(reports, float(now))
         since = {element: since.get(element, now)} if found is None or found.final else {}
         assert watched.missing == frozenset(since)
-        overdue, within = watched.overdue(float(now), lambda _: 2.0)
+        overdue, within = watched.overdue(float(now), Timings(explained_grace=2.0, unexplained_grace=2.0))
         assert set(overdue) == {e for e, begun in since.items() if now - begun > 2.0}
         assert overdue.keys() | within.keys() == watched.missing
 
 
 @pytest.mark.parametrize(("chunk", "elements"), [(1, 10), (3, 4), (10, 1), (11, 1)])
-def test_an_element_ends_all_of_its_calls(chunk: int, elements: int) -> None:
+def test_all_calls_of_an_element_end_with_it(chunk: int, elements: int) -> None:
     watched = state(10, chunk)
     assert watched.elements == elements
     watched.add_outcomes([0])
@@ -116,7 +117,7 @@ def test_an_element_that_continues_in_another_job_is_in_its_block_only() -> None
     first, later = watched.block(0), Block(id="8", first=0, count=1, tasks=(1,), attempts=1)
     assert first is not None
     watched.add_reports(dict.fromkeys(range(3), report(JobState.NODE_FAIL)))
-    watched.judge({}, 1.0)
+    watched.note_missing({}, 1.0)
     watched.move(1, later)
     assert watched.has_moved
     assert list(watched.in_block(first, range(3))) == [0, 2]

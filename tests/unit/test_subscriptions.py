@@ -19,7 +19,7 @@ from slurm.notifications.dispatcher import hooks
 from slurm.notifications.progress_reader import ProgressQuery, read_progress
 from slurm.notifications.subscriptions import Subscriptions
 from slurm.places.place import place_for
-from slurm.protocol import FAILED, OUTCOMES, RUN, Block, Submitted
+from slurm.protocol import EVENTS, FAILED, OUTCOMES, RUN, Block, Submitted
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
@@ -81,13 +81,13 @@ def test_work_to_report_elements_grows_linearly_with_their_number(tmp_path: Path
         subscriptions, watched = subscribed(tmp_path / str(count), count)
         callback = Counting()
         subscriptions.attach(watched, [callback])
-        assert watched.subscription is not None
+        assert watched.listener is not None
         lines = Lines()
         hooks.put(lines.begin)
         running = Report("7", None, JobState.RUNNING, "RUNNING", "n1", "")
         for first in range(0, count, count // 10):  # ten listings of a tracker
-            watched.subscription.reported(dict.fromkeys(range(first, count), running))
-            watched.subscription.finished(range(first, first + count // 10))
+            watched.listener.reported(dict.fromkeys(range(first, count), running))
+            watched.listener.finished(range(first, first + count // 10))
         hooks.put(lines.end)
         assert hooks.flush(60)
         assert len(callback.complete) == count
@@ -108,9 +108,9 @@ def test_end_of_an_element_is_reported_once(tmp_path: Path) -> None:
     (directory / "0.json").write_bytes(outcome.dumps())
     callback = Counting()
     subscriptions.attach(watched, [callback])  # one is finished already
-    assert watched.subscription is not None
-    watched.subscription.finished([0, 1])
-    watched.subscription.finished({1})
+    assert watched.listener is not None
+    watched.listener.finished([0, 1])
+    watched.listener.finished({1})
     subscriptions.attach(watched, [callback])
     hooks.flush(60)
     assert callback.complete == [(0, "FAILED"), (1, "UNKNOWN")]
@@ -123,9 +123,9 @@ def test_failing_hook_is_logged_once_and_other_callbacks_are_called(
     subscriptions, watched = subscribed(tmp_path, 3)
     callback = Counting()
     subscriptions.attach(watched, [Raising(), callback])
-    assert watched.subscription is not None
+    assert watched.listener is not None
     with caplog.at_level(logging.WARNING):
-        watched.subscription.finished(range(3))
+        watched.listener.finished(range(3))
         hooks.flush(60)
     assert len(callback.complete) == 3
     assert [record.getMessage() for record in caplog.records] == [
@@ -162,6 +162,39 @@ def test_progress_is_read_from_the_offset_of_the_last_reading(tmp_path: Path) ->
         10: ([{"done": 3}, {"done": 5}], 24),
         2: ([{"done": 6}], 24),
     }
+
+
+class Progressing(Callback):
+    """Records the progress of calls."""
+
+    def __init__(self) -> None:
+        self.progress: list[tuple[int, float, float | None]] = []
+
+    def on_progress(self, event: ProgressEvent) -> None:
+        self.progress.append((event.index, event.done, event.total))
+
+
+def test_progress_is_read_for_a_callback_that_was_attached_later(tmp_path: Path) -> None:
+    subscriptions, watched = subscribed(tmp_path, 2)
+    directory = Path(subscriptions.store.directory(watched.key), EVENTS)
+    directory.mkdir(parents=True, mode=0o700)
+    subscriptions.attach(watched, [Counting()])
+    callback = Progressing()
+    subscriptions.attach(watched, [callback])
+    reports = directory / "1.jsonl"
+
+    def read_after(report: Mapping[str, object]) -> None:
+        with reports.open("a") as file:
+            file.write(json.dumps({"event": "progress", **report}) + "\n")
+        hooks.put(subscriptions.read_progress)
+        assert hooks.flush(60)
+
+    read_after({"done": 3, "total": 4})
+    assert callback.progress == [(1, 3, 4)]
+    assert watched.listener is not None
+    watched.listener.finished(range(2))
+    read_after({"done": 4, "total": 4})
+    assert callback.progress == [(1, 3, 4)]  # nothing is read after the last element has finished
 
 
 def test_work_of_a_progress_bar_grows_linearly_with_single_calls() -> None:

@@ -1,4 +1,4 @@
-"""The tracker: no future hangs, whatever the scheduler says."""
+"""Tracker: no future hangs, whatever the scheduler reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """One job, of which the scheduler can't tell at first; its outcome is there after that."""
+    """One job. The scheduler's first answer fails; after that, the job's outcome exists."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -44,7 +44,7 @@ class Cluster:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_question_that_fails_keeps_nobody_waiting(
+def test_a_failed_query_delays_no_result(
     error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
@@ -54,8 +54,8 @@ def test_a_question_that_fails_keeps_nobody_waiting(
         assert tracker.wait(watched, [0], timeout=30)
 
 
-def test_a_scheduler_that_takes_long_to_answer_holds_up_no_result() -> None:
-    """A huge answer is read where the question is asked, so this stands for that, too."""
+def test_a_slow_scheduler_delays_no_result() -> None:
+    """Answers are read in the thread that queries, so this covers huge answers, too."""
     asked_, answer = threading.Event(), threading.Event()
 
     def query(ids: Sequence[str]) -> Answers:
@@ -71,7 +71,7 @@ def test_a_scheduler_that_takes_long_to_answer_holds_up_no_result() -> None:
         answer.set()
 
 
-def test_nothing_is_concluded_while_outcomes_cannot_be_listed(
+def test_no_element_is_finalized_while_outcomes_cannot_be_listed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     looks = iter(range(60))
@@ -87,13 +87,13 @@ def test_nothing_is_concluded_while_outcomes_cannot_be_listed(
     assert caplog.text.count("outcomes: Input/output error; trying again") == 1
 
 
-def test_a_submission_whose_outcomes_cannot_be_listed_says_so_and_others_go_on() -> None:
+def test_a_failed_listing_is_the_trouble_of_its_submission_only() -> None:
     def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
         return {key: frozenset({0}) if key == other.key else TransportError("Input/output error") for key in keys}
 
     tracker, watched = follow(listing, lambda _: Answers([], set(), None))
     other = SubmissionState("other/20260101T000000Z-00000001", 1, watched.submitted, mapped=False)
-    tracker.look([watched, other])
+    tracker.list_outcomes([watched, other])
     assert other.finished(0)
     assert not watched.finished(0)
     status = watched.status(0, None)

@@ -29,28 +29,6 @@ if TYPE_CHECKING:
     from slurm.callbacks.progress import ProgressCallback
     from slurm.callbacks.webhook import WebhookCallback
 
-_HOMES = {
-    "base": ("Callback",),
-    "jsonlines": ("JSONLinesCallback",),
-    "logs": ("LoggingCallback",),
-    "progress": ("ProgressCallback",),
-    "webhook": ("WebhookCallback",),
-    "events": (
-        "CompleteEvent",
-        "CompletedEvent",
-        "PackagingBeginEvent",
-        "PackagingEndEvent",
-        "ProgressEvent",
-        "RunBeginEvent",
-        "RunEndEvent",
-        "StateEvent",
-        "SubmitEvent",
-        "WorkflowBeginEvent",
-        "WorkflowEndEvent",
-    ),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-
 __all__ = [
     "Callback",
     "CompleteEvent",
@@ -71,8 +49,17 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "Callback": "base",
+    "JSONLinesCallback": "jsonlines",
+    "LoggingCallback": "logs",
+    "ProgressCallback": "progress",
+    "WebhookCallback": "webhook",
+}
+"""The modules of the callbacks; all other names are events."""
+
+
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        message = f"module 'slurm.callbacks' has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(importlib.import_module(f"slurm.callbacks.{_HOME[name]}"), name)
+    if name not in __all__:
+        raise AttributeError(f"module 'slurm.callbacks' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"slurm.callbacks.{_HOMES.get(name, 'events')}"), name)

@@ -25,7 +25,7 @@ _PER_SECOND = 4
 
 
 class Display(Protocol):
-    """Shows a ProgressModel."""
+    """Shows a ProgressModel. `close` does nothing by default."""
 
     def show(self, model: ProgressModel, bar: Bar) -> None:
         """Show a change of a bar."""
@@ -68,7 +68,7 @@ class _Throttle:
         callback(*args)
 
 
-class Lines:
+class Lines(Display):
     """Lines on standard error: when a bar starts, when it finishes, and every `interval` seconds between."""
 
     def __init__(self, interval: float) -> None:
@@ -95,11 +95,8 @@ class Lines:
                 sys.stderr.write(f"{line}\n")
                 sys.stderr.flush()
 
-    def close(self) -> None:
-        """Do nothing."""
 
-
-class Terminal:
+class Terminal(Display):
     """Bars that are redrawn below the program's output until all submissions have finished."""
 
     def __init__(self) -> None:
@@ -170,7 +167,7 @@ def _grid(model: ProgressModel, width: int) -> Any:
     return grid
 
 
-class Notebook:
+class Notebook(Display):
     """A live output of the cell that ran at the first event."""
 
     def __init__(self) -> None:
@@ -196,9 +193,6 @@ class Notebook:
         with self._lock:
             if self._handle is not None:
                 self._handle.update(_page(model), raw=True)
-
-    def close(self) -> None:
-        """Keep the output as it is."""
 
 
 def _page(model: ProgressModel) -> dict[str, str]:

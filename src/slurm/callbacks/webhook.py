@@ -150,8 +150,7 @@ def _try_post(address: str, body: bytes, timeout: float) -> tuple[str, bool]:
         error.close()
         return f"HTTP status {error.code}", error.code >= 500
     except OSError as error:
-        reason = getattr(error, "reason", error)
-        return _describe(reason), True
+        return _describe(getattr(error, "reason", error)), True
     except Exception as error:  # noqa: BLE001 - http.client raises many types for an invalid address
         return f"the URL is invalid ({type(error).__name__})", False
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DEFAULT = "local"
 """The URL of the cluster if none is named and no Slurmfile exists."""
 
+on_option = click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")
+
 
 def cluster_of(text: str | None) -> Cluster:
     """Return the cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError for a bad file."""
@@ -32,13 +34,12 @@ def cluster_of(text: str | None) -> Cluster:
 def slurmfile_of(text: str | None) -> Source | None:
     """Return the Slurmfile that defines this cluster, or None for a URL. Raises as `cluster_of` does."""
     file = search() if text is None or "://" not in text else None
-    names: Sequence[str] = slurmfile.names_in(file) if file else ()
+    names: Sequence[str] = slurmfile.names(file) if file else ()
     if file and (text is None or text in names):
         return file
     try:
         Cluster(text or DEFAULT)
     except ConfigurationError as error:
         known = f"; the Slurmfile has no cluster of that name{near(text or DEFAULT, names)}" if names else ""
-        message = redacted(f"{error}{known}")
-        raise click.UsageError(message) from None
+        raise click.UsageError(redacted(f"{error}{known}")) from None
     return None

@@ -9,7 +9,7 @@ import click
 from slurm import slurmfile
 from slurm.cli import output
 from slurm.cli.cluster_argument import DEFAULT, slurmfile_of
-from slurm.cli.output import show_json, show_table
+from slurm.cli.output import json_option, show_json, show_table
 from slurm.errors import ConfigurationError
 from slurm.slurmfile import DEFAULTS, Setting, trust
 from slurm.slurmfile.sources import named
@@ -24,7 +24,7 @@ def config() -> None:
 @config.command()
 @click.argument("cluster", required=False)
 @click.option("--file", "path", type=click.Path(), help="Read this Slurmfile instead of the one found by the search.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show every setting of CLUSTER, and where each comes from.
 
@@ -59,8 +59,7 @@ def trust_(path: str, forget: bool) -> None:  # noqa: FBT001 - click's way
     try:
         trust.add(file, data)
     except OSError as error:
-        message = f"cannot write {trust.configuration()}: {error.strerror}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(f"cannot write {trust.configuration()}: {error.strerror}") from error
     output.show(f"{file} is now trusted", err=True)
 
 

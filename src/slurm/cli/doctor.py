@@ -9,7 +9,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of
-from slurm.cli.output import Finite, show_json
+from slurm.cli.output import Finite, json_option, show_json
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 
@@ -30,7 +30,7 @@ _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
     type=Finite(min=0, min_open=True, max=_MOST_SECONDS),
     help="Time limit for that job, in seconds.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Check whether jobs can run on CLUSTER, and advise on each problem.
 

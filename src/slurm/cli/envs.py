@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slurm.cli.cluster_argument import cluster_of
-from slurm.cli.output import Finite, show_json, show_table
+from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.output import Finite, json_option, show_json, show_table
 from slurm.clusters import environment_cleanup
+from slurm.views.displays import duration, memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.clusters.environment_cleanup import StoredEnvironment
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(short_help="List and remove the environments that were built for jobs.")
@@ -25,15 +24,15 @@ def envs() -> None:
 
 @envs.command("list", short_help="List environments: size, time since last use, users.")
 @click.argument("cluster", required=False)
-@_json
+@json_option
 def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """List the environments of CLUSTER: size, time since the last request, and the jobs that use each."""
-    _show(environment_cleanup.kept(cluster_of(cluster)), as_json=as_json)
+    _show(environment_cleanup.list_environments(cluster_of(cluster)), as_json=as_json)
 
 
 @envs.command(short_help="Remove environments that no job needs.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")
+@on_option
 def rm(keys: tuple[str, ...], cluster: str | None) -> None:
     """Remove the environments KEY... If an unfinished job uses one of them, remove none."""
     environment_cleanup.remove(cluster_of(cluster), keys)
@@ -49,7 +48,7 @@ def rm(keys: tuple[str, ...], cluster: str | None) -> None:
     help="Minimum number of days since the last request.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
-@_json
+@json_option
 def gc(cluster: str | None, days: float, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Remove the environments of CLUSTER that no one requested for some days. Keep those in use."""
     _show(environment_cleanup.collect(cluster_of(cluster), days=days, dry_run=dry_run), as_json=as_json)
@@ -59,19 +58,5 @@ def _show(environments: Sequence[StoredEnvironment], *, as_json: bool) -> None:
     if as_json:
         show_json([environment._asdict() for environment in environments])
     elif environments:
-        rows = [(e.key, e.state, _size(e.bytes), _age(e.unused), e.users() or "-") for e in environments]
+        rows = [(e.key, e.state, memory(e.bytes), duration(e.unused), e.users() or "-") for e in environments]
         show_table([("KEY", "STATE", "SIZE", "UNUSED", "USED BY"), *rows])
-
-
-def _size(number: float) -> str:
-    for length, unit in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
-        if number >= length:
-            return f"{number / length:.1f} {unit}"
-    return f"{number:.0f} B"
-
-
-def _age(seconds: float) -> str:
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -9,8 +9,8 @@ import click
 
 from slurm.callbacks.progress_model import progress_text
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of
-from slurm.cli.output import show_json, show_table
+from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
@@ -28,15 +28,12 @@ _FAILURES = 5
 _LOGS = 100
 """The number of logs that one round trip reads into memory."""
 
-_on = click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.command(short_help="List jobs, newest first.")
 @click.argument("cluster", required=False)
 @click.option("--task", help="List jobs of this task only.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Maximum number of jobs.")
-@_json
+@json_option
 def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """List the jobs that were submitted to CLUSTER, newest first."""
     place = cluster_of(cluster)
@@ -56,8 +53,8 @@ def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> No
 
 @click.command(short_help="Show the state of a job, and where its files are.")
 @click.argument("key")
-@_on
-@_json
+@on_option
+@json_option
 def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
     job = cluster_of(cluster).job(key)
@@ -81,7 +78,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
 
 @click.command(short_help="Cancel a job, or all calls of a map.")
 @click.argument("key")
-@_on
+@on_option
 @click.option("--keep-children", is_flag=True, help="Keep the jobs that a workflow has submitted.")
 def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa: FBT001 - click's way
     """Cancel the job KEY. Of a map, cancel all unfinished calls. Of a workflow, cancel the jobs it submitted, too.
@@ -99,7 +96,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
 @click.command(short_help="Print the log of a job.")
 @click.argument("key")
 @click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
-@_on
+@on_option
 def logs(key: str, rank: int, cluster: str | None) -> None:
     """Print the log of the job KEY. Of a map, print the log of each call, in order; calls of one job share a log."""
     job = cluster_of(cluster).job(key)

@@ -21,6 +21,9 @@ _LONGEST_LINE = 1 << 20
 """The longest line of a log, in characters, that is shown as one."""
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
 def show(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text. A terminal receives no control characters except colours."""
     click.echo(for_stream(text, _stream(err=err)), err=err, nl=nl)

@@ -1,1 +1,1 @@
-"""Clusters: what users construct, its environments, the cluster inside a workflow, and the removal of environments."""
+"""Clusters: the class that users construct, its environments and their removal, and the cluster of a workflow."""

@@ -1,4 +1,4 @@
-"""Cluster: a place to run tasks, and the composition of all that it takes."""
+"""Cluster: where tasks run, with the defaults for their options, environment and callbacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slurm import slurmfile
 from slurm.clusters import environment_cache
 from slurm.errors import NoSuchJob
 from slurm.jobs import submit
-from slurm.jobs.job import Job, JobArray, handle
+from slurm.jobs.job import Job, JobArray, Listing, handle
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
@@ -22,7 +22,6 @@ from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.tasks import task
 from slurm.tasks.settings import Settings
-from slurm.views.listing import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from slurm.jobs.executor import ClusterExecutor
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
-    from slurm.places.place import Place
     from slurm.protocol import ResolvedEnvironment
     from slurm.serialization import Arguments
     from slurm.slurmfile import ClusterEntry
@@ -52,7 +50,7 @@ _NAME = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<index>\d+)\])?")
 
 @functools.cache
 def _warn_on_a_login_node() -> None:
-    """Warn, once a process, that jobs don't go to the Slurm that is here. Within a job of Slurm's this is intended."""
+    """Warn once that jobs do not go to the Slurm of this machine. Inside a Slurm job, this is intended."""
     if shutil.which("sbatch") and "SLURM_JOB_ID" not in os.environ:
         _log.warning(
             "Cluster() runs jobs as processes on this machine, but sbatch is on PATH: on a login node, "
@@ -61,21 +59,21 @@ def _warn_on_a_login_node() -> None:
 
 
 class Cluster:
-    """A place where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm whose commands are here,
-    `Cluster("slurm+ssh://login")` that of another host.
+    """Where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm of this machine, and
+    `Cluster("slurm+ssh://login")` the Slurm of another host.
 
-    The URL is `scheduler[+transport]://[user@]host[:port][/root]`. Without one it is `local`, and the first submission
-    logs a warning if `sbatch` is on PATH: on a login node, jobs would run there. `root` is where job directories are
-    kept, visible to all nodes; by default `slurm-jobs` in $SCRATCH, $WORK or the home. `python` is the interpreter
-    there, by default this one. `environment` is what tasks run in that have none of their own, by default that Python
-    as it is; several are combined. `setup` are lines of bash that a job takes before it starts that Python; one that
-    fails ends it as SetupFailed. `login_shell` has commands there run by a login shell, for sites where only that one
-    finds Slurm. `options` are defaults for all tasks; `callbacks` are told of all of them.
+    The URL is `scheduler[+transport]://[user@]host[:port][/root]`. The default is `local`; then the first submission
+    logs a warning if `sbatch` is on PATH, because jobs would run on the login node. `root` is the directory of all job
+    directories, which every node must see; the default is `slurm-jobs` in $SCRATCH, $WORK or the home directory.
+    `python` is the interpreter there, by default this one. `environment` is the default environment of tasks, by
+    default that Python as it is; several are combined. `setup` holds lines of bash that a job runs before it starts
+    Python; if one fails, the job ends as SetupFailed. With `login_shell`, a login shell runs the commands, for sites
+    where only a login shell finds Slurm. `options` and `callbacks` apply to all tasks.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
             job = square(3)
 
-    Jobs go on when their program ends. With `cancel_on_exit`, leaving the `with` cancels those submitted in it.
+    Jobs continue when the program ends. With `cancel_on_exit`, leaving the `with` cancels the jobs submitted in it.
 
     The constructor does no I/O. Raises ClusterURLError, PluginNotFound, OptionError.
     """
@@ -95,28 +93,27 @@ class Cluster:
     ) -> None:
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._is_default = url is None
-        self._place = place_for(
+        self.place = place_for(
             "local" if url is None else url, root=root, python=python, setup=steps, login_shell=login_shell
         )
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
-        self.terms = Settings.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
+        self.settings = Settings.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
     def from_slurmfile(
         cls, name: str | None = None, *, path: str | os.PathLike[str] | None = None, callbacks: bool = True
     ) -> Self:
-        """The cluster that a Slurmfile has under a name, by default $SLURMFILE_PROFILE or the file's `default`.
+        """The cluster `name` of a Slurmfile; the default name is $SLURMFILE_PROFILE, or the file's `default`.
 
         The file is `path`, else $SLURMFILE, else the nearest `Slurmfile` upward from the working directory, else the
-        user's own in `~/.config/slurm-tasks/`. One found upward must belong to the user or root, or be trusted
-        (`slurm config trust`). `callbacks` says whether those of the file are meant, which are imported then. Raises
-        SlurmfileError.
+        user's own in `~/.config/slurm-tasks/`. A file found upward must belong to the user or root, or be trusted
+        (`slurm config trust`). With `callbacks`, imports and uses the callbacks of the file. Raises SlurmfileError.
         """
         return cls.from_entry(slurmfile.load(name, path), callbacks=callbacks)
 
     @classmethod
     def from_entry(cls, entry: ClusterEntry, *, callbacks: bool = True) -> Self:
-        """The cluster of an entry that has been read from a Slurmfile."""
+        """The cluster of an entry of a Slurmfile."""
         cluster = cls(
             entry.url,
             root=entry.root,
@@ -126,20 +123,18 @@ class Cluster:
             login_shell=entry.login_shell,
             callbacks=slurmfile_callbacks.make(entry.callbacks) if callbacks else (),
         )
-        cluster.terms = cluster.terms.replace(options=entry.options)
+        cluster.settings = cluster.settings.replace(options=entry.options)
         return cluster
 
     @property
     def options(self) -> Options:
         """The defaults for all tasks."""
-        return self.terms.options
+        return self.settings.options
 
     @property
     def url(self) -> str:
         """The URL, with the root if one was given."""
-        return str(self._place.url)
-
-    # Where tasks go.
+        return str(self.place.url)
 
     def __enter__(self) -> Self:
         task.active.set((*task.active.get(), self))
@@ -148,14 +143,14 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Tasks go elsewhere again; jobs go on, and their handles keep working, unless `cancel_on_exit`."""
+        """Stop receiving calls. Jobs continue, and their handles keep working, unless `cancel_on_exit`."""
         task.active.set(task.active.get()[:-1])
         if self._mine is not None:
             cancel(self._mine)
         flush_hooks()
 
     def activate(self) -> Self:
-        """Make this the cluster of all calls that no `with` covers, in every thread: for notebooks and scripts."""
+        """Run all calls outside of a `with` on this cluster, in every thread: for notebooks and scripts."""
         task.activate(self)
         return self
 
@@ -165,96 +160,87 @@ class Cluster:
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
-        if self._is_default:
-            _warn_on_a_login_node()
-        settings = self.terms.merged(of.terms)
-        prepared = self._prepare(settings)
+        settings, prepared = self._prepare(of)
         watched = submit.submit(
-            self._place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.terms
+            self.place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.settings
         )
-        jobs: JobArray[R] = JobArray(self._place, watched, range(watched.count))
+        jobs: JobArray[R] = JobArray(self.place, watched, range(watched.count))
         if self._mine is not None:
             self._mine.append(jobs)
         return jobs
 
     def executor(self, **options: Unpack[TaskKeywords]) -> ClusterExecutor:
-        """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
+        """A `concurrent.futures.Executor` whose calls run on this cluster."""
         from slurm.jobs.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
 
         return ClusterExecutor(self, Settings.parse(options))
 
-    # What was submitted before.
-
     def job(self, name: str) -> Job[Any] | JobArray[Any]:
-        """A job of an earlier submission, from whatever process: by its key, or key[index] for one of an array.
+        """Open a job that any process has submitted, by its key, or by key[index] for one call of a map.
 
-        The key of one call gives a Job, that of a map a JobArray. Raises NoSuchJob.
+        The key of a single call gives a Job, the key of a map a JobArray. Raises NoSuchJob.
         """
         parts = _NAME.fullmatch(name)
         if parts is None:
-            message = f"{name!r} is not a job; write its key, or key[index]"
-            raise NoSuchJob(message)
-        watched = self._place.registry.get(parts["key"])
+            raise NoSuchJob(f"{name!r} is not a job; write its key, or key[index]")
+        watched = self.place.registry.get(parts["key"])
         index = int(parts["index"]) if parts["index"] else None
         if index is not None and index >= watched.count:
-            message = f"{parts['key']} has {watched.count} jobs, so there is no [{index}]"
-            raise NoSuchJob(message)
-        if self.terms.callbacks:
-            self._place.subscriptions.attach(watched, self.terms.callbacks)
-        return handle(self._place, watched) if index is None else Job(self._place, watched, index)
+            raise NoSuchJob(f"{parts['key']} has {watched.count} jobs, so there is no [{index}]")
+        if self.settings.callbacks:
+            self.place.subscriptions.attach(watched, self.settings.callbacks)
+        return handle(self.place, watched) if index is None else Job(self.place, watched, index)
 
     def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
-        """What was submitted here before, by whatever process, the newest first; of one task, or of any.
+        """The submissions of any process, newest first; with `task`, those of this task only; at most `limit`.
 
-        What was submitted to another scheduler under the same root is left out. `limit` says how many at most. Reads
-        the records of those, in one go.
+        Submissions to another scheduler under the same root are left out. Reads the records together.
         """
         if limit is not None:
             whole(limit, "limit")
-        keys, found = self._place.store.keys(task), list[Any]()
+        keys, found = self.place.store.keys(task), list[Any]()
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
             some, keys, size = keys[:size], keys[size:], 2 * size
-            read = self._place.store.several_records(some)
-            found += [records for records in read if self._place.has(records)]
-        found = found[:limit]  # whose names are of a second; their records tell more
-        found.sort(key=lambda records: records.submission.created, reverse=True)
-        return Listing(handle(self._place, self._place.registry.add(*records)) for records in found)
+            read = self.place.store.several_records(some)
+            found += [records for records in read if self.place.has(records)]
+        found = found[:limit]
+        found.sort(key=lambda records: records.submission.created, reverse=True)  # the keys are in whole seconds
+        return Listing(handle(self.place, self.place.registry.add(*records)) for records in found)
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
-        """Jobs with what they wait for, what workflows among them have submitted, and how far each is.
+        """The jobs with all their upstream jobs, the children of workflows, and the state of each.
 
-        Asks the scheduler if anything has not ended.
+        Queries the scheduler if any job is unfinished.
         """
         from slurm.views.graph import graph_of  # noqa: PLC0415 - imported at first use
 
-        return graph_of(self._place, [job.part for job in jobs])
+        return graph_of(self.place, [job.part for job in jobs])
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
-        """The batch script that a task's call, or a map over `count` items, would submit. Nothing is submitted."""
+        """The batch script of a call of a task, or of a map over `count` items. Submits nothing."""
         whole(count, "count", least=1)
-        if self._is_default:
-            _warn_on_a_login_node()
-        settings = self.terms.merged(of.terms)
-        prepared = self._prepare(settings)
-        return submit.preview(self._place, of, count, options=settings.options, environment=prepared)
+        settings, prepared = self._prepare(of)
+        return submit.preview(self.place, of, count, options=settings.options, environment=prepared)
 
     def command_counts(self) -> Mapping[str, int]:
         """Count the commands that this process has run against the scheduler, by kind: submit, query, cancel, …"""
-        return dict(self._place.queue.client.calls)
+        return dict(self.place.queue.client.calls)
 
     def close(self) -> None:
-        """Let go of connections. Jobs go on; a later use connects again."""
-        self._place.transport.close()
+        """Close the connections. Jobs continue; the next use connects again."""
+        self.place.transport.close()
 
-    @property
-    def place(self) -> Place:
-        """Where its jobs run, as this library's own parts see it."""
-        return self._place
-
-    def _prepare(self, settings: Settings) -> ResolvedEnvironment:
+    def _prepare(self, of: Task[..., Any]) -> tuple[Settings, ResolvedEnvironment]:
+        """The settings of a task on this cluster, and its environment, ready to use."""
+        if self._is_default:
+            _warn_on_a_login_node()
+        settings = self.settings.merged(of.terms)
         listener = NotifyingBuildListener(self.url, settings.callbacks)
-        return environment_cache.prepare(self._place, settings.environment or (), settings.options, listener=listener)
+        prepared = environment_cache.prepare(
+            self.place, settings.environment or (), settings.options, listener=listener
+        )
+        return settings, prepared
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"
@@ -262,4 +248,4 @@ class Cluster:
     def _repr_html_(self) -> str:
         from slurm.views.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
 
-        return cluster_html(self._place, self.terms)
+        return cluster_html(self.place, self.settings.environment or (), self.options)

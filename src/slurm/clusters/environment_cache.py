@@ -1,4 +1,4 @@
-"""The environment cache of a process: prepare the environment of a submission once, where it will run."""
+"""The environment cache of a process: prepare the environment of a submission once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from slurm.serialization import Arguments
 
 
+_ON_A_NODE = (
+    "(a workflow prepares the environments of its tasks on the node, where your project or Containerfile may not "
+    "exist. Give the environment to the workflow itself, by @workflow(environment=…); its tasks then have it, too)"
+)
+
+
 def prepare(
     place: Place,
     environments: Sequence[Environment],
@@ -32,11 +38,11 @@ def prepare(
     *,
     listener: BuildListener | None = None,
 ) -> ResolvedEnvironment:
-    """Make environments ready, combined into one; without any, `Current()`. Raises EnvironmentNotReady.
+    """Build environments, if necessary, and combine them; without any, use `Current()`. Raises EnvironmentNotReady.
 
-    An environment that this process has prepared is reused unless its sources have changed. In a workflow, so is that
-    of the workflow itself, which was made on a machine that has the sources. `listener` receives build events;
-    `options` are those of the task, for environments that are built in a job.
+    An environment that this process has prepared is reused unless its sources have changed. A workflow reuses its own
+    environment, because the node may not have the sources. `listener` receives build events; `options` are those of
+    the task, for environments that are built in a job.
     """
     environments = tuple(environments) or (Current(),)
     asked_for = ", ".join(map(repr, environments))
@@ -49,12 +55,6 @@ def prepare(
         if inherited is not None:
             error.args = (f"{error} {_ON_A_NODE}",)
         raise
-
-
-_ON_A_NODE = (
-    "(a workflow prepares the environments of its tasks on the node, where your project or Containerfile may not "
-    "exist. Give the environment to the workflow itself, by @workflow(environment=…); its tasks then have it, too)"
-)
 
 
 def _prepared(
@@ -74,7 +74,7 @@ def _prepared(
             )
             prepared = prepare_all(environments, target)
             prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)
-            if _key(environments) != key:  # its sources have changed meanwhile, so it may not be made from all of them
+            if _key(environments) != key:  # the sources have changed during the build, so it may be a mixture
                 return prepared
             place.prepared[key] = prepared
         return place.prepared[key]
@@ -87,7 +87,7 @@ def _key(environments: Sequence[Environment]) -> tuple[object, ...]:
 def _run_in_job(
     place: Place, options: Options, environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes
 ) -> Completed:
-    """Run a command in a job of its own."""
+    """Run a command in a separate job."""
     settings = Settings(options=Options.parse({name: options.get(name) for name in PLACEMENT}))
     calls: list[Arguments] = [((list(argv), stdin), {})]
     watched = submit(place, Task(run_here, settings), calls, mapped=False, settings=settings, environment=environment)
@@ -95,7 +95,7 @@ def _run_in_job(
 
 
 def run_here(argv: list[str], stdin: bytes) -> Completed:
-    """Run the command: the task of that job."""
+    """The task of that job: run the command."""
     from slurm.transports.local import LocalTransport  # noqa: PLC0415 - on the node
 
     return LocalTransport().run(argv, stdin=stdin)

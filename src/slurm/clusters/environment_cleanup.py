@@ -1,4 +1,4 @@
-"""Upkeep: which environments there are under a root, what uses them, and their removal."""
+"""Environment cleanup: list the environments under a root with their users, and remove unused ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
     from slurm.clusters.cluster import Cluster
     from slurm.places.place import Place
-    from slurm.storage.job_store import Records
-    from slurm.submission.submission_state import SubmissionState
 
 MOST_DAYS = 100_000
 _MAKING_SECONDS = 600
-"""How long after the last beat of a lock somebody may still be making the environment: much longer than he may."""
+"""A build lock without a heartbeat for this long counts as abandoned. Builders send heartbeats much more often."""
 
 
 class StoredEnvironment(NamedTuple):
@@ -29,58 +27,56 @@ class StoredEnvironment(NamedTuple):
 
     key: str
     state: str
-    """`ready`; `making`, by some process now; `left` by one that didn't finish."""
+    """`ready`; `making` while a process builds it; `left` if a process did not finish the build."""
     bytes: int
     unused: float
-    """Seconds since a submission last went to it, or since anything was done to it."""
+    """Seconds since the last submission that used it, or since its files last changed."""
     used_by: tuple[str, ...]
-    """The keys of the submissions that have not ended and run in it."""
-    above: tuple[str, ...]
-    """The keys of the environments that stand on it, and can't be without it."""
+    """The keys of the unfinished submissions that use it."""
+    dependents: tuple[str, ...]
+    """The keys of the environments that have it as their base."""
 
     def users(self, *, without: Iterable[str] = ()) -> str:
-        """Whom its removal would harm; empty if nobody. `without` are environments that are removed with it."""
+        """What needs it; empty if nothing does. `without` are environments that are removed with it."""
         making = ("a process that makes it now",) if self.state == "making" else ()
-        return ", ".join((*self.used_by, *(key for key in self.above if key not in without), *making))
+        return ", ".join((*self.used_by, *(key for key in self.dependents if key not in without), *making))
 
 
-def kept(cluster: Cluster) -> list[StoredEnvironment]:
-    """The environments under the root, by their keys, and what uses them; asks the scheduler."""
+def list_environments(cluster: Cluster) -> list[StoredEnvironment]:
+    """List the environments under the root, sorted by key, with their users. Queries the scheduler."""
     place = cluster.place
     lines = [line.split() for line in _run(place, "list_environments.sh", ENVS).splitlines()]
     uses = _uses(place, {key for key, *_ in lines})
     found = []
-    for key, word, since, kilobytes, *below in lines:
+    for key, word, since, kilobytes, *bases in lines:
         state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
-        use = uses.get(key, _Use())
-        unused = max(0.0, min(float(since), time.time() - use.last))  # a process asks for it once, and goes on using it
-        found.append((StoredEnvironment(key, state, int(kilobytes) * 1024, unused, use.by, ()), below))
-    standing = [(environment.key, below) for environment, below in found if environment.state != "left"]
-    return [e._replace(above=tuple(key for key, below in standing if e.key in below)) for e, _ in found]
+        users, last = uses.get(key, ((), 0.0))
+        unused = max(0.0, min(float(since), time.time() - last))  # a process prepares it once, and submits many times
+        found.append((StoredEnvironment(key, state, int(kilobytes) * 1024, unused, users, ()), bases))
+    used = [(environment.key, bases) for environment, bases in found if environment.state != "left"]
+    return [e._replace(dependents=tuple(key for key, bases in used if e.key in bases)) for e, _ in found]
 
 
 def remove(cluster: Cluster, keys: Sequence[str]) -> None:
-    """Remove environments, all or none. Raises EnvironmentInUse, ConfigurationError for one that isn't there."""
-    there = {environment.key: environment for environment in kept(cluster)}
+    """Remove environments, all or none. Raises EnvironmentInUse, ConfigurationError for an unknown key."""
+    stored = {environment.key: environment for environment in list_environments(cluster)}
     for key in keys:
-        if key not in there:
-            message = f"there is no environment {key} under {cluster.place.store.root}"
-            raise ConfigurationError(message)
-        if by := there[key].users(without=keys):
-            message = f"environment {key} is in use: by {by}"
-            raise EnvironmentInUse(message)
-    _remove(cluster, [there[key] for key in keys])
+        if key not in stored:
+            raise ConfigurationError(f"there is no environment {key} under {cluster.place.store.root}")
+        if users := stored[key].users(without=keys):
+            raise EnvironmentInUse(f"environment {key} is in use: by {users}")
+    _remove(cluster, [stored[key] for key in keys])
 
 
 def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[StoredEnvironment]:
-    """Remove the environments that nobody has asked for in so many days and that nothing uses; those removed.
+    """Remove the environments that nothing needs and that no submission has used for some days; return them.
 
-    Also what was left half made, and wheels that were sent so long ago: they are sent again should they be needed.
-    Raises ValueError for a number of days that can't be meant.
+    Also removes unfinished builds, and wheels that were sent that long ago: they are sent again when needed. Raises
+    ValueError for an invalid number of days.
     """
     days = bounded(days, "days", most=MOST_DAYS, unit="days")
     old: list[StoredEnvironment] = []
-    for one in _from_above(kept(cluster)):
+    for one in _dependents_first(list_environments(cluster)):
         if not one.users(without=[e.key for e in old]) and (one.state == "left" or one.unused >= days * 86400):
             old.append(one)
     if not dry_run:
@@ -89,66 +85,48 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
     return old
 
 
-def _from_above(environments: Iterable[StoredEnvironment]) -> list[StoredEnvironment]:
-    """What stands on another comes before it, so that nothing is ever left that stands on nothing."""
-    return sorted(environments, key=lambda environment: bool(environment.above))
+def _dependents_first(environments: Iterable[StoredEnvironment]) -> list[StoredEnvironment]:
+    """Put dependents before their bases, so that an interrupted removal leaves none without its base."""
+    return sorted(environments, key=lambda environment: bool(environment.dependents))
 
 
 def _remove(cluster: Cluster, environments: Sequence[StoredEnvironment]) -> None:
     if environments:
-        _run(
-            cluster.place,
-            "remove_environments.sh",
-            ENVS,
-            *(environment.key for environment in _from_above(environments)),
-        )
+        keys = [environment.key for environment in _dependents_first(environments)]
+        _run(cluster.place, "remove_environments.sh", ENVS, *keys)
 
 
-class _Use(NamedTuple):
-    """What submissions make of an environment."""
+def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], float]]:
+    """For each environment, the keys of its unfinished submissions, and the time of the newest one of all.
 
-    by: tuple[str, ...] = ()
-    """The keys of those that have not ended."""
-    last: float = 0.0
-    """When the newest of all was made, in seconds since the epoch."""
-
-
-def _uses(place: Place, keys: Iterable[str]) -> dict[str, _Use]:
-    """What submissions make of environments, also of those that theirs stand on."""
-    wanted = set(keys)
+    A submission uses its environment and the base of that. The time is in seconds since the epoch.
+    """
     if not wanted:
         return {}
-    records = place.store.several_records(place.store.keys())
-    using = [(some, place.registry.add(*some)) for some in records]
-    using = [(some, watched) for some, watched in using if _environments(some) & wanted]
-    place.tracker.look([watched for _, watched in using])
-    place.tracker.ask([watched for some, watched in using if place.has(some)])
-    found: dict[str, _Use] = {}
-    for some, watched in using:
-        mine = (watched.key,) if _goes_on(watched) else ()
-        for key in _environments(some):
-            by, last = found.get(key, _Use())
-            found[key] = _Use((*by, *mine), max(last, some.submission.created))
+    using = []
+    for records in place.store.several_records(place.store.keys()):
+        environment = records.submission.environment
+        if keys := wanted & {environment.key, environment.below}:
+            using.append((records, place.registry.add(*records), keys))
+    place.tracker.list_outcomes([watched for _, watched, _ in using])
+    place.tracker.query([watched for records, watched, _ in using if place.has(records)])
+    found: dict[str, tuple[tuple[str, ...], float]] = {}
+    for records, watched, keys in using:
+        unfinished = watched.unfinished and (
+            watched.may_run_again or any(e not in watched.missing for e in watched.open)
+        )
+        mine = (watched.key,) if unfinished else ()
+        for key in keys:
+            users, last = found.get(key, ((), 0.0))
+            found[key] = ((*users, *mine), max(last, records.submission.created))
     return found
 
 
-def _environments(records: Records) -> set[str]:
-    """The keys of the environment that a submission has, and of the one that this stands on."""
-    environment = records.submission.environment
-    return {key for key in (environment.key, environment.below) if key}
-
-
-def _goes_on(watched: SubmissionState) -> bool:
-    """Whether an element waits, runs, or may go on in another job; not those that the scheduler has no more."""
-    return watched.unfinished and (watched.may_go_on or any(e not in watched.missing for e in watched.open))
-
-
 def _run(place: Place, name: str, folder: str, *words: str) -> str:
-    """Run a script in a directory under the root. Raises UntrustedFile where it, or a link to it, is another user's."""
+    """Run a script in a directory under the root. Raises UntrustedFile if another user owns it or a link to it."""
     directory = f"{place.store.root}/{folder}"
     done = place.transport.run(["sh", "-c", program(__name__, name), "sh", directory, *words], timeout=600)
     check_output(done.stdout)
     if done.status != 0:
-        message = f"{directory} can't be used: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"cannot use {directory}: {done.words}")
     return done.stdout

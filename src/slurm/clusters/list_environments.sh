@@ -14,6 +14,6 @@ for key in $(ls -d -- */ 2> /dev/null | sed 's,\.lock/$,/,' | sort -u); do
     if [ -f "$key.json" ]; then state=ready since=$(age "$key.json")
     elif [ -e "$last/failed" ] || [ -e "$last/given-up" ]; then state=left since=$(age "$last")
     elif [ -n "$beat" ]; then state=lock since=$(age "$beat")
-    else state=lock since=$(age "$key"); fi # that of who is about to take the lock, or of nobody
+    else state=lock since=$(age "$key"); fi # a process may be about to take the lock
     [ -z "$since" ] || echo "$key $state $since ${kilobytes:-0}" $(cat -- "$key"/*/below 2> /dev/null)
 done

@@ -1,4 +1,4 @@
-"""WorkflowCluster: the cluster that a workflow runs on, as its own process sees it from the node."""
+"""WorkflowCluster: the cluster of a running workflow, used from its node."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from slurm.tasks.task import REDUCERS
 from slurm.tracking.workflow_journal import WorkflowJournal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from typing_extensions import Self
 
     from slurm.environments.base import BuildTarget
@@ -29,30 +27,19 @@ if TYPE_CHECKING:
 
 
 class Inherited(Environment):
-    """The environment that a workflow runs in, for what it submits: it is there, so nothing is made."""
+    """The environment of the running workflow, for its tasks. Nothing is built."""
 
     def __init__(self, prepared: ResolvedEnvironment) -> None:
         self.prepared = prepared
 
     def prepare(self, place: BuildTarget) -> ResolvedEnvironment:
-        """The same, as it is."""
+        """Return the workflow's environment."""
         del place
         return self.prepared
 
 
-def _check_container(environment: ResolvedEnvironment, lacking: Callable[[], list[str]]) -> None:
-    """Raises SchedulerNotFound in a container that no job can be submitted from."""
-    if environment.image and (missing := lacking()):
-        message = (
-            f"a workflow submits from where it runs, and in its container there is no {', '.join(missing)}. Have the "
-            "tasks in the container and not the workflow: @task(environment=Container(…)); or put the scheduler's "
-            "client into the image, or mount it: see 'In a container' in docs/how-to/workflows.md"
-        )
-        raise SchedulerNotFound(message)
-
-
 class WorkflowCluster(Cluster):
-    """The cluster of a workflow on a node. What is submitted to it belongs to the workflow."""
+    """The cluster of a workflow on a node. Jobs that are submitted to it are children of the workflow."""
 
     workflow: Job[Any]
     """The workflow's own job."""
@@ -60,7 +47,10 @@ class WorkflowCluster(Cluster):
 
     @classmethod
     def on_node(cls, job: JobContext, submission: Submission) -> Self:
-        """The cluster of a workflow's job, with the scheduler, defaults and environment of the workflow's record."""
+        """The cluster for a workflow's job, with the scheduler, defaults and environment in the workflow's record.
+
+        Raises SchedulerNotFound in a container without the scheduler's commands.
+        """
         how = submission.workflow or {}
         setup = tuple(how.get("setup", ()))
         environment = submission.environment
@@ -72,17 +62,22 @@ class WorkflowCluster(Cluster):
             setup=setup,
             on_node=OnNode(environment=environment, journal=journal),
         )
-        _check_container(environment, place.lacking)
+        if environment.image and (missing := place.lacking()):
+            raise SchedulerNotFound(
+                f"a workflow submits from where it runs, and in its container there is no {', '.join(missing)}. Have "
+                "the tasks in the container and not the workflow: @task(environment=Container(…)); or put the "
+                "scheduler's client into the image, or mount it: see 'In a container' in docs/how-to/workflows.md"
+            )
         cluster = cls(
             how["scheduler"], root=job.root, python=sys.executable, environment=Inherited(environment), setup=setup
         )
-        cluster.terms = cluster.terms.replace(options=Options.parse(how["options"]))
+        cluster.settings = cluster.settings.replace(options=Options.parse(how["options"]))
         cluster.workflow = Job(place, place.registry.add(submission, None), job.index)
         cluster._journal = journal
         return cluster
 
     def resolved(self, value: Any) -> Any:
-        """Replace the jobs in a value, at any depth, by their results. Waits for them, and raises what they raise."""
+        """Replace the jobs in a value, at any depth, by their results. Waits for them, and raises their exceptions."""
         head = Function(function=repr, name=self.workflow.key, parameters=("value",), context=None, edges=())
         try:
             pickled = pickle_calls(head, [((value,), {})], reducers=REDUCERS)
@@ -94,13 +89,13 @@ class WorkflowCluster(Cluster):
         (found,), _ = unpickled(io.BytesIO(pickled.calls.data[begin:]), self._result)
         return found
 
-    def passed_over(self) -> list[str]:
-        """The keys of jobs that earlier attempts have submitted and this one has not. They still run."""
-        return self._journal.passed_over()
+    def orphans(self) -> list[str]:
+        """The keys of jobs that earlier attempts have submitted and this one has not. They continue to run."""
+        return self._journal.orphans()
 
     def _result(self, reference: tuple[Any, ...]) -> Any:
         kind, key, which, _ = reference
-        watched = self._place.registry.get(key)
+        watched = self.place.registry.get(key)
         if kind == "job":
-            return Job(self._place, watched, which).result()
-        return JobArray(self._place, watched, range(*which)).results()
+            return Job(self.place, watched, which).result()
+        return JobArray(self.place, watched, range(*which)).results()

@@ -45,7 +45,7 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
             _end(place, watched, elements)
         if any(watched.continues for watched, _ in some):  # an element may have been resubmitted in this moment
             _cancel(place, some, but=known)
-        place.tracker.hurry()
+        place.tracker.query_soon()
     if elsewhere:
         raise SchedulerError("\n".join(elsewhere))
     return {
@@ -74,7 +74,7 @@ def _children(place: Place, calls: Mapping[str, set[int]]) -> Iterator[Part]:
         _stay_ended(place, key, [call for call in some if not watched.finished(call)])
     found = [child for some in several_children(place.store, place.transport, calls).values() for child in some]
     known = {watched.key: watched for watched in place.registry.get_several([child.key for child in found])}
-    place.tracker.look(known.values())
+    place.tracker.list_outcomes(known.values())
     for child in found:
         if child.key not in known or known[child.key].submitted is None:  # it may be queued in this moment
             _stay_ended(place, child.key, range(child.elements))

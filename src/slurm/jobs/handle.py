@@ -47,7 +47,7 @@ class Handle(Placeholder):
     def _look(self, indices: Sequence[int]) -> bool:
         """Whether some calls have ended. Looks at the place unless this process knows already."""
         if not all(map(self._watched.finished, indices)):
-            self._place.tracker.look([self._watched])
+            self._place.tracker.list_outcomes([self._watched])
         return all(map(self._watched.finished, indices))
 
     def _wait(self, indices: Sequence[int], timeout: float | None) -> None:

@@ -16,7 +16,6 @@ from slurm.sanitize.numbers import whole
 from slurm.serialization import Reference
 from slurm.submission.submission_state import SubmissionState
 from slurm.tracking.workflow_journal import several_children
-from slurm.views.listing import Listing
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
@@ -173,12 +172,12 @@ class Job(Handle, Generic[R]):
         return self._place.log_path(self._watched, self.index)
 
     def __repr__(self) -> str:
-        return f"<Job {self.key} id {self.job_id} on {self._url}: {self._watched.word(self.index)}>"
+        return f"<Job {self.key} id {self.job_id} on {self._url}: {self._watched.state_name(self.index)}>"
 
     def _repr_html_(self) -> str:
         from slurm.views.notebook import job_html  # noqa: PLC0415 - only notebooks have it
 
-        return job_html(self)
+        return job_html(self.part)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Job) and (self._watched, self.index) == (other._watched, other.index)
@@ -323,17 +322,30 @@ class JobArray(Handle, Generic[R]):
         return hash((self.key, self._range))
 
     def __repr__(self) -> str:
-        words = Counter(map(self._watched.word, self._range))
+        words = Counter(map(self._watched.state_name, self._range))
         states = ", ".join(f"{count} {word}" for word, count in words.items())
         return f"<JobArray {self.key} of {len(self)} on {self._url}{': ' if states else ''}{states}>"
 
     def _repr_html_(self) -> str:
         from slurm.views.notebook import array_html  # noqa: PLC0415 - only notebooks have it
 
-        return array_html(self)
+        return array_html(self.part)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_job, (self._place.spec._asdict(), self.key, self._range)
+
+
+class Listing(list[Job[Any] | JobArray[Any]]):
+    """A list of jobs and arrays; a notebook shows it as a table."""
+
+    def __repr__(self) -> str:
+        lines = ",\n ".join(map(repr, self))
+        return f"[{lines}]"
+
+    def _repr_html_(self) -> str:
+        from slurm.views.notebook import listing_html  # noqa: PLC0415 - only notebooks have it
+
+        return listing_html([job.part for job in self])
 
 
 def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:

@@ -107,10 +107,8 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         environment=before.environment,
     ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
-    subscription = place.registry.get(key).subscription
-    callbacks = subscription.callbacks if subscription else ()
     calls = place.store.calls(key, indices)
-    return _queue(place, _followed(place, submission, options), calls, options, callbacks)
+    return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
 
 
 def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:
@@ -207,9 +205,9 @@ def preview(
 
 def _followed(place: Place, submission: Submission, options: Options) -> Submission:
     """The submission with a note whether its elements may run again: they may if their upstreams may."""
-    retry = of_options(options)
+    retry = of_options(options.get)
     if retry is not None:
-        retry.check(options)
+        retry.check(options.get)
     upstreams = (place.registry.get(edge.key).continues for edge in submission.dependencies)
     return submission.replace(continues=retry is not None or options.get("signal_lead") is not None or any(upstreams))
 

@@ -48,8 +48,7 @@ def read_progress(transport: Transport, queries: Sequence[ProgressQuery]) -> lis
         steps.append(f"read_progress {arguments} <<'.'\n{known}.\n")
     done = transport.run(["sh", "-s"], stdin="".join(steps).encode(), timeout=300)
     if done.status != 0:
-        message = f"cannot read the progress of jobs: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"cannot read the progress of jobs: {done.words}")
     found: list[list[ReportedProgress]] = [[] for _ in queries]
     for number, reported in _parse(done.stdout):
         found[number].append(reported)
@@ -85,7 +84,7 @@ def fields(line: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     known = {name: line[name] for name in ("time", "attempt", "done", "total", "metrics") if name in line}
     try:
-        return read(_Line, known).as_fields()
+        return read(_Line, known).to_json()
     except (ValueError, TypeError):
         return None
 
@@ -103,7 +102,3 @@ class _Line(Record):
         """Why the values are invalid. Unlike other numbers in records, these may be infinite or NaN."""
         numbers = [self.done, *([] if self.total is None else [self.total])]
         return None if all(isinstance(number, (int, float)) for number in numbers) else f"{numbers} are not numbers"
-
-    def as_fields(self) -> dict[str, Any]:
-        """The fields for a ProgressEvent."""
-        return dict(self._items())

@@ -59,7 +59,7 @@ class Subscriptions:
     ) -> None:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
-        self._with_progress: list[Subscription] = []
+        self._by_key: dict[str, Subscription] = {}
         self._next_read = 0.0
         self._reading = False
 
@@ -73,26 +73,30 @@ class Subscriptions:
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
-        subscription = state.subscription
-        if subscription is not None:
-            subscription.add(wanted)
+        if state.key in self._by_key:
+            self._by_key[state.key].add(wanted)
             return
         subscription = Subscription(self, state, JobState.PENDING if submitted else JobState.UNKNOWN)
         subscription.add(wanted)
         if submitted:
             subscription.submitted(submitted)
-        if subscription.wants("on_progress"):
-            self._with_progress.append(subscription)
-        state.subscription = subscription
+        self._by_key[state.key] = state.listener = subscription
         if any(subscription.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
             subscription.finished(state.finished_elements)
             self._follow(state)
 
+    def callbacks(self, key: str) -> Sequence[Callback]:
+        """The callbacks of a submission."""
+        return self._by_key[key].callbacks if key in self._by_key else ()
+
     def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""
-        if self._with_progress and not self._reading and time.monotonic() >= self._next_read:
+        if not self._reading and time.monotonic() >= self._next_read and self._with_progress():
             self._reading = True
             hooks.put(self._read_and_schedule)
+
+    def _with_progress(self) -> list[Subscription]:
+        return [subscription for subscription in list(self._by_key.values()) if subscription.wants_progress]
 
     def _read_and_schedule(self) -> None:
         begin = time.monotonic()
@@ -106,7 +110,7 @@ class Subscriptions:
 
     def read_progress(self) -> None:
         """Read and report new progress. Called in the thread of hooks."""
-        subscriptions = list(self._with_progress)
+        subscriptions = self._with_progress()
         if not subscriptions:
             return
         try:
@@ -116,11 +120,6 @@ class Subscriptions:
             return
         for subscription, calls in zip(subscriptions, reported, strict=True):
             subscription.progressed(calls)
-
-    def end_progress(self, subscription: Subscription) -> None:
-        """Read no more progress of a submission."""
-        if subscription in self._with_progress:
-            self._with_progress.remove(subscription)
 
 
 class Subscription:
@@ -149,14 +148,18 @@ class Subscription:
         """Whether any callback has this hook."""
         return bool(self._by_hook[hook])
 
+    @property
+    def wants_progress(self) -> bool:
+        """Whether any callback receives progress, and any element is unfinished."""
+        return self.wants("on_progress") and len(self._finished) < self._submission.elements
+
     def submitted(self, submission: Submission) -> None:
         """Report that the submission was queued."""
-        state = self._submission
         fields = {
-            "count": state.count,
-            "elements": state.elements,
-            "job_ids": tuple(block.id for block in state.blocks),
-            "directory": self._subscriptions.store.directory(state.key),
+            "count": submission.count,
+            "elements": submission.elements,
+            "job_ids": tuple(block.id for block in self._submission.blocks),
+            "directory": self._subscriptions.store.directory(submission.key),
             "options": submission.options,
         }
         hooks.put(partial(self._notify, SubmitEvent, **fields))
@@ -170,10 +173,6 @@ class Subscription:
         """Report that elements are finished."""
         if found := tuple(elements):
             hooks.put(partial(self._finish, found))
-
-    def poll_progress(self) -> None:
-        """Queue a reading of progress, if one is due."""
-        self._subscriptions.poll_progress()
 
     def progress_query(self) -> progress_reader.ProgressQuery:
         """The query for new progress of this submission."""
@@ -210,13 +209,12 @@ class Subscription:
         self._finished.update(new)
         states = {element: self._final(element, outcomes.get(element)) for element in new}
         self._change(states)
-        if self.wants("on_complete"):
-            for element, state in states.items():
-                self._complete(element, state, outcomes.get(element))
+        for element, state in states.items():
+            first = element * self._submission.chunk
+            calls = min(self._submission.chunk, self._submission.count - first)
+            self._notify(CompleteEvent, index=first, calls=calls, state=state, outcome=outcomes.get(element))
         for index in [index for index in self._offsets if self._submission.element(index) in self._finished]:
             del self._offsets[index]
-        if len(self._finished) == self._submission.elements:
-            self._subscriptions.end_progress(self)
 
     def _outcomes(self, elements: Sequence[int]) -> Mapping[int, Outcome]:
         if not (self.wants("on_state") or self.wants("on_complete")):
@@ -235,17 +233,6 @@ class Subscription:
             return JobState.of(outcome).value
         final = self._submission.final_status(element * self._submission.chunk)
         return (final.state if final else JobState.UNKNOWN).value
-
-    def _complete(self, element: int, state: str, outcome: Outcome | None) -> None:
-        submission = self._submission
-        first = element * submission.chunk
-        self._notify(
-            CompleteEvent,
-            index=first,
-            calls=min(submission.chunk, submission.count - first),
-            state=state,
-            outcome=outcome,
-        )
 
     def _state(self, element: int) -> str:
         return self._states.get(element, self._first)

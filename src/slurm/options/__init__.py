@@ -142,6 +142,8 @@ PLACEMENT = ("account", "clusters", "constraint", "partition", "qos", "reservati
 """Options that decide where a job may run and which account pays; a task's auxiliary jobs are submitted with them."""
 
 _EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
+_CONFLICTING = {name: group for group in _EXCLUSIVE for name in group}
+"""The options that a later layer's option replaces: its `mem_per_cpu` replaces an earlier layer's `mem`."""
 
 
 class Options:
@@ -165,28 +167,24 @@ class Options:
         """
         raw = given.get("sbatch") or {}
         if not hasattr(raw, "items"):
-            _fail(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
+            kinds.fail(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
         values = {name: _checked(name, value) for name, value in given.items() if name != "sbatch"}
-        parsed = cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
-        parsed._check_conflicts()
-        return parsed
+        for group in _EXCLUSIVE:
+            found = [name for name in group if values.get(name) is not None]
+            if len(found) > 1:
+                kinds.fail(f"{' and '.join(found)} exclude each other: keep one (unset the other with {found[1]}=None)")
+        return cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
 
     def merged(self, *later: Options) -> Options:
         """Override these options by later layers: defaults < Slurmfile < task < call. This is the one merge."""
         values, sbatch = dict(self._values), dict(self.sbatch)
         for layer in later:
             for name, value in layer._values.items():  # noqa: SLF001 - of this class
-                if value is not None:
-                    _drop_conflicting(values, name)
+                for other in _CONFLICTING.get(name, ()) if value is not None else ():
+                    values.pop(other, None)
             values.update(layer._values)  # noqa: SLF001
             sbatch.update(layer.sbatch)
         return Options(values, sbatch)
-
-    def _check_conflicts(self) -> None:
-        for group in _EXCLUSIVE:
-            found = [name for name in group if self.get(name) is not None]
-            if len(found) > 1:
-                _fail(f"{' and '.join(found)} exclude each other: keep one (unset the other with {found[1]}=None)")
 
     def get(self, name: str) -> str | bool | None:
         """Return the text of one option, True for a bare flag, None if it is not set."""
@@ -219,30 +217,25 @@ def _checked(name: str, value: Any) -> str | bool | None:
     kind = SBATCH.get(name) or OURS.get(name)
     if kind is None:
         _fail_unknown(name)
-    if value is None:
-        return None
-    try:
-        return kind(value)
-    except ValueError as error:
-        _fail(f"option {name}={value!r}: expected {error}")
+    return kinds.checked(f"option {name}", value, kind)
 
 
 def _fail_unknown(name: str) -> NoReturn:
     if name in TAKEN:
-        _fail(f"option {name}: {TAKEN[name]}")
+        kinds.fail(f"option {name}: {TAKEN[name]}")
     from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
     near = get_close_matches(name.replace("-", "_"), [*SBATCH, *OURS, *TAKEN], n=1, cutoff=0.6)
     advice = f"did you mean {near[0]}?" if near else f'to pass it unchanged, write sbatch={{"--{name}": …}}'
-    _fail(f"sbatch has no option {name}: {advice}")
+    kinds.fail(f"sbatch has no option {name}: {advice}")
 
 
 def _raw_name(name: str) -> str:
     bare = name.lstrip("-")
     if not name.startswith("--") or not bare.replace("-", "").isalnum():
-        _fail(f'sbatch={{{name!r}: …}}: write the option as on the command line, such as "--{bare or "option"}"')
+        kinds.fail(f'sbatch={{{name!r}: …}}: write the option as on the command line, such as "--{bare or "option"}"')
     if bare.replace("-", "_") in TAKEN:
-        _fail(f"option {name}: {TAKEN[bare.replace('-', '_')]}")
+        kinds.fail(f"option {name}: {TAKEN[bare.replace('-', '_')]}")
     return name
 
 
@@ -250,18 +243,4 @@ def _raw_value(name: str, value: Any) -> str | bool | None:
     try:
         return value if isinstance(value, bool) or value is None else kinds.line(str(value))
     except ValueError as error:
-        _fail(f"sbatch={{{name!r}: {value!r}}}: expected {error}")
-
-
-def _drop_conflicting(values: dict[str, str | bool | None], name: str) -> None:
-    """Remove the options that `name` replaces: a later layer's `mem_per_cpu` replaces an earlier layer's `mem`."""
-    for group in _EXCLUSIVE:
-        if name in group:
-            for other in group:
-                values.pop(other, None)
-
-
-def _fail(message: str) -> NoReturn:
-    from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
-
-    raise OptionError(message)
+        kinds.fail(f"sbatch={{{name!r}: {value!r}}}: expected {error}")

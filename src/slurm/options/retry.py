@@ -11,11 +11,12 @@ from slurm.protocol.outcomes import class_name
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from typing import Any, NoReturn
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
 
-    from slurm.options import Options
     from slurm.protocol.outcomes import ErrorRecord
+
+    Get = Callable[[str], str | bool | None]  # `Options.get`
 
 _BY_PHASE = {
     QUEUE: "JobNotStarted",
@@ -64,17 +65,19 @@ class Retry(Record):
         exclude_failed_node: bool = False,
     ) -> None:
         checked = {
-            "times": _checked("times", times, lambda value: int(kinds.count(value))),
-            "on": _checked("on", on, _known_names),
-            "mem": _checked("mem", mem, _factor),
-            "time": _checked("time", time, _factor),
-            "max_mem": _checked("max_mem", max_mem, kinds.memory),
-            "max_time": _checked("max_time", max_time, kinds.duration),
-            "exclude_failed_node": _checked("exclude_failed_node", exclude_failed_node, lambda v: bool(kinds.flag(v))),
+            "times": kinds.checked("Retry: times", times, lambda value: int(kinds.count(value))),
+            "on": kinds.checked("Retry: on", on, _known_names),
+            "mem": kinds.checked("Retry: mem", mem, _factor),
+            "time": kinds.checked("Retry: time", time, _factor),
+            "max_mem": kinds.checked("Retry: max_mem", max_mem, kinds.memory),
+            "max_time": kinds.checked("Retry: max_time", max_time, kinds.duration),
+            "exclude_failed_node": kinds.checked(
+                "Retry: exclude_failed_node", exclude_failed_node, lambda v: bool(kinds.flag(v))
+            ),
         }
         for bound, grows in (("max_mem", "mem"), ("max_time", "time")):
             if checked[bound] and not checked[grows]:
-                _fail(f"{bound} limits {grows}, which is not set: give {grows} too, such as {grows}='x2'")
+                kinds.fail(f"Retry: {bound} limits {grows}, which is not set: give {grows} too, such as {grows}='x2'")
         super().__init__(**checked)
 
     @classmethod
@@ -82,7 +85,7 @@ class Retry(Record):
         """Return the Retry that `to_json` encoded. Failure names are not checked: another version wrote them."""
         retry = cls.from_mapping({name: value for name, value in data.items() if name != "on"})
         if data.get("on") is not None:
-            retry.__dict__["on"] = _checked("on", data["on"], _names)
+            retry.__dict__["on"] = kinds.checked("Retry: on", data["on"], _names)
         return retry
 
     @classmethod
@@ -90,7 +93,7 @@ class Retry(Record):
         """Return a Retry for a mapping of the constructor's arguments."""
         unknown = ", ".join(data.keys() - set(cls._fields))
         if unknown:
-            _fail(f"there is no {unknown}; there are: {', '.join(cls._fields)}")
+            kinds.fail(f"Retry: there is no {unknown}; there are: {', '.join(cls._fields)}")
         return cls(**data)
 
     @property
@@ -101,15 +104,15 @@ class Retry(Record):
         growing = ((_OUT_OF_MEMORY, self.mem), (_TIMED_OUT, self.time))
         return frozenset((*_NODE_FAILURES, *(name for name, factor in growing if factor)))
 
-    def check(self, options: Options) -> None:
+    def check(self, get: Get) -> None:
         """Raise OptionError if `mem` or `time` multiplies an option that is not set."""
         for factor, names in ((self.mem, _MEMORY), (self.time, _TIME)):
-            if factor and not any(options.get(name) for name in names):
-                _fail(f"{names[0]}={factor!r} multiplies an option that is not set: set {' or '.join(names)}")
+            if factor and not any(map(get, names)):
+                kinds.fail(
+                    f"Retry: {names[0]}={factor!r} multiplies an option that is not set: set {' or '.join(names)}"
+                )
 
-    def next_options(
-        self, options: Options, failure: frozenset[str], *, tried: int, node: str | None
-    ) -> dict[str, str] | None:
+    def next_options(self, get: Get, failure: frozenset[str], *, tried: int, node: str | None) -> dict[str, str] | None:
         """Return the options to change for the attempt after a failure; None if there is no further attempt.
 
         `failure` holds the names of the error's class and its bases; `tried` is the number of retries so far.
@@ -121,11 +124,11 @@ class Retry(Record):
             (_TIMED_OUT, self.time, self.max_time, _TIME, _more_time),
         ):
             if cause in failure and factor:
-                requested = {name: text for name in names if isinstance(text := options.get(name), str)}
+                requested = {name: text for name in names if isinstance(text := get(name), str)}
                 more = {name: grown(text, float(factor[1:]), bound) for name, text in requested.items()}
                 return more if more != requested else None
         if self.exclude_failed_node and node and not failure & {_OUT_OF_MEMORY, _TIMED_OUT}:
-            excluded = options.get("exclude")
+            excluded = get("exclude")
             return {"exclude": f"{excluded},{node}" if excluded else node}
         return {}
 
@@ -142,15 +145,15 @@ def parse(value: Any) -> str:
     return json.dumps(retry.to_json(), sort_keys=True)
 
 
-def of_options(options: Options) -> Retry | None:
+def of_options(get: Get) -> Retry | None:
     """Return the Retry in the options, or None."""
-    text = options.get("retry")
+    text = get("retry")
     return Retry.from_json(json.loads(text)) if isinstance(text, str) else None
 
 
-def may_restart(options: Options, attempt: int) -> bool:
+def may_restart(get: Get, attempt: int) -> bool:
     """Whether another attempt may follow one that stopped at a checkpoint."""
-    return attempt <= int(options.get("max_restarts") or MAX_RESTARTS)
+    return attempt <= int(get("max_restarts") or MAX_RESTARTS)
 
 
 def failure_names(phase: str, error: ErrorRecord | None) -> frozenset[str]:
@@ -226,18 +229,3 @@ def _more_time(text: str, factor: float, bound: str | None) -> str:
         return text
     grown = round(seconds * factor)
     return kinds.clock(min(grown, most) if most is not None else grown)
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    if value is None:
-        return None
-    try:
-        return kind(value)
-    except ValueError as error:
-        _fail(f"{name}={value!r}: expected {error}")
-
-
-def _fail(message: str) -> NoReturn:
-    from slurm.errors import OptionError  # noqa: PLC0415 - as above
-
-    raise OptionError(f"Retry: {message}")

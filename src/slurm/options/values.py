@@ -1,7 +1,7 @@
 """Values of sbatch options: each function checks one kind of value and returns Slurm's text for it.
 
 The forms are those of sbatch(1). A value that sbatch would reject raises ValueError here, where the user wrote it; the
-message completes "expected …".
+message completes "expected …", and `checked` makes it an OptionError.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from slurm.protocol.records import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
-    from typing import Any
+    from typing import Any, NoReturn, TypeVar
 
     Kind = Callable[[Any], str | bool | None]
+    V = TypeVar("V")
 
 _NOT_TEXT = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories of control characters, surrogates, and separators of lines and paragraphs."""
@@ -30,6 +31,23 @@ SIGNALS = frozenset(
 )
 """The names that sbatch accepts for --signal, as measured on 22.05; it also accepts any number from 1."""
 _MOST_SIGNAL, _MOST_LEAD = 64, 65535
+
+
+def fail(message: str) -> NoReturn:
+    """Raise OptionError."""
+    from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
+
+    raise OptionError(message)
+
+
+def checked(name: str, value: Any, kind: Callable[[Any], V]) -> V | None:
+    """Return the text of a value, None for None. Raises OptionError that names the option and the expected value."""
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError as error:
+        fail(f"{name}={value!r}: expected {error}")
 
 
 def text(value: Any) -> str:

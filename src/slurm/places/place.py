@@ -170,7 +170,7 @@ class Place:
     @once
     def requests(self) -> Requests:
         """Builds scripts and requests to submit."""
-        return Requests(self.store, self.queue, self.registry, lambda several: self.tracker.look(several))  # noqa: PLW0108 - made later
+        return Requests(self.store, self.queue, self.registry, lambda several: self.tracker.list_outcomes(several))  # noqa: PLW0108 - made later
 
     @once
     def deferred(self) -> DeferredSubmission:
@@ -190,7 +190,7 @@ class Place:
         """Resubmits elements, or writes their outcomes."""
         resubmitter = Resubmitter(
             self.requests,
-            attend=lambda watched: self.tracker.attend(watched),  # noqa: PLW0108 - made later
+            check=lambda watched: self.tracker.check(watched),  # noqa: PLW0108 - made later
             timings=self.timings,
             refusals_are_final=self.on_node is None,
         )
@@ -200,8 +200,8 @@ class Place:
     def tracker(self) -> Tracker:
         """Follows the submissions there."""
         poller = StatusPoller(
-            query=self.queue.query,
-            history=self.queue.history,
+            query=lambda ids: self.queue.client.query(ids),  # noqa: PLW0108 - the client is made later
+            history=lambda ids: self.queue.client.history(ids),  # noqa: PLW0108
             complete=self.recovery.complete,
             here=lambda: self.queue.here,
             runaway=self.timings.runaway,
@@ -211,6 +211,7 @@ class Place:
             listing=self.store.done,
             poller=poller,
             finalize=self.finalizer.finalize,
+            poll_progress=lambda: self.subscriptions.poll_progress(),  # noqa: PLW0108 - made later
             pace=self.transport.pace,
             patience=self.scheduler.patience,
             timings=self.timings,

@@ -35,14 +35,14 @@ def main(argv: Sequence[str]) -> None:
             element, attempt = map(int, ended)
             _after_attempt(place, watched, element, attempt)
         else:
-            place.tracker.settle(watched)
+            place.tracker.finish(watched)
     except SlurmError as error:
         sys.exit(f"{type(error).__name__}: {error}\n{key} cannot be handled on this node; its next client does it")
 
 
 def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt: int) -> None:
     store = place.store
-    place.tracker.look([watched])
+    place.tracker.list_outcomes([watched])
     if watched.trouble is not None:
         raise watched.trouble
     if watched.element_finished(element):  # such as a cancelled one
@@ -58,7 +58,7 @@ def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt
         return  # the scheduler may have ended it, which it reports only when this script has ended, too
     if outcome.phase == STOPPED and outcome.job_id:
         options = Options.parse(store.records(watched.key).submission.options)
-        if retry.may_restart(options, attempt) and place.queue.client.requeue(outcome.job_id) is None:
+        if retry.may_restart(options.get, attempt) and place.queue.client.requeue(outcome.job_id) is None:
             return
     # Learn the current job of the element first, or its last move would count as news.
     attempts.AttemptRecords(store, watched.key, ()).move(watched)

@@ -79,7 +79,7 @@ def _stopped(job: JobContext, saver: ResultSaver, chunk: int, done: Mapping[int,
     from slurm.options.retry import may_restart  # noqa: PLC0415
 
     submission = job.submission()
-    if may_restart(Options.parse(submission.options), job.attempt):
+    if may_restart(Options.parse(submission.options).get, job.attempt):
         return saver.stopped(signal)
     positions = range(min(chunk, submission.count - job.index))
     missing = (CallFailure(call=position, phase=STOPPED, exit_code=STOPPED_STATUS) for position in positions)
@@ -90,7 +90,7 @@ def _without_calls_to_retry(done: Mapping[int, Done], job: JobContext) -> dict[i
     from slurm.options import Options  # noqa: PLC0415 - most elements make one call, and are not retried
     from slurm.options.retry import failure_names, of_options  # noqa: PLC0415
 
-    policy = of_options(Options.parse(job.submission().options))
+    policy = of_options(Options.parse(job.submission().options).get)
     retried = policy.failures if policy else frozenset()
     return {
         position: result

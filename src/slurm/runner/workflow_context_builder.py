@@ -67,14 +67,14 @@ def run(call: Call, job: JobContext, callbacks: Iterable[Callback]) -> Any:
     from the jobs that this one has submitted.
     """
     context = WorkflowContextBuilder(job).build()
-    context.cluster.terms = context.cluster.terms.replace(callbacks=tuple(callbacks))
+    context.cluster.settings = context.cluster.settings.replace(callbacks=tuple(callbacks))
     set_current(context)
     try:
         interrupt_on_stop()
         value = context.cluster.resolved(call.make(context))
     finally:
         defer_stop()
-    if orphans := context.cluster.passed_over():
+    if orphans := context.cluster.orphans():
         print_to_log(
             f"earlier attempts submitted jobs that this attempt does not use: {', '.join(orphans)}. The arguments of "
             "these calls, or their pickles, have changed\n"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.setup import load_modules
@@ -21,7 +20,7 @@ from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.entry import KEYS, read_entry
 from slurm.slurmfile.environment import read_environment
 from slurm.slurmfile.reader import Reader, near
-from slurm.slurmfile.sources import missing, search, source
+from slurm.slurmfile.sources import source
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
@@ -78,13 +77,6 @@ class ClusterEntry:
         return (*load_modules(self.modules), *self.setup)
 
 
-class _Requested(NamedTuple):
-    """The name of the requested cluster, and its origin."""
-
-    name: str
-    origin: str
-
-
 def load(name: str | None = None, path: str | os.PathLike[str] | None = None) -> ClusterEntry:
     """Read the cluster `name` of the Slurmfile, by default that of $SLURMFILE_PROFILE or the file's `default`.
 
@@ -100,35 +92,19 @@ def read(file: Source, name: str | None = None) -> ClusterEntry:
     """
     reader, default, entries = _read(file)
     requested = _requested(name, default)
-    if requested and requested.name in entries:
-        layers = _effective(requested.name, entries)
+    if requested and requested.value in entries:
+        layers = _effective(requested.value, entries)
         _local_checks(reader, layers)
-        environment = _environment(reader, layers)
+        written = (layer.locations["environment"] for layer in reversed(layers) if "environment" in layer.values)
+        environment = read_environment(reader, next(written, None))  # the plugins of this machine check the arguments
         if not reader.problems:
-            found = (Setting("file", str(file.path), file.origin), Setting("cluster", *requested))
-            return _entry(requested.name, layers, environment, found)
+            return _entry(layers, environment, (Setting("file", str(file.path), file.origin), requested))
     elif not reader.problems:  # otherwise an error may hide the cluster
         reader.refuse(None, _missing(requested, entries))
     raise _error(reader)
 
 
-def find(start: Path | None = None) -> Path:
-    """Return the path of the Slurmfile that `search` finds. Raises SlurmfileError if there is none."""
-    found = search(start)
-    if found is None:
-        raise missing(start or Path.cwd())
-    return found.path
-
-
-def names(path: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-    """Return the names of the clusters of a file, by default of the Slurmfile that `search` finds.
-
-    Raises SlurmfileError.
-    """
-    return names_in(source(path))
-
-
-def names_in(file: Source) -> tuple[str, ...]:
+def names(file: Source) -> tuple[str, ...]:
     """Return the names of the clusters of a file. Raises SlurmfileError."""
     reader, _, entries = _read(file)
     if reader.problems:
@@ -136,18 +112,19 @@ def names_in(file: Source) -> tuple[str, ...]:
     return tuple(entries)
 
 
-def _requested(name: str | None, default: Location | None) -> _Requested | None:
+def _requested(name: str | None, default: Location | None) -> Setting | None:
+    """The name of the requested cluster, and its origin."""
     profile = os.environ.get("SLURMFILE_PROFILE")
     if name or profile:
-        return _Requested(name, "argument") if name else _Requested(str(profile), "$SLURMFILE_PROFILE")
-    return _Requested(str(default.node.value), default.where) if default else None
+        return Setting("cluster", name or str(profile), "argument" if name else "$SLURMFILE_PROFILE")
+    return Setting("cluster", str(default.node.value), default.where) if default else None
 
 
-def _missing(requested: _Requested | None, entries: Mapping[str, Entry]) -> str:
+def _missing(requested: Setting | None, entries: Mapping[str, Entry]) -> str:
     if requested is None:
         return "name a cluster, or add a `default` to the file"
     origin = "" if requested.origin == "argument" else f", which {requested.origin} names"
-    return f"there is no cluster {requested.name!r}{origin}{near(requested.name, entries)}"
+    return f"there is no cluster {requested.value!r}{origin}{near(requested.value, entries)}"
 
 
 def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry]]:
@@ -156,8 +133,9 @@ def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry]]:
     try:
         text = file.data.decode()
     except UnicodeDecodeError as error:
-        message = f"cannot read {file.path}: not UTF-8: {error.reason} at byte {error.start}"
-        raise SlurmfileError(message) from None  # the text of `error` contains a part of the file
+        raise SlurmfileError(
+            f"cannot read {file.path}: not UTF-8: {error.reason} at byte {error.start}"
+        ) from None  # the text of `error` contains a part of the file
     whole = reader.parse(text)
     if whole is None and not reader.problems:
         reader.refuse(None, "the file is empty; add `clusters`")
@@ -227,9 +205,10 @@ def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
         parsed = ClusterURL.parse(str(url))
         plugin_path("schedulers", parsed.scheduler)
         plugin_path("transports", parsed.transport)
-    except (ClusterURLError, PluginNotFound) as error:  # read_entry has reported a ClusterURLError already
-        if isinstance(error, PluginNotFound):
-            reader.refuse(locations["url"], str(error))
+    except PluginNotFound as error:
+        reader.refuse(locations["url"], str(error))
+    except ClusterURLError:  # read_entry has reported it
+        pass
     if root is not None:
         unset = re.findall(r"\$\{?(\w+)", os.path.expandvars(str(root)))
         try:
@@ -240,22 +219,12 @@ def _local_checks(reader: Reader, layers: Sequence[Entry]) -> None:
             reader.refuse(locations["root"], f"{root!r}: the variable {unset[0]} is not set here")
 
 
-def _environment(reader: Reader, layers: Sequence[Entry]) -> tuple[Environment, ...]:
-    """Read the environment of a cluster. Its arguments are checked here because its class may be a plugin's."""
-    if _value("environment", layers) is None:
-        return ()
-    locations = next(layer.locations for layer in reversed(layers) if "environment" in layer.values)
-    return read_environment(reader, locations["environment"])
-
-
-def _entry(
-    name: str, layers: Sequence[Entry], environment: tuple[Environment, ...], found: Sequence[Setting]
-) -> ClusterEntry:
+def _entry(layers: Sequence[Entry], environment: tuple[Environment, ...], found: Sequence[Setting]) -> ClusterEntry:
     root, python = (_value(key, layers) for key in ("root", "python"))
     lists = {key: tuple(item for layer in layers for item, _ in layer.lists[key]) for key in layers[-1].lists}
     options = NONE.merged(*(layer.options for layer in layers))
     return ClusterEntry(
-        name=name,
+        name=layers[-1].name,
         url=str(_value("url", layers)),
         root=os.path.expandvars(str(root)) if root else None,
         python=str(python) if python else None,

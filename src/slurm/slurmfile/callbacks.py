@@ -36,11 +36,10 @@ def read_callbacks(reader: Reader, location: Location | None) -> list[CallbackSp
 
 
 def _one(reader: Reader, location: Location) -> CallbackSpec | None:
-    import yaml  # noqa: PLC0415 - it costs as much as the whole package
 
     arguments: Mapping[str, Location] = {}
     path = ""
-    if isinstance(location.node, yaml.MappingNode):
+    if location.kind == "mapping":
         entries = list(reader.mapping(location).items())
         if len(entries) == 1:
             path, arguments = entries[0][0], reader.mapping(entries[0][1])
@@ -57,11 +56,9 @@ def _one(reader: Reader, location: Location) -> CallbackSpec | None:
 
 def _value(reader: Reader, location: Location) -> Any:
     """Read an argument. Without quotes, yes and no are booleans and digits are numbers; the rest is text."""
-    import yaml  # noqa: PLC0415 - as above
-
-    if isinstance(location.node, yaml.MappingNode):
+    if location.kind == "mapping":
         return {name: _value(reader, entry) for name, entry in reader.mapping(location).items()}
-    if isinstance(location.node, yaml.SequenceNode):
+    if location.kind == "sequence":
         return [_value(reader, item) for item in reader.items(location)]
     text = reader.text(location)
     if text is None or not reader.is_plain(location):

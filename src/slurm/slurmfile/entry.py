@@ -112,11 +112,9 @@ def _value(reader: Reader, name: str, location: Location) -> Any:
 
     The value of `retry` may be a mapping of such values.
     """
-    import yaml  # noqa: PLC0415 - it costs as much as the whole package
-
-    if name == "retry" and isinstance(location.node, yaml.MappingNode):
+    if name == "retry" and location.kind == "mapping":
         return {key: _value(reader, "", entry) for key, entry in reader.mapping(location).items()}
-    if isinstance(location.node, yaml.SequenceNode):
+    if location.kind == "sequence":
         return [text for text, _ in reader.texts(location)]
     text = reader.text(location)
     if text is None or (text == "~" and reader.is_plain(location)):

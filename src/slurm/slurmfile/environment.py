@@ -17,36 +17,32 @@ if TYPE_CHECKING:
 
 def shown(reader: Reader, location: Location) -> str | None:
     """Return the value as one line of YAML, or None for null."""
-    import yaml  # noqa: PLC0415 - it costs as much as the whole package
-
     if reader.is_null(location):
         return None
-    if isinstance(location.node, yaml.ScalarNode):
+    if location.kind == "scalar":
         return reader.text(location)
     return _flow(location.node)
 
 
 def _flow(node: Any) -> str:
-    import yaml  # noqa: PLC0415 - as above
 
-    if isinstance(node, yaml.SequenceNode):
+    if node.id == "sequence":
         return f"[{', '.join(map(_flow, node.value))}]"
-    if isinstance(node, yaml.MappingNode):
+    if node.id == "mapping":
         return f"{{{', '.join(f'{_flow(key)}: {_flow(value)}' for key, value in node.value)}}}"
     return str(node.value)
 
 
-def read_environment(reader: Reader, location: Location) -> tuple[Environment, ...]:
-    """Read the environments at a location. Errors go to the reader's problems."""
+def read_environment(reader: Reader, location: Location | None) -> tuple[Environment, ...]:
+    """Read the environments at a location, if there is one. Errors go to the reader's problems."""
     found = [_one(reader, item) for item in reader.items(location)]
     return tuple(environment for environment in found if environment is not None)
 
 
 def _one(reader: Reader, location: Location) -> Environment | None:
-    import yaml  # noqa: PLC0415 - as above
 
     arguments: Location | None = None
-    if isinstance(location.node, yaml.MappingNode):
+    if location.kind == "mapping":
         entries = list(reader.mapping(location).items())
         if len(entries) != 1:
             reader.refuse(location, "expected one environment, such as `wheel: {extras: [gpu]}`, or a list")
@@ -64,13 +60,11 @@ def _one(reader: Reader, location: Location) -> Environment | None:
 
 def _made(reader: Reader, location: Location, kind: Any, arguments: Location | None) -> Environment | None:
     """Construct the environment with the arguments of its entry."""
-    import yaml  # noqa: PLC0415 - as above
-
     before = len(reader.problems)
     parameters = inspect.signature(kind).parameters
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    if arguments is not None and isinstance(arguments.node, yaml.MappingNode):
+    if arguments is not None and arguments.kind == "mapping":
         for name, entry in reader.mapping(arguments, parameters).items():
             kwargs[name] = _value(reader, entry, booleans=isinstance(parameters[name].default, bool))
             if name in kind.local_paths:
@@ -92,11 +86,9 @@ def _made(reader: Reader, location: Location, kind: Any, arguments: Location | N
 
 def _value(reader: Reader, location: Location, *, booleans: bool) -> Any:
     """Read an argument: text, a list or a mapping of texts. With `booleans`, yes and no are booleans."""
-    import yaml  # noqa: PLC0415 - as above
-
-    if isinstance(location.node, yaml.MappingNode):
+    if location.kind == "mapping":
         return {name: reader.text(entry) for name, entry in reader.mapping(location).items()}
-    if isinstance(location.node, yaml.SequenceNode):
+    if location.kind == "sequence":
         return [text for text, _ in reader.texts(location)]
     text = reader.text(location)
     return truth(text) if booleans and text is not None else text

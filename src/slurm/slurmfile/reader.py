@@ -13,8 +13,7 @@ from slurm.options.values import line as one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-
-    from yaml import Node
+    from typing import Any
 
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _MOST_NEAR = 200
@@ -41,7 +40,12 @@ class Location(NamedTuple):
     file: str
     line: int
     key: str
-    node: Node
+    node: Any
+
+    @property
+    def kind(self) -> str:
+        """The kind of the node: scalar, sequence or mapping."""
+        return str(self.node.id)
 
     @property
     def where(self) -> str:
@@ -82,19 +86,17 @@ class Reader:
 
     def mapping(self, location: Location | None, known: Collection[str] | None = None) -> Mapping[str, Location]:
         """Return the entries of a mapping. Duplicate names, and names not in `known`, are problems."""
-        import yaml  # noqa: PLC0415 - as above
-
         if location is None or self.is_null(location):
             return {}
-        if not isinstance(location.node, yaml.MappingNode):
+        if location.kind != "mapping":
             self.refuse(location, "expected a mapping of names to values")
             return {}
         found: dict[str, Location] = {}
         for key, value in location.node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else repr(key.tag)
+            name = key.value if key.id == "scalar" else repr(key.tag)
             path = f"{location.key}.{_shown(name)}".lstrip(".")
             entry = Location(self.file, key.start_mark.line + 1, path, value)
-            if not isinstance(key, yaml.ScalarNode) or not name.isprintable():
+            if key.id != "scalar" or not name.isprintable():
                 self.refuse(entry, "expected a name: one line of printable text")
             elif name == "<<":
                 self.refuse(entry, "merge keys are not supported; write `extends: <name of another cluster>`")
@@ -108,11 +110,9 @@ class Reader:
 
     def text(self, location: Location | None, *, lines: bool = False) -> str | None:
         """Return a text, which must be a single line unless `lines`. None for null."""
-        import yaml  # noqa: PLC0415 - as above
-
         if location is None or self.is_null(location):
             return None
-        if not isinstance(location.node, yaml.ScalarNode):
+        if location.kind != "scalar":
             self.refuse(location, "expected text")
             return None
         text = str(location.node.value)
@@ -136,11 +136,9 @@ class Reader:
 
     def items(self, location: Location | None) -> list[Location]:
         """Return the items of a list. A single value counts as a list of one."""
-        import yaml  # noqa: PLC0415 - as above
-
         if location is None or self.is_null(location):
             return []
-        if isinstance(location.node, yaml.SequenceNode):
+        if location.kind == "sequence":
             return [location._replace(line=node.start_mark.line + 1, node=node) for node in location.node.value]
         return [location]
 
@@ -156,9 +154,7 @@ class Reader:
     @staticmethod
     def is_plain(location: Location) -> bool:
         """Whether the value is a scalar without quotes."""
-        import yaml  # noqa: PLC0415 - as above
-
-        return isinstance(location.node, yaml.ScalarNode) and location.node.style is None
+        return location.kind == "scalar" and location.node.style is None
 
 
 def truth(text: str) -> bool | str:

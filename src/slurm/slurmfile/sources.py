@@ -48,27 +48,22 @@ def source(path: str | os.PathLike[str] | None = None) -> Source:
     """Return the Slurmfile at `path`, or the one that `search` finds. Raises SlurmfileError if there is none."""
     found = named(path) if path else search()
     if found is None:
-        raise missing(Path.cwd())
+        raise SlurmfileError(
+            f"there is no {NAME} in {Path.cwd()}, in a directory above it (up to the home directory or the root of the "
+            "file system), or in ~/.config/slurm-tasks; write one, or name it in $SLURMFILE"
+        )
     return found
 
 
-def missing(start: Path) -> SlurmfileError:
-    """Return the error for a search that found no Slurmfile."""
-    return SlurmfileError(
-        f"there is no {NAME} in {start}, in a directory above it (up to the home directory or the root of the file "
-        "system), or in ~/.config/slurm-tasks; write one, or name it in $SLURMFILE"
-    )
-
-
-def search(start: Path | None = None) -> Source | None:
-    """Find the Slurmfile: $SLURMFILE, or the nearest one upward from `start`, or the user's own. None if none exists.
+def search() -> Source | None:
+    """Find $SLURMFILE, or the nearest Slurmfile upward from the working directory, or the user's own; None without.
 
     The user's own is `$XDG_CONFIG_HOME/slurm-tasks/Slurmfile`. Raises SlurmfileError if the file is unreadable or not
     trusted. The search does not go on past such a file, because the next one would define another cluster.
     """
     if os.environ.get("SLURMFILE"):
         return named(Path(os.environ["SLURMFILE"]).expanduser(), "$SLURMFILE")
-    for directory in _upward(start or Path.cwd()):
+    for directory in _upward(Path.cwd()):
         found = _in(directory)
         if found is not None:
             return found
@@ -126,8 +121,7 @@ def _read(path: Path, file: IO[bytes]) -> bytes:
     """Read a file. Raises SlurmfileError if it is larger than the limit."""
     data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        message = f"{path} is larger than {MOST_BYTES // 1_000_000} MB, the limit for a {NAME}"
-        raise SlurmfileError(message)
+        raise SlurmfileError(f"{path} is larger than {MOST_BYTES // 1_000_000} MB, the limit for a {NAME}")
     return data
 
 

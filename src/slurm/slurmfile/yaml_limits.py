@@ -6,8 +6,6 @@ into memory. Composing stops at the first value beyond a limit.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import yaml
 
 MOST_NODES, MOST_LEVELS = 10_000, 50
@@ -21,46 +19,39 @@ class TooLarge(Exception):
         self.line = line
 
 
-class _Size(NamedTuple):
-    """The number of nodes and levels that an anchor stands for."""
-
-    nodes: int
-    levels: int
-
-
 class _BoundedLoader(yaml.BaseLoader):
     """Composes nodes, and counts the nodes that each alias stands for."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._nodes = self._level = self._deepest = 0
-        self._sizes: dict[str, _Size] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}  # the numbers of nodes and levels that an anchor stands for
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            self._count(self._of_alias(str(event.anchor), line), line)
+            self._count(*self._of_alias(str(event.anchor), line), line)
             return super().compose_node(parent, index)
         before, outer_deepest = self._nodes, self._deepest
         self._level += 1
         self._deepest = self._level
-        self._count(_Size(1, 0), line)
+        self._count(1, 0, line)
         node = super().compose_node(parent, index)
         if event.anchor is not None:
-            self._sizes[event.anchor] = _Size(self._nodes - before, self._deepest - self._level + 1)
+            self._sizes[event.anchor] = (self._nodes - before, self._deepest - self._level + 1)
         self._level -= 1
         self._deepest = max(outer_deepest, self._deepest)
         return node
 
-    def _of_alias(self, anchor: str, line: int) -> _Size:
+    def _of_alias(self, anchor: str, line: int) -> tuple[int, int]:
         if anchor in self.anchors and anchor not in self._sizes:
             raise TooLarge(f"a value contains itself through its alias *{anchor}", line)
-        return self._sizes.get(anchor, _Size(0, 0))  # PyYAML refuses an undefined alias
+        return self._sizes.get(anchor, (0, 0))  # PyYAML refuses an undefined alias
 
-    def _count(self, size: _Size, line: int) -> None:
-        self._nodes += size.nodes
-        self._deepest = max(self._deepest, self._level + size.levels)
+    def _count(self, nodes: int, levels: int, line: int) -> None:
+        self._nodes += nodes
+        self._deepest = max(self._deepest, self._level + levels)
         if self._nodes > MOST_NODES:
             raise TooLarge(f"more than {MOST_NODES} values, including those that aliases stand for", line)
         if self._deepest > MOST_LEVELS:

@@ -1,1 +1,1 @@
-"""Submission: what a submission is, as values and text: its script, its requests, its dependencies, its state."""
+"""Submission: the script, requests, dependencies and state of a submission. Queues nothing."""

@@ -1,4 +1,4 @@
-"""Dependencies: from what calls refer to, to what the scheduler is told; never one for each element."""
+"""Dependencies: turn the references of calls into dependencies for the scheduler, as few as possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slurm.schedulers import ids
 from slurm.schedulers.base import Dependency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from slurm.protocol import Block
     from slurm.protocol.outcomes import Outcome
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from slurm.submission.submission_state import SubmissionState
 
     Known = Callable[[str], SubmissionState]
-    GoesOn = Callable[[str, int], bool]
+    MaySucceed = Callable[[str, int], bool]
 
 _MOST_TERMS = 100
-"""How many array tasks a dependency names one by one; of more, it waits for the whole arrays, and the runner looks."""
+"""A dependency on more array tasks than this waits for the whole arrays; then the runner checks the outcomes."""
 _KINDS = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
 
 
 def referred(references: Sequence[frozenset[Reference]], known: Known, *, chunk: int) -> list[Edge]:
-    """What n calls, `chunk` to an element, wait for, as their arguments tell: an edge for each upstream submission."""
+    """The edges for the references in the arguments of calls, `chunk` calls to an element; one for each upstream."""
     needs: dict[str, list[set[int]]] = {}
     for number, of_call in enumerate(references):
         for reference in of_call:
@@ -48,25 +48,22 @@ def _edge(key: str, needs: Sequence[set[int]], upstream: SubmissionState, chunk:
     every = set().union(*needs)
     alike = all(need == every for need in needs)
     indices = None if len(every) == count else tuple(sorted(every))
-    # Where calls need different elements, each must wait, but only its own may fail it: the runner tells them apart.
+    # If the calls need different elements, all wait for all of them. The runner checks the outcomes that a call needs.
     return Edge(key=key, indices=indices, on="success" if alike and (indices is None or len(every) == 1) else "any")
 
 
 def declared(upstreams: Iterable[tuple[Placeholder, str]], known: Known) -> list[Edge]:
-    """What `.after(…)` named."""
+    """The edges for the jobs of `.after(…)`; none for an empty array."""
     edges = []
-    for placeholder, on in upstreams:
-        reference = placeholder.reference
-        indices = tuple(reference.indices)
-        if not indices:  # an empty array: there is nothing to wait for
-            continue
-        whole = len(indices) == known(reference.key).count
-        edges.append(Edge(key=reference.key, on=on, indices=None if whole else indices))
+    for reference, on in ((placeholder.reference, on) for placeholder, on in upstreams):
+        if indices := tuple(reference.indices):
+            whole = len(indices) == known(reference.key).count
+            edges.append(Edge(key=reference.key, on=on, indices=None if whole else indices))
     return edges
 
 
 def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...], int], ...]:
-    """What the runner holds against the outcomes before it runs the call; for "any" there is nothing to hold."""
+    """The key, condition, indices and chunk size of each upstream that the runner checks; "any" needs no check."""
     upstreams = [(edge, known(edge.key)) for edge in edges if edge.on != "any"]
     return tuple((edge.key, edge.on, tuple(_indices(edge, upstream)), upstream.chunk) for edge, upstream in upstreams)
 
@@ -76,69 +73,63 @@ def _indices(edge: Edge, watched: SubmissionState) -> Sequence[int]:
 
 
 def of_some(edge: Edge, indices: Sequence[int]) -> Edge:
-    """The edge of a submission as it is for some of its elements only, which are numbered anew."""
+    """The edge for a new submission of some elements of this one."""
     if not edge.elementwise:
         return edge
     return Edge(key=edge.key, indices=tuple(indices), on="success" if len(indices) == 1 else "any")
 
 
 def queued(edges: Iterable[Edge], known: Known) -> bool:
-    """Whether all that edges name is in the queue, or has been; what isn't can't be waited for yet."""
+    """Whether all upstream elements were queued. The scheduler cannot wait for an element that was not."""
     upstreams = [known(edge.key) for edge in edges]
     return all(upstream.element_finished(element) for upstream in upstreams for element in upstream.unqueued)
 
 
 def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Dependency, ...]:
-    """What the scheduler is told of a block: nothing of upstreams that have ended, whose outcomes say all there is."""
+    """The dependencies of a block. Upstreams that have ended are left out: the runner checks their outcomes."""
     found: list[Dependency] = []
     for edge in edges:
         watched = known(edge.key)
         if all(map(watched.finished, _indices(edge, watched))):
             continue
         if watched.submitted is None:
-            message = f"{edge.key} was never submitted, so nothing can wait for it"
-            raise SubmissionError(message)
+            raise SubmissionError(f"{edge.key} was never submitted, so nothing can wait for it")
         blocks = watched.submitted.blocks
         alike = not edge.elementwise or any((b.first, b.count) == (block.first, block.count) for b in blocks)
         if watched.has_moved or not alike:
             wanted = block.elements if edge.elementwise else map(watched.element, _indices(edge, watched))
-            found += _of_live(edge, watched, set(wanted))
+            found += _of_unfinished(edge, watched, set(wanted))
         else:
             found.append(_dependency(edge, watched, blocks, block.first))
     return tuple(found)
 
 
 def of_calls(edges: Iterable[Edge], calls: range, known: Known) -> tuple[Dependency, ...]:
-    """What the scheduler is told of an element that makes these calls and goes on in a job of its own."""
-    found: list[Dependency] = []
-    for edge in edges:
-        watched = known(edge.key)
-        found += _of_live(edge, watched, elements(edge, calls, watched))
-    return tuple(found)
+    """The dependencies of a job that runs these calls again."""
+    upstreams = [(edge, known(edge.key)) for edge in edges]
+    found = (_of_unfinished(edge, upstream, elements(edge, calls, upstream)) for edge, upstream in upstreams)
+    return tuple(dependency for some in found for dependency in some)
 
 
 def elements(edge: Edge, calls: range, upstream: SubmissionState) -> set[int]:
-    """The elements of an upstream that calls wait for."""
+    """The elements of an upstream submission that calls wait for."""
     return {upstream.element(index) for index in (calls if edge.elementwise else _indices(edge, upstream))}
 
 
-def _of_live(edge: Edge, watched: SubmissionState, elements: Iterable[int]) -> Iterator[Dependency]:
-    """A dependency on those of some elements that have not ended, in whatever job each is by now; none if all have."""
-    places = [(block, e) for e in sorted(elements) if not watched.element_finished(e) and (block := watched.block(e))]
-    if not places:
-        return
-    if len(places) > _MOST_TERMS or (edge.elementwise and len(places) > 1):
-        yield on_blocks("afterany", watched, [block for block, _ in places])
-    else:
-        yield _on_elements(_KINDS[edge.on], watched, places)
+def _of_unfinished(edge: Edge, watched: SubmissionState, elements: Iterable[int]) -> Sequence[Dependency]:
+    """A dependency on the unfinished elements in their current jobs; none if all have finished."""
+    found = [(block, e) for e in sorted(elements) if not watched.element_finished(e) and (block := watched.block(e))]
+    if len(found) > _MOST_TERMS or (edge.elementwise and len(found) > 1):
+        return [on_blocks("afterany", watched, [block for block, _ in found])]
+    return [_on_elements(_KINDS[edge.on], watched, found)] if found else []
 
 
 def failed_upstreams(
-    store: JobStore, key: str, elements: Collection[int], *, unless: GoesOn = lambda _key, _index: False
+    store: JobStore, key: str, elements: Collection[int], *, unless: MaySucceed = lambda _key, _index: False
 ) -> Mapping[int, str]:
-    """For elements that were never run, which upstream failed each, and with what: words for an error.
+    """For elements that never ran, the upstream that failed and its error, as text for an exception.
 
-    Not those that wait for calls which, `unless` says, may still succeed.
+    Elements that wait for calls that may still succeed, according to `unless`, are left out.
     """
     submission = store.records(key).submission
     calls = {e: range(e * submission.chunk, min((e + 1) * submission.chunk, submission.count)) for e in elements}
@@ -155,16 +146,14 @@ def failed_upstreams(
             if edge.on == "success" and mine is not None:
                 found.setdefault(element, f"{edge.key}[{mine}] {_end(outcomes.get(mine))}")
             elif edge.on == "failure" and not failed and len(ended) == len(wanted):
-                found.setdefault(element, f"{edge.key} succeeded, and this was to run only if it failed")
+                found.setdefault(element, f"{edge.key} succeeded, and this job runs only if it fails")
     return found
 
 
 def _end(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "ended without an outcome"
+    if outcome is None or outcome.state:
+        return f"ended as {outcome.state}" if outcome else "ended without an outcome"
     error = outcome.error
-    if outcome.state:
-        return f"ended as {outcome.state}"
     return f"failed: {error.type}: {error.message}" if error else f"failed with status {outcome.exit_code}"
 
 
@@ -178,7 +167,7 @@ def _dependency(edge: Edge, watched: SubmissionState, blocks: Sequence[Block], f
     concerned = [b for b in blocks if any(b.first <= element < b.first + b.count for element in elements)]
     if len(elements) == watched.chunk == 1:
         return _on_elements(kind, watched, [(concerned[0], elements[0])])
-    # Some calls of many: wait for all that the blocks make, and let the runner look at those that matter.
+    # Some of many calls: wait for all elements of their blocks; the runner checks the outcomes of these calls.
     return on_blocks("afterany", watched, concerned)
 
 
@@ -187,10 +176,10 @@ def on_blocks(kind: str, watched: SubmissionState, blocks: Sequence[Block]) -> D
     return Dependency(kind, tuple(dict.fromkeys(block.id for block in blocks)), _clusters(watched, blocks))
 
 
-def _on_elements(kind: str, watched: SubmissionState, places: Sequence[tuple[Block, int]]) -> Dependency:
-    """A dependency on elements of a submission, each with the block that it is in."""
-    named = tuple(ids.element_id(watched.scheduler, block, element) for block, element in places)
-    return Dependency(kind, named, _clusters(watched, [block for block, _ in places]))
+def _on_elements(kind: str, watched: SubmissionState, found: Sequence[tuple[Block, int]]) -> Dependency:
+    """A dependency on elements of a submission, each with its current block."""
+    named = tuple(ids.element_id(watched.scheduler, block, element) for block, element in found)
+    return Dependency(kind, named, _clusters(watched, [block for block, _ in found]))
 
 
 def _clusters(watched: SubmissionState, blocks: Iterable[Block]) -> frozenset[str]:

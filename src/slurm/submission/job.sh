@@ -2,7 +2,7 @@
 # The functions of a job's script. The script sets job, index, attempt, step and status.
 # shellcheck disable=SC2154 # see above
 
-# moved_on: ends an attempt that the scheduler requeued though its element runs on in another job by now.
+# moved_on: ends a requeued attempt whose element runs in another job by now.
 moved_on() {
     for (( n = $1 + 1; n < attempt; n++ )); do
         [ ! -e "$job/attempts/$index.$n.next.json" ] || exit 1
@@ -12,7 +12,7 @@ moved_on() {
 has_outcome() { [ -e "$job/outcomes/$index.json" ]; }
 
 # write_failure FILE: writes FILE, a record of the failure, for a process that a signal or os._exit ended.
-# ln, unlike mv, leaves a record that is there; mv is for file systems that have no hard links.
+# ln, unlike mv, keeps an existing record; mv is for file systems without hard links.
 write_failure() {
     local record=$1 hidden=${1%/*}/.$index.$$ phase=process id
     # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.

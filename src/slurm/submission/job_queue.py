@@ -9,12 +9,11 @@ from slurm.protocol import Block
 from slurm.submission.origins import Here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from slurm.protocol import Origin, Submission
-    from slurm.schedulers.base import Report, Scheduler
+    from slurm.schedulers.base import Scheduler
     from slurm.schedulers.client import SchedulerClient
-    from slurm.schedulers.job_control import Answers
     from slurm.transports.base import Completed
 
 
@@ -22,7 +21,7 @@ class JobQueue:
     """The scheduler of one place. Connects when something is first needed from there.
 
     `name` is the scheduler's name in URLs. `scheduler` and `connect` make the scheduler and its client; `limits` gives
-    the output of the scheduler's limits command, which the first look at the place runs.
+    the output of the scheduler's limits command, which the probe of the place runs.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class JobQueue:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Replace the lock: in the child of a fork, no thread may be there to release it."""
+        """Replace the lock: after fork, a thread that exists only in the parent may hold it."""
         self._lock = threading.RLock()
 
     @property
@@ -54,18 +53,10 @@ class JobQueue:
         with self._lock:
             if self._client is None:
                 client = self._connect()
-                client.calls["limits"] = 1  # run by the first look at the place
+                client.calls["limits"] = 1  # run by the probe
                 client.here = self.origin
                 self._client = client
             return self._client
-
-    def query(self, ids: Sequence[str]) -> Answers:
-        """Query the states of ids; see `JobControl.query`."""
-        return self.client.query(ids)
-
-    def history(self, ids: Sequence[str]) -> Iterable[Report]:
-        """Read the accounting's records of ids; see `JobControl.history`."""
-        return self.client.history(ids)
 
     @property
     def limits(self) -> str:
@@ -93,7 +84,7 @@ class JobQueue:
 
     @property
     def max_array_size(self) -> int:
-        """The most elements of one array, 0 without arrays. Asked again if the first look got no answer."""
+        """The maximum number of elements of one array, 0 without arrays. Queried again if the probe failed."""
         with self._lock:
             if self._max_array_size is None:
                 done = self._read_limits()

@@ -1,4 +1,4 @@
-"""Origins: whether an id was given by the scheduler that can be asked here, for to another it means another job."""
+"""Origins: check whether an id belongs to the scheduler of this process. For another one, it means another job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Here(NamedTuple):
-    """The scheduler that commands of this process reach: its kind, and which one it is, if that is known."""
+    """The scheduler that the commands of this process reach: its kind, and its identity if known."""
 
     scheduler: str
     origin: Origin | None
@@ -23,16 +23,16 @@ class Here(NamedTuple):
 
 
 def elsewhere(scheduler: str, block: Block, here: Here) -> Report | None:
-    """What to report of a block that `scheduler` took, where nobody here can be asked; None if the scheduler can.
+    """The report of a block that the scheduler here does not have; None if it has the block.
 
-    The state is unknown if another scheduler took it, and lost if the machine was restarted since. A record that
-    doesn't tell its origin is believed.
+    The state is unknown if another scheduler queued it, and lost if the machine was restarted since. A record without
+    an origin counts as queued here.
     """
     origin = block.origin
     if scheduler == here.scheduler:
         if origin is None or here.origin is None or ids.split_id(scheduler, block.id)[1] == here.origin.cluster:
             return None
-        # A directory in /tmp may be emptied by a restart, and gets another name; the machine keeps its own.
+        # A restart may empty /tmp, so that the local scheduler there gets another name; the host name stays.
         same = origin.cluster == here.origin.cluster or (origin.host and origin.host == here.origin.host)
         if same and origin.boot and here.origin.boot and origin.boot != here.origin.boot:
             return Report("", None, JobState.LOST, "LOST", "", "the machine was restarted")

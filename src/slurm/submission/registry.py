@@ -68,8 +68,8 @@ class SubmissionRegistry:
                     continues=submission.continues,
                     workflow=submission.workflow is not None,
                     upstreams=[known for edge in submission.dependencies if (known := self._states.get(edge.key))],
+                    created=submission.created,
                 )
-                state.created = submission.created
                 self._states[submission.key] = state
         state.learn_records(submitted, refused)
         return state

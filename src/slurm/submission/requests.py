@@ -1,4 +1,4 @@
-"""Requests: what the scheduler is asked to queue for a submission: its script, and a request for each block."""
+"""Requests: build the script of a submission, and the request that queues each block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.storage.runner_zip import bundle
 from slurm.submission import dependencies
-from slurm.submission.script import Care, Ranks, render, render_caretaker
+from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,17 +29,17 @@ _RETRY_OPTIONS = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 
 
 class Requests:
-    """Builds scripts and requests for one place. `look` looks for the outcomes of submissions now."""
+    """Builds scripts and requests for one place. `list_outcomes` lists the outcomes of submissions now."""
 
     def __init__(
         self,
         store: JobStore,
         queue: JobQueue,
         registry: SubmissionRegistry,
-        look: Callable[[Sequence[SubmissionState]], None],
+        list_outcomes: Callable[[Sequence[SubmissionState]], None],
     ) -> None:
         self.store, self.queue, self.registry = store, queue, registry
-        self._look = look
+        self._list_outcomes = list_outcomes
 
     def script(self, submission: Submission, options: Options) -> str:
         """The script of a submission."""
@@ -60,7 +60,7 @@ class Requests:
             cpus=cpus if isinstance(cpus, str) else None,
             calls=(submission.chunk, _workers(options, submission.chunk)),
             workflow=submission.workflow is not None,
-            care=Care(self.queue.name, signal if lead else None) if submission.continues else None,
+            resubmission=Resubmission(self.queue.name, signal if lead else None) if submission.continues else None,
             hooked=submission.callbacks,
             ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
         )
@@ -70,7 +70,7 @@ class Requests:
         job = self.retry_job(submission)
         kept = {name: options.get(name) for name in PLACEMENT}
         asked = Options.parse({**kept, **_RETRY_OPTIONS, "job_name": f"{submission.task}-caretaker"})
-        return render_caretaker(
+        return render_retry_job(
             directives=self.queue.scheduler.directives(asked, tag=job.comment, log=job.log, block=job.block),
             environment=submission.environment,
             root=self.store.root,
@@ -110,19 +110,17 @@ class Requests:
     def blocks(self, submission: Submission, options: Options) -> Sequence[Request]:
         """A request for each block. Raises SubmissionError for a large map where there are no arrays."""
         if submission.elements > _MOST_JOBS and not self.queue.max_array_size:
-            message = (
+            raise SubmissionError(
                 f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
                 f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
                 f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
             )
-            raise SubmissionError(message)
         edges: Sequence[Edge] = submission.dependencies
         upstreams = [self.registry.get(edge.key) for edge in edges]
-        self._look(upstreams)
+        self._list_outcomes(upstreams)
         for upstream in upstreams:
             if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
-                message = f"{submission.key} can't wait here for {upstream.key}: {elsewhere.reason}"
-                raise SubmissionError(message)
+                raise SubmissionError(f"{submission.key} cannot wait here for {upstream.key}: {elsewhere.reason}")
         if not dependencies.queued(edges, self.registry.get):
             return []
         # max_concurrent limits one array only, so several arrays run one after the other.
@@ -152,12 +150,11 @@ class Requests:
             return ""
         if len(names) == 1 and names <= goes:
             return names.pop()
-        message = (
+        raise SubmissionError(
             f"{key} waits for jobs on cluster {', '.join(sorted(names))} and goes to {', '.join(sorted(goes))}, and no "
             "job can wait for one on another cluster: pass job.result() instead of the job, or give both the same "
             "clusters="
         )
-        raise SubmissionError(message)
 
     def _logs(self, key: str, block: Block) -> str:
         """The scheduler's pattern for the logs of a block."""
@@ -169,11 +166,10 @@ def _on_one_cluster(key: str, requests: Sequence[Request]) -> Sequence[Request]:
     """Put arrays that run in turn on one cluster. Raises SubmissionError if they wait for several clusters."""
     names = {request.cluster for request in requests} - {""}
     if len(names) > 1:
-        message = (
+        raise SubmissionError(
             f"{key} has max_concurrent, so its {len(requests)} arrays run one after the other on one cluster, and they "
             f"wait for jobs on {', '.join(sorted(names))}: pass results instead of jobs, or leave out max_concurrent"
         )
-        raise SubmissionError(message)
     return [replace(request, cluster=name) for request in requests for name in names] or requests
 
 

@@ -25,15 +25,17 @@ if TYPE_CHECKING:
     from slurm.protocol import ResolvedEnvironment
 
 
-class Care(NamedTuple):
-    """For elements that may go on in another job: the scheduler that it is asked of, and what tells a task to stop."""
+class Resubmission(NamedTuple):
+    """For elements that may be resubmitted: the scheduler's name, and the signal that asks a task to stop."""
 
     scheduler: str
     signal: str | None
 
 
 class Ranks(NamedTuple):
-    """For a task that runs once per rank: the scheduler's words that start a command for each; if all results count."""
+    """For a task that runs once per rank: the scheduler's command that starts all ranks, and whether to keep all
+    results.
+    """
 
     launcher: Sequence[str]
     gather: bool
@@ -50,66 +52,72 @@ def render(  # noqa: PLR0913 - each by its name
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
     workflow: bool = False,
-    care: Care | None = None,
+    resubmission: Resubmission | None = None,
     hooked: bool = False,
     ranks: Ranks | None = None,
 ) -> str:
     """Return the batch script of a submission.
 
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
-    option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `care` is set if
-    elements may be resubmitted, `hooked` if there are hooks, `ranks` if there are several ranks. The script takes the
-    first element of its block and the number of earlier attempts. Both default to 0, so that a person can sbatch it.
+    option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `resubmission` is
+    set if elements may be resubmitted, `hooked` if there are hooks, `ranks` if there are several ranks. The script
+    takes the first element of its block and the number of earlier attempts. Both default to 0, so that a person can
+    sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
-    whole = " ".join([which, f'{calls[1]} "$attempt"', *([care.signal or "-"] if care else []), *[CALLBACKS] * hooked])
+    signal = [resubmission.signal or "-"] if resubmission else []
+    whole = " ".join([which, f'{calls[1]} "$attempt"', *signal, *[CALLBACKS] * hooked])
     start = f'{shlex.join([*environment.launch, environment.python])} -c "$slurmtasks_boot" {shlex.quote(runner)}'
     call = f"{start} slurm.runner.main" if ranks is None else _ranks(ranks, environment, start)
-    go_on = f'{_caretaker(environment, runner, care.scheduler, root, key)} "$index" "$attempt"' if care else ""
-    tell = f'{start} slurm.runner.completed {which} "$attempt"' if hooked else ""
+    resubmit = (
+        f'{_retry_job(environment, runner, resubmission.scheduler, root, key)} "$index" "$attempt"'
+        if resubmission
+        else ""
+    )
+    call_hooks = f'{start} slurm.runner.completed {which} "$attempt"' if hooked else ""
     succeeded = f'{start} slurm.runner.succeeded {shlex.join([root, key])} "$index"'
     return "\n".join([
         "#!/bin/bash",
         *directives,
         "",
-        f"# {key}; by hand: sbatch {shlex.quote(job + '/script.sh')} (what has an outcome isn't run again)",
+        f"# {key}; by hand: sbatch {shlex.quote(job + '/script.sh')} (elements that have outcomes do not run again)",
         f"job={shlex.quote(job)}",
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         program(__name__, "job.sh"),
         *(_RANKS_LOG if ranks else ()),
-        *(['moved_on "${2:-0}"'] if care else ()),
+        *(['moved_on "${2:-0}"'] if resubmission else ()),
         *_variables(cpus, calls[1], steady=workflow),
         *render_steps(environment.setup),
         *_BOOT,
-        *_called(_ready(environment, chdir), f"{call} {whole}", care, launched=bool(environment.launch)),
+        *_called(_ready(environment, chdir), f"{call} {whole}", resubmission, launched=bool(environment.launch)),
         *(_gathered(ranks, start, whole) if ranks else ()),
-        *_concluded(go_on, tell, succeeded, launched=bool(environment.launch)),
+        *_after_call(resubmit, call_hooks, succeeded, launched=bool(environment.launch)),
         "exit $status",
         "",
     ])  # fmt: skip
 
 
-def render_caretaker(
+def render_retry_job(
     *, directives: Sequence[str], environment: ResolvedEnvironment, root: str, runner: str, key: str, scheduler: str
 ) -> str:
-    """The batch script that sees to a submission's failed elements when no client does."""
+    """Return the batch script of the job that resubmits failed elements when no client does."""
     environment = _checked(environment, root)
-    command = _caretaker(environment, runner, scheduler, root, key)
+    command = _retry_job(environment, runner, scheduler, root, key)
     return "\n".join(["#!/bin/bash", *directives, "", *render_steps(environment.setup), command, ""])
 
 
-def _caretaker(environment: ResolvedEnvironment, runner: str, scheduler: str, root: str, key: str) -> str:
-    """Not launched as the task is: in a container there is no scheduler to talk to."""
+def _retry_job(environment: ResolvedEnvironment, runner: str, scheduler: str, root: str, key: str) -> str:
+    """The command that resubmits failed elements. It runs outside of a container, which has no scheduler commands."""
     python = environment.outside or environment.python
     return shlex.join([python, "-c", BOOT, runner, "slurm.places.retry_job", scheduler, root, key])
 
 
 def _checked(environment: ResolvedEnvironment, root: str) -> ResolvedEnvironment:
-    """The environment, with a first step that fails where what is run of it under the root is not the user's own.
+    """Add a first step that fails if another user owns a program of the environment under the root.
 
-    `[ -O … ]` starts no process. Modes are looked at by the client, and of the runner by `BOOT`.
+    `[ -O … ]` starts no process. The client checks the modes, and `BOOT` checks those of the runner.
     """
     paths: list[str] = []
     for word in (environment.python, *environment.launch, environment.image or ""):
@@ -126,48 +134,50 @@ def _checked(environment: ResolvedEnvironment, root: str) -> ResolvedEnvironment
     return environment.replace(setup=(step, *environment.setup))
 
 
-def _concluded(go_on: str, tell: str, succeeded: str, *, launched: bool) -> Sequence[str]:
-    """The lines after the call: record a failure, start the retry job's program, call the remaining hooks.
+def _after_call(resubmit: str, call_hooks: str, succeeded: str, *, launched: bool) -> Sequence[str]:
+    """The lines after the call: record a failure, resubmit the element, call the remaining hooks.
 
     A process may crash as it exits, after its result was saved. Such an attempt counts as a success, so that dependents
     run. Hooks remain if the runner could not call them: its failure was not final, and this attempt is the last.
     """
-    told = "[ $status -ne 0 ]" if go_on else "! has_outcome"
-    record = f"{ATTEMPTS}/$index.$attempt.json" if go_on else f"{OUTCOMES}/$index.json"
+    hooks_remain = "[ $status -ne 0 ]" if resubmit else "! has_outcome"
+    record = f"{ATTEMPTS}/$index.$attempt.json" if resubmit else f"{OUTCOMES}/$index.json"
     return (
         f"[ $status -eq 0 ] || ! has_outcome || ! {succeeded} || status=0",
         "case $status in 125|126|127) step=launch ;; esac" if launched else "",  # podman-run(1): nothing was started
-        *((f"{told} || told=yes",) if tell else ()),
+        *((f"{hooks_remain} || hooks_called=yes",) if call_hooks else ()),
         f'write_failure "$job/{record}"',
-        go_on,
-        f'[ -n "$told" ] || ! has_outcome || {tell}' if tell else "",
+        resubmit,
+        f'[ -n "$hooks_called" ] || ! has_outcome || {call_hooks}' if call_hooks else "",
     )
 
 
 _BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
-"""Once in a script, and after the steps of the user's own, which may set variables."""
+"""Defined once in a script, after the user's own steps, which may set variables."""
 
 _RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
-"""The element's log, but for the end of its name: other ranks than 0 have logs beside it."""
+"""The element's log without the end of its name: the logs of other ranks than 0 stand beside it."""
 
 
 def _ready(environment: ResolvedEnvironment, chdir: str | None) -> Sequence[str]:
-    """Slurm runs a job in /tmp whose working directory isn't there, and calls it completed: hence the cd."""
+    """The steps before the call. Slurm runs a job without its working directory in /tmp: a failing cd prevents that."""
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir if chdir.startswith("/") else f"./{chdir}")] if chdir else []  # `./`: no CDPATH
     return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
-def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: bool) -> Sequence[str]:
-    """The steps and the call; in the background where a signal is to stop it, for bash handles one between commands.
+def _called(steps: Sequence[str], call: str, resubmission: Resubmission | None, *, launched: bool) -> Sequence[str]:
+    """The steps and the call. If a signal can stop the call, it runs in the background: bash handles signals only
+    between commands.
 
-    It is passed on more than once: the first may come before there is a handler for it, which `trap ''` keeps harmless.
+    The signal is passed on several times, because the first may arrive before the task has a handler; until then,
+    `trap ''` ignores it.
     """
-    if care is None or care.signal is None:
-        # A shell that SIGTERM ends before its task would leave one that ignores it to nobody (proctrack/linuxproc).
+    if resubmission is None or resubmission.signal is None:
+        # If SIGTERM ended the shell first, nothing would wait for a task that ignores SIGTERM (proctrack/linuxproc).
         return ("trap 'exit 143' TERM", *steps, call, "status=$?")
-    signal = care.signal
-    early = ":" if launched else "''"  # a shell that launches the runner can't trap what it was started to ignore
+    signal = resubmission.signal
+    early = ":" if launched else "''"  # a shell that launches the runner cannot trap a signal that it inherits ignored
     return (
         f"( trap {early} {signal}",
         *steps,
@@ -182,7 +192,7 @@ def _called(steps: Sequence[str], call: str, care: Care | None, *, launched: boo
 
 
 def _ranks(ranks: Ranks, environment: ResolvedEnvironment, start: str) -> str:
-    """What starts ranks; where there is no launcher for them, the runner itself, as many as the scheduler says."""
+    """The command that starts the ranks. Without a launcher, the runner starts as many as the scheduler says."""
     here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
     launcher = ["env", f"{STEP}={shlex.join(ranks.launcher)}"] if environment.is_step else ranks.launcher
     words = "".join(f"{shlex.quote(word)} " for word in launcher)
@@ -190,20 +200,20 @@ def _ranks(ranks: Ranks, environment: ResolvedEnvironment, start: str) -> str:
 
 
 def _gathered(ranks: Ranks, start: str, which: str) -> Sequence[str]:
-    """One outcome for all ranks, once all have ended."""
+    """The line that writes one outcome for all ranks, when all have ended."""
     return (f'[ -n "$step" ] || {{ {start} slurm.runner.gathering {_gather(ranks)} "$status" {which}; status=$?; }}',)
 
 
 def _gather(ranks: Ranks) -> str:
-    """The word, for ranks and for gathering, that says whether all results are kept."""
+    """The argument of ranks and of gathering that says whether all results are kept."""
     return "gather" if ranks.gather else "''"
 
 
 def _variables(cpus: str | None, workers: int, *, steady: bool) -> Iterable[str]:
     """What is exported to the call and its children."""
     yield "export PYTHONUNBUFFERED=1"
-    if steady:  # sets of texts have one order in all attempts of a workflow, so it makes the same calls, pickled alike
+    if steady:  # sets of texts have the same order in all attempts of a workflow, so its calls have the same pickles
         yield 'export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"'
-    if cpus:  # since 22.05 srun doesn't take it from its job; and libraries start a thread for each CPU that they see
+    if cpus:  # since 22.05, srun does not inherit it from the job; and libraries start a thread for each CPU they see
         yield f"export SRUN_CPUS_PER_TASK={cpus}"
         yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{max(1, int(cpus) // max(1, workers))}}}"'

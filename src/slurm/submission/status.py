@@ -1,10 +1,12 @@
-"""JobStatus and FinalStatus: how far a job is, and how an element ended without an outcome."""
+"""JobStatus and FinalStatus: the state of a job, and of an element that ended without an outcome; their Listener."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from slurm.protocol.outcomes import Outcome
     from slurm.protocol.states import JobState
     from slurm.schedulers.base import Report
@@ -28,3 +30,13 @@ class JobStatus(NamedTuple):
     node: str | None
     outcome: Outcome | None
     problem: str | None = None
+
+
+class Listener(Protocol):
+    """Receives the changes of a submission."""
+
+    def reported(self, reports: Mapping[int, Report]) -> None:
+        """The scheduler has reported states of elements."""
+
+    def finished(self, elements: Iterable[int]) -> None:
+        """Elements have finished."""

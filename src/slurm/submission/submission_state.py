@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurm.errors import SlurmError, TransportError
-    from slurm.notifications.subscriptions import Subscription
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
     from slurm.submission.origins import Here
+    from slurm.submission.status import Listener
+    from slurm.submission.timings import Timings
 
 
 class Settled(NamedTuple):
@@ -36,10 +37,11 @@ class SubmissionState:
     """What is known about one submission: its jobs, which elements have outcomes, and the scheduler's last reports.
 
     `count` calls are made by `elements` array elements, `chunk` calls by each. Facts are kept by element; methods that
-    take an `index` take the number of a call. All methods may be called from any thread.
+    take an `index` take the number of a call. `created` is the time of the submission, in seconds since the epoch by
+    the client's clock. All methods may be called from any thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         key: str,
         count: int,
@@ -50,16 +52,16 @@ class SubmissionState:
         continues: bool = False,
         workflow: bool = False,
         upstreams: Iterable[SubmissionState] = (),
+        created: float = 0.0,
     ) -> None:
         self.key, self.count, self.mapped, self.chunk = key, count, mapped, chunk
-        self.continues, self.workflow = continues, workflow
-        self.created = 0.0  # when it was submitted, in seconds since the epoch by the client's clock
+        self.continues, self.workflow, self.created = continues, workflow, created
         self.upstreams = {state.key: state for state in upstreams}  # as far as known here; kept until it has ended
         self.elements = -(-count // chunk)
         self.trouble: TransportError | None = None
-        """Why the last look could not list the outcomes. Until one can, a missing outcome means nothing."""
-        self.subscription: Subscription | None = None
-        """Passes events to the callbacks on this client, if there are any."""
+        """The error of the last listing of outcomes. Until a listing succeeds, a missing outcome means nothing."""
+        self.listener: Listener | None = None
+        """Receives the changes, if there are callbacks on this client."""
         self._submitted = submitted
         self._refused: Refused | None = None
         self._moved: dict[int, Block] = {}  # the elements that continue in another job
@@ -70,14 +72,14 @@ class SubmissionState:
         self._missing_since: dict[int, float] = {}
         self._accounted_since: dict[int, float] = {}
         self._claimed_since: dict[str, float] = {}
-        self._rests_until = 0.0
+        self._paused_until = 0.0
         self._callbacks: dict[int, list[Callable[[], object]]] = {}
         self._waiters, self._lock = 0, threading.Lock()
 
     def after_fork(self) -> None:
         """In the child of a fork, no thread waits, and hooks are called in the parent."""
         self._lock = threading.Lock()
-        self._waiters, self.subscription = 0, None
+        self._waiters, self.listener = 0, None
 
     # Its jobs.
 
@@ -98,8 +100,8 @@ class SubmissionState:
             self._refused = None if self._submitted else refused
 
     @property
-    def may_go_on(self) -> bool:
-        """Whether an element that has ended may have another attempt."""
+    def may_run_again(self) -> bool:
+        """Whether another attempt may follow after an element has ended."""
         return self.continues and self._refused is None
 
     @property
@@ -153,7 +155,7 @@ class SubmissionState:
         return bool(self._moved)
 
     def in_block(self, block: Block, elements: Iterable[int]) -> Iterable[int]:
-        """Those of some elements of a block that have not left it for another job."""
+        """Filter the elements of a block: those that have not moved to another job."""
         return [e for e in elements if self._moved.get(e, block) == block] if self._moved else elements
 
     def elsewhere(self, here: Here, block: Block | None = None) -> Report | None:
@@ -184,7 +186,7 @@ class SubmissionState:
             self._reports.pop(element, None)
             self._missing_since.pop(element, None)
 
-    # How far it is.
+    # Its progress.
 
     def element_finished(self, element: int) -> bool:
         """Whether an element has ended, as far as is known here."""
@@ -199,7 +201,7 @@ class SubmissionState:
         return index // self.chunk in self._done
 
     def with_outcomes(self, elements: Iterable[int]) -> list[int]:
-        """Those of some elements that have outcomes."""
+        """Filter elements: those that have outcomes."""
         return [element for element in elements if element in self._done]
 
     def final_status(self, index: int) -> FinalStatus | None:
@@ -236,8 +238,8 @@ class SubmissionState:
             with self._lock:
                 self._states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
 
-    def word(self, index: int) -> str:
-        """The state of call `index` in a word, as far as this process has learnt it."""
+    def state_name(self, index: int) -> str:
+        """The name of the state of call `index`, as far as this process knows it."""
         if self.finished(index):
             state = self._states.get(self.element(index)) or ((final := self.final_status(index)) and final.state)
             return state.value if state else "ended"
@@ -266,12 +268,12 @@ class SubmissionState:
         """Whether any element has no outcome."""
         return len(self._done) < self.elements
 
-    # Who waits for it.
+    # Threads that wait for it.
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody waits for news of it."""
-        return bool(self._waiters or self._callbacks or self.unqueued or self.subscription)
+        """Whether anything waits for its changes."""
+        return bool(self._waiters or self._callbacks or self.unqueued or self.listener)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -302,7 +304,7 @@ class SubmissionState:
             if not waiting:
                 self._callbacks.pop(element, None)
 
-    # What is learnt about it.
+    # Changes.
 
     def add_outcomes(self, elements: Iterable[int]) -> Settled:
         """Note that elements have outcomes."""
@@ -319,8 +321,8 @@ class SubmissionState:
 
     def _settle(self, elements: Collection[int]) -> Settled:
         due: list[Callable[[], object]] = []
-        if self.subscription:
-            self.subscription.finished(elements)
+        if self.listener:
+            self.listener.finished(elements)
         with self._lock:
             for element in elements:
                 self._missing_since.pop(element, None)
@@ -334,8 +336,8 @@ class SubmissionState:
         with self._lock:
             self._reports.update(reports)
 
-    def judge(self, reports: Mapping[int, Report], now: float) -> None:
-        """Note which elements should have left an outcome by now, according to the scheduler's reports."""
+    def note_missing(self, reports: Mapping[int, Report], now: float) -> None:
+        """Note which elements should have an outcome by now, according to the scheduler's reports."""
         with self._lock:
             for element in self.open:
                 report = reports.get(element)
@@ -343,12 +345,12 @@ class SubmissionState:
                     self._missing_since.setdefault(element, now)
                 else:
                     self._missing_since.pop(element, None)
-        if self.subscription:
-            self.subscription.reported(reports)
+        if self.listener:
+            self.listener.reported(reports)
 
     @property
     def missing(self) -> frozenset[int]:
-        """The elements that should have left an outcome, by the scheduler's reports, and have not."""
+        """The elements that should have an outcome, according to the scheduler's reports, and have none."""
         with self._lock:
             return frozenset(self._missing_since)
 
@@ -357,24 +359,21 @@ class SubmissionState:
         with self._lock:
             self._missing_since = dict.fromkeys(self._missing_since, now)
 
-    def overdue(
-        self, now: float, grace: Callable[[JobState], float]
-    ) -> tuple[dict[int, FinalStatus], dict[int, FinalStatus]]:
-        """How elements ended whose outcomes are missing: those past their grace period, and those within it.
-
-        `grace` gives the seconds for an outcome to appear after a state.
-        """
+    def overdue(self, now: float, timings: Timings) -> tuple[dict[int, FinalStatus], dict[int, FinalStatus]]:
+        """How elements ended whose outcomes are missing: those past their grace period, and those within it."""
         overdue: dict[int, FinalStatus] = {}
         within: dict[int, FinalStatus] = {}
         with self._lock:
             for element, since in list(self._missing_since.items()):
-                if self.element_finished(element):  # after it was noted
+                if self.element_finished(element):  # since it was noted
                     del self._missing_since[element]
                     continue
                 report = self._reports.get(element)
                 state = report.state if report and report.state.final else JobState.LOST
                 state = JobState.LOST if state is JobState.COMPLETED else state
-                (overdue if now - since > grace(state) else within)[element] = FinalStatus(state, report)
+                unexplained = state in (JobState.LOST, JobState.FAILED)
+                grace = timings.unexplained_grace if unexplained else timings.explained_grace
+                (overdue if now - since > grace else within)[element] = FinalStatus(state, report)
         return overdue, within
 
     def seconds_in_accounting(self, element: int, *, alone: bool) -> float:
@@ -390,11 +389,11 @@ class SubmissionState:
         with self._lock:
             return time.monotonic() - self._claimed_since.setdefault(group, time.monotonic())
 
-    def rest(self, seconds: float) -> None:
-        """Do not try to resubmit elements for so long."""
-        self._rests_until = time.monotonic() + seconds
+    def pause_resubmission(self, seconds: float) -> None:
+        """Do not try to resubmit elements for some seconds."""
+        self._paused_until = time.monotonic() + seconds
 
     @property
-    def rests(self) -> bool:
-        """Whether nothing is resubmitted now."""
-        return time.monotonic() < self._rests_until
+    def resubmission_paused(self) -> bool:
+        """Whether no elements are resubmitted now."""
+        return time.monotonic() < self._paused_until

@@ -1,4 +1,4 @@
-"""Timings: how often submissions are looked at, and how long to wait before something is concluded."""
+"""Timings: how often outcomes are listed, and how long missing ones are waited for."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ class Timings(NamedTuple):
     """All in seconds, but `eagerness`."""
 
     eagerness: float = 0.02
-    """A look is due after this share of the time already waited: a wait of a minute is noticed within a second."""
+    """A listing is due after this share of the time already waited: after a minute, within about a second."""
     slowest_look: float = 0.5
-    """The longest pause between two looks that succeed at once."""
+    """The longest pause between two fast listings."""
     longest_rest: float = 5.0
-    """The longest pause after a look that was slow itself, so that an outage is not waited for ten times."""
+    """The longest pause after a slow listing, so that an outage does not cause a tenfold wait."""
     explained_grace: float = 1.0
     """For an outcome to appear after the scheduler has given a reason why there may be none (cancelled, time limit)."""
     unexplained_grace: float = 10.0
@@ -29,6 +29,6 @@ class Timings(NamedTuple):
     abandoned_child: float = 10.0
     """A child that another attempt of the workflow was submitting is abandoned after this time."""
     progress_look: float = 0.5
-    """The shortest pause between two looks at progress; a longer one is three times as long as the look took."""
+    """The shortest pause between two readings of progress; after a slow one, three times its duration."""
     progress_rest: float = 5.0
-    """The longest pause between two looks at progress."""
+    """The longest pause between two readings of progress."""

@@ -1,1 +1,1 @@
-"""Tracking: what becomes of submissions: outcomes, states, errors, resubmission, recovery."""
+"""Tracking: outcomes, states and errors of submissions; resubmission and recovery."""

@@ -1,4 +1,4 @@
-"""Attempts: what `attempts/` of a submission tells of its elements, and the claims on what comes next."""
+"""Attempts: read the records in a submission's `attempts/`, and claim the next attempts of its elements."""
 
 from __future__ import annotations
 
@@ -27,81 +27,81 @@ _log = logging.getLogger(__name__)
 _NAME = re.compile(r"(?P<element>\d+)\.(?P<attempt>\d+)\.(?P<what>json|begun|next\.json)")
 
 
-class Continuation(Document):
-    """`attempts/<e>.<n>.next.json`: attempt n of element e is followed by another job; written before that is queued.
+class Claim(Document):
+    """`attempts/<e>.<n>.next.json`: another job follows attempt n of element e. Written before the job is queued.
 
-    Whoever writes it first queues the job. `attempts/<group>.blocks.json` then holds a `Submitted` with its id.
+    The process that writes it first queues the job, and then writes `attempts/<group>.blocks.json`, a `Submitted` with
+    the job's id.
     """
 
     group: str
-    """What the elements that go into the same job have in common."""
+    """The name of the job, which all its elements share."""
     options: Mapping[str, Any]
     """All options of the next attempt."""
     retries: int
-    """How many retries that makes."""
+    """The number of retries so far, with this one."""
     reason: str
     count: int = 1
-    """How many elements the job has."""
+    """The number of elements of the job."""
 
     def flaw(self) -> str | None:
-        """What can't be true of it."""
+        """Why the record is invalid, or None."""
         named = self.group and "/" not in self.group
         return None if named and self.retries >= 0 and self.count > 0 else f"group {self.group!r} of {self.count}"
 
 
-def continuation_name(element: int, attempt: int) -> str:
-    """The file in `attempts/` of a `Continuation`."""
+def claim_name(element: int, attempt: int) -> str:
+    """The name of a `Claim` in `attempts/`."""
     return f"{element}.{attempt}.next.json"
 
 
 def blocks_name(group: str) -> str:
-    """The file in `attempts/` with the ids of a group's job: a `Submitted`."""
+    """The name of the file in `attempts/` with the ids of a group's job: a `Submitted`."""
     return f"{group}.blocks.json"
 
 
 def new_group(element: int, attempt: int) -> str:
-    """A name for a job to come, which no other claim has."""
+    """A new name for the group of a claim."""
     return f"{element}.{attempt}-{os.urandom(4).hex()}"
 
 
-def claim(store: JobStore, key: str, claims: Mapping[tuple[int, int], Continuation]) -> list[tuple[int, int]]:
-    """Claim what follows attempts of elements; those of them that are this process's: of all that try, one is first."""
-    files = {continuation_name(*which): claim.dumps() for which, claim in claims.items()}
-    won = store.commit(key, ATTEMPTS, files)
-    return [which for which in claims if continuation_name(*which) in won]
+def write_claims(store: JobStore, key: str, claims: Mapping[tuple[int, int], Claim]) -> list[tuple[int, int]]:
+    """Claim the attempts that follow (element, attempt); return those that no other process had claimed."""
+    won = store.commit(key, ATTEMPTS, {claim_name(*which): claim.dumps() for which, claim in claims.items()})
+    return [which for which in claims if claim_name(*which) in won]
 
 
-def give_back(store: JobStore, key: str, group: str, claimed: Iterable[tuple[int, int]]) -> None:
-    """Withdraw claims for which nothing was queued."""
-    names = [continuation_name(*which) for which in claimed]
+def withdraw_claims(store: JobStore, key: str, group: str, claimed: Iterable[tuple[int, int]]) -> None:
+    """Delete claims for which no job was queued."""
+    names = [claim_name(*which) for which in claimed]
     store.withdraw(key, ATTEMPTS, [*names, blocks_name(group)])
 
 
 def record_path(store: JobStore, key: str, group: str) -> str:
-    """Where the id of a group's job is written."""
+    """The path of the file with the ids of a group's job."""
     return f"{store.directory(key)}/{ATTEMPTS}/{blocks_name(group)}"
 
 
 def blocks(store: JobStore, key: str, names: Iterable[str]) -> list[Block]:
-    """The blocks in those of some files of `attempts/` that hold any; a damaged one is logged, and left out."""
+    """The blocks in the files with ids among `names`. Logs damaged files, and skips them."""
     found: list[Block] = []
     for name, data in store.read_attempts(key, [name for name in names if name.endswith(blocks_name(""))]).items():
         record = _loaded(Submitted, data, name)
         if isinstance(record, Submitted):
             found += record.blocks
         else:
-            _log.warning("the ids of a job of %s are left out: %s", key, record)
+            _log.warning("cannot read the ids of a job of %s: %s", key, record)
     return found
 
 
 def unreadable(error: ProtocolError) -> Outcome:
-    """The outcome of an element whose record in `attempts/` is damaged, so that how it ended can't be told."""
+    """The outcome of an element whose record in `attempts/` is damaged, so that the real one is unknown."""
     record = ErrorRecord(type="ProtocolError", message=str(error), bases=("ProtocolError",))
     return Outcome(status=FAILED, phase=PROCESS, exit_code=1, error=record)
 
 
 def _loaded(kind: type[D], data: bytes | SlurmError, name: str) -> D | ProtocolError:
-    """The record in a file of `attempts/`, or what is wrong with it. Raises TransportError if it can't be read now."""
+    """The record in a file of `attempts/`, or the error in it. Raises TransportError if it could not be read."""
     if isinstance(data, ProtocolError):
         return data
     if isinstance(data, SlurmError):
@@ -113,9 +113,9 @@ def _loaded(kind: type[D], data: bytes | SlurmError, name: str) -> D | ProtocolE
 
 
 class AttemptRecords:
-    """What is told of some elements: the last word of each attempt, the claims, and the blocks that they went to.
+    """The records of some elements: the outcome of each attempt, the claims, and the blocks that were queued for them.
 
-    Of damaged records it tells, too. One that can't be read now raises TransportError.
+    Damaged records are included as such. Raises TransportError if a record cannot be read.
     """
 
     def __init__(self, store: JobStore, key: str, elements: Iterable[int]) -> None:
@@ -123,20 +123,20 @@ class AttemptRecords:
         self.files: dict[str, dict[int, set[int]]] = {"json": {}, "begun": {}, "next.json": {}}
         for found in filter(None, map(_NAME.fullmatch, names)):
             self.files[found["what"]].setdefault(int(found["element"]), set()).add(int(found["attempt"]))
-        words, claims = (
+        outcomes, claims = (
             {name(e, n): (e, n) for e in elements for n in self.files[what].get(e, ())}
-            for what, name in (("json", attempt_name), ("next.json", continuation_name))
+            for what, name in (("json", attempt_name), ("next.json", claim_name))
         )
-        data = store.read_attempts(key, [*words, *claims])
+        data = store.read_attempts(key, [*outcomes, *claims])
         self.outcomes: dict[tuple[int, int], Outcome] = {}
-        self.claims: dict[tuple[int, int], Continuation] = {}
+        self.claims: dict[tuple[int, int], Claim] = {}
         self.damaged: dict[tuple[int, int], ProtocolError] = {}
-        """What is wrong with claims, by element and attempt."""
-        for name in words.keys() & data.keys():
-            word = _loaded(Outcome, data[name], name)
-            self.outcomes[words[name]] = unreadable(word) if isinstance(word, ProtocolError) else word
+        """The errors in damaged claims, by element and attempt."""
+        for name in outcomes.keys() & data.keys():
+            outcome = _loaded(Outcome, data[name], name)
+            self.outcomes[outcomes[name]] = unreadable(outcome) if isinstance(outcome, ProtocolError) else outcome
         for name in claims.keys() & data.keys():
-            claim = _loaded(Continuation, data[name], name)
+            claim = _loaded(Claim, data[name], name)
             if isinstance(claim, ProtocolError):
                 self.damaged[claims[name]] = claim
             else:
@@ -145,17 +145,17 @@ class AttemptRecords:
         self.blocks = blocks(store, key, names)
 
     def move(self, watched: SubmissionState) -> None:
-        """Have elements that are in another job than was known be known to be there."""
+        """Note the elements that another process has resubmitted as parts of their new jobs."""
         for block in sorted(self.blocks, key=lambda block: block.attempts):
             for element in block.elements if block.attempts else ():
-                here = watched.block(element)
-                if here is None or here.attempts < block.attempts:
+                current = watched.block(element)
+                if current is None or current.attempts < block.attempts:
                     watched.move(element, block)
 
     def attempt(self, element: int, watched: SubmissionState) -> int:
-        """The number of an element's last attempt in the job where it is known to be, as far as anything tells.
+        """The number of an element's last known attempt in its current job, as far as this process knows that job.
 
-        Those after a claim are of another job, whose id may not be known yet though it runs.
+        Attempts after a claim belong to the next job, which may run although its id is not known yet.
         """
         block = watched.block(element)
         before = block.attempts if block else 0

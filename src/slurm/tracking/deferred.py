@@ -12,7 +12,7 @@ from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, Block, outcome_na
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.submission import dependencies
 from slurm.tracking import attempts
-from slurm.tracking.attempts import Continuation
+from slurm.tracking.attempts import Claim
 
 if TYPE_CHECKING:
     from slurm.errors import SlurmError
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from slurm.submission.requests import Requests
     from slurm.submission.submission_state import SubmissionState
 
-_OURS = re.compile(r"\d+\.0-")
+_BLOCKS = re.compile(r"\d+\.0-")
+"""The names in `attempts/` of claims on blocks that waited: the attempt before is number 0."""
 
 
 class DeferredSubmission:
-    """Queues what waits for room. `abandoned_after` is the age in seconds at which another process's claim is void."""
+    """Queues elements that wait for room. Another process's claim counts as abandoned after `abandoned_after` s."""
 
     def __init__(self, requests: Requests, *, abandoned_after: float, refusals_are_final: bool) -> None:
         self._requests, self._store, self._queue = requests, requests.store, requests.queue
@@ -34,10 +35,11 @@ class DeferredSubmission:
     def advance(self, watched: SubmissionState) -> None:
         """Queue as many elements as there is room for. Does nothing if another process does it, or all have ended.
 
-        If the scheduler does not report the room, tries ever smaller blocks.
+        If the scheduler does not report the room, tries smaller and smaller blocks.
         """
         submission = self._store.records(watched.key).submission
-        self._learn(watched)
+        names = filter(_BLOCKS.match, self._store.attempts(watched.key))  # what other processes have queued
+        watched.queued(sorted(attempts.blocks(self._store, watched.key, names), key=lambda block: block.first))
         options = Options.parse(submission.options)
         if not watched.unqueued or all(map(watched.element_finished, watched.unqueued)):
             return
@@ -63,16 +65,11 @@ class DeferredSubmission:
         outcome = Outcome(status=FAILED, phase=QUEUE, exit_code=1, error=record).dumps()
         self._store.commit(watched.key, OUTCOMES, {outcome_name(element): outcome for element in watched.unqueued})
 
-    def _learn(self, watched: SubmissionState) -> None:
-        """Read which blocks other processes have queued."""
-        found = attempts.blocks(self._store, watched.key, filter(_OURS.match, self._store.attempts(watched.key)))
-        watched.queued(sorted(found, key=lambda block: block.first))
-
     def _submit(self, submission: Submission, watched: SubmissionState, options: Options, count: int) -> None:
         """Claim and queue the next block; if it does not fit, one of half as many elements."""
         requests, store, first = self._requests, self._store, watched.unqueued[0]
         which = (first, 0)
-        claim = Continuation(
+        claim = Claim(
             group=attempts.new_group(*which),
             options=submission.options,
             retries=0,
@@ -80,7 +77,7 @@ class DeferredSubmission:
             count=count,
         )
         submit = self._queue.client.submit_now
-        if not attempts.claim(store, watched.key, {which: claim}):
+        if not attempts.write_claims(store, watched.key, {which: claim}):
             claim = attempts.AttemptRecords(store, watched.key, [first]).claims.get(which, claim)
             if watched.seconds_claimed(claim.group) <= self._abandoned_after:
                 return
@@ -89,27 +86,28 @@ class DeferredSubmission:
         array = None if self._queue.has_arrays else False
         block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=self._queue.origin)
         more = first + block.count < watched.elements
+        retry_job = requests.retry_job(submission, until_queued=True) if more or submission.continues else None
         try:
             queued = submit(
                 attempts.record_path(store, watched.key, claim.group),
                 watched.key,
                 requests.block(submission, block, options, self._dependencies(submission, watched, options, block)),
-                retry_job=requests.retry_job(submission, until_queued=True) if more or submission.continues else None,
+                retry_job=retry_job,
             )
         except SubmissionRefused:
-            attempts.give_back(store, watched.key, claim.group, [which])
+            attempts.withdraw_claims(store, watched.key, claim.group, [which])
             raise
         if queued.blocks:
             watched.queued(queued.blocks)
             return
-        attempts.give_back(store, watched.key, claim.group, [which])
+        attempts.withdraw_claims(store, watched.key, claim.group, [which])
         if block.count > 1:
             self._submit(submission, watched, options, block.count // 2)
 
     def _dependencies(
         self, submission: Submission, watched: SubmissionState, options: Options, block: Block
     ) -> tuple[Dependency, ...]:
-        """What a block waits for. With max_concurrent, which limits one array only, also the block before."""
+        """The dependencies of a block. With max_concurrent, which limits one array only, also on the block before."""
         before = watched.submitted.blocks[-1:] if watched.submitted and options.get("max_concurrent") else ()
         in_turn = tuple(dependencies.on_blocks("afterany", watched, [block]) for block in before)
         known = partial(self._requests.registry.upstream, watched)

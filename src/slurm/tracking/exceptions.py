@@ -1,4 +1,4 @@
-"""From what is known of an ended job to the exception that `result()` raises. The one place that writes the advice."""
+"""Exceptions: build the exception that `result()` raises for a failed job. Only this module writes the advice."""
 
 from __future__ import annotations
 
@@ -43,37 +43,34 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.OUT_OF_MEMORY: (JobOutOfMemory, "ran out of memory; give it more with .with_options(mem=…)"),
     JobState.NODE_FAIL: (NodeFailed, "lost its node"),
     JobState.PREEMPTED: (JobPreempted, "was preempted and not requeued"),
-    JobState.BOOT_FAIL: (JobNotStarted, "could not start: its node didn't boot"),
+    JobState.BOOT_FAIL: (JobNotStarted, "could not start: its node did not boot"),
     JobState.DEADLINE: (JobNotStarted, "could not end before its deadline, so it was not run"),
     JobState.REFUSED: (JobNotStarted, "was refused, so it was never queued"),
-    JobState.FAILED: (TaskExited, "ended without a word"),
+    JobState.FAILED: (TaskExited, "ended without an outcome"),
 }
-
-_LOAD_ADVICE = "its function or arguments could not be loaded on the node"
-_SAVE_ADVICE = "the function ran to its end, but what it returned could not be saved"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What an error says of the job: where it is, and where to look."""
+    """The facts about a job that errors contain."""
 
     key: str
     index: int
     job_id: str | None
     log: str
     tail: str = ""
-    """The last lines of the log, where they may tell what the error can't."""
+    """The last lines of the log, if they may explain the failure."""
     rank: str = ""
-    """Of several ranks, which one it is about, as "rank 3 of 4"."""
+    """The rank that failed, if there are several: "rank 3 of 4"."""
 
     @property
-    def where_to_look(self) -> str:
-        """The log, and how it ends."""
+    def log_text(self) -> str:
+        """The path of the log, and its last lines."""
         return f"Its log: {self.log}" + (f", which ends:\n{self.tail}" if self.tail else ", which is empty")
 
 
 class RemoteTraceback(Exception):
-    """The traceback of an exception on the node, as its cause shows it here."""
+    """The traceback on the node, as text: the cause of the exception that is raised here."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -83,91 +80,85 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.text}"""'
 
 
-def names(outcome: Outcome | None, ending: FinalStatus | None) -> frozenset[str]:
-    """What a failure is called, as `Retry` has it: the error's class and its bases.
+def failures_of(outcome: Outcome | None, status: FinalStatus) -> frozenset[str]:
+    """The names of a failure, as in `Retry`: the error's class and its bases.
 
-    Where the scheduler ended the process, its word counts, not what the process left.
+    If the scheduler ended the process, its state counts, and not the record that the process left.
     """
-    state = ending.state if ending is not None and (outcome is None or by_signal(outcome)) else None
+    state = status.state if outcome is None or by_signal(outcome) else None
     state = JobState.parse(outcome.state) if outcome is not None and outcome.state else state
     if state in _BY_STATE:
         return frozenset(names_of(_BY_STATE[state][0]))
     if outcome is None:
         return frozenset(names_of(JobLost))
-    every = [failure_names(found.phase, found.error) for found in (outcome.failures or (outcome,))]
-    return frozenset().union(*every)
+    return frozenset().union(*(failure_names(found.phase, found.error) for found in outcome.failures or (outcome,)))
 
 
 def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
-    """The exception for an outcome that isn't a success."""
-    error = outcome.error
+    """The exception for an outcome that is not a success."""
+    error, phase = outcome.error, outcome.phase
+    message = error.message if error else ""
     if outcome.state:
         report = Report(
             outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
-            outcome.reason or "", dependency_failed=outcome.phase == RESOLVE,
+            outcome.reason or "", dependency_failed=phase == RESOLVE,
         )  # fmt: skip
-        return of_ending(FinalStatus(report.state, report), facts, error.message if error else None)
-    if outcome.phase == PROCESS:
-        return _of_process(outcome, facts)
-    if outcome.phase == QUEUE:
-        return _job_error(JobNotStarted, f"was not run: {error.message if error else ''}", outcome, facts)
-    if outcome.phase == SETUP:
-        return _job_error(SetupFailed, f"was not run: its setup failed. {facts.where_to_look}", outcome, facts)
+        return of_status(FinalStatus(report.state, report), facts, message)
+    if phase == PROCESS and error is None:
+        return _exited(outcome.exit_code, outcome, facts)
+    if phase == PROCESS:
+        return _job_error(TaskFailed, f"has ended, but the record of its attempt is damaged: {message}", outcome, facts)
+    if phase == QUEUE:
+        return _job_error(JobNotStarted, f"was not run: {message}", outcome, facts)
+    if phase == SETUP:
+        return _job_error(SetupFailed, f"was not run: its setup failed. {facts.log_text}", outcome, facts)
     if error is None:
-        return _job_error(TaskFailed, f"failed in phase {outcome.phase}", outcome, facts)
+        return _job_error(TaskFailed, f"failed in phase {phase}", outcome, facts)
     if error.type == "SystemExit":
-        return _caused(_exited(outcome.exit_code, outcome, facts, how=f"called sys.exit({error.message})"), error)
-    words = f"{error.type}: {error.message}"
-    if outcome.phase == RESOLVE:
-        return _job_error(DependencyFailed, f"was not run: {error.message}", outcome, facts)
-    if outcome.phase == LOAD:
-        return _caused(_job_error(LoadFailed, f"was not run: {_LOAD_ADVICE}: {words}", outcome, facts), error)
-    if outcome.phase == SAVE:
-        return _caused(_job_error(ResultNotSaved, f"has no result: {_SAVE_ADVICE}: {words}", outcome, facts), error)
-    return _caused(
-        _noted(_revived(error) or _job_error(TaskFailed, f"raised {words}", outcome, facts), outcome, facts),
-        error,
-    )
+        return _with_cause(_exited(outcome.exit_code, outcome, facts, how=f"called sys.exit({message})"), error)
+    if phase == RESOLVE:
+        return _job_error(DependencyFailed, f"was not run: {message}", outcome, facts)
+    kind, problem = {
+        LOAD: (LoadFailed, "was not run: its function or arguments could not be loaded on the node: "),
+        SAVE: (ResultNotSaved, "has no result: the function ran to its end, but what it returned could not be saved: "),
+    }.get(phase, (TaskFailed, "raised "))
+    failure = _job_error(kind, f"{problem}{error.type}: {message}", outcome, facts)
+    own = _unpickled(error) if kind is TaskFailed else None
+    return _with_cause(failure if own is None else _with_note(own, outcome, facts), error)
 
 
-def _of_process(outcome: Outcome, facts: Facts) -> JobError:
-    if outcome.error is not None:  # that the attempt's own record is damaged
-        return _job_error(TaskFailed, f"has ended, and how can't be told: {outcome.error.message}", outcome, facts)
-    return _exited(outcome.exit_code, outcome, facts)
-
-
-def without_a_word(outcome: Outcome | None) -> bool:
-    """Whether an element ended so that its log may tell more than is known of it."""
+def unexplained(outcome: Outcome | None) -> bool:
+    """Whether the log of an element may tell more about its failure than its outcome does."""
     return outcome is None or outcome.phase in (PROCESS, SETUP)
 
 
 def by_signal(outcome: Outcome) -> bool:
-    """Whether a signal ended the process, so that the scheduler may know more than the outcome."""
+    """Whether a signal ended the process, so that the scheduler may know the reason."""
     return outcome.phase == PROCESS and outcome.exit_code > 128 and not outcome.state
 
 
-def of_ending(ending: FinalStatus, facts: Facts, failed_upstream: str | None = None) -> JobError:
-    """The exception for an element that left no outcome, or whose process the scheduler ended."""
-    report = ending.report
+def of_status(status: FinalStatus, facts: Facts, failed_upstream: str | None = None) -> JobError:
+    """The exception for an element that left no outcome, or that the scheduler ended."""
+    report = status.report
     reason = f" ({report.reason})" if report and report.reason else ""
     kind: type[JobError]
     if report and report.dependency_failed:
-        kind, words = DependencyFailed, f"was not run: {failed_upstream or 'what it waited for failed'}"
-    elif ending.state in _BY_STATE:
-        kind, words = _BY_STATE[ending.state]
+        kind, problem = DependencyFailed, f"was not run: {failed_upstream or 'a job that it waited for failed'}"
+    elif status.state in _BY_STATE:
+        kind, problem = _BY_STATE[status.state]
     elif facts.job_id is None:
-        kind, words = JobLost, "was never queued: its client died before; submit it again"
+        kind, problem = JobLost, "was never queued: its client died before; submit it again"
+    elif report and report.state is JobState.LOST:
+        kind, problem, reason = JobLost, f"is lost: it left no outcome, and {report.reason}", ""
     else:
-        said = f"it was {report.word} when last heard of" if report else "the scheduler doesn't know it"
-        if report and report.state is JobState.LOST:
-            said, reason = report.reason, ""
-        kind, words = JobLost, f"is lost: it left no outcome, and {said}"
+        known = f"its last known state is {report.word}" if report else "the scheduler doesn't know it"
+        kind, problem = JobLost, f"is lost: it left no outcome, and {known}"
     return kind(
-        f"{_subject(facts)} {words}{reason}." + (f" {facts.where_to_look}" if facts.job_id else ""),
+        f"{_subject(facts)} {problem}{reason}." + (f" {facts.log_text}" if facts.job_id else ""),
         key=facts.key,
         index=facts.index,
         job_id=facts.job_id,
-        state=ending.state.value,
+        state=status.state.value,
         node=report.node if report and report.node else None,
         log=facts.log,
         exit_code=report.exit_code if report else None,
@@ -179,14 +170,14 @@ def _exited(code: int, outcome: Outcome, facts: Facts, *, how: str = "") -> JobE
     number = code - 128 if code > 128 and code - 128 in set(signal.Signals) else None
     if not how:
         how = f"was killed by {signal.Signals(number).name}" if number else f"ended its process with status {code}"
-    error = _job_error(TaskExited, f"{how} before it returned. {facts.where_to_look}", outcome, facts)
+    error = _job_error(TaskExited, f"{how} before it returned. {facts.log_text}", outcome, facts)
     error.exit_code, error.signal = code, number
     return error
 
 
-def _job_error(kind: type[JobError], words: str, outcome: Outcome, facts: Facts) -> JobError:
+def _job_error(kind: type[JobError], problem: str, outcome: Outcome, facts: Facts) -> JobError:
     return kind(
-        f"{_subject(facts)} {words}",
+        f"{_subject(facts)} {problem}",
         key=facts.key,
         index=facts.index,
         job_id=facts.job_id,
@@ -202,30 +193,29 @@ def _subject(facts: Facts) -> str:
     return f"{facts.rank} of {job}" if facts.rank else job
 
 
-def _caused(error: BaseException, record: ErrorRecord) -> BaseException:
+def _with_cause(error: BaseException, record: ErrorRecord) -> BaseException:
     if record.traceback:
         cause = RemoteTraceback(sourced(record.traceback))
-        object.__setattr__(error, "__cause__", cause)  # the user's class may have a `__setattr__` that refuses
+        object.__setattr__(error, "__cause__", cause)  # the user's class may have a `__setattr__` that raises
     return error
 
 
-def _noted(error: BaseException, outcome: Outcome, facts: Facts) -> BaseException:
-    """The user's own exception, with a note (PEP 678) that says which job it was."""
-    note = f"in {_subject(facts)} on {outcome.host}; its log: {facts.log}"
+def _with_note(error: BaseException, outcome: Outcome, facts: Facts) -> BaseException:
+    """Add a note (PEP 678) that names the job to the task's own exception."""
     notes = error.__dict__.setdefault("__notes__", [])  # BaseException.add_note is new in 3.11
-    if isinstance(notes, list):  # else it is the user's own
-        notes.append(note)
+    if isinstance(notes, list):  # else it is an attribute of the user's
+        notes.append(f"in {_subject(facts)} on {outcome.host}; its log: {facts.log}")
     return error
 
 
-def _revived(record: ErrorRecord) -> BaseException | None:
-    """The task's own exception, if it can be brought back and is one that a caller can mean to catch."""
+def _unpickled(record: ErrorRecord) -> BaseException | None:
+    """The task's own exception; None if it cannot be unpickled, or is not an Exception."""
     if record.pickle is None:
         return None
     with SignalWatch() as signals:
         try:
             error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
-        except BaseException:  # noqa: BLE001 - the user's own __reduce__ or __init__; the text tells what it was
+        except BaseException:  # noqa: BLE001 - the user's own __reduce__ or __init__; the record has the text
             signals.raise_if_sent()
             return None
     return error if issubclass(type(error), Exception) else None

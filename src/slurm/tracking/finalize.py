@@ -35,12 +35,12 @@ class Finalizer:
 
         Elements that are `waiting` for their outcome to appear count only if their own process left a record.
 
-        The scheduler soon forgets its reports, so they are written where the next process looks. That an element is
-        lost is not written: a late outcome is better than none.
+        The outcomes keep the scheduler's reports, which it soon forgets, for other processes. No outcome is written for
+        a lost element, because a late one may still appear.
         """
         statuses = {**overdue, **waiting}
         ended: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
-        if watched.may_go_on:
+        if watched.may_run_again:
             try:
                 ended = self._resubmitter.resubmit(watched, statuses, waiting)
             except NoSuchJob:  # its directory was removed, so nothing can run again
@@ -52,14 +52,14 @@ class Finalizer:
             explained = {e: outcome for e, outcome in _outcomes(final, ended).items() if outcome is not None}
             self._explain_upstreams(watched, final, explained)
             self._write(watched, final, explained)
-        except (TransportError, ProtocolError) as error:  # they have ended all the same
+        except (TransportError, ProtocolError) as error:  # the elements have ended anyway
             _log.warning("the outcomes of jobs of %s cannot be written: %s", watched.key, error)
         return final
 
     def _explain_upstreams(
         self, watched: SubmissionState, final: Mapping[int, FinalStatus], outcomes: dict[int, Outcome]
     ) -> None:
-        """Name the failed upstream job in the outcomes of elements that it kept from running."""
+        """Name the failed upstream job in the outcomes of elements that did not run because of it."""
         waited = [e for e in outcomes if (report := final[e].report) and report.dependency_failed]
         messages = dependencies.failed_upstreams(self._store, watched.key, waited) if waited else {}
         same: dict[tuple[int, str], Outcome] = {}

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Completes submissions that their client has left half done."""
+    """Completes submissions whose client died while it submitted them."""
 
     def __init__(
         self, store: JobStore, queue: JobQueue, registry: SubmissionRegistry, deferred: DeferredSubmission
@@ -39,17 +39,25 @@ class Recovery:
         if unknown := {watched.key: watched for watched in several if not watched.submitted and not watched.refused}:
             self._locate(unknown)
         for watched in several:
-            if watched.unqueued:
-                self._advance(watched)
+            try:  # damaged records of one submission must not affect others
+                if watched.unqueued:
+                    self._deferred.advance(watched)
+            except NoSuchJob:  # its directory was removed, so nothing can run it
+                pass
+            except (ProtocolError, ConfigurationError) as error:
+                _log.warning("the waiting elements of %s cannot be queued: %s", watched.key, error)
+                self._deferred.give_up(watched, error)
+            except TransportError as error:
+                _log.warning("the waiting elements of %s cannot be queued now: %s", watched.key, error)
 
     def _locate(self, unknown: Mapping[str, SubmissionState]) -> None:
         """Find the ids of submissions, by key, in their records or by the scheduler. Raises TransportError."""
         unrecorded: dict[str, dict[str, Sequence[Block]]] = {}
         for records in self._store.read_records(unknown).values():
-            if isinstance(records, TransportError):  # without it, the submission would look as if never queued
+            if isinstance(records, TransportError):  # otherwise, the submission would count as never queued
                 raise records
             if isinstance(records, SlurmError):
-                _log.warning("a submission is left out: %s", records)
+                _log.warning("cannot read the records of a submission: %s", records)
                 continue
             watched = self._registry.add(*records)
             if not watched.submitted and not watched.refused:
@@ -61,15 +69,3 @@ class Recovery:
             )
             for key, submitted in found.items():
                 unknown[key].learn_records(submitted)
-
-    def _advance(self, watched: SubmissionState) -> None:
-        """Queue elements that wait for room. Damaged records of one submission must not affect others."""
-        try:
-            self._deferred.advance(watched)
-        except NoSuchJob:  # its directory was removed, so nothing can run it
-            pass
-        except (ProtocolError, ConfigurationError) as error:
-            _log.warning("the waiting elements of %s cannot be queued: %s", watched.key, error)
-            self._deferred.give_up(watched, error)
-        except TransportError as error:
-            _log.warning("the waiting elements of %s cannot be queued now: %s", watched.key, error)

@@ -17,7 +17,7 @@ from slurm.protocol import PROCESS, RESOLVE, STOPPED, Block
 from slurm.protocol.states import JobState
 from slurm.submission import dependencies
 from slurm.tracking import attempts, exceptions
-from slurm.tracking.attempts import Continuation
+from slurm.tracking.attempts import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
@@ -48,8 +48,7 @@ class _Case(NamedTuple):
     def waited(self) -> bool:
         """Whether it never ran because a job that it waited for failed."""
         report, outcome = self.status.report, self.outcome
-        by_scheduler = report is not None and report.dependency_failed
-        return by_scheduler or (outcome is not None and outcome.phase == RESOLVE)
+        return bool(report and report.dependency_failed) or (outcome is not None and outcome.phase == RESOLVE)
 
     def next(self) -> _Plan | None:
         """The next attempt; None if there is none."""
@@ -57,14 +56,11 @@ class _Case(NamedTuple):
         if status.state is JobState.CANCELLED or self.last:
             return None
         if outcome is not None and outcome.phase == STOPPED:
-            return self.plan("checkpoint") if retry.may_restart(self.options, self.attempt) else None
-        policy = retry.of_options(self.options)
-        if policy is None:
-            return None
-        failure = exceptions.names(outcome, status)
+            return self.plan("checkpoint") if retry.may_restart(self.options.get, self.attempt) else None
+        policy, failure = retry.of_options(self.options.get), exceptions.failures_of(outcome, status)
         node = (outcome.host if outcome else None) or (status.report.node if status.report else None)
-        changes = policy.next_options(self.options, failure, tried=self.retries, node=node)
-        if changes is None:
+        changes = policy and policy.next_options(self.options.get, failure, tried=self.retries, node=node)
+        if policy is None or changes is None:
             return None
         plan = self.plan(", ".join(sorted(failure & policy.failures)))
         return plan._replace(options=self.options.merged(Options(changes, {})), retries=self.retries + 1)
@@ -74,7 +70,7 @@ class _Case(NamedTuple):
         return _Plan(self.element, self.attempt, self.options, self.retries, reason)
 
     def final_outcome(self) -> Outcome | None:
-        """The outcome of the attempt as that of the element; with the scheduler's state if the scheduler ended it."""
+        """The attempt's outcome as the element's. If the scheduler ended it, it has the scheduler's state."""
         outcome, status = self.outcome, self.status
         if outcome is None:
             return None
@@ -102,19 +98,19 @@ class _Plan(NamedTuple):
 
 
 class Resubmitter:
-    """Submits the next attempts of elements. `attend` looks at an upstream submission now."""
+    """Submits the next attempts of elements. `check` checks an upstream submission now."""
 
     def __init__(
         self,
         requests: Requests,
         *,
-        attend: Callable[[SubmissionState], None],
+        check: Callable[[SubmissionState], None],
         timings: Timings,
         refusals_are_final: bool,
     ) -> None:
         self._requests, self._store, self._queue = requests, requests.store, requests.queue
         self._upstream = requests.registry.upstream
-        self._attend, self._timings, self._refusals_are_final = attend, timings, refusals_are_final
+        self._check, self._timings, self._refusals_are_final = check, timings, refusals_are_final
 
     def resubmit(
         self, watched: SubmissionState, statuses: Mapping[int, FinalStatus], waiting: Container[int]
@@ -125,7 +121,7 @@ class Resubmitter:
         another process resubmits are not returned until it has succeeded or failed. Raises SubmissionRefused if the
         refusal is not final.
         """
-        if watched.rests:
+        if watched.resubmission_paused:
             return {}
         submission = self._store.records(watched.key).submission
         records = attempts.AttemptRecords(self._store, watched.key, statuses)
@@ -158,26 +154,21 @@ class Resubmitter:
     ) -> Mapping[int, Outcome | None]:
         """Submit next attempts; return the elements without one, with their final outcomes."""
         waited = [case.element for case in cases if case.waited]
-        on, unsure = self._upstreams_go_on(submission, watched, waited) if waited else ((), ())
+        again, unsure = self._upstreams_run_again(submission, watched, waited) if waited else ((), ())
         plans, ended = [], {}
         for case in cases:
             if case.element in unsure:
                 self._pause(watched)
                 continue
-            plan = (
-                case.next()
-                if not case.waited
-                else case.plan("what it waits for goes on")
-                if case.element in on
-                else None
-            )
+            plan = None if case.waited else case.next()
+            if case.waited and case.element in again:
+                plan = case.plan("what it waits for goes on")
             if plan is None:
                 ended[case.element] = case.final_outcome()
             else:
                 plans.append(plan)
         outcomes = {case.element: case.final_outcome for case in cases}
-        alone = bool(submission.dependencies) or not self._queue.has_arrays
-        for group in _grouped(plans, watched, alone=alone):
+        for group in _grouped(plans, watched, alone=bool(submission.dependencies) or not self._queue.has_arrays):
             try:
                 self._claim(submission, watched, group)
             except SubmissionRefused as error:
@@ -187,7 +178,7 @@ class Resubmitter:
                 ended |= {plan.element: outcomes[plan.element]() for plan in group}
         return ended
 
-    def _upstreams_go_on(
+    def _upstreams_run_again(
         self, submission: Submission, watched: SubmissionState, elements: Collection[int]
     ) -> tuple[Collection[int], Collection[int]]:
         """Of elements whose upstream failed: those whose upstream runs again, and those for which this is unknown.
@@ -197,41 +188,41 @@ class Resubmitter:
         upstreams = {edge.key: self._upstream(watched, edge.key) for edge in submission.dependencies}
         for upstream in upstreams.values():
             if upstream.unfinished:
-                self._attend(upstream)
+                self._check(upstream)
         failed = dependencies.failed_upstreams(
             self._store, watched.key, elements, unless=lambda key, index: not upstreams[key].finished(index)
         )
-        on = [element for element in elements if element not in failed]
+        again = {element for element in elements if element not in failed}
         unsure = {
             element
-            for element in on
+            for element in again
             for edge in submission.dependencies
             if (upstream := upstreams[edge.key]).missing
             & dependencies.elements(edge, _calls(submission, element, element), upstream)
         }
-        return set(on) - unsure, unsure
+        return again - unsure, unsure
 
     def _claim(self, submission: Submission, watched: SubmissionState, plans: Sequence[_Plan]) -> None:
         """Claim elements, and submit those that no other process has claimed, in one job."""
         first = plans[0]
         group = attempts.new_group(first.element, first.attempt)
-        claim = Continuation(
+        claim = Claim(
             group=group, options=first.options.to_json(), retries=first.retries, reason=first.reason, count=len(plans)
         )
-        mine = attempts.claim(self._store, watched.key, {(plan.element, plan.attempt): claim for plan in plans})
+        mine = attempts.write_claims(self._store, watched.key, {(plan.element, plan.attempt): claim for plan in plans})
         if mine:
             self._submit(submission, watched, claim, mine)
         if len(mine) < len(plans):
             self._pause(watched)
 
-    def _take_over(self, submission: Submission, watched: SubmissionState, claimed: Mapping[str, Continuation]) -> None:
+    def _take_over(self, submission: Submission, watched: SubmissionState, claimed: Mapping[str, Claim]) -> None:
         """Submit the jobs of abandoned claims. Another process may do so at the same moment."""
-        left = {group: claim for group, claim in claimed.items() if self._abandoned(watched, group)}
+        abandoned = {group: claim for group, claim in claimed.items() if self._abandoned(watched, group)}
         if claimed:
             self._pause(watched)
-        if left:
+        if abandoned:
             records = attempts.AttemptRecords(self._store, watched.key, range(watched.elements))
-            for group, claim in left.items():
+            for group, claim in abandoned.items():
                 members = sorted(which for which, other in records.claims.items() if other.group == group)
                 _log.warning("%s: the process that claimed attempt %s is gone; submitting it", watched.key, group)
                 self._submit(submission, watched, claim, members, taken_over=True)
@@ -240,7 +231,7 @@ class Resubmitter:
         self,
         submission: Submission,
         watched: SubmissionState,
-        claim: Continuation,
+        claim: Claim,
         claimed: Sequence[tuple[int, int]],
         *,
         taken_over: bool = False,
@@ -249,20 +240,18 @@ class Resubmitter:
         store, requests = self._store, self._requests
         elements = sorted(element for element, _ in claimed)
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
-        options = Options.parse(claim.options)
         calls, known = _calls(submission, elements[0], elements[-1]), partial(self._upstream, watched)
         after = dependencies.of_calls(submission.dependencies, calls, known)
         record = attempts.record_path(store, watched.key, claim.group)
-        wanted = requests.block(submission, block, options, after)
+        wanted = requests.block(submission, block, Options.parse(claim.options), after)
         submit = self._queue.client.submit_once if taken_over else self._queue.client.submit_now
-        queued = None
         try:
             queued = submit(record, watched.key, wanted, retry_job=requests.retry_job(submission)).blocks
-        except SubmissionRefused:
-            attempts.give_back(store, watched.key, claim.group, claimed)
+        except SubmissionRefused:  # after any other error, the job may be queued
+            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
             raise
         if not queued:
-            attempts.give_back(store, watched.key, claim.group, claimed)
+            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
             self._pause(watched)
         for element in elements if queued else ():
             watched.move(element, queued[0])
@@ -282,7 +271,7 @@ class Resubmitter:
         return watched.seconds_claimed(group) > self._timings.abandoned_claim
 
     def _pause(self, watched: SubmissionState) -> None:
-        watched.rest(self._timings.resubmit_pause)
+        watched.pause_resubmission(self._timings.resubmit_pause)
 
 
 def _grouped(plans: Iterable[_Plan], watched: SubmissionState, *, alone: bool) -> Iterable[Sequence[_Plan]]:

@@ -18,79 +18,72 @@ if TYPE_CHECKING:
 
 
 class ResultReader:
-    """What has become of some calls of a submission, read in one go when this is made.
+    """Reads the outcomes and results of some calls of a submission when it is constructed.
 
-    How logs end is read for those that an error needs, one command each; for all at once with `logs`.
+    Reads the end of a log when an error needs it, with one command each; with `logs`, reads all of them together.
     """
 
     def __init__(
         self, store: JobStore, tracker: Tracker, watched: SubmissionState, indices: Sequence[int], *, logs: bool = False
     ) -> None:
         self._store, self._tracker, self._watched = store, tracker, watched
-        self._ends = store.read_results(watched.key, indices, chunk=watched.chunk)
-        watched.learn_outcomes(self._ends.elements)
-        self._tails = dict(store.log_tails(self._silent(indices))) if logs else {}
+        self._read = store.read_results(watched.key, indices, chunk=watched.chunk)
+        watched.learn_outcomes(self._read.elements)
+        self._tails = dict(store.log_tails(self._unexplained_logs(indices))) if logs else {}
 
     def of(self, index: int) -> tuple[Any, BaseException | None]:
         """A call's result and None, or None and its exception.
 
-        That is a ProtocolError if its outcome or result isn't what was saved, a TransportError if it can't be read.
+        The exception is a ProtocolError if the outcome or result is damaged, a TransportError if it cannot be read.
         """
-        if index in self._ends.results:
-            return self._ends.results[index], None
-        error = self._ends.unloaded.get(index)
+        if index in self._read.results:
+            return self._read.results[index], None
+        error = self._read.unloaded.get(index)
         if error is None:
-            return None, self._error(index, self._ends.outcome(index))
+            return None, self._error(index, self._read.outcome(index))
         return None, error if isinstance(error, SlurmError) else self._not_loaded(index, error)
 
-    def _silent(self, indices: Sequence[int]) -> list[str]:
-        """The logs of those that ended without a word of what went wrong."""
-        told = self._ends.results.keys() | self._ends.unloaded.keys()
-        outcomes = {index: self._ends.outcome(index) for index in indices if index not in told}
-        silent = {index: outcome for index, outcome in outcomes.items() if exceptions.without_a_word(outcome)}
-        return list(dict.fromkeys(self._log(index, outcome) for index, outcome in silent.items()))
+    def _unexplained_logs(self, indices: Sequence[int]) -> list[str]:
+        """The logs of the calls whose failures are not explained by their outcomes."""
+        read = self._read.results.keys() | self._read.unloaded.keys()
+        outcomes = {index: self._read.outcome(index) for index in indices if index not in read}
+        logs = [self._log(index, outcome) for index, outcome in outcomes.items() if exceptions.unexplained(outcome)]
+        return list(dict.fromkeys(logs))
 
     def _log(self, index: int, outcome: Outcome | None) -> str:
         return f"{self._store.directory(self._watched.key)}/{self._watched.log(index, (outcome and outcome.rank) or 0)}"
 
     def _error(self, index: int, outcome: Outcome | None) -> BaseException:
-        """The exception for an end without a result; where a signal ended it, the scheduler may know why."""
+        """The exception for a call without a result. If a signal ended it, the scheduler may know the reason."""
         watched, element = self._watched, self._watched.element(index)
-        facts = self._facts(index, outcome, tail=exceptions.without_a_word(outcome))
+        facts = self._facts(index, outcome, tail=exceptions.unexplained(outcome))
         if outcome is None:
-            known = watched.final_status(index)
-            if known is None:
-                return NoSuchJob(f"job {facts.key} has ended, and its directory was removed since")
-            ending = known
+            status = watched.final_status(index)
         else:
-            told = self._tracker.explain(watched, index) if exceptions.by_signal(outcome) else None
-            if told is None:
-                return exceptions.of_outcome(outcome, facts)
-            ending = told
+            status = self._tracker.explain(watched, index) if exceptions.by_signal(outcome) else None
+        if status is None:
+            removed = NoSuchJob(f"job {facts.key} has ended, and its directory was removed")
+            return removed if outcome is None else exceptions.of_outcome(outcome, facts)
         failed = None
-        if ending.report and ending.report.dependency_failed:
+        if status.report and status.report.dependency_failed:
             failed = dependencies.failed_upstreams(self._store, watched.key, [element]).get(element)
-        return exceptions.of_ending(ending, facts, failed)
+        return exceptions.of_status(status, facts, failed)
 
     def _facts(self, index: int, outcome: Outcome | None = None, *, tail: bool = False) -> exceptions.Facts:
         log = self._log(index, outcome)
         if tail and log not in self._tails:
             self._tails[log] = self._store.log_tail(log)
         rank = "" if outcome is None or outcome.rank is None else f"rank {outcome.rank} of {outcome.ranks}"
-        words = self._tails[log] if tail else ""
-        return exceptions.Facts(self._watched.name(index), index, self._watched.job_id(index), log, words, rank)
+        end = self._tails[log] if tail else ""
+        return exceptions.Facts(self._watched.name(index), index, self._watched.job_id(index), log, end, rank)
 
     def _not_loaded(self, index: int, error: BaseException) -> ResultNotLoaded:
         facts = self._facts(index)
-        message = f"the result of job {facts.key} can't be loaded here: {_words(error)}"
+        try:
+            text = f"{type(error).__name__}: {error}"
+        except BaseException:  # noqa: BLE001 - the exception's own `__str__`, which is the user's code
+            text = type(error).__name__
+        message = f"the result of job {facts.key} cannot be loaded here: {text}"
         failed = ResultNotLoaded(message, key=facts.key, index=index, job_id=facts.job_id, log=facts.log)
         failed.__cause__ = error
         return failed
-
-
-def _words(error: BaseException) -> str:
-    """An exception's type and text; without the text if its own `__str__` fails."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except BaseException:  # noqa: BLE001 - the user's own code, as all that unpickling runs
-        return type(error).__name__

@@ -1,4 +1,4 @@
-"""Children: what workflows have submitted, and how a workflow that runs again finds it."""
+"""WorkflowJournal: record the submissions of a workflow, so that its next attempt finds them again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slurm.errors import JobCancelled, ProtocolError, TransportError, UntrustedFile
+from slurm.errors import JobCancelled, ProtocolError, UntrustedFile
 from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
 from slurm.protocol.files import commit, open_own
 from slurm.transports.base import ListingFailed
@@ -32,50 +32,50 @@ _DIGEST_CHARACTERS = 32
 
 
 class Child(Document):
-    """`children/<i>.<digest>.<number>.json`: what call i of a workflow has submitted; written before that is queued."""
+    """`children/<i>.<digest>.<number>.json`: a submission of call i of a workflow. Written before it is queued."""
 
     key: str
     elements: int
-    """How many it has, for whoever cancels it before its own record is there."""
+    """The number of its elements, to cancel it before its own record exists."""
     attempt: int
     """The attempt of the workflow that submitted it."""
     created: float
     """Seconds since the epoch, by the node's clock: children are listed in this order."""
 
     def flaw(self) -> str | None:
-        """What can't be true of it."""
+        """Why the record is invalid, or None."""
         return None if is_key(self.key) and 0 <= self.elements <= MOST_CALLS else f"{self.elements} of {self.key!r}"
 
 
 def child_name(index: int, digest: str, number: int) -> str:
-    """The file in `children/` of what call `index` of a workflow has submitted: the how manieth of a digest."""
+    """The name of a `Child` of call `index` in `children/`; `number` counts equal calls, which have the same digest."""
     return f"{index}.{digest}.{number}.json"
 
 
 class WorkflowJournal:
-    """The children of one call of a workflow, as the process that runs it adds to them.
+    """The children of one call of a workflow. The process that runs the call adds to them.
 
-    A call is known again by what it is, not by when it is made: its task and its arguments, as pickled, and how many
-    like it went before. So threads, and results that come in another order, do no harm.
+    A submission is identified by its task, its pickled arguments, and the number of equal ones before it, but not by
+    its position. So the next attempt may submit in another order, as with threads.
     """
 
     def __init__(self, job: JobContext, parent: str) -> None:
         self._job = job
         self.parent = parent
         self._directory = f"{job.directory}/{CHILDREN}"
-        self._like_it: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()  # of submissions, by digest
         self._claimed: set[str] = set()
         self._lock = threading.Lock()
 
     def claim(self, submission: Submission, calls: Calls) -> tuple[str, str]:
-        """The name of a submission's record and the key in it: that of an earlier attempt, if it has made the same.
+        """Record a submission. Returns the record's name and its key: an earlier attempt's, if that has made the same.
 
-        Raises JobCancelled once the workflow was cancelled.
+        Raises JobCancelled if the workflow was cancelled.
         """
         digest = _digest(submission, calls)
         with self._lock:
-            name = child_name(self._job.index, digest, self._like_it[digest])
-            self._like_it[digest] += 1
+            name = child_name(self._job.index, digest, self._counts[digest])
+            self._counts[digest] += 1
             self._claimed.add(name)
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         child = Child(
@@ -86,27 +86,35 @@ class WorkflowJournal:
         )
         if not commit(f"{self._directory}/{name}", child.dumps()):
             child = self._read(name)
-        # Whoever cancels the workflow writes its outcome first, then looks for children: one of both sees the other.
+        # A process that cancels the workflow writes its outcome, then lists its children. This one writes the child,
+        # then looks for the outcome. So at least one of them sees the other.
         outcomes = f"{self._job.directory}/{OUTCOMES}"
-        os.scandir(outcomes).close()  # opening a directory drops what NFS remembers of it
+        os.scandir(outcomes).close()  # opening the directory makes NFS drop its cached entries
         if os.path.exists(f"{outcomes}/{outcome_name(self._job.index)}"):
-            message = f"job {self.parent} was cancelled, or has ended in another attempt, so it submits nothing more"
-            raise JobCancelled(message, key=self.parent)
+            raise JobCancelled(
+                f"job {self.parent} was cancelled, or another attempt has finished it, so it submits no more jobs",
+                key=self.parent,
+            )
         return name, child.key
 
     def withdraw(self, name: str) -> None:
-        """Forget a submission that was refused: the same call made again is in its place, in any attempt."""
+        """Forget a submission that was refused. The next equal call takes its number."""
         with self._lock:
-            self._like_it[name.split(".")[1]] -= 1
+            self._counts[name.split(".")[1]] -= 1
             self._claimed.discard(name)
         os.unlink(f"{self._directory}/{name}")
 
-    def passed_over(self) -> list[str]:
-        """The keys of what earlier attempts have submitted and this one has not asked for."""
+    def orphans(self) -> list[str]:
+        """The keys of submissions of earlier attempts that this attempt has not made."""
         names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
         mine = [name for name in names if (found := _NAME.fullmatch(name)) and int(found["index"]) == self._job.index]
-        paths = {f"{self._directory}/{name}": name for name in mine if name not in self._claimed}
-        return [child.key for path in paths if (child := _child(_bytes(path), path))]
+        children: list[Child] = []
+        for name in (name for name in mine if name not in self._claimed):
+            try:
+                children.append(self._read(name))
+            except (ProtocolError, UntrustedFile, OSError) as error:
+                _log.warning("a submission of a workflow is left out: %s", error)
+        return [child.key for child in children]
 
     def _read(self, name: str) -> Child:
         path = f"{self._directory}/{name}"
@@ -114,18 +122,8 @@ class WorkflowJournal:
             return Child.loads(file.read(), where=path)
 
 
-def _bytes(path: str) -> bytes | SlurmError:
-    try:
-        with open_own(path) as file:
-            return file.read()
-    except UntrustedFile as error:
-        return error
-    except OSError as error:
-        return TransportError(f"{path} can't be read: {error.strerror or error}")
-
-
 def _digest(submission: Submission, calls: Calls) -> str:
-    """What is the same for the same calls. Not their options: other resources make no other result."""
+    """The identity of calls: their task and their pickles. Not their options: resources do not change a result."""
     digest = hashlib.sha256(f"{submission.task} {submission.mapped}".encode())
     digest.update(calls.offsets)
     digest.update(calls.data)
@@ -135,12 +133,12 @@ def _digest(submission: Submission, calls: Calls) -> str:
 def several_children(
     store: JobStore, transport: Transport, wanted: Mapping[str, Iterable[int] | None]
 ) -> Mapping[str, list[Child]]:
-    """What workflows, or some calls of theirs, have submitted, in order: two round trips, however many they are."""
+    """The children of workflows by key, or of some calls of theirs, in order. Takes two round trips for all."""
     directories = {key: f"{store.directory(key)}/{CHILDREN}" for key in wanted}
     try:
         listed = transport.list(list(directories.values()))
     except ListingFailed as error:
-        _log.warning("what workflows have submitted is left out: %s", error)
+        _log.warning("submissions of workflows are left out: %s", error)
         listed = error.found
     paths: dict[str, list[str]] = {}
     for key, indices in wanted.items():
@@ -156,11 +154,11 @@ def several_children(
 
 
 def _child(data: bytes | SlurmError, path: str) -> Child | None:
-    """The record in a file; None, and a warning, if it can't be read."""
+    """The record in a file. Logs a warning and returns None if it cannot be read."""
     try:
         if isinstance(data, bytes):
             return Child.loads(data, where=path)
     except ProtocolError as error:
         data = error
-    _log.warning("what a workflow has submitted is left out: %s", data)
+    _log.warning("a submission of a workflow is left out: %s", data)
     return None

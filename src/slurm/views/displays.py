@@ -141,7 +141,7 @@ def memory(amount: int) -> str:
     size, units = float(amount), ["B", "KiB", "MiB", "GiB", "TiB"]
     while size >= 1024 and len(units) > 1:
         size, units = size / 1024, units[1:]
-    return f"{size:.3g} {units[0]}"
+    return f"{size:.3g} {units[0]}" if size < 999.5 else f"{size:.0f} {units[0]}"
 
 
 def clock(seconds: float) -> str:

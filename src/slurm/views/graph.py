@@ -12,11 +12,10 @@ from slurm.views.picture import svg
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from slurm.places.place import Place
     from slurm.protocol import Submission
-    from slurm.protocol.states import JobState
     from slurm.submission.submission_state import SubmissionState
 
 
@@ -39,8 +38,7 @@ class Graph:
         """A self-contained SVG picture."""
         return svg(self.nodes, self.edges)
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    _repr_svg_ = svg
 
 
 def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
@@ -63,24 +61,15 @@ def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
             submissions[records.submission.key] = place.registry.add(*records)
         workflows = {key: expanded[key] for key in frontier if key in expanded and key in found and found[key].workflow}
         children = several_children(place.store, place.transport, workflows) if workflows else {}
-        next_: dict[str, None] = {}
-        for key, some in children.items():
-            expanded |= {child.key: None for child in some}
-            edges |= dict.fromkeys(Edge(key, child.key, CHILD) for child in some)
-            next_ |= dict.fromkeys(child.key for child in some)
-        for submission in (found[key] for key in frontier if key in found):
-            edges |= dict.fromkeys(Edge(edge.key, submission.key, edge.on) for edge in submission.dependencies)
-            next_ |= dict.fromkeys(edge.key for edge in submission.dependencies)
-        frontier = {key: None for key in next_ if key not in found}
-    states = _states(place, submissions)
+        new = [Edge(key, child.key, CHILD) for key, some in children.items() for child in some]
+        expanded |= {edge.target: None for edge in new}
+        new += [Edge(e.key, key, e.on) for key in frontier if key in found for e in found[key].dependencies]
+        edges |= dict.fromkeys(new)
+        frontier = {key: None for edge in new for key in (edge.source, edge.target) if key not in found}
+    parts = [Part(place, state, range(state.count)) for state in submissions.values()]
+    states = {key: Counter(s.state for s in some) for key, some in zip(submissions, statuses(parts), strict=True)}
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
     nodes = [Node(s.key, s.task, s.count, states[s.key], s.workflow is not None) for s in order]
     rank = {node.key: number for number, node in enumerate(nodes)}
     known = [edge for edge in edges if {edge.source, edge.target} <= found.keys()]
     return Graph(tuple(nodes), tuple(sorted(known, key=lambda edge: (rank[edge.source], rank[edge.target]))))
-
-
-def _states(place: Place, submissions: Mapping[str, SubmissionState]) -> Mapping[str, Mapping[JobState, int]]:
-    """The number of calls in each state, for each submission."""
-    parts = [Part(place, state, range(state.count)) for state in submissions.values()]
-    return {key: Counter(s.state for s in some) for key, some in zip(submissions, statuses(parts), strict=True)}

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.callbacks.progress_model import progress_text
 from slurm.errors import SlurmError
@@ -37,10 +37,10 @@ from slurm.views.status import error_of, failed, known, peak_memory, progress, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.jobs.job import Job, JobArray
+    from slurm.environments.base import Environment
+    from slurm.options import Options
     from slurm.places.place import Place
     from slurm.submission.status import JobStatus
-    from slurm.tasks.settings import Settings
     from slurm.views.status import Part
 
 _SECONDS = 3.0
@@ -67,35 +67,38 @@ class Snapshot(NamedTuple):
     """The last reported progress of the first running calls."""
 
 
-def job_html(job: Job[Any]) -> str:
+def job_html(part: Part) -> str:
     """A job: its state, node and duration; after a failure also the error and the end of the log."""
-    snapshot = _snapshot([job.part])
+    snapshot = _snapshot([part])
     name, status = snapshot.names[0][0], snapshot.statuses[0][0]
+    place, submission, (index,) = part
+    key = submission.name(index)
     rows = {
         "node": escape(status.node or ""),
         "reason": escape(status.reason or ""),
         "progress": escape("".join(snapshot.progress.values())),
-        **_times(job.key, [status], snapshot.at),
+        **_times(key, [status], snapshot.at),
         "error": printed(error_of(status)),
-        "id": f"{escape(job.job_id or 'none')} {faint('on')} {escape(job.part.url)}",
-        "key": code(job.key),
+        "id": f"{escape(submission.job_id(index) or 'none')} {faint('on')} {escape(part.url)}",
+        "key": code(key),
     }
-    log = displays.folded(f"the end of its log, {job.log_path}", snapshot.tail) if snapshot.tail else ""
-    return card(f"{_name(job.key)} {state(name)}", [displays.facts(rows), log, _footer(snapshot)], colour=colour(name))
+    title = f"the end of its log, {place.log_path(submission, index)}"
+    log = displays.folded(title, snapshot.tail) if snapshot.tail else ""
+    return card(f"{_name(key)} {state(name)}", [displays.facts(rows), log, _footer(snapshot)], colour=colour(name))
 
 
-def array_html(array: JobArray[Any]) -> str:
+def array_html(part: Part) -> str:
     """An array: the jobs in each state and their nodes, the first failures, and the end of the log of the first."""
-    snapshot = _snapshot([array.part])
+    snapshot, key, count = _snapshot([part]), part.state.key, len(part.indices)
     names, found = snapshot.names[0], snapshot.statuses[0]
     counts = _counted(names)
     by_name: dict[str, list[JobStatus]] = {name: [] for name in counts}
     for name, status in zip(names, found, strict=True):
         by_name[name].append(status)
     states = [(str(counts[name]), state(name), faint(_nodes_or_reasons(by_name[name]))) for name in counts]
-    failures = [(i, s) for i, s in zip(array.part.indices, found, strict=True) if failed(s)]
+    failures = [(i, s) for i, s in zip(part.indices, found, strict=True) if failed(s)]
     errors = [(f"[{i}]", escape(s.node or ""), printed(error_of(s)) or state(s.state.value)) for i, s in failures]
-    rows = {**_times(array.key, found, snapshot.at), "on": escape(array.part.url), "key": code(array.key)}
+    rows = {**_times(key, found, snapshot.at), "on": escape(part.url), "key": code(key)}
     parts = [displays.bar(counts) if counts else "", table(states), displays.facts(rows)]
     if snapshot.progress:
         parts.append(_section("running", [(f"[{i}]", escape(text)) for i, text in snapshot.progress.items()]))
@@ -105,37 +108,35 @@ def array_html(array: JobArray[Any]) -> str:
     if snapshot.tail:
         parts.append(displays.folded(f"the end of the log of [{failures[0][0]}]", snapshot.tail))
     worst = next((name for name in counts if colour(name) == colour("FAILED")), next(iter(counts), ""))
-    title = f"{_name(array.key)} {faint(f'{len(array)} job' + 's' * (len(array) != 1))}"
+    title = f"{_name(key)} {faint(f'{count} job' + 's' * (count != 1))}"
     return card(title, [*parts, _footer(snapshot)], colour=colour(worst))
 
 
-def listing_html(jobs: Sequence[Job[Any] | JobArray[Any]]) -> str:
+def listing_html(parts: Sequence[Part]) -> str:
     """A table of submissions."""
-    if not jobs:
+    if not parts:
         return card(faint("no jobs"), [])
-    snapshot = _snapshot([job.part for job in jobs], details=False)
+    snapshot, total = _snapshot(parts, details=False), len(parts)
     rows = []
-    for job, names in zip(jobs, snapshot.names, strict=True):
-        counts = _counted(names)
-        several = [f"{count if len(names) > 1 else ''} {state(name)}" for name, count in counts.items()]
-        rows.append((_name(job.key), "&ensp;".join(several), faint(_submitted(job.key, snapshot.at)), code(job.key)))
+    for key, names in zip((part.state.key for part in parts), snapshot.names, strict=True):
+        several = [f"{count if len(names) > 1 else ''} {state(name)}" for name, count in _counted(names).items()]
+        rows.append((_name(key), "&ensp;".join(several), faint(_submitted(key, snapshot.at)), code(key)))
     head = ("task", "states", "submitted", "key")
-    return card(faint(f"{len(jobs)} submission" + "s" * (len(jobs) != 1)), [table(rows, head=head), _footer(snapshot)])
+    return card(faint(f"{total} submission" + "s" * (total != 1)), [table(rows, head=head), _footer(snapshot)])
 
 
-def cluster_html(place: Place, settings: Settings) -> str:
+def cluster_html(place: Place, environment: Sequence[Environment], options: Options) -> str:
     """A cluster: its URL, its root and the settings of its jobs. Makes no query."""
     spec = place.spec
     rows = {
         "root": place.known_root or DEFAULT_ROOT,
         "Python": spec.python or "",
-        "environment": ", ".join(map(repr, settings.environment or ())),
+        "environment": ", ".join(map(repr, environment)),
         "setup": "; ".join(spec.setup),
     }
-    listed = [(faint(name), code(str(value))) for name, value in settings.options.to_json().items()]
-    options = _section("options", listed) if listed else ""
+    listed = [(faint(name), code(str(value))) for name, value in options.to_json().items()]
     shown = displays.facts({name: code(value) for name, value in rows.items() if value})
-    return card(f"{strong('Cluster')} {escape(str(place.url))}", [shown, options])
+    return card(f"{strong('Cluster')} {escape(str(place.url))}", [shown, _section("options", listed) if listed else ""])
 
 
 def _snapshot(parts: Sequence[Part], *, details: bool = True) -> Snapshot:
@@ -148,7 +149,7 @@ def _snapshot(parts: Sequence[Part], *, details: bool = True) -> Snapshot:
     answer = busy or _in_time(urls, lambda: _query(parts, details=details))
     if isinstance(answer, Snapshot):
         return answer
-    names = [[submission.word(index) for index in indices] for _, submission, indices in parts]
+    names = [[submission.state_name(index) for index in indices] for _, submission, indices in parts]
     return Snapshot(names, [known(part) for part in parts], answer, time.time())
 
 

@@ -63,14 +63,13 @@ def _statuses(part: Part, outcomes: Outcomes) -> list[JobStatus]:
 
 def _query(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     """Query the submissions of a place; return their outcomes by key."""
-    place.tracker.look(_unfinished(parts))
+    place.tracker.list_outcomes(_unfinished(parts))
     if unfinished := _unfinished(parts):
-        place.tracker.ask(unfinished, partly=True)
+        place.tracker.query(unfinished, partly=True)
     elements: dict[SubmissionState, set[int]] = {}
     for _, state, indices in parts:
         elements.setdefault(state, set()).update(map(state.element, indices))
-    wanted = {state.key: state.with_outcomes(some) for state, some in elements.items()}
-    found = place.store.several_outcomes(wanted)
+    found = place.store.several_outcomes({state.key: state.with_outcomes(some) for state, some in elements.items()})
     for state in elements:
         state.learn_outcomes(found[state.key].read)
     return found

@@ -1,4 +1,4 @@
-"""Ends: what is wrong with one outcome or result is told for its calls, and the others are read."""
+"""Reading results: a damaged outcome or result is an error of its own calls, and does not affect others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from slurm.protocol.outcomes import Outcome, ResultRecord
 from slurm.serialization.unpickling import SignalWatch, load
 from slurm.storage.job_store import JobStore
 from slurm.storage.results import read_results
-from slurm.tracking.attempts import AttemptRecords, Continuation, continuation_name
+from slurm.tracking.attempts import AttemptRecords, Claim, claim_name
 from slurm.transports.base import Fetched, ListingFailed
 from slurm.transports.local import LocalTransport
 from unit.job_directories import KEY, Directory, asked
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Calls:
-    """When it is unpickled, a function is called."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self.called = function, args
@@ -51,13 +51,13 @@ class Calls:
 
 
 class Impatient(LocalTransport):
-    """Tries to read again at once."""
+    """Retries failed reads at once."""
 
     read_pauses = (0.001, 0.002)
 
 
 class Failing(Impatient):
-    """A file system whose first reads of some files fail, which no real one does at will."""
+    """A file system whose first reads of some files fail. No real one does that on request."""
 
     def __init__(self, name: str, times: int) -> None:
         self.name, self.left = name, times
@@ -113,7 +113,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-def test_a_damaged_outcome_is_told_for_its_call(directory: Directory, data: bytes) -> None:
+def test_a_damaged_outcome_is_an_error_of_its_call(directory: Directory, data: bytes) -> None:
     write(directory, f"{OUTCOMES}/1.json", data)
     ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
@@ -122,14 +122,14 @@ def test_a_damaged_outcome_is_told_for_its_call(directory: Directory, data: byte
 
 
 @pytest.mark.parametrize("name", ["empty", "cut", "a list", "no UTF-8"])
-def test_a_damaged_outcome_spoils_no_look_at_the_others(directory: Directory, name: str) -> None:
+def test_a_damaged_outcome_does_not_affect_others(directory: Directory, name: str) -> None:
     write(directory, f"{OUTCOMES}/1.json", BROKEN[name])
     found = directory.store.several_outcomes({KEY: range(4)})[KEY]
     assert (set(found.read), set(found.unreadable)) == ({0, 2}, {1})
     assert directory.store.outcomes(KEY, range(4), chunk=1).keys() == {0, 2}
 
 
-def test_a_result_that_has_changed_or_is_gone_is_told_for_its_call(directory: Directory) -> None:
+def test_a_changed_or_missing_result_is_an_error_of_its_call(directory: Directory) -> None:
     Path(directory.path, RESULTS, "0.pkl").unlink()
     write(directory, f"{RESULTS}/1.pkl", b"")
     ends = read_results(Impatient(), directory.path, range(3), chunk=1)
@@ -139,7 +139,7 @@ def test_a_result_that_has_changed_or_is_gone_is_told_for_its_call(directory: Di
 
 
 @pytest.mark.parametrize("place", [f"{OUTCOMES}/1.json", f"{RESULTS}/1.pkl"])
-def test_what_others_can_write_is_told_for_its_call(directory: Directory, place: str) -> None:
+def test_a_file_that_others_can_write_is_an_error_of_its_call(directory: Directory, place: str) -> None:
     Path(directory.path, place).chmod(0o602)
     ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
@@ -147,7 +147,7 @@ def test_what_others_can_write_is_told_for_its_call(directory: Directory, place:
 
 
 @pytest.mark.parametrize("place", [f"{OUTCOMES}/1.json", f"{RESULTS}/1.pkl"])
-def test_a_directory_in_the_place_of_a_file_is_told_for_its_call(directory: Directory, place: str) -> None:
+def test_a_directory_instead_of_a_file_is_an_error_of_its_call(directory: Directory, place: str) -> None:
     Path(directory.path, place).unlink()
     Path(directory.path, place).mkdir(mode=0o700)
     ends = read_results(Impatient(), directory.path, range(3), chunk=1)
@@ -157,26 +157,26 @@ def test_a_directory_in_the_place_of_a_file_is_told_for_its_call(directory: Dire
 
 
 @pytest.mark.parametrize("name", ["1.json", "1.pkl"])
-def test_what_cannot_be_read_for_a_moment_is_read_again(directory: Directory, name: str) -> None:
+def test_a_temporary_read_error_is_retried(directory: Directory, name: str) -> None:
     ends = read_results(Failing(name, 2), directory.path, range(3), chunk=1)
     assert (ends.results, ends.unloaded) == ({0: 0, 1: 1, 2: 2}, {})
 
 
 @pytest.mark.parametrize("name", ["1.json", "1.pkl"])
-def test_what_still_cannot_be_read_is_told_for_its_call(directory: Directory, name: str) -> None:
+def test_a_lasting_read_error_is_an_error_of_its_call(directory: Directory, name: str) -> None:
     ends = read_results(Failing(name, 99), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
     assert isinstance(ends.unloaded[1], TransportError)
 
 
-def test_an_outcome_that_cannot_be_read_is_not_taken_for_none(directory: Directory) -> None:
+def test_an_unreadable_outcome_is_not_a_missing_outcome(directory: Directory) -> None:
     store = JobStore(Failing("1.json", 99), directory.root)
     assert isinstance(store.several_outcomes({KEY: range(3)})[KEY].unreadable[1], TransportError)
     with pytest.raises(TransportError, match="Input/output error"):
         store.outcomes(KEY, range(3), chunk=1)
 
 
-def test_the_calls_of_one_element_share_its_damage(directory: Directory) -> None:
+def test_a_damaged_outcome_is_an_error_of_all_calls_of_its_element(directory: Directory) -> None:
     write(directory, f"{OUTCOMES}/0.json", b"")
     ends = read_results(Impatient(), directory.path, range(4), chunk=2)
     assert {0, 1} == {index for index, error in ends.unloaded.items() if "0.json" in str(error)}
@@ -187,7 +187,7 @@ def test_the_calls_of_one_element_share_its_damage(directory: Directory) -> None
 
 @pytest.mark.parametrize("name", [SUBMISSION, SUBMITTED])
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-def test_a_damaged_submission_spoils_no_listing(
+def test_a_damaged_submission_does_not_affect_a_listing(
     directory: Directory, name: str, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = Directory(directory.root, "other/20260101T000000Z-00000001")
@@ -201,7 +201,7 @@ def test_a_damaged_submission_spoils_no_listing(
 
 
 @pytest.mark.parametrize("id_", ["", "abc", "1 2", "1,2", "*", "$(id)", "1;a b", "-1", "9" * 30, "١"])
-def test_an_id_that_the_scheduler_cannot_have_given_is_a_damaged_record(directory: Directory, id_: str) -> None:
+def test_an_impossible_id_is_a_damaged_record(directory: Directory, id_: str) -> None:
     write(directory, SUBMISSION, asked().dumps())
     write(directory, SUBMITTED, Submitted(scheduler="slurm", blocks=(Block(id=id_, first=0, count=3),)).dumps())
     with pytest.raises(ProtocolError, match="is not an id of slurm"):
@@ -227,7 +227,7 @@ def test_a_record_of_another_submission_is_refused(directory: Directory) -> None
         directory.store.records(KEY)
 
 
-def test_a_directory_that_cannot_be_listed_spoils_no_other(directory: Directory) -> None:
+def test_an_unlistable_directory_does_not_affect_others(directory: Directory) -> None:
     long = f"{directory.path}/{'x' * 300}"  # longer than a name may be
     with pytest.raises(ListingFailed, match="File name too long") as caught:
         LocalTransport().list([long, f"{directory.path}/{RESULTS}"])
@@ -242,13 +242,13 @@ def test_a_directory_that_cannot_be_listed_spoils_no_other(directory: Directory)
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-def test_damaged_records_of_attempts_are_told_for_their_element(directory: Directory, data: bytes) -> None:
-    claim = Continuation(group="g", options={}, retries=1, reason="x")
+def test_damaged_records_of_attempts_are_errors_of_their_element(directory: Directory, data: bytes) -> None:
+    claim = Claim(group="g", options={}, retries=1, reason="x")
     for element in (0, 1):
         write(directory, f"{ATTEMPTS}/{attempt_name(element, 1)}", GOOD)
-        write(directory, f"{ATTEMPTS}/{continuation_name(element, 1)}", claim.dumps())
+        write(directory, f"{ATTEMPTS}/{claim_name(element, 1)}", claim.dumps())
     write(directory, f"{ATTEMPTS}/{attempt_name(2, 1)}", data)
-    write(directory, f"{ATTEMPTS}/{continuation_name(1, 1)}", data)
+    write(directory, f"{ATTEMPTS}/{claim_name(1, 1)}", data)
     write(directory, f"{ATTEMPTS}/g.blocks.json", data)
     told = AttemptRecords(directory.store, KEY, range(3))
     assert told.outcomes[0, 1] == Outcome.loads(GOOD, where="")
@@ -261,7 +261,7 @@ def test_damaged_records_of_attempts_are_told_for_their_element(directory: Direc
         assert attempt_name(2, 1) in error.message
 
 
-def test_of_attempts_that_cannot_be_read_now_nothing_is_told(directory: Directory) -> None:
+def test_attempts_that_cannot_be_read_now_raise_a_transport_error(directory: Directory) -> None:
     write(directory, f"{ATTEMPTS}/{attempt_name(0, 1)}", GOOD)
     with pytest.raises(TransportError, match="Input/output error"):
         AttemptRecords(JobStore(Failing(attempt_name(0, 1), 99), directory.root), KEY, [0])
@@ -271,7 +271,7 @@ def test_of_attempts_that_cannot_be_read_now_nothing_is_told(directory: Director
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError, SlurmError])
-def test_whatever_unpickling_raises_is_told_for_its_call(directory: Directory, kind: type[BaseException]) -> None:
+def test_an_exception_of_unpickling_is_an_error_of_its_call(directory: Directory, kind: type[BaseException]) -> None:
     save(directory, 1, Calls(raising, kind))
     ends = read_results(Impatient(), directory.path, range(3), chunk=1)
     assert ends.results == {0: 0, 2: 2}
@@ -292,14 +292,14 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_a_real_ctrl_c_while_something_is_unpickled_interrupts(directory: Directory) -> None:
+def test_ctrl_c_during_unpickling_interrupts(directory: Directory) -> None:
     save(directory, 1, Calls(signal.raise_signal, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         read_results(Impatient(), directory.path, range(3), chunk=1)
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_an_exit_that_a_signals_handler_asks_for_ends_the_program() -> None:
+def test_sys_exit_in_a_signal_handler_ends_the_program() -> None:
     def leave(*_: object) -> None:
         sys.exit(3)
 
@@ -316,7 +316,7 @@ def test_an_exit_that_a_signals_handler_asks_for_ends_the_program() -> None:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_a_handler_that_is_set_meanwhile_stays() -> None:
+def test_a_signal_handler_set_during_unpickling_stays() -> None:
     def own(*_: object) -> None: ...
 
     with SignalWatch():
@@ -324,7 +324,7 @@ def test_a_handler_that_is_set_meanwhile_stays() -> None:
     assert signal.signal(signal.SIGINT, signal.default_int_handler) is own
 
 
-def test_in_other_threads_no_handler_is_touched() -> None:
+def test_other_threads_do_not_change_signal_handlers() -> None:
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""What is asked of a scheduler and of its accounting, and what is believed of the answers."""
+"""StatusPoller: queries to a scheduler and to its accounting, and the states that follow from the answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slurm.submission.origins import Here
 from slurm.submission.registry import SubmissionRegistry
 from slurm.submission.status import FinalStatus
 from slurm.submission.timings import Timings
-from slurm.tracking.exceptions import Facts, of_ending
+from slurm.tracking.exceptions import Facts, of_status
 from slurm.tracking.status_poller import StatusPoller
 from slurm.tracking.tracker import Tracker
 from slurm.transports.local import LocalTransport
@@ -33,12 +33,12 @@ OTHER = "work/20260101T000000Z-11111111"
 BOX = Origin(cluster="aaaa", host="box", boot="1")
 
 
-def told(id_: str, state: JobState, key: str = KEY, tasks: Sequence[int] | None = None) -> Report:
+def reported(id_: str, state: JobState, key: str = KEY, tasks: Sequence[int] | None = None) -> Report:
     return Report(id_, tasks, state, state.value, "n1", "", comment=key)
 
 
 class Place:
-    """A scheduler that says what a test has it say."""
+    """A scheduler whose answers a test sets."""
 
     def __init__(self, *answers: Report, remembered: Iterable[Report] = (), silent: Iterable[str] = ()) -> None:
         self.answers, self.remembered, self.silent = answers, tuple(remembered), set(silent)
@@ -57,6 +57,7 @@ class Place:
                 runaway=Timings().runaway,
             ),
             finalize=lambda _, statuses, __: statuses,
+            poll_progress=lambda: None,
             pace=0.01,
             patience=(0.05, 0.1),
             timings=Timings(),
@@ -66,7 +67,7 @@ class Place:
         return self.registry.add(asked(key, count), Submitted(scheduler=scheduler, blocks=blocks))
 
     def states(self, watched: SubmissionState) -> list[JobState]:
-        self.tracker.ask([watched])
+        self.tracker.query([watched])
         return [watched.status(index, None).state for index in range(watched.count)]
 
     def _query(self, ids: Sequence[str]) -> Answers:
@@ -86,50 +87,50 @@ def block(id_: str = "7", origin: Origin | None = None, count: int = 1) -> Block
     return Block(id=id_, first=0, count=count, origin=origin)
 
 
-def test_a_number_that_slurm_gave_again_is_not_the_old_job() -> None:
-    place = Place(told("7", JobState.RUNNING, OTHER))
+def test_a_reused_job_id_is_another_job() -> None:
+    place = Place(reported("7", JobState.RUNNING, OTHER))
     old, new = place.watch(block()), place.watch(block(), key=OTHER)
-    place.tracker.ask([old, new])
+    place.tracker.query([old, new])
     assert (old.report(0), list(old.missing)) == (None, [0])
     assert new.status(0, None).state is JobState.RUNNING
 
 
-def test_the_accounting_of_another_job_with_the_number_is_not_believed() -> None:
-    place = Place(remembered=[told("7", JobState.FAILED, OTHER)])
+def test_accounting_of_another_job_with_the_same_id_is_ignored() -> None:
+    place = Place(remembered=[reported("7", JobState.FAILED, OTHER)])
     assert place.states(place.watch(block())) == [JobState.UNKNOWN]
 
 
-def test_a_scheduler_that_does_not_answer_has_lost_nothing() -> None:
-    place = Place(told("7", JobState.RUNNING), silent=["8"])
+def test_jobs_are_not_lost_while_a_scheduler_does_not_answer() -> None:
+    place = Place(reported("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
     with pytest.raises(Exception, match="it is down"):
-        place.tracker.ask([here, there])
+        place.tracker.query([here, there])
     assert here.status(0, None).state is JobState.RUNNING
     assert (there.status(0, None).state, there.status(0, None).reason) == (JobState.UNKNOWN, "it is down")
     assert not there.missing
 
 
-def test_a_list_tells_of_what_answers_beside_what_does_not() -> None:
-    place = Place(told("7", JobState.RUNNING), silent=["8"])
+def test_a_partial_query_reports_the_clusters_that_answer() -> None:
+    place = Place(reported("7", JobState.RUNNING), silent=["8"])
     here, there = place.watch(block("7")), place.watch(block("8"), key=OTHER)
-    place.tracker.ask([here, there], partly=True)
+    place.tracker.query([here, there], partly=True)
     assert (here.status(0, None).state, there.status(0, None).state) == (JobState.RUNNING, JobState.UNKNOWN)
     with pytest.raises(SchedulerError, match="it is down"):
-        place.tracker.ask([there], partly=True)
+        place.tracker.query([there], partly=True)
 
 
-def test_while_a_scheduler_does_not_answer_its_accounting_is_believed() -> None:
-    remembered = [told("7", JobState.RUNNING, tasks=[0]), told("7", JobState.CANCELLED, tasks=[1])]
+def test_accounting_counts_while_a_scheduler_does_not_answer() -> None:
+    remembered = [reported("7", JobState.RUNNING, tasks=[0]), reported("7", JobState.CANCELLED, tasks=[1])]
     place = Place(silent=["7"], remembered=remembered)
     watched = place.watch(block(count=2), count=2)
     assert place.states(watched) == [JobState.RUNNING, JobState.CANCELLED]
     assert list(watched.missing) == [1]
 
 
-def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_only_accounting_reports_as_alive_is_lost_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(submission_state, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
-    place = Place(remembered=[told("7", JobState.RUNNING)])
+    place = Place(remembered=[reported("7", JobState.RUNNING)])
     watched = place.watch(block())
     for clock.seconds in (1000.0, 1599.0):
         assert place.states(watched) == [JobState.RUNNING]
@@ -137,12 +138,12 @@ def test_one_that_is_alive_for_the_accounting_alone_is_lost_after_a_while(monkey
     clock.seconds = 1601.0
     assert place.states(watched) == [JobState.LOST]
     assert list(watched.missing) == [0]
-    error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    error = of_status(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
     assert "it left no outcome, and it is a runaway job of the accounting. Its log" in str(error)
 
 
-def test_the_last_of_several_that_the_accounting_tells_counts() -> None:
-    place = Place(remembered=[told("7", JobState.NODE_FAIL), told("7", JobState.PENDING)], silent=["7"])
+def test_the_last_of_several_accounting_records_counts() -> None:
+    place = Place(remembered=[reported("7", JobState.NODE_FAIL), reported("7", JobState.PENDING)], silent=["7"])
     assert place.states(place.watch(block())) == [JobState.PENDING]
 
 
@@ -157,10 +158,10 @@ def test_the_last_of_several_that_the_accounting_tells_counts() -> None:
         ("slurm", "7", Origin(cluster="a"), Here("local", BOX)),
     ],
 )
-def test_what_another_scheduler_took_is_unknown_here_and_not_asked_about(
+def test_a_job_of_another_scheduler_is_unknown_and_not_queried(
     scheduler: str, id_: str, origin: Origin | None, here: Here
 ) -> None:
-    place = Place(told(id_, JobState.RUNNING))
+    place = Place(reported(id_, JobState.RUNNING))
     place.here = here
     watched = place.watch(block(id_, origin), count=2, scheduler=scheduler)  # the second element has no room yet
     assert place.states(watched) == [JobState.UNKNOWN, JobState.UNKNOWN]
@@ -180,34 +181,34 @@ def test_what_another_scheduler_took_is_unknown_here_and_not_asked_about(
         ("7", BOX.replace(boot=""), Here("slurm", BOX)),
     ],
 )
-def test_what_this_scheduler_took_or_may_have_is_asked_about(id_: str, origin: Origin | None, here: Here) -> None:
-    place = Place(told(id_, JobState.RUNNING))
+def test_a_job_that_this_scheduler_may_have_is_queried(id_: str, origin: Origin | None, here: Here) -> None:
+    place = Place(reported(id_, JobState.RUNNING))
     place.here = here
     assert place.states(place.watch(block(id_, origin))) == [JobState.RUNNING]
 
 
 @pytest.mark.parametrize("name", ["aaaa", "bbbb"], ids=["same directory", "emptied directory"])
-def test_what_ran_before_the_machine_was_restarted_is_lost(name: str) -> None:
-    place = Place(told("7", JobState.RUNNING))
+def test_a_job_from_before_a_restart_of_the_machine_is_lost(name: str) -> None:
+    place = Place(reported("7", JobState.RUNNING))
     place.here = Here("slurm", BOX.replace(cluster=name, boot="2"))
     watched = place.watch(block("7", BOX))
     assert place.states(watched) == [JobState.LOST]
-    error = of_ending(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
+    error = of_status(FinalStatus(JobState.LOST, watched.report(0)), Facts(KEY, 0, "7_0", "/log"))
     assert "is lost: it left no outcome, and the machine was restarted. Its log" in str(error)
     assert place.asked == []
 
 
-def test_a_restart_that_is_first_seen_in_an_answer_counts_at_once() -> None:
-    place = Place(told("7", JobState.RUNNING))
+def test_a_restart_that_an_answer_reveals_counts_at_once() -> None:
+    place = Place(reported("7", JobState.RUNNING))
     place.here = Here("slurm", BOX)
     watched = place.watch(block("7", BOX))
     assert place.states(watched) == [JobState.RUNNING]
 
     def query(ids: Sequence[str]) -> Answers:
         place.here = Here("slurm", BOX.replace(boot="2"))
-        return Answers([told(id_, JobState.RUNNING) for id_ in ids], set(), None)
+        return Answers([reported(id_, JobState.RUNNING) for id_ in ids], set(), None)
 
-    asking = StatusPoller(
+    poller = StatusPoller(
         query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here, runaway=Timings().runaway
     )
-    assert asking.ask([watched]).reports[KEY][0].state is JobState.LOST
+    assert poller.query([watched]).reports[KEY][0].state is JobState.LOST
