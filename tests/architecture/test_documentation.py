@@ -108,7 +108,7 @@ def test_options_page_has_every_option() -> None:
 
 def test_cli_page_has_every_command() -> None:
     rows = re.findall(r"^\| `slurm (\w+)", text("reference/cli.md"), flags=re.MULTILINE)
-    assert sorted(rows) == sorted(slurm.commands)
+    assert set(rows) == set(slurm.commands)
 
 
 def test_architecture_page_has_every_module() -> None:
