@@ -32,21 +32,24 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
 
-What the design promises, as measured by `python benchmarks/run.py --write`. Times are ratios within one run, the
-programs that are compared taking turns, and medians over all turns; one call is a mean, over calls made at moments
-evenly spread over the second in which slurmctld starts jobs once, with its standard error. What missed its budget
-stands here as it was measured. Other tools run with their defaults, but where it is said.
+This page compares the library with its budgets and with other tools. `python benchmarks/run.py --write` measures it.
+
+Times are ratios within one run. The programs that are compared take turns, and each number is the median over all turns.
+slurmctld starts jobs once per second. So the time of one call is a mean with its standard error, over calls at evenly
+spread moments of that second. A missed budget is shown as it was measured. Other tools run with their defaults, unless
+a note below says otherwise.
 """
 LATER = """\
-A cluster 100 ms away is a relay on this machine that keeps each byte for 50 ms, each way. slurm-sdk 0.4.6 had Paramiko
-3 there, for by Paramiko 5 it doesn't connect.
+A cluster 100 ms away is a relay on this machine that delays each byte by 50 ms, in each direction. slurm-sdk 0.4.6 ran
+with Paramiko 3 there, because it does not connect with Paramiko 5.
 
-dask-jobqueue and parsl have two jobs of four processes here, executorlib eight of one; all else is as they have it.
-They keep these processes: once they are there, one more call needs no queue. Here each submission goes through the
-queue, and a call alone waits for the second in which slurmctld starts jobs.
+dask-jobqueue and parsl have two jobs of four processes here, and executorlib eight jobs of one process. Their other
+settings are the defaults. They keep these processes, so once they run, another call does not go through Slurm's queue.
+With this library, each submission goes through the queue, and a single call waits for the second in which slurmctld
+starts jobs.
 
-The second submission with an unchanged wheel or image is counted by a test, `tests/contracts/test_round_trips.py`, and
-not in the table: nothing is built or sent.
+A second submission with an unchanged wheel or image builds and sends nothing. `tests/contracts/test_round_trips.py`
+counts its commands.
 """
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import slurm as package
 from architecture.test_layers import LAYERS, modules
-from slurm import protocol
+from slurm import callbacks, protocol
+from slurm.callbacks.events import Event
 from slurm.cli.main import slurm
 from slurm.environments import building
 from slurm.options import OURS, SBATCH, TAKEN
@@ -46,6 +50,9 @@ WHERE = {
 }
 INSIDE = {"protocol", "end"}
 """A field of every document, and a field that is never written."""
+
+ATTRIBUTES = {"Task": {"unwrapped"}, "Cluster": {"submit", "map", "shutdown"}}
+"""Members that a class does not name: an attribute that its constructor sets, and the methods of the executor."""
 
 
 def text(page: str) -> str:
@@ -109,7 +116,64 @@ def test_options_page_has_every_option() -> None:
 
 def test_cli_page_has_every_command() -> None:
     rows = re.findall(r"^\| `slurm (\w+)", text("reference/cli.md"), flags=re.MULTILINE)
-    assert sorted(rows) == sorted(slurm.commands)
+    assert set(rows) == set(slurm.commands)
+
+
+CLASSES = ("Callback", "Cluster", "Container", "Graph", "Job", "JobArray", "JobContext")
+CLASSES += ("JobState", "JobStatus", "Retry", "Task", "Wheel", "WorkflowContext")
+"""Classes whose members or parameters the API page lists in a table."""
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_api_page_names_existing_members(name: str) -> None:
+    named = members_of_tables(section("reference/api.md", f"`{name}`"))
+    assert named - {"task"} != set()
+    assert named - {"task"} - members(getattr(package, name)) == set()
+
+
+def test_api_page_names_existing_members_of_events() -> None:
+    described = text("reference/api.md").partition("\n#### Events\n")[2].partition("\n## ")[0]
+    table = described.partition("\n\nEvents on the client")[0]
+    assert members_of_tables(table) == {"hook", "time", "payload"} <= members(Event)
+    rows = dict(re.findall(r"^\| ((?:`\w+Event`(?:, )?)+) \| (.*) \|$", described, flags=re.MULTILINE))
+    for events, fields in rows.items():
+        for event in re.findall(r"\w+Event", events):
+            named = set(re.findall(r"`([a-z_]+)`", fields.replace("`None`", "")))
+            assert named - members(getattr(callbacks, event)) - {"error"} == set(), event
+
+
+@pytest.mark.parametrize("name", ["Cluster", "Container", "Retry", "Wheel"])
+def test_api_page_has_every_parameter_of_a_constructor(name: str) -> None:
+    described = section("reference/api.md", f"`{name}`")
+    signature = re.search(rf"```text\n{name}\((.*?)\)\n```", described, flags=re.DOTALL)
+    assert signature is not None
+    documented = re.findall(r"(\w+)=", signature[1])
+    parameters = list(inspect.signature(getattr(package, name)).parameters)
+    assert documented == parameters
+    assert set(parameters) - members_of_tables(described) == set()
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "reference").glob("*.md")), ids=lambda page: page.stem)
+def test_reference_page_has_no_contractions(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"\b\w+n't\b|\b(?:it|that|there|here|what)'s\b|\w+'(?:ll|ve|re)\b", prose) == []
+
+
+def members_of_tables(described: str) -> set[str]:
+    """The names in the first column of the tables of members or parameters in a part of a page."""
+    found: set[str] = set()
+    tables = r"^\| (?:member|parameter|field|method|hook|state) \|.*\n\|[-|]+\|\n((?:\|.*\n?)+)"
+    for rows in re.findall(tables, described, flags=re.MULTILINE):
+        for row in rows.splitlines():
+            first = re.split(r"(?<!\\) \| ", row.removeprefix("| "))[0]
+            found |= {re.split(r"[(\s]", code)[0].rpartition(".")[2] for code in re.findall(r"`([^`]+)`", first)}
+    return {name for name in found if name.isidentifier() and name not in {"await", "with"}}
+
+
+def members(kind: Any) -> set[str]:
+    """The names of a class's attributes, fields and parameters."""
+    fields = (*getattr(kind, "_fields", ()), *getattr(kind, "__dataclass_fields__", ()))
+    return {*dir(kind), *fields, *inspect.signature(kind.__init__).parameters, *ATTRIBUTES.get(kind.__name__, ())}
 
 
 def test_architecture_page_has_every_module() -> None:
