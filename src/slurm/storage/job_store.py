@@ -224,6 +224,10 @@ class JobStore:
             for directory, key in directories.items()
         }
 
+    def distrust(self, key: str) -> None:
+        """Look past the caches of a submission's file system from now on: its outcomes were listed late."""
+        self._transport.distrust(f"{self.directory(key)}/{OUTCOMES}")
+
     def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
         """Read the outcomes of elements of several submissions in one round trip."""
         paths = {

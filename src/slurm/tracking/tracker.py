@@ -42,6 +42,7 @@ class Tracker:
         registry: SubmissionRegistry,
         *,
         listing: Listing,
+        distrust: Callable[[str], object] = lambda _: None,
         poller: StatusPoller,
         finalize: Finalize,
         pace: float,
@@ -55,6 +56,7 @@ class Tracker:
         self._poll: threading.Thread | None = None
         self._news_at = self._ask_at = self._asked_at = time.monotonic()
         self._pause = patience[0]
+        self._distrust, self._distrusts = distrust, False
 
     def after_fork(self) -> None:
         """Replace the lock and the threads, which are the parent's."""
@@ -90,9 +92,14 @@ class Tracker:
             self._follow()
 
     def look(self, several: Iterable[SubmissionState]) -> None:
-        """List the outcomes of submissions now. A listing that fails is the `trouble` of its submission."""
+        """List the outcomes of submissions now. A listing that fails is the `trouble` of its submission.
+
+        A listing that lacks the outcome of an element that was reported as completed before came from a cache: the next
+        ones look past it.
+        """
         pending = [watched for watched in several if watched.lacks_outcomes]
         if pending:
+            missing = {} if self._distrusts else {watched.key: watched.missing for watched in pending}
             listed = self._listing([watched.key for watched in pending])
             settled: list[Settled] = []
             for watched in pending:
@@ -100,9 +107,17 @@ class Tracker:
                 watched.trouble = done if isinstance(done, TransportError) else None
                 if not isinstance(done, TransportError):
                     settled.append(watched.add_outcomes(done))
+                    self._distrust_if_late(watched, missing.get(watched.key, frozenset()) - done)
                 elif before is None:
                     _log.warning("%s; trying again", done)
             self._announce(settled)
+
+    def _distrust_if_late(self, watched: SubmissionState, missing: frozenset[int]) -> None:
+        reports = (watched.report(element * watched.chunk) for element in missing)
+        if any(report is not None and report.state is JobState.COMPLETED for report in reports):
+            _log.debug("the outcomes of %s are listed late: looking past the caches there", watched.key)
+            self._distrusts = True
+            self._distrust(watched.key)
 
     def ask(self, several: Iterable[SubmissionState], *, partly: bool = False) -> None:
         """Query the scheduler about submissions now. Raises SchedulerError if it, or one of several clusters, fails.

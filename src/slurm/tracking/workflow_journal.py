@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from slurm.errors import JobCancelled, ProtocolError, TransportError, UntrustedFile
-from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
+from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, freshness, is_key, outcome_name
 from slurm.protocol.files import commit, open_own
 from slurm.transports.base import ListingFailed
 
@@ -87,9 +87,7 @@ class WorkflowJournal:
         if not commit(f"{self._directory}/{name}", child.dumps()):
             child = self._read(name)
         # Whoever cancels the workflow writes its outcome first, then looks for children: one of both sees the other.
-        outcomes = f"{self._job.directory}/{OUTCOMES}"
-        os.scandir(outcomes).close()  # opening a directory drops what NFS remembers of it
-        if os.path.exists(f"{outcomes}/{outcome_name(self._job.index)}"):
+        if freshness.exists(f"{self._job.directory}/{OUTCOMES}/{outcome_name(self._job.index)}"):
             message = f"job {self.parent} was cancelled, or has ended in another attempt, so it submits nothing more"
             raise JobCancelled(message, key=self.parent)
         return name, child.key
@@ -103,7 +101,7 @@ class WorkflowJournal:
 
     def passed_over(self) -> list[str]:
         """The keys of what earlier attempts have submitted and this one has not asked for."""
-        names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
+        names = freshness.list_names(self._directory) if freshness.exists(self._directory) else ()
         mine = [name for name in names if (found := _NAME.fullmatch(name)) and int(found["index"]) == self._job.index]
         paths = {f"{self._directory}/{name}": name for name in mine if name not in self._claimed}
         return [child.key for path in paths if (child := _child(_bytes(path), path))]
