@@ -127,7 +127,7 @@ def several(parts: list[bytes]) -> list[Any]:
 
 
 def _remove(directory: str) -> None:
-    if os.path.isdir(directory):
-        for name in os.listdir(directory):
+    if freshness.exists(directory):
+        for name in freshness.list_names(directory):
             os.unlink(f"{directory}/{name}")
         os.rmdir(directory)
