@@ -86,14 +86,15 @@ def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
     if lacking:
         yield unmeasured("calls, arrays and commands on a real Slurm", lacking)
         return
-    import counts  # noqa: PLC0415 - for where there is a Slurm
+    import cached  # noqa: PLC0415 - for where there is a Slurm
+    import counts  # noqa: PLC0415
     import far  # noqa: PLC0415
     import peers  # noqa: PLC0415
     import slurm_calls  # noqa: PLC0415
     from bare_slurm import test_slurm  # noqa: PLC0415
 
     with test_slurm():
-        for topic in (slurm_calls, peers, counts, far):
+        for topic in (slurm_calls, peers, counts, far, cached):
             if only in (None, topic.__name__):
                 yield from topic.rows(settings)
 

@@ -15,6 +15,7 @@ if not __package__:
     # package.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from testbed.caches import CachedFiles
 from testbed.errors import SlurmTestbedError
 from testbed.generations import GENERATIONS, activate
 from testbed.programs import without_slurm
@@ -26,10 +27,17 @@ def main() -> int:
     arguments = _parser().parse_args()
     with ExitStack() as running:
         try:
-            environment = _start(arguments, running)
+            files = running.enter_context(CachedFiles(arguments.caches)) if arguments.caches else None
+            environment = _start(arguments, running, files)
         except SlurmTestbedError as error:
             print(error, file=sys.stderr)
             return 1
+        if files and not arguments.command:
+            print(
+                f"Nodes and this shell see $SCRATCH, which is {files.directory},",
+                f"through caches of {arguments.caches:g} s of their own.",
+                file=sys.stderr,
+            )
         if not arguments.command:
             print(
                 f"A Slurm of {arguments.nodes} nodes is up, at SLURM_CONF={environment['SLURM_CONF']}; try sinfo.",
@@ -37,10 +45,11 @@ def main() -> int:
                 sep="\n",
                 file=sys.stderr,
             )
-        return _run(arguments.command or [os.environ.get("SHELL") or "/bin/sh"], environment)
+        command = arguments.command or [os.environ.get("SHELL") or "/bin/sh"]
+        return _run([*(files.on_client if files else ()), *command], environment)
 
 
-def _start(arguments: argparse.Namespace, running: ExitStack) -> dict[str, str]:
+def _start(arguments: argparse.Namespace, running: ExitStack, files: CachedFiles | None) -> dict[str, str]:
     """Start what was asked for and return the variables that tell a command where it is."""
     if arguments.slurm:
         activate(arguments.slurm)
@@ -53,12 +62,14 @@ def _start(arguments: argparse.Namespace, running: ExitStack) -> dict[str, str]:
             speedup=arguments.speedup,
             accounting=arguments.accounting or second,
             memory_limits=arguments.memory_limits,
+            node_command=files.on_nodes if files else (),
         )
     )
-    if not second:
-        return testbed.env
-    other = running.enter_context(testbed.second_cluster(settings=settings))
-    return {**testbed.env, "SECOND_SLURM_CONF": str(other.conf)}
+    environment = {**testbed.env, **({"SCRATCH": str(files.directory)} if files else {})}
+    if second:
+        other = running.enter_context(testbed.second_cluster(settings=settings))
+        environment["SECOND_SLURM_CONF"] = str(other.conf)
+    return environment
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
@@ -93,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--memory-limits", action="store_true", help="kill jobs that use more than their --mem (as root only)"
+    )
+    parser.add_argument(
+        "--caches",
+        type=float,
+        metavar="SECONDS",
+        help="with $SCRATCH on a file system that remembers names and listings so long, as NFS does (as root only)",
     )
     parser.add_argument(
         *("--set", "-s"),

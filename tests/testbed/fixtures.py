@@ -15,6 +15,7 @@ from contextlib import ExitStack
 import pytest
 
 from testbed.apptainer import apptainer_options, apptainer_path, missing_apptainer
+from testbed.caches import CachedFiles, cannot_mount, missing_caches
 from testbed.containers import ContainerTestbed, missing_containers, missing_ids
 from testbed.errors import SlurmTestbedError
 from testbed.generations import VARIABLE, activate
@@ -146,6 +147,20 @@ def apptainer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     _require(missing_apptainer())
     monkeypatch.setenv("PATH", apptainer_path())
     return apptainer_options()
+
+
+@pytest.fixture(scope="session")
+def cached_cluster() -> Iterator[tuple[CachedFiles, SlurmTestbed]]:
+    """Give a cluster whose nodes and client remember what they saw of shared files until the end of the session.
+
+    So a test does not hang on how long: what is not looked for past the caches is never seen. Programs of a test run by
+    `files.on_client`. That the user can't mount only skips a test.
+    """
+    if reason := cannot_mount():
+        pytest.skip(reason)
+    _require(missing() or missing_caches())
+    with CachedFiles(3600) as files, SlurmTestbed(node_command=files.on_nodes) as testbed:
+        yield files, testbed
 
 
 @pytest.fixture

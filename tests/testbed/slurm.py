@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -58,6 +58,7 @@ class SlurmTestbed:
     With accounting sacct answers, by a slurmdbd and a MariaDB of this cluster's own; its clock can't be faster then.
     name is its ClusterName, node_prefix the letter of its nodes. A second cluster under one slurmdbd is started with
     `beside`, a running testbed that has accounting, and stopped before it: see second_cluster().
+    node_command runs another command on the nodes, in a namespace of theirs.
     With memory_limits the kernel kills what uses more than its --mem; only root can have that.
 
     The constructor does no I/O. The cluster is gone at stop(), or soon after the death of this process,
@@ -90,6 +91,7 @@ class SlurmTestbed:
         accounting: bool = False,
         beside: SlurmTestbed | None = None,
         memory_limits: bool = False,
+        node_command: Sequence[str] = (),
     ) -> None:
         if (accounting or beside) and speedup != 1:
             raise ValueError("accounting needs the true time: it can't be had with speedup")
@@ -106,6 +108,7 @@ class SlurmTestbed:
         self._with_accounting = accounting
         self._beside = beside
         self._memory_limits = memory_limits
+        self._node_command = tuple(node_command)
         self._accounting: Accounting | None = None
         self._ports: list[int] = []
         self._guardian: GuardianClient | None = None
@@ -225,7 +228,9 @@ class SlurmTestbed:
         self._write_files()
         self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", env=self._clock())
         self.slurmd = {
-            name: self._daemon(f"slurmd-{name}", "slurmd", "-D", "-N", name, env=self.skewed(name))
+            name: self._daemon(
+                f"slurmd-{name}", "slurmd", "-D", "-N", name, env=self.skewed(name), command=self._node_command
+            )
             for name in self._node_names
         }
         if self._accounting:
@@ -290,12 +295,19 @@ class SlurmTestbed:
         assert self._guardian is not None
         self._guardian.ask("own", cgroup=str(cgroup))
 
-    def _daemon(self, name: str, program: str, *options: str, env: Mapping[str, str] | None = None) -> Daemon:
+    def _daemon(
+        self,
+        name: str,
+        program: str,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = (),
+    ) -> Daemon:
         assert self._guardian is not None
         return Daemon(
             name,
             self._guardian,
-            argv=[find_program(program) or program, *options],
+            argv=[*command, find_program(program) or program, *options],
             env={**without_slurm(os.environ), **self.env, **(env or {})},
             logs=self.directory / "log",
         )

@@ -42,8 +42,9 @@ class SSHTestbed:
     """An sshd that lets its user in by a key; `config` is an ssh_config(5) in which it has the name `box`.
 
     `environment` is what commands there have besides sshd's own few variables; `settings` are lines of sshd_config(5),
-    which go before the others; `user` is another account to log in to, for which sshd must be root's. The user of the
-    tests has an empty home there: what bash reads from a real one, for every command, may take longer than the command.
+    which go before the others; `user` is another account to log in to, for which sshd must be root's; `command` starts
+    sshd elsewhere, such as in a namespace. The user of the tests has an empty home there: what bash reads from a real
+    one, for every command, may take longer than the command.
 
     The constructor does no I/O. All is gone at stop(), or soon after the death of this process.
     """
@@ -56,11 +57,17 @@ class SSHTestbed:
     sshd: Daemon
 
     def __init__(
-        self, *, environment: Mapping[str, str] | None = None, settings: tuple[str, ...] = (), user: str | None = None
+        self,
+        *,
+        environment: Mapping[str, str] | None = None,
+        settings: tuple[str, ...] = (),
+        user: str | None = None,
+        command: tuple[str, ...] = (),
     ) -> None:
         self._environment = dict(environment or {})
         self._settings = settings
         self._user = user or user_name()
+        self._command = command
         self._guardian: GuardianClient | None = None
 
     def __enter__(self) -> SSHTestbed:
@@ -160,7 +167,7 @@ class SSHTestbed:
         conf.write_text("\n".join(settings) + "\n")
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # where root's sshd confines what it hasn't let in yet
-        self.sshd = self._daemon("sshd", find_program("sshd") or "sshd", "-D", "-e", "-f", str(conf))
+        self.sshd = self._daemon("sshd", *self._command, find_program("sshd") or "sshd", "-D", "-e", "-f", str(conf))
         self.sshd.start()
         self._wait(self.port, self.sshd)
 

@@ -75,12 +75,15 @@ def asked(key: str = KEY, count: int = 1, **more: Any) -> Submission:
 DEFAULT = Timings()
 
 
-def follow(listing: Listing, query: Query, timings: Timings = DEFAULT) -> tuple[Tracker, SubmissionState]:
+def follow(
+    listing: Listing, query: Query, timings: Timings = DEFAULT, *, distrust: Callable[[str], object] = lambda _: None
+) -> tuple[Tracker, SubmissionState]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
     registry = SubmissionRegistry(JobStore(LocalTransport(), "/"))
     tracker = Tracker(
         registry,
         listing=listing,
+        distrust=distrust,
         poller=StatusPoller(
             query=query,
             history=lambda _: (),

@@ -3,20 +3,38 @@
 # Argument: the environment's name, to which the architecture is added. The root is in SLURMTASKS_ROOT.
 . ../transports/plain_tools.sh
 . ../protocol/ownership.sh
+. ../protocol/fresh.sh
 key="$1-$(uname -m)"
 echo "$key"
 cd -- "$SLURMTASKS_ROOT/envs" 2> /dev/null || exit 0
-here=$PWD
-set -- "$here"
-for name in "$key" "$key.json"; do [ ! -e "$name" ] || set -- "$@" "$here/$name"; done
-bad=$(foreign "$@")
-[ -z "$bad" ] || { echo "$bad"; exit; }
-touch -c "$key.json" 2> /dev/null
-if text=$(cat "$key.json" 2> /dev/null); then printf 'ready\n%s\n' "$text"; exit; fi
+here=$PWD lock=$PWD/$key.lock past=
+
+# exit_if_ready: prints the record of the environment if there is one, after a check of who could have written it.
+exit_if_ready() {
+    set -- "$here"
+    for name in "$key" "$key.json"; do [ ! -e "$name" ] || set -- "$@" "$here/$name"; done
+    bad=$(foreign "$@")
+    [ -z "$bad" ] || { echo "$bad"; exit; }
+    touch -c "$key.json" 2> /dev/null
+    ! text=$(cat "$key.json" 2> /dev/null) || { printf 'ready\n%s\n' "$text"; exit; }
+}
+
+# read_now FILE: prints a file of the lock as it is now.
+read_now() {
+    [ -z "$past" ] || ! appeared "$lock/$last/$1" || chmod u+r "$1" 2> /dev/null
+    cat "$1" 2> /dev/null
+}
+
+exit_if_ready
+if caches "$here"; then
+    past=yes
+    ! appeared "$here/$key.json" || exit_if_ready
+    ! appeared "$lock" || freshen "$lock"
+fi
 # shellcheck disable=SC2012 # names of locks are numbers
-last=$(ls "$key.lock" 2> /dev/null | sort -n | tail -n 1)
-[ -n "$last" ] && cd "$key.lock/$last" 2> /dev/null || exit 0
-if text=$(cat failed 2> /dev/null); then printf 'failed %s\n%s\n' "$last" "$text"
-elif [ -f given-up ]; then echo "free $last"
-else echo "held $last"; cat owner beat 2> /dev/null; fi
+last=$(ls "$lock" 2> /dev/null | sort -n | tail -n 1)
+[ -n "$last" ] && cd "$lock/$last" 2> /dev/null || exit 0
+if text=$(read_now failed); then printf 'failed %s\n%s\n' "$last" "$text"
+elif [ -f given-up ] || read_now given-up > /dev/null; then echo "free $last"
+else echo "held $last"; read_now owner; read_now beat; fi
 true

@@ -1,14 +1,16 @@
 # shellcheck shell=sh
 # Prints new progress reports of calls. Calls of `read_progress` follow this text.
 . ../transports/plain_tools.sh
+. ../protocol/fresh.sh
 
-# read_progress NUMBER DIRECTORY CHUNK BYTES: prints the new lines of the files in `events/` of a submission, at most
-# BYTES of each. Input: lines "call offset", up to which each file was read. An element that was finished before its
-# first report was read is left out.
+# read_progress NUMBER DIRECTORY CHUNK BYTES CACHES: prints the new lines of the files in `events/` of a submission, at
+# most BYTES of each. Input: lines "call offset", up to which each file was read. An element that was finished before its
+# first report was read is left out. CACHES is `yes` if the file system remembers names and sizes.
 # awk reads names, sizes and offsets, and prints commands for sh that print the new lines.
 read_progress() {
     echo "submission $1"
-    cd -- "$2" 2> /dev/null || return 0
+    cd -- "$2" 2> /dev/null || { [ "$5" = yes ] && appeared "$2" && cd -- "$2"; } || return 0
+    [ "$5" != yes ] || { freshen . ../outcomes; find . -name '*.jsonl' -exec chmod u+r {} + 2> /dev/null; }
     # shellcheck disable=SC2012 # all relevant names are numbers
     { cat; ls ../outcomes; ls -ln .; } 2> /dev/null | awk -v chunk="$3" -v most="$4" '
         NF == 2 { known[$1] = $2 }

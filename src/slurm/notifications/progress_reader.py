@@ -44,7 +44,8 @@ def read_progress(transport: Transport, queries: Sequence[ProgressQuery]) -> lis
     steps = [program(__name__, "progress.sh")]
     for number, query in enumerate(queries):
         known = "".join(f"{index} {end}\n" for index, end in query.known.items())
-        arguments = shlex.join([str(number), query.directory, str(query.chunk), str(_MAX_BYTES)])
+        caches = "yes" if transport.caches(query.directory) else "no"
+        arguments = shlex.join([str(number), query.directory, str(query.chunk), str(_MAX_BYTES), caches])
         steps.append(f"read_progress {arguments} <<'.'\n{known}.\n")
     done = transport.run(["sh", "-s"], stdin="".join(steps).encode(), timeout=300)
     if done.status != 0:

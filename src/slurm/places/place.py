@@ -209,6 +209,7 @@ class Place:
         return Tracker(
             self.registry,
             listing=self.store.done,
+            distrust=self.store.distrust,
             poller=poller,
             finalize=self.finalizer.finalize,
             poll_progress=lambda: self.subscriptions.poll_progress(),  # noqa: PLW0108 - made later

@@ -8,7 +8,7 @@ import time
 from io import BytesIO
 from pickle import Unpickler
 
-from slurm.protocol import PROCESS, SAVE, STOPPED
+from slurm.protocol import PROCESS, SAVE, STOPPED, freshness
 from slurm.protocol.files import open_own
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.records import TYPE_CHECKING
@@ -56,7 +56,7 @@ def _read_reports(job: JobContext, *, complete: bool) -> Reports:
     directory, end = ranks_directory(job, job.attempt), time.monotonic() + LAG
     reports: dict[int, Outcome] = {}
     while True:
-        for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        for name in freshness.list_names(directory) if freshness.exists(directory) else ():
             rank, _, suffix = name.partition(".")
             if suffix in ("done", "failed") and int(rank) not in reports:
                 with open_own(f"{directory}/{name}") as file:
@@ -127,7 +127,7 @@ def several(parts: list[bytes]) -> list[Any]:
 
 
 def _remove(directory: str) -> None:
-    if os.path.isdir(directory):
-        for name in os.listdir(directory):
+    if freshness.exists(directory):
+        for name in freshness.list_names(directory):
             os.unlink(f"{directory}/{name}")
         os.rmdir(directory)

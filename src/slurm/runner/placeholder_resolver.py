@@ -6,7 +6,7 @@ import os
 import time
 from _pickle import Unpickler
 
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, outcome_name, shared_name
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, freshness, outcome_name, shared_name
 from slurm.protocol.files import open_own
 from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.records import TYPE_CHECKING
@@ -95,13 +95,11 @@ class PlaceholderResolver:
         return None if outcome is None else outcome.of_call(index % chunk)
 
     def _read(self, key: str, element: int, lag: float) -> Any:
-        directory = f"{self._directory(key)}/{OUTCOMES}"
-        path = f"{directory}/{outcome_name(element)}"
+        path = f"{self._directory(key)}/{OUTCOMES}/{outcome_name(element)}"
         pause, end = 0.05, time.monotonic() + lag
         while True:
             try:
-                os.scandir(directory).close()  # opening a directory invalidates the cache of NFS
-                with open_own(path) as file:
+                with freshness.retry_absent(open_own, path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
                 outcome = _shared_outcome(directory, element)
@@ -120,7 +118,7 @@ def _shared_outcome(directory: str, element: int) -> Outcome | None:
     while True:
         path = f"{directory}/{shared_name(number)}"
         try:
-            with open_own(path) as file:
+            with freshness.retry_absent(open_own, path) as file:
                 record = SharedOutcome.loads(file.read(), where=path)
         except FileNotFoundError:
             return None

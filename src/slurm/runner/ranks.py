@@ -13,7 +13,7 @@ import sys
 import time
 from zlib import crc32
 
-from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, freshness
 from slurm.protocol.files import commit
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
@@ -207,7 +207,7 @@ class RankSaver(ResultSaver):
 
     def any_failed(self) -> bool:
         """Whether any rank has reported a failure."""
-        return any(name.endswith(".failed") for name in os.listdir(self._directory))
+        return any(name.endswith(".failed") for name in freshness.list_names(self._directory))
 
 
 class _Parent:

@@ -18,6 +18,7 @@ from slurm.protocol import (
     SUCCEEDED,
     attempt_name,
     begun_name,
+    freshness,
     outcome_name,
 )
 from slurm.protocol.files import NewFile, commit, open_own
@@ -62,7 +63,7 @@ class ResultSaver:
 
     def earlier(self) -> Outcome | None:
         """Return the outcome that an earlier attempt of this element has committed, or None."""
-        if not os.path.exists(self._outcome):
+        if not freshness.exists(self._outcome):
             return None
         with open_own(self._outcome) as file:
             return Outcome.loads(file.read(), where=self._outcome)

@@ -242,6 +242,10 @@ class JobStore:
             for directory, key in directories.items()
         }
 
+    def distrust(self, key: str) -> None:
+        """Look past the caches of a submission's file system from now on: its outcomes were listed late."""
+        self._transport.distrust(f"{self.directory(key)}/{OUTCOMES}")
+
     def _shared_path(self, key: str, number: int) -> str:
         return f"{self.directory(key)}/{OUTCOMES}/{shared_name(number)}"
 

@@ -43,6 +43,7 @@ class Tracker:
         registry: SubmissionRegistry,
         *,
         listing: Listing,
+        distrust: Callable[[str], object] = lambda _: None,
         poller: StatusPoller,
         finalize: Finalize,
         poll_progress: Callable[[], object],
@@ -58,6 +59,7 @@ class Tracker:
         self._poll: threading.Thread | None = None
         self._changed_at = self._query_at = self._queried_at = time.monotonic()
         self._pause = patience[0]
+        self._distrust, self._distrusts = distrust, False
 
     def after_fork(self) -> None:
         """Replace the lock and the threads, which are the parent's."""
@@ -93,8 +95,13 @@ class Tracker:
             self._follow(watched)
 
     def list_outcomes(self, several: Iterable[SubmissionState]) -> None:
-        """List the outcomes of submissions now. If that fails, the error becomes the submission's `trouble`."""
+        """List the outcomes of submissions now. If that fails, the error becomes the submission's `trouble`.
+
+        A listing that lacks the outcome of an element that was reported as completed before came from a cache: the next
+        ones look past it.
+        """
         pending = [watched for watched in several if watched.lacks_outcomes]
+        missing = {} if self._distrusts else {watched.key: watched.missing for watched in pending}
         listed = self._listing([watched.key for watched in pending]) if pending else {}
         settled: list[Settled] = []
         for watched in pending:
@@ -102,9 +109,17 @@ class Tracker:
             watched.trouble = found if isinstance(found, TransportError) else None
             if not isinstance(found, TransportError):
                 settled.append(watched.add_outcomes(found))
+                self._distrust_if_late(watched, missing.get(watched.key, frozenset()) - found)
             elif before is None:
                 _log.warning("%s; trying again", found)
         self._announce(settled)
+
+    def _distrust_if_late(self, watched: SubmissionState, missing: frozenset[int]) -> None:
+        reports = (watched.report(element * watched.chunk) for element in missing)
+        if any(report is not None and report.state is JobState.COMPLETED for report in reports):
+            _log.debug("the outcomes of %s are listed late: looking past the caches there", watched.key)
+            self._distrusts = True
+            self._distrust(watched.key)
 
     def query(self, several: Iterable[SubmissionState], *, partly: bool = False) -> None:
         """Query the scheduler about submissions now. Raises SchedulerError if it, or one of several clusters, fails.

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from slurm.errors import JobCancelled, ProtocolError, UntrustedFile
-from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, is_key, outcome_name
+from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES, Document, freshness, is_key, outcome_name
 from slurm.protocol.files import commit, open_own
 from slurm.transports.base import ListingFailed
 
@@ -88,9 +88,7 @@ class WorkflowJournal:
             child = self._read(name)
         # A process that cancels the workflow writes its outcome, then lists its children. This one writes the child,
         # then looks for the outcome. So at least one of them sees the other.
-        outcomes = f"{self._job.directory}/{OUTCOMES}"
-        os.scandir(outcomes).close()  # opening the directory makes NFS drop its cached entries
-        if os.path.exists(f"{outcomes}/{outcome_name(self._job.index)}"):
+        if freshness.exists(f"{self._job.directory}/{OUTCOMES}/{outcome_name(self._job.index)}"):
             raise JobCancelled(
                 f"job {self.parent} was cancelled, or another attempt has finished it, so it submits no more jobs",
                 key=self.parent,
@@ -106,7 +104,7 @@ class WorkflowJournal:
 
     def orphans(self) -> list[str]:
         """The keys of submissions of earlier attempts that this attempt has not made."""
-        names = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
+        names = freshness.list_names(self._directory) if freshness.exists(self._directory) else ()
         mine = [name for name in names if (found := _NAME.fullmatch(name)) and int(found["index"]) == self._job.index]
         children: list[Child] = []
         for name in (name for name in mine if name not in self._claimed):

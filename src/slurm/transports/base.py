@@ -142,6 +142,15 @@ class Transport(Protocol):
         Raises ListingFailed if some of them cannot be listed.
         """
 
+    def caches(self, directory: str) -> bool:
+        """Whether files of other machines may appear late in a directory there, as far as is known."""
+        del directory
+        return False
+
+    def distrust(self, directory: str) -> None:
+        """Look past the caches of a directory's file system from now on: a listing of it was late."""
+        del directory
+
     def close(self) -> None:
         """Release connections; a later call opens them again."""
 

@@ -9,12 +9,14 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError, UntrustedFile
+from slurm.protocol import freshness
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
 from slurm.transports.base import Completed, Fetched, ListingFailed, Transport, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import IO
 
     from slurm.transports.base import Content
     from slurm.url import ClusterURL
@@ -68,9 +70,10 @@ class LocalTransport(Transport):
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Open files."""
+        listed: dict[str, frozenset[str]] = {}
         for path in paths:
             try:
-                file = open_own(path) if private else open(path, "rb")  # noqa: SIM115 - closed once it was read
+                file = freshness.retry_absent(open_own if private else _opened, path, listed)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -94,6 +97,14 @@ class LocalTransport(Transport):
             raise ListingFailed("; ".join(map(str, failed.values())), found, failed)
         return found
 
+    def caches(self, directory: str) -> bool:
+        """Whether it is on a file system that caches."""
+        return freshness.caches(directory)
+
+    def distrust(self, directory: str) -> None:
+        """Look past the caches of a directory's file system from now on."""
+        freshness.distrust(directory)
+
     def close(self) -> None:
         """Do nothing: no connection is held."""
 
@@ -110,9 +121,13 @@ def _run(argv: Sequence[str], stdin: bytes, timeout: float | None) -> tuple[int,
     return process.returncode, output, errors
 
 
+def _opened(path: str) -> IO[bytes]:
+    return open(path, "rb")
+
+
 def _names(directory: str) -> Sequence[str]:
     try:
-        return os.listdir(directory)
+        return freshness.list_names(directory)
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:

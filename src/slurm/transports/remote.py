@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError
+from slurm.protocol import freshness
 from slurm.protocol.ownership import untrusted_files
 from slurm.protocol.shell import program
 from slurm.transports.archive import Spool, pack
@@ -45,6 +46,9 @@ NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 _ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
 """How tar(1) and find(1) escape quotes and non-ASCII bytes of a path in their messages."""
 
+_CACHES = "slurm-tasks-caches "
+"""How fresh.sh begins its answer whether a file system caches."""
+
 _HARMLESS = (
     "No such file or directory",  # it was removed after it was listed
     "file changed as we read it",  # a log grows
@@ -73,6 +77,8 @@ class RemoteTransport(Transport, ABC):
         self._login_shell = login_shell
         self.host = url.host or "localhost"
         self._reached = False
+        self._known = ""
+        """Whether to look past caches of the file system there: `yes`, `no`, or empty until it was found out."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -132,7 +138,7 @@ class RemoteTransport(Transport, ABC):
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files in one stream. With `private`, their owners and modes are checked on the other machine first."""
         send = program(__name__, "send_private.sh" if private else "send.sh")
-        script = _program("fetch.sh", send)
+        script = _program("fetch.sh", send, self._known, _fresh())
         requested = _terminated(f".{path}" for path in dict.fromkeys(paths))
         with Spool() as spool:
             answer = self._retried_command(script, lambda stream: stream.write(requested), spool.fill)
@@ -149,7 +155,9 @@ class RemoteTransport(Transport, ABC):
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List all directories by one command."""
         found: dict[str, list[str]] = {directory: [] for directory in directories}
-        answer = self._retried_command(_program("list.sh"), lambda stream: stream.write(_terminated(found)), _all)
+        answer = self._retried_command(
+            _program("list.sh", self._known, _fresh()), lambda stream: stream.write(_terminated(found)), _all
+        )
         failed = self._failed(answer, "listed", set(directories))
         for path in os.fsdecode(answer.value).split("\0")[:-1]:
             directory, _, name = path.rpartition("/./")
@@ -159,12 +167,24 @@ class RemoteTransport(Transport, ABC):
             raise ListingFailed("; ".join(map(str, failed.values())), listed, failed)
         return found
 
+    def caches(self, directory: str) -> bool:
+        """Whether the file system there caches, as far as the first listing has found out. A root is on one."""
+        del directory
+        return self._known == "yes"
+
+    def distrust(self, directory: str) -> None:
+        """Look past caches there from now on."""
+        del directory
+        self._known = "yes"
+
     def _failed(self, answer: Answer[T], done: str, paths: AbstractSet[str]) -> dict[str, TransportError]:
         """Return an error for each of `paths` that standard error names. Raises TransportError for other failures."""
         failed: dict[str, TransportError] = {}
         other = []
         for line in answer.words.splitlines():
-            if line and not line.endswith(_HARMLESS) and not line.startswith("untrusted "):
+            if line.startswith(_CACHES):
+                self._known = line.removeprefix(_CACHES)
+            elif line and not line.endswith(_HARMLESS) and not line.startswith("untrusted "):
                 path = path_in(line, paths)
                 if path is None:
                     other.append(line)
@@ -255,6 +275,10 @@ def path_in(line: str, paths: Iterable[str]) -> str | None:
 def _program(name: str, *arguments: str) -> str:
     """Join a program and its arguments into one script. `converse` sends it as input, so its length is not limited."""
     return f"set -- {shlex.join(arguments)}\n{program(__name__, name)}"
+
+
+def _fresh() -> str:
+    return program(freshness.__name__, "fresh.sh")
 
 
 def _all(stream: IO[bytes]) -> bytes:

@@ -1,0 +1,135 @@
+"""Freshness: find what other machines have written on shared file systems that cache listings and names.
+
+NFS and most FUSE file systems answer from memory for seconds. Three measured facts are used here (Linux 6, sshfs and
+nfs): changing the mode of a directory, even to the same mode, makes its next listing fresh. A name that was looked up
+while it did not exist stays absent in this machine's memory, until a system call that may create it asks the server
+again. An open file shows what was written before it was opened. Lustre, GPFS and local file systems are coherent: there
+nothing is done, at the cost of one stat for each directory.
+"""
+
+from __future__ import annotations
+
+import os
+
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+_MOST_KNOWN = 4096
+"""Directories to remember: a process that lives long uses ever new ones."""
+
+_known: dict[str, bool] = {}
+_devices: dict[int, bool] = {}
+
+
+def caches(directory: str) -> bool:
+    """Whether files of other machines may appear late in a directory. Costs a stat at first, then nothing."""
+    found = _known.get(directory)
+    if found is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        found = _known[directory] = _device_caches(_device(directory))
+    return found
+
+
+def distrust(directory: str) -> None:
+    """Count the file system of a directory as one that caches: a listing there was late."""
+    _devices[_device(directory)] = True
+    _known.clear()
+
+
+def freshen(directory: str) -> bool:
+    """Make the next listing of a directory fresh if its file system caches. Returns whether it does."""
+    if not caches(directory):
+        return False
+    try:
+        os.chmod(directory, os.stat(directory).st_mode & 0o7777)
+    except OSError:  # it is another user's, or was removed
+        pass
+    return True
+
+
+def list_names(directory: str) -> list[str]:
+    """Return the names in a directory as it is now. Raises OSError."""
+    freshen(directory)
+    return retry_absent(os.listdir, directory)
+
+
+def exists(path: str) -> bool:
+    """Whether a file exists now."""
+    return os.path.exists(path) or appeared(path)
+
+
+def retry_absent(use: Callable[[str], T], path: str, listed: dict[str, frozenset[str]] | None = None) -> T:
+    """Return `use(path)`; call it again if it raises FileNotFoundError although the path exists.
+
+    `listed` is for several paths that are looked for at a time, at first empty: each directory is then listed once.
+    """
+    try:
+        return use(path)
+    except FileNotFoundError:
+        directory, name = os.path.split(path)
+        if listed is not None and caches(directory):
+            if directory not in listed:
+                listed[directory] = _names_or_none(directory)
+            if name not in listed[directory]:
+                raise
+        if not appeared(path):
+            raise
+        return use(path)
+
+
+def appeared(path: str) -> bool:
+    """Whether a path exists that this machine remembers as absent."""
+    parent = os.path.dirname(path)
+    if parent == path or not caches(parent) or not (os.path.isdir(parent) or appeared(parent)):
+        return False
+    freshen(parent)
+    try:
+        os.link(os.devnull, path)  # fails between file systems, but first asks the server whether the name is taken
+    except FileExistsError:
+        return True
+    except OSError:
+        pass
+    return os.path.lexists(path)
+
+
+def _names_or_none(directory: str) -> frozenset[str]:
+    try:
+        return frozenset(list_names(directory))
+    except OSError:
+        return frozenset()
+
+
+def _device(directory: str) -> int:
+    """The device of a directory, or of the nearest one above it that exists."""
+    while True:
+        try:
+            return os.stat(directory).st_dev
+        except OSError:
+            parent = os.path.dirname(directory)
+            if parent == directory:
+                return 0
+            directory = parent
+
+
+def _device_caches(device: int) -> bool:
+    """Whether the mounted file system with this device is of a kind that caches."""
+    if device not in _devices:
+        try:
+            with open("/proc/self/mountinfo", "rb") as file:
+                _devices[device] = f"{os.major(device)}:{os.minor(device)}" in caching_devices(file)
+        except OSError:  # not Linux
+            _devices[device] = False
+    return _devices[device]
+
+
+def caching_devices(lines: Iterable[bytes]) -> set[str]:
+    """Return the devices of file systems that cache, from the lines of proc(5), /proc/pid/mountinfo."""
+    mounts = [fields for fields in map(bytes.split, lines) if b"-" in fields]
+    kinds = [(fields[2].decode(), fields[fields.index(b"-") + 1]) for fields in mounts]
+    return {device for device, kind in kinds if kind in (b"nfs", b"nfs4", b"fuse") or kind.startswith(b"fuse.")}
