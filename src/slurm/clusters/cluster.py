@@ -141,6 +141,17 @@ class Cluster:
 
     # Where tasks go.
 
+    @staticmethod
+    def current() -> Cluster:
+        """The active cluster, to which tasks called here go: that of the innermost `with`, else the activated one.
+
+        In a workflow that is the cluster of the workflow's tasks. Raises NoActiveCluster.
+        """
+        found = task.current()
+        if not isinstance(found, Cluster):
+            raise task.no_active_cluster("there is no current one: use `with Cluster(…):` or `Cluster(…).activate()`")
+        return found
+
     def __enter__(self) -> Self:
         task.active.set((*task.active.get(), self))
         return self
