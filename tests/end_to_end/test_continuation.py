@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from slurm import Cluster, DependencyFailed, JobTimedOut, Retry, TaskExited, current_job, gather, task
+from slurm import Cluster, DependencyFailed, JobTimedOut, Retry, Task, TaskExited, current_job, gather, task
 from slurm.errors import OptionError, TaskFailed
 from timing import set_timings
 from waiting import until
@@ -125,6 +125,39 @@ def test_a_task_that_is_told_to_stop_goes_on_where_it_was(local: Cluster, tmp_pa
     assert after.result(60) == (list(range(15)), 2, list(range(15)), 2)
     assert len(list(tmp_path.glob("attempt.*"))) == 2
     assert not list(Path(job.directory, "results").glob(".*.checkpoint"))
+
+
+@task(time="00:10:00", signal_lead=597, max_restarts=1)
+def fit(gate: Path) -> tuple[Any, int]:
+    """Is in a loop that does not poll `should_stop`."""
+    ctx = current_job()
+    if ctx.restored is None:
+        ctx.on_stop(lambda: ctx.checkpoint({"epoch": 3}))
+        until(gate.exists)
+    return ctx.restored, ctx.attempt
+
+
+@task(time="00:10:00", signal_lead=597, max_restarts=1)
+def fit_with_own_handler(gate: Path) -> tuple[Any, int]:
+    """Has a handler of its own for the stop signal, which calls the previous one."""
+    ctx = current_job()
+    before: Any = signal.getsignal(signal.SIGUSR1)
+
+    def handler(number: int, frame: Any) -> None:
+        before(number, frame)
+        ctx.checkpoint({"epoch": 3})
+
+    if ctx.restored is None:
+        signal.signal(signal.SIGUSR1, handler)
+        until(gate.exists)
+    return ctx.restored, ctx.attempt
+
+
+@pytest.mark.parametrize("function", [fit, fit_with_own_handler])
+def test_a_task_that_cannot_poll_saves_from_the_signal(
+    local: Cluster, tmp_path: Path, function: Task[[Path], tuple[Any, int]]
+) -> None:
+    assert function(tmp_path / "never").result(90) == ({"epoch": 3}, 2)
 
 
 def test_one_that_never_comes_to_an_end_is_stopped_for_good(local: Cluster, tmp_path: Path) -> None:

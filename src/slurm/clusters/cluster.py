@@ -25,7 +25,7 @@ from slurm.tasks.settings import Settings
 from slurm.views.listing import Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -188,11 +188,22 @@ class Cluster:
             self._mine.append(jobs)
         return jobs
 
-    def executor(self, **options: Unpack[TaskKeywords]) -> ClusterExecutor:
-        """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one."""
+    def executor(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: Sequence[Any] = (),
+        **options: Unpack[TaskKeywords],
+    ) -> ClusterExecutor:
+        """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one.
+
+        `max_workers`, or the option `max_concurrent`, bounds the array elements in flight, of `submit` and `map`
+        together. `initializer(*initargs)` is called once in each job's process, before its first call.
+        """
         from slurm.jobs.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
 
-        return ClusterExecutor(self, Settings.parse(options))
+        return ClusterExecutor(self, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
 
     # What was submitted before.
 

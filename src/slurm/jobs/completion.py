@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import queue
+import sys
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -13,6 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 
+if sys.version_info >= (3, 11):
+
+    class WaitTimedOut(TimeoutError):
+        """A wait has taken longer than its timeout."""
+
+else:
+
+    class WaitTimedOut(TimeoutError, concurrent.futures.TimeoutError):
+        """A wait has taken longer than its timeout. Before Python 3.11, `concurrent.futures` has a class of its own."""
+
+
 class Waitable(Protocol):
     """Calls back once it has ended, as a job does."""
 
@@ -21,6 +35,28 @@ class Waitable(Protocol):
 
 
 W = TypeVar("W", bound=Waitable)
+
+
+def when_all_finish(jobs: Collection[Waitable], callback: Callable[[], object]) -> Callable[[], None]:
+    """Call back once all have ended, at once if they have; returns a function that undoes this."""
+    left, lock = len(jobs) + 1, threading.Lock()
+
+    def ended() -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = not left
+        if last:
+            callback()
+
+    undo = [job.when_finished(ended) for job in jobs]
+    ended()  # without jobs, too
+
+    def forget() -> None:
+        for of_job in undo:
+            of_job()
+
+    return forget
 
 
 def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
@@ -34,7 +70,7 @@ def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
             try:
                 yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except queue.Empty:
-                raise TimeoutError(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
+                raise WaitTimedOut(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
     finally:

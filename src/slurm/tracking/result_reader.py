@@ -43,6 +43,12 @@ class ResultReader:
             return None, self._error(index, self._ends.outcome(index))
         return None, error if isinstance(error, SlurmError) else self._not_loaded(index, error)
 
+    def take(self, index: int) -> tuple[Any, BaseException | None]:
+        """Return the same, and keep no reference to the result."""
+        found = self.of(index)
+        self._ends.results.pop(index, None)
+        return found
+
     def _silent(self, indices: Sequence[int]) -> list[str]:
         """The logs of those that ended without a word of what went wrong."""
         told = self._ends.results.keys() | self._ends.unloaded.keys()
