@@ -529,6 +529,15 @@ def test_concurrent_futures_names_what_waits_for_jobs(inline: InlineCluster) -> 
         with pytest.raises(AttributeError, match=r"slurm\.as_completed"):
             list(concurrent.futures.as_completed(wrong, 60))
     assert not hasattr(job, "_condition")
+
+    async def wrap() -> None:
+        for wrong in (job, array):
+            with pytest.raises(TypeError, match="write `await job`"):
+                asyncio.wrap_future(wrong)
+        assert not asyncio.isfuture(job)
+        assert await asyncio.gather(job, array) == [2, [6]]
+
+    asyncio.run(wrap())
     with pytest.raises(TypeError, match=r"concurrent\.futures waits for futures"):
         slurm.wait([inline.executor().submit(add, 1, 1)])  # type: ignore[list-item]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import concurrent.futures
 import queue
 import sys
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 if sys.version_info >= (3, 11):
 
-    class WaitTimedOut(TimeoutError):
+    class TimeoutError(builtins.TimeoutError):  # noqa: A001 - it is one, and tells a wait's from that of a task
         """A wait has taken longer than its timeout."""
 
 else:
 
-    class WaitTimedOut(TimeoutError, concurrent.futures.TimeoutError):
+    class TimeoutError(builtins.TimeoutError, concurrent.futures.TimeoutError):  # noqa: A001 - as above
         """A wait has taken longer than its timeout. Before Python 3.11, `concurrent.futures` has a class of its own."""
 
 
@@ -70,7 +71,7 @@ def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
             try:
                 yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except queue.Empty:
-                raise WaitTimedOut(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
+                raise TimeoutError(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
     finally:

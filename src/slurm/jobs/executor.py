@@ -10,12 +10,11 @@ import threading
 import time
 import uuid
 from concurrent.futures import BrokenExecutor, Executor, Future
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from slurm.errors import OptionError, SlurmError, TransportError
-from slurm.jobs import waiting
+from slurm.jobs import completion, waiting
 from slurm.jobs.backlog import Backlog, Entry
-from slurm.jobs.completion import WaitTimedOut
 from slurm.jobs.future import JobFuture
 from slurm.options import Options
 from slurm.runner.initializer import Initialized
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurm.jobs.job import Job, JobArray
+    from slurm.serialization import Placeholder
     from slurm.tasks.task import Submitter
 
 P = ParamSpec("P")
@@ -79,7 +79,20 @@ class ClusterExecutor(Executor):
         self._closed = False
         self._broken = ""
 
-    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]:
+    if TYPE_CHECKING:
+
+        @overload
+        def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
+        @overload
+        def submit(
+            self, function: Callable[..., R], first: Placeholder, /, *args: Any, **kwargs: Any
+        ) -> JobFuture[R]: ...
+        @overload
+        def submit(
+            self, function: Callable[..., R], first: Any, second: Placeholder, /, *args: Any, **kwargs: Any
+        ) -> JobFuture[R]: ...
+
+    def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> JobFuture[R]:
         """Submit one call of a plain function or a task. Without a free slot, it is submitted when there is one."""
         task = self._task(function)
         future: JobFuture[R] = JobFuture(task.name)
@@ -180,7 +193,7 @@ class ClusterExecutor(Executor):
     ) -> Iterator[R]:
         try:
             if not concurrent.futures.wait([submitted], _seconds_to(end)).done:
-                raise WaitTimedOut
+                raise completion.TimeoutError
             yield from submitted.result().iter_results(_seconds_to(end))
         except GeneratorExit:  # of a loop that was left, or by the garbage collector, in whatever thread
             if not sys.is_finalizing():  # at the end of the program jobs go on
@@ -188,10 +201,10 @@ class ClusterExecutor(Executor):
             raise
         except TransportError:  # no fault of the calls
             raise
-        except WaitTimedOut:
+        except completion.TimeoutError:
             _give_up(submitted, withdraw)
             message = f"the results were not all there after {timeout} s; the calls that had not ended were cancelled"
-            raise WaitTimedOut(message) from None
+            raise completion.TimeoutError(message) from None
         except KeyboardInterrupt:
             _give_up(submitted, withdraw)
             raise KeyboardInterrupt("the calls of the map that had not ended were cancelled") from None

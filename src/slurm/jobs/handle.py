@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from slurm.jobs.completion import WaitTimedOut
+from slurm.jobs import completion
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.sanitize.numbers import seconds_to_wait
@@ -47,6 +48,15 @@ class Handle(Placeholder):
         )
 
     @property
+    def _asyncio_future_blocking(self) -> None:
+        """None, so that asyncio takes this for an awaitable, and not for one of its own futures.
+
+        `asyncio.wrap_future` looks at it, too. It would fail without a word about what to write instead.
+        """
+        if sys._getframe(2).f_code.co_name == "wrap_future":  # noqa: SLF001 - below is asyncio.isfuture
+            raise TypeError("a job is no future of concurrent.futures, and needs no wrapping: write `await job`")
+
+    @property
     def _url(self) -> str:
         return str(self._place.url)
 
@@ -75,7 +85,7 @@ class Handle(Placeholder):
         left, key = len(indices) - sum(map(self._watched.finished, indices)), self._watched.key
         one = f"job {self._watched.name(indices[0])} has"
         which = one if len(indices) == 1 else f"{left} of {len(indices)} jobs of {key} have"
-        raise WaitTimedOut(f"{which} not ended after {timeout} s. {self._come_back(indices)}")
+        raise completion.TimeoutError(f"{which} not ended after {timeout} s. {self._come_back(indices)}")
 
     def _in_order(self, indices: range, timeout: float | None) -> Iterator[tuple[Any, BaseException | None]]:
         """Yield the result or exception of each call, as soon as all before it have ended, too.

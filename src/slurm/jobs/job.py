@@ -80,7 +80,7 @@ class Job(Handle, Generic[R]):
         """
         error = self.exception(timeout)
         if error is not None:
-            raise error
+            raise error.with_traceback(None)  # it may have been raised before, in frames that it would keep
         result: R = self._result
         return result
 
