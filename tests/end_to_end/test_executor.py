@@ -1,10 +1,11 @@
-"""The executor and its futures do what `concurrent.futures` promises; docs/reference/executor.md lists the differences."""
+"""The executor and its futures do what `concurrent.futures` promises, but for what docs/reference/executor.md lists."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
 import gc
+import itertools
 import subprocess
 import sys
 import threading
@@ -217,7 +218,7 @@ def test_a_limit_holds_for_submit_and_map_together(local: Cluster, tmp_path: Pat
         executor.map(task(max_concurrent=4)(span), [log])  # type: ignore[arg-type]
     spans = sorted(tuple(map(float, line.split())) for line in log.read_text().splitlines())
     assert len(spans) == 7
-    assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
 
 
 def test_calls_without_a_slot_are_not_submitted(inline: InlineCluster) -> None:
@@ -238,6 +239,17 @@ def test_calls_without_a_slot_are_not_submitted(inline: InlineCluster) -> None:
         assert futures[3].job.result() == 3
         assert list(results) == [4, 6]
     assert len(inline.jobs()) == 5
+
+
+def test_leaving_a_cluster_that_cancels_drops_calls_without_a_slot(tmp_path: Path) -> None:
+    with Cluster("local", root=tmp_path / "root", cancel_on_exit=True) as cluster:
+        executor = cluster.executor(1)
+        futures = [executor.submit(wait_for, tmp_path / "never") for _ in range(3)]
+    assert futures[1].cancelled()
+    assert futures[2].cancelled()
+    concurrent.futures.wait(futures, 60)
+    assert futures[0].cancelled()
+    assert len(cluster.jobs()) == 1
 
 
 def test_a_submission_that_fails_later_is_the_futures_error(inline: InlineCluster) -> None:
@@ -590,8 +602,10 @@ def test_asyncio_runs_functions_in_the_executor(inline: InlineCluster) -> None:
             wrapped.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await wrapped
-            while not future.cancelled():  # the loop passes it on
-                await asyncio.sleep(0.01)
+            cancelled = asyncio.Event()
+            future.add_done_callback(lambda _: loop.call_soon_threadsafe(cancelled.set))
+            await asyncio.wait_for(cancelled.wait(), 60)
+        assert future.cancelled()
 
     asyncio.run(main())
 

@@ -99,6 +99,7 @@ class Cluster:
             "local" if url is None else url, root=root, python=python, setup=steps, login_shell=login_shell
         )
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
+        self._executors: list[ClusterExecutor] = []
         self.terms = Settings.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
@@ -162,6 +163,8 @@ class Cluster:
         """Tasks go elsewhere again; jobs go on, and their handles keep working, unless `cancel_on_exit`."""
         task.active.set(task.active.get()[:-1])
         if self._mine is not None:
+            for executor in self._executors:  # which may hold calls back
+                executor.shutdown(wait=False, cancel_futures=True)
             cancel(self._mine)
         flush_hooks()
 
@@ -198,12 +201,15 @@ class Cluster:
     ) -> ClusterExecutor:
         """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one.
 
-        `max_workers`, or the option `max_concurrent`, bounds the array elements in flight, of `submit` and `map`
+        `max_workers`, or the option `max_concurrent`, bounds the array elements that run at once, of `submit` and `map`
         together. `initializer(*initargs)` is called once in each job's process, before its first call.
         """
         from slurm.jobs.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
 
-        return ClusterExecutor(self, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
+        made = ClusterExecutor(self, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
+        if self._mine is not None:
+            self._executors.append(made)
+        return made
 
     # What was submitted before.
 

@@ -68,7 +68,7 @@ def call_here(callback: Callable[[], object]) -> None:
     """Call it in the caller's thread. An exception is logged; an interrupt is the caller's."""
     try:
         callback()
-    except Exception:
+    except Exception:  # noqa: BLE001 - a user's function may fail, but its caller did not call it
         _log.exception("a callback of a job failed")
 
 
