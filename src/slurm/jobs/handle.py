@@ -75,8 +75,11 @@ class Handle(Placeholder):
             self._place.tracker.look([self._watched])
         return all(map(self._watched.finished, indices))
 
-    def _wait(self, indices: Sequence[int], timeout: float | None) -> None:
-        """Wait until calls have ended. Raises TimeoutError, or KeyboardInterrupt with words on how to come back."""
+    def _wait(self, indices: Sequence[int], timeout: float | None, *, asked: float | None = None) -> None:
+        """Wait until calls have ended. Raises TimeoutError, or KeyboardInterrupt with words on how to come back.
+
+        `asked` is the whole time that the caller was given, if `timeout` is what is left of it.
+        """
         try:
             if not indices or self._place.tracker.wait(self._watched, indices, timeout):
                 return
@@ -85,7 +88,9 @@ class Handle(Placeholder):
         left, key = len(indices) - sum(map(self._watched.finished, indices)), self._watched.key
         one = f"job {self._watched.name(indices[0])} has"
         which = one if len(indices) == 1 else f"{left} of {len(indices)} jobs of {key} have"
-        raise completion.TimeoutError(f"{which} not ended after {timeout} s. {self._come_back(indices)}")
+        raise completion.TimeoutError(
+            f"{which} not ended after {timeout if asked is None else asked} s. {self._come_back(indices)}"
+        )
 
     def _in_order(self, indices: range, timeout: float | None) -> Iterator[tuple[Any, BaseException | None]]:
         """Yield the result or exception of each call, as soon as all before it have ended, too.
@@ -97,7 +102,7 @@ class Handle(Placeholder):
         finished, element = self._watched.finished, self._watched.element
         most = 1
         while indices:
-            self._wait(indices[:1], None if end is None else max(0.0, end - time.monotonic()))
+            self._wait(indices[:1], None if end is None else max(0.0, end - time.monotonic()), asked=timeout)
             count = 1
             while count < len(indices) and finished(indices[count]):
                 if count >= most and element(indices[count]) != element(indices[count - 1]):
