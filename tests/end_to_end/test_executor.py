@@ -6,6 +6,8 @@ import asyncio
 import concurrent.futures
 import gc
 import itertools
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -357,6 +359,46 @@ def test_a_map_that_is_left_cancels_what_is_left(local: Cluster, tmp_path: Path)
         assert result == "-"
         break
     until(lambda: nothing_lives(local))
+
+
+def test_an_interrupted_map_cancels_what_is_left(local: Cluster, tmp_path: Path) -> None:
+    executor = local.executor()
+    results = executor.map(wait_for, [None, tmp_path / "never"])
+    assert next(results) == "-"
+    (array,) = executor._maps
+
+    def interrupt() -> None:
+        until(lambda: array.part.state._waiters)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        interrupting = pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt, match="were cancelled"):
+            next(results)
+        interrupting.result()
+    until(lambda: nothing_lives(local))
+
+
+def test_a_map_that_is_open_when_the_program_ends_goes_on(local: Cluster, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import pathlib, sys\n"
+        "from slurm import Cluster\n"
+        "def wait_for(gate):\n"
+        "    import time\n"
+        "    while gate and not gate.exists():\n"
+        "        time.sleep(0.02)\n"
+        "results = Cluster('local', root=sys.argv[1]).executor().map(wait_for, [None, pathlib.Path(sys.argv[2])])\n"
+        "print(next(results))\n"
+    )
+    gate = tmp_path / "gate"
+    root = local.place.store.root
+    done = subprocess.run([sys.executable, program, root, gate], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+    (array,) = local.jobs()
+    assert not array.done()
+    gate.touch()
+    assert array[1].result(60) is None  # type: ignore[index]
 
 
 def test_a_map_that_nobody_reads_runs(inline: InlineCluster, tmp_path: Path) -> None:

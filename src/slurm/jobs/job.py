@@ -151,7 +151,7 @@ class Job(Handle, Generic[R]):
 
         error = yield from awaited(self.when_finished, self.exception, partial(self._come_back, [self.index]))
         if error is not None:
-            raise error
+            raise error.with_traceback(None)  # as in `result`
         return self.result()
 
     # More about it.
