@@ -25,6 +25,9 @@ CATCH_ALLS = {
     "storage/results.py": 1,
     "environments/building.py": 1,
     "jobs/executor.py": 1,
+    "jobs/future.py": 1,
+    "jobs/backlog.py": 1,
+    "runner/initializer.py": 1,
     "tracking/result_reader.py": 1,
     "tracking/tracker.py": 2,
     "tracking/exceptions.py": 1,
@@ -42,7 +45,7 @@ CATCH_ALLS = {
     "serialization/__init__.py": 2,
     "serialization/unpickling.py": 1,
     "slurmfile/callbacks.py": 1,
-    "notifications/dispatcher.py": 1,
+    "notifications/dispatcher.py": 2,
     "notifications/client_hooks.py": 1,
     "transports/paramiko_ssh.py": 2,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from slurm import Cluster, DependencyFailed, JobTimedOut, Retry, TaskExited, current_job, gather, task
+from slurm import Cluster, DependencyFailed, JobTimedOut, Retry, Task, TaskExited, current_job, gather, task
 from slurm.errors import OptionError, TaskFailed
 from timing import set_timings
 from waiting import until
@@ -125,6 +125,39 @@ def test_a_stopped_task_continues_from_its_checkpoint(local: Cluster, tmp_path: 
     assert after.result(60) == (list(range(15)), 2, list(range(15)), 2)
     assert len(list(tmp_path.glob("attempt.*"))) == 2
     assert not list(Path(job.directory, "results").glob(".*.checkpoint"))
+
+
+@task(time="00:10:00", signal_lead=597, max_restarts=1)
+def fit(gate: Path) -> tuple[Any, int]:
+    """Is in a loop that does not poll `should_stop`."""
+    ctx = current_job()
+    if ctx.restored is None:
+        ctx.on_stop(lambda: ctx.checkpoint({"epoch": 3}))
+        until(gate.exists)
+    return ctx.restored, ctx.attempt
+
+
+@task(time="00:10:00", signal_lead=597, max_restarts=1)
+def fit_with_own_handler(gate: Path) -> tuple[Any, int]:
+    """Has a handler of its own for the stop signal, which calls the previous one."""
+    ctx = current_job()
+    before: Any = signal.getsignal(signal.SIGUSR1)
+
+    def handler(number: int, frame: Any) -> None:
+        before(number, frame)
+        ctx.checkpoint({"epoch": 3})
+
+    if ctx.restored is None:
+        signal.signal(signal.SIGUSR1, handler)
+        until(gate.exists)
+    return ctx.restored, ctx.attempt
+
+
+@pytest.mark.parametrize("function", [fit, fit_with_own_handler])
+def test_a_task_that_cannot_poll_saves_from_the_signal(
+    local: Cluster, tmp_path: Path, function: Task[[Path], tuple[Any, int]]
+) -> None:
+    assert function(tmp_path / "never").result(90) == ({"epoch": 3}, 2)
 
 
 def test_a_task_that_stops_more_often_than_max_restarts_fails(local: Cluster, tmp_path: Path) -> None:

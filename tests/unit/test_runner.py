@@ -43,6 +43,14 @@ def no_current_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Requests a stop, as the handler of the stop signal does; undone afterwards."""
+    monkeypatch.setattr(job_context, "_stop", [])
+    monkeypatch.setattr(job_context, "_stop_functions", [])
+    return lambda: job_context.request_stop("USR1")
+
+
+@pytest.fixture
 def directory(tmp_path: Path) -> Directory:
     return Directory(str(tmp_path / "röot"))
 
@@ -218,6 +226,49 @@ def test_succeeded_reports_whether_the_outcome_is_a_success(tmp_path: Path, valu
     assert succeeded.main([directory.root, directory.key, "0"]) == 1
     main([directory.root, directory.key, "0", TAG])
     assert succeeded.main([directory.root, directory.key, "0"]) == status
+
+
+def test_a_function_of_on_stop_is_called_once_from_the_signal(directory: Directory, stop: Callable[[], None]) -> None:
+    job, called = directory.job(0), list[str]()
+
+    @job.on_stop
+    def save() -> None:
+        called.append("save")
+
+    assert callable(save)
+    assert called == []
+    stop()
+    stop()
+    assert called == ["save"]
+    job.on_stop(lambda: called.append("late"))
+    assert called == ["save", "late"]
+
+
+def test_a_function_of_on_stop_may_checkpoint(directory: Directory, stop: Callable[[], None]) -> None:
+    job = directory.create(pickled(add, (1, 2))).job(0)
+    job.on_stop(lambda: job.checkpoint({"epoch": 3}))
+    with pytest.raises(job_context.Stopped):
+        stop()
+    assert directory.job(0).restored == {"epoch": 3}
+
+
+def test_a_function_of_on_stop_is_not_called_after_its_call_or_in_a_child(
+    directory: Directory, stop: Callable[[], None], tmp_path: Path
+) -> None:
+    job = directory.create(pickled(add, (1, 2))).job(0)
+    call = ArgumentLoader(directory.path, lambda reference: reference).load(0)
+    job.on_stop((tmp_path / "called").touch)
+    assert call.make(job) == 3
+    job.on_stop((tmp_path / "parent").touch)
+    child = os.fork()
+    if child == 0:
+        stop()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not (tmp_path / "parent").exists()
+    stop()
+    assert (tmp_path / "parent").exists()
+    assert not (tmp_path / "called").exists()
 
 
 def test_outside_of_a_job_there_is_no_current_job() -> None:

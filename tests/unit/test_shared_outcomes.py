@@ -151,7 +151,7 @@ def test_a_shared_outcome_is_read_once(store: JobStore, monkeypatch: pytest.Monk
 def test_a_call_whose_upstream_was_cancelled_in_a_range_says_so(store: JobStore, tmp_path: Path) -> None:
     store.commit_shared(KEY, [3], TIMEOUT)
     store.commit_shared(KEY, [4, 5], CANCELLED)
-    with pytest.raises(UpstreamFailed, match=r"-00000000\[5\] failed: phase process"):
+    with pytest.raises(UpstreamFailed, match=r"-00000000\[5\] failed: CANCELLED"):
         PlaceholderResolver(str(tmp_path), lag=0)(("job", KEY, 5, 1))
 
 

@@ -29,6 +29,7 @@ from slurm import (
     wait,
     workflow,
 )
+from slurm.jobs.future import JobFuture
 
 
 @task
@@ -163,7 +164,9 @@ def clusters() -> None:
         assert_type(executor.submit(add.unwrapped, 1).result(), int)
         assert_type(executor.submit(add.unwrapped, 1).job, Job[int])
         assert_type(list(executor.map(add.unwrapped, [1])), list[int])
-        executor.submit(add.unwrapped, "1")  # type: ignore[arg-type]
+        assert_type(executor.submit(add.unwrapped, executor.submit(add.unwrapped, 1)), JobFuture[int])
+        executor.submit(add.unwrapped, "1")  # type: ignore[call-overload]
+        assert_type(Cluster.current(), Cluster)
 
 
 def signatures(plain: Callable[[int], str], ctx: JobContext) -> None:

@@ -24,7 +24,7 @@ from slurm.tasks import task
 from slurm.tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -97,6 +97,7 @@ class Cluster:
             "local" if url is None else url, root=root, python=python, setup=steps, login_shell=login_shell
         )
         self._mine: list[JobArray[Any]] | None = [] if cancel_on_exit else None
+        self._executors: list[ClusterExecutor] = []
         self.settings = Settings.parse({**(options or {}), "environment": environment, "callbacks": callbacks})
 
     @classmethod
@@ -136,6 +137,17 @@ class Cluster:
         """The URL, with the root if one was given."""
         return str(self.place.url)
 
+    @staticmethod
+    def current() -> Cluster:
+        """The active cluster, to which tasks called here go: that of the innermost `with`, else the activated one.
+
+        In a workflow that is the cluster of the workflow's tasks. Raises NoActiveCluster.
+        """
+        found = task.current()
+        if not isinstance(found, Cluster):
+            raise task.no_active_cluster("there is no current one: use `with Cluster(…):` or `Cluster(…).activate()`")
+        return found
+
     def __enter__(self) -> Self:
         task.active.set((*task.active.get(), self))
         return self
@@ -146,6 +158,8 @@ class Cluster:
         """Stop receiving calls. Jobs continue, and their handles keep working, unless `cancel_on_exit`."""
         task.active.set(task.active.get()[:-1])
         if self._mine is not None:
+            for executor in self._executors:  # which may hold calls back
+                executor.shutdown(wait=False, cancel_futures=True)
             cancel(self._mine)
         flush_hooks()
 
@@ -169,11 +183,25 @@ class Cluster:
             self._mine.append(jobs)
         return jobs
 
-    def executor(self, **options: Unpack[TaskKeywords]) -> ClusterExecutor:
-        """A `concurrent.futures.Executor` whose calls run on this cluster."""
+    def executor(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: Sequence[Any] = (),
+        **options: Unpack[TaskKeywords],
+    ) -> ClusterExecutor:
+        """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one.
+
+        `max_workers`, or the option `max_concurrent`, bounds the array elements that run at once, of `submit` and `map`
+        together. `initializer(*initargs)` is called once in each job's process, before its first call.
+        """
         from slurm.jobs.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
 
-        return ClusterExecutor(self, Settings.parse(options))
+        made = ClusterExecutor(self, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
+        if self._mine is not None:
+            self._executors.append(made)
+        return made
 
     def job(self, name: str) -> Job[Any] | JobArray[Any]:
         """Open a job that any process has submitted, by its key, or by key[index] for one call of a map.

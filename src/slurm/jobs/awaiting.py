@@ -1,13 +1,18 @@
-"""Awaiting: from the end of a job, told by a thread, to the event loop that waits for it."""
+"""Awaiting: wake the event loop that waits for jobs when their ends are reported by a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
+
+    from slurm.jobs.completion import Waitable
+
+    W = TypeVar("W", bound=Waitable)
 
 T = TypeVar("T")
 
@@ -15,32 +20,70 @@ _WAKE_SECONDS = 0.5
 
 
 def awaited(
-    tell: Callable[[Callable[[], object]], Callable[[], None]], read: Callable[[], T]
+    tell: Callable[[Callable[[], object]], Callable[[], None]], read: Callable[[], T], come_back: Callable[[], str]
 ) -> Generator[Any, None, T]:
-    """Wait in the running event loop, which goes on meanwhile, until `tell` calls back; then what `read` returns.
+    """Wait in the running event loop until `tell` calls back; then return what `read` returns.
 
-    `tell` returns what takes the wish to be called back. `read` is called in a thread, for it may read from afar.
+    `tell` returns a function that undoes it. `read` runs in a thread, because it may read from another host. A
+    cancelled wait says how to `come_back`.
     """
-    loop = asyncio.get_running_loop()
+    loop = _running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
     def note() -> None:
         if not ended.done():
             ended.set_result(None)
 
-    def note_there() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(note)
+    with _awake(loop):
+        forget = tell(partial(_call_soon, loop, note))
+        try:
+            yield from ended
+            return (yield from loop.run_in_executor(None, read))
+        except asyncio.CancelledError:
+            raise asyncio.CancelledError(come_back()) from None
+        finally:
+            forget()
+
+
+async def each_as_it_ends(jobs: Collection[W]) -> AsyncIterator[W]:
+    """Yield jobs, each as it ends."""
+    loop = _running_loop()
+    ended: asyncio.Queue[W] = asyncio.Queue()
+    with _awake(loop):
+        undo = [job.when_finished(partial(_call_soon, loop, partial(ended.put_nowait, job))) for job in jobs]
+        try:
+            for _ in range(len(undo)):
+                yield await ended.get()
+        finally:
+            for forget in undo:
+                forget()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "jobs can be awaited in asyncio's event loop only. In another, such as trio's, wait in a thread: "
+            "`await anyio.to_thread.run_sync(job.result)`"
+        ) from None
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+        loop.call_soon_threadsafe(callback)
+
+
+@contextlib.contextmanager
+def _awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake the loop now and again: a notebook's loop notices an interrupt only when something wakes it."""
 
     def wake() -> None:
         alarms[:] = [loop.call_later(_WAKE_SECONDS, wake)]
 
     alarms: list[asyncio.TimerHandle] = []
-    wake()  # now and again, since a notebook's loop hears of an interrupt only when something wakes it
-    forget = tell(note_there)
+    wake()
     try:
-        yield from ended
-        return (yield from loop.run_in_executor(None, read))
+        yield
     finally:
         alarms[0].cancel()
-        forget()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import concurrent.futures
 import queue
+import sys
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -13,6 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 
+if sys.version_info >= (3, 11):
+
+    class TimeoutError(builtins.TimeoutError):  # noqa: A001 - it is one, and tells a wait's from that of a task
+        """A wait has taken longer than its timeout."""
+
+else:
+
+    class TimeoutError(builtins.TimeoutError, concurrent.futures.TimeoutError):  # noqa: A001 - as above
+        """A wait has taken longer than its timeout. Before Python 3.11, `concurrent.futures` has a class of its own."""
+
+
 class Waitable(Protocol):
     """Calls back once it has ended, as a job does."""
 
@@ -21,6 +36,28 @@ class Waitable(Protocol):
 
 
 W = TypeVar("W", bound=Waitable)
+
+
+def when_all_finish(jobs: Collection[Waitable], callback: Callable[[], object]) -> Callable[[], None]:
+    """Call back once all have ended, at once if they have; returns a function that undoes this."""
+    left, lock = len(jobs) + 1, threading.Lock()
+
+    def ended() -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = not left
+        if last:
+            callback()
+
+    undo = [job.when_finished(ended) for job in jobs]
+    ended()  # without jobs, too
+
+    def forget() -> None:
+        for of_job in undo:
+            of_job()
+
+    return forget
 
 
 def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:

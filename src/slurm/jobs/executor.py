@@ -3,126 +3,227 @@
 from __future__ import annotations
 
 import concurrent.futures
+import inspect
+import logging
+import sys
 import threading
 import time
-from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+import uuid
+from concurrent.futures import BrokenExecutor, Executor, Future
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from slurm.errors import JobCancelled
-from slurm.jobs import waiting
-from slurm.notifications.dispatcher import settling
+from slurm.errors import OptionError, SlurmError, TransportError
+from slurm.jobs import completion, waiting
+from slurm.jobs.backlog import Backlog, Entry
+from slurm.jobs.future import JobFuture
+from slurm.options import Options
+from slurm.runner.initializer import Initialized
+from slurm.sanitize.numbers import seconds_to_wait
+from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurm.jobs.job import Job, JobArray
-    from slurm.tasks.settings import Settings
+    from slurm.serialization import Placeholder
     from slurm.tasks.task import Submitter
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_log = logging.getLogger(__name__)
 
-class JobFuture(Future[R]):
-    """A real `concurrent.futures.Future`, of a job: `future.job`."""
-
-    def __init__(self, job: Job[R]) -> None:
-        super().__init__()
-        self.job = job
-        self._lock = threading.Lock()
-        self._called_back = False
-        job.when_finished(lambda: settling.put(self._settle))
-
-    def cancel(self) -> bool:
-        """Ask the scheduler to end the job, also one that runs; the future is cancelled once it has ended."""
-        return self.job.cancel()
-
-    def running(self) -> bool:
-        """Whether the job runs now. Asks the scheduler."""
-        return not self.done() and self.job.running()
-
-    def add_done_callback(self, fn: Callable[[Future[R]], object]) -> None:
-        """Call `fn(future)` once it has ended, from a background thread; at once if it has."""
-        with self._lock:
-            self._called_back = True
-        super().add_done_callback(fn)
-
-    def _settle(self) -> None:
-        """End as the job has. What is called back then may be slow, so that is done in a thread of its own."""
-        error: BaseException | None
-        try:
-            error = self.job.exception()
-        except BaseException as untold:  # noqa: BLE001 - whatever keeps the job from telling is what the future tells
-            error = untold
-        with self._lock:
-            if not self._called_back:
-                self._end(error)
-                return
-        try:
-            threading.Thread(target=self._end, args=(error,), name="slurm-future", daemon=True).start()
-        except RuntimeError:  # there can be no more threads
-            self._end(error)
-
-    def _end(self, error: BaseException | None) -> None:
-        if isinstance(error, JobCancelled):
-            super().cancel()
-        self.set_running_or_notify_cancel()
-        if error is None:
-            self.set_result(self.job.result())
-        elif not self.cancelled():
-            self.set_exception(error)
+_OF_OTHERS = {
+    "mp_context": "each call runs in a process of a job; leave it out",
+    "max_tasks_per_child": "chunk_size is the number of calls that a process makes; leave it out",
+    "thread_name_prefix": "calls run in jobs, not in threads; leave it out",
+}
+"""Parameters of the standard library's executors that mean nothing here, with what to do."""
 
 
 class ClusterExecutor(Executor):
-    """Runs functions on a cluster: `submit` is a job of its own, `map` one array."""
+    """Runs functions on a cluster: `submit` is a job of its own, `map` one array.
 
-    def __init__(self, cluster: Submitter, terms: Settings) -> None:
+    `max_workers` bounds the elements in flight, of `submit` and `map` together; None is no limit. `initializer` is
+    called with `initargs` in each job's process, before its first call. `keywords` are those of a task.
+    """
+
+    def __init__(
+        self,
+        cluster: Submitter,
+        keywords: Mapping[str, Any],
+        *,
+        max_workers: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Sequence[Any] = (),
+    ) -> None:
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        for name, advice in _OF_OTHERS.items():
+            if keywords.get(name):
+                raise OptionError(f"executor({name}=…): {advice}")
+        self._terms = Settings.parse({name: value for name, value in keywords.items() if name not in _OF_OTHERS})
+        limit = self._terms.options.get("max_concurrent")
+        if max_workers is not None and limit is not None:
+            raise OptionError("max_workers and max_concurrent are the same limit here: leave one out")
+        self._most = max_workers or (int(limit) if limit else None)
         self._cluster = cluster
-        self._terms = terms
-        self._submitted: list[JobArray[Any]] = []
+        self._backlog = Backlog(self._most)
+        self._initializer = getattr(initializer, "unwrapped", initializer)
+        self._initargs, self._token = tuple(initargs), uuid.uuid4().hex
+        self._maps: set[JobArray[Any]] = set()
         self._futures: set[JobFuture[Any]] = set()
         self._closed = False
+        self._broken = ""
 
-    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]:
-        """Submit one call; a plain function or a task."""
-        future = JobFuture(self._task(function)(*args, **kwargs))
+    if TYPE_CHECKING:
+
+        @overload
+        def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
+        @overload
+        def submit(
+            self, function: Callable[..., R], first: Placeholder, /, *args: Any, **kwargs: Any
+        ) -> JobFuture[R]: ...
+        @overload
+        def submit(
+            self, function: Callable[..., R], first: Any, second: Placeholder, /, *args: Any, **kwargs: Any
+        ) -> JobFuture[R]: ...
+
+    def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> JobFuture[R]:
+        """Submit one call of a plain function or a task. Without a free slot, it is submitted when there is one."""
+        task = self._task(function)
+        future: JobFuture[R] = JobFuture(task.name)
+
+        def start() -> list[Job[R]]:
+            job = task(*args, **kwargs)
+            future.submitted(job)
+            return [job]
+
+        entry = Entry(start, future.not_submitted, future.dropped, alone=False)
+        future.withdraw = lambda: self._backlog.withdraw(entry)
+        self._backlog.add(entry)
         self._futures.add(future)
-        Future.add_done_callback(future, lambda _: self._futures.discard(future))
+        Future.add_done_callback(future, self._finished)
         return future
 
     def map(
         self, fn: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
     ) -> Iterator[R]:
-        """Submit a call for each item, at once and as one array; the results come in order.
+        """Submit a call for each item, at once and as one array; yields the results in order, each as it is there.
 
-        `chunksize` calls go into one element of the array, unless it is 1 and the options say how many. TimeoutError
-        if they aren't all there in `timeout` seconds.
+        `chunksize` calls go into one element of the array, unless it is 1 and the options say how many. An exception of
+        a call is raised in its place; TimeoutError if the results are not all there `timeout` seconds from now. After
+        that, and if the iterator is closed, the calls that have not ended are cancelled, running ones too.
         """
-        jobs: JobArray[R] = self._task(fn).map(*iterables, chunk_size=chunksize if chunksize > 1 else None)
-        self._submitted.append(jobs)
-        return _in_order(jobs, None if timeout is None else time.monotonic() + timeout)
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1")
+        seconds = seconds_to_wait(timeout)
+        end = None if seconds is None else time.monotonic() + seconds
+        task = self._task(fn)
+        calls = list(zip(*iterables))  # noqa: B905 - the builtin's own way
+        if not calls:
+            return iter(())
+        submitted: Future[JobArray[R]] = Future()
+
+        def start() -> JobArray[R]:
+            jobs = task.starmap(calls, chunk_size=chunksize if chunksize > 1 else None)
+            calls.clear()
+            for ended in [other for other in tuple(self._maps) if not other.part.state.unfinished]:
+                self._maps.discard(ended)
+            self._maps.add(jobs)
+            submitted.set_result(jobs)
+            return jobs[:: jobs.reference.chunk]
+
+        def dropped() -> None:
+            submitted.cancel()
+            submitted.set_running_or_notify_cancel()  # or `concurrent.futures.wait` does not count it as done
+
+        entry = Entry(start, submitted.set_exception, dropped, alone=True)
+        self._backlog.add(entry)
+        return self._results(submitted, lambda: self._backlog.withdraw(entry), timeout, end)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base
-        """Take no more calls; wait for those submitted, or cancel them."""
+        """Take no more calls; wait for those submitted, or cancel them first, running ones too."""
         self._closed = True
         if cancel_futures:
-            waiting.cancel([future.job for future in tuple(self._futures)], *self._submitted)
+            self._backlog.clear()
+            self._backlog.drain()
+            jobs = [future.wait_for_job() for future in tuple(self._futures)]
+            waiting.cancel([job for job in jobs if job is not None], *tuple(self._maps))
         if wait:
-            waiting.wait(self._submitted)
+            self._backlog.drain()
+            waiting.wait(tuple(self._maps))
             concurrent.futures.wait(tuple(self._futures))
 
     def _task(self, function: Callable[..., R]) -> Task[..., R]:
+        if self._broken:
+            raise BrokenExecutor(self._broken)
         if self._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         found: Task[..., R] = function if isinstance(function, Task) else Task(function)
-        return type(found)(
-            found.unwrapped,
-            self._terms.merged(found.terms),
-            upstreams=found.upstreams,
-            submitter=self._cluster,
-        )
+        called: Callable[..., R] = found.unwrapped
+        if inspect.iscoroutinefunction(called):
+            raise TypeError(f"{found.name} is a coroutine function: submit a plain function that calls asyncio.run")
+        if self._initializer:
+            called = Initialized(
+                called, found.name, initializer=self._initializer, initargs=self._initargs, executor=self._token
+            )
+        terms = self._terms.merged(found.terms)
+        if self._most:
+            most = min(self._most, int(terms.options.get("max_concurrent") or self._most))
+            terms = terms.merged(Settings(options=Options.parse({"max_concurrent": most})))
+        return type(found)(called, terms, upstreams=found.upstreams, submitter=self._cluster)
+
+    def _finished(self, future: Future[Any]) -> None:
+        if isinstance(future, JobFuture):
+            self._futures.discard(future)
+        if not future.cancelled():
+            self._note(future.exception())
+
+    def _note(self, error: BaseException | None) -> None:
+        """Take no more calls after a failure of the initializer, as the standard library's executors do."""
+        if self._initializer and isinstance(error, BrokenExecutor):
+            self._broken = str(error)
+
+    def _results(
+        self, submitted: Future[JobArray[R]], withdraw: Callable[[], bool], timeout: float | None, end: float | None
+    ) -> Iterator[R]:
+        try:
+            if not concurrent.futures.wait([submitted], _seconds_to(end)).done:
+                raise completion.TimeoutError
+            yield from submitted.result().iter_results(_seconds_to(end))
+        except GeneratorExit:  # of a loop that was left, or by the garbage collector, in whatever thread
+            if not sys.is_finalizing():  # at the end of the program jobs go on
+                threading.Thread(target=_give_up, args=(submitted, withdraw), name="slurm-cancel").start()
+            raise
+        except TransportError:  # no fault of the calls
+            raise
+        except completion.TimeoutError:
+            _give_up(submitted, withdraw)
+            message = f"the results were not all there after {timeout} s; the calls that had not ended were cancelled"
+            raise completion.TimeoutError(message) from None
+        except KeyboardInterrupt:
+            _give_up(submitted, withdraw)
+            raise KeyboardInterrupt("the calls of the map that had not ended were cancelled") from None
+        except BaseException as error:
+            self._note(error)
+            _give_up(submitted, withdraw)
+            raise
 
 
-def _in_order(jobs: JobArray[R], end: float | None) -> Iterator[R]:
-    yield from jobs.results(None if end is None else max(0.0, end - time.monotonic()))
+def _seconds_to(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())
+
+
+def _give_up(submitted: Future[JobArray[Any]], withdraw: Callable[[], bool]) -> None:
+    """Cancel the calls of a map that have not ended. An error of the scheduler is logged."""
+    if withdraw() or submitted.cancelled() or submitted.exception() is not None:
+        return
+    jobs = submitted.result()
+    try:
+        jobs.cancel()
+    except SlurmError as error:
+        _log.warning("the calls of %s that have not ended could not be cancelled: %s", jobs.key, error)

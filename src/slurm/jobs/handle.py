@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from slurm.jobs import completion
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
+from slurm.sanitize.numbers import seconds_to_wait
 from slurm.serialization import Placeholder
 from slurm.tracking.result_reader import ResultReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurm.options.types import TaskOptions
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
     from slurm.submission.submission_state import SubmissionState
+
+
+_MOST_READ = 64
+"""The most calls whose results are read in one go when they are wanted one by one, unless an element makes more."""
 
 
 class Handle(Placeholder):
@@ -30,6 +38,23 @@ class Handle(Placeholder):
     def directory(self) -> str:
         """The path of the submission's directory, there."""
         return self._place.store.directory(self._watched.key)
+
+    @property
+    def _condition(self) -> NoReturn:
+        """`concurrent.futures.wait` and `as_completed` look for this attribute of their own futures."""
+        raise AttributeError(
+            "concurrent.futures cannot wait for jobs: use slurm.wait or slurm.as_completed, which take the same "
+            "arguments, `await job`, or the futures of cluster.executor()"
+        )
+
+    @property
+    def _asyncio_future_blocking(self) -> None:
+        """None, so that asyncio takes this for an awaitable, and not for one of its own futures.
+
+        `asyncio.wrap_future` looks at it, too. It would fail without a word about what to write instead.
+        """
+        if sys._getframe(2).f_code.co_name == "wrap_future":  # noqa: SLF001 - below is asyncio.isfuture
+            raise TypeError("a job is no future of concurrent.futures, and needs no wrapping: write `await job`")
 
     @property
     def _url(self) -> str:
@@ -50,8 +75,11 @@ class Handle(Placeholder):
             self._place.tracker.list_outcomes([self._watched])
         return all(map(self._watched.finished, indices))
 
-    def _wait(self, indices: Sequence[int], timeout: float | None) -> None:
-        """Wait until calls have ended. Raises TimeoutError, or KeyboardInterrupt with words on how to come back."""
+    def _wait(self, indices: Sequence[int], timeout: float | None, *, asked: float | None = None) -> None:
+        """Wait until calls have ended. Raises TimeoutError, or KeyboardInterrupt with words on how to come back.
+
+        `asked` is the whole time that the caller was given, if `timeout` is what is left of it.
+        """
         try:
             if not indices or self._place.tracker.wait(self._watched, indices, timeout):
                 return
@@ -60,7 +88,31 @@ class Handle(Placeholder):
         left, key = len(indices) - sum(map(self._watched.finished, indices)), self._watched.key
         one = f"job {self._watched.name(indices[0])} has"
         which = one if len(indices) == 1 else f"{left} of {len(indices)} jobs of {key} have"
-        raise TimeoutError(f"{which} not ended after {timeout} s. {self._come_back(indices)}")
+        raise completion.TimeoutError(
+            f"{which} not ended after {timeout if asked is None else asked} s. {self._come_back(indices)}"
+        )
+
+    def _in_order(self, indices: range, timeout: float | None) -> Iterator[tuple[Any, BaseException | None]]:
+        """Yield the result or exception of each call, as soon as all before it have ended, too.
+
+        Reads several at once if they have ended: ever more, because the first is wanted soon. Keeps none.
+        """
+        seconds = seconds_to_wait(timeout)
+        end = None if seconds is None else time.monotonic() + seconds
+        finished, element = self._watched.finished, self._watched.element
+        most = 1
+        while indices:
+            self._wait(indices[:1], None if end is None else max(0.0, end - time.monotonic()), asked=timeout)
+            count = 1
+            while count < len(indices) and finished(indices[count]):
+                if count >= most and element(indices[count]) != element(indices[count - 1]):
+                    break  # the calls of an element stay together: their results are in one file
+                count += 1
+            some, indices = indices[:count], indices[count:]
+            most = min(2 * most, _MOST_READ)
+            read = self._read(some)
+            for index in some:
+                yield read.take(index)
 
     def _come_back(self, indices: Sequence[int]) -> str:
         if len(indices) == 1:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextvars
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
-from slurm.jobs.completion import as_they_end
+from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.handle import Handle
-from slurm.notifications.dispatcher import dispatch
+from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import whole
@@ -19,7 +21,7 @@ from slurm.tracking.workflow_journal import several_children
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 
     from typing_extensions import Unpack
 
@@ -39,11 +41,12 @@ class Job(Handle, Generic[R]):
     A pickled job, or `cluster.job(key)`, is the same job in another process.
     """
 
-    __slots__ = ("__weakref__", "_result", "index")
+    __slots__ = ("__weakref__", "_error", "_result", "index")
 
     def __init__(self, place: Place, watched: SubmissionState, index: int) -> None:
         super().__init__(place, watched)
         self._result = _UNSET
+        self._error: BaseException | None = None
         self.index = index
 
     @property
@@ -74,20 +77,26 @@ class Job(Handle, Generic[R]):
         Raises what the task raised, with the node's traceback as its cause; a JobError for what happened to the job
         otherwise; TimeoutError if it hasn't ended after `timeout` seconds (the job goes on).
         """
-        if self._result is _UNSET:
-            error = self.exception(timeout)
-            if error is not None:
-                raise error
+        error = self.exception(timeout)
+        if error is not None:
+            raise error.with_traceback(None)  # it may have been raised before, in frames that it would keep
         result: R = self._result
         return result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the end; the exception that `result()` would raise, or None for a success."""
-        self._wait([self.index], timeout)
-        result, error = self._read([self.index]).of(self.index)
-        if error is None:
-            self._result = result
-        return error
+        """Wait for the end; the exception that `result()` would raise, or None for a success.
+
+        The same object each time, unless the outcome or the result could not be read or loaded: that is tried again.
+        """
+        if self._result is _UNSET and self._error is None:
+            self._wait([self.index], timeout)
+            result, error = self._read([self.index]).of(self.index)
+            if error is None:
+                self._result = result
+            elif isinstance(error, (TransportError, ProtocolError, ResultNotLoaded)):
+                return error
+            self._error = error
+        return self._error
 
     def done(self) -> bool:
         """Whether it has ended: with a result, an error, or cancelled."""
@@ -111,14 +120,14 @@ class Job(Handle, Generic[R]):
         return final is not None and final.state is JobState.CANCELLED
 
     def cancel(self, *, children: bool = True) -> bool:
-        """Ask the scheduler to end it; False if it has ended already. Its future ends as JobCancelled soon after.
+        """Ask the scheduler to end it; False if it has ended otherwise. Its future ends as JobCancelled soon after.
 
         What a workflow has submitted ends too, also if the workflow has ended already, unless not `children`.
         """
         ended = self.done()
         if not ended or self._watched.workflow:
             cancel([self.part], children=children)
-        return not ended
+        return not ended or self.cancelled()
 
     def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
         """Submit the same call once more, as a new job; options given here go over those it had.
@@ -130,23 +139,18 @@ class Job(Handle, Generic[R]):
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
         """Call `callback(job)` once it has ended, from a background thread; at once if it has. Errors are logged."""
         if self._watched.finished(self.index):
-            callback(self)
+            call_here(lambda: callback(self))
         else:
             context = contextvars.copy_context()  # the active cluster is the caller's
             self.when_finished(lambda: dispatch(lambda: context.run(callback, self)))
 
     def __await__(self) -> Generator[Any, None, R]:
         """`await job` is its result; the event loop runs meanwhile."""
-        from asyncio import CancelledError  # noqa: PLC0415 - asyncio is slow to import
+        from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
 
-        from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - as above
-
-        try:
-            error = yield from awaited(self.when_finished, self.exception)
-        except CancelledError:
-            raise CancelledError(self._come_back([self.index])) from None
+        error = yield from awaited(self.when_finished, self.exception, partial(self._come_back, [self.index]))
         if error is not None:
-            raise error
+            raise error.with_traceback(None)  # as in `result`
         return self.result()
 
     # More about it.
@@ -256,14 +260,45 @@ class JobArray(Handle, Generic[R]):
         where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
         """
         self._wait(self._range, timeout)
+        found, error = self._found(return_exceptions=return_exceptions)
+        if error is not None:
+            raise error
+        return found
+
+    def _found(self, *, return_exceptions: bool = False) -> tuple[list[Any], BaseException | None]:
+        """Read the results, up to the first exception."""
         read = self._read(self._range, logs=return_exceptions)
         found: list[Any] = []
         for index in self._range:
             result, error = read.of(index)
             if error is not None and not return_exceptions:
-                raise error
+                return found, error
             found.append(result if error is None else error)
+        return found, None
+
+    def iter_results(self, timeout: float | None = None) -> Iterator[R]:
+        """Yield the results in order, each as soon as it and those before it are there; several are read in one go.
+
+        The exception of a call is raised in its place. TimeoutError `timeout` seconds after the first is asked for; the
+        jobs go on.
+        """
+        return map(_value, self._in_order(self._range, timeout))
+
+    def __await__(self) -> Generator[Any, None, list[R]]:
+        """`await array` is the list of its results; the event loop runs meanwhile."""
+        from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
+
+        come_back = partial(self._come_back, self._range)
+        found, error = yield from awaited(partial(when_all_finish, self), self._found, come_back)
+        if error is not None:
+            raise error
         return found
+
+    def __aiter__(self) -> AsyncIterator[Job[R]]:
+        """`async for job in array`: the jobs, each as it ends."""
+        from slurm.jobs.awaiting import each_as_it_ends  # noqa: PLC0415 - as above
+
+        return each_as_it_ends(self)
 
     def exceptions(self, timeout: float | None = None) -> list[BaseException | None]:
         """Wait for all; for each, the exception that `result()` would raise, or None."""
@@ -351,6 +386,13 @@ class Listing(list[Job[Any] | JobArray[Any]]):
 def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:
     """All calls of a submission: a JobArray for a map of any size, else a Job."""
     return JobArray(place, watched, range(watched.count)) if watched.mapped else Job(place, watched, 0)
+
+
+def _value(outcome: tuple[Any, BaseException | None]) -> Any:
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def open_job(cluster: Mapping[str, Any], key: str, part: int | range) -> Job[Any] | JobArray[Any]:

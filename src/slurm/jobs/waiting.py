@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from slurm.jobs.cancel import cancel as _cancel
@@ -110,5 +111,6 @@ def _flat(jobs: Any) -> Iterator[Job[Any]]:
         for item in jobs:
             yield from _flat(item)
     else:
-        message = f"expected jobs and arrays, not {jobs!r}"
+        advice = ": concurrent.futures waits for futures" if isinstance(jobs, Future) else ""
+        message = f"expected jobs and arrays, not {jobs!r}{advice}"
         raise TypeError(message)

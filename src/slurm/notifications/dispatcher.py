@@ -64,6 +64,14 @@ def flush_hooks() -> None:
         _log.warning("callbacks did not finish within %.0f s; not waiting any longer", _FLUSH_SECONDS)
 
 
+def call_here(callback: Callable[[], object]) -> None:
+    """Call it in the caller's thread. An exception is logged; an interrupt is the caller's."""
+    try:
+        callback()
+    except Exception:  # noqa: BLE001 - a user's function may fail, but its caller did not call it
+        _log.exception("a callback of a job failed")
+
+
 def call(callbacks: Iterable[Callable[[], object]]) -> None:
     """Call each in this thread. Exceptions are logged."""
     for callback in callbacks:

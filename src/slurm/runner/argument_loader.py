@@ -11,7 +11,7 @@ from functools import partial
 from slurm.protocol import CALLS, INDEX, OFFSET_BYTES
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING, Record
-from slurm.runner.job_context import print_to_log
+from slurm.runner.job_context import drop_stop_functions, print_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +47,7 @@ class Call(Record):
         finally:
             if os.getpid() != me:
                 _end_child()
+            drop_stop_functions()
 
 
 class ArgumentLoader:

@@ -10,14 +10,18 @@ from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-    from typing import Any
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[[], object])
 
 _current: list[JobContext] = []
 _current_index: list[int] = []
 _stop: list[str] = []
 _interrupting: list[bool] = []
+_stop_functions: list[tuple[int, Callable[[], object]]] = []
+"""The functions of `on_stop`, each with the process that registered it: a child that the task forks must not save."""
 _reported: dict[int, float] = {}
 
 PROGRESS_SECONDS = 0.5
@@ -118,6 +122,19 @@ class JobContext(Record):
         if _stop:
             raise Stopped(_stop[-1])
 
+    def on_stop(self, function: F) -> F:
+        """Have `function()` called when the job receives its stop signal; for code that cannot poll `should_stop`.
+
+        It runs in the main thread, from the signal handler, between two steps of whatever the task does. It may call
+        `checkpoint`, which does not return. If it returns, the task goes on; an error that it raises is raised in the
+        task. It is called once, at once if the signal has come already, and not after the call has ended. Returns
+        `function`, so that this is a decorator, too.
+        """
+        _stop_functions.append((os.getpid(), function))
+        if _stop:
+            _call_stop_functions()
+        return function
+
     @property
     def restored(self) -> Any:
         """The last checkpoint of an earlier attempt; None if there is none. Read at first use."""
@@ -209,10 +226,26 @@ def stop_signal() -> str | None:
 
 
 def request_stop(signal: str) -> None:
-    """Make `should_stop` true, because of `signal`. Raises Stopped while `interrupt_on_stop` is in effect."""
+    """Make `should_stop` true, because of `signal`, and call the functions of `on_stop`.
+
+    Raises Stopped while `interrupt_on_stop` is in effect, and what those functions raise.
+    """
     _stop.append(signal)
+    _call_stop_functions()
     if _interrupting and len(_stop) == 1:
         raise Stopped(signal)
+
+
+def _call_stop_functions() -> None:
+    mine = [function for pid, function in _stop_functions if pid == os.getpid()]
+    drop_stop_functions()
+    for function in mine:
+        function()
+
+
+def drop_stop_functions() -> None:
+    """Forget the functions of `on_stop`: they belong to one call, which has ended."""
+    _stop_functions.clear()
 
 
 def interrupt_on_stop() -> None:

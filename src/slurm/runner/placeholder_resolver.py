@@ -79,7 +79,7 @@ class PlaceholderResolver:
             raise UpstreamFailed(f"{key}[{index}] left no outcome: it was killed, or its node failed")
         if not outcome.succeeded:
             error = outcome.error
-            cause = f"{error.type}: {error.message}" if error else f"phase {outcome.phase}"
+            cause = f"{error.type}: {error.message}" if error else outcome.state or f"phase {outcome.phase}"
             raise UpstreamFailed(f"{key}[{index}] failed: {cause}")
         return outcome
 
@@ -102,7 +102,7 @@ class PlaceholderResolver:
                 with freshness.retry_absent(open_own, path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
-                outcome = _shared_outcome(directory, element)
+                outcome = _shared_outcome(os.path.dirname(path), element)
                 if outcome is not None or time.monotonic() >= end:
                     return outcome
                 time.sleep(pause)

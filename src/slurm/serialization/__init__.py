@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import types
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -249,11 +250,14 @@ def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = f
     """Return the path to the innermost part that cannot be pickled: `argument model of fit['net'].lock`."""
     if id(value) in seen or _pickles(value, reducers):
         return None
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, Future) or hasattr(type(value), "_asyncio_future_blocking"):
+        return f"{path} ({kind}{'' if isinstance(value, Placeholder) else '; pass its result() in its place'})"
     for step, part in _parts(value):
         deeper = _culprit(part, path + step, reducers, seen | {id(value)})
         if deeper:
             return deeper
-    return f"{path} ({type(value).__module__}.{type(value).__qualname__})"
+    return f"{path} ({kind})"
 
 
 def _pickles(value: Any, reducers: Reducers) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar, Unpack
 
+    from slurm.errors import NoActiveCluster
     from slurm.jobs.job import Job, JobArray
     from slurm.options.types import OtherKeywords, TaskKeywords
     from slurm.serialization import Arguments, Placeholder
@@ -58,6 +59,18 @@ _default: list[Submitter] = []
 def activate(submitter: Submitter) -> None:
     """Make a cluster the one that tasks go to wherever no `with` says otherwise, in all threads of the process."""
     _default[:] = [submitter]
+
+
+def current() -> Submitter | None:
+    """The cluster that a call here goes to: that of the innermost `with`, else the activated one; None without both."""
+    return next(reversed((*_default, *active.get())), None)
+
+
+def no_active_cluster(what: str) -> NoActiveCluster:
+    """The error for a call, or a question, that finds no cluster."""
+    from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
+
+    return NoActiveCluster(f"no cluster is active, so {what}")
 
 
 def deactivate(submitter: Submitter) -> None:
@@ -105,13 +118,13 @@ class Task(Generic[P, R, F]):
     if TYPE_CHECKING:
 
         @overload
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
         @overload
         def __call__(self, first: Placeholder, /, *args: Any, **kwargs: Any) -> Job[R]: ...
         @overload
         def __call__(self, first: Any, second: Placeholder, /, *args: Any, **kwargs: Any) -> Job[R]: ...
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Job[R]:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Job[R]:
         """Submit one call. A wrong argument is a TypeError here and now; NoActiveCluster if there is nowhere to go."""
         return self._submit([self._bound(args, kwargs)], mapped=False)[0]
 
@@ -238,16 +251,13 @@ class Task(Generic[P, R, F]):
         return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
 
     def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
-        submitter = self._submitter or next(reversed((*_default, *active.get())), None)
+        submitter = self._submitter or current()
         if submitter is None:
-            from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
-
-            message = (
-                f"no cluster is active, so {self.name}(…) has nowhere to run. Call it inside `with Cluster(…):` (for "
-                f"one thread), after `Cluster(…).activate()`, or as {self.name}.on(cluster)(…). Inside a running "
-                f"task, call the plain function: {self.name}.unwrapped(…)"
+            raise no_active_cluster(
+                f"{self.name}(…) has nowhere to run. Call it inside `with Cluster(…):` (for one thread), after "
+                f"`Cluster(…).activate()`, or as {self.name}.on(cluster)(…). Inside a running task, call the plain "
+                f"function: {self.name}.unwrapped(…)"
             )
-            raise NoActiveCluster(message)
         return submitter.submit(self, calls, mapped=mapped)
 
     def __repr__(self) -> str:

@@ -43,6 +43,12 @@ class ResultReader:
             return None, self._error(index, self._read.outcome(index))
         return None, error if isinstance(error, SlurmError) else self._not_loaded(index, error)
 
+    def take(self, index: int) -> tuple[Any, BaseException | None]:
+        """Return the same, and keep no reference to the result."""
+        found = self.of(index)
+        self._read.results.pop(index, None)
+        return found
+
     def _unexplained_logs(self, indices: Sequence[int]) -> list[str]:
         """The logs of the calls whose failures are not explained by their outcomes."""
         read = self._read.results.keys() | self._read.unloaded.keys()

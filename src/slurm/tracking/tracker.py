@@ -38,7 +38,7 @@ _BY_ITSELF = (JobState.COMPLETED, JobState.FAILED)
 class Tracker:
     """Follows submissions in one background thread, which runs only while somebody waits."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         registry: SubmissionRegistry,
         *,
