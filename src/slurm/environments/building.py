@@ -81,6 +81,10 @@ class Building(NamedTuple):
         return build_once(self.target, name, make)
 
 
+class Superseded(Exception):
+    """Raised by `make` if the environment turns out to need another name. Nothing of this name remains."""
+
+
 class _Seen(NamedTuple):
     """The state of an environment: its record, or its last lock."""
 
@@ -99,7 +103,7 @@ def build_once(target: BuildTarget, name: str, make: Callable[[Building], Resolv
     An existing environment costs one command. Only one `make` runs at a time. If it is interrupted, or its process or
     machine dies, a waiting process takes over. After a broken connection the build starts over, once.
 
-    Raises what `make` raises, and BuildFailed if the build of the other process fails.
+    Raises what `make` raises, such as Superseded, and BuildFailed if the build of the other process fails.
     """
     try:
         return _build_once(target, name, make)
@@ -185,6 +189,11 @@ def _made(
         with _beating(target, f"{target.root}/{ENVS}/{key}.lock/{holder}"):
             record = Built(environment=make(building), created=time.time(), host=socket.gethostname())
             text = _run(target, program(__name__, "complete.sh"), key, token, stdin=record.dumps())
+    except Superseded:
+        with contextlib.suppress(SlurmError):
+            _run(target, program(__name__, "forget.sh"), key, str(holder), token)
+        target.listener.end(key, None)
+        raise
     except ConnectionLost as error:  # the build itself may be fine
         _leave(building, holder, "given-up", error)
         raise

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.environments.sources import described, source_files
+from slurm.environments.sources import read_files, source_files
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class Containerfile(NamedTuple):
     def fingerprint(self) -> str:
         """Return a hash of the Containerfile, the context and the build arguments."""
         whole = hashlib.sha256(repr(self.build_args).encode())
-        for name in self.files():
-            whole.update(repr((name, *described(str(self.context / name)))).encode())
+        for name, (kind, content) in read_files(str(self.context), self.files()).items():
+            whole.update(repr((name, kind, content)).encode())
         whole.update(self.file.read_bytes())
         return whole.hexdigest()
 

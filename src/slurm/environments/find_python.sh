@@ -8,6 +8,12 @@ for python; do
     found=$(command -v "$python") || { echo "$python: not found" >&2; continue; }
     case $found in /*) ;; *) found=$PWD/$found ;; esac # a job may run elsewhere
     version=$("$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || continue
+    # The shims of pyenv, asdf and mise choose a version anew in each directory, and a job runs in another.
+    case $found in
+        */shims/*)
+            real=$("$found" -c 'import sys; print(sys.executable)')
+            [ ! -x "$real" ] || found=$real ;;
+    esac
     echo "$found is Python $version" >&2
     [ "$version" != "$wanted" ] || { echo "$found"; exit 0; }
 done

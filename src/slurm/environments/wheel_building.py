@@ -22,7 +22,7 @@ from slurm.sanitize.terminal import for_terminal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
+METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _TAIL_LINES = 20
 _ADVICE = {
     r"No space left on device|Disk quota exceeded": (
@@ -59,7 +59,7 @@ class BuiltWheel(NamedTuple):
         name, version = path.name.split("-")[:2]
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            metadata = b"".join(archive.read(file) for file in names if _METADATA.fullmatch(file))
+            metadata = b"".join(archive.read(file) for file in names if METADATA.fullmatch(file))
         fields = BytesHeaderParser().parsebytes(metadata)
         requires = tuple(sorted(fields.get_all("Requires-Dist", [])))
         return cls(path, name, version, tuple(sorted(set(_modules(names)))), requires, fields["Requires-Python"] or "")
@@ -110,16 +110,6 @@ def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]
     argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--wheel-dir", directory, *requirements]
     run(argv, "the wheels of the dependencies could not be gathered", log)
     return sorted(Path(directory).glob("*.whl"))
-
-
-def export_lock(project: str, log: Path) -> str:
-    """Export uv.lock as constraints."""
-    uv = find_uv()
-    if uv is None:
-        message = "uv is needed to read uv.lock: install uv, or export the lock to a requirements file"
-        raise EnvironmentNotReady(message)
-    options = ["--frozen", "--no-hashes", "--no-emit-workspace", "--all-extras", "--no-header", "--no-annotate"]
-    return run([uv, "export", "--quiet", "--project", project, *options], "uv.lock could not be read", log)
 
 
 def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, str] | None = None) -> str:

@@ -35,7 +35,8 @@ _GUARD = f"exit {_GUARDED}"
 """The line before each script."""
 _NO_GUARD = "slurm-tasks: the input was read before"
 _NEXT = "IFS= read -r x"
-_READ = f'''{_NEXT}; [ "$x" = "{_GUARD}" ] || {{ echo "{_NO_GUARD}" >&2; {_GUARD}; }}; {_NEXT}; eval "$(printf %b "$x")"'''
+_CHECK = f"""[ "$x" = "{_GUARD}" ] || {{ echo "{_NO_GUARD}" >&2; {_GUARD}; }}"""
+_READ = f"""{_NEXT}; {_CHECK}; {_NEXT}; eval "$(printf %b "$x")\""""
 LINE = f"exec sh -c '{_READ}'"
 """The command line."""
 
@@ -88,8 +89,8 @@ def converse(
 ) -> Answer[T]:
     """Run a script with `sh`. `send` writes its input while `read` reads its output.
 
-    Raises TimeoutError after `timeout` seconds, StartupFailed if the login shell does not run the script, ConnectionLost
-    if the connection ends before the script, and TransportError if `read` cannot parse the output.
+    Raises TimeoutError after `timeout` seconds, StartupFailed if the login shell does not run the script,
+    ConnectionLost if the connection ends before the script, and TransportError if `read` cannot parse the output.
     """
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
