@@ -163,7 +163,7 @@ class Subscription:
     def finished(self, elements: Iterable[int]) -> None:
         """Report that elements are finished."""
         if found := tuple(elements):
-            hooks.put(partial(self._finish, found))
+            hooks.put(partial(self._finish, found), settles=True)
 
     def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""
