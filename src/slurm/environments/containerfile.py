@@ -52,7 +52,7 @@ class Containerfile(NamedTuple):
         """
         ignored = next((self.context / name for name in _IGNORES if (self.context / name).is_file()), None)
         if ignored is not None:
-            return sorted(_left(self.context, Ignored(ignored.read_text(encoding="utf-8"))))
+            return sorted(_not_ignored(self.context, Ignored(ignored.read_text(encoding="utf-8"))))
         return [name for name in source_files(str(self.context)) if os.path.lexists(self.context / name)]
 
     def fingerprint(self) -> str:
@@ -78,7 +78,7 @@ class Containerfile(NamedTuple):
             yield Path(directory)
 
 
-def _left(context: Path, ignored: Ignored) -> Iterator[str]:
+def _not_ignored(context: Path, ignored: Ignored) -> Iterator[str]:
     for directory, names, files in os.walk(context):
         if directory == str(context) and ".git" in names:
             names.remove(".git")

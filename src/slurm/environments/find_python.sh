@@ -3,12 +3,12 @@
 wanted=$1
 shift
 for python; do
-    # shellcheck disable=SC2088 # "~/" is meant as it stands
+    # shellcheck disable=SC2088 # a literal "~/"
     case $python in "~/"*) python=$HOME/${python#"~/"} ;; esac
     found=$(command -v "$python") || { echo "$python: not found" >&2; continue; }
     case $found in /*) ;; *) found=$PWD/$found ;; esac # a job may run elsewhere
     version=$("$found" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || continue
-    # The shims of pyenv, asdf and mise choose a version anew in each directory, and a job runs in another.
+    # A shim of pyenv, asdf or mise chooses the version by the working directory, and a job has another one.
     case $found in
         */shims/*)
             real=$("$found" -c 'import sys; print(sys.executable)')

@@ -7,6 +7,6 @@ rm -rf "${1:?}/$3"
 # shellcheck disable=SC2012 # names of locks are numbers
 [ "$(ls "$1.lock" 2> /dev/null | sort -n | tail -n 1)" = "$2" ] || exit 0
 rmdir "$1" 2> /dev/null
-# Under another name first: a heartbeat that is under way would write into the lock while it is removed.
+# Rename the lock first: otherwise a heartbeat could write into it while it is removed.
 mv "$1.lock" ".$1.$3.lock" 2> /dev/null
 rm -rf ".$1.$3.lock"

@@ -21,7 +21,7 @@ from slurm.environments.building import Superseded, build_once, send
 from slurm.environments.current import TAG, find
 from slurm.environments.direct_references import copy_without_urls, versions_of, without_url
 from slurm.environments.generated import changed, contains, learn, project_files
-from slurm.environments.installer import sources as places
+from slurm.environments.installer import index_arguments
 from slurm.environments.local_packages import check_lock, link
 from slurm.environments.setup import render_steps
 from slurm.environments.sources import combined_digest, described, is_project, nearest_project
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-_FORM = 2
+_BUILD_VERSION = 2
 """The version of the build. It changes when the same sources give another environment."""
 _ATTEMPTS = 3
-_USUAL = ("install_in", "login")
+_DEFAULT = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
 """A job inherits the submitter's variables. With these it would import the working copy instead of the wheel."""
 
@@ -109,7 +109,7 @@ class Wheel(Environment):
         self.system_site_packages = system_site_packages
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if value and (name, value) != _USUAL}
+        shown = {name: value for name, value in vars(self).items() if value and (name, value) != _DEFAULT}
         return f"Wheel({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def fingerprint(self) -> str:
@@ -117,7 +117,7 @@ class Wheel(Environment):
         return self._fingerprint(self._files())
 
     def _fingerprint(self, files: Sequence[Files]) -> str:
-        parts = [_FORM, TAG, sys.platform, [combined_digest(each) for each in files]]
+        parts = [_BUILD_VERSION, TAG, sys.platform, [combined_digest(each) for each in files]]
         return _digest([*parts, self._settings(), self._lock_text()])
 
     def _files(self) -> list[Files]:
@@ -126,8 +126,8 @@ class Wheel(Environment):
 
     def _settings(self) -> list[Any]:
         """The arguments, except the projects and the lock file."""
-        house = [(path.name, *described(str(path))) for path in self._own_house()]
-        sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), house]
+        given = [(path.name, *described(str(path))) for path in self._given_wheels()]
+        sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), given]
         return [self.extras, self.dependencies, sources, self.install_in, self.system_site_packages]
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
@@ -159,7 +159,7 @@ class Wheel(Environment):
                 raise ConfigurationError(message)
         return projects
 
-    def _own_house(self) -> list[Path]:
+    def _given_wheels(self) -> list[Path]:
         """The wheels of the directory `wheelhouse`, if it is one."""
         if isinstance(self.wheelhouse, bool):
             return []
@@ -217,7 +217,7 @@ class Wheel(Environment):
         if not self.dependencies and not need_more(work.wheels, extras=bool(self.extras)):
             return None
         base = [work.base.python, work.base.setup]
-        digest = _digest([_FORM, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
+        digest = _digest([_BUILD_VERSION, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
         make = partial(self._installed, work=work, only_dependencies=True)
         return building.base(f"dependencies-{digest[:20]}-py{TAG}", make)
 
@@ -263,10 +263,10 @@ class Wheel(Environment):
         check_lock(path, paths, projects, self.dependencies)
         return constraints
 
-    def _house(self, building: Building, work: _Work) -> Sequence[Path]:
+    def _dependency_wheels(self, building: Building, work: _Work) -> Sequence[Path]:
         """The wheels to upload besides those of the projects."""
         if self.wheelhouse is not True:
-            return self._own_house()
+            return self._given_wheels()
         here = platform.machine() if sys.platform == "linux" else sys.platform
         if here != building.machine:
             message = (
@@ -276,12 +276,12 @@ class Wheel(Environment):
             raise EnvironmentNotReady(message)
         building.step("gathering the wheels of the dependencies")
         requirements = [f"{named} @ {wheel.path.as_uri()}" for named, wheel in self._with_extras(work.wheels)]
-        requirements += [*self.dependencies, *places(vars(self))]
+        requirements += [*self.dependencies, *index_arguments(vars(self))]
         if work.constraints is not None:
             file = Path(work.scratch, "constraints.txt")
             file.write_text(work.constraints)
             requirements.append(f"--constraint={file}")
-        found = gather(requirements, os.path.join(work.scratch, "house"), work.log)
+        found = gather(requirements, os.path.join(work.scratch, "wheelhouse"), work.log)
         own = {wheel.path.name for wheel in work.wheels}
         return [path for path in found if path.name not in own]
 
@@ -294,28 +294,28 @@ class Wheel(Environment):
         dependencies: ResolvedEnvironment | None = None,
     ) -> ResolvedEnvironment:
         """Run the installer for everything, for the dependencies, or for the projects on top of these."""
-        house = () if dependencies else self._house(building, work)
+        wheelhouse = () if dependencies else self._dependency_wheels(building, work)
         building.step("uploading missing wheels")
-        request = self._request(building, work, house)
-        request |= {"only_dependencies": only_dependencies, "below": dependencies and dependencies.python}
+        request = self._request(building, work, wheelhouse)
+        request |= {"only_dependencies": only_dependencies, "base_python": dependencies and dependencies.python}
         what = "installing the dependencies" if only_dependencies else "installing"
         made = self._run_installer(building, work.base, request, what)
         return ResolvedEnvironment(
             key=building.key, python=made["python"], tag=TAG, setup=work.base.setup, digest=made["digest"]
         )
 
-    def _request(self, building: Building, work: _Work, house: Sequence[Path]) -> dict[str, Any]:
-        """Upload the wheels, and return what the installer needs. It takes wheels of `house` instead of their URLs."""
-        target, versions, copies = building.target, versions_of(house), Path(work.scratch, "without-urls")
+    def _request(self, building: Building, work: _Work, wheelhouse: Sequence[Path]) -> dict[str, Any]:
+        """Upload the wheels, and return the installer's request. Wheels of `wheelhouse` replace URLs of packages."""
+        target, versions, copies = building.target, versions_of(wheelhouse), Path(work.scratch, "without-urls")
         wheels = [copy_without_urls(wheel.path, copies, versions) for wheel in work.wheels]
-        house = [copy_without_urls(path, copies, versions) for path in house]
+        wheelhouse = [copy_without_urls(path, copies, versions) for path in wheelhouse]
         lines = None if work.constraints is None else work.constraints.splitlines()
         return {
             **vars(self),
             "directory": building.directory,
             "log": f"{target.root}/{ENVS}/{building.key}.log",
             "wheels": send(target, {path.name: path for path in wheels}),
-            "wheelhouse": send(target, {path.name: path for path in house}),
+            "wheelhouse": send(target, {path.name: path for path in wheelhouse}),
             "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(work.wheels)],
             "dependencies": [without_url(text, versions) for text in self.dependencies],
             "constraints": None if lines is None else "\n".join(without_url(line, versions) for line in lines),
@@ -338,7 +338,7 @@ class Wheel(Environment):
             script = "\n".join(["{", *render_steps(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
             done = target.transport.run(["bash", "-c", script, *argv], stdin=data)
         if done.status != 0:
-            raise build_failed(f"{self!r} could not be installed", done.stderr, request["log"], there=True)
+            raise build_failed(f"{self!r} could not be installed", done.stderr, request["log"], remote=True)
         found: Mapping[str, str] = json.loads(done.stdout.splitlines()[-1])
         return found
 

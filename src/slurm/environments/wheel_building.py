@@ -133,12 +133,12 @@ def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, s
     return done.stdout
 
 
-def build_failed(failure: str, output: str, log: str, *, there: bool = False) -> BuildFailed:
+def build_failed(failure: str, output: str, log: str, *, remote: bool = False) -> BuildFailed:
     """Return the error for a failed command: the end of its output, and advice."""
     output = redacted(output)
     lines = [for_terminal(line.rstrip()) for line in output.strip().splitlines()]
     advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, output)), "")
     shown = "\n".join([*(["…"] if len(lines) > _TAIL_LINES else []), *lines[-_TAIL_LINES:]])
-    hint, where = f": {advice}" if advice else "", " there" if there else ""
+    hint, where = f": {advice}" if advice else "", " there" if remote else ""
     message = f"{failure}{hint}; its whole output is in {log}{where}\n{shown}"
     return BuildFailed(message, output=output, log=log)
