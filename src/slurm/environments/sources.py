@@ -76,13 +76,13 @@ def read_files(
 ) -> dict[str, tuple[str, str]]:
     """Return the kind and hash of each file, by its name in a directory. Warns if that takes more than `slow_seconds`.
 
-    Raises EnvironmentNotReady for an unreadable file.
+    With "" as the directory, the names are whole paths. Raises EnvironmentNotReady for an unreadable file.
     """
     begin = time.monotonic()
     try:
         found = {name: described(os.path.join(directory, name)) for name in names}
     except OSError as error:
-        message = f"cannot read {error.filename or directory}, a file of the project: {error.strerror}"
+        message = f"cannot read {error.filename or directory}: {error.strerror}"
         raise EnvironmentNotReady(message) from error
     seconds = time.monotonic() - begin
     if seconds > slow_seconds:
@@ -95,8 +95,9 @@ def _report_slow(directory: str, files: Mapping[str, tuple[str, str]], seconds: 
     largest = sorted(sizes, key=lambda name: -sizes[name])[:_MOST_LARGE]
     shown = ", ".join(f"{name} ({_bytes(sizes[name])})" for name in largest)
     message = "reading %s took %.1f s, which delays submissions: %d files, %s in total, the largest are %s. %s"
-    advice = "Let git ignore the files that are not part of the project"
-    _log.warning(message, directory, seconds, len(files), _bytes(sum(sizes.values())), shown, advice)
+    advice = "Exclude files that are not needed, by .gitignore (for an image, .containerignore)"
+    where = directory or "wheels"
+    _log.warning(message, where, seconds, len(files), _bytes(sum(sizes.values())), shown, advice)
 
 
 def _size(path: str) -> int:

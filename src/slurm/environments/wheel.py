@@ -24,7 +24,7 @@ from slurm.environments.generated import changed, contains, learn, project_files
 from slurm.environments.installer import index_arguments
 from slurm.environments.local_packages import check_lock, link
 from slurm.environments.setup import render_steps
-from slurm.environments.sources import combined_digest, described, is_project, nearest_project
+from slurm.environments.sources import combined_digest, is_project, nearest_project, read_files
 from slurm.environments.uv_lock import NAME as UV_LOCK
 from slurm.environments.uv_lock import export, lock_of
 from slurm.environments.wheel_building import build, build_failed, gather
@@ -126,8 +126,9 @@ class Wheel(Environment):
 
     def _settings(self) -> list[Any]:
         """The arguments, except the projects and the lock file."""
-        given = [(path.name, *described(str(path))) for path in self._given_wheels()]
-        sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), given]
+        given = read_files("", map(str, self._given_wheels()))
+        wheels = [(os.path.basename(path), *found) for path, found in given.items()]
+        sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), wheels]
         return [self.extras, self.dependencies, sources, self.install_in, self.system_site_packages]
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
@@ -174,10 +175,11 @@ class Wheel(Environment):
             return None
         path, project = os.path.expanduser(self.lock), self._projects()[0]
         beside = os.path.join(project, path)
-        if os.path.basename(path) == path and os.path.exists(beside):
+        if os.path.basename(path) != path and os.path.exists(path):
+            return path
+        if os.path.exists(beside):
             return beside
-        found = lock_of(project) if path == UV_LOCK else None
-        return found or (path if os.path.exists(path) else beside)
+        return (lock_of(project) if os.path.basename(path) == UV_LOCK else None) or path
 
     def _lock_text(self) -> str | None:
         path = self._lock_path()
