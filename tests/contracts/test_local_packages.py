@@ -74,7 +74,7 @@ def test_a_member_of_a_workspace_never_comes_from_an_index(
     (tmp_path / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["app", "library"]\n')
     found = library(tmp_path / "library")
     app = locked(tmp_path / "app", sources="my_library = { workspace = true }", workspace=tmp_path)
-    with pytest.raises(ConfigurationError, match=r"my-library from .*: pass packages='.*/library'"):
+    with pytest.raises(ConfigurationError, match=r"requires my-library from .*: pass packages='.*/library'"):
         Wheel(app, lock=lock, wheelhouse=house).prepare(target)
     made = Wheel(app, packages=found, lock=lock, wheelhouse=house).prepare(target)
     assert printed(made, "import app, my_library; print(my_library.F)") == "own"
@@ -102,10 +102,20 @@ def test_only_the_requested_extras_of_a_lock_count(target: BuildTarget, tmp_path
         workspace=tmp_path / "app",
     )
     assert printed(Wheel(app, lock="uv.lock", wheelhouse=house).prepare(target), "import app; print(1)") == "1"
-    with pytest.raises(ConfigurationError, match=r"uv.lock requires my-library from .*: pass packages='.*/library'"):
+    with pytest.raises(ConfigurationError, match=r"requires my-library from .*: pass packages='.*/library'"):
         Wheel(app, extras="a", lock="uv.lock", wheelhouse=house).prepare(target)
     made = Wheel(app, extras="a", packages=found, lock="uv.lock", wheelhouse=house).prepare(target)
     assert printed(made, "import app, my_library; print(my_library.F)") == "own"
+
+
+def test_a_repository_in_a_lock_that_is_not_used_is_an_error(target: BuildTarget, tmp_path: Path, house: Path) -> None:
+    app = project(tmp_path / "app", "app", "", requires=("my_library",))
+    (app / "uv.lock").write_text(
+        'version = 1\n\n[[package]]\nname = "app"\nversion = "1.2"\nsource = { editable = "." }\n\n'
+        '[[package]]\nname = "my-library"\nversion = "1"\nsource = { git = "https://host/library?rev=main#1a2b" }\n'
+    )
+    with pytest.raises(ConfigurationError, match=r"requires my-library from https://host/.*: pass lock='uv.lock'"):
+        Wheel(app, wheelhouse=house).prepare(target)
 
 
 @NEEDS_UV

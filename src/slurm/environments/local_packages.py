@@ -1,7 +1,8 @@
 """Local packages: projects of this machine that other projects require. They must be given, as `Wheel(packages=…)`.
 
 A requirement may name the directory (Poetry writes "mine @ file:///home/ann/mine" for a path dependency), or uv.lock
-does (path sources, members of a workspace). Without the package, an index might give another one of the same name.
+does (path sources, members of a workspace). Without the package, an index might give another one of the same name. The
+same holds for a package that uv.lock takes from a repository, if the lock is not used.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slurm.environments.direct_references import Reference, copy_without_urls
 from slurm.environments.sources import is_project
-from slurm.environments.uv_lock import NAME, local_packages, lock_of
+from slurm.environments.uv_lock import NAME, local_packages, lock_of, remote_packages
 from slurm.environments.wheel_building import BuiltWheel
 from slurm.environments.wheel_dependencies import is_active, name_in, normalized
 from slurm.errors import ConfigurationError
@@ -21,24 +22,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def link(
-    projects: Mapping[str, BuiltWheel], extras: Sequence[str], dependencies: Sequence[str], directory: Path
-) -> list[BuiltWheel]:
-    """Return the wheels of projects, in which requirements of each other have no URLs any more.
+def check_requirements(
+    projects: Mapping[str, BuiltWheel], extras: Sequence[str], dependencies: Sequence[str], *, lock: str | None
+) -> None:
+    """Raise ConfigurationError for a local package that is neither among the projects nor named by `dependencies`.
 
-    A changed wheel is written to `directory`. The extras are those of the first project. Raises ConfigurationError for
-    a local package that is neither among the projects nor named by `dependencies`.
+    The extras are those of the first project. `lock` is the lock in use.
     """
-    given = {normalized(wheel.name) for wheel in projects.values()}
-    linked = []
+    given = {normalized(wheel.name) for wheel in projects.values()}.union(map(name_in, dependencies))
+    first = next(iter(projects))
     for project, wheel in projects.items():
-        local = local_packages(lock_of(project) or "")
-        active = [text for text in wheel.requires if is_active(text, () if linked else extras)]
-        for text in active:
-            found = Reference.parse(text)
-            path = found.path if found else local.get(name_in(text))
-            if path is not None and name_in(text) not in given.union(map(name_in, dependencies)):
-                raise _missing(name_in(text), path, wheel.name, f"the lock of {project}" if not found else None)
+        own_lock = lock_of(project) or ""
+        local, remote = local_packages(own_lock), remote_packages(own_lock)
+        for text in wheel.requires:
+            name, found = name_in(text), Reference.parse(text)
+            if name in given or not is_active(text, extras if project == first else ()):
+                continue
+            if found and found.path:
+                raise _missing(name, found.path, wheel.name)
+            if not found and name in local:
+                raise _missing(name, local[name], f"{wheel.name} (by {own_lock})")
+            if not found and name in remote and lock is None:
+                message = (
+                    f"{wheel.name} (by {own_lock}) requires {name} from {remote[name]}: pass lock={NAME!r}, or name "
+                    f"the version that an index gives: dependencies='{name}==…'"
+                )
+                raise ConfigurationError(message)
+
+
+def link(wheels: Iterable[BuiltWheel], directory: Path) -> list[BuiltWheel]:
+    """Return wheels whose requirements of each other have no URLs. A changed wheel is written to `directory`."""
+    wheels = list(wheels)
+    given = {normalized(wheel.name) for wheel in wheels}
+    linked = []
+    for wheel in wheels:
         new = copy_without_urls(wheel.path, directory, dict.fromkeys(given, ""))
         linked.append(BuiltWheel.read(new) if new != wheel.path else wheel)
     return linked
@@ -52,14 +69,13 @@ def check_lock(lock: str, paths: Iterable[str], projects: Iterable[str], depende
     for path in paths:
         name = names.get(path, os.path.basename(path))
         if path not in given and name not in allowed:
-            raise _missing(name, path, NAME, None)
+            raise _missing(name, path, lock)
 
 
-def _missing(name: str, path: str, requiring: str, source: str | None) -> ConfigurationError:
+def _missing(name: str, path: str, requiring: str) -> ConfigurationError:
     advice = f"pass packages={path!r}" if is_project(path) else "there is no project there"
-    where = f", according to {source}" if source else ""
     message = (
-        f"{requiring} requires {name} from {path} on this machine{where}: {advice}, or name the version that an index "
-        f"gives: dependencies='{name}==…'"
+        f"{requiring} requires {name} from {path} on this machine: {advice}, or name the version that an index gives: "
+        f"dependencies='{name}==…'"
     )
     return ConfigurationError(message)

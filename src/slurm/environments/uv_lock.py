@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME = "uv.lock"
-_LOCAL = re.compile(
+_PACKAGE = re.compile(
     r'^\[\[package\]\]\nname = "(?P<name>[^"\n]+)"\n(?:version = .*\n)?'
-    r'source = \{ (?:editable|directory|virtual|path) = "(?P<path>[^"\n]+)" \}$',
+    r'source = \{ (?P<kind>[a-z]+) = "(?P<source>[^"\n]+)"',
     re.MULTILINE,
 )
+_LOCAL = ("editable", "directory", "virtual", "path")
+_REMOTE = ("git", "url")
 _OPTIONS = (
     *("--frozen", "--no-hashes", "--no-emit-project", "--no-default-groups", "--no-header", "--no-annotate"),
     "--quiet",
@@ -30,12 +32,21 @@ _PATH = re.compile(r"(?:-e\s+)?(?:\S+\s*@\s*)?(?:file://)?(?P<path>\.{0,2}/.*|\.
 
 def local_packages(lock: str) -> dict[str, str]:
     """Return the packages that a lock takes from this machine: their normalized names, and their absolute paths."""
+    directory = os.path.dirname(os.path.abspath(lock))
+    return {name: os.path.realpath(os.path.join(directory, path)) for name, path in _sources(lock, _LOCAL).items()}
+
+
+def remote_packages(lock: str) -> dict[str, str]:
+    """Return the packages that a lock takes from repositories and URLs: their normalized names, and the URLs."""
+    return _sources(lock, _REMOTE)
+
+
+def _sources(lock: str, kinds: Sequence[str]) -> dict[str, str]:
     try:
         text = Path(lock).read_text(encoding="utf-8")
     except OSError:
         return {}
-    directory = os.path.dirname(os.path.abspath(lock))
-    return {found["name"]: os.path.realpath(os.path.join(directory, found["path"])) for found in _LOCAL.finditer(text)}
+    return {found["name"]: found["source"] for found in _PACKAGE.finditer(text) if found["kind"] in kinds}
 
 
 def lock_of(project: str) -> str | None:

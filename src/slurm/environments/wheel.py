@@ -22,7 +22,7 @@ from slurm.environments.current import TAG, find
 from slurm.environments.direct_references import copy_without_urls, versions_of, without_url
 from slurm.environments.generated import changed, contains, learn, project_files
 from slurm.environments.installer import index_arguments
-from slurm.environments.local_packages import check_lock, link
+from slurm.environments.local_packages import check_lock, check_requirements, link
 from slurm.environments.setup import render_steps
 from slurm.environments.sources import combined_digest, is_project, nearest_project, read_files
 from slurm.environments.uv_lock import NAME as UV_LOCK
@@ -200,9 +200,9 @@ class Wheel(Environment):
         python = python.replace(setup=(_OWN_PATHS, *python.setup))
         log = new_log(building.key)
         wheels = wheels or self._built(building, scratch, log, sources, files)
-        wheels = link(
-            dict(zip(self._projects(), wheels, strict=True)), self.extras, self.dependencies, Path(scratch, "linked")
-        )
+        projects = dict(zip(self._projects(), wheels, strict=True))
+        check_requirements(projects, self.extras, self.dependencies, lock=self.lock)
+        wheels = link(wheels, Path(scratch, "linked"))
         work = _Work(python, wheels, self._constraints(log), scratch, log)
         base = self._dependencies(building, work)
         made = self._installed(building, work, dependencies=base)
