@@ -94,7 +94,7 @@ def converse(
     """
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
-    lines = [*login, _fenced(script, fence)]
+    first_input = _guarded(*login, _fenced(script, fence))
     send_errors: list[TransportError] = []
     preamble: list[bytes] = []
     statuses: list[int | None] = []
@@ -102,7 +102,7 @@ def converse(
     def feed_input() -> None:
         # A command may exit before it has read all its input; its status says whether that is an error.
         with contextlib.suppress(OSError, EOFError):
-            channel.stdin.write(b"".join(f"{_GUARD}\n".encode() + _encoded(line) for line in lines))
+            channel.stdin.write(first_input)
             try:
                 send(channel.stdin)
             except TransportError as error:
@@ -127,7 +127,7 @@ def converse(
     begun, words, status = _parse_errors(errors, fence.encode())
     if status is None:
         output = _text(words if begun else words.strip() or b"".join(preamble)).strip()
-        raise (None if begun else _startup_failure(output, next(iter(statuses), None))) or ConnectionLost(output)
+        raise ConnectionLost(output) if begun else _not_begun(output, *statuses)
     if failure is not None:
         message = f"cannot parse the output: {failure}"
         raise TransportError(message) from failure
@@ -175,6 +175,10 @@ def _fenced(script: str, fence: str) -> str:
     return f"{mark}; {mark} >&2\n(\n{script}\n)\nprintf '\\n%s %s\\n' {fence} $? >&2"
 
 
+def _guarded(*lines: str) -> bytes:
+    return b"".join(f"{_GUARD}\n".encode() + _encoded(line) for line in lines)
+
+
 def _encoded(script: str) -> bytes:
     r"""Encode a script as one line of ASCII for `printf %b`: special bytes are `\0` and their octal value."""
     plain = os.fsencode(script)
@@ -191,13 +195,13 @@ def _read_to_fence(fence: bytes, stream: IO[bytes]) -> tuple[bytes, bool]:
     return preamble, False
 
 
-def _startup_failure(output: str, status: int | None) -> StartupFailed | None:
-    """Return the error for a script that did not begin, or None if the connection was lost."""
+def _not_begun(output: str, status: int | None = None) -> TransportError:
+    """Return the error for a script that did not begin: StartupFailed, or ConnectionLost."""
     files = "a startup file of your login shell there (such as ~/.bashrc)"
     if _NO_GUARD in output:
         message = f"{files} reads standard input, which carries the command. Give that line `< /dev/null`"
     elif status is None or status < 0 or status == _LOST:
-        return None
+        return ConnectionLost(output)
     elif status == _GUARDED:
         message = f"{files} starts another shell, which reads standard input. {_INTERACTIVE_ONLY}"
     else:
