@@ -20,7 +20,7 @@ import shlex
 import tarfile
 import threading
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError
 from slurm.protocol.shell import program
@@ -94,15 +94,13 @@ def converse(
     """
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
-    first_input = _guarded(*login, _fenced(script, fence))
     send_errors: list[TransportError] = []
-    preamble: list[bytes] = []
-    statuses: list[int | None] = []
+    preamble: list[_Preamble] = []
 
     def feed_input() -> None:
         # A command may exit before it has read all its input; its status says whether that is an error.
         with contextlib.suppress(OSError, EOFError):
-            channel.stdin.write(first_input)
+            channel.stdin.write(_guarded(*login, _fenced(script, fence)))
             try:
                 send(channel.stdin)
             except TransportError as error:
@@ -113,10 +111,7 @@ def converse(
             channel.end_input()
 
     def receive() -> T:
-        before, found = _read_to_fence(fence.encode(), channel.stdout)
-        preamble.append(before)
-        if not found:
-            statuses.append(channel.exit_status())
+        preamble.append(_read_to_fence(fence.encode(), channel))
         return read(channel.stdout)
 
     value, failure, errors = _run_streams(channel, feed_input, receive, timeout)
@@ -126,8 +121,7 @@ def converse(
         raise failure
     begun, words, status = _parse_errors(errors, fence.encode())
     if status is None:
-        output = _text(words if begun else words.strip() or b"".join(preamble)).strip()
-        raise ConnectionLost(output) if begun else _not_begun(output, *statuses)
+        raise ConnectionLost(_text(words).strip()) if begun else _not_begun(words, *preamble)
     if failure is not None:
         message = f"cannot parse the output: {failure}"
         raise TransportError(message) from failure
@@ -185,18 +179,25 @@ def _encoded(script: str) -> bytes:
     return re.sub(rb"[^ -\[\]-~]", lambda found: b"\\0%03o" % found[0][0], plain) + b"\n"
 
 
-def _read_to_fence(fence: bytes, stream: IO[bytes]) -> tuple[bytes, bool]:
-    """Return what was printed before the fence, or all, and whether the fence was found."""
-    preamble = b""
-    while line := stream.readline():
+class _Preamble(NamedTuple):
+    """What a command printed before the fence. If there was no fence, also its exit status."""
+
+    output: bytes = b""
+    status: int | None = None
+
+
+def _read_to_fence(fence: bytes, channel: Channel) -> _Preamble:
+    output = b""
+    while line := channel.stdout.readline():
         if line.strip() == fence:
-            return preamble, True
-        preamble = (preamble + line)[-4000:]
-    return preamble, False
+            return _Preamble(output)
+        output = (output + line)[-4000:]
+    return _Preamble(output, channel.exit_status())
 
 
-def _not_begun(output: str, status: int | None = None) -> TransportError:
+def _not_begun(errors: bytes, preamble: _Preamble = _Preamble()) -> TransportError:  # noqa: B008 - a value
     """Return the error for a script that did not begin: StartupFailed, or ConnectionLost."""
+    output, status = _text(errors.strip() or preamble.output).strip(), preamble.status
     files = "a startup file of your login shell there (such as ~/.bashrc)"
     if _NO_GUARD in output:
         message = f"{files} reads standard input, which carries the command. Give that line `< /dev/null`"
