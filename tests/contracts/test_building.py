@@ -17,7 +17,7 @@ import pytest
 
 from slurm.environments import building
 from slurm.environments.base import BuildListener, BuildTarget
-from slurm.environments.building import Building, build_once, send
+from slurm.environments.building import Building, Superseded, build_once, send
 from slurm.errors import BuildFailed, TransportError, UntrustedFile
 from slurm.plugins import plugin
 from slurm.protocol import ResolvedEnvironment
@@ -253,6 +253,28 @@ def test_a_failure_that_goes_while_one_reads_it_is_none(
     stand_in("cat", "failed", "rm failed;", tmp_path, monkeypatch)
     monkeypatch.setattr(building, "STALE_SECONDS", 0.5)
     assert Path(build_once(place, "env", prepared).python).is_dir()
+
+
+def test_superseded_build_leaves_nothing_and_the_name_stays_free(place: BuildTarget, tmp_path: Path) -> None:
+    def superseded(now: Building) -> ResolvedEnvironment:
+        raise Superseded
+
+    with pytest.raises(Superseded):
+        build_once(place, "env", superseded)
+    assert [path.name for path in (tmp_path / "envs").iterdir()] == []
+    assert Path(build_once(place, "env", prepared).python).is_dir()
+
+
+def test_superseded_build_leaves_the_lock_of_a_process_that_took_over(place: BuildTarget, tmp_path: Path) -> None:
+    def superseded(now: Building) -> ResolvedEnvironment:
+        [lock] = tmp_path.glob("envs/*.lock")
+        (lock / "2").mkdir()
+        raise Superseded
+
+    with pytest.raises(Superseded):
+        build_once(place, "env", superseded)
+    [lock] = tmp_path.glob("envs/*.lock")
+    assert sorted(path.name for path in lock.iterdir()) == ["1", "2"]
 
 
 def test_what_was_removed_while_it_was_made_is_not_said_to_be_there(place: BuildTarget, tmp_path: Path) -> None:

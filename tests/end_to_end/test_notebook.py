@@ -209,6 +209,18 @@ def test_progress_is_a_live_output_while_tasks_run_fail_and_end(here: Session, t
     )
 
 
+def test_cell_ends_once_progress_shows_the_end_of_its_jobs(here: Session) -> None:
+    cell = here.run("""
+        class Slow(ProgressCallback):
+            def on_state(self, event):
+                time.sleep(0.5)
+                super().on_state(event)
+        nap.on(Cluster(callbacks=[Slow()])).map([0, 0]).results()
+        """)
+    (shown,) = (shown for shown in here.kernel.live.values() if shown[0] == cell.shown[0])
+    assert re.fullmatch(r"nap: 2/2, .*in 0:00:\d\d", shown[-1]["text/plain"])
+
+
 def test_progress_stays_live_when_its_cell_is_interrupted(here: Session, tmp_path: Path) -> None:
     cell = here.run(f"""
         with Cluster(callbacks=[ProgressCallback()]):

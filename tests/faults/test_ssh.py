@@ -14,8 +14,9 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -24,6 +25,7 @@ from slurm.errors import ConnectionLost, TransportError
 from slurm.plugins import plugin
 from slurm.transports.archive import IN_MEMORY
 from slurm.transports.base import Transport
+from slurm.transports.openssh import OpenSSHTransport
 from slurm.transports.remote import RemoteTransport
 from slurm.url import ClusterURL
 from testbed import SlurmTestbed, SSHTestbed
@@ -188,6 +190,98 @@ def test_account_without_a_shell_is_an_error_with_its_message(kind: str, account
     new_ssh(user=user.pw_name)
     with pytest.raises(TransportError, match="not available"):
         transport_to(kind).list(["/"])
+
+
+@BOTH
+@pytest.mark.parametrize("login", [False, True])
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("cat > /dev/null", "reads standard input"),
+        ("read -r line", "reads standard input"),
+        ("exit 0", "ended with status 0"),
+        ("echo the key has expired; exit 3", "the key has expired"),
+        ("exec sh", "starts another shell"),
+        ("exec true", "ended with status 0"),
+    ],
+)
+def test_startup_file_that_keeps_commands_from_running_is_named(
+    kind: str, login: bool, line: str, words: str, account: Account, new_ssh: NewSSH
+) -> None:
+    user = account("bash", "")
+    for name in (".profile", ".bash_profile") if login else (".bashrc",):
+        Path(user.pw_dir, name).write_text(f"{line}\n")
+    new_ssh(user=user.pw_name)
+    written = Path(user.pw_dir, "written")
+    with pytest.raises(TransportError, match=words) as caught:
+        transport_to(kind, login_shell=login).run(["sh"], stdin=f"touch {written}\n".encode())
+    assert "box runs no commands" in str(caught.value)
+    assert "startup file" in str(caught.value)
+    assert not written.exists()
+
+
+# Settings of the user.
+
+
+def test_ssh_settings_that_suit_other_uses_change_nothing(
+    new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    box = new_ssh()
+    if b"stdinnull" not in subprocess.run(["ssh", "-G", "box"], capture_output=True, check=False).stdout:
+        pytest.skip("this ssh has no StdinNull")
+    more = "  StdinNull yes\n  SessionType none\n  ForkAfterAuthentication yes"
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("other", more=more)))
+    transport = transport_to("openssh")
+    assert transport.run(["cat"], stdin=b"arrives").stdout == "arrives"
+    transport.close()
+
+
+@pytest.fixture
+def master(new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """Commands to the user's own master, such as `check`. It is connected; new connections are not accepted."""
+    box = new_ssh()
+    with TemporaryDirectory() as directory:  # short, because it holds a socket
+        config = box.write_config(
+            "mine", more=f"  ControlMaster auto\n  ControlPath {directory}/%C\n  ControlPersist yes"
+        )
+        ssh = ["ssh", "-F", str(config)]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([*ssh, "-fN", "box"], check=True, **streams)  # type: ignore[call-overload]
+        monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(config))
+        key = box.key.read_text()
+        box.key.unlink()
+        yield lambda word: subprocess.run([*ssh, "-O", word, "box"], capture_output=True, check=False).returncode
+        box.key.write_text(key)
+        subprocess.run([*ssh, "-O", "exit", "box"], capture_output=True, check=False)
+
+
+def test_control_master_of_the_user_is_used_and_stays(master: Callable[[str], int]) -> None:
+    transport = transport_to("openssh")
+    assert transport.run(["cat"], stdin=b"arrives").stdout == "arrives"
+    transport.close()
+    assert master("check") == 0
+    assert transport.run(["echo", "again"]).stdout == "again\n"
+    assert master("exit") == 0
+    with pytest.raises(TransportError):
+        transport.run(["true"])
+
+
+def test_connect_timeout_leaves_time_to_answer_a_jump_host(new_ssh: NewSSH, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = new_ssh()
+    limits = {}
+    for more in ("", "  ProxyJump hop", "  ProxyCommand nc %h %p", "  ConnectTimeout 90", "  ProxyJump none"):
+        monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("box", more=more)))
+        transport = transport_to("openssh")
+        assert isinstance(transport, OpenSSHTransport)
+        transport._read_settings()
+        limits[more.strip()] = [bool(transport._connect_timeout(attended=attended)) for attended in (True, False)]
+    assert limits == {
+        "": [True, True],
+        "ProxyJump hop": [False, True],
+        "ProxyCommand nc %h %p": [False, True],
+        "ConnectTimeout 90": [False, False],
+        "ProxyJump none": [True, True],
+    }
 
 
 # Connections that break.

@@ -116,6 +116,18 @@ def test_a_python_that_is_named_from_here_is_found_from_anywhere(
     assert Python("./python").prepare(BuildTarget.at(LocalTransport(), str(tmp_path))).python == f"{tmp_path}/./python"
 
 
+def test_a_python_behind_a_shim_is_named_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shim = tmp_path / "shims" / "python-of-a-project"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\n[ -f .python-version ] || exit 127\nexec {sys.executable} "$@"\n')
+    shim.chmod(0o755)
+    (tmp_path / ".python-version").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(shim.parent), prepend=":")
+    for named in (shim.name, str(shim)):
+        assert Python(named).prepare(BuildTarget.at(LocalTransport(), str(tmp_path))).python == sys.executable
+
+
 def test_what_a_builder_prints_may_be_in_any_encoding(tmp_path: Path) -> None:
     program = "import sys; sys.stdout.buffer.write(bytes([99, 255])); sys.exit(sys.argv[1])"
     log = tmp_path / "log"

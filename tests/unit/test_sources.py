@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurm.environments.sources import tree_digest
+from slurm.environments.sources import read_files, source_files, tree_digest
 from slurm.errors import EnvironmentNotReady
 
 NAMES = ["pyproject.toml", "src/pkg/__init__.py", "src/pkg/möd ule.py", "data/build/x.bin"]
@@ -118,6 +118,16 @@ def test_a_submodule_counts(repository: Path) -> None:
     before = tree_digest(str(repository))
     (inner / "x.py").write_text("2")
     assert tree_digest(str(repository)) != before
+
+
+def test_slow_reading_is_reported_with_sizes(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (project / "data.bin").write_bytes(bytes(12_000))
+    read_files(str(project), source_files(str(project)), slow_seconds=-1.0)
+    assert f"reading {project} took" in caplog.text
+    assert "12.1 kB in total, the largest are data.bin (12 kB)" in caplog.text
+    caplog.clear()
+    read_files(str(project), source_files(str(project)), slow_seconds=1e9)
+    assert caplog.text == ""
 
 
 def test_a_file_that_cant_be_read_is_an_error(repository: Path) -> None:

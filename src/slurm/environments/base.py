@@ -45,9 +45,9 @@ class BuildListener:
         _log.info("%s: %s", key, step)
 
     def end(self, key: str, error: BaseException | None) -> None:
-        """The environment is ready, or `error` says why not."""
+        """The build is over. It failed if there is an `error`; it may also continue with another key."""
         if error is None:
-            _log.info("the environment %s is ready", key)
+            _log.info("finished the build of the environment %s", key)
 
 
 def _no_jobs(environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes) -> Completed:

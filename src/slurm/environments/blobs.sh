@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints the digest and the name of each blob that is there. Arguments: the directory of blobs, names.
+# Prints the digest and the name of each existing blob. Arguments: the directory of blobs, names.
 . ../protocol/ownership.sh
 cd -- "$1" 2> /dev/null || exit 0
 shift

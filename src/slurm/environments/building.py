@@ -82,11 +82,15 @@ class Building(NamedTuple):
         return build_once(self.target, name, make)
 
 
-class _Seen(NamedTuple):
+class Superseded(Exception):
+    """Raised by `make` if the environment turns out to need another name. Nothing of this name remains."""
+
+
+class _BuildState(NamedTuple):
     """The state of an environment: its record, or its last lock."""
 
     key: str
-    state: str
+    phase: str
     """`ready`, `held`, `failed`, `free`."""
     holder: int = 0
     """The number of the lock; 0 if there is none."""
@@ -100,7 +104,7 @@ def build_once(target: BuildTarget, name: str, make: Callable[[Building], Resolv
     An existing environment costs one command. Only one `make` runs at a time. If it is interrupted, or its process or
     machine dies, a waiting process takes over. After a broken connection the build starts over, once.
 
-    Raises what `make` raises, and BuildFailed if the build of the other process fails.
+    Raises what `make` raises, such as Superseded, and BuildFailed if the build of the other process fails.
     """
     try:
         return _build_once(target, name, make)
@@ -112,36 +116,36 @@ def build_once(target: BuildTarget, name: str, make: Callable[[Building], Resolv
 def _build_once(target: BuildTarget, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
     reported, unchanged = False, time.monotonic()
     waits = pauses(max(target.transport.pace, _PAUSES[0]), _PAUSES[1], factor=1.5)
-    first = seen = _look(target, name)
-    while seen.state != "ready":
-        if seen.state != "held" or time.monotonic() - unchanged > STALE_SECONDS:
-            building = _claim(target, seen)
+    first = state = _read_state(target, name)
+    while state.phase != "ready":
+        if state.phase != "held" or time.monotonic() - unchanged > STALE_SECONDS:
+            building = _claim(target, state)
             if building is not None:
-                return _made(building, seen.holder + 1, name, make)
-        if seen.state == "held" and not reported:
+                return _build(building, state.holder + 1, name, make)
+        if state.phase == "held" and not reported:
             reported = True
-            target.listener.step(seen.key, f"waiting for {seen.text.partition(chr(10))[0]}, which builds it")
+            target.listener.step(state.key, f"waiting for {state.text.partition(chr(10))[0]}, which builds it")
         time.sleep(next(waits))
-        before, seen = seen, _look(target, name)
-        if seen.state == "failed" and seen != first:
-            raise _failure_of_holder(seen)
-        if seen != before:
+        before, state = state, _read_state(target, name)
+        if state.phase == "failed" and state != first:
+            raise _failure_of_holder(state)
+        if state != before:
             unchanged = time.monotonic()
-    return _record(seen.text, seen.key).environment
+    return _record(state.text, state.key).environment
 
 
 def send(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
     """Upload local files to the blobs, unless they exist there. Returns their paths there, by name."""
     names = {name: f"{_sha256(path)}-{name}" for name, path in files.items()}
     directory = f"{target.root}/{BLOBS}"
-    there = _there(target, directory, list(names.values()))
-    missing = {names[name]: path for name, path in files.items() if names[name] not in there}
+    existing = _existing_blobs(target, directory, list(names.values()))
+    missing = {names[name]: path for name, path in files.items() if names[name] not in existing}
     if missing:
         target.transport.put(directory, missing)
     return {name: f"{directory}/{blob}" for name, blob in names.items()}
 
 
-def _there(target: BuildTarget, directory: str, blobs: Sequence[str]) -> set[str]:
+def _existing_blobs(target: BuildTarget, directory: str, blobs: Sequence[str]) -> set[str]:
     """Return the blobs that exist unchanged. Their names begin with their digests. Raises UntrustedFile."""
     if not blobs:
         return set()
@@ -159,45 +163,50 @@ def _sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _look(target: BuildTarget, name: str) -> _Seen:
+def _read_state(target: BuildTarget, name: str) -> _BuildState:
     done = target.access.ask(["sh", "-c", program(__name__, "state.sh"), "sh", name])
     key, _, rest = _output(target, done).partition("\n")
     check_output(rest)
     if not rest:
-        return _Seen(key, "free")
+        return _BuildState(key, "free")
     first, _, text = rest.partition("\n")
-    state, _, holder = first.partition(" ")
-    return _Seen(key, state, int(holder or 0), text)
+    phase, _, holder = first.partition(" ")
+    return _BuildState(key, phase, int(holder or 0), text)
 
 
-def _claim(target: BuildTarget, seen: _Seen) -> Building | None:
+def _claim(target: BuildTarget, state: _BuildState) -> Building | None:
     token, owner = os.urandom(4).hex(), f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
-    answer = _run(target, program(__name__, "claim.sh"), seen.key, str(seen.holder + 1), token, owner)
+    answer = _run(target, program(__name__, "claim.sh"), state.key, str(state.holder + 1), token, owner)
     if answer.strip() != "mine":
         return None
-    return Building(target, seen.key, f"{target.root}/{ENVS}/{seen.key}/{token}")
+    return Building(target, state.key, f"{target.root}/{ENVS}/{state.key}/{token}")
 
 
-def _made(
+def _build(
     building: Building, holder: int, name: str, make: Callable[[Building], ResolvedEnvironment]
 ) -> ResolvedEnvironment:
     target, key, token = building.target, building.key, building.directory.rpartition("/")[2]
     target.listener.begin(key)
     try:
-        with _beating(target, f"{target.root}/{ENVS}/{key}.lock/{holder}"):
+        with _heartbeat(target, f"{target.root}/{ENVS}/{key}.lock/{holder}"):
             record = Built(environment=make(building), created=time.time(), host=socket.gethostname())
             text = _run(target, program(__name__, "complete.sh"), key, token, stdin=record.dumps())
+    except Superseded:
+        with contextlib.suppress(SlurmError):
+            _run(target, program(__name__, "forget.sh"), key, str(holder), token)
+        target.listener.end(key, None)
+        raise
     except ConnectionLost as error:  # the build itself may be fine
-        _leave(building, holder, "given-up", error)
+        _record_failure(building, holder, "given-up", error)
         raise
     except SlurmError as error:
         made = _record_of_another(target, name)
         if made is None:
-            _leave(building, holder, "failed", error)
+            _record_failure(building, holder, "failed", error)
             raise
         text = made
     except BaseException as error:
-        _leave(building, holder, "given-up", error)
+        _record_failure(building, holder, "given-up", error)
         raise
     target.listener.end(key, None)
     return _record(text, key).environment
@@ -206,21 +215,21 @@ def _made(
 def _record_of_another(target: BuildTarget, name: str) -> str | None:
     """Return the record, if another process took over and finished the build."""
     with contextlib.suppress(SlurmError):  # the connection may be the problem
-        seen = _look(target, name)
-        return seen.text if seen.state == "ready" else None
+        state = _read_state(target, name)
+        return state.text if state.phase == "ready" else None
     return None
 
 
-def _leave(building: Building, holder: int, how: str, error: BaseException) -> None:
+def _record_failure(building: Building, holder: int, kind: str, error: BaseException) -> None:
     """Report an error to the waiting processes: it is theirs, too, or they may try."""
     target, key, token = building.target, building.key, building.directory.rpartition("/")[2]
     with contextlib.suppress(SlurmError):
-        _run(target, program(__name__, "leave.sh"), key, str(holder), token, how, stdin=_report(error))
+        _run(target, program(__name__, "leave.sh"), key, str(holder), token, kind, stdin=_report(error))
     target.listener.end(key, error)
 
 
 @contextlib.contextmanager
-def _beating(target: BuildTarget, lock: str) -> Iterator[None]:
+def _heartbeat(target: BuildTarget, lock: str) -> Iterator[None]:
     """Write heartbeats into a lock while the block runs."""
     finished = threading.Event()
 
@@ -244,8 +253,8 @@ def _report(error: BaseException) -> bytes:
     return json.dumps({"message": str(error), "output": output[-_OUTPUT_LIMIT:], "log": log}).encode()
 
 
-def _failure_of_holder(seen: _Seen) -> BuildFailed:
-    report = json.loads(seen.text)
+def _failure_of_holder(state: _BuildState) -> BuildFailed:
+    report = json.loads(state.text)
     message = f"{report['message']} (in a build by another process)"
     return BuildFailed(message, output=report["output"], log=report["log"])
 

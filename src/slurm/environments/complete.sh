@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Write the record of an environment, from standard input, unless there is one; print the one that counts.
+# Write the record of an environment, from standard input, unless there is one. Prints the record that counts.
 # Arguments: the directory of environments, the key, the token.
 umask 077
 cd -- "$1" || exit
@@ -13,7 +13,7 @@ if ln ".$1.$2" "$1.json" 2> /dev/null || { [ ! -e "$1.json" ] && mv ".$1.$2" "$1
 else
     rm -rf "${1:?}/$2"
 fi
-# Under another name first: a heartbeat that is under way would write into the lock while it is removed.
+# Rename the lock first: otherwise a heartbeat could write into it while it is removed.
 mv "$1.lock" ".$1.$2.lock" 2> /dev/null
 rm -rf ".$1.$2" ".$1.$2.lock"
 cat "$1.json"

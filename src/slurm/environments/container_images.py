@@ -119,13 +119,13 @@ class CachedImage(NamedTuple):
         image_id = self.builder.image_id(self.tag) or ""
         image = Image(name=image_id, source=f"{self.tag} {image_id}")
         if flat:
-            there(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"cannot unpack {self.tag}")
+            run_script(building, f"mkdir {ROOTFS} && {_UNPACK} -f {_FILES} && rm {_FILES}", f"cannot unpack {self.tag}")
             return image._replace(name=building.directory)
         if runtime.takes != SIF:
             return image._replace(name=f"docker-archive:{sent}@{image_id}")
         sif = _sif(building, site, runtime, f"docker-archive:{sent}")
         if sif.endswith(_SIF):
-            there(building, f"rm {_ARCHIVE}", "")
+            run_script(building, f"rm {_ARCHIVE}", "")
         return image._replace(name=sif)
 
 
@@ -135,7 +135,7 @@ def _sif(building: Building, site: ContainerSite, runtime: Runtime, source: str,
         return source
     building.step(f"making a SIF of {source}")
     file = f"{building.directory}/{_SIF}"
-    there(
+    run_script(
         building,
         shlex.join(runtime.make(source, file, plain=plain)),
         f"{runtime.program} cannot make a SIF of {source}",
@@ -150,7 +150,7 @@ def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) 
     if engine:
         options = " --tls-verify=false" if plain and engine == "podman" else ""
         pulled = f"{engine} pull --quiet{options} {quoted} && container=$({engine} create {quoted} true)"
-        there(
+        run_script(
             building,
             f'set -o pipefail; mkdir {ROOTFS} && {pulled} && {engine} export "$container" | {_UNPACK}; '
             f'status=$?; [ -z "$container" ] || {engine} rm "$container" > /dev/null; exit $status',
@@ -158,12 +158,12 @@ def _unpack(building: Building, site: ContainerSite, name: str, *, plain: bool) 
         )
     elif "apptainer" in site.runtimes:
         flag = " --no-https" if plain else ""
-        there(building, f"apptainer build{flag} --sandbox {ROOTFS} docker://{quoted}", failure)
+        run_script(building, f"apptainer build{flag} --sandbox {ROOTFS} docker://{quoted}", failure)
     else:
         raise BuildFailed(f"{failure}: this needs podman, docker or apptainer there; or use another runtime")
 
 
-def there(building: Building, script: str, failure: str) -> None:
+def run_script(building: Building, script: str, failure: str) -> None:
     """Run lines of bash in the directory of the environment. Raises BuildFailed."""
     done = in_bash(
         building.target, f"cd -- {shlex.quote(building.directory)} || exit\numask 022\n{script}", timeout=_SECONDS

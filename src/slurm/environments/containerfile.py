@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.environments.sources import described, source_files
+from slurm.environments.sources import read_files, source_files
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ class Containerfile(NamedTuple):
         """
         ignored = next((self.context / name for name in _IGNORES if (self.context / name).is_file()), None)
         if ignored is not None:
-            return sorted(_left(self.context, Ignored(ignored.read_text(encoding="utf-8"))))
+            return sorted(_not_ignored(self.context, Ignored(ignored.read_text(encoding="utf-8"))))
         return [name for name in source_files(str(self.context)) if os.path.lexists(self.context / name)]
 
     def fingerprint(self) -> str:
         """Return a hash of the Containerfile, the context and the build arguments."""
         whole = hashlib.sha256(repr(self.build_args).encode())
-        for name in self.files():
-            whole.update(repr((name, *described(str(self.context / name)))).encode())
+        for name, (kind, content) in read_files(str(self.context), self.files()).items():
+            whole.update(repr((name, kind, content)).encode())
         whole.update(self.file.read_bytes())
         return whole.hexdigest()
 
@@ -78,7 +78,7 @@ class Containerfile(NamedTuple):
             yield Path(directory)
 
 
-def _left(context: Path, ignored: Ignored) -> Iterator[str]:
+def _not_ignored(context: Path, ignored: Ignored) -> Iterator[str]:
     for directory, names, files in os.walk(context):
         if directory == str(context) and ".git" in names:
             names.remove(".git")

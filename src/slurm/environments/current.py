@@ -62,26 +62,26 @@ def find(target: BuildTarget) -> ResolvedEnvironment:
     return found(target.interpreter, target.access.ask(probe(target.interpreter)))
 
 
-def probe(asked: Interpreter) -> Sequence[str]:
+def probe(requested: Interpreter) -> Sequence[str]:
     """Build the command that finds an interpreter after the setup steps.
 
     A step that fails on this machine is ignored, because nodes may have what it lacks; unless the steps provide the
     interpreter.
     """
-    candidates = [asked.python] if asked.python else [sys.executable, f"python{TAG}", "python3", "python"]
+    candidates = [requested.python] if requested.python else [sys.executable, f"python{TAG}", "python3", "python"]
     script = "\n".join(
         [
             "{",
-            *render_steps(asked.setup),
+            *render_steps(requested.setup),
             "} >&2",
-            *(['[ -z "$step" ] || exit 1'] if asked.from_setup else []),
+            *(['[ -z "$step" ] || exit 1'] if requested.from_setup else []),
             program(__name__, "find_python.sh"),
         ]
     )
-    return ["bash" if asked.setup else "sh", "-c", script, "sh", TAG, *candidates]
+    return ["bash" if requested.setup else "sh", "-c", script, "sh", TAG, *candidates]
 
 
-def found(asked: Interpreter, done: Completed) -> ResolvedEnvironment:
+def found(requested: Interpreter, done: Completed) -> ResolvedEnvironment:
     """Parse the output of that command. Raises PythonNotFound."""
     if done.status != 0:
         seen = "; ".join(done.stderr.strip().splitlines())
@@ -91,4 +91,4 @@ def found(asked: Interpreter, done: Completed) -> ResolvedEnvironment:
         )
         raise PythonNotFound(message)
     python = done.stdout.strip().splitlines()[-1]
-    return ResolvedEnvironment(key=f"current-{python}", python=python, tag=TAG, setup=asked.setup)
+    return ResolvedEnvironment(key=f"current-{python}", python=python, tag=TAG, setup=requested.setup)

@@ -38,19 +38,21 @@ _OF_PIP = {
 
 def main() -> None:
     """Make the environment that standard input describes."""
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     os.umask(0o077)
-    directory = Path(asked["directory"])
-    with open(asked["log"], "ab") as log:
+    directory = Path(request["directory"])
+    with open(request["log"], "ab") as log:
         try:
-            put(directory / "wheels", asked["wheels"])
-            put(directory / "wheelhouse", asked["wheelhouse"])
-            python = install(directory, asked, log)
-            if asked["below"] is not None:
-                base, top = (Path(path).parents[1] for path in (asked["below"], python))
+            put(directory / "wheels", request["wheels"])
+            put(directory / "wheelhouse", request["wheelhouse"])
+            python = install(directory, request, log)
+            if request["base_python"] is not None:
+                base, top = (Path(path).parents[1] for path in (request["base_python"], python))
                 copy_scripts(base, top)
                 overlay(base, top)
-            digest = subprocess.check_output([python, "-c", asked["run_source"], asked["digest"]], text=True).strip()
+            digest = subprocess.check_output(
+                [python, "-c", request["run_source"], request["digest"]], text=True
+            ).strip()
         except (subprocess.CalledProcessError, OSError) as error:
             sys.exit(f"{type(error).__name__}: {error}")
     shutil.rmtree(directory / "wheelhouse", ignore_errors=True)
@@ -67,7 +69,7 @@ def put(directory: Path, blobs: Mapping[str, str]) -> None:
             shutil.copyfile(blob, directory / name)
 
 
-def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
+def install(directory: Path, request: Mapping[str, Any], log: IO[bytes]) -> str:
     """Make the virtual environment, install into it, and return the path of its Python.
 
     An environment of dependencies is resolved with the projects installed, which are removed again afterwards.
@@ -75,43 +77,43 @@ def install(directory: Path, asked: Mapping[str, Any], log: IO[bytes]) -> str:
     venv = directory / "venv"
     python = str(venv / "bin" / "python")
     environ = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    arguments = wanted(directory, asked)
-    without = [name.partition("[")[0] for name, _ in asked["projects"]] if asked["only_dependencies"] else []
-    shared = ["--system-site-packages"] if asked["system_site_packages"] else []
+    arguments = wanted(directory, request)
+    without = [name.partition("[")[0] for name, _ in request["projects"]] if request["only_dependencies"] else []
+    shared = ["--system-site-packages"] if request["system_site_packages"] else []
     if uv := find_uv():
         environ.update(index_of_pip(environ))
-        if asked["index_url"]:
+        if request["index_url"]:
             environ.pop("UV_DEFAULT_INDEX", None)  # it would take precedence
         run(log, environ, uv, "venv", "--quiet", "--python", sys.executable, *shared, venv)
         run(log, environ, uv, "pip", "install", "--python", python, "--compile-bytecode", *arguments)
         if without:
             run(log, environ, uv, "pip", "uninstall", "--python", python, *without)
         return python
-    here = [sys.executable, "-c", asked["run_module"]]
+    here = [sys.executable, "-c", request["run_module"]]
     quiet = ["--no-input", "--disable-pip-version-check"]
     if pip_version() >= PIP_THAT_INSTALLS_ELSEWHERE:
         run(log, environ, *here, "venv", "--without-pip", *shared, venv)
         pip = [*here, "pip", "--python", python]
     else:
         run(log, environ, *here, "venv", *shared, venv)
-        pip = [python, "-c", asked["run_module"], "pip"]
+        pip = [python, "-c", request["run_module"], "pip"]
     run(log, environ, *pip, "install", *quiet, "--no-warn-script-location", *arguments)
     if without:
         run(log, environ, *pip, "uninstall", *quiet, "--yes", *without)
     return python
 
 
-def wanted(directory: Path, asked: Mapping[str, Any]) -> list[str]:
+def wanted(directory: Path, request: Mapping[str, Any]) -> list[str]:
     """The arguments for uv and pip: what to install, and where to find it."""
-    found = [f"{name} @ {(directory / 'wheels' / wheel).as_uri()}" for name, wheel in asked["projects"]]
-    if asked["below"] is not None:
+    found = [f"{name} @ {(directory / 'wheels' / wheel).as_uri()}" for name, wheel in request["projects"]]
+    if request["base_python"] is not None:
         return [*found, "--no-deps"]
-    found += asked["dependencies"]
-    if asked["constraints"] is not None:
-        (directory / "constraints.txt").write_text(asked["constraints"])
+    found += request["dependencies"]
+    if request["constraints"] is not None:
+        (directory / "constraints.txt").write_text(request["constraints"])
         found += ["--constraint", str(directory / "constraints.txt")]
-    found += sources(asked)
-    if asked["offline"]:
+    found += index_arguments(request)
+    if request["offline"]:
         found += ["--no-index", "--find-links", str(directory / "wheelhouse")]
     return found
 
@@ -144,10 +146,10 @@ def copy_scripts(base: Path, top: Path) -> None:
         shutil.copymode(path, mine)
 
 
-def sources(asked: Mapping[str, Any]) -> list[str]:
+def index_arguments(request: Mapping[str, Any]) -> list[str]:
     """The arguments for uv and pip that say where to find dependencies."""
-    found = ["--index-url", asked["index_url"]] if asked["index_url"] else []
-    for option, urls in (("--extra-index-url", asked["extra_index_url"]), ("--find-links", asked["find_links"])):
+    found = ["--index-url", request["index_url"]] if request["index_url"] else []
+    for option, urls in (("--extra-index-url", request["extra_index_url"]), ("--find-links", request["find_links"])):
         for url in urls:
             found += [option, url]
     return found
@@ -184,9 +186,9 @@ def index_of_pip(environ: Mapping[str, str]) -> dict[str, str]:
     parser.read([] if files[-1] == os.devnull else files)
     found: dict[str, str] = {}
     for key, name in _OF_PIP.items():
-        told = [environ.get(f"PIP_{key.upper().replace('-', '_')}", "")]
-        told += [parser.get(section, key, fallback="") for section in ("install", "global")]
-        if words := next((text.split() for text in told if text.strip()), []):
+        values = [environ.get(f"PIP_{key.upper().replace('-', '_')}", "")]
+        values += [parser.get(section, key, fallback="") for section in ("install", "global")]
+        if words := next((text.split() for text in values if text.strip()), []):
             found[name] = ("," if name == "UV_FIND_LINKS" else " ").join(words)
     return {**found, "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip looks through several
 

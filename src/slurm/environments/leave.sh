@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Remove what was made of an environment, and leave the reason, from standard input, in its lock.
-# Arguments: the directory of environments, the key, the lock's number, the token, the file for the reason.
+# Remove an incomplete environment, and write the reason, from standard input, into a file of its lock.
+# Arguments: the directory of environments, the key, the lock's number, the token, the name of the file.
 cd -- "$1" || exit
 shift
 rm -rf "${1:?}/$3"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Have the command `module`. Only login shells are sure to have it: it is a function, which a site's profile defines.
-# /etc/profile comes last, for it may set PATH anew.
+# Define the command `module`. It is a function that a site's profile defines, so only login shells are sure to have it.
+# /etc/profile comes last, because it may reset PATH.
 for init in "${LMOD_PKG:-}/init/bash" "${MODULESHOME:-}/init/bash" /etc/profile.d/*{lmod,modules}*.sh \
     /usr/share/lmod/lmod/init/bash /usr/share/modules/init/bash /etc/profile; do
     type module > /dev/null 2>&1 && break

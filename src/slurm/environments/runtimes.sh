@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints the names of the container runtimes that are there.
+# Prints the names of the installed container runtimes.
 for program in apptainer singularity podman docker; do
     ! command -v $program > /dev/null || printf '%s ' $program
 done

@@ -1,8 +1,9 @@
-"""Sources: what a directory of the user's own holds, as git would see it, in one hash."""
+"""Sources: the files of a project that count for its environment, and their hashes."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 import subprocess
@@ -14,16 +15,22 @@ from typing import TYPE_CHECKING
 from slurm.errors import ConfigurationError, EnvironmentNotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+_log = logging.getLogger("slurm.environments")
 
 _LEFT_OUT = (
     *(".git", ".hg", ".svn", "__pycache__", ".venv", "venv", ".tox", ".nox", ".eggs", "node_modules"),
     *("*.egg-info", "*.pyc", "*.pyo", ".*_cache", ".hypothesis", ".ipynb_checkpoints", ".DS_Store"),
 )
-"""Names that no source has, anywhere in the tree; where there is git, of what it doesn't track."""
+"""Names of files and directories that never count, at any depth. With git, files that it tracks count all the same."""
 _LEFT_OUT_AT_THE_TOP = ("build", "dist")
 _RACY_SECONDS = 2.0
 """A file changed this recently may change again within the resolution of its timestamp."""
+
+_SLOW_SECONDS = 2.0
+"""Reading the sources of an environment for longer is reported, because it delays each submission."""
+_MOST_LARGE = 3
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py")
 
@@ -52,16 +59,60 @@ def tree_digest(directory: str) -> str:
     With git, these are the tracked and the untracked files that are not ignored, as they are now. Without git, all
     files except caches, virtual environments and build output. Raises EnvironmentNotReady for an unreadable file.
     """
+    return combined_digest(read_files(directory, source_files(directory)))
+
+
+def combined_digest(files: Mapping[str, tuple[str, str]]) -> str:
+    """Return one hash for the files of a directory, from their kinds and hashes by name."""
     digest = hashlib.sha256()
-    try:
-        for name in source_files(directory):
-            kind, content = described(os.path.join(directory, name))
-            if kind:
-                digest.update(f"{kind} {len(os.fsencode(name))} ".encode() + os.fsencode(name) + content.encode())
-    except OSError as error:
-        message = f"cannot read {error.filename or directory}, a file of the project: {error.strerror}"
-        raise EnvironmentNotReady(message) from error
+    for name, (kind, content) in files.items():
+        if kind:
+            digest.update(f"{kind} {len(os.fsencode(name))} ".encode() + os.fsencode(name) + content.encode())
     return digest.hexdigest()
+
+
+def read_files(
+    directory: str, names: Iterable[str], *, slow_seconds: float = _SLOW_SECONDS
+) -> dict[str, tuple[str, str]]:
+    """Return the kind and hash of each file, by its name in a directory. Warns if that takes more than `slow_seconds`.
+
+    With "" as the directory, the names are whole paths. Raises EnvironmentNotReady for an unreadable file.
+    """
+    begin = time.monotonic()
+    try:
+        found = {name: described(os.path.join(directory, name)) for name in names}
+    except OSError as error:
+        message = f"cannot read {error.filename or directory}: {error.strerror}"
+        raise EnvironmentNotReady(message) from error
+    seconds = time.monotonic() - begin
+    if seconds > slow_seconds:
+        _report_slow(directory, found, seconds)
+    return found
+
+
+def _report_slow(directory: str, files: Mapping[str, tuple[str, str]], seconds: float) -> None:
+    sizes = {name: _size(os.path.join(directory, name)) for name in files}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:_MOST_LARGE]
+    shown = ", ".join(f"{name} ({_bytes(sizes[name])})" for name in largest)
+    message = "reading %s took %.1f s, which delays submissions: %d files, %s in total, the largest are %s. %s"
+    advice = "Exclude files that are not needed, by .gitignore (for an image, .containerignore)"
+    where = directory or "wheels"
+    _log.warning(message, where, seconds, len(files), _bytes(sum(sizes.values())), shown, advice)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:  # it was removed
+        return 0
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
 
 
 def source_files(directory: str) -> list[str]:
@@ -96,22 +147,30 @@ def described(path: str) -> tuple[str, str]:
 
 def _tracked(directory: str) -> list[str]:
     """The files that git tracks, or would add. Empty if the directory is not in a repository."""
+    tracked, others = (_listed(directory, *which) for which in (["--cached"], ["--others", "--exclude-standard"]))
+    return [*tracked, *(name.rstrip("/") for name in others if not is_left_out(name.rstrip("/")))]
+
+
+def ignored_files(directory: str) -> list[str]:
+    """Return the files that git ignores, and the directories of which it ignores all files; these end with a slash."""
+    found = _listed(directory, "--others", "--ignored", "--exclude-standard", "--directory")
+    return [name for name in found if not is_left_out(name.rstrip("/"))]
+
+
+def _listed(directory: str, *options: str) -> list[str]:
+    """The output of git-ls-files(1). Empty without git, or outside a repository."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    found: list[list[str]] = []
-    for which in (["--cached"], ["--others", "--exclude-standard"]):
-        argv = ["git", "-C", directory, "ls-files", "-z", *which]
-        try:
-            done = subprocess.run(argv, env=environ, capture_output=True, check=False)
-        except OSError:  # git is not installed
-            return []
-        if done.returncode != 0:
-            return []
-        found.append([name.rstrip("/") for name in os.fsdecode(done.stdout).split("\0") if name])
-    tracked, others = found
-    return [*tracked, *(name for name in others if not _is_left_out(name))]
+    try:
+        done = subprocess.run(
+            ["git", "-C", directory, "ls-files", "-z", *options], env=environ, capture_output=True, check=False
+        )
+    except OSError:  # git is not installed
+        return []
+    return [name for name in os.fsdecode(done.stdout).split("\0") if name] if done.returncode == 0 else []
 
 
-def _is_left_out(name: str) -> bool:
+def is_left_out(name: str) -> bool:
+    """Whether a path in a project names a file that never counts, such as a cache or build output."""
     first, *_ = parts = name.split("/")
     return first in _LEFT_OUT_AT_THE_TOP or any(fnmatch(part, pattern) for part in parts for pattern in _LEFT_OUT)
 
@@ -120,13 +179,13 @@ def _walked(directory: str) -> Iterator[str]:
     for parent, directories, files in os.walk(directory):
         relative = os.path.relpath(parent, directory)
         prefix = "" if relative == "." else f"{relative}/"
-        kept = [name for name in directories if not _is_left_out(f"{prefix}{name}")]
-        directories[:] = [name for name in kept if not _ignores_itself(os.path.join(parent, name))]
-        yield from (f"{prefix}{name}" for name in files if not _is_left_out(f"{prefix}{name}"))
+        kept = [name for name in directories if not is_left_out(f"{prefix}{name}")]
+        directories[:] = [name for name in kept if not ignores_itself(os.path.join(parent, name))]
+        yield from (f"{prefix}{name}" for name in files if not is_left_out(f"{prefix}{name}"))
         yield from (f"{prefix}{name}" for name in directories if os.path.islink(os.path.join(parent, name)))
 
 
-def _ignores_itself(directory: str) -> bool:
+def ignores_itself(directory: str) -> bool:
     """Whether a directory has a .gitignore that ignores all of it, as caches and virtual environments do."""
     try:
         with open(os.path.join(directory, ".gitignore"), encoding="utf-8", errors="replace") as file:

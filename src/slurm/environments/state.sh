@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Prints the key of an environment, then what there is of it: `ready`, `failed N`, `free N` or `held N`, and more lines.
-# Argument: the environment's name, to which the architecture is added. The root is in SLURMTASKS_ROOT.
+# Prints the key of an environment, then its state (`ready`, `failed N`, `free N` or `held N`) and details.
+# Argument: the environment's name. The key is the name and the architecture. The root is in SLURMTASKS_ROOT.
 . ../transports/plain_tools.sh
 . ../protocol/ownership.sh
 . ../protocol/fresh.sh

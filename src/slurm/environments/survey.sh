@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints a line each: architecture, user, group, home, a Python or nothing, srun's version or nothing, runtimes.
+# Prints a line each: architecture, user, group, home, the path of a Python or nothing, srun's version or nothing, runtimes.
 uname -m
 id -u
 id -g

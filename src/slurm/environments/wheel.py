@@ -17,12 +17,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from slurm.client_cache import new_log
 from slurm.environments import installer
 from slurm.environments.base import Environment
-from slurm.environments.building import build_once, send
+from slurm.environments.building import Superseded, build_once, send
 from slurm.environments.current import TAG, find
-from slurm.environments.installer import sources as places
+from slurm.environments.direct_references import copy_without_urls, versions_of, without_url
+from slurm.environments.generated import changed, contains, learn, project_files
+from slurm.environments.installer import index_arguments
+from slurm.environments.local_packages import check_lock, check_requirements, link
 from slurm.environments.setup import render_steps
-from slurm.environments.sources import described, is_project, nearest_project, tree_digest
-from slurm.environments.wheel_building import build, build_failed, export_lock, gather
+from slurm.environments.sources import combined_digest, is_project, nearest_project, read_files
+from slurm.environments.uv_lock import NAME as UV_LOCK
+from slurm.environments.uv_lock import export, lock_of
+from slurm.environments.wheel_building import build, build_failed, gather
 from slurm.environments.wheel_dependencies import deciding, need_more, refuse_password
 from slurm.errors import BuildFailed, ConfigurationError, EnvironmentNotReady
 from slurm.protocol import ENVS, ResolvedEnvironment
@@ -34,14 +39,15 @@ if TYPE_CHECKING:
 
     from slurm.environments.base import BuildTarget
     from slurm.environments.building import Building
+    from slurm.environments.generated import Files
     from slurm.environments.wheel_building import BuiltWheel
 
     StrPath = str | os.PathLike[str]
 
-_FORM = 2
+_BUILD_VERSION = 2
 """The version of the build. It changes when the same sources give another environment."""
 _ATTEMPTS = 3
-_USUAL = ("install_in", "login")
+_DEFAULT = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
 """A job inherits the submitter's variables. With these it would import the working copy instead of the wheel."""
 
@@ -52,13 +58,14 @@ class Wheel(Environment):
     The wheel is built on this machine. It is installed on the cluster, into a virtual environment under the root that
     all tasks share. An unchanged project costs one command. An edit of the code reinstalls the project only: the
     dependencies live in a separate environment, which is rebuilt only when the requirements change. Modified and
-    uncommitted files are included, files that git ignores are not. Functions of the project's modules are pickled by
-    reference, functions of a script or notebook by value.
+    uncommitted files are included. Files that git ignores are included if the build puts them into the wheel. Functions
+    of the project's modules are pickled by reference, functions of a script or notebook by value.
 
     `project` is the directory of the project. The default is the nearest directory upward from the working directory
-    that has a pyproject.toml. `packages` are directories of more projects to install. `extras` are extras of the
-    project, `dependencies` more requirements in pip's syntax. `lock` is a file of exact versions: a requirements file,
-    used as constraints, or a `uv.lock`. It is looked for beside the project unless it is a path.
+    that has a pyproject.toml. `packages` are directories of more projects to install, such as those that the project
+    requires by a path. `extras` are extras of the project, `dependencies` more requirements in pip's syntax. `lock` is
+    a file of exact versions: a requirements file, used as constraints, or a `uv.lock`. It is looked for beside the
+    project, a `uv.lock` also in its workspace, unless it is a path.
 
     Dependencies come from the index that pip is configured for on the cluster, or from `index_url`, `extra_index_url`
     and `find_links`. For a cluster without Internet, `wheelhouse` uploads the wheels: True downloads them on this
@@ -102,30 +109,46 @@ class Wheel(Environment):
         self.system_site_packages = system_site_packages
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if value and (name, value) != _USUAL}
+        shown = {name: value for name, value in vars(self).items() if value and (name, value) != _DEFAULT}
         return f"Wheel({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def fingerprint(self) -> str:
         """Return a hash of everything that goes into the environment. Reads only changed sources."""
-        parts = [_FORM, TAG, sys.platform, [tree_digest(project) for project in self._projects()]]
+        return self._fingerprint(self._files())
+
+    def _fingerprint(self, files: Sequence[Files]) -> str:
+        parts = [_BUILD_VERSION, TAG, sys.platform, [combined_digest(each) for each in files]]
         return _digest([*parts, self._settings(), self._lock_text()])
+
+    def _files(self) -> list[Files]:
+        """The files of each project, with their hashes."""
+        return [project_files(project) for project in self._projects()]
 
     def _settings(self) -> list[Any]:
         """The arguments, except the projects and the lock file."""
-        house = [(path.name, *described(str(path))) for path in self._own_house()]
-        sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), house]
+        given = read_files("", map(str, self._given_wheels()))
+        wheels = [(os.path.basename(path), *found) for path, found in given.items()]
+        sources = [self.index_url, self.extra_index_url, self.find_links, bool(self.wheelhouse), wheels]
         return [self.extras, self.dependencies, sources, self.install_in, self.system_site_packages]
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Build the environment unless it exists. Raises BuildFailed, PythonNotFound."""
-        for _ in range(_ATTEMPTS):
-            sources = self.fingerprint()
-            name = f"wheel-{_digest([sources, target.interpreter])[:20]}-py{TAG}"
-            try:
-                return build_once(target, name, partial(self._make, sources))
-            except _ChangedMeanwhileError:
-                continue
-        message = f"{self!r} could not be built: its files change during the build"
+        changes = _SourcesChanged()
+        with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
+            for _ in range(_ATTEMPTS):
+                files = self._files()
+                sources = self._fingerprint(files)
+                name = f"wheel-{_digest([sources, target.interpreter])[:20]}-py{TAG}"
+                wheels = changes.wheels if changes.sources == sources else ()
+                try:
+                    return build_once(target, name, partial(self._make, scratch, sources, files, wheels))
+                except _SourcesChanged as found:
+                    changes = found
+        paths = ", ".join(changes.paths) or "its sources"
+        message = (
+            f"{self!r} could not be built, because each build changes {paths}, or another program does. Let git ignore "
+            "what is written there"
+        )
         raise BuildFailed(message)
 
     def _projects(self) -> list[str]:
@@ -137,7 +160,7 @@ class Wheel(Environment):
                 raise ConfigurationError(message)
         return projects
 
-    def _own_house(self) -> list[Path]:
+    def _given_wheels(self) -> list[Path]:
         """The wheels of the directory `wheelhouse`, if it is one."""
         if isinstance(self.wheelhouse, bool):
             return []
@@ -147,11 +170,21 @@ class Wheel(Environment):
             raise ConfigurationError(message)
         return sorted(directory.glob("*.whl"))
 
-    def _lock_text(self) -> str | None:
+    def _lock_path(self) -> str | None:
         if self.lock is None:
             return None
-        path = os.path.expanduser(self.lock)
-        path = path if os.path.exists(path) else os.path.join(self._projects()[0], path)
+        path, project = os.path.expanduser(self.lock), self._projects()[0]
+        beside = os.path.join(project, path)
+        if os.path.basename(path) != path and os.path.exists(path):
+            return path
+        if os.path.exists(beside):
+            return beside
+        return (lock_of(project) if os.path.basename(path) == UV_LOCK else None) or path
+
+    def _lock_text(self) -> str | None:
+        path = self._lock_path()
+        if path is None:
+            return None
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
@@ -160,17 +193,19 @@ class Wheel(Environment):
         refuse_password(text, f"a URL in {path}")
         return text
 
-    def _make(self, sources: str, building: Building) -> ResolvedEnvironment:
+    def _make(
+        self, scratch: str, sources: str, files: Sequence[Files], wheels: Sequence[BuiltWheel], building: Building
+    ) -> ResolvedEnvironment:
         python = find(building.target)
         python = python.replace(setup=(_OWN_PATHS, *python.setup))
-        with tempfile.TemporaryDirectory(prefix="slurm-wheel-") as scratch:
-            log = new_log(building.key)
-            wheels = self._built(building, scratch, log)
-            if self.fingerprint() != sources:
-                raise _ChangedMeanwhileError
-            work = _Work(python, wheels, self._constraints(log), scratch, log)
-            base = self._dependencies(building, work)
-            made = self._installed(building, work, dependencies=base)
+        log = new_log(building.key)
+        wheels = wheels or self._built(building, scratch, log, sources, files)
+        projects = dict(zip(self._projects(), wheels, strict=True))
+        check_requirements(projects, self.extras, self.dependencies, lock=self.lock)
+        wheels = link(wheels, Path(scratch, "linked"))
+        work = _Work(python, wheels, self._constraints(log), scratch, log)
+        base = self._dependencies(building, work)
+        made = self._installed(building, work, dependencies=base)
         programs = shlex.quote(os.path.dirname(made.python))
         return made.replace(
             setup=(*made.setup, f'export PATH={programs}:"$PATH"'),
@@ -184,18 +219,33 @@ class Wheel(Environment):
         if not self.dependencies and not need_more(work.wheels, extras=bool(self.extras)):
             return None
         base = [work.base.python, work.base.setup]
-        digest = _digest([_FORM, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
+        digest = _digest([_BUILD_VERSION, TAG, base, self._settings(), work.constraints, deciding(work.wheels)])
         make = partial(self._installed, work=work, only_dependencies=True)
         return building.base(f"dependencies-{digest[:20]}-py{TAG}", make)
 
-    def _built(self, building: Building, scratch: str, log: Path) -> list[BuiltWheel]:
-        wheels = []
-        for number, project in enumerate(self._projects()):
+    def _built(
+        self, building: Building, scratch: str, log: Path, sources: str, files: Sequence[Files]
+    ) -> list[BuiltWheel]:
+        """Build the wheels. Raises _SourcesChanged if the files are others than those of `sources`, then or before."""
+        if self.fingerprint() != sources:  # while this process waited for another
+            raise _SourcesChanged
+        projects, wheels = self._projects(), []
+        for project in projects:
             building.step(f"building the wheel of {project}")
-            directory = os.path.join(scratch, str(number))
-            os.mkdir(directory)
-            wheels.append(build(project, directory, log))
-        return wheels
+            wheels.append(build(project, tempfile.mkdtemp(dir=scratch), log))
+            learn(project, wheels[-1].path)
+        after = self._files()
+        found = self._fingerprint(after)
+        if found == sources:
+            return wheels
+        # A build may write files, such as one with the version. They do no harm if the wheel has them as they are now.
+        different = [
+            os.path.join(project, name)
+            for project, wheel, old, new in zip(projects, wheels, files, after, strict=True)
+            for name, content in changed(project, old, new).items()
+            if not contains(wheel.path, name, content)
+        ]
+        raise _SourcesChanged(different) if different else _SourcesChanged((), found, wheels)
 
     def _with_extras(self, wheels: Sequence[BuiltWheel]) -> list[tuple[str, BuiltWheel]]:
         first, *others = wheels
@@ -203,14 +253,22 @@ class Wheel(Environment):
         return [(f"{first.name}{extras}", first), *((wheel.name, wheel) for wheel in others)]
 
     def _constraints(self, log: Path) -> str | None:
-        if self.lock is not None and os.path.basename(self.lock) == "uv.lock":
-            return export_lock(self._projects()[0], log)
-        return self._lock_text()
+        path = self._lock_path()
+        if path is None or os.path.basename(path) != UV_LOCK:
+            return self._lock_text()
+        projects = self._projects()
+        own = lock_of(projects[0])
+        if own is None or not os.path.samefile(own, path):
+            message = f"Wheel(lock={self.lock!r}): {path} is not the lock of {projects[0]}"
+            raise ConfigurationError(message)
+        constraints, paths = export(projects[0], self.extras, log)
+        check_lock(path, paths, projects, self.dependencies)
+        return constraints
 
-    def _house(self, building: Building, work: _Work) -> Sequence[Path]:
+    def _dependency_wheels(self, building: Building, work: _Work) -> Sequence[Path]:
         """The wheels to upload besides those of the projects."""
         if self.wheelhouse is not True:
-            return self._own_house()
+            return self._given_wheels()
         here = platform.machine() if sys.platform == "linux" else sys.platform
         if here != building.machine:
             message = (
@@ -220,12 +278,12 @@ class Wheel(Environment):
             raise EnvironmentNotReady(message)
         building.step("gathering the wheels of the dependencies")
         requirements = [f"{named} @ {wheel.path.as_uri()}" for named, wheel in self._with_extras(work.wheels)]
-        requirements += [*self.dependencies, *places(vars(self))]
+        requirements += [*self.dependencies, *index_arguments(vars(self))]
         if work.constraints is not None:
             file = Path(work.scratch, "constraints.txt")
             file.write_text(work.constraints)
             requirements.append(f"--constraint={file}")
-        found = gather(requirements, os.path.join(work.scratch, "house"), work.log)
+        found = gather(requirements, os.path.join(work.scratch, "wheelhouse"), work.log)
         own = {wheel.path.name for wheel in work.wheels}
         return [path for path in found if path.name not in own]
 
@@ -238,29 +296,36 @@ class Wheel(Environment):
         dependencies: ResolvedEnvironment | None = None,
     ) -> ResolvedEnvironment:
         """Run the installer for everything, for the dependencies, or for the projects on top of these."""
-        target = building.target
-        house = () if dependencies else self._house(building, work)
+        wheelhouse = () if dependencies else self._dependency_wheels(building, work)
         building.step("uploading missing wheels")
-        request = {
-            **vars(self),
-            "directory": building.directory,
-            "log": f"{target.root}/{ENVS}/{building.key}.log",
-            "wheels": send(target, {wheel.path.name: wheel.path for wheel in work.wheels}),
-            "wheelhouse": send(target, {path.name: path for path in house}),
-            "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(work.wheels)],
-            "only_dependencies": only_dependencies,
-            "below": dependencies and dependencies.python,
-            "constraints": work.constraints,
-            "offline": self.wheelhouse is not False,
-            "run_module": RUN_MODULE,
-            "run_source": RUN_SOURCE,
-            "digest": f"{inspect.getsource(distributions)}\nprint(distributions_digest())\n",
-        }
+        request = self._request(building, work, wheelhouse)
+        request |= {"only_dependencies": only_dependencies, "base_python": dependencies and dependencies.python}
         what = "installing the dependencies" if only_dependencies else "installing"
         made = self._run_installer(building, work.base, request, what)
         return ResolvedEnvironment(
             key=building.key, python=made["python"], tag=TAG, setup=work.base.setup, digest=made["digest"]
         )
+
+    def _request(self, building: Building, work: _Work, wheelhouse: Sequence[Path]) -> dict[str, Any]:
+        """Upload the wheels, and return the installer's request. Wheels of `wheelhouse` replace URLs of packages."""
+        target, versions, copies = building.target, versions_of(wheelhouse), Path(work.scratch, "without-urls")
+        wheels = [copy_without_urls(wheel.path, copies, versions) for wheel in work.wheels]
+        wheelhouse = [copy_without_urls(path, copies, versions) for path in wheelhouse]
+        lines = None if work.constraints is None else work.constraints.splitlines()
+        return {
+            **vars(self),
+            "directory": building.directory,
+            "log": f"{target.root}/{ENVS}/{building.key}.log",
+            "wheels": send(target, {path.name: path for path in wheels}),
+            "wheelhouse": send(target, {path.name: path for path in wheelhouse}),
+            "projects": [(named, wheel.path.name) for named, wheel in self._with_extras(work.wheels)],
+            "dependencies": [without_url(text, versions) for text in self.dependencies],
+            "constraints": None if lines is None else "\n".join(without_url(line, versions) for line in lines),
+            "offline": self.wheelhouse is not False,
+            "run_module": RUN_MODULE,
+            "run_source": RUN_SOURCE,
+            "digest": f"{inspect.getsource(distributions)}\nprint(distributions_digest())\n",
+        }
 
     def _run_installer(
         self, building: Building, base: ResolvedEnvironment, request: Mapping[str, Any], what: str
@@ -275,7 +340,7 @@ class Wheel(Environment):
             script = "\n".join(["{", *render_steps(base.setup), '} >&2; [ -z "$step" ] && exec "$0" "$@"'])
             done = target.transport.run(["bash", "-c", script, *argv], stdin=data)
         if done.status != 0:
-            raise build_failed(f"{self!r} could not be installed", done.stderr, request["log"], there=True)
+            raise build_failed(f"{self!r} could not be installed", done.stderr, request["log"], remote=True)
         found: Mapping[str, str] = json.loads(done.stdout.splitlines()[-1])
         return found
 
@@ -291,8 +356,12 @@ class _Work(NamedTuple):
     log: Path
 
 
-class _ChangedMeanwhileError(Exception):
-    """The sources changed during the build."""
+class _SourcesChanged(Superseded):
+    """The sources changed, so the environment needs another name. The wheels, if any, are those of `sources`."""
+
+    def __init__(self, paths: Sequence[str] = (), sources: str = "", wheels: Sequence[BuiltWheel] = ()) -> None:
+        super().__init__(*paths)
+        self.paths, self.sources, self.wheels = paths, sources, wheels
 
 
 def _digest(parts: list[Any]) -> str:

@@ -22,7 +22,7 @@ from slurm.sanitize.terminal import for_terminal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
+METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 _TAIL_LINES = 20
 _ADVICE = {
     r"No space left on device|Disk quota exceeded": (
@@ -59,7 +59,7 @@ class BuiltWheel(NamedTuple):
         name, version = path.name.split("-")[:2]
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            metadata = b"".join(archive.read(file) for file in names if _METADATA.fullmatch(file))
+            metadata = b"".join(archive.read(file) for file in names if METADATA.fullmatch(file))
         fields = BytesHeaderParser().parsebytes(metadata)
         requires = tuple(sorted(fields.get_all("Requires-Dist", [])))
         return cls(path, name, version, tuple(sorted(set(_modules(names)))), requires, fields["Requires-Python"] or "")
@@ -112,16 +112,6 @@ def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]
     return sorted(Path(directory).glob("*.whl"))
 
 
-def export_lock(project: str, log: Path) -> str:
-    """Export uv.lock as constraints."""
-    uv = find_uv()
-    if uv is None:
-        message = "uv is needed to read uv.lock: install uv, or export the lock to a requirements file"
-        raise EnvironmentNotReady(message)
-    options = ["--frozen", "--no-hashes", "--no-emit-workspace", "--all-extras", "--no-header", "--no-annotate"]
-    return run([uv, "export", "--quiet", "--project", project, *options], "uv.lock could not be read", log)
-
-
 def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, str] | None = None) -> str:
     """Run a command here, append its output to the log, and return its standard output. Raises BuildFailed."""
     settings = {**os.environ, **(environ or {})}
@@ -143,12 +133,12 @@ def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, s
     return done.stdout
 
 
-def build_failed(failure: str, output: str, log: str, *, there: bool = False) -> BuildFailed:
+def build_failed(failure: str, output: str, log: str, *, remote: bool = False) -> BuildFailed:
     """Return the error for a failed command: the end of its output, and advice."""
     output = redacted(output)
     lines = [for_terminal(line.rstrip()) for line in output.strip().splitlines()]
     advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, output)), "")
     shown = "\n".join([*(["…"] if len(lines) > _TAIL_LINES else []), *lines[-_TAIL_LINES:]])
-    hint, where = f": {advice}" if advice else "", " there" if there else ""
+    hint, where = f": {advice}" if advice else "", " there" if remote else ""
     message = f"{failure}{hint}; its whole output is in {log}{where}\n{shown}"
     return BuildFailed(message, output=output, log=log)

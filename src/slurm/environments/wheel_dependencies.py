@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _OF_AN_EXTRA = re.compile(r"\bextra\s*==")
+_EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)""")
 
 
 def need_more(wheels: Sequence[BuiltWheel], *, extras: bool) -> bool:
@@ -22,9 +23,9 @@ def need_more(wheels: Sequence[BuiltWheel], *, extras: bool) -> bool:
 
     Markers are evaluated on the cluster, so only those of extras count here.
     """
-    own = {_normal(wheel.name) for wheel in wheels}
+    own = {normalized(wheel.name) for wheel in wheels}
     needed = [text for wheel in wheels for text in wheel.requires if extras or not _OF_AN_EXTRA.search(text)]
-    return any(_named(text) not in own or "[" in text.partition(";")[0] for text in needed)
+    return any(name_in(text) not in own or "[" in text.partition(";")[0] for text in needed)
 
 
 def deciding(wheels: Sequence[BuiltWheel]) -> Sequence[Sequence[object]]:
@@ -34,19 +35,25 @@ def deciding(wheels: Sequence[BuiltWheel]) -> Sequence[Sequence[object]]:
     """
     found: list[Sequence[object]] = []
     for wheel in wheels:
-        name = _normal(wheel.name)
-        asked_for = any(name == _named(text) for other in wheels if other is not wheel for text in other.requires)
+        name = normalized(wheel.name)
+        asked_for = any(name == name_in(text) for other in wheels if other is not wheel for text in other.requires)
         found.append([name, wheel.version if asked_for else None, wheel.requires_python, wheel.requires])
     return found
 
 
-def _named(requirement: str) -> str:
-    """Return the name in a requirement (packaging.python.org, Dependency specifiers)."""
+def is_active(requirement: str, extras: Sequence[str]) -> bool:
+    """Whether a requirement of a wheel counts if these extras are requested. Other markers are not evaluated."""
+    found = {normalized(name) for name in _EXTRA.findall(requirement)}
+    return not found or not found.isdisjoint(map(normalized, extras))
+
+
+def name_in(requirement: str) -> str:
+    """Return the normalized name in a requirement (packaging.python.org, Dependency specifiers)."""
     found = _NAME.match(requirement.strip())
-    return _normal(found[0]) if found else requirement
+    return normalized(found[0]) if found else requirement
 
 
-def _normal(name: str) -> str:
+def normalized(name: str) -> str:
     """Return the normalized name (packaging.python.org, Names and normalization)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.callbacks.base import PACKAGING_HOOKS, overrides
 from slurm.callbacks.events import PackagingBeginEvent, PackagingEndEvent
 from slurm.environments.base import BuildListener
-from slurm.notifications.dispatcher import call, done_callbacks, flush_hooks, hooks, settling
+from slurm.notifications.dispatcher import call, done_callbacks, flush_hooks, hooks, settle_hooks, settling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 _to_close: dict[int, Callback] = {}
 """The callbacks to close, by their ids."""
+_shells: list[Any] = []
+"""The notebook's shell, once its cells wait for hooks."""
 _warned: set[tuple[int, str]] = set()
 
 
@@ -46,8 +49,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def register(callbacks: Iterable[Callback]) -> None:
-    """Close these callbacks when the program ends."""
+    """Close these callbacks when the program ends. In a notebook, each cell ends after the hooks of finished jobs."""
     _to_close.update((id(callback), callback) for callback in callbacks if overrides(callback, ["close"]))
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is not None and shell not in _shells:
+        _shells.append(shell)
+        # A notebook that is executed and saved keeps what the callbacks show until then.
+        shell.events.register("post_run_cell", lambda *_: settle_hooks())
 
 
 def notify(callbacks: Iterable[Callback], event: ClientEvent) -> None:

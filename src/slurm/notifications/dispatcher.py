@@ -27,10 +27,14 @@ class CallbackThread:
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._settled: threading.Event | None = None
 
-    def put(self, callback: Callable[[], object]) -> None:
-        """Queue a call. An exception that it raises is logged."""
+    def put(self, callback: Callable[[], object], *, settles: bool = False) -> None:
+        """Queue a call. An exception that it raises is logged. `settle` waits for the calls with `settles`."""
         self._calls.put(callback)
+        if settles:
+            self._settled = settled = threading.Event()
+            self._calls.put(settled.set)
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -43,6 +47,12 @@ class CallbackThread:
         reached = threading.Event()
         self.put(reached.set)
         return reached.wait(timeout)
+
+    def settle(self, timeout: float) -> None:
+        """Wait until the queued calls with `settles` are done, at most `timeout` seconds, and once for each."""
+        settled, self._settled = self._settled, None
+        if settled is not None and threading.current_thread() is not self._thread:
+            settled.wait(timeout)
 
     def _run(self) -> None:
         while True:
@@ -70,6 +80,11 @@ def call_here(callback: Callable[[], object]) -> None:
         callback()
     except Exception:  # noqa: BLE001 - a user's function may fail, but its caller did not call it
         _log.exception("a callback of a job failed")
+
+
+def settle_hooks() -> None:
+    """Wait until the hooks for finished elements have been called, but at most a few seconds."""
+    hooks.settle(_FLUSH_SECONDS)
 
 
 def call(callbacks: Iterable[Callable[[], object]]) -> None:

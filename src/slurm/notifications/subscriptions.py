@@ -172,7 +172,7 @@ class Subscription:
     def finished(self, elements: Iterable[int]) -> None:
         """Report that elements are finished."""
         if found := tuple(elements):
-            hooks.put(partial(self._finish, found))
+            hooks.put(partial(self._finish, found), settles=True)
 
     def progress_query(self) -> progress_reader.ProgressQuery:
         """The query for new progress of this submission."""

@@ -5,6 +5,10 @@ reads the script from the first line of its input. So a script needs no second q
 not show in `ps`. The rest of the input is the command's. A fence, a line unique to each command, separates the output
 of rc files from the answer. The last fence carries the exit status, so a broken connection never looks like a command
 that ended.
+
+A startup file of the login shell can spoil this: it may read the input, end the shell, or replace it by a shell that
+runs its input. So the script comes after a guard, the line `exit 97`. A `sh` that does not find the guard does not run
+what follows, and another shell ends at it. `StartupFailed` says which it was.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import shlex
 import tarfile
 import threading
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError
 from slurm.protocol.shell import program
@@ -26,9 +30,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_READ = """IFS= read -r x; eval "$(printf %b "$x")\""""
+_GUARDED = 97
+_GUARD = f"exit {_GUARDED}"
+"""The line before each script."""
+_NO_GUARD = "slurm-tasks: the input was read before"
+_NEXT = "IFS= read -r x"
+_CHECK = f"""[ "$x" = "{_GUARD}" ] || {{ echo "{_NO_GUARD}" >&2; {_GUARD}; }}"""
+_READ = f"""{_NEXT}; {_CHECK}; {_NEXT}; eval "$(printf %b "$x")\""""
 LINE = f"exec sh -c '{_READ}'"
 """The command line."""
+
+_LOST = 255
+"""The exit status of `ssh` for a failed connection."""
+_INTERACTIVE_ONLY = "Let it do so in interactive shells only, as with: case $- in *i*) … ;; esac"
 
 
 class Channel(Protocol):
@@ -41,11 +55,18 @@ class Channel(Protocol):
     def end_input(self) -> None:
         """Close the command's input."""
 
+    def exit_status(self) -> int | None:
+        """Wait a few seconds for the exit status of a command whose output has ended; None if it does not arrive."""
+
     def kill(self) -> None:
         """Shut down its streams at once; threads blocked on them return."""
 
     def close(self) -> None:
         """Release the channel. Call it only when no thread uses the streams."""
+
+
+class StartupFailed(TransportError):
+    """A startup file of the login shell keeps the shell from running the command."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +89,18 @@ def converse(
 ) -> Answer[T]:
     """Run a script with `sh`. `send` writes its input while `read` reads its output.
 
-    Raises TimeoutError after `timeout` seconds, ConnectionLost if the connection ends before the script, and
-    TransportError if `read` cannot parse the output.
+    Raises TimeoutError after `timeout` seconds, StartupFailed if the login shell does not run the script,
+    ConnectionLost if the connection ends before the script, and TransportError if `read` cannot parse the output.
     """
     fence = f"--{os.urandom(12).hex()}"
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
-    lines = [*login, _fenced(script, fence)]
     send_errors: list[TransportError] = []
-    preamble: list[bytes] = []
+    preamble: list[_Preamble] = []
 
     def feed_input() -> None:
         # A command may exit before it has read all its input; its status says whether that is an error.
         with contextlib.suppress(OSError, EOFError):
-            channel.stdin.write(b"".join(_encoded(line) for line in lines))
+            channel.stdin.write(_guarded(*login, _fenced(script, fence)))
             try:
                 send(channel.stdin)
             except TransportError as error:
@@ -91,7 +111,7 @@ def converse(
             channel.end_input()
 
     def receive() -> T:
-        preamble.append(_read_to_fence(fence.encode(), channel.stdout))
+        preamble.append(_read_to_fence(fence.encode(), channel))
         return read(channel.stdout)
 
     value, failure, errors = _run_streams(channel, feed_input, receive, timeout)
@@ -101,7 +121,7 @@ def converse(
         raise failure
     begun, words, status = _parse_errors(errors, fence.encode())
     if status is None:
-        raise ConnectionLost(_text(words if begun else words.strip() or b"".join(preamble)).strip())
+        raise ConnectionLost(_text(words).strip()) if begun else _not_begun(words, *preamble)
     if failure is not None:
         message = f"cannot parse the output: {failure}"
         raise TransportError(message) from failure
@@ -149,20 +169,48 @@ def _fenced(script: str, fence: str) -> str:
     return f"{mark}; {mark} >&2\n(\n{script}\n)\nprintf '\\n%s %s\\n' {fence} $? >&2"
 
 
+def _guarded(*lines: str) -> bytes:
+    return b"".join(f"{_GUARD}\n".encode() + _encoded(line) for line in lines)
+
+
 def _encoded(script: str) -> bytes:
     r"""Encode a script as one line of ASCII for `printf %b`: special bytes are `\0` and their octal value."""
     plain = os.fsencode(script)
     return re.sub(rb"[^ -\[\]-~]", lambda found: b"\\0%03o" % found[0][0], plain) + b"\n"
 
 
-def _read_to_fence(fence: bytes, stream: IO[bytes]) -> bytes:
-    """Return what was printed before the fence, or all. (The fence on stderr tells whether the script began.)"""
-    preamble = b""
-    while line := stream.readline():
+class _Preamble(NamedTuple):
+    """What a command printed before the fence. If there was no fence, also its exit status."""
+
+    output: bytes = b""
+    status: int | None = None
+
+
+def _read_to_fence(fence: bytes, channel: Channel) -> _Preamble:
+    output = b""
+    while line := channel.stdout.readline():
         if line.strip() == fence:
-            break
-        preamble = (preamble + line)[-4000:]
-    return preamble
+            return _Preamble(output)
+        output = (output + line)[-4000:]
+    return _Preamble(output, channel.exit_status())
+
+
+def _not_begun(errors: bytes, preamble: _Preamble = _Preamble()) -> TransportError:  # noqa: B008 - a value
+    """Return the error for a script that did not begin: StartupFailed, or ConnectionLost."""
+    output, status = _text(errors.strip() or preamble.output).strip(), preamble.status
+    files = "a startup file of your login shell there (such as ~/.bashrc)"
+    if _NO_GUARD in output:
+        message = f"{files} reads standard input, which carries the command. Give that line `< /dev/null`"
+    elif status is None or status < 0 or status == _LOST:
+        return ConnectionLost(output)
+    elif status == _GUARDED:
+        message = f"{files} starts another shell, which reads standard input. {_INTERACTIVE_ONLY}"
+    else:
+        message = (
+            f"your login shell there ended with status {status} before it ran the command: {output or 'no output'}. "
+            f"Either the account has no shell, or {files} ends or replaces the shell. {_INTERACTIVE_ONLY}"
+        )
+    return StartupFailed(message)
 
 
 def _parse_errors(errors: bytes, fence: bytes) -> tuple[bool, bytes, int | None]:

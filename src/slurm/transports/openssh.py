@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from slurm.errors import TransportError
 from slurm.protocol.directories import socket_base, socket_directory
 from slurm.transports import ssh_advice as advice
-from slurm.transports.remote import NOT_SENT, RemoteTransport
+from slurm.transports.remote import NOT_SENT, STATUS_SECONDS, RemoteTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slurm.url import ClusterURL
 
@@ -33,6 +33,11 @@ _SOCKETS = "ssh"
 """The name of the directory for the sockets of masters."""
 _SOCKET = re.compile(rb"""[^\s%$"'\\]{1,86}""")
 """Valid socket paths. ssh expands other characters (ssh_config(5)), and appends 17 to the path; 104 is the limit."""
+_EXPANDED = re.compile(rb"""/[^\s%$"'\\]+""")
+_LOST = 255
+"""The exit status of ssh for a failed connection."""
+_PLAIN = {"StdinNull": "no", "SessionType": "default", "ForkAfterAuthentication": "no"}
+"""Settings that a command needs. Versions of ssh before 8.7 do not have them, and reject unknown settings."""
 
 _KNOWN: tuple[tuple[str, str], ...] = (
     ("IDENTIFICATION HAS CHANGED", advice.CHANGED_KEY),
@@ -56,7 +61,8 @@ class OpenSSHTransport(RemoteTransport):
     """Runs commands by `ssh` over one connection, which the user's other programs share.
 
     A master process holds the connection and exits after ten idle minutes, so a second factor is asked for once. All of
-    ~/.ssh/config applies: aliases, jumps, agents, certificates. ssh asks questions at the terminal if there is one.
+    ~/.ssh/config applies: aliases, jumps, agents, certificates. ssh asks questions at the terminal if there is one. A
+    master of the user's own (ControlPath) is used while it lives.
     """
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
@@ -69,34 +75,63 @@ class OpenSSHTransport(RemoteTransport):
         ]
         name = hashlib.sha256("\0".join([*self._where, self.host]).encode()).hexdigest()[:16]
         self._directory = f"{socket_base()}/{_SOCKETS}"
-        self._socket = f"{self._directory}/{name}"
+        self._socket = self._own_socket = f"{self._directory}/{name}"
+        self._settings: Mapping[str, str] | None = None
 
     def _ssh(self, *options: str) -> list[str]:
         alive = (f"ServerAliveInterval={self.alive_seconds}", "ServerAliveCountMax=3")
         settings = (f"ControlPath={self._socket}", *alive, *_OPTIONS, *options)
         return ["ssh", *(word for setting in settings for word in ("-o", setting)), *self._where]
 
+    def _read_settings(self) -> Mapping[str, str]:
+        """Read the settings that ssh has for the host, their names in lower case. None if ssh does not print them."""
+        argv = ["ssh", *self._where, "-G", "--", self.host]
+        printed = b""
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_UNATTENDED_SECONDS, check=False
+            )
+            printed = done.stdout
+        pairs = (line.partition(" ") for line in os.fsdecode(printed).splitlines())
+        self._settings = {name.lower(): value for name, _, value in pairs}
+        return self._settings
+
     def _alive(self) -> bool:
         """Whether a master accepts connections."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-            probe.connect(self._socket)
-            return True
-        return False
+        return _listens(self._socket)
 
     def _connect(self) -> None:
         """Start a master, which goes to the background once it is logged in. One program at a time does so."""
         from filelock import FileLock  # noqa: PLC0415 - only a new connection needs it
 
         self._own_directory()
-        with FileLock(f"{self._socket}.lock"):
-            if not self._alive():
-                self._start_master()
+        users_socket = self._read_settings().get("controlpath", "")
+        with FileLock(f"{self._own_socket}.lock"):
+            self._socket = self._own_socket
+            if self._alive():
+                return
+            if _EXPANDED.fullmatch(os.fsencode(users_socket)) and _listens(users_socket):
+                self._socket = users_socket
+                if self._answers():
+                    return
+                self._socket = self._own_socket
+            self._start_master()
+
+    def _answers(self) -> bool:
+        """Whether a command ends: the connection of a master may be dead."""
+        argv = self._session("exit")
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=self.connect_seconds, check=False
+            )
+            return done.returncode != _LOST
+        return False
 
     def _start_master(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._socket)  # a killed master leaves its socket
         attended = _attended()
-        options = ["ControlMaster=yes", _PERSIST, f"ConnectTimeout={self.connect_seconds}"]
+        options = ["ControlMaster=yes", _PERSIST, *self._connect_timeout(attended=attended)]
         argv = [*self._ssh(*options, *([] if attended else ["BatchMode=yes"])), "-fNT", "--", self.host]
         # Errors go to a file: the master would keep a pipe open as long as it lives.
         with tempfile.TemporaryFile() as errors:
@@ -124,13 +159,29 @@ class OpenSSHTransport(RemoteTransport):
         command = shlex.join(["ssh", *self._where, self.host])
         return advice.failure(self.host, found, words, command)
 
-    def _start(self, line: str) -> _Process:
+    def _connect_timeout(self, *, attended: bool) -> Sequence[str]:
+        """Return the option, unless the user sets it, or may have to answer a jump host while ssh connects."""
+        settings = self._settings or {}
+        jumps = any(settings.get(name, "none") != "none" for name in ("proxyjump", "proxycommand"))
+        if settings.get("connecttimeout", "none") != "none" or (attended and jumps):
+            return ()
+        return (f"ConnectTimeout={self.connect_seconds}",)
+
+    def _session(self, line: str) -> list[str]:
+        """Return the argv of a command over the master."""
         # Only over the master: a separate connection would ask for the second factor each time.
-        options = ("ControlMaster=no", f"ProxyCommand=echo '{NOT_SENT}' >&2; exit 1", "BatchMode=yes")
-        return _Process([*self._ssh(*options), "-T", "--", self.host, line])
+        options = ["ControlMaster=no", f"ProxyCommand=echo '{NOT_SENT}' >&2; exit 1", "BatchMode=yes"]
+        settings = self._settings if self._settings is not None else self._read_settings()
+        options += [f"{name}={value}" for name, value in _PLAIN.items() if settings.get(name.lower(), value) != value]
+        return [*self._ssh(*options), "-T", "--", self.host, line]
+
+    def _start(self, line: str) -> _Process:
+        return _Process(self._session(line))
 
     def close(self) -> None:
-        """Have the master accept no more commands, and exit after the running ones."""
+        """Have the master accept no more commands, and exit after the running ones. A master of the user's stays."""
+        if self._socket != self._own_socket:
+            return
         argv = [*self._ssh(), "-O", "stop", "--", self.host]
         with contextlib.suppress(OSError):
             subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
@@ -169,6 +220,11 @@ class _Process:
     def end_input(self) -> None:
         self._ours[0].shutdown(socket.SHUT_WR)
 
+    def exit_status(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(STATUS_SECONDS)
+        return None
+
     def kill(self) -> None:
         for end in self._ours:
             with contextlib.suppress(OSError):
@@ -180,6 +236,14 @@ class _Process:
         for stream in (self.stdin, self.stdout, self.stderr, *self._ours):
             with contextlib.suppress(OSError):
                 stream.close()
+
+
+def _listens(path: str) -> bool:
+    """Whether a process accepts connections at a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+        probe.connect(path)
+        return True
+    return False
 
 
 def _attended() -> bool:

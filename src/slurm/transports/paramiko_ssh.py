@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from slurm.errors import ConnectionLost
 from slurm.transports import ssh_advice as advice
 from slurm.transports.paramiko_target import Target, configuration
-from slurm.transports.remote import RemoteTransport
+from slurm.transports.remote import STATUS_SECONDS, RemoteTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +116,10 @@ class _Command:
 
     def end_input(self) -> None:
         self._channel.shutdown_write()
+
+    def exit_status(self) -> int | None:
+        self._channel.status_event.wait(STATUS_SECONDS)
+        return self._channel.exit_status
 
     def kill(self) -> None:
         with contextlib.suppress(OSError, EOFError):  # sends a message, and the connection may be lost

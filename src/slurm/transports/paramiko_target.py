@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import paramiko
 
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(?::(?P<port>\d+))?")
+_TYPING_SECONDS = 86400
+"""Seconds for a person to answer the server's questions. Paramiko needs a number."""
 _WIRE = f"{__name__}.wire"
 logging.getLogger(_WIRE).addHandler(logging.NullHandler())
 """The logger for Paramiko's messages, which include tracebacks of attempts that are retried."""
@@ -70,7 +72,7 @@ class Target:
             self._user,
             sock=self._socket(through, timeout),
             timeout=timeout,
-            banner_timeout=timeout,
+            banner_timeout=_TYPING_SECONDS if _attended() and self._has_proxy_command() else timeout,
             auth_strategy=self,  # type: ignore[arg-type]  # Paramiko calls only `authenticate`
         )
 
@@ -90,17 +92,21 @@ class Target:
                 f"{self._user}@{self._host} accepts none of the keys, and there is no terminal to ask for a password"
             )
             raise paramiko.AuthenticationException(message)
+        transport.auth_timeout = _TYPING_SECONDS  # the default is 30 seconds, and includes the typing
         try:
             transport.auth_interactive(self._user, _answers)
         except paramiko.BadAuthenticationType:
             transport.auth_password(self._user, getpass.getpass(f"{self._user}@{self._host}'s password: "))
+
+    def _has_proxy_command(self) -> bool:
+        return self._settings.get("proxycommand", "none") != "none"
 
     def _socket(self, through: paramiko.Transport | None, timeout: float) -> Any:
         import paramiko  # noqa: PLC0415 - as above
 
         if through is not None:
             return through.open_channel("direct-tcpip", (self._host, self._port), ("127.0.0.1", 0), timeout=timeout)
-        if self._settings.get("proxycommand", "none") != "none":
+        if self._has_proxy_command():
             return paramiko.ProxyCommand(self._settings["proxycommand"])
         made = socket.create_connection((self._host, self._port), timeout=timeout)
         # Otherwise each command waits 40 ms for the other side's acknowledgement (Nagle and delayed ACK).

@@ -17,7 +17,7 @@ from slurm.protocol.ownership import untrusted_files
 from slurm.protocol.shell import program
 from slurm.transports.archive import Spool, pack
 from slurm.transports.base import Completed, Fetched, ListingFailed, Transport, pauses
-from slurm.transports.channel import LINE, converse
+from slurm.transports.channel import LINE, StartupFailed, converse
 from slurm.transports.ssh_advice import UNREACHED
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _PAUSES = (0.5, 15.0)
 _MAX_COMMANDS = 8
 """Concurrent commands on one connection. The default of sshd's MaxSessions is 10."""
 
+STATUS_SECONDS = 5.0
+"""Seconds to wait for the exit status of a command whose output has ended."""
 NOT_SENT = "slurm-tasks: there was no connection to send the command over"
 """Part of the error message if a command certainly did not start, so that any command may be retried."""
 
@@ -243,6 +245,9 @@ class RemoteTransport(Transport, ABC):
         except ConnectionLost as error:
             message = f"the connection to {self.host} broke: {str(error) or 'it was closed'}"
             raise ConnectionLost(message) from error
+        except StartupFailed as error:
+            message = f"{self.host} runs no commands: {error}"
+            raise StartupFailed(message) from None
         finally:
             channel.close()
         self._reached = True
