@@ -130,11 +130,11 @@ def test_a_result_that_is_listed_after_the_scheduler_reported_the_end_tells_of_a
         lambda _: Answers([report], set(), None),
         distrust=told.append,
     )
-    tracker.look([watched])
-    tracker.ask([watched])
+    tracker.list_outcomes([watched])
+    tracker.query([watched])
     assert told == []
-    tracker.look([watched])
-    tracker.look([watched])
+    tracker.list_outcomes([watched])
+    tracker.list_outcomes([watched])
     assert told == ([KEY] if state is JobState.COMPLETED else [])
 
 
@@ -147,7 +147,7 @@ def test_a_result_that_is_listed_at_the_first_look_after_the_end_tells_nothing()
         lambda _: Answers([report], set(), None),
         distrust=told.append,
     )
-    tracker.ask([watched])
+    tracker.query([watched])
     listed.add(0)
-    tracker.look([watched])
+    tracker.list_outcomes([watched])
     assert (told, watched.finished(0)) == ([], True)

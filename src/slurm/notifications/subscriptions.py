@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from slurm.callbacks.base import SUBMISSION_HOOKS, merge, overrides
 from slurm.callbacks.events import (
@@ -59,7 +60,7 @@ class Subscriptions:
     ) -> None:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
-        self._by_key: dict[str, Subscription] = {}
+        self._by_key: WeakValueDictionary[str, Subscription] = WeakValueDictionary()  # each lives with its submission
         self._next_read = 0.0
         self._reading = False
 
@@ -73,8 +74,9 @@ class Subscriptions:
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
-        if state.key in self._by_key:
-            self._by_key[state.key].add(wanted)
+        known = self._by_key.get(state.key)
+        if known:
+            known.add(wanted)
             return
         subscription = Subscription(self, state, JobState.PENDING if submitted else JobState.UNKNOWN)
         subscription.add(wanted)
@@ -87,7 +89,8 @@ class Subscriptions:
 
     def callbacks(self, key: str) -> Sequence[Callback]:
         """The callbacks of a submission."""
-        return self._by_key[key].callbacks if key in self._by_key else ()
+        known = self._by_key.get(key)
+        return known.callbacks if known else ()
 
     def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""
