@@ -168,6 +168,8 @@ class Scheduler(ABC):
     name: ClassVar[str]
     patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
     """The first and the longest interval in seconds between two status queries."""
+    accounting_timeout: ClassVar[float] = 60.0
+    """Seconds for the accounting command. If it takes longer, the accounting counts as down for a while."""
     launcher: ClassVar[Sequence[str]] = ()
     """A command prefix that starts one process for each task of a job, with the variables of srun(1), and ends all
     of them when one fails. If it is empty, the runner starts SLURM_NTASKS ranks itself."""

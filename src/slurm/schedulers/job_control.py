@@ -21,8 +21,8 @@ T = TypeVar("T")
 NOT_FOUND = 127
 TIMEOUT = 300.0
 """Seconds for one command: sbatch itself retries for 120 s if MaxJobCount is reached."""
-_HISTORY_TIMEOUT, _HISTORY_PAUSE = 8.0, 60.0
-"""Seconds for the accounting to answer, and to pause after it did not."""
+_ACCOUNTING_PAUSE = 60.0
+"""Seconds without a query of an accounting that did not answer."""
 _MOST_IDS = 2000
 """The limit of ids in one command: Linux limits an argument to 128 KiB."""
 
@@ -94,9 +94,9 @@ class JobControl:
         if not (command := self.scheduler.accounting_command(ids, cluster=cluster)):
             return ()
         try:
-            done = self._run("history", command, timeout=_HISTORY_TIMEOUT)
+            done = self._run("history", command, timeout=self.scheduler.accounting_timeout)
         except TransportError:
-            self._history_from = time.monotonic() + _HISTORY_PAUSE
+            self._history_from = time.monotonic() + _ACCOUNTING_PAUSE
             return ()
         except SchedulerNotFound:
             self._history_from = math.inf

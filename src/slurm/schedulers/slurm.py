@@ -69,6 +69,7 @@ class SlurmScheduler(SlurmJobs):
     needs = ("env", "sbatch", "squeue", "scancel", "scontrol")
     id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"  # `sbatch --parsable` prints "12;other" for a job on another cluster
     cluster_suffix = ";*"
+    accounting_timeout = 8.0  # sacct hangs for minutes when slurmdbd does
 
     @classmethod
     def element_id(cls, id_: str, task: int) -> str:
