@@ -47,6 +47,17 @@ def test_the_zip_is_small_and_holds_only_what_a_node_imports() -> None:
     assert {"former", "clusters", "runner"} <= packages
 
 
+def test_a_workflow_finds_all_that_the_zip_refers_to(tmp_path: Path) -> None:
+    path = tmp_path / bundle().name
+    path.write_bytes(bundle().data)
+    names = [
+        f"slurm.{place}" for place in ("clusters.workflow_cluster", "clusters.cluster", "views.graph", "slurmfile")
+    ]
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); import {', '.join(names)}; print(slurm.__file__)"
+    argv = [sys.executable, "-E", "-c", code, str(path)]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.startswith(str(path))
+
+
 def test_nothing_that_a_task_loads_is_compressed(tmp_path: Path) -> None:
     path = tmp_path / bundle().name
     path.write_bytes(bundle().data)
@@ -87,6 +98,6 @@ def test_packed_modules_are_modules_with_files_and_sources(tmp_path: Path, *, ot
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     first, second, third = done.stdout.splitlines()
     assert first == f"True ['{path}/slurm/environments']"
-    assert second == '"""Cluster: a place to run tasks, and the composition of all that it takes."""'
+    assert second == '"""Cluster: where tasks run, with the defaults for their options, environment and callbacks."""'
     assert third.startswith("True ")
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'slurm.cli'\n")

@@ -45,6 +45,8 @@ _LOADED_AT_START = (
     *("slurm/tasks/", "slurm/sanitize/"),
 )
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
+_RARE = ("slurm/runner/gathering.py", "slurm/runner/nodelist.py", "slurm/runner/ranks.py", "slurm/runner/workflow_")
+"""Prefixes of those among them that only workflows and tasks with several ranks load."""
 
 
 class RunnerZip(NamedTuple):
@@ -99,7 +101,11 @@ def _build(sources: dict[str, bytes]) -> bytes:
     """
     buffer = io.BytesIO()
     codes: dict[str, bytes] = {}
-    rest = {name: source for name, source in sorted(sources.items()) if not name.startswith(_LOADED_AT_START)}
+    rest = {
+        name: source
+        for name, source in sorted(sources.items())
+        if not name.startswith(_LOADED_AT_START) or name.startswith(_RARE)
+    }
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, source in sorted(sources.items()):
             if name not in rest:
