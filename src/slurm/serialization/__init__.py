@@ -5,7 +5,7 @@ Functions of installed modules go by reference, all others by value. An error na
 
 from __future__ import annotations
 
-import inspect
+import functools
 import io
 import os
 import pickle
@@ -22,7 +22,9 @@ import cloudpickle
 from slurm.errors import NotPicklable
 from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
+from slurm.runner.reducers import has_own_reduction, reduces_to_name
 from slurm.runner.value_pickler import ValuePickler
+from slurm.serialization.explanations import explain
 from slurm.serialization.installed import is_installed
 
 if TYPE_CHECKING:
@@ -157,6 +159,8 @@ class _CallPickler(ValuePickler):
 
     def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str] = ()) -> None:
         self._there = there
+        self._reducers = reducers
+        self._ordinary: dict[type, bool] = {}
         self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # an instance's own
         super().__init__(file, protocol=5)  # reads dispatch_table
         self.references: set[Reference] = set()
@@ -165,15 +169,19 @@ class _CallPickler(ValuePickler):
     def write(self, value: Any, parts: Callable[[], Mapping[str, Any]]) -> None:
         """Write a value as a separate pickle. `parts` returns its parts by name; it is called only for an error."""
         self.clear_memo()
+        self.forget_namespaces()
         self.references = set()
         try:
             self.dump(value)
         except Exception as error:
-            named = parts()
-            found = (_culprit(part, name, self.dispatch_table) for name, part in named.items())
-            culprit = next((words for words in found if words), next(iter(named), "a call"))
-            message = f"{culprit} cannot be pickled: {type(error).__name__}: {error}"
-            raise NotPicklable(message) from error
+            raise NotPicklable(explain(error, parts(), self._pickles)) from error
+
+    def _pickles(self, value: Any) -> bool:
+        try:
+            _CallPickler(io.BytesIO(), self._reducers, self._there).dump(value)
+        except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            return False
+        return True
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if not isinstance(obj, Placeholder):
@@ -184,8 +192,11 @@ class _CallPickler(ValuePickler):
         return reference.kind, reference.key, reference.which, reference.chunk
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, types.FunctionType) and _is_reached_by_task(obj, self._there):
+        if isinstance(obj, _FUNCTIONS) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, obj.__qualname__)
+        if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
+            message = f"it is pickled as the variable {obj.__reduce_ex__(5)} of a module that the node cannot import"
+            raise pickle.PicklingError(message)
         found = super().reducer_override(obj)
         slots = vars(obj).get("__slots__") if isinstance(obj, type) else None
         if slots and isinstance(found, tuple):
@@ -194,8 +205,16 @@ class _CallPickler(ValuePickler):
             return (make, (kind, name, bases, {**namespace, "__slots__": slots}, *more), *state)
         return found
 
+    def _may_reduce_to_name(self, kind: type) -> bool:
+        if kind not in self._ordinary:
+            self._ordinary[kind] = kind in self.dispatch_table or not has_own_reduction(kind)
+        return not self._ordinary[kind]
 
-def _is_reached_by_task(function: types.FunctionType, there: Collection[str]) -> bool:
+
+_FUNCTIONS = (types.FunctionType, functools._lru_cache_wrapper)  # noqa: SLF001 - the type has no other name
+
+
+def _is_reached_by_task(function: Any, there: Collection[str]) -> bool:
     """Whether the name of a function, in a module that the node can import, holds the task made from it."""
     module = sys.modules.get(function.__module__ or "")
     if module is None or module.__name__ == "__main__" or not _is_importable_there(module.__name__, module, there):
@@ -243,42 +262,3 @@ def _is_importable_there(name: str, module: types.ModuleType, there: Collection[
     """Whether the node can import a module (installed, or in the runner's zip), or it is `__main__`."""
     top = name.partition(".")[0]
     return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)
-
-
-def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = frozenset()) -> str | None:
-    """Return the path to the innermost part that cannot be pickled: `argument model of fit['net'].lock`."""
-    if id(value) in seen or _pickles(value, reducers):
-        return None
-    for step, part in _parts(value):
-        deeper = _culprit(part, path + step, reducers, seen | {id(value)})
-        if deeper:
-            return deeper
-    return f"{path} ({type(value).__module__}.{type(value).__qualname__})"
-
-
-def _pickles(value: Any, reducers: Reducers) -> bool:
-    try:
-        _CallPickler(io.BytesIO(), reducers).dump(value)
-    except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        return False
-    return True
-
-
-def _free_variables(function: types.FunctionType) -> dict[str, Any]:
-    """The global and nonlocal variables that a function uses."""
-    try:
-        found = inspect.getclosurevars(function)
-    except ValueError:  # a variable of the enclosing function has no value yet
-        return {}
-    return {**found.globals, **found.nonlocals}
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{number}]", item) for number, item in enumerate(value))
-    elif isinstance(value, types.FunctionType):
-        yield from ((f", its variable {name}", item) for name, item in _free_variables(value).items())
-    elif not isinstance(value, (type, types.ModuleType)):
-        yield from ((f".{name}", item) for name, item in getattr(value, "__dict__", {}).items())
