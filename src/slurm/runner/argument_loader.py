@@ -9,12 +9,12 @@ from _pickle import Unpickler  # `pickle` re-exports it, at the price of importi
 from functools import partial
 
 from slurm.protocol import CALLS, INDEX, OFFSET_BYTES
-from slurm.protocol.files import open_own
+from slurm.protocol.files import is_private, open_own
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.job_context import print_to_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO, Any
 
     Resolve = Callable[[Any], Any]
@@ -63,9 +63,16 @@ class ArgumentLoader:
         """
         head_at, call_at = self._offsets(index)
         with open_own(f"{self._directory}/{CALLS}") as calls:
-            function, context, edges, *more = self._unpickle(calls, head_at)
+            head = self._load_head(calls, head_at)
             args, kwargs = self._unpickle(calls, call_at)
-        return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges, workflow=bool(more))
+        self._announce(index)
+        return Call(args=args, kwargs=kwargs, **head)
+
+    def load_function(self) -> Callable[..., Any]:
+        """Return the function alone. Raises as `load` does."""
+        with open_own(f"{self._directory}/{CALLS}") as calls:
+            function: Callable[..., Any] = self._load_head(calls, 0)["function"]
+        return function
 
     def load_many(self, first: int, most: int) -> Iterator[Callable[[], Call]]:
         """Return a loader for each of up to `most` calls from `first`, so that one call can fail to load alone.
@@ -79,15 +86,28 @@ class ArgumentLoader:
             begins = [
                 int.from_bytes(packed[i : i + OFFSET_BYTES], "little") for i in range(0, len(packed), OFFSET_BYTES)
             ]
-            function, context, edges = self._unpickle(calls, head)
+            shared = self._load_head(calls, head)
             calls.seek(begins[0])
             data = BytesIO(calls.read(begins[-1] - begins[0]))
 
-        def load(offset: int) -> Call:
+        def load(index: int, offset: int) -> Call:
             args, kwargs = self._unpickle(data, offset)
-            return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges)
+            self._announce(index)
+            return Call(args=args, kwargs=kwargs, **shared)
 
-        return (partial(load, begin - begins[0]) for begin in begins[:-1])
+        return (partial(load, index, begin - begins[0]) for index, begin in enumerate(begins[:-1], first))
+
+    def _load_head(self, calls: IO[bytes], offset: int) -> dict[str, Any]:
+        """Load what all calls share. Earlier versions wrote no `script`, and `workflow` only for a workflow."""
+        function, context, edges, *more = self._unpickle(calls, offset)
+        workflow, script = [*more, False, None][:2] if more else (False, None)
+        if script is not None:
+            _enter_script(*script)
+        return {"function": function, "context": context, "edges": edges, "workflow": bool(workflow)}
+
+    def _announce(self, index: int) -> None:
+        if script_modules := sys.modules.get("slurm.runner.script_modules"):
+            script_modules.announce(self._directory, index)
 
     def _offsets(self, index: int) -> tuple[int, int]:
         with open_own(f"{self._directory}/{INDEX}") as offsets:
@@ -101,6 +121,28 @@ class ArgumentLoader:
     def _unpickle(self, calls: IO[bytes], offset: int) -> Any:
         calls.seek(offset)
         return unpickled(calls, self._resolve)
+
+
+received: list[tuple[Any, ...]] = []
+"""What was sent of the script with the function that this process runs: its arguments and its search path."""
+
+
+def _enter_script(argv: Sequence[str], path: Sequence[tuple[str, int]]) -> None:
+    """Set `sys.argv` to the script's, and search the directories that the script searches, after all others.
+
+    Another user may have made a directory of the same name on this machine. So it must be the same directory, by its
+    inode, or one that only this user can write to.
+    """
+    received[:] = [(argv, path)]
+    sys.argv[:] = argv
+    for directory, inode in path:
+        if directory not in sys.path:
+            try:
+                status = os.stat(directory)
+            except OSError:
+                continue
+            if status.st_ino == inode or is_private(status):
+                sys.path.append(directory)
 
 
 def _end_child() -> None:

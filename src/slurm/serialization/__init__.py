@@ -26,6 +26,7 @@ from slurm.runner.reducers import has_own_reduction, reduces_to_name
 from slurm.runner.value_pickler import ValuePickler
 from slurm.serialization.explanations import explain
 from slurm.serialization.installed import is_installed
+from slurm.serialization.script import ScriptModules, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -105,7 +106,7 @@ def pickle_calls(
     references: list[frozenset[Reference]] = []
     with _loose_modules_by_value(there):
         pickler = _CallPickler(buffer, reducers, there)
-        shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
+        shared = (head.function, head.context, head.edges, head.workflow, script())
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
         for args, kwargs in calls:
@@ -132,7 +133,10 @@ def pickle_callbacks(
     with _loose_modules_by_value(there):
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
-            _CallPickler(buffer, reducers, there).write(callback, partial(dict, [(f"the callback {name}", callback)]))
+            pickler = _CallPickler(
+                buffer, reducers, there, into_modules=False
+            )  # callbacks are loaded before the script
+            pickler.write(callback, partial(dict, [(f"the callback {name}", callback)]))
             pickled.append((name, buffer.getvalue(), callback in cluster))
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
@@ -157,9 +161,12 @@ def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 class _CallPickler(ValuePickler):
     """Pickles by value, placeholders as persistent ids, and a task's function by the name of the task."""
 
-    def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str] = ()) -> None:
+    def __init__(
+        self, file: IO[bytes], reducers: Reducers, there: Collection[str] = (), *, into_modules: bool = True
+    ) -> None:
         self._there = there
         self._reducers = reducers
+        self._modules = ScriptModules() if into_modules else None
         self._ordinary: dict[type, bool] = {}
         self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # an instance's own
         super().__init__(file, protocol=5)  # reads dispatch_table
@@ -202,7 +209,9 @@ class _CallPickler(ValuePickler):
         if slots and isinstance(found, tuple):
             # cloudpickle drops __slots__ from the class, so its instances would have a __dict__, unlike the original's.
             make, (kind, name, bases, namespace, *more), *state = found
-            return (make, (kind, name, bases, {**namespace, "__slots__": slots}, *more), *state)
+            found = (make, (kind, name, bases, {**namespace, "__slots__": slots}, *more), *state)
+        if self._modules is not None and isinstance(found, tuple):
+            return self._modules.reduce(obj, found)
         return found
 
     def _may_reduce_to_name(self, kind: type) -> bool:

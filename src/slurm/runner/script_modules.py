@@ -1,0 +1,179 @@
+"""Script modules: the modules of the user's script, as the node has them, filled with what was sent of them.
+
+Functions and classes of a module that the node cannot import are sent by value. Here they find the module under its
+name, so that they share its global variables, and that `multiprocessing` can pickle them by their names. The first
+value that is sent of a variable stays: all values were pickled at the same time, and the task may have changed it.
+
+Loaded only if something was sent by value.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FunctionType, ModuleType
+
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from slurm.runner.argument_loader import ArgumentLoader
+
+CALL = "SLURMTASKS_CALL"
+"""The variable that tells child processes the index and the directory of the call that is running."""
+MAIN_OF_CHILDREN = "slurm.runner.script_main"
+
+names: set[str] = set()
+"""The names under which `sys.modules` has modules of the script."""
+
+_modules: dict[str, ModuleType] = {}
+_namespaces: dict[str, dict[str, Any]] = {}
+_filled: set[int] = set()
+"""The ids of functions and classes that have their state. Their modules keep them alive."""
+
+
+def module(name: str, basics: Mapping[str, Any]) -> ModuleType:
+    """Return a module of the script. `basics` are the variables that the import system has set, such as `__file__`."""
+    namespace(name, basics)
+    return _modules[name]
+
+
+def namespace(name: str, basics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the global variables of a module of the script."""
+    if name not in _namespaces:
+        made = _modules[name] = ModuleType(name)
+        _namespaces[name] = vars(made)
+        _enter(made)
+    _fill(_namespaces[name], basics)
+    return _namespaces[name]
+
+
+def fill_module(made: ModuleType, variables: Mapping[str, Any]) -> None:
+    """Set the variables that a module does not have yet."""
+    _fill(vars(made), variables)
+
+
+def _fill(namespace: dict[str, Any], variables: Mapping[str, Any]) -> None:
+    for name, value in variables.items():
+        if namespace.get(name) is None:  # ModuleType sets some to None
+            namespace[name] = value
+
+
+def make_function(held: str | None, make: Any, *arguments: Any) -> Any:
+    """Return a function whose module holds it under the name `held`, the same one each time that it is sent."""
+    variables = arguments[1]
+    found = variables.get(held)
+    if held and isinstance(found, FunctionType):
+        return found
+    function = make(*arguments)
+    if held:
+        variables[held] = function
+    return function
+
+
+def fill_function(function: FunctionType, state: tuple[Any, Any]) -> None:
+    """Set the state of a new function, and the global variables that its module does not have yet."""
+    fill, (attributes, slots) = state
+    if id(function) in _filled:
+        return
+    variables = function.__globals__
+    for name, value in slots["__globals__"].items():
+        variables.setdefault(name, value)
+    fill(function, (attributes, {**slots, "__globals__": {}}))
+    if variables.get(function.__name__) is function:
+        _filled.add(id(function))
+
+
+def make_class(held: str, namespace: dict[str, Any], make: Any, *arguments: Any) -> Any:
+    """Return a class whose module holds it under the name `held`."""
+    return namespace.setdefault(held, make(*arguments))
+
+
+def fill_class(kind: type, state: tuple[Any, Any]) -> None:
+    """Set the state of a new class."""
+    fill, attributes = state
+    if id(kind) not in _filled:
+        _filled.add(id(kind))
+        fill(kind, attributes)
+
+
+def _enter(made: ModuleType) -> None:
+    """Give a module its name in this process, unless another module has it.
+
+    `multiprocessing` starts children by the name in the `__spec__` of `__main__`.
+    """
+    name = made.__name__
+    if name == "__main__":
+        if getattr(sys.modules[name], "__file__", None) is not None or not hasattr(sys.modules[name], "boot"):
+            return
+        made.__spec__ = type(sys.__spec__)(MAIN_OF_CHILDREN, None)
+    elif name in sys.modules or name.partition(".")[0] in sys.stdlib_module_names:
+        return
+    else:
+        vars(made)["__getattr__"] = lambda attribute: _of_file(name, attribute)
+    sys.modules[name] = made
+    names.add(name)
+    if name != "__main__":  # cloudpickle knows that this one is by value
+        import cloudpickle  # noqa: PLC0415 - it is loaded: it has made what the module is for
+
+        cloudpickle.register_pickle_by_value(made)
+
+
+_files: dict[str, ModuleType] = {}
+
+
+def _of_file(name: str, attribute: str) -> Any:
+    """Return what was not sent of a module from its file, if the node has it."""
+    if attribute.startswith("__"):
+        raise AttributeError(attribute)
+    if name not in _files:
+        sent = sys.modules.pop(name)
+        try:
+            __import__(name)
+            _files[name] = sys.modules[name]
+        except ModuleNotFoundError as error:
+            message = f"{name}.{attribute} was not sent with the call, and this node cannot import {error.name}"
+            raise AttributeError(message) from error
+        finally:
+            sys.modules[name] = sent
+    return getattr(_files[name], attribute)
+
+
+# Child processes.
+
+
+def announce(directory: str, index: int) -> None:
+    """Tell child processes which call they belong to."""
+    os.environ[CALL] = f"{index}:{directory}"
+
+
+_arguments: list[bool] = []
+
+
+def load_again(variables: dict[str, Any]) -> None:
+    """Load the function of the running call in a new child process, with `variables` as those of `__main__`."""
+    _modules["__main__"], _namespaces["__main__"] = ModuleType("__main__"), variables
+    _load().load_function()
+
+
+def of_arguments(name: str) -> Any:
+    """Return a variable of `__main__` that came with the arguments of the call. Raises AttributeError."""
+    if not name.startswith("__") and not _arguments:
+        _arguments.append(True)
+        _load().load(int(os.environ[CALL].partition(":")[0]))
+    try:
+        return _namespaces["__main__"][name]
+    except KeyError:
+        message = f"{name} was not sent with the call"
+        raise AttributeError(message) from None
+
+
+def _load() -> ArgumentLoader:
+    from slurm.runner.argument_loader import ArgumentLoader  # noqa: PLC0415 - it names this module
+    from slurm.runner.placeholder_resolver import PlaceholderResolver  # noqa: PLC0415
+
+    directory = os.environ[CALL].partition(":")[2]
+    root = directory.rsplit("/", 3)[0]  # <root>/jobs/<task>/<stamp>
+    return ArgumentLoader(directory, PlaceholderResolver(root))

@@ -1,0 +1,81 @@
+"""The script's part of a call: its arguments, its search path, and the modules that the node gets by value."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FunctionType, ModuleType
+from typing import Any
+
+from slurm.runner import script_modules
+from slurm.runner.argument_loader import received
+from slurm.runner.job_context import current_job
+from slurm.serialization.installed import in_installed_directory
+
+_OF_A_FILE = ("__package__", "__path__", "__file__")
+"""The variables that a module needs for relative imports, and for paths beside it."""
+_OF_THE_LOADER = frozenset(("__spec__", "__loader__", "__cached__", "__builtins__", "__getattr__"))
+
+
+def script() -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
+    """Return `sys.argv`, and the directories on `sys.path` where no installed modules are, each with its inode.
+
+    In a workflow they are those of the script that has submitted it, in each attempt the same.
+    """
+    if received and _in_job():
+        argv, path = received[-1]
+        return argv, path
+    found = dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str))
+    loose = (entry for entry in found if os.path.isdir(entry) and not in_installed_directory(entry))
+    return tuple(map(str, sys.argv)), tuple((entry, os.stat(entry).st_ino) for entry in loose)
+
+
+def _in_job() -> bool:
+    try:
+        current_job()
+    except RuntimeError:
+        return False
+    return True
+
+
+class ScriptModules:
+    """Reduces functions, classes and modules that go by value, so that the node loads them into its script modules."""
+
+    def __init__(self) -> None:
+        self._namespaces: dict[int, _Namespace] = {}
+
+    def reduce(self, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the reduction of an object that the node loads into its module; `reduced` is cloudpickle's own."""
+        if isinstance(obj, ModuleType):
+            if len(reduced[1]) < 2:
+                return reduced
+            name, variables = reduced[1]
+            state = {key: value for key, value in variables.items() if key not in _OF_THE_LOADER}
+            return script_modules.module, (name, {}), state, None, None, script_modules.fill_module
+        module = sys.modules.get(getattr(obj, "__module__", None) or "")
+        if module is None or len(reduced) < 6:
+            return reduced
+        make, arguments, state, items, pairs, fill = reduced
+        held = obj.__qualname__ if vars(module).get(obj.__qualname__) is obj else None
+        if isinstance(obj, FunctionType) and obj.__globals__ is vars(module):
+            arguments = (held, make, arguments[0], self._namespace(module), *arguments[2:])
+            return script_modules.make_function, arguments, (fill, state), items, pairs, script_modules.fill_function
+        if isinstance(obj, type) and held:
+            arguments = (held, self._namespace(module), make, *arguments)
+            return script_modules.make_class, arguments, (fill, state), items, pairs, script_modules.fill_class
+        return reduced
+
+    def _namespace(self, module: ModuleType) -> _Namespace:
+        """Return the one object that stands for the global variables of a module: a pickle has it once."""
+        return self._namespaces.setdefault(id(module), _Namespace(module))
+
+
+class _Namespace:
+    """Stands in a pickle for the global variables of a module."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._name = module.__name__
+        self._basics = {name: vars(module)[name] for name in _OF_A_FILE if vars(module).get(name) is not None}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return script_modules.namespace, (self._name, self._basics)
