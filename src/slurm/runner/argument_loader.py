@@ -55,6 +55,7 @@ class ArgumentLoader:
     def __init__(self, directory: str, resolve: Resolve) -> None:
         self._directory = directory
         self._resolve = resolve
+        self._shared: dict[int, tuple[Any, _Unpickler]] = {}
 
     def load(self, index: int) -> Call:
         """Return call `index` with its placeholders resolved.
@@ -120,7 +121,20 @@ class ArgumentLoader:
 
     def _unpickle(self, calls: IO[bytes], offset: int) -> Any:
         calls.seek(offset)
-        return unpickled(calls, self._resolve)
+        return unpickled(calls, self._dereference)
+
+    def _dereference(self, reference: Any) -> Any:
+        """Return a result, or an object that several calls share: `("shared", offset, position in its memo)`."""
+        if reference[0] != "shared":
+            return self._resolve(reference)
+        _, offset, position = reference
+        if offset not in self._shared:
+            with open_own(f"{self._directory}/{CALLS}") as calls:
+                calls.seek(offset)
+                unpickler = _Unpickler(calls, self._dereference)
+                self._shared[offset] = unpickler.load(), unpickler
+        value, unpickler = self._shared[offset]
+        return value if position is None else unpickler.memo.copy()[position]
 
 
 received: list[tuple[Any, ...]] = []

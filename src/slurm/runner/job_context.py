@@ -18,6 +18,8 @@ _current: list[JobContext] = []
 _current_index: list[int] = []
 _stop: list[str] = []
 _interrupting: list[bool] = []
+_stopping: set[int] = set()
+"""The processes that run calls, as `request_stop` knows them."""
 _reported: dict[int, float] = {}
 
 PROGRESS_SECONDS = 0.5
@@ -209,10 +211,25 @@ def stop_signal() -> str | None:
 
 
 def request_stop(signal: str) -> None:
-    """Make `should_stop` true, because of `signal`. Raises Stopped while `interrupt_on_stop` is in effect."""
+    """Make `should_stop` true, because of `signal`. Raises Stopped while `interrupt_on_stop` is in effect.
+
+    A process that the task has forked ends instead, as it would without this handler: `multiprocessing` ends the
+    workers of a pool so.
+    """
+    if os.getpid() not in _stopping:
+        signals = __import__("_signal")  # `signal` imports `enum`
+        number = getattr(signals, f"SIG{signal}")
+        signals.signal(number, signals.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
     _stop.append(signal)
     if _interrupting and len(_stop) == 1:
         raise Stopped(signal)
+
+
+def accept_stops() -> None:
+    """Have stop signals in this process, which runs calls, make `should_stop` true."""
+    _stopping.add(os.getpid())
 
 
 def interrupt_on_stop() -> None:

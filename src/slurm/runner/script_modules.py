@@ -16,7 +16,7 @@ from types import FunctionType, ModuleType
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from slurm.runner.argument_loader import ArgumentLoader
@@ -34,20 +34,34 @@ _filled: set[int] = set()
 """The ids of functions and classes that have their state. Their modules keep them alive."""
 
 
-def module(name: str, basics: Mapping[str, Any]) -> ModuleType:
-    """Return a module of the script. `basics` are the variables that the import system has set, such as `__file__`."""
-    namespace(name, basics)
+def module(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mapping[str, Any]]) -> ModuleType:
+    """Return a module of the script. See `namespace`."""
+    namespace(name, basics, *packages)
     return _modules[name]
 
 
-def namespace(name: str, basics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the global variables of a module of the script."""
+def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the global variables of a module of the script.
+
+    `basics` are variables that the import system has set, such as `__file__`. `packages` are the packages that the
+    module is in, the outermost first, with their basics.
+    """
+    for package, basics_of_package in packages:
+        if package not in _modules and package not in sys.modules:
+            namespace(package, basics_of_package)
     if name not in _namespaces:
         made = _modules[name] = ModuleType(name)
         _namespaces[name] = vars(made)
+        _fill(vars(made), {**basics, **({"__path__": _Path(basics["__path__"])} if "__path__" in basics else {})})
         _enter(made)
-    _fill(_namespaces[name], basics)
     return _namespaces[name]
+
+
+class _Path(list[str]):
+    """The `__path__` of a package: those of its directories that are below one that this process searches."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path in super().__iter__() if any(path.startswith(f"{e}/") for e in sys.path if e))
 
 
 def fill_module(made: ModuleType, variables: Mapping[str, Any]) -> None:
@@ -100,22 +114,25 @@ def fill_class(kind: type, state: tuple[Any, Any]) -> None:
 
 
 def _enter(made: ModuleType) -> None:
-    """Give a module its name in this process, unless another module has it.
+    """Give a module its name in this process, unless the name is another module's.
 
     `multiprocessing` starts children by the name in the `__spec__` of `__main__`.
     """
     name = made.__name__
+    package, _, last = name.rpartition(".")
     if name == "__main__":
         if getattr(sys.modules[name], "__file__", None) is not None or not hasattr(sys.modules[name], "boot"):
             return
         made.__spec__ = type(sys.__spec__)(MAIN_OF_CHILDREN, None)
-    elif name in sys.modules or name.partition(".")[0] in sys.stdlib_module_names:
+    elif name in sys.modules or name in sys.stdlib_module_names or (package and package not in names):
         return
     else:
         vars(made)["__getattr__"] = lambda attribute: _of_file(name, attribute)
     sys.modules[name] = made
     names.add(name)
-    if name != "__main__":  # cloudpickle knows that this one is by value
+    if package:
+        setattr(sys.modules[package], last, made)
+    if name != "__main__":  # which cloudpickle knows to be by value
         import cloudpickle  # noqa: PLC0415 - it is loaded: it has made what the module is for
 
         cloudpickle.register_pickle_by_value(made)
@@ -129,6 +146,7 @@ def _of_file(name: str, attribute: str) -> Any:
     if attribute.startswith("__"):
         raise AttributeError(attribute)
     if name not in _files:
+        package, _, last = name.rpartition(".")
         sent = sys.modules.pop(name)
         try:
             __import__(name)
@@ -138,7 +156,14 @@ def _of_file(name: str, attribute: str) -> Any:
             raise AttributeError(message) from error
         finally:
             sys.modules[name] = sent
+            if package:
+                setattr(sys.modules[package], last, sent)
     return getattr(_files[name], attribute)
+
+
+def make_object(held: str, namespace: dict[str, Any], kind: Any) -> Any:
+    """Return an object whose module holds it under the name `held`, and that is pickled by this name: a sentinel."""
+    return namespace.setdefault(held, kind.__new__(kind))
 
 
 # Child processes.

@@ -27,6 +27,7 @@ from slurm.runner.value_pickler import ValuePickler
 from slurm.serialization.explanations import explain
 from slurm.serialization.installed import is_installed
 from slurm.serialization.script import ScriptModules, script
+from slurm.serialization.sharing import LEAST_BYTES, MOST_PARTS, has_identity, shared_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -109,6 +110,8 @@ def pickle_calls(
         shared = (head.function, head.context, head.edges, head.workflow, script())
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
+        for value in shared_objects(calls, apart=Placeholder):
+            pickler.share(value)
         for args, kwargs in calls:
             offsets.append(buffer.tell())
             pickler.write((args, kwargs), partial(_named, head, args, kwargs))
@@ -165,7 +168,11 @@ class _CallPickler(ValuePickler):
         self, file: IO[bytes], reducers: Reducers, there: Collection[str] = (), *, into_modules: bool = True
     ) -> None:
         self._there = there
+        self._file = file
         self._reducers = reducers
+        self._parts = 0
+        self._shared: dict[int, tuple[Any, tuple[str, int, int | None]]] = {}
+        """Shared objects and their parts, by id, with the references to them. They are kept alive for that."""
         self._modules = ScriptModules() if into_modules else None
         self._ordinary: dict[type, bool] = {}
         self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # an instance's own
@@ -183,6 +190,26 @@ class _CallPickler(ValuePickler):
         except Exception as error:
             raise NotPicklable(explain(error, parts(), self._pickles)) from error
 
+    def share(self, value: Any) -> None:
+        """Write a value that later pickles refer to by its offset, and to its parts by their positions in its memo.
+
+        Writes nothing if it is small, if it has placeholders, or if it cannot be pickled: that is for its call to say.
+        """
+        begin = self._file.tell()
+        self._parts = 0
+        try:
+            self.write(value, dict)
+        except NotPicklable:
+            self._file.seek(begin)
+        if self.references or self._file.tell() - begin < LEAST_BYTES:
+            self._file.seek(begin)
+            self._file.truncate()
+            return
+        self._shared[id(value)] = value, ("shared", begin, None)
+        for position, part in self.memo.copy().values() if self._parts < MOST_PARTS else ():
+            if has_identity(part):
+                self._shared.setdefault(id(part), (part, ("shared", begin, position)))
+
     def _pickles(self, value: Any) -> bool:
         try:
             _CallPickler(io.BytesIO(), self._reducers, self._there).dump(value)
@@ -191,6 +218,9 @@ class _CallPickler(ValuePickler):
         return True
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        self._parts += 1
+        if id(obj) in self._shared:
+            return self._shared[id(obj)][1]
         if not isinstance(obj, Placeholder):
             return None
         reference = obj.reference
@@ -202,8 +232,13 @@ class _CallPickler(ValuePickler):
         if isinstance(obj, _FUNCTIONS) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, obj.__qualname__)
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
-            message = f"it is pickled as the variable {obj.__reduce_ex__(5)} of a module that the node cannot import"
-            raise pickle.PicklingError(message)
+            named = self._modules and self._modules.reduce_named(obj)
+            if not named:
+                message = (
+                    f"it is pickled as {obj.__reduce_ex__(5)}, by its name in a module that the node cannot import"
+                )
+                raise pickle.PicklingError(message)
+            return named
         found = super().reducer_override(obj)
         slots = vars(obj).get("__slots__") if isinstance(obj, type) else None
         if slots and isinstance(found, tuple):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slurm.runner import script_modules
 from slurm.runner.argument_loader import received
 from slurm.runner.job_context import current_job
 from slurm.serialization.installed import in_installed_directory
 
-_OF_A_FILE = ("__package__", "__path__", "__file__")
-"""The variables that a module needs for relative imports, and for paths beside it."""
-_OF_THE_LOADER = frozenset(("__spec__", "__loader__", "__cached__", "__builtins__", "__getattr__"))
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OF_THE_LOADER = frozenset(("__spec__", "__loader__", "__cached__", "__builtins__", "__getattr__", "__path__"))
 
 
 def script() -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
@@ -51,7 +52,7 @@ class ScriptModules:
                 return reduced
             name, variables = reduced[1]
             state = {key: value for key, value in variables.items() if key not in _OF_THE_LOADER}
-            return script_modules.module, (name, {}), state, None, None, script_modules.fill_module
+            return script_modules.module, (name, *_described(obj)), state, None, None, script_modules.fill_module
         module = sys.modules.get(getattr(obj, "__module__", None) or "")
         if module is None or len(reduced) < 6:
             return reduced
@@ -65,6 +66,15 @@ class ScriptModules:
             return script_modules.make_class, arguments, (fill, state), items, pairs, script_modules.fill_class
         return reduced
 
+    def reduce_named(self, obj: Any) -> tuple[Any, ...] | None:
+        """Return the reduction of an object that is pickled by its name; None if its class is in another module."""
+        module = sys.modules.get(type(obj).__module__)
+        held = obj.__reduce_ex__(5)
+        if module is None or vars(module).get(held) is not obj:
+            return None
+        state = getattr(obj, "__dict__", None) or None
+        return script_modules.make_object, (held, self._namespace(module), type(obj)), state
+
     def _namespace(self, module: ModuleType) -> _Namespace:
         """Return the one object that stands for the global variables of a module: a pickle has it once."""
         return self._namespaces.setdefault(id(module), _Namespace(module))
@@ -74,8 +84,23 @@ class _Namespace:
     """Stands in a pickle for the global variables of a module."""
 
     def __init__(self, module: ModuleType) -> None:
-        self._name = module.__name__
-        self._basics = {name: vars(module)[name] for name in _OF_A_FILE if vars(module).get(name) is not None}
+        self._arguments = (module.__name__, *_described(module))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return script_modules.namespace, (self._name, self._basics)
+        return script_modules.namespace, self._arguments
+
+
+def _described(module: ModuleType) -> Iterator[Any]:
+    """Yield the basics of a module, and the packages that it is in."""
+    yield _basics(module)
+    parts = module.__name__.split(".")
+    for end in range(1, len(parts)):
+        package = sys.modules.get(name := ".".join(parts[:end]))
+        if package is not None:
+            yield name, _basics(package)
+
+
+def _basics(module: ModuleType) -> dict[str, Any]:
+    found = {name: vars(module).get(name) for name in ("__package__", "__file__")}
+    path = vars(module).get("__path__")
+    return {**found, **({"__path__": list(path)} if path is not None else {})}
