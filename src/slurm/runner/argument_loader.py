@@ -102,7 +102,7 @@ class ArgumentLoader:
         """Load what all calls share. Earlier versions wrote no `script`, and `workflow` only for a workflow."""
         function, context, edges, *more = self._unpickle(calls, offset)
         workflow, script = [*more, False, None][:2] if more else (False, None)
-        if script is not None:
+        if script is not None and OWN_PROCESS:
             _enter_script(*script)
         return {"function": function, "context": context, "edges": edges, "workflow": bool(workflow)}
 
@@ -136,6 +136,10 @@ class ArgumentLoader:
         value, unpickler = self._shared[offset]
         return value if position is None else unpickler.memo.copy()[position]
 
+
+_main = vars(sys.modules["__main__"])
+OWN_PROCESS = "boot" in _main and "__file__" not in _main
+"""Whether `slurm.protocol.boot` has started this process to run calls; else it is a test's, or a program's."""
 
 received: list[tuple[Any, ...]] = []
 """What was sent of the script with the function that this process runs: its arguments and its search path."""

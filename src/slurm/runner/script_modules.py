@@ -14,12 +14,12 @@ import sys
 from types import FunctionType, ModuleType
 
 from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.argument_loader import OWN_PROCESS, ArgumentLoader
+from slurm.runner.placeholder_resolver import PlaceholderResolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
-
-    from slurm.runner.argument_loader import ArgumentLoader
 
 CALL = "SLURMTASKS_CALL"
 """The variable that tells child processes the index and the directory of the call that is running."""
@@ -30,22 +30,29 @@ names: set[str] = set()
 
 _modules: dict[str, ModuleType] = {}
 _namespaces: dict[str, dict[str, Any]] = {}
+_child: list[bool] = []
+"""Not empty in a process that multiprocessing has started anew."""
+_arguments: list[bool] = []
+"""Not empty in such a process that has loaded the arguments of the call."""
 _filled: set[int] = set()
 """The ids of functions and classes that have their state. Their modules keep them alive."""
 
 
 def module(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mapping[str, Any]]) -> ModuleType:
     """Return a module of the script. See `namespace`."""
-    namespace(name, basics, *packages)
-    return _modules[name]
+    variables = namespace(name, basics, *packages)
+    return _modules[name] if name in _modules else _private(name, variables)
 
 
 def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the global variables of a module of the script.
 
     `basics` are variables that the import system has set, such as `__file__`. `packages` are the packages that the
-    module is in, the outermost first, with their basics.
+    module is in, the outermost first, with their basics. A process that was not started to run calls, such as a test's,
+    gets a new namespace each time.
     """
+    if not (OWN_PROCESS or _child):
+        return {"__name__": name, **basics}
     for package, basics_of_package in packages:
         if package not in _modules and package not in sys.modules:
             namespace(package, basics_of_package)
@@ -55,6 +62,12 @@ def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mappin
         _fill(vars(made), {**basics, **({"__path__": _Path(basics["__path__"])} if "__path__" in basics else {})})
         _enter(made)
     return _namespaces[name]
+
+
+def _private(name: str, variables: Mapping[str, Any]) -> ModuleType:
+    made = ModuleType(name)
+    vars(made).update(variables)
+    return made
 
 
 class _Path(list[str]):
@@ -96,7 +109,7 @@ def fill_function(function: FunctionType, state: tuple[Any, Any]) -> None:
     for name, value in slots["__globals__"].items():
         variables.setdefault(name, value)
     fill(function, (attributes, {**slots, "__globals__": {}}))
-    if variables.get(function.__name__) is function:
+    if variables.get(function.__name__) is function and names:
         _filled.add(id(function))
 
 
@@ -109,8 +122,9 @@ def fill_class(kind: type, state: tuple[Any, Any]) -> None:
     """Set the state of a new class."""
     fill, attributes = state
     if id(kind) not in _filled:
-        _filled.add(id(kind))
         fill(kind, attributes)
+        if names:
+            _filled.add(id(kind))
 
 
 def _enter(made: ModuleType) -> None:
@@ -121,8 +135,6 @@ def _enter(made: ModuleType) -> None:
     name = made.__name__
     package, _, last = name.rpartition(".")
     if name == "__main__":
-        if getattr(sys.modules[name], "__file__", None) is not None or not hasattr(sys.modules[name], "boot"):
-            return
         made.__spec__ = type(sys.__spec__)(MAIN_OF_CHILDREN, None)
     elif name in sys.modules or name in sys.stdlib_module_names or (package and package not in names):
         return
@@ -171,14 +183,13 @@ def make_object(held: str, namespace: dict[str, Any], kind: Any) -> Any:
 
 def announce(directory: str, index: int) -> None:
     """Tell child processes which call they belong to."""
-    os.environ[CALL] = f"{index}:{directory}"
-
-
-_arguments: list[bool] = []
+    if names:
+        os.environ[CALL] = f"{index}:{directory}"
 
 
 def load_again(variables: dict[str, Any]) -> None:
     """Load the function of the running call in a new child process, with `variables` as those of `__main__`."""
+    _child.append(True)
     _modules["__main__"], _namespaces["__main__"] = ModuleType("__main__"), variables
     _load().load_function()
 
@@ -196,9 +207,6 @@ def of_arguments(name: str) -> Any:
 
 
 def _load() -> ArgumentLoader:
-    from slurm.runner.argument_loader import ArgumentLoader  # noqa: PLC0415 - it names this module
-    from slurm.runner.placeholder_resolver import PlaceholderResolver  # noqa: PLC0415
-
     directory = os.environ[CALL].partition(":")[2]
     root = directory.rsplit("/", 3)[0]  # <root>/jobs/<task>/<stamp>
     return ArgumentLoader(directory, PlaceholderResolver(root))

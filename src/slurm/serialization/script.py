@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.runner import script_modules
 from slurm.runner.argument_loader import received
-from slurm.runner.job_context import current_job
 from slurm.serialization.installed import in_installed_directory
 
 if TYPE_CHECKING:
@@ -23,20 +22,12 @@ def script() -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
 
     In a workflow they are those of the script that has submitted it, in each attempt the same.
     """
-    if received and _in_job():
+    if received:
         argv, path = received[-1]
         return argv, path
     found = dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str))
     loose = (entry for entry in found if os.path.isdir(entry) and not in_installed_directory(entry))
     return tuple(map(str, sys.argv)), tuple((entry, os.stat(entry).st_ino) for entry in loose)
-
-
-def _in_job() -> bool:
-    try:
-        current_job()
-    except RuntimeError:
-        return False
-    return True
 
 
 class ScriptModules:
