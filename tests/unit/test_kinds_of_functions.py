@@ -32,6 +32,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from app.util import double
 from unit.job_directories import Directory, pickled, run_on_a_node
 
 ROOT, RUNS, ARGUMENT = sys.argv[1:]
@@ -138,7 +139,7 @@ def predict(data):
 def in_processes(method, data, function):
     context = multiprocessing.get_context(method)
     with context.Pool(1, set_model, (10,)) as pool:
-        found = [made.n for made in pool.map(predict, data)]
+        found = [made.n for made in pool.map(predict, data)] + pool.map(double, [3])
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         found += executor.map(function, [7])
     queue = context.SimpleQueue()
@@ -159,8 +160,10 @@ def only_an_argument(x):
 
 def imported():
     import beside
+    import app.late
+    import app.util
 
-    return beside.VALUE, beside.helper.FACTOR
+    return beside.VALUE, beside.helper.FACTOR, app.late.VALUE, app.util.double is double, app.late.double(4)
 
 
 def everything(data, function, sentinel):
@@ -208,11 +211,11 @@ EXPECTED = {
     "partial": 12,
     "enum": True,
     "closure": 5,
-    "imported": [42, 7],
+    "imported": [42, 7, 5, True, 8],
     "arguments": "--flag",
-    "fork": [40, 8, 4],
-    "spawn": [40, 8, 4],
-    "forkserver": [40, 8, 4],
+    "fork": [40, 6, 8, 4],
+    "spawn": [40, 6, 8, 4],
+    "forkserver": [40, 6, 8, 4],
     "model": None,
 }
 
@@ -243,7 +246,12 @@ def test_functions_as_people_write_them_arrive(tmp_path: Path, version: str) -> 
     script.parent.mkdir(parents=True)
     script.write_text(SCRIPT)
     (script.parent / "beside.py").write_text("import helper\nVALUE = 42\n")
-    (tmp_path / "project" / "helper.py").write_text("FACTOR = 7\n")
+    package = tmp_path / "project" / "app"
+    package.mkdir()
+    (package.parent / "helper.py").write_text("FACTOR = 7\n")
+    (package / "__init__.py").write_text("")
+    (package / "util.py").write_text("FACTOR = 2\nOTHER = 5\n\ndef double(x):\n    return FACTOR * x\n")
+    (package / "late.py").write_text("from .util import OTHER as VALUE, double\n")
     path = os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])])
     runs = tmp_path / "runs"
     argv = [python, str(script), str(tmp_path / "root"), str(runs), "--flag"]
