@@ -409,7 +409,7 @@ def test_an_argument_that_is_nested_too_deeply_is_named() -> None:
     ("make", "advice"),
     [
         (lambda: (number for number in range(3)), "Send a list of its values"),
-        (lambda: open(1, "wb", closefd=False), "Send the path, and open the file in the task"),
+        (lambda: open(1, "wb", closefd=False), "Send the path, and open the file in the task"),  # noqa: SIM115
         (threading.local, "Processes cannot share it"),
         (lambda: ContextVar("level"), "Processes cannot share it"),
     ],

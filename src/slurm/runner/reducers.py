@@ -12,6 +12,7 @@ import sys
 import threading
 import typing
 from contextvars import Context, ContextVar
+from pickle import PicklingError
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +121,13 @@ def _reduce_validated(function: Any) -> Any:
     for cell in function.__closure__ or ():
         wrapper = getattr(cell.cell_contents, "__self__", cell.cell_contents)
         if type(wrapper).__name__ == "ValidateCallWrapper":
-            config = getattr(wrapper, "config_wrapper", None)
-            settings = config.config_dict if config is not None else getattr(wrapper, "_config", None)
-            returned = getattr(wrapper, "validate_return", getattr(wrapper, "_validate_return", False))
-            return reconstructors.validated, (function.raw_function, settings, bool(returned))
+            if not hasattr(wrapper, "config_wrapper"):
+                message = (
+                    f"{function.__qualname__} has validate_call of pydantic before 2.11, which cannot be built late"
+                )
+                raise PicklingError(message)
+            arguments = (function.raw_function, wrapper.config_wrapper.config_dict, wrapper.validate_return)
+            return reconstructors.validated, arguments
     return None
 
 

@@ -36,8 +36,8 @@ def explain(error: Exception, parts: Mapping[str, Any], pickles: Pickles) -> str
 def _advice(value: Any) -> str:
     if of_one_process(value) is not None:
         return (
-            "Processes cannot share it. Create it in the task, or as a global variable of your script: then each process "
-            "has its own"
+            "Processes cannot share it. Create it in the task, or as a global variable of your script: then each "
+            "process has its own"
         )
     if isinstance(value, (types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType)):
         return "It belongs to this process. Send a list of its values"
