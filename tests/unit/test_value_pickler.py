@@ -148,8 +148,8 @@ def test_functions_that_pydantic_validates_are_validated_where_they_arrive(tmp_p
     config = {"str_strip_whitespace": True}
     found["total"] = pydantic.validate_call(config=config, validate_return=True)(found["total"])
 
-    directory = Directory(str(tmp_path / "root")).create(pickled_calls(lambda n: found["total"](n), ("1",)))
+    directory = Directory(str(tmp_path / "root")).create(pickled_calls(found["total"], ("1",)))
     done = run_on_a_node(directory, tmp_path)
     assert (done.returncode, done.stderr, directory.result()) == (0, "", 4)
-    wrong = Directory(str(tmp_path / "other")).create(pickled_calls(lambda n: found["total"](n), ("x",)))
+    wrong = Directory(str(tmp_path / "other")).create(pickled_calls(found["total"], ("x",)))
     assert "ValidationError" in run_on_a_node(wrong, tmp_path).stderr

@@ -56,6 +56,7 @@ class ArgumentLoader:
         self._directory = directory
         self._resolve = resolve
         self._shared: dict[int, tuple[Any, _Unpickler]] = {}
+        self._memos: dict[int, dict[int, Any]] = {}
 
     def load(self, index: int) -> Call:
         """Return call `index` with its placeholders resolved.
@@ -134,7 +135,11 @@ class ArgumentLoader:
                 unpickler = _Unpickler(calls, self._dereference)
                 self._shared[offset] = unpickler.load(), unpickler
         value, unpickler = self._shared[offset]
-        return value if position is None else unpickler.memo.copy()[position]
+        if position is None:
+            return value
+        if offset not in self._memos:
+            self._memos[offset] = unpickler.memo.copy()
+        return self._memos[offset][position]
 
 
 _main = vars(sys.modules["__main__"])
