@@ -142,12 +142,18 @@ def in_processes(method, data, function):
         found = [made.n for made in pool.map(predict, data)] + pool.map(double, [3])
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         found += executor.map(function, [7])
+        found.append(executor.submit(in_a_grandchild, method, 1).result())
     queue = context.SimpleQueue()
     process = context.Process(target=put, args=(queue, data[0]))
     process.start()
     found.append(queue.get().n)
     process.join()
     return found
+
+
+def in_a_grandchild(method, x):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as executor:
+        return executor.submit(double, x).result(), __name__, __package__
 
 
 def put(queue, value):
@@ -213,9 +219,9 @@ EXPECTED = {
     "closure": 5,
     "imported": [42, 7, 5, True, 8],
     "arguments": "--flag",
-    "fork": [40, 6, 8, 4],
-    "spawn": [40, 6, 8, 4],
-    "forkserver": [40, 6, 8, 4],
+    "fork": [40, 6, 8, [2, "__main__", None], 4],
+    "spawn": [40, 6, 8, [2, "__mp_main__", None], 4],
+    "forkserver": [40, 6, 8, [2, "__mp_main__", None], 4],
     "model": None,
 }
 

@@ -51,7 +51,7 @@ def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mappin
     module is in, the outermost first, with their basics. A process that was not started to run calls, such as a test's,
     gets a new namespace each time.
     """
-    if not (OWN_PROCESS or _child):
+    if not _is_own():
         return {"__name__": name, **basics}
     for package, basics_of_package in packages:
         if package not in _modules and package not in sys.modules:
@@ -59,9 +59,16 @@ def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mappin
     if name not in _namespaces:
         made = _modules[name] = ModuleType(name)
         _namespaces[name] = vars(made)
-        _fill(vars(made), {**basics, **({"__path__": _Path(basics["__path__"])} if "__path__" in basics else {})})
+        vars(made).update({"__path__": _Path(basics["__path__"])} if "__path__" in basics else {})
+        _fill(vars(made), basics)
         _enter(made)
+    _fill(_namespaces[name], basics)  # those of `__main__` of a child process
     return _namespaces[name]
+
+
+def _is_own() -> bool:
+    """Whether this process was started to run calls, or by one that was."""
+    return OWN_PROCESS or bool(_child)
 
 
 def _private(name: str, variables: Mapping[str, Any]) -> ModuleType:
@@ -109,7 +116,7 @@ def fill_function(function: FunctionType, state: tuple[Any, Any]) -> None:
     for name, value in slots["__globals__"].items():
         variables.setdefault(name, value)
     fill(function, (attributes, {**slots, "__globals__": {}}))
-    if variables.get(function.__name__) is function and names:
+    if variables.get(function.__name__) is function and _is_own():
         _filled.add(id(function))
 
 
@@ -123,19 +130,16 @@ def fill_class(kind: type, state: tuple[Any, Any]) -> None:
     fill, attributes = state
     if id(kind) not in _filled:
         fill(kind, attributes)
-        if names:
+        if _is_own():
             _filled.add(id(kind))
 
 
 def _enter(made: ModuleType) -> None:
-    """Give a module its name in this process, unless the name is another module's.
-
-    `multiprocessing` starts children by the name in the `__spec__` of `__main__`.
-    """
+    """Give a module its name in this process, unless the name is another module's."""
     name = made.__name__
     package, _, last = name.rpartition(".")
     if name == "__main__":
-        made.__spec__ = type(sys.__spec__)(MAIN_OF_CHILDREN, None)
+        made.__spec__ = _main_spec(made.__package__)
     elif name in sys.modules or name in sys.stdlib_module_names or (package and package not in names):
         return
     else:
@@ -148,6 +152,18 @@ def _enter(made: ModuleType) -> None:
         import cloudpickle  # noqa: PLC0415 - it is loaded: it has made what the module is for
 
         cloudpickle.register_pickle_by_value(made)
+
+
+class _MainSpec(type(sys.__spec__)):  # type: ignore[misc] # ModuleSpec, without an import of `importlib`
+    """The `__spec__` of `__main__`: `multiprocessing` starts children by its name, imports look for its parent."""
+
+    parent = ""
+
+
+def _main_spec(package: str | None) -> Any:
+    spec = _MainSpec(MAIN_OF_CHILDREN, None)
+    spec.parent = package or ""
+    return spec
 
 
 _files: dict[str, ModuleType] = {}
@@ -190,8 +206,10 @@ def announce(directory: str, index: int) -> None:
 def load_again(variables: dict[str, Any]) -> None:
     """Load the function of the running call in a new child process, with `variables` as those of `__main__`."""
     _child.append(True)
+    variables.update(dict.fromkeys(("__package__", "__file__", "__doc__", "__cached__", "__loader__")))
     _modules["__main__"], _namespaces["__main__"] = ModuleType("__main__"), variables
     _load().load_function()
+    variables["__spec__"] = _main_spec(variables["__package__"])
 
 
 def of_arguments(name: str) -> Any:

@@ -92,6 +92,7 @@ def _described(module: ModuleType) -> Iterator[Any]:
 
 
 def _basics(module: ModuleType) -> dict[str, Any]:
-    found = {name: vars(module).get(name) for name in ("__package__", "__file__")}
+    names = ("__package__", "__file__")
+    found = {name: vars(module)[name] for name in names if vars(module).get(name) is not None}
     path = vars(module).get("__path__")
     return {**found, **({"__path__": list(path)} if path is not None else {})}
