@@ -191,7 +191,11 @@ def _of_file(name: str, attribute: str) -> Any:
 
 def make_object(held: str, namespace: dict[str, Any], kind: Any) -> Any:
     """Return an object whose module holds it under the name `held`, and that is pickled by this name: a sentinel."""
-    return namespace.setdefault(held, kind.__new__(kind))
+    if not _is_own():  # a test's process has the module itself
+        namespace = vars(sys.modules.get(namespace["__name__"], ModuleType("")))
+    if held not in namespace:
+        namespace[held] = kind.__new__(kind)
+    return namespace[held]
 
 
 # Child processes.

@@ -234,9 +234,7 @@ class _CallPickler(ValuePickler):
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
             named = self._modules and self._modules.reduce_named(obj)
             if not named:
-                message = (
-                    f"it is pickled as {obj.__reduce_ex__(5)}, by its name in a module that the node cannot import"
-                )
+                message = f"it is pickled by its name {obj.__reduce_ex__(5)}, which the node does not have"
                 raise pickle.PicklingError(message)
             return named
         found = super().reducer_override(obj)
