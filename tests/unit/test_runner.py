@@ -75,14 +75,11 @@ def test_the_loader_reads_only_its_own_slice(directory: Directory) -> None:
 
     calls = pickled(lambda f, x: same(f(x)), (same, 1), (same, 22), (same, 3))
     directory.create(calls)
-    head, first, second, third, end = (
+    _, first, second, third, end = (
         int.from_bytes(calls.calls.offsets[at : at + 8], "little") for at in range(0, len(calls.calls.offsets), 8)
     )
     garbled = (
-        calls.calls.data[head:first]
-        + b"\xff" * (second - first)
-        + calls.calls.data[second:third]
-        + b"\xff" * (end - third)
+        calls.calls.data[:first] + b"\xff" * (second - first) + calls.calls.data[second:third] + b"\xff" * (end - third)
     )
     with open(f"{directory.path}/{CALLS}", "wb") as file:
         file.write(garbled)

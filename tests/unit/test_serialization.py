@@ -19,7 +19,7 @@ import pytest
 from slurm.errors import NotPicklable
 from slurm.protocol import CALLS, LOAD, SCRIPT
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.serialization import Calls, installed, packed
+from slurm.serialization import Calls, installed, packed, unpacked
 from slurm.serialization.sharing import LEAST_BYTES
 from unit.job_directories import Directory, Stand, asked, pickled, run_on_a_node
 
@@ -65,7 +65,8 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def words(calls: Pickled) -> set[object]:
     """The texts in the function's pickle."""
-    return {argument for _, argument, _ in pickletools.genops(calls.calls.data) if isinstance(argument, str)}
+    head = calls.calls.data[unpacked(calls.calls.offsets)[0] :]
+    return {argument for _, argument, _ in pickletools.genops(head) if isinstance(argument, str)}
 
 
 # By reference and by value

@@ -72,8 +72,9 @@ class ArgumentLoader:
 
     def load_function(self) -> Callable[..., Any]:
         """Return the function alone. Raises as `load` does."""
+        head_at, _ = self._offsets(0)
         with open_own(f"{self._directory}/{CALLS}") as calls:
-            function: Callable[..., Any] = self._load_head(calls, 0)["function"]
+            function: Callable[..., Any] = self._load_head(calls, head_at)["function"]
         return function
 
     def load_many(self, first: int, most: int) -> Iterator[Callable[[], Call]]:
@@ -100,12 +101,12 @@ class ArgumentLoader:
         return (partial(load, index, begin - begins[0]) for index, begin in enumerate(begins[:-1], first))
 
     def _load_head(self, calls: IO[bytes], offset: int) -> dict[str, Any]:
-        """Load what all calls share. Earlier versions wrote no `script`, and `workflow` only for a workflow."""
+        """Load what all calls share. First the script, because modules may read `sys.argv` when they are imported."""
+        if offset and OWN_PROCESS:  # earlier versions wrote the head first
+            calls.seek(0)
+            _enter_script(*Unpickler(calls).load())
         function, context, edges, *more = self._unpickle(calls, offset)
-        workflow, script = [*more, False, None][:2] if more else (False, None)
-        if script is not None and OWN_PROCESS:
-            _enter_script(*script)
-        return {"function": function, "context": context, "edges": edges, "workflow": bool(workflow)}
+        return {"function": function, "context": context, "edges": edges, "workflow": bool(more)}
 
     def _announce(self, index: int) -> None:
         if script_modules := sys.modules.get("slurm.runner.script_modules"):

@@ -103,11 +103,12 @@ def pickle_calls(
     """
     calls = list(calls)  # before taking the lock: a user's generator may submit jobs itself
     buffer = io.BytesIO()
-    offsets = [0]
+    buffer.write(pickle.dumps(script(), 5))
+    offsets = [buffer.tell()]
     references: list[frozenset[Reference]] = []
     with _loose_modules_by_value(there):
         pickler = _CallPickler(buffer, reducers, there)
-        shared = (head.function, head.context, head.edges, head.workflow, script())
+        shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
         for value in shared_objects(calls, apart=Placeholder):
