@@ -53,6 +53,8 @@ def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mappin
     """
     if not _is_own():
         return {"__name__": name, **basics}
+    if "__main__" not in _namespaces and name != "__main__":
+        namespace("__main__", {})  # which leads child processes to the other modules
     for package, basics_of_package in packages:
         if package not in _modules and package not in sys.modules:
             namespace(package, basics_of_package)
@@ -139,7 +141,7 @@ def _enter(made: ModuleType) -> None:
     name = made.__name__
     package, _, last = name.rpartition(".")
     if name == "__main__":
-        made.__spec__ = _main_spec(made.__package__)
+        made.__spec__ = _MainSpec(MAIN_OF_CHILDREN, None)
     elif name in sys.modules or name in sys.stdlib_module_names or (package and package not in names):
         return
     else:
@@ -157,13 +159,9 @@ def _enter(made: ModuleType) -> None:
 class _MainSpec(type(sys.__spec__)):  # type: ignore[misc] # ModuleSpec, without an import of `importlib`
     """The `__spec__` of `__main__`: `multiprocessing` starts children by its name, imports look for its parent."""
 
-    parent = ""
-
-
-def _main_spec(package: str | None) -> Any:
-    spec = _MainSpec(MAIN_OF_CHILDREN, None)
-    spec.parent = package or ""
-    return spec
+    @property
+    def parent(self) -> str:
+        return _namespaces["__main__"].get("__package__") or ""
 
 
 _files: dict[str, ModuleType] = {}
@@ -213,7 +211,7 @@ def load_again(variables: dict[str, Any]) -> None:
     variables.update(dict.fromkeys(("__package__", "__file__", "__doc__", "__cached__", "__loader__")))
     _modules["__main__"], _namespaces["__main__"] = ModuleType("__main__"), variables
     _load().load_function()
-    variables["__spec__"] = _main_spec(variables["__package__"])
+    variables["__spec__"] = _MainSpec(MAIN_OF_CHILDREN, None)
 
 
 def of_arguments(name: str) -> Any:
