@@ -13,7 +13,7 @@ import threading
 import typing
 from contextvars import Context, ContextVar
 from pickle import PicklingError
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -22,7 +22,6 @@ from slurm.runner import reconstructors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FunctionType
 
 
 def is_by_name(module: ModuleType | None) -> bool:
@@ -94,6 +93,10 @@ def has_own_reduction(kind: type) -> bool:
     return own and not is_by_name(sys.modules.get(kind.__module__))
 
 
+FUNCTIONS: tuple[type, ...] = (FunctionType, functools._lru_cache_wrapper)  # noqa: SLF001 - it has no other name
+"""What may be under a task."""
+
+
 # Functions that only their decorators can make again.
 
 _DISPATCHER = functools.singledispatch(lambda: None).__code__
@@ -146,6 +149,7 @@ def _reduce_context_variable(variable: ContextVar[Any]) -> Any:
     return reconstructors.context_variable, (variable.name, *default)
 
 
+_MULTIPROCESSING = "multiprocessing.synchronize"
 _OF_ONE_PROCESS: dict[type, Any] = {
     type(threading.Lock()): lambda _: _new("Lock"),
     type(threading.RLock()): lambda _: _new("RLock"),
@@ -158,29 +162,26 @@ _OF_ONE_PROCESS: dict[type, Any] = {
 }
 
 
-def of_one_process(obj: Any) -> Any:
-    """Return the reducer of a lock, thread-local or context variable; None for other objects."""
-    found = _OF_ONE_PROCESS.get(type(obj))
-    if found is None and type(obj).__module__ == "multiprocessing.synchronize":
-        name = type(obj).__name__
-        return (lambda _: _new(name, module="multiprocessing")) if name in ("Lock", "RLock") else None
-    return found
+def is_of_one_process(kind: type) -> bool:
+    """Whether objects of a class are locks, thread-locals or context variables."""
+    return kind in _OF_ONE_PROCESS or (kind.__module__ == _MULTIPROCESSING and kind.__name__ in ("Lock", "RLock"))
 
 
 def reduce_of_one_process(obj: Any) -> Any:
-    """Reduce an object for which `of_one_process` is not None: by its name in an importable module, or as a new one."""
+    """Reduce an object of such a class: by its name in an importable module, or as a new one."""
     for module in tuple(sys.modules.values()):
         if isinstance(module, ModuleType):
             name = next((name for name, value in tuple(vars(module).items()) if value is obj), None)
             if name is not None and is_by_name(module):
                 return getattr, (module, name)
-    return of_one_process(obj)(obj)
+    reduce = _OF_ONE_PROCESS.get(type(obj))
+    return reduce(obj) if reduce else _new(type(obj).__name__, module="multiprocessing")
 
 
 def own_objects(values: Any) -> Iterator[Any]:
     """Yield the locks, thread-locals and context variables among the values of a namespace."""
     for value in values:
-        if of_one_process(value) is not None:
+        if is_of_one_process(type(value)):
             yield value
             if isinstance(value, threading.Condition):
                 yield value._lock  # type: ignore[attr-defined] # noqa: SLF001

@@ -9,13 +9,22 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
-from slurm.runner.reducers import BY_TYPE, own_objects, reduce_decorated, reduce_of_one_process
+from slurm.runner.reducers import (
+    BY_TYPE,
+    FUNCTIONS,
+    is_of_one_process,
+    own_objects,
+    reduce_decorated,
+    reduce_of_one_process,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _FILE_NAME = 10
 """The position of `co_filename` among the arguments of `types.CodeType`, the same from Python 3.8 to 3.14."""
+
+_SPECIAL = (type, ModuleType, *FUNCTIONS)
 
 _reduce = cloudpickle.Pickler.dispatch_table[CodeType]
 _reduce_module = cloudpickle.Pickler.dispatch_table[ModuleType]
@@ -46,11 +55,15 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def __init__(self, file: IO[bytes], protocol: int) -> None:
         super().__init__(file, protocol=protocol)
+        self._plain: set[type] = set()
         self._own: dict[int, Any] = {}
         """The locks, thread-locals and context variables of namespaces that were met, by id; kept alive for that."""
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce what only this pickler can, and leave the rest to cloudpickle."""
+        kind = type(obj)
+        if kind in self._plain:
+            return NotImplemented
         if id(obj) in self._own:
             return reduce_of_one_process(obj)
         reduced = (isinstance(obj, FunctionType) and reduce_decorated(obj)) or super().reducer_override(obj)
@@ -58,7 +71,13 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
             reduced = _reduce_module(obj)
         if isinstance(reduced, tuple):
             self._keep(own_objects(_namespace(obj, *reduced)))
+        elif reduced is NotImplemented and self._is_plain(kind):
+            self._plain.add(kind)
         return reduced
+
+    def _is_plain(self, kind: type) -> bool:
+        """Whether no object of a class needs `reducer_override`."""
+        return not issubclass(kind, _SPECIAL) and not is_of_one_process(kind)
 
     def forget_namespaces(self) -> None:
         """Forget the global variables and class attributes of what was pickled before."""

@@ -5,7 +5,6 @@ Functions of installed modules go by reference, all others by value. An error na
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import pickle
@@ -22,7 +21,7 @@ import cloudpickle
 from slurm.errors import NotPicklable
 from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
-from slurm.runner.reducers import has_own_reduction, reduces_to_name
+from slurm.runner.reducers import FUNCTIONS, has_own_reduction, reduces_to_name
 from slurm.runner.value_pickler import ValuePickler
 from slurm.serialization.explanations import explain
 from slurm.serialization.installed import is_installed
@@ -111,8 +110,10 @@ def pickle_calls(
         shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
+        sharing = _SharedPickler(buffer, reducers, there)
         for value in shared_objects(calls, apart=Placeholder):
-            pickler.share(value)
+            sharing.share(value, buffer)
+        pickler.shared = sharing.shared
         for args, kwargs in calls:
             offsets.append(buffer.tell())
             pickler.write((args, kwargs), partial(_named, head, args, kwargs))
@@ -169,10 +170,8 @@ class _CallPickler(ValuePickler):
         self, file: IO[bytes], reducers: Reducers, there: Collection[str] = (), *, into_modules: bool = True
     ) -> None:
         self._there = there
-        self._file = file
         self._reducers = reducers
-        self._parts = 0
-        self._shared: dict[int, tuple[Any, tuple[str, int, int | None]]] = {}
+        self.shared: dict[int, tuple[Any, tuple[str, int, int | None]]] = {}
         """Shared objects and their parts, by id, with the references to them. They are kept alive for that."""
         self._modules = ScriptModules() if into_modules else None
         self._ordinary: dict[type, bool] = {}
@@ -191,26 +190,6 @@ class _CallPickler(ValuePickler):
         except Exception as error:
             raise NotPicklable(explain(error, parts(), self._pickles)) from error
 
-    def share(self, value: Any) -> None:
-        """Write a value that later pickles refer to by its offset, and to its parts by their positions in its memo.
-
-        Writes nothing if it is small, if it has placeholders, or if it cannot be pickled: that is for its call to say.
-        """
-        begin = self._file.tell()
-        self._parts = 0
-        try:
-            self.write(value, dict)
-        except NotPicklable:
-            self._file.seek(begin)
-        if self.references or self._file.tell() - begin < LEAST_BYTES:
-            self._file.seek(begin)
-            self._file.truncate()
-            return
-        self._shared[id(value)] = value, ("shared", begin, None)
-        for position, part in self.memo.copy().values() if self._parts < MOST_PARTS else ():
-            if has_identity(part):
-                self._shared.setdefault(id(part), (part, ("shared", begin, position)))
-
     def _pickles(self, value: Any) -> bool:
         try:
             _CallPickler(io.BytesIO(), self._reducers, self._there).dump(value)
@@ -219,9 +198,8 @@ class _CallPickler(ValuePickler):
         return True
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
-        self._parts += 1
-        if id(obj) in self._shared:
-            return self._shared[id(obj)][1]
+        if self.shared and (found := self.shared.get(id(obj))):
+            return found[1]
         if not isinstance(obj, Placeholder):
             return None
         reference = obj.reference
@@ -230,7 +208,9 @@ class _CallPickler(ValuePickler):
         return reference.kind, reference.key, reference.which, reference.chunk
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, _FUNCTIONS) and _is_reached_by_task(obj, self._there):
+        if type(obj) in self._plain:
+            return NotImplemented
+        if isinstance(obj, FUNCTIONS) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, obj.__qualname__)
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
             named = self._modules and self._modules.reduce_named(obj)
@@ -248,13 +228,43 @@ class _CallPickler(ValuePickler):
             return self._modules.reduce(obj, found)
         return found
 
+    def _is_plain(self, kind: type) -> bool:
+        return super()._is_plain(kind) and not self._may_reduce_to_name(kind)
+
     def _may_reduce_to_name(self, kind: type) -> bool:
         if kind not in self._ordinary:
             self._ordinary[kind] = kind in self.dispatch_table or not has_own_reduction(kind)
         return not self._ordinary[kind]
 
 
-_FUNCTIONS = (types.FunctionType, functools._lru_cache_wrapper)  # noqa: SLF001 - the type has no other name
+class _SharedPickler(_CallPickler):
+    """Pickles the objects that calls share."""
+
+    _parts = 0
+
+    def share(self, value: Any, buffer: io.BytesIO) -> None:
+        """Write a value that later pickles refer to by its offset, and to its parts by their positions in its memo.
+
+        Writes nothing if it is small, if it has placeholders, or if it cannot be pickled: that is for its call to say.
+        """
+        begin = buffer.tell()
+        self._parts = 0
+        try:
+            self.write(value, dict)
+        except NotPicklable:
+            buffer.seek(begin)
+        if self.references or buffer.tell() - begin < LEAST_BYTES:
+            buffer.seek(begin)
+            buffer.truncate()
+            return
+        self.shared[id(value)] = value, ("shared", begin, None)
+        for position, part in self.memo.copy().values() if self._parts < MOST_PARTS else ():
+            if has_identity(part):
+                self.shared.setdefault(id(part), (part, ("shared", begin, position)))
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        self._parts += 1
+        return super().persistent_id(obj)
 
 
 def _is_reached_by_task(function: Any, there: Collection[str]) -> bool:

@@ -7,7 +7,7 @@ import io
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.runner.reducers import of_one_process, reduces_to_name
+from slurm.runner.reducers import is_of_one_process, reduces_to_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ def explain(error: Exception, parts: Mapping[str, Any], pickles: Pickles) -> str
 
 
 def _advice(value: Any) -> str:
-    if of_one_process(value) is not None:
+    if is_of_one_process(type(value)):
         return (
             "Processes cannot share it. Create it in the task, or as a global variable of your script: then each "
             "process has its own"
@@ -72,7 +72,7 @@ def _free_variables(function: types.FunctionType) -> dict[str, Any]:
         found = inspect.getclosurevars(function)
     except ValueError:  # a variable of the enclosing function has no value yet
         return {}
-    own = {name: value for name, value in found.globals.items() if of_one_process(value) is None}
+    own = {name: value for name, value in found.globals.items() if not is_of_one_process(type(value))}
     return {**own, **found.nonlocals}
 
 
