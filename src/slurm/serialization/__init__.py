@@ -101,9 +101,9 @@ def pickle_calls(
     the path to the part that cannot be pickled.
     """
     calls = list(calls)  # before taking the lock: a user's generator may submit jobs itself
-    buffer = io.BytesIO()
+    buffer, arguments = io.BytesIO(), io.BytesIO()
     buffer.write(pickle.dumps(script(), 5))
-    offsets = [buffer.tell()]
+    head_at, starts = buffer.tell(), []
     references: list[frozenset[Reference]] = []
     with _loose_modules_by_value(there):
         pickler = _CallPickler(buffer, reducers, there)
@@ -112,13 +112,17 @@ def pickle_calls(
         in_function = frozenset(pickler.references)
         sharing = _SharedPickler(buffer, reducers, there)
         for value in shared_objects(calls, apart=Placeholder):
-            sharing.share(value, buffer)
-        pickler.shared = sharing.shared
+            sharing.share(value, least=LEAST_BYTES)
+        pickler = _CallPickler(arguments, reducers, there)
+        if len(calls) > 1:
+            pickler = _ArgumentsPickler(arguments, reducers, there, sharing=sharing)
         for args, kwargs in calls:
-            offsets.append(buffer.tell())
+            starts.append(arguments.tell())
             pickler.write((args, kwargs), partial(_named, head, args, kwargs))
             references.append(in_function | pickler.references if pickler.references else in_function)
-    offsets.append(buffer.tell())
+    begin = buffer.tell()
+    buffer.write(arguments.getbuffer())
+    offsets = [head_at, *(begin + start for start in starts), buffer.tell()]
     return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
 
 
@@ -171,7 +175,7 @@ class _CallPickler(ValuePickler):
     ) -> None:
         self._there = there
         self._reducers = reducers
-        self.shared: dict[int, tuple[Any, tuple[str, int, int | None]]] = {}
+        self.shared: dict[int, tuple[Any, tuple[str, int, int | None] | None]] = {}
         """Shared objects and their parts, by id, with the references to them. They are kept alive for that."""
         self._modules = ScriptModules() if into_modules else None
         self._ordinary: dict[type, bool] = {}
@@ -198,7 +202,7 @@ class _CallPickler(ValuePickler):
         return True
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
-        if self.shared and (found := self.shared.get(id(obj))):
+        if self.shared and (found := self.shared.get(id(obj))) and found[1]:
             return found[1]
         if not isinstance(obj, Placeholder):
             return None
@@ -240,31 +244,63 @@ class _CallPickler(ValuePickler):
 class _SharedPickler(_CallPickler):
     """Pickles the objects that calls share."""
 
-    _parts = 0
+    def __init__(self, file: io.BytesIO, reducers: Reducers, there: Collection[str]) -> None:
+        super().__init__(file, reducers, there)
+        self._buffer = file
+        self._parts = 0
 
-    def share(self, value: Any, buffer: io.BytesIO) -> None:
+    def share(self, value: Any, *, least: int = 0) -> bool:
         """Write a value that later pickles refer to by its offset, and to its parts by their positions in its memo.
 
-        Writes nothing if it is small, if it has placeholders, or if it cannot be pickled: that is for its call to say.
+        Writes nothing if it has fewer bytes than `least` or has placeholders, or if it cannot be pickled: that is for
+        its call to say. Returns whether it was written.
         """
-        begin = buffer.tell()
+        begin = self._buffer.tell()
         self._parts = 0
         try:
             self.write(value, dict)
+            written = not self.references and self._buffer.tell() - begin >= least
         except NotPicklable:
-            buffer.seek(begin)
-        if self.references or buffer.tell() - begin < LEAST_BYTES:
-            buffer.seek(begin)
-            buffer.truncate()
-            return
+            written = False
+        if not written:
+            self._buffer.seek(begin)
+            self._buffer.truncate()
+            return False
         self.shared[id(value)] = value, ("shared", begin, None)
         for position, part in self.memo.copy().values() if self._parts < MOST_PARTS else ():
             if has_identity(part):
                 self.shared.setdefault(id(part), (part, ("shared", begin, position)))
+        return True
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         self._parts += 1
         return super().persistent_id(obj)
+
+
+class _ArgumentsPickler(_CallPickler):
+    """Pickles the arguments of calls, with references to what they share; classes of the script are shared, too."""
+
+    def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str], *, sharing: _SharedPickler) -> None:
+        super().__init__(file, reducers, there)
+        self._sharing = sharing
+        self.shared = sharing.shared
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        found = self.shared.get(id(obj))
+        if found is not None:
+            return found[1]
+        if not isinstance(obj, _REFERRED):
+            return None
+        if isinstance(obj, type):
+            reduced = self.reducer_override(obj)
+            by_value = isinstance(reduced, tuple) and len(reduced) > 2
+            if by_value and self._sharing.share(obj):
+                return self.shared[id(obj)][1]
+            self.shared[id(obj)] = obj, None
+        return super().persistent_id(obj)
+
+
+_REFERRED = (type, Placeholder)
 
 
 def _is_reached_by_task(function: Any, there: Collection[str]) -> bool:
