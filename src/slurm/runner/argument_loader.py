@@ -14,7 +14,7 @@ from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.job_context import print_to_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from typing import IO, Any
 
     Resolve = Callable[[Any], Any]
@@ -147,18 +147,18 @@ _main = vars(sys.modules["__main__"])
 OWN_PROCESS = "boot" in _main and "__file__" not in _main
 """Whether `slurm.protocol.boot` has started this process to run calls; else it is a test's, or a program's."""
 
-received: list[tuple[Any, ...]] = []
+received: list[tuple[tuple[str, ...], tuple[tuple[str, int], ...]]] = []
 """What was sent of the script with the function that this process runs: its arguments and its search path."""
 
 
-def _enter_script(argv: Sequence[str], path: Sequence[tuple[str, int]]) -> None:
+def _enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...]) -> None:
     """Set `sys.argv` to the script's, and search the directories that the script searches, after all others.
 
     Another user may have made a directory of the same name on this machine. So it must be the same directory, by its
     inode, or one that only this user can write to.
     """
     received[:] = [(argv, path)]
-    sys.argv[:] = argv
+    sys.argv[:] = argv or sys.argv
     for directory, inode in path:
         if directory not in sys.path:
             try:

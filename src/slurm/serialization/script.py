@@ -8,7 +8,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from slurm.runner import script_modules
-from slurm.runner.argument_loader import received
+from slurm.runner.argument_loader import OWN_PROCESS, received
 from slurm.serialization.installed import in_installed_directory
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ _OF_THE_LOADER = frozenset(("__spec__", "__loader__", "__cached__", "__builtins_
 def script() -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
     """Return `sys.argv`, and the directories on `sys.path` where no installed modules are, each with its inode.
 
-    In a workflow they are those of the script that has submitted it, in each attempt the same.
+    In a workflow they are those of the script that has submitted it, in each attempt the same; none if an earlier
+    version has submitted it.
     """
-    if received:
-        argv, path = received[-1]
-        return argv, path
+    if OWN_PROCESS:
+        return received[-1] if received else ((), ())
     found = dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str))
     loose = (entry for entry in found if os.path.isdir(entry) and not in_installed_directory(entry))
     return tuple(map(str, sys.argv)), tuple((entry, os.stat(entry).st_ino) for entry in loose)
