@@ -121,6 +121,7 @@ def test_pickling_leaves_loose_modules_as_they_were(modules: Callable[[str, str]
 
 
 TASKS = """
+import functools
 from slurm import task
 
 @task(mem="1G")
@@ -130,6 +131,11 @@ def double(x):
 @task
 def twice(x, f):
     return f.unwrapped(f.unwrapped(x))
+
+@task
+@functools.cache
+def triple(x):
+    return 3 * x
 """
 
 
@@ -165,6 +171,13 @@ def test_the_function_under_a_task_of_an_installed_module_goes_by_the_tasks_name
     place = installed_tasks.__file__.rpartition("/")[0]
     done = run_on_a_node(directory, node, environ={"PYTHONPATH": place})
     assert (done.returncode, directory.result()) == (0, 12)
+
+
+def test_a_cached_function_under_a_task_of_an_installed_module_goes_by_the_tasks_name(
+    installed_tasks: types.ModuleType,
+) -> None:
+    calls = pickled(installed_tasks.triple.unwrapped, (3,))
+    assert words(calls) >= {"installed_tasks", "triple", "unwrapped"}
 
 
 def test_where_the_module_is_not_installed_its_tasks_do_not_load(
