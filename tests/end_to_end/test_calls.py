@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import importlib
+import multiprocessing
 import operator
 import os
 import pickle
@@ -230,6 +231,29 @@ def test_a_function_of_the_script_may_use_tasks_by_their_plain_functions(cluster
 def test_lambdas_and_closures_go_by_value(cluster: Cluster) -> None:
     offset = 5
     assert task(lambda x: x + offset).map([1, 2]).results(60) == [6, 7]
+
+
+_received: list[int] = []
+
+
+def receive(value: int) -> None:
+    _received.append(value)
+
+
+def add_received(x: int) -> int:
+    return x + _received[0]
+
+
+@task(cpus_per_task=2)
+def in_processes(method: str, numbers: list[int]) -> list[int]:
+    with multiprocessing.get_context(method).Pool(2, receive, (10,)) as pool:
+        return pool.map(add_received, numbers)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_in_a_task_have_its_functions_and_their_variables(cluster: Cluster, method: str) -> None:
+    assert in_processes(method, [1, 2]).result(60) == [11, 12]
+    assert _received == []
 
 
 def test_a_loose_module_beside_the_script_goes_by_value(

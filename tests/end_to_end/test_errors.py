@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import importlib
 import os
 import re
@@ -110,9 +111,28 @@ def test_functions_without_a_picklable_return_value_are_refused() -> None:
     async def number() -> int:
         return 1
 
+    class Called:
+        async def __call__(self) -> int:
+            return 1
+
     for function, what in ((numbers, "a generator"), (number, "a coroutine")):
-        with pytest.raises(TypeError, match=f"{function.__name__} returns {what}, .* return a list"):
-            task(function)
+        for given in (function, functools.partial(functools.partial(function)), functools.cache(function)):
+            with pytest.raises(TypeError, match=f"{function.__name__} returns {what}, .* return a list"):
+                task(given)
+    with pytest.raises(TypeError, match=r"Called returns a coroutine"):
+        task(Called())
+
+
+def test_the_executor_refuses_them_too(local: Cluster, root: Path) -> None:
+    async def number(x: int) -> int:
+        return x
+
+    with local.executor() as executor:
+        with pytest.raises(TypeError, match="number returns a coroutine"):
+            executor.submit(number, 1)
+        with pytest.raises(TypeError, match="number returns a coroutine"):
+            executor.map(functools.partial(number), [1])
+    assert not list(root.glob("jobs/*"))
 
 
 def test_an_upstream_that_is_not_a_job_is_refused() -> None:

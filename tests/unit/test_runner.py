@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,12 +24,14 @@ from slurm.callbacks import RunBeginEvent
 from slurm.environments.current import TAG
 from slurm.errors import UntrustedFile
 from slurm.protocol import CALLBACKS, CALLS, FAILED, LOAD, RESOLVE, RUN, SAVE, SUCCEEDED
-from slurm.runner import job_context, succeeded
+from slurm.protocol.boot import BOOT
+from slurm.runner import argument_loader, job_context, succeeded
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.main import main
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
 from slurm.serialization import pickle_callbacks
+from slurm.storage.runner_zip import bundle
 from unit.job_directories import KEY, Directory, Stand, pickled
 
 if TYPE_CHECKING:
@@ -79,14 +83,11 @@ def test_the_loader_reads_only_its_own_slice(directory: Directory) -> None:
 
     calls = pickled(lambda f, x: same(f(x)), (same, 1), (same, 22), (same, 3))
     directory.create(calls)
-    head, first, second, third, end = (
+    _, first, second, third, end = (
         int.from_bytes(calls.calls.offsets[at : at + 8], "little") for at in range(0, len(calls.calls.offsets), 8)
     )
     garbled = (
-        calls.calls.data[head:first]
-        + b"\xff" * (second - first)
-        + calls.calls.data[second:third]
-        + b"\xff" * (end - third)
+        calls.calls.data[:first] + b"\xff" * (second - first) + calls.calls.data[second:third] + b"\xff" * (end - third)
     )
     with open(f"{directory.path}/{CALLS}", "wb") as file:
         file.write(garbled)
@@ -108,6 +109,41 @@ def test_calls_that_others_can_write_are_not_unpickled(directory: Directory) -> 
     os.chmod(f"{directory.path}/{CALLS}", 0o606)  # noqa: S103 - that is the point
     with pytest.raises(UntrustedFile, match=CALLS):
         ArgumentLoader(directory.path, lambda reference: reference).load(0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "same", "searched"),
+    [(0o700, False, True), (0o777, False, False), (0o777, True, True)],
+    ids=["own", "writable by others", "the one that the client searches"],
+)
+def test_a_directory_of_the_clients_search_path_must_be_the_same_or_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, *, same: bool, searched: bool
+) -> None:
+    place = tmp_path / "code"
+    place.mkdir()
+    place.chmod(mode)
+    for name, value in (("path", ["/usr/lib"]), ("argv", ["runner"])):
+        monkeypatch.setattr(sys, name, value)
+    monkeypatch.setattr(argument_loader, "received", [])
+    inode = place.stat().st_ino
+    argument_loader._enter_script(("run.py", "--rate"), ((str(place), inode if same else inode + 1), ("/missing", 1)))
+    assert sys.path == ["/usr/lib", *([str(place)] if searched else [])]
+    assert sys.argv == ["run.py", "--rate"]
+
+
+def test_a_pool_of_processes_ends_although_the_task_handles_stop_signals(directory: Directory) -> None:
+    """`multiprocessing` ends its workers by SIGTERM, which a task with `retry` or `signal_lead` handles."""
+
+    def sizes(words: list[str]) -> list[int]:
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            return pool.map(len, words)
+
+    directory.create(pickled(sizes, (["a", "bc"],)))
+    argv = [sys.executable, "-c", BOOT, str(Path(directory.root).parent / "runner.zip"), "slurm.runner.main"]
+    Path(argv[3]).write_bytes(bundle().data)
+    argv += [directory.root, directory.key, "0", TAG, "1", "0", "1", "USR1"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr, directory.result()) == (0, "", [1, 2])
 
 
 # PlaceholderResolver

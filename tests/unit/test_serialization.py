@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
 import pickletools
 import subprocess
 import sys
 import threading
 import types
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from slurm.errors import NotPicklable
-from slurm.protocol import LOAD
+from slurm.protocol import CALLS, LOAD, SCRIPT
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.serialization import installed
-from unit.job_directories import Directory, Stand, pickled, run_on_a_node
+from slurm.serialization import Calls, installed, packed, unpacked
+from slurm.serialization.sharing import LEAST_BYTES
+from unit.job_directories import Directory, Stand, asked, pickled, run_on_a_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +65,8 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def words(calls: Pickled) -> set[object]:
     """The texts in the function's pickle."""
-    return {argument for _, argument, _ in pickletools.genops(calls.calls.data) if isinstance(argument, str)}
+    head = calls.calls.data[unpacked(calls.calls.offsets)[0] :]
+    return {argument for _, argument, _ in pickletools.genops(head) if isinstance(argument, str)}
 
 
 # By reference and by value
@@ -117,6 +121,7 @@ def test_pickling_leaves_loose_modules_as_they_were(modules: Callable[[str, str]
 
 
 TASKS = """
+import functools
 from slurm import task
 
 @task(mem="1G")
@@ -126,6 +131,11 @@ def double(x):
 @task
 def twice(x, f):
     return f.unwrapped(f.unwrapped(x))
+
+@task
+@functools.cache
+def triple(x):
+    return 3 * x
 """
 
 
@@ -163,12 +173,106 @@ def test_the_function_under_a_task_of_an_installed_module_goes_by_the_tasks_name
     assert (done.returncode, directory.result()) == (0, 12)
 
 
+def test_a_cached_function_under_a_task_of_an_installed_module_goes_by_the_tasks_name(
+    installed_tasks: types.ModuleType,
+) -> None:
+    calls = pickled(installed_tasks.triple.unwrapped, (3,))
+    assert words(calls) >= {"installed_tasks", "triple", "unwrapped"}
+
+
 def test_where_the_module_is_not_installed_its_tasks_do_not_load(
     directory: Directory, node: Path, installed_tasks: types.ModuleType
 ) -> None:
     done = run_on_a_node(directory.create(pickled(installed_tasks.double.unwrapped, (3,))), node)
     assert (done.returncode, directory.outcome().phase) == (1, LOAD)
     assert "No module named 'installed_tasks'" in done.stderr
+
+
+# Objects that calls share
+
+
+class Layered:
+    def __init__(self, layer: object) -> None:
+        self.layer = layer
+
+
+def loaded(directory: Directory, calls: Pickled, *, count: int) -> list[tuple[Any, ...]]:
+    """The arguments of calls as one process of an element loads them."""
+    loader = ArgumentLoader(directory.create(calls).path, lambda reference: reference)
+    return [load().args for load in loader.load_many(0, count)]
+
+
+def test_a_large_object_that_calls_share_is_pickled_and_loaded_once(directory: Directory) -> None:
+    shared = {"layer": ["weights"], "data": bytes(LEAST_BYTES)}
+    calls = pickled(nothing, *((number, shared, Layered(shared["layer"]), [shared]) for number in range(20)))
+    assert len(calls.calls.data) < 2 * LEAST_BYTES
+    first, *others = loaded(directory, calls, count=20)
+    assert (first[0], first[1]) == (0, shared)
+    for args in others:
+        assert args[1] is args[3][0] is first[1]
+        assert args[2].layer is args[1]["layer"]
+
+
+def test_a_class_is_pickled_once_for_all_calls_of_a_map(directory: Directory) -> None:
+    one, several = (pickled(nothing, *((Layered(number),) for number in range(count))) for count in (2, 40))
+    assert len(several.calls.data) < 2 * len(one.calls.data)
+    made = [args[0] for args in loaded(directory, several, count=40)]
+    assert [each.layer for each in made] == list(range(40))
+    assert len({type(each) for each in made}) == 1
+
+
+def test_objects_that_refer_to_each_other_stay_connected(directory: Directory) -> None:
+    layer = bytearray(LEAST_BYTES)
+    model, optimizer = Layered(layer), [bytes(LEAST_BYTES), layer]
+    calls = pickled(nothing, *((model, optimizer, number) for number in range(3)))
+    for args in loaded(directory, calls, count=3):
+        assert args[0].layer is args[1][1]
+
+
+def test_an_element_loads_only_the_objects_of_its_own_calls(directory: Directory) -> None:
+    one, other = [bytes(LEAST_BYTES), "one"], [bytes(LEAST_BYTES), "other"]
+    calls = pickled(nothing, (one,), (one,), (other,), (other,))
+    directory.create(calls)
+    garbled = bytearray(calls.calls.data)
+    begin = garbled.index(b"other") - LEAST_BYTES // 2
+    garbled[begin : begin + 100] = b"\xff" * 100
+    with open(f"{directory.path}/{CALLS}", "wb") as file:
+        file.write(garbled)
+    loader = ArgumentLoader(directory.path, lambda reference: reference)
+    assert loader.load(1).args == (one,)
+    assert loader.load(2).args != (other,)
+
+
+def test_small_objects_are_not_shared_by_calls_of_one_element(directory: Directory) -> None:
+    settings = {"rate": 1}
+    first, second = loaded(directory, pickled(nothing, (settings,), (settings,)), count=2)
+    assert first[0] == second[0] == settings
+    assert first[0] is not second[0]
+
+
+def test_placeholders_in_a_large_object_are_those_of_each_call(directory: Directory) -> None:
+    stand = Stand(UP, 3)
+    shared = [bytes(LEAST_BYTES), stand]
+    calls = pickled(nothing, (shared,), (shared,))
+    assert calls.references == (frozenset({stand.reference}), frozenset({stand.reference}))
+    assert [args[0][1] for args in loaded(directory, calls, count=2)] == [("job", UP, 3, 1)] * 2
+
+
+def test_resubmitted_calls_have_their_shared_objects(directory: Directory) -> None:
+    shared = [bytes(LEAST_BYTES), "shared"]
+    directory.create(pickled(nothing, *((number, shared) for number in range(5))))
+    again = Directory(directory.root, "again/20260101T000000Z-00000000")
+    again.store.create(asked(again.key), directory.store.calls(directory.key, [3]), {SCRIPT: ""})
+    assert ArgumentLoader(again.path, lambda reference: reference).load(0).args == (3, shared)
+
+
+@pytest.mark.parametrize("more", [(), (True,)], ids=["task", "workflow"])
+def test_calls_of_earlier_versions_load(directory: Directory, more: tuple[bool, ...]) -> None:
+    head, call = pickle.dumps((len, None, (), *more)), pickle.dumps((([1, 2],), {}))
+    calls = Calls(head + call, packed([0, len(head), len(head) + len(call)]))
+    directory.store.create(asked(directory.key), calls, {SCRIPT: ""})
+    loaded = ArgumentLoader(directory.path, lambda reference: reference).load(0)
+    assert (loaded.make(None), loaded.workflow) == (2, bool(more))
 
 
 # Placeholders
@@ -263,7 +367,10 @@ LOCK = "_thread.lock"
 def test_the_part_that_cannot_be_pickled_is_named(argument: object, culprit: str) -> None:
     with pytest.raises(NotPicklable) as caught:
         pickled(fit, (argument,))
-    assert str(caught.value) == f"{culprit} cannot be pickled: TypeError: cannot pickle '{LOCK}' object"
+    words = (
+        f"{culprit} cannot be pickled: TypeError: cannot pickle '{LOCK}' object. Processes cannot share it. Make it a"
+    )
+    assert str(caught.value).startswith(words)
     assert isinstance(caught.value.__cause__, TypeError)
 
 
@@ -308,6 +415,48 @@ def test_an_argument_of_many_is_not_called_by_another_parameters_name() -> None:
 
     with pytest.raises(NotPicklable, match=r"^argument 1 of many "):
         pickled(many, (1, threading.Lock()), kwargs={"scale": 5})
+
+
+def test_an_argument_that_is_nested_too_deeply_is_named() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(
+        NotPicklable, match=r"^argument rate of fit is nested too deeply to be pickled. Send it in a flat"
+    ):
+        pickled(fit, (1, deep))
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (lambda: (number for number in range(3)), "Send a list of its values"),
+        (lambda: open(1, "wb", closefd=False), "Send the path, and open the file in the task"),  # noqa: SIM115
+        (threading.local, "Processes cannot share it"),
+        (lambda: ContextVar("level"), "Processes cannot share it"),
+    ],
+    ids=["generator", "file", "thread-local", "context variable"],
+)
+def test_the_error_says_what_to_do(make: Callable[[], object], advice: str) -> None:
+    with pytest.raises(NotPicklable, match=rf"^argument model of fit .* cannot be pickled: .*{advice}"):
+        pickled(fit, (make(),))
+
+
+def test_an_object_that_is_pickled_by_the_name_of_a_variable_that_is_gone_is_named() -> None:
+    class Missing:
+        def __reduce__(self) -> str:
+            return "MISSING"
+
+    with pytest.raises(NotPicklable, match=r"Missing\) cannot be pickled: .* by its name MISSING.* member of an Enum$"):
+        pickled(fit, (Missing(),))
+
+
+def test_a_lock_of_an_installed_module_goes_by_its_name(
+    directory: Directory, node: Path, modules: Callable[[str, str], types.ModuleType]
+) -> None:
+    source = "from logging import _lock\n\ndef same():\n    import logging\n    return _lock is logging._lock\n"
+    calls = pickled(modules("loose_lock", source).same, ())
+    assert (run_on_a_node(directory.create(calls), node).returncode, directory.result()) == (0, True)
 
 
 def test_a_variable_that_has_no_value_yet_does_not_hide_the_culprit() -> None:

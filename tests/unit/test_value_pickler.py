@@ -136,3 +136,20 @@ def test_equal_functions_have_equal_pickles(kind: str) -> None:
     # cloudpickle gives each class an identifier.
     first, second = (re.sub(rb"[0-9a-f]{32}", b"", dumps_by_value(found[kind])) for found in (one, other))
     assert first == second
+
+
+def test_functions_that_pydantic_validates_are_validated_where_they_arrive(tmp_path: Path) -> None:
+    """Also a function that calls itself, whose annotations are not there yet when its decorator is."""
+    pydantic = pytest.importorskip("pydantic", minversion="2.11")
+    source = "def total(n, most: 'Most' = 0) -> int: return n if n > 3 else total(str(n + 1))\nMost = int\n"
+    found: dict[str, Any] = {"__name__": "script"}
+    exec(source, found)  # noqa: S102
+    found["total"].__annotations__["n"] = int
+    config = {"str_strip_whitespace": True}
+    found["total"] = pydantic.validate_call(config=config, validate_return=True)(found["total"])
+
+    directory = Directory(str(tmp_path / "root")).create(pickled_calls(found["total"], ("1",)))
+    done = run_on_a_node(directory, tmp_path)
+    assert (done.returncode, done.stderr, directory.result()) == (0, "", 4)
+    wrong = Directory(str(tmp_path / "other")).create(pickled_calls(found["total"], ("x",)))
+    assert "ValidationError" in run_on_a_node(wrong, tmp_path).stderr

@@ -9,7 +9,7 @@ from _pickle import Unpickler  # `pickle` re-exports it, at the price of importi
 from functools import partial
 
 from slurm.protocol import CALLS, INDEX, OFFSET_BYTES
-from slurm.protocol.files import open_own
+from slurm.protocol.files import is_private, open_own
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.job_context import drop_stop_functions, print_to_log
 
@@ -56,6 +56,8 @@ class ArgumentLoader:
     def __init__(self, directory: str, resolve: Resolve) -> None:
         self._directory = directory
         self._resolve = resolve
+        self._shared: dict[int, tuple[Any, _Unpickler]] = {}
+        self._memos: dict[int, dict[int, Any]] = {}
 
     def load(self, index: int) -> Call:
         """Return call `index` with its placeholders resolved.
@@ -64,9 +66,17 @@ class ArgumentLoader:
         """
         head_at, call_at = self._offsets(index)
         with open_own(f"{self._directory}/{CALLS}") as calls:
-            function, context, edges, *more = self._unpickle(calls, head_at)
+            head = self._load_head(calls, head_at)
             args, kwargs = self._unpickle(calls, call_at)
-        return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges, workflow=bool(more))
+        self._announce(index)
+        return Call(args=args, kwargs=kwargs, **head)
+
+    def load_function(self) -> Callable[..., Any]:
+        """Return the function alone. Raises as `load` does."""
+        head_at, _ = self._offsets(0)
+        with open_own(f"{self._directory}/{CALLS}") as calls:
+            function: Callable[..., Any] = self._load_head(calls, head_at)["function"]
+        return function
 
     def load_many(self, first: int, most: int) -> Iterator[Callable[[], Call]]:
         """Return a loader for each of up to `most` calls from `first`, so that one call can fail to load alone.
@@ -80,15 +90,28 @@ class ArgumentLoader:
             begins = [
                 int.from_bytes(packed[i : i + OFFSET_BYTES], "little") for i in range(0, len(packed), OFFSET_BYTES)
             ]
-            function, context, edges = self._unpickle(calls, head)
+            shared = self._load_head(calls, head)
             calls.seek(begins[0])
             data = BytesIO(calls.read(begins[-1] - begins[0]))
 
-        def load(offset: int) -> Call:
+        def load(index: int, offset: int) -> Call:
             args, kwargs = self._unpickle(data, offset)
-            return Call(function=function, args=args, kwargs=kwargs, context=context, edges=edges)
+            self._announce(index)
+            return Call(args=args, kwargs=kwargs, **shared)
 
-        return (partial(load, begin - begins[0]) for begin in begins[:-1])
+        return (partial(load, index, begin - begins[0]) for index, begin in enumerate(begins[:-1], first))
+
+    def _load_head(self, calls: IO[bytes], offset: int) -> dict[str, Any]:
+        """Load what all calls share. First the script, because modules may read `sys.argv` when they are imported."""
+        if offset and OWN_PROCESS:  # earlier versions wrote the head first
+            calls.seek(0)
+            _enter_script(*Unpickler(calls).load())
+        function, context, edges, *more = self._unpickle(calls, offset)
+        return {"function": function, "context": context, "edges": edges, "workflow": bool(more)}
+
+    def _announce(self, index: int) -> None:
+        if script_modules := sys.modules.get("slurm.runner.script_modules"):
+            script_modules.announce(self._directory, index)
 
     def _offsets(self, index: int) -> tuple[int, int]:
         with open_own(f"{self._directory}/{INDEX}") as offsets:
@@ -101,7 +124,50 @@ class ArgumentLoader:
 
     def _unpickle(self, calls: IO[bytes], offset: int) -> Any:
         calls.seek(offset)
-        return unpickled(calls, self._resolve)
+        return unpickled(calls, self._dereference)
+
+    def _dereference(self, reference: Any) -> Any:
+        """Return a result, or an object that several calls share: `("shared", offset, position in its memo)`."""
+        if reference[0] != "shared":
+            return self._resolve(reference)
+        _, offset, position = reference
+        if offset not in self._shared:
+            with open_own(f"{self._directory}/{CALLS}") as calls:
+                calls.seek(offset)
+                unpickler = _Unpickler(calls, self._dereference)
+                self._shared[offset] = unpickler.load(), unpickler
+        value, unpickler = self._shared[offset]
+        if position is None:
+            return value
+        if offset not in self._memos:
+            self._memos[offset] = unpickler.memo.copy()
+        return self._memos[offset][position]
+
+
+_main = vars(sys.modules["__main__"])
+OWN_PROCESS = "boot" in _main and "__file__" not in _main
+"""Whether `slurm.protocol.boot` has started this process to run calls; else it is a test's, or a program's."""
+
+received: list[tuple[tuple[str, ...], tuple[tuple[str, int], ...]]] = []
+"""What was sent of the script with the function that this process runs: its arguments and its search path."""
+
+
+def _enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...]) -> None:
+    """Set `sys.argv` to the script's, and search the directories that the script searches, after all others.
+
+    Another user may have made a directory of the same name on this machine. So it must be the same directory, by its
+    inode, or one that only this user can write to.
+    """
+    received[:] = [(argv, path)]
+    sys.argv[:] = argv or sys.argv
+    for directory, inode in path:
+        if directory not in sys.path:
+            try:
+                status = os.stat(directory)
+            except OSError:
+                continue
+            if status.st_ino == inode or is_private(status):
+                sys.path.append(directory)
 
 
 def _end_child() -> None:

@@ -9,7 +9,7 @@ from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag
-from slurm.runner.job_context import JobContext, Stopped, request_stop, set_current
+from slurm.runner.job_context import JobContext, Stopped, accept_stops, request_stop, set_current
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
 
@@ -51,6 +51,7 @@ def handle_stop_signals(name: str) -> None:
     """Treat the stop signal and SIGTERM as a request to save a checkpoint and end."""
     _signal = __import__("_signal")  # `signal` imports `enum`
 
+    accept_stops()
     if name != "-":
         for known in (name, "TERM"):
             _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: request_stop(known))

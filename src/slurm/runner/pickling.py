@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from _pickle import Pickler, dumps  # `pickle` re-exports them, at the price of importing `re`
+import sys
+from _io import BytesIO
+from _pickle import Pickler, PicklingError  # `pickle` re-exports them, at the price of importing `re`
 
 from slurm.protocol.records import TYPE_CHECKING
 
@@ -19,10 +21,24 @@ if TYPE_CHECKING:
             """Discard the content."""
 
 
+class _StandardPickler(Pickler):
+    """The standard pickler for a process that has modules of the script: their names mean nothing elsewhere."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if getattr(obj, "__module__", None) in sys.modules["slurm.runner.script_modules"].names:
+            raise PicklingError
+        return NotImplemented
+
+
+def _standard(file: Any) -> Pickler:
+    script_modules = sys.modules.get("slurm.runner.script_modules")
+    return (_StandardPickler if script_modules and script_modules.names else Pickler)(file, -1)
+
+
 def pickle_into(file: RestartableFile, value: Any) -> None:
     """Pickle by the standard pickler, or by cloudpickle for values such as lambdas and classes of the user's script."""
     try:
-        Pickler(file, -1).dump(value)
+        _standard(file).dump(value)
     except OSError:
         raise  # an error of the disk, not of the value
     except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything; cloudpickle's error is the better one
@@ -35,8 +51,10 @@ def pickle_into(file: RestartableFile, value: Any) -> None:
 
 def pickled(value: Any) -> bytes:
     """Return the bytes that `pickle_into` would write."""
+    buffer = BytesIO()
     try:
-        return dumps(value, -1)
+        _standard(buffer).dump(value)
+        return buffer.getvalue()
     except Exception:  # noqa: BLE001 - as in pickle_into
         from slurm.runner.value_pickler import dumps_by_value  # noqa: PLC0415
 

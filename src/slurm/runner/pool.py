@@ -20,7 +20,7 @@ from selectors import EVENT_READ, EVENT_WRITE, PollSelector
 from slurm.protocol import PROCESS
 from slurm.protocol.outcomes import CallFailure
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.job_context import Stopped, stop_signal
+from slurm.runner.job_context import Stopped, accept_stops, stop_signal
 from slurm.runner.journal import frame, frames
 from slurm.runner.result_saver import STOPPED_STATUS
 
@@ -229,6 +229,7 @@ class _WorkerPool:
     def _run_worker(self, pipe: int) -> None:
         """Run calls in the forked child. Ends the process: the child must not return into its parent's code."""
         status = 1
+        accept_stops()
         try:
             gc.freeze()  # otherwise the garbage collector writes to, and so copies, every page of loaded objects
             self._restore_signals()

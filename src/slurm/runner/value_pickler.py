@@ -1,21 +1,33 @@
-"""Pickling by value, on the client and on the node: cloudpickle that keeps the file names of code objects."""
+"""Pickling by value, on the client and on the node: cloudpickle, and what it lacks."""
 
 from __future__ import annotations
 
 from collections import ChainMap
 from io import BytesIO
-from types import CodeType
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import CodeType, FunctionType, ModuleType
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
+from slurm.runner.reducers import (
+    BY_TYPE,
+    FUNCTIONS,
+    is_of_one_process,
+    own_objects,
+    reduce_decorated,
+    reduce_of_one_process,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _FILE_NAME = 10
 """The position of `co_filename` among the arguments of `types.CodeType`, the same from Python 3.8 to 3.14."""
 
+_SPECIAL = (type, ModuleType, *FUNCTIONS)
+
 _reduce = cloudpickle.Pickler.dispatch_table[CodeType]
+_reduce_module = cloudpickle.Pickler.dispatch_table[ModuleType]
 
 
 def _reduce_code(code: CodeType) -> Any:
@@ -32,11 +44,57 @@ def _reduce_code(code: CodeType) -> Any:
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle's pickler, which pickles functions and classes by value if their module is not on the node."""
+    """cloudpickle's pickler, which pickles functions and classes by value if their module is not on the node.
+
+    It also pickles the file names of code, and what `slurm.runner.reducers` reduces.
+    """
 
     dispatch_table: ClassVar[Mapping[type, Any]] = ChainMap(
-        {CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
+        {CodeType: _reduce_code, **BY_TYPE}, cloudpickle.Pickler.dispatch_table
     )
+
+    def __init__(self, file: IO[bytes], protocol: int) -> None:
+        super().__init__(file, protocol=protocol)
+        self._plain: set[type] = set()
+        self._own: dict[int, Any] = {}
+        """The locks, thread-locals and context variables of namespaces that were met, by id; kept alive for that."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Reduce what only this pickler can, and leave the rest to cloudpickle."""
+        kind = type(obj)
+        if kind in self._plain:
+            return NotImplemented
+        if id(obj) in self._own:
+            return reduce_of_one_process(obj)
+        reduced = (isinstance(obj, FunctionType) and reduce_decorated(obj)) or super().reducer_override(obj)
+        if isinstance(obj, ModuleType):
+            reduced = _reduce_module(obj)
+        if isinstance(reduced, tuple):
+            self._keep(own_objects(_namespace(obj, *reduced)))
+        elif reduced is NotImplemented and self._is_plain(kind):
+            self._plain.add(kind)
+        return reduced
+
+    def _is_plain(self, kind: type) -> bool:
+        """Whether no object of a class needs `reducer_override`."""
+        return not issubclass(kind, _SPECIAL) and not is_of_one_process(kind)
+
+    def forget_namespaces(self) -> None:
+        """Forget the global variables and class attributes of what was pickled before."""
+        self._own.clear()
+
+    def _keep(self, objects: Iterable[Any]) -> None:
+        self._own.update((id(found), found) for found in objects)
+
+
+def _namespace(obj: Any, make: Any, args: Any, state: Any = None, *_: Any) -> Iterable[Any]:
+    """The values of the global variables, class attributes or module variables in what an object is reduced to."""
+    del make
+    if isinstance(obj, FunctionType) and state and "__globals__" in state[1]:
+        return state[1]["__globals__"].values()
+    if isinstance(obj, type) and state:
+        return state[0].values()
+    return args[1].values() if isinstance(obj, ModuleType) and len(args) > 1 else ()
 
 
 def dumps_by_value(value: Any) -> bytes:

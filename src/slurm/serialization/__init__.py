@@ -5,7 +5,6 @@ Functions of installed modules go by reference, all others by value. An error na
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
 import pickle
@@ -13,7 +12,6 @@ import struct
 import sys
 import threading
 import types
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -23,8 +21,12 @@ import cloudpickle
 from slurm.errors import NotPicklable
 from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
+from slurm.runner.reducers import FUNCTIONS, has_own_reduction, reduces_to_name
 from slurm.runner.value_pickler import ValuePickler
+from slurm.serialization.explanations import explain
 from slurm.serialization.installed import is_installed
+from slurm.serialization.script import ScriptModules, script
+from slurm.serialization.sharing import LEAST_BYTES, MOST_PARTS, has_identity, shared_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -99,19 +101,28 @@ def pickle_calls(
     the path to the part that cannot be pickled.
     """
     calls = list(calls)  # before taking the lock: a user's generator may submit jobs itself
-    buffer = io.BytesIO()
-    offsets = [0]
+    buffer, arguments = io.BytesIO(), io.BytesIO()
+    buffer.write(pickle.dumps(script(), 5))
+    head_at, starts = buffer.tell(), []
     references: list[frozenset[Reference]] = []
     with _loose_modules_by_value(there):
         pickler = _CallPickler(buffer, reducers, there)
         shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
         in_function = frozenset(pickler.references)
+        sharing = _SharedPickler(buffer, reducers, there)
+        for value in shared_objects(calls, apart=Placeholder):
+            sharing.share(value, least=LEAST_BYTES)
+        pickler = _CallPickler(arguments, reducers, there)
+        if len(calls) > 1:
+            pickler = _ArgumentsPickler(arguments, reducers, there, sharing=sharing)
         for args, kwargs in calls:
-            offsets.append(buffer.tell())
+            starts.append(arguments.tell())
             pickler.write((args, kwargs), partial(_named, head, args, kwargs))
             references.append(in_function | pickler.references if pickler.references else in_function)
-    offsets.append(buffer.tell())
+    begin = buffer.tell()
+    buffer.write(arguments.getbuffer())
+    offsets = [head_at, *(begin + start for start in starts), buffer.tell()]
     return Pickled(Calls(buffer.getvalue(), packed(offsets)), tuple(references))
 
 
@@ -131,7 +142,10 @@ def pickle_callbacks(
     with _loose_modules_by_value(there):
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
-            _CallPickler(buffer, reducers, there).write(callback, partial(dict, [(f"the callback {name}", callback)]))
+            pickler = _CallPickler(
+                buffer, reducers, there, into_modules=False
+            )  # callbacks are loaded before the script
+            pickler.write(callback, partial(dict, [(f"the callback {name}", callback)]))
             pickled.append((name, buffer.getvalue(), callback in cluster))
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
@@ -156,8 +170,15 @@ def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 class _CallPickler(ValuePickler):
     """Pickles by value, placeholders as persistent ids, and a task's function by the name of the task."""
 
-    def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str] = ()) -> None:
+    def __init__(
+        self, file: IO[bytes], reducers: Reducers, there: Collection[str] = (), *, into_modules: bool = True
+    ) -> None:
         self._there = there
+        self._reducers = reducers
+        self.shared: dict[int, tuple[Any, tuple[str, int, int | None] | None]] = {}
+        """Shared objects and their parts, by id, with the references to them. They are kept alive for that."""
+        self._modules = ScriptModules() if into_modules else None
+        self._ordinary: dict[type, bool] = {}
         self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # an instance's own
         super().__init__(file, protocol=5)  # reads dispatch_table
         self.references: set[Reference] = set()
@@ -166,17 +187,23 @@ class _CallPickler(ValuePickler):
     def write(self, value: Any, parts: Callable[[], Mapping[str, Any]]) -> None:
         """Write a value as a separate pickle. `parts` returns its parts by name; it is called only for an error."""
         self.clear_memo()
+        self.forget_namespaces()
         self.references = set()
         try:
             self.dump(value)
         except Exception as error:
-            named = parts()
-            found = (_culprit(part, name, self.dispatch_table) for name, part in named.items())
-            culprit = next((words for words in found if words), next(iter(named), "a call"))
-            message = f"{culprit} cannot be pickled: {type(error).__name__}: {error}"
-            raise NotPicklable(message) from error
+            raise NotPicklable(explain(error, parts(), self._pickles)) from error
+
+    def _pickles(self, value: Any) -> bool:
+        try:
+            _CallPickler(io.BytesIO(), self._reducers, self._there).dump(value)
+        except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            return False
+        return True
 
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        if self.shared and (found := self.shared.get(id(obj))) and found[1]:
+            return found[1]
         if not isinstance(obj, Placeholder):
             return None
         reference = obj.reference
@@ -185,18 +212,98 @@ class _CallPickler(ValuePickler):
         return reference.kind, reference.key, reference.which, reference.chunk
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, types.FunctionType) and _is_reached_by_task(obj, self._there):
+        if type(obj) in self._plain:
+            return NotImplemented
+        if isinstance(obj, FUNCTIONS) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, obj.__qualname__)
+        if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
+            named = self._modules and self._modules.reduce_named(obj)
+            if not named:
+                message = f"it is pickled by its name {obj.__reduce_ex__(5)}, which the node does not have"
+                raise pickle.PicklingError(message)
+            return named
         found = super().reducer_override(obj)
         slots = vars(obj).get("__slots__") if isinstance(obj, type) else None
         if slots and isinstance(found, tuple):
             # cloudpickle drops __slots__ from the class, so its instances would have a __dict__, unlike the original's.
             make, (kind, name, bases, namespace, *more), *state = found
-            return (make, (kind, name, bases, {**namespace, "__slots__": slots}, *more), *state)
+            found = (make, (kind, name, bases, {**namespace, "__slots__": slots}, *more), *state)
+        if self._modules is not None and isinstance(found, tuple):
+            return self._modules.reduce(obj, found)
         return found
 
+    def _is_plain(self, kind: type) -> bool:
+        return super()._is_plain(kind) and not self._may_reduce_to_name(kind)
 
-def _is_reached_by_task(function: types.FunctionType, there: Collection[str]) -> bool:
+    def _may_reduce_to_name(self, kind: type) -> bool:
+        if kind not in self._ordinary:
+            self._ordinary[kind] = kind in self.dispatch_table or not has_own_reduction(kind)
+        return not self._ordinary[kind]
+
+
+class _SharedPickler(_CallPickler):
+    """Pickles the objects that calls share."""
+
+    def __init__(self, file: io.BytesIO, reducers: Reducers, there: Collection[str]) -> None:
+        super().__init__(file, reducers, there)
+        self._buffer = file
+        self._parts = 0
+
+    def share(self, value: Any, *, least: int = 0) -> bool:
+        """Write a value that later pickles refer to by its offset, and to its parts by their positions in its memo.
+
+        Writes nothing if it has fewer bytes than `least` or has placeholders, or if it cannot be pickled: that is for
+        its call to say. Returns whether it was written.
+        """
+        begin = self._buffer.tell()
+        self._parts = 0
+        try:
+            self.write(value, dict)
+            written = not self.references and self._buffer.tell() - begin >= least
+        except NotPicklable:
+            written = False
+        if not written:
+            self._buffer.seek(begin)
+            self._buffer.truncate()
+            return False
+        self.shared[id(value)] = value, ("shared", begin, None)
+        for position, part in self.memo.copy().values() if self._parts < MOST_PARTS else ():
+            if has_identity(part):
+                self.shared.setdefault(id(part), (part, ("shared", begin, position)))
+        return True
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        self._parts += 1
+        return super().persistent_id(obj)
+
+
+class _ArgumentsPickler(_CallPickler):
+    """Pickles the arguments of calls, with references to what they share; classes of the script are shared, too."""
+
+    def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str], *, sharing: _SharedPickler) -> None:
+        super().__init__(file, reducers, there)
+        self._sharing = sharing
+        self.shared = sharing.shared
+
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
+        found = self.shared.get(id(obj))
+        if found is not None:
+            return found[1]
+        if not isinstance(obj, _REFERRED):
+            return None
+        if isinstance(obj, type):
+            reduced = self.reducer_override(obj)
+            by_value = isinstance(reduced, tuple) and len(reduced) > 2
+            if by_value and self._sharing.share(obj):
+                return self.shared[id(obj)][1]
+            self.shared[id(obj)] = obj, None
+        return super().persistent_id(obj)
+
+
+_REFERRED = (type, Placeholder)
+
+
+def _is_reached_by_task(function: Any, there: Collection[str]) -> bool:
     """Whether the name of a function, in a module that the node can import, holds the task made from it."""
     module = sys.modules.get(function.__module__ or "")
     if module is None or module.__name__ == "__main__" or not _is_importable_there(module.__name__, module, there):
@@ -244,45 +351,3 @@ def _is_importable_there(name: str, module: types.ModuleType, there: Collection[
     """Whether the node can import a module (installed, or in the runner's zip), or it is `__main__`."""
     top = name.partition(".")[0]
     return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)
-
-
-def _culprit(value: Any, path: str, reducers: Reducers, seen: frozenset[int] = frozenset()) -> str | None:
-    """Return the path to the innermost part that cannot be pickled: `argument model of fit['net'].lock`."""
-    if id(value) in seen or _pickles(value, reducers):
-        return None
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    if isinstance(value, Future) or hasattr(type(value), "_asyncio_future_blocking"):
-        return f"{path} ({kind}{'' if isinstance(value, Placeholder) else '; pass its result() in its place'})"
-    for step, part in _parts(value):
-        deeper = _culprit(part, path + step, reducers, seen | {id(value)})
-        if deeper:
-            return deeper
-    return f"{path} ({kind})"
-
-
-def _pickles(value: Any, reducers: Reducers) -> bool:
-    try:
-        _CallPickler(io.BytesIO(), reducers).dump(value)
-    except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        return False
-    return True
-
-
-def _free_variables(function: types.FunctionType) -> dict[str, Any]:
-    """The global and nonlocal variables that a function uses."""
-    try:
-        found = inspect.getclosurevars(function)
-    except ValueError:  # a variable of the enclosing function has no value yet
-        return {}
-    return {**found.globals, **found.nonlocals}
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        yield from ((f"[{number}]", item) for number, item in enumerate(value))
-    elif isinstance(value, types.FunctionType):
-        yield from ((f", its variable {name}", item) for name, item in _free_variables(value).items())
-    elif not isinstance(value, (type, types.ModuleType)):
-        yield from ((f".{name}", item) for name, item in getattr(value, "__dict__", {}).items())

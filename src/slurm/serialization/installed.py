@@ -28,6 +28,11 @@ def is_installed(module: ModuleType) -> bool:
     return _in_installed_directory(file)
 
 
+def in_installed_directory(path: str) -> bool:
+    """Whether a path is in a directory for installed modules."""
+    return _in_installed_directory(path)
+
+
 @lru_cache(maxsize=4096)
 def _in_installed_directory(file: str) -> bool:
     path = os.path.realpath(file)

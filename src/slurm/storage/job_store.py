@@ -180,7 +180,7 @@ class JobStore:
             raise NoSuchJob(message)
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
-        return Calls(b"".join(slices), packed([0, *accumulate(map(len, slices))]), callbacks)
+        return Calls(b"".join(slices), packed([at[0], *accumulate(map(len, slices))]), callbacks)
 
     def records(self, key: str) -> Records:
         """Read the records of a submission. Raises NoSuchJob."""

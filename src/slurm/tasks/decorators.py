@@ -68,7 +68,6 @@ def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Ma
 
     def make(function: Any) -> Task[..., Any]:
         _refuse_what_is_no_function(function, name)
-        _refuse_what_returns_no_value(function, name)
         return kind(function, terms)
 
     return make if function is None else make(function)
@@ -85,20 +84,6 @@ def _refuse_what_is_no_function(function: Any, name: str) -> None:
             f"arguments: define it outside of class {outside.rpartition('.')[2]}, and call it from the method"
         )
         raise TypeError(message)
-
-
-_NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
-
-
-def _refuse_what_returns_no_value(function: Any, name: str) -> None:
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    for flag, what in _NO_VALUE.items():
-        if flags & flag:
-            message = (
-                f"{function.__qualname__} returns {what}, which stays in its process. A {name} must be a plain "
-                "function, whose result can be sent: have it return a list, or await with asyncio.run"
-            )
-            raise TypeError(message)
 
 
 def _is_python(function: Any) -> bool:

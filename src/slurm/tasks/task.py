@@ -79,6 +79,25 @@ def deactivate(submitter: Submitter) -> None:
         _default.clear()
 
 
+_NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
+
+
+def _refuse_what_returns_no_value(function: Any, kind: str) -> None:
+    """Raise TypeError for a coroutine function or generator, also within a partial, a cache or a callable object."""
+    called = function
+    while isinstance(called, (functools.partial, functools._lru_cache_wrapper)):  # noqa: SLF001 - it has no other name
+        called = called.func if isinstance(called, functools.partial) else called.__wrapped__
+    code = getattr(called, "__code__", None) or getattr(type(called).__call__, "__code__", None)
+    for flag, what in _NO_VALUE.items():
+        if code is not None and code.co_flags & flag:
+            message = (
+                f"{getattr(called, '__qualname__', type(called).__qualname__)} returns {what}, which stays in its "
+                f"process. A {kind} must be a plain function, whose result can be sent: have it return a list, or "
+                "await with asyncio.run"
+            )
+            raise TypeError(message)
+
+
 class Task(Generic[P, R, F]):
     """A function that runs on the active cluster when it is called; calling it returns a Job at once.
 
@@ -95,6 +114,7 @@ class Task(Generic[P, R, F]):
         upstreams: tuple[tuple[Placeholder, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
+        _refuse_what_returns_no_value(function, "workflow" if self.is_workflow else "task")
         functools.update_wrapper(self, function)
         self.unwrapped: Callable[P, F] = function
         self.terms = terms

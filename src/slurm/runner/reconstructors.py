@@ -1,0 +1,66 @@
+"""Reconstructors: rebuild, where a pickle is loaded, the objects that `slurm.runner.reducers` has taken apart.
+
+Pickles name these functions, also results that a later version of the package reads. So the names stay.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - as lru_cache has it
+    """Return a function with an empty cache, as `functools.lru_cache` does."""
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def register_all(function: Any, state: tuple[Mapping[type, Any], Mapping[str, Any]]) -> None:
+    """Register the implementations of a `functools.singledispatch` function, and set its further attributes."""
+    implementations, attributes = state
+    for kind, implementation in implementations.items():
+        function.register(kind, implementation)
+    vars(function).update(attributes)
+
+
+def validated(function: Callable[..., Any], config: Mapping[str, Any] | None, validate_return: bool) -> Any:  # noqa: FBT001
+    """Return a function that `pydantic.validate_call` validates, from its first call on.
+
+    The validators are built then, because the annotations may name what is loaded after the function.
+    """
+    __import__("pydantic")
+    decorate = sys.modules["pydantic"].validate_call
+    return decorate(config={**(config or {}), "defer_build": True}, validate_return=validate_return)(function)
+
+
+def context_variable(name: str, *default: Any) -> Any:
+    """Return a new context variable, which has no value but the default."""
+    from contextvars import ContextVar  # noqa: PLC0415 - most pickles have none
+
+    return ContextVar(name, default=default[0]) if default else ContextVar(name)
+
+
+def primitive(module: str, name: str, *arguments: Any) -> Any:
+    """Return a new object for synchronization: `threading.Lock()`, `multiprocessing.Lock()`."""
+    __import__(module)
+    return getattr(sys.modules[module], name)(*arguments)
+
+
+def set_event() -> Any:
+    """Return a `threading.Event` that is set."""
+    event = primitive("threading", "Event")
+    event.set()
+    return event
+
+
+def typing_name(kind: str, arguments: tuple[Any, ...], keywords: Mapping[str, Any], module: str) -> Any:
+    """Return a `NewType`, `ParamSpec`, `TypeVarTuple` or `TypeAliasType` of the script."""
+    import typing  # noqa: PLC0415 - as above
+
+    made = getattr(typing, kind)(*arguments, **keywords)
+    if kind != "TypeAliasType":  # whose module cannot be set
+        made.__module__ = module
+    return made

@@ -1,0 +1,64 @@
+"""Sharing: an object that several calls of a map have is pickled once, not with each of them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+LEAST_BYTES = 1 << 16
+"""A pickle that is smaller is repeated in each call, so that calls of one element do not share what they may change."""
+MOST_PARTS = 100_000
+"""Of an object with more parts than this, calls can only share the whole."""
+
+_DEPTH = 2
+_WIDTH = 32
+"""How far into arguments, and into how large ones, shared objects are looked for: lists, dicts, attributes."""
+_SCALARS = frozenset((int, float, complex, bool, type(None), type, FunctionType, ModuleType))
+_TEXTS = frozenset((str, bytes, bytearray))
+
+
+def shared_objects(calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], *, apart: type) -> Iterable[Any]:
+    """Return the objects that several calls have, by identity, and that may be large. None of the class `apart`."""
+    first: dict[int, int] = {}
+    shared: dict[int, Any] = {}
+
+    def visit(value: Any, call: int, depth: int) -> None:
+        kind = type(value)
+        if kind in _SCALARS or (kind in _TEXTS and len(value) < LEAST_BYTES) or issubclass(kind, apart):
+            return
+        known = first.setdefault(id(value), call)
+        if known != call:
+            shared[id(value)] = value
+        elif depth:
+            for part in _parts(value):
+                visit(part, call, depth - 1)
+
+    for number, (args, kwargs) in enumerate(calls if len(calls) > 1 else ()):
+        for value in args:
+            visit(value, number, _DEPTH)
+        for value in kwargs.values():
+            visit(value, number, _DEPTH)
+    return shared.values()
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if type(value) in (list, tuple):
+        yield from value if len(value) <= _WIDTH else ()
+        return
+    found = value if type(value) is dict else getattr(value, "__dict__", None)
+    if type(found) is dict and len(found) <= _WIDTH:
+        yield from found.values()
+
+
+def has_identity(value: Any) -> bool:
+    """Whether it matters to a call that a part of a shared object is the same object elsewhere in its arguments.
+
+    Not for constants and for what Python has once anyway: a reference to it would load the whole shared object.
+    """
+    if type(value) in (list, dict, set, bytearray) or hasattr(value, "nbytes"):
+        return True
+    return hasattr(value, "__dict__") and not isinstance(value, (type, FunctionType, ModuleType, Enum))
