@@ -84,7 +84,7 @@ class JobFuture(Future[R], Placeholder):
         if self._job is None:
             return f"<JobFuture of {self._name}, not submitted, state={state}"
         part = self._job.part
-        if not self.done() and part.state.word(self._job.index) == JobState.RUNNING.value:
+        if not self.done() and part.state.state_name(self._job.index) == JobState.RUNNING.value:
             state = "running>"
         return f"<JobFuture {self._job.key} state={state}"
 
