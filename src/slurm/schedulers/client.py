@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused, TransportError
-from slurm.schedulers import submit_script
+from slurm.schedulers import submit_and_record
 from slurm.schedulers.base import Failure, Target, tag
 from slurm.schedulers.job_control import TIMEOUT, JobControl
 from slurm.transports.base import Completed, pauses
@@ -86,7 +86,7 @@ class SchedulerClient(JobControl):
             _log.warning("%s: %s; checking the queue, then submitting again", self.scheduler.name, done.words)
             time.sleep(pause)
             queued = _first(self._tagged(key, _clusters(requests[0]), until=end), key, blocks)
-        return submit_script.submitted(self.scheduler.name, blocks, queued)
+        return submit_and_record.submitted(self.scheduler.name, blocks, queued)
 
     def _failure(self, done: Completed) -> Failure:
         """Classify a submit command that printed too few ids."""
@@ -99,7 +99,7 @@ class SchedulerClient(JobControl):
         self, record: str, requests: Sequence[Request], queued: Sequence[str], retry_job: Request | None
     ) -> Completed:
         """Queue the remaining blocks. Some may be queued even if the command does not return."""
-        script = submit_script.script(self.scheduler, record, requests, queued, retry_job)
+        script = submit_and_record.script(self.scheduler, record, requests, queued, retry_job)
         limit = TIMEOUT * (1 + len(requests) - len(queued))
         try:
             return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
@@ -233,12 +233,12 @@ class SchedulerClient(JobControl):
 
     def _record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         """Write the record of blocks to the file `record`, and return it."""
-        line = submit_script.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
+        line = submit_and_record.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
         try:
             self._run("submit", ["sh", "-s"], stdin=line.encode())
         except TransportError as error:  # the job can be found by its key
             _log.warning("cannot write %s: %s", record, error)
-        return submit_script.submitted(self.scheduler.name, blocks, ids)
+        return submit_and_record.submitted(self.scheduler.name, blocks, ids)
 
     def room(self, options: Options) -> int | None:
         """Return how many more elements with these options the user may queue; None without a limit.
