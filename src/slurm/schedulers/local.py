@@ -107,7 +107,7 @@ class LocalScheduler(Scheduler):
 
     def limits_command(self) -> Sequence[str]:
         """Print the identity of this local scheduler (`local_queue.identity`). Does not need Python."""
-        return ["sh", "-c", program(identity.__name__, "identity.sh"), wire.FORM]
+        return ["sh", "-c", program(identity.__name__, "identity.sh"), "sh", wire.FORM]
 
     def parse_origin(self, output: str) -> Origin | None:
         """Parse the name of the supervisor's directory and the boot id of the machine."""
