@@ -56,10 +56,13 @@ class _Case(NamedTuple):
             return None
         if outcome is not None and outcome.phase == STOPPED:
             return self.plan("checkpoint") if retry.may_restart(self.options.get, self.attempt) else None
-        policy, failure = retry.of_options(self.options.get), exceptions.failures_of(outcome, status)
+        policy = retry.of_options(self.options.get)
+        if policy is None:
+            return None
+        failure = exceptions.failures_of(outcome, status)
         node = (outcome.host if outcome else None) or (status.report.node if status.report else None)
-        changes = policy and policy.next_options(self.options.get, failure, tried=self.retries, node=node)
-        if policy is None or changes is None:
+        changes = policy.next_options(self.options.get, failure, tried=self.retries, node=node)
+        if changes is None:
             return None
         plan = self.plan(", ".join(sorted(failure & policy.failures)))
         return plan._replace(options=self.options.merged(Options(changes, {})), retries=self.retries + 1)
