@@ -238,21 +238,21 @@ class Resubmitter:
         taken_over: bool = False,
     ) -> None:
         """Submit a job for claimed elements. If it is refused, or the queue is full, withdraw the claims."""
-        store, requests = self._store, self._requests
+        requests, client = self._requests, self._queue.client
         elements = sorted(element for element, _ in claimed)
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
         calls = _calls(submission, elements[0], elements[-1])
         after = dependencies.of_calls(submission.dependencies, calls, self._known)
-        record = attempts.record_path(store, watched.key, claim.group)
-        wanted = requests.block(submission, block, Options.parse(claim.options), after)
-        submit = self._queue.client.submit_once if taken_over else self._queue.client.submit_now
-        try:
-            queued = submit(record, watched.key, wanted, caretaker=requests.retry_job(submission)).blocks
-        except SubmissionRefused:  # after any other error, the job may be queued
-            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
-            raise
+        queued = attempts.submit_claimed(
+            self._store,
+            watched.key,
+            claim.group,
+            claimed,
+            submit=client.submit_once if taken_over else client.submit_now,
+            request=requests.block(submission, block, Options.parse(claim.options), after),
+            retry_job=requests.retry_job(submission),
+        )
         if not queued:
-            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
             self._pause(watched)
         for element in elements if queued else ():
             watched.move(element, queued[0])
