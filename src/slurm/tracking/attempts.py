@@ -86,9 +86,9 @@ def submit_claimed(
 
     Returns no blocks if the queue is full. After any other error, the job may be queued, so the claims remain.
     """
-    names = [blocks_name(group), *(claim_name(*which) for which in claimed)]
+    names = [*(claim_name(*which) for which in claimed), blocks_name(group)]
     try:
-        queued = submit(f"{store.directory(key)}/{ATTEMPTS}/{names[0]}", key, request, caretaker=retry_job).blocks
+        queued = submit(f"{store.directory(key)}/{ATTEMPTS}/{names[-1]}", key, request, caretaker=retry_job).blocks
     except SubmissionRefused:
         store.withdraw(key, ATTEMPTS, names)
         raise
