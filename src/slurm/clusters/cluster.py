@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import slurmfile
-from slurm.clusters import environment
+from slurm.clusters import environment_cache
 from slurm.errors import NoSuchJob
 from slurm.jobs import submit
 from slurm.jobs.job import Job, JobArray, Listing, handle
@@ -237,7 +237,9 @@ class Cluster:
             _warn_on_a_login_node()
         settings = self.settings.merged(of.terms)
         listener = NotifyingBuildListener(self.url, settings.callbacks)
-        prepared = environment.prepare(self.place, settings.environment or (), settings.options, listener=listener)
+        prepared = environment_cache.prepare(
+            self.place, settings.environment or (), settings.options, listener=listener
+        )
         return settings, prepared
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from slurm.callbacks.base import SUBMISSION_HOOKS, merge, overrides
 from slurm.callbacks.events import (
@@ -45,15 +46,21 @@ _log = logging.getLogger(__name__)
 class Subscriptions:
     """The subscriptions to submissions under one root. One command reads the progress of all.
 
-    `url` is the cluster's URL for events. `follow` starts the tracker's thread if it is not running.
+    `url` is the cluster's URL for events. `follow` has the tracker follow a submission.
     """
 
     def __init__(
-        self, url: str, store: JobStore, transport: Transport, follow: Callable[[], None], *, timings: Timings
+        self,
+        url: str,
+        store: JobStore,
+        transport: Transport,
+        follow: Callable[[SubmissionState], None],
+        *,
+        timings: Timings,
     ) -> None:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
-        self._by_key: dict[str, Subscription] = {}
+        self._by_key: WeakValueDictionary[str, Subscription] = WeakValueDictionary()  # kept by their states
         self._next_read = 0.0
         self._reading = False
 
@@ -67,8 +74,9 @@ class Subscriptions:
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
-        if state.key in self._by_key:
-            self._by_key[state.key].add(wanted)
+        subscription = self._by_key.get(state.key)
+        if subscription is not None:
+            subscription.add(wanted)
             return
         subscription = Subscription(self, state, JobState.PENDING if submitted else JobState.UNKNOWN)
         subscription.add(wanted)
@@ -77,11 +85,12 @@ class Subscriptions:
         self._by_key[state.key] = state.listener = subscription
         if any(subscription.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
             subscription.finished(state.finished_elements)
-            self._follow()
+            self._follow(state)
 
     def callbacks(self, key: str) -> Sequence[Callback]:
         """The callbacks of a submission."""
-        return self._by_key[key].callbacks if key in self._by_key else ()
+        subscription = self._by_key.get(key)
+        return subscription.callbacks if subscription else ()
 
     def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""

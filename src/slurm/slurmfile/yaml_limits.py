@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import yaml
 
-MOST_BYTES, MOST_NODES, MOST_LEVELS = 1_000_000, 10_000, 50
+MOST_NODES, MOST_LEVELS = 10_000, 50
 
 
 class TooLarge(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SubmissionRefused
@@ -111,7 +112,7 @@ class Resubmitter:
         refusals_are_final: bool,
     ) -> None:
         self._requests, self._store, self._queue = requests, requests.store, requests.queue
-        self._known = requests.registry.get
+        self._upstream = requests.registry.upstream
         self._check, self._timings, self._refusals_are_final = check, timings, refusals_are_final
 
     def resubmit(
@@ -187,19 +188,20 @@ class Resubmitter:
 
         It runs again if it has another attempt, or had one that succeeded.
         """
-        upstreams = [self._known(edge.key) for edge in submission.dependencies]
-        for upstream in upstreams:
+        upstreams = {edge.key: self._upstream(watched, edge.key) for edge in submission.dependencies}
+        for upstream in upstreams.values():
             if upstream.unfinished:
                 self._check(upstream)
         failed = dependencies.failed_upstreams(
-            self._store, watched.key, elements, unless=lambda key, index: not self._known(key).finished(index)
+            self._store, watched.key, elements, unless=lambda key, index: not upstreams[key].finished(index)
         )
         again = {element for element in elements if element not in failed}
         unsure = {
             element
             for element in again
-            for edge, upstream in zip(submission.dependencies, upstreams, strict=True)
-            if upstream.missing & dependencies.elements(edge, _calls(submission, element, element), upstream)
+            for edge in submission.dependencies
+            if (upstream := upstreams[edge.key]).missing
+            & dependencies.elements(edge, _calls(submission, element, element), upstream)
         }
         return again - unsure, unsure
 
@@ -241,8 +243,8 @@ class Resubmitter:
         requests, client = self._requests, self._queue.client
         elements = sorted(element for element, _ in claimed)
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
-        calls = _calls(submission, elements[0], elements[-1])
-        after = dependencies.of_calls(submission.dependencies, calls, self._known)
+        calls, known = _calls(submission, elements[0], elements[-1]), partial(self._upstream, watched)
+        after = dependencies.of_calls(submission.dependencies, calls, known)
         queued = attempts.submit_claimed(
             self._store,
             watched.key,

@@ -52,6 +52,7 @@ class Tracker:
         self._registry, self._listing, self._poller, self._finalize = registry, listing, poller, finalize
         self._poll_progress, self._pace, self._patience, self._timings = poll_progress, pace, patience, timings
         self._changed = threading.Condition()
+        self._kept: list[SubmissionState] = []  # waited for, maybe without a handle
         self._thread: threading.Thread | None = None
         self._poll: threading.Thread | None = None
         self._changed_at = self._query_at = self._queried_at = time.monotonic()
@@ -75,20 +76,20 @@ class Tracker:
         if not unfinished:
             return True
         with watched.waiting(), self._changed:
-            self._follow()
+            self._follow(watched)
             return self._changed.wait_for(all_ended, timeout)
 
     def when_finished(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
         """Call back once when a call has ended; at once if it has."""
         if watched.add_callback(index, callback):
-            self.follow()
+            self.follow(watched)
         else:
             callback()
 
-    def follow(self) -> None:
-        """Start the thread, which runs while anything waits for a submission."""
+    def follow(self, watched: SubmissionState) -> None:
+        """Start the thread, which runs while anything waits for this submission or for another."""
         with self._changed:
-            self._follow()
+            self._follow(watched)
 
     def list_outcomes(self, several: Iterable[SubmissionState]) -> None:
         """List the outcomes of submissions now. If that fails, the error becomes the submission's `trouble`."""
@@ -160,8 +161,9 @@ class Tracker:
             self._query_at = time.monotonic() + min(0.2, self._pause)
             self._changed.notify_all()
 
-    def _follow(self) -> None:
-        """Start the thread if it does not run. The caller holds the lock."""
+    def _follow(self, watched: SubmissionState) -> None:
+        """Keep a submission, and start the thread if it does not run. The caller holds the lock."""
+        self._kept.append(watched)
         now = time.monotonic()
         self._changed_at, self._pause = now, self._patience[0]
         self._query_at = min(max(self._query_at, now), now + self._pause)
@@ -173,7 +175,7 @@ class Tracker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                wanted = [w for w in self._registry.all() if w.wanted and w.unfinished]
+                self._kept = wanted = [w for w in self._registry.all() if w.wanted and w.unfinished]
                 if not wanted:
                     self._thread = None
                     return
@@ -184,8 +186,8 @@ class Tracker:
     def _tick(self, wanted: list[SubmissionState]) -> float:
         """List outcomes, and query the scheduler if it is time to. Returns the seconds until the next tick."""
         begin = listed = time.monotonic()
-        upstreams = self._registry.known({key for watched in wanted for key in watched.upstreams})
-        unfinished = [watched for watched in upstreams if watched.unfinished]
+        upstreams = {id(upstream): upstream for watched in wanted for upstream in tuple(watched.upstreams.values())}
+        unfinished = [upstream for upstream in upstreams.values() if upstream.unfinished]
         try:
             self.list_outcomes({watched.key: watched for watched in (*wanted, *unfinished)}.values())
             listed = time.monotonic()

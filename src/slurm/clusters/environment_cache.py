@@ -1,4 +1,4 @@
-"""Prepare the environment of a submission, once in each process."""
+"""The environment cache of a process: prepare the environment of a submission once."""
 
 from __future__ import annotations
 
