@@ -314,4 +314,4 @@ def test_a_damaged_claim_does_not_block_a_future(local: Cluster, monkeypatch: py
 def test_a_damaged_outcome_of_an_attempt_is_an_error_of_its_call(local: Cluster) -> None:
     error = damaging("0.1.json").exception(60)
     assert isinstance(error, TaskFailed)
-    assert "how can't be told: attempts/0.1.json is not a valid outcome record" in str(error)
+    assert "the record of its attempt is damaged: attempts/0.1.json is not a valid outcome record" in str(error)

@@ -135,9 +135,7 @@ def test_a_future_among_arguments_can_wait_for_a_slot(inline: InlineCluster) -> 
 
 def test_a_future_of_another_executor_is_named(inline: InlineCluster) -> None:
     submit: Any = inline.executor().submit
-    with pytest.raises(
-        NotPicklable, match=r"argument b of add \(concurrent.*\) .* Pass its result\(\)"
-    ):
+    with pytest.raises(NotPicklable, match=r"argument b of add \(concurrent.*\) .* Pass its result\(\)"):
         submit(add, 1, Future())
     with pytest.raises(NotPicklable, match=r"argument b of add\[0\] \(.*result\(\)"):
         submit(add, 1, [Future()])

@@ -114,7 +114,7 @@ def test_every_program_of_a_script_is_started_by_boot(tmp_path: Path) -> None:
             chdir=None,
             cpus=None,
             calls=(1, 0),
-            resubmission=Resubmission("slurm", None),
+            retry=Resubmission("slurm", None),
             hooked=True,
             ranks=ranks,
             **common,  # type: ignore[arg-type]

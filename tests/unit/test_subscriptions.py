@@ -193,6 +193,7 @@ def test_progress_is_read_for_a_callback_that_was_attached_later(tmp_path: Path)
     assert callback.progress == [(1, 3, 4)]
     assert watched.listener is not None
     watched.listener.finished(range(2))
+    assert hooks.flush(60)
     read_after({"done": 4, "total": 4})
     assert callback.progress == [(1, 3, 4)]  # nothing is read after the last element has finished
 

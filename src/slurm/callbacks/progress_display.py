@@ -6,7 +6,7 @@ import html
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from slurm.callbacks.progress_model import count_text, metrics_text, progress_text
 from slurm.sanitize.terminal import for_line
@@ -24,7 +24,7 @@ _WIDE = 100
 _PER_SECOND = 4
 
 
-class Display(Protocol):
+class Display:
     """Shows a ProgressModel. `close` does nothing by default."""
 
     def show(self, model: ProgressModel, bar: Bar) -> None:

@@ -60,7 +60,7 @@ class Subscriptions:
     ) -> None:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
-        self._by_key: WeakValueDictionary[str, Subscription] = WeakValueDictionary()  # each lives with its submission
+        self._by_key: WeakValueDictionary[str, Subscription] = WeakValueDictionary()  # kept by their states
         self._next_read = 0.0
         self._reading = False
 
@@ -74,9 +74,9 @@ class Subscriptions:
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
         if not wanted:
             return
-        known = self._by_key.get(state.key)
-        if known:
-            known.add(wanted)
+        subscription = self._by_key.get(state.key)
+        if subscription is not None:
+            subscription.add(wanted)
             return
         subscription = Subscription(self, state, JobState.PENDING if submitted else JobState.UNKNOWN)
         subscription.add(wanted)
@@ -89,8 +89,8 @@ class Subscriptions:
 
     def callbacks(self, key: str) -> Sequence[Callback]:
         """The callbacks of a submission."""
-        known = self._by_key.get(key)
-        return known.callbacks if known else ()
+        subscription = self._by_key.get(key)
+        return subscription.callbacks if subscription else ()
 
     def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SubmissionRegistry:
     """The states of the submissions under one root. One that is new to this process is read from its records.
 
-    A state lives as long as a handle or the tracker uses it: a program that submits for weeks must not grow.
+    A state lives as long as a handle or the tracker uses it, so that a long-running program does not grow.
     """
 
     def __init__(self, store: JobStore) -> None:
@@ -42,7 +42,7 @@ class SubmissionRegistry:
         return [self.add(*records) for records in self._store.several_records(keys)]
 
     def upstream(self, of: SubmissionState, key: str) -> SubmissionState:
-        """The state of a submission that another one waits for, which keeps it. Raises NoSuchJob."""
+        """The state of an upstream submission, which the waiting submission keeps alive. Raises NoSuchJob."""
         state = of.upstreams.get(key) or self.get(key)
         of.upstreams[key] = state
         return state

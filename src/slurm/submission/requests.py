@@ -60,7 +60,7 @@ class Requests:
             cpus=cpus if isinstance(cpus, str) else None,
             calls=(submission.chunk, _workers(options, submission.chunk)),
             workflow=submission.workflow is not None,
-            resubmission=Resubmission(self.queue.name, signal if lead else None) if submission.continues else None,
+            retry=Resubmission(self.queue.name, signal if lead else None) if submission.continues else None,
             hooked=submission.callbacks,
             ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
         )

@@ -52,29 +52,23 @@ def render(  # noqa: PLR0913 - each by its name
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
     workflow: bool = False,
-    resubmission: Resubmission | None = None,
+    retry: Resubmission | None = None,
     hooked: bool = False,
     ranks: Ranks | None = None,
 ) -> str:
     """Return the batch script of a submission.
 
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
-    option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `resubmission` is
-    set if elements may be resubmitted, `hooked` if there are hooks, `ranks` if there are several ranks. The script
-    takes the first element of its block and the number of earlier attempts. Both default to 0, so that a person can
-    sbatch it.
+    option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `retry` is set if
+    elements may be resubmitted, `hooked` if there are hooks, `ranks` if there are several ranks. The script takes the
+    first element of its block and the number of earlier attempts. Both default to 0, so that a person can sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
-    signal = [resubmission.signal or "-"] if resubmission else []
-    whole = " ".join([which, f'{calls[1]} "$attempt"', *signal, *[CALLBACKS] * hooked])
+    more = [f'{calls[1]} "$attempt"', *([retry.signal or "-"] if retry else []), *[CALLBACKS] * hooked]
     start = f'{shlex.join([*environment.launch, environment.python])} -c "$slurmtasks_boot" {shlex.quote(runner)}'
     call = f"{start} slurm.runner.main" if ranks is None else _ranks(ranks, environment, start)
-    resubmit = (
-        f'{_retry_job(environment, runner, resubmission.scheduler, root, key)} "$index" "$attempt"'
-        if resubmission
-        else ""
-    )
+    resubmit = f'{_retry_job(environment, runner, retry.scheduler, root, key)} "$index" "$attempt"' if retry else ""
     call_hooks = f'{start} slurm.runner.completed {which} "$attempt"' if hooked else ""
     succeeded = f'{start} slurm.runner.succeeded {shlex.join([root, key])} "$index"'
     return "\n".join([
@@ -87,12 +81,12 @@ def render(  # noqa: PLR0913 - each by its name
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         program(__name__, "job.sh"),
         *(_RANKS_LOG if ranks else ()),
-        *(['moved_on "${2:-0}"'] if resubmission else ()),
+        *(['moved_on "${2:-0}"'] if retry else ()),
         *_variables(cpus, calls[1], steady=workflow),
         *render_steps(environment.setup),
         *_BOOT,
-        *_called(_ready(environment, chdir), f"{call} {whole}", resubmission, launched=bool(environment.launch)),
-        *(_gathered(ranks, start, whole) if ranks else ()),
+        *_called(_ready(environment, chdir), " ".join([call, which, *more]), retry, launched=bool(environment.launch)),
+        *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
         *_after_call(resubmit, call_hooks, succeeded, launched=bool(environment.launch)),
         "exit $status",
         "",

@@ -8,15 +8,16 @@ import re
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
-from slurm.errors import ProtocolError, SlurmError
+from slurm.errors import ProtocolError, SlurmError, SubmissionRefused
 from slurm.protocol import ATTEMPTS, FAILED, PROCESS, Document, Submitted, attempt_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from slurm.protocol import Block
+    from slurm.schedulers.base import Request
     from slurm.storage.job_store import JobStore
     from slurm.submission.submission_state import SubmissionState
 
@@ -71,15 +72,29 @@ def write_claims(store: JobStore, key: str, claims: Mapping[tuple[int, int], Cla
     return [which for which in claims if claim_name(*which) in won]
 
 
-def withdraw_claims(store: JobStore, key: str, group: str, claimed: Iterable[tuple[int, int]]) -> None:
-    """Delete claims for which no job was queued."""
-    names = [claim_name(*which) for which in claimed]
-    store.withdraw(key, ATTEMPTS, [*names, blocks_name(group)])
+def submit_claimed(
+    store: JobStore,
+    key: str,
+    group: str,
+    claimed: Iterable[tuple[int, int]],
+    *,
+    submit: Callable[..., Submitted],
+    request: Request,
+    retry_job: Request | None,
+) -> Sequence[Block]:
+    """Submit the job of a group with `submit`. If it is refused, or the queue is full, withdraw the claims.
 
-
-def record_path(store: JobStore, key: str, group: str) -> str:
-    """The path of the file with the ids of a group's job."""
-    return f"{store.directory(key)}/{ATTEMPTS}/{blocks_name(group)}"
+    Returns no blocks if the queue is full. After any other error, the job may be queued, so the claims remain.
+    """
+    names = [*(claim_name(*which) for which in claimed), blocks_name(group)]
+    try:
+        queued = submit(f"{store.directory(key)}/{ATTEMPTS}/{names[-1]}", key, request, caretaker=retry_job).blocks
+    except SubmissionRefused:
+        store.withdraw(key, ATTEMPTS, names)
+        raise
+    if not queued:
+        store.withdraw(key, ATTEMPTS, names)
+    return queued
 
 
 def blocks(store: JobStore, key: str, names: Iterable[str]) -> list[Block]:

@@ -87,21 +87,12 @@ class DeferredSubmission:
         block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=self._queue.origin)
         more = first + block.count < watched.elements
         retry_job = requests.retry_job(submission, until_queued=True) if more or submission.continues else None
-        try:
-            queued = submit(
-                attempts.record_path(store, watched.key, claim.group),
-                watched.key,
-                requests.block(submission, block, options, self._dependencies(submission, watched, options, block)),
-                retry_job=retry_job,
-            )
-        except SubmissionRefused:
-            attempts.withdraw_claims(store, watched.key, claim.group, [which])
-            raise
-        if queued.blocks:
-            watched.queued(queued.blocks)
-            return
-        attempts.withdraw_claims(store, watched.key, claim.group, [which])
-        if block.count > 1:
+        request = requests.block(submission, block, options, self._dependencies(submission, watched, options, block))
+        queued = attempts.submit_claimed(
+            store, watched.key, claim.group, [which], submit=submit, request=request, retry_job=retry_job
+        )
+        watched.queued(queued)
+        if not queued and block.count > 1:
             self._submit(submission, watched, options, block.count // 2)
 
     def _dependencies(

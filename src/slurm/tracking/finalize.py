@@ -73,9 +73,9 @@ class Finalizer:
     def _write(
         self, watched: SubmissionState, final: Mapping[int, FinalStatus], outcomes: Mapping[int, Outcome]
     ) -> None:
-        """Write the outcomes: one file for all elements that never began and have the same one.
+        """Write the outcomes: one file for all elements that never began and have the same outcome.
 
-        An element that may be resubmitted has a file of its own: what would run it again checks for that.
+        An element that may be resubmitted gets its own file, because a process that would resubmit it checks for that.
         """
         same: dict[int, list[int]] = {}
         for element, outcome in outcomes.items():
@@ -92,7 +92,7 @@ class Finalizer:
 
 
 def _outcomes(final: Mapping[int, FinalStatus], ended: Mapping[int, Outcome | None]) -> Mapping[int, Outcome | None]:
-    """The outcome of each element, None if it is unknown; one object for all that the scheduler ended alike."""
+    """The outcome of each element, None if unknown; the same object for all elements with the same report."""
     same: dict[tuple[object, ...], Outcome | None] = {}
     found: dict[int, Outcome | None] = {}
     for element, status in final.items():

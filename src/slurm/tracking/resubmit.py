@@ -57,10 +57,13 @@ class _Case(NamedTuple):
             return None
         if outcome is not None and outcome.phase == STOPPED:
             return self.plan("checkpoint") if retry.may_restart(self.options.get, self.attempt) else None
-        policy, failure = retry.of_options(self.options.get), exceptions.failures_of(outcome, status)
+        policy = retry.of_options(self.options.get)
+        if policy is None:
+            return None
+        failure = exceptions.failures_of(outcome, status)
         node = (outcome.host if outcome else None) or (status.report.node if status.report else None)
-        changes = policy and policy.next_options(self.options.get, failure, tried=self.retries, node=node)
-        if policy is None or changes is None:
+        changes = policy.next_options(self.options.get, failure, tried=self.retries, node=node)
+        if changes is None:
             return None
         plan = self.plan(", ".join(sorted(failure & policy.failures)))
         return plan._replace(options=self.options.merged(Options(changes, {})), retries=self.retries + 1)
@@ -237,21 +240,21 @@ class Resubmitter:
         taken_over: bool = False,
     ) -> None:
         """Submit a job for claimed elements. If it is refused, or the queue is full, withdraw the claims."""
-        store, requests = self._store, self._requests
+        requests, client = self._requests, self._queue.client
         elements = sorted(element for element, _ in claimed)
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
         calls, known = _calls(submission, elements[0], elements[-1]), partial(self._upstream, watched)
         after = dependencies.of_calls(submission.dependencies, calls, known)
-        record = attempts.record_path(store, watched.key, claim.group)
-        wanted = requests.block(submission, block, Options.parse(claim.options), after)
-        submit = self._queue.client.submit_once if taken_over else self._queue.client.submit_now
-        try:
-            queued = submit(record, watched.key, wanted, retry_job=requests.retry_job(submission)).blocks
-        except SubmissionRefused:  # after any other error, the job may be queued
-            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
-            raise
+        queued = attempts.submit_claimed(
+            self._store,
+            watched.key,
+            claim.group,
+            claimed,
+            submit=client.submit_once if taken_over else client.submit_now,
+            request=requests.block(submission, block, Options.parse(claim.options), after),
+            retry_job=requests.retry_job(submission),
+        )
         if not queued:
-            attempts.withdraw_claims(store, watched.key, claim.group, claimed)
             self._pause(watched)
         for element in elements if queued else ():
             watched.move(element, queued[0])

@@ -54,7 +54,7 @@ class Tracker:
         self._registry, self._listing, self._poller, self._finalize = registry, listing, poller, finalize
         self._poll_progress, self._pace, self._patience, self._timings = poll_progress, pace, patience, timings
         self._changed = threading.Condition()
-        self._kept: list[SubmissionState] = []  # what somebody waits for, though no handle may be left
+        self._kept: list[SubmissionState] = []  # waited for, maybe without a handle
         self._thread: threading.Thread | None = None
         self._poll: threading.Thread | None = None
         self._changed_at = self._query_at = self._queried_at = time.monotonic()
@@ -90,7 +90,7 @@ class Tracker:
             callback()
 
     def follow(self, watched: SubmissionState) -> None:
-        """Keep a submission, and start the thread, which runs while anything waits for a submission."""
+        """Start the thread, which runs while anything waits for this submission or for another."""
         with self._changed:
             self._follow(watched)
 
