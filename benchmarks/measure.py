@@ -34,10 +34,10 @@ INTRODUCTION = """\
 
 This page compares the library with its budgets and with other tools. `python benchmarks/run.py --write` measures it.
 
-Times are ratios within one run. The programs that are compared take turns, and each number is the median over all turns.
-slurmctld starts jobs once per second. So the time of one call is a mean with its standard error, over calls at evenly
-spread moments of that second. A missed budget is shown as it was measured. Other tools run with their defaults, unless
-a note below says otherwise.
+Times are ratios within one run. The programs that are compared take turns, and each number is the median over all
+turns. slurmctld starts jobs once per second. So the time of one call is a mean with its standard error, over calls at
+evenly spread moments of that second. A missed budget is shown as it was measured. Other tools run with their defaults,
+unless a note below says otherwise.
 """
 LATER = """\
 A cluster 100 ms away is a relay on this machine that delays each byte by 50 ms, in each direction. slurm-sdk 0.4.6 ran

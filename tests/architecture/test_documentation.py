@@ -119,8 +119,10 @@ def test_cli_page_has_every_command() -> None:
     assert set(rows) == set(slurm.commands)
 
 
-CLASSES = ("Callback", "Cluster", "Container", "Graph", "Job", "JobArray", "JobContext")
-CLASSES += ("JobState", "JobStatus", "Retry", "Task", "Wheel", "WorkflowContext")
+CLASSES = (
+    *("Callback", "Cluster", "Container", "Graph", "Job", "JobArray", "JobContext"),
+    *("JobState", "JobStatus", "Retry", "Task", "Wheel", "WorkflowContext"),
+)
 """Classes whose members or parameters the API page lists in a table."""
 
 
