@@ -6,9 +6,9 @@ import os
 import time
 from _pickle import Unpickler
 
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, freshness, outcome_name
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, freshness, outcome_name, shared_name
 from slurm.protocol.files import open_own
-from slurm.protocol.outcomes import Outcome
+from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -95,20 +95,37 @@ class PlaceholderResolver:
         return None if outcome is None else outcome.of_call(index % chunk)
 
     def _read(self, key: str, element: int, lag: float) -> Any:
-        path = f"{self._directory(key)}/{OUTCOMES}/{outcome_name(element)}"
+        directory = f"{self._directory(key)}/{OUTCOMES}"
+        path = f"{directory}/{outcome_name(element)}"
         pause, end = 0.05, time.monotonic() + lag
         while True:
             try:
                 with freshness.retry_absent(open_own, path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
-                if time.monotonic() >= end:
-                    return None
+                outcome = _shared_outcome(directory, element)
+                if outcome is not None or time.monotonic() >= end:
+                    return outcome
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
 
     def _directory(self, key: str) -> str:
         return f"{self._root}/{JOBS}/{key}"
+
+
+def _shared_outcome(directory: str, element: int) -> Outcome | None:
+    """Return the outcome that an element without one of its own shares with others, if there is one."""
+    number = 0
+    while True:
+        path = f"{directory}/{shared_name(number)}"
+        try:
+            with freshness.retry_absent(open_own, path) as file:
+                record = SharedOutcome.loads(file.read(), where=path)
+        except FileNotFoundError:
+            return None
+        if element in record:
+            return record.outcome
+        number += 1
 
 
 def _unpickled(file: IO[bytes], record: ResultRecord) -> Any:
