@@ -59,7 +59,13 @@ def on_client(cached_cluster: World, tmp_path: Path) -> Run:
     def run(text: str) -> Any:
         path = tmp_path / "program.py"
         path.write_text(HEAD + text)
-        argv = [*files.on_client, sys.executable, path, files.directory / tmp_path.name, tmp_path / "marks"]
+        argv: list[str | Path] = [
+            *files.on_client,
+            sys.executable,
+            path,
+            files.directory / tmp_path.name,
+            tmp_path / "marks",
+        ]
         environment = {**without_slurm(os.environ), **testbed.env}
         done = subprocess.run(argv, env=environment, text=True, capture_output=True, timeout=250, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

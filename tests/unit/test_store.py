@@ -34,6 +34,19 @@ def test_what_is_there_stays_and_the_names_of_the_others_are_told(store: JobStor
     assert {path.name: path.read_bytes() for path in place.iterdir()} == second | first
 
 
+def test_whoever_commits_knows_it_where_each_link_has_an_inode_of_its_own(
+    store: JobStore, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying = tmp_path / "bin" / "ln"  # a stand-in for what sshfs shows of a link: the same bytes, another inode
+    copying.parent.mkdir()
+    copying.write_text('#!/bin/sh\nfor name; do [ -e "../$name" ] || cp "$name" ..; done\n')
+    copying.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{copying.parent}:{os.environ['PATH']}")
+    assert store.commit(KEY, ATTEMPTS, {"a": b"1", "b": b"1"}) == {"a", "b"}
+    assert store.commit(KEY, ATTEMPTS, {"b": b"2", "c": b"2"}) == {"c"}
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == {"a": b"1", "b": b"1", "c": b"2"}
+
+
 def test_a_file_system_without_hard_links_will_do(
     store: JobStore, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 # Argument: the environment's name. The key is the name and the architecture. The root is in SLURMTASKS_ROOT.
 . ../transports/plain_tools.sh
 . ../protocol/ownership.sh
-. ../protocol/fresh.sh
+. ../transports/fresh.sh
 key="$1-$(uname -m)"
 echo "$key"
 cd -- "$SLURMTASKS_ROOT/envs" 2> /dev/null || exit 0

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Prints new progress reports of calls. Calls of `read_progress` follow this text.
 . ../transports/plain_tools.sh
-. ../protocol/fresh.sh
+. ../transports/fresh.sh
 
 # read_progress NUMBER DIRECTORY CHUNK BYTES CACHES: prints the new lines of the files in `events/` of a submission, at
 # most BYTES of each. Input: lines "call offset", up to which each file was read. An element that was finished before its

@@ -1,10 +1,10 @@
 """Freshness: find what other machines have written on shared file systems that cache listings and names.
 
-NFS and most FUSE file systems answer from memory for seconds. Three measured facts are used here (Linux 6, sshfs and
-nfs): changing the mode of a directory, even to the same mode, makes its next listing fresh. A name that was looked up
-while it did not exist stays absent in this machine's memory, until a system call that may create it asks the server
-again. An open file shows what was written before it was opened. Lustre, GPFS and local file systems are coherent: there
-nothing is done, at the cost of one stat for each directory.
+NFS and most FUSE file systems answer from memory for seconds. Measured with sshfs on Linux 6: changing the mode of a
+directory, even to the same mode, makes its next listing fresh, and that of a file its size. A name that was looked up
+while it did not exist stays absent in this machine's memory until a system call that may create it asks the server
+again. Lustre, GPFS and local file systems are coherent: there nothing is done, at the cost of one stat for each
+directory.
 """
 
 from __future__ import annotations

@@ -95,7 +95,8 @@ class PlaceholderResolver:
         return None if outcome is None else outcome.of_call(index % chunk)
 
     def _read(self, key: str, element: int, lag: float) -> Any:
-        path = f"{self._directory(key)}/{OUTCOMES}/{outcome_name(element)}"
+        directory = f"{self._directory(key)}/{OUTCOMES}"
+        path = f"{directory}/{outcome_name(element)}"
         pause, end = 0.05, time.monotonic() + lag
         while True:
             try:

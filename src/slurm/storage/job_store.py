@@ -133,7 +133,8 @@ class JobStore:
     def commit(self, key: str, subdirectory: str, files: Mapping[str, bytes]) -> frozenset[str]:
         """Write files that do not exist yet in a directory of a submission; return the names of those written.
 
-        If several processes write the same name at the same time, exactly one of them gets it in its answer.
+        If several processes write the same name at the same time, exactly one of them gets it in its answer, provided
+        that their files differ: some file systems do not show which of two equal files was linked.
         """
         directory = f"{self.directory(key)}/{subdirectory}"
         hidden = f"{directory}/.{os.urandom(4).hex()}"

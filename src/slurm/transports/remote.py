@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from slurm.errors import ConnectionLost, TransportError
-from slurm.protocol import freshness
 from slurm.protocol.ownership import untrusted_files
 from slurm.protocol.shell import program
 from slurm.transports.archive import Spool, pack
@@ -283,7 +282,7 @@ def _program(name: str, *arguments: str) -> str:
 
 
 def _fresh() -> str:
-    return program(freshness.__name__, "fresh.sh")
+    return program(__name__, "fresh.sh")
 
 
 def _all(stream: IO[bytes]) -> bytes:

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Functions that find what other machines have written on file systems that cache; freshness.py has the facts.
+# Functions that find what other machines have written on file systems that cache; protocol/freshness.py has the facts.
 # `known` tells if to look past caches: `yes`, `no`, or empty to find out.
 
 # caches DIRECTORY: whether its file system is of a kind that caches, by proc(5), /proc/pid/mountinfo.
