@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_used: dict[int, Callback] = {}
-"""All callbacks in use, by their ids."""
+_to_close: dict[int, Callback] = {}
+"""The callbacks to close, by their ids."""
 _shells: list[Any] = []
 """The notebook's shell, once its cells wait for hooks."""
 _warned: set[tuple[int, str]] = set()
@@ -33,7 +33,7 @@ _warned: set[tuple[int, str]] = set()
 @atexit.register
 def _close() -> None:
     flush_hooks()
-    call(callback.close for callback in _used.values())
+    call(callback.close for callback in _to_close.values())
 
 
 def _after_fork() -> None:
@@ -41,7 +41,7 @@ def _after_fork() -> None:
     hooks.clear()
     done_callbacks.clear()
     settling.clear()
-    _used.clear()
+    _to_close.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -50,7 +50,7 @@ if hasattr(os, "register_at_fork"):
 
 def register(callbacks: Iterable[Callback]) -> None:
     """Close these callbacks when the program ends. In a notebook, each cell ends after the hooks of finished jobs."""
-    _used.update((id(callback), callback) for callback in callbacks)
+    _to_close.update((id(callback), callback) for callback in callbacks if overrides(callback, ["close"]))
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if getattr(shell, "kernel", None) is not None and shell not in _shells:
         _shells.append(shell)
