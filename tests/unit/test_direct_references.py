@@ -56,7 +56,7 @@ def test_wheel_is_copied_without_urls_and_lists_its_files(tmp_path: Path) -> Non
         assert archive.namelist() == list(files)
     lines = text.decode().splitlines()
     assert "Requires-Dist: lib==2 ; extra == 'a'" in lines
-    assert "Requires-Dist: other @ file:///x" in lines
+    assert "requires-dist: other @ file:///x" in lines
     assert lines[-1] == "lib @ y"
     digest = base64.urlsafe_b64encode(hashlib.sha256(text).digest()).rstrip(b"=").decode()
     assert f"{name},sha256={digest},{len(text)}" in record

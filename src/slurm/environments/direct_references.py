@@ -86,12 +86,11 @@ def copy_without_urls(wheel: Path, directory: Path, versions: Mapping[str, str])
 
 def _replaced(metadata: str, versions: Mapping[str, str]) -> str:
     head, end, body = metadata.partition("\n\n")
-    lines = [
-        f"Requires-Dist: {without_url(line[len(_FIELD) :].strip(), versions)}"
-        if line.lower().startswith(_FIELD) and "@" in line
-        else line
-        for line in head.split("\n")
-    ]
+    lines = head.split("\n")
+    for number, line in enumerate(lines):
+        field, value = line[: len(_FIELD)], line[len(_FIELD) :].strip()
+        if field.lower() == _FIELD and without_url(value, versions) != value:
+            lines[number] = f"{field} {without_url(value, versions)}"
     return "\n".join(lines) + end + body
 
 

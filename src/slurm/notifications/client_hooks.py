@@ -51,7 +51,7 @@ if hasattr(os, "register_at_fork"):
 def register(callbacks: Iterable[Callback]) -> None:
     """Close these callbacks when the program ends. In a notebook, each cell ends after the hooks of finished jobs."""
     _to_close.update((id(callback), callback) for callback in callbacks if overrides(callback, ["close"]))
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if getattr(shell, "kernel", None) is not None and shell not in _shells:
         _shells.append(shell)
         # A notebook that is executed and saved keeps what the callbacks show until then.

@@ -1,7 +1,7 @@
 """Channels: run a script with a remote `sh`, and separate its output from what rc files print.
 
 Every command has the same command line, which all login shells parse alike: bash, zsh, csh, fish. It starts `sh`, which
-reads the script from the first line of its input. So a script needs no second quoting, may have any length, and does
+reads the script from the second line of its input. So a script needs no second quoting, may have any length, and does
 not show in `ps`. The rest of the input is the command's. A fence, a line unique to each command, separates the output
 of rc files from the answer. The last fence carries the exit status, so a broken connection never looks like a command
 that ended.

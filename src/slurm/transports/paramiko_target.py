@@ -99,7 +99,7 @@ class Target:
             transport.auth_password(self._user, getpass.getpass(f"{self._user}@{self._host}'s password: "))
 
     def _has_proxy_command(self) -> bool:
-        return self._settings.get("proxycommand", "none") != "none"
+        return bool(self._settings.get("proxycommand", "none") != "none")
 
     def _socket(self, through: paramiko.Transport | None, timeout: float) -> Any:
         import paramiko  # noqa: PLC0415 - as above
