@@ -42,6 +42,7 @@ WHERE = {
     outcomes.ResultRecord: r"outcomes/\<e\>.json",
     outcomes.CallFailure: r"outcomes/\<e\>.json",
     outcomes.Outcome: r"outcomes/\<e\>.json",
+    outcomes.SharedOutcome: r"outcomes/shared-\<n\>.json",
 }
 INSIDE = {"protocol", "end"}
 """A field of every document, and a field that is never written."""

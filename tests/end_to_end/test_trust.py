@@ -19,7 +19,7 @@ from slurm.protocol import Block
 from slurm.schedulers.base import Request, Site
 from slurm.schedulers.local_queue import commands, monitor
 from slurm.schedulers.slurm import SlurmScheduler
-from slurm.schedulers.submit_script import script
+from slurm.schedulers.submit_and_record import script
 from slurm.storage.runner_zip import bundle
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

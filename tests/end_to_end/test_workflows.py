@@ -29,7 +29,7 @@ from slurm import (
 )
 from slurm.errors import OptionError
 from slurm.places.place import Place
-from slurm.schedulers import submit_script
+from slurm.schedulers import submit_and_record
 from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local_queue import client
 from waiting import until
@@ -208,7 +208,7 @@ def dies_submitting(when: str, trace: Path) -> list[str]:
     if attempt == 1 and when == "before":
         SchedulerClient.submit = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
     elif attempt == 1:
-        submit_script.recording = lambda *_: KILL_IT
+        submit_and_record.recording = lambda *_: KILL_IT
     return [first.result(), append(trace, f"{when}-second").result()]
 
 

@@ -26,6 +26,12 @@ FORGETFUL = {"MinJobAge": "40"}
 """Of a controller whose clock runs twenty times as fast."""
 
 
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that isn't there yet, for which calls wait."""
+    return tmp_path / "gate"
+
+
 @pytest.fixture(autouse=True)
 def slurm(root: Path) -> Iterator[Cluster]:
     """The active cluster."""
@@ -34,10 +40,15 @@ def slurm(root: Path) -> Iterator[Cluster]:
 
 
 @task
-def leave_trace(trace: Path, seconds: float, ctx: JobContext | None = None) -> tuple[int, int]:
+def leave_trace(
+    trace: Path, seconds: float, gate: Path | None = None, ctx: JobContext | None = None
+) -> tuple[int, int]:
+    """Take some seconds, or as long as there is no gate."""
     assert ctx is not None
     (trace / f"{ctx.index}.{ctx.attempt}.{os.getpid()}").touch()
     time.sleep(seconds)
+    while gate is not None and not gate.exists():
+        time.sleep(0.05)
     return ctx.index, ctx.attempt
 
 
@@ -55,6 +66,14 @@ def _start_again(testbed: SlurmTestbed, job: Job[object]) -> None:
     until(lambda: _state(testbed, job) == "PENDING")
     time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
     testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
+
+
+def _requeue(testbed: SlurmTestbed, job: Job[object], gate: Path) -> None:
+    """Send a job back to the queue, and open the gate for the attempt after it."""
+    testbed.run("scontrol", "requeue", str(job.job_id))
+    until(lambda: _state(testbed, job) == "PENDING")
+    gate.touch()
+    _start_again(testbed, job)
 
 
 # Submitting.
@@ -129,11 +148,12 @@ def test_map_larger_than_max_array_size_is_queued_in_blocks(start: Start, slurm:
 # Waiting.
 
 
-def test_results_arrive_while_slurmctld_is_down(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_results_arrive_while_slurmctld_is_down(start: Start, slurm: Cluster, trace: Path, gate: Path) -> None:
     testbed = start(settings={"MessageTimeout": "2"})
-    job = leave_trace(trace, 2)
+    job = leave_trace(trace, 0, gate)
     until(lambda: list(trace.iterdir()))
     testbed.slurmctld.terminate()
+    gate.touch()
     assert job.result(30) == (0, 1)
 
 
@@ -141,20 +161,18 @@ def test_results_arrive_while_slurmctld_is_slow(
     start: Start, slurm: Cluster, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start()
-    real = shutil.which("squeue")
-    commands = tmp_path / "bin"
+    commands, asked, answers = tmp_path / "bin", tmp_path / "asked", tmp_path / "answers"
     commands.mkdir()
     # The real one, behind a wait: as a busy controller is, which a small test cluster can't be made to be for long.
-    (commands / "squeue").write_text(f'#!/bin/sh\nsleep 3; exec {real} "$@"\n')
+    wait = f"touch '{asked}'; while [ ! -e '{answers}' ]; do sleep 0.1; done"
+    (commands / "squeue").write_text(f'#!/bin/sh\n{wait}; exec {shutil.which("squeue")} "$@"\n')
     (commands / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    job = leave_trace(trace, 6)
-    assert job.result(60) == (0, 1)
-    told = time.time()
-    outcome = job.status().outcome
-    assert outcome is not None
-    assert outcome.ended is not None
-    assert told - outcome.ended < 10
+    job = leave_trace(trace, 0, asked)
+    try:
+        assert job.result(60) == (0, 1)
+    finally:
+        answers.touch()
 
 
 # Ends without Python.
@@ -192,37 +210,40 @@ def test_failed_node_fails_its_job(start: Start, slurm: Cluster, trace: Path) ->
         job.result(60)
 
 
-def test_job_of_a_dead_node_is_requeued_and_runs_again(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_job_of_a_dead_node_is_requeued_and_runs_again(start: Start, slurm: Cluster, trace: Path, gate: Path) -> None:
     testbed = start(speedup=20, settings={"SlurmdTimeout": "100"})
-    job = leave_trace.with_options(requeue=True)(trace, 8)
+    job = leave_trace.with_options(requeue=True)(trace, 0, gate)
     until(lambda: list(trace.iterdir()))
     testbed.slurmd["n1"].kill()
     until(lambda: _state(testbed, job) == "PENDING", 60)
     assert job.status().state is JobState.PENDING
+    gate.touch()
     testbed.run("scontrol", "update", f"jobid={job.job_id}", "StartTime=now")
     assert job.result(60) in ((0, 1), (0, 2))  # the first attempt's processes live on here, and may end first
     results = list(Path(job.directory, "outcomes").iterdir())
     assert [path.name for path in results] == ["0.json"]
 
 
-def test_requeued_job_is_the_second_attempt(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_requeued_job_is_the_second_attempt(start: Start, slurm: Cluster, trace: Path, gate: Path) -> None:
     testbed = start()
-    job = leave_trace(trace, 3)
+    job = leave_trace(trace, 0, gate)
     until(lambda: list(trace.iterdir()))
     testbed.run("scontrol", "requeue", str(job.job_id))
     until(lambda: _state(testbed, job) == "PENDING")
     assert not job.done()
+    gate.touch()
     _start_again(testbed, job)
     assert job.result(60) == (0, 2)
     assert job.status().outcome.attempt == 2  # type: ignore[union-attr]
 
 
-def test_requeued_chunk_continues_at_its_first_unfinished_call(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_requeued_chunk_continues_at_its_first_unfinished_call(
+    start: Start, slurm: Cluster, trace: Path, gate: Path
+) -> None:
     testbed = start()
-    array = leave_trace.starmap([(trace, 0.6)] * 8, chunk_size=8)
-    until(lambda: len(list(trace.iterdir())) >= 6)
-    testbed.run("scontrol", "requeue", str(array[0].job_id))
-    _start_again(testbed, array[0])
+    array = leave_trace.starmap([*[(trace, 0.6)] * 7, (trace, 0, gate)], chunk_size=8)
+    until(lambda: len(list(trace.iterdir())) == 8)
+    _requeue(testbed, array[0], gate)
     results = array.results(60)
     assert [index for index, _ in results] == list(range(8))
     attempts = [attempt for _, attempt in results]
@@ -234,13 +255,14 @@ def test_requeued_chunk_continues_at_its_first_unfinished_call(start: Start, slu
     assert not list(Path(array.directory, "results").glob(".*"))
 
 
-def test_requeued_element_with_workers_makes_only_unfinished_calls(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_requeued_element_with_workers_makes_only_unfinished_calls(
+    start: Start, slurm: Cluster, trace: Path, gate: Path
+) -> None:
     testbed = start()
-    seconds = [8.0, *[0.5] * 11]  # the first is still being made when most are done
-    array = leave_trace.starmap([(trace, each) for each in seconds], chunk_size=12, workers=2)
-    until(lambda: len(list(trace.iterdir())) >= 9)
-    testbed.run("scontrol", "requeue", str(array[0].job_id))
-    _start_again(testbed, array[0])
+    unfinished = (trace, 0, gate)
+    array = leave_trace.starmap([unfinished, *[(trace, 0.5)] * 10, unfinished], chunk_size=12, workers=2)
+    until(lambda: len(list(trace.iterdir())) == 12)
+    _requeue(testbed, array[0], gate)
     results = array.results(60)
     assert [index for index, _ in results] == list(range(12))
     attempts = [attempt for _, attempt in results]
@@ -250,7 +272,7 @@ def test_requeued_element_with_workers_makes_only_unfinished_calls(start: Start,
     assert not list(Path(array.directory, "results").glob(".*"))
 
 
-def test_preempted_job_runs_again_or_raises(start: Start, slurm: Cluster, trace: Path) -> None:
+def test_preempted_job_runs_again_or_raises(start: Start, slurm: Cluster, trace: Path, gate: Path) -> None:
     testbed = start(
         nodes=1,
         cpus=1,
@@ -260,10 +282,11 @@ def test_preempted_job_runs_again_or_raises(start: Start, slurm: Cluster, trace:
             "high": "Nodes=ALL PriorityTier=100 PreemptMode=OFF",
         },
     )
-    again = leave_trace.with_options(partition="low")(trace, 3)
+    again = leave_trace.with_options(partition="low")(trace, 0, gate)
     until(lambda: list(trace.iterdir()))
     urgent = leave_trace.with_options(partition="high")(trace, 0)
     assert urgent.result(60) == (0, 1)
+    gate.touch()
     _start_again(testbed, again)
     assert again.result(60) == (0, 2)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobArray, Retry, current_job, errors, task, workflow
+from slurm import Callback, Cluster, JobArray, Retry, current_job, errors, task, workflow
 from slurm.errors import (
     DependencyFailed,
     JobCancelled,
@@ -24,12 +25,14 @@ from slurm.errors import (
 from slurm.protocol.states import JobState
 from slurm.tasks.task import _default
 from slurm.testing import REQUEUE, Answer, InlineCluster
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from slurm import Job
+    from slurm.callbacks import CompleteEvent
 
 ENDS = {
     "TIMEOUT": JobTimedOut,
@@ -210,6 +213,65 @@ def test_a_refusal_of_what_waited_for_room_is_its_end(inline: InlineCluster) -> 
         jobs = square.map(range(4))
         inline.queue.answer(Answer.REFUSED, times=9)
     assert ends(jobs)[-1] is JobNotStarted
+
+
+# Memory.
+
+
+def known(cluster: Cluster) -> list[object]:
+    """What this process keeps of submissions: without rubbish."""
+    gc.collect()
+    return [*cluster.place.registry.all()]
+
+
+def test_an_ended_submission_is_kept_by_its_handles_only(inline: InlineCluster) -> None:
+    jobs = square.map(range(5))
+    assert sum(jobs.results()) == 30
+    first = jobs[0]
+    del jobs
+    assert known(inline)
+    del first
+    until(lambda: not known(inline))
+
+
+def test_a_callback_is_called_though_no_handle_is_left(inline: InlineCluster) -> None:
+    results: list[int] = []
+    with inline.queue.held():
+        square(2).add_done_callback(lambda job: results.append(job.result()))
+        assert known(inline)
+    until(lambda: results == [4] and not known(inline))
+
+
+def test_a_callback_of_the_cluster_is_called_though_no_handle_is_left() -> None:
+    states: list[str] = []
+
+    class States(Callback):
+        def on_complete(self, event: CompleteEvent) -> None:
+            states.append(event.state)
+
+    with InlineCluster(callbacks=[States()]) as cluster:
+        with cluster.queue.held():
+            square.map(range(3))
+            assert known(cluster)
+        until(lambda: states == ["COMPLETED"] * 3 and not known(cluster))
+
+
+def test_a_submission_that_waits_for_room_is_queued_though_no_handle_is_left(inline: InlineCluster) -> None:
+    inline.queue.most_queued = 3
+    key = square.map(range(5)).key
+    until(lambda: not known(inline))
+    assert inline.job(key).results() == [0, 1, 4, 9, 16]  # type: ignore[union-attr]
+
+
+def test_an_upstream_is_kept_until_its_dependent_has_ended(inline: InlineCluster) -> None:
+    inline.queue.play("TIMEOUT", task="square")
+    with inline.queue.held():
+        last = square(2)
+        for _ in range(5):
+            last = square(last)
+        assert len(known(inline)) == 6
+    assert isinstance(last.exception(WAIT), DependencyFailed)
+    until(lambda: len(known(inline)) == 1)
 
 
 # Another client.

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from slurm.clusters import environment
+from slurm.clusters import environment_cache
 from slurm.environments.current import Current
 from slurm.options import NONE
 from slurm.places.place import OnNode, Place, Spec, place_for
@@ -37,12 +37,12 @@ class Hanging(LocalTransport):
 def test_a_connection_that_hangs_delays_only_what_needs_it() -> None:
     place, line = Place(Spec("local")), Hanging()
     place.__dict__["transport"] = line
-    place.prepared[environment._key((Current(),))] = READY
+    place.prepared[environment_cache._key((Current(),))] = READY
     with ThreadPoolExecutor(2) as threads:
         store = threads.submit(lambda: place.store)
         assert line.begun.wait(60)
         parts = threads.submit(lambda: (place.queue, place.transport))
-        prepared = threads.submit(environment.prepare, place, (), NONE)
+        prepared = threads.submit(environment_cache.prepare, place, (), NONE)
         try:
             assert parts.result(20)[1] is line
             assert prepared.result(20) is READY
@@ -66,4 +66,4 @@ def test_on_a_node_a_place_is_another_one_than_before(tmp_path: Path) -> None:
     there = place_for("local", root=root, on_node=OnNode(environment=READY))
     assert there is not before
     assert place_for("local", root=root) is there
-    assert environment.prepare(there, (), NONE) is READY
+    assert environment_cache.prepare(there, (), NONE) is READY

@@ -6,13 +6,16 @@ import io
 import json
 import math
 import re
+import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from slurm.cli import output
 from slurm.environments import installer
 from slurm.sanitize.numbers import bounded, positive_seconds, seconds_to_wait, whole
 from slurm.sanitize.redaction import has_password, redacted
@@ -56,6 +59,17 @@ def test_a_terminal_receives_colours_and_no_other_control_character(text: str) -
     assert not set(for_line(text)) & set("\t\r\n")
     assert not DANGEROUS.search(without_sequences(text))
     assert for_terminal(for_terminal(text)) == for_terminal(text)
+
+
+@given(TEXTS, st.lists(st.integers(0, 60)))
+@example("a\x1b[31mé\n", [2, 7])
+def test_a_log_in_blocks_is_shown_like_the_whole(text: str, cuts: list[int]) -> None:
+    data, bounds = text.encode(), [0, *sorted(cuts), None]
+    blocks = [data[low:high] for low, high in pairwise(bounds)]
+    with pytest.MonkeyPatch.context() as patch, Terminal() as terminal:
+        patch.setattr(sys, "stdout", terminal)
+        output.show_bytes(iter(blocks))
+        assert terminal.getvalue() == for_terminal(text)
 
 
 @given(TEXTS)

@@ -22,7 +22,7 @@ from slurm.schedulers.base import Dependency, Request, Site, Target, numbers, ra
 from slurm.schedulers.ids import element_id
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
-from slurm.schedulers.submit_script import recording
+from slurm.schedulers.submit_and_record import recording
 
 if TYPE_CHECKING:
     from pathlib import Path

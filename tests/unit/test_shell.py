@@ -62,7 +62,7 @@ def test_the_zip_has_all_programs_but_those_of_clients_only() -> None:
 
 @pytest.mark.parametrize("given", ["~", "~/a b", "/x/$HOME"])
 def test_a_root_is_resolved_as_it_is_shown(given: str) -> None:
-    script = program("slurm.places.probe", "root.sh") + 'set_root "$1"; printf %s "$root"'
+    script = program("slurm.places.probe", "default_root.sh") + 'set_root "$1"; printf %s "$root"'
     environ = {**os.environ, "HOME": "/home/ann", "SCRATCH": "", "WORK": "/project/ann"}
     done = subprocess.run(["sh", "-c", script, "sh", given], env=environ, capture_output=True, text=True, check=True)
     shown = f'printf %s "{DEFAULT_ROOT}"'

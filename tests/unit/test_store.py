@@ -45,3 +45,13 @@ def test_a_file_system_without_hard_links_will_do(
     assert store.commit(KEY, ATTEMPTS, {"a": b"1", "b": b"1"}) == {"a", "b"}
     assert store.commit(KEY, ATTEMPTS, {"b": b"2", "c": b"2"}) == {"c"}
     assert {path.name: path.read_bytes() for path in place.iterdir()} == {"a": b"1", "b": b"1", "c": b"2"}
+
+
+def test_logs_are_read_in_blocks_and_in_order(store: JobStore, tmp_path: Path) -> None:
+    contents = {"a": b"", "b": None, "c": os.urandom(5_000_000), "d": None, "e": b"last", "f": None}
+    for name, data in contents.items():
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+    found = [list(blocks) for blocks in store.log_blocks([str(tmp_path / name) for name in contents])]
+    assert [b"".join(blocks) for blocks in found] == [data or b"" for data in contents.values()]
+    assert max(len(block) for blocks in found for block in blocks) <= 1 << 20

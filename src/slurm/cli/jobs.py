@@ -101,15 +101,18 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
 @click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
 @_on
 def logs(key: str, rank: int, cluster: str | None) -> None:
-    """Print the log of the job KEY. Of a map, print the log of each call, in order."""
+    """Print the log of the job KEY. Of a map, print the log of each call, in order; calls of one job share a log."""
     job = cluster_of(cluster).job(key)
     place, watched, indices = job.part
-    for part in (indices[at : at + _LOGS] for at in range(0, len(indices), _LOGS)):
-        paths = [place.log_path(watched, index, rank) for index in part]
-        for index, data in zip(part, place.store.log_bytes(paths), strict=True):
-            if isinstance(job, JobArray):
+    calls: dict[str, list[int]] = {}
+    for index in indices:
+        calls.setdefault(place.log_path(watched, index, rank), []).append(index)
+    paths = list(calls)
+    for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
+        for path, blocks in zip(part, place.store.log_blocks(part), strict=True):
+            for index in calls[path] if isinstance(job, JobArray) else ():
                 output.show(f"==> {watched.name(index)} <==")
-            output.show_bytes(data)
+            output.show_bytes(blocks)
 
 
 def _cancelled(before: Sequence[JobStatus], requested: int) -> str:

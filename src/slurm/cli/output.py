@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import sys
+from codecs import getincrementaldecoder
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,10 @@ from slurm.sanitize.redaction import redacted
 from slurm.sanitize.terminal import for_json, for_stream, for_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+_LONGEST_LINE = 1 << 20
+"""The longest line of a log, in characters, that is shown as one."""
 
 
 def show(text: str = "", *, err: bool = False, nl: bool = True) -> None:
@@ -22,12 +26,19 @@ def show(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     click.echo(for_stream(text, _stream(err=err)), err=err, nl=nl)
 
 
-def show_bytes(data: bytes) -> None:
+def show_bytes(blocks: Iterable[bytes]) -> None:
     """Print the output of a job: unchanged into a pipe or file, sanitized as in `show` on a terminal."""
-    if _stream(err=False).isatty():
-        show(data.decode(errors="replace"), nl=False)
-    else:
-        click.echo(data, nl=False)
+    if not _stream(err=False).isatty():
+        for block in blocks:
+            click.echo(block, nl=False)
+        return
+    decode, held = getincrementaldecoder("utf-8")("replace").decode, ""
+    for block in blocks:  # a colour may lie on the border of two blocks, but not of two lines
+        before, newline, held = (held + decode(block)).rpartition("\n")
+        if len(held) > _LONGEST_LINE:
+            before, held = held, ""
+        show(before + newline, nl=False)
+    show(held + decode(b"", final=True), nl=False)
 
 
 def show_error(error: Exception) -> None:

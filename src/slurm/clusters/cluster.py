@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import slurmfile
-from slurm.clusters import environment
+from slurm.clusters import environment_cache
 from slurm.errors import NoSuchJob
 from slurm.jobs import submit
 from slurm.jobs.job import Job, JobArray, handle
@@ -282,7 +282,7 @@ class Cluster:
 
     def _prepare(self, settings: Settings) -> ResolvedEnvironment:
         listener = NotifyingBuildListener(self.url, settings.callbacks)
-        return environment.prepare(self._place, settings.environment or (), settings.options, listener=listener)
+        return environment_cache.prepare(self._place, settings.environment or (), settings.options, listener=listener)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

@@ -4,7 +4,7 @@
 section() { printf '\n%s %s\n' "$fence" "$1"; }
 fence=$1 setup=$2 survey=$3
 exec 2>&1 < /dev/null
-. ../places/root.sh
+. ../places/default_root.sh
 set_root "$4"
 shift 4
 section place; uname -n; id -un; id -u; date +%s

@@ -192,7 +192,7 @@ def _queue_new(
             place.deferred.advance(watched)
         except (SchedulerError, TransportError) as error:
             _log.warning("%s waits for room in the queue: %s; trying again", submission.key, error)
-        place.tracker.follow()
+        place.tracker.follow(watched)
     return watched
 
 

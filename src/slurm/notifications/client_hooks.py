@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_used: dict[int, Callback] = {}
-"""All callbacks in use, by their ids."""
+_to_close: dict[int, Callback] = {}
+"""The callbacks to close, by their ids."""
 _warned: set[tuple[int, str]] = set()
 
 
 @atexit.register
 def _close() -> None:
     flush_hooks()
-    call(callback.close for callback in _used.values())
+    call(callback.close for callback in _to_close.values())
 
 
 def _after_fork() -> None:
@@ -38,7 +38,7 @@ def _after_fork() -> None:
     hooks.clear()
     done_callbacks.clear()
     settling.clear()
-    _used.clear()
+    _to_close.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -47,7 +47,7 @@ if hasattr(os, "register_at_fork"):
 
 def register(callbacks: Iterable[Callback]) -> None:
     """Close these callbacks when the program ends."""
-    _used.update((id(callback), callback) for callback in callbacks)
+    _to_close.update((id(callback), callback) for callback in callbacks if overrides(callback, ["close"]))
 
 
 def notify(callbacks: Iterable[Callback], event: ClientEvent) -> None:

@@ -45,11 +45,17 @@ _log = logging.getLogger(__name__)
 class Subscriptions:
     """The subscriptions to submissions under one root. One command reads the progress of all.
 
-    `url` is the cluster's URL for events. `follow` starts the tracker's thread if it is not running.
+    `url` is the cluster's URL for events. `follow` has the tracker follow a submission.
     """
 
     def __init__(
-        self, url: str, store: JobStore, transport: Transport, follow: Callable[[], None], *, timings: Timings
+        self,
+        url: str,
+        store: JobStore,
+        transport: Transport,
+        follow: Callable[[SubmissionState], None],
+        *,
+        timings: Timings,
     ) -> None:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
@@ -80,7 +86,7 @@ class Subscriptions:
         state.subscription = subscription
         if any(subscription.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
             subscription.finished(state.finished_elements)
-            self._follow()
+            self._follow(state)
 
     def poll_progress(self) -> None:
         """Queue a reading of progress, if one is due."""

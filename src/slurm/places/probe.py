@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slurm.transports.base import Completed, Transport
 
 DEFAULT_ROOT = "${SCRATCH:-${WORK:-$HOME}}/slurm-jobs"
-"""The default root as `root.sh` has it, to show to users."""
+"""The default root as `default_root.sh` has it, to show to users."""
 
 _SECONDS = 120.0
 _DIGEST = 64

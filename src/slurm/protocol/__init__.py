@@ -255,6 +255,11 @@ def outcome_name(index: int) -> str:
     return f"{index}.json"
 
 
+def shared_name(number: int) -> str:
+    """Return the file name in `outcomes/` of a `SharedOutcome`; they are numbered from 0."""
+    return f"shared-{number}.json"
+
+
 def attempt_name(element: int, attempt: int) -> str:
     """Return the file name in `attempts/` of the `Outcome` of a failed or stopped attempt that may be retried."""
     return f"{element}.{attempt}.json"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from slurm.protocol import FAILED, SAVE, STOPPED, SUCCEEDED, Document
+from slurm.protocol import FAILED, MOST_CALLS, SAVE, STOPPED, SUCCEEDED, Document
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, ClassVar
 
 
@@ -141,3 +141,47 @@ class Outcome(Document):
     def succeeded(self) -> bool:
         """Whether there is a result."""
         return self.status == SUCCEEDED
+
+
+class SharedOutcome(Document):
+    """`outcomes/shared-<n>.json`: one outcome of many elements that never began, because the scheduler ended them.
+
+    The client that finds them ended writes it: a file for each of 200 000 cancelled elements would take minutes. If an
+    element has an outcome of its own, that one counts.
+    """
+
+    bounds: tuple[int, ...]
+    """The first and the last element of each range, in ascending order."""
+    outcome: Outcome
+
+    _nested: ClassVar = {"outcome": Outcome}
+
+    @classmethod
+    def of(cls, elements: Iterable[int], outcome: Outcome) -> SharedOutcome:
+        """Return the record of some elements."""
+        bounds: list[int] = []
+        for element in sorted(elements):
+            if bounds and bounds[-1] == element - 1:
+                bounds[-1] = element
+            else:
+                bounds += [element, element]
+        return cls(bounds=tuple(bounds), outcome=outcome)
+
+    def flaw(self) -> str | None:
+        """Return why the record is invalid, or None."""
+        ordered = all(low <= high for low, high in zip((0, *self.bounds), (*self.bounds, MOST_CALLS), strict=True))
+        if len(self.bounds) % 2 or not ordered:
+            return "bounds are not ranges of elements in ascending order"
+        return "elements cannot share a result" if self.outcome.succeeded else None
+
+    def __contains__(self, element: int) -> bool:
+        """Whether it is the outcome of an element."""
+        from bisect import bisect_left  # noqa: PLC0415 - as in `of_call`
+
+        at = bisect_left(self.bounds, element)
+        return at < len(self.bounds) and (at % 2 == 1 or self.bounds[at] == element)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the elements in ascending order."""
+        for at in range(0, len(self.bounds), 2):
+            yield from range(self.bounds[at], self.bounds[at + 1] + 1)

@@ -6,9 +6,9 @@ import os
 import time
 from _pickle import Unpickler
 
-from slurm.protocol import JOBS, OUTCOMES, RESULTS, outcome_name
+from slurm.protocol import JOBS, OUTCOMES, RESULTS, outcome_name, shared_name
 from slurm.protocol.files import open_own
-from slurm.protocol.outcomes import Outcome
+from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -104,13 +104,29 @@ class PlaceholderResolver:
                 with open_own(path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
-                if time.monotonic() >= end:
-                    return None
+                outcome = _shared_outcome(directory, element)
+                if outcome is not None or time.monotonic() >= end:
+                    return outcome
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
 
     def _directory(self, key: str) -> str:
         return f"{self._root}/{JOBS}/{key}"
+
+
+def _shared_outcome(directory: str, element: int) -> Outcome | None:
+    """Return the outcome that an element without one of its own shares with others, if there is one."""
+    number = 0
+    while True:
+        path = f"{directory}/{shared_name(number)}"
+        try:
+            with open_own(path) as file:
+                record = SharedOutcome.loads(file.read(), where=path)
+        except FileNotFoundError:
+            return None
+        if element in record:
+            return record.outcome
+        number += 1
 
 
 def _unpickled(file: IO[bytes], record: ResultRecord) -> Any:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused, TransportError
-from slurm.schedulers import submit_script
+from slurm.schedulers import submit_and_record
 from slurm.schedulers.base import Failure, Target, tag
 from slurm.schedulers.job_control import TIMEOUT, JobControl
 from slurm.transports.base import Completed
@@ -101,7 +101,7 @@ class SchedulerClient(JobControl):
         self, record: str, requests: Sequence[Request], taken: Sequence[str], caretaker: Request | None
     ) -> Completed:
         """Queue the remaining blocks. Some may be queued even if no answer comes."""
-        script = submit_script.script(self.scheduler, record, requests, taken, caretaker)
+        script = submit_and_record.script(self.scheduler, record, requests, taken, caretaker)
         limit = _TIMEOUT * (1 + len(requests) - len(taken))
         try:
             return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
@@ -241,14 +241,14 @@ class SchedulerClient(JobControl):
         raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
 
     def _write_record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> None:
-        line = submit_script.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
+        line = submit_and_record.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))
         try:
             self._run("submit", ["sh", "-s"], stdin=line.encode())
         except TransportError as error:  # the job can be found by its key
             _log.warning("cannot write %s: %s", record, error)
 
     def _submitted(self, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
-        return submit_script.submitted(self.scheduler.name, blocks, ids)
+        return submit_and_record.submitted(self.scheduler.name, blocks, ids)
 
     def room(self, options: Options) -> int | None:
         """The number of further elements with such options that the user may queue; None without a limit.

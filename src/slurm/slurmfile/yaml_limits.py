@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import yaml
 
-MOST_BYTES, MOST_NODES, MOST_LEVELS = 1_000_000, 10_000, 50
+MOST_NODES, MOST_LEVELS = 10_000, 50
 
 
 class TooLarge(Exception):

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from itertools import accumulate
+from itertools import accumulate, count, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import NoSuchJob, ProtocolError, SlurmError, TransportError
@@ -29,8 +29,9 @@ from slurm.protocol import (
     Submitted,
     is_key,
     outcome_name,
+    shared_name,
 )
-from slurm.protocol.outcomes import Outcome
+from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.shell import program
 from slurm.serialization import Calls, packed, unpacked
 from slurm.storage import log_tails
@@ -38,7 +39,7 @@ from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurm.storage.results import FetchedResults
     from slurm.storage.runner_zip import RunnerZip
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _OUTCOME = re.compile(r"(\d+)\.json")
+_SHARED = re.compile(r"shared-\d+\.json")
+_MOST_SHARED = 1000
 
 
 class Records(NamedTuple):
@@ -86,6 +89,7 @@ class JobStore:
     def __init__(self, transport: Transport, root: str) -> None:
         self._transport = transport
         self.root = root
+        self._shared: dict[str, SharedOutcome | None] = {}  # records of shared outcomes, by path; None: damaged
 
     def directory(self, key: str) -> str:
         """Return the directory of a submission. Raises NoSuchJob for a malformed key."""
@@ -139,6 +143,16 @@ class JobStore:
             message = f"cannot write to {directory}: {done.words}"
             raise TransportError(message)
         return frozenset(done.stdout.split())
+
+    def commit_shared(self, key: str, elements: Iterable[int], outcome: Outcome) -> None:
+        """Write one outcome for elements that never began and never will, unless they have a shared one already."""
+        left = set(elements)
+        for number in count():
+            record = SharedOutcome.of(left, outcome)
+            if not left or self.commit(key, OUTCOMES, {shared_name(number): record.dumps()}):
+                return
+            for earlier in self._shared_outcomes([self._shared_path(key, number)]).values():
+                left = {element for element in left if element not in earlier}
 
     def withdraw(self, key: str, subdirectory: str, names: Iterable[str]) -> None:
         """Remove files that were committed and that no process has acted on."""
@@ -219,13 +233,51 @@ class JobStore:
             listed = self._transport.list(list(directories))
         except ListingFailed as error:
             listed, failed = error.found, error.failed
+        shared = {f"{at}/{name}": at for at, names in listed.items() for name in filter(_SHARED.fullmatch, names)}
+        found = {directory: set(_indices(names)) for directory, names in listed.items()}
+        for path, record in self._shared_outcomes(list(shared)).items():
+            found[shared[path]].update(record)
         return {
-            key: failed[directory] if directory in failed else frozenset(_indices(listed[directory]))
+            key: failed[directory] if directory in failed else frozenset(found[directory])
             for directory, key in directories.items()
         }
 
+    def _shared_path(self, key: str, number: int) -> str:
+        return f"{self.directory(key)}/{OUTCOMES}/{shared_name(number)}"
+
+    def _shared_outcomes(self, paths: Sequence[str]) -> Mapping[str, SharedOutcome]:
+        """Read records of shared outcomes; each once, because they never change. A damaged one is logged."""
+        if len(self._shared) > _MOST_SHARED:
+            self._shared.clear()
+        new = [path for path in paths if path not in self._shared]
+        for path, data in (self._transport.get_each(new, private=True) if new else {}).items():
+            try:
+                self._shared[path] = SharedOutcome.loads(_read(data), where=path)
+            except (ProtocolError, TransportError) as error:
+                _log.warning("skipping outcomes: %s", error)
+                if isinstance(error, ProtocolError):
+                    self._shared[path] = None
+        return {path: record for path in paths if (record := self._shared.get(path))}
+
+    def _without_own(self, wanted: Mapping[str, Collection[int]]) -> Mapping[str, Mapping[int, Outcome]]:
+        """Read the shared outcomes of elements that have none of their own, by key."""
+        found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
+        left = {key: set(elements) for key, elements in wanted.items() if elements}
+        for number in count():
+            paths = {self._shared_path(key, number): key for key in left}
+            records = self._shared_outcomes(list(paths))
+            if not records:
+                break
+            for path, record in records.items():
+                key = paths[path]
+                mine = {element for element in left[key] if element in record}
+                found[key].update(dict.fromkeys(mine, record.outcome))
+                left[key] -= mine
+            left = {key: left[key] for path, key in paths.items() if path in records and left[key]}
+        return found
+
     def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
-        """Read the outcomes of elements of several submissions in one round trip."""
+        """Read the outcomes of elements of several submissions in one round trip; more for shared ones."""
         paths = {
             f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e)
             for k, elements in wanted.items()
@@ -238,6 +290,9 @@ class JobStore:
                 found[key].read[element] = Outcome.loads(_read(data), where=path)
             except (ProtocolError, TransportError) as error:
                 found[key].unreadable[element] = error
+        missing = {k: [e for e in wanted[k] if e not in read and e not in bad] for k, (read, bad) in found.items()}
+        for key, shared in self._without_own(missing).items():
+            found[key].read.update(shared)
         return found
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
@@ -259,8 +314,12 @@ class JobStore:
         return found
 
     def read_results(self, key: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
-        """Read the outcomes and results of calls in one round trip."""
-        return read_results(self._transport, self.directory(key), indices, chunk=chunk)
+        """Read the outcomes and results of calls in one round trip; more for shared outcomes."""
+        wanted = list(indices)
+        found = read_results(self._transport, self.directory(key), wanted, chunk=chunk)
+        missing = {i // chunk for i in wanted if i // chunk not in found.elements and i not in found.unloaded}
+        found.elements.update(self._without_own({key: missing})[key])
+        return found
 
     def log_tail(self, path: str) -> str:
         """Return the last lines of a log, as a terminal would show them; empty if it cannot be read."""
@@ -286,12 +345,18 @@ class JobStore:
 
     def logs(self, paths: Sequence[str]) -> list[str]:
         """Read logs as text in one round trip; empty for a log that does not exist."""
-        return [data.decode(errors="replace") for data in self.log_bytes(paths)]
-
-    def log_bytes(self, paths: Sequence[str]) -> list[bytes]:
-        """Read logs as bytes."""
         found = self._transport.get(list(dict.fromkeys(paths)))
-        return [found.get(path, b"") for path in paths]
+        return [found.get(path, b"").decode(errors="replace") for path in paths]
+
+    def log_blocks(self, paths: Sequence[str]) -> Iterator[Iterator[bytes]]:
+        """Read different logs in one round trip: of each its blocks of bytes; none if it does not exist."""
+        left = iter(paths)
+        for file in self._transport.fetch(paths):
+            for _ in takewhile(lambda path: path != file.path, left):  # noqa: B023 - used up at once
+                yield iter(())
+            yield file.blocks()
+        for _ in left:
+            yield iter(())
 
 
 def _read(data: bytes | SlurmError) -> bytes:

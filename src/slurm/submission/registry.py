@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from slurm.submission.submission_state import SubmissionState
 
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 
 
 class SubmissionRegistry:
-    """The states of the submissions under one root. One that is new to this process is read from its records."""
+    """The states of the submissions under one root. One that is new to this process is read from its records.
+
+    A state lives as long as a handle or the tracker uses it: a program that submits for weeks must not grow.
+    """
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._states: dict[str, SubmissionState] = {}
+        self._states: WeakValueDictionary[str, SubmissionState] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
@@ -37,12 +41,14 @@ class SubmissionRegistry:
         """The states of those submissions that have records, which are read together."""
         return [self.add(*records) for records in self._store.several_records(keys)]
 
-    def known(self, keys: set[str]) -> list[SubmissionState]:
-        """The states of those submissions that this process has used before."""
-        return [state for key in keys if (state := self._states.get(key))]
+    def upstream(self, of: SubmissionState, key: str) -> SubmissionState:
+        """The state of a submission that another one waits for, which keeps it. Raises NoSuchJob."""
+        state = of.upstreams.get(key) or self.get(key)
+        of.upstreams[key] = state
+        return state
 
     def all(self) -> list[SubmissionState]:
-        """The states of all submissions that this process has used."""
+        """The states of all submissions that this process uses."""
         with self._lock:
             return list(self._states.values())
 
@@ -61,7 +67,7 @@ class SubmissionRegistry:
                     chunk=submission.chunk,
                     continues=submission.continues,
                     workflow=submission.workflow is not None,
-                    upstreams=(edge.key for edge in submission.dependencies),
+                    upstreams=[known for edge in submission.dependencies if (known := self._states.get(edge.key))],
                 )
                 state.created = submission.created
                 self._states[submission.key] = state

@@ -49,13 +49,12 @@ class SubmissionState:
         chunk: int = 1,
         continues: bool = False,
         workflow: bool = False,
-        upstreams: Iterable[str] = (),
+        upstreams: Iterable[SubmissionState] = (),
     ) -> None:
         self.key, self.count, self.mapped, self.chunk = key, count, mapped, chunk
         self.continues, self.workflow = continues, workflow
-        self.created = 0.0
-        """The time of the submission, in seconds since the epoch by the client's clock."""
-        self.upstreams = frozenset(upstreams)
+        self.created = 0.0  # when it was submitted, in seconds since the epoch by the client's clock
+        self.upstreams = {state.key: state for state in upstreams}  # as far as known here; kept until it has ended
         self.elements = -(-count // chunk)
         self.trouble: TransportError | None = None
         """Why the last look could not list the outcomes. Until one can, a missing outcome means nothing."""
@@ -73,8 +72,7 @@ class SubmissionState:
         self._claimed_since: dict[str, float] = {}
         self._rests_until = 0.0
         self._callbacks: dict[int, list[Callable[[], object]]] = {}
-        self._waiters = 0
-        self._lock = threading.Lock()
+        self._waiters, self._lock = 0, threading.Lock()
 
     def after_fork(self) -> None:
         """In the child of a fork, no thread waits, and hooks are called in the parent."""
@@ -327,6 +325,8 @@ class SubmissionState:
             for element in elements:
                 self._missing_since.pop(element, None)
                 due += self._callbacks.pop(element, [])
+        if not self.unfinished:
+            self.upstreams = {}
         return Settled(len(elements), due)
 
     def add_reports(self, reports: Mapping[int, Report]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slurm.errors import SubmissionRefused
@@ -28,7 +29,6 @@ class DeferredSubmission:
 
     def __init__(self, requests: Requests, *, abandoned_after: float, refusals_are_final: bool) -> None:
         self._requests, self._store, self._queue = requests, requests.store, requests.queue
-        self._known = requests.registry.get
         self._abandoned_after, self._refusals_are_final = abandoned_after, refusals_are_final
 
     def advance(self, watched: SubmissionState) -> None:
@@ -41,7 +41,7 @@ class DeferredSubmission:
         options = Options.parse(submission.options)
         if not watched.unqueued or all(map(watched.element_finished, watched.unqueued)):
             return
-        if not dependencies.queued(submission.dependencies, self._known):
+        if not dependencies.queued(submission.dependencies, partial(self._requests.registry.upstream, watched)):
             return
         room = self._queue.client.room(options)
         most = min(len(watched.unqueued), self._queue.blocks(submission)[0].count)
@@ -112,4 +112,5 @@ class DeferredSubmission:
         """What a block waits for. With max_concurrent, which limits one array only, also the block before."""
         before = watched.submitted.blocks[-1:] if watched.submitted and options.get("max_concurrent") else ()
         in_turn = tuple(dependencies.on_blocks("afterany", watched, [block]) for block in before)
-        return dependencies.of_block(submission.dependencies, block, self._known) + in_turn
+        known = partial(self._requests.registry.upstream, watched)
+        return dependencies.of_block(submission.dependencies, block, known) + in_turn

@@ -48,13 +48,10 @@ class Finalizer:
             except (ProtocolError, ConfigurationError) as error:
                 _log.warning("jobs of %s cannot be resubmitted: %s", watched.key, error)
         final = {element: statuses[element] for element in ended}
-        outcomes = {element: ended[element] or _outcome(status) for element, status in final.items()}
         try:
-            explained = {element: outcome for element, outcome in outcomes.items() if outcome is not None}
+            explained = {e: outcome for e, outcome in _outcomes(final, ended).items() if outcome is not None}
             self._explain_upstreams(watched, final, explained)
-            files = {outcome_name(element): outcome.dumps() for element, outcome in explained.items()}
-            if files:
-                self._store.commit(watched.key, OUTCOMES, files)
+            self._write(watched, final, explained)
         except (TransportError, ProtocolError) as error:  # they have ended all the same
             _log.warning("the outcomes of jobs of %s cannot be written: %s", watched.key, error)
         return final
@@ -65,9 +62,46 @@ class Finalizer:
         """Name the failed upstream job in the outcomes of elements that it kept from running."""
         waited = [e for e in outcomes if (report := final[e].report) and report.dependency_failed]
         messages = dependencies.failed_upstreams(self._store, watched.key, waited) if waited else {}
+        same: dict[tuple[int, str], Outcome] = {}
         for element, message in messages.items():
-            error = ErrorRecord(type="DependencyFailed", message=message, bases=("DependencyFailed",))
-            outcomes[element] = outcomes[element].replace(error=error)
+            which = id(outcomes[element]), message
+            if which not in same:
+                error = ErrorRecord(type="DependencyFailed", message=message, bases=("DependencyFailed",))
+                same[which] = outcomes[element].replace(error=error)
+            outcomes[element] = same[which]
+
+    def _write(
+        self, watched: SubmissionState, final: Mapping[int, FinalStatus], outcomes: Mapping[int, Outcome]
+    ) -> None:
+        """Write the outcomes: one file for all elements that never began and have the same one.
+
+        An element that may be resubmitted has a file of its own: what would run it again checks for that.
+        """
+        same: dict[int, list[int]] = {}
+        for element, outcome in outcomes.items():
+            same.setdefault(id(outcome), []).append(element)
+        files: dict[str, bytes] = {}
+        for elements in same.values():
+            outcome, report = outcomes[elements[0]], final[elements[0]].report
+            if len(elements) > 1 and report and not report.node and not watched.continues:
+                self._store.commit_shared(watched.key, elements, outcome)
+            else:
+                files.update(dict.fromkeys(map(outcome_name, elements), outcome.dumps()))
+        if files:
+            self._store.commit(watched.key, OUTCOMES, files)
+
+
+def _outcomes(final: Mapping[int, FinalStatus], ended: Mapping[int, Outcome | None]) -> Mapping[int, Outcome | None]:
+    """The outcome of each element, None if it is unknown; one object for all that the scheduler ended alike."""
+    same: dict[tuple[object, ...], Outcome | None] = {}
+    found: dict[int, Outcome | None] = {}
+    for element, status in final.items():
+        report = status.report
+        which = status.state, report and (report.id, report.node, report.reason, report.dependency_failed)
+        if which not in same:
+            same[which] = _outcome(status)
+        found[element] = ended[element] or same[which]
+    return found
 
 
 def _outcome(status: FinalStatus) -> Outcome | None:

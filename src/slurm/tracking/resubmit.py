@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SubmissionRefused
@@ -112,7 +113,7 @@ class Resubmitter:
         refusals_are_final: bool,
     ) -> None:
         self._requests, self._store, self._queue = requests, requests.store, requests.queue
-        self._known = requests.registry.get
+        self._upstream = requests.registry.upstream
         self._attend, self._timings, self._refusals_are_final = attend, timings, refusals_are_final
 
     def resubmit(
@@ -193,19 +194,20 @@ class Resubmitter:
 
         It runs again if it has another attempt, or had one that succeeded.
         """
-        upstreams = [self._known(edge.key) for edge in submission.dependencies]
-        for upstream in upstreams:
+        upstreams = {edge.key: self._upstream(watched, edge.key) for edge in submission.dependencies}
+        for upstream in upstreams.values():
             if upstream.unfinished:
                 self._attend(upstream)
         failed = dependencies.failed_upstreams(
-            self._store, watched.key, elements, unless=lambda key, index: not self._known(key).finished(index)
+            self._store, watched.key, elements, unless=lambda key, index: not upstreams[key].finished(index)
         )
         on = [element for element in elements if element not in failed]
         unsure = {
             element
             for element in on
-            for edge, upstream in zip(submission.dependencies, upstreams, strict=True)
-            if upstream.missing & dependencies.elements(edge, _calls(submission, element, element), upstream)
+            for edge in submission.dependencies
+            if (upstream := upstreams[edge.key]).missing
+            & dependencies.elements(edge, _calls(submission, element, element), upstream)
         }
         return set(on) - unsure, unsure
 
@@ -244,11 +246,12 @@ class Resubmitter:
         taken_over: bool = False,
     ) -> None:
         """Submit a job for claimed elements. If it is refused, or the queue is full, withdraw the claims."""
-        store, requests, known = self._store, self._requests, self._known
+        store, requests = self._store, self._requests
         elements = sorted(element for element, _ in claimed)
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
         options = Options.parse(claim.options)
-        after = dependencies.of_calls(submission.dependencies, _calls(submission, elements[0], elements[-1]), known)
+        calls, known = _calls(submission, elements[0], elements[-1]), partial(self._upstream, watched)
+        after = dependencies.of_calls(submission.dependencies, calls, known)
         record = attempts.record_path(store, watched.key, claim.group)
         wanted = requests.block(submission, block, options, after)
         submit = self._queue.client.submit_once if taken_over else self._queue.client.submit_now

@@ -51,6 +51,7 @@ class Tracker:
         self._registry, self._listing, self._poller, self._finalize = registry, listing, poller, finalize
         self._pace, self._patience, self._timings = pace, patience, timings
         self._changed = threading.Condition()
+        self._kept: list[SubmissionState] = []  # what somebody waits for, though no handle may be left
         self._thread: threading.Thread | None = None
         self._poll: threading.Thread | None = None
         self._news_at = self._ask_at = self._asked_at = time.monotonic()
@@ -74,20 +75,20 @@ class Tracker:
         if not left:
             return True
         with watched.waiting(), self._changed:
-            self._follow()
+            self._follow(watched)
             return self._changed.wait_for(all_ended, timeout)
 
     def when_finished(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
         """Call back once when a call has ended; at once if it has."""
         if watched.add_callback(index, callback):
-            self.follow()
+            self.follow(watched)
         else:
             callback()
 
-    def follow(self) -> None:
-        """Run the thread while anything is wanted of any submission."""
+    def follow(self, watched: SubmissionState) -> None:
+        """Run the thread while anything is wanted of this submission, or of another."""
         with self._changed:
-            self._follow()
+            self._follow(watched)
 
     def look(self, several: Iterable[SubmissionState]) -> None:
         """List the outcomes of submissions now. A listing that fails is the `trouble` of its submission."""
@@ -162,8 +163,9 @@ class Tracker:
             self._ask_at = time.monotonic() + min(0.2, self._pause)
             self._changed.notify_all()
 
-    def _follow(self) -> None:
-        """Start the thread if it does not run. The caller holds the lock."""
+    def _follow(self, watched: SubmissionState) -> None:
+        """Keep a submission, and start the thread if it does not run. The caller holds the lock."""
+        self._kept.append(watched)
         now = time.monotonic()
         self._news_at, self._pause = now, self._patience[0]
         self._ask_at = min(max(self._ask_at, now), now + self._pause)
@@ -175,7 +177,7 @@ class Tracker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                wanted = [w for w in self._registry.all() if w.wanted and w.unfinished]
+                self._kept = wanted = [w for w in self._registry.all() if w.wanted and w.unfinished]
                 if not wanted:
                     self._thread = None
                     return
@@ -186,8 +188,8 @@ class Tracker:
     def _tick(self, wanted: list[SubmissionState]) -> float:
         """Look, and query the scheduler if it is time to; returns the seconds until the next look."""
         begin = looked = time.monotonic()
-        awaited = self._registry.known({key for watched in wanted for key in watched.upstreams})
-        before = [watched for watched in awaited if watched.unfinished]
+        awaited = {id(upstream): upstream for watched in wanted for upstream in tuple(watched.upstreams.values())}
+        before = [upstream for upstream in awaited.values() if upstream.unfinished]
         try:
             self.look({watched.key: watched for watched in (*wanted, *before)}.values())
             looked = time.monotonic()

@@ -24,6 +24,8 @@ class Element:
     reason: str = ""
     dependency_failed: bool = False
     exit_code: int | None = None
+    began: bool = False
+    """Whether it was ever given a node."""
     restarts: int = 0
     requeue: bool = False
     """Whether it runs again when this attempt has ended."""

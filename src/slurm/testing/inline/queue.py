@@ -199,6 +199,7 @@ class InlineQueue:
         if job.is_retry_job:  # this process is the client that resubmits
             element.end(JobState.COMPLETED, time.monotonic(), exit_code=0)
             return True
+        element.began = True
         which = {"task": job.task_name, "element": job.first + element.task, "attempt": job.attempt(element)}
         fault = next((fault for fault in self._faults if fault.meets(**which)), None)  # type: ignore[arg-type]
         if fault is not None:

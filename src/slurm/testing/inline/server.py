@@ -106,7 +106,7 @@ def _line(job: InlineJob, element: Element) -> str:
         "id": job.id,
         "tasks": [element.task] if job.array else None,
         "word": element.state.value,
-        "node": "" if element.state.value == "PENDING" else os.uname().nodename,
+        "node": os.uname().nodename if element.began else "",
         "reason": element.reason,
         "exit_code": element.exit_code,
         "dependency_failed": element.dependency_failed,

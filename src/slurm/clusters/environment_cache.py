@@ -1,4 +1,4 @@
-"""Preparation: make the environment of a submission ready where it will run, once in each process."""
+"""The environment cache of a process: prepare the environment of a submission once, where it will run."""
 
 from __future__ import annotations
 

@@ -1,0 +1,200 @@
+"""Shared outcomes: one file for many elements that never began. An outcome of an element's own overrides it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurm import Cluster, JobArray, Retry, task
+from slurm.errors import DependencyFailed, JobCancelled, JobOutOfMemory, ProtocolError
+from slurm.protocol import FAILED, JOBS, OUTCOMES, PROCESS, outcome_name, shared_name
+from slurm.protocol.outcomes import Outcome, SharedOutcome
+from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
+from slurm.storage.job_store import JobStore
+from slurm.testing import InlineCluster
+from slurm.transports.local import LocalTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KEY = "task/20260101T000000Z-00000000"
+CANCELLED = Outcome(status=FAILED, phase=PROCESS, exit_code=1, state="CANCELLED")
+TIMEOUT = CANCELLED.replace(state="TIMEOUT")
+WAIT = 60.0
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path) -> Path:
+    found = tmp_path / JOBS / KEY / OUTCOMES
+    found.mkdir(parents=True)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path: Path, outcomes: Path) -> JobStore:
+    return JobStore(LocalTransport(), str(tmp_path))
+
+
+@pytest.fixture
+def inline() -> Iterator[InlineCluster]:
+    with InlineCluster() as cluster:
+        yield cluster
+
+
+def done(store: JobStore) -> list[int]:
+    """The elements that have an outcome."""
+    found = store.done([KEY])[KEY]
+    assert isinstance(found, frozenset)
+    return sorted(found)
+
+
+def names(cluster: Cluster, jobs: JobArray[int]) -> list[str]:
+    """The files in the outcomes of a submission."""
+    return sorted(cluster.place.transport.list([f"{jobs.directory}/{OUTCOMES}"])[f"{jobs.directory}/{OUTCOMES}"])
+
+
+def other_client(cluster: Cluster) -> Cluster:
+    """A client of the same queue and root that knows nothing yet."""
+    return Cluster("inline", root=cluster.url.partition("://")[2], python=sys.executable)
+
+
+# The record.
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_a_shared_outcome_has_its_elements(elements: set[int]) -> None:
+    written = SharedOutcome.of(elements, CANCELLED).dumps()
+    read = SharedOutcome.loads(written, where="here")
+    assert list(read) == sorted(elements)
+    assert {element for element in range(-1, 42) if element in read} == elements
+    assert read.outcome == CANCELLED
+
+
+@pytest.mark.parametrize("bounds", [(0,), (3, 2), (5, 6, 1, 2), (-1, 2), (0, 10**30)])
+def test_a_shared_outcome_with_invalid_ranges_is_damaged(bounds: tuple[int, ...]) -> None:
+    record = SharedOutcome(bounds=bounds, outcome=CANCELLED).dumps()
+    with pytest.raises(ProtocolError, match="bounds"):
+        SharedOutcome.loads(record, where="here")
+
+
+def test_a_success_cannot_be_shared() -> None:
+    record = SharedOutcome(bounds=(0, 1), outcome=CANCELLED.replace(status="succeeded")).dumps()
+    with pytest.raises(ProtocolError, match="cannot share a result"):
+        SharedOutcome.loads(record, where="here")
+
+
+# The store.
+
+
+def test_every_reader_finds_a_shared_outcome(store: JobStore, outcomes: Path) -> None:
+    store.commit_shared(KEY, [0, 1, 2, 7], CANCELLED)
+    assert done(store) == [0, 1, 2, 7]
+    assert store.outcomes(KEY, range(4), chunk=1) == dict.fromkeys(range(3), CANCELLED)
+    assert store.outcomes(KEY, range(4), chunk=4) == dict.fromkeys(range(4), CANCELLED)
+    assert store.read_results(KEY, range(4), chunk=1).elements == dict.fromkeys(range(3), CANCELLED)
+    assert [path.name for path in outcomes.iterdir()] == [shared_name(0)]
+
+
+def test_an_outcome_of_its_own_overrides_a_shared_one(store: JobStore, outcomes: Path, tmp_path: Path) -> None:
+    store.commit_shared(KEY, [0, 1], CANCELLED)
+    store.commit(KEY, OUTCOMES, {outcome_name(1): TIMEOUT.dumps()})
+    expected = {0: CANCELLED, 1: TIMEOUT}
+    assert store.several_outcomes({KEY: [0, 1]})[KEY].read == expected
+    assert store.read_results(KEY, [0, 1], chunk=1).elements == expected
+    resolver = PlaceholderResolver(str(tmp_path), lag=0)
+    assert {index: resolver._outcome(KEY, index, 1) for index in range(2)} == expected
+
+
+def test_what_several_clients_write_is_written_once(store: JobStore, outcomes: Path, tmp_path: Path) -> None:
+    store.commit_shared(KEY, range(5), CANCELLED)
+    other = JobStore(LocalTransport(), str(tmp_path))
+    other.commit_shared(KEY, range(1, 4), CANCELLED)
+    assert len(list(outcomes.iterdir())) == 1
+    other.commit_shared(KEY, range(3, 9), TIMEOUT)
+    assert done(store) == [*range(9)]
+    assert store.outcomes(KEY, [4, 5], chunk=1) == {4: CANCELLED, 5: TIMEOUT}
+
+
+def test_a_damaged_shared_outcome_hides_no_other(
+    store: JobStore, outcomes: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (outcomes / shared_name(0)).write_text("{")
+    (outcomes / shared_name(0)).chmod(0o600)
+    store.commit(KEY, OUTCOMES, {outcome_name(9): TIMEOUT.dumps()})
+    store.commit_shared(KEY, [0], CANCELLED)
+    for _ in range(3):
+        assert done(store) == [0, 9]
+    assert [record.getMessage().count(shared_name(0)) for record in caplog.records] == [1]
+
+
+def test_a_shared_outcome_is_read_once(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.commit_shared(KEY, range(5), CANCELLED)
+    store.done([KEY])
+    monkeypatch.setattr(store._transport, "get_each", None)
+    assert done(store) == [*range(5)]
+
+
+# On a node.
+
+
+def test_a_call_whose_upstream_was_cancelled_in_a_range_says_so(store: JobStore, tmp_path: Path) -> None:
+    store.commit_shared(KEY, [3], TIMEOUT)
+    store.commit_shared(KEY, [4, 5], CANCELLED)
+    with pytest.raises(UpstreamFailed, match=r"-00000000\[5\] failed: phase process"):
+        PlaceholderResolver(str(tmp_path), lag=0)(("job", KEY, 5, 1))
+
+
+# The life of a submission.
+
+
+def test_cancelling_many_elements_that_never_began_writes_one_file(inline: InlineCluster) -> None:
+    with inline.queue.held():
+        jobs = square.map(range(1000))
+        jobs.cancel()
+        assert isinstance(jobs[999].exception(WAIT), JobCancelled)
+        assert isinstance(jobs[0].exception(WAIT), JobCancelled)
+    assert names(inline, jobs) == [shared_name(0)]
+    again = other_client(inline).job(jobs.key)
+    assert isinstance(again, JobArray)
+    assert "1000 CANCELLED" in again.summary()
+    assert {type(error) for error in again.results(return_exceptions=True)} == {JobCancelled}
+    assert again[5].cancelled()
+
+
+def test_elements_that_began_have_files_of_their_own(inline: InlineCluster) -> None:
+    inline.queue.play("OUT_OF_MEMORY", task="square", element=1)
+    jobs = square.map(range(3))
+    assert [type(job.exception(WAIT)) for job in jobs] == [type(None), JobOutOfMemory, type(None)]
+    assert names(inline, jobs) == ["0.json", "1.json", "2.json"]
+
+
+def test_elements_that_may_run_again_have_files_of_their_own(inline: InlineCluster) -> None:
+    with inline.queue.held():
+        jobs = square.with_options(retry=Retry(times=1)).map(range(4))
+        jobs.cancel()
+        assert {type(job.exception(WAIT)) for job in jobs} == {JobCancelled}
+    assert names(inline, jobs) == [f"{element}.json" for element in range(4)]
+
+
+def test_elements_whose_upstream_failed_share_an_outcome(inline: InlineCluster) -> None:
+    inline.queue.play("TIMEOUT", task="square", element=0)
+    with inline.queue.held():
+        first = square(2)
+        jobs = square.after(first).map(range(50))
+    errors = [job.exception(WAIT) for job in jobs]
+    assert {type(error) for error in errors} == {DependencyFailed}
+    assert names(inline, jobs) == [shared_name(0)]
+    gc.collect()
+    found = other_client(inline).job(f"{jobs.key}[49]").exception(WAIT)  # type: ignore[union-attr]
+    assert str(found) == str(errors[49])
