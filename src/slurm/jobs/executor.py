@@ -82,8 +82,6 @@ class ClusterExecutor(Executor):
     if TYPE_CHECKING:
 
         @overload
-        def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
-        @overload
         def submit(
             self, function: Callable[..., R], first: Placeholder, /, *args: Any, **kwargs: Any
         ) -> JobFuture[R]: ...
@@ -91,6 +89,8 @@ class ClusterExecutor(Executor):
         def submit(
             self, function: Callable[..., R], first: Any, second: Placeholder, /, *args: Any, **kwargs: Any
         ) -> JobFuture[R]: ...
+        @overload
+        def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
 
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> JobFuture[R]:
         """Submit one call of a plain function or a task. Without a free slot, it is submitted when there is one."""
