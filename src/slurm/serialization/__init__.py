@@ -219,7 +219,10 @@ class _CallPickler(ValuePickler):
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
             named = self._modules and self._modules.reduce_named(obj)
             if not named:
-                message = f"it is pickled by its name {obj.__reduce_ex__(5)}, which the node does not have"
+                message = (
+                    f"it is pickled by its name {obj.__reduce_ex__(5)}, which the node does not have. Define it in an "
+                    "installed module, or send a value such as None or a member of an Enum"
+                )
                 raise pickle.PicklingError(message)
             return named
         found = super().reducer_override(obj)
