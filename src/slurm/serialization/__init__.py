@@ -215,7 +215,7 @@ class _CallPickler(ValuePickler):
         if type(obj) in self._plain:
             return NotImplemented
         if isinstance(obj, FUNCTIONS) and _is_reached_by_task(obj, self._there):
-            return unwrapped, (obj.__module__, obj.__qualname__)
+            return unwrapped, (obj.__module__, getattr(obj, "__qualname__"))  # noqa: B009 - no type has both
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
             named = self._modules and self._modules.reduce_named(obj)
             if not named:
