@@ -12,6 +12,7 @@ import threading
 import types
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -25,7 +26,6 @@ from unit.job_directories import Directory, Stand, asked, pickled, run_on_a_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from slurm.serialization import Pickled
 
@@ -183,7 +183,10 @@ def test_a_cached_function_under_a_task_of_an_installed_module_goes_by_the_tasks
 def test_where_the_module_is_not_installed_its_tasks_do_not_load(
     directory: Directory, node: Path, installed_tasks: types.ModuleType
 ) -> None:
-    done = run_on_a_node(directory.create(pickled(installed_tasks.double.unwrapped, (3,))), node)
+    directory.create(pickled(installed_tasks.double.unwrapped, (3,)))
+    assert installed_tasks.__file__ is not None
+    Path(installed_tasks.__file__).unlink()  # the node finds what lies beside the client's modules
+    done = run_on_a_node(directory, node)
     assert (done.returncode, directory.outcome().phase) == (1, LOAD)
     assert "No module named 'installed_tasks'" in done.stderr
 
@@ -368,7 +371,7 @@ def test_the_part_that_cannot_be_pickled_is_named(argument: object, culprit: str
     with pytest.raises(NotPicklable) as caught:
         pickled(fit, (argument,))
     words = (
-        f"{culprit} cannot be pickled: TypeError: cannot pickle '{LOCK}' object. Processes cannot share it. Make it a"
+        f"{culprit} cannot be pickled: TypeError: cannot pickle '{LOCK}' object. Processes cannot share it. Create it"
     )
     assert str(caught.value).startswith(words)
     assert isinstance(caught.value.__cause__, TypeError)

@@ -89,7 +89,7 @@ def reduces_to_name(obj: Any) -> bool:
 
 def has_own_reduction(kind: type) -> bool:
     """Whether a class of the script defines itself how its objects are pickled."""
-    own = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
+    own = any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce__", "__reduce_ex__"))
     return own and not is_by_name(sys.modules.get(kind.__module__))
 
 
@@ -99,7 +99,8 @@ FUNCTIONS: tuple[type, ...] = (FunctionType, functools._lru_cache_wrapper)  # no
 
 # Functions that only their decorators can make again.
 
-_DISPATCHER = functools.singledispatch(lambda: None).__code__
+_dispatched: Any = functools.singledispatch(lambda _: None)
+_DISPATCHER = _dispatched.__code__
 
 
 def reduce_decorated(function: FunctionType) -> Any:
@@ -142,6 +143,7 @@ def _new(name: str, *arguments: Any, module: str = "threading") -> Any:
 
 
 def _reduce_context_variable(variable: ContextVar[Any]) -> Any:
+    default: tuple[Any, ...]
     try:
         default = (Context().run(variable.get),)
     except LookupError:

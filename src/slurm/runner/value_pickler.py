@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from io import BytesIO
 from types import CodeType, FunctionType, ModuleType
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
@@ -53,7 +53,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         {CodeType: _reduce_code, **BY_TYPE}, cloudpickle.Pickler.dispatch_table
     )
 
-    def __init__(self, file: IO[bytes], protocol: int) -> None:
+    def __init__(self, file: Any, protocol: int) -> None:
         super().__init__(file, protocol=protocol)
         self._plain: set[type] = set()
         self._own: dict[int, Any] = {}
@@ -90,11 +90,14 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 def _namespace(obj: Any, make: Any, args: Any, state: Any = None, *_: Any) -> Iterable[Any]:
     """The values of the global variables, class attributes or module variables in what an object is reduced to."""
     del make
+    values: Iterable[Any] = ()
     if isinstance(obj, FunctionType) and state and "__globals__" in state[1]:
-        return state[1]["__globals__"].values()
-    if isinstance(obj, type) and state:
-        return state[0].values()
-    return args[1].values() if isinstance(obj, ModuleType) and len(args) > 1 else ()
+        values = state[1]["__globals__"].values()
+    elif isinstance(obj, type) and state:
+        values = state[0].values()
+    elif isinstance(obj, ModuleType) and len(args) > 1:
+        values = args[1].values()
+    return values
 
 
 def dumps_by_value(value: Any) -> bytes:

@@ -215,11 +215,14 @@ class _CallPickler(ValuePickler):
         if type(obj) in self._plain:
             return NotImplemented
         if isinstance(obj, FUNCTIONS) and _is_reached_by_task(obj, self._there):
-            return unwrapped, (obj.__module__, obj.__qualname__)
+            return unwrapped, (obj.__module__, getattr(obj, "__qualname__"))  # noqa: B009 - no type has both
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
             named = self._modules and self._modules.reduce_named(obj)
             if not named:
-                message = f"it is pickled by its name {obj.__reduce_ex__(5)}, which the node does not have"
+                message = (
+                    f"it is pickled by its name {obj.__reduce_ex__(5)}, which the node does not have. Define it in an "
+                    "installed module, or send a value such as None or a member of an Enum"
+                )
                 raise pickle.PicklingError(message)
             return named
         found = super().reducer_override(obj)

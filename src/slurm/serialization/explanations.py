@@ -8,7 +8,7 @@ import types
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.runner.reducers import is_of_one_process, reduces_to_name
+from slurm.runner.reducers import is_of_one_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,8 +51,6 @@ def _advice(value: Any) -> str:
         return "It belongs to this process. Send a list of its values"
     if isinstance(value, io.IOBase):
         return "Send the path, and open the file in the task"
-    if reduces_to_name(value):
-        return "Define it in an installed module, or send a value such as None or a member of an Enum"
     return ""
 
 

@@ -41,14 +41,21 @@ class ScriptModules:
         if isinstance(obj, ModuleType):
             if len(reduced[1]) < 2:
                 return reduced
-            name, variables = reduced[1]
-            state = {key: value for key, value in variables.items() if key not in _OF_THE_LOADER}
-            return script_modules.module, (name, *_described(obj)), state, None, None, script_modules.fill_module
+            state = {key: value for key, value in reduced[1][1].items() if key not in _OF_THE_LOADER}
+            return (
+                script_modules.module,
+                (obj.__name__, *_described(obj)),
+                state,
+                None,
+                None,
+                script_modules.fill_module,
+            )
         module = sys.modules.get(getattr(obj, "__module__", None) or "")
         if module is None or len(reduced) < 6:
             return reduced
         make, arguments, state, items, pairs, fill = reduced
-        held = obj.__qualname__ if vars(module).get(obj.__qualname__) is obj else None
+        name: str = getattr(obj, "__qualname__", "")
+        held = name if vars(module).get(name) is obj else None
         if isinstance(obj, FunctionType) and obj.__globals__ is vars(module):
             arguments = (held, make, arguments[0], self._namespace(module), *arguments[2:])
             return script_modules.make_function, arguments, (fill, state), items, pairs, script_modules.fill_function
