@@ -30,7 +30,16 @@ SECONDS = 300.0
 """A mutant may make tests hang: then it counts as killed."""
 TESTS = [
     f"tests/unit/test_{name}.py"
-    for name in ("tracker", "inquiry", "dependencies", "ends", "script", "scheduler_commands", "submitting", "journal")
+    for name in (
+        "tracker",
+        "status_poller",
+        "dependencies",
+        "result_reader",
+        "script",
+        "scheduler_commands",
+        "submitting",
+        "journal",
+    )
 ] + ["tests/unit/test_life.py", "tests/unit/test_life_machine.py"]
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,

@@ -63,6 +63,19 @@ class Handle(Placeholder):
     def _read(self, indices: Sequence[int], *, logs: bool = False) -> ResultReader:
         return ResultReader(self._place.store, self._place.tracker, self._watched, indices, logs=logs)
 
+    def _read_all(
+        self, indices: Sequence[int], *, return_exceptions: bool = False
+    ) -> tuple[list[Any], BaseException | None]:
+        """Read the results of calls that have ended, up to the first exception."""
+        read = self._read(indices, logs=return_exceptions)
+        found: list[Any] = []
+        for index in indices:
+            result, error = read.of(index)
+            if error is not None and not return_exceptions:
+                return found, error
+            found.append(result if error is None else error)
+        return found, None
+
     def _outcomes(self, indices: Iterable[int]) -> Mapping[int, Outcome]:
         return self._place.store.outcomes(self._watched.key, indices, chunk=self._watched.chunk)
 
@@ -120,3 +133,11 @@ class Handle(Placeholder):
         else:
             name, words = self._watched.key, "jobs go on; come back to them"
         return f"The {words} with Cluster({self._url!r}).job({name!r})"
+
+
+def value_of(end: tuple[Any, BaseException | None]) -> Any:
+    """The result of a call. Raises its error."""
+    result, error = end
+    if error is not None:
+        raise error
+    return result

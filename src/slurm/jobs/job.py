@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
-from slurm.jobs.handle import Handle
+from slurm.jobs.handle import Handle, value_of
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
@@ -260,21 +260,10 @@ class JobArray(Handle, Generic[R]):
         where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
         """
         self._wait(self._range, timeout)
-        found, error = self._found(return_exceptions=return_exceptions)
+        found, error = self._read_all(self._range, return_exceptions=return_exceptions)
         if error is not None:
             raise error
         return found
-
-    def _found(self, *, return_exceptions: bool = False) -> tuple[list[Any], BaseException | None]:
-        """Read the results, up to the first exception."""
-        read = self._read(self._range, logs=return_exceptions)
-        found: list[Any] = []
-        for index in self._range:
-            result, error = read.of(index)
-            if error is not None and not return_exceptions:
-                return found, error
-            found.append(result if error is None else error)
-        return found, None
 
     def iter_results(self, timeout: float | None = None) -> Iterator[R]:
         """Yield the results in order, each as soon as it and those before it are there; several are read in one go.
@@ -282,14 +271,14 @@ class JobArray(Handle, Generic[R]):
         The exception of a call is raised in its place. TimeoutError `timeout` seconds after the first is asked for; the
         jobs go on.
         """
-        return map(_value, self._in_order(self._range, timeout))
+        return map(value_of, self._in_order(self._range, timeout))
 
     def __await__(self) -> Generator[Any, None, list[R]]:
         """`await array` is the list of its results; the event loop runs meanwhile."""
         from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
 
-        come_back = partial(self._come_back, self._range)
-        found, error = yield from awaited(partial(when_all_finish, self), self._found, come_back)
+        read, come_back = partial(self._read_all, self._range), partial(self._come_back, self._range)
+        found, error = yield from awaited(partial(when_all_finish, self), read, come_back)
         if error is not None:
             raise error
         return found
@@ -386,13 +375,6 @@ class Listing(list[Job[Any] | JobArray[Any]]):
 def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:
     """All calls of a submission: a JobArray for a map of any size, else a Job."""
     return JobArray(place, watched, range(watched.count)) if watched.mapped else Job(place, watched, 0)
-
-
-def _value(outcome: tuple[Any, BaseException | None]) -> Any:
-    result, error = outcome
-    if error is not None:
-        raise error
-    return result
 
 
 def open_job(cluster: Mapping[str, Any], key: str, part: int | range) -> Job[Any] | JobArray[Any]:
