@@ -169,7 +169,7 @@ def members_of_tables(described: str) -> set[str]:
         for row in rows.splitlines():
             first = re.split(r"(?<!\\) \| ", row.removeprefix("| "))[0]
             found |= {re.split(r"[(\s]", code)[0].rpartition(".")[2] for code in re.findall(r"`([^`]+)`", first)}
-    return {name for name in found if name.isidentifier() and name not in {"await", "with"}}
+    return {name for name in found if name.isidentifier() and name not in {"async", "await", "with"}}
 
 
 def members(kind: Any) -> set[str]:
