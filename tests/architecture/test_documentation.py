@@ -51,8 +51,8 @@ WHERE = {
 INSIDE = {"protocol", "end"}
 """A field of every document, and a field that is never written."""
 
-ATTRIBUTES = {"Task": {"unwrapped"}, "Cluster": {"submit", "map", "shutdown"}}
-"""Members that a class does not name: an attribute that its constructor sets, and the methods of the executor."""
+ATTRIBUTES = {"Task": {"unwrapped"}}
+"""Attributes that a constructor sets."""
 
 
 def text(page: str) -> str:
@@ -164,12 +164,12 @@ def test_reference_page_has_no_contractions(page: Path) -> None:
 def members_of_tables(described: str) -> set[str]:
     """The names in the first column of the tables of members or parameters in a part of a page."""
     found: set[str] = set()
-    tables = r"^\| (?:member|parameter|field|method|hook|state) \|.*\n\|[-|]+\|\n((?:\|.*\n?)+)"
+    tables = r"^\| (?:member|parameter|field|hook|state) \|.*\n\|[-|]+\|\n((?:\|.*\n?)+)"
     for rows in re.findall(tables, described, flags=re.MULTILINE):
         for row in rows.splitlines():
             first = re.split(r"(?<!\\) \| ", row.removeprefix("| "))[0]
             found |= {re.split(r"[(\s]", code)[0].rpartition(".")[2] for code in re.findall(r"`([^`]+)`", first)}
-    return {name for name in found if name.isidentifier() and name not in {"await", "with"}}
+    return {name for name in found if name.isidentifier() and name not in {"async", "await", "with"}}
 
 
 def members(kind: Any) -> set[str]:
