@@ -42,6 +42,8 @@ _LOADED_AT_START = (
     *("slurm/tasks/", "slurm/sanitize/"),
 )
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
+_LOADED_SELDOM = ("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py")
+"""Modules among these that only errors, results by value, special functions, and child processes need."""
 
 
 class RunnerZip(NamedTuple):
@@ -96,7 +98,7 @@ def _build(sources: dict[str, bytes]) -> bytes:
     """
     buffer = io.BytesIO()
     codes: dict[str, bytes] = {}
-    rest = {name: source for name, source in sorted(sources.items()) if not name.startswith(_LOADED_AT_START)}
+    rest = {name: source for name, source in sorted(sources.items()) if not _is_stored(name)}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, source in sorted(sources.items()):
             if name not in rest:
@@ -110,6 +112,10 @@ def _build(sources: dict[str, bytes]) -> bytes:
         _add(archive, SOURCES, pack(rest), zipfile.ZIP_STORED)
         _add(archive, CODES, pack(codes), zipfile.ZIP_STORED)
     return buffer.getvalue()
+
+
+def _is_stored(name: str) -> bool:
+    return name.startswith(_LOADED_AT_START) and name not in _LOADED_SELDOM
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes, compression: int) -> None:
