@@ -45,8 +45,11 @@ _LOADED_AT_START = (
     *("slurm/tasks/", "slurm/sanitize/"),
 )
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
-_RARE = ("slurm/runner/gathering.py", "slurm/runner/nodelist.py", "slurm/runner/ranks.py", "slurm/runner/workflow_")
-"""Prefixes of those among them that only workflows and tasks with several ranks load."""
+_LOADED_SELDOM = (
+    *("slurm/runner/gathering.py", "slurm/runner/nodelist.py", "slurm/runner/ranks.py", "slurm/runner/workflow_"),
+    *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
+)
+"""Prefixes of those among them that few tasks load: workflows, tasks with several ranks, special functions, children."""
 
 
 class RunnerZip(NamedTuple):
@@ -101,11 +104,7 @@ def _build(sources: dict[str, bytes]) -> bytes:
     """
     buffer = io.BytesIO()
     codes: dict[str, bytes] = {}
-    rest = {
-        name: source
-        for name, source in sorted(sources.items())
-        if not name.startswith(_LOADED_AT_START) or name.startswith(_RARE)
-    }
+    rest = {name: source for name, source in sorted(sources.items()) if not _is_stored(name)}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, source in sorted(sources.items()):
             if name not in rest:
@@ -119,6 +118,10 @@ def _build(sources: dict[str, bytes]) -> bytes:
         _add(archive, SOURCES, pack(rest), zipfile.ZIP_STORED)
         _add(archive, CODES, pack(codes), zipfile.ZIP_STORED)
     return buffer.getvalue()
+
+
+def _is_stored(name: str) -> bool:
+    return name.startswith(_LOADED_AT_START) and name not in _LOADED_SELDOM
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes, compression: int) -> None:
