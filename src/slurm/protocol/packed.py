@@ -23,9 +23,23 @@ CODES = f"packed-{sys.implementation.cache_tag}"
 """The member with the modules as this version of Python compiles them."""
 
 
+_COMMON = ""
+"""Instead of a path: the text by which the files are compressed. What a file shares with it takes little room."""
+_WINDOW = 32768  # RFC 1951: DEFLATE looks back so far
+
+
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The bytes of such a member: files by their paths, each compressed by itself."""
-    return marshal.dumps({path: zlib.compress(data, 9) for path, data in files.items()}, 2)
+    """The bytes of such a member: files by their paths, each compressed by itself, with a text that is common to all.
+
+    The common text is some files of middle size: they are like most others.
+    """
+    by_size = sorted(files.values(), key=len)
+    common = b"".join(by_size[len(by_size) // 2 :][:8])[-_WINDOW:]
+    packed = {_COMMON: common}
+    for path, data in files.items():
+        compressor = zlib.compressobj(9, zdict=common)
+        packed[path] = compressor.compress(data) + compressor.flush()
+    return marshal.dumps(packed, 2)
 
 
 def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
@@ -57,8 +71,8 @@ class PackedLoader:
 
     def get_code(self, _: str) -> CodeType:
         """The code of the module: as the client compiled it, or from source in another version of Python."""
-        if compiled := _member(self.archive, CODES).get(self.path):
-            code: CodeType = marshal.loads(zlib.decompress(compiled))  # noqa: S302 - of a zip that was checked
+        if compiled := _unpacked(self.archive, CODES, self.path):
+            code: CodeType = marshal.loads(compiled)  # noqa: S302 - of a zip that was checked
             return code
         return compile(self.get_source(""), self.path, "exec", dont_inherit=True)
 
@@ -68,8 +82,14 @@ class PackedLoader:
 
     def get_data(self, path: str) -> bytes:
         """A file of the zip; its path begins with that of the zip. Raises OSError."""
-        data = _member(self.archive, SOURCES).get(path.removeprefix(f"{self.archive}/"))
-        return _read(path) if data is None else zlib.decompress(data)
+        data = _unpacked(self.archive, SOURCES, path.removeprefix(f"{self.archive}/"))
+        return _read(path) if data is None else data
+
+
+def _unpacked(archive: str, name: str, path: str) -> bytes | None:
+    """A file of a packed member; None if it is not there."""
+    member = _member(archive, name)
+    return zlib.decompressobj(zdict=member[_COMMON]).decompress(member[path]) if path in member else None
 
 
 @cache

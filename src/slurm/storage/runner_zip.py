@@ -49,7 +49,7 @@ _LOADED_SELDOM = (
     *("slurm/runner/gathering.py", "slurm/runner/nodelist.py", "slurm/runner/ranks.py", "slurm/runner/workflow_"),
     *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
 )
-"""Prefixes of those among them that few tasks load: workflows, tasks with several ranks, special functions, children."""
+"""Prefixes of those among them that few tasks load: workflows, ranks, special functions, child processes."""
 
 
 class RunnerZip(NamedTuple):
@@ -121,7 +121,7 @@ def _build(sources: dict[str, bytes]) -> bytes:
 
 
 def _is_stored(name: str) -> bool:
-    return name.startswith(_LOADED_AT_START) and name not in _LOADED_SELDOM
+    return name.startswith(_LOADED_AT_START) and not name.startswith(_LOADED_SELDOM)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes, compression: int) -> None:
