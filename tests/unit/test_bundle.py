@@ -87,6 +87,6 @@ def test_packed_modules_are_modules_with_files_and_sources(tmp_path: Path, *, ot
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     first, second, third = done.stdout.splitlines()
     assert first == f"True ['{path}/slurm/environments']"
-    assert second == '"""Cluster: a place to run tasks, and the composition of all that it takes."""'
+    assert second == '"""Cluster: where tasks run, with the defaults for their options, environment and callbacks."""'
     assert third.startswith("True ")
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'slurm.cli'\n")
