@@ -47,6 +47,22 @@ def until(happened):
 """
 
 
+def test_the_command_of_the_testbed_gives_files_that_are_cached(cached_cluster: World) -> None:
+    look = 'ls "$SCRATCH"; srun touch "$SCRATCH/new"; ls "$SCRATCH"; echo fresh; chmod u+x "$SCRATCH"; ls "$SCRATCH"'
+    argv: list[str | Path] = [
+        sys.executable,
+        Path(__file__).parents[1] / "testbed",
+        "--caches",
+        "3600",
+        "--",
+        "sh",
+        "-c",
+        look,
+    ]
+    done = subprocess.run(argv, text=True, capture_output=True, timeout=250, check=False)
+    assert done.stdout.split() == ["fresh", "new"], done.stderr
+
+
 @pytest.fixture
 def on_client(cached_cluster: World, tmp_path: Path) -> Run:
     """A function that runs a program where the client is, and returns what it printed last, as JSON.
