@@ -33,10 +33,12 @@ from pathlib import Path
 from slurm import Cluster, Retry, task, workflow
 from slurm.callbacks import Callback
 from slurm.errors import JobCancelled
+from slurm.places.place import Place
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.submission.timings import Timings
 
 SlurmScheduler.patience = (0.5, 3.0)
+Place.timings = Timings(unexplained_grace=1000.0)  # after which a result is found without a listing
 ROOT, MARKS = map(Path, sys.argv[1:])
 
 def until(happened):
