@@ -33,10 +33,12 @@ from pathlib import Path
 from slurm import Cluster, Retry, task, workflow
 from slurm.callbacks import Callback
 from slurm.errors import JobCancelled
+from slurm.places.place import Place
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.submission.timings import Timings
 
 SlurmScheduler.patience = (0.5, 3.0)
+Place.timings = Timings(unexplained_grace=1000.0)  # after which a result is found without a listing
 ROOT, MARKS = map(Path, sys.argv[1:])
 
 def until(happened):
@@ -45,6 +47,22 @@ def until(happened):
         assert time.monotonic() < end, "it didn't happen in time"
         time.sleep(0.02)
 """
+
+
+def test_the_command_of_the_testbed_gives_files_that_are_cached(cached_cluster: World) -> None:
+    look = 'ls "$SCRATCH"; srun touch "$SCRATCH/new"; ls "$SCRATCH"; echo fresh; chmod u+x "$SCRATCH"; ls "$SCRATCH"'
+    argv: list[str | Path] = [
+        sys.executable,
+        Path(__file__).parents[1] / "testbed",
+        "--caches",
+        "3600",
+        "--",
+        "sh",
+        "-c",
+        look,
+    ]
+    done = subprocess.run(argv, text=True, capture_output=True, timeout=250, check=False)
+    assert done.stdout.split() == ["fresh", "new"], done.stderr
 
 
 @pytest.fixture
