@@ -70,7 +70,7 @@ _NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous g
 
 
 def _refuse_what_returns_no_value(function: Any, kind: str) -> None:
-    """Raise TypeError for a coroutine function or generator, also one within a partial, a cache or a callable object."""
+    """Raise TypeError for a coroutine function or generator, also within a partial, a cache or a callable object."""
     called = function
     while isinstance(called, (functools.partial, functools._lru_cache_wrapper)):  # noqa: SLF001 - it has no other name
         called = called.func if isinstance(called, functools.partial) else called.__wrapped__
