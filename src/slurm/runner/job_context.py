@@ -20,8 +20,8 @@ _current: list[JobContext] = []
 _current_index: list[int] = []
 _stop: list[str] = []
 _interrupting: list[bool] = []
-_stop_functions: list[tuple[int, Callable[[], object]]] = []
-"""The functions of `on_stop`, each with the process that registered it: a child that the task forks must not save."""
+_stop_functions: list[Callable[[], object]] = []
+"""The functions of `on_stop`."""
 _stopping: set[int] = set()
 """The processes that run calls, as `request_stop` knows them."""
 _reported: dict[int, float] = {}
@@ -132,7 +132,7 @@ class JobContext(Record):
         task. It is called once, at once if the signal has come already, and not after the call has ended. Returns
         `function`, so that this is a decorator, too.
         """
-        _stop_functions.append((os.getpid(), function))
+        _stop_functions.append(function)
         if _stop:
             _call_stop_functions()
         return function
@@ -251,9 +251,9 @@ def accept_stops() -> None:
 
 
 def _call_stop_functions() -> None:
-    mine = [function for pid, function in _stop_functions if pid == os.getpid()]
+    functions = _stop_functions[:]
     drop_stop_functions()
-    for function in mine:
+    for function in functions:
         function()
 
 
