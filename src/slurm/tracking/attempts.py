@@ -88,7 +88,7 @@ def submit_claimed(
     """
     names = [*(claim_name(*which) for which in claimed), blocks_name(group)]
     try:
-        queued = submit(f"{store.directory(key)}/{ATTEMPTS}/{names[-1]}", key, request, caretaker=retry_job).blocks
+        queued = submit(f"{store.directory(key)}/{ATTEMPTS}/{names[-1]}", key, request, retry_job=retry_job).blocks
     except SubmissionRefused:
         store.withdraw(key, ATTEMPTS, names)
         raise
