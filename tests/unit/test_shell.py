@@ -53,11 +53,21 @@ def test_a_program_reads_the_same_from_the_zip(tmp_path: Path) -> None:
     assert text == program("slurm.places.probe", "probe.sh")
 
 
+CLIENT_ONLY = (
+    *("slurm/doctor/", "slurm/testing/"),
+    *(
+        "slurm/clusters/list_environments.sh",
+        "slurm/clusters/remove_environments.sh",
+        "slurm/clusters/remove_wheels.sh",
+    ),
+)
+
+
 def test_the_zip_has_all_programs_but_those_of_clients_only() -> None:
     archive = zipfile.ZipFile(io.BytesIO(bundle().data))
     files = (*archive.namelist(), *marshal.loads(archive.read(packed.SOURCES)))  # noqa: S302 - made just now
     inside = {name for name in files if name.endswith(".sh")}
-    assert inside == {name for name in PROGRAMS if not name.startswith(("slurm/doctor/", "slurm/testing/"))}
+    assert inside == {name for name in PROGRAMS if not name.startswith(CLIENT_ONLY)}
 
 
 @pytest.mark.parametrize("given", ["~", "~/a b", "/x/$HOME"])
