@@ -42,7 +42,7 @@ CATCH_ALLS = {
     "schedulers/local_queue/monitor.py": 1,
     "schedulers/local_queue/processes.py": 2,
     "schedulers/local_queue/supervisor.py": 2,
-    "serialization/__init__.py": 2,
+    "serialization/pickling.py": 2,
     "serialization/unpickling.py": 1,
     "slurmfile/callbacks.py": 1,
     "notifications/dispatcher.py": 2,

@@ -12,7 +12,7 @@ from slurm.protocol import JOBS, OUTCOMES, RESULTS, SCRIPT, Block, ResolvedEnvir
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.runner.job_context import JobContext
-from slurm.serialization import Function, Pickled, Placeholder, Reference, pickle_calls
+from slurm.serialization.pickling import Function, Pickled, Placeholder, Reference, pickle_calls
 from slurm.storage.job_store import JobStore
 from slurm.storage.runner_zip import bundle
 from slurm.submission.origins import Here

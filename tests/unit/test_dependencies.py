@@ -7,7 +7,7 @@ import pytest
 from slurm.errors import SubmissionError
 from slurm.protocol import Block, Edge, Origin, Submitted
 from slurm.schedulers.base import Dependency
-from slurm.serialization import Reference
+from slurm.serialization.pickling import Reference
 from slurm.submission import dependencies
 from slurm.submission.submission_state import SubmissionState
 

@@ -30,7 +30,7 @@ from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.main import main
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
-from slurm.serialization import pickle_callbacks
+from slurm.serialization.pickling import pickle_callbacks
 from slurm.storage.runner_zip import bundle
 from unit.job_directories import KEY, Directory, Stand, pickled
 

@@ -20,14 +20,15 @@ import pytest
 from slurm.errors import NotPicklable
 from slurm.protocol import CALLS, LOAD, SCRIPT
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.serialization import Calls, installed, packed, unpacked
+from slurm.serialization import installed
+from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.serialization.sharing import LEAST_BYTES
 from unit.job_directories import Directory, Stand, asked, pickled, run_on_a_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from slurm.serialization import Pickled
+    from slurm.serialization.pickling import Pickled
 
 UP = "up/20260101T000000Z-11111111"
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import ResolvedEnvironment
-    from slurm.serialization import Arguments
+    from slurm.serialization.pickling import Arguments
     from slurm.slurmfile import ClusterEntry
     from slurm.tasks.task import Task
     from slurm.views.graph import Graph

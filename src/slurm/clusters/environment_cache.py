@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slurm.environments.base import Environment
     from slurm.places.place import Place
     from slurm.protocol import ResolvedEnvironment
-    from slurm.serialization import Arguments
+    from slurm.serialization.pickling import Arguments
 
 
 _ON_A_NODE = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurm.jobs.job import Job, JobArray
-    from slurm.serialization import Placeholder
+    from slurm.serialization.pickling import Placeholder
     from slurm.tasks.task import Submitter
 
 P = ParamSpec("P")

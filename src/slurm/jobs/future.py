@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 from slurm.errors import JobCancelled
 from slurm.notifications.dispatcher import settling
 from slurm.protocol.states import JobState
-from slurm.serialization import Placeholder
+from slurm.serialization.pickling import Placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from slurm.jobs.job import Job
-    from slurm.serialization import Reference
+    from slurm.serialization.pickling import Reference
 
 R = TypeVar("R")
 

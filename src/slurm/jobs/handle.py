@@ -10,7 +10,7 @@ from slurm.jobs import completion
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.sanitize.numbers import seconds_to_wait
-from slurm.serialization import Placeholder
+from slurm.serialization.pickling import Placeholder
 from slurm.tracking.result_reader import ResultReader
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import whole
-from slurm.serialization import Reference
+from slurm.serialization.pickling import Reference
 from slurm.submission.submission_state import SubmissionState
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.status import Part, statuses

@@ -24,7 +24,7 @@ from slurm.errors import (
 from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
-from slurm.serialization import Function, pickle_callbacks, pickle_calls
+from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
 from slurm.storage.job_store import new_key
 from slurm.submission import dependencies, requests
 from slurm.submission.submission_state import SubmissionState
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
     from slurm.protocol import Edge, ResolvedEnvironment
-    from slurm.serialization import Arguments, Calls, Reference
+    from slurm.serialization.pickling import Arguments, Calls, Reference
     from slurm.tasks.task import Task
 
 _log = logging.getLogger(__name__)

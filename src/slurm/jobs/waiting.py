@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 from slurm.jobs.cancel import cancel as _cancel
 from slurm.jobs.completion import as_they_end
 from slurm.jobs.job import Job, JobArray
-from slurm.serialization import Placeholder
+from slurm.serialization.pickling import Placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from slurm.protocol import ResolvedEnvironment, Submission
     from slurm.schedulers.base import Scheduler
-    from slurm.serialization import Calls
+    from slurm.serialization.pickling import Calls
     from slurm.storage.job_store import Records
     from slurm.storage.runner_zip import RunnerZip
     from slurm.submission.submission_state import SubmissionState

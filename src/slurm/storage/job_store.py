@@ -33,7 +33,7 @@ from slurm.protocol import (
 )
 from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.shell import program
-from slurm.serialization import Calls, packed, unpacked
+from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.storage import log_tails
 from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed

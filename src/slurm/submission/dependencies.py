@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from slurm.protocol import Block
     from slurm.protocol.outcomes import Outcome
-    from slurm.serialization import Placeholder, Reference
+    from slurm.serialization.pickling import Placeholder, Reference
     from slurm.storage.job_store import JobStore
     from slurm.submission.submission_state import SubmissionState
 

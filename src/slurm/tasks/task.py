@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slurm.errors import NoActiveCluster
     from slurm.jobs.job import Job, JobArray
     from slurm.options.types import OtherKeywords, TaskKeywords
-    from slurm.serialization import Arguments, Placeholder
+    from slurm.serialization.pickling import Arguments, Placeholder
 
     P = ParamSpec("P")
     R = TypeVar("R")
