@@ -54,6 +54,12 @@ def context(tmp_path: Path) -> Path:
     return context
 
 
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs see the client's working directory in their containers, and write there."""
+    monkeypatch.chdir(tmp_path)
+
+
 @task
 def look(argument: str) -> dict[str, Any]:
     """What a task sees of the container that it is in."""
