@@ -18,7 +18,7 @@ from slurm.errors import UntrustedFile
 from slurm.protocol import directories
 from slurm.protocol.boot import BOOT
 from slurm.protocol.directories import make_private, socket_directory, strange_link
-from slurm.protocol.files import is_private
+from slurm.protocol.files import is_private, open_own
 from slurm.protocol.ownership import check_output
 from slurm.protocol.shell import program
 
@@ -285,3 +285,24 @@ def test_a_socket_directory_of_another_user_is_rejected(
     os.chown(tmp_path / which, 4321, -1)
     with pytest.raises(PermissionError, match=f"{tmp_path / which} belongs to user 4321.*SLURMTASKS_LOCAL_DIR"):
         socket_directory("2")
+
+
+def test_a_file_whose_directory_is_removed_while_it_is_opened_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "removed" / "file"
+    path.parent.mkdir(mode=0o700)
+    path.touch(mode=0o600)
+    real = os.stat
+
+    def stat(checked: str, **options: bool) -> os.stat_result:
+        if checked == str(path.parent):
+            path.unlink()
+            path.parent.rmdir()
+        return real(checked, **options)
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(FileNotFoundError):
+        open_own(str(path))
+    assert set(os.listdir("/proc/self/fd")) == before

@@ -92,7 +92,12 @@ def open_own(path: str) -> IO[bytes]:
     """
     file = open(path, "rb")  # noqa: SIM115 - the caller closes it
     directory = os.path.dirname(path)
-    for checked, status in ((directory, os.stat(directory)), (path, os.fstat(file.fileno()))):
+    try:
+        statuses = (directory, os.stat(directory)), (path, os.fstat(file.fileno()))
+    except OSError:  # the directory was removed meanwhile
+        file.close()
+        raise
+    for checked, status in statuses:
         if not is_private(status):
             from slurm.errors import UntrustedFile  # noqa: PLC0415 - imports concurrent.futures
 
