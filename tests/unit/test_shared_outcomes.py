@@ -135,6 +135,7 @@ def test_a_damaged_shared_outcome_hides_no_other(
     store.commit_shared(KEY, [0], CANCELLED)
     for _ in range(3):
         assert done(store) == [0, 9]
+    assert store.outcomes(KEY, [0], chunk=1) == {0: CANCELLED}
     assert [record.getMessage().count(shared_name(0)) for record in caplog.records] == [1]
 
 

@@ -50,6 +50,7 @@ _log = logging.getLogger(__name__)
 _OUTCOME = re.compile(r"(\d+)\.json")
 _SHARED = re.compile(r"shared-\d+\.json")
 _MOST_SHARED = 1000
+"""The number of records of shared outcomes that are kept in memory."""
 
 
 class Records(NamedTuple):
@@ -271,14 +272,15 @@ class JobStore:
         for number in count():
             paths = {self._shared_path(key, number): key for key in left}
             records = self._shared_outcomes(list(paths))
-            if not records:
+            there = [path for path in paths if path in self._shared]  # a damaged one hides no later one
+            if not there:
                 break
             for path, record in records.items():
                 key = paths[path]
                 mine = {element for element in left[key] if element in record}
                 found[key].update(dict.fromkeys(mine, record.outcome))
                 left[key] -= mine
-            left = {key: left[key] for path, key in paths.items() if path in records and left[key]}
+            left = {paths[path]: left[paths[path]] for path in there if left[paths[path]]}
         return found
 
     def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
