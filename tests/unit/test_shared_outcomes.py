@@ -11,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm import Cluster, JobArray, Retry, task
-from slurm.errors import DependencyFailed, JobCancelled, JobOutOfMemory, ProtocolError
+from slurm.errors import DependencyFailed, JobCancelled, JobNotStarted, JobOutOfMemory, ProtocolError
 from slurm.protocol import FAILED, JOBS, OUTCOMES, PROCESS, outcome_name, shared_name
 from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.storage.job_store import JobStore
-from slurm.testing import InlineCluster
+from slurm.testing import Answer, InlineCluster
+from slurm.tracking import attempts
+from slurm.tracking.attempts import Claim, write_claims
 from slurm.transports.local import LocalTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 KEY = "task/20260101T000000Z-00000000"
@@ -156,6 +158,17 @@ def test_a_call_whose_upstream_was_cancelled_in_a_range_says_so(store: JobStore,
         PlaceholderResolver(str(tmp_path), lag=0)(("job", KEY, 5, 1))
 
 
+def test_a_damaged_shared_outcome_hides_no_other_on_a_node(store: JobStore, outcomes: Path, tmp_path: Path) -> None:
+    (outcomes / shared_name(0)).write_text("{")
+    (outcomes / shared_name(0)).chmod(0o600)
+    store.commit_shared(KEY, [5], CANCELLED)
+    resolver = PlaceholderResolver(str(tmp_path), lag=0)
+    with pytest.raises(UpstreamFailed, match=r"\[5\] failed: CANCELLED"):
+        resolver(("job", KEY, 5, 1))
+    with pytest.raises(ProtocolError, match=shared_name(0)):
+        resolver(("job", KEY, 6, 1))
+
+
 # The life of a submission.
 
 
@@ -199,3 +212,70 @@ def test_elements_whose_upstream_failed_share_an_outcome(inline: InlineCluster) 
     gc.collect()
     found = other_client(inline).job(f"{jobs.key}[49]").exception(WAIT)  # type: ignore[union-attr]
     assert str(found) == str(errors[49])
+
+
+# What waits for room in the queue.
+
+
+def test_elements_that_waited_for_room_share_an_outcome(inline: InlineCluster) -> None:
+    inline.queue.most_queued = 3
+    with inline.queue.held():
+        jobs = square.map(range(1000))
+        queued = inline.queue.ids
+        jobs.cancel()
+        assert {type(error) for error in jobs.results(WAIT, return_exceptions=True)} == {JobCancelled}
+    assert inline.queue.ids == queued
+    assert names(inline, jobs) == [shared_name(0), shared_name(1)]
+
+
+def test_some_of_what_waits_for_room_is_cancelled_by_itself(inline: InlineCluster) -> None:
+    inline.queue.most_queued = 3
+    with inline.queue.held():
+        jobs = square.map(range(6))
+        jobs[4].cancel()
+        assert names(inline, jobs) == ["4.json"]
+    found = jobs.results(WAIT, return_exceptions=True)
+    assert [type(each) for each in found] == [int, int, int, int, JobCancelled, int]
+
+
+def test_a_refusal_of_what_waited_for_room_is_shared(inline: InlineCluster) -> None:
+    inline.queue.most_queued = 3
+    with inline.queue.held():
+        jobs = square.map(range(50))
+        inline.queue.answer(Answer.REFUSED, times=99)
+    assert isinstance(jobs[49].exception(WAIT), JobNotStarted)
+    assert shared_name(0) in names(inline, jobs)
+    assert len(names(inline, jobs)) < 10
+
+
+def test_what_another_client_queues_while_it_is_cancelled_has_its_own_outcome(inline: InlineCluster) -> None:
+    inline.queue.most_queued = 3
+    with inline.queue.held():
+        jobs = square.map(range(9))
+        watched, store = jobs.part.state, inline.place.store
+        first = watched.unqueued[0]
+        claim = Claim(group=f"{first}.0-other", options={}, retries=0, reason="there is room", count=2)
+        assert write_claims(store, jobs.key, {(first, 0): claim})
+        jobs.cancel()
+        assert {f"{first}.json", f"{first + 1}.json", shared_name(0)} <= {*names(inline, jobs)}
+        assert f"{first + 2}.json" not in names(inline, jobs)
+
+
+def test_a_block_is_not_queued_if_it_is_cancelled_after_it_was_claimed(
+    inline: InlineCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inline.queue.most_queued = 3
+    with inline.queue.held():
+        jobs = square.map(range(6))
+        other = other_client(inline).job(jobs.key).part.state
+
+        def claimed(store: JobStore, key: str, claims: Mapping[tuple[int, int], Claim]) -> list[tuple[int, int]]:
+            won = write_claims(store, key, claims)
+            store.commit_shared(key, other.unqueued, CANCELLED)
+            return won
+
+        monkeypatch.setattr(attempts, "write_claims", claimed)
+        queued = inline.queue.ids
+        inline.queue.most_queued = 30
+        inline.place.deferred.advance(other)
+        assert inline.queue.ids == queued

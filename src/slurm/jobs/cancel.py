@@ -13,6 +13,8 @@ from slurm.tracking import attempts
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.status import Part
 
+_NOT_QUEUED = "it was not queued yet"
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -41,9 +43,8 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
             (watched, elements) for watched, elements in every.items() if not _unreachable(place, watched, elsewhere)
         ]
         known = _cancel(place, some)
-        for watched, elements in some:
-            _end(place, watched, elements)
-        if any(watched.continues for watched, _ in some):  # an element may have been resubmitted in this moment
+        changing = [watched for watched, elements in some if _end(place, watched, elements)]
+        if changing:  # another process may have queued some of their elements at this moment
             _cancel(place, some, but=known)
         place.tracker.query_soon()
     if elsewhere:
@@ -81,20 +82,14 @@ def _children(place: Place, calls: Mapping[str, set[int]]) -> Iterator[Part]:
     return (Part(place, watched, range(watched.count)) for watched in known.values())
 
 
-def _stay_ended(place: Place, key: str, elements: Iterable[int], reasons: Mapping[int, str] = {}) -> None:
+def _stay_ended(place: Place, key: str, elements: Iterable[int], reason: str | None = None) -> None:
     """Write that elements were cancelled. Whatever starts, or would submit something, checks for that."""
-    ended = {
-        outcome_name(element): Outcome(
-            status=FAILED,
-            phase=PROCESS,
-            exit_code=1,
-            state=JobState.CANCELLED.value,
-            reason=reasons.get(element),
-        ).dumps()
-        for element in elements
-    }
-    if ended:
+    if ended := dict.fromkeys(map(outcome_name, elements), _cancelled_because(reason).dumps()):
         place.store.commit(key, OUTCOMES, ended)
+
+
+def _cancelled_because(reason: str | None) -> Outcome:
+    return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, reason=reason)
 
 
 def _cancel(
@@ -127,10 +122,18 @@ def _unreachable(place: Place, watched: SubmissionState, reasons: list[str]) -> 
     return True
 
 
-def _end(place: Place, watched: SubmissionState, elements: Iterable[int]) -> None:
-    """Write outcomes for elements that could run again, or were not queued yet, so that they stay cancelled."""
+def _end(place: Place, watched: SubmissionState, elements: Collection[int]) -> bool:
+    """Write outcomes for elements that could run again, or were not queued yet, so that they stay cancelled.
+
+    Returns whether there are such elements.
+    """
     if watched.submitted is None:
-        return
+        return False
     unqueued = {element for element in elements if watched.block(element) is None}
-    kept = elements if watched.continues else unqueued
-    _stay_ended(place, watched.key, kept, dict.fromkeys(unqueued, "it was not queued yet"))
+    queued = set(elements) - unqueued if watched.continues else set()
+    _stay_ended(place, watched.key, queued)
+    if unqueued and unqueued.issuperset(watched.unqueued):
+        place.deferred.end(watched, _cancelled_because(_NOT_QUEUED))
+    else:
+        _stay_ended(place, watched.key, unqueued, _NOT_QUEUED)
+    return bool(queued or unqueued)

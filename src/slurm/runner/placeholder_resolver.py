@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from _pickle import Unpickler
+from itertools import count
 
 from slurm.protocol import JOBS, OUTCOMES, RESULTS, freshness, outcome_name, shared_name
 from slurm.protocol.files import open_own
@@ -114,18 +115,28 @@ class PlaceholderResolver:
 
 
 def _shared_outcome(directory: str, element: int) -> Outcome | None:
-    """Return the outcome that an element without one of its own shares with others, if there is one."""
-    number = 0
-    while True:
+    """Return the outcome that an element without one of its own shares with others, if there is one.
+
+    Raises ProtocolError if none has it and one is damaged: that may be its own.
+    """
+    from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
+
+    damaged = None
+    for number in count():
         path = f"{directory}/{shared_name(number)}"
         try:
             with freshness.retry_absent(open_own, path) as file:
                 record = SharedOutcome.loads(file.read(), where=path)
         except FileNotFoundError:
-            return None
-        if element in record:
-            return record.outcome
-        number += 1
+            break
+        except ProtocolError as error:
+            damaged = error
+        else:
+            if element in record:
+                return record.outcome
+    if damaged:
+        raise damaged
+    return None
 
 
 def _unpickled(file: IO[bytes], record: ResultRecord) -> Any:

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slurm.errors import SubmissionRefused
+from slurm.errors import SubmissionRefused, TransportError
 from slurm.options import Options
 from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, Block, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
@@ -15,6 +15,8 @@ from slurm.tracking import attempts
 from slurm.tracking.attempts import Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from slurm.errors import SlurmError
     from slurm.protocol import Submission
     from slurm.schedulers.base import Dependency
@@ -38,8 +40,8 @@ class DeferredSubmission:
         If the scheduler does not report the room, tries smaller and smaller blocks.
         """
         submission = self._store.records(watched.key).submission
-        names = filter(_BLOCKS.match, self._store.attempts(watched.key))  # what other processes have queued
-        watched.queued(sorted(attempts.blocks(self._store, watched.key, names), key=lambda block: block.first))
+        names = filter(_BLOCKS.match, self._store.attempts(watched.key))
+        _learn(watched, attempts.blocks(self._store, watched.key, names))
         options = Options.parse(submission.options)
         if not watched.unqueued or all(map(watched.element_finished, watched.unqueued)):
             return
@@ -62,8 +64,25 @@ class DeferredSubmission:
             return
         name = type(error).__name__
         record = ErrorRecord(type=name, message=str(error), bases=(name,))
-        outcome = Outcome(status=FAILED, phase=QUEUE, exit_code=1, error=record).dumps()
-        self._store.commit(watched.key, OUTCOMES, {outcome_name(element): outcome for element in watched.unqueued})
+        self.end(watched, Outcome(status=FAILED, phase=QUEUE, exit_code=1, error=record))
+
+    def end(self, watched: SubmissionState, outcome: Outcome) -> None:
+        """End all waiting elements with one outcome, which they share unless they may have another attempt.
+
+        If another process queues some of them at this moment, each of these gets a file of its own, because a job looks
+        only for that. `_submit` looks for outcomes after it has written its claim. So it sees the shared outcome, or
+        its claim is seen here.
+        """
+        waiting = watched.unqueued
+        own: Collection[int] = waiting
+        if not watched.continues:
+            self._store.commit_shared(watched.key, waiting, outcome)
+            records = attempts.AttemptRecords(self._store, watched.key, waiting)
+            _learn(watched, records.blocks)
+            claims = [range(first, first + claim.count) for (first, _), claim in records.claims.items()]
+            own = {element for claimed in claims for element in claimed}
+        if own:
+            self._store.commit(watched.key, OUTCOMES, dict.fromkeys(map(outcome_name, own), outcome.dumps()))
 
     def _submit(self, submission: Submission, watched: SubmissionState, options: Options, count: int) -> None:
         """Claim and queue the next block; if it does not fit, one of half as many elements."""
@@ -82,6 +101,9 @@ class DeferredSubmission:
             if watched.seconds_claimed(claim.group) <= self._abandoned_after:
                 return
             submit = self._queue.client.submit_once
+        ended = store.done([watched.key])[watched.key]
+        if isinstance(ended, TransportError) or ended.issuperset(range(first, first + claim.count)):  # see `end`
+            return
         store.add(watched.key, {CARETAKER: requests.retry_job_script(submission, options)})
         array = None if self._queue.has_arrays else False
         block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=self._queue.origin)
@@ -103,3 +125,8 @@ class DeferredSubmission:
         in_turn = tuple(dependencies.on_blocks("afterany", watched, [block]) for block in before)
         known = partial(self._requests.registry.upstream, watched)
         return dependencies.of_block(submission.dependencies, block, known) + in_turn
+
+
+def _learn(watched: SubmissionState, blocks: Sequence[Block]) -> None:
+    """Note the blocks that other processes have queued of elements that waited."""
+    watched.queued(sorted(blocks, key=lambda block: block.first))
