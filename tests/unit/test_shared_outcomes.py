@@ -267,7 +267,7 @@ def test_a_block_is_not_queued_if_it_is_cancelled_after_it_was_claimed(
     inline.queue.most_queued = 3
     with inline.queue.held():
         jobs = square.map(range(6))
-        other = other_client(inline).job(jobs.key).part.state
+        place, other, _ = other_client(inline).job(jobs.key).part
 
         def claimed(store: JobStore, key: str, claims: Mapping[tuple[int, int], Claim]) -> list[tuple[int, int]]:
             won = write_claims(store, key, claims)
@@ -275,7 +275,8 @@ def test_a_block_is_not_queued_if_it_is_cancelled_after_it_was_claimed(
             return won
 
         monkeypatch.setattr(attempts, "write_claims", claimed)
+        monkeypatch.setattr(place.queue.client, "room", lambda _: 30)  # the queue has room again
         queued = inline.queue.ids
-        inline.queue.most_queued = 30
-        inline.place.deferred.advance(other)
+        place.deferred.advance(other)
         assert inline.queue.ids == queued
+        assert {type(error) for error in jobs[2:].results(WAIT, return_exceptions=True)} == {JobCancelled}
