@@ -275,7 +275,8 @@ def test_a_block_is_not_queued_if_it_is_cancelled_after_it_was_claimed(
             return won
 
         monkeypatch.setattr(attempts, "write_claims", claimed)
-        monkeypatch.setattr(place.queue.client, "room", lambda _: 30)  # the queue has room again
+        monkeypatch.setattr(place.queue.client, "room", lambda _: 30)  # the limits are read once
+        inline.queue.most_queued = 30
         queued = inline.queue.ids
         place.deferred.advance(other)
         assert inline.queue.ids == queued
