@@ -17,7 +17,7 @@ from slurm.callbacks.events import Event
 from slurm.cli.main import slurm
 from slurm.environments import building
 from slurm.options import OURS, SBATCH, TAKEN
-from slurm.protocol import outcomes
+from slurm.protocol import outcomes, summary
 from slurm.protocol.records import Record
 from slurm.tracking import attempts, workflow_journal
 
@@ -27,7 +27,7 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
 RECORDS = [
     found
-    for module in (protocol, outcomes, attempts, workflow_journal, building)
+    for module in (protocol, outcomes, summary, attempts, workflow_journal, building)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, Record)
 ]
@@ -47,6 +47,7 @@ WHERE = {
     outcomes.CallFailure: r"outcomes/\<e\>.json",
     outcomes.Outcome: r"outcomes/\<e\>.json",
     outcomes.SharedOutcome: r"outcomes/shared-\<n\>.json",
+    summary.Summary: "summary.json",
 }
 INSIDE = {"protocol", "end"}
 """A field of every document, and a field that is never written."""

@@ -171,9 +171,7 @@ def test_what_runs_on_a_node_imports_the_standard_library_and_cloudpickle(name: 
     assert foreign <= ({"cloudpickle"} if name.startswith("runner") else set())
     above = {other for other in ours(iter(names)) if layer(other) > layer("runner.main")}
     above = {other for other in above if not other.startswith("schedulers.local_queue")}
-    assert above <= (
-        {"schedulers.base", "schedulers.marks", "schedulers.ranges"} if name.startswith("schedulers") else set()
-    )
+    assert above <= ({"schedulers.base", "schedulers.marks"} if name.startswith("schedulers") else set())
 
 
 LISTING = BOOT.replace(

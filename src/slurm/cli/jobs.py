@@ -15,13 +15,15 @@ from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
-from slurm.views.status import error_of, failed, peak_memory, progress, statuses, submitted_at, took
+from slurm.views.overview import overviews
+from slurm.views.status import error_of, progress, statuses, submitted_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.jobs.job import Job
     from slurm.submission.status import JobStatus
+    from slurm.views.overview import Overview
 
 _FAILURES = 5
 """The number of failures that are listed one by one."""
@@ -38,7 +40,7 @@ def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> No
     """List the jobs that were submitted to CLUSTER, newest first."""
     place = cluster_of(cluster)
     listed = place.jobs(task, limit=limit)
-    found = [_facts(job, calls) for job, calls in zip(listed, statuses([job.part for job in listed]), strict=True)]
+    found = [_facts(job, each) for job, each in zip(listed, overviews([job.part for job in listed]), strict=True)]
     if as_json:
         show_json(found)
     elif found:
@@ -58,21 +60,22 @@ def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> No
 def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
     job = cluster_of(cluster).job(key)
-    (calls,) = statuses([job.part])
-    reported = {f"{index}": progress_text(event) for index, event in progress(job.part, calls).items()}
-    facts = _facts(job, calls) | {"progress": reported, "seconds": took(calls), "memory": peak_memory(calls)}
+    (found,) = overviews([job.part])
+    summary, failures = found.summary, found.failures()
+    running = progress(job.part, found.calls) if found.calls else {}
+    reported = {f"{index}": progress_text(event) for index, event in running.items()}
+    facts = _facts(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
     if isinstance(job, JobArray):
-        failures = [(index, status) for index, status in zip(job.part.indices, calls, strict=True) if failed(status)]
-        facts["failures"] = {f"{index}": error_of(status) or status.state.value for index, status in failures}
+        facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
     else:
-        (status,) = calls
+        (status,) = found.calls
         facts |= {"node": status.node, "reason": status.reason, "error": error_of(status) or None, "log": job.log_path}
     facts["directory"] = job.directory
     if as_json:
         show_json(facts)
     else:
         show_table([(name, text) for name, text in _shown(facts).items() if text])
-    if any(map(failed, calls)) or JobState.CANCELLED.value in facts["states"]:
+    if failures or JobState.CANCELLED.value in facts["states"]:
         raise SystemExit(1)
 
 
@@ -132,9 +135,8 @@ def _several(count: int, of: int, what: str) -> str:
     return f"{count} {what}" if of > 1 else what
 
 
-def _facts(job: Job[Any] | JobArray[Any], calls: Sequence[JobStatus]) -> dict[str, Any]:
+def _facts(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
     """The facts about a submission, as plain data."""
-    states = Counter(status.state for status in calls)
     first = job if not isinstance(job, JobArray) else job[0] if job else None
     job_id = first.job_id if first is not None else None
     if first is not None and not job.key.endswith("]"):
@@ -142,8 +144,8 @@ def _facts(job: Job[Any] | JobArray[Any], calls: Sequence[JobStatus]) -> dict[st
     return {
         "key": job.key,
         "job_id": job_id,
-        "count": len(calls),
-        "states": {state.value: states[state] for state in JobState if states[state]},
+        "count": len(found.part.indices),
+        "states": dict(found.summary.states),
         "submitted": submitted_at(job.key),
     }
 

@@ -18,6 +18,7 @@ from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import Reference
 from slurm.submission.submission_state import SubmissionState
 from slurm.tracking.workflow_journal import several_children
+from slurm.views.overview import overviews
 from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
@@ -325,7 +326,7 @@ class JobArray(Handle, Generic[R]):
 
     def states(self) -> Counter[JobState]:
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
-        return Counter(status.state for status in statuses([self.part])[0])
+        return overviews([self.part])[0].states
 
     def summary(self) -> str:
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""

@@ -119,5 +119,6 @@ _PLAIN: Mapping[str, Check] = {
     "bool": _is_truth,
     "Any": _is_plain,
     "Mapping[str, Any]": lambda value: isinstance(value, dict) and _is_plain(value),
+    "Mapping[str, int]": lambda value: isinstance(value, dict) and all(map(_is_whole, value.values())),
     "Mapping[str, str]": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slurm.protocol import FAILED, MOST_CALLS, SAVE, STOPPED, SUCCEEDED, Document
+from slurm.protocol import FAILED, SAVE, STOPPED, SUCCEEDED, Document
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -159,18 +159,15 @@ class SharedOutcome(Document):
     @classmethod
     def of(cls, elements: Iterable[int], outcome: Outcome) -> SharedOutcome:
         """Return the record of some elements."""
-        bounds: list[int] = []
-        for element in sorted(elements):
-            if bounds and bounds[-1] == element - 1:
-                bounds[-1] = element
-            else:
-                bounds += [element, element]
-        return cls(bounds=tuple(bounds), outcome=outcome)
+        from slurm.protocol import ranges  # noqa: PLC0415 - the runner needs it only for a failed dependency
+
+        return cls(bounds=ranges.bounds(elements), outcome=outcome)
 
     def flaw(self) -> str | None:
         """Return why the record is invalid, or None."""
-        ordered = all(low <= high for low, high in zip((0, *self.bounds), (*self.bounds, MOST_CALLS), strict=True))
-        if len(self.bounds) % 2 or not ordered:
+        from slurm.protocol import ranges  # noqa: PLC0415 - as in `of`
+
+        if not ranges.are_bounds(self.bounds):
             return "bounds are not ranges of elements in ascending order"
         return "elements cannot share a result" if self.outcome.succeeded else None
 
@@ -183,5 +180,6 @@ class SharedOutcome(Document):
 
     def __iter__(self) -> Iterator[int]:
         """Yield the elements in ascending order."""
-        for at in range(0, len(self.bounds), 2):
-            yield from range(self.bounds[at], self.bounds[at + 1] + 1)
+        from slurm.protocol import ranges  # noqa: PLC0415 - as in `of`
+
+        return ranges.within(self.bounds)

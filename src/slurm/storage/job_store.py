@@ -24,6 +24,7 @@ from slurm.protocol import (
     RESULTS,
     SUBMISSION,
     SUBMITTED,
+    SUMMARY,
     Refused,
     Submission,
     Submitted,
@@ -33,6 +34,7 @@ from slurm.protocol import (
 )
 from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.shell import program
+from slurm.protocol.summary import Summary
 from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.storage import log_tails
 from slurm.storage.results import read_results
@@ -59,6 +61,8 @@ class Records(NamedTuple):
     submission: Submission
     submitted: Submitted | None
     refused: Refused | None
+    summary: Summary | None = None
+    """How its calls have ended, if it is a large map and a client has seen that."""
 
     @property
     def scheduler(self) -> str | None:
@@ -126,6 +130,10 @@ class JobStore:
     def refuse(self, key: str, refused: Refused) -> None:
         """Record that the scheduler refused a submission."""
         self._transport.put(self.directory(key), {REFUSED: refused.dumps()})
+
+    def summarise(self, key: str, summary: Summary) -> None:
+        """Record how the calls of a submission have ended."""
+        self._transport.put(self.directory(key), {SUMMARY: summary.dumps()})
 
     def add(self, key: str, scripts: Mapping[str, str]) -> None:
         """Add scripts to a submission."""
@@ -209,11 +217,11 @@ class JobStore:
 
     def read_records(self, keys: Iterable[str]) -> Mapping[str, Records | SlurmError]:
         """Read the records of the submissions that exist, by key, or an error for those that cannot be read."""
-        names = (SUBMISSION, SUBMITTED, REFUSED)
+        names = (SUBMISSION, SUBMITTED, REFUSED, SUMMARY)
         paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
         files = self._transport.get_each([path for group in paths.values() for path in group], private=True)
         found: dict[str, Records | SlurmError] = {}
-        for key, (request, accepted, rejected) in paths.items():
+        for key, (request, accepted, rejected, summary) in paths.items():
             if request in files:
                 try:
                     submission = Submission.loads(_read(files[request]), where=request)
@@ -222,7 +230,7 @@ class JobStore:
                         raise ProtocolError(message)
                     submitted = Submitted.loads(_read(files[accepted]), where=accepted) if accepted in files else None
                     refused = Refused.loads(_read(files[rejected]), where=rejected) if rejected in files else None
-                    found[key] = Records(submission, submitted, refused)
+                    found[key] = Records(submission, submitted, refused, _summary(files, summary, submission))
                 except (ProtocolError, TransportError) as error:
                     found[key] = error
         return found
@@ -364,6 +372,16 @@ class JobStore:
             yield file.blocks()
         for _ in left:
             yield iter(())
+
+
+def _summary(files: Mapping[str, bytes | SlurmError], path: str, of: Submission) -> Summary | None:
+    """Return a summary, or None if there is none that is valid: the outcomes tell the same."""
+    try:
+        summary = Summary.loads(_read(files[path]), where=path) if path in files else None
+    except (ProtocolError, TransportError) as error:
+        _log.debug("reading all outcomes: %s", error)
+        return None
+    return summary if summary and sum(summary.states.values()) == of.count else None
 
 
 def _read(data: bytes | SlurmError) -> bytes:

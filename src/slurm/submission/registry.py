@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.protocol import Refused, Submission, Submitted
+    from slurm.protocol.summary import Summary
     from slurm.storage.job_store import JobStore
 
 
@@ -53,7 +54,11 @@ class SubmissionRegistry:
             return list(self._states.values())
 
     def add(
-        self, submission: Submission, submitted: Submitted | None, refused: Refused | None = None
+        self,
+        submission: Submission,
+        submitted: Submitted | None,
+        refused: Refused | None = None,
+        summary: Summary | None = None,
     ) -> SubmissionState:
         """The state of a submission with these records; an existing state learns from them."""
         with self._lock:
@@ -70,6 +75,9 @@ class SubmissionRegistry:
                     upstreams=[known for edge in submission.dependencies if (known := self._states.get(edge.key))],
                     created=submission.created,
                 )
+                if summary is not None:
+                    state.summary = summary
+                    state.add_outcomes(range(state.elements))
                 self._states[submission.key] = state
         state.learn_records(submitted, refused)
         return state

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slurm.errors import SlurmError, TransportError
     from slurm.protocol import Block, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
+    from slurm.protocol.summary import Summary
     from slurm.schedulers.base import Report
     from slurm.submission.origins import Here
     from slurm.submission.status import Listener
@@ -60,6 +61,8 @@ class SubmissionState:
         self.elements = -(-count // chunk)
         self.trouble: TransportError | None = None
         """The error of the last listing of outcomes. Until a listing succeeds, a missing outcome means nothing."""
+        self.summary: Summary | None = None
+        """How its calls ended, if a client has counted them."""
         self.listener: Listener | None = None
         """Receives the changes, if there are callbacks on this client."""
         self._submitted = submitted
@@ -120,8 +123,7 @@ class SubmissionState:
     def job_id(self, index: int) -> str | None:
         """The scheduler's id of call `index`, such as "1234_0"; None if it never got one."""
         element = self.element(index)
-        block = self.block(element)
-        if block is None:
+        if (block := self.block(element)) is None:
             return None
         return ids.split_id(self.scheduler, ids.element_id(self.scheduler, block, element))[0]
 
@@ -133,8 +135,7 @@ class SubmissionState:
     def log(self, index: int, rank: int = 0) -> str:
         """The log of the element of call `index`, or of one of its ranks: a path in the submission's directory."""
         element = self.element(index)
-        block = self.block(element)
-        first = block.first if block else 0
+        first = block.first if (block := self.block(element)) else 0
         return f"{LOGS}/{log_name(first, f'{element - first}.{rank}' if rank else str(element - first))}"
 
     def block(self, element: int) -> Block | None:

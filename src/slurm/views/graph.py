@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.drawing import CHILD, Edge, Node, dot, mermaid
+from slurm.views.overview import overviews
 from slurm.views.picture import svg
-from slurm.views.status import Part, statuses
+from slurm.views.status import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
         edges |= dict.fromkeys(new)
         frontier = {key: None for edge in new for key in (edge.source, edge.target) if key not in found}
     parts = [Part(place, state, range(state.count)) for state in submissions.values()]
-    states = {key: Counter(s.state for s in some) for key, some in zip(submissions, statuses(parts), strict=True)}
+    states = {key: each.states for key, each in zip(submissions, overviews(parts), strict=True)}
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
     nodes = [Node(s.key, s.task, s.count, states[s.key], s.workflow is not None) for s in order]
     rank = {node.key: number for number, node in enumerate(nodes)}

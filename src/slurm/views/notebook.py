@@ -32,6 +32,7 @@ from slurm.views.displays import (
     strong,
     table,
 )
+from slurm.views.overview import overviews
 from slurm.views.status import error_of, failed, known, peak_memory, progress, statuses, submitted_at, took
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ _queried: set[str] = set()
 
 
 class Snapshot(NamedTuple):
-    """For each part, the state's name and the status of each call; `trouble` says why they are not up to date."""
+    """For each part, the state's name and, with details, the status of each call.
+
+    `trouble` says why they are not up to date.
+    """
 
     names: list[list[str]]
     statuses: list[list[JobStatus]]
@@ -154,10 +158,11 @@ def _snapshot(parts: Sequence[Part], *, details: bool = True) -> Snapshot:
 
 
 def _query(parts: Sequence[Part], *, details: bool) -> Snapshot:
+    if not details:
+        names = [[state.value for state in each.states.elements()] for each in overviews(parts)]
+        return Snapshot(names, [], "", time.time())
     found = statuses(parts)
     names = [[status.state.value for status in some] for some in found]
-    if not details:
-        return Snapshot(names, found, "", time.time())
     texts = {index: progress_text(event) for index, event in progress(parts[0], found[0]).items()}
     return Snapshot(names, found, "", time.time(), _tail(parts[0], found[0]), texts)
 

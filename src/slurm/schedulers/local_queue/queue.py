@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurm.protocol.ranges import numbers, ranges
 from slurm.schedulers.local_queue import wire
 from slurm.schedulers.local_queue.messages import Row
 from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, FinalState
-from slurm.schedulers.ranges import numbers, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

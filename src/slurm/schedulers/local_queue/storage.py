@@ -12,10 +12,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.protocol.ranges import numbers, ranges
 from slurm.schedulers.local_queue.messages import Submission, check, decode_as, encode
 from slurm.schedulers.local_queue.notes import FinalState
 from slurm.schedulers.local_queue.processes import log
-from slurm.schedulers.ranges import numbers, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
