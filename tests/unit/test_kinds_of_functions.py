@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import cloudpickle
@@ -228,8 +229,9 @@ EXPECTED = {
 
 def interpreter(version: str) -> str | None:
     """An interpreter of a version: this one, one on PATH, or one of pyenv's, whose shims may be there and not run."""
-    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    found = [sys.executable, shutil.which(f"python{version}"), *map(str, root.glob(f"versions/{version}.*/bin/python"))]
+    root = os.path.expanduser(os.environ.get("PYENV_ROOT", "~/.pyenv"))
+    # glob, unlike Path.glob, takes a directory of another user's as empty.
+    found = [sys.executable, shutil.which(f"python{version}"), *glob(f"{root}/versions/{version}.*/bin/python")]
     for candidate in filter(None, found):
         code = "import sys; print('{}.{}'.format(*sys.version_info))"
         done = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
