@@ -38,6 +38,9 @@ TESTS = [
         "script",
         "scheduler_commands",
         "submitting",
+        "submission_state",
+        "exceptions",
+        "shared_outcomes",
         "journal",
     )
 ] + ["tests/unit/test_life.py", "tests/unit/test_life_machine.py"]

@@ -125,3 +125,11 @@ def test_an_element_that_continues_in_another_job_is_in_its_block_only() -> None
     assert watched.missing == {0, 2}
     assert watched.report(1) is None
     assert [block.id for block in watched.blocks] == ["7", "8"]
+
+
+def test_a_submission_is_wanted_while_a_thread_waits_for_it() -> None:
+    watched = state()
+    assert not watched.wanted
+    with watched.waiting(), watched.waiting():
+        assert watched.wanted
+    assert not watched.wanted

@@ -1,0 +1,135 @@
+"""Exceptions: which one a failed job raises, and what its message says. One row for each kind of record."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+
+import pytest
+
+from slurm.errors import (
+    DependencyFailed,
+    JobCancelled,
+    JobError,
+    JobLost,
+    JobNotStarted,
+    JobOutOfMemory,
+    JobPreempted,
+    JobTimedOut,
+    LoadFailed,
+    NodeFailed,
+    ResultNotSaved,
+    SetupFailed,
+    TaskExited,
+    TaskFailed,
+)
+from slurm.protocol import FAILED, LOAD, PROCESS, QUEUE, RESOLVE, RUN, SAVE, SETUP
+from slurm.protocol.outcomes import ErrorRecord, Outcome
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report
+from slurm.submission.status import FinalStatus
+from slurm.tracking.exceptions import Facts, by_signal, of_outcome, of_status, unexplained
+
+FACTS = Facts("work/20260101T000000Z-00000000", 3, "7_3", "/root/logs/3.log", tail="the last line")
+ERROR = ErrorRecord(type="ValueError", message="odd", bases=("ValueError",), traceback="Traceback: odd")
+EXIT = ErrorRecord(type="SystemExit", message="4", bases=("SystemExit",))
+
+
+def outcome(phase: str, error: ErrorRecord | None = None, code: int = 1, state: str | None = None) -> Outcome:
+    return Outcome(status=FAILED, phase=phase, exit_code=code, error=error, host="n1", state=state, job_id="7_3")
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "words"),
+    [
+        (outcome(PROCESS, code=3), TaskExited, "ended its process with status 3 before it returned. Its log:"),
+        (outcome(PROCESS, code=137), TaskExited, "was killed by SIGKILL before it returned"),
+        (outcome(PROCESS, code=129 + 99), TaskExited, "ended its process with status 228"),
+        (outcome(PROCESS, ERROR), TaskFailed, "the record of its attempt is damaged: odd"),
+        (outcome(QUEUE, ERROR), JobNotStarted, "was not run: odd"),
+        (outcome(SETUP), SetupFailed, "its setup failed. Its log: /root/logs/3.log, which ends:\nthe last line"),
+        (outcome(RUN), TaskFailed, "failed in phase run"),
+        (outcome(RUN, EXIT, code=4), TaskExited, "called sys.exit(4) before it returned"),
+        (outcome(RESOLVE, ERROR), DependencyFailed, "was not run: odd"),
+        (outcome(LOAD, ERROR), LoadFailed, "could not be loaded on the node: ValueError: odd"),
+        (outcome(SAVE, ERROR), ResultNotSaved, "could not be saved: ValueError: odd"),
+        (outcome(RUN, ERROR), TaskFailed, "raised ValueError: odd"),
+        (outcome(PROCESS, state="TIMEOUT"), JobTimedOut, "with_options(time=…)"),
+        (outcome(RESOLVE, ERROR, state="CANCELLED"), DependencyFailed, "was not run: odd"),
+        (outcome(PROCESS, state="CANCELLED"), JobCancelled, "was cancelled"),
+    ],
+)
+def test_an_outcome_has_the_exception_of_its_phase(record: Outcome, kind: type[JobError], words: str) -> None:
+    error = of_outcome(record, FACTS)
+    assert type(error) is kind
+    assert isinstance(error, JobError)
+    assert words in str(error)
+    assert "job work/20260101T000000Z-00000000 (id 7_3)" in str(error)
+    assert (error.key, error.index, error.job_id, error.node) == (FACTS.key, 3, "7_3", "n1")
+
+
+@pytest.mark.parametrize(("code", "number"), [(0, None), (128, None), (129, 1), (143, 15), (255, None)])
+def test_an_exit_status_above_128_is_a_signal_if_there_is_one(code: int, number: int | None) -> None:
+    error = of_outcome(outcome(PROCESS, code=code), FACTS)
+    assert isinstance(error, TaskExited)
+    assert (error.exit_code, error.signal) == (code, number)
+
+
+def test_a_task_raises_its_own_exception_with_a_note_and_the_traceback_of_the_node() -> None:
+    own = base64.b64encode(pickle.dumps(ValueError("odd"))).decode()
+    error = of_outcome(outcome(RUN, ERROR.replace(pickle=own)), FACTS)
+    assert type(error) is ValueError
+    assert error.__notes__ == [f"in job {FACTS.key} (id 7_3) on n1; its log: /root/logs/3.log"]
+    assert "Traceback: odd" in str(error.__cause__)
+
+
+@pytest.mark.parametrize("pickled", ["", base64.b64encode(pickle.dumps(SystemExit(2))).decode()])
+def test_an_exception_that_cannot_be_raised_here_is_a_task_failure(pickled: str) -> None:
+    assert type(of_outcome(outcome(RUN, ERROR.replace(pickle=pickled)), FACTS)) is TaskFailed
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (JobState.CANCELLED, JobCancelled),
+        (JobState.TIMEOUT, JobTimedOut),
+        (JobState.OUT_OF_MEMORY, JobOutOfMemory),
+        (JobState.NODE_FAIL, NodeFailed),
+        (JobState.PREEMPTED, JobPreempted),
+        (JobState.BOOT_FAIL, JobNotStarted),
+        (JobState.DEADLINE, JobNotStarted),
+        (JobState.REFUSED, JobNotStarted),
+        (JobState.FAILED, TaskExited),
+        (JobState.LOST, JobLost),
+    ],
+)
+def test_each_final_state_has_an_exception(state: JobState, kind: type[JobError]) -> None:
+    report = Report("7_3", None, state, state.value, "n1", "a reason")
+    error = of_status(FinalStatus(state, report), FACTS)
+    assert type(error) is kind
+    assert "a reason" in str(error)
+    assert (error.state, error.node) == (state.value, "n1")
+
+
+def test_a_lost_job_says_what_is_known() -> None:
+    never = of_status(FinalStatus(JobState.LOST, None), Facts(FACTS.key, 0, None, FACTS.log))
+    assert str(never) == f"job {FACTS.key} was never queued: its client died before; submit it again."
+    assert "the scheduler doesn't know it" in str(of_status(FinalStatus(JobState.LOST, None), FACTS))
+    running = Report("7_3", None, JobState.RUNNING, "RUNNING", "n1", "")
+    assert "its last known state is RUNNING" in str(of_status(FinalStatus(JobState.LOST, running), FACTS))
+
+
+def test_a_log_that_is_empty_is_said_to_be() -> None:
+    facts = Facts(FACTS.key, 0, "7", "/root/logs/0.log", rank="rank 3 of 4")
+    error = of_outcome(outcome(PROCESS), facts)
+    assert str(error).startswith(f"rank 3 of 4 of job {FACTS.key} (id 7) ended its process")
+    assert str(error).endswith("Its log: /root/logs/0.log, which is empty")
+
+
+def test_which_ends_the_log_or_the_scheduler_may_explain() -> None:
+    killed = outcome(PROCESS, code=137)
+    assert (unexplained(None), unexplained(killed), unexplained(outcome(RUN, ERROR))) == (True, True, False)
+    assert by_signal(killed)
+    assert not by_signal(outcome(PROCESS, code=128))
+    assert not by_signal(outcome(PROCESS, code=137, state="TIMEOUT"))
+    assert not by_signal(outcome(RUN, ERROR, code=137))
