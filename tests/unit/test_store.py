@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm.protocol import ATTEMPTS
+from slurm.protocol import ATTEMPTS, JOBS
 from slurm.storage.job_store import JobStore
+from slurm.tracking.attempts import AttemptRecords
 from slurm.transports.local import LocalTransport
 
 KEY = "task/20260101T000000Z-00000000"
@@ -68,3 +69,16 @@ def test_logs_are_read_in_blocks_and_in_order(store: JobStore, tmp_path: Path) -
     found = [list(blocks) for blocks in store.log_blocks([str(tmp_path / name) for name in contents])]
     assert [b"".join(blocks) for blocks in found] == [data or b"" for data in contents.values()]
     assert max(len(block) for blocks in found for block in blocks) <= 1 << 20
+
+
+@pytest.mark.parametrize(("name", "where"), [("0.1.next.json", "damaged"), ("0.1.json", "outcomes")])
+def test_a_record_of_an_attempt_that_others_may_write_counts_as_damaged(tmp_path: Path, name: str, where: str) -> None:
+    key = "work/20260101T000000Z-00000000"
+    directory = tmp_path / JOBS / key / ATTEMPTS
+    directory.mkdir(parents=True)
+    (directory / name).write_text("{}")
+    (directory / name).chmod(0o666)
+    found = getattr(AttemptRecords(JobStore(LocalTransport(), str(tmp_path)), key, [0]), where)
+    assert list(found) == [(0, 1)]
+    error = found[0, 1] if where == "damaged" else found[0, 1].error
+    assert name in str(error if where == "damaged" else error.message)

@@ -129,7 +129,19 @@ def test_an_element_that_continues_in_another_job_is_in_its_block_only() -> None
 
 def test_a_submission_is_wanted_while_a_thread_waits_for_it() -> None:
     watched = state()
-    assert not watched.wanted
+    wanted = [watched.wanted]
     with watched.waiting(), watched.waiting():
-        assert watched.wanted
-    assert not watched.wanted
+        wanted.append(watched.wanted)
+    assert [*wanted, watched.wanted] == [False, True, False]
+
+
+def test_a_submission_is_wanted_until_its_last_callback_is_removed() -> None:
+    watched, called = state(), list[int]()
+    callbacks = [partial(called.append, number) for number in range(2)]
+    assert [watched.add_callback(0, callback) for callback in callbacks] == [True, True]
+    wanted = [watched.wanted]
+    for callback in (*callbacks, callbacks[1]):
+        watched.remove_callback(0, callback)
+        wanted.append(watched.wanted)
+    assert wanted == [True, True, False, False]
+    assert not watched.add_outcomes([0]).callbacks
