@@ -145,3 +145,14 @@ def test_a_submission_is_wanted_until_its_last_callback_is_removed() -> None:
         wanted.append(watched.wanted)
     assert wanted == [True, True, False, False]
     assert not watched.add_outcomes([0]).callbacks
+
+
+def test_elements_that_left_no_outcome_have_ended_too() -> None:
+    watched = state(count=3)
+    lost = FinalStatus(JobState.LOST, None)
+    unfinished = [watched.unfinished]
+    watched.add_final({0: lost, 1: lost})
+    unfinished.append(watched.unfinished)
+    watched.add_outcomes([1, 2])  # that of 1 came late
+    assert [*unfinished, watched.unfinished] == [True, True, False]
+    assert sorted(watched.finished_elements) == [0, 1, 2]
