@@ -10,6 +10,7 @@ import pytest
 
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
 from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report
 from slurm.schedulers.job_control import Answers
 from slurm.submission.submission_state import SubmissionState
 from slurm.submission.timings import Timings
@@ -98,3 +99,37 @@ def test_a_failed_listing_is_the_trouble_of_its_submission_only() -> None:
     assert not watched.finished(0)
     status = watched.status(0, None)
     assert (status.state, status.problem) == (JobState.UNKNOWN, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([None], None),
+        ([JobState.RUNNING, JobState.OUT_OF_MEMORY], JobState.OUT_OF_MEMORY),
+        ([JobState.RUNNING, JobState.COMPLETING, JobState.CANCELLED], JobState.CANCELLED),
+        ([JobState.FAILED], None),
+        ([JobState.COMPLETED], None),
+    ],
+    ids=str,
+)
+def test_a_signal_is_explained_by_the_scheduler_unless_it_has_forgotten_the_job(
+    answers: Sequence[JobState | None], expected: JobState | None
+) -> None:
+    left = list(answers)
+
+    def query(ids: Sequence[str]) -> Answers:
+        state = left.pop(0) if len(left) > 1 else left[0]
+        return Answers([Report("7", None, state, state.value, "n1", "")] if state else [], set(), None)
+
+    tracker, watched = follow(lambda keys: dict.fromkeys(keys, frozenset[int]()), query)
+    found = tracker.explain(watched, 0)
+    assert (found and found.state) == expected
+    assert len(left) == 1
+
+
+def test_an_explanation_is_waited_for_only_so_long() -> None:
+    def query(ids: Sequence[str]) -> Answers:
+        return Answers([Report("7", None, JobState.RUNNING, "RUNNING", "n1", "")], set(), None)
+
+    tracker, watched = follow(lambda keys: dict.fromkeys(keys, frozenset[int]()), query, Timings(verdict=0.3))
+    assert tracker.explain(watched, 0) is None
