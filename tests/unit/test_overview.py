@@ -149,6 +149,13 @@ def test_an_invalid_summary_is_as_none(inline: InlineCluster, text: str) -> None
     assert b"bounds" in (kept(jobs) or b"")
 
 
+def test_a_summary_of_a_single_call_is_not_used(inline: InlineCluster) -> None:
+    jobs = ended(count=1)
+    jobs.part.place.store.summarise(jobs.key, Summary.of({"FAILED": 1}, [0]))
+    (found,) = overview.overviews([another(inline, jobs)[0].part])
+    assert [status.state.value for status in found.calls] == ["COMPLETED"]
+
+
 def test_a_summary_that_cannot_be_written_is_not_missed(inline: InlineCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise TransportError("disk full")

@@ -13,14 +13,14 @@ from slurm.tracking import attempts
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.status import Part
 
-_NOT_QUEUED = "it was not queued yet"
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from slurm.places.place import Place
     from slurm.protocol import Block
     from slurm.submission.submission_state import SubmissionState
+
+_NOT_QUEUED = "it was not queued yet"
 
 
 def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:

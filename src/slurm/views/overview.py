@@ -54,7 +54,8 @@ def overviews(parts: Sequence[Part]) -> list[Overview]:
 
 
 def _whole(part: Part) -> bool:
-    return len(part.indices) == part.state.count
+    """Whether a part is a whole map of several: a single call has a node and an error, which no summary has."""
+    return 1 < len(part.indices) == part.state.count
 
 
 def _counted(part: Part, calls: Sequence[JobStatus]) -> Overview:
