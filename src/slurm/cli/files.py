@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--list", "only_list", is_flag=True, help="List all files, and copy nothing.")
 @on_option
 @json_option
-def fetch(  # noqa: PLR0913, PLR0917 - click's way
+def fetch(  # noqa: PLR0917 - click's way
     key: str,
     patterns: tuple[str, ...],
     to: Path,
