@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slurm.schedulers.base import numbers
@@ -82,8 +83,11 @@ def run(words: Sequence[str]) -> tuple[int, str]:
     for word in rest:
         name, _, key = word.partition("=")
         id_, _, tasks = name.partition("_")
-        queue.cancel(id_, numbers(tasks) if tasks else None, key)
+        _CHANGES[verb](id_, numbers(tasks) if tasks else None, key)
     return 0, ""
+
+
+_CHANGES = {"cancel": queue.cancel, "hold": queue.hold, "release": partial(queue.hold, release=True)}
 
 
 def _submit(words: Sequence[str]) -> tuple[int, str]:
