@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from slurm import Cluster, Job, JobContext, task
+from slurm import Cluster, Job, current_job, task
 from slurm.cli.main import slurm
 from slurm.errors import ConfigurationError, TransportError
 from waiting import until
 
 
 @task
-def write(x: int, ctx: JobContext) -> int:
-    directory = ctx.output_directory()
+def write(x: int) -> int:
+    directory = current_job().output_directory()
     (directory / "out").mkdir()
     (directory / "out" / f"{x}.h5").write_bytes(bytes([x]) * x * 1000)
     (directory / "it's ü.txt").write_text(f"{x}")
@@ -29,11 +29,11 @@ def write(x: int, ctx: JobContext) -> int:
 
 
 @task
-def slowly(go: str, ctx: JobContext) -> None:
-    (ctx.output_directory() / "early").write_text("early")
+def slowly(go: str) -> None:
+    (current_job().output_directory() / "early").write_text("early")
     while not Path(go).exists():
         time.sleep(0.05)
-    (ctx.output_directory() / "late").write_text("late")
+    (current_job().output_directory() / "late").write_text("late")
 
 
 @task

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Job, Retry, WorkflowContext, fence, task, workflow
+from slurm import Job, JobArray, Retry, fence, task, workflow
 from slurm.errors import ConfigurationError, ConnectionLost, JobCancelled
 from slurm.jobs.cancel import cancelled_outcome
 from slurm.jobs.fence import fence_elements
@@ -48,7 +48,7 @@ def step(directory: str, x: int) -> int:
 
 
 @workflow
-def parent(go: str, context: WorkflowContext) -> str:
+def parent(go: str) -> str:
     return slow(go).result()
 
 
@@ -57,6 +57,13 @@ def inline(tmp_path: Path) -> Iterator[InlineCluster]:
     with InlineCluster() as cluster:
         yield cluster
         (tmp_path / "go").touch()
+
+
+def result(inline: InlineCluster, job: Job[object]) -> object:
+    """The result of a job as another process finds it."""
+    found = inline.job(job.key)
+    assert not isinstance(found, JobArray)
+    return found.result(WAIT)
 
 
 def outcome(inline: InlineCluster, job: Job[object]) -> Outcome:
@@ -86,7 +93,7 @@ def test_the_result_of_a_job_that_runs_on_is_not_taken(inline: InlineCluster, tm
     (tmp_path / "go").touch()
     until(lambda: not inline.place.queue.client.query([str(job.job_id).partition("_")[0]]).reports or not job.running())
     with pytest.raises(JobCancelled, match="stopped"):
-        inline.job(job.key).result(WAIT)
+        result(inline, job)
     assert outcome(inline, job).reason == "stopped"
 
 

@@ -20,7 +20,7 @@ from slurm.testing.inline.faults import Answer
 from slurm.testing.inline.queue import queue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from slurm.testing.inline.jobs import Element, InlineJob
 
@@ -87,7 +87,11 @@ def run(words: Sequence[str]) -> tuple[int, str]:
     return 0, ""
 
 
-_CHANGES = {"cancel": queue.cancel, "hold": queue.hold, "release": partial(queue.hold, release=True)}
+_CHANGES: Mapping[str, Callable[[str, Sequence[int] | None, str], None]] = {
+    "cancel": queue.cancel,
+    "hold": queue.hold,
+    "release": partial(queue.hold, release=True),
+}
 
 
 def _submit(words: Sequence[str]) -> tuple[int, str]:
