@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TaskExited,
         TaskFailed,
     )
+    from slurm.jobs.fence import fence
     from slurm.jobs.job import Job, JobArray, open_job
     from slurm.jobs.waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.options.retry import Retry
@@ -83,6 +84,7 @@ _HOMES = {
         "wait",
     ),
     "slurm.views.graph": ("Graph",),
+    "slurm.jobs.fence": ("fence",),
     "slurm.jobs.job": ("Job", "JobArray", "open_job"),
     "slurm.options.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
@@ -131,6 +133,7 @@ __all__ = [
     "cancel",
     "current_job",
     "current_workflow",
+    "fence",
     "gather",
     "open_job",
     "task",

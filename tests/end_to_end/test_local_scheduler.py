@@ -22,7 +22,7 @@ from slurm import Cluster, JobState, task
 from slurm.clusters import cluster
 from slurm.errors import JobCancelled
 from slurm.protocol import Origin
-from slurm.schedulers.base import Site, ranges
+from slurm.schedulers.base import Site, Target, ranges
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import client, commands, identity, notes, wire
 from slurm.schedulers.local_queue.messages import Accepted, Comments, Listing, Query, States, Submission
@@ -200,6 +200,27 @@ def test_pending_elements_start_after_a_killed_supervisor_without_a_client(machi
     until((script.directory / "ran-0").exists)
     _kill_supervisor(machine)
     until((script.directory / "ran-4").exists)
+
+
+def test_held_elements_stay_held_after_a_killed_supervisor(machine: Path, root: Path, tmp_path: Path) -> None:
+    @task
+    def touch(n: int) -> int:
+        (tmp_path / f"ran-{n}").touch()
+        while n == 0 and not (tmp_path / "gate").exists():
+            time.sleep(0.05)
+        return n
+
+    with Cluster("local", root=root) as cluster:
+        array = touch.with_options(max_concurrent=1).map(range(4))
+        until((tmp_path / "ran-0").exists)
+        client, id_ = cluster.place.queue.client, str(array[0].job_id).partition("_")[0]
+        client.hold([Target(id_, [1, 3], array.key)])
+        _kill_supervisor(machine)
+        (tmp_path / "gate").touch()
+        assert array[2].result(60) == 2
+        assert [array[n].status().state for n in (1, 3)] == [JobState.PENDING] * 2
+        client.hold([Target(id_, None, array.key)], release=True)
+        assert array.results(60) == list(range(4))
 
 
 @pytest.mark.parametrize("monitors_too", [False, True])

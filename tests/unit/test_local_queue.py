@@ -20,6 +20,7 @@ from slurm.schedulers.local_queue.commands import submission
 from slurm.schedulers.local_queue.messages import (
     Cancel,
     Comments,
+    Hold,
     Listing,
     Query,
     Refused,
@@ -154,6 +155,22 @@ def test_element_that_is_put_back_starts_first() -> None:
     assert start_ready(queue) == [("1", 0)]
 
 
+@pytest.mark.parametrize("dependencies", [{}, {"afterany": ["1"]}, {"aftercorr": ["1"]}])
+def test_held_elements_do_not_start_and_block_no_others(dependencies: dict[str, list[str]]) -> None:
+    queue = Queue(9)
+    first = queue.add("1", new("0-4"))
+    for _, task in start_ready(queue):
+        first.finish(task, COMPLETED)
+    batch = queue.add("2", new("0-4", dependencies=dependencies))
+    batch.held = {0, 1, 3}
+    assert start_ready(queue) == [("2", 2), ("2", 4)]
+    assert {row.reason for row in batch.rows() if row.state == "PENDING"} == {"JobHeldUser"}
+    batch.held = {1}
+    assert start_ready(queue) == [("2", 0), ("2", 3)]
+    batch.finish(1, FinalState("CANCELLED", ""))
+    assert states(batch)[1] == "CANCELLED"
+
+
 def test_next_id_never_repeats_an_id() -> None:
     assert next_id(0, 1_700_000_000.0) == 1_700_000_000_000
     assert next_id(1_700_000_000_000, 1_700_000_000.0) == 1_700_000_000_001
@@ -274,6 +291,17 @@ def test_storage_uses_two_files_for_a_large_array(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "queue")) == ["7.ends", "7.json"]
     assert (tmp_path / "queue" / "7.ends").read_text() == "0-99999 CANCELLED \n"
     assert (tmp_path / "queue" / "7.json").stat().st_size < 4096
+
+
+def test_storage_restores_what_is_held_until_it_is_forgotten(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path), "boot")
+    storage.add("7", new("0-9"))
+    storage.hold("7", {0, 1, 2, 9})
+    assert [stored.held for stored in Storage(str(tmp_path), "boot").load()] == [[0, 1, 2, 9]]
+    storage.hold("7", ())
+    assert [stored.held for stored in Storage(str(tmp_path), "boot").load()] == [[]]
+    storage.forget("7")
+    assert os.listdir(tmp_path / "queue") == []
 
 
 def test_storage_does_not_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,7 +428,9 @@ def test_submission_contains_the_parsed_options() -> None:
     assert (unlimited.seconds, unlimited.warning, unlimited.cpus) == (None, [10, 60], 0)
 
 
-@pytest.mark.parametrize("message", [new("0-9"), Query(["1"]), Listing(), Cancel({"1": None, "2": "0-3"})])
+@pytest.mark.parametrize(
+    "message", [new("0-9"), Query(["1"]), Listing(), Cancel({"1": None, "2": "0-3"}), Hold({"1": "3"}, release=True)]
+)
 def test_decode_restores_encoded_messages(message: tuple[Any, ...]) -> None:
     assert decode(encode(message)) == message
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
@@ -24,6 +25,7 @@ from slurm import (
     as_completed,
     current_job,
     current_workflow,
+    fence,
     gather,
     task,
     wait,
@@ -68,6 +70,12 @@ def calls() -> None:
     assert_type(name(1.5, upper=True).result(), str)
     assert_type(add(1).exception(), BaseException | None)
     assert_type(add.unwrapped(1, 2), int)
+    assert_type(add(1).fetch("out/*.h5", to="here"), list[Path])
+    assert_type(add.map([1, 2]).fetch(to=Path("here"), wait=False), list[list[Path]])
+    assert_type(add(1).files()[0].size, int)
+    assert_type(fence([add(1), add.map([1])], "moved"), list[Job[Any]])
+    add(1).fetch("out/*.h5")  # type: ignore[call-arg]
+    fence(add(1))  # type: ignore[call-arg]
 
     add()  # type: ignore[call-overload]
     add("1")  # type: ignore[call-overload]

@@ -32,7 +32,7 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
     Returns the number of calls to be cancelled of each submission, by key.
     """
     several: dict[Place, dict[SubmissionState, set[int]]] = {}
-    for place, watched, indices in _with_children(parts) if children else parts:
+    for place, watched, indices in with_children(parts, cancelled_outcome()) if children else parts:
         if watched.submitted is None:
             place.recovery.complete([watched])
         if elements := {watched.element(index) for index in indices if not watched.finished(index)}:
@@ -56,8 +56,11 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
     }
 
 
-def _with_children(parts: Iterable[Part]) -> Iterator[Part]:
-    """Calls, the submissions of those that are workflows, and so on."""
+def with_children(parts: Iterable[Part], outcome: Outcome) -> Iterator[Part]:
+    """Calls, the submissions of those that are workflows, and so on.
+
+    Workflows that have not ended get an outcome, so that they submit nothing more; so do submissions without records.
+    """
     generation = list(parts)
     while generation:
         yield from generation
@@ -65,31 +68,33 @@ def _with_children(parts: Iterable[Part]) -> Iterator[Part]:
         for place, watched, indices in generation:
             if watched.workflow:
                 calls.setdefault(place, {}).setdefault(watched.key, set()).update(indices)
-        generation = [child for place, some in calls.items() for child in _children(place, some)]
+        generation = [child for place, some in calls.items() for child in _children(place, some, outcome)]
 
 
-def _children(place: Place, calls: Mapping[str, set[int]]) -> Iterator[Part]:
+def _children(place: Place, calls: Mapping[str, set[int]], outcome: Outcome) -> Iterator[Part]:
     """The submissions of calls of workflows. Those calls are kept from submitting more first."""
     for key, some in calls.items():
         watched = place.registry.get(key)
-        _stay_ended(place, key, [call for call in some if not watched.finished(call)])
+        stay_ended(place, key, [call for call in some if not watched.finished(call)], outcome)
     found = [child for some in several_children(place.store, place.transport, calls).values() for child in some]
     known = {watched.key: watched for watched in place.registry.get_several([child.key for child in found])}
     place.tracker.list_outcomes(known.values())
     for child in found:
         if child.key not in known or known[child.key].submitted is None:  # it may be queued in this moment
-            _stay_ended(place, child.key, range(child.elements))
+            stay_ended(place, child.key, range(child.elements), outcome)
     return (Part(place, watched, range(watched.count)) for watched in known.values())
 
 
-def _stay_ended(place: Place, key: str, elements: Iterable[int], reason: str | None = None) -> None:
-    """Write that elements were cancelled. Whatever starts, or would submit something, checks for that."""
-    if ended := dict.fromkeys(map(outcome_name, elements), _cancelled_because(reason).dumps()):
+def stay_ended(place: Place, key: str, elements: Iterable[int], outcome: Outcome) -> None:
+    """Write an outcome for elements. Processes that start them, or would submit something for them, check for that."""
+    if ended := dict.fromkeys(map(outcome_name, elements), outcome.dumps()):
         place.store.commit(key, OUTCOMES, ended)
 
 
-def _cancelled_because(reason: str | None) -> Outcome:
-    return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, reason=reason)
+def cancelled_outcome(reason: str | None = None, *, fence: str | None = None) -> Outcome:
+    """Return the outcome of an element that was cancelled; with the word of a fence, by that fence."""
+    state = JobState.CANCELLED.value
+    return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=state, reason=reason, fence=fence)
 
 
 def _cancel(
@@ -131,9 +136,9 @@ def _end(place: Place, watched: SubmissionState, elements: Collection[int]) -> b
         return False
     unqueued = {element for element in elements if watched.block(element) is None}
     queued = set(elements) - unqueued if watched.continues else set()
-    _stay_ended(place, watched.key, queued)
+    stay_ended(place, watched.key, queued, cancelled_outcome())
     if unqueued and unqueued.issuperset(watched.unqueued):
-        place.deferred.end(watched, _cancelled_because(_NOT_QUEUED))
+        place.deferred.end(watched, cancelled_outcome(_NOT_QUEUED))
     else:
-        _stay_ended(place, watched.key, unqueued, _NOT_QUEUED)
+        stay_ended(place, watched.key, unqueued, cancelled_outcome(_NOT_QUEUED))
     return bool(queued or unqueued)

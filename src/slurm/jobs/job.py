@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
-from slurm.jobs.handle import Handle, value_of
+from slurm.jobs.fetch import ArrayFiles, JobFiles
+from slurm.jobs.handle import value_of
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
@@ -35,7 +36,7 @@ R = TypeVar("R", covariant=True)
 _UNSET: Any = object()
 
 
-class Job(Handle, Generic[R]):
+class Job(JobFiles, Generic[R]):
     """One call on a cluster: like a `concurrent.futures.Future`, awaitable, and it outlives its process.
 
     Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result.
@@ -200,7 +201,7 @@ class Job(Handle, Generic[R]):
         return open_job, (self._place.spec._asdict(), self._watched.key, self.index)
 
 
-class JobArray(Handle, Generic[R]):
+class JobArray(ArrayFiles, Generic[R]):
     """The jobs of one `map`, or a slice of them: a sequence of Job.
 
     Passed as an argument to another task, it stands for the list of its results; iterated over in a `map`, each element

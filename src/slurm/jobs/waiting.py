@@ -40,7 +40,7 @@ def wait(
     return_when: Until = ALL_COMPLETED,
 ) -> DoneAndNotDone:
     """Wait as `concurrent.futures.wait` does; `timeout` in seconds. Jobs may be on several clusters."""
-    every = set(_flat(jobs))
+    every = set(flat(jobs))
     done: set[Job[Any]] = set()
     try:
         for job in as_they_end(every, timeout):
@@ -61,7 +61,7 @@ def as_completed(
 def as_completed(jobs: Jobs, timeout: float | None = ...) -> Iterator[Job[Any]]: ...
 def as_completed(jobs: Any, timeout: float | None = None) -> Iterator[Job[Any]]:
     """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds after the first is asked for."""
-    return as_they_end(set(_flat(jobs)), timeout)
+    return as_they_end(set(flat(jobs)), timeout)
 
 
 @overload
@@ -82,7 +82,7 @@ def gather(*jobs: Any, return_exceptions: bool = False) -> list[Any]:
         if isinstance(item, JobArray):
             results += item.results(return_exceptions=return_exceptions)  # an array's results are read in one go
         else:
-            results += [_result(job, return_exceptions=return_exceptions) for job in _flat(item)]
+            results += [_result(job, return_exceptions=return_exceptions) for job in flat(item)]
     return results
 
 
@@ -96,20 +96,21 @@ def cancel(*jobs: Jobs, children: bool = True) -> None:
 
     What workflows among them have submitted ends too, unless not `children`.
     """
-    _cancel([job.part for job in _flat(jobs)], children=children)
+    _cancel([job.part for job in flat(jobs)], children=children)
 
 
 def _kept(jobs: Any) -> Any:
     """Jobs that can be gone through twice: what a generator gives, as a list."""
-    return jobs if isinstance(jobs, (Job, JobArray)) else list(_flat(jobs))
+    return jobs if isinstance(jobs, (Job, JobArray)) else list(flat(jobs))
 
 
-def _flat(jobs: Any) -> Iterator[Job[Any]]:
+def flat(jobs: Any) -> Iterator[Job[Any]]:
+    """Yield the jobs among jobs, arrays, and mixes of them. Raises TypeError for anything else."""
     if isinstance(jobs, Job):
         yield jobs
     elif isinstance(jobs, Iterable) and not isinstance(jobs, (str, bytes)):
         for item in jobs:
-            yield from _flat(item)
+            yield from flat(item)
     else:
         advice = ": concurrent.futures waits for futures" if isinstance(jobs, Future) else ""
         message = f"expected jobs and arrays, not {jobs!r}{advice}"

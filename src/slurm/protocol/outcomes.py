@@ -78,6 +78,8 @@ class Outcome(Document):
     state: str | None = None
     reason: str | None = None
     """The scheduler's state and reason if the scheduler ended the element; the first client to query it writes them."""
+    fence: str | None = None
+    """If `slurm.fence` ended the element: the random word of that fence."""
     peak_memory: int | None = None
     """The largest resident set size of its processes, in bytes."""
     python: str | None = None

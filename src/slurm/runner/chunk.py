@@ -42,7 +42,8 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
     """Run up to `chunk` calls from the job's index on, and commit their results together; a call can fail alone.
 
     With `workers` they run in parallel, in that many processes. An attempt continues where the previous one stopped. If
-    the submission's `Retry` caused the attempt, failed calls run again.
+    the submission's `Retry` caused the attempt, failed calls run again. Calls that remain do not run if the element has
+    an outcome when the journal is written.
     """
     if workers:
         job = job.replace(cpus=max(1, job.cpus // workers))
@@ -56,17 +57,19 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
     loads = enumerate(ArgumentLoader(job.directory, resolver).load_many(job.index, chunk))
     remaining = ((position, load) for position, load in loads if position not in done)
     results = _run_parallel(remaining, resolver, job, workers) if workers else _run_serial(remaining, resolver, job)
+    ended: Outcome | None = None
     try:
         with closing(results):
             for position, result in results:
                 done[position] = result
-                journal.add(position, result)
-        outcome = saver.several([done[position] for position in range(len(done))])
+                if journal.add(position, result) and (ended := saver.earlier()):
+                    break  # it was cancelled or fenced meanwhile: the other calls are not wanted
+        outcome = ended or saver.several([done[position] for position in range(len(done))])
     except Stopped as stopped:
         outcome = _stopped(job, saver, chunk, done, str(stopped))
     except OSError as error:
         outcome = saver.failure(SAVE, error)
-    if saver.continues and not outcome.succeeded:
+    if saver.continues and not outcome.succeeded and ended is None:
         journal.finish()
     else:
         journal.remove()

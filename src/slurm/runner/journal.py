@@ -46,13 +46,15 @@ class Journal:
         """Read the finished calls of earlier attempts."""
         return {position: done for path in self._paths[:-1] for position, done in _read(path)}
 
-    def add(self, position: int, done: Done) -> None:
-        """Add a finished call; calls are written at most once per `SECONDS`."""
+    def add(self, position: int, done: Done) -> bool:
+        """Add a finished call; calls are written at most once per `SECONDS`. Returns whether they were written now."""
         self._unwritten.append((position, done))
         now = time.monotonic()
         if now - self._written_at >= SECONDS:
             self._written_at = now
             self._write()
+            return True
+        return False
 
     def finish(self) -> None:
         """Write all finished calls, for the next attempt, and close the file."""

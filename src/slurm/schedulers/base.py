@@ -112,7 +112,7 @@ class Report(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Array tasks of a job to cancel, provided that the job belongs to the submission `key`."""
+    """Array tasks of a job to cancel, hold or release, provided that the job belongs to the submission `key`."""
 
     id: str
     tasks: Sequence[int] | None
@@ -283,12 +283,30 @@ class Scheduler(ABC):
 
         A scheduler that lost its state assigns ids again, so an id alone does not identify a job.
         """
+        return self._checked(targets, lambda ids: self.cancel_command(ids, cluster=cluster), cluster)
+
+    def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
+        """Return the command that keeps pending jobs and elements from starting, or lets them start again.
+
+        It changes only these elements of an array; running ones run on. Empty if the scheduler cannot hold by element.
+        """
+        return ()
+
+    def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
+        """Return a script that holds or releases targets that belong to their submissions; empty if it cannot."""
+        if not self.hold_command([target.id for target in targets], release=release, cluster=cluster):
+            return ""
+        return self._checked(targets, lambda ids: self.hold_command(ids, release=release, cluster=cluster), cluster)
+
+    def _checked(
+        self, targets: Sequence[Target], command: Callable[[Sequence[str]], Sequence[str]], cluster: str
+    ) -> str:
+        """Return a script that runs a command for each target whose status contains the key of its submission."""
         lines = []
         for id_, tasks, key in targets:
             ids = [id_] if tasks is None else [self.element_id(id_, task) for task in tasks]
             status = shlex.join(self.status_command([id_], cluster=cluster))
-            cancel = shlex.join(self.cancel_command(ids, cluster=cluster))
-            lines.append(f"belongs {shlex.quote(key)} {status} && {{ {cancel} || failed=1; }}")
+            lines.append(f"belongs {shlex.quote(key)} {status} && {{ {shlex.join(command(ids))} || failed=1; }}")
         return "\n".join([program(__name__, "belongs.sh"), *lines, "exit $failed", ""])
 
     def requeue_command(self, id_: str) -> Sequence[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
 from slurm.schedulers.base import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurm.protocol import Origin
     from slurm.schedulers.base import Scheduler, Target
@@ -107,16 +108,30 @@ class JobControl:
 
     def cancel(self, targets: Sequence[Target]) -> None:
         """Cancel targets that belong to their submissions, with one command for each cluster. Ignores finished jobs."""
+        self._change("cancel", targets, self.scheduler.cancel_script)
+
+    def hold(self, targets: Sequence[Target], *, release: bool = False) -> None:
+        """Keep pending elements of targets from starting, or let them start again, as `cancel` does.
+
+        Afterwards, an element of the targets that is reported as pending does not start until it is released. Running
+        elements run on, but may not start again after a requeue until they are released. Raises SchedulerError if the
+        scheduler cannot hold single elements.
+        """
+        self._change("release" if release else "hold", targets, partial(self.scheduler.hold_script, release=release))
+
+    def _change(self, kind: str, targets: Sequence[Target], script_of: Callable[..., str]) -> None:
         for cluster, group in self._by_cluster([target.id for target in targets]).items():
             names = {id_: number for number, ids in group.items() for id_ in ids}
             bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
             parts = [part for target in bare for part in _parts(target)]
             for portion in _portions(parts, [len(part.tasks or "1") for part in parts]):
-                script = self.scheduler.cancel_script(portion, cluster=cluster)
-                done = self._run("cancel", ["sh", "-s"], stdin=script.encode())
+                script = script_of(portion, cluster=cluster)
+                if not script:
+                    raise SchedulerError(f"{self.scheduler.name} cannot {kind} single elements of an array")
+                done = self._run(kind, ["sh", "-s"], stdin=script.encode())
                 if done.status != 0 and not self.scheduler.ids_unknown(done.words):
                     ids = ", ".join(target.id for target in portion)
-                    raise SchedulerError(f"{self.scheduler.name} cannot cancel jobs {ids}: {done.words}")
+                    raise SchedulerError(f"{self.scheduler.name} cannot {kind} jobs {ids}: {done.words}")
 
     def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
         """Group ids by cluster, "" for the local one. Maps the ids without the cluster to the full ids."""

@@ -102,8 +102,15 @@ class LocalScheduler(Scheduler):
 
     def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
         """Let `cancel` compare the keys."""
-        names = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
-        return shlex.join(self.cancel_command(names, cluster=cluster))
+        return shlex.join(self.cancel_command(_names(targets), cluster=cluster))
+
+    def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
+        """Send a request to the supervisor."""
+        return [*self._queue, "release" if release else "hold", *ids]
+
+    def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
+        """Let `hold` compare the keys."""
+        return shlex.join(self.hold_command(_names(targets), release=release, cluster=cluster))
 
     def limits_command(self) -> Sequence[str]:
         """Print the identity of this local scheduler (`local_queue.identity`). Does not need Python."""
@@ -128,3 +135,8 @@ class LocalScheduler(Scheduler):
         if not count.isdecimal():
             return Survey(version="", trouble=output.strip())
         return Survey(version=f"this package's own, on {count} CPUs", shared=False)
+
+
+def _names(targets: Sequence[Target]) -> list[str]:
+    """Return the arguments of commands that change jobs: "id_tasks=key"."""
+    return [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]

@@ -128,10 +128,15 @@ class SlurmJobs(Scheduler):
 
     def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
         """Run squeue, then scancel for the jobs that belong to the submissions. Finished jobs are no error."""
-        ids = ",".join(dict.fromkeys(target.id for target in targets))
-        lines = [f"{id_} {key} {id_}{'' if tasks is None else f'_[{ranges(tasks)}]'}" for id_, tasks, key in targets]
-        arguments = [ids, "\n".join(lines), *_option(cluster)]
-        return f"set -- {shlex.join(arguments)}\n{program(__name__, 'cancel.sh')}"
+        return _change("cancel", targets, cluster)
+
+    def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
+        """Run scontrol. (`scancel --state=PENDING 7_[1-2]` of 22.05 cancels every pending element of job 7.)"""
+        return _clean("scontrol", *_option(cluster), "release" if release else "hold", ",".join(ids))
+
+    def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
+        """Run squeue, then scontrol for the jobs that belong to the submissions. Finished elements are no error."""
+        return _change("release" if release else "hold", targets, cluster)
 
     def requeue_command(self, id_: str) -> Sequence[str]:
         """Run scontrol, which some sites do not install on their nodes or forbid there."""
@@ -141,6 +146,14 @@ class SlurmJobs(Scheduler):
 def _clean(*command: str) -> list[str]:
     """A Slurm command that behaves the same whatever variables the user exports for it."""
     return ["sh", "-c", program(__name__, "clean_run.sh"), "sh", *command]
+
+
+def _change(verb: str, targets: Sequence[Target], cluster: str) -> str:
+    """A script that cancels, holds or releases the jobs that belong to the submissions."""
+    ids = ",".join(dict.fromkeys(target.id for target in targets))
+    lines = [f"{id_} {key} {id_}{'' if tasks is None else f'_[{ranges(tasks)}]'}" for id_, tasks, key in targets]
+    arguments = [verb, ids, "\n".join(lines), *_option(cluster)]
+    return f"set -- {shlex.join(arguments)}\n{program(__name__, 'change.sh')}"
 
 
 def _option(cluster: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`submit`, `query`, `list`, `cancel`: the local scheduler's sbatch, squeue and scancel.
+"""`submit`, `query`, `list`, `cancel`, `hold`, `release`: the local scheduler's sbatch, squeue, scancel and scontrol.
 
 Exit status: 0 for success; 1 for a refusal, nothing was queued; 75 (EX_TEMPFAIL) if the supervisor did not answer, so
 it is unknown whether the job was queued.
@@ -22,6 +22,7 @@ from slurm.schedulers.local_queue.messages import (
     Cancel,
     Comments,
     Done,
+    Hold,
     Listing,
     Query,
     States,
@@ -143,6 +144,21 @@ def _list(_: Sequence[str]) -> None:
 
 def _cancel(names: Sequence[str]) -> None:
     """Cancel each "id_tasks=key": tasks of an id, or all, unless its comment begins with another submission's key."""
+    ask(Cancel(_wanted(names)), Done)
+
+
+def _hold(names: Sequence[str]) -> None:
+    """Keep the pending ones of "id_tasks=key" from starting."""
+    ask(Hold(_wanted(names), release=False), Done)
+
+
+def _release(names: Sequence[str]) -> None:
+    """Let them start again."""
+    ask(Hold(_wanted(names), release=True), Done)
+
+
+def _wanted(names: Sequence[str]) -> dict[str, str | None]:
+    """Return the tasks of each id, None for all, that belong to their submissions."""
     comments = ask(Listing(), Comments).comments
     wanted: dict[str, str | None] = {}
     for name, _, key in (name.partition("=") for name in names):
@@ -150,7 +166,7 @@ def _cancel(names: Sequence[str]) -> None:
         if has_tag(key, comment=re.split("[+~]", comments.get(id_, ""), maxsplit=1)[0], script="") is not False:
             before = wanted.get(id_, tasks)
             wanted[id_] = f"{before},{tasks}" if before and tasks else None
-    ask(Cancel(wanted), Done)
+    return wanted
 
 
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
@@ -158,6 +174,8 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "query": _query,
     "list": _list,
     "cancel": _cancel,
+    "hold": _hold,
+    "release": _release,
     "stop": lambda _: stop(),
 }
 

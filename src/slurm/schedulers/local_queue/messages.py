@@ -65,6 +65,13 @@ class Cancel(NamedTuple):
     tasks: dict[str, str | None]
 
 
+class Hold(NamedTuple):
+    """Keeps pending tasks of ids from starting, or lets them start again; None for all tasks of an id."""
+
+    tasks: dict[str, str | None]
+    release: bool
+
+
 class Stop(NamedTuple):
     """Cancels everything; the supervisor exits once nothing runs."""
 
@@ -109,7 +116,7 @@ class Refused(NamedTuple):
 
 _TYPES: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (Submission, Query, Listing, Cancel, Stop, Accepted, States, Comments, Done, Refused)
+    for kind in (Submission, Query, Listing, Cancel, Hold, Stop, Accepted, States, Comments, Done, Refused)
 }
 
 

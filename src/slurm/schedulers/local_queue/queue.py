@@ -29,6 +29,8 @@ class Batch:
         self.tasks = numbers(submission.tasks)
         self._pending: dict[int, None] = dict.fromkeys(self.tasks)
         self._running: set[int] = set()
+        self.held: set[int] = set()
+        """Pending tasks that must not start until they are released."""
         self._finished: dict[int, FinalState] = {}
         """Final states of tasks, in the order in which they finished."""
         self._order: list[int] = []
@@ -61,7 +63,11 @@ class Batch:
         groups: dict[FinalState, list[int]] = {}
         for task, final in self._finished.items():
             groups.setdefault(final, []).append(task)
-        states = (FinalState("PENDING", reason), self._pending), (FinalState("RUNNING", ""), self._running)
+        states = (
+            (FinalState("PENDING", reason), self._pending.keys() - self.held),
+            (FinalState("PENDING", wire.HELD), self._pending.keys() & self.held),
+            (FinalState("RUNNING", ""), self._running),
+        )
         return [Row(self.id, ranges(tasks), *state) for state, tasks in (*states, *groups.items()) if tasks]
 
     def start(self, task: int) -> None:
@@ -92,7 +98,8 @@ class Batch:
         """The first task that may start now, if any, according to the last `settle`."""
         if len(self._running) >= (self.submission.max_concurrent or len(self.tasks)):
             return None
-        return next(iter(self._ready if self._elementwise else self._pending if self._open else ()), None)
+        some = self._ready if self._elementwise else self._pending if self._open else ()
+        return next((task for task in some if task not in self.held), None) if self.held else next(iter(some), None)
 
     def settle(self, batches: Mapping[str, Batch]) -> list[int]:
         """Find the tasks that may start. Returns tasks that can never run because a dependency failed."""

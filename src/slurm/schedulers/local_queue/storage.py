@@ -1,9 +1,10 @@
 """Storage: the supervisor's state on disk, from which the next supervisor continues if this one is killed.
 
 A submission has two files, independent of its number of elements: `queue/ID.json`, the submission, and `queue/ID.ends`,
-a line for each final state. Only the supervisor writes them. The kernel keeps what a killed process has written, so
-nothing is fsynced; after a restart of the machine the state is discarded. The environment of a submission may hold
-secrets: the directory is 0700, the files are 0600, and the environment is removed when the submission has finished.
+a line for each final state; a third, `queue/ID.held`, once tasks were held. Only the supervisor writes them. The
+kernel keeps what a killed process has written, so nothing is fsynced; after a restart of the machine the state is
+discarded. The environment of a submission may hold secrets: the directory is 0700, the files are 0600, and the
+environment is removed when the submission has finished.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Stored(NamedTuple):
     finished: list[tuple[int, FinalState]]
     changed: float
     """When it was last changed, in seconds since 1970."""
+    held: list[int]
+    """Tasks that must not start until they are released."""
 
 
 class Storage:
@@ -74,13 +77,17 @@ class Storage:
         with open(os.open(f"{self._directory}/queue/{id_}.ends", flags, 0o600), "ab") as file:
             file.write(line.encode("ascii", "backslashreplace"))
 
+    def hold(self, id_: str, tasks: Iterable[int]) -> None:
+        """Store which tasks are held."""
+        self._write(f"queue/{id_}.held", ranges(tasks).encode())
+
     def strip(self, id_: str, submission: Submission) -> None:
         """Replace a finished submission by one without its environment."""
         self._write(f"queue/{id_}.json", encode(submission))
 
     def forget(self, id_: str) -> None:
         """Remove a submission."""
-        for kind in ("json", "ends"):
+        for kind in ("json", "ends", "held"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._directory}/queue/{id_}.{kind}")
 
@@ -96,7 +103,8 @@ class Storage:
             except (OSError, ValueError) as error:
                 log(f"{path}.json: {error}")
             else:
-                yield Stored(id_, submission, list(_final_states(_read(f"{path}.ends"))), changed)
+                held = list(numbers(text)) if (text := _read(f"{path}.held")) else []
+                yield Stored(id_, submission, list(_final_states(_read(f"{path}.ends"))), changed, held)
 
     def _write(self, name: str, data: bytes) -> None:
         """Write a file atomically."""

@@ -82,6 +82,7 @@ class Supervisor:
             batch = self._queue.add(stored.id, stored.submission)
             for task, final in stored.finished:
                 batch.finish(task, final)
+            batch.held = set(batch.pending(set(stored.held)))
             if batch.over:
                 self._finished_at[batch.id] = time.monotonic() - max(0.0, time.time() - stored.changed)
         for id_, task in list(self._storage.notes()):
@@ -154,6 +155,10 @@ class Supervisor:
             for id_, tasks in request.tasks.items():
                 self._cancel(id_, None if tasks is None else set(messages.parse_tasks(tasks)))
             return messages.Done()
+        if isinstance(request, messages.Hold):
+            for id_, tasks in request.tasks.items():
+                self._hold(id_, None if tasks is None else set(messages.parse_tasks(tasks)), release=request.release)
+            return messages.Done()
         if isinstance(request, messages.Stop):
             self._stopping = True
             for id_ in list(self._queue.batches):
@@ -180,6 +185,14 @@ class Supervisor:
         for element in self._running:
             if element.id == id_ and (tasks is None or element.task in tasks):
                 element.cancel()
+
+    def _hold(self, id_: str, tasks: Collection[int] | None, *, release: bool) -> None:
+        batch = self._queue.batches.get(id_)
+        if batch is not None and not batch.over:
+            changed = set(batch.pending(tasks))
+            held = batch.held - changed if release else batch.held | changed
+            self._storage.hold(id_, held)
+            batch.held = held
 
     def _finish(self, batch: Batch, tasks: Collection[int], final: FinalState) -> None:
         """Record that elements have finished, on disk first. Raises OSError, without changes, if that fails."""

@@ -13,6 +13,8 @@ NO_ANSWER = "no answer from the local scheduler"
 MOST_TASKS = 1_000_000
 """The most tasks of one array."""
 NEVER_SATISFIED = "DependencyNeverSatisfied"
+HELD = "JobHeldUser"
+"""The reason of tasks that do not start until they are released, as in squeue(1)."""
 """The reason of an element that is cancelled because a dependency failed."""
 FORM = "3"
 """The version of messages and files. It names the directory, so that two versions never use the same one."""

@@ -145,6 +145,31 @@ class RunningSchedulerContract:
         controller.cancel([Target(id_, None, OTHER_KEY), Target(self.unknown_id, None, KEY)])
         assert self.ended(controller, id_) == {0: JobState.COMPLETED}
 
+    def test_hold_keeps_only_the_named_elements_from_starting(
+        self, controller: SchedulerClient, directory: Path
+    ) -> None:
+        if not controller.scheduler.hold_command(["1"]):
+            pytest.skip("this scheduler cannot hold single elements of an array")
+        go = directory / "go"
+        body = f'touch "{directory}/began-$i"; until [ -e "{go}" ]; do sleep 0.05; done'
+        id_ = self.submit(controller, directory, body, count=6, options=Options.parse({"max_concurrent": 1}))
+        _until((directory / "began-0").exists)
+        controller.hold([Target(id_, [0, 2, 3, 5], KEY), Target(self.unknown_id, None, KEY)])
+        controller.hold([Target(id_, [1], OTHER_KEY)])  # of another submission
+        running, pending = JobState.RUNNING, JobState.PENDING
+        assert self.states(controller, id_) == {0: running} | dict.fromkeys(range(1, 6), pending)
+        go.touch()
+        _until(lambda: [self.states(controller, id_)[task] for task in (0, 1, 4)] == [JobState.COMPLETED] * 3)
+        assert [self.states(controller, id_)[task] for task in (2, 3, 5)] == [pending] * 3
+        controller.hold([Target(id_, [0, 2, 3], KEY)], release=True)
+        _until(lambda: [self.states(controller, id_)[task] for task in (2, 3)] == [JobState.COMPLETED] * 2)
+        assert not (directory / "began-5").exists()
+        controller.cancel([Target(id_, [5], KEY)])
+        assert self.ended(controller, id_) == dict.fromkeys(range(5), JobState.COMPLETED) | {5: JobState.CANCELLED}
+        controller.hold([Target(id_, None, KEY)])  # all have ended: no error
+        assert controller.calls["hold"] == 3
+        assert controller.calls["release"] == 1
+
     def test_reports_carry_the_marks_of_their_submission(self, controller: SchedulerClient, directory: Path) -> None:
         id_ = self.submit(controller, directory, "true", options=Options.parse({"comment": "for ann|bob"}))
         (report,) = controller.query([id_]).reports

@@ -205,6 +205,15 @@ class SchedulerCommandsContract:
         assert [word for word in (bare, KEY, OTHER_KEY) if word not in script] == []
         assert bare in " ".join(scheduler.cancel_command([bare]))
 
+    def test_hold_script_is_valid_and_names_key_and_elements(self, scheduler: Scheduler) -> None:
+        """As for cancelling; a scheduler that cannot hold single elements has no script."""
+        bare = scheduler.split_id(self.samples.id)[0]
+        for release in (False, True):
+            script = scheduler.hold_script([Target(bare, [1, 2], KEY)], release=release)
+            assert bool(script) is bool(scheduler.hold_command([bare], release=release))
+            subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+            assert not script or [word for word in (bare, KEY) if word not in script] == []
+
     def test_optional_commands_parse_empty_output(self, scheduler: Scheduler) -> None:
         """Parsers accept the empty output of a command that is not supported."""
         assert list(scheduler.parse_accounting("")) == []

@@ -31,6 +31,7 @@ class Element:
     """Whether it runs again when this attempt has ended."""
     process: subprocess.Popen[bytes] | None = None
     forgotten: bool = False
+    held: bool = False
     ended: float | None = None
     """When it ended, by the monotonic clock."""
 

@@ -155,6 +155,16 @@ class InlineQueue:
                         self._cancel(element)
                 self._start()
 
+    def hold(self, id_: str, tasks: Sequence[int] | None, key: str, *, release: bool = False) -> None:
+        """Keep pending array tasks from starting, or let them start again, as `cancel` does."""
+        with self._lock:
+            job = self._jobs.get(id_)
+            if job is not None and job.comment.startswith(key):
+                for task, element in job.elements.items():
+                    if (tasks is None or task in tasks) and element.state is JobState.PENDING:
+                        element.held, element.reason = not release, "" if release else "JobHeldUser"
+                self._start()
+
     def requeue(self, id_: str) -> bool:
         """Have a running element run again from its start; False if it is not running."""
         number, _, task = id_.partition("_")
@@ -183,7 +193,7 @@ class InlineQueue:
             changed = False
             for job in self._jobs.values():
                 for element in job.elements.values():
-                    if element.state is JobState.PENDING:
+                    if element.state is JobState.PENDING and not element.held:
                         changed |= self._start_one(job, element)
 
     def _start_one(self, job: InlineJob, element: Element) -> bool:

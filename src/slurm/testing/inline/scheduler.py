@@ -98,8 +98,16 @@ class InlineScheduler(Scheduler):
 
     def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
         """Tell the queue, which compares the keys."""
-        words = [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
-        return shlex.join(self.cancel_command(words, cluster=cluster))
+        return shlex.join(self.cancel_command(_words(targets), cluster=cluster))
+
+    def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
+        """Tell the queue."""
+        del cluster
+        return [*CLIENT, "release" if release else "hold", *ids]
+
+    def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
+        """Tell the queue, which compares the keys."""
+        return shlex.join(self.hold_command(_words(targets), release=release, cluster=cluster))
 
     def requeue_command(self, id_: str) -> Sequence[str]:
         """Tell the queue."""
@@ -136,6 +144,10 @@ class InlineScheduler(Scheduler):
         if output.strip() != "slurm-inline":
             return Survey(version="", trouble=output.strip())
         return Survey(version="inline, in this process", shared=False)
+
+
+def _words(targets: Sequence[Target]) -> list[str]:
+    return [f"{id_}_{'' if tasks is None else ranges(tasks)}={key}" for id_, tasks, key in targets]
 
 
 def _report(line: dict[str, Any]) -> Report:

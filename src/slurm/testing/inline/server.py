@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slurm.schedulers.base import numbers
@@ -19,7 +20,7 @@ from slurm.testing.inline.faults import Answer
 from slurm.testing.inline.queue import queue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from slurm.testing.inline.jobs import Element, InlineJob
 
@@ -82,8 +83,15 @@ def run(words: Sequence[str]) -> tuple[int, str]:
     for word in rest:
         name, _, key = word.partition("=")
         id_, _, tasks = name.partition("_")
-        queue.cancel(id_, numbers(tasks) if tasks else None, key)
+        _CHANGES[verb](id_, numbers(tasks) if tasks else None, key)
     return 0, ""
+
+
+_CHANGES: Mapping[str, Callable[[str, Sequence[int] | None, str], None]] = {
+    "cancel": queue.cancel,
+    "hold": queue.hold,
+    "release": partial(queue.hold, release=True),
+}
 
 
 def _submit(words: Sequence[str]) -> tuple[int, str]:

@@ -1,10 +1,10 @@
 # shellcheck shell=sh
-# Cancel jobs, but only those whose comment or script names their submission (slurm.schedulers.marks).
-# Arguments: the ids, separated by commas; lines "id key name"; --clusters=… or nothing.
-# A name is an argument of scancel: the id, or some of its elements.
+# Cancel, hold or release jobs, but only those whose comment or script names their submission (slurm.schedulers.marks).
+# Arguments: the verb; the ids, separated by commas; lines "id key name"; --clusters=… or nothing.
+# A name is an argument of scancel and scontrol: the id, or some of its elements.
 . clean.sh
-ids=$1 targets=$2
-shift 2
+verb=$1 ids=$2 targets=$3
+shift 3
 between=$(printf '\037')
 output=$(squeue --states=all --format="%F$between%k$between%o" "$@" --jobs="$ids" 2>&1; echo "=$?")
 case $output in
@@ -29,4 +29,12 @@ names=$(printf '%s\n\n%s\n' "$targets" "$output" | awk '
     }')
 set -f
 # shellcheck disable=SC2086 # names have no blanks
-[ -z "$names" ] || exec scancel --quiet "$@" $names
+[ "$verb" != cancel ] || [ -z "$names" ] || exec scancel --quiet "$@" $names
+for name in $names; do
+    output=$(scontrol "$@" "$verb" "$name" 2>&1) && continue
+    # Slurm reports each group of elements: "7_0: Job has already finished", "7_2-3: No error".
+    output=$(printf '%s\n' "$output" |
+        grep -v -e '^$' -e ': No error$' -e 'already finished' -e 'already completing or completed')
+    [ -z "$output" ] || { printf '%s\n' "$output" >&2; failed=1; }
+done
+exit "${failed:-0}"

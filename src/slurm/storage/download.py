@@ -1,0 +1,130 @@
+"""Download: copies files of jobs to this machine, in parts, so that an interrupted download goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import TransportError
+from slurm.storage.work_files import check_name, digests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from slurm.storage.work_files import WorkFile
+    from slurm.transports.base import Fetched, Transport
+
+PART_BYTES = 64 << 20
+"""The most bytes of a part, unless it is one file. A part arrives whole, or is sent again after a lost connection."""
+_HEADER_BYTES = 1024
+"""About what a file takes in an archive besides its content."""
+_TRIES = 3
+"""How often a file is read that changes while it is read."""
+
+
+class Download(NamedTuple):
+    """A file to copy, and its name below the target directory."""
+
+    file: WorkFile
+    name: str
+
+
+def download(transport: Transport, wanted: Iterable[Download], to: str) -> None:
+    """Copy files to the directory `to` on this machine. Replaces files there whose content differs.
+
+    Each file appears whole, with the SHA-256 that was computed on the cluster, or not at all. Files that are already
+    there are not sent again. Raises TransportError if a file cannot be read or written, if it keeps changing, or if its
+    directory is a link that leads out of `to`.
+    """
+    for part in _parts(wanted):
+        left = part
+        for _ in range(_TRIES):
+            left = _copy(transport, left, to)
+            if not left:
+                break
+        else:
+            message = (
+                f"{left[0].file.path} changes while it is copied, so {left[0].name} was not written. "
+                "Fetch it again once no process writes to it"
+            )
+            raise TransportError(message)
+
+
+def _parts(wanted: Iterable[Download]) -> Iterator[list[Download]]:
+    part: list[Download] = []
+    room = PART_BYTES
+    for each in wanted:
+        size = each.file.size + _HEADER_BYTES
+        if part and size > room:
+            yield part
+            part, room = [], PART_BYTES
+        part.append(each)
+        room -= size
+    if part:
+        yield part
+
+
+def _copy(transport: Transport, part: Sequence[Download], to: str) -> list[Download]:
+    """Copy files whose content here differs. Returns those that have changed meanwhile."""
+    sources = {each.file.identity: each.file.path for each in part}  # tar stores a second hard link without content
+    expected = digests(transport, list(dict.fromkeys(sources.values())))
+    left: dict[str, list[Download]] = {}
+    for each in part:
+        path = sources[each.file.identity]
+        if _digest(_target(to, each.name)) != expected[path]:
+            left.setdefault(path, []).append(each)
+    for file in transport.fetch(list(left)) if left else ():
+        copied = [_write(file, _target(to, each.name), expected[file.path]) for each in left.get(file.path, ())]
+        if all(copied):
+            left.pop(file.path, None)
+    return [each for group in left.values() for each in group]
+
+
+def _target(to: str, name: str) -> str:
+    """Return the path of a file here. Raises TransportError if its directory leads out of `to`."""
+    check_name(name)
+    path = os.path.join(to, name)
+    directory, top = os.path.realpath(os.path.dirname(path)), os.path.realpath(to)
+    if os.path.commonpath([directory, top]) != top:
+        message = f"{path} cannot be written: {os.path.dirname(path)} is a link that leads out of {to}"
+        raise TransportError(message)
+    return path
+
+
+def _digest(path: str) -> str | None:
+    """Return the SHA-256 of a file here; None if there is no such file, or if it is a link."""
+    if os.path.islink(path):
+        return None
+    sha256 = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                sha256.update(block)
+    except OSError:
+        return None
+    return sha256.hexdigest()
+
+
+def _write(file: Fetched, path: str, expected: str) -> bool:
+    """Write a file here, unless its digest is not the expected one. Returns whether it is. Raises TransportError."""
+    directory = os.path.dirname(path)
+    hidden = os.path.join(directory, f".slurm-{os.urandom(6).hex()}")
+    sha256 = hashlib.sha256()
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with open(hidden, "xb") as copy:
+            for block in file.blocks():
+                sha256.update(block)
+                copy.write(block)
+        same = sha256.hexdigest() == expected
+        if same:
+            os.replace(hidden, path)
+    except OSError as error:
+        message = f"{path} cannot be written on this machine: {error.strerror or error}"
+        raise TransportError(message) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(hidden)
+    return same

@@ -1,0 +1,55 @@
+"""Patterns of file names, matched in this process: they never reach a shell."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from slurm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ANY = "**"
+
+
+class Pattern:
+    """A pattern of paths below a directory: `*`, `?` and `[…]` match within a name, `**/` any directories.
+
+    A pattern that ends in `/` matches all files below a directory. Raises ConfigurationError for an invalid one.
+    """
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str) or not text.strip("./") or "\0" in text:
+            raise ConfigurationError(f"{text!r} is not a pattern of file names: pass a text such as 'out/*.h5'")
+        parts = [part for part in text.split("/") if part not in ("", ".")]
+        if text.startswith("/") or ".." in parts:
+            raise ConfigurationError(
+                f"the pattern {text!r} leads out of the job's output directory: use a path below it, such as 'out/*.h5'"
+            )
+        if text.endswith("/"):
+            parts.append(_ANY)
+        self.text = text
+        self._parts = [part for at, part in enumerate(parts) if part != _ANY or parts[at - 1 : at] != [_ANY]]
+        literal = next((at for at, part in enumerate(parts) if re.search(r"[*?[]", part)), len(parts))
+        self.literal = literal == len(parts)
+        """Whether it is the name of a single file."""
+        self._prefix = "".join(f"{part}/" for part in parts[:literal])
+
+    def matches(self, name: str) -> bool:
+        """Whether a path matches."""
+        return _match(self._parts, name.split("/"))
+
+    def begins_with(self, directory: str) -> bool:
+        """Whether its first names, before any `*`, are those of a directory."""
+        return self._prefix.startswith(f"{directory}/")
+
+
+def _match(parts: Sequence[str], names: Sequence[str]) -> bool:
+    if not parts or not names:
+        return not parts and not names
+    first, rest = parts[0], parts[1:]
+    if first == _ANY:
+        return not rest or any(_match(rest, names[at:]) for at in range(len(names)))
+    return fnmatchcase(names[0], first) and _match(rest, names[1:])
