@@ -17,6 +17,8 @@ from slurm.jobs.job import Job, JobArray, Listing, handle
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
+from slurm.options.labels import has as has_labels
+from slurm.options.labels import parse as parse_labels
 from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
@@ -219,18 +221,28 @@ class Cluster:
             self.place.subscriptions.attach(watched, self.settings.callbacks)
         return handle(self.place, watched) if index is None else Job(self.place, watched, index)
 
-    def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
-        """The submissions of any process, newest first; with `task`, those of this task only; at most `limit`.
+    def jobs(
+        self,
+        task: str | None = None,
+        *,
+        limit: int | None = None,
+        labels: Mapping[str, str | int | float | None] | None = None,
+    ) -> Listing:
+        """The submissions of any process, newest first; at most `limit`.
 
-        Submissions to another scheduler under the same root are left out. Reads the records together.
+        With `task`, only those of this task. With `labels`, only those that have all of them; None stands for any
+        value. Submissions to another scheduler under the same root are left out. Reads the records together. Raises
+        OptionError for labels that no submission can have.
         """
         if limit is not None:
             whole(limit, "limit")
+        wanted = parse_labels(labels or {})
         keys, found = self.place.store.keys(task), list[Any]()
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
             some, keys, size = keys[:size], keys[size:], 2 * size
             read = self.place.store.several_records(some)
+            read = [records for records in read if has_labels(records.submission.labels or {}, wanted)]
             found += [records for records in read if self.place.has(records)]
         found = found[:limit]
         found.sort(key=lambda records: records.submission.created, reverse=True)  # the keys are in whole seconds

@@ -71,7 +71,8 @@ class WorkflowCluster(Cluster):
         cluster = cls(
             how["scheduler"], root=job.root, python=sys.executable, environment=Inherited(environment), setup=setup
         )
-        cluster.settings = cluster.settings.replace(options=Options.parse(how["options"]))
+        labels = submission.labels or {}
+        cluster.settings = cluster.settings.replace(options=Options.parse({**how["options"], "labels": labels}))
         cluster.workflow = Job(place, place.registry.add(submission, None), job.index)
         cluster._journal = journal
         return cluster

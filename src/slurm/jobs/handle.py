@@ -40,6 +40,11 @@ class Handle(Placeholder):
         return self._place.store.directory(self._watched.key)
 
     @property
+    def labels(self) -> dict[str, str]:
+        """The labels that it was submitted with."""
+        return dict(self._watched.labels)
+
+    @property
     def _condition(self) -> NoReturn:
         """`concurrent.futures.wait` and `as_completed` look for this attribute of their own futures."""
         raise AttributeError(

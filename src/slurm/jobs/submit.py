@@ -103,7 +103,7 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         len(indices),
         mapped=before.mapped,
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
-        options=Options.parse(before.options).merged(options),
+        options=Options.parse({**before.options, "labels": before.labels or {}}).merged(options),
         environment=before.environment,
     ).replace(workflow=before.workflow)
     options = Options.parse(submission.options)
@@ -222,13 +222,15 @@ def _describe(
     options: Options,
     environment: ResolvedEnvironment,
 ) -> Submission:
+    labels = {name: value for name, value in options.labels.items() if value is not None}
     return Submission(
         key=key,
         task=task,
         count=count,
         chunk=requests.chunk_size(options) if mapped else 1,
         mapped=mapped,
-        options=options.to_json(),
+        options={name: value for name, value in options.to_json().items() if name != "labels"},
+        labels=labels or None,
         environment=environment,
         dependencies=tuple(edges),
         client=_client(),
