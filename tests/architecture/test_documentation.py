@@ -34,6 +34,7 @@ RECORDS = [
 WHERE = {
     protocol.ResolvedEnvironment: "submission.json",
     protocol.Edge: "submission.json",
+    protocol.ExternalJob: "submission.json",
     building.Built: "envs/",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",

@@ -130,7 +130,8 @@ def options(cluster: Cluster) -> None:
     add.with_options(memm="4G")  # type: ignore[call-overload]
     add.with_options(requeue="yes")  # type: ignore[call-overload]
     add.with_options(time="1")("1")  # type: ignore[call-overload]
-    add.after(1)  # type: ignore[arg-type]
+    assert_type(add.after("123", 4, on="failure")(1), Job[int])
+    add.after(1.5)  # type: ignore[arg-type]
     add.after(on="sucess")  # type: ignore[arg-type]
     task(memm="4G")  # type: ignore[call-overload]
     Cluster("local", options={"memm": "4G"})  # type: ignore[arg-type]

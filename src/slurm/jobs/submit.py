@@ -26,7 +26,7 @@ from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
 from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
 from slurm.storage.job_store import new_key
-from slurm.submission import dependencies, requests
+from slurm.submission import dependencies, external_jobs, requests
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
-    from slurm.protocol import Edge, ResolvedEnvironment
+    from slurm.protocol import Edge, ExternalJob, ResolvedEnvironment
     from slurm.serialization.pickling import Arguments, Calls, Reference
     from slurm.tasks.task import Task
 
@@ -61,8 +61,9 @@ def submit(
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; then nothing runs.
     """
     options, known = settings.options, place.registry.get
-    _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in task.upstreams)], place)
-    named = dependencies.declared(task.upstreams, known)
+    upstreams = [(upstream, on) for upstream, on in task.upstreams if not isinstance(upstream, str)]
+    _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in upstreams)], place)
+    named = dependencies.declared(upstreams, known)
     head = Function(
         function=task.unwrapped,
         name=task.name,
@@ -84,6 +85,7 @@ def submit(
     _refuse_foreign(pickled.references, place)
     edges = [*dependencies.referred(pickled.references, known, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    submission = submission.replace(after=external_jobs.declared(task.upstreams))
     defaults = defaults or Settings()
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
@@ -105,10 +107,16 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
         options=Options.parse({**before.options, "labels": before.labels or {}}).merged(options),
         environment=before.environment,
-    ).replace(workflow=before.workflow)
+    ).replace(workflow=before.workflow, after=_still_open(place, before, indices))
     options = Options.parse(submission.options)
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
+
+
+def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tuple[ExternalJob, ...] | None:
+    """The external jobs that calls still wait for when they are submitted again: none if one of them has begun."""
+    outcomes = place.store.outcomes(before.key, indices, chunk=before.chunk) if before.after else {}
+    return None if any(outcome.started is not None for outcome in outcomes.values()) else before.after
 
 
 def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:

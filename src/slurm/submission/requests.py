@@ -10,7 +10,7 @@ from slurm.options import NONE, PLACEMENT, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.storage.runner_zip import bundle
-from slurm.submission import dependencies
+from slurm.submission import dependencies, external_jobs
 from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class Requests:
         for upstream in upstreams:
             if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
                 raise SubmissionError(f"{submission.key} cannot wait here for {upstream.key}: {elsewhere.reason}")
+        outside = external_jobs.dependencies(self.queue, submission)
         if not dependencies.queued(edges, self.registry.get):
             return []
         # max_concurrent limits one array only, so several arrays run one after the other.
@@ -130,7 +131,7 @@ class Requests:
                 submission,
                 block,
                 options,
-                dependencies.of_block(edges, block, self.registry.get) + (in_turn if block.first else ()),
+                dependencies.of_block(edges, block, self.registry.get) + outside + (in_turn if block.first else ()),
             )
             for block in self.queue.blocks(submission)
         ]

@@ -79,6 +79,20 @@ def deactivate(submitter: Submitter) -> None:
         _default.clear()
 
 
+def _upstream(job: Any) -> Placeholder | str:
+    """A job, or the id of one, as text. Raises TypeError, or ValueError for the key of a job."""
+    if hasattr(job, "reference"):
+        found: Placeholder = job
+        return found
+    if isinstance(job, bool) or not isinstance(job, (str, int)):
+        message = f"after() takes jobs, arrays, and ids of jobs, not {job!r}"
+        raise TypeError(message)
+    if "/" in str(job):
+        message = f"after({job!r}): for the key of a job, write after(cluster.job({job!r}))"
+        raise ValueError(message)
+    return str(job)
+
+
 _NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
 
 
@@ -111,7 +125,7 @@ class Task(Generic[P, R, F]):
         function: Callable[P, F],
         terms: Settings = Settings(),  # noqa: B008 - frozen
         *,
-        upstreams: tuple[tuple[Placeholder, str], ...] = (),
+        upstreams: tuple[tuple[Placeholder | str, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         _refuse_what_returns_no_value(function, "workflow" if self.is_workflow else "task")
@@ -197,19 +211,17 @@ class Task(Generic[P, R, F]):
         """
         return self._copy(terms=self.terms.merged(Settings.parse(options)))
 
-    def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R, F]:
+    def after(self, *jobs: Placeholder | str | int, on: On = "success") -> Task[P, R, F]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
 
+        A job that another program has submitted is named by the scheduler's id: "123", or "123_4" for one task of an
+        array. The scheduler is asked for it at each call: SubmissionError if it is unknown, or has ended otherwise.
         Jobs among the arguments are waited for in any case.
         """
         if on not in _ON:
             message = f'on={on!r}: one of "success", "failure", "any"'
             raise ValueError(message)
-        for job in jobs:
-            if not hasattr(job, "reference"):
-                message = f"after() takes jobs and arrays, not {job!r}"
-                raise TypeError(message)
-        return self._copy(upstreams=(*self.upstreams, *((job, on) for job in jobs)))
+        return self._copy(upstreams=(*self.upstreams, *((_upstream(job), on) for job in jobs)))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
         """A copy that goes to this cluster, whichever is active."""
