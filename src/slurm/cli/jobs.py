@@ -80,6 +80,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     else:
         (status,) = found.calls
         facts |= {"node": status.node, "reason": status.reason, "error": error_of(status) or None, "log": job.log_path}
+        facts["metrics"] = dict((status.outcome and status.outcome.metrics) or {})
     facts["directory"] = job.directory
     if as_json:
         show_json(facts)
@@ -179,6 +180,7 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
         "submitted": _time(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
         "progress": "\n".join(reported),
+        "metrics": " ".join(f"{name}={number}" for name, number in facts.get("metrics", {}).items()),
         "seconds": "" if seconds is None else duration(seconds),
         "memory": "" if peak is None else memory(peak),
         "failures": "\n".join(lines[:_FAILURES] + more),

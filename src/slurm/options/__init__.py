@@ -123,6 +123,7 @@ OURS: Mapping[str, Kind] = {
     "gather": kinds.flag,
     "max_concurrent": kinds.count,
     "max_restarts": kinds.count,
+    "metrics": kinds.flag,
     "retry": _retry,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,

@@ -111,6 +111,7 @@ class OtherOptions(TypedDict, total=False):
     labels: Mapping[str, str | int | float | None] | None
     max_concurrent: int | str | None
     max_restarts: int | str | None
+    metrics: bool | None
     retry: Retry | int | Mapping[str, Any] | None
     signal_lead: int | str | timedelta | None
     stop_signal: str | None

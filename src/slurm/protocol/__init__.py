@@ -21,6 +21,7 @@ REFUSED, SUMMARY = "refused.json", "summary.json"
 CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
+METRICS = "metrics.json"
 
 MOST_CALLS = 10**9
 """The largest number of calls in a submission; a record with more is damaged."""

@@ -62,6 +62,7 @@ class Requests:
             workflow=submission.workflow is not None,
             retry=Resubmission(self.queue.name, signal if lead else None) if submission.continues else None,
             hooked=submission.callbacks,
+            measured=bool(options.get("metrics")),
             ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
         )
 
