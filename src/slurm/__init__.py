@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         TaskFailed,
     )
     from slurm.jobs.job import Job, JobArray, open_job
+    from slurm.jobs.plan import Plan
     from slurm.jobs.waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.options.retry import Retry
     from slurm.protocol.states import JobState
@@ -84,6 +85,7 @@ _HOMES = {
     ),
     "slurm.views.graph": ("Graph",),
     "slurm.jobs.job": ("Job", "JobArray", "open_job"),
+    "slurm.jobs.plan": ("Plan",),
     "slurm.options.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
@@ -119,6 +121,7 @@ __all__ = [
     "JobTimedOut",
     "Modules",
     "NodeFailed",
+    "Plan",
     "Python",
     "Retry",
     "SlurmError",

@@ -19,6 +19,7 @@ from slurm import (
     JobArray,
     JobContext,
     JobState,
+    Plan,
     Task,
     WorkflowContext,
     as_completed,
@@ -152,6 +153,10 @@ def ranks(flag: bool, cluster: Cluster) -> None:
     assert_type(add.with_options(gather=True).unwrapped(1), int)
     assert_type(task(gather=False)(add.unwrapped)(1).result(), int)
     cluster.script(share)
+    assert_type(add.plan(1), Plan[Job[int]])
+    assert_type(add.plan(1).submit(), Job[int])
+    assert_type(cluster.plan(add, [(1,)]).submit(), JobArray[int])
+    add.plan("1")  # type: ignore[call-overload]
     assert_type(task(gather=flag)(add.unwrapped)(1), Job[Any])
     share("1")  # type: ignore[call-overload]
 

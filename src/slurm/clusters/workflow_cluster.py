@@ -37,6 +37,10 @@ class Inherited(Environment):
         del place
         return self.prepared
 
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Return the workflow's environment."""
+        return self.prepare(target)
+
 
 class WorkflowCluster(Cluster):
     """The cluster of a workflow on a node. Jobs that are submitted to it are children of the workflow."""

@@ -140,7 +140,7 @@ TAKEN: Mapping[str, str] = {
     "wrap": "the library writes the script from the task",
     "wait": "call job.result(), or slurm.wait(jobs)",
     "parsable": "the library reads the job's id itself",
-    "test_only": "cluster.script(task) shows the script that a task would submit",
+    "test_only": "task.plan(…) shows what a call would submit",
     "kill_on_invalid_dep": "the library sets it for every job with a dependency",
 }
 """sbatch options that the library sets itself, with what to do instead."""

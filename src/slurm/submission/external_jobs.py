@@ -69,6 +69,11 @@ def dependencies(queue: JobQueue, submission: Submission) -> tuple[Dependency, .
     return tuple(found)
 
 
+def planned(queue: JobQueue, submission: Submission) -> tuple[Dependency, ...]:
+    """The dependencies of a submission if all its external jobs are alive. Asks nobody."""
+    return tuple(_dependency(queue, job) for job in submission.after or () if _parsed(queue.scheduler, job))
+
+
 def later_dependencies(
     queue: JobQueue, submission: Submission, *, begun: bool | None
 ) -> tuple[tuple[Dependency, ...], str | None] | None:

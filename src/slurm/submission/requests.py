@@ -29,7 +29,10 @@ _RETRY_OPTIONS = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 
 
 class Requests:
-    """Builds scripts and requests for one place. `list_outcomes` lists the outcomes of submissions now."""
+    """Builds scripts and requests for one place.
+
+    `list_outcomes` lists the outcomes of submissions now; `outside` gives the dependencies on external jobs.
+    """
 
     def __init__(
         self,
@@ -37,9 +40,10 @@ class Requests:
         queue: JobQueue,
         registry: SubmissionRegistry,
         list_outcomes: Callable[[Sequence[SubmissionState]], None],
+        outside: Callable[[JobQueue, Submission], tuple[Dependency, ...]] = external_jobs.dependencies,
     ) -> None:
         self.store, self.queue, self.registry = store, queue, registry
-        self._list_outcomes = list_outcomes
+        self._list_outcomes, self._outside = list_outcomes, outside
 
     def script(self, submission: Submission, options: Options) -> str:
         """The script of a submission."""
@@ -122,7 +126,7 @@ class Requests:
         for upstream in upstreams:
             if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
                 raise SubmissionError(f"{submission.key} cannot wait here for {upstream.key}: {elsewhere.reason}")
-        outside = external_jobs.dependencies(self.queue, submission)
+        outside = self._outside(self.queue, submission)
         if not dependencies.queued(edges, self.registry.get):
             return []
         # max_concurrent limits one array only, so several arrays run one after the other.
