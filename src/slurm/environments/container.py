@@ -148,7 +148,7 @@ class Container(Environment):
         runtime, source, run = site.runtime(self.runtime), self._source(target, site), self._run(target, site)
         key, made = look(target, self._name(source, runtime, run))
         if made is None:
-            return to_be_made(key, target.interpreter.setup).replace(python=self.python, runtime=runtime.name)
+            return to_be_made(key, target.interpreter.setup).replace(runtime=runtime.name)
         made = made.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
         image = Image(made.image or "", made.digest or "")
         return self._launched(target, made, launcher(runtime, image, run), send=sent_paths)
