@@ -16,13 +16,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slurm import task
 from slurm.errors import ProtocolError
 from slurm.protocol import FAILED, METRICS, RUN, SAVE, SUCCEEDED
 from slurm.protocol.outcomes import CallFailure, Outcome
 from slurm.runner.job_context import JobContext
 from slurm.runner.metrics import MOST, Metrics
+from slurm.testing import InlineCluster
 
 KEY = "f/20260101T000000Z-00000000"
+
+
+@task(metrics=True)
+def halves(x: int) -> dict[str, float]:
+    return {"half": x / 2}
 
 
 class Scalar:
@@ -183,3 +190,9 @@ def test_damaged_metrics_are_an_error(damage: dict[str, Any]) -> None:
 
 def test_an_outcome_without_metrics_is_as_before() -> None:
     assert b"metrics" not in Outcome(status=SUCCEEDED, phase=SAVE).dumps()
+
+
+def test_an_inline_cluster_has_metrics() -> None:
+    with InlineCluster():
+        assert halves.map([1, 2]).metrics(60) == [{"half": 0.5}, {"half": 1.0}]
+        assert halves.map([1, 2], chunk_size=2).metrics(60) == [{"half": 0.5}, {"half": 1.0}]
