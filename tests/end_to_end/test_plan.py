@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from slurm import Cluster, WorkflowContext, task, workflow
+from slurm import Cluster, Job, WorkflowContext, task, workflow
 
 
 @task(time="5", labels={"sweep": "depths"})
@@ -42,4 +42,6 @@ def test_a_plan_is_submitted_as_it_was_shown(cluster: Cluster) -> None:
 def test_a_plan_in_a_workflow_is_no_child_of_it(cluster: Cluster) -> None:
     planned, submitted, *before = planning(3).result(90)
     assert (planned, before) == (submitted, [])
-    assert cluster.job(planned).result(1) == 9
+    child = cluster.job(planned)
+    assert isinstance(child, Job)
+    assert child.result(60) == 9

@@ -185,12 +185,14 @@ def test_an_offline_plan_runs_no_command(url: str, commands: list[Sequence[str]]
     assert "/scratch/ann/jobs/" in known.script
 
 
-def test_a_cluster_that_cannot_be_reached_gives_an_offline_plan() -> None:
+def test_a_cluster_that_cannot_be_reached_gives_an_offline_plan(caplog: pytest.LogCaptureFixture) -> None:
     plan = square.on(Cluster("slurm+ssh://nobody@127.0.0.1:9")).plan(1)
     assert "<root>" in plan.script
     (note,) = plan.notes
     assert note.startswith("offline (127.0.0.1 cannot be reached")
     assert "\n" not in note
+    assert "<root>" in Cluster("slurm+ssh://nobody@127.0.0.1:9").script(square)
+    assert "the script has placeholders, because slurm+ssh://nobody@127.0.0.1:9 cannot be asked" in caplog.text
 
 
 def test_an_environment_is_planned_without_making_it(

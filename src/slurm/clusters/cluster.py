@@ -314,6 +314,8 @@ class Cluster:
         options = self.settings.merged(of.terms).options
         with without_writing():
             environment, offline = self._planned(of, offline=False)
+            if offline is not None:
+                _log.warning("the script has placeholders, because %s cannot be asked: %s", self.url, offline)
             submission = submit.describe_without_calls(of, count, options=options, environment=environment)
             return preview(self.place, submission, options, offline=offline is not None)
 
