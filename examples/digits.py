@@ -2,6 +2,8 @@
 
     python examples/digits.py            # on this machine
     python examples/digits.py slurm      # on the Slurm cluster of this login node
+    python examples/digits.py --plan     # print what the array would be, and submit nothing
+    slurm jobs --label study=digits      # find the jobs later
 
 Everything is submitted at once; the scheduler keeps the order. Needs scikit-learn here and on the nodes.
 """
@@ -56,9 +58,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Tune a classifier of handwritten digits.")
     parser.add_argument("url", nargs="?", default="local", help="where to run (default: %(default)s)")
     parser.add_argument("--root", help="where to keep the jobs' files: a directory that all nodes see")
+    parser.add_argument("--plan", action="store_true", help="print what the array would be, and submit nothing")
     arguments = parser.parse_args()
 
-    with Cluster(arguments.url, root=arguments.root):
+    cluster = Cluster(arguments.url, root=arguments.root, options={"labels": {"study": "digits"}})
+    if arguments.plan:
+        print(cluster.plan(accuracy.with_options(chunk_size=4), [(model,) for model in GRID]))
+        return
+    with cluster:
         accuracies = accuracy.map(GRID, chunk_size=4)  # four to a job: what takes the time is to import scikit-learn
         winner = best(GRID, accuracies)  # jobs stand for their results, and are waited for
         report = examine(winner)

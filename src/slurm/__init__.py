@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from slurm.jobs.fence import fence
     from slurm.jobs.job import Job, JobArray, open_job
+    from slurm.jobs.plan import Plan
     from slurm.jobs.waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.options.retry import Retry
     from slurm.protocol.states import JobState
@@ -86,6 +87,7 @@ _HOMES = {
     "slurm.views.graph": ("Graph",),
     "slurm.jobs.fence": ("fence",),
     "slurm.jobs.job": ("Job", "JobArray", "open_job"),
+    "slurm.jobs.plan": ("Plan",),
     "slurm.options.retry": ("Retry",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
@@ -121,6 +123,7 @@ __all__ = [
     "JobTimedOut",
     "Modules",
     "NodeFailed",
+    "Plan",
     "Python",
     "Retry",
     "SlurmError",

@@ -16,7 +16,7 @@ from slurm import callbacks, protocol
 from slurm.callbacks.events import Event
 from slurm.cli.main import slurm
 from slurm.environments import building
-from slurm.options import OURS, SBATCH, TAKEN
+from slurm.options import MAPPINGS, OURS, SBATCH, TAKEN
 from slurm.protocol import outcomes, summary
 from slurm.protocol.records import Record
 from slurm.tracking import attempts, workflow_journal
@@ -34,6 +34,7 @@ RECORDS = [
 WHERE = {
     protocol.ResolvedEnvironment: "submission.json",
     protocol.Edge: "submission.json",
+    protocol.ExternalJob: "submission.json",
     building.Built: "envs/",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",
@@ -112,7 +113,7 @@ def test_failures_page_has_every_test_of_a_fault(path: Path) -> None:
 
 def test_options_page_has_every_option() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", text("reference/options.md"), flags=re.MULTILINE)
-    assert sorted(rows) == sorted([*SBATCH, *OURS, *TAKEN, "sbatch"])
+    assert sorted(rows) == sorted([*SBATCH, *OURS, *TAKEN, *MAPPINGS])
 
 
 def test_cli_page_has_every_command() -> None:

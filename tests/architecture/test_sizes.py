@@ -35,6 +35,7 @@ CATCH_ALLS = {
     "runner/callback_runner.py": 2,
     "runner/chunk.py": 1,
     "runner/main.py": 2,
+    "runner/metrics.py": 2,
     "runner/placeholder_resolver.py": 1,
     "runner/pool.py": 1,
     "runner/pickling.py": 2,

@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from projects import project
-from slurm.environments.base import BuildTarget, Environment
+from slurm.environments.base import UNKNOWN_PYTHON, BuildTarget, Environment, is_made
 from slurm.environments.current import Current, Python
 from slurm.environments.wheel import Wheel
 from slurm.protocol import ResolvedEnvironment
 from slurm.transports.local import LocalTransport
+
+
+def tree(directory: Path) -> dict[Path, tuple[int, bytes]]:
+    """The time and the content of everything in a directory."""
+    return {
+        path: (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in directory.rglob("*")
+        if "__pycache__" not in path.parts
+    }
 
 
 class EnvironmentContract:
@@ -40,6 +49,18 @@ class EnvironmentContract:
         self, environment: Environment, prepared: ResolvedEnvironment, place: BuildTarget
     ) -> None:
         assert environment.prepare(place) == prepared
+
+    def test_planning_changes_nothing_and_says_what_preparing_gives(
+        self, environment: Environment, place: BuildTarget, tmp_path: Path
+    ) -> None:
+        before = tree(tmp_path)
+        planned = environment.planned(place)
+        assert tree(tmp_path) == before
+        prepared = environment.prepare(place)
+        assert planned == prepared or (is_made(planned), planned.python) == (False, UNKNOWN_PYTHON)
+        before = tree(tmp_path)
+        assert environment.planned(place) == prepared
+        assert tree(tmp_path) == before
 
 
 class TestCurrent(EnvironmentContract):

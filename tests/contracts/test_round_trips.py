@@ -96,6 +96,19 @@ def test_an_unchanged_project_is_one_look_and_then_none(
     assert line.spent() <= 3  # an interpreter is looked for along with the rest, too
 
 
+@pytest.mark.slurm
+def test_a_plan_is_one_look_and_then_none(far: Cluster, tmp_path: Path) -> None:
+    environment = Wheel(project(tmp_path / "own", "own", ""), wheelhouse=tmp_path)
+    line = recording(far)
+    missing = square.with_options(environment=environment).plan(3)
+    assert (line.spent(), missing.environment.python) == (1, "<python>")  # what is there, and the environment is not
+    plan = far.plan(square, [(2,), (3,)])
+    assert (line.spent(), plan.notes) == (0, ())
+    jobs = plan.submit()
+    assert line.spent() <= 2  # the runner and the job's files, sbatch
+    assert jobs.results(60) == [4, 9]
+
+
 @task
 def leave(x: int) -> None:
     print("the last word of", x, flush=True)

@@ -47,6 +47,14 @@ def test_digits_reports_on_what_was_held_back(digits_here: str) -> None:
     assert float(accuracy[1]) > 0.9
 
 
+def test_digits_shows_its_plan_and_writes_nothing(root: Path) -> None:
+    printed = run("digits.py", "--root", root, "--plan")
+
+    assert re.search(r"^calls +8 calls in 2 elements$", printed, re.MULTILINE)
+    assert re.search(r"^labels +study=digits$", printed, re.MULTILINE)
+    assert not root.exists()
+
+
 @pytest.mark.slurm
 def test_digits_prints_the_same_on_slurm(digits_here: str, slurm_env: SlurmTestbed, root: Path) -> None:
     assert run("digits.py", "slurm", "--root", root) == digits_here

@@ -20,7 +20,7 @@ from slurm.schedulers.base import Request, Site
 from slurm.schedulers.local_queue import commands, monitor
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.schedulers.submit_and_record import script
-from slurm.storage.runner_zip import bundle
+from slurm.storage.runner_zip import bundle, made
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
@@ -89,12 +89,12 @@ def test_a_runner_in_the_cache_that_others_can_write_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    bundle.cache_clear()
+    made.cache_clear()
     data = bundle().data
     [kept] = tmp_path.glob("slurm-tasks/*.zip")
     kept.write_bytes(b"of somebody else")
     kept.chmod(0o606)
-    bundle.cache_clear()
+    made.cache_clear()
     assert bundle().data == data
     assert (kept.read_bytes(), kept.stat().st_mode & 0o777) == (data, 0o600)
 

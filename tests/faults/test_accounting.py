@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slurm import Cluster, Job, JobState, as_completed, task
-from slurm.errors import JobCancelled, JobLost, JobTimedOut
+from slurm.errors import JobCancelled, JobLost, JobTimedOut, SubmissionError
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from timing import set_timings
@@ -130,6 +130,29 @@ def test_hanging_slurmdbd_delays_nothing(testbed: SlurmTestbed, slurm: Cluster) 
         assert ordinary.result(15) == 0
     finally:
         testbed.slurmdbd.resume()
+
+
+def test_call_after_a_forgotten_job_of_another_program_needs_accounting(testbed: SlurmTestbed, slurm: Cluster) -> None:
+    def submitted(*options: str) -> str:
+        return testbed.run("sbatch", "--parsable", "--output=/dev/null", *options).stdout.split()[0]
+
+    good, array = submitted("--wrap=true"), submitted("--array=0-1", "--wrap=exit $SLURM_ARRAY_TASK_ID")
+    until(lambda: not {good, array} & set(testbed.run("squeue", "-h", "-t", "all", "-o", "%F").stdout.split()))
+    until(lambda: "FAILED" in testbed.run("sacct", "-X", "-n", "-o", "state", "-j", array).stdout)
+    assert nap.after(good, f"{array}_0")(0).result(30) == 0
+    assert nap.after(array, on="failure")(0).result(30) == 0
+    for wrong in (array, f"{array}_1"):
+        with pytest.raises(SubmissionError, match=f"job {wrong}, which ended as FAILED"):
+            nap.after(wrong)(0)
+    testbed.slurmdbd.kill()
+    try:
+        before = len(slurm.jobs())
+        with pytest.raises(SubmissionError, match=f"cannot wait for job {good}: slurm does not know it"):
+            nap.after(good)(0)
+        assert len(slurm.jobs()) == before
+    finally:
+        testbed.slurmdbd.start()
+    testbed.wait_ready()
 
 
 @pytest.mark.usefixtures("short_grace")

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from slurm.protocol.packed import CODES, SOURCES
-from slurm.storage.runner_zip import bundle
+from slurm.storage.runner_zip import bundle, made
 
 
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
-    bundle.cache_clear()
+    made.cache_clear()
     yield
-    bundle.cache_clear()
+    made.cache_clear()
 
 
 def test_the_zip_is_the_same_without_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_the_zip_is_the_same_without_a_cache(tmp_path: Path, monkeypatch: pytest
     [file] = tmp_path.glob("slurm-tasks/*")
     assert file.read_bytes() == kept.data
     assert kept.name == f"{hashlib.sha256(kept.data).hexdigest()}-runner.zip"
-    bundle.cache_clear()
+    made.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
     assert bundle() == kept
 

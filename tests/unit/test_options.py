@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from slurm import task
 from slurm.errors import OptionError
-from slurm.options import NONE, OURS, SBATCH, TAKEN, Options
+from slurm.options import MAPPINGS, NONE, OURS, SBATCH, TAKEN, Options
 from slurm.options.types import TaskOptions
 from slurm.protocol import Block
 from slurm.schedulers.directives import arguments, lines
@@ -175,4 +175,4 @@ def test_options_of_a_map_are_counts(name: str) -> None:
 
 
 def test_type_checkers_know_the_same_names() -> None:
-    assert set(TaskOptions.__annotations__) == {*SBATCH, *OURS, "sbatch"}
+    assert set(TaskOptions.__annotations__) == {*SBATCH, *OURS, *MAPPINGS}

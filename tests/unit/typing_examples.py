@@ -20,6 +20,7 @@ from slurm import (
     JobArray,
     JobContext,
     JobState,
+    Plan,
     Task,
     WorkflowContext,
     as_completed,
@@ -138,7 +139,8 @@ def options(cluster: Cluster) -> None:
     add.with_options(memm="4G")  # type: ignore[call-overload]
     add.with_options(requeue="yes")  # type: ignore[call-overload]
     add.with_options(time="1")("1")  # type: ignore[call-overload]
-    add.after(1)  # type: ignore[arg-type]
+    assert_type(add.after("123", 4, on="failure")(1), Job[int])
+    add.after(1.5)  # type: ignore[arg-type]
     add.after(on="sucess")  # type: ignore[arg-type]
     task(memm="4G")  # type: ignore[call-overload]
     Cluster("local", options={"memm": "4G"})  # type: ignore[arg-type]
@@ -159,6 +161,10 @@ def ranks(flag: bool, cluster: Cluster) -> None:
     assert_type(add.with_options(gather=True).unwrapped(1), int)
     assert_type(task(gather=False)(add.unwrapped)(1).result(), int)
     cluster.script(share)
+    assert_type(add.plan(1), Plan[Job[int]])
+    assert_type(add.plan(1).submit(), Job[int])
+    assert_type(cluster.plan(add, [(1,)]).submit(), JobArray[int])
+    add.plan("1")  # type: ignore[call-overload]
     assert_type(task(gather=flag)(add.unwrapped)(1), Job[Any])
     share("1")  # type: ignore[call-overload]
 

@@ -19,7 +19,7 @@ from slurm.views.overview import overviews
 from slurm.views.status import error_of, progress, statuses, submitted_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.jobs.job import Job
     from slurm.submission.status import JobStatus
@@ -34,12 +34,21 @@ _LOGS = 100
 @click.command(short_help="List jobs, newest first.")
 @click.argument("cluster", required=False)
 @click.option("--task", help="List jobs of this task only.")
+@click.option(
+    "--label", "labels", multiple=True, help="List jobs with this label only: NAME=VALUE, or NAME. Repeatable."
+)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Maximum number of jobs.")
 @json_option
-def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click's way
+def jobs(
+    cluster: str | None,
+    task: str | None,
+    labels: tuple[str, ...],
+    limit: int,
+    as_json: bool,  # noqa: FBT001 - click's way
+) -> None:
     """List the jobs that were submitted to CLUSTER, newest first."""
     place = cluster_of(cluster)
-    listed = place.jobs(task, limit=limit)
+    listed = place.jobs(task, limit=limit, labels=_wanted(labels))
     found = [_facts(job, each) for job, each in zip(listed, overviews([job.part for job in listed]), strict=True)]
     if as_json:
         show_json(found)
@@ -50,7 +59,8 @@ def jobs(cluster: str | None, task: str | None, limit: int, as_json: bool) -> No
         ]
         show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
     else:
-        output.show(f"there are no jobs{f' of {task}' if task else ''} on {place.url}", err=True)
+        which = f"{f' of {task}' if task else ''}{f' with {chr(32).join(labels)}' if labels else ''}"
+        output.show(f"there are no jobs{which} on {place.url}", err=True)
 
 
 @click.command(short_help="Show the state of a job, and where its files are.")
@@ -70,6 +80,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     else:
         (status,) = found.calls
         facts |= {"node": status.node, "reason": status.reason, "error": error_of(status) or None, "log": job.log_path}
+        facts["metrics"] = dict((status.outcome and status.outcome.metrics) or {})
     facts["directory"] = job.directory
     if as_json:
         show_json(facts)
@@ -115,6 +126,12 @@ def logs(key: str, rank: int, cluster: str | None) -> None:
             output.show_bytes(blocks)
 
 
+def _wanted(labels: Iterable[str]) -> dict[str, str | None]:
+    """The labels to look for; None for any value."""
+    found = (label.partition("=") for label in labels)
+    return {name: value if equals else None for name, equals, value in found}
+
+
 def _cancelled(before: Sequence[JobStatus], requested: int) -> str:
     """The effect of a request to cancel so many calls, as text: "7 cancelled, 3 had ended, COMPLETED"."""
     states, of = Counter(status.state for status in before if not status.problem), len(before)
@@ -147,6 +164,7 @@ def _facts(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
         "count": len(found.part.indices),
         "states": dict(found.summary.states),
         "submitted": submitted_at(job.key),
+        "labels": job.labels,
     }
 
 
@@ -160,7 +178,9 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
         "count": str(facts["count"]) if facts["count"] > 1 else "",
         "states": _counts(facts),
         "submitted": _time(facts["submitted"]),
+        "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
         "progress": "\n".join(reported),
+        "metrics": " ".join(f"{name}={number}" for name, number in facts.get("metrics", {}).items()),
         "seconds": "" if seconds is None else duration(seconds),
         "memory": "" if peak is None else memory(peak),
         "failures": "\n".join(lines[:_FAILURES] + more),

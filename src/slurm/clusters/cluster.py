@@ -7,19 +7,24 @@ import logging
 import os
 import re
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import slurmfile
 from slurm.clusters import environment_cache
-from slurm.errors import NoSuchJob
+from slurm.errors import NoSuchJob, TransportError
 from slurm.jobs import submit
 from slurm.jobs.job import Job, JobArray, Listing, handle
+from slurm.jobs.plan import Plan, preview
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
+from slurm.options.labels import has as has_labels
+from slurm.options.labels import parse as parse_labels
 from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
+from slurm.storage.runner_zip import without_writing
 from slurm.tasks import task
 from slurm.tasks.settings import Settings
 
@@ -32,11 +37,13 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.jobs.executor import ClusterExecutor
+    from slurm.jobs.plan import Draft
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import ResolvedEnvironment
     from slurm.serialization.pickling import Arguments
     from slurm.slurmfile import ClusterEntry
+    from slurm.submission.submission_state import SubmissionState
     from slurm.tasks.task import Task
     from slurm.views.graph import Graph
 
@@ -178,7 +185,49 @@ class Cluster:
         watched = submit.submit(
             self.place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.settings
         )
-        jobs: JobArray[R] = JobArray(self.place, watched, range(watched.count))
+        return self._jobs_of(watched)
+
+    def plan(
+        self, of: Task[P, R, Any], calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, offline: bool = False
+    ) -> Plan[JobArray[R]]:
+        """The submission that `task.starmap(calls)` would make. Makes, writes and queues nothing, here or there.
+
+        Runs the command of the first look, and those that look for an environment. None with `offline`, or if the
+        cluster cannot be reached: then placeholders such as <root> stand for what is on the cluster.
+        """
+        return self.plan_calls(of, map(of.bound_item, calls), mapped=True, offline=offline)
+
+    def plan_calls(
+        self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, offline: bool = False
+    ) -> Plan[Any]:
+        """Plan bound calls of a task, as `task.plan(…)` and `cluster.plan(…)` do."""
+        bound, settings = list(calls), self.settings.merged(of.terms)
+        make = partial(submit.describe, self.place, of, bound, mapped=mapped, settings=settings, defaults=self.settings)
+
+        def submit_plan(draft: Draft) -> Any:
+            _, prepared = self._prepare(of)
+            watched = submit.submit_draft(self.place, make(environment=prepared, earlier=draft), settings.callbacks)
+            jobs = self._jobs_of(watched)
+            return jobs if mapped else jobs[0]
+
+        with without_writing():
+            environment, why = self._planned(of, offline=offline)
+            return Plan(self.place, make(environment=environment), offline=why, submit=submit_plan)
+
+    def _planned(self, of: Task[..., Any], *, offline: bool) -> tuple[ResolvedEnvironment, str | None]:
+        """The environment of a task without making it, and why the cluster was not asked; None if it was."""
+        environments, why = self.settings.merged(of.terms).environment or (), ""
+        try:
+            if not offline:
+                found = environment_cache.planned(self.place, environments)  # first: it may ask along with the look
+                if self.place.probe.limits and self.place.probe.root:
+                    return found, None
+        except TransportError as error:
+            why = str(error)
+        return environment_cache.planned_offline(self.place, environments), why
+
+    def _jobs_of(self, watched: SubmissionState) -> JobArray[Any]:
+        jobs: JobArray[Any] = JobArray(self.place, watched, range(watched.count))
         if self._mine is not None:
             self._mine.append(jobs)
         return jobs
@@ -219,18 +268,28 @@ class Cluster:
             self.place.subscriptions.attach(watched, self.settings.callbacks)
         return handle(self.place, watched) if index is None else Job(self.place, watched, index)
 
-    def jobs(self, task: str | None = None, *, limit: int | None = None) -> Listing:
-        """The submissions of any process, newest first; with `task`, those of this task only; at most `limit`.
+    def jobs(
+        self,
+        task: str | None = None,
+        *,
+        limit: int | None = None,
+        labels: Mapping[str, str | int | float | None] | None = None,
+    ) -> Listing:
+        """The submissions of any process, newest first; at most `limit`.
 
-        Submissions to another scheduler under the same root are left out. Reads the records together.
+        With `task`, only those of this task. With `labels`, only those that have all of them; None stands for any
+        value. Submissions to another scheduler under the same root are left out. Reads the records together. Raises
+        OptionError for labels that no submission can have.
         """
         if limit is not None:
             whole(limit, "limit")
+        wanted = parse_labels(labels or {})
         keys, found = self.place.store.keys(task), list[Any]()
         size = limit or len(keys)
         while keys and (limit is None or len(found) < limit):
             some, keys, size = keys[:size], keys[size:], 2 * size
             read = self.place.store.several_records(some)
+            read = [records for records in read if has_labels(records.submission.labels or {}, wanted)]
             found += [records for records in read if self.place.has(records)]
         found = found[:limit]
         found.sort(key=lambda records: records.submission.created, reverse=True)  # the keys are in whole seconds
@@ -246,10 +305,19 @@ class Cluster:
         return graph_of(self.place, [job.part for job in jobs])
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
-        """The batch script of a call of a task, or of a map over `count` items. Submits nothing."""
+        """The batch script of a call of a task, or of a map over `count` items. Makes and submits nothing.
+
+        Placeholders such as <python> stand for what is not known before the task's environment is made, and for what
+        is on a cluster that cannot be reached.
+        """
         whole(count, "count", least=1)
-        settings, prepared = self._prepare(of)
-        return submit.preview(self.place, of, count, options=settings.options, environment=prepared)
+        options = self.settings.merged(of.terms).options
+        with without_writing():
+            environment, offline = self._planned(of, offline=False)
+            if offline is not None:
+                _log.warning("the script has placeholders, because %s cannot be asked: %s", self.url, offline)
+            submission = submit.describe_without_calls(of, count, options=options, environment=environment)
+            return preview(self.place, submission, options, offline=offline is not None)
 
     def command_counts(self) -> Mapping[str, int]:
         """Count the commands that this process has run against the scheduler, by kind: submit, query, cancel, …"""

@@ -6,7 +6,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slurm.environments.base import BuildListener, BuildTarget, Interpreter, prepare_all
+from slurm.environments.base import BuildListener, BuildTarget, Interpreter, planned_all, prepare_all, to_be_made
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, EnvironmentNotReady
 from slurm.jobs.job import Job
@@ -55,6 +55,31 @@ def prepare(
         if inherited is not None:
             error.args = (f"{error} {_ON_A_NODE}",)
         raise
+
+
+def planned(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
+    """Return what `prepare` would return, as far as that is known; makes nothing, here or there.
+
+    Raises TransportError if the machine cannot be reached.
+    """
+    environments = tuple(environments) or (Current(),)
+    asked_for = ", ".join(map(repr, environments))
+    inherited = place.on_node.environment if place.on_node else None
+    if inherited is not None and inherited.asked == asked_for:
+        return inherited
+    made = place.prepared.get(_key(environments))
+    if made is not None:
+        return made
+    asked = Interpreter(place.spec.python, place.spec.setup)
+    target = BuildTarget(place.transport, place.probe, asked, {asked: lambda: place.current})
+    found = planned_all(environments, target)
+    return found if found.asked else found.replace(asked=asked_for)
+
+
+def planned_offline(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
+    """Return an environment of which nothing is known but what was asked for."""
+    asked_for = ", ".join(map(repr, tuple(environments) or (Current(),)))
+    return to_be_made("or is there", place.spec.setup).replace(asked=asked_for)
 
 
 def _prepared(

@@ -37,6 +37,10 @@ class Inherited(Environment):
         del place
         return self.prepared
 
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Return the workflow's environment."""
+        return self.prepare(target)
+
 
 class WorkflowCluster(Cluster):
     """The cluster of a workflow on a node. Jobs that are submitted to it are children of the workflow."""
@@ -71,7 +75,8 @@ class WorkflowCluster(Cluster):
         cluster = cls(
             how["scheduler"], root=job.root, python=sys.executable, environment=Inherited(environment), setup=setup
         )
-        cluster.settings = cluster.settings.replace(options=Options.parse(how["options"]))
+        labels = submission.labels or {}
+        cluster.settings = cluster.settings.replace(options=Options.parse({**how["options"], "labels": labels}))
         cluster.workflow = Job(place, place.registry.add(submission, None), job.index)
         cluster._journal = journal
         return cluster

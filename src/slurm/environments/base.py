@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from slurm.errors import ConfigurationError
+from slurm.protocol import ResolvedEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from typing_extensions import Self
 
-    from slurm.protocol import ResolvedEnvironment
     from slurm.transports.base import Completed, Transport
 
     RunInJob = Callable[[ResolvedEnvironment, Sequence[str], bytes], Completed]
 
 _log = logging.getLogger("slurm.environments")
+
+UNKNOWN_PYTHON = "<python>"
+"""Stands for the path of an interpreter that is not known before its environment is made."""
+_TO_BE_MADE = "to be made: "
 
 
 class Interpreter(NamedTuple):
@@ -127,6 +132,11 @@ class Environment(Protocol):
         Raises EnvironmentNotReady.
         """
 
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Return what `prepare` would return, without making anything here or there; `to_be_made` if it is missing."""
+        del target
+        return to_be_made(repr(self))
+
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target for the next environment in a list. Raises ConfigurationError if this must be the last."""
         del target
@@ -168,3 +178,22 @@ def prepare_all(environments: Sequence[Environment], target: BuildTarget) -> Res
     for environment in bases:
         target = environment.before(target)
     return top.prepare(target)
+
+
+def planned_all(environments: Sequence[Environment], target: BuildTarget) -> ResolvedEnvironment:
+    """Plan the last environment of a list, on top of those before it."""
+    *bases, top = environments
+    for environment in bases:
+        target = environment.before(target)
+    return top.planned(target)
+
+
+def to_be_made(name: str, setup: tuple[str, ...] = ()) -> ResolvedEnvironment:
+    """Describe an environment that is not there yet. Its Python, its packages and its modules are unknown."""
+    tag = "{}.{}".format(*sys.version_info[:2])
+    return ResolvedEnvironment(key=f"{_TO_BE_MADE}{name}", python=UNKNOWN_PYTHON, tag=tag, setup=setup)
+
+
+def is_made(environment: ResolvedEnvironment) -> bool:
+    """Whether an environment is there."""
+    return not environment.key.startswith(_TO_BE_MADE)

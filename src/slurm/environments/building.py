@@ -134,15 +134,30 @@ def _build_once(target: BuildTarget, name: str, make: Callable[[Building], Resol
     return _record(state.text, state.key).environment
 
 
+def look(target: BuildTarget, name: str) -> tuple[str, ResolvedEnvironment | None]:
+    """Return the key of the environment `name`, and the environment if it exists, by a command that changes nothing."""
+    state = _read_state(target, name, "look")
+    return state.key, _record(state.text, state.key).environment if state.phase == "ready" else None
+
+
 def send(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
     """Upload local files to the blobs, unless they exist there. Returns their paths there, by name."""
-    names = {name: f"{_sha256(path)}-{name}" for name, path in files.items()}
+    names = _blob_names(files)
     directory = f"{target.root}/{BLOBS}"
     existing = _existing_blobs(target, directory, list(names.values()))
     missing = {names[name]: path for name, path in files.items() if names[name] not in existing}
     if missing:
         target.transport.put(directory, missing)
     return {name: f"{directory}/{blob}" for name, blob in names.items()}
+
+
+def sent_paths(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
+    """Return the paths there that local files would have as blobs, by name. Sends nothing."""
+    return {name: f"{target.root}/{BLOBS}/{blob}" for name, blob in _blob_names(files).items()}
+
+
+def _blob_names(files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
+    return {name: f"{_sha256(path)}-{name}" for name, path in files.items()}
 
 
 def _existing_blobs(target: BuildTarget, directory: str, blobs: Sequence[str]) -> set[str]:
@@ -163,8 +178,8 @@ def _sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def _read_state(target: BuildTarget, name: str) -> _BuildState:
-    done = target.access.ask(["sh", "-c", program(__name__, "state.sh"), "sh", name])
+def _read_state(target: BuildTarget, name: str, *how: str) -> _BuildState:
+    done = target.access.ask(["sh", "-c", program(__name__, "state.sh"), "sh", name, *how])
     key, _, rest = _output(target, done).partition("\n")
     check_output(rest)
     if not rest:

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from slurm.environments.base import Environment
-from slurm.environments.building import build_once, send
+from slurm.environments.base import Environment, to_be_made
+from slurm.environments.building import build_once, look, send, sent_paths
 from slurm.environments.container_images import ROOTFS, CachedImage, File, Tagged
 from slurm.environments.container_site import RUNTIMES, ContainerSite, in_bash, pinned
 from slurm.environments.containerfile import Builder, Containerfile
@@ -25,7 +25,7 @@ from slurm.protocol import ResolvedEnvironment
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from slurm.environments.base import BuildTarget
     from slurm.environments.building import Building
@@ -119,8 +119,7 @@ class Container(Environment):
         """
         site = ContainerSite.survey(target)
         runtime, source, run = site.runtime(self.runtime), self._source(target, site), self._run(target, site)
-        facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
-        name = f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
+        name = self._name(source, runtime, run)
 
         def make(building: Building) -> ResolvedEnvironment:
             image = source.bring(building, site, runtime)
@@ -141,7 +140,22 @@ class Container(Environment):
         prepared = build_once(target, name, make)
         prepared = prepared.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
         image = Image(prepared.image or "", prepared.digest or "")
-        return self._launched(target, prepared, launcher(runtime, image, run))
+        return self._launched(target, prepared, launcher(runtime, image, run), send=send)
+
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Look for the image there. Raises EnvironmentNotReady, as `prepare` would for the same reasons."""
+        site = ContainerSite.survey(target)
+        runtime, source, run = site.runtime(self.runtime), self._source(target, site), self._run(target, site)
+        key, made = look(target, self._name(source, runtime, run))
+        if made is None:
+            return to_be_made(key, target.interpreter.setup).replace(runtime=runtime.name)
+        made = made.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
+        image = Image(made.image or "", made.digest or "")
+        return self._launched(target, made, launcher(runtime, image, run), send=sent_paths)
+
+    def _name(self, source: Source, runtime: Runtime, run: Run) -> str:
+        facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
+        return f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
     def _source(self, target: BuildTarget, site: ContainerSite) -> Source:
         if self.image is None:
@@ -198,8 +212,10 @@ class Container(Environment):
                 "cannot run %s on the host that submits jobs; nodes may be able to: %s", image.source, done.words
             )
 
-    def _launched(self, target: BuildTarget, prepared: ResolvedEnvironment, script: str) -> ResolvedEnvironment:
-        """Add to a prepared image the launcher that runs it on a node, and the Python outside it."""
+    def _launched(
+        self, target: BuildTarget, prepared: ResolvedEnvironment, script: str, *, send: Callable[..., dict[str, str]]
+    ) -> ResolvedEnvironment:
+        """Add to a prepared image the launcher that runs it on a node, which `send` sends, and the Python outside."""
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-launcher-") as directory:
             file = Path(directory, "container.sh")
             file.write_text(script, encoding="utf-8")

@@ -31,6 +31,10 @@ class Current(Environment):
         """Find the interpreter. Nothing is built or stored. Raises PythonNotFound."""
         return find(target)
 
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Find the Python: nothing is made in any case."""
+        return self.prepare(target)
+
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target unchanged."""
         return target
@@ -45,6 +49,10 @@ class Python(Environment):
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Find the interpreter. Raises PythonNotFound."""
         return find(self.before(target))
+
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Find the Python: nothing is made in any case."""
+        return self.prepare(target)
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with this interpreter."""

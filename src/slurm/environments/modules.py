@@ -40,6 +40,10 @@ class Modules(Environment):
         """Find the Python. Raises PythonNotFound."""
         return find(self.before(target))
 
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Find the Python: nothing is made in any case."""
+        return self.prepare(target)
+
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the modules loaded."""
         return with_steps(target, load_modules(self.names))
@@ -60,6 +64,10 @@ class Conda(Environment):
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Find the environment's Python. Raises PythonNotFound, also if conda or the environment is missing."""
         return find(self.before(target))
+
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Find the Python: nothing is made in any case."""
+        return self.prepare(target)
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the environment activated."""

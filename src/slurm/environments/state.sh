@@ -1,10 +1,10 @@
 # shellcheck shell=sh
 # Prints the key of an environment, then its state (`ready`, `failed N`, `free N` or `held N`) and details.
-# Argument: the environment's name. The key is the name and the architecture. The root is in SLURMTASKS_ROOT.
+# Arguments: the environment's name; "look", to change nothing, not even the time of the last use. The key is the name and the architecture. The root is in SLURMTASKS_ROOT.
 . ../transports/plain_tools.sh
 . ../protocol/ownership.sh
 . ../transports/fresh.sh
-key="$1-$(uname -m)"
+key="$1-$(uname -m)" mode=${2-}
 echo "$key"
 cd -- "$SLURMTASKS_ROOT/envs" 2> /dev/null || exit 0
 here=$PWD lock=$PWD/$key.lock past=
@@ -15,7 +15,7 @@ exit_if_ready() {
     for name in "$key" "$key.json"; do [ ! -e "$name" ] || set -- "$@" "$here/$name"; done
     bad=$(foreign "$@")
     [ -z "$bad" ] || { echo "$bad"; exit; }
-    touch -c "$key.json" 2> /dev/null
+    [ "$mode" = look ] || touch -c "$key.json" 2> /dev/null
     ! text=$(cat "$key.json" 2> /dev/null) || { printf 'ready\n%s\n' "$text"; exit; }
 }
 
@@ -26,7 +26,7 @@ read_now() {
 }
 
 exit_if_ready
-if caches "$here"; then
+if [ "$mode" != look ] && caches "$here"; then
     past=yes
     ! appeared "$here/$key.json" || exit_if_ready
     ! appeared "$lock" || freshen "$lock"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from slurm.client_cache import new_log
 from slurm.environments import installer
-from slurm.environments.base import Environment
-from slurm.environments.building import Superseded, build_once, send
+from slurm.environments.base import Environment, to_be_made
+from slurm.environments.building import Superseded, build_once, look, send
 from slurm.environments.current import TAG, find
 from slurm.environments.direct_references import copy_without_urls, versions_of, without_url
 from slurm.environments.generated import changed, contains, learn, project_files
@@ -138,7 +138,7 @@ class Wheel(Environment):
             for _ in range(_ATTEMPTS):
                 files = self._files()
                 sources = self._fingerprint(files)
-                name = f"wheel-{_digest([sources, target.interpreter])[:20]}-py{TAG}"
+                name = self._name(sources, target)
                 wheels = changes.wheels if changes.sources == sources else ()
                 try:
                     return build_once(target, name, partial(self._make, scratch, sources, files, wheels))
@@ -150,6 +150,14 @@ class Wheel(Environment):
             "what is written there"
         )
         raise BuildFailed(message)
+
+    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
+        """Look for the environment of the present sources. Raises ConfigurationError for a project that is none."""
+        key, made = look(target, self._name(self.fingerprint(), target))
+        return made or to_be_made(key, target.interpreter.setup)
+
+    def _name(self, sources: str, target: BuildTarget) -> str:
+        return f"wheel-{_digest([sources, target.interpreter])[:20]}-py{TAG}"
 
     def _projects(self) -> list[str]:
         main = os.path.expanduser(self.project) if self.project is not None else nearest_project()

@@ -40,6 +40,11 @@ class Handle(Placeholder):
         return self._place.store.directory(self._watched.key)
 
     @property
+    def labels(self) -> dict[str, str]:
+        """The labels that it was submitted with."""
+        return dict(self._watched.labels)
+
+    @property
     def _condition(self) -> NoReturn:
         """`concurrent.futures.wait` and `as_completed` look for this attribute of their own futures."""
         raise AttributeError(
@@ -78,6 +83,16 @@ class Handle(Placeholder):
 
     def _outcomes(self, indices: Iterable[int]) -> Mapping[int, Outcome]:
         return self._place.store.outcomes(self._watched.key, indices, chunk=self._watched.chunk)
+
+    def _metrics(self, indices: Sequence[int], timeout: float | None) -> list[dict[str, float]]:
+        """Wait for calls; the metrics of each, from the outcomes."""
+        self._wait(indices, timeout)
+        outcomes = self._outcomes(indices)
+        found = (outcome.metrics if (outcome := outcomes.get(index)) else None for index in indices)
+        return [
+            {name: float(number) if isinstance(number, str) else number for name, number in (each or {}).items()}
+            for each in found
+        ]
 
     def _resubmit(self, indices: Sequence[int], options: TaskOptions) -> SubmissionState:
         return resubmit(self._place, self._watched.key, indices, Options.parse(options))

@@ -132,10 +132,7 @@ class Job(JobFiles, Generic[R]):
         return not ended or self.cancelled()
 
     def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
-        """Submit the same call once more, as a new job; options given here go over those it had.
-
-        This job and what became of it stay as they are.
-        """
+        """Submit the same call once more, as a new job with these options over its own. This job stays as it is."""
         return Job(self._place, self._resubmit([self.index], options), 0)
 
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
@@ -160,6 +157,10 @@ class Job(JobFiles, Generic[R]):
     def status(self) -> JobStatus:
         """Its status, from its outcome, or else from the scheduler."""
         return statuses([self.part])[0][0]
+
+    def metrics(self, timeout: float | None = None) -> dict[str, float]:
+        """Wait for the end; the numbers of a task with the option `metrics`, also of a call that failed."""
+        return self._metrics([self.index], timeout)[0]
 
     def children(self) -> list[Job[Any] | JobArray[Any]]:
         """The jobs that it has submitted so far, if it is a workflow, in order. Takes three round trips."""
@@ -324,6 +325,10 @@ class JobArray(ArrayFiles, Generic[R]):
         if not indices:
             return self[:0]
         return JobArray(self._place, self._resubmit(indices, options), range(len(indices)))
+
+    def metrics(self, timeout: float | None = None) -> list[dict[str, float]]:
+        """Wait for all; `Job.metrics` of each, in order, read together."""
+        return self._metrics(self._range, timeout)
 
     def states(self) -> Counter[JobState]:
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""

@@ -21,12 +21,13 @@ from slurm.errors import (
     SubmissionRefused,
     TransportError,
 )
+from slurm.jobs.plan import Draft
 from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
 from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
 from slurm.storage.job_store import new_key
-from slurm.submission import dependencies, requests
+from slurm.submission import dependencies, external_jobs, requests
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
-    from slurm.protocol import Edge, ResolvedEnvironment
+    from slurm.protocol import Edge, ExternalJob, ResolvedEnvironment
     from slurm.serialization.pickling import Arguments, Calls, Reference
     from slurm.tasks.task import Task
 
@@ -60,38 +61,78 @@ def submit(
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; then nothing runs.
     """
-    options, known = settings.options, place.registry.get
-    _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in task.upstreams)], place)
-    named = dependencies.declared(task.upstreams, known)
-    head = Function(
-        function=task.unwrapped,
-        name=task.name,
-        parameters=task.places,
-        context=task.context_parameter,
-        edges=dependencies.to_check(named, known),
-        workflow=task.is_workflow,
+    draft = describe(
+        place, task, calls, mapped=mapped, settings=settings, environment=environment, defaults=defaults or Settings()
     )
-    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
-        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
-        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
-    if environment.single and requests.several_ranks(options):
-        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
-    pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
+    return submit_draft(place, draft, settings.callbacks)
+
+
+def submit_draft(place: Place, draft: Draft, callbacks: Sequence[Callback]) -> SubmissionState:
+    """Submit what `describe` has described."""
+    if draft.submission.count == 0:
+        return SubmissionState(draft.submission.key, 0, None, mapped=True)
+    return _queue(place, draft.submission, draft.calls, draft.options, callbacks)
+
+
+def describe(
+    place: Place,
+    task: Task[..., Any],
+    calls: Iterable[Arguments],
+    *,
+    mapped: bool,
+    settings: Settings,
+    environment: ResolvedEnvironment,
+    defaults: Settings,
+    earlier: Draft | None = None,
+) -> Draft:
+    """Describe the submission of calls, and pickle them. Writes nothing.
+
+    An `earlier` draft of the same calls gives its key, and its pickles unless the modules of the environment differ.
+    """
+    options = settings.options
+    upstreams = [(upstream, on) for upstream, on in task.upstreams if not isinstance(upstream, str)]
+    _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in upstreams)], place)
+    named = dependencies.declared(upstreams, lambda key: place.registry.get(key))  # noqa: PLW0108 - may ask for the root
+    _refuse_several_ranks(task, options, environment, mapped=mapped)
+    if earlier is not None and earlier.modules == environment.modules:
+        pickled = earlier.pickled
+    else:
+        head = Function(
+            function=task.unwrapped,
+            name=task.name,
+            parameters=task.places,
+            context=task.context_parameter,
+            edges=dependencies.to_check(named, lambda key: place.registry.get(key)),  # noqa: PLW0108
+            workflow=task.is_workflow,
+        )
+        pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
     count = len(pickled.references)
-    key = new_key(task.name)
-    if count == 0:
-        return SubmissionState(key, 0, None, mapped=True)
     _refuse_foreign(pickled.references, place)
-    edges = [*dependencies.referred(pickled.references, known, chunk=requests.chunk_size(options)), *named]
+    chunk = requests.chunk_size(options)
+    referred = any(pickled.references)
+    edges = [*(dependencies.referred(pickled.references, place.registry.get, chunk=chunk) if referred else ()), *named]
+    key = earlier.submission.key if earlier else new_key(task.name)
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    defaults = defaults or Settings()
+    submission = submission.replace(after=external_jobs.declared(task.upstreams))
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
         settings.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
     )
-    made = pickled.calls._replace(callbacks=hooks)
-    return _queue(place, _followed(place, submission, options), made, options, settings.callbacks)
+    submission = _followed(place, submission, options).replace(callbacks=bool(hooks))
+    return Draft(submission, pickled, pickled.calls._replace(callbacks=hooks), options, environment.modules)
+
+
+def _refuse_several_ranks(
+    task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool
+) -> None:
+    if not requests.several_ranks(options):
+        return
+    if task.is_workflow or (mapped and requests.chunk_size(options) > 1):
+        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
+        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    if environment.single:
+        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
 
 
 def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -> SubmissionState:
@@ -103,12 +144,18 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         len(indices),
         mapped=before.mapped,
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
-        options=Options.parse(before.options).merged(options),
+        options=Options.parse({**before.options, "labels": before.labels or {}}).merged(options),
         environment=before.environment,
-    ).replace(workflow=before.workflow)
+    ).replace(workflow=before.workflow, after=_still_open(place, before, indices))
     options = Options.parse(submission.options)
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
+
+
+def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tuple[ExternalJob, ...] | None:
+    """The external jobs that calls still wait for when they are submitted again: none if one of them has begun."""
+    outcomes = place.store.outcomes(before.key, indices, chunk=before.chunk) if before.after else {}
+    return None if any(outcome.started is not None for outcome in outcomes.values()) else before.after
 
 
 def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:
@@ -194,13 +241,12 @@ def _queue_new(
     return watched
 
 
-def preview(
-    place: Place, task: Task[..., Any], count: int, *, options: Options, environment: ResolvedEnvironment
-) -> str:
-    """The script that a submission of `count` calls would have."""
+def describe_without_calls(
+    task: Task[..., Any], count: int, *, options: Options, environment: ResolvedEnvironment
+) -> Submission:
+    """Describe a submission of `count` calls whose arguments are not known."""
     key = new_key(task.name)
-    submission = _describe(task.name, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
-    return place.requests.script(submission, options)
+    return _describe(task.name, key, count, mapped=count > 1, edges=(), options=options, environment=environment)
 
 
 def _followed(place: Place, submission: Submission, options: Options) -> Submission:
@@ -222,13 +268,15 @@ def _describe(
     options: Options,
     environment: ResolvedEnvironment,
 ) -> Submission:
+    labels = {name: value for name, value in options.labels.items() if value is not None}
     return Submission(
         key=key,
         task=task,
         count=count,
         chunk=requests.chunk_size(options) if mapped else 1,
         mapped=mapped,
-        options=options.to_json(),
+        options={name: value for name, value in options.to_json().items() if name != "labels"},
+        labels=labels or None,
         environment=environment,
         dependencies=tuple(edges),
         client=_client(),

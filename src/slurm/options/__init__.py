@@ -21,6 +21,12 @@ def _retry(value: Any) -> str:
     return parse(value)
 
 
+def _labels(value: Any) -> dict[str, str | None]:
+    from slurm.options.labels import parse  # noqa: PLC0415 - few tasks have labels
+
+    return parse(value)
+
+
 SBATCH: Mapping[str, Kind] = {
     "account": kinds.text,
     "acctg_freq": kinds.text,
@@ -117,6 +123,7 @@ OURS: Mapping[str, Kind] = {
     "gather": kinds.flag,
     "max_concurrent": kinds.count,
     "max_restarts": kinds.count,
+    "metrics": kinds.flag,
     "retry": _retry,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,
@@ -133,13 +140,16 @@ TAKEN: Mapping[str, str] = {
     "wrap": "the library writes the script from the task",
     "wait": "call job.result(), or slurm.wait(jobs)",
     "parsable": "the library reads the job's id itself",
-    "test_only": "cluster.script(task) shows the script that a task would submit",
+    "test_only": "task.plan(…) shows what a call would submit",
     "kill_on_invalid_dep": "the library sets it for every job with a dependency",
 }
 """sbatch options that the library sets itself, with what to do instead."""
 
 PLACEMENT = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
 """Options that decide where a job may run and which account pays; a task's auxiliary jobs are submitted with them."""
+
+MAPPINGS = ("labels", "sbatch")
+"""Options that are mappings themselves."""
 
 _EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
 _CONFLICTING = {name: group for group in _EXCLUSIVE for name in group}
@@ -149,14 +159,21 @@ _CONFLICTING = {name: group for group in _EXCLUSIVE for name in group}
 class Options:
     """Checked options: a frozen mapping from names to Slurm's text, or to True for a bare flag.
 
-    None marks an option that a layer unsets. `sbatch` holds raw options, which are passed unchanged.
+    None marks an option that a layer unsets. `sbatch` holds raw options, which are passed unchanged. `labels` are not
+    for the scheduler; layers add to them.
     """
 
-    __slots__ = ("_values", "sbatch")
+    __slots__ = ("_values", "labels", "sbatch")
 
-    def __init__(self, values: Mapping[str, str | bool | None], sbatch: Mapping[str, str | bool | None]) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, str | bool | None],
+        sbatch: Mapping[str, str | bool | None],
+        labels: Mapping[str, str | None] | None = None,
+    ) -> None:
         self._values = dict(values)
         self.sbatch = dict(sbatch)
+        self.labels = dict(labels or {})
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Options:
@@ -168,23 +185,28 @@ class Options:
         raw = given.get("sbatch") or {}
         if not hasattr(raw, "items"):
             kinds.fail(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
-        values = {name: _checked(name, value) for name, value in given.items() if name != "sbatch"}
+        values = {name: _checked(name, value) for name, value in given.items() if name not in MAPPINGS}
+        labels = _labels(given["labels"]) if given.get("labels") is not None else {}
+        values |= {"labels": None} if given.get("labels", labels) is None else {}
         for group in _EXCLUSIVE:
             found = [name for name in group if values.get(name) is not None]
             if len(found) > 1:
                 kinds.fail(f"{' and '.join(found)} exclude each other: keep one (unset the other with {found[1]}=None)")
-        return cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()})
+        return cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()}, labels)
 
     def merged(self, *later: Options) -> Options:
         """Override these options by later layers: defaults < Slurmfile < task < call. This is the one merge."""
-        values, sbatch = dict(self._values), dict(self.sbatch)
+        values, sbatch, labels = dict(self._values), dict(self.sbatch), dict(self.labels)
         for layer in later:
             for name, value in layer._values.items():  # noqa: SLF001 - of this class
                 for other in _CONFLICTING.get(name, ()) if value is not None else ():
                     values.pop(other, None)
             values.update(layer._values)  # noqa: SLF001
             sbatch.update(layer.sbatch)
-        return Options(values, sbatch)
+            if "labels" in layer._values:  # noqa: SLF001 - it unsets those of outer layers
+                labels.clear()
+            labels.update(layer.labels)
+        return Options(values, sbatch, labels)
 
     def get(self, name: str) -> str | bool | None:
         """Return the text of one option, True for a bare flag, None if it is not set."""
@@ -198,13 +220,18 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as `submission.json` stores them; `Options.parse` accepts this form."""
-        return {**dict(self.set()), **({"sbatch": self.sbatch} if self.sbatch else {})}
+        mappings = {"sbatch": self.sbatch, "labels": self.labels}
+        return {**dict(self.set()), **{name: mapping for name, mapping in mappings.items() if mapping}}
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        for name, value in ({"labels": {}} | state[1]).items():  # pickles of earlier versions have no labels
+            setattr(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Options) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.set()), frozenset(self.sbatch.items())))
+        return hash((frozenset(self.set()), frozenset(self.sbatch.items()), frozenset(self.labels.items())))
 
     def __repr__(self) -> str:
         return f"Options({', '.join(f'{name}={value!r}' for name, value in self.to_json().items())})"
@@ -225,7 +252,7 @@ def _fail_unknown(name: str) -> NoReturn:
         kinds.fail(f"option {name}: {TAKEN[name]}")
     from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
-    near = get_close_matches(name.replace("-", "_"), [*SBATCH, *OURS, *TAKEN], n=1, cutoff=0.6)
+    near = get_close_matches(name.replace("-", "_"), [*SBATCH, *OURS, *MAPPINGS, *TAKEN], n=1, cutoff=0.6)
     advice = f"did you mean {near[0]}?" if near else f'to pass it unchanged, write sbatch={{"--{name}": …}}'
     kinds.fail(f"sbatch has no option {name}: {advice}")
 

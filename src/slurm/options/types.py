@@ -108,8 +108,10 @@ class OtherOptions(TypedDict, total=False):
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
     chunk_size: int | str | None
+    labels: Mapping[str, str | int | float | None] | None
     max_concurrent: int | str | None
     max_restarts: int | str | None
+    metrics: bool | None
     retry: Retry | int | Mapping[str, Any] | None
     signal_lead: int | str | timedelta | None
     stop_signal: str | None

@@ -88,7 +88,7 @@ class Place:
         self.spec, self.on_node = spec, on_node
         self.url = url = ClusterURL.parse(spec.url)
         self._transport_class = plugin("transports", url.transport)
-        self._scheduler_class = plugin("schedulers", url.scheduler)
+        self.scheduler_class = plugin("schedulers", url.scheduler)
         self._delivered = False
         self.prepared: dict[tuple[object, ...], ResolvedEnvironment] = {}
         self.after_fork()
@@ -114,7 +114,7 @@ class Place:
     def probe(self) -> SiteProbe:
         """The first look at what is there."""
         python = probe(Interpreter(self.spec.python, self.spec.setup))
-        limits = self._scheduler_class(Site("", "")).limits_command()
+        limits = self.scheduler_class(Site("", "")).limits_command()
         return SiteProbe(self.transport, self.url.root, bundle().name, python=python, limits=limits)
 
     @once
@@ -138,7 +138,7 @@ class Place:
         """Builds the scheduler's commands, and parses their output."""
         known = self.probe.python.status == 0  # otherwise an environment may bring one
         python = self.current.python if known else "python3"
-        scheduler: Scheduler = self._scheduler_class(Site(python, self.store.blob_path(bundle())))
+        scheduler: Scheduler = self.scheduler_class(Site(python, self.store.blob_path(bundle())))
         return scheduler
 
     @once
@@ -153,12 +153,12 @@ class Place:
 
     def lacking(self) -> list[str]:
         """The commands that the scheduler needs and that are missing in this container or on this machine."""
-        needs = self._scheduler_class(Site("", "")).needs
+        needs = self.scheduler_class(Site("", "")).needs
         return [name for name in needs if not (os.path.exists(name) if "/" in name else shutil.which(name))]
 
     def has(self, records: Records) -> bool:
         """Whether a submission under this root belongs to the scheduler here, according to its records."""
-        return records.scheduler in (None, self._scheduler_class.name)
+        return records.scheduler in (None, self.scheduler_class.name)
 
     # What is known of the submissions there.
 
@@ -166,6 +166,11 @@ class Place:
     def registry(self) -> SubmissionRegistry:
         """The states of the submissions there."""
         return SubmissionRegistry(self.store)
+
+    @property
+    def known_registry(self) -> SubmissionRegistry | None:
+        """The states that this process has used already; None before the first."""
+        return self.__dict__.get("registry")
 
     @once
     def requests(self) -> Requests:

@@ -21,6 +21,7 @@ REFUSED, SUMMARY = "refused.json", "summary.json"
 CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
+METRICS = "metrics.json"
 
 MOST_CALLS = 10**9
 """The largest number of calls in a submission; a record with more is damaged."""
@@ -124,6 +125,18 @@ class Edge(Record):
         return None if known and is_key(self.key) else f"a dependency on {self.on!r} of {self.key!r} is not possible"
 
 
+class ExternalJob(Record):
+    """A dependency on a job that this library did not submit, by the scheduler's id."""
+
+    id: str
+    on: str = "success"
+
+    def flaw(self) -> str | None:
+        """Return why the dependency is invalid, or None."""
+        known = self.on in ("success", "failure", "any")
+        return None if known else f"a dependency on {self.on!r} of job {self.id!r} is not possible"
+
+
 class Submission(Document):
     """`submission.json`: the request; the client writes it before it submits anything."""
 
@@ -138,10 +151,13 @@ class Submission(Document):
     options: Mapping[str, Any]
     environment: ResolvedEnvironment
     dependencies: tuple[Edge, ...] = ()
+    after: tuple[ExternalJob, ...] | None = None
     continues: bool = False
     """Whether an element may be resubmitted in another job after an attempt that failed or stopped."""
     callbacks: bool = False
     """Whether the node calls hooks, from `callbacks.pkl`."""
+    labels: Mapping[str, str] | None = None
+    """Names and values that the user gave it, to find submissions that belong together."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None
@@ -151,7 +167,11 @@ class Submission(Document):
     created: float
     """Seconds since the epoch, by the client's clock."""
 
-    _nested: ClassVar[Mapping[str, type[Record]]] = {"environment": ResolvedEnvironment, "dependencies": Edge}
+    _nested: ClassVar[Mapping[str, type[Record]]] = {
+        "environment": ResolvedEnvironment,
+        "dependencies": Edge,
+        "after": ExternalJob,
+    }
 
     @property
     def elements(self) -> int:

@@ -92,6 +92,10 @@ class Outcome(Document):
     """For an element of several calls, the end offset of each call's result; a failed call's result is empty."""
     failures: tuple[CallFailure, ...] = ()
     """For an element of several calls, the failed ones, in order."""
+    metrics: Mapping[str, Any] | None = None
+    """Numbers by names, if the submission asks for them; "nan", "inf" and "-inf" are text."""
+    call_metrics: tuple[Any, ...] | None = None
+    """For an element of several calls, the metrics of each call, or None."""
     ranks: int | None = None
     """The number of ranks, for a task that runs once per rank."""
     rank: int | None = None
@@ -114,7 +118,10 @@ class Outcome(Document):
             begin = end
         if self.ends is not None and empty != [failure.call for failure in self.failures]:
             return "the calls without a result are not those that failed"
-        return None
+        if self.call_metrics is not None and len(self.call_metrics) != len(self.ends or ()):
+            return f"it has the metrics of {len(self.call_metrics)} calls, and {len(self.ends or ())} calls"
+        wrong = [each for each in (self.metrics, *(self.call_metrics or ())) if not _are_metrics(each)]
+        return f"{wrong[0]!r:.60} are no metrics" if wrong else None
 
     def of_call(self, call: int) -> Outcome:
         """Return the outcome of one of the element's calls; for an element of one call, this outcome.
@@ -128,21 +135,34 @@ class Outcome(Document):
 
             raise ProtocolError(f"the outcome has {len(self.ends)} calls and no call {call}")
         begin, end = self.ends[call - 1] if call else 0, self.ends[call]
+        metrics = self.call_metrics[call] if self.call_metrics else None
+        one: dict[str, Any] = {"ends": None, "failures": (), "metrics": metrics, "call_metrics": None}
         if begin < end:  # the call succeeded: a pickle is never empty
             result = self.result and self.result.replace(begin=begin, end=end)
             success = {"status": SUCCEEDED, "phase": SAVE, "exit_code": 0, "result": result}
-            return self.replace(ends=None, failures=(), state=None, reason=None, **success)
+            return self.replace(state=None, reason=None, **one, **success)
         from bisect import bisect_left  # noqa: PLC0415 - the runner needs it only for a failed dependency
 
         failure = self.failures[bisect_left(self.failures, call, key=lambda each: each.call)]
         changes: dict[str, Any] = {"phase": failure.phase, "error": failure.error, "exit_code": failure.exit_code}
         changes |= {"phase": self.phase} if failure.phase == STOPPED else {"state": None, "reason": None}
-        return self.replace(status=FAILED, result=None, ends=None, failures=(), **changes)
+        return self.replace(status=FAILED, result=None, **one, **changes)
 
     @property
     def succeeded(self) -> bool:
         """Whether there is a result."""
         return self.status == SUCCEEDED
+
+
+def _are_metrics(value: Any) -> bool:
+    """Whether a value of a record is metrics, or None."""
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(each, (int, float)) or each in _NOT_FINITE for each in value.values())
+    )
+
+
+_NOT_FINITE = ("nan", "inf", "-inf")
 
 
 class SharedOutcome(Document):

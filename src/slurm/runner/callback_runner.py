@@ -6,7 +6,7 @@ import os
 import sys
 from _pickle import Unpickler, UnpicklingError, loads
 
-from slurm.protocol import CALLBACKS
+from slurm.protocol import CALLBACKS, METRICS
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import print_to_log, write_event
@@ -24,6 +24,11 @@ HERE = "{}.{}".format(*sys.version_info[:2])
 def pop_callbacks_flag(arguments: list[str]) -> bool:
     """Remove the last of a runner's arguments if it is the flag for callbacks. Returns whether it was."""
     return arguments[-1:] == [CALLBACKS] and bool(arguments.pop())
+
+
+def pop_metrics_flag(arguments: list[str]) -> bool:
+    """Remove the last of a runner's arguments, but for that flag, if it is the flag for metrics."""
+    return arguments[-1:] == [METRICS] and bool(arguments.pop())
 
 
 class HookTimedOut(BaseException):

@@ -53,6 +53,8 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
     done = {position: result for position, result in journal.earlier().items() if position < chunk}
     if done and saver.continues:
         done = _without_calls_to_retry(done, job)
+    if saver.metrics:
+        saver.metrics.forget(job.index + position for position in range(chunk) if position not in done)
     set_current(job)
     loads = enumerate(ArgumentLoader(job.directory, resolver).load_many(job.index, chunk))
     remaining = ((position, load) for position, load in loads if position not in done)

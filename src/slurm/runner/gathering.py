@@ -13,7 +13,7 @@ from slurm.protocol.files import open_own
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner import checkpoint
-from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag
+from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
 from slurm.runner.pickling import pickle_into
 from slurm.runner.placeholder_resolver import LAG
@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
     """
     gather, status, root, key, element, tag, _, _, attempt, *stop = argv
     hooked = pop_callbacks_flag(stop)
+    pop_metrics_flag(stop)
     job = JobContext.from_environment(root, key, int(element), os.environ, int(attempt))
     saver = ResultSaver(job, continues=bool(stop))
     outcome = saver.earlier()

@@ -8,7 +8,7 @@ import sys
 from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
-from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag
+from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext, Stopped, accept_stops, request_stop, set_current
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
-    """Run one element: `root key element tag [chunk workers attempt [signal]] [callbacks.pkl]`.
+    """Run one element: `root key element tag [chunk workers attempt [signal]] [metrics.json] [callbacks.pkl]`.
 
     The tag is the minor version of the Python that pickled the calls. The chunk is the number of calls of an element;
     they run in `workers` parallel processes, or one after another for 0. The signal, "-" for none, is given if another
     attempt may follow in another job: failures are then saved in `attempts/`, and the signal makes `should_stop` true.
-    The last argument is given if the submission has node hooks. `environ` has the scheduler's variables. Returns the
-    exit status: 0 for a success, the task's own for sys.exit(n), else 1.
+    The last arguments are given if the submission asks for metrics, and if it has node hooks. `environ` has the
+    scheduler's variables. Returns the exit status: 0 for a success, the task's own for sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
-    hooked = pop_callbacks_flag(rest)
+    hooked, measured = pop_callbacks_flag(rest), pop_metrics_flag(rest)
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
     job = JobContext.from_environment(root, key, int(element) * chunk, environ, attempt)
-    saver = ResultSaver(job, int(element), continues=len(rest) > 3)
+    saver = ResultSaver(job, int(element), continues=len(rest) > 3, measured=measured)
     if len(rest) > 3:
         handle_stop_signals(rest[3])
         saver.begin()
@@ -62,6 +62,8 @@ def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner
     phase = LOAD
     try:
         _check_python(tag)
+        if saver.metrics:
+            saver.metrics.forget([job.index])
         resolver = PlaceholderResolver(job.root)
         call = ArgumentLoader(job.directory, resolver).load(job.index)
         phase = RESOLVE

@@ -17,7 +17,7 @@ from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, f
 from slurm.protocol.files import commit
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag
+from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import handle_stop_signals, run
 from slurm.runner.pickling import pickle_into
@@ -43,13 +43,13 @@ def main(argv: Sequence[str]) -> int:
     the one rank of a launcher's variables. Rank n writes to `<log>.n.log`, rank 0 to the output of the script.
     """
     gather, here, log, root, key, element, tag, _, _, attempt, *stop = argv
-    hooked = pop_callbacks_flag(stop)
+    hooked, measured = pop_callbacks_flag(stop), pop_metrics_flag(stop)
     job = JobContext.from_environment(root, key, int(element), os.environ, int(attempt))
     if ResultSaver(job).earlier() is not None:
         return 0
     parent = _Parent(stop[0] if stop else "-")
     for rank in contexts(job, int(here), os.environ):
-        saver = RankSaver(rank, gather=bool(gather), continues=bool(stop))
+        saver = RankSaver(rank, gather=bool(gather), continues=bool(stop), measured=measured and not rank.rank)
         if not parent.start(saver):
             os.environ.update(variables(rank, os.environ, alone=bool(int(here))))
             if rank.rank:
@@ -170,15 +170,16 @@ def _write_to(path: str) -> None:
 class RankSaver(ResultSaver):
     """Writes the report of one rank, into the directory of its attempt's ranks."""
 
-    def __init__(self, job: JobContext, *, gather: bool, continues: bool) -> None:
-        super().__init__(job, continues=continues)
+    def __init__(self, job: JobContext, *, gather: bool, continues: bool, measured: bool = False) -> None:
+        super().__init__(job, continues=continues, measured=measured)
         self._gather = gather
         self._directory = ranks_directory(job, job.attempt)
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
     def success(self, value: Any) -> Outcome:
         """Save the result of rank 0, or of each rank if results are gathered."""
-        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=self._save(lambda file: pickle_into(file, value)))
+        result = self._save(lambda file: pickle_into(file, value))
+        return self._commit(SUCCEEDED, SAVE, exit_code=0, result=result, metrics=self._metrics_of(value))
 
     def _save(self, fill: Any) -> ResultRecord | None:
         if not self._gather:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from slurm.runner.job_context import JobContext
+    from slurm.runner.metrics import Metrics
 
 ERROR_PICKLE_LIMIT = 1 << 20
 """An exception with a larger pickle, in bytes, is kept only as text: outcomes are read in bulk."""
@@ -45,7 +46,9 @@ that depend on this one do not start."""
 class ResultSaver:
     """Writes the files of one element. The first commit wins: the outcome of an earlier attempt is never replaced."""
 
-    def __init__(self, job: JobContext, element: int | None = None, *, continues: bool = False) -> None:
+    def __init__(
+        self, job: JobContext, element: int | None = None, *, continues: bool = False, measured: bool = False
+    ) -> None:
         self._job = job
         self._element = job.index if element is None else element
         self._started, self._begin = time.time(), time.monotonic()
@@ -54,6 +57,7 @@ class ResultSaver:
         self.continues = continues
         # If another attempt may follow, the process that decides about it turns this record into an outcome or not.
         self._failure = f"{attempts}/{attempt_name(self._element, job.attempt)}" if continues else self._outcome
+        self.metrics = _metrics(job) if measured else None
         self._begun = f"{attempts}/{begun_name(self._element, job.attempt)}"
 
     def begin(self) -> None:
@@ -74,7 +78,8 @@ class ResultSaver:
 
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises any error of pickling or of the disk, without a commit."""
-        outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=self.write(lambda file: pickle_into(file, value)))
+        result = self.write(lambda file: pickle_into(file, value))
+        outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=result, metrics=self._metrics_of(value))
         drop_checkpoints(self._job, self._job.index)
         return outcome
 
@@ -86,7 +91,8 @@ class ResultSaver:
         """Commit a failure in `phase`, and print the traceback to the log."""
         record = describe(error)
         print_to_log(record.traceback or f"{record.type}: {record.message}")
-        return self._commit(FAILED, phase, exit_code=exit_code(error), error=record)
+        metrics = self.metrics.of_failure() if self.metrics else None
+        return self._commit(FAILED, phase, exit_code=exit_code(error), error=record, metrics=metrics)
 
     def several(self, done: Sequence[bytes | CallFailure], *, stopped: str | None = None) -> Outcome:
         """Save and commit the pickled results and the failures of an element's calls, in order.
@@ -98,8 +104,15 @@ class ResultSaver:
         result = self.write(lambda file: file.write(b"".join(results)))
         status, code = (FAILED, 1) if failures else (SUCCEEDED, 0)
         phase, code = (STOPPED, STOPPED_STATUS) if stopped and failures else (SAVE, code)
-        ends = tuple(accumulate(map(len, results)))
-        return self._commit(status, phase, exit_code=code, result=result, ends=ends, failures=failures, reason=stopped)
+        calls = {
+            "ends": tuple(accumulate(map(len, results))),
+            "failures": failures,
+            "call_metrics": self.metrics.of_calls(done) if self.metrics else None,
+        }
+        return self._commit(status, phase, exit_code=code, result=result, reason=stopped, **calls)
+
+    def _metrics_of(self, value: Any) -> dict[str, int | float | str] | None:
+        return self.metrics.of_result(value) if self.metrics else None
 
     def _commit(self, status: str, phase: str, **fields: Any) -> Outcome:
         outcome = Outcome(
@@ -135,6 +148,12 @@ class ResultSaver:
         if digest is None:
             raise FileExistsError(f"{directory}/{name}")
         return ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
+
+
+def _metrics(job: JobContext) -> Metrics:
+    from slurm.runner.metrics import Metrics  # noqa: PLC0415 - few submissions ask for metrics
+
+    return Metrics(job)
 
 
 def write_new(path: str, fill: Callable[[_Digest], object]) -> _Digest | None:

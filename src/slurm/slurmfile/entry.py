@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     options: Options
     locations: Mapping[str, Location]
     option_locations: Mapping[str, Location]
-    """Option name -> location. Names of raw options begin with `sbatch.`."""
+    """Option name -> location. Names of raw options begin with `sbatch.`, those of labels with `labels.`."""
     sound: bool
     """Whether the entry has no error."""
 
@@ -83,11 +83,12 @@ def _options(reader: Reader, location: Location | None) -> tuple[Options, Mappin
     found: dict[str, Any] = {}
     locations: dict[str, Location] = {}
     for name, entry in reader.mapping(location).items():
-        if name == "sbatch":
-            raws = {raw: (at, _value(reader, raw, at)) for raw, at in reader.mapping(entry).items()}
-            good = {raw: value for raw, (at, value) in raws.items() if _right(reader, at, {"sbatch": {raw: value}})}
-            locations |= {f"sbatch.{raw}": raws[raw][0] for raw in good}
-            found["sbatch"] = good
+        if name == "sbatch" or (name == "labels" and entry.kind == "mapping"):
+            read = _text_or_null if name == "labels" else _value
+            raws = {raw: (at, read(reader, raw, at)) for raw, at in reader.mapping(entry).items()}
+            good = {raw: value for raw, (at, value) in raws.items() if _right(reader, at, {name: {raw: value}})}
+            locations |= {f"{name}.{raw}": raws[raw][0] for raw in good}
+            found[name] = good
         elif _right(reader, entry, {name: None}):
             before, value = len(reader.problems), _value(reader, name, entry)
             if len(reader.problems) == before and _right(reader, entry, {name: value}):
@@ -105,6 +106,13 @@ def _right(reader: Reader, location: Location, options: Mapping[str, Any]) -> bo
         reader.refuse(location, str(error))
         return False
     return True
+
+
+def _text_or_null(reader: Reader, name: str, location: Location) -> str | None:
+    """Read the value of a label: text, also if it looks like a number or a boolean; null unsets a label."""
+    del name
+    text = reader.text(location)
+    return None if text == "~" and reader.is_plain(location) else text
 
 
 def _value(reader: Reader, name: str, location: Location) -> Any:

@@ -9,6 +9,7 @@ import io
 import marshal
 import sys
 import zipfile
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,6 +48,7 @@ _LOADED_AT_START = (
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
 _LOADED_SELDOM = (
     *("slurm/runner/gathering.py", "slurm/runner/nodelist.py", "slurm/runner/ranks.py", "slurm/runner/workflow_"),
+    "slurm/runner/metrics.py",
     *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
 )
 """Prefixes of those among them that few tasks load: workflows, ranks, special functions, child processes."""
@@ -59,28 +61,55 @@ class RunnerZip(NamedTuple):
     data: bytes
 
 
-@lru_cache(maxsize=1)
+_writing: ContextVar[bool] = ContextVar("slurm-writing", default=True)
+
+
+@contextlib.contextmanager
+def without_writing() -> Iterator[None]:
+    """Keep `bundle` from writing its cache meanwhile, in this thread."""
+    token = _writing.set(False)
+    try:
+        yield
+    finally:
+        _writing.reset(token)
+
+
 def bundle() -> RunnerZip:
     """Return the zip for this process's Python. Builds it once for each state of the sources and caches it.
 
     A process that itself runs from such a zip, on a node, returns that one. A cached file that other users could have
     written is ignored.
     """
+    found, digest = made()
+    if digest not in _cached and _writing.get():
+        _cached.add(digest)
+        with contextlib.suppress(OSError):  # without a writable cache, each process builds it
+            path = cached(f"{digest}-runner.zip")
+            make_private(str(path.parent))
+            replace(str(path), found.data)
+    return found
+
+
+_cached = {""}
+"""Digests of the sources whose zip needs no file in the cache, or has one; "" on a node."""
+
+
+@lru_cache(maxsize=1)
+def made() -> tuple[RunnerZip, str]:
+    """Return the zip and the digest of its sources."""
     archive = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
     if archive is not None:
-        return RunnerZip(Path(archive).name, Path(archive).read_bytes())
+        return RunnerZip(Path(archive).name, Path(archive).read_bytes()), ""
     sources = dict(_sources())
     digest = hashlib.sha256(repr((sys.implementation.cache_tag, sorted(sources.items()))).encode()).hexdigest()
     try:
         with open_own(str(cached(f"{digest}-runner.zip"))) as file:
-            return _named(file.read())
+            data = file.read()
+        _cached.add(digest)
     except (OSError, UntrustedFile):
+        _cached.discard(digest)
         data = _build(sources)
-    with contextlib.suppress(OSError):  # without a writable cache, each process builds it
-        path = cached(f"{digest}-runner.zip")
-        make_private(str(path.parent))
-        replace(str(path), data)
-    return _named(data)
+    return _named(data), digest
 
 
 def _named(data: bytes) -> RunnerZip:

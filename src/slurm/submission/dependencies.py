@@ -8,6 +8,7 @@ from slurm.errors import SubmissionError
 from slurm.protocol import Edge
 from slurm.schedulers import ids
 from slurm.schedulers.base import Dependency
+from slurm.submission import external_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -129,17 +130,20 @@ def failed_upstreams(
 ) -> Mapping[int, str]:
     """For elements that never ran, the upstream that failed and its error, as text for an exception.
 
-    Elements that wait for calls that may still succeed, according to `unless`, are left out.
+    Elements that wait for calls that may still succeed, according to `unless`, are left out. If all upstreams
+    have ended as wanted, an external job has not.
     """
     submission = store.records(key).submission
     calls = {e: range(e * submission.chunk, min((e + 1) * submission.chunk, submission.count)) for e in elements}
     found: dict[int, str] = {}
+    undecided = False
     for edge in submission.dependencies:
         upstream = store.records(edge.key).submission
         every = range(upstream.count) if edge.indices is None else edge.indices
         wanted = sorted({call for some in calls.values() for call in some}) if edge.elementwise else every
         outcomes = store.outcomes(edge.key, wanted, chunk=upstream.chunk)
         ended = [index for index in wanted if index in outcomes or not unless(edge.key, index)]
+        undecided |= len(ended) < len(wanted)
         failed = [index for index in ended if index not in outcomes or not outcomes[index].succeeded]
         for element, some in calls.items():
             mine = next((index for index in failed if not edge.elementwise or index in some), None)
@@ -147,6 +151,8 @@ def failed_upstreams(
                 found.setdefault(element, f"{edge.key}[{mine}] {_end(outcomes.get(mine))}")
             elif edge.on == "failure" and not failed and len(ended) == len(wanted):
                 found.setdefault(element, f"{edge.key} succeeded, and this job runs only if it fails")
+    if submission.after and not undecided:
+        found = {**dict.fromkeys(calls, external_jobs.failure(submission.after)), **found}
     return found
 
 

@@ -74,6 +74,7 @@ class SubmissionRegistry:
                     workflow=submission.workflow is not None,
                     upstreams=[known for edge in submission.dependencies if (known := self._states.get(edge.key))],
                     created=submission.created,
+                    labels=submission.labels,
                 )
                 if summary is not None:
                     state.summary = summary

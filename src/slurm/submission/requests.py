@@ -10,7 +10,7 @@ from slurm.options import NONE, PLACEMENT, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.storage.runner_zip import bundle
-from slurm.submission import dependencies
+from slurm.submission import dependencies, external_jobs
 from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ _RETRY_OPTIONS = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 
 
 class Requests:
-    """Builds scripts and requests for one place. `list_outcomes` lists the outcomes of submissions now."""
+    """Builds scripts and requests for one place.
+
+    `list_outcomes` lists the outcomes of submissions now; `outside` gives the dependencies on external jobs.
+    """
 
     def __init__(
         self,
@@ -37,9 +40,10 @@ class Requests:
         queue: JobQueue,
         registry: SubmissionRegistry,
         list_outcomes: Callable[[Sequence[SubmissionState]], None],
+        outside: Callable[[JobQueue, Submission], tuple[Dependency, ...]] = external_jobs.dependencies,
     ) -> None:
         self.store, self.queue, self.registry = store, queue, registry
-        self._list_outcomes = list_outcomes
+        self._list_outcomes, self._outside = list_outcomes, outside
 
     def script(self, submission: Submission, options: Options) -> str:
         """The script of a submission."""
@@ -62,6 +66,7 @@ class Requests:
             workflow=submission.workflow is not None,
             retry=Resubmission(self.queue.name, signal if lead else None) if submission.continues else None,
             hooked=submission.callbacks,
+            measured=bool(options.get("metrics")),
             ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
         )
 
@@ -121,6 +126,7 @@ class Requests:
         for upstream in upstreams:
             if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
                 raise SubmissionError(f"{submission.key} cannot wait here for {upstream.key}: {elsewhere.reason}")
+        outside = self._outside(self.queue, submission)
         if not dependencies.queued(edges, self.registry.get):
             return []
         # max_concurrent limits one array only, so several arrays run one after the other.
@@ -130,7 +136,7 @@ class Requests:
                 submission,
                 block,
                 options,
-                dependencies.of_block(edges, block, self.registry.get) + (in_turn if block.first else ()),
+                dependencies.of_block(edges, block, self.registry.get) + outside + (in_turn if block.first else ()),
             )
             for block in self.queue.blocks(submission)
         ]

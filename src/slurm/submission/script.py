@@ -14,6 +14,7 @@ from slurm.protocol import (
     ENVS,
     JOBS,
     LOGS,
+    METRICS,
     OUTCOMES,
 )
 from slurm.protocol.boot import BOOT
@@ -55,17 +56,19 @@ def render(  # noqa: PLR0913 - each by its name
     retry: Resubmission | None = None,
     hooked: bool = False,
     ranks: Ranks | None = None,
+    measured: bool = False,
 ) -> str:
     """Return the batch script of a submission.
 
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
     option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `retry` is set if
-    elements may be resubmitted, `hooked` if there are hooks, `ranks` if there are several ranks. The script takes the
-    first element of its block and the number of earlier attempts. Both default to 0, so that a person can sbatch it.
+    elements may be resubmitted, `hooked` if there are hooks, `measured` if there are metrics, `ranks` if there are
+    several. The script's arguments, its first element and the earlier attempts, default to 0: a person can sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
-    more = [f'{calls[1]} "$attempt"', *([retry.signal or "-"] if retry else []), *[CALLBACKS] * hooked]
+    more = [f'{calls[1]} "$attempt"', *([retry.signal or "-"] if retry else []), *[METRICS] * measured]
+    more += [CALLBACKS] * hooked
     start = f'{shlex.join([*environment.launch, environment.python])} -c "$slurmtasks_boot" {shlex.quote(runner)}'
     call = f"{start} slurm.runner.main" if ranks is None else _ranks(ranks, environment, start)
     resubmit = f'{_retry_job(environment, runner, retry.scheduler, root, key)} "$index" "$attempt"' if retry else ""
@@ -83,13 +86,11 @@ def render(  # noqa: PLR0913 - each by its name
         *(_RANKS_LOG if ranks else ()),
         *(['moved_on "${2:-0}"'] if retry else ()),
         *_variables(cpus, calls[1], steady=workflow),
-        *render_steps(environment.setup),
-        *_BOOT,
+        *render_steps(environment.setup), *_BOOT,
         *_called(_ready(environment, chdir), " ".join([call, which, *more]), retry, launched=bool(environment.launch)),
         *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
         *_after_call(resubmit, call_hooks, succeeded, launched=bool(environment.launch)),
-        "exit $status",
-        "",
+        "exit $status\n",
     ])  # fmt: skip
 
 

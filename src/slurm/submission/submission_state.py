@@ -37,9 +37,8 @@ class Settled(NamedTuple):
 class SubmissionState:
     """What is known about one submission: its jobs, which elements have outcomes, and the scheduler's last reports.
 
-    `count` calls are made by `elements` array elements, `chunk` calls by each. Facts are kept by element; methods that
-    take an `index` take the number of a call. `created` is the time of the submission, in seconds since the epoch by
-    the client's clock. All methods may be called from any thread.
+    `count` calls are made by `elements` array elements, `chunk` by each. Facts are kept by element; an `index` is the
+    number of a call. `created` is in seconds since the epoch, by the client's clock. Any thread may call the methods.
     """
 
     def __init__(  # noqa: PLR0913 - each by its name
@@ -54,9 +53,10 @@ class SubmissionState:
         workflow: bool = False,
         upstreams: Iterable[SubmissionState] = (),
         created: float = 0.0,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self.key, self.count, self.mapped, self.chunk = key, count, mapped, chunk
-        self.continues, self.workflow, self.created = continues, workflow, created
+        self.continues, self.workflow, self.created, self.labels = continues, workflow, created, labels or {}
         self.upstreams = {state.key: state for state in upstreams}  # as far as known here; kept until it has ended
         self.elements = -(-count // chunk)
         self.trouble: TransportError | None = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from slurm.errors import NoActiveCluster
     from slurm.jobs.job import Job, JobArray
+    from slurm.jobs.plan import Plan
     from slurm.options.types import OtherKeywords, TaskKeywords
     from slurm.serialization.pickling import Arguments, Placeholder
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
         def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
             """Submit calls of a task as one submission: the calls of a map, or one call that is none."""
+
+        def plan_calls(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
+            """Plan such a submission. Submits nothing."""
 
 else:
     P = R = F = None
@@ -79,6 +83,20 @@ def deactivate(submitter: Submitter) -> None:
         _default.clear()
 
 
+def _upstream(job: Any) -> Placeholder | str:
+    """A job, or the id of one, as text. Raises TypeError, or ValueError for the key of a job."""
+    if hasattr(job, "reference"):
+        found: Placeholder = job
+        return found
+    if isinstance(job, bool) or not isinstance(job, (str, int)):
+        message = f"after() takes jobs, arrays, and ids of jobs, not {job!r}"
+        raise TypeError(message)
+    if "/" in str(job):
+        message = f"after({job!r}): for the key of a job, write after(cluster.job({job!r}))"
+        raise ValueError(message)
+    return str(job)
+
+
 _NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
 
 
@@ -111,7 +129,7 @@ class Task(Generic[P, R, F]):
         function: Callable[P, F],
         terms: Settings = Settings(),  # noqa: B008 - frozen
         *,
-        upstreams: tuple[tuple[Placeholder, str], ...] = (),
+        upstreams: tuple[tuple[Placeholder | str, str], ...] = (),
         submitter: Submitter | None = None,
     ) -> None:
         _refuse_what_returns_no_value(function, "workflow" if self.is_workflow else "task")
@@ -179,7 +197,18 @@ class Task(Generic[P, R, F]):
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
         task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
-        return task._submit(map(self._of_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+        return task._submit(map(self.bound_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+
+    if TYPE_CHECKING:
+
+        @overload
+        def plan(self, /, *args: P.args, **kwargs: P.kwargs) -> Plan[Job[R]]: ...
+        @overload
+        def plan(self, first: Placeholder, /, *args: Any, **kwargs: Any) -> Plan[Job[R]]: ...
+
+    def plan(self, /, *args: Any, **kwargs: Any) -> Plan[Job[R]]:
+        """The submission that a call would make. Makes, writes and queues nothing: see `Cluster.plan`."""
+        return self._cluster().plan_calls(self, [self._bound(args, kwargs)], mapped=False)
 
     # Changed copies.
 
@@ -197,19 +226,17 @@ class Task(Generic[P, R, F]):
         """
         return self._copy(terms=self.terms.merged(Settings.parse(options)))
 
-    def after(self, *jobs: Placeholder, on: On = "success") -> Task[P, R, F]:
+    def after(self, *jobs: Placeholder | str | int, on: On = "success") -> Task[P, R, F]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
 
+        A job that another program has submitted is named by the scheduler's id: "123", or "123_4" for one task of an
+        array. The scheduler is asked for it at each call: SubmissionError if it is unknown, or has ended otherwise.
         Jobs among the arguments are waited for in any case.
         """
         if on not in _ON:
             message = f'on={on!r}: one of "success", "failure", "any"'
             raise ValueError(message)
-        for job in jobs:
-            if not hasattr(job, "reference"):
-                message = f"after() takes jobs and arrays, not {job!r}"
-                raise TypeError(message)
-        return self._copy(upstreams=(*self.upstreams, *((job, on) for job in jobs)))
+        return self._copy(upstreams=(*self.upstreams, *((_upstream(job), on) for job in jobs)))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
         """A copy that goes to this cluster, whichever is active."""
@@ -267,10 +294,14 @@ class Task(Generic[P, R, F]):
             raise TypeError(message) from None
         return bound.args, bound.kwargs
 
-    def _of_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
+    def bound_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
+        """The arguments of an item of `starmap`. Raises TypeError."""
         return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
 
     def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+        return self._cluster().submit(self, calls, mapped=mapped)
+
+    def _cluster(self) -> Submitter:
         submitter = self._submitter or current()
         if submitter is None:
             raise no_active_cluster(
@@ -278,7 +309,7 @@ class Task(Generic[P, R, F]):
                 f"`Cluster(…).activate()`, or as {self.name}.on(cluster)(…). Inside a running task, call the plain "
                 f"function: {self.name}.unwrapped(…)"
             )
-        return submitter.submit(self, calls, mapped=mapped)
+        return submitter
 
     def __repr__(self) -> str:
         return f"<task {self.name}{f' with {self.options!r}' if self.options != NONE else ''}>"

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import SubmissionRefused, TransportError
 from slurm.options import Options
-from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, Block, outcome_name
+from slurm.protocol import CARETAKER, FAILED, OUTCOMES, QUEUE, RESOLVE, Block, outcome_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
-from slurm.submission import dependencies
+from slurm.protocol.states import JobState
+from slurm.submission import dependencies, external_jobs
 from slurm.tracking import attempts
 from slurm.tracking.attempts import Claim
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _BLOCKS = re.compile(r"\d+\.0-")
 """The names in `attempts/` of claims on blocks that waited: the attempt before is number 0."""
+_BEGUN = (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETING)
+_SAMPLE = 64
+"""The most outcomes that are read to find one of an element that has begun."""
 
 
 class DeferredSubmission:
@@ -53,8 +57,15 @@ class DeferredSubmission:
         count = most if room is None else min(most, room - 1)
         if count < 1:
             return
+        outside = external_jobs.later_dependencies(self._queue, submission, begun=self._has_begun(submission, watched))
+        if outside is None:
+            return
+        if outside[1]:
+            error = ErrorRecord(type="DependencyFailed", message=outside[1], bases=("DependencyFailed",))
+            self.end(watched, Outcome(status=FAILED, phase=RESOLVE, exit_code=1, error=error))
+            return
         try:
-            self._submit(submission, watched, options, count)
+            self._submit(submission, watched, options, count, outside[0])
         except SubmissionRefused as error:
             self.give_up(watched, error)
 
@@ -84,7 +95,30 @@ class DeferredSubmission:
         if own:
             self._store.commit(watched.key, OUTCOMES, dict.fromkeys(map(outcome_name, own), outcome.dumps()))
 
-    def _submit(self, submission: Submission, watched: SubmissionState, options: Options, count: int) -> None:
+    def _has_begun(self, submission: Submission, watched: SubmissionState) -> bool | None:
+        """Whether an element has begun, so that external jobs are no longer waited for; None if one may begin.
+
+        True if there are no external jobs.
+        """
+        if not submission.after:
+            return True
+        reports = (watched.report(element * watched.chunk) for element in watched.open)
+        if any(report is not None and report.state in _BEGUN for report in reports):
+            return True
+        ended = watched.with_outcomes(range(watched.elements))[:_SAMPLE]
+        outcomes = self._store.several_outcomes({watched.key: ended})[watched.key].read if ended else {}
+        if any(outcome.started is not None for outcome in outcomes.values()):
+            return True
+        return None if any(element not in watched.unqueued for element in watched.open) else False
+
+    def _submit(
+        self,
+        submission: Submission,
+        watched: SubmissionState,
+        options: Options,
+        count: int,
+        outside: tuple[Dependency, ...],
+    ) -> None:
         """Claim and queue the next block; if it does not fit, one of half as many elements."""
         requests, store, first = self._requests, self._store, watched.unqueued[0]
         which = (first, 0)
@@ -109,13 +143,14 @@ class DeferredSubmission:
         block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=self._queue.origin)
         more = first + block.count < watched.elements
         retry_job = requests.retry_job(submission, until_queued=True) if more or submission.continues else None
-        request = requests.block(submission, block, options, self._dependencies(submission, watched, options, block))
+        after = self._dependencies(submission, watched, options, block) + outside
+        request = requests.block(submission, block, options, after)
         queued = attempts.submit_claimed(
             store, watched.key, claim.group, [which], submit=submit, request=request, retry_job=retry_job
         )
         watched.queued(queued)
         if not queued and block.count > 1:
-            self._submit(submission, watched, options, block.count // 2)
+            self._submit(submission, watched, options, block.count // 2, outside)
 
     def _dependencies(
         self, submission: Submission, watched: SubmissionState, options: Options, block: Block

@@ -15,7 +15,7 @@ from slurm.errors import SubmissionRefused
 from slurm.options import Options, retry
 from slurm.protocol import PROCESS, RESOLVE, STOPPED, Block
 from slurm.protocol.states import JobState
-from slurm.submission import dependencies
+from slurm.submission import dependencies, external_jobs
 from slurm.tracking import attempts, exceptions
 from slurm.tracking.attempts import Claim
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from slurm.submission.timings import Timings
 
 _log = logging.getLogger(__name__)
+
+_GOES_ON = "what it waits for goes on"
+"""The reason for another attempt of an element that has not begun: an upstream has another attempt."""
 
 
 class _Case(NamedTuple):
@@ -165,7 +168,7 @@ class Resubmitter:
                 continue
             plan = None if case.waited else case.next()
             if case.waited and case.element in again:
-                plan = case.plan("what it waits for goes on")
+                plan = case.plan(_GOES_ON)
             if plan is None:
                 ended[case.element] = case.final_outcome()
             else:
@@ -196,6 +199,9 @@ class Resubmitter:
             self._store, watched.key, elements, unless=lambda key, index: not upstreams[key].finished(index)
         )
         again = {element for element in elements if element not in failed}
+        outside = external_jobs.later_dependencies(self._queue, submission, begun=not again)
+        if outside and outside[1]:
+            return (), ()
         unsure = {
             element
             for element in again
@@ -245,6 +251,8 @@ class Resubmitter:
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
         calls, known = _calls(submission, elements[0], elements[-1]), partial(self._upstream, watched)
         after = dependencies.of_calls(submission.dependencies, calls, known)
+        outside = external_jobs.later_dependencies(self._queue, submission, begun=claim.reason != _GOES_ON)
+        after += outside[0] if outside else ()
         queued = attempts.submit_claimed(
             self._store,
             watched.key,

@@ -11,7 +11,7 @@ import threading
 from typing import IO, TYPE_CHECKING, Any
 
 from slurm.options import Options
-from slurm.protocol import JOBS, SUBMISSION, Submission
+from slurm.protocol import JOBS, METRICS, SUBMISSION, Submission
 from slurm.runner import job_context
 from slurm.runner.main import main
 from slurm.submission.requests import several_ranks
@@ -44,6 +44,7 @@ def run(job: InlineJob, element: Element) -> int:
     which = (submission.key, str(job.first + element.task), submission.environment.tag)
     words = [root, *which, str(submission.chunk), "0", str(job.attempt(element))]
     words += ["-"] if submission.continues else []  # no signal stops a thread
+    words += [METRICS] if Options.parse(submission.options).get("metrics") else []
     with _output_to(job.log_path(element)), contextlib.nullcontext() if job.waits else _turn, _own_context():
         return main(words, job.variables(element))
 

@@ -1,0 +1,175 @@
+"""External jobs: wait for jobs that this library did not submit, by their ids, as in `.after("123")`.
+
+The scheduler is asked before anything is submitted: sbatch accepts a dependency on an id that it has forgotten, and
+the job would run at once.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import SchedulerError, SubmissionError
+from slurm.protocol import ExternalJob
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Dependency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.protocol import Submission
+    from slurm.schedulers.base import Report, Scheduler
+    from slurm.schedulers.client import SchedulerClient
+    from slurm.submission.job_queue import JobQueue
+
+_KINDS = {"success": "afterok", "failure": "afternotok", "any": "afterany"}
+
+
+class Verdict(enum.Enum):
+    """What an external job means for a job that waits for it."""
+
+    WAIT = "wait"
+    MET = "met"
+    NEVER = "never"
+    FORGOTTEN = "forgotten"
+
+
+class Answer(NamedTuple):
+    """The verdict about an external job, and the name of the state that it ended in."""
+
+    job: ExternalJob
+    verdict: Verdict
+    state: str = ""
+
+
+def declared(upstreams: Iterable[tuple[object, str]]) -> tuple[ExternalJob, ...] | None:
+    """The external jobs among the arguments of `.after(…)`, each once; None if there are none."""
+    return tuple(dict.fromkeys(ExternalJob(id=job, on=on) for job, on in upstreams if isinstance(job, str))) or None
+
+
+def dependencies(queue: JobQueue, submission: Submission) -> tuple[Dependency, ...]:
+    """The dependencies of a new submission on external jobs. Those that have ended as wanted need none.
+
+    Raises SubmissionError for a job that has ended otherwise, and for one that the scheduler does not know.
+    """
+    if not submission.after:
+        return ()
+    found = []
+    for job, verdict, state in ask(queue.client, submission.after):
+        if verdict is Verdict.NEVER:
+            raise SubmissionError(f"{submission.task} would never run: {_never(job, state)}")
+        if verdict is Verdict.FORGOTTEN:
+            raise SubmissionError(
+                f"{submission.task} cannot wait for job {job.id}: {queue.scheduler.name} does not know it, and would "
+                "run this one at once. It may have ended some time ago, or you may not see it. Leave out "
+                f".after({job.id!r}) if it has ended"
+            )
+        found += [_dependency(queue, job)] if verdict is Verdict.WAIT else []
+    return tuple(found)
+
+
+def planned(queue: JobQueue, submission: Submission) -> tuple[Dependency, ...]:
+    """The dependencies of a submission if all its external jobs are alive. Asks nobody."""
+    return tuple(_dependency(queue, job) for job in submission.after or () if _parsed(queue.scheduler, job))
+
+
+def later_dependencies(
+    queue: JobQueue, submission: Submission, *, begun: bool | None
+) -> tuple[tuple[Dependency, ...], str | None] | None:
+    """The dependencies of a block that is queued some time after the submission, and why it can never run, if so.
+
+    `begun` is whether elements of the submission have begun: then all external jobs have ended as wanted. It is None if
+    elements are queued that may still begin. Then the answer is None, not known yet, if the scheduler has forgotten a
+    job since.
+    """
+    if begun or not submission.after:
+        return (), None
+    waited = []
+    for job, verdict, state in ask(queue.client, submission.after):
+        if verdict is Verdict.NEVER:
+            return (), _never(job, state)
+        if verdict is Verdict.FORGOTTEN and job.on != "any":  # it was there at the submission, so it has ended
+            return None if begun is None else ((), failure(submission.after))
+        waited += [_dependency(queue, job)] if verdict is Verdict.WAIT else []
+    return tuple(waited), None
+
+
+def failure(jobs: Iterable[ExternalJob]) -> str:
+    """Why a job did not run that waited for external jobs and for nothing else that failed."""
+    wanted = ", ".join(f"{job.id} ({job.on})" for job in jobs)
+    return f"it waited for jobs {wanted}, which did not end so, or are forgotten"
+
+
+def ask(client: SchedulerClient, jobs: Sequence[ExternalJob]) -> list[Answer]:
+    """Ask the scheduler about external jobs, and the accounting about those that it has forgotten.
+
+    Raises SubmissionError for a malformed id, SchedulerError if there is no answer.
+    """
+    parsed = [_parsed(client.scheduler, job) for job in jobs]
+    answers = client.query(list(dict.fromkeys(id_ for id_, _ in parsed)))
+    if answers.trouble:
+        raise SchedulerError(answers.trouble)
+    states = [_states(answers.reports, id_, task) for id_, task in parsed]
+    unsure = {id_ for (id_, _), known in zip(parsed, states, strict=True) if _incomplete(known)}
+    remembered = [report for report in client.history(sorted(unsure)) if report.state.final] if unsure else ()
+    states = [
+        {**_states(remembered, id_, task), **known} if _incomplete(known) else known
+        for (id_, task), known in zip(parsed, states, strict=True)
+    ]
+    return [_answer(job, known) for job, known in zip(jobs, states, strict=True)]
+
+
+def _parsed(scheduler: Scheduler, job: ExternalJob) -> tuple[str, int | None]:
+    """The id of a whole job, and the number of the array task if the user named one."""
+    if re.fullmatch(scheduler.id_form, job.id):
+        return job.id, None
+    for task in re.finditer(r"_(\d{1,9})", job.id):
+        id_ = job.id[: task.start()] + job.id[task.end() :]
+        if re.fullmatch(scheduler.id_form, id_) and scheduler.element_id(id_, int(task[1])) == job.id:
+            return id_, int(task[1])
+    raise SubmissionError(
+        f".after({job.id!r}): expected the id of a job of {scheduler.name}, such as {_example(scheduler)}"
+    )
+
+
+def _example(scheduler: Scheduler) -> str:
+    return f'"123" or, for one task of an array, "{scheduler.element_id("123", 4)}"'
+
+
+def _states(reports: Iterable[Report], id_: str, task: int | None) -> dict[int | None, JobState]:
+    """The last reported state of each array task of a job, or of the one that is meant; None for a job without."""
+    found: dict[int | None, JobState] = {}
+    for report in reports:
+        if report.id == id_:
+            tasks: Iterable[int | None] = (None,) if report.tasks is None else report.tasks
+            found.update((which, report.state) for which in tasks if task is None or which == task)
+    return found
+
+
+def _incomplete(states: Mapping[int | None, JobState]) -> bool:
+    """Whether the scheduler may have forgotten the job, or those tasks of its array that ended first."""
+    return all(state.final for state in states.values()) and None not in states
+
+
+def _answer(job: ExternalJob, states: Mapping[int | None, JobState]) -> Answer:
+    """What the states of a job mean, as sbatch(1) has it for `--dependency`."""
+    if not states:
+        return Answer(job, Verdict.FORGOTTEN)
+    alive = any(not state.final for state in states.values())
+    failed = next((state.value for state in states.values() if state.final and state is not JobState.COMPLETED), "")
+    if job.on == "success" and failed:
+        return Answer(job, Verdict.NEVER, failed)
+    if alive:
+        return Answer(job, Verdict.WAIT)
+    met = job.on != "failure" or bool(failed)
+    return Answer(job, Verdict.MET if met else Verdict.NEVER, failed or JobState.COMPLETED.value)
+
+
+def _never(job: ExternalJob, state: str) -> str:
+    return f"it waits for the {job.on} of job {job.id}, which ended as {state}"
+
+
+def _dependency(queue: JobQueue, job: ExternalJob) -> Dependency:
+    cluster = queue.scheduler.split_id(job.id)[1] or (queue.origin.cluster if queue.origin else "")
+    return Dependency(_KINDS[job.on], (job.id,), frozenset({cluster} - {""}))
