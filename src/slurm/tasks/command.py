@@ -1,0 +1,165 @@
+"""command: make a task of an external program, from a template or from a function that returns the words.
+
+A node imports this module with the user's own, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.command import Command
+from slurm.runner.template import OVERRIDES, Template, check_value
+from slurm.tasks.decorators import refuse_what_is_no_function
+from slurm.tasks.settings import Settings
+from slurm.tasks.task import Task, by_value
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, ParamSpec, overload
+
+    from typing_extensions import Unpack
+
+    from slurm.options.types import OtherKeywords
+    from slurm.runner.finished import Finished
+    from slurm.serialization.pickling import Arguments
+
+    P = ParamSpec("P")
+    Words = str | Sequence[str | float | os.PathLike[str]]
+
+_INTERPRETERS = ("python", "bash", "sh", "Rscript", "julia", "perl", "ruby", "node", "octave", "env", "srun", "mpiexec")
+
+
+class CommandTask(Task[..., "Finished"]):
+    """A task that runs a program. Made by `command`; its result is Finished."""
+
+    unwrapped: Command
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        args, kwargs = super()._bound(args, kwargs)
+        if self.unwrapped.function is None:
+            names = [name for name in self.unwrapped.fields if name != OVERRIDES]
+            for name, value in (*zip(names, args), *kwargs.items()):  # noqa: B905 - the others have names
+                if name in names:
+                    _check_value(self.name, name, value)
+        return args, kwargs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return by_value(self)
+
+
+def _check_value(task: str, name: str, value: Any) -> None:
+    try:
+        check_value(name, value)
+    except ValueError as error:
+        raise TypeError(f"{task}(…): {error}") from None
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def command(
+        template: str,
+        /,
+        *,
+        shell: bool = ...,
+        products: str | Sequence[str] = ...,
+        env: Mapping[str, str | None] | None = ...,
+        stdin: str | bytes | None = ...,
+        **options: Unpack[OtherKeywords],
+    ) -> Task[..., Finished]: ...
+    @overload
+    def command(function: Callable[P, Words], /) -> Task[P, Finished]: ...
+    @overload
+    def command(
+        *,
+        products: str | Sequence[str] = ...,
+        env: Mapping[str, str | None] | None = ...,
+        stdin: str | bytes | None = ...,
+        **options: Unpack[OtherKeywords],
+    ) -> Callable[[Callable[P, Words]], Task[P, Finished]]: ...
+
+
+def command(
+    program: Any = None,
+    /,
+    *,
+    shell: bool = False,
+    products: Any = (),
+    env: Mapping[str, str | None] | None = None,
+    stdin: str | bytes | None = None,
+    **options: Any,
+) -> Any:
+    """Make a task of an external program: `command("python train.py lr={lr}", products=["model.pt"])`.
+
+    The template is split into words as a shell does it, and then values are put in place of its fields: each value
+    stays one word. Each field is a parameter of the task. As a decorator, `@command(…)`, it takes a function that runs
+    on the node and returns the words.
+
+    The program runs in a new, empty directory. It succeeds if its exit status is 0 and it has written its `products`:
+    patterns of files, relative to that directory. Otherwise the job ends as CommandFailed. With `shell`, the template
+    is a program for bash, which stops at the first command that fails. `env` sets variables (None removes one), `stdin`
+    is the program's standard input; both may have fields. `options` are those of `@task`.
+
+    Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
+    """
+    terms = Settings.parse(options)
+    fields: dict[str, Any] = {"products": _patterns(products), "env": _variables(env), "stdin": _checked_input(stdin)}
+
+    def of_template(text: str) -> CommandTask:
+        try:
+            template = Template.parse(text, shell=shell)
+            found = Command(name=_name(text, template), template=template, **fields)
+            _ = found.fields
+        except ValueError as error:
+            raise ValueError(f"command({text!r:.200}): {error}") from None
+        return CommandTask(found, terms)
+
+    def of_function(function: Any) -> CommandTask:
+        refuse_what_is_no_function(function, "command")
+        if shell:
+            raise TypeError('shell=True is for templates: return ["bash", "-c", program] from the function')
+        name = getattr(function, "__name__", type(function).__name__)
+        made = CommandTask(Command(name=name, function=function, **fields), terms)
+        made.__doc__ = function.__doc__
+        return made
+
+    if program is None:
+        return of_function
+    return of_template(program) if isinstance(program, str) else of_function(program)
+
+
+def _patterns(products: Any) -> tuple[str, ...]:
+    """Return the patterns of products. Raises ValueError for one that could match files outside of the directory."""
+    patterns = (products,) if isinstance(products, str) else tuple(products)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"products={products!r}: expected patterns of files, such as 'model.pt' or 'out/*.h5'")
+        if pattern.startswith("/") or {"", ".", ".."} & set(pattern.split("/")):
+            raise ValueError(
+                f"products: {pattern!r} is not a path below the directory that the program runs in. Write one such as "
+                "'model.pt' or 'out/*.h5', and have the program write there"
+            )
+    return patterns
+
+
+def _variables(env: Mapping[str, str | None] | None) -> dict[str, str | None]:
+    for name, value in (env or {}).items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise ValueError(f"env: {name!r} is not a name of a variable")
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"env: {name}={value!r}: expected a text, or None to remove the variable")
+    return dict(env or {})
+
+
+def _checked_input(stdin: str | bytes | None) -> str | bytes | None:
+    if stdin is not None and not isinstance(stdin, (str, bytes)):
+        raise TypeError(f"stdin={stdin!r:.80}: expected a text or bytes")
+    return stdin
+
+
+def _name(text: str, template: Template) -> str:
+    """Return the name of a template's task: its program, or the script that an interpreter runs."""
+    words = [word for word in (text.split() if template.shell else template.words) if not set(word) & set("{ \n;")]
+    names = [word.rpartition("/")[2].partition(".")[0] for word in words if not word.startswith("-")]
+    scripts = [name for name in names if name.rstrip("0123456789") not in _INTERPRETERS]
+    return (scripts or names or ["command"])[0] or "command"

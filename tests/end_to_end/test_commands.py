@@ -1,0 +1,62 @@
+"""Commands on every kind of cluster: an external program is a task like any other."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from slurm import Cluster, CommandFailed, Finished, Job, JobCancelled, Retry, command, task
+
+write = command("sh -c 'echo $0 > out.txt' {text}", products=["out.txt"])
+copy = command("cp {source} copy.txt", products=["copy.txt"])
+
+
+@task
+def read(done: Finished) -> str:
+    return done.products[0].read_text()
+
+
+def test_a_command_is_a_task_and_its_products_go_to_functions_and_commands(cluster: Cluster) -> None:
+    job: Job[Finished] = write("a 'b' c")
+    assert read(copy(job)).result(90) == "a 'b' c\n"
+    assert [done.products[0].name for done in write.map(["x", "y"]).results(90)] == ["out.txt"] * 2
+
+
+def test_a_failure_is_raised_where_the_result_is_asked_for(cluster: Cluster) -> None:
+    job = command("sh -c 'echo why >&2; exit 3'")()
+    with pytest.raises(CommandFailed, match="ended with status 3") as caught:
+        job.result(90)
+    assert (caught.value.exit_code, caught.value.stderr, caught.value.key) == (3, "why", job.key)
+
+
+def test_a_retry_by_exit_status_runs_in_a_new_directory(local: Cluster, tmp_path: Path) -> None:
+    flaky = command(
+        "sh -c 'echo > name_0; mkdir $0 && exit 75; ls > out.txt' {flag}",
+        products=["out.txt"],
+        retry=Retry(times=2, on=75),
+    )
+    done = flaky(tmp_path / "flag").result(60)
+    assert done.directory.name == "attempt-2"
+    assert done.products[0].read_text().split() == ["name_0", "out.txt", "stderr.log", "stdout.log"]
+    assert sorted(os.listdir(done.directory.parent)) == ["attempt-2", "output"]
+
+
+def test_a_program_that_ignores_sigterm_does_not_survive_a_cancelled_job(local: Cluster, tmp_path: Path) -> None:
+    stubborn = command(
+        "sh -c 'trap \"\" TERM; echo $$ > $0/pid.new; mv $0/pid.new $0/pid; while :; do sleep 1; done' {d}"
+    )
+    job = stubborn(tmp_path)
+    end = time.monotonic() + 30
+    while not (tmp_path / "pid").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result(30)
+    pid = int((tmp_path / "pid").read_text())
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
