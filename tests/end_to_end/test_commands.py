@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, CommandFailed, Finished, Job, JobCancelled, Retry, command, task
+from slurm import Cluster, CommandFailed, Finished, Job, JobCancelled, Retry, command, task, workflow
 
 write = command("sh -c 'echo $0 > out.txt' {text}", products=["out.txt"])
 copy = command("cp {source} copy.txt", products=["copy.txt"])
@@ -23,6 +23,46 @@ def test_a_command_is_a_task_and_its_products_go_to_functions_and_commands(clust
     job: Job[Finished] = write("a 'b' c")
     assert read(copy(job)).result(90) == "a 'b' c\n"
     assert [done.products[0].name for done in write.map(["x", "y"]).results(90)] == ["out.txt"] * 2
+
+
+def test_files_are_sent_once_and_are_read_only_there(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project" / "conf").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    Path("fit.py").write_text("import model; print(model.name, open('conf/a.txt').read())\n")
+    Path("model.py").write_text("name = 'first'\n")
+    Path("conf", "a.txt").write_text("settings")
+    Path("run me").write_text("#!/bin/sh\ncat conf/a.txt > out\n")
+    Path("run me").chmod(0o755)
+    fit = command("python3 fit.py", files=["model.py", "conf/"])
+    done = fit().result(90)
+    assert (done.directory / "stdout.log").read_text() == "first settings\n"
+    assert [(done.directory / name).stat().st_mode & 0o222 for name in ("fit.py", "conf/a.txt")] == [0, 0]
+    Path("model.py").write_text("name = 'second'\n")
+    assert (fit().result(90).directory / "stdout.log").read_text() == "second settings\n"
+    assert command("'./run me'", files="conf", products="o*")().result(90).products[0].read_text() == "settings"
+    blobs = [name for name in os.listdir(tmp_path / "job röot" / "blobs") if not name.endswith(".zip")]
+    assert sorted(name.partition("-")[2] for name in blobs) == ["file"] * 4 + ["program"]
+
+
+@workflow
+def fit_twice() -> list[str]:
+    return [(done.directory / "stdout.log").read_text() for done in in_workflow.map(["a", "b"]).results()]
+
+
+in_workflow = command("cat needed.txt {x}", stdin="", files=["needed.txt", "a", "b"])
+
+
+def test_a_workflow_has_the_files_of_its_commands(
+    local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("needed.txt", "a", "b"):
+        Path(name).write_text(f"{name}\n")
+    job = fit_twice()
+    monkeypatch.chdir("/")
+    assert job.result(90) == ["needed.txt\na\n", "needed.txt\nb\n"]
 
 
 def test_a_failure_is_raised_where_the_result_is_asked_for(cluster: Cluster) -> None:

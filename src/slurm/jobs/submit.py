@@ -8,7 +8,9 @@ import logging
 import os
 import platform
 import socket
+import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -26,6 +28,7 @@ from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
 from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
 from slurm.storage.job_store import new_key
+from slurm.storage.uploads import Uploads
 from slurm.submission import dependencies, requests
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.settings import Settings
@@ -63,8 +66,11 @@ def submit(
     options, known = settings.options, place.registry.get
     _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in task.upstreams)], place)
     named = dependencies.declared(task.upstreams, known)
+    uploads, reducers = Uploads(place.blobs), REDUCERS
+    if commands := sys.modules.get("slurm.tasks.command"):
+        reducers = {**REDUCERS, commands.CommandTask: partial(commands.with_files, uploads)}
     head = Function(
-        function=task.unwrapped,
+        function=task.to_send(uploads),
         name=task.name,
         parameters=task.places,
         context=task.context_parameter,
@@ -76,7 +82,7 @@ def submit(
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
     if environment.single and requests.several_ranks(options):
         raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
-    pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
+    pickled = pickle_calls(head, calls, reducers=reducers, there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -84,6 +90,7 @@ def submit(
     _refuse_foreign(pickled.references, place)
     edges = [*dependencies.referred(pickled.references, known, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    submission = submission.replace(blobs=tuple(sorted(uploads.names)) or None)
     defaults = defaults or Settings()
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
@@ -91,6 +98,7 @@ def submit(
         settings.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
     )
     made = pickled.calls._replace(callbacks=hooks)
+    place.send(uploads)
     return _queue(place, _followed(place, submission, options), made, options, settings.callbacks)
 
 
@@ -105,7 +113,7 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
         options=Options.parse(before.options).merged(options),
         environment=before.environment,
-    ).replace(workflow=before.workflow)
+    ).replace(workflow=before.workflow, blobs=before.blobs)
     options = Options.parse(submission.options)
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))

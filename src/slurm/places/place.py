@@ -17,6 +17,7 @@ from slurm.schedulers.base import Site
 from slurm.schedulers.client import SchedulerClient
 from slurm.storage.job_store import JobStore
 from slurm.storage.runner_zip import bundle
+from slurm.storage.uploads import BlobStore
 from slurm.submission.job_queue import JobQueue
 from slurm.submission.registry import SubmissionRegistry
 from slurm.submission.requests import Requests
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from slurm.serialization.pickling import Calls
     from slurm.storage.job_store import Records
     from slurm.storage.runner_zip import RunnerZip
+    from slurm.storage.uploads import Uploads
     from slurm.submission.submission_state import SubmissionState
     from slurm.tracking.workflow_journal import WorkflowJournal
     from slurm.transports.base import Transport
@@ -121,6 +123,11 @@ class Place:
     def store(self) -> JobStore:
         """The job directories there."""
         return JobStore(self.transport, self.probe.root)
+
+    @once
+    def blobs(self) -> BlobStore:
+        """The files there that clients have sent."""
+        return BlobStore(self.transport, lambda: self.store.root)
 
     @property
     def known_root(self) -> str | None:
@@ -234,6 +241,12 @@ class Place:
         directory = self.store.create(submission, calls, scripts, blob=self._undelivered())
         self._delivered = True
         return directory
+
+    def send(self, uploads: Uploads) -> None:
+        """Send the files of a submission that are not there yet."""
+        if uploads.missing:
+            self.transport.put(self.blobs.directory, uploads.missing)
+            self.blobs.sent(list(uploads.missing))
 
     def _connect(self) -> SchedulerClient:
         """Send the runner's zip if it is not there yet, because it may hold the scheduler's commands."""

@@ -142,6 +142,8 @@ class Submission(Document):
     """Whether an element may be resubmitted in another job after an attempt that failed or stopped."""
     callbacks: bool = False
     """Whether the node calls hooks, from `callbacks.pkl`."""
+    blobs: tuple[str, ...] | None = None
+    """The files in `blobs/` that its programs use."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None

@@ -15,6 +15,7 @@ from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, keep_only
 from slurm.runner.finished import Finished
 from slurm.runner.job_context import Stopped, current_job
+from slurm.runner.linked_files import link_files
 from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, run_program
 from slurm.runner.result_saver import STOPPED_STATUS
 from slurm.runner.template import OVERRIDES, Template, fields_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from slurm.errors import CommandFailed
     from slurm.protocol.outcomes import Outcome
     from slurm.runner.job_context import JobContext
+    from slurm.runner.linked_files import LinkedFile
     from slurm.runner.program import Ended
 
 
@@ -43,7 +45,10 @@ class Command(Record):
     products: tuple[str, ...] = ()
     env: Mapping[str, str | None] = {}
     stdin: str | bytes | None = None
-    keep_all: bool = False
+    needs: tuple[str, ...] = ()
+    """Files and directories of the client that the program needs, until they are sent."""
+    files: tuple[LinkedFile, ...] = ()
+    """The files that were sent."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -80,11 +85,13 @@ class Command(Record):
         """Run the program. Raises CommandFailed, and Stopped if it asks to be continued in another attempt."""
         job = current_job()
         directory = AttemptDirectory(job)
+        link_files(job.root, self.files, directory.path)
         values = self._values(args, kwargs)
         argv, variables = self._words(args, kwargs, values)
         environ = self._environ(values, variables)
         ended = _run(argv, environ, directory, self._input(values))
-        products, missing = directory.products(self.products, ()) if ended.status == 0 else ((), [])
+        given = [file.name for file in self.files]
+        products, missing = directory.products(self.products, given) if ended.status == 0 else ((), [])
         directory.remove_empty_logs([product.path for product in products])
         if ended.stopped and ended.status == STOPPED_STATUS:
             raise Stopped(_name_of(ended.stopped))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slurm.options.types import OtherKeywords
     from slurm.runner.finished import Finished
     from slurm.serialization.pickling import Arguments
+    from slurm.storage.uploads import Uploads
 
     P = ParamSpec("P")
     Words = str | Sequence[str | float | os.PathLike[str]]
@@ -43,8 +44,46 @@ class CommandTask(Task[..., "Finished"]):
                     _check_value(self.name, name, value)
         return args, kwargs
 
+    def to_send(self, uploads: Uploads) -> Command:
+        """The program, with the files that it needs among the uploads. Raises SubmissionError."""
+        command = self.unwrapped
+        needs = dict.fromkeys((*command.needs, *_files_of_template(command)))
+        if not needs:
+            return command
+        return command.replace(needs=(), files=(*command.files, *uploads.add(tuple(needs), task=self.name)))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return by_value(self)
+
+
+def with_files(uploads: Uploads, task: CommandTask) -> tuple[Any, ...]:
+    """How a command pickles among what is sent: with its files among the uploads."""
+    return CommandTask, (task.to_send(uploads), task.terms.on_a_node())
+
+
+def _files_of_template(command: Command) -> Sequence[str]:
+    """The words of a template that are relative paths of files here, unless they are products or were sent before."""
+    first, *others = command.template.fixed or ("",)
+    if command.template.words and command.template.words[0] != first:
+        first, others = "", [first, *others]
+    words = [*([first] if "/" in first else []), *others]
+    return [word for word in map(_relative, words) if word and _is_needed(word, command)]
+
+
+def _relative(word: str) -> str:
+    """Return a path below the working directory in its shortest form; "" for another word."""
+    import os.path  # noqa: PLC0415 - nodes import this module
+
+    path = os.path.normpath(word) if word and "\0" not in word else ""
+    return "" if path.startswith(("/", "..")) or path == "." else path
+
+
+def _is_needed(path: str, command: Command) -> bool:
+    import os.path  # noqa: PLC0415 - as above
+    from fnmatch import fnmatchcase  # noqa: PLC0415
+
+    is_product = any(fnmatchcase(path, pattern) for pattern in command.products)
+    return not is_product and path not in {file.name for file in command.files} and os.path.isfile(path)
 
 
 def _check_value(task: str, name: str, value: Any) -> None:
@@ -62,6 +101,7 @@ if TYPE_CHECKING:
         /,
         *,
         shell: bool = ...,
+        files: str | Sequence[str] = ...,
         products: str | Sequence[str] = ...,
         env: Mapping[str, str | None] | None = ...,
         stdin: str | bytes | None = ...,
@@ -72,6 +112,7 @@ if TYPE_CHECKING:
     @overload
     def command(
         *,
+        files: str | Sequence[str] = ...,
         products: str | Sequence[str] = ...,
         env: Mapping[str, str | None] | None = ...,
         stdin: str | bytes | None = ...,
@@ -84,26 +125,34 @@ def command(
     /,
     *,
     shell: bool = False,
+    files: Any = (),
     products: Any = (),
     env: Mapping[str, str | None] | None = None,
     stdin: str | bytes | None = None,
     **options: Any,
 ) -> Any:
-    """Make a task of an external program: `command("python train.py lr={lr}", products=["model.pt"])`.
+    """Make a task of an external program: `command("train lr={lr}", files=["conf/"], products=["model.pt"])`.
 
     The template is split into words as a shell does it, and then values are put in place of its fields: each value
     stays one word. Each field is a parameter of the task. As a decorator, `@command(…)`, it takes a function that runs
     on the node and returns the words.
 
-    The program runs in a new, empty directory. It succeeds if its exit status is 0 and it has written its `products`:
-    patterns of files, relative to that directory. Otherwise the job ends as CommandFailed. With `shell`, the template
-    is a program for bash, which stops at the first command that fails. `env` sets variables (None removes one), `stdin`
-    is the program's standard input; both may have fields. `options` are those of `@task`.
+    The program runs in a new directory that holds only `files`: files and directories of this machine, by paths
+    relative to the working directory, read-only. They are sent with a call, each once. A word of a template that is
+    such a path of a file is one of them. The program succeeds if its exit status is 0 and it has written its
+    `products`: patterns of files, relative to that directory. Otherwise the job ends as CommandFailed. With `shell`,
+    the template is a program for bash, which stops at the first command that fails. `env` sets variables (None removes
+    one), `stdin` is the program's standard input; both may have fields. `options` are those of `@task`.
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
     terms = Settings.parse(options)
-    fields: dict[str, Any] = {"products": _patterns(products), "env": _variables(env), "stdin": _checked_input(stdin)}
+    fields: dict[str, Any] = {
+        "needs": _paths(files), "products": _patterns(products), "env": _variables(env), "stdin": _checked_input(stdin)
+    }  # fmt: skip
+    for path in fields["needs"]:
+        if path in fields["products"]:
+            raise ValueError(f"{path!r} is in files and in products: a program cannot write a file that it is given")
 
     def of_template(text: str) -> CommandTask:
         try:
@@ -126,6 +175,20 @@ def command(
     if program is None:
         return of_function
     return of_template(program) if isinstance(program, str) else of_function(program)
+
+
+def _paths(files: Any) -> tuple[str, ...]:
+    """Return the paths of files in their shortest form. Raises ValueError for one outside of the working directory."""
+    import os  # noqa: PLC0415 - as above
+
+    paths = (files,) if isinstance(files, (str, os.PathLike)) else tuple(files)
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)) or not _relative(os.fspath(path)):
+            raise ValueError(
+                f"files: {path!r} is not a path below the working directory. Write one such as 'train.py' or 'conf/'; "
+                "pass a file that the cluster has as an argument, by its absolute path"
+            )
+    return tuple(dict.fromkeys(_relative(os.fspath(path)) for path in paths))
 
 
 def _patterns(products: Any) -> tuple[str, ...]:
