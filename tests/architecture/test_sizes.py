@@ -54,6 +54,7 @@ CATCH_ALLS = {
 # Files of other machines are looked for by protocol/freshness.py. What these look for is this machine's own.
 LOOKS = {
     "protocol/digests.py": 1,
+    "storage/uploads.py": 4,
     "protocol/directories.py": 1,
     "protocol/files.py": 3,
     "protocol/freshness.py": 4,

@@ -22,7 +22,9 @@ def read(done: Finished) -> str:
 def test_a_command_is_a_task_and_its_products_go_to_functions_and_commands(cluster: Cluster) -> None:
     job: Job[Finished] = write("a 'b' c")
     assert read(copy(job)).result(90) == "a 'b' c\n"
-    assert [done.products[0].name for done in write.map(["x", "y"]).results(90)] == ["out.txt"] * 2
+    jobs = command("echo {x}").map(["x", "y"], chunk_size=2)
+    assert [done.exit_code for done in jobs.results(90)] == [0, 0]
+    assert [text.splitlines()[-1] for text in jobs.logs()] == ["x", "y"]
 
 
 def test_files_are_sent_once_and_are_read_only_there(
@@ -69,6 +71,7 @@ def test_a_failure_is_raised_where_the_result_is_asked_for(cluster: Cluster) -> 
     job = command("sh -c 'echo why >&2; exit 3'")()
     with pytest.raises(CommandFailed, match="ended with status 3") as caught:
         job.result(90)
+    assert job.logs().endswith("why\n")
     assert (caught.value.exit_code, caught.value.stderr, caught.value.key) == (3, "why", job.key)
 
 

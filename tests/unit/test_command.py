@@ -390,6 +390,50 @@ def test_a_finished_in_a_template_is_its_only_product() -> None:
         words("tool {d}", d=finished())
 
 
+def positive(path: Path) -> bool:
+    return float(path.read_text()) > 0
+
+
+def explain(path: Path) -> None:
+    raise ValueError(f"{path.name} is odd")
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "message"),
+    [
+        ("grep -q 1 {product}", 1, None),
+        (
+            "grep -q 1 {product}",
+            2,
+            "ended with status 0, but the check of x.txt, `grep -q 1 x.txt`, ended with status 1",
+        ),
+        ("sh -c 'echo why; exit 2' {product}", 1, "ended with status 2. The standard output ends:\nwhy"),
+        ("no-such-check {product}", 1, "the check of x.txt, `no-such-check x.txt`, there is no program"),
+        (positive, 1, None),
+        (positive, -1, "the check of x.txt returned False"),
+        (explain, 1, "x.txt is odd"),
+    ],
+)
+def test_a_check_decides_whether_a_product_is_right(
+    directory: Directory, check: Any, value: int, message: str | None
+) -> None:
+    status = run(directory, command("sh -c 'echo $0 > x.txt' {v}", products="x.*", check=check), value)
+    if message is None:
+        assert status == 0
+        assert (directory.outcome().outputs or ())[0].products[0].path == "x.txt"
+    else:
+        assert status != 0
+        error = directory.outcome().error
+        assert error
+        assert message in error.message
+
+
+@pytest.mark.parametrize(("check", "message"), [("x {y}", "its only field is {product}"), (5, "expected a command")])
+def test_a_check_that_is_not_valid_is_an_error_at_the_definition(check: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        command("tool", check=check)
+
+
 # Processes.
 
 

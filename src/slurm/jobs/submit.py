@@ -36,7 +36,7 @@ from slurm.tasks.task import REDUCERS
 from slurm.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
@@ -66,9 +66,7 @@ def submit(
     options, known = settings.options, place.registry.get
     _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in task.upstreams)], place)
     named = dependencies.declared(task.upstreams, known)
-    uploads, reducers = Uploads(place.blobs), REDUCERS
-    if commands := sys.modules.get("slurm.tasks.command"):
-        reducers = {**REDUCERS, commands.CommandTask: partial(commands.with_files, uploads)}
+    uploads = Uploads(place.blobs)
     head = Function(
         function=task.to_send(uploads),
         name=task.name,
@@ -82,7 +80,7 @@ def submit(
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
     if environment.single and requests.several_ranks(options):
         raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
-    pickled = pickle_calls(head, calls, reducers=reducers, there=environment.modules)
+    pickled = pickle_calls(head, calls, reducers=_reducers(uploads), there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
     if count == 0:
@@ -90,8 +88,7 @@ def submit(
     _refuse_foreign(pickled.references, place)
     edges = [*dependencies.referred(pickled.references, known, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    submission = submission.replace(blobs=tuple(sorted(uploads.names)) or None)
-    defaults = defaults or Settings()
+    submission, defaults = submission.replace(blobs=uploads.recorded), defaults or Settings()
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
@@ -117,6 +114,12 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
     options = Options.parse(submission.options)
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
+
+
+def _reducers(uploads: Uploads) -> Mapping[type, Callable[[Any], tuple[Any, ...]]]:
+    """How tasks pickle: commands with the files that they need, which are added to the uploads."""
+    commands = sys.modules.get("slurm.tasks.command")
+    return {**REDUCERS, commands.CommandTask: partial(commands.with_files, uploads)} if commands else REDUCERS
 
 
 def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:

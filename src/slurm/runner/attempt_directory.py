@@ -39,23 +39,20 @@ class AttemptDirectory:
             os.mkdir(f"{self._parent}/{self.name}", 0o700)
         self.path = f"{self._parent}/{self.name}"
 
-    def products(self, patterns: Sequence[str], given: Sequence[str]) -> tuple[tuple[Product, ...], list[str]]:
-        """Return the products that match the patterns, each once, and the patterns that nothing matches.
+    def find(self, patterns: Sequence[str], given: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the paths of the products that match the patterns, each once, and the patterns that nothing matches.
 
         Files that were `given` to the program are no products of it, and neither are its logs unless a pattern names
-        one exactly. A pattern without wildcards also matches a directory. Raises OSError, and ValueError for a product
-        that is a link out of the directory.
+        one exactly.
         """
-        found: dict[str, Product] = {}
+        found: dict[str, None] = {}
         missing = []
         for pattern in patterns:
             paths = [path for path in self._matches(pattern) if path not in given]
             if not paths:
                 missing.append(pattern)
-            for path in paths:
-                if path not in found:
-                    found[path] = self._product(path)
-        return tuple(found.values()), missing
+            found.update(dict.fromkeys(paths))
+        return list(found), missing
 
     def _matches(self, pattern: str) -> Iterator[str]:
         if not any(wildcard in pattern for wildcard in "*?["):
@@ -69,7 +66,8 @@ class AttemptDirectory:
             if relative and relative not in LOGS_OF_PROGRAM:
                 yield relative
 
-    def _product(self, path: str) -> Product:
+    def product(self, path: str) -> Product:
+        """Return the record of a product. Raises OSError, and ValueError for a link out of the directory."""
         full = f"{self.path}/{path}"
         real, home = os.path.realpath(full), os.path.realpath(self.path)
         if not f"{real}/".startswith(f"{home}/") or real == home:

@@ -14,7 +14,7 @@ from slurm.protocol.outcomes import Output, exit_name
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, keep_only
 from slurm.runner.finished import Finished
-from slurm.runner.job_context import Stopped, current_job
+from slurm.runner.job_context import Stopped, current_job, print_to_log
 from slurm.runner.linked_files import link_files
 from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, run_program
 from slurm.runner.result_saver import STOPPED_STATUS
@@ -23,6 +23,7 @@ from slurm.runner.template import OVERRIDES, Template, fields_of
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
     from typing import Any
 
     from slurm.errors import CommandFailed
@@ -45,6 +46,8 @@ class Command(Record):
     products: tuple[str, ...] = ()
     env: Mapping[str, str | None] = {}
     stdin: str | bytes | None = None
+    check: Template | Callable[[Path], object] | None = None
+    """Checks the content of a product: words of a command, or a function."""
     needs: tuple[str, ...] = ()
     """Files and directories of the client that the program needs, until they are sent."""
     files: tuple[LinkedFile, ...] = ()
@@ -88,15 +91,18 @@ class Command(Record):
         link_files(job.root, self.files, directory.path)
         values = self._values(args, kwargs)
         argv, variables = self._words(args, kwargs, values)
+        print_to_log(f"{WORK}/{job.index}/{directory.name}: the program writes to {STDOUT} and {STDERR}\n")
         environ = self._environ(values, variables)
         ended = _run(argv, environ, directory, self._input(values))
         given = [file.name for file in self.files]
-        products, missing = directory.products(self.products, given) if ended.status == 0 else ((), [])
-        directory.remove_empty_logs([product.path for product in products])
+        paths, missing = directory.find(self.products, given) if ended.status == 0 else ([], [])
+        rejected = "" if ended.status or missing else self._check(paths, directory, environ)
+        directory.remove_empty_logs(paths)
         if ended.stopped and ended.status == STOPPED_STATUS:
             raise Stopped(_name_of(ended.stopped))
-        if ended.status or missing:
-            raise _failure(self.name, argv, ended, missing, directory, job)
+        if ended.status or missing or rejected:
+            raise _failure(self.name, argv, ended, (*missing, rejected), directory, job)
+        products = tuple(map(directory.product, paths))
         return Finished(
             exit_code=0,
             home=directory.path,
@@ -104,6 +110,28 @@ class Command(Record):
             seconds=ended.seconds,
             peak_memory=ended.peak_memory,
         )
+
+    def _check(self, paths: Sequence[str], directory: AttemptDirectory, environ: Mapping[str, str]) -> str:
+        """Check the content of the products. Returns what is wrong with one of them, "" if none is.
+
+        Raises what a function raises that checks them.
+        """
+        if self.check is None:
+            return ""
+        if not isinstance(self.check, Template):
+            from pathlib import Path  # noqa: PLC0415 - few commands have a check
+
+            for path in paths:
+                if self.check(Path(directory.path, path)) is False:
+                    return f"the check of {path} returned False"
+            return ""
+        for path in paths if self.check.fields else paths[:1]:
+            argv, _ = self.check.render({"product": path})
+            ended = _run(argv, environ, directory, None)
+            if ended.status:
+                about = ended.problem or f"ended with status {ended.status}"
+                return f"the check of {path}, `{_shown(argv)}`, {about}"
+        return ""
 
     def _values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the value of each field of a template."""
@@ -162,7 +190,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], directory: AttemptDire
     opened = []
     try:
         for name in (STDOUT, STDERR):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             opened.append(os.open(f"{directory.path}/{name}", flags, 0o600))
         opened.append(_standard_input(directory.path, text))
         out, err, source = opened
@@ -186,22 +214,28 @@ def _standard_input(directory: str, text: bytes | None) -> int:
 
 
 def _failure(
-    name: str, argv: Sequence[str], ended: Ended, missing: Sequence[str], directory: AttemptDirectory, job: JobContext
+    name: str, argv: Sequence[str], ended: Ended, wrong: Sequence[str], directory: AttemptDirectory, job: JobContext
 ) -> CommandFailed:
+    """Return the error. `wrong` has the patterns of missing products, and then what a check says of one."""
     from slurm.errors import CommandFailed  # noqa: PLC0415 - imports concurrent.futures
 
     tail, where = directory.tail(STDERR), "standard error"
     if not tail:
         tail, where = directory.tail(STDOUT), "standard output"
+    *missing, rejected = wrong
     if ended.problem:
         problem = f"could not start: {ended.problem}"
     elif ended.signal:
         problem = f"was killed by {_name_of(ended.signal, prefix='SIG')}"
     elif ended.status:
         problem = f"ended with status {ended.status}{_hint(ended.status)}"
+    elif rejected:
+        problem = f"ended with status 0, but {rejected}"
     else:
         problem = f"ended with status 0, but did not write {', '.join(missing)} in its directory"
     end = f". Its {where} ends:\n{tail}\n" if tail else ", and it printed nothing. "
+    if rejected:
+        end = f". The {where} ends:\n{tail}\n" if tail else ". "
     shown = _shown(argv)
     error = CommandFailed(
         f"{name}: `{shown}` {problem}{end if not ended.problem else '. '}It ran in {directory.path}",

@@ -72,6 +72,11 @@ class Uploads:
         self.names: set[str] = set()
         self.missing: dict[str, Content] = {}
 
+    @property
+    def recorded(self) -> tuple[str, ...] | None:
+        """The names of all blobs that the submission uses, for its record."""
+        return tuple(sorted(self.names)) or None
+
     def add(self, paths: Sequence[str], *, task: str) -> tuple[LinkedFile, ...]:
         """Add files and directories, by paths relative to the working directory. Raises SubmissionError."""
         found: dict[str, LinkedFile] = {}

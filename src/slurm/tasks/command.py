@@ -15,6 +15,7 @@ from slurm.tasks.task import Task, by_value
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
     from typing import Any, ParamSpec, overload
 
     from typing_extensions import Unpack
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
         files: str | Sequence[str] = ...,
         products: str | Sequence[str] = ...,
         env: Mapping[str, str | None] | None = ...,
+        check: str | Callable[[Path], object] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
     ) -> Task[..., Finished]: ...
@@ -115,6 +117,7 @@ if TYPE_CHECKING:
         files: str | Sequence[str] = ...,
         products: str | Sequence[str] = ...,
         env: Mapping[str, str | None] | None = ...,
+        check: str | Callable[[Path], object] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
     ) -> Callable[[Callable[P, Words]], Task[P, Finished]]: ...
@@ -128,6 +131,7 @@ def command(
     files: Any = (),
     products: Any = (),
     env: Mapping[str, str | None] | None = None,
+    check: str | Callable[[Path], object] | None = None,
     stdin: str | bytes | None = None,
     **options: Any,
 ) -> Any:
@@ -139,16 +143,18 @@ def command(
 
     The program runs in a new directory that holds only `files`: files and directories of this machine, by paths
     relative to the working directory, read-only. They are sent with a call, each once. A word of a template that is
-    such a path of a file is one of them. The program succeeds if its exit status is 0 and it has written its
-    `products`: patterns of files, relative to that directory. Otherwise the job ends as CommandFailed. With `shell`,
-    the template is a program for bash, which stops at the first command that fails. `env` sets variables (None removes
-    one), `stdin` is the program's standard input; both may have fields. `options` are those of `@task`.
+    such a path of a file is one of them. The program succeeds if its exit status is 0, it has written its `products`
+    (patterns of files, relative to that directory), and `check` accepts each product: a command with the field
+    {product}, or a function. Otherwise the job ends as CommandFailed. With `shell`, the template is a program for bash,
+    which stops at the first command that fails. `env` sets variables (None removes one), `stdin` is the program's
+    standard input; both may have fields. `options` are those of `@task`.
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
     terms = Settings.parse(options)
     fields: dict[str, Any] = {
-        "needs": _paths(files), "products": _patterns(products), "env": _variables(env), "stdin": _checked_input(stdin)
+        "needs": _paths(files), "products": _patterns(products), "check": _check(check),
+        "env": _variables(env), "stdin": _checked_input(stdin),
     }  # fmt: skip
     for path in fields["needs"]:
         if path in fields["products"]:
@@ -189,6 +195,22 @@ def _paths(files: Any) -> tuple[str, ...]:
                 "pass a file that the cluster has as an argument, by its absolute path"
             )
     return tuple(dict.fromkeys(_relative(os.fspath(path)) for path in paths))
+
+
+def _check(check: Any) -> Any:
+    """Return a check as a template or a function. Raises ValueError, TypeError."""
+    if not isinstance(check, str):
+        if check is not None and not callable(check):
+            raise TypeError(f"check={check!r:.80}: expected a command such as 'h5check {{product}}', or a function")
+        return check
+    try:
+        template = Template.parse(check)
+        unknown = [name for name in template.fields if name != "product"]
+    except ValueError as error:
+        raise ValueError(f"check={check!r:.200}: {error}") from None
+    if unknown:
+        raise ValueError(f"check={check!r:.200}: its only field is {{product}}, not {{{unknown[0]}}}")
+    return template
 
 
 def _patterns(products: Any) -> tuple[str, ...]:
