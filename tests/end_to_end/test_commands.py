@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, CommandFailed, Finished, Job, JobCancelled, Retry, command, task, workflow
+from slurm.errors import OptionError
 
 write = command("sh -c 'echo $0 > out.txt' {text}", products=["out.txt"])
 copy = command("cp {source} copy.txt", products=["copy.txt"])
@@ -73,6 +74,26 @@ def test_a_failure_is_raised_where_the_result_is_asked_for(cluster: Cluster) -> 
         job.result(90)
     assert job.logs().endswith("why\n")
     assert (caught.value.exit_code, caught.value.stderr, caught.value.key) == (3, "why", job.key)
+
+
+def test_what_is_launched_once_runs_once_in_an_allocation_of_several_tasks(local: Cluster, tmp_path: Path) -> None:
+    @task(ntasks=3, launch="once")
+    def once(path: Path) -> str:
+        with path.open("a") as file:
+            file.write("x")
+        return os.environ["SLURM_NTASKS"]
+
+    assert once(tmp_path / "f").result(60) == "3"
+    assert (tmp_path / "f").read_text() == "x"
+    assert once.map([tmp_path / "g"] * 2, chunk_size=2).results(60) == ["3", "3"]
+    for option in ({"gather": True}, {"workers": 2}):
+        with pytest.raises(OptionError, match=f"once runs once .* so it cannot have {next(iter(option))}"):
+            once.with_options(**option)(tmp_path / "f")
+    of = command("sh -c 'echo x >> $0' {f}", ntasks=3)
+    of(tmp_path / "h").result(60)
+    assert (tmp_path / "h").read_text() == "x\n"
+    with pytest.raises(OptionError, match="a command runs once"):
+        command("true", launch="ranks")
 
 
 def test_a_retry_by_exit_status_runs_in_a_new_directory(local: Cluster, tmp_path: Path) -> None:

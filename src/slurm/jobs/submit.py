@@ -75,6 +75,7 @@ def submit(
         edges=dependencies.to_check(named, known),
         workflow=task.is_workflow,
     )
+    requests.check_launch(task.name, options)
     if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
         what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")

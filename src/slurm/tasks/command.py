@@ -151,7 +151,11 @@ def command(
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
-    terms = Settings.parse(options)
+    if options.get("launch", "once") != "once":
+        from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
+
+        raise OptionError("a command runs once, also in an allocation of several tasks: leave out launch")
+    terms = Settings.parse({**options, "launch": "once"})
     fields: dict[str, Any] = {
         "needs": _paths(files), "products": _patterns(products), "check": _check(check),
         "env": _variables(env), "stdin": _checked_input(stdin),
