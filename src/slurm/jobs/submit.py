@@ -75,12 +75,7 @@ def submit(
         edges=dependencies.to_check(named, known),
         workflow=task.is_workflow,
     )
-    requests.check_launch(task.name, options)
-    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
-        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
-        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
-    if environment.single and requests.several_ranks(options):
-        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
+    _check_ranks(task, options, environment, mapped=mapped)
     pickled = pickle_calls(head, calls, reducers=_reducers(uploads), there=environment.modules)
     count = len(pickled.references)
     key = new_key(task.name)
@@ -115,6 +110,16 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
     options = Options.parse(submission.options)
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
+
+
+def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
+    """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
+    requests.check_launch(task.name, options)
+    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
+        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
+        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    if environment.single and requests.several_ranks(options):
+        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
 
 
 def _reducers(uploads: Uploads) -> Mapping[type, Callable[[Any], tuple[Any, ...]]]:

@@ -151,11 +151,7 @@ def command(
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
-    if options.get("launch", "once") != "once":
-        from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
-
-        raise OptionError("a command runs once, also in an allocation of several tasks: leave out launch")
-    terms = Settings.parse({**options, "launch": "once"})
+    terms = _settings(options)
     fields: dict[str, Any] = {
         "needs": _paths(files), "products": _patterns(products), "check": _check(check),
         "env": _variables(env), "stdin": _checked_input(stdin),
@@ -164,27 +160,39 @@ def command(
         if path in fields["products"]:
             raise ValueError(f"{path!r} is in files and in products: a program cannot write a file that it is given")
 
-    def of_template(text: str) -> CommandTask:
-        try:
-            template = Template.parse(text, shell=shell)
-            found = Command(name=_name(text, template), template=template, **fields)
-            _ = found.fields
-        except ValueError as error:
-            raise ValueError(f"command({text!r:.200}): {error}") from None
-        return CommandTask(found, terms)
-
-    def of_function(function: Any) -> CommandTask:
-        refuse_what_is_no_function(function, "command")
+    def make(program: Any) -> CommandTask:
+        if isinstance(program, str):
+            return CommandTask(_of_template(program, fields, shell=shell), terms)
         if shell:
             raise TypeError('shell=True is for templates: return ["bash", "-c", program] from the function')
-        name = getattr(function, "__name__", type(function).__name__)
-        made = CommandTask(Command(name=name, function=function, **fields), terms)
-        made.__doc__ = function.__doc__
+        made = CommandTask(_of_function(program, fields), terms)
+        made.__doc__ = program.__doc__
         return made
 
-    if program is None:
-        return of_function
-    return of_template(program) if isinstance(program, str) else of_function(program)
+    return make if program is None else make(program)
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    if options.get("launch", "once") != "once":
+        from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
+
+        raise OptionError("a command runs once, also in an allocation of several tasks: leave out launch")
+    return Settings.parse({**options, "launch": "once"})
+
+
+def _of_template(text: str, fields: Mapping[str, Any], *, shell: bool) -> Command:
+    try:
+        template = Template.parse(text, shell=shell)
+        found = Command(name=_name(text, template), template=template, **fields)
+        _ = found.fields  # raises for the fields of `env` and `stdin`
+    except ValueError as error:
+        raise ValueError(f"command({text!r:.200}): {error}") from None
+    return found
+
+
+def _of_function(function: Any, fields: Mapping[str, Any]) -> Command:
+    refuse_what_is_no_function(function, "command")
+    return Command(name=getattr(function, "__name__", type(function).__name__), function=function, **fields)
 
 
 def _paths(files: Any) -> tuple[str, ...]:
