@@ -82,7 +82,8 @@ def submit(
     if count == 0:
         return SubmissionState(key, 0, None, mapped=True)
     _refuse_foreign(pickled.references, place)
-    edges = [*dependencies.referred(pickled.references, known, chunk=requests.chunk_size(options)), *named]
+    references = uploads.without_puts(pickled.references)
+    edges = [*dependencies.referred(references, known, chunk=requests.chunk_size(options)), *named]
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     submission, defaults = submission.replace(blobs=uploads.recorded), defaults or Settings()
     if task.is_workflow:
@@ -258,8 +259,9 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) ->
     here = str(place.url)
     for reference in frozenset().union(*references):
         if reference.home != here:
+            what = "what was put" if reference.kind == "put" else "job"
             message = (
-                f"job {reference.key} is on {reference.home}, and this call goes to {here}, where nobody can wait "
+                f"{what} {reference.key} is on {reference.home}, and this call goes to {here}, where nobody can wait "
                 "for it or read its result: pass job.result() instead"
             )
             raise SubmissionError(message)

@@ -15,8 +15,9 @@ from slurm.protocol import BLOBS
 from slurm.runner.linked_files import LinkedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from slurm.serialization.pickling import Reference
     from slurm.transports.base import Content, Transport
 
 _log = logging.getLogger(__name__)
@@ -85,6 +86,26 @@ class Uploads:
                 found[name] = self._file(name, task)
         return tuple(found.values())
 
+    def without_puts(self, references: Iterable[frozenset[Reference]]) -> list[frozenset[Reference]]:
+        """Return the references to jobs in calls; those to what was put are added to `names`."""
+        kept = []
+        for of_call in references:
+            puts = {reference for reference in of_call if reference.kind == "put"}
+            self.names.update(f"{reference.key.partition('/')[2]}-file" for reference in puts)
+            kept.append(of_call - puts if puts else of_call)
+        return kept
+
+    def add_bytes(self, name: str, content: bytes) -> LinkedFile:
+        """Add the content of a file."""
+        found = LinkedFile(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        self._need(found, content)
+        return found
+
+    def _need(self, file: LinkedFile, content: Content) -> None:
+        self.names.add(file.blob)
+        if file.blob not in self.missing and not self._store.has(file.blob):
+            self.missing[file.blob] = content
+
     def _file(self, name: str, task: str) -> LinkedFile:
         try:
             with open(name, "rb") as file:
@@ -95,9 +116,7 @@ class Uploads:
         found = LinkedFile(
             name=name, sha256=digest, bytes=status.st_size, executable=bool(status.st_mode & stat.S_IXUSR)
         )
-        self.names.add(found.blob)
-        if found.blob not in self.missing and not self._store.has(found.blob):
-            self.missing[found.blob] = os.path.abspath(name) if content is None else content
+        self._need(found, os.path.abspath(name) if content is None else content)
         return found
 
 
@@ -124,7 +143,7 @@ def _files(path: str, task: str) -> Iterator[str]:
     if not os.path.isdir(path):
         if not os.path.isfile(path):
             problem = "is not a regular file" if os.path.lexists(path) else f"does not exist in {os.getcwd()}"
-            raise SubmissionError(f"{task} needs the file {path!r}, which {problem}. Correct files=")
+            raise SubmissionError(f"{task} needs the file {path!r}, which {problem}")
         yield path
         return
     listed = _listed_by_git(path)
