@@ -108,7 +108,15 @@ def test_a_retry_by_exit_status_runs_in_a_new_directory(local: Cluster, tmp_path
     assert sorted(os.listdir(done.directory.parent)) == ["attempt-2", "output"]
 
 
-def test_a_program_that_ignores_sigterm_does_not_survive_a_cancelled_job(local: Cluster, tmp_path: Path) -> None:
+def test_directories_of_failed_attempts_are_kept_if_that_is_wanted(local: Cluster, tmp_path: Path) -> None:
+    flaky = command("sh -c 'mkdir $0 && exit 75; exit 0' {flag}", keep="all", retry=Retry(times=2, on=75))
+    done = flaky(tmp_path / "flag").result(60)
+    assert sorted(os.listdir(done.directory.parent)) == ["attempt-1", "attempt-2", "output"]
+    with pytest.raises(OptionError, match='"all"'):
+        command("true", keep="some")
+
+
+def test_a_program_that_ignores_sigterm_does_not_survive_a_cancelled_job(cluster: Cluster, tmp_path: Path) -> None:
     stubborn = command(
         "sh -c 'trap \"\" TERM; echo $$ > $0/pid.new; mv $0/pid.new $0/pid; while :; do sleep 1; done' {d}"
     )

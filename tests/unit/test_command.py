@@ -325,6 +325,46 @@ def test_another_attempt_has_a_new_directory_and_a_success_removes_the_earlier_o
     assert os.readlink(attempt_of(directory).parent / "output") == "attempt-2"
 
 
+def crash(directory: Directory, where: str, tmp_path: Path) -> int:
+    """Run an element in a process that is killed before it calls a function."""
+    module, _, name = where.rpartition(".")
+    code = (
+        "import os, sys, importlib; from slurm.runner.main import main; "
+        f"module = importlib.import_module({module!r}); own = os.getpid(); "
+        f"setattr(module, {name!r}, lambda *_, **__: os.kill(own, 9)); sys.exit(main(sys.argv[1:]))"
+    )
+    argv = [sys.executable, "-c", code, directory.root, directory.key, "0", TAG]
+    return subprocess.run(argv, cwd=tmp_path, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("where", "finished_by"),
+    [
+        ("slurm.runner.command.AttemptDirectory", 2),
+        ("slurm.runner.command.run_program", 2),
+        ("slurm.runner.attempt_directory.file_digest", 2),
+        ("slurm.runner.result_saver.pickle_into", 2),
+        ("slurm.runner.result_saver.commit", 2),
+        ("slurm.runner.command.tidy", 1),
+        ("slurm.runner.attempt_directory.remove_tree", 1),
+    ],
+)
+def test_whenever_the_runner_is_killed_the_output_is_whole_and_of_one_attempt(
+    directory: Directory, tmp_path: Path, where: str, finished_by: int
+) -> None:
+    of = command("sh -c 'for i in 1 2 3; do echo $i >> out; echo $i > name_$i; done'", products=["out", "name_*"])
+    directory.create(pickled(of.unwrapped, ()))
+    if where.endswith("remove_tree"):  # there is something to remove
+        attempt_of(directory, 7).mkdir(parents=True)
+    assert crash(directory, where, tmp_path) == -signal.SIGKILL
+    assert ("0.json" in directory.names(OUTCOMES)) is (finished_by == 1)
+    assert run(directory, of, attempt=2) == 0
+    (output,) = directory.outcome().outputs or ()
+    assert output.directory == f"attempt-{finished_by}"
+    assert [product.path for product in output.products] == ["out", "name_1", "name_2", "name_3"]
+    assert directory.result().products[0].read_text() == "1\n2\n3\n"
+
+
 def test_the_same_attempt_started_twice_mixes_no_files(directory: Directory) -> None:
     of = command("sh -c 'echo made > x'", products=["x"])
     directory.create(pickled(of.unwrapped, ()))
@@ -538,3 +578,13 @@ def test_the_error_can_be_sent_and_keeps_what_it_knows(directory: Directory) -> 
     assert (error.exit_code, error.signal, error.stderr, error.missing) == (3, None, "why", ())
     assert error.log == f"{attempt_of(directory)}/stderr.log"
     assert error.directory == str(attempt_of(directory))
+
+
+def test_commands_run_on_the_inline_cluster() -> None:
+    from slurm.testing.inline.cluster import InlineCluster
+
+    with InlineCluster() as cluster:
+        job = command("sh -c 'echo made > x; echo said'", products="x")()
+        assert job.result(30).products[0].read_text() == "made\n"
+        assert job.logs().endswith("said\n")
+        assert command("cat {f}")(cluster.put(Path(__file__))).result(30).exit_code == 0

@@ -108,6 +108,7 @@ class OtherOptions(TypedDict, total=False):
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
     chunk_size: int | str | None
+    keep: str | None
     launch: str | None
     max_concurrent: int | str | None
     max_restarts: int | str | None

@@ -224,6 +224,13 @@ def signal_name(value: Any) -> str:
     return name
 
 
+def keep(value: Any) -> str:
+    """Return which directories of a command's attempts are kept when one has succeeded, besides its own."""
+    if value != "all":
+        raise ValueError('"all" (the directories of failed attempts are kept)')
+    return "all"
+
+
 def launch(value: Any) -> str:
     """Return how often a call runs in an allocation of several tasks: in each of its ranks, or once."""
     if value not in ("ranks", "once"):

@@ -15,7 +15,7 @@ from slurm.protocol.outcomes import Product
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from slurm.protocol.outcomes import Output
     from slurm.runner.job_context import JobContext
@@ -94,18 +94,16 @@ class AttemptDirectory:
                 os.unlink(path)
 
 
-def keep_only(directory: str, index: int, output: Output, *, every: bool) -> None:
-    """Remove the directories of other attempts, unless `every` is kept, and link `output` to that of the outcome.
+def keep_only(parent: str, output: Output, *, every: Callable[[], bool]) -> None:
+    """Remove the directories of other attempts, unless `every()` is kept, and link `output` to that of the outcome.
 
-    `directory` is that of the submission, `output` the record in the element's outcome. The link is for people: no
-    program reads it. Errors are ignored, because the outcome is written.
+    `parent` holds the directories of a call, `output` is the record in the element's outcome. The link is for people:
+    no program reads it. Errors are only printed, because the outcome is written.
     """
-    parent = f"{directory}/{WORK}/{index}"
     try:
-        names = os.listdir(parent)
-        for name in names:
-            if name.startswith("attempt-") and name != output.directory and not every:
-                remove_tree(f"{parent}/{name}")
+        others = [name for name in os.listdir(parent) if name.startswith("attempt-") and name != output.directory]
+        for name in others if others and not every() else ():
+            remove_tree(f"{parent}/{name}")
         hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
         os.symlink(output.directory, hidden)
         os.replace(hidden, f"{parent}/{OUTPUT}")

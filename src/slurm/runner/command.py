@@ -294,7 +294,11 @@ def outputs_of(job: JobContext, results: Iterable[object]) -> tuple[Output, ...]
     return tuple(found) or None
 
 
-def tidy(job: JobContext, outcome: Outcome, *, every: bool = False) -> None:
+def tidy(job: JobContext, outcome: Outcome) -> None:
     """Remove the directories of attempts that have not become the output, when the outcome says which one has."""
     for output in outcome.outputs or ():
-        keep_only(job.directory, job.index + output.call, output, every=every)
+        keep_only(f"{job.directory}/{WORK}/{job.index + output.call}", output, every=lambda: _keeps_all(job))
+
+
+def _keeps_all(job: JobContext) -> bool:
+    return bool(job.submission().options.get("keep"))
