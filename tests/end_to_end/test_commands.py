@@ -10,6 +10,7 @@ import pytest
 
 from slurm import Cluster, CommandFailed, Finished, Job, JobCancelled, Retry, command, task, workflow
 from slurm.errors import OptionError
+from waiting import until
 
 write = command("sh -c 'echo $0 > out.txt' {text}", products=["out.txt"])
 copy = command("cp {source} copy.txt", products=["copy.txt"])
@@ -105,12 +106,14 @@ def test_a_retry_by_exit_status_runs_in_a_new_directory(local: Cluster, tmp_path
     done = flaky(tmp_path / "flag").result(60)
     assert done.directory.name == "attempt-2"
     assert done.products[0].read_text().split() == ["name_0", "out.txt", "stderr.log", "stdout.log"]
+    until((done.directory.parent / "output").exists)  # it is made after the outcome
     assert sorted(os.listdir(done.directory.parent)) == ["attempt-2", "output"]
 
 
 def test_directories_of_failed_attempts_are_kept_if_that_is_wanted(local: Cluster, tmp_path: Path) -> None:
     flaky = command("sh -c 'mkdir $0 && exit 75; exit 0' {flag}", keep="all", retry=Retry(times=2, on=75))
     done = flaky(tmp_path / "flag").result(60)
+    until((done.directory.parent / "output").exists)  # it is made after the outcome
     assert sorted(os.listdir(done.directory.parent)) == ["attempt-1", "attempt-2", "output"]
     with pytest.raises(OptionError, match='"all"'):
         command("true", keep="some")

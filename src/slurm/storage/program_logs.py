@@ -22,7 +22,7 @@ def with_programs(store: JobStore, key: str, indices: Sequence[int], texts: Sequ
     a round trip if there is one.
     """
     found: Mapping[int, list[str]] = {
-        index: paths for index, text in zip(indices, texts, strict=True) if (paths := _paths(index, text))
+        index: paths for index, text in zip(indices, texts, strict=True) if (paths := output_paths(index, text))
     }
     if not found:
         return list(texts)
@@ -32,7 +32,8 @@ def with_programs(store: JobStore, key: str, indices: Sequence[int], texts: Sequ
     return [text + added.get(index, "") for index, text in zip(indices, texts, strict=True)]
 
 
-def _paths(index: int, text: str) -> list[str]:
+def output_paths(index: int, text: str) -> list[str]:
+    """Return the files, relative to the submission's directory, that a call's program writes to, as the log says."""
     last = None
     for line in _LINE.finditer(text):
         last = line if int(line[1]) == index else last
