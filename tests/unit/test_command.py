@@ -290,6 +290,14 @@ def test_a_script_without_its_interpreter_is_named(directory: Directory, tmp_pat
         assert words_ in error.message
 
 
+def test_a_program_that_fills_the_disk_is_an_error_that_says_so(disk: Path) -> None:
+    directory = Directory(str(disk / "root"))
+    assert run(directory, command("head -c 100000000 /dev/zero")) == 1
+    error = directory.outcome().error
+    assert error
+    assert "ended with status 1 (the file system of its directory is full)" in error.message
+
+
 def test_retry_selects_failures_by_exit_status() -> None:
     retry = Retry(on=[75, "CommandFailed", 3])
     assert retry.failures == {"exit 75", "CommandFailed", "exit 3"}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STDOUT, STDERR, OUTPUT = "stdout.log", "stderr.log", "output"
 LOGS_OF_PROGRAM = (STDOUT, STDERR)
+_RESERVED_BYTES = 1 << 16
 _TAIL_BYTES, _TAIL_LINES = 4096, 20
 
 
@@ -74,6 +75,21 @@ class AttemptDirectory:
             raise ValueError(f"product {path} is a link to {real}, outside of the directory of the program")
         size, digest = directory_digest(full) if os.path.isdir(full) else file_digest(full)
         return Product(path=path, bytes=size, sha256=digest)
+
+    def reserve(self) -> int:
+        """Return a descriptor that holds room on the disk until it is closed: a program may fill the disk, and the
+        outcome that says so needs some room. Raises OSError.
+        """
+        hidden = f"{self.path}/.reserve"
+        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.unlink(hidden)
+        os.write(descriptor, bytes(_RESERVED_BYTES))
+        return descriptor
+
+    def is_full(self) -> bool:
+        """Whether its file system has no room left."""
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize < _RESERVED_BYTES
 
     def tail(self, name: str) -> str:
         """Return the last lines of a log."""

@@ -188,15 +188,17 @@ def _checked_words(name: str, words: Any) -> list[str]:
 def _run(argv: Sequence[str], environ: Mapping[str, str], directory: AttemptDirectory, text: bytes | None) -> Ended:
     """Run a program in its directory, with its output in files there, which takes no memory."""
     opened = []
+    reserve = directory.reserve()
     try:
         for name in (STDOUT, STDERR):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             opened.append(os.open(f"{directory.path}/{name}", flags, 0o600))
         opened.append(_standard_input(directory.path, text))
         out, err, source = opened
-        return run_program(argv, directory=directory.path, environ=environ, stdin=source, stdout=out, stderr=err)
+        ended = run_program(argv, directory=directory.path, environ=environ, stdin=source, stdout=out, stderr=err)
+        return ended.replace(full=directory.is_full())
     finally:
-        for descriptor in opened:
+        for descriptor in (*opened, reserve):
             os.close(descriptor)
 
 
@@ -228,7 +230,7 @@ def _failure(
     elif ended.signal:
         problem = f"was killed by {_name_of(ended.signal, prefix='SIG')}"
     elif ended.status:
-        problem = f"ended with status {ended.status}{_hint(ended.status)}"
+        problem = f"ended with status {ended.status}{_hint(ended)}"
     elif rejected:
         problem = f"ended with status 0, but {rejected}"
     else:
@@ -252,11 +254,13 @@ def _failure(
     return error
 
 
-def _hint(status: int) -> str:
-    """Return words about a status that a shell gives."""
-    if status == NOT_FOUND:
+def _hint(ended: Ended) -> str:
+    """Return words about a full disk, and about a status that a shell gives."""
+    if ended.full:
+        return " (the file system of its directory is full)"
+    if ended.status == NOT_FOUND:
         return " (a command was not found)"
-    return " (a file is not executable)" if status == NOT_EXECUTABLE else ""
+    return " (a file is not executable)" if ended.status == NOT_EXECUTABLE else ""
 
 
 def _shown(argv: Sequence[str]) -> str:

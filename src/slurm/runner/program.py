@@ -43,6 +43,8 @@ class Ended(Record):
     seconds: float = 0.0
     peak_memory: int = 0
     """The largest resident set of one of its processes, in bytes."""
+    full: bool = False
+    """Whether the file system of its directory is full."""
     stopped: int | None = None
     """The last signal that was passed on to it."""
 
