@@ -77,6 +77,14 @@ def test_a_failure_is_raised_where_the_result_is_asked_for(cluster: Cluster) -> 
     assert (caught.value.exit_code, caught.value.stderr, caught.value.key) == (3, "why", job.key)
 
 
+def test_workers_run_programs_in_parallel(local: Cluster) -> None:
+    of = command("sh -c 'sleep 0.2; echo $0 > out' {x}", products="out")
+    jobs = of.map(range(4), workers=2)
+    assert [done.products[0].read_text() for done in jobs.results(60)] == ["0\n", "1\n", "2\n", "3\n"]
+    outputs = [done.directory.parent.name for done in jobs.results(60)]
+    assert outputs == ["0", "1", "2", "3"]
+
+
 def test_what_is_launched_once_runs_once_in_an_allocation_of_several_tasks(local: Cluster, tmp_path: Path) -> None:
     @task(ntasks=3, launch="once")
     def once(path: Path) -> str:
