@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slurm.environments.modules import Conda, Modules
     from slurm.environments.wheel import Wheel
     from slurm.errors import (
+        CommandFailed,
         DependencyFailed,
         JobCancelled,
         JobError,
@@ -47,9 +48,11 @@ if TYPE_CHECKING:
     from slurm.jobs.waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, cancel, gather, wait
     from slurm.options.retry import Retry
     from slurm.protocol.states import JobState
+    from slurm.runner.finished import Finished
     from slurm.runner.job_context import JobContext, current_job
     from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
     from slurm.submission.status import JobStatus
+    from slurm.tasks.command import command
     from slurm.tasks.decorators import task, workflow
     from slurm.tasks.task import Task
     from slurm.version import __version__ as __version__
@@ -63,6 +66,7 @@ _HOMES = {
     "slurm.environments.modules": ("Conda", "Modules"),
     "slurm.environments.wheel": ("Wheel",),
     "slurm.errors": (
+        "CommandFailed",
         "DependencyFailed",
         "JobCancelled",
         "JobError",
@@ -89,9 +93,11 @@ _HOMES = {
     "slurm.jobs.job": ("Job", "JobArray", "open_job"),
     "slurm.jobs.plan": ("Plan",),
     "slurm.options.retry": ("Retry",),
+    "slurm.runner.finished": ("Finished",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.protocol.states": ("JobState",),
+    "slurm.tasks.command": ("command",),
     "slurm.tasks.decorators": ("task", "workflow"),
     "slurm.tasks.task": ("Task",),
     "slurm.version": ("__version__",),
@@ -105,10 +111,12 @@ __all__ = [
     "FIRST_EXCEPTION",
     "Callback",
     "Cluster",
+    "CommandFailed",
     "Conda",
     "Container",
     "Current",
     "DependencyFailed",
+    "Finished",
     "Graph",
     "Job",
     "JobArray",
@@ -134,6 +142,7 @@ __all__ = [
     "WorkflowContext",
     "as_completed",
     "cancel",
+    "command",
     "current_job",
     "current_workflow",
     "fence",

@@ -24,6 +24,7 @@
     └── JobError                      a job finished without a result
         ├── TaskFailed                the task raised an exception that cannot be unpickled here
         ├── TaskExited                sys.exit, os._exit or a signal ended the process
+        ├── CommandFailed             the program of a command failed: its exit status, or a product is missing
         ├── SetupFailed               a module or a setup line failed on the node; the task did not run
         ├── LoadFailed                the function or its arguments could not be loaded on the node
         ├── ResultNotSaved            the function returned, but its result could not be saved
@@ -213,6 +214,18 @@ class TaskFailed(JobError):
 
 class TaskExited(JobError):
     """The task's process ended by sys.exit, os._exit or a signal. See `exit_code` and `signal`."""
+
+
+class CommandFailed(JobError):
+    """The program of a command failed: it could not start, ended with another status than 0, or left out a product.
+
+    Attributes besides those of JobError: `missing`, the patterns of `products` that no file matches; `stderr`, the last
+    lines of its standard error; `directory`, the directory that it ran in. `log` is the path of its standard error.
+    """
+
+    missing: Sequence[str] = ()
+    stderr: str = ""
+    directory: str | None = None
 
 
 class SetupFailed(JobError):

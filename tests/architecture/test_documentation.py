@@ -47,6 +47,8 @@ WHERE = {
     outcomes.ResultRecord: r"outcomes/\<e\>.json",
     outcomes.CallFailure: r"outcomes/\<e\>.json",
     outcomes.Outcome: r"outcomes/\<e\>.json",
+    outcomes.Output: r"outcomes/\<e\>.json",
+    outcomes.Product: r"outcomes/\<e\>.json",
     outcomes.SharedOutcome: r"outcomes/shared-\<n\>.json",
     summary.Summary: "summary.json",
 }

@@ -38,6 +38,7 @@ CATCH_ALLS = {
     "runner/metrics.py": 2,
     "runner/placeholder_resolver.py": 1,
     "runner/pool.py": 1,
+    "runner/program.py": 1,
     "runner/pickling.py": 2,
     "runner/result_saver.py": 2,
     "schedulers/local_queue/monitor.py": 1,
@@ -53,10 +54,14 @@ CATCH_ALLS = {
 
 # Files of other machines are looked for by protocol/freshness.py. What these look for is this machine's own.
 LOOKS = {
+    "protocol/digests.py": 1,
+    "storage/uploads.py": 4,
     "protocol/directories.py": 1,
     "protocol/files.py": 3,
     "protocol/freshness.py": 4,
+    "runner/attempt_directory.py": 3,
     "runner/distributions.py": 1,
+    "runner/program.py": 2,
     "runner/ranks.py": 1,
 }
 LOOKING = {"listdir", "scandir", "exists", "lexists", "isfile", "isdir", "iterdir", "glob"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from slurm import Cluster, as_completed, current_job, task, workflow
+from slurm import Cluster, as_completed, command, current_job, task, workflow
 from slurm.callbacks import ProgressCallback, ProgressEvent, WebhookCallback
 from slurm.callbacks.progress_model import ProgressModel
 from slurm.cli.main import slurm
@@ -54,6 +54,16 @@ def anywhere(cluster: Cluster, here: Path) -> Path:
 
 def run(*argv: str) -> Result:
     return CliRunner().invoke(slurm, argv)
+
+
+def test_the_output_of_a_program_follows_the_log(here: Path, root: Path) -> None:
+    cluster = Cluster("local", root=root)
+    some = command("sh -c 'echo said $0; echo why >&2' {x}").on(cluster).map([1, 2])
+    some.results(60)
+    of = re.escape(some.key)
+    shown = run("logs", some.key, "--on", cluster.url).output
+    assert re.search(rf"==> {of}\[1\]: work/1/attempt-1/stdout.log <==\nsaid 2\n", shown)
+    assert re.search(rf"==> {of}\[0\]: work/0/attempt-1/stderr.log <==\nwhy\n", shown)
 
 
 def test_config_show_lists_each_value_and_its_origin(here: Path) -> None:

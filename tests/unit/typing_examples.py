@@ -15,6 +15,7 @@ from typing_extensions import assert_type
 from slurm import (
     FIRST_COMPLETED,
     Cluster,
+    Finished,
     Graph,
     Job,
     JobArray,
@@ -24,6 +25,7 @@ from slurm import (
     Task,
     WorkflowContext,
     as_completed,
+    command,
     current_job,
     current_workflow,
     fence,
@@ -48,6 +50,33 @@ def name(x: float, *, upper: bool = False) -> str:
 @task
 def total(numbers: list[int]) -> int:
     return sum(numbers)
+
+
+train = command("python train.py lr={lr}", files=["conf/"], products="model.pt", time="1:00:00")
+
+
+@command(products=["*.h5"], check="h5check {product}", mem="4G")
+def simulate(config: str, n: int = 0) -> list[str | int]:
+    return ["simulate", config, n]
+
+
+@command
+def report() -> str:
+    return "make report"
+
+
+def commands() -> None:
+    job = train(lr=0.1)
+    assert_type(job, Job[Finished])
+    assert_type(train.map([1, 2]), JobArray[Finished])
+    assert_type(simulate("a", n=2), Job[Finished])
+    assert_type(report().result(), Finished)
+    simulate(1)  # type: ignore[call-overload]
+    train.with_options(memory="1G")  # type: ignore[call-overload]
+
+    @command  # type: ignore[arg-type]
+    def wrong() -> int:
+        return 1
 
 
 @workflow(time="1-00:00:00")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +15,13 @@ from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
+from slurm.storage.program_logs import output_paths
 from slurm.views.displays import clock, duration, memory
 from slurm.views.overview import overviews
 from slurm.views.status import error_of, progress, statuses, submitted_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from slurm.jobs.job import Job
     from slurm.submission.status import JobStatus
@@ -29,6 +31,8 @@ _FAILURES = 5
 """The number of failures that are listed one by one."""
 _LOGS = 100
 """The number of logs that one round trip reads into memory."""
+_END = 1 << 16
+"""The bytes at the end of a log that may name the files that programs write to."""
 
 
 @click.command(short_help="List jobs, newest first.")
@@ -120,10 +124,31 @@ def logs(key: str, rank: int, cluster: str | None) -> None:
         calls.setdefault(place.log_path(watched, index, rank), []).append(index)
     paths = list(calls)
     for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
+        printed: dict[str, str] = {}
         for path, blocks in zip(part, place.store.log_blocks(part), strict=True):
             for index in calls[path] if isinstance(job, JobArray) else ():
                 output.show(f"==> {watched.name(index)} <==")
-            output.show_bytes(blocks)
+            end = _show(blocks)
+            printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end)}
+        full = [f"{place.store.directory(watched.key)}/{path}" for path in printed]
+        for path, blocks in zip(printed, place.store.log_blocks(full), strict=True):
+            for first in blocks:  # one that is empty was removed
+                output.show(f"==> {printed[path]}: {path} <==")
+                output.show_bytes(chain([first], blocks))
+
+
+def _show(blocks: Iterable[bytes]) -> str:
+    """Print a log, and return its end as text."""
+    end = b""
+
+    def kept() -> Iterator[bytes]:
+        nonlocal end
+        for block in blocks:
+            end = (end + block)[-_END:]
+            yield block
+
+    output.show_bytes(kept())
+    return end.decode(errors="replace")
 
 
 def _wanted(labels: Iterable[str]) -> dict[str, str | None]:

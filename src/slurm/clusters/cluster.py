@@ -25,6 +25,7 @@ from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.storage.runner_zip import without_writing
+from slurm.storage.uploads import Uploads
 from slurm.tasks import task
 from slurm.tasks.settings import Settings
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from slurm.protocol import ResolvedEnvironment
     from slurm.serialization.pickling import Arguments
     from slurm.slurmfile import ClusterEntry
+    from slurm.storage.put import Put
     from slurm.submission.submission_state import SubmissionState
     from slurm.tasks.task import Task
     from slurm.views.graph import Graph
@@ -250,6 +252,19 @@ class Cluster:
         made = ClusterExecutor(self, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
         if self._mine is not None:
             self._executors.append(made)
+        return made
+
+    def put(self, value: Any) -> Put:
+        """Send an object, or the file or directory of a `Path`, once; return what stands for it in any call.
+
+        In a task it is the object, loaded once in each process, or a read-only path. What is there already is not sent.
+        Raises NotPicklable, SubmissionError and TransportError.
+        """
+        from slurm.storage.put import put  # noqa: PLC0415 - imported at first use
+
+        uploads = Uploads()
+        made = put(value, uploads, home=self.url, reducers=task.REDUCERS)
+        self.place.blobs.send(uploads)
         return made
 
     def job(self, name: str) -> Job[Any] | JobArray[Any]:

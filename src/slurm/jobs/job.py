@@ -17,6 +17,7 @@ from slurm.places.place import place_for
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import Reference
+from slurm.storage.program_logs import with_programs
 from slurm.submission.submission_state import SubmissionState
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.overview import overviews
@@ -169,9 +170,10 @@ class Job(JobFiles, Generic[R]):
         return Listing(handle(self._place, watched) for watched in registry.get_several([child.key for child in found]))
 
     def logs(self, rank: int = 0) -> str:
-        """The output of the task, and of the script around it, so far; with several ranks, of this one."""
-        (text,) = self._place.store.logs([self._place.log_path(self._watched, self.index, whole(rank, "rank"))])
-        return text
+        """The output of the task or its program, and of the script around it, so far; of one of several ranks."""
+        store = self._place.store
+        texts = store.logs([self._place.log_path(self._watched, self.index, whole(rank, "rank"))])
+        return with_programs(store, self._watched.key, [self.index], texts)[0]
 
     @property
     def log_path(self) -> str:
@@ -344,7 +346,7 @@ class JobArray(ArrayFiles, Generic[R]):
         """The output of each so far, in order, read together; with several ranks, of this one."""
         whole(rank, "rank")
         paths = [self._place.log_path(self._watched, index, rank) for index in self._range]
-        return self._place.store.logs(paths)
+        return with_programs(self._place.store, self.key, self._range, self._place.store.logs(paths))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobArray) and (self._watched, self._range) == (other._watched, other._range)

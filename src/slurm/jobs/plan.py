@@ -12,6 +12,7 @@ from slurm.protocol import BLOBS, CALLBACKS, CALLS, CARETAKER, INDEX, JOBS, SCRI
 from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, Site
 from slurm.storage.job_store import JobStore
 from slurm.storage.runner_zip import bundle
+from slurm.storage.uploads import size_of
 from slurm.submission import external_jobs
 from slurm.submission.job_queue import JobQueue
 from slurm.submission.registry import SubmissionRegistry
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from slurm.protocol import Submission
     from slurm.schedulers.base import Dependency, Request
     from slurm.serialization.pickling import Calls, Pickled
+    from slurm.storage.uploads import Uploads
 
 J = TypeVar("J")
 
@@ -41,6 +43,8 @@ class Draft(NamedTuple):
     pickled: Pickled
     calls: Calls
     """The pickled calls with the callbacks."""
+    uploads: Uploads
+    """The files of this machine that the calls use."""
     options: Options
     modules: tuple[str, ...]
     """The modules of the environment that the pickles refer to by name."""
@@ -67,7 +71,7 @@ class Plan(Generic[J]):
         self.scripts = text.scripts(submission, draft.options)
         self._words, self.dependencies = text.commands(submission, draft.options)
         self.commands = tuple(map(shlex.join, self._words))
-        self.files = text.files(submission, draft.calls, self.scripts)
+        self.files = text.files(draft, self.scripts)
         self.notes = tuple(_notes(submission, offline, text))
 
     @property
@@ -138,6 +142,7 @@ class _Text:
         self._queue = JobQueue(
             place.url.scheduler, scheduler=lambda: scheduler, connect=_connect, limits=lambda: limits
         )
+        self._blobs = None if offline else place.blobs
         self._blob_is_there = not offline and place.probe.blob_is_there
         store = JobStore(place.transport, root)
         registry = place.known_registry or SubmissionRegistry(store)
@@ -163,13 +168,16 @@ class _Text:
         words = [word for word in self._queue.scheduler.submit_command(request) if LAST_CLUSTER not in word]
         return [word.replace(LAST_BLOCK, _BLOCK_BEFORE) for word in words]
 
-    def files(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> dict[str, int]:
+    def files(self, draft: Draft, scripts: Mapping[str, str]) -> dict[str, int]:
         """The sizes of the files that would be written, by their paths under the root."""
+        submission, calls = draft.submission, draft.calls
         if not submission.count:
             return {}
         own = {CALLS: calls.data, INDEX: calls.offsets, CALLBACKS: calls.callbacks, SUBMISSION: submission.dumps()}
         own |= {name: text.encode() for name, text in scripts.items()}
         found = {f"{JOBS}/{submission.key}/{name}": len(data) for name, data in own.items() if data}
+        sent = self._blobs.missing(draft.uploads) if self._blobs else draft.uploads.contents
+        found |= {f"{BLOBS}/{name}": size_of(content) for name, content in sent.items()}
         return found if self._blob_is_there else {**found, f"{BLOBS}/{bundle().name}": len(bundle().data)}
 
 

@@ -8,7 +8,9 @@ import logging
 import os
 import platform
 import socket
+import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -27,6 +29,7 @@ from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
 from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
 from slurm.storage.job_store import new_key
+from slurm.storage.uploads import Uploads
 from slurm.submission import dependencies, external_jobs, requests
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.settings import Settings
@@ -34,7 +37,7 @@ from slurm.tasks.task import REDUCERS
 from slurm.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
@@ -71,6 +74,7 @@ def submit_draft(place: Place, draft: Draft, callbacks: Sequence[Callback]) -> S
     """Submit what `describe` has described."""
     if draft.submission.count == 0:
         return SubmissionState(draft.submission.key, 0, None, mapped=True)
+    place.blobs.send(draft.uploads)
     return _queue(place, draft.submission, draft.calls, draft.options, callbacks)
 
 
@@ -90,49 +94,42 @@ def describe(
     An `earlier` draft of the same calls gives its key, and its pickles unless the modules of the environment differ.
     """
     options = settings.options
+
+    def known(key: str) -> SubmissionState:  # a plan may be made where the root is not known
+        return place.registry.get(key)
+
     upstreams = [(upstream, on) for upstream, on in task.upstreams if not isinstance(upstream, str)]
     _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in upstreams)], place)
-    named = dependencies.declared(upstreams, lambda key: place.registry.get(key))  # noqa: PLW0108 - may ask for the root
-    _refuse_several_ranks(task, options, environment, mapped=mapped)
+    named = dependencies.declared(upstreams, known)
+    _check_ranks(task, options, environment, mapped=mapped)
     if earlier is not None and earlier.modules == environment.modules:
-        pickled = earlier.pickled
+        pickled, uploads = earlier.pickled, earlier.uploads
     else:
+        uploads = Uploads()
         head = Function(
-            function=task.unwrapped,
+            function=task.to_send(uploads),
             name=task.name,
             parameters=task.places,
             context=task.context_parameter,
-            edges=dependencies.to_check(named, lambda key: place.registry.get(key)),  # noqa: PLW0108
+            edges=dependencies.to_check(named, known),
             workflow=task.is_workflow,
         )
-        pickled = pickle_calls(head, calls, reducers=REDUCERS, there=environment.modules)
+        pickled = pickle_calls(head, calls, reducers=_reducers(uploads), there=environment.modules)
     count = len(pickled.references)
     _refuse_foreign(pickled.references, place)
+    references = uploads.without_puts(pickled.references)
     chunk = requests.chunk_size(options)
-    referred = any(pickled.references)
-    edges = [*(dependencies.referred(pickled.references, place.registry.get, chunk=chunk) if referred else ()), *named]
+    edges = [*(dependencies.referred(references, known, chunk=chunk) if any(references) else ()), *named]
     key = earlier.submission.key if earlier else new_key(task.name)
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    submission = submission.replace(after=external_jobs.declared(task.upstreams))
+    submission = submission.replace(after=external_jobs.declared(task.upstreams), blobs=uploads.recorded)
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
         settings.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
     )
     submission = _followed(place, submission, options).replace(callbacks=bool(hooks))
-    return Draft(submission, pickled, pickled.calls._replace(callbacks=hooks), options, environment.modules)
-
-
-def _refuse_several_ranks(
-    task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool
-) -> None:
-    if not requests.several_ranks(options):
-        return
-    if task.is_workflow or (mapped and requests.chunk_size(options) > 1):
-        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
-        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
-    if environment.single:
-        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
+    return Draft(submission, pickled, pickled.calls._replace(callbacks=hooks), uploads, options, environment.modules)
 
 
 def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -> SubmissionState:
@@ -146,7 +143,7 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
         options=Options.parse({**before.options, "labels": before.labels or {}}).merged(options),
         environment=before.environment,
-    ).replace(workflow=before.workflow, after=_still_open(place, before, indices))
+    ).replace(workflow=before.workflow, after=_still_open(place, before, indices), blobs=before.blobs)
     options = Options.parse(submission.options)
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
@@ -156,6 +153,22 @@ def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tup
     """The external jobs that calls still wait for when they are submitted again: none if one of them has begun."""
     outcomes = place.store.outcomes(before.key, indices, chunk=before.chunk) if before.after else {}
     return None if any(outcome.started is not None for outcome in outcomes.values()) else before.after
+
+
+def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
+    """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
+    requests.check_launch(task.name, options)
+    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
+        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
+        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    if environment.single and requests.several_ranks(options):
+        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
+
+
+def _reducers(uploads: Uploads) -> Mapping[type, Callable[[Any], tuple[Any, ...]]]:
+    """How tasks pickle: commands with the files that they need, which are added to the uploads."""
+    commands = sys.modules.get("slurm.tasks.command")
+    return {**REDUCERS, commands.CommandTask: partial(commands.with_files, uploads)} if commands else REDUCERS
 
 
 def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:
@@ -289,8 +302,9 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) ->
     here = str(place.url)
     for reference in frozenset().union(*references):
         if reference.home != here:
+            what = "what was put" if reference.kind == "put" else "job"
             message = (
-                f"job {reference.key} is on {reference.home}, and this call goes to {here}, where nobody can wait "
+                f"{what} {reference.key} is on {reference.home}, and this call goes to {here}, where nobody can wait "
                 "for it or read its result: pass job.result() instead"
             )
             raise SubmissionError(message)

@@ -121,6 +121,8 @@ SBATCH: Mapping[str, Kind] = {
 OURS: Mapping[str, Kind] = {
     "chunk_size": kinds.count,
     "gather": kinds.flag,
+    "keep": kinds.keep,
+    "launch": kinds.launch,
     "max_concurrent": kinds.count,
     "max_restarts": kinds.count,
     "metrics": kinds.flag,

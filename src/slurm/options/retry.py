@@ -7,7 +7,7 @@ import json
 
 import slurm.options.values as kinds
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
-from slurm.protocol.outcomes import class_name
+from slurm.protocol.outcomes import class_name, exit_name
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Retry(Record):
     """Retry a failed job automatically, at most `times` times: `@task(retry=Retry(times=3, mem="x2"))`.
 
     `on` selects the failures to retry: exception classes of the task or of this library (`JobOutOfMemory`,
-    `NodeFailed`), or their names; a class includes its subclasses. The default is NodeFailed, JobPreempted and
+    `NodeFailed`), or their names; a class includes its subclasses. A number is an exit status of a command's program:
+    `on=75`. The default is NodeFailed, JobPreempted and
     JobNotStarted, which the job did not cause; JobOutOfMemory if `mem` is given; JobTimedOut if `time` is given.
     After JobOutOfMemory the requested memory is multiplied by `mem` ("x2"), up to `max_mem`; after JobTimedOut the time
     limit is multiplied by `time` ("x1.5"), up to `max_time`. A failure at the maximum is not retried. With
@@ -57,7 +58,7 @@ class Retry(Record):
         self,
         times: int = 3,
         *,
-        on: type[BaseException] | str | Iterable[type[BaseException] | str] | None = None,
+        on: type[BaseException] | str | int | Iterable[type[BaseException] | str | int] | None = None,
         mem: str | float | None = None,
         time: str | float | None = None,
         max_mem: str | int | None = None,
@@ -172,12 +173,22 @@ def names_of(kind: type[BaseException]) -> Iterator[str]:
 
 def _names(value: Any) -> tuple[str, ...]:
     several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    if not several or not all(isinstance(item, (type, str)) for item in several):
-        raise ValueError("exception classes, or their names")
+    if not several or not all(isinstance(item, (type, str)) or _is_status(item) for item in several):
+        raise ValueError("exception classes, or their names, or exit statuses of a program (1 to 255)")
     for item in several:
         if isinstance(item, type) and not issubclass(item, BaseException):
             raise ValueError(f"exception classes, and {item!r} is not one")
-    return tuple(sorted(item if isinstance(item, str) else class_name(item) for item in several))
+    return tuple(sorted(map(_name, several)))
+
+
+def _is_status(item: Any) -> bool:
+    return type(item) is int and 0 < item < 256
+
+
+def _name(item: type[BaseException] | str | int) -> str:
+    if isinstance(item, int):
+        return exit_name(item)
+    return item if isinstance(item, str) else class_name(item)
 
 
 def _known_names(value: Any) -> tuple[str, ...]:
@@ -192,7 +203,7 @@ def _known_names(value: Any) -> tuple[str, ...]:
     }
     names = tuple(sorted(map(_without_our_module, _names(value))))
     for name in names:
-        if "." not in name and name not in known:
+        if "." not in name and name not in known and not name.startswith("exit "):
             from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
             by_lower = {each.lower(): each for each in known}

@@ -108,7 +108,9 @@ class OtherOptions(TypedDict, total=False):
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
     chunk_size: int | str | None
+    keep: str | None
     labels: Mapping[str, str | int | float | None] | None
+    launch: str | None
     max_concurrent: int | str | None
     max_restarts: int | str | None
     metrics: bool | None

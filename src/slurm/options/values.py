@@ -224,6 +224,20 @@ def signal_name(value: Any) -> str:
     return name
 
 
+def keep(value: Any) -> str:
+    """Return which directories of a command's attempts are kept when one has succeeded, besides its own."""
+    if value != "all":
+        raise ValueError('"all" (the directories of failed attempts are kept)')
+    return "all"
+
+
+def launch(value: Any) -> str:
+    """Return how often a call runs in an allocation of several tasks: in each of its ranks, or once."""
+    if value not in ("ranks", "once"):
+        raise ValueError('"ranks" (the function runs in each task of the allocation) or "once"')
+    return str(value)
+
+
 def lead(value: Any) -> str:
     """Convert a number of seconds, a timedelta, or Slurm's text for a time to seconds."""
     given = _from_timedelta(value) if hasattr(value, "total_seconds") else str(value)

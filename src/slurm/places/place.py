@@ -17,6 +17,7 @@ from slurm.schedulers.base import Site
 from slurm.schedulers.client import SchedulerClient
 from slurm.storage.job_store import JobStore
 from slurm.storage.runner_zip import bundle
+from slurm.storage.uploads import BlobStore
 from slurm.submission.job_queue import JobQueue
 from slurm.submission.registry import SubmissionRegistry
 from slurm.submission.requests import Requests
@@ -121,6 +122,11 @@ class Place:
     def store(self) -> JobStore:
         """The job directories there."""
         return JobStore(self.transport, self.probe.root)
+
+    @once
+    def blobs(self) -> BlobStore:
+        """The files there that clients have sent."""
+        return BlobStore(self.transport, lambda: self.store.root)
 
     @property
     def known_root(self) -> str | None:

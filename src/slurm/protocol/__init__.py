@@ -158,6 +158,8 @@ class Submission(Document):
     """Whether the node calls hooks, from `callbacks.pkl`."""
     labels: Mapping[str, str] | None = None
     """Names and values that the user gave it, to find submissions that belong together."""
+    blobs: tuple[str, ...] | None = None
+    """The files in `blobs/` that its programs use."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None

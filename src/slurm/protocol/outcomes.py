@@ -16,7 +16,7 @@ class ErrorRecord(Record):
     type: str
     message: str
     bases: tuple[str, ...] = ()
-    """The names of its class and base classes, as in `Retry`."""
+    """The names of its class and base classes, as in `Retry`; for a program, its exit status, too."""
     traceback: str = ""
     pickle: str | None = None
     """The exception itself, cloudpickled, in base64; None if it cannot be pickled."""
@@ -26,6 +26,11 @@ def class_name(kind: type) -> str:
     """Return the name of a class, as used in `ErrorRecord.bases` and `Retry`."""
     module = "" if kind.__module__ in ("builtins", "slurm.errors") else f"{kind.__module__}."
     return f"{module}{kind.__qualname__}"
+
+
+def exit_name(status: int) -> str:
+    """Return the name of a failure of a program by its exit status, as used in `ErrorRecord.bases` and `Retry`."""
+    return f"exit {status}"
 
 
 class ResultRecord(Record):
@@ -58,6 +63,38 @@ class CallFailure(Record):
     """The exit status that the process would have if this were the only call."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"error": ErrorRecord}
+
+
+class Product(Record):
+    """A file or directory that a command's program wrote, as it was when the program ended."""
+
+    path: str
+    """Its path in the directory of the attempt."""
+    bytes: int
+    sha256: str
+    """Size and digest; of a directory those of all its files, see `slurm.protocol.digests`."""
+
+    def flaw(self) -> str | None:
+        """Return why the record is invalid, or None."""
+        parts = self.path.split("/")
+        return f"{self.path!r} is not a path within a directory" if {"", ".", ".."} & set(parts) else None
+
+
+class Output(Record):
+    """The files of one of an element's calls, for a call that runs a program."""
+
+    call: int = 0
+    """Its position in the element, from 0."""
+    directory: str
+    """The name of the attempt's directory, in `work/<i>/` of call i."""
+    products: tuple[Product, ...] = ()
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {"products": Product}
+
+    def flaw(self) -> str | None:
+        """Return why the record is invalid, or None."""
+        valid = self.directory and "/" not in self.directory and self.directory not in (".", "..")
+        return None if valid else f"{self.directory!r} is not a name of a directory"
 
 
 class Outcome(Document):
@@ -100,8 +137,10 @@ class Outcome(Document):
     """The number of ranks, for a task that runs once per rank."""
     rank: int | None = None
     """The rank that failed first."""
+    outputs: tuple[Output, ...] | None = None
+    """The files of each call that ran a program."""
 
-    _nested: ClassVar = {"result": ResultRecord, "error": ErrorRecord, "failures": CallFailure}
+    _nested: ClassVar = {"result": ResultRecord, "error": ErrorRecord, "failures": CallFailure, "outputs": Output}
 
     def flaw(self) -> str | None:
         """Return why the outcome is invalid, or None."""
@@ -139,14 +178,15 @@ class Outcome(Document):
         one: dict[str, Any] = {"ends": None, "failures": (), "metrics": metrics, "call_metrics": None}
         if begin < end:  # the call succeeded: a pickle is never empty
             result = self.result and self.result.replace(begin=begin, end=end)
-            success = {"status": SUCCEEDED, "phase": SAVE, "exit_code": 0, "result": result}
+            outputs = tuple(output for output in self.outputs or () if output.call == call) or None
+            success = {"status": SUCCEEDED, "phase": SAVE, "exit_code": 0, "result": result, "outputs": outputs}
             return self.replace(state=None, reason=None, **one, **success)
         from bisect import bisect_left  # noqa: PLC0415 - the runner needs it only for a failed dependency
 
         failure = self.failures[bisect_left(self.failures, call, key=lambda each: each.call)]
         changes: dict[str, Any] = {"phase": failure.phase, "error": failure.error, "exit_code": failure.exit_code}
         changes |= {"phase": self.phase} if failure.phase == STOPPED else {"state": None, "reason": None}
-        return self.replace(status=FAILED, result=None, **one, **changes)
+        return self.replace(status=FAILED, result=None, outputs=None, **one, **changes)
 
     @property
     def succeeded(self) -> bool:

@@ -11,11 +11,13 @@ import sys
 import zlib
 from functools import cache
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING, Any
+
+from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import CodeType, ModuleType
+    from typing import Any
 
 SOURCES = "packed-sources"
 """The member with the files as they are. It serves tracebacks, shell programs, and other versions of Python."""

@@ -42,6 +42,10 @@ class PlaceholderResolver:
     def __call__(self, reference: tuple[Any, ...]) -> Any:
         """Return the result, or the list of results, of a reference. Raises UpstreamFailed."""
         kind, key, which, chunk = reference
+        if kind == "put":
+            from slurm.runner.put_loader import load_put  # noqa: PLC0415 - most calls have none
+
+            return load_put(self._root, key, chunk, self)
         if kind == "job":
             return self._result(key, which, chunk)
         return [self._result(key, index, chunk) for index in range(*which)]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO, Any
 
+    from slurm.protocol.outcomes import Output
     from slurm.runner.job_context import JobContext
     from slurm.runner.metrics import Metrics
 
@@ -79,7 +80,9 @@ class ResultSaver:
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises any error of pickling or of the disk, without a commit."""
         result = self.write(lambda file: pickle_into(file, value))
-        outcome = self._commit(SUCCEEDED, SAVE, exit_code=0, result=result, metrics=self._metrics_of(value))
+        outcome = self._commit(
+            SUCCEEDED, SAVE, exit_code=0, result=result, metrics=self._metrics_of(value), outputs=self._outputs([value])
+        )
         drop_checkpoints(self._job, self._job.index)
         return outcome
 
@@ -107,12 +110,19 @@ class ResultSaver:
         calls = {
             "ends": tuple(accumulate(map(len, results))),
             "failures": failures,
+            "outputs": self._outputs(results),
             "call_metrics": self.metrics.of_calls(done) if self.metrics else None,
         }
         return self._commit(status, phase, exit_code=code, result=result, reason=stopped, **calls)
 
     def _metrics_of(self, value: Any) -> dict[str, int | float | str] | None:
         return self.metrics.of_result(value) if self.metrics else None
+
+    def _outputs(self, results: Sequence[object]) -> tuple[Output, ...] | None:
+        """Return the files of the calls that ran a program."""
+        command = sys.modules.get("slurm.runner.command")  # otherwise none did
+        found: tuple[Output, ...] | None = command.outputs_of(self._job, results) if command else None
+        return found
 
     def _commit(self, status: str, phase: str, **fields: Any) -> Outcome:
         outcome = Outcome(
@@ -135,7 +145,10 @@ class ResultSaver:
     def keep(self, outcome: Outcome) -> Outcome:
         """Commit an outcome. Returns the element's outcome, which may be that of an earlier attempt."""
         path = self._outcome if outcome.succeeded else self._failure
-        return outcome if commit(path, outcome.dumps()) else self.earlier() or outcome
+        kept = outcome if commit(path, outcome.dumps()) else self.earlier() or outcome
+        if kept.outputs and path == self._outcome:
+            sys.modules["slurm.runner.command"].tidy(self._job, kept)
+        return kept
 
     def write(self, fill: Callable[[_Digest], object]) -> ResultRecord:
         """Write a result file by `fill`, without committing an outcome."""
@@ -179,7 +192,7 @@ def describe(error: BaseException) -> ErrorRecord:
     return ErrorRecord(
         type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
         message=_message(error),
-        bases=tuple(map(class_name, type(error).__mro__[:-1])),
+        bases=(*map(class_name, type(error).__mro__[:-1]), *_of_program(error)[1]),
         traceback="".join(traceback.format_exception(type(error), error, frames)),
         pickle=base64.b64encode(pickled).decode() if pickled else None,
     )
@@ -227,8 +240,15 @@ class _Digest:
 
 def exit_code(error: BaseException) -> int:
     """Return the exit status of a process that ends by this exception; never 0."""
-    code = error.code if isinstance(error, SystemExit) else 1
+    code = error.code if isinstance(error, SystemExit) else _of_program(error)[0]
     return code if isinstance(code, int) and 0 < code < 256 else 1
+
+
+def _of_program(error: BaseException) -> tuple[int, tuple[str, ...]]:
+    """Return the exit status of the program that failed, and its name in `Retry`; 0 and none for other failures."""
+    command = sys.modules.get("slurm.runner.command")
+    found: tuple[int, tuple[str, ...]] = command.failure_of(error) if command else (0, ())
+    return found
 
 
 def _peak_memory() -> int:

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 
 class Reference(NamedTuple):
-    """Results of one submission: `kind` is "job" or "array", `which` an index or (start, stop, step)."""
+    """Results of one submission: `kind` is "job" or "array", `which` an index or (start, stop, step).
+
+    Of kind "put", it is what was sent once: `key` has what it is and its digest, `chunk` its size.
+    """
 
     kind: str
     key: str
@@ -150,6 +153,14 @@ def pickle_callbacks(
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
 
+def pickle_value(value: Any, file: IO[bytes], *, reducers: Reducers) -> bool:
+    """Pickle one value as an argument is pickled. Returns whether it refers to jobs. Raises NotPicklable."""
+    with _loose_modules_by_value(()):
+        pickler = _CallPickler(file, reducers)
+        pickler.write(value, lambda: {"the value": value})
+    return bool(pickler.references)
+
+
 def packed(offsets: Sequence[int]) -> bytes:
     """Encode offsets as in `calls.idx`."""
     return struct.pack(f"<{len(offsets)}Q", *offsets)
@@ -207,7 +218,7 @@ class _CallPickler(ValuePickler):
         if not isinstance(obj, Placeholder):
             return None
         reference = obj.reference
-        if reference.indices:  # an empty array has no results to wait for
+        if reference.indices or reference.kind == "put":  # an empty array has no results to wait for
             self.references.add(reference)
         return reference.kind, reference.key, reference.which, reference.chunk
 

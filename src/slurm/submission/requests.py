@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurm.errors import SubmissionError
+from slurm.errors import OptionError, SubmissionError
 from slurm.options import NONE, PLACEMENT, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
@@ -186,6 +186,20 @@ def chunk_size(options: Options) -> int:
 
 def several_ranks(options: Options) -> bool:
     """Whether a call runs in several processes, or may: only the scheduler knows the number."""
+    return options.get("launch") != "once" and _asks_for_ranks(options)
+
+
+def check_launch(name: str, options: Options) -> None:
+    """Raise OptionError for options that need several processes, where a call runs once in several tasks."""
+    if options.get("launch") == "once" and _asks_for_ranks(options):
+        for option in ("gather", "workers"):
+            if options.get(option):
+                raise OptionError(
+                    f"{name} runs once in an allocation of several tasks (launch='once'), so it cannot have {option}"
+                )
+
+
+def _asks_for_ranks(options: Options) -> bool:
     if options.get("gather"):
         return True
     if tasks := options.get("ntasks"):

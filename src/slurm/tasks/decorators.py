@@ -67,13 +67,14 @@ def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Ma
     terms = Settings.parse(options)
 
     def make(function: Any) -> Task[..., Any]:
-        _refuse_what_is_no_function(function, name)
+        refuse_what_is_no_function(function, name)
         return kind(function, terms)
 
     return make if function is None else make(function)
 
 
-def _refuse_what_is_no_function(function: Any, name: str) -> None:
+def refuse_what_is_no_function(function: Any, name: str) -> None:
+    """Raise TypeError for a class, a method, and an object that is not callable."""
     if isinstance(function, (staticmethod, classmethod)) or not callable(function) or isinstance(function, type):
         message = f"@{name} takes plain functions, not {function!r}"
         raise TypeError(message)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slurm.jobs.plan import Plan
     from slurm.options.types import OtherKeywords, TaskKeywords
     from slurm.serialization.pickling import Arguments, Placeholder
+    from slurm.storage.uploads import Uploads
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -275,6 +276,11 @@ class Task(Generic[P, R, F]):
         from slurm.tasks.context_parameter import context_parameter  # noqa: PLC0415 - as above
 
         return context_parameter(self.unwrapped, workflow=self.is_workflow)
+
+    def to_send(self, uploads: Uploads) -> Callable[..., Any]:
+        """The function as it is sent. A command adds the files that it needs to `uploads`."""
+        del uploads
+        return self.unwrapped
 
     @functools.cached_property
     def _any_of(self) -> range:

@@ -1,0 +1,308 @@
+"""Command: a call that runs a program, and whose result is Finished.
+
+A command is the function of a task: a template, or a function that returns the words of the command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _pickle import loads
+
+from slurm.protocol import WORK
+from slurm.protocol.outcomes import Output, exit_name
+from slurm.protocol.records import TYPE_CHECKING, Record
+from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, keep_only
+from slurm.runner.finished import Finished
+from slurm.runner.job_context import Stopped, current_job, print_to_log
+from slurm.runner.linked_files import link_files
+from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, run_program
+from slurm.runner.result_saver import STOPPED_STATUS
+from slurm.runner.template import OVERRIDES, Template, fields_of
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from slurm.errors import CommandFailed
+    from slurm.protocol.outcomes import Outcome
+    from slurm.runner.job_context import JobContext
+    from slurm.runner.linked_files import LinkedFile
+    from slurm.runner.program import Ended
+
+
+class Command(Record):
+    """A program with its arguments, as a function: calling it runs the program in a new directory.
+
+    It works only within a job, where the directory is known.
+    """
+
+    name: str
+    template: Template = Template(words=())
+    function: Callable[..., Any] | None = None
+    """Returns the words of the command, or a text that is split into words, instead of a template."""
+    products: tuple[str, ...] = ()
+    env: Mapping[str, str | None] = {}
+    stdin: str | bytes | None = None
+    check: Template | Callable[[Path], object] | None = None
+    """Checks the content of a product: words of a command, or a function."""
+    needs: tuple[str, ...] = ()
+    """Files and directories of the client that the program needs, until they are sent."""
+    files: tuple[LinkedFile, ...] = ()
+    """The files that were sent."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.__dict__["__name__"] = self.name
+        if self.function is not None:
+            self.__dict__["__wrapped__"] = self.function
+
+    def replace(self, **changes: Any) -> Command:
+        """Return a copy with some fields changed."""
+        return type(self)(**{**dict(self._items()), **changes})
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The signature: a parameter for each field of the template, or those of the function."""
+        from inspect import Parameter, Signature, signature  # noqa: PLC0415 - only the client needs it
+
+        if self.function is not None:
+            return signature(self.function)
+        names = [name for name in self.fields if name != OVERRIDES]
+        parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+        if OVERRIDES in self.fields:
+            parameters.append(Parameter(OVERRIDES, Parameter.VAR_KEYWORD))
+        return Signature(parameters)
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The names of the arguments of a template."""
+        if self.function is not None:
+            return ()
+        texts = [text for text in (*self.env.values(), self.stdin) if isinstance(text, str)]
+        return tuple(dict.fromkeys((*self.template.fields, *(name for text in texts for name in fields_of(text)))))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Finished:
+        """Run the program. Raises CommandFailed, and Stopped if it asks to be continued in another attempt."""
+        job = current_job()
+        directory = AttemptDirectory(job)
+        link_files(job.root, self.files, directory.path)
+        values = self._values(args, kwargs)
+        argv, variables = self._words(args, kwargs, values)
+        print_to_log(f"{WORK}/{job.index}/{directory.name}: the program writes to {STDOUT} and {STDERR}\n")
+        environ = self._environ(values, variables)
+        ended = _run(argv, environ, directory, self._input(values))
+        given = [file.name for file in self.files]
+        paths, missing = directory.find(self.products, given) if ended.status == 0 else ([], [])
+        rejected = "" if ended.status or missing else self._check(paths, directory, environ)
+        directory.remove_empty_logs(paths)
+        if ended.stopped and ended.status == STOPPED_STATUS:
+            raise Stopped(_name_of(ended.stopped))
+        if ended.status or missing or rejected:
+            raise _failure(self.name, argv, ended, (*missing, rejected), directory, job)
+        products = tuple(map(directory.product, paths))
+        return Finished(
+            exit_code=0,
+            home=directory.path,
+            files=products,
+            seconds=ended.seconds,
+            peak_memory=ended.peak_memory,
+        )
+
+    def _check(self, paths: Sequence[str], directory: AttemptDirectory, environ: Mapping[str, str]) -> str:
+        """Check the content of the products. Returns what is wrong with one of them, "" if none is.
+
+        Raises what a function raises that checks them.
+        """
+        if self.check is None:
+            return ""
+        if not isinstance(self.check, Template):
+            from pathlib import Path  # noqa: PLC0415 - few commands have a check
+
+            for path in paths:
+                if self.check(Path(directory.path, path)) is False:
+                    return f"the check of {path} returned False"
+            return ""
+        for path in paths if self.check.fields else paths[:1]:
+            argv, _ = self.check.render({"product": path})
+            ended = _run(argv, environ, directory, None)
+            if ended.status:
+                about = ended.problem or f"ended with status {ended.status}"
+                return f"the check of {path}, `{_shown(argv)}`, {about}"
+        return ""
+
+    def _values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the value of each field of a template."""
+        if self.function is not None:
+            return {}
+        fields = self.fields
+        values = {**dict(zip((name for name in fields if name != OVERRIDES), args)), **kwargs}  # noqa: B905
+        if OVERRIDES in fields:
+            values[OVERRIDES] = {name: values.pop(name) for name in list(values) if name not in fields}
+        return values
+
+    def _words(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> tuple[list[str], dict[str, str]]:
+        """Return the words of the command, and variables for its environment."""
+        if self.function is not None:
+            return _checked_words(self.name, self.function(*args, **kwargs)), {}
+        return self.template.render(values)
+
+    def _environ(self, values: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of the program: that of the job, with the directory of its Python first on PATH."""
+        environ = {**os.environ, **variables}
+        here = os.path.dirname(sys.executable)
+        path = environ.get("PATH", os.defpath).split(os.pathsep)
+        if here and (sys.prefix != sys.base_prefix or here not in path):
+            environ["PATH"] = os.pathsep.join([here, *path])
+        for name, text in self.env.items():
+            if text is None:
+                environ.pop(name, None)
+            else:
+                environ[name] = text.format_map(values) if self.function is None else text
+        return environ
+
+    def _input(self, values: Mapping[str, Any]) -> bytes | None:
+        if isinstance(self.stdin, str):
+            return (self.stdin.format_map(values) if self.function is None else self.stdin).encode()
+        return self.stdin
+
+
+def _checked_words(name: str, words: Any) -> list[str]:
+    """Return the words that a function has returned. Raises TypeError."""
+    if isinstance(words, str):
+        import shlex  # noqa: PLC0415 - as in Template.parse
+
+        words = shlex.split(words)
+    if not isinstance(words, (list, tuple)) or not words:
+        raise TypeError(f"{name} must return the words of a command, as a list or a text, not {words!r:.80}")
+    for word in words:
+        if not isinstance(word, (str, int, float)) and not hasattr(word, "__fspath__"):
+            raise TypeError(f"{name} returned the word {word!r:.80}: words are texts, numbers and paths")
+    return [os.fspath(word) if hasattr(word, "__fspath__") else str(word) for word in words]
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str], directory: AttemptDirectory, text: bytes | None) -> Ended:
+    """Run a program in its directory, with its output in files there, which takes no memory."""
+    opened = []
+    reserve = directory.reserve()
+    try:
+        for name in (STDOUT, STDERR):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            opened.append(os.open(f"{directory.path}/{name}", flags, 0o600))
+        opened.append(_standard_input(directory.path, text))
+        out, err, source = opened
+        ended = run_program(argv, directory=directory.path, environ=environ, stdin=source, stdout=out, stderr=err)
+        return ended.replace(full=directory.is_full())
+    finally:
+        for descriptor in (*opened, reserve):
+            os.close(descriptor)
+
+
+def _standard_input(directory: str, text: bytes | None) -> int:
+    """Return a descriptor to read a text from; a file without a name, because a pipe holds 64 KiB only."""
+    if text is None:
+        return os.open(os.devnull, os.O_RDONLY)
+    hidden = f"{directory}/.stdin"
+    descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.unlink(hidden)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(text)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _failure(
+    name: str, argv: Sequence[str], ended: Ended, wrong: Sequence[str], directory: AttemptDirectory, job: JobContext
+) -> CommandFailed:
+    """Return the error. `wrong` has the patterns of missing products, and then what a check says of one."""
+    from slurm.errors import CommandFailed  # noqa: PLC0415 - imports concurrent.futures
+
+    tail, where = directory.tail(STDERR), "standard error"
+    if not tail:
+        tail, where = directory.tail(STDOUT), "standard output"
+    *missing, rejected = wrong
+    if ended.problem:
+        problem = f"could not start: {ended.problem}"
+    elif ended.signal:
+        problem = f"was killed by {_name_of(ended.signal, prefix='SIG')}"
+    elif ended.status:
+        problem = f"ended with status {ended.status}{_hint(ended)}"
+    elif rejected:
+        problem = f"ended with status 0, but {rejected}"
+    else:
+        problem = f"ended with status 0, but did not write {', '.join(missing)} in its directory"
+    end = f". Its {where} ends:\n{tail}\n" if tail else ", and it printed nothing. "
+    if rejected:
+        end = f". The {where} ends:\n{tail}\n" if tail else ". "
+    shown = _shown(argv)
+    error = CommandFailed(
+        f"{name}: `{shown}` {problem}{end if not ended.problem else '. '}It ran in {directory.path}",
+        key=job.key,
+        index=job.index,
+        job_id=job.job_id,
+        state="FAILED",
+        node=job.host,
+        log=f"{directory.path}/{STDERR}",
+        exit_code=ended.status,
+        signal=ended.signal,
+    )
+    error.missing, error.stderr, error.directory = tuple(missing), directory.tail(STDERR), directory.path
+    return error
+
+
+def _hint(ended: Ended) -> str:
+    """Return words about a full disk, and about a status that a shell gives."""
+    if ended.full:
+        return " (the file system of its directory is full)"
+    if ended.status == NOT_FOUND:
+        return " (a command was not found)"
+    return " (a file is not executable)" if ended.status == NOT_EXECUTABLE else ""
+
+
+def _shown(argv: Sequence[str]) -> str:
+    import shlex  # noqa: PLC0415 - only for an error message
+
+    text = shlex.join(argv)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _name_of(number: int, *, prefix: str = "") -> str:
+    import signal  # noqa: PLC0415 - it imports `enum`; only for failures and stops
+
+    try:
+        return prefix + signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return f"signal {number}"
+
+
+def failure_of(error: BaseException) -> tuple[int, tuple[str, ...]]:
+    """Return the exit status of the program whose failure an exception is, and its name in `Retry`; 0 for others."""
+    from slurm.errors import CommandFailed  # noqa: PLC0415 - as in _failure
+
+    status = error.exit_code if isinstance(error, CommandFailed) else None
+    return (status, (exit_name(status),)) if status else (0, ())
+
+
+def outputs_of(job: JobContext, results: Iterable[object]) -> tuple[Output, ...] | None:
+    """Return the files of an element's calls, for its outcome. `results` has each call's result, or its pickle."""
+    found = []
+    for call, result in enumerate(results):
+        value = loads(result) if isinstance(result, bytes) and result else result
+        home = f"{job.directory}/{WORK}/{job.index + call}"
+        if isinstance(value, Finished) and os.path.dirname(value.home) == home:  # else it is that of another job
+            found.append(Output(call=call, directory=os.path.basename(value.home), products=value.files))
+    return tuple(found) or None
+
+
+def tidy(job: JobContext, outcome: Outcome) -> None:
+    """Remove the directories of attempts that have not become the output, when the outcome says which one has."""
+    for output in outcome.outputs or ():
+        keep_only(f"{job.directory}/{WORK}/{job.index + output.call}", output, every=lambda: _keeps_all(job))
+
+
+def _keeps_all(job: JobContext) -> bool:
+    return bool(job.submission().options.get("keep"))

@@ -1,0 +1,306 @@
+"""run_program: run a program in a process group of its own, pass signals on to it, and leave none of its processes.
+
+A second process, the *guard*, kills the program if this process is killed. Both look for processes that have left the
+group, by a variable that the program's processes inherit.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from slurm.protocol.records import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from resource import struct_rusage
+    from typing import NoReturn
+
+    from typing_extensions import Self
+
+_signal = __import__("_signal")  # `signal` imports `enum`
+
+MARK = "SLURMTASKS_PROGRAM"
+"""The variable that marks all processes of a program."""
+GRACE_SECONDS = 2.0
+"""The time between SIGTERM and SIGKILL for processes that the program left behind when it ended."""
+_PASSED_ON = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGCONT)
+_RESET = (*_PASSED_ON, _signal.SIGQUIT, _signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD)
+"""Signals with their default action in the program: Python ignores some, and the script may have ignored others."""
+_POLL_SECONDS = 0.01
+_MARK_BYTES = 8
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as in a shell
+
+
+class Ended(Record):
+    """How a program ended."""
+
+    status: int
+    """Its exit status; 128 + n if signal n ended it, and 126 or 127 if it did not start, as in a shell."""
+    signal: int | None = None
+    problem: str = ""
+    """Why it did not start."""
+    seconds: float = 0.0
+    peak_memory: int = 0
+    """The largest resident set of one of its processes, in bytes."""
+    full: bool = False
+    """Whether the file system of its directory is full."""
+    stopped: int | None = None
+    """The last signal that was passed on to it."""
+
+
+def run_program(
+    argv: Sequence[str], *, directory: str, environ: Mapping[str, str], stdin: int, stdout: int, stderr: int
+) -> Ended:
+    """Run a program with these descriptors, and return how it ended, when none of its processes is left.
+
+    SIGTERM, the stop signals and SIGINT reach its process group. If SIGTERM would have ended this process, it does so
+    when the program has ended. Raises OSError if no process can be started.
+    """
+    mark = os.urandom(_MARK_BYTES).hex()
+    environ = {**environ, MARK: mark}
+    begin = time.monotonic()
+    life, alive = os.pipe()
+    errors, error = os.pipe()
+    guard = _fork(lambda: _guard(life, mark))
+    os.close(life)
+    try:
+        with _Signals() as signals:
+            child = _fork(lambda: _execute(argv, directory, environ, (stdin, stdout, stderr), alive, error))
+            os.close(error)
+            signals.pass_on_to(child)
+            status, usage = _wait(child)
+            seconds = time.monotonic() - begin
+            signals.pass_on_to(None)
+            _end_group(child, mark)
+            _dismiss(alive)
+    finally:
+        os.close(alive)
+        _wait(guard)
+    with open(errors, "rb") as file:
+        problem = file.read().decode(errors="replace")
+    number = status & 0x7F
+    peak = usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)  # getrusage(2): bytes there
+    ended = Ended(
+        status=128 + number if number else status >> 8,
+        signal=number or None,
+        problem=problem,
+        seconds=seconds,
+        peak_memory=peak,
+        stopped=signals.last,
+    )
+    signals.end_this_process()
+    return ended
+
+
+def _dismiss(alive: int) -> None:
+    """Tell the guard that nothing is left."""
+    try:
+        os.write(alive, b"end")
+    except BrokenPipeError:  # it was killed
+        pass
+
+
+def _fork(body: Callable[[], NoReturn]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            body()
+        except BaseException:  # noqa: BLE001 - the child of a fork must not return into its parent's code
+            os._exit(1)
+    return child
+
+
+def _wait(child: int) -> tuple[int, struct_rusage]:
+    """Wait for a child. Signals are handled meanwhile."""
+    _, status, usage = os.wait4(child, 0)
+    return status, usage
+
+
+def _execute(
+    argv: Sequence[str],
+    directory: str,
+    environ: Mapping[str, str],
+    descriptors: Sequence[int],
+    alive: int,
+    error: int,
+) -> NoReturn:
+    """Become the program, in the child. The guard knows its group before it starts."""
+    os.setpgid(0, 0)
+    os.write(alive, b"%d " % os.getpid())
+    for number in _RESET:
+        _signal.signal(number, _signal.SIG_DFL)
+    copies = [os.dup(descriptor) for descriptor in descriptors]
+    for target, source in enumerate(copies):
+        os.dup2(source, target)
+    # Other descriptors close with exec, except those that a launcher of MPI passes on to its processes.
+    status = NOT_EXECUTABLE
+    try:
+        os.chdir(directory)
+        os.execvpe(argv[0], list(argv), environ)
+    except FileNotFoundError as failure:
+        status, problem = NOT_FOUND, _not_found(argv[0], environ, failure)
+    except OSError as failure:
+        problem = _not_executable(argv[0], failure)
+    except ValueError as failure:
+        problem = f"{argv[0]!r} cannot be started: {failure}"
+    os.write(error, problem.encode(errors="replace"))
+    os._exit(status)
+
+
+def _not_found(program: str, environ: Mapping[str, str], failure: OSError) -> str:
+    if "/" not in program:
+        return f"there is no program {program!r} on the node: it is not on PATH={environ.get('PATH', '')}"
+    if os.access(program, os.F_OK):
+        return f"{program!r} cannot be started: the interpreter in its first line does not exist on the node"
+    return f"there is no {program!r} on the node ({failure.strerror}). Name it in files=, or write an absolute path"
+
+
+def _not_executable(program: str, failure: OSError) -> str:
+    import errno  # noqa: PLC0415 - only for an error message
+
+    if failure.errno == errno.EACCES:
+        return f"{program!r} is not executable: run chmod +x on it, or write its interpreter before it"
+    if failure.errno == errno.ENOEXEC:
+        return f"{program!r} is neither a program of this machine nor a script with #! and its interpreter"
+    return f"{program!r} cannot be started: {failure.strerror}"
+
+
+class _Signals:
+    """Passes signals on to a process group, and to the handlers that were there before."""
+
+    def __init__(self) -> None:
+        self._group: int | None = None
+        self._early: list[int] = []
+        self._deadly = 0
+        self.last: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in _PASSED_ON:
+            before = _signal.getsignal(number)
+            if before is not _signal.SIG_IGN:
+                self._before[number] = before
+                _signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            _signal.signal(number, _signal.SIG_DFL if before is None else before)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if number != _signal.SIGCONT:
+            self.last = number
+        if self._group is None:
+            self._early.append(number)
+        else:
+            send(self._group, number)
+        before = self._before[number]
+        if callable(before):
+            before(number, frame)
+        elif number == _signal.SIGTERM:
+            self._deadly = number
+
+    def pass_on_to(self, group: int | None) -> None:
+        """Pass signals on to a process group from now on, and those that have arrived; or to none."""
+        self._group = group
+        early, self._early = self._early, []
+        for number in early if group else ():
+            send(group or 0, number)
+
+    def end_this_process(self) -> None:
+        """End this process by SIGTERM, if that would have ended it."""
+        if self._deadly:
+            os.kill(os.getpid(), self._deadly)
+
+
+def send(group: int, number: int) -> bool:
+    """Send a signal to a process group. Returns whether it has a process."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _end_group(group: int, mark: str) -> None:
+    """End the processes that a program has left behind: with SIGTERM, then with SIGKILL."""
+    left = _left(group, mark)
+    for pid in left:
+        _kill(pid, _signal.SIGTERM)
+    end = time.monotonic() + GRACE_SECONDS
+    while left and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+        left = _left(group, mark)
+    if left:
+        _kill_all(group, mark)
+
+
+def _kill_all(group: int, mark: str) -> None:
+    """Kill a program's processes until none is left, for a second at most: one that waits for a dead disk stays."""
+    send(group, _signal.SIGKILL)
+    end = time.monotonic() + 1.0
+    while (left := _left(group, mark)) and time.monotonic() < end:
+        for pid in left:
+            _kill(pid, _signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _left(group: int, mark: str) -> list[int]:
+    """Return the processes of a program: those of its group, and those that have inherited its mark.
+
+    Without /proc, the group alone is known, as `-group`.
+    """
+    try:
+        names = os.listdir("/proc/self/task") and os.listdir("/proc")
+    except OSError:
+        return [-group] if send(group, 0) else []
+    of_group = send(group, 0)
+    return [int(name) for name in names if name.isdigit() and _belongs(name, group if of_group else None, mark)]
+
+
+def _belongs(pid: str, group: int | None, mark: str) -> bool:
+    """Whether a process is one of a program's.
+
+    A job that the program has submitted to the scheduler may have inherited its mark, but it has another job id.
+    """
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+            return False
+        if group is not None:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                state, _, found, *_ = file.read().rpartition(b")")[2].split()
+            if int(found) == group:
+                return state not in b"ZX"
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environ = file.read().split(b"\0")
+    except OSError:
+        return False
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"{MARK}={mark}".encode() in environ and (not job or f"SLURM_JOB_ID={job}".encode() in environ)
+
+
+def _guard(life: int, mark: str) -> NoReturn:
+    """Wait until the runner writes that nothing is left, or has died; then kill the program.
+
+    A session of its own keeps it from the signals that end the runner.
+    """
+    os.setsid()
+    for number in _PASSED_ON:
+        _signal.signal(number, _signal.SIG_IGN)
+    os.dup2(life, 0)
+    os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+    message = b""
+    while block := os.read(0, 64):
+        message += block
+    group, _, end = message.partition(b" ")
+    if group and not end:
+        _kill_all(int(group), mark)
+    os._exit(0)

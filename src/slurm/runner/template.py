@@ -1,0 +1,199 @@
+"""Template: the words of a command, with fields for values.
+
+A template is split into words once, before values are known. So a value never becomes two words, and no shell reads it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from slurm.protocol.records import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+OVERRIDES = "overrides"
+"""The field that stands for all arguments without a field of their own, as words `key=value`."""
+SHELL_START = "set -euo pipefail\n"
+"""What a template for a shell begins with: a command that fails, or a variable that is not set, ends it."""
+_PREFIX = "slurmtasks_"
+
+
+class Template(Record):
+    """The words of a command, each a format string; or the text of a shell program, with variables for values."""
+
+    words: tuple[str, ...]
+    """For a shell: the program, in which variables stand for the fields, and then the format string of each."""
+    shell: bool = False
+
+    @classmethod
+    def parse(cls, text: str, *, shell: bool = False) -> Template:
+        """Split a template into words. Raises ValueError, with the reason, for a template that is not valid."""
+        import shlex  # noqa: PLC0415 - it imports `re`, and only the process that defines a command needs it
+
+        template = cls(words=tuple(_for_shell(text) if shell else shlex.split(text)), shell=shell)
+        if not text.strip():
+            raise ValueError("it is empty")
+        for word in template.words[1:] if shell else template.words:
+            names = list(_fields(word))
+            if OVERRIDES in names and word != f"{{{OVERRIDES}}}":
+                raise ValueError(f"{{{OVERRIDES}}} stands for several words: write it as a word of its own")
+        return template
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The names of the fields, in the order of their first use."""
+        words = self.words[1:] if self.shell else self.words
+        return tuple(dict.fromkeys(name for word in words for name in _fields(word)))
+
+    @property
+    def fixed(self) -> Sequence[str]:
+        """The words without fields, as the program gets them."""
+        return () if self.shell else tuple(word.format() for word in self.words if not list(_fields(word)))
+
+    def render(self, values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+        """Return the words with values in place of the fields, and variables for the environment.
+
+        Raises ValueError, with the name of the argument, for a value that has no place in a command.
+        """
+        overrides = override_words(values.get(OVERRIDES) or {})
+        named = {name: value for name, value in values.items() if name != OVERRIDES}
+        for name, value in named.items():
+            check_value(name, value)
+        if not self.shell:
+            rendered = [_each(word, named, overrides) for word in self.words]
+            return [word for words in rendered for word in words], {}
+        program, *formats = self.words
+        variables = {
+            f"{_PREFIX}{number}": _without_null(word.format_map(named))
+            for number, word in enumerate(formats)
+            if word != f"{{{OVERRIDES}}}"
+        }
+        return ["bash", "-c", SHELL_START + program, "bash", *overrides], variables
+
+
+def check_value(name: str, value: Any) -> None:
+    """Raise ValueError for a value that has no text of its own, such as a list."""
+    if value is None or isinstance(value, (bytes, list, tuple, dict, set, frozenset)):
+        raise ValueError(
+            f"argument {name} is {value!r:.80}, which is not one word. Pass a text, a number or a path. For several "
+            "words, use a @command function, which returns a list of words"
+        )
+
+
+def fields_of(text: str) -> tuple[str, ...]:
+    """Return the names of the fields in a format string. Raises ValueError."""
+    return tuple(_fields(text))
+
+
+def _each(word: str, values: Mapping[str, Any], overrides: Sequence[str]) -> Sequence[str]:
+    return overrides if word == f"{{{OVERRIDES}}}" else [_without_null(word.format_map(values))]
+
+
+def _without_null(text: str) -> str:
+    if "\0" in text:
+        raise ValueError(f"{text!r:.80} has a null character, which no program can receive")
+    return text
+
+
+def _fields(word: str) -> Iterator[str]:
+    for _, field, spec, _ in _parsed(word):
+        if field is None:
+            continue
+        name = field.partition(".")[0].partition("[")[0]
+        if not name.isidentifier():
+            shown = f"{{{field}}}"
+            raise ValueError(f"field {shown} has no name: write {{name}}, or {{{{ }}}} for braces")
+        yield name
+        yield from _fields(spec or "")
+
+
+def _parsed(word: str) -> Iterator[tuple[str, str | None, str | None, str | None]]:
+    _string = __import__("_string")  # `string`, which re-exports it, imports `re`
+
+    try:
+        yield from _string.formatter_parser(word)
+    except ValueError as error:
+        raise ValueError(f"{word!r}: {error}. Write {{{{ and }}}} for braces that are not a field") from None
+
+
+def _for_shell(text: str) -> Iterator[str]:
+    """Yield a shell program in which a variable stands for each field, and then the format string of each.
+
+    A value never becomes part of the program's text. Raises ValueError for a field within quotes, where the
+    variable would not be one word, or not be replaced at all.
+    """
+    program, state = "", ""
+    formats: list[str] = []
+    for literal, field, spec, conversion in _parsed(text):
+        program += literal
+        state = _quotes(literal, state)
+        if field is None:
+            continue
+        written = f"{field}{'!' + conversion if conversion else ''}{':' + spec if spec else ''}"
+        if state:
+            raise ValueError(
+                f"field {{{written}}} stands within quotes ({state}). Write it outside of them: its value is quoted"
+            )
+        if written == OVERRIDES:
+            program += '"$@"'
+        else:
+            program += f'"${{{_PREFIX}{len(formats)}}}"'
+        formats.append(f"{{{written}}}")
+    yield program
+    yield from formats
+
+
+def _quotes(text: str, state: str) -> str:
+    """Return the quotes that are open at the end of a part of a shell program; `state` are those at its begin."""
+    escaped = False
+    for position, character in enumerate(text):
+        if escaped:
+            escaped = False
+        elif character == "\\" and state != "'":
+            escaped = True
+        elif state == "#":
+            state = "" if character == "\n" else state
+        elif state:
+            state = "" if character == state else state
+        elif character in "'\"" or (character == "#" and text[position - 1 : position] in ("", " ", "\n", "\t", ";")):
+            state = character
+    return state
+
+
+def override_words(values: Mapping[str, Any]) -> list[str]:
+    """Return words `key=value` in Hydra's syntax."""
+    return [f"{key}={_without_null(_hydra(value))}" for key, value in values.items()]
+
+
+def _hydra(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_hydra, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_hydra(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (int, float)):
+        return str(value)
+    text = os.fspath(value) if hasattr(value, "__fspath__") else str(f"{value}")
+    plain = text and all(character.isalnum() or character in "_./-+%@" for character in text)
+    special = text.lower() in {"null", "true", "false", "nan", "inf"} or _is_number(text)
+    if plain and not special:
+        return text
+    escaped = ""
+    for character in f"{text}'":  # backslashes escape only before a quote, such as the last one
+        if character == "'":
+            escaped += "\\" * (len(escaped) - len(escaped.rstrip("\\"))) + "\\"
+        escaped += character
+    return f"'{escaped[:-2]}'"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,40 @@
+"""Program logs: what the programs of commands have printed, which they write to files beside their products."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from slurm.protocol import WORK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurm.storage.job_store import JobStore
+
+_LINE = re.compile(rf"(?m)^{WORK}/(\d+)/(attempt-[\w-]+): the program writes to (stdout\.log) and (stderr\.log)$")
+
+
+def with_programs(store: JobStore, key: str, indices: Sequence[int], texts: Sequence[str]) -> list[str]:
+    """Return the logs of calls with what their programs have printed: standard output, then standard error.
+
+    The log of an element names the directory of each program that it has started; the last one of a call counts. Takes
+    a round trip if there is one.
+    """
+    found: Mapping[int, list[str]] = {
+        index: paths for index, text in zip(indices, texts, strict=True) if (paths := output_paths(index, text))
+    }
+    if not found:
+        return list(texts)
+    flat = [f"{store.directory(key)}/{path}" for paths in found.values() for path in paths]
+    printed = iter(store.logs(flat))
+    added = {index: "".join(next(printed) for _ in paths) for index, paths in found.items()}
+    return [text + added.get(index, "") for index, text in zip(indices, texts, strict=True)]
+
+
+def output_paths(index: int, text: str) -> list[str]:
+    """Return the files, relative to the submission's directory, that a call's program writes to, as the log says."""
+    last = None
+    for line in _LINE.finditer(text):
+        last = line if int(line[1]) == index else last
+    return [f"{WORK}/{last[1]}/{last[2]}/{last[name]}" for name in (3, 4)] if last else []

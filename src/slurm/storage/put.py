@@ -1,0 +1,61 @@
+"""Put: an object, file or directory that was sent once, as an argument of any number of calls."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import NotPicklable, SubmissionError
+from slurm.protocol.records import encode
+from slurm.serialization.pickling import Placeholder, Reference, pickle_value
+
+if TYPE_CHECKING:
+    from slurm.serialization.pickling import Reducers
+    from slurm.storage.uploads import Uploads
+
+
+class Put(Placeholder):
+    """Stands for an object, file or directory on a cluster, where it was sent by `cluster.put`.
+
+    In a task it is the object, which is loaded once in each process, or the path of the file or directory, which is
+    read-only.
+    """
+
+    __slots__ = ("_home", "_what", "bytes", "sha256")
+
+    def __init__(self, what: str, sha256: str, size: int, home: str) -> None:
+        self._what, self.sha256, self.bytes, self._home = what, sha256, size, home
+
+    @property
+    def reference(self) -> Reference:
+        """The reference that the node replaces by the object or the path."""
+        return Reference("put", f"{self._what}/{self.sha256}", (0, 0, 1), self.bytes, self._home)
+
+    def __repr__(self) -> str:
+        return f"<Put {self._what} of {self.bytes} bytes, {self.sha256[:12]}… on {self._home}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Put, (self._what, self.sha256, self.bytes, self._home)
+
+
+def put(value: Any, uploads: Uploads, *, home: str, reducers: Reducers) -> Put:
+    """Add a value to uploads: a `Path` is that of a file or directory, anything else an object. Raises NotPicklable."""
+    if isinstance(value, (str, bytes)):
+        what = f"Path({value!r})" if isinstance(value, str) else "Path(…)"
+        raise TypeError(f"put() takes objects and paths: for a file or directory, write put({what:.80})")
+    if not isinstance(value, os.PathLike):
+        buffer = io.BytesIO()
+        if pickle_value(value, buffer, reducers=reducers):
+            raise NotPicklable("put() takes no jobs: pass a job as an argument, where it stands for its result")
+        file = uploads.add_bytes("object", buffer.getvalue())
+        return Put("object", file.sha256, file.bytes, home)
+    path = Path(value).absolute()
+    files = uploads.add([str(path)], task="put()")
+    if not files:
+        raise SubmissionError(f"put(): {path} holds no files")
+    names = [file.replace(name=os.path.relpath(file.name, path.parent)) for file in files]
+    listing = encode([path.name, [list(file.to_json().items()) for file in names]]).encode()
+    file = uploads.add_bytes("list", listing)
+    return Put("tree", file.sha256, file.bytes, home)

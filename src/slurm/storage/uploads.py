@@ -1,0 +1,185 @@
+"""Uploads: the files of this machine that a submission needs, each sent once and named by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import subprocess
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import SubmissionError
+from slurm.protocol import BLOBS
+from slurm.runner.linked_files import LinkedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from slurm.serialization.pickling import Reference
+    from slurm.transports.base import Content, Transport
+
+_log = logging.getLogger(__name__)
+
+_IN_MEMORY = 1 << 20
+"""The size of files, in bytes, up to which the bytes that were hashed are kept and sent."""
+_SETTLED_SECONDS = 2.0
+"""A file that was changed more recently may change again within the resolution of its time, so its hash is not kept."""
+_NEVER = (".git", "__pycache__")
+
+
+class _Known(NamedTuple):
+    """What identifies an unchanged file."""
+
+    size: int
+    mtime: int
+    inode: int
+
+
+_digests: dict[str, tuple[_Known, str]] = {}
+"""The SHA-256 of files that this process has hashed, by path."""
+
+
+def size_of(content: Content) -> int:
+    """The bytes of a file that is to be sent."""
+    return len(content) if isinstance(content, bytes) else os.path.getsize(content)
+
+
+class BlobStore:
+    """The blobs under one root. Remembers which are there."""
+
+    def __init__(self, transport: Transport, root: Callable[[], str]) -> None:
+        self._transport, self._root = transport, root
+        self._there: set[str] | None = None
+
+    @property
+    def directory(self) -> str:
+        """The directory of the blobs."""
+        return f"{self._root()}/{BLOBS}"
+
+    def has(self, name: str) -> bool:
+        """Whether a blob is there. Takes one command, the first time."""
+        if self._there is None:
+            self._there = set(self._transport.list([self.directory])[self.directory])
+        return name in self._there
+
+    def missing(self, uploads: Uploads) -> dict[str, Content]:
+        """Return those of the files that are not there."""
+        return {name: content for name, content in uploads.contents.items() if not self.has(name)}
+
+    def send(self, uploads: Uploads) -> None:
+        """Send the files that are not there."""
+        if missing := self.missing(uploads):
+            self._transport.put(self.directory, missing)
+            self._there = {*(self._there or ()), *missing}
+
+
+class Uploads:
+    """The files that one submission needs. `contents` are those of this machine, by the names of their blobs."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.contents: dict[str, Content] = {}
+
+    @property
+    def recorded(self) -> tuple[str, ...] | None:
+        """The names of all blobs that the submission uses, for its record."""
+        return tuple(sorted(self.names)) or None
+
+    def add(self, paths: Sequence[str], *, task: str) -> tuple[LinkedFile, ...]:
+        """Add files and directories, by paths relative to the working directory. Raises SubmissionError."""
+        found: dict[str, LinkedFile] = {}
+        for path in paths:
+            for name in _files(path, task):
+                found[name] = self._file(name, task)
+        return tuple(found.values())
+
+    def without_puts(self, references: Iterable[frozenset[Reference]]) -> list[frozenset[Reference]]:
+        """Return the references to jobs in calls; those to what was put are added to `names`."""
+        kept = []
+        for of_call in references:
+            puts = {reference for reference in of_call if reference.kind == "put"}
+            self.names.update(f"{reference.key.partition('/')[2]}-file" for reference in puts)
+            kept.append(of_call - puts if puts else of_call)
+        return kept
+
+    def add_bytes(self, name: str, content: bytes) -> LinkedFile:
+        """Add the content of a file."""
+        found = LinkedFile(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        self._need(found, content)
+        return found
+
+    def _need(self, file: LinkedFile, content: Content) -> None:
+        self.names.add(file.blob)
+        self.contents[file.blob] = content
+
+    def _file(self, name: str, task: str) -> LinkedFile:
+        try:
+            with open(name, "rb") as file:
+                status = os.fstat(file.fileno())
+                content, digest = _hashed(name, file.fileno(), status)
+        except OSError as error:
+            raise SubmissionError(f"{task} needs the file {name!r}, which cannot be read: {error}") from error
+        found = LinkedFile(
+            name=name, sha256=digest, bytes=status.st_size, executable=bool(status.st_mode & stat.S_IXUSR)
+        )
+        self._need(found, os.path.abspath(name) if content is None else content)
+        return found
+
+
+def _hashed(name: str, descriptor: int, status: os.stat_result) -> tuple[bytes | None, str]:
+    """Return the bytes of a small file, None for a large one; and the SHA-256. An unchanged large one is not read."""
+    path, known = os.path.realpath(name), _Known(status.st_size, status.st_mtime_ns, status.st_ino)
+    if status.st_size <= _IN_MEMORY:
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(_IN_MEMORY + 1)
+        return data, hashlib.sha256(data).hexdigest()
+    if _digests.get(path, (None, ""))[0] != known:
+        digest = hashlib.sha256()
+        with open(descriptor, "rb", closefd=False) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        if time.time() - status.st_mtime < _SETTLED_SECONDS:
+            return None, digest.hexdigest()
+        _digests[path] = known, digest.hexdigest()
+    return None, _digests[path][1]
+
+
+def _files(path: str, task: str) -> Iterator[str]:
+    """Yield the files that a path stands for, relative to the working directory: itself, or those of a directory."""
+    if not os.path.isdir(path):
+        if not os.path.isfile(path):
+            problem = "is not a regular file" if os.path.lexists(path) else f"does not exist in {os.getcwd()}"
+            raise SubmissionError(f"{task} needs the file {path!r}, which {problem}")
+        yield path
+        return
+    listed = _listed_by_git(path)
+    home, left_out = os.path.realpath(path), []
+    for name in _walk(path) if listed is None else listed:
+        parts = os.path.relpath(name, path).split(os.sep)
+        outside = not os.path.realpath(name).startswith(f"{home}{os.sep}")
+        if outside or any(part in _NEVER or part.startswith(".env") for part in parts):
+            left_out.append(name)
+        elif os.path.isfile(name):
+            yield name
+    if left_out:
+        _log.warning("%s: these files of %s are not sent: %s", task, path, ", ".join(sorted(left_out)[:20]))
+
+
+def _walk(path: str) -> Iterator[str]:
+    for directory, directories, names in os.walk(path):
+        directories[:] = sorted(name for name in directories if name not in _NEVER)
+        yield from (os.path.join(directory, name) for name in sorted(names))
+
+
+def _listed_by_git(path: str) -> list[str] | None:
+    """Return the files of a directory that git does not ignore; None if git does not know the directory."""
+    command = ["git", "-C", path, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except OSError:
+        return None
+    if done.returncode != 0:
+        return None
+    return [os.path.join(path, os.fsdecode(name)) for name in sorted(done.stdout.split(b"\0")) if name]

@@ -1,0 +1,262 @@
+"""command: make a task of an external program, from a template or from a function that returns the words.
+
+A node imports this module with the user's own, so it imports little itself.
+"""
+
+from __future__ import annotations
+
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.command import Command
+from slurm.runner.template import OVERRIDES, Template, check_value
+from slurm.tasks.decorators import refuse_what_is_no_function
+from slurm.tasks.settings import Settings
+from slurm.tasks.task import Task, by_value
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any, ParamSpec, overload
+
+    from typing_extensions import Unpack
+
+    from slurm.options.types import OtherKeywords
+    from slurm.runner.finished import Finished
+    from slurm.serialization.pickling import Arguments
+    from slurm.storage.uploads import Uploads
+
+    P = ParamSpec("P")
+    Words = str | Sequence[str | float | os.PathLike[str]]
+
+_INTERPRETERS = ("python", "bash", "sh", "Rscript", "julia", "perl", "ruby", "node", "octave", "env", "srun", "mpiexec")
+
+
+class CommandTask(Task[..., "Finished"]):
+    """A task that runs a program. Made by `command`; its result is Finished."""
+
+    unwrapped: Command
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        args, kwargs = super()._bound(args, kwargs)
+        if self.unwrapped.function is None:
+            names = [name for name in self.unwrapped.fields if name != OVERRIDES]
+            for name, value in (*zip(names, args), *kwargs.items()):  # noqa: B905 - the others have names
+                if name in names:
+                    _check_value(self.name, name, value)
+        return args, kwargs
+
+    def to_send(self, uploads: Uploads) -> Command:
+        """The program, with the files that it needs among the uploads. Raises SubmissionError."""
+        command = self.unwrapped
+        needs = dict.fromkeys((*command.needs, *_files_of_template(command)))
+        if not needs:
+            return command
+        return command.replace(needs=(), files=(*command.files, *uploads.add(tuple(needs), task=self.name)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return by_value(self)
+
+
+def with_files(uploads: Uploads, task: CommandTask) -> tuple[Any, ...]:
+    """How a command pickles among what is sent: with its files among the uploads."""
+    return CommandTask, (task.to_send(uploads), task.terms.on_a_node())
+
+
+def _files_of_template(command: Command) -> Sequence[str]:
+    """The words of a template that are relative paths of files here, unless they are products or were sent before."""
+    first, *others = command.template.fixed or ("",)
+    if command.template.words and command.template.words[0] != first:
+        first, others = "", [first, *others]
+    words = [*([first] if "/" in first else []), *others]
+    return [word for word in map(_relative, words) if word and _is_needed(word, command)]
+
+
+def _relative(word: str) -> str:
+    """Return a path below the working directory in its shortest form; "" for another word."""
+    import os.path  # noqa: PLC0415 - nodes import this module
+
+    path = os.path.normpath(word) if word and "\0" not in word else ""
+    return "" if path.startswith(("/", "..")) or path == "." else path
+
+
+def _is_needed(path: str, command: Command) -> bool:
+    import os.path  # noqa: PLC0415 - as above
+    from fnmatch import fnmatchcase  # noqa: PLC0415
+
+    is_product = any(fnmatchcase(path, pattern) for pattern in command.products)
+    return not is_product and path not in {file.name for file in command.files} and os.path.isfile(path)
+
+
+def _check_value(task: str, name: str, value: Any) -> None:
+    try:
+        check_value(name, value)
+    except ValueError as error:
+        raise TypeError(f"{task}(…): {error}") from None
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def command(
+        template: str,
+        /,
+        *,
+        shell: bool = ...,
+        files: str | Sequence[str] = ...,
+        products: str | Sequence[str] = ...,
+        env: Mapping[str, str | None] | None = ...,
+        check: str | Callable[[Path], object] | None = ...,
+        stdin: str | bytes | None = ...,
+        **options: Unpack[OtherKeywords],
+    ) -> Task[..., Finished]: ...
+    @overload
+    def command(function: Callable[P, Words], /) -> Task[P, Finished]: ...
+    @overload
+    def command(
+        *,
+        files: str | Sequence[str] = ...,
+        products: str | Sequence[str] = ...,
+        env: Mapping[str, str | None] | None = ...,
+        check: str | Callable[[Path], object] | None = ...,
+        stdin: str | bytes | None = ...,
+        **options: Unpack[OtherKeywords],
+    ) -> Callable[[Callable[P, Words]], Task[P, Finished]]: ...
+
+
+def command(
+    program: Any = None,
+    /,
+    *,
+    shell: bool = False,
+    files: Any = (),
+    products: Any = (),
+    env: Mapping[str, str | None] | None = None,
+    check: str | Callable[[Path], object] | None = None,
+    stdin: str | bytes | None = None,
+    **options: Any,
+) -> Any:
+    """Make a task of an external program: `command("train lr={lr}", files=["conf/"], products=["model.pt"])`.
+
+    The template is split into words as a shell does it, and then values are put in place of its fields: each value
+    stays one word. Each field is a parameter of the task. As a decorator, `@command(…)`, it takes a function that runs
+    on the node and returns the words.
+
+    The program runs in a new directory that holds only `files`: files and directories of this machine, by paths
+    relative to the working directory, read-only. They are sent with a call, each once. A word of a template that is
+    such a path of a file is one of them. The program succeeds if its exit status is 0, it has written its `products`
+    (patterns of files, relative to that directory), and `check` accepts each product: a command with the field
+    {product}, or a function. Otherwise the job ends as CommandFailed. With `shell`, the template is a program for bash,
+    which stops at the first command that fails. `env` sets variables (None removes one), `stdin` is the program's
+    standard input; both may have fields. `options` are those of `@task`.
+
+    Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
+    """
+    terms = _settings(options)
+    fields: dict[str, Any] = {
+        "needs": _paths(files), "products": _patterns(products), "check": _check(check),
+        "env": _variables(env), "stdin": _checked_input(stdin),
+    }  # fmt: skip
+    for path in fields["needs"]:
+        if path in fields["products"]:
+            raise ValueError(f"{path!r} is in files and in products: a program cannot write a file that it is given")
+
+    def make(program: Any) -> CommandTask:
+        if isinstance(program, str):
+            return CommandTask(_of_template(program, fields, shell=shell), terms)
+        if shell:
+            raise TypeError('shell=True is for templates: return ["bash", "-c", program] from the function')
+        made = CommandTask(_of_function(program, fields), terms)
+        made.__doc__ = program.__doc__
+        return made
+
+    return make if program is None else make(program)
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    if options.get("launch", "once") != "once":
+        from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
+
+        raise OptionError("a command runs once, also in an allocation of several tasks: leave out launch")
+    return Settings.parse({**options, "launch": "once"})
+
+
+def _of_template(text: str, fields: Mapping[str, Any], *, shell: bool) -> Command:
+    try:
+        template = Template.parse(text, shell=shell)
+        found = Command(name=_name(text, template), template=template, **fields)
+        _ = found.fields  # raises for the fields of `env` and `stdin`
+    except ValueError as error:
+        raise ValueError(f"command({text!r:.200}): {error}") from None
+    return found
+
+
+def _of_function(function: Any, fields: Mapping[str, Any]) -> Command:
+    refuse_what_is_no_function(function, "command")
+    return Command(name=getattr(function, "__name__", type(function).__name__), function=function, **fields)
+
+
+def _paths(files: Any) -> tuple[str, ...]:
+    """Return the paths of files in their shortest form. Raises ValueError for one outside of the working directory."""
+    import os  # noqa: PLC0415 - as above
+
+    paths = (files,) if isinstance(files, (str, os.PathLike)) else tuple(files)
+    for path in paths:
+        if not isinstance(path, (str, os.PathLike)) or not _relative(os.fspath(path)):
+            raise ValueError(
+                f"files: {path!r} is not a path below the working directory. Write one such as 'train.py' or 'conf/'; "
+                "pass a file that the cluster has as an argument, by its absolute path"
+            )
+    return tuple(dict.fromkeys(_relative(os.fspath(path)) for path in paths))
+
+
+def _check(check: Any) -> Any:
+    """Return a check as a template or a function. Raises ValueError, TypeError."""
+    if not isinstance(check, str):
+        if check is not None and not callable(check):
+            raise TypeError(f"check={check!r:.80}: expected a command such as 'h5check {{product}}', or a function")
+        return check
+    try:
+        template = Template.parse(check)
+        unknown = [name for name in template.fields if name != "product"]
+    except ValueError as error:
+        raise ValueError(f"check={check!r:.200}: {error}") from None
+    if unknown:
+        raise ValueError(f"check={check!r:.200}: its only field is {{product}}, not {{{unknown[0]}}}")
+    return template
+
+
+def _patterns(products: Any) -> tuple[str, ...]:
+    """Return the patterns of products. Raises ValueError for one that could match files outside of the directory."""
+    patterns = (products,) if isinstance(products, str) else tuple(products)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"products={products!r}: expected patterns of files, such as 'model.pt' or 'out/*.h5'")
+        if pattern.startswith("/") or {"", ".", ".."} & set(pattern.split("/")):
+            raise ValueError(
+                f"products: {pattern!r} is not a path below the directory that the program runs in. Write one such as "
+                "'model.pt' or 'out/*.h5', and have the program write there"
+            )
+    return patterns
+
+
+def _variables(env: Mapping[str, str | None] | None) -> dict[str, str | None]:
+    for name, value in (env or {}).items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise ValueError(f"env: {name!r} is not a name of a variable")
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"env: {name}={value!r}: expected a text, or None to remove the variable")
+    return dict(env or {})
+
+
+def _checked_input(stdin: str | bytes | None) -> str | bytes | None:
+    if stdin is not None and not isinstance(stdin, (str, bytes)):
+        raise TypeError(f"stdin={stdin!r:.80}: expected a text or bytes")
+    return stdin
+
+
+def _name(text: str, template: Template) -> str:
+    """Return the name of a template's task: its program, or the script that an interpreter runs."""
+    words = [word for word in (text.split() if template.shell else template.words) if not set(word) & set("{ \n;")]
+    names = [word.rpartition("/")[2].partition(".")[0] for word in words if not word.startswith("-")]
+    scripts = [name for name in names if name.rstrip("0123456789") not in _INTERPRETERS]
+    return (scripts or names or ["command"])[0] or "command"
