@@ -309,7 +309,7 @@ _REFERRED = (type, Placeholder)
 def _is_reached_by_task(function: Any, there: Collection[str]) -> bool:
     """Whether the name of a function, in a module that the node can import, holds the task made from it."""
     module = sys.modules.get(function.__module__ or "")
-    if module is None or module.__name__ == "__main__" or not _is_importable_there(module.__name__, module, there):
+    if module is None or module.__name__ == "__main__" or not is_importable_there(module.__name__, module, there):
         return False
     try:
         return unwrapped(function.__module__, function.__qualname__) is function
@@ -345,12 +345,12 @@ def _loose_modules(there: Collection[str]) -> Iterator[types.ModuleType]:
         if (
             isinstance(module, types.ModuleType)
             and module.__name__ == name
-            and not _is_importable_there(name, module, there)
+            and not is_importable_there(name, module, there)
         ):
             yield module
 
 
-def _is_importable_there(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
+def is_importable_there(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
     """Whether the node can import a module (installed, or in the runner's zip), or it is `__main__`."""
     top = name.partition(".")[0]
     return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)
