@@ -175,12 +175,22 @@ class Cluster:
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
         settings, prepared = self._prepare(of)
-        watched = submit.submit(
-            self.place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.settings
-        )
-        jobs: JobArray[R] = JobArray(self.place, watched, range(watched.count))
+        how: Mapping[str, Any] = {
+            "mapped": mapped,
+            "settings": settings,
+            "environment": prepared,
+            "defaults": self.settings,
+        }
+        jobs: JobArray[R]
+        if settings.options.get("reuse"):
+            from slurm.jobs.reuse import submit_unknown  # noqa: PLC0415 - few tasks reuse results
+
+            jobs = submit_unknown(self.place, of, calls, **how)
+        else:
+            watched = submit.submit(self.place, of, calls, **how)
+            jobs = JobArray(self.place, watched, range(watched.count))
         if self._mine is not None:
-            self._mine.append(jobs)
+            self._mine += jobs.submitted
         return jobs
 
     def executor(

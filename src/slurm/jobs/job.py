@@ -225,6 +225,11 @@ class JobArray(Handle, Generic[R]):
         return Reference("array", self.key, which, self._watched.chunk, self._url)
 
     @property
+    def submitted(self) -> tuple[JobArray[R], ...]:
+        """What its map submitted: all of it."""
+        return (self,)
+
+    @property
     def part(self) -> Part:
         """The calls as a part of their submission."""
         return Part(self._place, self._watched, self._range)

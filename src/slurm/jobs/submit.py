@@ -33,7 +33,7 @@ from slurm.tasks.task import REDUCERS
 from slurm.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
@@ -53,24 +53,19 @@ def submit(
     settings: Settings,
     environment: ResolvedEnvironment,
     defaults: Settings | None = None,
+    claim: Callable[[Submission], object] = lambda _: None,
 ) -> SubmissionState:
     """Submit calls of a task as one submission. Without calls, nothing is submitted.
 
-    `defaults` are the part of the settings that the tasks of a workflow share.
+    `defaults` are the part of the settings that the tasks of a workflow share. `claim` is called before anything is
+    written; if it raises an exception, nothing is submitted.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; then nothing runs.
     """
     options, known = settings.options, place.registry.get
     _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in task.upstreams)], place)
     named = dependencies.declared(task.upstreams, known)
-    head = Function(
-        function=task.unwrapped,
-        name=task.name,
-        parameters=task.places,
-        context=task.context_parameter,
-        edges=dependencies.to_check(named, known),
-        workflow=task.is_workflow,
-    )
+    head = head_of(task)._replace(edges=dependencies.to_check(named, known))
     if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
         what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
@@ -91,7 +86,20 @@ def submit(
         settings.on_a_node().callbacks, cluster=defaults.callbacks, reducers=REDUCERS, there=environment.modules
     )
     made = pickled.calls._replace(callbacks=hooks)
+    claim(submission)
     return _queue(place, _followed(place, submission, options), made, options, settings.callbacks)
+
+
+def head_of(task: Task[..., Any]) -> Function:
+    """What the calls of a task share, without its dependencies."""
+    return Function(
+        function=task.unwrapped,
+        name=task.name,
+        parameters=task.places,
+        context=task.context_parameter,
+        edges=(),
+        workflow=task.is_workflow,
+    )
 
 
 def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -> SubmissionState:

@@ -118,6 +118,7 @@ OURS: Mapping[str, Kind] = {
     "max_concurrent": kinds.count,
     "max_restarts": kinds.count,
     "retry": _retry,
+    "reuse": kinds.reuse,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,
     "workers": kinds.count,

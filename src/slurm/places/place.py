@@ -16,6 +16,7 @@ from slurm.plugins import plugin
 from slurm.schedulers.base import Site
 from slurm.schedulers.client import SchedulerClient
 from slurm.storage.job_store import JobStore
+from slurm.storage.reuse_records import ReuseRecords
 from slurm.storage.runner_zip import bundle
 from slurm.submission.job_queue import JobQueue
 from slurm.submission.registry import SubmissionRegistry
@@ -98,7 +99,7 @@ class Place:
         self.locks: dict[str, threading.Lock] = {}
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.__dict__.pop("subscriptions", None)
-        for part in ("transport", "probe", "queue", "registry", "tracker"):
+        for part in ("transport", "probe", "queue", "registry", "tracker", "reuse_records"):
             if part in self.__dict__:
                 self.__dict__[part].after_fork()
 
@@ -121,6 +122,11 @@ class Place:
     def store(self) -> JobStore:
         """The job directories there."""
         return JobStore(self.transport, self.probe.root)
+
+    @once
+    def reuse_records(self) -> ReuseRecords:
+        """The records of what submissions compute, for tasks that reuse results."""
+        return ReuseRecords(self.store, self.transport)
 
     @property
     def known_root(self) -> str | None:

@@ -287,7 +287,8 @@ class _Encoder:
 
 def _can_be_shared(value: Any, kind: type) -> bool:
     """Whether it matters that two parts are the same object: not for numbers, dates, paths and other plain values."""
-    return not kind.__hash__ or kind.__hash__ == object.__hash__ or hasattr(value, "__dict__")
+    own: object = kind.__hash__
+    return own is None or own is object.__hash__ or hasattr(value, "__dict__")
 
 
 def _pair(key: Any, item: Any) -> Iterable[Part]:

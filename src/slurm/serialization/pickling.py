@@ -21,6 +21,7 @@ import cloudpickle
 from slurm.errors import NotPicklable
 from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
+from slurm.runner.reconstructors import concatenated
 from slurm.runner.reducers import FUNCTIONS, has_own_reduction, reduces_to_name
 from slurm.runner.value_pickler import ValuePickler
 from slurm.serialization.explanations import explain
@@ -60,6 +61,11 @@ class Placeholder:
     def reference(self) -> Reference:
         """The reference that the node replaces by results."""
         raise NotImplementedError
+
+    @property
+    def several(self) -> tuple[Placeholder, ...]:
+        """The placeholders that it consists of, if it has no reference of its own."""
+        return ()
 
 
 class Calls(NamedTuple):
@@ -204,7 +210,7 @@ class _CallPickler(ValuePickler):
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if self.shared and (found := self.shared.get(id(obj))) and found[1]:
             return found[1]
-        if not isinstance(obj, Placeholder):
+        if not isinstance(obj, Placeholder) or obj.several:
             return None
         reference = obj.reference
         if reference.indices:  # an empty array has no results to wait for
@@ -214,6 +220,8 @@ class _CallPickler(ValuePickler):
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) in self._plain:
             return NotImplemented
+        if isinstance(obj, Placeholder):
+            return concatenated, obj.several
         if isinstance(obj, FUNCTIONS) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, getattr(obj, "__qualname__"))  # noqa: B009 - no type has both
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):

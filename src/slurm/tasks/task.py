@@ -206,10 +206,10 @@ class Task(Generic[P, R, F]):
             message = f'on={on!r}: one of "success", "failure", "any"'
             raise ValueError(message)
         for job in jobs:
-            if not hasattr(job, "reference"):
+            if not hasattr(type(job), "reference"):
                 message = f"after() takes jobs and arrays, not {job!r}"
                 raise TypeError(message)
-        return self._copy(upstreams=(*self.upstreams, *((job, on) for job in jobs)))
+        return self._copy(upstreams=(*self.upstreams, *((part, on) for job in jobs for part in job.several or [job])))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
         """A copy that goes to this cluster, whichever is active."""

@@ -1,0 +1,110 @@
+"""Submit calls of a task that reuses results: only those that no earlier submission has computed or is computing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slurm.jobs.job import JobArray
+from slurm.jobs.pieces import JoinedArray, Piece
+from slurm.jobs.submit import head_of, submit
+from slurm.reuse.calls import call_digests
+from slurm.reuse.lookup import Known, look_up
+from slurm.storage.job_store import new_key
+from slurm.storage.reuse_records import ReuseRecord
+from slurm.submission.submission_state import SubmissionState
+from slurm.tasks.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from slurm.places.place import Place
+    from slurm.protocol import ResolvedEnvironment, Submission
+    from slurm.serialization.pickling import Arguments
+    from slurm.tasks.settings import Settings
+
+
+class _TakenError(Exception):
+    """Another process has written a record of reuse meanwhile."""
+
+
+def submit_unknown(
+    place: Place,
+    task: Task[..., Any],
+    calls: Iterable[Arguments],
+    *,
+    mapped: bool,
+    settings: Settings,
+    environment: ResolvedEnvironment,
+    defaults: Settings,
+) -> JobArray[Any]:
+    """Submit the calls that are not known yet as one submission; return the jobs of all calls, in order.
+
+    Of several clients that submit the same call at the same time, one submits it, and the others join it: each writes
+    the record of what it will submit under the next number, and only one can write each number. Raises NotReusable,
+    and what `submit` does.
+    """
+    calls = list(calls)
+    names = {parameter.name: parameter.default for parameter in task.signature.parameters.values()}
+    found = call_digests(
+        place,
+        head_of(task),
+        calls,
+        defaults={name: value for name, value in names.items() if value is not task.signature.empty},
+        environment=environment,
+        options=settings.options,
+        replaced={Task: _of_task},
+    )
+    refresh = settings.options.get("reuse") == "refresh"
+    while True:
+        number, known = look_up(place, new_key(task.name), [] if refresh else found.of_calls)
+        known = known or [None] * len(calls)
+        first = {digest: at for at, digest in reversed(list(enumerate(found.of_calls)))}
+        missing = [at for at, digest in enumerate(found.of_calls) if known[at] is None and first[digest] == at]
+        if not missing:
+            return _joined(place, new_key(task.name), known, None)
+
+        def claim(submission: Submission, missing: Sequence[int] = missing, number: int = number) -> None:
+            record = ReuseRecord(key=submission.key, elements=submission.elements, parts=found.parts)
+            if not place.reuse_records.claim(number, record, [found.of_calls[at] for at in missing]):
+                raise _TakenError
+
+        some = [calls[at] for at in missing]
+        try:
+            state = submit(
+                place,
+                task,
+                some,
+                mapped=mapped,
+                settings=settings,
+                environment=environment,
+                defaults=defaults,
+                claim=claim,
+            )
+        except _TakenError:
+            continue
+        new = {found.of_calls[at]: Known(state, number) for number, at in enumerate(missing)}
+        every = [each or new[digest] for each, digest in zip(known, found.of_calls, strict=True)]
+        return _joined(place, state.key, every, state)
+
+
+def _joined(place: Place, key: str, calls: Sequence[Known | None], own: SubmissionState | None) -> JobArray[Any]:
+    pieces = tuple(_pieces(calls, own)) if calls else ()
+    if not pieces:
+        return JobArray(place, SubmissionState(key, 0, None, mapped=True), range(0))
+    if len(pieces) == 1 and pieces[0].own:
+        return JobArray(place, pieces[0].state, pieces[0].indices)
+    return JoinedArray(place, pieces)
+
+
+def _pieces(calls: Sequence[Known | None], own: SubmissionState | None) -> Iterator[Piece]:
+    """Put consecutive calls of one submission together."""
+    begin = 0
+    for at, (before, after) in enumerate(zip(calls, [*calls[1:], None], strict=True), start=1):
+        if before and not (after and after.state is before.state and after.call == before.call + 1):
+            yield Piece(before.state, range(before.call - (at - 1 - begin), before.call + 1), before.state is own)
+            begin = at
+
+
+def _of_task(task: Task[..., Any]) -> Any:
+    """A task among what a function uses counts by its function and its environment; resources change no result."""
+    return "task", task.unwrapped, repr(task.terms.environment)
