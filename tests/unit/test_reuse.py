@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurm import Cluster, task, workflow
-from slurm.errors import ConfigurationError, NotReusable, OptionError
+from slurm.errors import ConfigurationError, NoSuchJob, NotReusable, OptionError
 from slurm.jobs.job import JobArray
 from slurm.places.place import Place
+from slurm.reuse.explanation import explain
 from slurm.storage.job_store import new_key
 from slurm.storage.reuse_records import ReuseRecord, ReuseRecords
 from slurm.testing.inline.cluster import InlineCluster
@@ -380,3 +381,25 @@ def test_a_script_that_knows_ten_thousand_calls_writes_nothing(inline: InlineClu
     again = total.starmap([([n],) for n in range(300)])
     assert again.results() == list(range(300))
     assert sorted(os.listdir(f"{inline.place.store.root}/jobs/total")) == before
+
+
+def why(inline: InlineCluster, key: str) -> list[str]:
+    return explain(inline.place, key)
+
+
+def test_an_explanation_names_what_has_changed(
+    inline: InlineCluster, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scaled(1)
+    first.result()
+    assert why(inline, first.key) == ["it is the first submission of its task with reuse=True"]
+    other = scaled(1, 3)
+    assert why(inline, other.key) == [f"since {first.key}:", "argument factor has changed"]
+    monkeypatch.setattr("unit.test_reuse.FACTOR", 11)
+    changed = scaled(1)
+    expected = [f"since {first.key}:", "the function: its global variable FACTOR has changed"]
+    assert why(inline, changed.key) == expected
+    again = scaled.with_options(reuse="refresh")(1)
+    assert "1 of 1 calls were computed anew" in why(inline, again.key)[0]
+    with pytest.raises(NoSuchJob, match="without reuse=True"):
+        why(inline, fixed().key)

@@ -11,6 +11,7 @@ import click
 from slurm.cli.config import config
 from slurm.cli.doctor import doctor
 from slurm.cli.envs import envs
+from slurm.cli.explain import explain
 from slurm.cli.jobs import cancel, jobs, logs, show
 from slurm.cli.output import SafeFormatter, show_error
 from slurm.errors import SlurmError
@@ -27,7 +28,7 @@ def slurm() -> None:
     """
 
 
-for command in (config, doctor, envs, jobs, show, cancel, logs):
+for command in (config, doctor, envs, jobs, show, explain, cancel, logs):
     slurm.add_command(command)
 
 

@@ -185,12 +185,12 @@ class Cluster:
         if settings.options.get("reuse"):
             from slurm.jobs.reuse import submit_unknown  # noqa: PLC0415 - few tasks reuse results
 
-            jobs = submit_unknown(self.place, of, calls, **how)
+            jobs, own = submit_unknown(self.place, of, calls, **how)
         else:
             watched = submit.submit(self.place, of, calls, **how)
-            jobs = JobArray(self.place, watched, range(watched.count))
+            jobs = own = JobArray(self.place, watched, range(watched.count))
         if self._mine is not None:
-            self._mine += jobs.submitted
+            self._mine.append(own)
         return jobs
 
     def executor(

@@ -225,9 +225,9 @@ class JobArray(Handle, Generic[R]):
         return Reference("array", self.key, which, self._watched.chunk, self._url)
 
     @property
-    def submitted(self) -> tuple[JobArray[R], ...]:
-        """What its map submitted: all of it."""
-        return (self,)
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its submissions: several if a map has found some of its calls in earlier ones (`reuse`)."""
+        return (self.key,)
 
     @property
     def part(self) -> Part:

@@ -82,11 +82,6 @@ class JoinedArray(JobArray[R]):
         """The arrays that together stand for its results in the arguments of other calls; none if one does."""
         return self._arrays() if len(self._pieces) > 1 else ()
 
-    @property
-    def submitted(self) -> tuple[JobArray[R], ...]:
-        """The parts of it that this map submitted."""
-        return self._arrays(joined=False)
-
     def __len__(self) -> int:
         return sum(len(piece.indices) for piece in self._pieces)
 

@@ -15,10 +15,11 @@ from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol import ResolvedEnvironment, Submission
+    from slurm.reuse.calls import CallDigests
     from slurm.serialization.pickling import Arguments
     from slurm.tasks.settings import Settings
 
@@ -36,16 +37,49 @@ def submit_unknown(
     settings: Settings,
     environment: ResolvedEnvironment,
     defaults: Settings,
-) -> JobArray[Any]:
-    """Submit the calls that are not known yet as one submission; return the jobs of all calls, in order.
+) -> tuple[JobArray[Any], JobArray[Any]]:
+    """Submit the calls that are not known yet as one submission; return the jobs of all calls, and those submitted.
 
     Of several clients that submit the same call at the same time, one submits it, and the others join it: each writes
     the record of what it will submit under the next number, and only one can write each number. Raises NotReusable,
     and what `submit` does.
     """
     calls = list(calls)
+    found = _digests(place, task, calls, environment, settings)
+    first = {digest: at for at, digest in reversed(list(enumerate(found.of_calls)))}
+    refresh = settings.options.get("reuse") == "refresh"
+    while True:
+        number, known = look_up(place, new_key(task.name), [] if refresh else found.of_calls)
+        known = known or [None] * len(calls)
+        missing = [at for at, digest in enumerate(found.of_calls) if known[at] is None and first[digest] == at]
+        if not missing:
+            nothing = JobArray[Any](place, SubmissionState(new_key(task.name), 0, None, mapped=True), range(0))
+            return (_joined(place, known, None) if calls else nothing), nothing
+
+        def claim(submission: Submission, missing: Sequence[int] = missing, number: int = number) -> None:
+            record = ReuseRecord(key=submission.key, elements=submission.elements, parts=found.parts)
+            if not place.reuse_records.claim(number, record, [found.of_calls[at] for at in missing]):
+                raise _TakenError
+
+        how: Mapping[str, Any] = {"mapped": mapped, "settings": settings, "environment": environment}
+        try:
+            state = submit(place, task, [calls[at] for at in missing], **how, defaults=defaults, claim=claim)
+        except _TakenError:
+            continue
+        new = {found.of_calls[at]: Known(state, number) for number, at in enumerate(missing)}
+        every = [each or new[digest] for each, digest in zip(known, found.of_calls, strict=True)]
+        return _joined(place, every, state), JobArray(place, state, range(state.count))
+
+
+def _digests(
+    place: Place,
+    task: Task[..., Any],
+    calls: Sequence[Arguments],
+    environment: ResolvedEnvironment,
+    settings: Settings,
+) -> CallDigests:
     names = {parameter.name: parameter.default for parameter in task.signature.parameters.values()}
-    found = call_digests(
+    return call_digests(
         place,
         head_of(task),
         calls,
@@ -54,43 +88,10 @@ def submit_unknown(
         options=settings.options,
         replaced={Task: _of_task},
     )
-    refresh = settings.options.get("reuse") == "refresh"
-    while True:
-        number, known = look_up(place, new_key(task.name), [] if refresh else found.of_calls)
-        known = known or [None] * len(calls)
-        first = {digest: at for at, digest in reversed(list(enumerate(found.of_calls)))}
-        missing = [at for at, digest in enumerate(found.of_calls) if known[at] is None and first[digest] == at]
-        if not missing:
-            return _joined(place, new_key(task.name), known, None)
-
-        def claim(submission: Submission, missing: Sequence[int] = missing, number: int = number) -> None:
-            record = ReuseRecord(key=submission.key, elements=submission.elements, parts=found.parts)
-            if not place.reuse_records.claim(number, record, [found.of_calls[at] for at in missing]):
-                raise _TakenError
-
-        some = [calls[at] for at in missing]
-        try:
-            state = submit(
-                place,
-                task,
-                some,
-                mapped=mapped,
-                settings=settings,
-                environment=environment,
-                defaults=defaults,
-                claim=claim,
-            )
-        except _TakenError:
-            continue
-        new = {found.of_calls[at]: Known(state, number) for number, at in enumerate(missing)}
-        every = [each or new[digest] for each, digest in zip(known, found.of_calls, strict=True)]
-        return _joined(place, state.key, every, state)
 
 
-def _joined(place: Place, key: str, calls: Sequence[Known | None], own: SubmissionState | None) -> JobArray[Any]:
-    pieces = tuple(_pieces(calls, own)) if calls else ()
-    if not pieces:
-        return JobArray(place, SubmissionState(key, 0, None, mapped=True), range(0))
+def _joined(place: Place, calls: Sequence[Known | None], own: SubmissionState | None) -> JobArray[Any]:
+    pieces = tuple(_pieces(calls, own))
     if len(pieces) == 1 and pieces[0].own:
         return JobArray(place, pieces[0].state, pieces[0].indices)
     return JoinedArray(place, pieces)

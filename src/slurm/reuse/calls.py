@@ -70,7 +70,8 @@ def call_digests(
             columns.setdefault(name, set()).add(found)
         of_calls.append(digest.digest())
     arguments = {f"argument {name}": sha256(b"".join(sorted(some))).digest() for name, some in columns.items()}
-    return CallDigests(of_calls, {name: _short(digest) for name, digest in {**common, **arguments}.items()})
+    inner = {f"the function: {name}": digest for name, digest in digester.parts(head.function).items()}
+    return CallDigests(of_calls, {name: _short(digest) for name, digest in {**common, **arguments, **inner}.items()})
 
 
 def _named(

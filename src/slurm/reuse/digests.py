@@ -81,6 +81,13 @@ class Digester:
                 f"{name} is nested too deeply for a digest. Send it in a flat form, or leave out reuse=True"
             ) from error
 
+    def parts(self, function: Any) -> Mapping[str, bytes]:
+        """Return the digests of the parts of a function that goes by value, by name, to tell which one has changed."""
+        if not isinstance(function, types.FunctionType) or self.by_reference(function):
+            return {}
+        found = definitions.of_function(function, self.is_loose)
+        return {"its code": found.content, **{name.lstrip(", "): self.part(part) for name, part in found.parts.items()}}
+
     def part(self, value: Any) -> bytes:
         """Return the digest of a part of a value, as a value of its own. Raises NoCanonicalForm."""
         known = self._known.get(id(value))
