@@ -174,6 +174,9 @@ class Cluster:
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
+        wanted = self.settings.merged(of.terms)
+        if wanted.options.get("reuse") and not wanted.environment:
+            _ = self.place.packages  # one command for this and the first look
         settings, prepared = self._prepare(of)
         how: Mapping[str, Any] = {
             "mapped": mapped,

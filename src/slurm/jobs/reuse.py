@@ -51,6 +51,8 @@ def submit_unknown(
     while True:
         number, known = look_up(place, new_key(task.name), [] if refresh else found.of_calls)
         known = known or [None] * len(calls)
+        if place.on_node and place.on_node.journal:
+            place.on_node.journal.note_joined(each.state.key for each in known if each)
         missing = [at for at, digest in enumerate(found.of_calls) if known[at] is None and first[digest] == at]
         if not missing:
             nothing = JobArray[Any](place, SubmissionState(new_key(task.name), 0, None, mapped=True), range(0))

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from slurm.environments.base import Interpreter
-from slurm.environments.current import found, probe
+from slurm.environments.current import found, installed, probe
 from slurm.errors import ConfigurationError
 from slurm.notifications.subscriptions import Subscriptions
 from slurm.places.probe import SiteProbe
@@ -138,6 +138,12 @@ class Place:
     def current(self) -> ResolvedEnvironment:
         """The Python there that can unpickle this client's calls."""
         return found(Interpreter(self.spec.python, self.spec.setup), self.probe.python)
+
+    @once
+    def packages(self) -> str:
+        """The digest of the packages of the Python there. Asked along with the first look, if that is to be made."""
+        done = self.probe.ask(installed(Interpreter(self.spec.python, self.spec.setup)))
+        return done.stdout.strip() if done.status == 0 else ""
 
     @once
     def scheduler(self) -> Scheduler:

@@ -98,6 +98,9 @@ _packages: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
 
 def _installed(place: Place, environment: ResolvedEnvironment) -> str:
     """The digest of the packages of an interpreter. Asked once in each process."""
+    is_current = place.probe.python.status == 0 and environment.key == place.current.key
+    if is_current and environment.setup == place.spec.setup and place.packages:
+        return place.packages
     name = (str(place.url), place.store.root, environment.python, environment.setup)
     if name not in _packages:
         done = place.probe.ask(installed(Interpreter(environment.python, environment.setup)))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
 from calendar import timegm
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.errors import ProtocolError, SchedulerError, TransportError
+from slurm.errors import SchedulerError, TransportError
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from slurm.places.place import Place
     from slurm.submission.submission_state import SubmissionState
@@ -44,7 +43,7 @@ def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, lis
     """
     records = place.reuse_records
     number = records.refresh(task)
-    named = [records.find(task, digest) for digest in digests]
+    named = records.find(task, digests)
     wanted: dict[str, set[int]] = {}
     for found in named:
         if found:
@@ -136,13 +135,17 @@ def _outcomes(place: Place, state: SubmissionState, indices: set[int]) -> tuple[
         if isinstance(error, TransportError):
             raise error
     state.add_outcomes(read)
-    succeeded: set[int] = set()
-    for index in indices:
-        outcome = read.get(state.element(index))
-        with contextlib.suppress(ProtocolError):  # it describes fewer calls than the element has
-            if outcome is not None and outcome.of_call(index % state.chunk).succeeded:
-                succeeded.add(index)
-    return succeeded, {index for index in indices if state.element(index) not in {*read, *unreadable}}
+    good = {element: _succeeded(outcome) for element, outcome in read.items()}
+    succeeded = {index for index in indices if index % state.chunk in good.get(state.element(index), ())}
+    known = {*read, *unreadable}
+    return succeeded, {index for index in indices if state.element(index) not in known}
+
+
+def _succeeded(outcome: Outcome) -> Collection[int]:
+    """The positions in their element of the calls that have succeeded."""
+    if outcome.ends is None:
+        return range(1) if outcome.succeeded else ()
+    return set(range(len(outcome.ends))) - {failure.call for failure in outcome.failures}
 
 
 def _alive(place: Place, state: SubmissionState, indices: set[int]) -> set[int]:

@@ -93,10 +93,10 @@ class ReuseRecords:
                     self._add(known, entry)
             return max(known.seen, default=0) + 1
 
-    def find(self, key: str, digest: bytes) -> tuple[str, int] | None:
-        """Return the last submission of a call with this digest, by key, and the call's index in it; None without."""
-        found = self._tasks[self._store.task_directory(key)].latest.get(digest)
-        return found[1:] if found else None
+    def find(self, key: str, digests: Sequence[bytes]) -> list[tuple[str, int] | None]:
+        """Return, for each digest, the last submission of such a call, by key, and the call's index in it, or None."""
+        latest = self._tasks[self._store.task_directory(key)].latest
+        return [found[1:] if (found := latest.get(digest)) else None for digest in digests]
 
     def entry(self, key: str) -> Entry | None:
         """Return the record of a submission, as far as it was read."""
