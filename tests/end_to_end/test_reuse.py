@@ -7,9 +7,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from slurm import task
+from slurm.errors import JobCancelled
+from slurm.jobs.pieces import JoinedArray
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,3 +128,24 @@ def test_a_client_that_is_killed_loses_nothing_and_nothing_is_computed_twice(
     assert names(computed) == ["0", "1", "total"]
     assert run(script, cluster, 2).stdout == again.stdout
     assert names(computed) == ["0", "1", "total"]
+
+
+@task(reuse=True)
+def wait_for(path: str) -> str:
+    while not os.path.exists(path):
+        time.sleep(0.05)
+    return path
+
+
+def test_cancelling_a_map_leaves_what_it_has_joined(cluster: Cluster, tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in "ab"]
+    first = wait_for(paths[0])
+    array = wait_for.map(paths)
+    assert array[0] == first
+    array.cancel()
+    assert isinstance(array[1].exception(60), JobCancelled)
+    assert not first.done()
+    again = wait_for.map(paths)
+    assert isinstance(again, JoinedArray)
+    again.cancel(joined=True)
+    assert [type(error) for error in again.exceptions(60)] == [JobCancelled, JobCancelled]

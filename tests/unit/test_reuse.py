@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm import Cluster, task, workflow
+from slurm import Cluster, Retry, WorkflowContext, task, workflow
 from slurm.errors import ConfigurationError, NoSuchJob, NotReusable, OptionError
 from slurm.jobs.job import JobArray
 from slurm.places.place import Place
@@ -403,3 +403,18 @@ def test_an_explanation_names_what_has_changed(
     assert "1 of 1 calls were computed anew" in why(inline, again.key)[0]
     with pytest.raises(NoSuchJob, match="without reuse=True"):
         why(inline, fixed().key)
+
+
+@workflow(retry=Retry(1, on=[RuntimeError]))
+def interrupted(n: int, ctx: WorkflowContext) -> int:
+    found = sum(scaled.map(range(n)).results())
+    if ctx.attempt == 1:
+        raise RuntimeError(ctx.attempt)
+    return found
+
+
+def test_the_next_attempt_of_a_workflow_finds_its_calls(inline: InlineCluster, ran: Path) -> None:
+    job = interrupted(3)
+    assert job.result(60) == 60
+    assert computed(ran) == [0, 1, 2]
+    assert "that this attempt does not use" not in job.logs()
