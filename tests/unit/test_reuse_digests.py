@@ -57,7 +57,7 @@ def _digests(program: Path, *, seed: int, directory: Path) -> dict[str, str]:
 def made(source: str) -> Any:
     """The function `f` of a script."""
     script = types.ModuleType("__main__")
-    exec(compile(source, "script.py", "exec"), script.__dict__)  # noqa: S102 - the script of a test
+    exec(compile(source, "<string>", "exec"), script.__dict__)  # noqa: S102 - the script of a test
     return script.__dict__["f"]
 
 
@@ -118,6 +118,14 @@ DIFFERENT = {
     "field default": (
         "from dataclasses import dataclass\n@dataclass\nclass A:\n  n: int = 1\ndef f(x): return A()",
         "from dataclasses import dataclass\n@dataclass\nclass A:\n  n: int = 2\ndef f(x): return A()",
+    ),
+    "method of a data class": (
+        "import dataclasses as d\n@d.dataclass\nclass A:\n  def __lt__(self, o): return 1\ndef f(x): return A",
+        "import dataclasses as d\n@d.dataclass\nclass A:\n  def __lt__(self, o): return 2\ndef f(x): return A",
+    ),
+    "state of a singleton": (
+        "class A:\n  def __reduce__(self): return 'a'\na = A()\na.n = 1\ndef f(x): return a",
+        "class A:\n  def __reduce__(self): return 'a'\na = A()\na.n = 2\ndef f(x): return a",
     ),
     "member": (
         "from enum import Enum\nclass A(Enum):\n  n = 1\ndef f(x): return A.n",

@@ -40,7 +40,8 @@ _OF_ENUM = frozenset((
 ))  # fmt: skip
 _NO_VALUE = ("no value yet",)
 _GENERATED = "<string>"
-"""The file name of the methods that `dataclasses` generates."""
+_GENERATOR = "__create_fn__"
+"""The file name of the methods that `dataclasses` generates, and the function around them (from Python 3.11)."""
 
 
 def of_function(function: types.FunctionType, is_loose: Callable[[types.ModuleType], bool]) -> Definition:
@@ -155,7 +156,9 @@ def _is_generated(value: Any) -> bool:
     """Whether a method was generated from the fields of a data class."""
     function = getattr(value, "__wrapped__", value)
     code = getattr(function, "__code__", None)
-    return code is not None and code.co_filename == _GENERATED
+    if code is None or code.co_filename != _GENERATED:
+        return False
+    return getattr(code, "co_qualname", _GENERATOR).startswith(_GENERATOR)  # `python -c` has the same file name
 
 
 def _text(annotation: Any) -> str:

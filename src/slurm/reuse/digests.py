@@ -268,7 +268,8 @@ class _Encoder:
         if isinstance(reduced, str):
             owner = sys.modules.get(pickle.whichmodule(value, reduced))  # type: ignore[attr-defined]
             known = owner is not None and not self._digester.is_loose(owner)
-            self._write(b"g", reduced.encode(), [("", owner)] if known else [("", type(value))], 1)
+            parts = [("", owner)] if known else [("", type(value)), ("", getattr(value, "__dict__", None))]
+            self._write(b"g", reduced.encode(), parts, len(parts))
             return
         make, arguments = reduced[:2]
         more: list[Any] = [*reduced[2:5], None, None, None]
