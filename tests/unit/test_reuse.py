@@ -138,6 +138,13 @@ def test_a_cluster_has_a_default(ran: Path) -> None:
         assert fixed.with_options(reuse=None)() != fixed()
 
 
+@pytest.mark.parametrize(("written", "found"), [("yes", True), ("no", None), ("refresh", "refresh"), ("null", None)])
+def test_a_slurmfile_has_a_default(tmp_path: Path, written: str, found: object) -> None:
+    file = tmp_path / "Slurmfile"
+    file.write_text(f"clusters:\n  here:\n    url: local\n    options:\n      reuse: {written}\n")
+    assert Cluster.from_slurmfile("here", path=file).options.get("reuse") == found
+
+
 def test_a_map_submits_only_the_calls_that_are_missing(inline: InlineCluster, ran: Path) -> None:
     before = scaled.map([1, 3])
     assert before.results() == [20, 60]
