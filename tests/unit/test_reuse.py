@@ -366,6 +366,17 @@ def test_an_invalid_value_is_refused() -> None:
         task(reuse="yes")  # type: ignore[call-overload]
 
 
+def test_the_executor_always_submits(ran: Path) -> None:
+    with InlineCluster(options={"reuse": True}) as cluster, cluster.executor() as executor:
+        assert executor.submit(scaled, 1).result() == 20
+        assert list(executor.map(scaled, [1, 1])) == [20, 20]
+    assert computed(ran) == [1, 1, 1]
+
+
+def test_a_graph_shows_all_pieces(joined: JobArray[int], inline: InlineCluster) -> None:
+    assert str(inline.graph(joined)).count("scaled") >= 1
+
+
 @workflow(reuse=True)
 def pipeline(n: int) -> int:
     return sum(scaled.map(range(n)).results())
@@ -421,7 +432,7 @@ def interrupted(n: int, ctx: WorkflowContext) -> int:
 
 
 def test_the_next_attempt_of_a_workflow_finds_its_calls(inline: InlineCluster, ran: Path) -> None:
-    job = interrupted(3)
+    job = interrupted(3)  # type: ignore[call-overload]
     assert job.result(60) == 60
     assert computed(ran) == [0, 1, 2]
     assert "that this attempt does not use" not in job.logs()

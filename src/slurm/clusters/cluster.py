@@ -256,7 +256,7 @@ class Cluster:
         """
         from slurm.views.graph import graph_of  # noqa: PLC0415 - imported at first use
 
-        return graph_of(self.place, [job.part for job in jobs])
+        return graph_of(self.place, [each.part for job in jobs for each in job.several or (job,)])
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script of a call of a task, or of a map over `count` items. Submits nothing."""
