@@ -256,7 +256,8 @@ class Cluster:
         """
         from slurm.views.graph import graph_of  # noqa: PLC0415 - imported at first use
 
-        return graph_of(self.place, [each.part for job in jobs for each in job.several or (job,)])
+        plain = [each for job in jobs for each in job.several or (job,)]
+        return graph_of(self.place, [each.part for each in plain if isinstance(each, (Job, JobArray))])
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script of a call of a task, or of a map over `count` items. Submits nothing."""
