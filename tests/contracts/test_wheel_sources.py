@@ -138,7 +138,10 @@ def test_a_wheelhouse_has_the_packages_of_git_urls(
     identity = {f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run(["git", *command], cwd=library, check=True, env={**os.environ, **identity})
-    url = f"git+{library.as_uri()}"
+    url = "git+https://git.example/library"  # pip takes no git+file URL of a requirement
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{library.as_uri()}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://git.example/library")
     source = project(tmp_path / "main", "main", "", requires=(f"library @ {url}",))
     original = Wheel._run_installer
 

@@ -138,7 +138,7 @@ SEQUENCES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "no pickle": (
         "unpicklable",
         {},
-        (*BEGIN, "save", "save", "run_end 0 1 failed save True", "completed 0 1 failed save"),
+        (*BEGIN, "save", "run_end 0 1 failed save True", "completed 0 1 failed save"),
     ),
     "a death": ("dies", {}, (*BEGIN, "completed 0 1 failed process")),
     "a retry": (

@@ -130,8 +130,12 @@ def test_a_built_image_is_pushed_pinned_pulled_and_run(
         assert environment.runtime == "podman"
         assert environment.image == environment.digest
         assert str(environment.image).startswith(f"{registry}/my-image@sha256:")
-    words = [word for word in ("building the environment", "building /", "pushing", "ready") if word in caplog.text]
-    assert words == ["building the environment", "building /", "pushing", "ready"]
+    words = [
+        word
+        for word in ("building the environment", "building /", "pushing", "finished the build")
+        if word in caplog.text
+    ]
+    assert words == ["building the environment", "building /", "pushing", "finished the build"]
     caplog.clear()
 
     other = Container(context=context, build_args={"LABEL": "labelled"}, registry=registry, runtime="podman")

@@ -153,7 +153,7 @@ def test_a_coroutine_function_is_refused_at_once(inline: InlineCluster) -> None:
 
     executor = inline.executor(initializer=divide, initargs=(1,))
     for function in (coroutine, partial(coroutine, 1)):
-        with pytest.raises(TypeError, match="coroutine is a coroutine function"):
+        with pytest.raises(TypeError, match="coroutine returns a coroutine"):
             executor.submit(function)  # type: ignore[call-overload]
         with pytest.raises(TypeError, match=r"asyncio\.run"):
             executor.map(function, [1])

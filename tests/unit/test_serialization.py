@@ -219,7 +219,8 @@ def test_a_large_object_that_calls_share_is_pickled_and_loaded_once(directory: D
 
 def test_a_class_is_pickled_once_for_all_calls_of_a_map(directory: Directory) -> None:
     one, several = (pickled(nothing, *((Layered(number),) for number in range(count))) for count in (2, 40))
-    assert len(several.calls.data) < 2 * len(one.calls.data)
+    more = len(several.calls.data) - len(one.calls.data)
+    assert more < 38 * 100  # the class alone takes over 1000 bytes
     made = [args[0] for args in loaded(directory, several, count=40)]
     assert [each.layer for each in made] == list(range(40))
     assert len({type(each) for each in made}) == 1
