@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import shutil
@@ -15,7 +16,7 @@ from slurm.errors import ConfigurationError, NoSuchJob, NotReusable, OptionError
 from slurm.jobs.job import JobArray
 from slurm.places.place import Place
 from slurm.reuse.explanation import explain
-from slurm.storage.job_store import new_key
+from slurm.storage.job_store import JobStore, new_key
 from slurm.storage.reuse_records import ReuseRecord, ReuseRecords
 from slurm.testing.inline.cluster import InlineCluster
 
@@ -196,6 +197,46 @@ def test_an_array_of_pieces_is_a_sequence_of_jobs(joined: JobArray[int]) -> None
     assert "6 in scaled/" in repr(joined)
     with pytest.raises(IndexError, match=r"6 jobs, so there is no \[6\]"):
         joined[6]
+
+
+def test_interleaved_pieces_are_read_by_submission(
+    inline: InlineCluster, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaled.map(range(0, 40, 2)).results()
+    array = scaled.map([*range(40), 3])
+    assert len(array.keys) == 2
+    expected = [20 * x for x in [*range(40), 3]]
+    reads: list[str] = []
+    read = JobStore.read_results
+
+    def counted(self: JobStore, key: str, *args: Any, **keywords: Any) -> Any:
+        reads.append(key)
+        return read(self, key, *args, **keywords)
+
+    monkeypatch.setattr(JobStore, "read_results", counted)
+    assert array.results() == expected
+    assert len(reads) == 2
+    assert list(array.iter_results()) == expected
+    assert len(reads) <= 2 + 2 * 7  # 1, 2, 4, 8, 16 and the other 10 calls at once
+    assert asyncio.run(awaited(array)) == expected
+
+
+async def awaited(array: JobArray[int]) -> list[int]:
+    return await array
+
+
+def test_the_failed_calls_of_an_array_of_pieces_are_retried(inline: InlineCluster, ran: Path) -> None:
+    scaled(1).result()
+    array = scaled.map([-1, 1, -2])
+    errors = array.exceptions()
+    assert [type(error) for error in errors] == [ValueError, type(None), ValueError]
+    with pytest.raises(ValueError, match="-1"):
+        array.results()
+    assert array.failed() == [array[0], array[2]]
+    again = array.retry_failed()
+    assert len(again) == 2
+    assert [str(error).splitlines()[0] for error in again.exceptions()] == ["-1", "-2"]
+    assert len(scaled.map([1, 1]).retry_failed()) == 0
 
 
 def test_an_array_of_pieces_has_no_single_key(joined: Any) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from itertools import accumulate
+from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slurm.errors import ConfigurationError
 from slurm.jobs.cancel import cancel
+from slurm.jobs.completion import when_all_finish
 from slurm.jobs.handle import value_of
 from slurm.jobs.job import Job, JobArray, Listing
+from slurm.jobs.submit import resubmit
+from slurm.options import Options
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
-from slurm.sanitize.numbers import seconds_to_wait
+from slurm.sanitize.numbers import seconds_to_wait, whole
 from slurm.views.overview import overviews
 from slurm.views.status import Part
 
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", covariant=True)
 
+_MOST_READ = 64
+"""The most calls whose results are read in one go when they are wanted one by one."""
+
 
 class Piece(NamedTuple):
     """Some calls of one submission. `own` says whether this map submitted them, and has not found or joined them."""
@@ -35,6 +42,27 @@ class Piece(NamedTuple):
     state: SubmissionState
     indices: range
     own: bool
+
+
+class Call(NamedTuple):
+    """One call of a submission; `own` as in `Piece`."""
+
+    state: SubmissionState
+    at: int
+    """Its index in the submission."""
+    own: bool
+
+
+def joined(calls: Sequence[Call]) -> list[Piece]:
+    """Put consecutive calls of one submission together."""
+    found: list[Piece] = []
+    for call in calls:
+        last = found[-1] if found else None
+        if last and last.state is call.state and last.indices.stop == call.at:
+            found[-1] = last._replace(indices=range(last.indices.start, call.at + 1))
+        else:
+            found.append(Piece(call.state, range(call.at, call.at + 1), call.own))
+    return found
 
 
 class JoinedArray(JobArray[R]):
@@ -86,45 +114,45 @@ class JoinedArray(JobArray[R]):
         return sum(len(piece.indices) for piece in self._pieces)
 
     def __getitem__(self, at: Any) -> Any:
+        calls = list(self._calls())
         if isinstance(at, slice):
-            jobs = [self._at(number) for number in range(len(self))[at]]
-            if not jobs:
-                return JobArray(self._place, self._watched, range(0))
-            return JoinedArray(self._place, [Piece(piece.state, range(i, i + 1), piece.own) for piece, i in jobs])
-        if not -len(self) <= at < len(self):
-            message = f"the array has {len(self)} jobs, so there is no [{at}]"
+            some = calls[at]
+            return JoinedArray(self._place, joined(some)) if some else self._nothing()
+        if not -len(calls) <= at < len(calls):
+            message = f"the array has {len(calls)} jobs, so there is no [{at}]"
             raise IndexError(message)
-        piece, index = self._at(range(len(self))[at])
-        return Job(self._place, piece.state, index)
+        return Job(self._place, calls[at].state, calls[at].at)
 
     def __iter__(self) -> Iterator[Job[R]]:
-        return (Job(self._place, piece.state, index) for piece in self._pieces for index in piece.indices)
+        return (Job(self._place, call.state, call.at) for call in self._calls())
 
     def __contains__(self, job: object) -> bool:
         return any(job in array for array in self._arrays())
 
     def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
-        """Wait for all and return their results in order, one submission after the other; see `JobArray.results`."""
+        """Wait for all and return their results in order, with one command for each submission."""
         self._wait_for_all(timeout)
-        found: list[Any] = []
-        for array in self._arrays():
-            results, error = array._read_all(array._range, return_exceptions=return_exceptions)  # noqa: SLF001
-            if error is not None:
-                raise error
-            found += results
+        found, error = self._results(return_exceptions=return_exceptions)
+        if error is not None:
+            raise error
         return found
 
     def iter_results(self, timeout: float | None = None) -> Iterator[R]:
         """Yield the results in order, each as soon as it and those before it are there; see `JobArray.iter_results`."""
-        end = _end(timeout)
-        for array in self._arrays():
-            yield from map(value_of, array._in_order(array._range, _left(end)))  # noqa: SLF001 - of the base class
+        end, calls, most = _end(timeout), list(self._calls()), 1
+        while calls:
+            self._of(calls[0])._wait([calls[0].at], _left(end), asked=timeout)  # noqa: SLF001 - of the base class
+            ready = list(takewhile(lambda call: call.state.finished(call.at), calls[:most]))
+            calls, most = calls[len(ready) :], min(2 * most, _MOST_READ)
+            yield from map(value_of, self._ends(ready))
 
     def __await__(self) -> Generator[Any, None, list[R]]:
         """`await array` is the list of its results; the event loop runs meanwhile."""
-        found: list[R] = []
-        for array in self._arrays():
-            found += yield from array.__await__()
+        from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
+
+        found, error = yield from awaited(partial(when_all_finish, self), self._results, self._how_to_come_back)
+        if error is not None:
+            raise error
         return found
 
     def done(self) -> bool:
@@ -139,15 +167,19 @@ class JoinedArray(JobArray[R]):
     def failed(self, timeout: float | None = None) -> list[Job[R]]:
         """Wait for all; the jobs that ended without a result."""
         self._wait_for_all(timeout)
-        return [job for array in self._arrays() for job in array.failed()]
+        bad = {job for array in self._by_submission() for job in array.failed()}
+        return [job for job in self if job in bad]
 
     def retry_failed(self, timeout: float | None = None, **options: Unpack[TaskOptions]) -> JobArray[R]:
-        """Wait for all, then submit the calls that failed once more, as new submissions; empty if none has."""
-        self._wait_for_all(timeout)
-        if not self.failed():
-            return JobArray(self._place, self._watched, range(0))
-        again = [array.retry_failed(**options) for array in self._arrays()]
-        return JoinedArray(self._place, [Piece(array.part.state, array._range, own=True) for array in again])  # noqa: SLF001
+        """Wait for all, then submit the calls that failed once more: a new submission for each that has some."""
+        again: dict[tuple[str, int], Call] = {}
+        failed = [(job.part.state, job.index) for job in self.failed(timeout)]
+        for state in dict.fromkeys(state for state, _ in failed):
+            indices = sorted({index for other, index in failed if other is state})
+            new = resubmit(self._place, state.key, indices, Options.parse(options))
+            again |= {(state.key, index): Call(new, number, own=True) for number, index in enumerate(indices)}
+        calls = [again[state.key, index] for state, index in failed]
+        return JoinedArray(self._place, joined(calls)) if calls else self._nothing()
 
     def states(self) -> Counter[JobState]:
         """How many are in each state."""
@@ -160,8 +192,9 @@ class JoinedArray(JobArray[R]):
         return f"{self.keys[0].partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
 
     def logs(self, rank: int = 0) -> list[str]:
-        """The output of each so far, in order; with several ranks, of this one."""
-        return [log for array in self._arrays() for log in array.logs(rank)]
+        """The output of each so far, in order, read together; with several ranks, of this one."""
+        whole(rank, "rank")
+        return self._place.store.logs([self._place.log_path(call.state, call.at, rank) for call in self._calls()])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobArray) and list(self) == list(other)
@@ -187,16 +220,55 @@ class JoinedArray(JobArray[R]):
         own = (piece for piece in self._pieces if joined or piece.own)
         return tuple(JobArray(self._place, piece.state, piece.indices) for piece in own)
 
-    def _at(self, number: int) -> tuple[Piece, int]:
-        for piece, end in zip(self._pieces, accumulate(len(piece.indices) for piece in self._pieces), strict=True):
-            if number < end:
-                return piece, piece.indices[number - end]
-        raise IndexError(number)
+    def _calls(self) -> Iterator[Call]:
+        return (Call(piece.state, index, piece.own) for piece in self._pieces for index in piece.indices)
+
+    def _of(self, call: Call) -> JobArray[R]:
+        """The array of all calls of a call's submission."""
+        return JobArray(self._place, call.state, range(call.state.count))
+
+    def _by_submission(self) -> list[JobArray[R]]:
+        """For each submission an array of a range that holds all its calls here."""
+        spans: dict[str, tuple[SubmissionState, int, int]] = {}
+        for state, indices, _ in self._pieces:
+            _, low, high = spans.get(state.key, (state, indices.start, indices.stop))
+            spans[state.key] = state, min(low, indices.start), max(high, indices.stop)
+        return [JobArray(self._place, state, range(low, high)) for state, low, high in spans.values()]
+
+    def _ends(self, calls: Sequence[Call], *, logs: bool = False) -> list[tuple[Any, BaseException | None]]:
+        """The results or exceptions of calls that have ended, with one command for each submission."""
+        wanted: dict[str, list[Call]] = {}
+        for call in calls:
+            wanted.setdefault(call.state.key, []).append(call)
+        readers = {
+            key: self._of(some[0])._read(sorted({call.at for call in some}), logs=logs)  # noqa: SLF001 - as above
+            for key, some in wanted.items()
+        }
+        return [readers[call.state.key].of(call.at) for call in calls]
+
+    def _results(self, *, return_exceptions: bool = False) -> tuple[list[Any], BaseException | None]:
+        found: list[Any] = []
+        for result, error in self._ends(list(self._calls()), logs=return_exceptions):
+            if error is not None and not return_exceptions:
+                return found, error
+            found.append(result if error is None else error)
+        return found, None
 
     def _wait_for_all(self, timeout: float | None) -> None:
         end = _end(timeout)
-        for array in self._arrays():
-            array._wait(array._range, _left(end), asked=timeout)  # noqa: SLF001 - of the base class
+        wanted: dict[str, list[Call]] = {}
+        for call in self._calls():
+            wanted.setdefault(call.state.key, []).append(call)
+        for some in wanted.values():
+            indices = [call.at for call in some]
+            self._of(some[0])._wait(indices, _left(end), asked=timeout)  # noqa: SLF001 - as above
+
+    def _how_to_come_back(self) -> str:
+        keys = ", ".join(map(repr, self.keys))
+        return f"The jobs go on; come back to them with Cluster({self._url!r}).job(key), key one of {keys}"
+
+    def _nothing(self) -> JobArray[R]:
+        return JobArray(self._place, self._watched, range(0))
 
     def _refuse_several(self, name: str) -> None:
         if len(self.keys) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slurm.jobs.job import JobArray
-from slurm.jobs.pieces import JoinedArray, Piece
+from slurm.jobs.pieces import Call, JoinedArray, joined
 from slurm.jobs.submit import head_of, submit
 from slurm.reuse.calls import call_digests
 from slurm.reuse.lookup import Known, look_up
@@ -15,7 +15,7 @@ from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol import ResolvedEnvironment, Submission
@@ -93,19 +93,10 @@ def _digests(
 
 
 def _joined(place: Place, calls: Sequence[Known | None], own: SubmissionState | None) -> JobArray[Any]:
-    pieces = tuple(_pieces(calls, own))
+    pieces = joined([Call(each.state, each.call, own=each.state is own) for each in calls if each])
     if len(pieces) == 1 and pieces[0].own:
         return JobArray(place, pieces[0].state, pieces[0].indices)
     return JoinedArray(place, pieces)
-
-
-def _pieces(calls: Sequence[Known | None], own: SubmissionState | None) -> Iterator[Piece]:
-    """Put consecutive calls of one submission together."""
-    begin = 0
-    for at, (before, after) in enumerate(zip(calls, [*calls[1:], None], strict=True), start=1):
-        if before and not (after and after.state is before.state and after.call == before.call + 1):
-            yield Piece(before.state, range(before.call - (at - 1 - begin), before.call + 1), before.state is own)
-            begin = at
 
 
 def _of_task(task: Task[..., Any]) -> Any:
