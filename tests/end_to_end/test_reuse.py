@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import task
+from slurm import JobArray, task
 from slurm.errors import JobCancelled
 from slurm.jobs.pieces import JoinedArray
 
@@ -48,6 +48,9 @@ SCRIPT = textwrap.dedent(
     _, url, count, death = sys.argv
     if death == "record":
         Place.create = die  # the record is written
+    elif death == "pause":
+        create = Place.create
+        Place.create = lambda *args: (os.kill(os.getpid(), signal.SIGSTOP), create(*args))[1]
     elif death == "directory":
         SchedulerClient.submit = die  # the directory is written
     elif death == "submission":
@@ -128,6 +131,24 @@ def test_a_client_that_is_killed_loses_nothing_and_nothing_is_computed_twice(
     assert names(computed) == ["0", "1", "total"]
     assert run(script, cluster, 2).stdout == again.stdout
     assert names(computed) == ["0", "1", "total"]
+
+
+def test_a_client_that_is_paused_before_it_submits_computes_nothing_twice(
+    cluster: Cluster, tmp_path: Path, computed: Path
+) -> None:
+    script = write(tmp_path, computed)
+    argv = [sys.executable, str(script), cluster.url, "2", "pause"]
+    with subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as paused:
+        os.waitid(os.P_PID, paused.pid, os.WSTOPPED)
+        other = run(script, cluster, 2)
+        assert other.stdout.startswith("16 "), other.stderr
+        paused.send_signal(signal.SIGCONT)
+        printed, errors = paused.communicate(timeout=120)
+    assert (printed, errors) == (other.stdout, "")  # its total is that of the other client
+    late = [job for job in cluster.jobs("measure") if job.key not in other.stdout]
+    errors_of = [array.exceptions(60) for array in late if isinstance(array, JobArray)]
+    assert [type(error) for some in errors_of for error in some] == [JobCancelled, JobCancelled]
+    assert names(computed) == ["0", "1", "total"]  # what it has submitted too late has not run
 
 
 @task(reuse=True)
