@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import pickle
 import shutil
@@ -416,6 +417,21 @@ def test_the_executor_always_submits(ran: Path) -> None:
 
 def test_a_graph_shows_all_pieces(joined: JobArray[int], inline: InlineCluster) -> None:
     assert str(inline.graph(joined)).count("scaled") >= 1
+
+
+@functools.singledispatch
+def dispatched(x: object) -> int:
+    return FACTOR
+
+
+@task(reuse=True)
+def with_dispatch(x: int) -> int:
+    return dispatched(x)
+
+
+def test_functions_that_only_decorators_can_make_have_a_digest(inline: InlineCluster) -> None:
+    assert with_dispatch(1) == with_dispatch(1)
+    assert with_dispatch(1).result() == 10
 
 
 @workflow(reuse=True)

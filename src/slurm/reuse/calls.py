@@ -11,7 +11,7 @@ from slurm.environments.current import installed
 from slurm.errors import TransportError
 from slurm.reuse.digests import FORMAT, Digester
 from slurm.reuse.scalars import constant, framed
-from slurm.serialization.pickling import is_importable_there
+from slurm.serialization.pickling import is_importable_there, loose_modules_by_value
 from slurm.submission.requests import several_ranks
 
 if TYPE_CHECKING:
@@ -54,6 +54,20 @@ def call_digests(
         return is_importable_there(module.__name__, module, there)
 
     digester = Digester(importable=importable, placeholder=lambda job: _of_job(place, job), replaced=replaced)
+    with loose_modules_by_value(there):
+        return _call_digests(place, digester, head, calls, defaults=defaults, environment=environment, options=options)
+
+
+def _call_digests(
+    place: Place,
+    digester: Digester,
+    head: Function,
+    calls: Sequence[Arguments],
+    *,
+    defaults: Mapping[str, Any],
+    environment: ResolvedEnvironment,
+    options: Options,
+) -> CallDigests:
     ranks = [(name, str(options.get(name))) for name in _OF_RANKS] if several_ranks(options) else []
     common = {
         "the function": digester.value(head.function, f"the function {head.name}"),

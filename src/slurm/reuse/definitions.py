@@ -31,6 +31,7 @@ _ABOUT_A_CLASS = frozenset((
     *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__", "__annotate_class__"),
     *("__abstractmethods__", "_abc_impl", "__subclasshook__", "__parameters__", "__dataclass_fields__"),
     *("__dataclass_params__", "__match_args__"),
+    *("__slotnames__", "__protocol_attrs__", "__callable_proto_members_only__", "__non_callable_proto_members__"),
 ))  # fmt: skip
 _OF_ENUM = frozenset((
     *("_member_names_", "_member_map_", "_value2member_map_", "_unhashable_values_", "_hashable_values_"),
@@ -158,7 +159,7 @@ def _is_generated(value: Any) -> bool:
     code = getattr(function, "__code__", None)
     if code is None or code.co_filename != _GENERATED:
         return False
-    return getattr(code, "co_qualname", _GENERATOR).startswith(_GENERATOR)  # `python -c` has the same file name
+    return getattr(code, "co_qualname", "").startswith(_GENERATOR)  # `python -c` has the same file name
 
 
 def _text(annotation: Any) -> str:

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 FORMAT = b"slurm-tasks reuse 1"
 """Part of each digest; it changes with the canonical form."""
 
-_BY_DIGEST = (types.FunctionType, type)
 _CONTENT = (bytearray, pickle.PickleBuffer)
 _OF_THIS_PROCESS = (io.IOBase, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.FrameType)
 _RAW = "biufcmMSUV"
 """The kinds of NumPy's data types whose arrays hold nothing but their bytes."""
+
+
+def _is_definition(value: Any) -> bool:
+    """Whether it is a function or a class. In Python 3.10, `list[int]` says that it is a class."""
+    return isinstance(value, types.FunctionType) or issubclass(type(value), type)
 
 
 class NoCanonicalForm(Exception):
@@ -93,7 +97,7 @@ class Digester:
         known = self._known.get(id(value))
         if known:
             return known[1]
-        if isinstance(value, _BY_DIGEST) and id(value) in self._open:
+        if _is_definition(value) and id(value) in self._open:
             self._incomplete = True
             return sha256(framed(b"O", value.__qualname__.rpartition(".")[2].encode())).digest()
         outer, self._incomplete = self._incomplete, False
@@ -141,7 +145,7 @@ class _Encoder:
         self._digest = sha256(FORMAT)
         self._numbers: dict[int, int] = {}
         self._kept: list[Any] = []  # objects that reductions make: their ids must stay theirs
-        self._defines = isinstance(value, _BY_DIGEST)
+        self._defines = _is_definition(value)
         self._encode(value)
 
     def digest(self) -> bytes:
@@ -159,7 +163,7 @@ class _Encoder:
             self._digest.update(framed(b"f" if kind is frozenset else b"m", b"".join(parts)))
         elif isinstance(value, Placeholder):
             self._digest.update(framed(b"J", self._digester.placeholder(value)))
-        elif isinstance(value, _BY_DIGEST) and not self._defines:
+        elif not self._defines and _is_definition(value):
             self._digest.update(framed(b"D", self._digester.part(value)))
         elif id(value) in self._numbers:
             self._digest.update(framed(b"#", str(self._numbers[id(value)]).encode()))
@@ -180,7 +184,7 @@ class _Encoder:
             self._digest.update(framed(b"r", b"") + sha256(content).digest())
         elif isinstance(value, types.ModuleType):
             self._encode_module(value)
-        elif isinstance(value, (types.FunctionType, type)):
+        elif _is_definition(value):
             self._encode_definition(value)
         elif (stand_in := self._digester.replacement(value)) is not value:
             self._encode(stand_in)

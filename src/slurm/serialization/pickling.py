@@ -111,7 +111,7 @@ def pickle_calls(
     buffer.write(pickle.dumps(script(), 5))
     head_at, starts = buffer.tell(), []
     references: list[frozenset[Reference]] = []
-    with _loose_modules_by_value(there):
+    with loose_modules_by_value(there):
         pickler = _CallPickler(buffer, reducers, there)
         shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
@@ -145,7 +145,7 @@ def pickle_callbacks(
     NotPicklable.
     """
     pickled = []
-    with _loose_modules_by_value(there):
+    with loose_modules_by_value(there):
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
             pickler = _CallPickler(
@@ -331,7 +331,7 @@ if hasattr(os, "register_at_fork"):  # in a child, a thread that exists only in 
 
 
 @contextmanager
-def _loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
+def loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
     """Have cloudpickle send the user's own modules by value, because the node cannot import them.
 
     cloudpickle has one registry of such modules per process, hence the lock.
