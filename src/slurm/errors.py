@@ -10,6 +10,7 @@
     │   └── PluginNotFound            an unknown scheduler, transport or environment
     ├── SubmissionError               nothing was submitted
     │   ├── NotPicklable              the function or an argument cannot be pickled (also TypeError)
+    │   ├── NotReusable               a call of a task with `reuse` has no digest (also TypeError)
     │   ├── EnvironmentNotReady       the task's environment could not be prepared
     │   │   ├── BuildFailed           the environment could not be built or installed
     │   │   └── PythonNotFound        the cluster has no Python of the client's minor version
@@ -97,6 +98,10 @@ class SubmissionError(SlurmError):
 
 class NotPicklable(SubmissionError, TypeError):
     """The function or an argument cannot be pickled."""
+
+
+class NotReusable(SubmissionError, TypeError):
+    """The function or an argument of a task with `reuse` has no digest that is the same in every process."""
 
 
 class EnvironmentNotReady(SubmissionError):

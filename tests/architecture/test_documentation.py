@@ -19,6 +19,7 @@ from slurm.environments import building
 from slurm.options import MAPPINGS, OURS, SBATCH, TAKEN
 from slurm.protocol import outcomes, summary
 from slurm.protocol.records import Record
+from slurm.storage import reuse_records
 from slurm.tracking import attempts, workflow_journal
 
 PROJECT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.rglob("*.md")])
 
 RECORDS = [
     found
-    for module in (protocol, outcomes, summary, attempts, workflow_journal, building)
+    for module in (protocol, outcomes, summary, attempts, workflow_journal, building, reuse_records)
     for found in vars(module).values()
     if isinstance(found, type) and issubclass(found, Record)
 ]
@@ -51,6 +52,7 @@ WHERE = {
     outcomes.Product: r"outcomes/\<e\>.json",
     outcomes.SharedOutcome: r"outcomes/shared-\<n\>.json",
     summary.Summary: "summary.json",
+    reuse_records.ReuseRecord: r"reuse/\<task\>/\<n\>",
 }
 INSIDE = {"protocol", "end"}
 """A field of every document, and a field that is never written."""

@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("places.*",),
     ("views.*",),
     ("tasks.*",),
+    ("reuse.*",),
     ("jobs.*",),
     ("slurmfile.*",),
     ("clusters.*",),

@@ -65,3 +65,17 @@ def test_minimum_closes_in_on_it_round_by_round(root: Path) -> None:
 
     assert printed.startswith("the minimum is at 1.250\n\nround 1: 2.500\nround 2: 1.250\n\nflowchart TD")
     assert printed.count("cost × 9<br/>9 COMPLETED") == 2
+
+
+def test_estimate_computes_only_new_blocks(root: Path) -> None:
+    assert run("estimate.py", "--root", root, "--blocks", "2").endswith("2 blocks, 0 of them from earlier runs\n")
+    assert run("estimate.py", "--root", root, "--blocks", "3").endswith("3 blocks, 2 of them from earlier runs\n")
+    again = run("estimate.py", "--root", root, "--blocks", "3")
+    assert again.startswith("π ≈ 3.14")
+    assert again.endswith("3 blocks, 3 of them from earlier runs\n")
+
+
+@pytest.mark.slurm
+def test_estimate_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
+    here = run("estimate.py", "--root", root / "here", "--blocks", "2")
+    assert run("estimate.py", "slurm", "--root", root / "there", "--blocks", "2") == here

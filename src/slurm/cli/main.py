@@ -11,6 +11,7 @@ import click
 from slurm.cli.config import config
 from slurm.cli.doctor import doctor
 from slurm.cli.envs import envs
+from slurm.cli.explain import explain
 from slurm.cli.files import fetch
 from slurm.cli.jobs import cancel, jobs, logs, show
 from slurm.cli.output import SafeFormatter, show_error
@@ -28,7 +29,7 @@ def slurm() -> None:
     """
 
 
-for command in (config, doctor, envs, jobs, show, cancel, logs, fetch):
+for command in (config, doctor, envs, jobs, show, explain, cancel, logs, fetch):
     slurm.add_command(command)
 
 

@@ -183,11 +183,24 @@ class Cluster:
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
+        wanted = self.settings.merged(of.terms)
+        if wanted.options.get("reuse") and not wanted.environment:
+            _ = self.place.packages  # one command for this and the first look
         settings, prepared = self._prepare(of)
-        watched = submit.submit(
-            self.place, of, calls, mapped=mapped, settings=settings, environment=prepared, defaults=self.settings
-        )
-        return self._jobs_of(watched)
+        how: Mapping[str, Any] = {
+            "mapped": mapped,
+            "settings": settings,
+            "environment": prepared,
+            "defaults": self.settings,
+        }
+        if not settings.options.get("reuse"):
+            return self._jobs_of(submit.submit(self.place, of, calls, **how))
+        from slurm.jobs.reuse import submit_unknown  # noqa: PLC0415 - few tasks reuse results
+
+        jobs, own = submit_unknown(self.place, of, calls, **how)
+        if self._mine is not None:
+            self._mine.append(own)
+        return jobs
 
     def plan(
         self, of: Task[P, R, Any], calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, offline: bool = False
@@ -207,9 +220,12 @@ class Cluster:
         make = partial(submit.describe, self.place, of, bound, mapped=mapped, settings=settings, defaults=self.settings)
 
         def submit_plan(draft: Draft) -> Any:
-            _, prepared = self._prepare(of)
-            watched = submit.submit_draft(self.place, make(environment=prepared, earlier=draft), settings.callbacks)
-            jobs = self._jobs_of(watched)
+            if settings.options.get("reuse"):  # some calls may be known by then
+                jobs = self.submit(of, bound, mapped=mapped)
+            else:
+                _, prepared = self._prepare(of)
+                made = make(environment=prepared, earlier=draft)
+                jobs = self._jobs_of(submit.submit_draft(self.place, made, settings.callbacks))
             return jobs if mapped else jobs[0]
 
         with without_writing():
@@ -317,7 +333,8 @@ class Cluster:
         """
         from slurm.views.graph import graph_of  # noqa: PLC0415 - imported at first use
 
-        return graph_of(self.place, [job.part for job in jobs])
+        plain = [each for job in jobs for each in job.several or (job,)]
+        return graph_of(self.place, [each.part for each in plain if isinstance(each, (Job, JobArray))])
 
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script of a call of a task, or of a map over `count` items. Makes and submits nothing.

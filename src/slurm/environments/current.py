@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from slurm.environments.setup import render_steps
 from slurm.errors import PythonNotFound
 from slurm.protocol import ResolvedEnvironment
 from slurm.protocol.shell import program
+from slurm.runner import distributions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +89,13 @@ def probe(requested: Interpreter) -> Sequence[str]:
         ]
     )
     return ["bash" if requested.setup else "sh", "-c", script, "sh", TAG, *candidates]
+
+
+def installed(requested: Interpreter) -> Sequence[str]:
+    """Build the command that prints the digest of the distributions of an interpreter, after the setup steps."""
+    source = inspect.getsource(distributions)
+    script = 'code=$1; shift; python=$("$@" | tail -n 1) && [ -n "$python" ] && exec "$python" -c "$code"'
+    return ["sh", "-c", script, "sh", f"{source}\nprint(distributions_digest())", *probe(requested)]
 
 
 def found(requested: Interpreter, done: Completed) -> ResolvedEnvironment:

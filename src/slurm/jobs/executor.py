@@ -171,7 +171,7 @@ class ClusterExecutor(Executor):
             called = Initialized(
                 called, found.name, initializer=self._initializer, initargs=self._initargs, executor=self._token
             )
-        terms = self._terms.merged(found.terms)
+        terms = self._terms.merged(found.terms).merged(Settings(options=Options.parse({"reuse": False})))
         if self._most:
             most = min(self._most, int(terms.options.get("max_concurrent") or self._most))
             terms = terms.merged(Settings(options=Options.parse({"max_concurrent": most})))

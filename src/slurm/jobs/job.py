@@ -229,6 +229,11 @@ class JobArray(ArrayFiles, Generic[R]):
         return Reference("array", self.key, which, self._watched.chunk, self._url)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its submissions: several if a map has found some of its calls in earlier ones (`reuse`)."""
+        return (self.key,)
+
+    @property
     def part(self) -> Part:
         """The calls as a part of their submission."""
         return Part(self._place, self._watched, self._range)

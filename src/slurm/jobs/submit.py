@@ -106,14 +106,7 @@ def describe(
         pickled, uploads = earlier.pickled, earlier.uploads
     else:
         uploads = Uploads()
-        head = Function(
-            function=task.to_send(uploads),
-            name=task.name,
-            parameters=task.places,
-            context=task.context_parameter,
-            edges=dependencies.to_check(named, known),
-            workflow=task.is_workflow,
-        )
+        head = head_of(task, uploads)._replace(edges=dependencies.to_check(named, known))
         pickled = pickle_calls(head, calls, reducers=_reducers(uploads), there=environment.modules)
     count = len(pickled.references)
     _refuse_foreign(pickled.references, place)
@@ -130,6 +123,18 @@ def describe(
     )
     submission = _followed(place, submission, options).replace(callbacks=bool(hooks))
     return Draft(submission, pickled, pickled.calls._replace(callbacks=hooks), uploads, options, environment.modules)
+
+
+def head_of(task: Task[..., Any], uploads: Uploads) -> Function:
+    """What the calls of a task share, without its dependencies. The files that it needs are added to the uploads."""
+    return Function(
+        function=task.to_send(uploads),
+        name=task.name,
+        parameters=task.places,
+        context=task.context_parameter,
+        edges=(),
+        workflow=task.is_workflow,
+    )
 
 
 def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -> SubmissionState:

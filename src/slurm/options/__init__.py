@@ -127,6 +127,7 @@ OURS: Mapping[str, Kind] = {
     "max_restarts": kinds.count,
     "metrics": kinds.flag,
     "retry": _retry,
+    "reuse": kinds.reuse,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,
     "workers": kinds.count,

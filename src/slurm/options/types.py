@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -115,6 +115,7 @@ class OtherOptions(TypedDict, total=False):
     max_restarts: int | str | None
     metrics: bool | None
     retry: Retry | int | Mapping[str, Any] | None
+    reuse: bool | Literal["refresh"] | None
     signal_lead: int | str | timedelta | None
     stop_signal: str | None
     workers: int | str | None

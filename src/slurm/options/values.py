@@ -174,6 +174,15 @@ def flag(value: Any) -> bool | None:
     return value or None
 
 
+def reuse(value: Any) -> str | bool | None:
+    """Check whether calls reuse earlier results: True, False, or "refresh"."""
+    if isinstance(value, str) and value == "refresh":
+        return value
+    if not isinstance(value, bool):
+        raise ValueError('True, False or "refresh"')
+    return value or None
+
+
 def flag_or_text(value: Any) -> str | bool | None:
     """Return True for the bare option, None for no option, or the option's text."""
     return flag(value) if isinstance(value, bool) else text(value)

@@ -6,7 +6,7 @@ foreign_state() {
     strange_link "$1"
     at=$1
     set --
-    for name in jobs envs blobs; do
+    for name in jobs envs blobs reuse; do
         [ ! -L "$at/$name" ] || strange_link "$at/$name"
         [ ! -e "$at/$name" ] || set -- "$@" "$at/$name"
     done

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from slurm.environments.base import Interpreter
-from slurm.environments.current import found, probe
+from slurm.environments.current import found, installed, probe
 from slurm.errors import ConfigurationError
 from slurm.notifications.subscriptions import Subscriptions
 from slurm.places.probe import SiteProbe
@@ -16,6 +16,7 @@ from slurm.plugins import plugin
 from slurm.schedulers.base import Site
 from slurm.schedulers.client import SchedulerClient
 from slurm.storage.job_store import JobStore
+from slurm.storage.reuse_records import ReuseRecords
 from slurm.storage.runner_zip import bundle
 from slurm.storage.uploads import BlobStore
 from slurm.submission.job_queue import JobQueue
@@ -99,7 +100,7 @@ class Place:
         self.locks: dict[str, threading.Lock] = {}
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.__dict__.pop("subscriptions", None)
-        for part in ("transport", "probe", "queue", "registry", "tracker"):
+        for part in ("transport", "probe", "queue", "registry", "tracker", "reuse_records"):
             if part in self.__dict__:
                 self.__dict__[part].after_fork()
 
@@ -128,6 +129,11 @@ class Place:
         """The files there that clients have sent."""
         return BlobStore(self.transport, lambda: self.store.root)
 
+    @once
+    def reuse_records(self) -> ReuseRecords:
+        """The records of what submissions compute, for tasks that reuse results."""
+        return ReuseRecords(self.store, self.transport)
+
     @property
     def known_root(self) -> str | None:
         """The root, if it was given as a path or has been asked for."""
@@ -138,6 +144,12 @@ class Place:
     def current(self) -> ResolvedEnvironment:
         """The Python there that can unpickle this client's calls."""
         return found(Interpreter(self.spec.python, self.spec.setup), self.probe.python)
+
+    @once
+    def packages(self) -> str:
+        """The digest of the packages of the Python there. Asked along with the first look, if that is to be made."""
+        done = self.probe.ask(installed(Interpreter(self.spec.python, self.spec.setup)))
+        return done.stdout.strip() if done.status == 0 else ""
 
     @once
     def scheduler(self) -> Scheduler:

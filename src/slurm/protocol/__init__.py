@@ -17,7 +17,7 @@ PROTOCOL = 1
 """The version that this code writes, and the newest version that it can read."""
 
 BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.json", "submitted.json"
-REFUSED, SUMMARY = "refused.json", "summary.json"
+REFUSED, SUMMARY, REUSE = "refused.json", "summary.json", "reuse"
 CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"

@@ -64,3 +64,8 @@ def typing_name(kind: str, arguments: tuple[Any, ...], keywords: Mapping[str, An
     if kind != "TypeAliasType":  # whose module cannot be set
         made.__module__ = module
     return made
+
+
+def concatenated(*lists: list[Any]) -> list[Any]:
+    """The results of an array whose calls are in several submissions."""
+    return [result for some in lists for result in some]

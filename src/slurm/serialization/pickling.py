@@ -21,6 +21,7 @@ import cloudpickle
 from slurm.errors import NotPicklable
 from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
+from slurm.runner.reconstructors import concatenated
 from slurm.runner.reducers import FUNCTIONS, has_own_reduction, reduces_to_name
 from slurm.runner.value_pickler import ValuePickler
 from slurm.serialization.explanations import explain
@@ -63,6 +64,11 @@ class Placeholder:
     def reference(self) -> Reference:
         """The reference that the node replaces by results."""
         raise NotImplementedError
+
+    @property
+    def several(self) -> tuple[Placeholder, ...]:
+        """The placeholders that it consists of, if it has no reference of its own."""
+        return ()
 
 
 class Calls(NamedTuple):
@@ -108,7 +114,7 @@ def pickle_calls(
     buffer.write(pickle.dumps(script(), 5))
     head_at, starts = buffer.tell(), []
     references: list[frozenset[Reference]] = []
-    with _loose_modules_by_value(there):
+    with loose_modules_by_value(there):
         pickler = _CallPickler(buffer, reducers, there)
         shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
@@ -142,7 +148,7 @@ def pickle_callbacks(
     NotPicklable.
     """
     pickled = []
-    with _loose_modules_by_value(there):
+    with loose_modules_by_value(there):
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
             pickler = _CallPickler(
@@ -155,7 +161,7 @@ def pickle_callbacks(
 
 def pickle_value(value: Any, file: IO[bytes], *, reducers: Reducers) -> bool:
     """Pickle one value as an argument is pickled. Returns whether it refers to jobs. Raises NotPicklable."""
-    with _loose_modules_by_value(()):
+    with loose_modules_by_value(()):
         pickler = _CallPickler(file, reducers)
         pickler.write(value, lambda: {"the value": value})
     return bool(pickler.references)
@@ -215,7 +221,7 @@ class _CallPickler(ValuePickler):
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if self.shared and (found := self.shared.get(id(obj))) and found[1]:
             return found[1]
-        if not isinstance(obj, Placeholder):
+        if not isinstance(obj, Placeholder) or obj.several:
             return None
         reference = obj.reference
         if reference.indices or reference.kind == "put":  # an empty array has no results to wait for
@@ -225,6 +231,8 @@ class _CallPickler(ValuePickler):
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) in self._plain:
             return NotImplemented
+        if isinstance(obj, Placeholder):
+            return concatenated, obj.several
         if isinstance(obj, FUNCTIONS) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, getattr(obj, "__qualname__"))  # noqa: B009 - no type has both
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
@@ -320,7 +328,7 @@ _REFERRED = (type, Placeholder)
 def _is_reached_by_task(function: Any, there: Collection[str]) -> bool:
     """Whether the name of a function, in a module that the node can import, holds the task made from it."""
     module = sys.modules.get(function.__module__ or "")
-    if module is None or module.__name__ == "__main__" or not _is_importable_there(module.__name__, module, there):
+    if module is None or module.__name__ == "__main__" or not is_importable_there(module.__name__, module, there):
         return False
     try:
         return unwrapped(function.__module__, function.__qualname__) is function
@@ -334,7 +342,7 @@ if hasattr(os, "register_at_fork"):  # in a child, a thread that exists only in 
 
 
 @contextmanager
-def _loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
+def loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
     """Have cloudpickle send the user's own modules by value, because the node cannot import them.
 
     cloudpickle has one registry of such modules per process, hence the lock.
@@ -356,12 +364,12 @@ def _loose_modules(there: Collection[str]) -> Iterator[types.ModuleType]:
         if (
             isinstance(module, types.ModuleType)
             and module.__name__ == name
-            and not _is_importable_there(name, module, there)
+            and not is_importable_there(name, module, there)
         ):
             yield module
 
 
-def _is_importable_there(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
+def is_importable_there(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
     """Whether the node can import a module (installed, or in the runner's zip), or it is `__main__`."""
     top = name.partition(".")[0]
     return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)

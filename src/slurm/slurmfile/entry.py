@@ -127,4 +127,4 @@ def _value(reader: Reader, name: str, location: Location) -> Any:
     text = reader.text(location)
     if text is None or (text == "~" and reader.is_plain(location)):
         return None
-    return truth(text) if {**SBATCH, **OURS}.get(name) in (kinds.flag, kinds.flag_or_text, None) else text
+    return truth(text) if {**SBATCH, **OURS}.get(name) in (kinds.flag, kinds.flag_or_text, kinds.reuse, None) else text

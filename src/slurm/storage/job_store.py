@@ -22,6 +22,7 @@ from slurm.protocol import (
     OUTCOMES,
     REFUSED,
     RESULTS,
+    REUSE,
     SUBMISSION,
     SUBMITTED,
     SUMMARY,
@@ -33,10 +34,10 @@ from slurm.protocol import (
     shared_name,
 )
 from slurm.protocol.outcomes import Outcome, SharedOutcome
-from slurm.protocol.shell import program
 from slurm.protocol.summary import Summary
 from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.storage import log_tails
+from slurm.storage.commit import commit
 from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
 
@@ -96,6 +97,11 @@ class JobStore:
         self.root = root
         self._shared: dict[str, SharedOutcome | None] = {}  # records of shared outcomes, by path; None: damaged
 
+    def task_directory(self, key: str) -> str:
+        """Return the directory of the records of reuse of a task: of the submissions beside `key`."""
+        self.directory(key)
+        return f"{self.root}/{REUSE}/{key.partition('/')[0]}"
+
     def directory(self, key: str) -> str:
         """Return the directory of a submission. Raises NoSuchJob for a malformed key."""
         if not is_key(key):
@@ -145,14 +151,7 @@ class JobStore:
         If several processes write the same name at the same time, exactly one of them gets it in its answer, provided
         that their files differ: some file systems do not show which of two equal files was linked.
         """
-        directory = f"{self.directory(key)}/{subdirectory}"
-        hidden = f"{directory}/.{os.urandom(4).hex()}"
-        self._transport.put(hidden, files)
-        done = self._transport.run(["sh", "-c", program(__name__, "commit.sh"), "sh", hidden], timeout=300)
-        if done.status != 0:
-            message = f"cannot write to {directory}: {done.words}"
-            raise TransportError(message)
-        return frozenset(done.stdout.split())
+        return commit(self._transport, f"{self.directory(key)}/{subdirectory}", files)
 
     def commit_shared(self, key: str, elements: Iterable[int], outcome: Outcome) -> None:
         """Write one outcome for elements that never began and never will, unless they have a shared one already."""

@@ -84,18 +84,18 @@ def deactivate(submitter: Submitter) -> None:
         _default.clear()
 
 
-def _upstream(job: Any) -> Placeholder | str:
+def _upstreams(job: Any) -> Sequence[Placeholder | str]:
     """A job, or the id of one, as text. Raises TypeError, or ValueError for the key of a job."""
-    if hasattr(job, "reference"):
-        found: Placeholder = job
-        return found
+    if hasattr(type(job), "reference"):
+        several: Sequence[Placeholder] = job.several
+        return several or (job,)
     if isinstance(job, bool) or not isinstance(job, (str, int)):
         message = f"after() takes jobs, arrays, and ids of jobs, not {job!r}"
         raise TypeError(message)
     if "/" in str(job):
         message = f"after({job!r}): for the key of a job, write after(cluster.job({job!r}))"
         raise ValueError(message)
-    return str(job)
+    return (str(job),)
 
 
 _NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
@@ -237,7 +237,7 @@ class Task(Generic[P, R, F]):
         if on not in _ON:
             message = f'on={on!r}: one of "success", "failure", "any"'
             raise ValueError(message)
-        return self._copy(upstreams=(*self.upstreams, *((_upstream(job), on) for job in jobs)))
+        return self._copy(upstreams=(*self.upstreams, *((part, on) for job in jobs for part in _upstreams(job))))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
         """A copy that goes to this cluster, whichever is active."""

@@ -65,6 +65,7 @@ class WorkflowJournal:
         self._directory = f"{job.directory}/{CHILDREN}"
         self._counts: Counter[str] = Counter()  # of submissions, by digest
         self._claimed: set[str] = set()
+        self._joined: set[str] = set()
         self._lock = threading.Lock()
 
     def claim(self, submission: Submission, calls: Calls) -> tuple[str, str]:
@@ -95,6 +96,11 @@ class WorkflowJournal:
             )
         return name, child.key
 
+    def note_joined(self, keys: Iterable[str]) -> None:
+        """Note that this attempt has found submissions again by what they compute (`reuse`)."""
+        with self._lock:
+            self._joined.update(keys)
+
     def withdraw(self, name: str) -> None:
         """Forget a submission that was refused. The next equal call takes its number."""
         with self._lock:
@@ -112,7 +118,7 @@ class WorkflowJournal:
                 children.append(self._read(name))
             except (ProtocolError, UntrustedFile, OSError) as error:
                 _log.warning("a submission of a workflow is left out: %s", error)
-        return [child.key for child in children]
+        return [child.key for child in children if child.key not in self._joined]
 
     def _read(self, name: str) -> Child:
         path = f"{self._directory}/{name}"

@@ -1,0 +1,299 @@
+"""JoinedArray: the jobs of a map whose calls are spread over several submissions, because some were known before."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from slurm.errors import ConfigurationError
+from slurm.jobs.cancel import cancel
+from slurm.jobs.completion import when_all_finish
+from slurm.jobs.handle import value_of
+from slurm.jobs.job import Job, JobArray, Listing
+from slurm.jobs.submit import resubmit
+from slurm.options import Options
+from slurm.places.place import place_for
+from slurm.protocol.states import JobState
+from slurm.sanitize.numbers import seconds_to_wait, whole
+from slurm.views.overview import overviews
+from slurm.views.status import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from slurm.options.types import TaskOptions
+    from slurm.places.place import Place
+    from slurm.submission.submission_state import SubmissionState
+
+R = TypeVar("R", covariant=True)
+
+_MOST_READ = 64
+"""The most calls whose results are read in one go when they are wanted one by one."""
+
+
+class Piece(NamedTuple):
+    """Some calls of one submission. `own` says whether this map submitted them, and has not found or joined them."""
+
+    state: SubmissionState
+    indices: range
+    own: bool
+
+
+class Call(NamedTuple):
+    """One call of a submission; `own` as in `Piece`."""
+
+    state: SubmissionState
+    at: int
+    """Its index in the submission."""
+    own: bool
+
+
+def joined(calls: Sequence[Call]) -> list[Piece]:
+    """Put consecutive calls of one submission together."""
+    found: list[Piece] = []
+    for call in calls:
+        last = found[-1] if found else None
+        if last and last.state is call.state and last.indices.stop == call.at:
+            found[-1] = last._replace(indices=range(last.indices.start, call.at + 1))
+        else:
+            found.append(Piece(call.state, range(call.at, call.at + 1), call.own))
+    return found
+
+
+class JoinedArray(JobArray[R]):
+    """A JobArray of several pieces, each a range of the calls of one submission, in the order of the map.
+
+    `keys` names the submissions. `key` and `directory` exist only if there is one.
+    """
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, place: Place, pieces: Sequence[Piece]) -> None:
+        super().__init__(place, pieces[0].state, pieces[0].indices)
+        self._pieces = tuple(piece for piece in pieces if piece.indices)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its submissions, in the order of their first calls."""
+        return tuple(dict.fromkeys(piece.state.key for piece in self._pieces))
+
+    @property
+    def key(self) -> str:
+        """The key of its submission. Raises ConfigurationError if it has several: `keys` has them all."""
+        self._refuse_several("key")
+        return super().key
+
+    @property
+    def directory(self) -> str:
+        """The path of its submission's directory, there. Raises as `key` does."""
+        self._refuse_several("directory")
+        return super().directory
+
+    @property
+    def part(self) -> Part:
+        """The calls as a part of their submission. Raises as `key` does."""
+        self._refuse_several("part")
+        return super().part
+
+    @property
+    def parts(self) -> list[Part]:
+        """The calls as parts of their submissions, in order."""
+        return [Part(self._place, piece.state, piece.indices) for piece in self._pieces]
+
+    @property
+    def several(self) -> tuple[JobArray[R], ...]:
+        """The arrays that together stand for its results in the arguments of other calls; none if one does."""
+        return self._arrays() if len(self._pieces) > 1 else ()
+
+    def __len__(self) -> int:
+        return sum(len(piece.indices) for piece in self._pieces)
+
+    def __getitem__(self, at: Any) -> Any:
+        calls = list(self._calls())
+        if isinstance(at, slice):
+            some = calls[at]
+            return JoinedArray(self._place, joined(some)) if some else self._nothing()
+        if not -len(calls) <= at < len(calls):
+            message = f"the array has {len(calls)} jobs, so there is no [{at}]"
+            raise IndexError(message)
+        return Job(self._place, calls[at].state, calls[at].at)
+
+    def __iter__(self) -> Iterator[Job[R]]:
+        return (Job(self._place, call.state, call.at) for call in self._calls())
+
+    def __contains__(self, job: object) -> bool:
+        return any(job in array for array in self._arrays())
+
+    def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
+        """Wait for all and return their results in order, with one command for each submission."""
+        self._wait_for_all(timeout)
+        found, error = self._results(return_exceptions=return_exceptions)
+        if error is not None:
+            raise error
+        return found
+
+    def iter_results(self, timeout: float | None = None) -> Iterator[R]:
+        """Yield the results in order, each as soon as it and those before it are there; see `JobArray.iter_results`."""
+        end, calls, most = _end(timeout), list(self._calls()), 1
+        while calls:
+            self._of(calls[0])._wait([calls[0].at], _left(end), asked=timeout)  # noqa: SLF001 - of the base class
+            ready = list(takewhile(lambda call: call.state.finished(call.at), calls[:most]))
+            calls, most = calls[len(ready) :], min(2 * most, _MOST_READ)
+            yield from map(value_of, self._ends(ready))
+
+    def __await__(self) -> Generator[Any, None, list[R]]:
+        """`await array` is the list of its results; the event loop runs meanwhile."""
+        from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
+
+        found, error = yield from awaited(partial(when_all_finish, self), self._results, self._how_to_come_back)
+        if error is not None:
+            raise error
+        return found
+
+    def done(self) -> bool:
+        """Whether all have ended."""
+        self._place.tracker.list_outcomes({piece.state.key: piece.state for piece in self._pieces}.values())
+        return all(piece.state.finished(index) for piece in self._pieces for index in piece.indices)
+
+    def cancel(self, *, children: bool = True, joined: bool = False) -> None:
+        """Cancel the calls that this map submitted; with `joined`, also those that it found running."""
+        cancel([array.part for array in self._arrays(joined=joined)], children=children)
+
+    def failed(self, timeout: float | None = None) -> list[Job[R]]:
+        """Wait for all; the jobs that ended without a result."""
+        self._wait_for_all(timeout)
+        bad = {job for array in self._by_submission() for job in array.failed()}
+        return [job for job in self if job in bad]
+
+    def retry_failed(self, timeout: float | None = None, **options: Unpack[TaskOptions]) -> JobArray[R]:
+        """Wait for all, then submit the calls that failed once more: a new submission for each that has some."""
+        again: dict[tuple[str, int], Call] = {}
+        failed = [(job.part.state, job.index) for job in self.failed(timeout)]
+        for state in dict.fromkeys(state for state, _ in failed):
+            indices = sorted({index for other, index in failed if other is state})
+            new = resubmit(self._place, state.key, indices, Options.parse(options))
+            again |= {(state.key, index): Call(new, number, own=True) for number, index in enumerate(indices)}
+        calls = [again[state.key, index] for state, index in failed]
+        return JoinedArray(self._place, joined(calls)) if calls else self._nothing()
+
+    def states(self) -> Counter[JobState]:
+        """How many are in each state."""
+        return sum((found.states for found in overviews(self.parts)), Counter[JobState]())
+
+    def summary(self) -> str:
+        """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
+        states = self.states()
+        counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
+        return f"{self.keys[0].partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
+
+    def logs(self, rank: int = 0) -> list[str]:
+        """The output of each so far, in order, read together; with several ranks, of this one."""
+        whole(rank, "rank")
+        return self._place.store.logs([self._place.log_path(call.state, call.at, rank) for call in self._calls()])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobArray) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash((self.keys, len(self)))
+
+    def __repr__(self) -> str:
+        found = Counter(piece.state.state_name(index) for piece in self._pieces for index in piece.indices)
+        states = ", ".join(f"{count} {word}" for word, count in found.items())
+        keys = ", ".join(self.keys)
+        return f"<JobArray of {len(self)} in {keys} on {self._url}{': ' if states else ''}{states}>"
+
+    def _repr_html_(self) -> str:
+        return Listing(self._arrays())._repr_html_()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        pieces = [(piece.state.key, piece.indices, piece.own) for piece in self._pieces]
+        return open_pieces, (self._place.spec._asdict(), pieces)
+
+    def _arrays(self, *, joined: bool = True) -> tuple[JobArray[R], ...]:
+        """A plain array for each piece; without `joined`, only for those that this map submitted."""
+        own = (piece for piece in self._pieces if joined or piece.own)
+        return tuple(JobArray(self._place, piece.state, piece.indices) for piece in own)
+
+    def _calls(self) -> Iterator[Call]:
+        return (Call(piece.state, index, piece.own) for piece in self._pieces for index in piece.indices)
+
+    def _of(self, call: Call) -> JobArray[R]:
+        """The array of all calls of a call's submission."""
+        return JobArray(self._place, call.state, range(call.state.count))
+
+    def _by_submission(self) -> list[JobArray[R]]:
+        """For each submission an array of a range that holds all its calls here."""
+        spans: dict[str, tuple[SubmissionState, int, int]] = {}
+        for state, indices, _ in self._pieces:
+            _, low, high = spans.get(state.key, (state, indices.start, indices.stop))
+            spans[state.key] = state, min(low, indices.start), max(high, indices.stop)
+        return [JobArray(self._place, state, range(low, high)) for state, low, high in spans.values()]
+
+    def _ends(self, calls: Sequence[Call], *, logs: bool = False) -> list[tuple[Any, BaseException | None]]:
+        """The results or exceptions of calls that have ended, with one command for each submission."""
+        wanted: dict[str, list[Call]] = {}
+        for call in calls:
+            wanted.setdefault(call.state.key, []).append(call)
+        readers = {
+            key: self._of(some[0])._read(sorted({call.at for call in some}), logs=logs)  # noqa: SLF001 - as above
+            for key, some in wanted.items()
+        }
+        return [readers[call.state.key].of(call.at) for call in calls]
+
+    def _results(self, *, return_exceptions: bool = False) -> tuple[list[Any], BaseException | None]:
+        found: list[Any] = []
+        for result, error in self._ends(list(self._calls()), logs=return_exceptions):
+            if error is not None and not return_exceptions:
+                return found, error
+            found.append(result if error is None else error)
+        return found, None
+
+    def _wait_for_all(self, timeout: float | None) -> None:
+        end = _end(timeout)
+        wanted: dict[str, list[Call]] = {}
+        for call in self._calls():
+            wanted.setdefault(call.state.key, []).append(call)
+        for some in wanted.values():
+            indices = [call.at for call in some]
+            self._of(some[0])._wait(indices, _left(end), asked=timeout)  # noqa: SLF001 - as above
+
+    def _how_to_come_back(self) -> str:
+        keys = ", ".join(map(repr, self.keys))
+        return f"The jobs go on; come back to them with Cluster({self._url!r}).job(key), key one of {keys}"
+
+    def _nothing(self) -> JobArray[R]:
+        return JobArray(self._place, self._watched, range(0))
+
+    def _refuse_several(self, name: str) -> None:
+        if len(self.keys) > 1:
+            raise ConfigurationError(
+                f"this array has no {name}, because its calls are in {len(self.keys)} submissions: use keys, or the "
+                f"{name} of one of its jobs"
+            )
+
+
+def open_pieces(cluster: Mapping[str, Any], pieces: Sequence[tuple[str, range, bool]]) -> JoinedArray[Any]:
+    """Open a pickled JoinedArray in any process. Reads the records of its submissions together. Raises NoSuchJob.
+
+    Pickled arrays name this function, so it neither moves nor changes its parameters.
+    """
+    place = place_for(**cluster)
+    known = {state.key: state for state in place.registry.get_several(list({key for key, _, _ in pieces}))}
+    return JoinedArray(
+        place, [Piece(known.get(key) or place.registry.get(key), some, own) for key, some, own in pieces]
+    )
+
+
+def _end(timeout: float | None) -> float | None:
+    seconds = seconds_to_wait(timeout)
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())

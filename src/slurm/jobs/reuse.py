@@ -1,0 +1,100 @@
+"""Submit calls of a task that reuses results: only those that no earlier submission has computed or is computing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slurm.jobs.job import JobArray
+from slurm.jobs.pieces import Call, JoinedArray, joined
+from slurm.jobs.submit import describe, head_of, submit_draft
+from slurm.reuse.calls import call_digests
+from slurm.reuse.lookup import Known, look_up
+from slurm.storage.job_store import new_key
+from slurm.storage.reuse_records import ReuseRecord
+from slurm.storage.uploads import Uploads
+from slurm.submission.submission_state import SubmissionState
+from slurm.tasks.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slurm.places.place import Place
+    from slurm.protocol import ResolvedEnvironment
+    from slurm.reuse.calls import CallDigests
+    from slurm.serialization.pickling import Arguments
+    from slurm.tasks.settings import Settings
+
+
+def submit_unknown(
+    place: Place,
+    task: Task[..., Any],
+    calls: Iterable[Arguments],
+    *,
+    mapped: bool,
+    settings: Settings,
+    environment: ResolvedEnvironment,
+    defaults: Settings,
+) -> tuple[JobArray[Any], JobArray[Any]]:
+    """Submit the calls that are not known yet as one submission; return the jobs of all calls, and those submitted.
+
+    Of several clients that submit the same call at the same time, one submits it, and the others join it: each writes
+    the record of what it will submit under the next number, and only one can write each number. Raises NotReusable,
+    and what a submission raises.
+    """
+    calls = list(calls)
+    found = _digests(place, task, calls, environment, settings)
+    first = {digest: at for at, digest in reversed(list(enumerate(found.of_calls)))}
+    refresh = settings.options.get("reuse") == "refresh"
+    while True:
+        number, known = look_up(place, new_key(task.name), [] if refresh else found.of_calls)
+        known = known or [None] * len(calls)
+        if place.on_node and place.on_node.journal:
+            place.on_node.journal.note_joined(each.state.key for each in known if each)
+        missing = [at for at, digest in enumerate(found.of_calls) if known[at] is None and first[digest] == at]
+        if not missing:
+            nothing = JobArray[Any](place, SubmissionState(new_key(task.name), 0, None, mapped=True), range(0))
+            return (_joined(place, known, None) if calls else nothing), nothing
+
+        some = [calls[at] for at in missing]
+        draft = describe(
+            place, task, some, mapped=mapped, settings=settings, environment=environment, defaults=defaults
+        )
+        submission = draft.submission
+        record = ReuseRecord(key=submission.key, elements=submission.elements, parts=found.parts)
+        if not place.reuse_records.claim(number, record, [found.of_calls[at] for at in missing]):
+            continue
+        state = submit_draft(place, draft, settings.callbacks)
+        new = {found.of_calls[at]: Known(state, number) for number, at in enumerate(missing)}
+        every = [each or new[digest] for each, digest in zip(known, found.of_calls, strict=True)]
+        return _joined(place, every, state), JobArray(place, state, range(state.count))
+
+
+def _digests(
+    place: Place,
+    task: Task[..., Any],
+    calls: Sequence[Arguments],
+    environment: ResolvedEnvironment,
+    settings: Settings,
+) -> CallDigests:
+    names = {parameter.name: parameter.default for parameter in task.signature.parameters.values()}
+    return call_digests(
+        place,
+        head_of(task, Uploads()),
+        calls,
+        defaults={name: value for name, value in names.items() if value is not task.signature.empty},
+        environment=environment,
+        options=settings.options,
+        replaced={Task: _of_task},
+    )
+
+
+def _joined(place: Place, calls: Sequence[Known | None], own: SubmissionState | None) -> JobArray[Any]:
+    pieces = joined([Call(each.state, each.call, own=each.state is own) for each in calls if each])
+    if len(pieces) == 1 and pieces[0].own:
+        return JobArray(place, pieces[0].state, pieces[0].indices)
+    return JoinedArray(place, pieces)
+
+
+def _of_task(task: Task[..., Any]) -> Any:
+    """A task among what a function uses counts by its function and its environment; resources change no result."""
+    return "task", task.unwrapped, repr(task.terms.environment)

@@ -1,0 +1,1 @@
+"""Reuse: find the earlier job that has computed a call, by a digest of the function, its arguments and environment."""

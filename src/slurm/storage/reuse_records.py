@@ -1,0 +1,151 @@
+"""ReuseRecords: the files in `<root>/reuse/<task>/`, which say by digests what each submission computes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from slurm.errors import ProtocolError
+from slurm.protocol import MOST_CALLS, Document, is_key
+from slurm.storage.commit import commit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurm.errors import SlurmError
+    from slurm.protocol.records import Record
+    from slurm.storage.job_store import JobStore
+    from slurm.transports.base import Transport
+
+_log = logging.getLogger(__name__)
+
+DIGEST_BYTES = 32
+
+
+class ReuseRecord(Document):
+    """The first line of a file `reuse/<task>/<n>`. The digest of each call of the submission follows, 32 bytes each.
+
+    The client writes it before it submits anything. It says nothing about the state of the submission.
+    """
+
+    key: str
+    elements: int
+    """The number of its elements, to fence it before its own record exists."""
+    parts: Mapping[str, str]
+    """Short digests of what the calls have in common, by name, to explain a later difference."""
+
+    _nested: ClassVar[Mapping[str, type[Record]]] = {}
+
+    def flaw(self) -> str | None:
+        """Return why the record is invalid, or None."""
+        return None if is_key(self.key) and 0 <= self.elements <= MOST_CALLS else f"{self.elements} of {self.key!r}"
+
+
+class Entry(NamedTuple):
+    """A record, its number, and the digests of its calls."""
+
+    number: int
+    record: ReuseRecord
+    digests: Sequence[bytes]
+
+
+class _Task:
+    """What this process knows of the records of one task."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.entries: dict[str, Entry] = {}  # by key
+        self.latest: dict[bytes, tuple[int, str, int]] = {}  # by digest: number, key, index
+        self.lock = threading.Lock()
+
+
+class ReuseRecords:
+    """The records under one root. They never change, so each is read once."""
+
+    def __init__(self, store: JobStore, transport: Transport) -> None:
+        self._store, self._transport = store, transport
+        self._tasks: dict[str, _Task] = {}
+        self._first_seen: dict[str, float] = {}
+
+    def after_fork(self) -> None:
+        """Replace the locks, which a thread of the parent may hold."""
+        for known in self._tasks.values():
+            known.lock = threading.Lock()
+
+    def refresh(self, key: str) -> int:
+        """Read the new records of the task that `key` is of: one listing, and one command if there are any.
+
+        Returns the number of the next record.
+        """
+        directory = self._store.task_directory(key)
+        known = self._tasks.setdefault(directory, _Task())
+        names = self._transport.list([directory])[directory]
+        with known.lock:
+            new = sorted({int(name) for name in names if name.isascii() and name.isdecimal()} - known.seen)
+            paths = {f"{directory}/{number}": number for number in new}
+            found = self._transport.get_each(list(paths), private=True) if paths else {}
+            for path, number in paths.items():
+                entry = _entry(number, path, found.get(path))
+                known.seen.add(number)
+                if entry is not None:
+                    self._add(known, entry)
+            return max(known.seen, default=0) + 1
+
+    def find(self, key: str, digests: Sequence[bytes]) -> list[tuple[str, int] | None]:
+        """Return, for each digest, the last submission of such a call, by key, and the call's index in it, or None."""
+        latest = self._tasks[self._store.task_directory(key)].latest
+        return [found[1:] if (found := latest.get(digest)) else None for digest in digests]
+
+    def entry(self, key: str) -> Entry | None:
+        """Return the record of a submission, as far as it was read."""
+        known = self._tasks.get(self._store.task_directory(key))
+        return known.entries.get(key) if known else None
+
+    def entries(self, key: str) -> list[Entry]:
+        """Return the records of the task that `key` is of, in order, as far as they were read."""
+        known = self._tasks.get(self._store.task_directory(key))
+        return sorted(known.entries.values()) if known else []
+
+    def claim(self, number: int, record: ReuseRecord, digests: Sequence[bytes]) -> bool:
+        """Write a record. `number` is what `refresh` returned before the caller decided what to submit.
+
+        Returns False if there is a record of this number: it may be of the same calls.
+        """
+        directory = self._store.task_directory(record.key)
+        known = self._tasks[directory]
+        written = commit(self._transport, directory, {str(number): record.dumps() + b"".join(digests)})
+        if str(number) in written:
+            with known.lock:
+                known.seen.add(number)
+                self._add(known, Entry(number, record, list(digests)))
+        return str(number) in written
+
+    def seconds_known(self, key: str) -> float:
+        """How long ago this process read the record of a submission first."""
+        return time.monotonic() - self._first_seen.get(key, time.monotonic())
+
+    def _add(self, known: _Task, entry: Entry) -> None:
+        self._first_seen.setdefault(entry.record.key, time.monotonic())
+        known.entries[entry.record.key] = entry
+        for index, digest in enumerate(entry.digests):
+            if known.latest.get(digest, (0,))[0] < entry.number:
+                known.latest[digest] = entry.number, entry.record.key, index
+
+
+def _entry(number: int, path: str, data: bytes | SlurmError | None) -> Entry | None:
+    try:
+        if isinstance(data, bytes):
+            line, _, digests = data.partition(b"\n")
+            record = ReuseRecord.loads(line, where=path)
+            if len(digests) % DIGEST_BYTES:
+                message = f"{path} is not a valid record of reuse: it ends within a digest"
+                raise ProtocolError(message)
+            split = [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
+            return Entry(number, record, split)
+    except ProtocolError as error:
+        data = error
+    if data is not None:
+        _log.warning("a record of reuse is left out: %s", data)
+    return None
