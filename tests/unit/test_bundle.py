@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import io
-import marshal
 import subprocess
 import sys
 import zipfile
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm.protocol.packed import CODES, SOURCES
-from slurm.storage.runner_zip import bundle, made
+from slurm.clusters.cluster import Cluster
+from slurm.protocol.packed import CODES, SOURCES, packed_names
+from slurm.storage.runner_zip import bundle, made, without_comments
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def test_the_zip_is_small_and_holds_only_what_a_node_imports() -> None:
     archive = zipfile.ZipFile(io.BytesIO(data))
     names = archive.namelist()
     assert len(names) <= 110, "Python takes time for each member of a zip that it opens"
-    packed = marshal.loads(archive.read(SOURCES))  # noqa: S302 - made just now
+    packed = packed_names(archive.read(SOURCES))
     packages = {name.split("/")[1] for name in (*names, *packed) if name.startswith("slurm/")}
     assert packages.isdisjoint({"cli", "doctor", "server", "testing"})
     assert {"former", "clusters", "runner"} <= packages
@@ -72,13 +74,44 @@ def test_nothing_that_a_task_loads_is_compressed(tmp_path: Path) -> None:
     assert "zlib" not in loaded
 
 
+def test_sources_in_the_zip_keep_their_lines_and_lose_docstrings_and_comments() -> None:
+    source = b'''"""A module,
+of two lines."""
+# A comment.
+def f(x):
+    """One line."""
+def g():
+    # Another.
+    text = """
+# no comment
+""" "a#b"  # kept
+    return text
+'''
+    found = without_comments(source, ast.parse(source))
+    assert (
+        found
+        == b'''""
+
+
+def f(x):
+    ""
+def g():
+
+    text = """
+# no comment
+""" "a#b"  # kept
+    return text
+'''
+    )
+
+
 PROGRAM = """\
 import linecache, pkgutil, sys
 sys.path.insert(0, sys.argv[1])
 import slurm.clusters.cluster, slurm.environments, slurm.backend
 from slurm.protocol.shell import program
 print(slurm.clusters.cluster.__file__ == sys.argv[1] + "/slurm/clusters/cluster.py", slurm.environments.__path__)
-print(linecache.getline("slurm/clusters/cluster.py", 1, vars(slurm.clusters.cluster)).strip())
+print(linecache.getline("slurm/clusters/cluster.py", int(sys.argv[2]), vars(slurm.clusters.cluster)).strip())
 print(bool(program("slurm.places", "probe.sh")), len(pkgutil.get_data("slurm.environments", "image_lookup.py")))
 import slurm.cli
 """
@@ -94,10 +127,11 @@ def test_packed_modules_are_modules_with_files_and_sources(tmp_path: Path, *, ot
                 if name != CODES and not name.endswith(".pyc"):
                     part.writestr(name, whole.read(name))
         (tmp_path / "other.zip").replace(path)
-    argv = [sys.executable, "-E", "-c", PROGRAM, str(path)]
+    line = inspect.getsourcelines(Cluster)[1]
+    argv = [sys.executable, "-E", "-c", PROGRAM, str(path), str(line)]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     first, second, third = done.stdout.splitlines()
     assert first == f"True ['{path}/slurm/environments']"
-    assert second == '"""Cluster: where tasks run, with the defaults for their options, environment and callbacks."""'
+    assert second == "class Cluster:"
     assert third.startswith("True ")
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'slurm.cli'\n")

@@ -14,7 +14,8 @@ from slurm import slurmfile
 from slurm.clusters import environment_cache
 from slurm.errors import NoSuchJob, TransportError
 from slurm.jobs import submit
-from slurm.jobs.job import Job, JobArray, Listing, handle
+from slurm.jobs.job import Job, JobArray, handle
+from slurm.jobs.listing import Listing
 from slurm.jobs.plan import Plan, preview
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener

@@ -12,6 +12,7 @@ from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.fetch import ArrayFiles, JobFiles
 from slurm.jobs.handle import value_of
+from slurm.jobs.listing import Listing
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
@@ -371,19 +372,6 @@ class JobArray(ArrayFiles, Generic[R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_job, (self._place.spec._asdict(), self.key, self._range)
-
-
-class Listing(list[Job[Any] | JobArray[Any]]):
-    """A list of jobs and arrays; a notebook shows it as a table."""
-
-    def __repr__(self) -> str:
-        lines = ",\n ".join(map(repr, self))
-        return f"[{lines}]"
-
-    def _repr_html_(self) -> str:
-        from slurm.views.notebook import listing_html  # noqa: PLC0415 - only notebooks have it
-
-        return listing_html([job.part for job in self])
 
 
 def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:

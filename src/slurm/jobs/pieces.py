@@ -12,7 +12,8 @@ from slurm.errors import ConfigurationError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import when_all_finish
 from slurm.jobs.handle import value_of
-from slurm.jobs.job import Job, JobArray, Listing
+from slurm.jobs.job import Job, JobArray
+from slurm.jobs.listing import Listing
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.places.place import place_for

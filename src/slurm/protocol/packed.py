@@ -9,7 +9,7 @@ from __future__ import annotations
 import marshal
 import sys
 import zlib
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 
 from slurm.protocol.records import TYPE_CHECKING
@@ -19,29 +19,28 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
+    _Member = Mapping[str, tuple[tuple[str, ...], bytes]]
+
 SOURCES = "packed-sources"
 """The member with the files as they are. It serves tracebacks, shell programs, and other versions of Python."""
 CODES = f"packed-{sys.implementation.cache_tag}"
 """The member with the modules as this version of Python compiles them."""
 
 
-_COMMON = ""
-"""Instead of a path: the text by which the files are compressed. What a file shares with it takes little room."""
-_WINDOW = 32768  # RFC 1951: DEFLATE looks back so far
-
-
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The bytes of such a member: files by their paths, each compressed by itself, with a text that is common to all.
-
-    The common text is some files of middle size: they are like most others.
-    """
-    by_size = sorted(files.values(), key=len)
-    common = b"".join(by_size[len(by_size) // 2 :][:8])[-_WINDOW:]
-    packed = {_COMMON: common}
+    """The bytes of such a member: files by their paths. Those of a directory are compressed together."""
+    groups: dict[str, dict[str, bytes]] = {}
     for path, data in files.items():
-        compressor = zlib.compressobj(9, zdict=common)
-        packed[path] = compressor.compress(data) + compressor.flush()
-    return marshal.dumps(packed, 2)
+        directory, _, name = path.rpartition("/")
+        groups.setdefault(directory, {})[name] = data
+    texts = {directory: marshal.dumps(tuple(group.values()), 2) for directory, group in groups.items()}
+    return marshal.dumps({name: (tuple(groups[name]), zlib.compress(text, 9)) for name, text in texts.items()}, 2)
+
+
+def packed_names(data: bytes) -> list[str]:
+    """The paths of the files of such a member."""
+    directories = marshal.loads(data).items()  # noqa: S302 - of a zip that was checked
+    return [f"{directory}/{name}" for directory, (names, _) in directories for name in names]
 
 
 def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
@@ -51,7 +50,7 @@ def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
         base = f"{directory}/{name.rpartition('.')[2]}"
         for path, places in (f"{base}.py", None), (f"{base}/__init__.py", [base]):
             loader = PackedLoader(archive, path.removeprefix(f"{archive}/"))
-            if loader.path in _member(archive, SOURCES):
+            if _has(_member(archive, SOURCES), loader.path):
                 spec = ModuleSpec(name, loader, origin=path)  # type: ignore[arg-type]
                 spec.has_location, spec.submodule_search_locations = True, places
                 return spec
@@ -88,16 +87,32 @@ class PackedLoader:
         return _read(path) if data is None else data
 
 
+def _has(member: _Member, path: str) -> bool:
+    directory, _, name = path.rpartition("/")
+    return directory in member and name in member[directory][0]
+
+
 def _unpacked(archive: str, name: str, path: str) -> bytes | None:
     """A file of a packed member; None if it is not there."""
     member = _member(archive, name)
-    return zlib.decompressobj(zdict=member[_COMMON]).decompress(member[path]) if path in member else None
+    if not _has(member, path):
+        return None
+    directory, _, file = path.rpartition("/")
+    return _group(archive, name, directory)[member[directory][0].index(file)]
+
+
+@lru_cache(maxsize=16)
+def _group(archive: str, name: str, directory: str) -> tuple[bytes, ...]:
+    """The files of a directory, in the order of their names in the member."""
+    data = zlib.decompress(_member(archive, name)[directory][1])
+    found: tuple[bytes, ...] = marshal.loads(data)  # noqa: S302 - as above
+    return found
 
 
 @cache
-def _member(archive: str, name: str) -> Mapping[str, bytes]:
+def _member(archive: str, name: str) -> _Member:
     try:
-        found: Mapping[str, bytes] = marshal.loads(_read(f"{archive}/{name}"))  # noqa: S302 - as above
+        found: _Member = marshal.loads(_read(f"{archive}/{name}"))  # noqa: S302 - as above
     except OSError:  # the client has another version of Python
         return {}
     return found

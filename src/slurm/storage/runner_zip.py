@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import importlib.util
@@ -135,24 +136,43 @@ def _sources() -> Iterator[tuple[str, bytes]]:
 def _build(sources: dict[str, bytes]) -> bytes:
     """Build the zip. It holds each module compiled for the client's minor version, and as source for any other.
 
-    The compiled modules have no docstrings, which nobody reads on a node. Modules that few tasks need are packed.
+    Neither has docstrings, which nobody reads on a node. Modules that few tasks need are packed.
     """
     buffer = io.BytesIO()
+    rest: dict[str, bytes] = {}
     codes: dict[str, bytes] = {}
-    rest = {name: source for name, source in sorted(sources.items()) if not _is_stored(name)}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, source in sorted(sources.items()):
-            if name not in rest:
-                _add(archive, name, source, zipfile.ZIP_DEFLATED)
-            if name.endswith(".py"):
-                code = marshal.dumps(compile(source, name, "exec", dont_inherit=True, optimize=2))
-                if name in rest:
-                    codes[name] = code
-                else:
-                    _add(archive, f"{name}c", importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + code, zipfile.ZIP_STORED)
+            tree = ast.parse(source) if name.endswith(".py") else None
+            text = without_comments(source, tree) if tree else source
+            code = marshal.dumps(compile(text, name, "exec", dont_inherit=True, optimize=2)) if tree else b""
+            if _is_stored(name):
+                _add(archive, name, text, zipfile.ZIP_DEFLATED)
+                _add(archive, f"{name}c", importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + code, zipfile.ZIP_STORED)
+            else:
+                rest[name] = text
+                codes |= {name: code} if code else {}
         _add(archive, SOURCES, pack(rest), zipfile.ZIP_STORED)
         _add(archive, CODES, pack(codes), zipfile.ZIP_STORED)
     return buffer.getvalue()
+
+
+def without_comments(source: bytes, tree: ast.AST) -> bytes:
+    """The source of a module with empty docstrings, and empty lines for lines of comments: tracebacks name lines."""
+    lines, within_text = source.splitlines(keepends=True), set[int]()
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Constant, ast.JoinedStr, ast.Expr)) or node.end_lineno is None:
+            continue
+        first, last = node.lineno - 1, node.end_lineno - 1
+        if not isinstance(node, ast.Expr):
+            within_text.update(range(first + 1, last + 1))
+        elif isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines[first] = lines[first][: node.col_offset] + b'""' + lines[last][node.end_col_offset :]
+            lines[first + 1 : last + 1] = [b"\n"] * (last - first)
+    comments = (at for at, line in enumerate(lines) if line.lstrip().startswith(b"#"))
+    for at in set(comments) - within_text:
+        lines[at] = b"\n"
+    return b"".join(lines)
 
 
 def _is_stored(name: str) -> bool:

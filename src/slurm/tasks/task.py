@@ -17,7 +17,7 @@ from slurm.tasks.settings import Settings
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Generic, Literal, ParamSpec, Protocol, overload
 
     from typing_extensions import TypeVar, Unpack
