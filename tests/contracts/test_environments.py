@@ -59,7 +59,8 @@ class EnvironmentContract:
         prepared = environment.prepare(place)
         assert planned == prepared or (is_made(planned), planned.python) == (False, UNKNOWN_PYTHON)
         before = tree(tmp_path)
-        assert environment.planned(place) == prepared
+        if type(environment).planned is not Environment.planned:  # else a plan always shows it as "to be made"
+            assert environment.planned(place) == prepared
         assert tree(tmp_path) == before
 
 
