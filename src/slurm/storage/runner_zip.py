@@ -24,7 +24,7 @@ from slurm.protocol.files import open_own, replace
 from slurm.protocol.packed import CODES, SOURCES, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _MAIN = """\
 import os, sys
@@ -157,22 +157,28 @@ def _build(sources: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def without_comments(source: bytes, tree: ast.AST) -> bytes:
+def without_comments(source: bytes, tree: ast.Module) -> bytes:
     """The source of a module with empty docstrings, and empty lines for lines of comments: tracebacks name lines."""
-    lines, within_text = source.splitlines(keepends=True), set[int]()
-    for node in ast.walk(tree):
-        if not isinstance(node, (ast.Constant, ast.JoinedStr, ast.Expr)) or node.end_lineno is None:
-            continue
-        first, last = node.lineno - 1, node.end_lineno - 1
-        if not isinstance(node, ast.Expr):
-            within_text.update(range(first + 1, last + 1))
-        elif isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines[first] = lines[first][: node.col_offset] + b'""' + lines[last][node.end_col_offset :]
-            lines[first + 1 : last + 1] = [b"\n"] * (last - first)
-    comments = (at for at, line in enumerate(lines) if line.lstrip().startswith(b"#"))
-    for at in set(comments) - within_text:
-        lines[at] = b"\n"
+    lines = source.splitlines(keepends=True)
+    for node in _docstrings(tree.body):
+        first, last = node.lineno - 1, (node.end_lineno or 0) - 1
+        lines[first] = lines[first][: node.col_offset] + b'""' + lines[last][node.end_col_offset :]
+        lines[first + 1 : last + 1] = [b"\n"] * (last - first)
+    within_text: set[int] = set()
+    if any(b'"""' in line or b"'''" in line for line in lines):
+        for text in (node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))):
+            within_text.update(range(text.lineno, text.end_lineno or 0))
+    for at, line in enumerate(lines):
+        if at not in within_text and line.lstrip().startswith(b"#"):
+            lines[at] = b"\n"
     return b"".join(lines)
+
+
+def _docstrings(body: Iterable[ast.stmt]) -> Iterator[ast.Expr]:
+    for node in body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node
+        yield from _docstrings(getattr(node, "body", ()))
 
 
 def _is_stored(name: str) -> bool:
