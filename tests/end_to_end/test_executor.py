@@ -309,6 +309,41 @@ def test_map_is_the_builtins(inline: InlineCluster) -> None:
         executor.map(pow, [1], [1], chunksize=0)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_map_with_a_buffer_reads_items_as_results_are_yielded(inline: InlineCluster, size: int) -> None:
+    items, executor = itertools.count(), inline.executor()
+    results = executor.map(str, items, buffersize=size)
+    assert next(items) == size
+    after = [str(number) for number in range(size)]
+    assert [next(results) for _ in after] == after
+    first = next(results)
+    assert first == str(size + 1)  # the test has taken the item before
+    assert next(items) <= 2 * size + 1
+    results.close()  # type: ignore[attr-defined]
+    assert list(executor.map(str, range(7), buffersize=size)) == list("0123456")
+    assert list(executor.map(str, [], buffersize=size)) == []
+
+
+def test_a_map_with_a_buffer_reads_no_item_once_it_has_failed(local: Cluster, tmp_path: Path) -> None:
+    executor, items = local.executor(), iter([None, None, None, tmp_path / "never", None, None, None, None])
+    results = executor.map(wait_for, items, buffersize=4, timeout=20)
+    assert [next(results) for _ in range(3)] == ["-", "-", "-"]
+    results.close()  # type: ignore[attr-defined]
+    until(lambda: nothing_lives(local))
+    assert len(list(items)) == 2
+    waiting = executor.map(wait_for, [None, None], buffersize=1)
+    executor.shutdown()
+    assert next(waiting) == "-"
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        next(waiting)
+
+
+@pytest.mark.parametrize(("size", "error"), [("3", TypeError), (2.0, TypeError), (0, ValueError), (-1, ValueError)])
+def test_a_buffer_is_a_number_above_zero(inline: InlineCluster, size: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="buffersize must be"):
+        inline.executor().map(str, [1], buffersize=size)
+
+
 def test_map_yields_each_result_when_it_is_there(local: Cluster, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     results = local.executor().map(wait_for, [None, None, gate])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import concurrent.futures
 import inspect
+import itertools
 import logging
 import sys
 import threading
 import time
 import uuid
+from collections import deque
 from concurrent.futures import BrokenExecutor, Executor, Future
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
 
 from slurm.errors import OptionError, SlurmError, TransportError
 from slurm.jobs import completion, waiting
@@ -40,6 +42,15 @@ _OF_OTHERS = {
     "thread_name_prefix": "calls run in jobs, not in threads; leave it out",
 }
 """Parameters of the standard library's executors that mean nothing here, with what to do."""
+
+
+class _Array(NamedTuple):
+    """Calls of a map that are submitted as one array."""
+
+    submitted: Future[JobArray[Any]]
+    withdraw: Callable[[], bool]
+    """Withdraws the calls if they wait for free slots; returns whether they did."""
+    calls: int
 
 
 class ClusterExecutor(Executor):
@@ -110,22 +121,47 @@ class ClusterExecutor(Executor):
         return future
 
     def map(
-        self, fn: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
     ) -> Iterator[R]:
         """Submit a call for each item, at once and as one array; yields the results in order, each as it is there.
 
-        `chunksize` calls go into one element of the array, unless it is 1 and the options say how many. An exception of
-        a call is raised in its place; TimeoutError if the results are not all there `timeout` seconds from now. After
-        that, and if the iterator is closed, the calls that have not ended are cancelled, running ones too.
+        `chunksize` calls go into one element of the array, unless it is 1 and the options say how many. With
+        `buffersize`, items are read as results are yielded: at most so many calls are submitted and not yet yielded, in
+        two arrays at a time. An exception of a call is raised in its place; TimeoutError if the results are not all
+        there `timeout` seconds from now. After that, and if the iterator is closed, the calls that have not ended are
+        cancelled, running ones too.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
         seconds = seconds_to_wait(timeout)
         end = None if seconds is None else time.monotonic() + seconds
-        task = self._task(fn)
-        calls = list(zip(*iterables))  # noqa: B905 - the builtin's own way
-        if not calls:
-            return iter(())
+        task, items = self._task(fn), zip(*iterables)  # noqa: B905 - the builtin's own way
+
+        def submit(count: int | None) -> _Array | None:
+            """Submit the next calls, as many as `count`; None is all."""
+            calls = list(itertools.islice(items, count))
+            return self._submit_array(task, calls, chunksize) if calls else None
+
+        arrays: deque[_Array] = deque()
+        try:
+            for count in [None] if buffersize is None else [(buffersize + 1) // 2, buffersize // 2]:
+                arrays.extend(filter(None, [submit(count)]))
+        except BaseException:
+            _give_up(arrays)
+            raise
+        return self._results(arrays, submit, timeout, end)
+
+    def _submit_array(self, task: Task[..., R], calls: list[tuple[Any, ...]], chunksize: int) -> _Array:
+        self._refuse_calls_after_the_end()
         submitted: Future[JobArray[R]] = Future()
 
         def start() -> JobArray[R]:
@@ -141,9 +177,9 @@ class ClusterExecutor(Executor):
             submitted.cancel()
             submitted.set_running_or_notify_cancel()  # or `concurrent.futures.wait` does not count it as done
 
-        entry = Entry(start, submitted.set_exception, dropped, alone=True)
+        entry, count = Entry(start, submitted.set_exception, dropped, alone=True), len(calls)
         self._backlog.add(entry)
-        return self._results(submitted, lambda: self._backlog.withdraw(entry), timeout, end)
+        return _Array(submitted, lambda: self._backlog.withdraw(entry), count)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base
         """Take no more calls; wait for those submitted, or cancel them first, running ones too."""
@@ -159,10 +195,7 @@ class ClusterExecutor(Executor):
             concurrent.futures.wait(tuple(self._futures))
 
     def _task(self, function: Callable[..., R]) -> Task[..., R]:
-        if self._broken:
-            raise BrokenExecutor(self._broken)
-        if self._closed:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._refuse_calls_after_the_end()
         found: Task[..., R] = function if isinstance(function, Task) else Task(function)
         called: Callable[..., R] = found.unwrapped
         if inspect.iscoroutinefunction(called):
@@ -177,6 +210,12 @@ class ClusterExecutor(Executor):
             terms = terms.merged(Settings(options=Options.parse({"max_concurrent": most})))
         return type(found)(called, terms, upstreams=found.upstreams, submitter=self._cluster)
 
+    def _refuse_calls_after_the_end(self) -> None:
+        if self._broken:
+            raise BrokenExecutor(self._broken)
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
     def _finished(self, future: Future[Any]) -> None:
         if isinstance(future, JobFuture):
             self._futures.discard(future)
@@ -189,28 +228,34 @@ class ClusterExecutor(Executor):
             self._broken = str(error)
 
     def _results(
-        self, submitted: Future[JobArray[R]], withdraw: Callable[[], bool], timeout: float | None, end: float | None
+        self,
+        arrays: deque[_Array],
+        submit: Callable[[int], _Array | None],
+        timeout: float | None,
+        end: float | None,
     ) -> Iterator[R]:
         try:
-            if not concurrent.futures.wait([submitted], _seconds_to(end)).done:
-                raise completion.TimeoutError
-            yield from submitted.result().iter_results(_seconds_to(end))
+            while arrays:
+                if not concurrent.futures.wait([arrays[0].submitted], _seconds_to(end)).done:
+                    raise completion.TimeoutError
+                yield from arrays[0].submitted.result().iter_results(_seconds_to(end))
+                arrays.extend(filter(None, [submit(arrays.popleft().calls)]))
         except GeneratorExit:  # of a loop that was left, or by the garbage collector, in whatever thread
             if not sys.is_finalizing():  # at the end of the program jobs go on
-                threading.Thread(target=_give_up, args=(submitted, withdraw), name="slurm-cancel").start()
+                threading.Thread(target=_give_up, args=(arrays,), name="slurm-cancel").start()
             raise
         except TransportError:  # no fault of the calls
             raise
         except completion.TimeoutError:
-            _give_up(submitted, withdraw)
+            _give_up(arrays)
             message = f"the results were not all there after {timeout} s; the calls that had not ended were cancelled"
             raise completion.TimeoutError(message) from None
         except KeyboardInterrupt:
-            _give_up(submitted, withdraw)
+            _give_up(arrays)
             raise KeyboardInterrupt("the calls of the map that had not ended were cancelled") from None
         except BaseException as error:
             self._note(error)
-            _give_up(submitted, withdraw)
+            _give_up(arrays)
             raise
 
 
@@ -218,12 +263,13 @@ def _seconds_to(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - time.monotonic())
 
 
-def _give_up(submitted: Future[JobArray[Any]], withdraw: Callable[[], bool]) -> None:
+def _give_up(arrays: Iterable[_Array]) -> None:
     """Cancel the calls of a map that have not ended. An error of the scheduler is logged."""
-    if withdraw() or submitted.cancelled() or submitted.exception() is not None:
-        return
-    jobs = submitted.result()
-    try:
-        jobs.cancel()
-    except SlurmError as error:
-        _log.warning("the calls of %s that have not ended could not be cancelled: %s", jobs.key, error)
+    for array in arrays:
+        if array.withdraw() or array.submitted.cancelled() or array.submitted.exception() is not None:
+            continue
+        jobs = array.submitted.result()
+        try:
+            jobs.cancel()
+        except SlurmError as error:
+            _log.warning("the calls of %s that have not ended could not be cancelled: %s", jobs.key, error)

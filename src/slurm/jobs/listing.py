@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from slurm.jobs.job import Job, JobArray
 
 
-class Listing(list[Any]):
+class Listing(list["Job[Any] | JobArray[Any]"]):
     """A list of jobs and arrays; a notebook shows it as a table."""
 
     def __repr__(self) -> str:
