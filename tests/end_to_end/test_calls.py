@@ -10,6 +10,7 @@ import multiprocessing
 import operator
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -269,6 +270,56 @@ def test_a_loose_module_beside_the_script_goes_by_value(
     loose_tasks = importlib.import_module("loose_tasks")
     job = loose_tasks.work(4)
     assert job.result(60) == 12
+
+
+def use_a_sent_package(x: int) -> int:
+    inner = importlib.import_module("sent_package.inner")
+    import sent_package.inner  # type: ignore[import-not-found]
+
+    assert inner is sent_package.inner
+    result: int = sent_package.inner.work(x)
+    return result
+
+
+def test_modules_imported_within_a_function_are_sent(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, gate = tmp_path / "only_the_client_has_this", tmp_path / "gate"
+    (directory / "sent_package").mkdir(parents=True)
+    for name, source in {
+        "sent_package/__init__.py": "",
+        "sent_package/inner.py": "from . import factor\nimport sent_module\n"
+        "def work(x):\n    return factor.VALUE * x + sent_module.ONE\n",
+        "sent_package/factor.py": "VALUE = 3\n",
+        "sent_module.py": "ONE = 1\ndef fail():\n    raise ValueError('here')\n",
+    }.items():
+        (directory / name).write_text(source)
+    monkeypatch.syspath_prepend(str(directory))
+
+    @task
+    def work(x: int) -> list[int]:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return [use_a_sent_package(x), *pool.map(use_a_sent_package, [x])]
+
+    @task
+    def fail() -> None:
+        from sent_module import fail  # type: ignore[import-not-found]
+
+        fail()
+
+    @task
+    def wait_for(path: Path) -> None:
+        until(path.exists)
+
+    first = wait_for(gate)
+    job, failing = work.after(first)(4), fail.after(first)()
+    shutil.rmtree(directory)
+    gate.touch()
+    assert job.result(60) == [13, 13]
+    with pytest.raises(ValueError, match="here") as caught:
+        failing.result(60)
+    assert "raise ValueError('here')" in str(caught.value.__cause__)  # the traceback shows the source that was sent
+    assert not {"sent_package", "sent_module"} & set(sys.modules)
 
 
 def test_context_is_injected_by_annotation_whatever_the_parameters_name(cluster: Cluster) -> None:

@@ -138,7 +138,9 @@ def test_call_after_a_forgotten_job_of_another_program_needs_accounting(testbed:
 
     good, array = submitted("--wrap=true"), submitted("--array=0-1", "--wrap=exit $SLURM_ARRAY_TASK_ID")
     until(lambda: not {good, array} & set(testbed.run("squeue", "-h", "-t", "all", "-o", "%F").stdout.split()))
-    until(lambda: "FAILED" in testbed.run("sacct", "-X", "-n", "-o", "state", "-j", array).stdout)
+    accounted = {"COMPLETED": good, "FAILED": f"{array}_1"}
+    for state, job in accounted.items():
+        until(lambda: state in testbed.run("sacct", "-X", "-n", "-o", "state", "-j", job).stdout)  # noqa: B023
     assert nap.after(good, f"{array}_0")(0).result(30) == 0
     assert nap.after(array, on="failure")(0).result(30) == 0
     for wrong in (array, f"{array}_1"):

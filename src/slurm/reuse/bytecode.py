@@ -6,6 +6,8 @@ import dis
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm.serialization.local_imports import imports_in
+
 if TYPE_CHECKING:
     from types import CodeType
 
@@ -90,10 +92,5 @@ def _names(steps: list[dis.Instruction]) -> tuple[tuple[str, ...], ...]:
 
 
 def _imports(steps: list[dis.Instruction]) -> tuple[tuple[str, int], ...]:
-    """The modules that `import` statements name. The level is the constant that is loaded before."""
-    found: dict[tuple[str, int], None] = {}
-    for at, step in enumerate(steps):
-        if step.opname == "IMPORT_NAME":
-            level = steps[at - 2].argval if at > 1 else 0
-            found[step.argval, level if isinstance(level, int) else 0] = None
-    return tuple(sorted(found))
+    """The modules that `import` statements name."""
+    return tuple(sorted(set(imports_in(steps))))

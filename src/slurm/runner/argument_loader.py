@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import IO, Any
 
+    from slurm.runner.sent_modules import Sources
+
     Resolve = Callable[[Any], Any]
+    Script = tuple[tuple[str, ...], tuple[tuple[str, int], ...], Sources]
 
 
 class Call(Record):
@@ -72,9 +75,10 @@ class ArgumentLoader:
         return Call(args=args, kwargs=kwargs, **head)
 
     def load_function(self) -> Callable[..., Any]:
-        """Return the function alone. Raises as `load` does."""
+        """Return the function alone, in a child process of a call. Raises as `load` does."""
         head_at, _ = self._offsets(0)
         with open_own(f"{self._directory}/{CALLS}") as calls:
+            _enter_script(*Unpickler(calls).load())
             function: Callable[..., Any] = self._load_head(calls, head_at)["function"]
         return function
 
@@ -148,17 +152,19 @@ _main = vars(sys.modules["__main__"])
 OWN_PROCESS = "boot" in _main and "__file__" not in _main
 """Whether `slurm.protocol.boot` has started this process to run calls; else it is a test's, or a program's."""
 
-received: list[tuple[tuple[str, ...], tuple[tuple[str, int], ...]]] = []
-"""What was sent of the script with the function that this process runs: its arguments and its search path."""
+received: list[Script] = []
+"""What was sent of the script with the function that this process runs."""
 
 
-def _enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...]) -> None:
+def _enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...], sources: Sources | None = None) -> None:
     """Set `sys.argv` to the script's, and search the directories that the script searches, after all others.
+
+    What is not there is found among the `sources` that were sent.
 
     Another user may have made a directory of the same name on this machine. So it must be the same directory, by its
     inode, or one that only this user can write to.
     """
-    received[:] = [(argv, path)]
+    received[:] = [(argv, path, sources or {})]
     sys.argv[:] = argv or sys.argv
     for directory, inode in path:
         if directory not in sys.path:
@@ -168,6 +174,10 @@ def _enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...]) -> N
                 continue
             if status.st_ino == inode or is_private(status):
                 sys.path.append(directory)
+    if sources:
+        from slurm.runner.sent_modules import find_sent  # noqa: PLC0415 - few calls need it
+
+        find_sent(sources)
 
 
 def _end_child() -> None:

@@ -110,14 +110,16 @@ def pickle_calls(
     the path to the part that cannot be pickled.
     """
     calls = list(calls)  # before taking the lock: a user's generator may submit jobs itself
-    buffer, arguments = io.BytesIO(), io.BytesIO()
-    buffer.write(pickle.dumps(script(), 5))
-    head_at, starts = buffer.tell(), []
+    buffer, function, arguments = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    starts: list[int] = []
     references: list[frozenset[Reference]] = []
     with loose_modules_by_value(there):
-        pickler = _CallPickler(buffer, reducers, there)
+        pickler = _CallPickler(function, reducers, there)
         shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
         pickler.write(shared, lambda: {f"the function {head.name}": head.function})
+        buffer.write(pickle.dumps(script(pickler.imported, there), 5))
+        head_at = buffer.tell()
+        buffer.write(function.getbuffer())
         in_function = frozenset(pickler.references)
         sharing = _SharedPickler(buffer, reducers, there)
         for value in shared_objects(calls, apart=Placeholder):
@@ -210,6 +212,11 @@ class _CallPickler(ValuePickler):
             self.dump(value)
         except Exception as error:
             raise NotPicklable(explain(error, parts(), self._pickles)) from error
+
+    @property
+    def imported(self) -> Collection[str]:
+        """The top-level modules that the functions among the values import when they are called."""
+        return self._modules.imported if self._modules else ()
 
     def _pickles(self, value: Any) -> bool:
         try:

@@ -10,24 +10,30 @@ from typing import TYPE_CHECKING, Any
 from slurm.runner import script_modules
 from slurm.runner.argument_loader import OWN_PROCESS, received
 from slurm.serialization.installed import in_installed_directory
+from slurm.serialization.local_imports import imports_of, local_sources, top_level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
+
+    from slurm.runner.argument_loader import Script
 
 _OF_THE_LOADER = frozenset(("__spec__", "__loader__", "__cached__", "__builtins__", "__getattr__", "__path__"))
 
 
-def script() -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
-    """Return `sys.argv`, and the directories on `sys.path` where no installed modules are, each with its inode.
+def script(imported: Iterable[str], there: Collection[str]) -> Script:
+    """Return `sys.argv`, the directories on `sys.path` where no installed modules are, and sources of local modules.
+
+    Each directory has its inode. The sources are those of the modules that are `imported` when a function is called.
 
     In a workflow they are those of the script that has submitted it, in each attempt the same; none if an earlier
     version has submitted it.
     """
     if OWN_PROCESS:
-        return received[-1] if received else ((), ())
+        return received[-1] if received else ((), (), {})
     found = dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str))
     loose = (entry for entry in found if os.path.isdir(entry) and not in_installed_directory(entry))
-    return tuple(map(str, sys.argv)), tuple((entry, os.stat(entry).st_ino) for entry in loose)
+    argv, path = tuple(map(str, sys.argv)), tuple((entry, os.stat(entry).st_ino) for entry in loose)
+    return argv, path, local_sources(imported, there)
 
 
 class ScriptModules:
@@ -35,6 +41,8 @@ class ScriptModules:
 
     def __init__(self) -> None:
         self._namespaces: dict[int, _Namespace] = {}
+        self.imported: set[str] = set()
+        """The top-level modules that functions import when they are called."""
 
     def reduce(self, obj: Any, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the reduction of an object that the node loads into its module; `reduced` is cloudpickle's own."""
@@ -57,6 +65,8 @@ class ScriptModules:
         name: str = getattr(obj, "__qualname__", "")
         held = name if vars(module).get(name) is obj else None
         if isinstance(obj, FunctionType) and obj.__globals__ is vars(module):
+            package = vars(module).get("__package__") or ""
+            self.imported.update(top_level(*found, package) for found in imports_of(obj.__code__))
             arguments = (held, make, arguments[0], self._namespace(module), *arguments[2:])
             return script_modules.make_function, arguments, (fill, state), items, pairs, script_modules.fill_function
         if isinstance(obj, type) and held:
