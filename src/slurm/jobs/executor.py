@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import inspect
 import itertools
 import logging
@@ -152,12 +153,11 @@ class ClusterExecutor(Executor):
             return self._submit_array(task, calls, chunksize) if calls else None
 
         arrays: deque[_Array] = deque()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(_give_up, arrays)
             for count in [None] if buffersize is None else [(buffersize + 1) // 2, buffersize // 2]:
                 arrays.extend(filter(None, [submit(count)]))
-        except BaseException:
-            _give_up(arrays)
-            raise
+            undo.pop_all()
         return self._results(arrays, submit, timeout, end)
 
     def _submit_array(self, task: Task[..., R], calls: list[tuple[Any, ...]], chunksize: int) -> _Array:
