@@ -26,6 +26,8 @@ _SLOTS = 4
 """The number of elements that run at once, besides workflows."""
 _PATIENCE = 5.0
 MAX_ARRAY_SIZE = 1001
+KEPT_JOBS = 1000
+"""The number of newest jobs that are known after their end, at least."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class InlineQueue:
                 for element in job.elements.values():
                     self._cancel(element)
             self._jobs.clear()
+            self._most_jobs = 2 * KEPT_JOBS
             running = list(self._threads)
         for thread in running:
             thread.join(_PATIENCE)
@@ -119,10 +122,21 @@ class InlineQueue:
             answer = self._answers.pop(0) if self._answers else None
             if answer in (None, Answer.SILENT):
                 id_ = str(next(self._ids))
+                self._forget_old()
                 self._jobs[id_] = InlineJob.parse(id_, words)
                 self._start()
                 return answer, id_
             return answer, ""
+
+    def _forget_old(self) -> None:
+        """Forget jobs that have ended, oldest first, as slurmctld does after MinJobAge. The lock is held."""
+        if len(self._jobs) < self._most_jobs:
+            return
+        old = list(self._jobs.values())[:-KEPT_JOBS]
+        for job in old:
+            if all(element.state.final for element in job.elements.values()):
+                del self._jobs[job.id]
+        self._most_jobs = len(self._jobs) + KEPT_JOBS
 
     def room(self) -> int | None:
         """The number of further elements that may be queued; None without a limit."""
