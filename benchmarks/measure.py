@@ -17,6 +17,7 @@ sys.path.append(str(HERE.parent / "tests"))
 import chunks  # noqa: E402 - the tests' testbed is to be found first
 import import_time  # noqa: E402
 import long_programs  # noqa: E402
+import programs  # noqa: E402
 import runner_start  # noqa: E402
 from common import Settings, table, unmeasured  # noqa: E402
 
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
-    for topic in (import_time, runner_start, chunks, long_programs):
+    for topic in (import_time, runner_start, programs, chunks, long_programs):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()

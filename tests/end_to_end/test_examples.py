@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,3 +81,30 @@ def test_estimate_computes_only_new_blocks(root: Path) -> None:
 def test_estimate_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
     here = run("estimate.py", "--root", root / "here", "--blocks", "2")
     assert run("estimate.py", "slurm", "--root", root / "there", "--blocks", "2") == here
+
+
+needs_the_solver = pytest.mark.skipif(
+    not shutil.which("glpsol") and not os.environ.get("SLURMTASKS_REQUIRE_SLURM"), reason="needs glpsol"
+)
+WAREHOUSES = """\
+rent  warehouses  cost
+   5           3   191
+  20           3   236
+  60           3   356
+ 150           2   554
+ 400           1   815
+
+changes of warehouse: Arlon 1, Bergen 1, Como 2, Delft 1, Espoo 1, Faro 2, Ghent 1
+"""
+
+
+@needs_the_solver
+def test_warehouses_runs_a_solver_for_each_rent(root: Path) -> None:
+    assert run("warehouses.py", "--root", root) == WAREHOUSES
+    assert sorted(re.sub(".*-", "", path.name) for path in (root / "blobs").glob("*-file")) == ["file"] * 4
+
+
+@pytest.mark.slurm
+@needs_the_solver
+def test_warehouses_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
+    assert run("warehouses.py", "slurm", "--root", root) == WAREHOUSES

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from slurm import Cluster, JobContext, Retry, task
+from slurm import Cluster, CommandFailed, JobContext, Retry, command, task
 from slurm.cli.main import slurm
 
 
@@ -47,6 +47,26 @@ def test_files_of_the_last_attempt_stand_in_the_outcomes(cluster: Cluster) -> No
     assert some.results(90) == chunk.results(90) == ["written", "written"]
     assert some.metrics() == chunk.metrics() == [{"x": 1, "stale": 0, "attempt": 1}, {"x": 2, "stale": 0, "attempt": 2}]
     assert (type(failed.exception(60)), failed.metrics()) == (OSError, {"x": 2, "stale": 0, "attempt": 1})
+
+
+measure = command("sh -c 'echo {{\\\"x\\\": $0}} > metrics.json; exit $1' {x} {status}", metrics=True)
+
+
+def test_each_program_writes_metrics_in_its_directory(cluster: Cluster) -> None:
+    failed, chunk = measure(0.5, 3), measure.map([1, 2, 3], [0, 4, 0], chunk_size=3)
+    assert chunk.metrics(90) == [{"x": 1}, {"x": 2}, {"x": 3}]
+    assert [type(error) for error in chunk.exceptions()] == [type(None), CommandFailed, type(None)]
+    assert (type(failed.exception(60)), failed.metrics()) == (CommandFailed, {"x": 0.5})
+
+
+def test_metrics_of_a_program_are_those_of_the_attempt_that_counts(local: Cluster, tmp_path: Path) -> None:
+    flaky = command(
+        "sh -c 'mkdir $0 || exit 0; echo {{\\\"x\\\": 1}} > metrics.json; exit 75' {flag}",
+        metrics=True,
+        retry=Retry(times=1, on=75),
+    )
+    job = flaky(tmp_path / "flag")
+    assert (job.result(60).directory.name, job.metrics()) == ("attempt-2", {})
 
 
 @pytest.mark.parametrize("options", [{"ntasks": 2}, {"ntasks": 2, "gather": True}])

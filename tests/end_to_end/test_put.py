@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,38 @@ def test_an_object_is_sent_once_and_loaded_once_in_a_process(cluster: Cluster, r
     again = cluster.put(Table([3, 1, 2]))
     assert lookup(pickle.loads(pickle.dumps(again)), 1).result(90)[0] == 1
     assert set(os.listdir(root / "blobs")) == before
+
+
+@task
+def mapped(data: dict[str, Any], at: int) -> tuple[float, bool, bool, int]:
+    array, maps = data["array"], Path("/proc/self/maps").read_text()
+    return float(array[at]), array.flags.writeable, data["blob"] in maps, data["empty"].size
+
+
+def test_arrays_are_mapped_into_memory_and_read_only(cluster: Cluster, root: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(3000.0)
+    data = cluster.put({"odd": numpy.ones(3, "u1"), "array": array, "blob": "-file", "empty": numpy.ones((0, 2))})
+    assert mapped(data, 2999).result(90) == (2999.0, False, True, 0)
+    columns = array.reshape(30, 100).T
+    assert total.map([cluster.put(columns), cluster.put(columns[::2])]).results(90) == [
+        columns.sum(),
+        columns[::2].sum(),
+    ]
+    assert total(cluster.put(numpy.array([1, None], dtype=object)[:1])).result(90) == 1
+    for wrong in (data, cluster.put(columns)):
+        with pytest.raises(ValueError, match="read-only"):
+            overwrite(wrong).result(90)
+
+
+@task
+def total(array: Any) -> float:
+    return float(array.sum())
+
+
+@task
+def overwrite(data: Any) -> None:
+    (data["array"] if isinstance(data, dict) else data)[0] = 1
 
 
 def test_a_file_and_a_directory_are_read_only_paths(cluster: Cluster, tmp_path: Path) -> None:

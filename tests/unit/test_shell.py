@@ -56,6 +56,7 @@ CLIENT_ONLY = (
     *("slurm/doctor/", "slurm/testing/"),
     *(
         "slurm/clusters/list_environments.sh",
+        "slurm/clusters/remove_blobs.sh",
         "slurm/clusters/remove_environments.sh",
         "slurm/clusters/remove_wheels.sh",
     ),

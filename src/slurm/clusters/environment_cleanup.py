@@ -71,7 +71,8 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
 def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[StoredEnvironment]:
     """Remove the environments that nothing needs and that no submission has used for some days; return them.
 
-    Also removes unfinished builds, and wheels that were sent that long ago: they are sent again when needed. Raises
+    Also removes unfinished builds, and wheels that were sent that long ago: they are sent again when needed. Files of
+    commands and of `put` that no submission names are marked, and removed by a call at least an hour later. Raises
     ValueError for an invalid number of days.
     """
     days = bounded(days, "days", most=MOST_DAYS, unit="days")
@@ -82,6 +83,7 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
     if not dry_run:
         _remove(cluster, old)
         _run(cluster.place, "remove_wheels.sh", BLOBS, str(int(days)))
+        _run(cluster.place, "remove_blobs.sh", BLOBS, str(int(days)))
     return old
 
 

@@ -14,7 +14,7 @@ from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.job_context import drop_stop_functions, print_to_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import IO, Any
 
     from slurm.runner.sent_modules import Sources
@@ -190,14 +190,14 @@ def _end_child() -> None:
     os._exit(int(error))
 
 
-def unpickled(file: IO[bytes], resolve: Resolve) -> Any:
-    """Unpickle an object from a file, with its placeholders resolved."""
-    return _Unpickler(file, resolve).load()
+def unpickled(file: IO[bytes], resolve: Resolve, buffers: Iterable[Any] | None = None) -> Any:
+    """Unpickle an object from a file, with its placeholders resolved. `buffers` have data that is not in the pickle."""
+    return _Unpickler(file, resolve, buffers).load()
 
 
 class _Unpickler(Unpickler):
-    def __init__(self, file: IO[bytes], resolve: Resolve) -> None:
-        super().__init__(file)
+    def __init__(self, file: IO[bytes], resolve: Resolve, buffers: Iterable[Any] | None = None) -> None:
+        super().__init__(file, buffers=buffers)
         self._resolve = resolve
 
     def persistent_load(self, reference: Any) -> Any:

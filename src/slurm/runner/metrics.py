@@ -15,6 +15,7 @@ from operator import index
 
 from slurm.protocol import METRICS, WORK
 from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.finished import Finished
 from slurm.runner.job_context import print_to_log
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _LARGEST = 1 << 63
 class Metrics:
     """The metrics of the calls of one element: of a result that is a mapping of names to numbers, else of the file.
 
-    The file is `metrics.json` in the call's output directory.
+    The file is `metrics.json` in the call's output directory, or in the directory of its program.
     """
 
     def __init__(self, job: JobContext) -> None:
@@ -49,7 +50,7 @@ class Metrics:
         """Remove the files of earlier attempts of calls that are about to run: their numbers are not of this one."""
         for call in indices if self._job.attempt > 1 else ():
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path(call))
+                os.unlink(f"{self._work(call)}/{METRICS}")
 
     def of_result(self, value: Any) -> Numbers | None:
         """Return the metrics of the element's only call, which returned this value."""
@@ -57,7 +58,7 @@ class Metrics:
 
     def of_failure(self) -> Numbers | None:
         """Return the metrics that the element's only call wrote before it failed."""
-        return _of_file(self._path(self._job.index))
+        return _of_file(self._path(self._job.index, None))
 
     def of_calls(self, done: Sequence[bytes | CallFailure]) -> tuple[Numbers | None, ...] | None:
         """Return the metrics of each call of an element, from its pickled result or its file; None if none has any."""
@@ -78,10 +79,17 @@ class Metrics:
             if metrics is not None:
                 return metrics
             print_to_log(f"metrics: the result is not used, because {problem}\n")
-        return _of_file(self._path(call))
+        return _of_file(self._path(call, value))
 
-    def _path(self, call: int) -> str:
-        return f"{self._job.directory}/{WORK}/{call}/{METRICS}"
+    def _path(self, call: int, value: Any) -> str:
+        """Return the path of the file, which a program writes in the directory of its attempt."""
+        work = self._work(call)
+        home = value.home if isinstance(value, Finished) else ""
+        own = home if os.path.dirname(home) == work else f"{work}/attempt-{self._job.attempt}"
+        return f"{own if os.access(f'{own}/{METRICS}', os.F_OK) else work}/{METRICS}"
+
+    def _work(self, call: int) -> str:
+        return f"{self._job.directory}/{WORK}/{call}"
 
 
 def _of_file(path: str) -> Numbers | None:

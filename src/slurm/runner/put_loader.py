@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+ALIGNED = 64
+"""The offsets of the data of arrays in a file are multiples of this."""
+_SIZE_BYTES = 8
 _loaded: dict[str, Any] = {}
 """What this process has loaded, by key."""
 
@@ -25,15 +28,29 @@ def load_put(root: str, key: str, size: int, resolve: Callable[[Any], Any]) -> A
     what, _, sha256 = key.partition("/")
     if key not in _loaded:
         blob = checked_blob(root, LinkedFile(name=what, sha256=sha256, bytes=size))
-        _loaded[key] = _object(blob, resolve) if what == "object" else _tree(root, sha256, blob)
+        _loaded[key] = _tree(root, sha256, blob) if what == "tree" else _object(blob, resolve, mapped=what == "mapped")
     return _loaded[key]
 
 
-def _object(blob: str, resolve: Callable[[Any], Any]) -> Any:
+def _object(blob: str, resolve: Callable[[Any], Any], *, mapped: bool) -> Any:
     from slurm.runner.argument_loader import unpickled  # noqa: PLC0415 - it has loaded this module
 
     with open_own(blob) as file:
-        return unpickled(file, resolve)
+        if not mapped:
+            return unpickled(file, resolve)
+        from io import BytesIO  # noqa: PLC0415 - only for objects with arrays
+        from mmap import ACCESS_READ, mmap  # noqa: PLC0415
+
+        data = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+    count = int.from_bytes(data[-_SIZE_BYTES:], "little")  # of arrays; before it, the sizes of these and of the pickle
+    parts: list[memoryview] = []
+    offset = 0
+    for at in range(len(data) - (count + 2) * _SIZE_BYTES, len(data) - _SIZE_BYTES, _SIZE_BYTES):
+        size = int.from_bytes(data[at : at + _SIZE_BYTES], "little")
+        offset += -offset % ALIGNED if len(parts) < count else 0
+        parts.append(data[offset : offset + size])
+        offset += size
+    return unpickled(BytesIO(parts.pop()), resolve, parts)
 
 
 def _tree(root: str, sha256: str, blob: str) -> Any:

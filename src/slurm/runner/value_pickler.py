@@ -19,7 +19,7 @@ from slurm.runner.reducers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _FILE_NAME = 10
 """The position of `co_filename` among the arguments of `types.CodeType`, the same from Python 3.8 to 3.14."""
@@ -53,8 +53,8 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         {CodeType: _reduce_code, **BY_TYPE}, cloudpickle.Pickler.dispatch_table
     )
 
-    def __init__(self, file: Any, protocol: int) -> None:
-        super().__init__(file, protocol=protocol)
+    def __init__(self, file: Any, protocol: int, buffers: Callable[[Any], object] | None = None) -> None:
+        super().__init__(file, protocol=protocol, buffer_callback=buffers)
         self._plain: set[type] = set()
         self._own: dict[int, Any] = {}
         """The locks, thread-locals and context variables of namespaces that were met, by id; kept alive for that."""

@@ -161,10 +161,13 @@ def pickle_callbacks(
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
 
 
-def pickle_value(value: Any, file: IO[bytes], *, reducers: Reducers) -> bool:
-    """Pickle one value as an argument is pickled. Returns whether it refers to jobs. Raises NotPicklable."""
+def pickle_value(value: Any, file: IO[bytes], *, reducers: Reducers, buffers: Callable[[Any], object]) -> bool:
+    """Pickle one value as an argument is pickled. Returns whether it refers to jobs. Raises NotPicklable.
+
+    `buffers` gets the data of arrays as PickleBuffer, and the data is left out of the pickle.
+    """
     with loose_modules_by_value(()):
-        pickler = _CallPickler(file, reducers)
+        pickler = _CallPickler(file, reducers, buffers=buffers)
         pickler.write(value, lambda: {"the value": value})
     return bool(pickler.references)
 
@@ -190,7 +193,13 @@ class _CallPickler(ValuePickler):
     """Pickles by value, placeholders as persistent ids, and a task's function by the name of the task."""
 
     def __init__(
-        self, file: IO[bytes], reducers: Reducers, there: Collection[str] = (), *, into_modules: bool = True
+        self,
+        file: IO[bytes],
+        reducers: Reducers,
+        there: Collection[str] = (),
+        *,
+        into_modules: bool = True,
+        buffers: Callable[[Any], object] | None = None,
     ) -> None:
         self._there = there
         self._reducers = reducers
@@ -199,7 +208,7 @@ class _CallPickler(ValuePickler):
         self._modules = ScriptModules() if into_modules else None
         self._ordinary: dict[type, bool] = {}
         self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # an instance's own
-        super().__init__(file, protocol=5)  # reads dispatch_table
+        super().__init__(file, protocol=5, buffers=buffers)  # reads dispatch_table
         self.references: set[Reference] = set()
         """The references in the value that was written last."""
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import NotPicklable, SubmissionError
 from slurm.protocol.records import encode
+from slurm.runner.put_loader import ALIGNED
 from slurm.serialization.pickling import Placeholder, Reference, pickle_value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pickle import PickleBuffer
+
     from slurm.serialization.pickling import Reducers
     from slurm.storage.uploads import Uploads
 
@@ -20,7 +25,7 @@ class Put(Placeholder):
     """Stands for an object, file or directory on a cluster, where it was sent by `cluster.put`.
 
     In a task it is the object, which is loaded once in each process, or the path of the file or directory, which is
-    read-only.
+    read-only. The data of NumPy arrays is not loaded but mapped into memory, and read-only, too.
     """
 
     __slots__ = ("_home", "_what", "bytes", "sha256")
@@ -40,6 +45,18 @@ class Put(Placeholder):
         return Put, (self._what, self.sha256, self.bytes, self._home)
 
 
+def _with_arrays(pickle: io.BytesIO, arrays: Sequence[PickleBuffer]) -> bytes:
+    """Return a file that the node maps into memory: the data of arrays, then the pickle, and the sizes of all."""
+    file = io.BytesIO()
+    sizes = []
+    for array in arrays:
+        file.write(bytes(-file.tell() % ALIGNED))
+        sizes.append(file.write(array.raw()))
+    file.write(pickle.getbuffer())
+    file.write(struct.pack(f"<{len(sizes) + 2}Q", *sizes, len(pickle.getbuffer()), len(sizes)))
+    return file.getvalue()
+
+
 def put(value: Any, uploads: Uploads, *, home: str, reducers: Reducers) -> Put:
     """Add a value to uploads: a `Path` is that of a file or directory, anything else an object. Raises NotPicklable."""
     if isinstance(value, (str, bytes)):
@@ -47,10 +64,12 @@ def put(value: Any, uploads: Uploads, *, home: str, reducers: Reducers) -> Put:
         raise TypeError(f"put() takes objects and paths: for a file or directory, write put({what:.80})")
     if not isinstance(value, os.PathLike):
         buffer = io.BytesIO()
-        if pickle_value(value, buffer, reducers=reducers):
+        arrays: list[PickleBuffer] = []
+        if pickle_value(value, buffer, reducers=reducers, buffers=arrays.append):
             raise NotPicklable("put() takes no jobs: pass a job as an argument, where it stands for its result")
-        file = uploads.add_bytes("object", buffer.getvalue())
-        return Put("object", file.sha256, file.bytes, home)
+        what, content = ("mapped", _with_arrays(buffer, arrays)) if arrays else ("object", buffer.getvalue())
+        file = uploads.add_bytes(what, content)
+        return Put(what, file.sha256, file.bytes, home)
     path = Path(value).absolute()
     files = uploads.add([str(path)], task="put()")
     if not files:

@@ -26,6 +26,9 @@ _IN_MEMORY = 1 << 20
 """The size of files, in bytes, up to which the bytes that were hashed are kept and sent."""
 _SETTLED_SECONDS = 2.0
 """A file that was changed more recently may change again within the resolution of its time, so its hash is not kept."""
+_LISTING_SECONDS = 1800.0
+"""Less than the time between the mark and the removal of an unused blob, in `remove_blobs.sh`."""
+_UNUSED = ".unused"
 _NEVER = (".git", "__pycache__")
 
 
@@ -51,7 +54,8 @@ class BlobStore:
 
     def __init__(self, transport: Transport, root: Callable[[], str]) -> None:
         self._transport, self._root = transport, root
-        self._there: set[str] | None = None
+        self._there: set[str] = set()
+        self._listed: float | None = None
 
     @property
     def directory(self) -> str:
@@ -59,20 +63,29 @@ class BlobStore:
         return f"{self._root()}/{BLOBS}"
 
     def has(self, name: str) -> bool:
-        """Whether a blob is there. Takes one command, the first time."""
-        if self._there is None:
-            self._there = set(self._transport.list([self.directory])[self.directory])
-        return name in self._there
+        """Whether a blob is there, and cleanup has not marked it as unused. Takes one command each half an hour."""
+        if self._listed is None or time.monotonic() - self._listed > _LISTING_SECONDS:
+            self._list()
+        return name in self._there and f"{name}{_UNUSED}" not in self._there
+
+    def _list(self) -> None:
+        self._listed = time.monotonic()
+        self._there = set(self._transport.list([self.directory])[self.directory])
 
     def missing(self, uploads: Uploads) -> dict[str, Content]:
         """Return those of the files that are not there."""
         return {name: content for name, content in uploads.contents.items() if not self.has(name)}
 
     def send(self, uploads: Uploads) -> None:
-        """Send the files that are not there."""
+        """Send the files that are not there. Raises SubmissionError if what was put earlier is no longer there."""
+        for name in uploads.put_earlier:
+            if not self.has(name) and name not in self._there:
+                self._list()  # another process may have sent it
+                if name not in self._there:
+                    raise SubmissionError(f"what was put as {name} is no longer in {self.directory}: put() it again")
         if missing := self.missing(uploads):
             self._transport.put(self.directory, missing)
-            self._there = {*(self._there or ()), *missing}
+            self._there = {*self._there, *missing} - {f"{name}{_UNUSED}" for name in missing}
 
 
 class Uploads:
@@ -80,6 +93,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.put_earlier: set[str] = set()
         self.contents: dict[str, Content] = {}
 
     @property
@@ -100,9 +114,14 @@ class Uploads:
         kept = []
         for of_call in references:
             puts = {reference for reference in of_call if reference.kind == "put"}
-            self.names.update(f"{reference.key.partition('/')[2]}-file" for reference in puts)
+            self._name_puts(reference.key for reference in puts)
             kept.append(of_call - puts if puts else of_call)
         return kept
+
+    def _name_puts(self, keys: Iterable[str]) -> None:
+        for what, _, sha256 in (key.partition("/") for key in keys):
+            self.put_earlier.add(f"{sha256}-file")
+            self.names.update((f"{sha256}-file", f"{sha256}-tree") if what == "tree" else (f"{sha256}-file",))
 
     def add_bytes(self, name: str, content: bytes) -> LinkedFile:
         """Add the content of a file."""

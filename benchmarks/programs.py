@@ -1,0 +1,82 @@
+"""What a node spends on a command, over the same program started by `bash -c`: CPU time, and entries of directories."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from statistics import median
+from typing import TYPE_CHECKING
+
+from common import in_turns, judged
+from runner_start import Element
+
+from slurm import command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from common import Row, Settings
+
+MOST_MILLISECONDS = 60
+MOST_ENTRIES = 4
+PROGRAM = ("bash", "-c", "echo > out")
+write = command("bash -c 'echo > out'", products=["out"])
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """The rows of this topic."""
+    element = CommandElement(settings.workspace / "programs", write)
+    bash = shutil.which("bash") or "/bin/bash"
+    here = settings.workspace / "programs-bash"
+    here.mkdir()
+    before = element.entries()
+    subjects = {
+        "bash": cpu_of((bash, "-c", f"cd {here}; {PROGRAM[2]}"), before=lambda: None),
+        "command": cpu_of(element.argv(), before=element.forget),
+        "pass": cpu_of((sys.executable, "-c", "pass"), before=lambda: None),
+    }
+    times = in_turns(subjects, settings.rounds)
+    spent, bare, python = (1000 * median(times[name]) for name in ("command", "bash", "pass"))
+    measured = f"{spent - bare:.0f} ms ({spent:.0f} ms against {bare:.0f} ms; a bare Python {python:.0f} ms)"
+    what = "CPU time of a `command` on the node, over `bash -c`"
+    kept = spent - bare <= MOST_MILLISECONDS
+    yield judged(what, measured, budget=f"≤ {MOST_MILLISECONDS} ms more", kept=kept)
+    made = sorted(element.entries() - before)
+    what = "entries of directories that a `command` makes on the node, besides its product"
+    measured = f"{len(made)}: {', '.join(made)}"
+    yield judged(what, measured, budget=f"≤ {MOST_ENTRIES}", kept=len(made) <= MOST_ENTRIES)
+
+
+class CommandElement(Element):
+    """An element whose call runs a program."""
+
+    def __init__(self, root: Path, of: object) -> None:
+        super().__init__(root, of)  # type: ignore[arg-type]
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove also what the program wrote."""
+        super().forget()
+        shutil.rmtree(self._directory / "work", ignore_errors=True)
+
+    def entries(self) -> set[str]:
+        """The paths in the job's directory, but for the product, which the program itself makes."""
+        found = (path for path in self._directory.rglob("*") if path.name != "out")
+        return {str(path.relative_to(self._directory)) for path in found}
+
+
+def cpu_of(argv: Sequence[str], *, before: Callable[[], object]) -> Callable[[], float]:
+    """What runs a program, after `before`, and returns the CPU time of its processes, in seconds."""
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+
+    def run() -> float:
+        before()
+        child = os.posix_spawn(argv[0], list(argv), os.environ, file_actions=quiet)
+        _, status, usage = os.wait4(child, 0)
+        if status:
+            raise ChildProcessError(f"{argv} ended with {os.waitstatus_to_exitcode(status)}")
+        return usage.ru_utime + usage.ru_stime
+
+    return run
