@@ -79,3 +79,18 @@ def test_estimate_computes_only_new_blocks(root: Path) -> None:
 def test_estimate_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
     here = run("estimate.py", "--root", root / "here", "--blocks", "2")
     assert run("estimate.py", "slurm", "--root", root / "there", "--blocks", "2") == here
+
+
+def test_quadrature_is_one_world_here(root: Path) -> None:
+    pytest.importorskip("mpi4py", reason="quadrature.py needs mpi4py and mpich: pip install mpi4py mpich")
+    printed = run("quadrature.py", "--root", root)
+
+    assert printed.splitlines() == ["π ≈ 3.14160099 from 2 processes", "π ≈ 3.14159265 from 2 processes"]
+
+
+@pytest.mark.slurm
+def test_quadrature_is_one_world_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
+    pytest.importorskip("mpi4py", reason="quadrature.py needs mpi4py and mpich: pip install mpi4py mpich")
+    printed = run("quadrature.py", "slurm", "--mpi", "pmi2", "--root", root)
+
+    assert printed.count("from 2 processes") == 2

@@ -206,7 +206,8 @@ def check_launch(name: str, options: Options) -> None:
         for option in ("gather", "workers"):
             if options.get(option):
                 raise OptionError(
-                    f"{name} runs once in an allocation of several tasks (launch={launch!r}), so it cannot have {option}"
+                    f"{name} runs once in an allocation of several tasks (launch={launch!r}), "
+                    f"so it cannot have {option}"
                 )
 
 
