@@ -108,3 +108,18 @@ def test_warehouses_runs_a_solver_for_each_rent(root: Path) -> None:
 @needs_the_solver
 def test_warehouses_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
     assert run("warehouses.py", "slurm", "--root", root) == WAREHOUSES
+
+
+def test_quadrature_is_one_world_here(root: Path) -> None:
+    pytest.importorskip("mpi4py", reason="quadrature.py needs mpi4py and mpich: pip install mpi4py mpich")
+    printed = run("quadrature.py", "--root", root)
+
+    assert printed.splitlines() == ["π ≈ 3.14160099 from 2 processes", "π ≈ 3.14159265 from 2 processes"]
+
+
+@pytest.mark.slurm
+def test_quadrature_is_one_world_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
+    pytest.importorskip("mpi4py", reason="quadrature.py needs mpi4py and mpich: pip install mpi4py mpich")
+    printed = run("quadrature.py", "slurm", "--mpi", "pmi2", "--root", root)
+
+    assert printed.count("from 2 processes") == 2

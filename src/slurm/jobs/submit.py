@@ -116,6 +116,7 @@ def describe(
     key = earlier.submission.key if earlier else new_key(task.name)
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     submission = submission.replace(after=external_jobs.declared(task.upstreams), blobs=uploads.recorded)
+    submission = submission.replace(launch=requests.launch_words(place.scheduler, options))
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
@@ -150,6 +151,7 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         environment=before.environment,
     ).replace(workflow=before.workflow, after=_still_open(place, before, indices), blobs=before.blobs)
     options = Options.parse(submission.options)
+    submission = submission.replace(launch=requests.launch_words(place.scheduler, options))
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
 
@@ -163,11 +165,21 @@ def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tup
 def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
     """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
     requests.check_launch(task.name, options)
+    if options.get("launch") == "mpi" and not _is_command(task):
+        raise OptionError(
+            f"{task.name} is a function, and launch='mpi' starts programs: use slurm.command, or launch='ranks', which "
+            "runs the function in each task"
+        )
     if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
         what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
     if environment.single and requests.several_ranks(options):
         raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
+
+
+def _is_command(task: Task[..., Any]) -> bool:
+    commands = sys.modules.get("slurm.tasks.command")
+    return commands is not None and isinstance(task, commands.CommandTask)
 
 
 def _reducers(uploads: Uploads) -> Mapping[type, Callable[[Any], tuple[Any, ...]]]:

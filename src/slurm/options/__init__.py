@@ -126,6 +126,7 @@ OURS: Mapping[str, Kind] = {
     "max_concurrent": kinds.count,
     "max_restarts": kinds.count,
     "metrics": kinds.flag,
+    "mpi": kinds.mpi,
     "retry": _retry,
     "reuse": kinds.reuse,
     "signal_lead": kinds.lead,

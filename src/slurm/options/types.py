@@ -114,6 +114,7 @@ class OtherOptions(TypedDict, total=False):
     max_concurrent: int | str | None
     max_restarts: int | str | None
     metrics: bool | None
+    mpi: str | None
     retry: Retry | int | Mapping[str, Any] | None
     reuse: bool | Literal["refresh"] | None
     signal_lead: int | str | timedelta | None

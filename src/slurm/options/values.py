@@ -241,10 +241,18 @@ def keep(value: Any) -> str:
 
 
 def launch(value: Any) -> str:
-    """Return how often a call runs in an allocation of several tasks: in each of its ranks, or once."""
-    if value not in ("ranks", "once"):
-        raise ValueError('"ranks" (the function runs in each task of the allocation) or "once"')
+    """Return how often a call runs in an allocation of several tasks: in each of its ranks, once, or as MPI program."""
+    if value not in ("ranks", "once", "mpi"):
+        raise ValueError('"ranks" (the function runs in each task of the allocation), "once", or "mpi" (for commands)')
     return str(value)
+
+
+def mpi(value: Any) -> str:
+    """Return a kind of srun's --mpi."""
+    kind = text(value)
+    if kind == "list" or not kind.replace("_", "").isalnum():
+        raise ValueError('a kind that `srun --mpi=list` prints, such as "pmi2" or "pmix"')
+    return kind
 
 
 def lead(value: Any) -> str:

@@ -160,6 +160,8 @@ class Submission(Document):
     """Names and values that the user gave it, to find submissions that belong together."""
     blobs: tuple[str, ...] | None = None
     """The files in `blobs/` that its programs use."""
+    launch: tuple[str, ...] | None = None
+    """The words that start a program in each task of an element, for commands with launch="mpi"."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None

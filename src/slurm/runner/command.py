@@ -52,6 +52,8 @@ class Command(Record):
     """Files and directories of the client that the program needs, until they are sent."""
     files: tuple[LinkedFile, ...] = ()
     """The files that were sent."""
+    mpi: bool = False
+    """Whether the launcher of the submission starts the program in each task."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -93,7 +95,13 @@ class Command(Record):
         argv, variables = self._words(args, kwargs, values)
         print_to_log(f"{WORK}/{job.index}/{directory.name}: the program writes to {STDOUT} and {STDERR}\n")
         environ = self._environ(values, variables)
-        ended = _run(argv, environ, directory, self._input(values))
+        launcher = (job.submission().launch or ()) if self.mpi else ()
+        if launcher:
+            from slurm.runner import mpi  # noqa: PLC0415 - few commands use MPI
+
+            environ = mpi.without_world(environ)
+        started = mpi.launched(launcher, argv) if launcher else argv
+        ended = _run(started, environ, directory, self._input(values))
         given = [file.name for file in self.files]
         paths, missing = directory.find(self.products, given) if ended.status == 0 else ([], [])
         rejected = "" if ended.status or missing else self._check(paths, directory, environ)
@@ -101,6 +109,8 @@ class Command(Record):
         if ended.stopped and ended.status == STOPPED_STATUS:
             raise Stopped(_name_of(ended.stopped))
         if ended.status or missing or rejected:
+            if launcher and (wrong := mpi.problem(launcher, environ, directory.path, ended.status)):
+                ended = ended.replace(problem=wrong)
             raise _failure(self.name, argv, ended, (*missing, rejected), directory, job)
         products = tuple(map(directory.product, paths))
         return Finished(

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from slurm.protocol import Edge, Submission
+    from slurm.schedulers.base import Scheduler
     from slurm.storage.job_store import JobStore
     from slurm.submission.job_queue import JobQueue
     from slurm.submission.registry import SubmissionRegistry
     from slurm.submission.submission_state import SubmissionState
 
+_IN_ONE_PROCESS = ("once", "mpi")
+"""Values of `launch` for calls that run in one process of several tasks."""
 _MOST_JOBS = 100
 """The most elements of a submission where each is a job of its own: every job is one sbatch."""
 _RETRY_BLOCK = Block(first=0, count=1, name="caretaker")
@@ -184,18 +187,27 @@ def chunk_size(options: Options) -> int:
     return int(options.get("chunk_size") or options.get("workers") or 1)
 
 
+def launch_words(scheduler: Scheduler, options: Options) -> tuple[str, ...] | None:
+    """The words that start a program of MPI; None for other calls."""
+    if options.get("launch") != "mpi":
+        return None
+    return tuple(scheduler.launch(ntasks(options.get), str(options.get("mpi") or "")))
+
+
 def several_ranks(options: Options) -> bool:
     """Whether a call runs in several processes, or may: only the scheduler knows the number."""
-    return options.get("launch") != "once" and _asks_for_ranks(options)
+    return options.get("launch") not in _IN_ONE_PROCESS and _asks_for_ranks(options)
 
 
 def check_launch(name: str, options: Options) -> None:
     """Raise OptionError for options that need several processes, where a call runs once in several tasks."""
-    if options.get("launch") == "once" and _asks_for_ranks(options):
+    launch = options.get("launch")
+    if launch in _IN_ONE_PROCESS and _asks_for_ranks(options):
         for option in ("gather", "workers"):
             if options.get(option):
                 raise OptionError(
-                    f"{name} runs once in an allocation of several tasks (launch='once'), so it cannot have {option}"
+                    f"{name} runs once in an allocation of several tasks (launch={launch!r}), "
+                    f"so it cannot have {option}"
                 )
 
 

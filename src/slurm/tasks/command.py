@@ -47,7 +47,7 @@ class CommandTask(Task[..., "Finished"]):
 
     def to_send(self, uploads: Uploads) -> Command:
         """The program, with the files that it needs among the uploads. Raises SubmissionError."""
-        command = self.unwrapped
+        command = self.unwrapped.replace(mpi=self.terms.options.get("launch") == "mpi")
         needs = dict.fromkeys((*command.needs, *_files_of_template(command)))
         if not needs:
             return command
@@ -173,11 +173,13 @@ def command(
 
 
 def _settings(options: Mapping[str, Any]) -> Settings:
-    if options.get("launch", "once") != "once":
+    if options.get("launch", "once") not in ("once", "mpi"):
         from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
 
-        raise OptionError("a command runs once, also in an allocation of several tasks: leave out launch")
-    return Settings.parse({**options, "launch": "once"})
+        raise OptionError(
+            "a command runs once, also in an allocation of several tasks: leave out launch, or write 'mpi'"
+        )
+    return Settings.parse({"launch": "once", **options})
 
 
 def _of_template(text: str, fields: Mapping[str, Any], *, shell: bool) -> Command:

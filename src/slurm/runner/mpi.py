@@ -1,0 +1,58 @@
+"""MPI: start a program once for each task of an allocation, and check that the processes form one world."""
+
+from __future__ import annotations
+
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_WORLD = ".world"
+"""A file in the attempt's directory that a process writes when its world has the wrong size: the size."""
+_VARIABLES = ("PMI_SIZE", "PMI_UNIVERSE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
+"""Variables that launchers set for MPI libraries. A runner may inherit those of a world that it belongs to."""
+_CHECK = """\
+want=${SLURM_STEP_NUM_TASKS:-${SLURM_NTASKS:-1}}
+size=${PMI_SIZE:-${OMPI_COMM_WORLD_SIZE:-${PMI_UNIVERSE_SIZE:-${PMIX_RANK:+$want}}}}
+[ "${size:-1}" = "$want" ] || { echo "${size:-1} $want" > .world; exit 1; }
+exec "$@"
+"""
+"""Runs in place of each process, becomes the program, and keeps its descriptors. PMIx has no variable for the size."""
+
+
+def launched(words: Sequence[str], argv: Sequence[str]) -> list[str]:
+    """Return the command that starts a program in all tasks. Nothing is checked with --mpi=none."""
+    check = () if "--mpi=none" in words else ("sh", "-c", _CHECK, "sh")
+    return [*words, *check, *argv]
+
+
+def without_world(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the variables of another world."""
+    return {name: value for name, value in environ.items() if name not in _VARIABLES}
+
+
+def problem(words: Sequence[str], environ: Mapping[str, str], directory: str, status: int) -> str:
+    """Return what is wrong with the launcher if it has not started the program in one world, "" otherwise."""
+    launcher = words[0]
+    if status == 127 and not _is_found(launcher, environ):
+        return (
+            f"{launcher} is not on PATH there. Install an MPI in the environment, for example with "
+            "`pip install mpich`, or load its module in the setup"
+        )
+    try:
+        with open(f"{directory}/{_WORLD}") as file:
+            size, want = file.read().split()
+    except (OSError, ValueError):
+        return ""
+    kind = next((word for word in words if word.startswith("--mpi=")), "no --mpi")
+    return (
+        f"{launcher} with {kind} started {want} processes in worlds of size {size} instead of one world. Nothing was "
+        "run. Set the option mpi to a kind that your MPI library supports, such as mpi='pmi2' (MPICH) or mpi='pmix' "
+        f"(Open MPI); `{launcher} --mpi=list` lists those of the cluster"
+    )
+
+
+def _is_found(program: str, environ: Mapping[str, str]) -> bool:
+    import shutil  # noqa: PLC0415 - only for an error message
+
+    return shutil.which(program, path=environ.get("PATH")) is not None
