@@ -493,3 +493,13 @@ def test_the_next_attempt_of_a_workflow_finds_its_calls(inline: InlineCluster, r
     assert job.result(60) == 60
     assert computed(ran) == [0, 1, 2]
     assert "that this attempt does not use" not in job.logs()
+
+
+def test_a_plan_says_that_known_calls_are_left_out(inline: InlineCluster, ran: Path) -> None:
+    first = scaled(3)
+    first.result()
+    plan = scaled.plan(3)
+    assert [note for note in plan.notes if "known at the submission are left out" in note]
+    assert plan.submit() == first
+    assert computed(ran) == [3]
+    assert not any("reuse" in note for note in fixed.plan().notes)

@@ -206,6 +206,8 @@ def _notes(submission: Submission, offline: str | None, text: _Text) -> Sequence
         notes.append(f"offline{why}: what is on the cluster is not known")
     elif not is_made(submission.environment):
         notes.append("the environment is not there yet; sizes and the script are final once it is made")
+    if submission.options.get("reuse"):
+        notes.append("the task reuses results: calls that are known at the submission are left out of it")
     if text.unknown_limits:
         notes.append("the scheduler did not report its limits: the number of arrays may be another")
     if submission.after:

@@ -96,5 +96,8 @@ def _joined(place: Place, calls: Sequence[Known | None], own: SubmissionState | 
 
 
 def _of_task(task: Task[..., Any]) -> Any:
-    """A task among what a function uses counts by its function and its environment; resources change no result."""
-    return "task", task.unwrapped, repr(task.terms.environment)
+    """A task among what a function uses counts by its function and its environment; resources change no result.
+
+    A command counts by what its files hold, too.
+    """
+    return "task", task.to_send(Uploads()), repr(task.terms.environment)

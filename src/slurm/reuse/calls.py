@@ -125,7 +125,12 @@ def _installed(place: Place, environment: ResolvedEnvironment) -> str:
 
 
 def _of_job(place: Place, job: Placeholder) -> bytes:
-    """The digest of a job that stands for its result: that of its call if its task reuses results, else its key."""
+    """The digest of a job that stands for its result: that of its call if its task reuses results, else its key.
+
+    What was put counts by its kind and its content.
+    """
+    if not job.several and job.reference.kind == "put":
+        return sha256(framed(b"put", job.reference.key.encode())).digest()
     if job.several:
         return sha256(b"array" + b"".join(_of_calls(place, part) for part in job.several)).digest()
     found = _of_calls(place, job)
