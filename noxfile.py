@@ -41,7 +41,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def dependencies(session: nox.Session) -> None:
-    """Unit and architecture tests: oldest dependencies on the oldest Python here, the newest on each of the others.
+    """Unit tests: oldest dependencies on the oldest Python here, the newest on each of the others.
 
     Arguments name the Pythons to take: `nox -s dependencies -- 3.10 3.13`.
     """
@@ -185,7 +185,7 @@ def _test_with(session: nox.Session, python: str, name: str, *, oldest: bool) ->
     if not _install_by_uv(own, wanted):
         session.run(own, "-m", "pip", "install", "-q", *wanted, external=True)
     workers = str(len(os.sched_getaffinity(0)))
-    session.run(own, "-m", "pytest", "-q", "-n", workers, "tests/unit", "tests/architecture", external=True)
+    session.run(own, "-m", "pytest", "-q", "-n", workers, "tests/unit", external=True)
 
 
 def _lower_bounds() -> list[str]:
