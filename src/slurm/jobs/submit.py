@@ -116,7 +116,7 @@ def describe(
     key = earlier.submission.key if earlier else new_key(task.name)
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     submission = submission.replace(after=external_jobs.declared(task.upstreams), blobs=uploads.recorded)
-    submission = submission.replace(launch=requests.launch_words(place.scheduler, options))
+    submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
@@ -151,7 +151,7 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         environment=before.environment,
     ).replace(workflow=before.workflow, after=_still_open(place, before, indices), blobs=before.blobs)
     options = Options.parse(submission.options)
-    submission = submission.replace(launch=requests.launch_words(place.scheduler, options))
+    submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
     calls = place.store.calls(key, indices)
     return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
 

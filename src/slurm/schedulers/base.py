@@ -221,11 +221,13 @@ class Scheduler(ABC):
         """Classify the output of a submit command that printed no id; UNKNOWN for an unknown message."""
         return Failure.UNKNOWN
 
-    def launch(self, ntasks: int, mpi: str = "") -> Sequence[str]:
+    @classmethod
+    def launch(cls, ntasks: int, mpi: str = "") -> Sequence[str]:
         """Return the words before a command of MPI that start it once for each task of a job, in one world.
 
         `mpi` is the option of that name: the interface between launcher and MPI library; empty for the site's default.
         """
+        del mpi
         return ["mpiexec", "-n", str(ntasks)]
 
     # Querying.

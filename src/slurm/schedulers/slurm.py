@@ -71,9 +71,11 @@ class SlurmScheduler(SlurmJobs):
     cluster_suffix = ";*"
     accounting_timeout = 8.0  # sacct hangs for minutes when slurmdbd does
 
-    def launch(self, ntasks: int, mpi: str = "") -> Sequence[str]:
+    @classmethod
+    def launch(cls, ntasks: int, mpi: str = "") -> Sequence[str]:
         """Run srun, which takes the number of tasks from the job."""
-        return [*self.launcher, *([f"--mpi={mpi}"] if mpi else [])]
+        del ntasks
+        return [*cls.launcher, *([f"--mpi={mpi}"] if mpi else [])]
 
     @classmethod
     def element_id(cls, id_: str, task: int) -> str:

@@ -187,7 +187,7 @@ def chunk_size(options: Options) -> int:
     return int(options.get("chunk_size") or options.get("workers") or 1)
 
 
-def launch_words(scheduler: Scheduler, options: Options) -> tuple[str, ...] | None:
+def launch_words(scheduler: type[Scheduler], options: Options) -> tuple[str, ...] | None:
     """The words that start a program of MPI; None for other calls."""
     if options.get("launch") != "mpi":
         return None
