@@ -68,6 +68,7 @@ def element(
     cpus: str | None = None,
     calls: tuple[int, int] = (1, 0),
     python: Path | None = None,
+    workflow: bool = False,
 ) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
@@ -86,8 +87,21 @@ def element(
         chdir=chdir,
         cpus=cpus,
         calls=calls,
+        workflow=workflow,
     )
     return Element(place, script)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "given", "expected"), [(True, {}, "0"), (True, {"PYTHONHASHSEED": "7"}, "7"), (False, {}, "")]
+)
+def test_sets_have_one_order_in_all_attempts_of_a_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, workflow: bool, given: dict[str, str], expected: str
+) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    one = element(tmp_path, setup=(), workflow=workflow)
+    one.run(f'printf "%s" "$PYTHONHASHSEED" > {tmp_path}/seed', **given)
+    assert (tmp_path / "seed").read_text() == expected
 
 
 @pytest.fixture(params=["plain", HOSTILE], ids=["plain", "hostile"])

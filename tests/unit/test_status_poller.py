@@ -132,7 +132,7 @@ def test_a_job_that_only_accounting_reports_as_alive_is_lost_after_a_while(monke
     monkeypatch.setattr(submission_state, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
     place = Place(remembered=[reported("7", JobState.RUNNING)])
     watched = place.watch(block())
-    for clock.seconds in (1000.0, 1599.0):
+    for clock.seconds in (1000.0, 1600.0):
         assert place.states(watched) == [JobState.RUNNING]
         assert not watched.missing
     clock.seconds = 1601.0

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from slurm.protocol import Block, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
+from slurm.submission import submission_state
 from slurm.submission.status import FinalStatus
 from slurm.submission.submission_state import SubmissionState
 from slurm.submission.timings import Timings
@@ -156,3 +158,15 @@ def test_elements_that_left_no_outcome_have_ended_too() -> None:
     watched.add_outcomes([1, 2])  # that of 1 came late
     assert [*unfinished, watched.unfinished] == [True, True, False]
     assert sorted(watched.finished_elements) == [0, 1, 2]
+
+
+def test_resubmission_is_paused_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(submission_state, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    watched = state()
+    assert not watched.resubmission_paused
+    watched.pause_resubmission(2.0)
+    paused = []
+    for clock.seconds in (100.0, 101.9, 102.0, 103.0):
+        paused.append(watched.resubmission_paused)
+    assert paused == [True, True, False, False]
