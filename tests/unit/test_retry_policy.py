@@ -81,10 +81,20 @@ def test_memory_grows_up_to_its_maximum(amount: int, unit: str, factor: float, b
     retry = Retry(mem=factor, max_mem=None if bound is None else f"{bound}M")
     found = changes(retry, JobOutOfMemory, options)
     if found is None:
-        assert bound is not None or megabytes(f"{amount}{unit}") * factor < 1.5  # rounding removed the growth
+        assert bound is not None or megabytes(f"{amount}{unit}") * factor <= 1  # less than the smallest amount
     else:
         grown = str(Options.parse(found.to_json()).get("mem"))
         assert bound is None or megabytes(grown) <= bound
+
+
+@pytest.mark.parametrize(
+    ("given", "factor", "bound", "grown"),
+    [("2M", 1.25, None, "3M"), ("10M", 1.1, None, "11M"), ("1G", 2, "1500M", "1500M"), ("200K", 2, "500K", "1M")],
+)
+def test_memory_is_rounded_up_to_whole_megabytes(given: str, factor: float, bound: str | None, grown: str) -> None:
+    found = changes(Retry(mem=factor, max_mem=bound), JobOutOfMemory, Options.parse({"mem": given}))
+    assert found is not None
+    assert found.to_json() == {"mem": grown}
 
 
 def test_time_grows_in_every_form_of_sbatch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import math
 
 import slurm.options.values as kinds
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
@@ -230,13 +231,18 @@ def _factor(value: Any) -> str:
 
 
 def _more_memory(text: str, factor: float, bound: str | None) -> str:
-    grown = kinds.megabytes(text) * factor
-    return f"{round(min(grown, kinds.megabytes(bound)) if bound else grown)}M"
+    grown = _rounded_up(kinds.megabytes(text) * factor)
+    return f"{max(1, min(grown, int(kinds.megabytes(bound)))) if bound else grown}M"  # 0 is all memory of a node
+
+
+def _rounded_up(grown: float) -> int:
+    """Round up, so that a small amount grows, too; 11.000000000000002 is 11."""
+    return math.ceil(round(grown, 6))
 
 
 def _more_time(text: str, factor: float, bound: str | None) -> str:
     seconds, most = kinds.seconds(text), kinds.seconds(bound) if bound else None
     if seconds is None:
         return text
-    grown = round(seconds * factor)
+    grown = _rounded_up(seconds * factor)
     return kinds.clock(min(grown, most) if most is not None else grown)
