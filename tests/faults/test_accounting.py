@@ -132,7 +132,9 @@ def test_hanging_slurmdbd_delays_nothing(testbed: SlurmTestbed, slurm: Cluster) 
         testbed.slurmdbd.resume()
 
 
-def test_call_after_a_forgotten_job_of_another_program_needs_accounting(testbed: SlurmTestbed, slurm: Cluster) -> None:
+def test_call_after_a_forgotten_job_of_another_program_needs_accounting(testbed: SlurmTestbed, root: Path) -> None:
+    slurm = Cluster("slurm", root=root)  # that of the other tests does not ask for a minute after a time-out
+
     def submitted(*options: str) -> str:
         return testbed.run("sbatch", "--parsable", "--output=/dev/null", *options).stdout.split()[0]
 
@@ -141,16 +143,16 @@ def test_call_after_a_forgotten_job_of_another_program_needs_accounting(testbed:
     accounted = {"COMPLETED": good, "FAILED": f"{array}_1"}
     for state, job in accounted.items():
         until(lambda: state in testbed.run("sacct", "-X", "-n", "-o", "state", "-j", job).stdout)  # noqa: B023
-    assert nap.after(good, f"{array}_0")(0).result(30) == 0
-    assert nap.after(array, on="failure")(0).result(30) == 0
+    assert nap.on(slurm).after(good, f"{array}_0")(0).result(30) == 0
+    assert nap.on(slurm).after(array, on="failure")(0).result(30) == 0
     for wrong in (array, f"{array}_1"):
         with pytest.raises(SubmissionError, match=f"job {wrong}, which ended as FAILED"):
-            nap.after(wrong)(0)
+            nap.on(slurm).after(wrong)(0)
     testbed.slurmdbd.kill()
     try:
         before = len(slurm.jobs())
         with pytest.raises(SubmissionError, match=f"cannot wait for job {good}: slurm does not know it"):
-            nap.after(good)(0)
+            nap.on(slurm).after(good)(0)
         assert len(slurm.jobs()) == before
     finally:
         testbed.slurmdbd.start()
