@@ -141,11 +141,20 @@ def _execute(
     except FileNotFoundError as failure:
         status, problem = NOT_FOUND, _not_found(argv[0], environ, failure)
     except OSError as failure:
-        problem = _not_executable(argv[0], failure)
+        if _is_missing(argv[0], environ):  # a directory of PATH cannot be searched
+            status, problem = NOT_FOUND, _not_found(argv[0], environ, failure)
+        else:
+            problem = _not_executable(argv[0], failure)
     except ValueError as failure:
         problem = f"{argv[0]!r} cannot be started: {failure}"
     os.write(error, problem.encode(errors="replace"))
     os._exit(status)
+
+
+def _is_missing(program: str, environ: Mapping[str, str]) -> bool:
+    """Whether no directory of PATH has a program of this name, as far as they can be searched."""
+    directories = environ.get("PATH", os.defpath).split(os.pathsep)
+    return "/" not in program and not any(os.access(f"{path or '.'}/{program}", os.F_OK) for path in directories)
 
 
 def _not_found(program: str, environ: Mapping[str, str], failure: OSError) -> str:
