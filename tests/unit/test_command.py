@@ -206,7 +206,7 @@ def test_a_wrong_argument_is_an_error_at_the_definition(arguments: Any, message:
 @pytest.mark.parametrize("definition", [int, staticmethod(list), "method"])
 def test_a_class_and_a_method_are_no_commands(definition: Any) -> None:
     with pytest.raises(TypeError):
-        command()(vars(Path)["exists"] if definition == "method" else definition)
+        command()(vars(Path)["mkdir"] if definition == "method" else definition)
 
 
 # Calls.
