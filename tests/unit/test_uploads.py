@@ -68,6 +68,15 @@ def test_a_content_is_sent_once(root: str, project: Path) -> None:
     assert BlobStore(LocalTransport(), lambda: root).missing(first) == {}
 
 
+def test_a_file_is_read_once_for_one_submission(root: str, project: Path) -> None:
+    Path("a").write_text("one")
+    found = Uploads()
+    first = found.add(["a"], task="fit")
+    Path("a").write_text("two")
+    assert found.add(["a"], task="fit") == first  # the digest of the call says "one"
+    assert [found.contents[file.blob] for file in first] == [b"one"]
+
+
 def test_a_large_file_is_hashed_again_only_if_it_has_changed(
     root: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,16 +7,15 @@ import logging
 import os
 import re
 import shutil
-from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import slurmfile
 from slurm.clusters import environment_cache
 from slurm.errors import NoSuchJob, TransportError
-from slurm.jobs import submit
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.listing import Listing
 from slurm.jobs.plan import Plan, preview
+from slurm.jobs.submit import Wanted, describe, describe_without_calls, submit, submit_draft
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
@@ -184,21 +183,15 @@ class Cluster:
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
-        wanted = self.settings.merged(of.terms)
-        if wanted.options.get("reuse") and not wanted.environment:
+        terms = self.settings.merged(of.terms)
+        if terms.options.get("reuse") and not terms.environment:
             _ = self.place.packages  # one command for this and the first look
-        settings, prepared = self._prepare(of)
-        how: Mapping[str, Any] = {
-            "mapped": mapped,
-            "settings": settings,
-            "environment": prepared,
-            "defaults": self.settings,
-        }
-        if not settings.options.get("reuse"):
-            return self._jobs_of(submit.submit(self.place, of, calls, **how))
+        wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings)
+        if not wanted.settings.options.get("reuse"):
+            return self._jobs_of(submit(self.place, wanted))
         from slurm.jobs.reuse import submit_unknown  # noqa: PLC0415 - few tasks reuse results
 
-        jobs, own = submit_unknown(self.place, of, calls, **how)
+        jobs, own = submit_unknown(self.place, wanted)
         if self._mine is not None:
             self._mine.append(own)
         return jobs
@@ -218,20 +211,19 @@ class Cluster:
     ) -> Plan[Any]:
         """Plan bound calls of a task, as `task.plan(…)` and `cluster.plan(…)` do."""
         bound, settings = list(calls), self.settings.merged(of.terms)
-        make = partial(submit.describe, self.place, of, bound, mapped=mapped, settings=settings, defaults=self.settings)
 
         def submit_plan(draft: Draft) -> Any:
             if settings.options.get("reuse"):  # some calls may be known by then
                 jobs = self.submit(of, bound, mapped=mapped)
             else:
-                _, prepared = self._prepare(of)
-                made = make(environment=prepared, earlier=draft)
-                jobs = self._jobs_of(submit.submit_draft(self.place, made, settings.callbacks))
+                made = describe(self.place, Wanted(of, bound, mapped, *self._prepare(of), self.settings), earlier=draft)
+                jobs = self._jobs_of(submit_draft(self.place, made, settings.callbacks))
             return jobs if mapped else jobs[0]
 
         with without_writing():
             environment, why = self._planned(of, offline=offline)
-            return Plan(self.place, make(environment=environment), offline=why, submit=submit_plan)
+            draft = describe(self.place, Wanted(of, bound, mapped, settings, environment, self.settings))
+            return Plan(self.place, draft, offline=why, submit=submit_plan)
 
     def _planned(self, of: Task[..., Any], *, offline: bool) -> tuple[ResolvedEnvironment, str | None]:
         """The environment of a task without making it, and why the cluster was not asked; None if it was."""
@@ -349,7 +341,7 @@ class Cluster:
             environment, offline = self._planned(of, offline=False)
             if offline is not None:
                 _log.warning("the script has placeholders, because %s cannot be asked: %s", self.url, offline)
-            submission = submit.describe_without_calls(of, count, options=options, environment=environment)
+            submission = describe_without_calls(of, count, options=options, environment=environment)
             return preview(self.place, submission, options, offline=offline is not None)
 
     def command_counts(self) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from slurm.environments.base import BuildListener, BuildTarget, Interpreter, pla
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, EnvironmentNotReady
 from slurm.jobs.job import Job
-from slurm.jobs.submit import submit
+from slurm.jobs.submit import Wanted, submit
 from slurm.options import PLACEMENT, Options
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task
@@ -115,7 +115,7 @@ def _run_in_job(
     """Run a command in a separate job."""
     settings = Settings(options=Options.parse({name: options.get(name) for name in PLACEMENT}))
     calls: list[Arguments] = [((list(argv), stdin), {})]
-    watched = submit(place, Task(run_here, settings), calls, mapped=False, settings=settings, environment=environment)
+    watched = submit(place, Wanted(Task(run_here, settings), calls, False, settings, environment))
     return Job[Completed](place, watched, 0).result()
 
 

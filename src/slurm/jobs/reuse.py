@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slurm.jobs.job import JobArray
@@ -16,33 +17,24 @@ from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from slurm.jobs.submit import Wanted
     from slurm.places.place import Place
-    from slurm.protocol import ResolvedEnvironment
     from slurm.reuse.calls import CallDigests
     from slurm.serialization.pickling import Arguments
-    from slurm.tasks.settings import Settings
 
 
-def submit_unknown(
-    place: Place,
-    task: Task[..., Any],
-    calls: Iterable[Arguments],
-    *,
-    mapped: bool,
-    settings: Settings,
-    environment: ResolvedEnvironment,
-    defaults: Settings,
-) -> tuple[JobArray[Any], JobArray[Any]]:
+def submit_unknown(place: Place, wanted: Wanted) -> tuple[JobArray[Any], JobArray[Any]]:
     """Submit the calls that are not known yet as one submission; return the jobs of all calls, and those submitted.
 
     Of several clients that submit the same call at the same time, one submits it, and the others join it: each writes
     the record of what it will submit under the next number, and only one can write each number. Raises NotReusable,
     and what a submission raises.
     """
-    calls = list(calls)
-    found = _digests(place, task, calls, environment, settings)
+    task, calls, settings = wanted.task, list(wanted.calls), wanted.settings
+    uploads = Uploads()  # both of the digests and of the submission: a file may be edited in between
+    found = _digests(place, wanted, calls, uploads)
     first = {digest: at for at, digest in reversed(list(enumerate(found.of_calls)))}
     refresh = settings.options.get("reuse") == "refresh"
     while True:
@@ -55,10 +47,7 @@ def submit_unknown(
             nothing = JobArray[Any](place, SubmissionState(new_key(task.name), 0, None, mapped=True), range(0))
             return (_joined(place, known, None) if calls else nothing), nothing
 
-        some = [calls[at] for at in missing]
-        draft = describe(
-            place, task, some, mapped=mapped, settings=settings, environment=environment, defaults=defaults
-        )
+        draft = describe(place, wanted._replace(calls=[calls[at] for at in missing]), uploads=uploads)
         submission = draft.submission
         record = ReuseRecord(key=submission.key, elements=submission.elements, parts=found.parts)
         if not place.reuse_records.claim(number, record, [found.of_calls[at] for at in missing]):
@@ -69,22 +58,16 @@ def submit_unknown(
         return _joined(place, every, state), JobArray(place, state, range(state.count))
 
 
-def _digests(
-    place: Place,
-    task: Task[..., Any],
-    calls: Sequence[Arguments],
-    environment: ResolvedEnvironment,
-    settings: Settings,
-) -> CallDigests:
-    names = {parameter.name: parameter.default for parameter in task.signature.parameters.values()}
+def _digests(place: Place, wanted: Wanted, calls: Sequence[Arguments], uploads: Uploads) -> CallDigests:
+    parameters = wanted.task.signature.parameters.values()
     return call_digests(
         place,
-        head_of(task, Uploads()),
+        head_of(wanted.task, uploads),
         calls,
-        defaults={name: value for name, value in names.items() if value is not task.signature.empty},
-        environment=environment,
-        options=settings.options,
-        replaced={Task: _of_task},
+        defaults={each.name: each.default for each in parameters if each.default is not each.empty},
+        environment=wanted.environment,
+        options=wanted.settings.options,
+        replaced={Task: partial(_of_task, uploads)},
     )
 
 
@@ -95,9 +78,9 @@ def _joined(place: Place, calls: Sequence[Known | None], own: SubmissionState | 
     return JoinedArray(place, pieces)
 
 
-def _of_task(task: Task[..., Any]) -> Any:
+def _of_task(uploads: Uploads, task: Task[..., Any]) -> Any:
     """A task among what a function uses counts by its function and its environment; resources change no result.
 
     A command counts by what its files hold, too.
     """
-    return "task", task.to_send(Uploads()), repr(task.terms.environment)
+    return "task", task.to_send(uploads), repr(task.terms.environment)

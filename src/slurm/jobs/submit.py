@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
@@ -48,26 +48,25 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def submit(
-    place: Place,
-    task: Task[..., Any],
-    calls: Iterable[Arguments],
-    *,
-    mapped: bool,
-    settings: Settings,
-    environment: ResolvedEnvironment,
-    defaults: Settings | None = None,
-) -> SubmissionState:
-    """Submit calls of a task as one submission. Without calls, nothing is submitted.
+class Wanted(NamedTuple):
+    """Calls of a task, with all that decides how they run."""
 
-    `defaults` are the part of the settings that the tasks of a workflow share.
+    task: Task[..., Any]
+    calls: Iterable[Arguments]
+    mapped: bool
+    """Whether they are those of a map, of any number."""
+    settings: Settings
+    environment: ResolvedEnvironment
+    defaults: Settings = Settings()
+    """The part of the settings that the tasks of a workflow share."""
+
+
+def submit(place: Place, wanted: Wanted) -> SubmissionState:
+    """Submit calls as one submission. Without calls, nothing is submitted.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; then nothing runs.
     """
-    draft = describe(
-        place, task, calls, mapped=mapped, settings=settings, environment=environment, defaults=defaults or Settings()
-    )
-    return submit_draft(place, draft, settings.callbacks)
+    return submit_draft(place, describe(place, wanted), wanted.settings.callbacks)
 
 
 def submit_draft(place: Place, draft: Draft, callbacks: Sequence[Callback]) -> SubmissionState:
@@ -78,21 +77,13 @@ def submit_draft(place: Place, draft: Draft, callbacks: Sequence[Callback]) -> S
     return _queue(place, draft.submission, draft.calls, draft.options, callbacks)
 
 
-def describe(
-    place: Place,
-    task: Task[..., Any],
-    calls: Iterable[Arguments],
-    *,
-    mapped: bool,
-    settings: Settings,
-    environment: ResolvedEnvironment,
-    defaults: Settings,
-    earlier: Draft | None = None,
-) -> Draft:
+def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uploads: Uploads | None = None) -> Draft:
     """Describe the submission of calls, and pickle them. Writes nothing.
 
     An `earlier` draft of the same calls gives its key, and its pickles unless the modules of the environment differ.
+    The files that `uploads` have already are not read again.
     """
+    task, calls, mapped, settings, environment, defaults = wanted
     options = settings.options
 
     def known(key: str) -> SubmissionState:  # a plan may be made where the root is not known
@@ -105,7 +96,7 @@ def describe(
     if earlier is not None and earlier.modules == environment.modules:
         pickled, uploads = earlier.pickled, earlier.uploads
     else:
-        uploads = Uploads()
+        uploads = uploads or Uploads()
         head = head_of(task, uploads)._replace(edges=dependencies.to_check(named, known))
         pickled = pickle_calls(head, calls, reducers=_reducers(uploads), there=environment.modules)
     count = len(pickled.references)

@@ -95,6 +95,7 @@ class Uploads:
         self.names: set[str] = set()
         self.put_earlier: set[str] = set()
         self.contents: dict[str, Content] = {}
+        self._files: dict[str, LinkedFile] = {}
 
     @property
     def recorded(self) -> tuple[str, ...] | None:
@@ -106,7 +107,9 @@ class Uploads:
         found: dict[str, LinkedFile] = {}
         for path in paths:
             for name in _files(path, task):
-                found[name] = self._file(name, task)
+                if name not in self._files:
+                    self._files[name] = self._file(name, task)
+                found[name] = self._files[name]
         return tuple(found.values())
 
     def without_puts(self, references: Iterable[frozenset[Reference]]) -> list[frozenset[Reference]]:
