@@ -108,7 +108,7 @@ def _of_file(path: str) -> Numbers | None:
 
 
 def _loaded(data: bytes | CallFailure) -> Any:
-    """Unpickle a result of this element; None if that fails: whoever reads the result sees the error."""
+    """Unpickle a result of this element; None if that fails: the client that reads the result gets the error."""
     try:
         return loads(data)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - the user's own __setstate__
