@@ -17,7 +17,8 @@ from slurm.errors import ConfigurationError, NoSuchJob, NotReusable, OptionError
 from slurm.jobs.job import JobArray
 from slurm.places.place import Place
 from slurm.reuse.explanation import explain
-from slurm.storage.job_store import JobStore, new_key
+from slurm.storage.job_store import JobStore
+from slurm.storage.keys import new_key
 from slurm.storage.reuse_records import ReuseRecord, ReuseRecords
 from slurm.testing.inline.cluster import InlineCluster
 

@@ -15,10 +15,11 @@ from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
+from slurm.storage.keys import submitted_at
 from slurm.storage.program_logs import output_paths
 from slurm.views.displays import clock, duration, memory
 from slurm.views.overview import overviews
-from slurm.views.status import error_of, progress, statuses, submitted_at
+from slurm.views.status import error_of, progress, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

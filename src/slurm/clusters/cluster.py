@@ -24,6 +24,7 @@ from slurm.options.labels import parse as parse_labels
 from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
+from slurm.storage.keys import in_whole_seconds
 from slurm.storage.runner_zip import without_writing
 from slurm.storage.uploads import Uploads
 from slurm.tasks import task
@@ -309,15 +310,14 @@ class Cluster:
             whole(limit, "limit")
         wanted = parse_labels(labels or {})
         keys, found = self.place.store.keys(task), list[Any]()
-        size = limit or len(keys)
-        while keys and (limit is None or len(found) < limit):
-            some, keys, size = keys[:size], keys[size:], 2 * size
+        for some in in_whole_seconds(keys, limit or len(keys)):
             read = self.place.store.several_records(some)
             read = [records for records in read if has_labels(records.submission.labels or {}, wanted)]
             found += [records for records in read if self.place.has(records)]
-        found = found[:limit]
-        found.sort(key=lambda records: records.submission.created, reverse=True)  # the keys are in whole seconds
-        return Listing(handle(self.place, self.place.registry.add(*records)) for records in found)
+            if limit is not None and len(found) >= limit:
+                break
+        found.sort(key=lambda records: records.submission.created, reverse=True)
+        return Listing(handle(self.place, self.place.registry.add(*records)) for records in found[:limit])
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """The jobs with all their upstream jobs, the children of workflows, and the state of each.

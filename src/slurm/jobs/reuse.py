@@ -10,7 +10,7 @@ from slurm.jobs.pieces import Call, JoinedArray, joined
 from slurm.jobs.submit import describe, head_of, submit_draft
 from slurm.reuse.calls import call_digests
 from slurm.reuse.lookup import Known, look_up
-from slurm.storage.job_store import new_key
+from slurm.storage.keys import new_key
 from slurm.storage.reuse_records import ReuseRecord
 from slurm.storage.uploads import Uploads
 from slurm.submission.submission_state import SubmissionState

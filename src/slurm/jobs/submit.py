@@ -28,7 +28,7 @@ from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
 from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
-from slurm.storage.job_store import new_key
+from slurm.storage.keys import new_key
 from slurm.storage.uploads import Uploads
 from slurm.submission import dependencies, external_jobs, requests
 from slurm.submission.submission_state import SubmissionState

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from calendar import timegm
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SchedulerError, TransportError
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
+from slurm.storage.keys import submitted_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -80,11 +80,8 @@ def _existing(place: Place, keys: Sequence[str]) -> dict[str, SubmissionState]:
 
 def _age(key: str) -> float:
     """How long ago a key was made, in seconds, by the clocks of its client and of this one; 0 for another form."""
-    stamp = key.rpartition("/")[2].partition("-")[0]
-    try:
-        return time.time() - timegm(time.strptime(stamp, "%Y%m%dT%H%M%SZ"))
-    except ValueError:
-        return 0.0
+    submitted = submitted_at(key)
+    return 0.0 if submitted is None else time.time() - submitted
 
 
 def _is_answered(state: SubmissionState | None) -> bool:

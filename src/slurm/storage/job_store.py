@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
-import time
 from itertools import accumulate, count, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +36,7 @@ from slurm.protocol.summary import Summary
 from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.storage import log_tails
 from slurm.storage.commit import commit
+from slurm.storage.keys import task_directory_name
 from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
 
@@ -77,16 +76,6 @@ class Outcomes(NamedTuple):
 
     read: dict[int, Outcome]
     unreadable: dict[int, SlurmError]
-
-
-def new_key(task: str) -> str:
-    """Return a key for a new submission: the task's name, the time in UTC, and random digits."""
-    return f"{_task_directory(task)}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}"
-
-
-def _task_directory(task: str) -> str:
-    """Return the name of the directory that holds a task's submissions."""
-    return (re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task")[:64]
 
 
 class JobStore:
@@ -346,7 +335,7 @@ class JobStore:
     def keys(self, task: str | None = None) -> list[str]:
         """Return the keys of all submissions, or of one task's, newest first. Takes two commands."""
         top = f"{self.root}/{JOBS}"
-        names = [_task_directory(task)] if task else self._transport.list([top])[top]
+        names = [task_directory_name(task)] if task else self._transport.list([top])[top]
         directories = {f"{top}/{name}": name for name in names}
         try:
             listed = self._transport.list(list(directories))

@@ -17,6 +17,7 @@ from slurm.errors import SlurmError
 from slurm.places.probe import DEFAULT_ROOT
 from slurm.protocol.states import JobState
 from slurm.serialization.tracebacks import sourced
+from slurm.storage.keys import submitted_at
 from slurm.views import displays
 from slurm.views.displays import (
     card,
@@ -33,7 +34,7 @@ from slurm.views.displays import (
     table,
 )
 from slurm.views.overview import overviews
-from slurm.views.status import error_of, failed, known, peak_memory, progress, statuses, submitted_at, took
+from slurm.views.status import error_of, failed, known, peak_memory, progress, statuses, took
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from calendar import timegm
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.callbacks.events import ProgressEvent
@@ -117,14 +115,6 @@ def error_of(status: JobStatus) -> str:
     if outcome.error is None:
         return f"its process ended with status {outcome.exit_code}" if outcome.state is None else ""
     return f"{outcome.error.type}: {outcome.error.message}" if outcome.error.message else outcome.error.type
-
-
-def submitted_at(key: str) -> float | None:
-    """The time of submission that a key contains, in seconds since the epoch by the client's clock; else None."""
-    try:
-        return timegm(time.strptime(key.rpartition("/")[2].partition("-")[0], "%Y%m%dT%H%M%SZ"))
-    except ValueError:
-        return None
 
 
 def took(found: Sequence[JobStatus]) -> float | None:
