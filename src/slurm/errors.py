@@ -22,6 +22,7 @@
     ├── ProtocolError                 a job directory cannot be read
     │   ├── UntrustedFile             another user could have written the file
     │   └── NoSuchJob                 no job has this key (also KeyError)
+    ├── JobEnded                      a message was sent to a job that has ended
     └── JobError                      a job finished without a result
         ├── TaskFailed                the task raised an exception that cannot be unpickled here
         ├── TaskExited                sys.exit, os._exit or a signal ended the process
@@ -183,6 +184,10 @@ class NoSuchJob(ProtocolError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show its repr
+
+
+class JobEnded(SlurmError):
+    """A message was sent to a job that has ended, so nobody will read it."""
 
 
 class JobError(SlurmError):

@@ -123,3 +123,23 @@ def test_quadrature_is_one_world_on_slurm(slurm_env: SlurmTestbed, root: Path) -
     printed = run("quadrature.py", "slurm", "--mpi", "pmi2", "--root", root)
 
     assert printed.count("from 2 processes") == 2
+
+
+QUESTIONS = """\
+ 86.4% of the points are within 2.0000
+ 39.3% of the points are within 1.0000
+ 67.4% of the points are within 1.5000
+ 54.2% of the points are within 1.2500
+ 46.9% of the points are within 1.1250
+ 50.5% of the points are within 1.1875
+6 questions answered
+"""
+
+
+def test_questions_are_answered_by_a_task_that_runs(root: Path) -> None:
+    assert run("questions.py", "--root", root) == QUESTIONS
+
+
+@pytest.mark.slurm
+def test_questions_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
+    assert run("questions.py", "slurm", "--root", root) == QUESTIONS

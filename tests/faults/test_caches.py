@@ -30,7 +30,7 @@ Run = Callable[[str], Any]
 HEAD = """
 import json, os, sys, time
 from pathlib import Path
-from slurm import Cluster, Retry, task, workflow
+from slurm import Cluster, Retry, current_job, task, workflow
 from slurm.callbacks import Callback
 from slurm.errors import JobCancelled
 from slurm.places.place import Place
@@ -218,6 +218,27 @@ with Cluster("slurm", root=ROOT):
 @task
 def square(x: int) -> int:
     return x * x
+
+
+def test_messages_reach_a_task_that_has_looked_for_them_in_vain(on_client: Run) -> None:
+    found = on_client("""
+@task
+def listen():
+    found = []
+    while "stop" not in found:
+        found += current_job().messages(wait=60)
+        (MARKS / str(len(found))).touch()
+    return found
+
+with Cluster("slurm", root=ROOT):
+    job = listen()
+    for number, message in enumerate(["one", "two", "stop"], 1):
+        time.sleep(2)
+        job.send(message)
+        until((MARKS / str(number)).exists)
+    print(json.dumps(job.result(100)))
+""")
+    assert found == ["one", "two", "stop"]
 
 
 def test_results_are_seen_over_ssh_by_a_login_node_that_caches(

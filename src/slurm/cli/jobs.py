@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,22 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
     output.show(f"{job.key}: {_cancelled(before, cancelled.pop(job.reference.key, 0))}")
     for child, count in cancelled.items():
         output.show(f"{child}: {_several(count, count, 'cancelled')}")
+
+
+@click.command(short_help="Send a message to a running job.")
+@click.argument("key")
+@click.argument("message")
+@on_option
+def send(key: str, message: str, cluster: str | None) -> None:
+    """Send MESSAGE to the job KEY, or to each job of a map. The task reads it by `ctx.messages()`.
+
+    MESSAGE is JSON, such as '{"rate": 0.01}'. Any other text is sent as it is.
+    """
+    try:
+        value = json.loads(message)
+    except ValueError:
+        value = message
+    cluster_of(cluster).job(key).send(value)
 
 
 @click.command(short_help="Print the log of a job.")

@@ -13,7 +13,7 @@ from slurm.cli.doctor import doctor
 from slurm.cli.envs import envs
 from slurm.cli.explain import explain
 from slurm.cli.files import fetch
-from slurm.cli.jobs import cancel, jobs, logs, show
+from slurm.cli.jobs import cancel, jobs, logs, send, show
 from slurm.cli.output import SafeFormatter, show_error
 from slurm.errors import SlurmError
 from slurm.version import __version__
@@ -29,7 +29,7 @@ def slurm() -> None:
     """
 
 
-for command in (config, doctor, envs, jobs, show, explain, cancel, logs, fetch):
+for command in (config, doctor, envs, jobs, show, explain, cancel, logs, fetch, send):
     slurm.add_command(command)
 
 

@@ -109,12 +109,6 @@ class JobFiles(Handle):
 
     __slots__ = ()
 
-    if TYPE_CHECKING:
-
-        @property
-        def part(self) -> Part:
-            """The call as a part of its submission."""
-
     def files(self) -> Sequence[WorkFile]:
         """The files in the call's output directory so far, by name. Takes one command."""
         return _Files.of(self.part).listings[0].files
@@ -140,12 +134,6 @@ class ArrayFiles(Handle):
     """The files of several calls."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        @property
-        def part(self) -> Part:
-            """The calls as a part of their submission."""
 
     def files(self) -> list[Sequence[WorkFile]]:
         """The files in the output directory of each so far, in order. Takes one command."""

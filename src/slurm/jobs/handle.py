@@ -6,11 +6,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from slurm.errors import JobEnded
 from slurm.jobs import completion
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.sanitize.numbers import seconds_to_wait
 from slurm.serialization.pickling import Placeholder
+from slurm.storage.inbox import message_record, send
 from slurm.tracking.result_reader import ResultReader
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
     from slurm.submission.submission_state import SubmissionState
+    from slurm.views.status import Part
 
 
 _MOST_READ = 64
@@ -43,6 +46,36 @@ class Handle(Placeholder):
     def labels(self) -> dict[str, str]:
         """The labels that it was submitted with."""
         return dict(self._watched.labels)
+
+    @property
+    def part(self) -> Part:
+        """The calls as a part of their submission."""
+        raise NotImplementedError
+
+    @property
+    def parts(self) -> list[Part]:
+        """The calls as parts of their submissions, in order."""
+        return [self.part]
+
+    def done(self) -> bool:
+        """Whether all calls have ended."""
+        raise NotImplementedError
+
+    def send(self, message: Any) -> None:
+        """Send a message to each call, which reads it by `JobContext.messages`; a call that waits does so once it runs.
+
+        `message` is a JSON value of at most 1 MiB; tuples arrive as lists. Messages arrive in the order in which they
+        were sent. A task that never asks for messages gets none. Takes two commands for each submission.
+
+        Raises JobEnded if all calls have ended, ConfigurationError for a value that JSON cannot hold, TransportError if
+        the message could not be stored.
+        """
+        records = [(part, message_record(message, part.indices)) for part in self.parts]
+        if self.done():
+            keys = ", ".join(part.state.key for part in self.parts)
+            raise JobEnded(f"no message was sent to {keys}, which has ended")
+        for part, record in records:
+            send(part.place.transport, part.place.store.directory(part.state.key), record)
 
     @property
     def _condition(self) -> NoReturn:

@@ -20,7 +20,7 @@ BLOBS, ENVS, JOBS, SUBMISSION, SUBMITTED = "blobs", "envs", "jobs", "submission.
 REFUSED, SUMMARY, REUSE = "refused.json", "summary.json", "reuse"
 CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
-ATTEMPTS, EVENTS, CHILDREN = "attempts", "events", "children"
+ATTEMPTS, EVENTS, CHILDREN, INBOX = "attempts", "events", "children", "inbox"
 METRICS = "metrics.json"
 
 MOST_CALLS = 10**9

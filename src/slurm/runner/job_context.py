@@ -146,6 +146,17 @@ class JobContext(Record):
             self.__dict__["_restored"] = checkpoint.restore(self.directory, self._who, self.attempt)
         return self.__dict__["_restored"]
 
+    def messages(self, wait: float = 0.0) -> list[Any]:
+        """Return the messages that `job.send` has sent to this call since the last time, in order.
+
+        If there are none, waits for one, at most `wait` seconds, and at most until `should_stop`. Each attempt, and of
+        several ranks each, gets all messages from the first one on. Lists a directory, at most 20 times a second.
+        Raises OSError.
+        """
+        from slurm.runner.inbox import inbox_of  # noqa: PLC0415 - most tasks read no messages
+
+        return inbox_of(self.directory, self.index, print_to_log).wait(wait, lambda: bool(_stop))
+
     @property
     def _who(self) -> str:
         """The owner of a checkpoint, as in its file name."""

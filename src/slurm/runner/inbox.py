@@ -1,0 +1,76 @@
+"""Inbox: the messages that clients send to a call while it runs."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from slurm.protocol import INBOX
+from slurm.protocol.directories import make_private
+from slurm.protocol.files import open_own
+from slurm.protocol.freshness import caches, list_names, retry_absent
+from slurm.protocol.messages import Message
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+PAUSE, PAUSE_IF_CACHED = 0.05, 0.25
+"""The shortest time in seconds between two listings of an inbox; and on a file system that caches them, where each is
+two requests to the server."""
+
+_inboxes: dict[tuple[str, int], Inbox] = {}
+
+
+class Inbox:
+    """The messages to one call, in the order of their numbers. This process takes each of them once."""
+
+    def __init__(self, directory: str, index: int, report: Callable[[str], None]) -> None:
+        self._directory, self._index, self._report = f"{directory}/{INBOX}", index, report
+        self._next, self._listed = 1, float("-inf")
+        make_private(self._directory)  # on NFS, a directory that was looked for in vain stays absent for a minute
+        self._pause = PAUSE_IF_CACHED if caches(self._directory) else PAUSE
+
+    def take(self) -> list[Any]:
+        """Return the new messages. Lists the inbox, unless it did so just now. Raises OSError."""
+        if time.monotonic() - self._listed < self._pause:
+            return []
+        self._listed = time.monotonic()
+        names = frozenset(list_names(self._directory))
+        found: list[Any] = []
+        while (name := f"{self._next}.json") in names:
+            try:
+                record = self._read(os.path.join(self._directory, name))
+            except OSError:
+                if found:
+                    return found  # the error comes next time
+                raise
+            self._next += 1
+            if record is not None and record.concerns(self._index):
+                found.append(list(record.message) if isinstance(record.message, tuple) else record.message)
+        return found
+
+    def wait(self, seconds: float, should_end: Callable[[], bool]) -> list[Any]:
+        """Return the new messages as soon as there are some; none after `seconds`, or once `should_end()`."""
+        end = time.monotonic() + seconds
+        while not (found := self.take()) and not should_end() and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, self._pause))
+        return found
+
+    def _read(self, path: str) -> Message | None:
+        """Return a message, or None for one that is damaged, or that another user could have written."""
+        from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
+
+        try:
+            with retry_absent(open_own, path) as file:
+                return Message.loads(file.read(), where=path)
+        except ProtocolError as error:
+            self._report(f"a message is left out: {error}\n")
+            return None
+
+
+def inbox_of(directory: str, index: int, report: Callable[[str], None]) -> Inbox:
+    """Return this process's inbox of a call, which knows what was taken before. `report` gets lines for the log."""
+    found = _inboxes.get((directory, index))
+    return found or _inboxes.setdefault((directory, index), Inbox(directory, index, report))

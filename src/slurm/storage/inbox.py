@@ -1,0 +1,71 @@
+"""Inbox: sends messages to calls, as numbered records in the directory of their submission."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import ConfigurationError, ConnectionLost, ProtocolError, TransportError
+from slurm.protocol import INBOX
+from slurm.protocol.messages import Message
+from slurm.protocol.ranges import bounds
+from slurm.protocol.shell import program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slurm.transports.base import Transport
+
+_TRIES = 3
+"""How often a message is sent if the connection breaks meanwhile. It is stored once."""
+_MOST_BYTES = 1 << 20
+"""The most bytes of a record: calls read them while they run."""
+
+
+def message_record(value: Any, calls: Iterable[int]) -> bytes:
+    """Return the record of a message. Raises ConfigurationError for a value that JSON cannot hold, or over 1 MiB."""
+    try:
+        json.dumps(value)
+        record = Message(
+            id=os.urandom(8).hex(), calls=bounds(calls), time=time.time(), sender=_sender(), message=value
+        ).dumps()
+        Message.loads(record, where="the message")
+    except (TypeError, ValueError, RecursionError, ProtocolError) as error:
+        message = f"a message is a JSON value of at most {_MOST_BYTES} bytes; this one is not: {error}"
+        raise ConfigurationError(message) from error
+    if len(record) > _MOST_BYTES:
+        message = (
+            f"a message is a JSON value of at most {_MOST_BYTES} bytes; this one takes {len(record)}. Write large data "
+            "to a file that the job can read, and send its path"
+        )
+        raise ConfigurationError(message)
+    return record
+
+
+def send(transport: Transport, directory: str, record: bytes) -> None:
+    """Store a message in the inbox of a submission's directory, by one command. Raises TransportError."""
+    argv = ["sh", "-c", program(__name__, "send.sh"), "sh", f"{directory}/{INBOX}"]
+    word = os.urandom(4).hex()
+    for left in reversed(range(_TRIES)):
+        again = "" if left == _TRIES - 1 else "again"
+        try:
+            done = transport.run([*argv, word, str(len(record)), again], stdin=record, timeout=60)
+        except ConnectionLost:
+            if not left:
+                raise
+            continue
+        if done.status != 0:
+            message = f"the message cannot be stored in {directory}/{INBOX}: {done.words}"
+            raise TransportError(message)
+        return
+
+
+def _sender() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user without a name
+        return f"{os.getuid()}@{socket.gethostname()}"
