@@ -37,6 +37,17 @@ def test_the_zip_is_the_same_without_a_cache(tmp_path: Path, monkeypatch: pytest
     assert bundle() == kept
 
 
+@pytest.mark.parametrize("executable", ["/bin/false", "/bin/true", "/nowhere/python", "", None])
+def test_the_zip_is_built_where_no_interpreter_can_be_started(
+    executable: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a program that embeds Python."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", executable)
+    names = zipfile.ZipFile(io.BytesIO(bundle().data)).namelist()
+    assert {"slurm/runner/main.pyc", CODES} <= set(names)
+
+
 def test_the_zip_is_small_and_holds_only_what_a_node_imports() -> None:
     data = bundle().data
     assert len(data) <= 1_500_000
