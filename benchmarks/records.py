@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 
     from common import Row, Settings
 
-KNOWN, ELEMENTS = 10_000, 8
+KNOWN, ELEMENTS, MANY_ELEMENTS = 10_000, 8, 1_000
 LISTED = 5_000
 MOST_SECONDS, MOST_COMMANDS = 1.0, 3
-_FEW = 10
-"""Calls from which on a benchmark is not a quick one."""
 FETCHED, PART_BYTES = 200, 64 << 20
 
-# A new process knows no record yet. `planned` connects, so that the first look at the place is not counted.
+# A new process knows no record yet.
 _REUSE = """\
 import json, sys, time
 from far import counted_commands
@@ -42,7 +40,6 @@ from slurm import Cluster
 url, root, count, chunk = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with Cluster(url, root=root) as cluster:
     asked = known.with_options(chunk_size=chunk)
-    asked.plan(0)
     spent = counted_commands(cluster) if "+" in url else lambda: 0
     begin = time.perf_counter()
     array = asked.map(range(count))
@@ -62,8 +59,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         return
     with _box():
         yield from _of_reuse(settings, KNOWN // ELEMENTS)
-        if settings.calls > _FEW:
-            yield from _of_reuse(settings, 1)
+        yield from _of_reuse(settings, KNOWN // MANY_ELEMENTS)
         yield _of_plan(settings)
         yield _of_list(settings)
         yield _of_fetch(settings)
@@ -91,7 +87,7 @@ def _of_reuse(settings: Settings, chunk: int) -> Iterator[Row]:
         seconds, again = (median(times) for times in list(zip(*found, strict=True))[::2])
         commands, less = found[0][1::2]
         far = "+" in url
-        what = f"{KNOWN:,} calls with `reuse` that are known, in {elements:,} elements, over `{url.partition(':')[0]}`"
+        what = f"{KNOWN:,} calls with `reuse` that are known, in {elements:,} elements, connecting included, over `{url.partition(':')[0]}`"
         yield judged(
             what,
             f"{f'{commands} commands, ' if far else ''}{seconds:.2f} s; once more in the same process "
