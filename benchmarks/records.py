@@ -87,7 +87,10 @@ def _of_reuse(settings: Settings, chunk: int) -> Iterator[Row]:
         seconds, again = (median(times) for times in list(zip(*found, strict=True))[::2])
         commands, less = found[0][1::2]
         far = "+" in url
-        what = f"{KNOWN:,} calls with `reuse` that are known, in {elements:,} elements, connecting included, over `{url.partition(':')[0]}`"
+        what = (
+            f"{KNOWN:,} calls with `reuse` that are known, in {elements:,} elements, connecting included, over "
+            f"`{url.partition(':')[0]}`"
+        )
         yield judged(
             what,
             f"{f'{commands} commands, ' if far else ''}{seconds:.2f} s; once more in the same process "
