@@ -80,12 +80,12 @@ def _measured(url: str, settings: Settings, root: str, key: str) -> Mapping[str,
     held = noop_task.nothing.with_options(hold=True)
     fresh = settings.workspace / f"far-{url.partition(':')[0]}"
     with Cluster(url, root=fresh) as cluster:
-        spent = _counted(cluster)
+        spent = counted_commands(cluster)
         found = {"first": (timed(held), spent())}
         steps: Mapping[str, Callable[[], Any]] = {"later": held, "map": lambda: held.map(range(COUNT))}
         found |= {name: _often(step, spent, settings.arrays) for name, step in steps.items()}
     with Cluster(url, root=root) as cluster:
-        spent = _counted(cluster)
+        spent = counted_commands(cluster)
         array = cluster.job(key)
         assert array.done()
         spent()
@@ -99,10 +99,10 @@ def _often(step: Callable[[], Any], spent: Callable[[], int], rounds: int) -> tu
     return median(times), max(commands)
 
 
-def _counted(cluster: Cluster) -> Callable[[], int]:
+def counted_commands(cluster: Cluster) -> Callable[[], int]:
     """Have a cluster's commands counted; returns what tells how many since it was last asked."""
-    transport: Any = cluster._backend.transport  # noqa: SLF001 - there is no other place to count them
-    start, count = transport._start, 0  # noqa: SLF001
+    transport: Any = cluster.place.transport
+    start, count = transport._start, 0  # noqa: SLF001 - there is no other place to count them
 
     def counting(line: str) -> Any:
         nonlocal count

@@ -18,6 +18,7 @@ import chunks  # noqa: E402 - the tests' testbed is to be found first
 import import_time  # noqa: E402
 import long_programs  # noqa: E402
 import programs  # noqa: E402
+import records  # noqa: E402
 import runner_start  # noqa: E402
 from common import Settings, table, unmeasured  # noqa: E402
 
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
-    for topic in (import_time, runner_start, programs, chunks, long_programs):
+    for topic in (import_time, runner_start, programs, chunks, records, long_programs):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()

@@ -109,6 +109,24 @@ def test_a_plan_is_one_look_and_then_none(far: Cluster, tmp_path: Path) -> None:
     assert jobs.results(60) == [4, 9]
 
 
+@pytest.mark.slurm
+def test_known_calls_take_as_many_commands_however_many_submissions_computed_them(far: Cluster) -> None:
+    known = square.with_options(reuse=True, chunk_size=10).on(far)
+    for count in (20, 40, 60):
+        assert known.map(range(count)).results(60) == [x * x for x in range(count)]
+    line = recording(far)
+    other = Cluster(far.url, login_shell=True)  # knows as little as another process
+    other.place.__dict__["transport"] = line
+    line.spent()
+    again = known.on(other).map(range(60))
+    assert line.spent() <= 5  # what is there; the names of records of reuse; new ones; submissions; outcomes
+    assert len(again.keys) == 3
+    assert again.results(60) == [x * x for x in range(60)]
+    line.spent()
+    known.on(other).map(range(60))
+    assert line.spent() <= 3  # no record of reuse is read twice
+
+
 @task
 def leave(x: int) -> None:
     print("the last word of", x, flush=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,28 @@ from slurm.protocol import OUTCOMES
 from waiting import until
 
 WAIT = 120.0
+KILLED = """
+import importlib, os, signal, sys
+from slurm import Cluster, fence
+from slurm.storage.job_store import JobStore
+
+_, url, death, *keys = sys.argv
+module = importlib.import_module("slurm.jobs.fence")
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+steps = [die, module._write]
+
+if death == "write":
+    module._write = die
+elif death == "read":
+    JobStore.several_outcomes = die
+elif death == "second write":
+    module._write = lambda place, key, elements, outcome: elements and steps.pop()(place, key, elements, outcome)
+cluster = Cluster(url)
+print(sorted(job.key for job in fence([cluster.job(key) for key in keys], "moved")))
+"""
 
 
 @task
@@ -56,3 +81,27 @@ def test_what_a_workflow_has_submitted_is_fenced_too(cluster: Cluster, tmp_path:
     (tmp_path / "go").touch()
     with pytest.raises(JobCancelled, match="moved"):
         job.result(WAIT)
+
+
+@pytest.mark.parametrize("death", ["write", "read", "second write"])
+def test_a_fence_whose_client_is_killed_is_finished_by_the_next(cluster: Cluster, tmp_path: Path, death: str) -> None:
+    quick = tmp_path / "quick"
+    quick.mkdir()
+    (quick / "go").touch()
+    finished = step(str(quick), 0)
+    assert finished.result(WAIT) == 0
+    slow = step.with_options(max_concurrent=1)
+    first, second = (slow.starmap([(str(tmp_path), x), (str(tmp_path), x + 1)]) for x in (0, 2))
+    until(lambda: (tmp_path / "began-0").exists() and (tmp_path / "began-2").exists())
+    argv = [sys.executable, "-c", KILLED, cluster.url, death, finished.key, first.key, second.key]
+    killed = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "")
+    ended = {"write": [*first, *second], "read": list(second), "second write": list(second)}[death]
+    assert fence([finished, first, second], "again") == ended
+    (tmp_path / "go").touch()
+    for job in (*first, *second):
+        with pytest.raises(JobCancelled, match="again" if job in ended else "moved"):
+            job.result(WAIT)
+    until(lambda: not any(job.running() for job in (*first, *second)))
+    assert finished.result(WAIT) == 0
+    assert sorted(path.name for path in tmp_path.glob("began-*")) == ["began-0", "began-2"]

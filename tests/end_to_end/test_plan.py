@@ -3,9 +3,49 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from slurm import Cluster, Job, WorkflowContext, task, workflow
+import pytest
+
+from slurm import Cluster, Job, JobArray, WorkflowContext, task, workflow
+from slurm.errors import NoSuchJob
+from slurm.protocol.states import JobState
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from slurm import Cluster, task
+from slurm.places.place import Place
+from slurm.schedulers.client import SchedulerClient
+from slurm.storage.uploads import BlobStore
+
+_, url, death, computed = sys.argv
+
+@task
+def note(path, computed):
+    Path(computed, f"{path.read_text()}-{os.getpid()}").touch()
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+submit = SchedulerClient.submit
+with Cluster(url) as cluster:
+    data = cluster.put(Path(computed).parent / "data")
+    plan = cluster.plan(note, [(data, computed), (data, computed)])
+    print(plan.key, flush=True)
+    if death == "files":
+        BlobStore.send = die
+    elif death == "directory":
+        Place.create = die
+    elif death == "queue":
+        SchedulerClient.submit = die
+    elif death == "id":
+        SchedulerClient.submit = lambda *args, **keywords: (submit(*args, **keywords), die())
+    print(plan.submit().results(90))
+"""
 
 
 @task(time="5", labels={"sweep": "depths"})
@@ -45,3 +85,35 @@ def test_a_plan_in_a_workflow_is_no_child_of_it(cluster: Cluster) -> None:
     child = cluster.job(planned)
     assert isinstance(child, Job)
     assert child.result(60) == 9
+
+
+@pytest.mark.parametrize("death", ["files", "directory", "queue", "id"])
+def test_a_plan_whose_client_is_killed_is_submitted_whole_or_not_at_all(
+    cluster: Cluster, tmp_path: Path, death: str
+) -> None:
+    computed = tmp_path / "computed"
+    computed.mkdir()
+    (tmp_path / "data").write_text("once")
+
+    def run(death: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-c", KILLED, cluster.url, death, str(computed)]
+        return subprocess.run(argv, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False)
+
+    killed = run(death)
+    assert killed.returncode == -signal.SIGKILL
+    key = killed.stdout.strip()
+    if death in ("files", "directory"):
+        with pytest.raises(NoSuchJob):
+            cluster.job(key)
+    else:
+        array = cluster.job(key)
+        assert isinstance(array, JobArray)
+        if death == "queue":
+            assert array.states() == {JobState.UNKNOWN: 2}
+        else:
+            assert array.results(60) == [None, None]
+    before = 2 if death == "id" else 0
+    assert len(list(computed.iterdir())) == before
+    again = run("")
+    assert (again.returncode, again.stdout.splitlines()[1:]) == (0, ["[None, None]"])
+    assert len(list(computed.iterdir())) == before + 2

@@ -45,7 +45,7 @@ SCRIPT = textwrap.dedent(
     def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    _, url, count, death = sys.argv
+    _, url, count, death, *planned = sys.argv
     if death == "record":
         Place.create = die  # the record is written
     elif death == "pause":
@@ -57,8 +57,9 @@ SCRIPT = textwrap.dedent(
         submit = SchedulerClient.submit
         SchedulerClient.submit = lambda *args, **keywords: (submit(*args, **keywords), die())
     Place.timings = Place.timings._replace(abandoned_claim=2.0)
-    with Cluster(url):
-        array = measure.map(range(int(count)))
+    with Cluster(url) as cluster:
+        numbers = range(int(count))
+        array = cluster.plan(measure, [(x,) for x in numbers]).submit() if planned else measure.map(numbers)
         print(total(array).result(), sorted(measure(x=0).key.partition("[")[0] for _ in "ab"))
     """
 )
@@ -89,9 +90,9 @@ def write(directory: Path, computed: Path, *, name: str = "script.py", factor: i
 
 
 def run(
-    script: Path, cluster: Cluster, count: int, *, death: str = "", seed: int = 0
+    script: Path, cluster: Cluster, count: int, *, death: str = "", seed: int = 0, planned: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, str(script), cluster.url, str(count), death]
+    argv = [sys.executable, str(script), cluster.url, str(count), death, *["planned"][: int(planned)]]
     environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
     return subprocess.run(argv, env=environment, cwd=script.parent, capture_output=True, text=True, check=False)
 
@@ -119,12 +120,13 @@ def test_an_edit_of_a_module_beside_the_script_computes_anew(cluster: Cluster, t
     assert names(computed) == ["0", "0", "1", "1", "total", "total"]
 
 
+@pytest.mark.parametrize("planned", [False, True], ids=["call", "plan"])
 @pytest.mark.parametrize("death", ["record", "directory", "submission"])
 def test_a_client_that_is_killed_loses_nothing_and_nothing_is_computed_twice(
-    cluster: Cluster, tmp_path: Path, computed: Path, death: str
+    cluster: Cluster, tmp_path: Path, computed: Path, death: str, planned: bool
 ) -> None:
     script = write(tmp_path, computed)
-    killed = run(script, cluster, 2, death=death)
+    killed = run(script, cluster, 2, death=death, planned=planned)
     assert killed.returncode == -signal.SIGKILL
     again = run(script, cluster, 2)
     assert again.stdout.startswith("16 "), again.stderr

@@ -213,7 +213,7 @@ class Place:
         """Resubmits elements, or writes their outcomes."""
         resubmitter = Resubmitter(
             self.requests,
-            check=lambda watched: self.tracker.check(watched),  # noqa: PLW0108 - made later
+            check=lambda watched: self.tracker.check([watched]),
             timings=self.timings,
             refusals_are_final=self.on_node is None,
         )

@@ -14,7 +14,7 @@ from slurm.protocol.states import JobState
 from slurm.storage.keys import submitted_at
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.submission.submission_state import SubmissionState
@@ -49,7 +49,7 @@ def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, lis
         if found:
             wanted.setdefault(found[0], set()).add(found[1])
     states = _existing(place, list(wanted))
-    good = {key: _not_failed(place, state, wanted[key]) for key, state in states.items()}
+    good = _not_failed(place, states, wanted)
     return number, [Known(states[at[0]], at[1]) if at and at[1] in good.get(at[0], ()) else None for at in named]
 
 
@@ -105,37 +105,58 @@ def _end(place: Place, key: str, elements: Iterable[int], reason: str) -> None:
         place.store.commit(key, OUTCOMES, files)
 
 
-def _not_failed(place: Place, state: SubmissionState, indices: set[int]) -> set[int]:
-    """Those calls of a submission that have a result, or run, or wait to run."""
-    if state.refused is not None:
-        return set()
-    succeeded, without = _outcomes(place, state, indices)
-    while without:
-        alive = _alive(place, state, without)
-        ended = set(filter(state.finished, without))
-        if lost := {state.element(index) for index in ended if not state.has_outcome(index)}:
-            _end(place, state.key, lost, "the scheduler has lost it")
-        succeeded |= _outcomes(place, state, ended)[0]
-        without -= ended
-        if without <= alive:
+def _not_failed(
+    place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]]
+) -> Mapping[str, set[int]]:
+    """Those calls of submissions that have a result, or run, or wait to run."""
+    accepted = {key: wanted[key] for key, state in states.items() if state.refused is None}
+    good, left = _outcomes(place, states, accepted)
+    while left:
+        alive = _alive(place, states, left)
+        ended = {key: set(filter(states[key].finished, calls)) for key, calls in left.items()}
+        for key, calls in ended.items():
+            state = states[key]
+            if lost := {state.element(index) for index in calls if not state.has_outcome(index)}:
+                _end(place, key, lost, "the scheduler has lost it")
+        for key, calls in _outcomes(place, states, ended)[0].items():
+            good[key] |= calls
+        left = {key: rest for key, calls in left.items() if (rest := calls - ended[key])}
+        if all(calls <= alive[key] for key, calls in left.items()):
             break
         time.sleep(_PAUSE)  # the outcomes of jobs that have just ended appear soon, or the tracker calls them lost
-    return succeeded | without
+    for key, calls in left.items():
+        good[key] |= calls
+    return good
 
 
-def _outcomes(place: Place, state: SubmissionState, indices: set[int]) -> tuple[set[int], set[int]]:
-    """The calls that have succeeded, and those without an outcome. A damaged outcome counts as a failure."""
-    if state.summary is not None:
-        return indices - set(state.summary.failed), set()
-    read, unreadable = place.store.several_outcomes({state.key: {state.element(index) for index in indices}})[state.key]
-    for error in unreadable.values():
-        if isinstance(error, TransportError):
-            raise error
-    state.add_outcomes(read)
-    good = {element: _succeeded(outcome) for element, outcome in read.items()}
-    succeeded = {index for index in indices if index % state.chunk in good.get(state.element(index), ())}
-    known = {*read, *unreadable}
-    return succeeded, {index for index in indices if state.element(index) not in known}
+def _outcomes(
+    place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]]
+) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
+    """The calls that have succeeded, and those without an outcome, by submission. Reads all outcomes together.
+
+    A damaged outcome counts as a failure.
+    """
+    found: dict[str, set[int]] = {}
+    without: dict[str, set[int]] = {}
+    elements: dict[str, set[int]] = {}
+    for key, calls in wanted.items():
+        state = states[key]
+        if state.summary is not None:
+            found[key] = calls - set(state.summary.failed)
+        else:
+            elements[key] = {state.element(index) for index in calls}
+    for key, (read, unreadable) in place.store.several_outcomes(elements).items():
+        for error in unreadable.values():
+            if isinstance(error, TransportError):
+                raise error
+        state, calls = states[key], wanted[key]
+        state.add_outcomes(read)
+        good = {element: _succeeded(outcome) for element, outcome in read.items()}
+        found[key] = {index for index in calls if index % state.chunk in good.get(state.element(index), ())}
+        known = {*read, *unreadable}
+        if rest := {index for index in calls if state.element(index) not in known}:
+            without[key] = rest
+    return found, without
 
 
 def _succeeded(outcome: Outcome) -> Collection[int]:
@@ -145,12 +166,18 @@ def _succeeded(outcome: Outcome) -> Collection[int]:
     return set(range(len(outcome.ends))) - {failure.call for failure in outcome.failures}
 
 
-def _alive(place: Place, state: SubmissionState, indices: set[int]) -> set[int]:
+def _alive(
+    place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]]
+) -> Mapping[str, set[int]]:
     """The calls that wait for room in the queue, or that the scheduler knows; all if it cannot answer."""
     try:
-        place.tracker.check(state)
+        place.tracker.check([states[key] for key in wanted])
     except SchedulerError as error:
-        _log.warning("%s may have ended: %s", state.key, error)
-        return indices
-    known = {index for index in indices if (report := state.report(index)) and not report.state.final}
-    return known | {index for index in indices if state.block(state.element(index)) is None}
+        _log.warning("%s may have ended: %s", ", ".join(wanted), error)
+        return wanted
+    found = {}
+    for key, calls in wanted.items():
+        state = states[key]
+        known = {index for index in calls if (report := state.report(index)) and not report.state.final}
+        found[key] = known | {index for index in calls if state.block(state.element(index)) is None}
+    return found

@@ -151,17 +151,17 @@ class Tracker:
         by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
         return FinalStatus(report.state, report) if report and by_scheduler else None
 
-    def check(self, watched: SubmissionState) -> None:
-        """Check one submission now: finish or resubmit its elements that have ended."""
-        self.list_outcomes([watched])
-        self.query([watched])
-        self._finalize_overdue([watched])
+    def check(self, several: Sequence[SubmissionState]) -> None:
+        """Check submissions now: finish or resubmit their elements that have ended."""
+        self.list_outcomes(several)
+        self.query(several)
+        self._finalize_overdue(several)
 
     def finish(self, watched: SubmissionState) -> None:
         """Check a submission, at growing intervals, until the scheduler has all its unfinished elements."""
         for pause in pauses(self._timings.slowest_look, self._patience[1], factor=1.5):
             try:
-                self.check(watched)
+                self.check([watched])
                 if not watched.missing:
                     return
             except (SchedulerError, TransportError) as error:

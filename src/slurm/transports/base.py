@@ -124,6 +124,8 @@ class Transport(Protocol):
         A file that cannot be read is tried twice more within two seconds: shared file systems have short failures.
         """
         found: dict[str, bytes | SlurmError] = {}
+        if not paths:
+            return found
         for pause in (*self.read_pauses, None):
             for file in self.fetch(paths, private=private):
                 try:
