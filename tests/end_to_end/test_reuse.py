@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import JobArray, task
+from slurm import JobArray, cancel, task
 from slurm.errors import JobCancelled
 from slurm.jobs.pieces import JoinedArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from slurm import Cluster
@@ -163,11 +164,13 @@ def wait_for(path: str) -> str:
 def test_cancelling_a_map_leaves_what_it_has_joined(cluster: Cluster, tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in "ab"]
     first = wait_for(paths[0])
-    array = wait_for.map(paths)
-    assert array[0] == first
-    array.cancel()
-    assert isinstance(array[1].exception(60), JobCancelled)
-    assert not first.done()
+    ways: tuple[Callable[[JobArray[str]], None], ...] = (JobArray.cancel, cancel, lambda array: cancel([[array]]))
+    for end in ways:
+        array = wait_for.map(paths)
+        assert array[0] == first
+        end(array)
+        assert isinstance(array[1].exception(60), JobCancelled)
+        assert not first.done()
     again = wait_for.map(paths)
     assert isinstance(again, JoinedArray)
     again.cancel(joined=True)

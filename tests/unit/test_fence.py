@@ -11,11 +11,10 @@ import pytest
 
 from slurm import Job, JobArray, Retry, fence, task, workflow
 from slurm.errors import ConfigurationError, ConnectionLost, JobCancelled
-from slurm.jobs.cancel import cancelled_outcome
-from slurm.jobs.fence import fence_elements
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
 from slurm.protocol.outcomes import Outcome
 from slurm.storage import job_store
+from slurm.storage.fencing import cancelled_outcome, fence_elements
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -144,8 +143,8 @@ def test_what_is_submitted_under_a_fenced_key_starts_nothing(
 ) -> None:
     key = "step/20260101T000000Z-00000000"
     word = cancelled_outcome("its client died", fence="word")
-    assert fence_elements(inline.place, {key: {0, 1}}, word) == {key: {0, 1}}
-    assert fence_elements(inline.place, {key: {0, 1, 2}}, cancelled_outcome(fence="another")) == {key: {2}}
+    assert fence_elements(inline.place.store, {key: {0, 1}}, word) == {key: {0, 1}}
+    assert fence_elements(inline.place.store, {key: {0, 1, 2}}, cancelled_outcome(fence="another")) == {key: {2}}
     monkeypatch.setattr("slurm.jobs.submit.new_key", lambda _: key)
     jobs = step.map([str(tmp_path)] * 3, [0, 1, 2])
     assert jobs.key == key

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
-from slurm.protocol.outcomes import Outcome
-from slurm.protocol.states import JobState
 from slurm.schedulers.base import Target
+from slurm.storage.fencing import cancelled_outcome, stay_ended
 from slurm.tracking import attempts
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.status import Part
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
     from slurm.places.place import Place
     from slurm.protocol import Block
+    from slurm.protocol.outcomes import Outcome
     from slurm.submission.submission_state import SubmissionState
 
 _NOT_QUEUED = "it was not queued yet"
@@ -75,26 +74,14 @@ def _children(place: Place, calls: Mapping[str, set[int]], outcome: Outcome) -> 
     """The submissions of calls of workflows. Those calls are kept from submitting more first."""
     for key, some in calls.items():
         watched = place.registry.get(key)
-        stay_ended(place, key, [call for call in some if not watched.finished(call)], outcome)
+        stay_ended(place.store, key, [call for call in some if not watched.finished(call)], outcome)
     found = [child for some in several_children(place.store, place.transport, calls).values() for child in some]
     known = {watched.key: watched for watched in place.registry.get_several([child.key for child in found])}
     place.tracker.list_outcomes(known.values())
     for child in found:
         if child.key not in known or known[child.key].submitted is None:  # it may be queued in this moment
-            stay_ended(place, child.key, range(child.elements), outcome)
+            stay_ended(place.store, child.key, range(child.elements), outcome)
     return (Part(place, watched, range(watched.count)) for watched in known.values())
-
-
-def stay_ended(place: Place, key: str, elements: Iterable[int], outcome: Outcome) -> None:
-    """Write an outcome for elements. Processes that start them, or would submit something for them, check for that."""
-    if ended := dict.fromkeys(map(outcome_name, elements), outcome.dumps()):
-        place.store.commit(key, OUTCOMES, ended)
-
-
-def cancelled_outcome(reason: str | None = None, *, fence: str | None = None) -> Outcome:
-    """Return the outcome of an element that was cancelled; with the word of a fence, by that fence."""
-    state = JobState.CANCELLED.value
-    return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=state, reason=reason, fence=fence)
 
 
 def _cancel(
@@ -136,9 +123,9 @@ def _end(place: Place, watched: SubmissionState, elements: Collection[int]) -> b
         return False
     unqueued = {element for element in elements if watched.block(element) is None}
     queued = set(elements) - unqueued if watched.continues else set()
-    stay_ended(place, watched.key, queued, cancelled_outcome())
+    stay_ended(place.store, watched.key, queued, cancelled_outcome())
     if unqueued and unqueued.issuperset(watched.unqueued):
         place.deferred.end(watched, cancelled_outcome(_NOT_QUEUED))
     else:
-        stay_ended(place, watched.key, unqueued, cancelled_outcome(_NOT_QUEUED))
+        stay_ended(place.store, watched.key, unqueued, cancelled_outcome(_NOT_QUEUED))
     return bool(queued or unqueued)

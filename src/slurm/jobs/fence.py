@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from slurm.errors import ConfigurationError, ConnectionLost
-from slurm.jobs.cancel import cancelled_outcome, stay_ended, with_children
+from slurm.errors import ConfigurationError
+from slurm.jobs.cancel import with_children
 from slurm.jobs.waiting import flat
+from slurm.storage.fencing import cancelled_outcome, fence_elements
 from slurm.views.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slurm.jobs.job import Job
     from slurm.jobs.waiting import Jobs
     from slurm.places.place import Place
-    from slurm.protocol.outcomes import Outcome
     from slurm.submission.submission_state import SubmissionState
-
-_TRIES = 3
-"""How often outcomes are written if the connection breaks meanwhile. A file that is there already stays."""
 
 
 def fence(jobs: Jobs, reason: str) -> list[Job[Any]]:
@@ -44,39 +39,8 @@ def fence(jobs: Jobs, reason: str) -> list[Job[Any]]:
     for place, watched, indices in with_children(wanted, outcome):
         elements = {watched.element(index) for index in indices}
         ended.setdefault((place, watched.key), set()).update(
-            fence_elements(place, {watched.key: elements}, outcome)[watched.key]
+            fence_elements(place.store, {watched.key: elements}, outcome)[watched.key]
         )
         place.tracker.list_outcomes([watched])
     found = ((job, *job.part[:2]) for job in every)
     return [job for job, place, watched in found if watched.element(job.index) in ended[place, watched.key]]
-
-
-def fence_elements(place: Place, wanted: Mapping[str, set[int]], outcome: Outcome) -> Mapping[str, set[int]]:
-    """Write an outcome with the word of a fence for elements without one; returns those whose outcome has that word.
-
-    Of two fences at a time, each returns the elements that it has ended. Works for keys without a directory, too: then
-    what is submitted under them later starts nothing. Raises TransportError if outcomes cannot be written or read.
-    """
-    left: dict[str, set[int]] = {}
-    for key, done in place.store.done(list(wanted)).items():
-        if not isinstance(done, frozenset):
-            raise done
-        left[key] = wanted[key] - done
-        _write(place, key, left[key], outcome)
-    ended: dict[str, set[int]] = {key: set() for key in wanted}
-    for key, (read, unreadable) in place.store.several_outcomes(left).items() if any(left.values()) else ():
-        for error in unreadable.values():
-            raise error
-        ended[key] = {element for element, found in read.items() if found.fence == outcome.fence}
-    return ended
-
-
-def _write(place: Place, key: str, elements: set[int], outcome: Outcome) -> None:
-    """Write the outcome of elements, again if the connection broke: what was written is read afterwards."""
-    for left in reversed(range(_TRIES)):
-        try:
-            return stay_ended(place, key, sorted(elements), outcome)
-        except ConnectionLost:
-            if not left:
-                raise
-    raise AssertionError

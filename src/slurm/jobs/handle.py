@@ -57,6 +57,11 @@ class Handle(Placeholder):
         """The calls as parts of their submissions, in order."""
         return [self.part]
 
+    @property
+    def own_parts(self) -> list[Part]:
+        """The parts that were submitted together with it, and not only found: those that `cancel` ends."""
+        return self.parts
+
     def done(self) -> bool:
         """Whether all calls have ended."""
         raise NotImplementedError

@@ -346,7 +346,7 @@ class JobArray(ArrayFiles, Generic[R]):
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
         states = self.states()
         counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
-        return f"{self.key.partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
+        return f"{self.keys[0].partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
 
     def logs(self, rank: int = 0) -> list[str]:
         """The output of each so far, in order, read together; with several ranks, of this one."""

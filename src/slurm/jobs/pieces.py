@@ -107,6 +107,11 @@ class JoinedArray(JobArray[R]):
         return [Part(self._place, piece.state, piece.indices) for piece in self._pieces]
 
     @property
+    def own_parts(self) -> list[Part]:
+        """The calls that this map submitted, as parts of their submissions, in order."""
+        return [Part(self._place, piece.state, piece.indices) for piece in self._pieces if piece.own]
+
+    @property
     def several(self) -> tuple[JobArray[R], ...]:
         """The arrays that together stand for its results in the arguments of other calls; none if one does."""
         return self._arrays() if len(self._pieces) > 1 else ()
@@ -163,7 +168,7 @@ class JoinedArray(JobArray[R]):
 
     def cancel(self, *, children: bool = True, joined: bool = False) -> None:
         """Cancel the calls that this map submitted; with `joined`, also those that it found running."""
-        cancel([array.part for array in self._arrays(joined=joined)], children=children)
+        cancel(self.parts if joined else self.own_parts, children=children)
 
     def failed(self, timeout: float | None = None) -> list[Job[R]]:
         """Wait for all; the jobs that ended without a result."""
@@ -185,12 +190,6 @@ class JoinedArray(JobArray[R]):
     def states(self) -> Counter[JobState]:
         """How many are in each state."""
         return sum((found.states for found in overviews(self.parts)), Counter[JobState]())
-
-    def summary(self) -> str:
-        """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
-        states = self.states()
-        counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
-        return f"{self.keys[0].partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
 
     def logs(self, rank: int = 0) -> list[str]:
         """The output of each so far, in order, read together; with several ranks, of this one."""
@@ -216,10 +215,9 @@ class JoinedArray(JobArray[R]):
         pieces = [(piece.state.key, piece.indices, piece.own) for piece in self._pieces]
         return open_pieces, (self._place.spec._asdict(), pieces)
 
-    def _arrays(self, *, joined: bool = True) -> tuple[JobArray[R], ...]:
-        """A plain array for each piece; without `joined`, only for those that this map submitted."""
-        own = (piece for piece in self._pieces if joined or piece.own)
-        return tuple(JobArray(self._place, piece.state, piece.indices) for piece in own)
+    def _arrays(self) -> tuple[JobArray[R], ...]:
+        """A plain array for each piece."""
+        return tuple(JobArray(self._place, piece.state, piece.indices) for piece in self._pieces)
 
     def _calls(self) -> Iterator[Call]:
         return (Call(piece.state, index, piece.own) for piece in self._pieces for index in piece.indices)

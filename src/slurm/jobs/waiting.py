@@ -94,9 +94,10 @@ def _result(job: Job[Any], *, return_exceptions: bool) -> Any:
 def cancel(*jobs: Jobs, children: bool = True) -> None:
     """Ask the scheduler to end jobs and arrays, those that have not ended, by one command for each cluster.
 
-    What workflows among them have submitted ends too, unless not `children`.
+    What workflows among them have submitted ends too, unless not `children`. Of the calls of a map that reuses results,
+    those that it has found running go on, as with its `cancel()`.
     """
-    _cancel([job.part for job in flat(jobs)], children=children)
+    _cancel([part for item in _items(jobs) for part in item.own_parts], children=children)
 
 
 def _kept(jobs: Any) -> Any:
@@ -106,11 +107,20 @@ def _kept(jobs: Any) -> Any:
 
 def flat(jobs: Any) -> Iterator[Job[Any]]:
     """Yield the jobs among jobs, arrays, and mixes of them. Raises TypeError for anything else."""
-    if isinstance(jobs, Job):
+    for item in _items(jobs):
+        if isinstance(item, Job):
+            yield item
+        else:
+            yield from item
+
+
+def _items(jobs: Any) -> Iterator[Job[Any] | JobArray[Any]]:
+    """Yield the jobs and arrays in a mix of them. Raises TypeError for anything else."""
+    if isinstance(jobs, (Job, JobArray)):
         yield jobs
     elif isinstance(jobs, Iterable) and not isinstance(jobs, (str, bytes)):
         for item in jobs:
-            yield from flat(item)
+            yield from _items(item)
     else:
         advice = ": concurrent.futures waits for futures" if isinstance(jobs, Future) else ""
         message = f"expected jobs and arrays, not {jobs!r}{advice}"

@@ -8,15 +8,14 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SchedulerError, TransportError
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
-from slurm.protocol.outcomes import Outcome
-from slurm.protocol.states import JobState
+from slurm.storage.fencing import cancelled_outcome, stay_ended
 from slurm.storage.keys import submitted_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
+    from slurm.protocol.outcomes import Outcome
     from slurm.submission.submission_state import SubmissionState
 
 _log = logging.getLogger(__name__)
@@ -98,11 +97,8 @@ def _fence(place: Place, key: str) -> None:
 
 
 def _end(place: Place, key: str, elements: Iterable[int], reason: str) -> None:
-    """Commit outcomes for elements without one. They hold a random word, so that they differ from other processes'."""
-    words = f"{reason} (fence {os.urandom(8).hex()})"
-    outcome = Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, reason=words)
-    if files := dict.fromkeys(map(outcome_name, elements), outcome.dumps()):
-        place.store.commit(key, OUTCOMES, files)
+    """Write outcomes for elements without one. Their word makes them differ from those of other processes."""
+    stay_ended(place.store, key, elements, cancelled_outcome(reason, fence=os.urandom(12).hex()))
 
 
 def _not_failed(

@@ -1,0 +1,61 @@
+"""Fencing: write outcomes for elements that have none, so that no result is taken from them and nothing starts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.errors import ConnectionLost
+from slurm.protocol import FAILED, OUTCOMES, PROCESS, outcome_name
+from slurm.protocol.outcomes import Outcome
+from slurm.protocol.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slurm.storage.job_store import JobStore
+
+_TRIES = 3
+"""How often outcomes are written if the connection breaks meanwhile. A file that is there already stays."""
+
+
+def cancelled_outcome(reason: str | None = None, *, fence: str | None = None) -> Outcome:
+    """Return the outcome of an element that was cancelled; with the word of a fence, by that fence."""
+    state = JobState.CANCELLED.value
+    return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=state, reason=reason, fence=fence)
+
+
+def stay_ended(store: JobStore, key: str, elements: Iterable[int], outcome: Outcome) -> None:
+    """Write an outcome for elements. Processes that start them, or would submit something for them, check for that."""
+    if ended := dict.fromkeys(map(outcome_name, elements), outcome.dumps()):
+        store.commit(key, OUTCOMES, ended)
+
+
+def fence_elements(store: JobStore, wanted: Mapping[str, set[int]], outcome: Outcome) -> Mapping[str, set[int]]:
+    """Write an outcome with the word of a fence for elements without one; returns those whose outcome has that word.
+
+    Of two fences at a time, each returns the elements that it has ended. Works for keys without a directory, too: then
+    what is submitted under them later starts nothing. Raises TransportError if outcomes cannot be written or read.
+    """
+    left: dict[str, set[int]] = {}
+    for key, done in store.done(list(wanted)).items():
+        if not isinstance(done, frozenset):
+            raise done
+        left[key] = wanted[key] - done
+        _write(store, key, left[key], outcome)
+    ended: dict[str, set[int]] = {key: set() for key in wanted}
+    for key, (read, unreadable) in store.several_outcomes(left).items() if any(left.values()) else ():
+        for error in unreadable.values():
+            raise error
+        ended[key] = {element for element, found in read.items() if found.fence == outcome.fence}
+    return ended
+
+
+def _write(store: JobStore, key: str, elements: set[int], outcome: Outcome) -> None:
+    """Write the outcome of elements, again if the connection broke: what was written is read afterwards."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return stay_ended(store, key, sorted(elements), outcome)
+        except ConnectionLost:
+            if not left:
+                raise
+    raise AssertionError
