@@ -36,7 +36,7 @@ def test_calls_share_elements_and_keep_their_own_results(cluster: Cluster) -> No
     assert array.results(60) == [x * x for x in range(10)]
     assert [job.result() for job in array[3:9:2]] == [9, 25, 49]
     assert len({job.job_id for job in array}) == 3
-    assert len(list(Path(array.directory, "outcomes").iterdir())) == 3
+    assert len(list(Path(array.directory, "outcomes").glob("*.json"))) == 3
     assert array.summary() == "square: 10 jobs, 10 COMPLETED"
 
 

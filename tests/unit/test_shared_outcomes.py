@@ -62,8 +62,9 @@ def done(store: JobStore) -> list[int]:
 
 
 def names(cluster: Cluster, jobs: JobArray[int]) -> list[str]:
-    """The files in the outcomes of a submission."""
-    return sorted(cluster.place.transport.list([f"{jobs.directory}/{OUTCOMES}"])[f"{jobs.directory}/{OUTCOMES}"])
+    """The files in the outcomes of a submission, without hidden ones, which a process may be writing."""
+    directory = f"{jobs.directory}/{OUTCOMES}"
+    return sorted(name for name in cluster.place.transport.list([directory])[directory] if not name.startswith("."))
 
 
 def other_client(cluster: Cluster) -> Cluster:
