@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, task
+from slurm import Cluster, Retry, current_job, task
 from slurm.errors import DependencyFailed
 
 
@@ -66,3 +66,27 @@ def test_an_element_can_be_retried_from_another_process(cluster: Cluster, tmp_pa
     again = found.retry()  # type: ignore[union-attr]
     assert again.result(60) == 49
     assert again.key.endswith("[0]")
+
+
+@task(retry=Retry(times=1, on=ValueError))
+def late(mark: Path, good: bool) -> None:
+    """Ends with its second attempt."""
+    if current_job().attempt == 2:
+        mark.touch()
+    if current_job().attempt == 1 or not good:
+        raise ValueError("not yet")
+
+
+@task
+def seen(mark: Path) -> bool:
+    return mark.exists()
+
+
+def test_what_runs_after_the_end_of_a_job_waits_for_its_last_attempt(cluster: Cluster, tmp_path: Path) -> None:
+    ends = {
+        (good, on): seen.after(late(tmp_path / f"{good}-{on}", good), on=on)(tmp_path / f"{good}-{on}")
+        for good in (True, False)
+        for on in ("any", "failure")
+    }
+    assert isinstance(ends.pop((True, "failure")).exception(120), DependencyFailed)
+    assert [job.result(120) for job in ends.values()] == [True, True, True]

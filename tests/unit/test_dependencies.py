@@ -98,3 +98,6 @@ def test_after_sets_the_kind_of_the_dependency(on: str, kind: str) -> None:
     assert dependencies.of_block(edges, Block(first=0, count=4), lambda _: watched) == (Dependency(kind, ("10",)),)
     checked = () if on == "any" else ((UPSTREAM, on, (0, 1), 1),)
     assert dependencies.to_check(edges, lambda _: watched) == checked
+    watched.continues = True
+    ends = () if on == "success" else ((UPSTREAM, "end", (0, 1), 1),)
+    assert dependencies.to_check(edges, lambda _: watched) == (*ends, *checked)

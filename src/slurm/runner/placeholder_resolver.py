@@ -60,7 +60,11 @@ class PlaceholderResolver:
         The scheduler has these dependencies, too, but it starts a job at once if it no longer knows the dependency.
         """
         for key, on, indices, chunk in edges:
-            if on == "success":
+            if on == "end":
+                for index in indices:
+                    if self._outcome(key, index, chunk) is None:
+                        raise UpstreamFailed(f"{key}[{index}] has not ended: it has another attempt")
+            elif on == "success":
                 for index in indices:
                     self._success(key, index, chunk)
             elif on == "failure" and all(self._succeeded(key, index, chunk) for index in indices):

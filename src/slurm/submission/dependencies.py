@@ -64,9 +64,18 @@ def declared(upstreams: Iterable[tuple[Placeholder, str]], known: Known) -> list
 
 
 def to_check(edges: Iterable[Edge], known: Known) -> tuple[tuple[str, str, tuple[int, ...], int], ...]:
-    """The key, condition, indices and chunk size of each upstream that the runner checks; "any" needs no check."""
-    upstreams = [(edge, known(edge.key)) for edge in edges if edge.on != "any"]
-    return tuple((edge.key, edge.on, tuple(_indices(edge, upstream)), upstream.chunk) for edge, upstream in upstreams)
+    """The key, condition, indices and chunk size of what the runner checks about upstreams.
+
+    The condition "end" is that calls have ended. The scheduler counts a failed attempt as the end of a job, although
+    another attempt may follow.
+    """
+    found: list[tuple[str, str, tuple[int, ...], int]] = []
+    for edge in edges:
+        upstream = known(edge.key)
+        conditions = ["end"] if upstream.continues and edge.on != "success" else []
+        conditions += [edge.on] if edge.on != "any" else []
+        found += [(edge.key, on, tuple(_indices(edge, upstream)), upstream.chunk) for on in conditions]
+    return tuple(found)
 
 
 def _indices(edge: Edge, watched: SubmissionState) -> Sequence[int]:
