@@ -111,18 +111,20 @@ class AttemptDirectory:
 
 
 def keep_only(parent: str, output: Output, *, every: Callable[[], bool]) -> None:
-    """Remove the directories of other attempts, unless `every()` is kept, and link `output` to that of the outcome.
+    """Remove the directories of other attempts; or, if `every()` is kept, link `output` to that of the outcome.
 
     `parent` holds the directories of a call, `output` is the record in the element's outcome. The link is for people:
     no program reads it. Errors are only printed, because the outcome is written.
     """
     try:
         others = [name for name in os.listdir(parent) if name.startswith("attempt-") and name != output.directory]
-        for name in others if others and not every() else ():
+        if others and every():
+            hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
+            os.symlink(output.directory, hidden)
+            os.replace(hidden, f"{parent}/{OUTPUT}")
+            return
+        for name in others:
             remove_tree(f"{parent}/{name}")
-        hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
-        os.symlink(output.directory, hidden)
-        os.replace(hidden, f"{parent}/{OUTPUT}")
     except OSError as error:
         print(f"{parent}: {error}", file=sys.stderr)
 
