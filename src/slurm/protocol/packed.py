@@ -50,7 +50,7 @@ def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
         base = f"{directory}/{name.rpartition('.')[2]}"
         for path, places in (f"{base}.py", None), (f"{base}/__init__.py", [base]):
             loader = PackedLoader(archive, path.removeprefix(f"{archive}/"))
-            if _has(_member(archive, SOURCES), loader.path):
+            if any(_has(_member(archive, member), loader.path) for member in (CODES, SOURCES)):
                 spec = ModuleSpec(name, loader, origin=path)  # type: ignore[arg-type]
                 spec.has_location, spec.submodule_search_locations = True, places
                 return spec
