@@ -54,8 +54,8 @@ sys.exit(boot(*sys.argv[1:]))
 
 The zip and its directory must belong to the user and be writable by nobody else, by the rule of
 `slurm.protocol.ownership`; this costs two stats. The working directory is searched last, so that a task can import from
-it, even if an empty item in PYTHONPATH names it. `python runner.zip` uses `runpy` and takes 1.5 times as long. The garbage
-collector would examine the modules many times while they are loaded, although they stay.
+it, even if an empty item in PYTHONPATH names it. `python runner.zip` uses `runpy` and takes 1.5 times as long. The
+garbage collector would examine the modules many times while they are loaded, although they stay.
 """
 
 RUN_MODULE = f"{_FIRST}import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], None, '__main__', True)"
