@@ -127,6 +127,21 @@ def test_directories_of_failed_attempts_are_kept_if_that_is_wanted(local: Cluste
         command("true", keep="some")
 
 
+def test_only_the_directory_of_the_last_attempt_stays_if_all_have_failed(local: Cluster, tmp_path: Path) -> None:
+    failing = command("sh -c 'echo $0 >> log; exit 75' {x}", retry=Retry(times=2, on=75), chunk_size=2)
+    array = failing.map([1, 2, 3])
+    for job in array:
+        with pytest.raises(CommandFailed) as caught:
+            job.result(60)
+        assert caught.value.directory
+        assert os.listdir(Path(caught.value.directory).parent) == ["attempt-3"]
+    job = failing.with_options(keep="all", chunk_size=None)(1)
+    with pytest.raises(CommandFailed) as caught:
+        job.result(60)
+    assert caught.value.directory
+    assert sorted(os.listdir(Path(caught.value.directory).parent)) == ["attempt-1", "attempt-2", "attempt-3"]
+
+
 def test_a_program_that_ignores_sigterm_does_not_survive_a_cancelled_job(cluster: Cluster, tmp_path: Path) -> None:
     stubborn = command(
         "sh -c 'trap \"\" TERM; echo $$ > $0/pid.new; mv $0/pid.new $0/pid; while :; do sleep 1; done' {d}"

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from slurm import CommandFailed, Finished, JobContext, Retry, command
 from slurm.environments.current import TAG
 from slurm.errors import OptionError
-from slurm.protocol import OUTCOMES, RUN
-from slurm.protocol.outcomes import Product
+from slurm.protocol import FAILED, OUTCOMES, RUN, STOPPED
+from slurm.protocol.outcomes import Outcome, Product
 from slurm.runner import job_context
 from slurm.runner.main import main
 from slurm.runner.template import SHELL_START, Template, override_words
@@ -354,6 +354,31 @@ def test_another_attempt_has_a_new_directory_and_a_success_removes_the_earlier_o
     flag.touch()
     assert run(directory, of, attempt=2) == 0
     assert os.listdir(attempt_of(directory).parent) == ["attempt-2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "stay"),
+    [
+        ({}, ["attempt-1"], False),
+        ({}, ["attempt-1", "attempt-1-0f0f0f0f"], True),  # one of these two processes may still run
+        ({"phase": STOPPED}, ["attempt-1"], True),  # its state may be there
+        ({"state": "NODE_FAIL"}, ["attempt-1"], True),  # a client has given it up: it may still run
+        ({"phase": None}, ["attempt-1"], True),  # its record is damaged
+        (None, ["attempt-1"], True),  # nothing is known about it
+    ],
+)
+def test_a_failure_removes_the_directories_of_attempts_that_have_failed_for_certain(
+    directory: Directory, changes: dict[str, Any] | None, names: list[str], *, stay: bool
+) -> None:
+    of = command("sh -c 'exit 3'")
+    directory.create(pickled(of.unwrapped, ()))
+    for path in (Path(directory.path, "attempts"), *map(attempt_of(directory).with_name, names)):
+        path.mkdir(parents=True)
+    if changes is not None:
+        record = Outcome(**{"status": FAILED, "phase": RUN, "exit_code": 3, **changes})
+        Path(directory.path, "attempts", "0.1.json").write_bytes(record.dumps())
+    assert run(directory, of, attempt=2) == 3
+    assert sorted(os.listdir(attempt_of(directory).parent)) == [*(names if stay else ()), "attempt-2"]
 
 
 def crash(directory: Directory, where: str, tmp_path: Path) -> int:

@@ -106,6 +106,8 @@ class Command(Record):
         paths, missing = directory.find(self.products, given) if ended.status == 0 else ([], [])
         rejected = "" if ended.status or missing else self._check(paths, directory, environ)
         directory.remove_empty_logs(paths)
+        if job.attempt > 1 and (ended.status or missing or rejected):
+            directory.remove_failed()
         if ended.stopped and ended.status == STOPPED_STATUS:
             raise Stopped(_name_of(ended.stopped))
         if ended.status or missing or rejected:
