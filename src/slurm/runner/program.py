@@ -319,7 +319,11 @@ def _guard(life: int, mark: str) -> NoReturn:
     for number in _PASSED_ON:
         _signal.signal(number, _signal.SIG_IGN)
     os.dup2(life, 0)
-    os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+    try:  # SC_OPEN_MAX may be a million, and old C libraries close one descriptor at a time
+        last = max(map(int, os.listdir("/proc/self/fd")))
+    except OSError:
+        last = os.sysconf("SC_OPEN_MAX")
+    os.closerange(1, last + 1)
     message = b""
     while block := os.read(0, 64):
         message += block
