@@ -21,7 +21,7 @@ from slurm.client_cache import cached
 from slurm.errors import UntrustedFile
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
-from slurm.protocol.packed import CODES, SOURCES, pack
+from slurm.protocol.packed import CODES, NODE, NODE_CODES, SOURCES, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -154,7 +154,9 @@ def _build(sources: dict[str, bytes]) -> bytes:
                 rest[name] = text
                 codes |= {name: code} if code else {}
         _add(archive, SOURCES, pack(rest), zipfile.ZIP_STORED)
-        _add(archive, CODES, pack(codes), zipfile.ZIP_STORED)
+        for member, on_node in (CODES, False), (NODE_CODES, True):
+            some = {name: code for name, code in codes.items() if name.startswith(NODE) is on_node}
+            _add(archive, member, pack(some), zipfile.ZIP_STORED)
     return buffer.getvalue()
 
 
