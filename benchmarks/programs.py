@@ -23,6 +23,7 @@ MOST_MILLISECONDS = 60
 MOST_ENTRIES = 4
 PROGRAM = ("bash", "-c", "echo > out")
 write = command("bash -c 'echo > out'", products=["out"])
+talk = command("bash -c 'echo > out; echo said; echo no >&2'", products=["out"])
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -31,7 +32,6 @@ def rows(settings: Settings) -> Iterator[Row]:
     bash = shutil.which("bash") or "/bin/bash"
     here = settings.workspace / "programs-bash"
     here.mkdir()
-    before = element.entries()
     subjects = {
         "bash": cpu_of((bash, "-c", f"cd {here}; {PROGRAM[2]}"), before=lambda: None),
         "command": cpu_of(element.argv(), before=element.forget),
@@ -43,10 +43,12 @@ def rows(settings: Settings) -> Iterator[Row]:
     what = "CPU time of a `command` on the node, over `bash -c`"
     kept = spent - bare <= MOST_MILLISECONDS
     yield judged(what, measured, budget=f"≤ {MOST_MILLISECONDS} ms more", kept=kept)
-    made = sorted(element.entries() - before)
-    what = "entries of directories that a `command` makes on the node, besides its product"
-    measured = f"{len(made)}: {', '.join(made)}"
-    yield judged(what, measured, budget=f"≤ {MOST_ENTRIES}", kept=len(made) <= MOST_ENTRIES)
+    talking = CommandElement(settings.workspace / "programs-talk", talk)
+    for how, each in ("nothing", element), ("to both logs", talking):
+        made = each.made()
+        what = f"entries of directories that a call of a `command` makes, besides its product, if it prints {how}"
+        measured = f"{len(made)}: {', '.join(made)}"
+        yield judged(what, measured, budget=f"≤ {MOST_ENTRIES}", kept=len(made) <= MOST_ENTRIES)
 
 
 class CommandElement(Element):
@@ -57,11 +59,19 @@ class CommandElement(Element):
         self.forget()
 
     def forget(self) -> None:
-        """Remove also what the program wrote."""
+        """Remove also what the program wrote, but not `work`, which all calls of a job share."""
         super().forget()
-        shutil.rmtree(self._directory / "work", ignore_errors=True)
+        for path in (self._directory / "work").iterdir():
+            shutil.rmtree(path)
 
-    def entries(self) -> set[str]:
+    def made(self) -> list[str]:
+        """The entries that a run makes."""
+        self.forget()
+        before = self._entries()
+        cpu_of(self.argv(), before=lambda: None)()
+        return sorted(self._entries() - before)
+
+    def _entries(self) -> set[str]:
         """The paths in the job's directory, but for the product, which the program itself makes."""
         found = (path for path in self._directory.rglob("*") if path.name != "out")
         return {str(path.relative_to(self._directory)) for path in found}

@@ -62,7 +62,7 @@ LOOKS = {
     "protocol/freshness.py": 4,
     "runner/attempt_directory.py": 3,
     "runner/distributions.py": 1,
-    "runner/program.py": 2,
+    "runner/program.py": 3,
     "runner/ranks.py": 1,
 }
 LOOKING = {"listdir", "scandir", "exists", "lexists", "isfile", "isdir", "iterdir", "glob"}

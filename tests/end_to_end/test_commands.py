@@ -114,8 +114,7 @@ def test_a_retry_by_exit_status_runs_in_a_new_directory(local: Cluster, tmp_path
     done = flaky(tmp_path / "flag").result(60)
     assert done.directory.name == "attempt-2"
     assert done.products[0].read_text().split() == ["name_0", "out.txt", "stderr.log", "stdout.log"]
-    until((done.directory.parent / "output").exists)  # it is made after the outcome
-    assert sorted(os.listdir(done.directory.parent)) == ["attempt-2", "output"]
+    until(lambda: os.listdir(done.directory.parent) == ["attempt-2"])  # the other one is removed after the outcome
 
 
 def test_directories_of_failed_attempts_are_kept_if_that_is_wanted(local: Cluster, tmp_path: Path) -> None:
@@ -123,8 +122,24 @@ def test_directories_of_failed_attempts_are_kept_if_that_is_wanted(local: Cluste
     done = flaky(tmp_path / "flag").result(60)
     until((done.directory.parent / "output").exists)  # it is made after the outcome
     assert sorted(os.listdir(done.directory.parent)) == ["attempt-1", "attempt-2", "output"]
+    assert os.readlink(done.directory.parent / "output") == "attempt-2"
     with pytest.raises(OptionError, match='"all"'):
         command("true", keep="some")
+
+
+def test_only_the_directory_of_the_last_attempt_stays_if_all_have_failed(local: Cluster, tmp_path: Path) -> None:
+    failing = command("sh -c 'echo $0 >> log; exit 75' {x}", retry=Retry(times=2, on=75), chunk_size=2)
+    array = failing.map([1, 2, 3])
+    for job in array:
+        with pytest.raises(CommandFailed) as caught:
+            job.result(60)
+        assert caught.value.directory
+        assert os.listdir(Path(caught.value.directory).parent) == ["attempt-3"]
+    job = failing.with_options(keep="all", chunk_size=None)(1)
+    with pytest.raises(CommandFailed) as caught:
+        job.result(60)
+    assert caught.value.directory
+    assert sorted(os.listdir(Path(caught.value.directory).parent)) == ["attempt-1", "attempt-2", "attempt-3"]
 
 
 def test_a_program_that_ignores_sigterm_does_not_survive_a_cancelled_job(cluster: Cluster, tmp_path: Path) -> None:

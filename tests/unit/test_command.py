@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from slurm import CommandFailed, Finished, JobContext, Retry, command
 from slurm.environments.current import TAG
 from slurm.errors import OptionError
-from slurm.protocol import OUTCOMES, RUN
-from slurm.protocol.outcomes import Output, Product
+from slurm.protocol import FAILED, OUTCOMES, RUN, STOPPED
+from slurm.protocol.outcomes import Outcome, Product
 from slurm.runner import job_context
 from slurm.runner.main import main
 from slurm.runner.template import SHELL_START, Template, override_words
@@ -43,12 +43,14 @@ def words(template: str, /, **values: Any) -> list[str]:
     return Template.parse(template).render(values)[0]
 
 
-def run(directory: Directory, of: Any, *args: Any, chunk: int = 0, attempt: int = 1, **kwargs: Any) -> int:
+def run(
+    directory: Directory, of: Any, *args: Any, chunk: int = 0, attempt: int = 1, element: int = 0, **kwargs: Any
+) -> int:
     """Make calls of a command as the runner does: one with these arguments, or `chunk` of them, one argument each."""
     if not os.path.exists(directory.path):
         calls = [(arg,) for arg in args] if chunk else [args]
         directory.create(pickled(of.unwrapped, *calls, kwargs=kwargs))
-    return main([directory.root, directory.key, "0", TAG, str(chunk or 1), "0", str(attempt)], {})
+    return main([directory.root, directory.key, str(element), TAG, str(chunk or 1), "0", str(attempt)], {})
 
 
 def attempt_of(directory: Directory, attempt: int = 1, call: int = 0) -> Path:
@@ -225,19 +227,41 @@ def test_a_program_runs_in_an_empty_directory_and_the_outcome_names_its_products
     home = attempt_of(other)
     digest = subprocess.run(["sha256sum", home / "m.txt"], capture_output=True, text=True, check=True).stdout.split()[0]
     product = Product(path="m.txt", bytes=4, sha256=digest)
-    assert other.outcome().outputs == (Output(directory="attempt-1", products=(product,)),)
+    (output,) = other.outcome().outputs or ()
+    assert (output.directory, output.products) == ("attempt-1", (product,))
     assert (home / "listing").read_text().split() == ["listing", "stderr.log", "stdout.log"]
     assert sorted(path.name for path in home.iterdir()) == [
         "listing",
         "m.txt",
         "stdout.log",
     ]  # the empty log is removed
-    assert (home.parent / "output" / "stdout.log").read_text() == "hi\n"
+    assert (home / "stdout.log").read_text() == "hi\n"
     done = other.result()
     assert isinstance(done, Finished)
     assert (done.exit_code, done.directory, done.products) == (0, home, (home / "m.txt",))
     assert done.seconds > 0
     assert done.peak_memory > 1 << 20
+
+
+def test_a_call_makes_few_entries_of_directories(directory: Directory) -> None:
+    quiet = command("sh -c 'echo $0 > out' {x}", products=["out"])
+    noisy = command("sh -c 'echo $0 > out; echo a; echo b >&2' {x}", products=["out"])
+    for of, logs in (quiet, set()), (noisy, {"work/1/attempt-1/stdout.log", "work/1/attempt-1/stderr.log"}):
+        job = Directory(directory.root, f"entries-{len(logs)}/20260101T000000Z-00000000").create(
+            pickled(of.unwrapped, (1,), (2,))
+        )
+        assert run(job, of) == 0
+        before = entries(job)
+        assert run(job, of, element=1) == 0
+        assert (
+            entries(job) - before - {"work/1/attempt-1/out"} == {"outcomes/1.json", "work/1", "work/1/attempt-1"} | logs
+        )
+        assert isinstance(job.result(1), Finished)
+
+
+def entries(directory: Directory) -> set[str]:
+    """The paths in a job's directory, hidden ones, too."""
+    return {str(path.relative_to(directory.path)) for path in Path(directory.path).rglob("*")}
 
 
 def test_each_call_of_an_element_has_its_own_directory_and_output(directory: Directory) -> None:
@@ -329,8 +353,32 @@ def test_another_attempt_has_a_new_directory_and_a_success_removes_the_earlier_o
     os.unlink(f"{directory.path}/{OUTCOMES}/0.json")
     flag.touch()
     assert run(directory, of, attempt=2) == 0
-    assert sorted(os.listdir(attempt_of(directory).parent)) == ["attempt-2", "output"]
-    assert os.readlink(attempt_of(directory).parent / "output") == "attempt-2"
+    assert os.listdir(attempt_of(directory).parent) == ["attempt-2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "stay"),
+    [
+        ({}, ["attempt-1"], False),
+        ({}, ["attempt-1", "attempt-1-0f0f0f0f"], True),  # one of these two processes may still run
+        ({"phase": STOPPED}, ["attempt-1"], True),  # its state may be there
+        ({"state": "NODE_FAIL"}, ["attempt-1"], True),  # a client has given it up: it may still run
+        ({"phase": None}, ["attempt-1"], True),  # its record is damaged
+        (None, ["attempt-1"], True),  # nothing is known about it
+    ],
+)
+def test_a_failure_removes_the_directories_of_attempts_that_have_failed_for_certain(
+    directory: Directory, changes: dict[str, Any] | None, names: list[str], *, stay: bool
+) -> None:
+    of = command("sh -c 'exit 3'")
+    directory.create(pickled(of.unwrapped, ()))
+    for path in (Path(directory.path, "attempts"), *map(attempt_of(directory).with_name, names)):
+        path.mkdir(parents=True)
+    if changes is not None:
+        record = Outcome(**{"status": FAILED, "phase": RUN, "exit_code": 3, **changes})
+        Path(directory.path, "attempts", "0.1.json").write_bytes(record.dumps())
+    assert run(directory, of, attempt=2) == 3
+    assert sorted(os.listdir(attempt_of(directory).parent)) == [*(names if stay else ()), "attempt-2"]
 
 
 def crash(directory: Directory, where: str, tmp_path: Path) -> int:
@@ -351,7 +399,7 @@ def crash(directory: Directory, where: str, tmp_path: Path) -> int:
         ("slurm.runner.command.AttemptDirectory", 2),
         ("slurm.runner.command.run_program", 2),
         ("slurm.runner.attempt_directory.file_digest", 2),
-        ("slurm.runner.result_saver.pickle_into", 2),
+        ("slurm.runner.command.is_recorded", 2),
         ("slurm.runner.result_saver.commit", 2),
         ("slurm.runner.command.tidy", 1),
         ("slurm.runner.attempt_directory.remove_tree", 1),

@@ -42,14 +42,20 @@ def boot(runner, module, *arguments):
             found = f"{{path}} belongs to user {{status.st_uid}} and has mode {{status.st_mode & 0o7777:04o}}"
             sys.exit(f"{{found}}: it must belong to you and be writable only by you (chmod go-w, or another root=…)")
     sys.path = [runner, *sys.path, *filter(None, [here])]
-    return __import__(module, fromlist=["main"]).main(arguments)
+    import gc
+    gc.disable()
+    main = __import__(module, fromlist=["main"]).main
+    gc.freeze()
+    gc.enable()
+    return main(arguments)
 sys.exit(boot(*sys.argv[1:]))
 """
 """Runs `main` of a module in the runner's zip: `python -c BOOT zip module argument…`.
 
 The zip and its directory must belong to the user and be writable by nobody else, by the rule of
 `slurm.protocol.ownership`; this costs two stats. The working directory is searched last, so that a task can import from
-it, even if an empty item in PYTHONPATH names it. `python runner.zip` uses `runpy` and takes 1.5 times as long.
+it, even if an empty item in PYTHONPATH names it. `python runner.zip` uses `runpy` and takes 1.5 times as long. The
+garbage collector would examine the modules many times while they are loaded, although they stay.
 """
 
 RUN_MODULE = f"{_FIRST}import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], None, '__main__', True)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 from slurm.protocol.records import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def directory_digest(path: str) -> tuple[int, str]:
 
 def _sha256(size: int) -> Any:
     """Return a SHA-256 object for so many bytes. OpenSSL loads more slowly than it hashes a small file."""
-    for name in (*(("_sha2", "_sha256") if size < _LARGE else ()), "hashlib"):
+    for name in (*(("_sha2" if sys.version_info >= (3, 12) else "_sha256",) if size < _LARGE else ()), "hashlib"):
         try:
             return __import__(name).sha256()
         except ImportError:

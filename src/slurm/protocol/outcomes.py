@@ -88,6 +88,10 @@ class Output(Record):
     directory: str
     """The name of the attempt's directory, in `work/<i>/` of call i."""
     products: tuple[Product, ...] = ()
+    seconds: float | None = None
+    peak_memory: int | None = None
+    """What the program took. With it, this record says all about the result, so that an element of one call writes no
+    file of it."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"products": Product}
 

@@ -25,6 +25,9 @@ SOURCES = "packed-sources"
 """The member with the files as they are. It serves tracebacks, shell programs, and other versions of Python."""
 CODES = f"packed-{sys.implementation.cache_tag}"
 """The member with the modules as this version of Python compiles them."""
+NODE_CODES = f"{CODES}-node"
+"""The member with those of `NODE`. A command needs no others, and the rest is eight times as large."""
+NODE = ("slurm/protocol/", "slurm/runner/")
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -34,7 +37,12 @@ def pack(files: Mapping[str, bytes]) -> bytes:
         directory, _, name = path.rpartition("/")
         groups.setdefault(directory, {})[name] = data
     texts = {directory: marshal.dumps(tuple(group.values()), 2) for directory, group in groups.items()}
-    return marshal.dumps({name: (tuple(groups[name]), zlib.compress(text, 9)) for name, text in texts.items()}, 2)
+    return marshal.dumps({name: (tuple(groups[name]), _compressed(text)) for name, text in texts.items()}, 2)
+
+
+def _compressed(data: bytes) -> bytes:
+    compressor = zlib.compressobj(9, memLevel=9)
+    return compressor.compress(data) + compressor.flush()
 
 
 def packed_names(data: bytes) -> list[str]:
@@ -50,7 +58,7 @@ def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
         base = f"{directory}/{name.rpartition('.')[2]}"
         for path, places in (f"{base}.py", None), (f"{base}/__init__.py", [base]):
             loader = PackedLoader(archive, path.removeprefix(f"{archive}/"))
-            if _has(_member(archive, SOURCES), loader.path):
+            if any(_has(_member(archive, member), loader.path) for member in (NODE_CODES, CODES, SOURCES)):
                 spec = ModuleSpec(name, loader, origin=path)  # type: ignore[arg-type]
                 spec.has_location, spec.submodule_search_locations = True, places
                 return spec
@@ -72,7 +80,8 @@ class PackedLoader:
 
     def get_code(self, _: str) -> CodeType:
         """The code of the module: as the client compiled it, or from source in another version of Python."""
-        if compiled := _unpacked(self.archive, CODES, self.path):
+        member = NODE_CODES if self.path.startswith(NODE) else CODES
+        if compiled := _unpacked(self.archive, member, self.path):
             code: CodeType = marshal.loads(compiled)  # noqa: S302 - of a zip that was checked
             return code
         return compile(self.get_source(""), self.path, "exec", dont_inherit=True)

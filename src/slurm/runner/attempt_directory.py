@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 
-from slurm.protocol import WORK
+from slurm.protocol import ATTEMPTS, STOPPED, WORK, attempt_name, freshness
 from slurm.protocol.digests import directory_digest, file_digest
 from slurm.protocol.directories import make_private
-from slurm.protocol.outcomes import Product
+from slurm.protocol.files import open_own
+from slurm.protocol.outcomes import Outcome, Product
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class AttemptDirectory:
     """A new, empty directory `work/<i>/attempt-<n>/` of one call."""
 
     def __init__(self, job: JobContext) -> None:
+        self._job = job
         self._parent = f"{job.directory}/{WORK}/{job.index}"
         make_private(self._parent)
         self.name = f"attempt-{job.attempt}"
@@ -109,20 +111,51 @@ class AttemptDirectory:
             if name not in kept and os.path.getsize(path) == 0:
                 os.unlink(path)
 
+    def remove_failed(self) -> None:
+        """Remove the directories of the call's earlier attempts, as far as the node has recorded that each has failed.
+
+        An attempt that a client has given up, because its node was lost, may still run and succeed. So may one of two
+        processes of the same attempt. An attempt that was stopped may have left its state there. Errors are only
+        printed.
+        """
+        from slurm.errors import SlurmError  # noqa: PLC0415 - imports concurrent.futures
+
+        job = self._job
+        try:
+            submission, names = job.submission(), freshness.list_names(self._parent)
+            for attempt in range(1, 1 if submission.options.get("keep") else job.attempt):
+                name = f"attempt-{attempt}"
+                record = f"{job.directory}/{ATTEMPTS}/{attempt_name(job.index // submission.chunk, attempt)}"
+                if [each for each in names if f"{each}-".startswith(f"{name}-")] == [name] and _has_failed(record):
+                    remove_tree(f"{self._parent}/{name}")
+        except (OSError, SlurmError) as error:
+            print(f"{self._parent}: {error}", file=sys.stderr)
+
+
+def _has_failed(path: str) -> bool:
+    """Whether an attempt's record says that it has failed, and was written on its node, where it has ended."""
+    if not freshness.exists(path):
+        return False
+    with open_own(path) as file:
+        record = Outcome.loads(file.read(), where=path)
+    return record.state is None and record.phase != STOPPED
+
 
 def keep_only(parent: str, output: Output, *, every: Callable[[], bool]) -> None:
-    """Remove the directories of other attempts, unless `every()` is kept, and link `output` to that of the outcome.
+    """Remove the directories of other attempts; or, if `every()` is kept, link `output` to that of the outcome.
 
     `parent` holds the directories of a call, `output` is the record in the element's outcome. The link is for people:
     no program reads it. Errors are only printed, because the outcome is written.
     """
     try:
         others = [name for name in os.listdir(parent) if name.startswith("attempt-") and name != output.directory]
-        for name in others if others and not every() else ():
+        if others and every():
+            hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
+            os.symlink(output.directory, hidden)
+            os.replace(hidden, f"{parent}/{OUTPUT}")
+            return
+        for name in others:
             remove_tree(f"{parent}/{name}")
-        hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
-        os.symlink(output.directory, hidden)
-        os.replace(hidden, f"{parent}/{OUTPUT}")
     except OSError as error:
         print(f"{parent}: {error}", file=sys.stderr)
 

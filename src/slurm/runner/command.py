@@ -106,6 +106,8 @@ class Command(Record):
         paths, missing = directory.find(self.products, given) if ended.status == 0 else ([], [])
         rejected = "" if ended.status or missing else self._check(paths, directory, environ)
         directory.remove_empty_logs(paths)
+        if job.attempt > 1 and (ended.status or missing or rejected):
+            directory.remove_failed()
         if ended.stopped and ended.status == STOPPED_STATUS:
             raise Stopped(_name_of(ended.stopped))
         if ended.status or missing or rejected:
@@ -304,8 +306,15 @@ def outputs_of(job: JobContext, results: Iterable[object]) -> tuple[Output, ...]
         value = loads(result) if isinstance(result, bytes) and result else result
         home = f"{job.directory}/{WORK}/{job.index + call}"
         if isinstance(value, Finished) and os.path.dirname(value.home) == home:  # else it is that of another job
-            found.append(Output(call=call, directory=os.path.basename(value.home), products=value.files))
+            name = os.path.basename(value.home)
+            took, most = value.seconds, value.peak_memory
+            found.append(Output(call=call, directory=name, products=value.files, seconds=took, peak_memory=most))
     return tuple(found) or None
+
+
+def is_recorded(job: JobContext, outputs: Sequence[Output], result: object) -> bool:
+    """Whether the record of its files says all about the result of a call, so that it needs no file."""
+    return Finished.from_output(outputs[0], job.directory, job.index) == result
 
 
 def tidy(job: JobContext, outcome: Outcome) -> None:

@@ -34,7 +34,7 @@ def distributions_digest() -> str:
 
 def sha256(data: bytes = b"") -> Any:
     """Return a new SHA-256 object. CPython's own module loads in a tenth of the time of hashlib with OpenSSL."""
-    for name in ("_sha2", "_sha256", "hashlib"):  # CPython since 3.12, CPython before, any Python
+    for name in "_sha2" if sys.version_info >= (3, 12) else "_sha256", "hashlib":  # CPython; any Python
         try:
             return __import__(name).sha256(data)
         except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slurm.protocol import WORK
 from slurm.protocol.outcomes import Product
 from slurm.protocol.records import TYPE_CHECKING, Record
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
     from typing import ClassVar
+
+    from slurm.protocol.outcomes import Outcome, Output
 
 
 class Finished(Record):
@@ -30,6 +33,27 @@ class Finished(Record):
     """The largest resident set of one of its processes, in bytes."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"files": Product}
+
+    @classmethod
+    def of(cls, outcome: Outcome, directory: str, index: int) -> Finished | None:
+        """Return the result of call `index` if its outcome is all there is of it, without a file of its own; else None.
+
+        `directory` is that of the submission.
+        """
+        if outcome.result or not outcome.succeeded or not outcome.outputs:
+            return None
+        return cls.from_output(outcome.outputs[0], directory, index)
+
+    @classmethod
+    def from_output(cls, output: Output, directory: str, index: int) -> Finished:
+        """Return the result of call `index`, whose files are recorded in `output`."""
+        return cls(
+            exit_code=0,
+            home=f"{directory}/{WORK}/{index}/{output.directory}",
+            files=output.products,
+            seconds=output.seconds or 0.0,
+            peak_memory=output.peak_memory or 0,
+        )
 
     @property
     def directory(self) -> Path:

@@ -72,15 +72,24 @@ class PlaceholderResolver:
 
     def _result(self, key: str, index: int, chunk: int) -> Any:
         if (key, index) not in self._results:
-            result = self._success(key, index, chunk).result
-            path = f"{self._directory(key)}/{RESULTS}/{result.file}"
+            outcome = self._success(key, index, chunk)
             try:
-                with open_own(path) as file:
-                    self._results[key, index] = _unpickled(file, result)
+                self._results[key, index] = self._loaded(outcome, self._directory(key), index)
             except Exception as error:
                 message = f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
                 raise UpstreamFailed(message) from error
         return self._results[key, index]
+
+    def _loaded(self, outcome: Outcome, directory: str, index: int) -> Any:
+        result = outcome.result
+        if result is None:
+            from slurm.runner.finished import Finished  # noqa: PLC0415 - few upstreams are commands
+
+            if (finished := Finished.of(outcome, directory, index)) is None:
+                raise ValueError("its outcome names no result")
+            return finished
+        with open_own(f"{directory}/{RESULTS}/{result.file}") as file:
+            return _unpickled(file, result)
 
     def _success(self, key: str, index: int, chunk: int) -> Any:
         outcome = self._outcome(key, index, chunk)

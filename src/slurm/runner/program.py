@@ -281,19 +281,33 @@ def _belongs(pid: str, group: int | None, mark: str) -> bool:
     A job that the program has submitted to the scheduler may have inherited its mark, but it has another job id.
     """
     try:
-        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
-            return False
         if group is not None:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                state, _, found, *_ = file.read().rpartition(b")")[2].split()
+            state, _, found, *_ = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
             if int(found) == group:
-                return state not in b"ZX"
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environ = file.read().split(b"\0")
+                return state not in b"ZX" and _is_own(pid)
+        environ = _read(f"/proc/{pid}/environ")
+        if mark.encode() not in environ or not _is_own(pid):
+            return False
     except OSError:
         return False
-    job = os.environ.get("SLURM_JOB_ID")
-    return f"{MARK}={mark}".encode() in environ and (not job or f"SLURM_JOB_ID={job}".encode() in environ)
+    job, variables = os.environ.get("SLURM_JOB_ID"), environ.split(b"\0")
+    return f"{MARK}={mark}".encode() in variables and (not job or f"SLURM_JOB_ID={job}".encode() in variables)
+
+
+def _is_own(pid: str) -> bool:
+    return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+
+
+def _read(path: str) -> bytes:
+    """Return the content of a file of /proc. `open` takes four times as long, and a node has many processes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        content = b""
+        while block := os.read(descriptor, 1 << 15):
+            content += block
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _guard(life: int, mark: str) -> NoReturn:
@@ -305,7 +319,11 @@ def _guard(life: int, mark: str) -> NoReturn:
     for number in _PASSED_ON:
         _signal.signal(number, _signal.SIG_IGN)
     os.dup2(life, 0)
-    os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+    try:  # SC_OPEN_MAX may be a million, and old C libraries close one descriptor at a time
+        last = max(map(int, os.listdir("/proc/self/fd")))
+    except OSError:
+        last = os.sysconf("SC_OPEN_MAX")
+    os.closerange(1, last + 1)
     message = b""
     while block := os.read(0, 64):
         message += block

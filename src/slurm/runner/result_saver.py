@@ -79,9 +79,11 @@ class ResultSaver:
 
     def success(self, value: Any) -> Outcome:
         """Save a result and commit it. Raises any error of pickling or of the disk, without a commit."""
-        result = self.write(lambda file: pickle_into(file, value))
+        outputs, result = self._outputs([value]), None
+        if not outputs or not sys.modules["slurm.runner.command"].is_recorded(self._job, outputs, value):
+            result = self.write(lambda file: pickle_into(file, value))
         outcome = self._commit(
-            SUCCEEDED, SAVE, exit_code=0, result=result, metrics=self._metrics_of(value), outputs=self._outputs([value])
+            SUCCEEDED, SAVE, exit_code=0, result=result, metrics=self._metrics_of(value), outputs=outputs
         )
         drop_checkpoints(self._job, self._job.index)
         return outcome

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.errors import ProtocolError, TransportError
 from slurm.protocol import OUTCOMES, RESULTS, outcome_name
 from slurm.protocol.outcomes import Outcome
+from slurm.runner.finished import Finished
 from slurm.serialization.unpickling import SignalWatch, load
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class _Reader:
         self._wanted: dict[int, list[int]] = {}
         for index in indices:
             self._wanted.setdefault(index // chunk, []).append(index)
+        self._directory = directory
         outcomes, self._results = (f"{directory}/{name}" for name in (OUTCOMES, RESULTS))
         self._records = {f"{outcomes}/{outcome_name(element)}": element for element in self._wanted}
         self._found = FetchedResults({}, {}, {}, chunk)
@@ -116,13 +118,16 @@ class _Reader:
     def _add_outcome(self, element: int, file: Fetched) -> None:
         outcome = Outcome.loads(b"".join(file.blocks()), where=file.path)
         calls = 1 if outcome.ends is None else len(outcome.ends)
-        if outcome.succeeded and (outcome.result is None or self._last(element) >= calls):
+        recorded = Finished.of(outcome, self._directory, self._wanted[element][0]) if calls == 1 else None
+        if outcome.succeeded and (not (outcome.result or recorded) or self._last(element) >= calls):
             message = f"{file.path} is not the outcome of these calls: it has no result of call {self._last(element)}"
             raise ProtocolError(message)
         if outcome.ends is not None and self._last(element) >= calls:
             message = f"{file.path} is not the outcome of these calls: it describes {calls} calls"
             raise ProtocolError(message)
         self._found.elements[element] = outcome
+        if recorded:
+            self._found.results.update(dict.fromkeys(self._wanted[element], recorded))
         if outcome.result:
             self.expected[f"{self._results}/{outcome.result.file}"] = element
 

@@ -22,7 +22,7 @@ from slurm.client_cache import cached
 from slurm.errors import UntrustedFile
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
-from slurm.protocol.packed import CODES, SOURCES, pack
+from slurm.protocol.packed import CODES, NODE, NODE_CODES, SOURCES, pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -162,9 +162,11 @@ def _build(sources: dict[str, bytes]) -> bytes:
             if name in codes:
                 code = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + codes[name]
                 _add(archive, f"{name}c", code, zipfile.ZIP_STORED)
-        for member, files in (SOURCES, texts), (CODES, codes):
-            packed = pack({name: data for name, data in files.items() if not _is_stored(name)})
-            _add(archive, member, packed, zipfile.ZIP_STORED)
+        packed = {name: data for name, data in texts.items() if not _is_stored(name)}
+        _add(archive, SOURCES, pack(packed), zipfile.ZIP_STORED)
+        for member, on_node in (CODES, False), (NODE_CODES, True):
+            some = {name: codes[name] for name in packed if name in codes and name.startswith(NODE) is on_node}
+            _add(archive, member, pack(some), zipfile.ZIP_STORED)
     return buffer.getvalue()
 
 
