@@ -34,7 +34,9 @@ class Put(Placeholder):
 
     __slots__ = ("_home", "_value", "_what", "bytes", "sha256")
 
-    def __init__(self, what: str, sha256: str, size: int, home: str, value: str | None = None) -> None:
+    def __init__(
+        self, what: str, sha256: str, size: int, home: str, value: Callable[[], str | None] | str | None = None
+    ) -> None:
         self._what, self.sha256, self.bytes, self._home, self._value = what, sha256, size, home, value
 
     @property
@@ -43,6 +45,8 @@ class Put(Placeholder):
 
         The calls of a task that reuses results count it by this.
         """
+        if callable(self._value):
+            self._value = self._value()
         return self._value or self.reference.key
 
     @property
@@ -54,7 +58,8 @@ class Put(Placeholder):
         return f"<Put {self._what} of {self.bytes} bytes, {self.sha256[:12]}… on {self._home}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Put, (self._what, self.sha256, self.bytes, self._home, self._value)
+        value = self.identity
+        return Put, (self._what, self.sha256, self.bytes, self._home, value)
 
 
 def _with_arrays(value: io.BytesIO, arrays: Sequence[PickleBuffer]) -> bytes:
@@ -67,6 +72,15 @@ def _with_arrays(value: io.BytesIO, arrays: Sequence[PickleBuffer]) -> bytes:
     file.write(value.getbuffer())
     file.write(struct.pack(f"<{len(sizes) + 2}Q", *sizes, len(value.getbuffer()), len(sizes)))
     return file.getvalue()
+
+
+def _identity(
+    value: Any, pickled: bytes, digest: Callable[[Any], str | None], *, copied: bool
+) -> Callable[[], str | None] | str | None:
+    """The digest of a value whose pickles differ between processes, or what computes it from a pickle that is whole."""
+    if not any(mark in pickled for mark in _DIFFER):
+        return None
+    return (lambda: digest(pickle.loads(pickled))) if copied else digest(value)  # noqa: S301 - it is of this process
 
 
 def put(
@@ -86,9 +100,8 @@ def put(
             raise NotPicklable("put() takes no jobs: pass a job as an argument, where it stands for its result")
         what, content = ("mapped", _with_arrays(buffer, arrays)) if arrays else ("object", buffer.getvalue())
         file = uploads.add_bytes(what, content)
-        pickled = buffer.getvalue()
-        differs = any(mark in pickled for mark in _DIFFER)
-        return Put(what, file.sha256, file.bytes, home, digest(value) if differs else None)
+        identity = _identity(value, buffer.getvalue(), digest, copied=not arrays)
+        return Put(what, file.sha256, file.bytes, home, identity)
     path = Path(value).absolute()
     files = uploads.add([str(path)], task="put()")
     if not files:
