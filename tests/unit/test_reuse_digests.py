@@ -47,9 +47,25 @@ def test_kinds_have_the_same_digest_in_other_processes_directories_and_files(tmp
     assert len(set(found[0].values())) == len(found[0])  # and no two kinds have the same
 
 
-def _digests(program: Path, *, seed: int, directory: Path) -> dict[str, str]:
+def test_commands_and_values_that_were_put_have_the_same_digest_in_other_processes(tmp_path: Path) -> None:
+    other = tmp_path / "deep" / "other_name.py"
+    other.parent.mkdir()
+    other.write_text("\n\n" + (DATA / "commands.py").read_text())
+    directories = [tmp_path / "here", tmp_path / "elsewhere" / "there"]
+    for directory in directories:
+        directory.mkdir(parents=True)
+    root = str(tmp_path / "root")
+    first = _digests(DATA / "commands.py", root, seed=1, directory=directories[0])
+    assert _digests(other, root, seed=2, directory=directories[1]) == first
+    options = [first.pop(f"option {name}") for name in ("plain", "labels", "metrics", "resources")]
+    assert len(set(options)) == 1  # they change no result
+    assert len(first) >= 20
+    assert len(set(first.values())) == len(first)
+
+
+def _digests(program: Path, *more: str, seed: int, directory: Path) -> dict[str, str]:
     environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONDONTWRITEBYTECODE": "1"}
-    argv = [sys.executable, str(program), str(seed)]
+    argv = [sys.executable, str(program), str(seed), *more]
     done = subprocess.run(argv, cwd=directory, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(done.stdout)
     return found

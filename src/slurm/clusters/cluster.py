@@ -273,7 +273,7 @@ class Cluster:
         from slurm.storage.put import put  # noqa: PLC0415 - imported at first use
 
         uploads = Uploads()
-        made = put(value, uploads, home=self.url, reducers=task.REDUCERS)
+        made = put(value, uploads, home=self.url, reducers=task.REDUCERS, digest=_value_digest)
         self.place.blobs.send(uploads)
         return made
 
@@ -370,3 +370,9 @@ class Cluster:
         from slurm.views.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
 
         return cluster_html(self.place, self.settings.environment or (), self.options)
+
+
+def _value_digest(value: object) -> str | None:
+    from slurm.jobs.reuse import value_digest  # noqa: PLC0415 - few values need it
+
+    return value_digest(value)

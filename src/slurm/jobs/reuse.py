@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from slurm.errors import NotReusable
 from slurm.jobs.job import JobArray
 from slurm.jobs.pieces import Call, JoinedArray, joined
 from slurm.jobs.submit import describe, head_of, submit_draft
 from slurm.reuse.calls import call_digests
+from slurm.reuse.digests import Digester
 from slurm.reuse.lookup import Known, look_up
+from slurm.serialization.pickling import is_importable_there, loose_modules_by_value
 from slurm.storage.keys import new_key
 from slurm.storage.reuse_records import ReuseRecord
 from slurm.storage.uploads import Uploads
@@ -69,6 +73,18 @@ def _digests(place: Place, wanted: Wanted, calls: Sequence[Arguments], uploads: 
         options=wanted.settings.options,
         replaced={Task: partial(_of_task, uploads)},
     )
+
+
+def value_digest(value: object) -> str | None:
+    """The digest of a value, which is the same in every process; None if it has none."""
+    digester = Digester(
+        importable=lambda module: is_importable_there(module.__name__, module, ()),
+        placeholder=lambda job: job.reference.key.encode(),  # what is put holds no jobs, but may hold what was put
+        replaced={Task: partial(_of_task, Uploads())},
+    )
+    with contextlib.suppress(NotReusable), loose_modules_by_value(()):
+        return digester.value(value, "put()").hex()
+    return None
 
 
 def _joined(place: Place, calls: Sequence[Known | None], own: SubmissionState | None) -> JobArray[Any]:

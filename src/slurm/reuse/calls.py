@@ -12,6 +12,7 @@ from slurm.errors import TransportError
 from slurm.reuse.digests import FORMAT, Digester
 from slurm.reuse.scalars import constant, framed
 from slurm.serialization.pickling import is_importable_there, loose_modules_by_value
+from slurm.storage.put import Put
 from slurm.submission.requests import several_ranks
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def _of_job(place: Place, job: Placeholder) -> bytes:
 
     What was put counts by its kind and its content.
     """
-    if not job.several and job.reference.kind == "put":
-        return sha256(framed(b"put", job.reference.key.encode())).digest()
+    if isinstance(job, Put):
+        return sha256(framed(b"put", job.identity.encode())).digest()
     if job.several:
         return sha256(b"array" + b"".join(_of_calls(place, part) for part in job.several)).digest()
     found = _of_calls(place, job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,14 @@ from slurm.runner.put_loader import ALIGNED
 from slurm.serialization.pickling import Placeholder, Reference, pickle_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pickle import PickleBuffer
 
     from slurm.serialization.pickling import Reducers
     from slurm.storage.uploads import Uploads
+
+_DIFFER = (pickle.EMPTY_SET, pickle.FROZENSET, b"cloudpickle")
+"""What the pickles hold that differ between processes: sets, whose order differs, and code, which names its file."""
 
 
 class Put(Placeholder):
@@ -28,10 +32,22 @@ class Put(Placeholder):
     read-only. The data of NumPy arrays is not loaded but mapped into memory, and read-only, too.
     """
 
-    __slots__ = ("_home", "_what", "bytes", "sha256")
+    __slots__ = ("_home", "_value", "_what", "bytes", "sha256")
 
-    def __init__(self, what: str, sha256: str, size: int, home: str) -> None:
-        self._what, self.sha256, self.bytes, self._home = what, sha256, size, home
+    def __init__(
+        self, what: str, sha256: str, size: int, home: str, value: Callable[[], str | None] | str | None = None
+    ) -> None:
+        self._what, self.sha256, self.bytes, self._home, self._value = what, sha256, size, home, value
+
+    @property
+    def identity(self) -> str:
+        """The same for equal values: the digest of the value if its pickles differ between processes, else the blob's.
+
+        The calls of a task that reuses results count it by this.
+        """
+        if callable(self._value):
+            self._value = self._value()
+        return self._value or self.reference.key
 
     @property
     def reference(self) -> Reference:
@@ -42,23 +58,38 @@ class Put(Placeholder):
         return f"<Put {self._what} of {self.bytes} bytes, {self.sha256[:12]}… on {self._home}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Put, (self._what, self.sha256, self.bytes, self._home)
+        value = self.identity
+        return Put, (self._what, self.sha256, self.bytes, self._home, value)
 
 
-def _with_arrays(pickle: io.BytesIO, arrays: Sequence[PickleBuffer]) -> bytes:
+def _with_arrays(value: io.BytesIO, arrays: Sequence[PickleBuffer]) -> bytes:
     """Return a file that the node maps into memory: the data of arrays, then the pickle, and the sizes of all."""
     file = io.BytesIO()
     sizes = []
     for array in arrays:
         file.write(bytes(-file.tell() % ALIGNED))
         sizes.append(file.write(array.raw()))
-    file.write(pickle.getbuffer())
-    file.write(struct.pack(f"<{len(sizes) + 2}Q", *sizes, len(pickle.getbuffer()), len(sizes)))
+    file.write(value.getbuffer())
+    file.write(struct.pack(f"<{len(sizes) + 2}Q", *sizes, len(value.getbuffer()), len(sizes)))
     return file.getvalue()
 
 
-def put(value: Any, uploads: Uploads, *, home: str, reducers: Reducers) -> Put:
-    """Add a value to uploads: a `Path` is that of a file or directory, anything else an object. Raises NotPicklable."""
+def _identity(
+    value: Any, pickled: bytes, digest: Callable[[Any], str | None], *, copied: bool
+) -> Callable[[], str | None] | str | None:
+    """The digest of a value whose pickles differ between processes, or what computes it from a pickle that is whole."""
+    if not any(mark in pickled for mark in _DIFFER):
+        return None
+    return (lambda: digest(pickle.loads(pickled))) if copied else digest(value)  # noqa: S301 - it is of this process
+
+
+def put(
+    value: Any, uploads: Uploads, *, home: str, reducers: Reducers, digest: Callable[[Any], str | None] = lambda _: None
+) -> Put:
+    """Add a value to uploads: a `Path` is that of a file or directory, anything else an object. Raises NotPicklable.
+
+    `digest` is asked for the digest of an object whose pickles differ between processes.
+    """
     if isinstance(value, (str, bytes)):
         what = f"Path({value!r})" if isinstance(value, str) else "Path(…)"
         raise TypeError(f"put() takes objects and paths: for a file or directory, write put({what:.80})")
@@ -69,7 +100,8 @@ def put(value: Any, uploads: Uploads, *, home: str, reducers: Reducers) -> Put:
             raise NotPicklable("put() takes no jobs: pass a job as an argument, where it stands for its result")
         what, content = ("mapped", _with_arrays(buffer, arrays)) if arrays else ("object", buffer.getvalue())
         file = uploads.add_bytes(what, content)
-        return Put(what, file.sha256, file.bytes, home)
+        identity = _identity(value, buffer.getvalue(), digest, copied=not arrays)
+        return Put(what, file.sha256, file.bytes, home, identity)
     path = Path(value).absolute()
     files = uploads.add([str(path)], task="put()")
     if not files:
