@@ -217,22 +217,24 @@ def with_control_pipe(start: str, run: Run, *, wait: str = ":") -> Sequence[str]
 def _program_with_control_pipe(start: str, shell: str, wait: str) -> Sequence[str]:
     """The same for a program in an image without Python: a shell from outside runs `program_init.sh` as first process.
 
-    Input, output and the exit status pass through files and not through the engine, so they are kept if it is ended.
+    Signals, input, output and the exit status pass through files and not through the engine, which the scheduler's
+    SIGTERM ends before the program.
     """
     init = (get_data("slurm.environments", "program_init.sh") or b"").decode()
     return (
         f"init=$(cat <<'EOF'\n{init}EOF\n)",
-        f"shell={path(shell)} input=/dev/null out= err= result=$PWD/.status.$$",
+        f"shell={path(shell)} control=$PWD/.control.$$ out= err= input=/dev/null result=$PWD/.status.$$",
+        'mkfifo -m 600 "$control" || exit 125',
         'within=("$shell/sh")',
         '[ ! -e "$shell/loader" ] || within=("$shell/loader" --library-path "$shell" "$shell/sh")',
         '[ ! -f /dev/fd/0 ] || { input=$PWD/.input.$$; cat > "$input"; }',
         "[ ! stdout.log -ef /dev/fd/1 ] || [ ! stderr.log -ef /dev/fd/2 ] || { out=stdout.log err=stderr.log; }",
-        "exec 9<> <(:)",
+        'exec 9<> "$control"',
         _FORWARD,
         "set -m",  # signals to the group of this shell do not reach the command that starts the container
-        f'{start} "${{within[@]}}" -c "$init" sh "$out" "$err" "$input" "$result" "$@" < /dev/fd/9 9>&- &',
+        f'{start} "${{within[@]}}" -c "$init" sh "$control" "$out" "$err" "$input" "$result" "$@" < /dev/null 9>&- &',
         *_WAIT,
-        f'[ -z "${{stopped-}}" ] || [ -s "$result" ] || {wait} > /dev/null 2>&1',
+        f'[ -z "${{stopped-}}" ] || [ -s "$result" ] || {wait} > /dev/null 2>&1 9>&-',
         '[ ! -s "$result" ] || status=$(cat "$result")',
-        'rm -f "$result" "$PWD/.input.$$"',
+        'rm -f "$control" "$result" "$PWD/.input.$$"',
     )
