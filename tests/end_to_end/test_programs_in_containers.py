@@ -113,7 +113,8 @@ def test_program_does_not_survive_the_death_of_all_processes_of_the_job_outside_
         until((tmp_path / "begun").exists, timeout=60)
         assert len(_programs()) == 2
     else:
-        until(lambda: list(place.place.store.directory(job.key).glob("work/0/attempt-1/.control.*")), timeout=60)
+        home = Path(place.place.store.directory(job.key))
+        until(lambda: list(home.glob("work/0/attempt-1/.control.*")), timeout=60)
     while victims := _of_job(job.key):
         for pid in victims:
             with suppress(ProcessLookupError):
