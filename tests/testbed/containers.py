@@ -51,6 +51,8 @@ _AUTH = 'auth: {{htpasswd: {{realm: tests, path: "{file}"}}}}'
 
 MINI = "localhost/mini:1"
 """An image with this Python."""
+STATIC = "localhost/static:1"
+"""An image with one program, which is linked statically."""
 BARE = "localhost/bare:1"
 """One without any."""
 
@@ -134,6 +136,16 @@ class ContainerTestbed:
         (tree / "usr/local/bin/python3").unlink()
         shutil.rmtree(tree / "usr/local/lib")
         self.run("podman", "import", "--quiet", str(pack(tree, self.directory / "bare.tar")), BARE)
+
+    def static_image(self) -> str:
+        """Make an image that holds one static program, `/program`, and nothing else. Returns its name."""
+        tree = self.directory / "static"
+        if not tree.exists():
+            tree.mkdir()
+            source = Path(__file__).with_name("static_program.c")
+            self.run("gcc", "-static", "-O1", "-o", str(tree / "program"), str(source))
+            self.run("podman", "import", "--quiet", str(pack(tree, self.directory / "static.tar")), STATIC)
+        return STATIC
 
     def new_registry(self, htpasswd: str = "") -> str:
         """Start a registry; with lines of htpasswd (bcrypt) it wants to know who asks."""

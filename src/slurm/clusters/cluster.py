@@ -15,7 +15,7 @@ from slurm.errors import NoSuchJob, TransportError
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.listing import Listing
 from slurm.jobs.plan import Plan, preview
-from slurm.jobs.submit import Wanted, describe, describe_without_calls, submit, submit_draft
+from slurm.jobs.submit import Wanted, describe, describe_without_calls, is_command, submit, submit_draft
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
@@ -231,7 +231,8 @@ class Cluster:
         environments, why = self.settings.merged(of.terms).environment or (), ""
         try:
             if not offline:
-                found = environment_cache.planned(self.place, environments)  # first: it may ask along with the look
+                found = environment_cache.planned(self.place, environments, for_program=is_command(of))
+                # After `planned`, which may ask along with the look.
                 if self.place.probe.limits and self.place.probe.root:
                     return found, None
         except TransportError as error:
@@ -359,7 +360,7 @@ class Cluster:
         settings = self.settings.merged(of.terms)
         listener = NotifyingBuildListener(self.url, settings.callbacks)
         prepared = environment_cache.prepare(
-            self.place, settings.environment or (), settings.options, listener=listener
+            self.place, settings.environment or (), settings.options, listener=listener, for_program=is_command(of)
         )
         return settings, prepared
 

@@ -37,12 +37,13 @@ def prepare(
     options: Options,
     *,
     listener: BuildListener | None = None,
+    for_program: bool = False,
 ) -> ResolvedEnvironment:
     """Build environments, if necessary, and combine them; without any, use `Current()`. Raises EnvironmentNotReady.
 
     An environment that this process has prepared is reused unless its sources have changed. A workflow reuses its own
     environment, because the node may not have the sources. `listener` receives build events; `options` are those of
-    the task, for environments that are built in a job.
+    the task, for environments that are built in a job. `for_program` is set for a command.
     """
     environments = tuple(environments) or (Current(),)
     asked_for = ", ".join(map(repr, environments))
@@ -50,14 +51,14 @@ def prepare(
     if inherited is not None and inherited.asked == asked_for:
         return inherited
     try:
-        return _prepared(place, environments, options, asked_for, listener or BuildListener())
+        return _prepared(place, environments, options, asked_for, listener or BuildListener(), for_program=for_program)
     except (ConfigurationError, EnvironmentNotReady) as error:
         if inherited is not None:
             error.args = (f"{error} {_ON_A_NODE}",)
         raise
 
 
-def planned(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
+def planned(place: Place, environments: Sequence[Environment], *, for_program: bool = False) -> ResolvedEnvironment:
     """Return what `prepare` would return, as far as that is known; makes nothing, here or there.
 
     Raises TransportError if the machine cannot be reached.
@@ -67,11 +68,12 @@ def planned(place: Place, environments: Sequence[Environment]) -> ResolvedEnviro
     inherited = place.on_node.environment if place.on_node else None
     if inherited is not None and inherited.asked == asked_for:
         return inherited
-    made = place.prepared.get(_key(environments))
+    made = place.prepared.get(_key(environments, for_program=for_program))
     if made is not None:
         return made
     asked = Interpreter(place.spec.python, place.spec.setup)
-    target = BuildTarget(place.transport, place.probe, asked, {asked: lambda: place.current})
+    known = {asked: lambda: place.current}
+    target = BuildTarget(place.transport, place.probe, asked, known, for_program=for_program)
     found = planned_all(environments, target)
     return found if found.asked else found.replace(asked=asked_for)
 
@@ -83,9 +85,15 @@ def planned_offline(place: Place, environments: Sequence[Environment]) -> Resolv
 
 
 def _prepared(
-    place: Place, environments: tuple[Environment, ...], options: Options, asked_for: str, listener: BuildListener
+    place: Place,
+    environments: tuple[Environment, ...],
+    options: Options,
+    asked_for: str,
+    listener: BuildListener,
+    *,
+    for_program: bool,
 ) -> ResolvedEnvironment:
-    key = _key(environments)
+    key = _key(environments, for_program=for_program)
     with place.preparing.setdefault(key, threading.Lock()):
         if key not in place.prepared:
             asked = Interpreter(place.spec.python, place.spec.setup)
@@ -95,18 +103,20 @@ def _prepared(
                 asked,
                 {asked: lambda: place.current},
                 listener,
-                partial(_run_in_job, place, options),
+                for_program=for_program,
+                run_in_job=partial(_run_in_job, place, options),
             )
             prepared = prepare_all(environments, target)
             prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)
-            if _key(environments) != key:  # the sources have changed during the build, so it may be a mixture
-                return prepared
+            if _key(environments, for_program=for_program) != key:
+                return prepared  # the sources have changed during the build, so it may be a mixture
             place.prepared[key] = prepared
         return place.prepared[key]
 
 
-def _key(environments: Sequence[Environment]) -> tuple[object, ...]:
-    return (*environments, *(environment.fingerprint() for environment in environments))
+def _key(environments: Sequence[Environment], *, for_program: bool = False) -> tuple[object, ...]:
+    differs = for_program and any(environment.without_python for environment in environments)
+    return (*environments, *(environment.fingerprint() for environment in environments), differs)
 
 
 def _run_in_job(

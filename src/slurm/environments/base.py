@@ -94,6 +94,8 @@ class BuildTarget:
     known: Mapping[Interpreter, Callable[[], ResolvedEnvironment]] = field(default_factory=dict)
     """Pythons that are known already, or that a command finds that runs in any case."""
     listener: BuildListener = field(default_factory=BuildListener)
+    for_program: bool = False
+    """Whether the environment is that of a program, which needs no Python; the runner may then be outside of it."""
     run_in_job: RunInJob = _no_jobs
     """Runs a command with its standard input in a job, in an existing environment, and waits for it."""
 
@@ -124,6 +126,8 @@ class Environment(Protocol):
 
     local_paths: ClassVar[Collection[str]] = ()
     """Names of parameters that are local paths. In a Slurmfile they are relative to the file."""
+    without_python: ClassVar[bool] = False
+    """Whether the programs of commands can run in it if it has no Python: see `BuildTarget.for_program`."""
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Make the environment ready, and return how to start it. Its setup includes the steps of the target.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from slurm.environments.base import Environment, to_be_made
 from slurm.environments.building import build_once, look, send, sent_paths
 from slurm.environments.container_images import ROOTFS, CachedImage, File, Tagged
+from slurm.environments.container_shell import SHELL, copy_shell
 from slurm.environments.container_site import RUNTIMES, ContainerSite, in_bash, pinned
 from slurm.environments.containerfile import Builder, Containerfile
 from slurm.environments.current import TAG, find
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _GPUS = {False: "", True: "nvidia", "nvidia": "nvidia", "amd": "amd"}
 _VERSION = "import sys; print('Python %d.%d' % sys.version_info[:2])"
 _PULL_SECONDS = 3600.0
+_NO_PYTHON = "{image} is for programs of commands only (python=None), and this task is a function: name its Python"
 
 _log = logging.getLogger("slurm.environments")
 
@@ -53,10 +55,11 @@ class Container(Environment):
     mounted, the working directory of the job unless `workdir` names another directory. `env` holds variables for the
     task; None takes the value from the shell of the job. `gpus` is True or "nvidia", or "amd". `network=False`
     disconnects the container. `runtime_options` are passed to the runtime unchanged. `python` is the interpreter in the
-    image.
+    image. Commands need none: None says that there is none, or that it is not for the runner.
     """
 
     local_paths: ClassVar = ("dockerfile", "context")
+    without_python: ClassVar = True
 
     def __init__(  # noqa: PLR0913 - each by its name
         self,
@@ -68,7 +71,7 @@ class Container(Environment):
         builder: str | None = None,
         registry: str | None = None,
         runtime: str | None = None,
-        python: str = "python3",
+        python: str | None = "python3",
         mounts: Sequence[str] = (),
         env: Mapping[str, str | None] | None = None,
         gpus: bool | str = False,
@@ -126,21 +129,21 @@ class Container(Environment):
             if runtime.takes == BUNDLE and image.name == building.directory:
                 config = bundle(f"{building.directory}/{ROOTFS}", run, uid=site.uid, gid=site.gid)
                 target.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
-            if runtime.program in site.runtimes:
-                self._try(target, runtime, image, run)
+            lacks = self._lacks_python(target, site, runtime, image, run)
+            if lacks:
+                copy_shell(building)
             return ResolvedEnvironment(
                 key=building.key,
-                python=self.python,
+                python=self.python or "",
                 tag=TAG,
                 digest=image.source,
                 runtime=runtime.name,
                 image=image.name,
+                program=f"{building.directory}/{SHELL}" if lacks else None,
+                no_python=lacks,
             )
 
-        prepared = build_once(target, name, make)
-        prepared = prepared.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
-        image = Image(prepared.image or "", prepared.digest or "")
-        return self._launched(target, prepared, launcher(runtime, image, run), send=send)
+        return self._launched(target, build_once(target, name, make), site, runtime, run, send=send)
 
     def planned(self, target: BuildTarget) -> ResolvedEnvironment:
         """Look for the image there. Raises EnvironmentNotReady, as `prepare` would for the same reasons."""
@@ -149,9 +152,7 @@ class Container(Environment):
         key, made = look(target, self._name(source, runtime, run))
         if made is None:
             return to_be_made(key, target.interpreter.setup).replace(runtime=runtime.name)
-        made = made.replace(is_step=runtime.is_step or None, single=runtime.single(site.srun))
-        image = Image(made.image or "", made.digest or "")
-        return self._launched(target, made, launcher(runtime, image, run), send=sent_paths)
+        return self._launched(target, made, site, runtime, run, send=sent_paths)
 
     def _name(self, source: Source, runtime: Runtime, run: Run) -> str:
         facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
@@ -190,13 +191,31 @@ class Container(Environment):
             options=self.runtime_options,
         )
 
-    def _try(self, target: BuildTarget, runtime: Runtime, image: Image, run: Run) -> None:
+    def _lacks_python(
+        self, target: BuildTarget, site: ContainerSite, runtime: Runtime, image: Image, run: Run
+    ) -> str | None:
+        """Return why an image has no Python for tasks; None if it has, or if that is not known here.
+
+        Raises EnvironmentNotReady for what cannot work on a node, and PythonNotFound unless only a program needs it.
+        """
+        if runtime.program in site.runtimes:
+            launched = shlex.join(["bash", "-c", launcher(runtime, image, run), "container"])
+            ready = in_bash(target, launched, timeout=_PULL_SECONDS)
+            if ready.status != 0:
+                raise EnvironmentNotReady(f"cannot get {image.source} there: {ready.words}")
+            try:
+                if self.python:
+                    self._check_python(target, launched, image)
+            except PythonNotFound as error:
+                if not target.for_program:
+                    raise
+                return str(error)
+        return None if self.python else _NO_PYTHON.format(image=image.source)
+
+    def _check_python(self, target: BuildTarget, launched: str, image: Image) -> None:
         """Check the version of the Python in an image. Raises EnvironmentNotReady for what cannot work on a node."""
-        launched = shlex.join(["bash", "-c", launcher(runtime, image, run), "container"])
-        ready = in_bash(target, launched, timeout=_PULL_SECONDS)
-        if ready.status != 0:
-            raise EnvironmentNotReady(f"cannot get {image.source} there: {ready.words}")
-        done = in_bash(target, f"{launched} {shlex.join([self.python, '-c', _VERSION])} 2>&1 < /dev/null", timeout=600)
+        python = self.python or ""
+        done = in_bash(target, f"{launched} {shlex.join([python, '-c', _VERSION])} 2>&1 < /dev/null", timeout=600)
         found = re.search(r"^Python (\d+\.\d+)$", done.stdout, re.MULTILINE)
         if found and found[1] != TAG:
             what = f"has Python {found[1]}, and this program runs on Python {TAG} and needs the same version there"
@@ -205,24 +224,41 @@ class Container(Environment):
             )
         if not found and "exec format error" in done.words.lower():
             raise EnvironmentNotReady(f"{image.source} is for another architecture than the cluster's: {done.words}")
-        if not found and re.search(rf"{re.escape(self.python)}.*(not found|no such file)", done.words, re.IGNORECASE):
-            raise PythonNotFound(f"{image.source} has no {self.python}: {done.words}")
+        if not found and re.search(rf"{re.escape(python)}.*(not found|no such file)", done.words, re.IGNORECASE):
+            raise PythonNotFound(f"{image.source} has no {python}: {done.words}")
         if not found:  # it may work on nodes, although it does not here
             _log.warning(
                 "cannot run %s on the host that submits jobs; nodes may be able to: %s", image.source, done.words
             )
 
     def _launched(
-        self, target: BuildTarget, prepared: ResolvedEnvironment, script: str, *, send: Callable[..., dict[str, str]]
+        self,
+        target: BuildTarget,
+        prepared: ResolvedEnvironment,
+        site: ContainerSite,
+        runtime: Runtime,
+        run: Run,
+        *,
+        send: Callable[..., dict[str, str]],
     ) -> ResolvedEnvironment:
-        """Add to a prepared image the launcher that runs it on a node, which `send` sends, and the Python outside."""
+        """Add to a prepared image the launcher that runs it on a node, which `send` sends, and the Python outside.
+
+        Raises PythonNotFound if there is no Python that can run the task or the runner.
+        """
+        if prepared.no_python and not target.for_program:
+            raise PythonNotFound(prepared.no_python)
+        image = Image(prepared.image or "", prepared.digest or "")
+        script = launcher(runtime, image, run._replace(shell=prepared.program))
         with tempfile.TemporaryDirectory(prefix="slurm-tasks-launcher-") as directory:
             file = Path(directory, "container.sh")
             file.write_text(script, encoding="utf-8")
             launch = send(target, {file.name: file})[file.name]
+        setup = (*target.interpreter.setup, f"bash {shlex.quote(launch)}")
+        if prepared.no_python:
+            return prepared.replace(setup=setup, python=find(target).python, program=launch)
         try:
             outside = find(target).python
         except PythonNotFound:
             outside = "python3"
-        setup = (*target.interpreter.setup, f"bash {shlex.quote(launch)}")
-        return prepared.replace(setup=setup, launch=("bash", launch), outside=outside)
+        single, is_step = runtime.single(site.srun), runtime.is_step or None
+        return prepared.replace(setup=setup, launch=("bash", launch), outside=outside, single=single, is_step=is_step)

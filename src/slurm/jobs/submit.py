@@ -156,7 +156,7 @@ def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tup
 def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
     """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
     requests.check_launch(task.name, options)
-    if options.get("launch") == "mpi" and not _is_command(task):
+    if options.get("launch") == "mpi" and not is_command(task):
         raise OptionError(
             f"{task.name} is a function, and launch='mpi' starts programs: use slurm.command, or launch='ranks', which "
             "runs the function in each task"
@@ -168,7 +168,8 @@ def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEn
         raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
 
 
-def _is_command(task: Task[..., Any]) -> bool:
+def is_command(task: Task[..., Any]) -> bool:
+    """Whether a task runs a program. Imports nothing."""
     commands = sys.modules.get("slurm.tasks.command")
     return commands is not None and isinstance(task, commands.CommandTask)
 

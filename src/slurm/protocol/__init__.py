@@ -107,6 +107,12 @@ class ResolvedEnvironment(Record):
     """Whether `launch` is itself a job step of the scheduler, so that it starts all ranks."""
     single: str | None = None
     """Why it cannot run several ranks; None if it can."""
+    program: str | None = None
+    """The launcher that runs the programs of commands in the container, while the runner is outside; None if the runner
+    is in it, too.
+    """
+    no_python: str | None = None
+    """Why only programs can run in the container; None if it has a Python for tasks."""
 
 
 class Edge(Record):

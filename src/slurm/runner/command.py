@@ -12,6 +12,7 @@ from _pickle import loads
 from slurm.protocol import WORK
 from slurm.protocol.outcomes import Output, exit_name
 from slurm.protocol.records import TYPE_CHECKING, Record
+from slurm.runner import contained
 from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, keep_only
 from slurm.runner.finished import Finished
 from slurm.runner.job_context import Stopped, current_job, print_to_log
@@ -100,7 +101,8 @@ class Command(Record):
             from slurm.runner import mpi  # noqa: PLC0415 - few commands use MPI
 
             environ = mpi.without_world(environ)
-        started = mpi.launched(launcher, argv) if launcher else argv
+        started = [*_prefix(), *argv]
+        started = mpi.launched(launcher, started) if launcher else started
         ended = _run(started, environ, directory, self._input(values))
         given = [file.name for file in self.files]
         paths, missing = directory.find(self.products, given) if ended.status == 0 else ([], [])
@@ -139,7 +141,7 @@ class Command(Record):
             return ""
         for path in paths if self.check.fields else paths[:1]:
             argv, _ = self.check.render({"product": path})
-            ended = _run(argv, environ, directory, None)
+            ended = _run([*_prefix(), *argv], environ, directory, None)
             if ended.status:
                 about = ended.problem or f"ended with status {ended.status}"
                 return f"the check of {path}, `{_shown(argv)}`, {about}"
@@ -165,22 +167,31 @@ class Command(Record):
 
     def _environ(self, values: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of the program: that of the job, with the directory of its Python first on PATH."""
+        own = {name: self._text(text, values) for name, text in self.env.items()}
+        if _prefix():
+            return contained.environment({**variables, **own})
         environ = {**os.environ, **variables}
         here = os.path.dirname(sys.executable)
         path = environ.get("PATH", os.defpath).split(os.pathsep)
         if here and (sys.prefix != sys.base_prefix or here not in path):
             environ["PATH"] = os.pathsep.join([here, *path])
-        for name, text in self.env.items():
-            if text is None:
-                environ.pop(name, None)
-            else:
-                environ[name] = text.format_map(values) if self.function is None else text
+        for name, text in own.items():
+            environ.pop(name, None) if text is None else environ.update({name: text})
         return environ
+
+    def _text(self, text: str | None, values: Mapping[str, Any]) -> str | None:
+        return text.format_map(values) if text is not None and self.function is None else text
 
     def _input(self, values: Mapping[str, Any]) -> bytes | None:
         if isinstance(self.stdin, str):
             return (self.stdin.format_map(values) if self.function is None else self.stdin).encode()
         return self.stdin
+
+
+def _prefix() -> tuple[str, ...]:
+    """Return the words before those of a program that runs in a container of its own; () if it does not."""
+    launcher = os.environ.get(contained.LAUNCHER)
+    return ("bash", launcher) if launcher else ()
 
 
 def _checked_words(name: str, words: Any) -> list[str]:

@@ -19,6 +19,7 @@ from slurm.protocol import (
 )
 from slurm.protocol.boot import BOOT
 from slurm.protocol.shell import program
+from slurm.runner.contained import LAUNCHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +86,7 @@ def render(  # noqa: PLR0913 - each by its name
         program(__name__, "job.sh"),
         *(_RANKS_LOG if ranks else ()),
         *(['moved_on "${2:-0}"'] if retry else ()),
-        *_variables(cpus, calls[1], steady=workflow),
+        *_variables(cpus, calls[1], steady=workflow, launcher=environment.program),
         *render_steps(environment.setup), *_BOOT,
         *_called(_ready(environment, chdir), " ".join([call, which, *more]), retry, launched=bool(environment.launch)),
         *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
@@ -115,7 +116,8 @@ def _checked(environment: ResolvedEnvironment, root: str) -> ResolvedEnvironment
     `[ -O … ]` starts no process. The client checks the modes, and `BOOT` checks those of the runner.
     """
     paths: list[str] = []
-    for word in (environment.python, *environment.launch, environment.image or ""):
+    own = f"{root}/{ENVS}/{environment.key}" if environment.program else ""
+    for word in (environment.python, *environment.launch, environment.image or "", environment.program or "", own):
         for place in (f"{root}/{ENVS}", f"{root}/{BLOBS}"):
             _, found, rest = word.partition(f"{place}/")
             paths += [place, f"{place}/{rest.partition('/')[0]}"] if found else []
@@ -204,8 +206,10 @@ def _gather(ranks: Ranks) -> str:
     return "gather" if ranks.gather else "''"
 
 
-def _variables(cpus: str | None, workers: int, *, steady: bool) -> Iterable[str]:
+def _variables(cpus: str | None, workers: int, *, steady: bool, launcher: str | None) -> Iterable[str]:
     """What is exported to the call and its children."""
+    if launcher:
+        yield f"export {LAUNCHER}={shlex.quote(launcher)}"
     yield "export PYTHONUNBUFFERED=1"
     if steady:  # sets of texts have the same order in all attempts of a workflow, so its calls have the same pickles
         yield 'export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"'

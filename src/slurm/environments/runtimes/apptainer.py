@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.runtimes.base import SIF, Runtime, mounted, path, words
+from slurm.runner.contained import NAMES, UNSET, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,10 @@ class Apptainer(Runtime):
         return (
             *mounted(run),
             # Options would split values at commas, and a shell in the container would evaluate them.
+            # The variables of a command are for the program, and not for the runtime.
+            f'for name in ${{{NAMES}-}}; do value={VALUE}$name; export "{self.prefix}ENV_$name=${{!value}}"; done',
             'for name in "${passed[@]}"; do',
+            f'    case " ${{{NAMES}-}} ${{{UNSET}-}} " in *" $name "*) continue ;; esac',
             f'    [ -z "${{!name+set}}" ] || export "{self.prefix}ENV_$name=${{!name}}"',
             "done",
             f"export {self.prefix}_NO_EVAL=1",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from slurm.errors import ConfigurationError
 from slurm.protocol.boot import RUN_SOURCE
+from slurm.runner.contained import HERE, NAMES, UNSET, VALUE
+from slurm.runner.program import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +76,8 @@ class Run(NamedTuple):
     network: bool = True
     options: tuple[str, ...] = ()
     """More options for the runtime, passed unchanged."""
+    shell: str | None = None
+    """For the program of a command, which needs no Python in the image: the directory of a shell for its container."""
 
 
 REFERENCE, ARCHIVE, SIF, BUNDLE = "reference", "archive", "SIF", "bundle"
@@ -135,7 +139,8 @@ def launcher(runtime: Runtime, image: Image, run: Run) -> str:
 def _names(run: Run) -> str:
     """The names of the passed variables, as words of bash."""
     some = [f'"${{!{prefix}@}}"' for prefix in _PREFIXES]
-    return " ".join([*some, *_NAMES, "PYTHONNOUSERSITE", *(name for name, _ in run.env)])
+    own = [MARK, NAMES, UNSET, f'"${{!{VALUE}@}}"'] if run.shell else []
+    return " ".join([*some, *_NAMES, "PYTHONNOUSERSITE", *own, *(name for name, _ in run.env)])
 
 
 def _comment(text: str) -> str:
@@ -169,28 +174,67 @@ MOUNT = (
 
 
 def mounted(run: Run) -> Sequence[str]:
-    """Return lines that call `mount` for everything that the command must see, and set `workdir`."""
+    """Return lines that call `mount` for everything that the command must see, and set `workdir`.
+
+    A program starts in its own directory, which is under the root, and sees the working directory of the job.
+    """
     asked = [f"mount {path(m.source)} {path(m.target)}{' ,readonly' if m.readonly else ''}" for m in run.mounts]
     root = path(run.root)
     if run.workdir is not None:
-        return (*MOUNT, f"mount {root} {root}", *asked, f"workdir={path(run.workdir)}")
-    own = f'case $PWD in /|{root}|{root}/*) ;; *) mount "$PWD" "$PWD" ;; esac'
-    return (*MOUNT, f"mount {root} {root}", own, *asked, "workdir=$PWD")
+        workdir = "$PWD" if run.shell else path(run.workdir)
+        return (*MOUNT, f"mount {root} {root}", *asked, f"workdir={workdir}")
+    own = f'case $here in /|{root}|{root}/*) ;; *) mount "$here" "$here" ;; esac'
+    return (*MOUNT, f"mount {root} {root}", f"here=${{{HERE}-$PWD}}", own, *asked, "workdir=$PWD")
 
 
-def with_control_pipe(start: str) -> Sequence[str]:
+_FORWARD = 'for name in HUP INT TERM USR1 USR2; do trap "stopped=$name; echo $name >&9" $name; done'
+_WAIT = (
+    "running=$!",
+    "while kill -0 $running 2> /dev/null; do wait $running; done",  # a signal ends `wait`
+    "wait $running",
+    "status=$?",
+)
+
+
+def with_control_pipe(start: str, run: Run, *, wait: str = ":") -> Sequence[str]:
     """Return lines that run "$@" in a container with a control pipe as its input (see `container_init`).
 
-    The lines set `$status` to the exit status. The pipe reaches its end when this shell is gone, for any reason.
+    The lines set `$status` to the exit status. The pipe reaches its end when this shell is gone, for any reason. `wait`
+    is a command that waits for the container if a signal has ended the one that started it.
     """
+    if run.shell:
+        return _program_with_control_pipe(start, run.shell, wait)
     init = (get_data("slurm.environments", "container_init.py") or b"").decode()
     return (
         f"init=$(cat <<'EOF'\n{init}EOF\n)",
         "exec 9<> <(:)",
-        'for name in HUP INT TERM USR1 USR2; do trap "stopped=$name; echo $name >&9" $name; done',
+        _FORWARD,
         f'{start} "$1" -c {shlex.quote(RUN_SOURCE)} "$init" "$@" < /dev/fd/9 9>&- &',
-        "running=$!",
-        "while kill -0 $running 2> /dev/null; do wait $running; done",  # a signal ends `wait`
-        "wait $running",
-        "status=$?",
+        *_WAIT,
+    )
+
+
+def _program_with_control_pipe(start: str, shell: str, wait: str) -> Sequence[str]:
+    """The same for a program in an image without Python: a shell from outside runs `program_init.sh` as first process.
+
+    Signals, input, output and the exit status pass through files and not through the engine, which the scheduler's
+    SIGTERM ends before the program.
+    """
+    init = (get_data("slurm.environments", "program_init.sh") or b"").decode()
+    return (
+        f"init=$(cat <<'EOF'\n{init}EOF\n)",
+        f"shell={path(shell)} control=$PWD/.control.$$ out= err= input=/dev/null result=$PWD/.status.$$",
+        'mkfifo -m 600 "$control" || exit 125',
+        'within=("$shell/sh")',
+        '[ ! -e "$shell/loader" ] || within=("$shell/loader" --library-path "$shell" "$shell/sh")',
+        '[ ! -f /dev/fd/0 ] || { input=$PWD/.input.$$; cat > "$input"; }',
+        "[ ! stdout.log -ef /dev/fd/1 ] || [ ! stderr.log -ef /dev/fd/2 ] || { out=stdout.log err=stderr.log; }",
+        'exec 9<> "$control"',
+        _FORWARD,
+        "set -m",  # signals to the group of this shell do not reach the command that starts the container
+        f'{start} "${{within[@]}}" -c "$init" sh "$control" "$out" "$err" "$input" "$result" "$@" < /dev/null 9>&- &',
+        *_WAIT,
+        f'[ -z "${{stopped-}}" ] || [ -s "$result" ] || {wait} > /dev/null 2>&1 9>&-',
+        '[ ! -s "$result" ] || status=$(cat "$result")',
+        'rm -f "$control" "$result" "$PWD/.input.$$"',
     )

@@ -55,13 +55,16 @@ class Engine(Runtime):
             *([f"options+=({self.gpus[run.gpus]})"] if run.gpus else ()),
             'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
             "container=slurm-${SLURM_JOB_ID:-0}-${SLURM_PROCID:-0}-$$",
+            *(["options+=(--log-driver=none)"] if run.shell else ()),
             *with_control_pipe(
                 f'{self.program} run --rm --interactive --sig-proxy=false --name "$container" --entrypoint= '
                 '--workdir "$workdir" "${mounts[@]}" "${options[@]}" '
-                f"{shlex.quote(_name(image))}"
+                f"{shlex.quote(_name(image))}",
+                run,
+                wait=f'{self.program} wait "$container"',
             ),
             'if [ "${stopped-}" ]; then',
-            f'    {self.program} stop -t 10 "$container" > /dev/null 2>&1',
+            *([] if run.shell else [f'    {self.program} stop -t 10 "$container" > /dev/null 2>&1']),
             f'    {self.program} rm --force "$container" > /dev/null 2>&1',
             "fi",
             "exit $status",

@@ -41,8 +41,11 @@ class SlurmOCI(Runtime):
             "step[0]=$(command -v ${step[0]})",
             f"export PATH={_PATH}",
             # srun (24.11) resolves a bare name with the PATH outside the container.
-            """case $1 in /*) within=() ;; *) within=(/bin/sh -c 'exec "$0" "$@"') ;; esac""",
-            *with_control_pipe(f'"${{step[@]}}" --container={path(image.name)}{words(run.options)} "${{within[@]}}"'),
+            """case $1 in /*) absolute=() ;; *) absolute=(/bin/sh -c 'exec "$0" "$@"') ;; esac""",
+            *(["absolute=()"] if run.shell else ()),
+            *with_control_pipe(
+                f'"${{step[@]}}" --container={path(image.name)}{words(run.options)} "${{absolute[@]}}"', run
+            ),
             '[ "$status ${stopped-}" != "0 TERM" ] || status=143',  # srun returns 0 if it was ended before the command
             "exit $status",
         )

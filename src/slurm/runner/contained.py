@@ -1,0 +1,34 @@
+"""Contained: the variables by which the launcher of a container runs a program in an environment of its own.
+
+The runner is outside of that container. See `slurm.environments.runtimes.base`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LAUNCHER = "SLURMTASKS_LAUNCHER"
+"""The variable of a job that names the launcher of its programs."""
+HERE = "SLURMTASKS_HERE"
+"""The working directory of the job, which the program sees, too."""
+NAMES, VALUE, UNSET = "SLURMTASKS_NAMES", "SLURMTASKS_VALUE_", "SLURMTASKS_UNSET"
+"""The names of the variables of a command; each value is in a variable with the prefix, because the launcher itself
+must not get a PATH that is valid in the container only; and the names of those that the program must not have.
+"""
+
+
+def environment(own: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the environment of a launcher for a program with some variables; None removes one. Raises ValueError."""
+    for name in own:
+        if not name.isidentifier() or not name.isascii():
+            raise ValueError(f"env: {name!r} is not a name of a variable that a program in a container can have")
+    given = {name: value for name, value in own.items() if value is not None}
+    environ = {name: value for name, value in os.environ.items() if name != LAUNCHER}
+    environ |= {VALUE + name: value for name, value in given.items()}
+    environ |= {NAMES: " ".join(given), UNSET: " ".join(name for name in own if name not in given)}
+    return {**environ, HERE: os.getcwd()}
