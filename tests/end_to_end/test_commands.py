@@ -114,7 +114,9 @@ def test_a_retry_by_exit_status_runs_in_a_new_directory(local: Cluster, tmp_path
     done = flaky(tmp_path / "flag").result(60)
     assert done.directory.name == "attempt-2"
     assert done.products[0].read_text().split() == ["name_0", "out.txt", "stderr.log", "stdout.log"]
-    until(lambda: os.listdir(done.directory.parent) == ["attempt-2"])  # the other one is removed after the outcome
+    until(
+        lambda: sorted(os.listdir(done.directory.parent)) == ["attempt-2", "output"]
+    )  # the other one is removed after the outcome
 
 
 def test_directories_of_failed_attempts_are_kept_if_that_is_wanted(local: Cluster, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_a_program_runs_in_an_empty_directory_and_the_outcome_names_its_products
         "m.txt",
         "stdout.log",
     ]  # the empty log is removed
-    assert (home / "stdout.log").read_text() == "hi\n"
+    assert (home.parent / "output" / "stdout.log").read_text() == "hi\n"
     done = other.result()
     assert isinstance(done, Finished)
     assert (done.exit_code, done.directory, done.products) == (0, home, (home / "m.txt",))
@@ -254,7 +254,8 @@ def test_a_call_makes_few_entries_of_directories(directory: Directory) -> None:
         before = entries(job)
         assert run(job, of, element=1) == 0
         assert (
-            entries(job) - before - {"work/1/attempt-1/out"} == {"outcomes/1.json", "work/1", "work/1/attempt-1"} | logs
+            entries(job) - before - {"work/1/attempt-1/out"}
+            == {"outcomes/1.json", "work/1", "work/1/attempt-1", "work/1/output"} | logs
         )
         assert isinstance(job.result(1), Finished)
 
@@ -353,7 +354,8 @@ def test_another_attempt_has_a_new_directory_and_a_success_removes_the_earlier_o
     os.unlink(f"{directory.path}/{OUTCOMES}/0.json")
     flag.touch()
     assert run(directory, of, attempt=2) == 0
-    assert os.listdir(attempt_of(directory).parent) == ["attempt-2"]
+    assert sorted(os.listdir(attempt_of(directory).parent)) == ["attempt-2", "output"]
+    assert os.readlink(attempt_of(directory).parent / "output") == "attempt-2"
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 import shutil
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import slurmfile
 from slurm.clusters import environment_cache
-from slurm.errors import NoSuchJob, TransportError
+from slurm.errors import TransportError
+from slurm.jobs.find import find_job, listed
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.listing import Listing
 from slurm.jobs.plan import Plan, preview
@@ -19,12 +19,9 @@ from slurm.jobs.submit import Wanted, describe, describe_without_calls, is_comma
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
-from slurm.options.labels import has as has_labels
-from slurm.options.labels import parse as parse_labels
 from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
-from slurm.storage.keys import in_whole_seconds
 from slurm.storage.runner_zip import without_writing
 from slurm.storage.uploads import Uploads
 from slurm.tasks import task
@@ -54,8 +51,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
-
-_NAME = re.compile(r"(?P<key>[^\[\]]+)(?:\[(?P<index>\d+)\])?")
 
 
 @functools.cache
@@ -281,18 +276,14 @@ class Cluster:
     def job(self, name: str) -> Job[Any] | JobArray[Any]:
         """Open a job that any process has submitted, by its key, or by key[index] for one call of a map.
 
-        The key of a single call gives a Job, the key of a map a JobArray. Raises NoSuchJob.
+        The key of a single call gives a Job, the key of a map a JobArray. Instead of a key: the beginning of one, or of
+        its random part; the scheduler's id, such as "1234" or "1234_7"; a label, as "sweep=depths", if one submission
+        has it; "last" for the newest submission. Raises NoSuchJob, also if a text names several submissions.
         """
-        parts = _NAME.fullmatch(name)
-        if parts is None:
-            raise NoSuchJob(f"{name!r} is not a job; write its key, or key[index]")
-        watched = self.place.registry.get(parts["key"])
-        index = int(parts["index"]) if parts["index"] else None
-        if index is not None and index >= watched.count:
-            raise NoSuchJob(f"{parts['key']} has {watched.count} jobs, so there is no [{index}]")
-        if self.settings.callbacks:
-            self.place.subscriptions.attach(watched, self.settings.callbacks)
-        return handle(self.place, watched) if index is None else Job(self.place, watched, index)
+        found = find_job(self.place, name)
+        for part in found.parts if self.settings.callbacks else ():
+            self.place.subscriptions.attach(part.state, self.settings.callbacks)
+        return found
 
     def jobs(
         self,
@@ -309,16 +300,8 @@ class Cluster:
         """
         if limit is not None:
             whole(limit, "limit")
-        wanted = parse_labels(labels or {})
-        keys, found = self.place.store.keys(task), list[Any]()
-        for some in in_whole_seconds(keys, limit or len(keys)):
-            read = self.place.store.several_records(some)
-            read = [records for records in read if has_labels(records.submission.labels or {}, wanted)]
-            found += [records for records in read if self.place.has(records)]
-            if limit is not None and len(found) >= limit:
-                break
-        found.sort(key=lambda records: records.submission.created, reverse=True)
-        return Listing(handle(self.place, self.place.registry.add(*records)) for records in found[:limit])
+        found = listed(self.place, task, limit=limit, labels=labels)
+        return Listing(handle(self.place, state) for state in found)
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """The jobs with all their upstream jobs, the children of workflows, and the state of each.

@@ -142,19 +142,17 @@ def _has_failed(path: str) -> bool:
 
 
 def keep_only(parent: str, output: Output, *, every: Callable[[], bool]) -> None:
-    """Remove the directories of other attempts; or, if `every()` is kept, link `output` to that of the outcome.
+    """Link `output` to the directory of the outcome, and remove those of other attempts, unless `every()` is kept.
 
     `parent` holds the directories of a call, `output` is the record in the element's outcome. The link is for people:
     no program reads it. Errors are only printed, because the outcome is written.
     """
     try:
+        hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
+        os.symlink(output.directory, hidden)
+        os.replace(hidden, f"{parent}/{OUTPUT}")
         others = [name for name in os.listdir(parent) if name.startswith("attempt-") and name != output.directory]
-        if others and every():
-            hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
-            os.symlink(output.directory, hidden)
-            os.replace(hidden, f"{parent}/{OUTPUT}")
-            return
-        for name in others:
+        for name in () if not others or every() else others:
             remove_tree(f"{parent}/{name}")
     except OSError as error:
         print(f"{parent}: {error}", file=sys.stderr)

@@ -1,0 +1,152 @@
+"""Find: list submissions, and find the jobs that a text names: a key, its beginning, a job id, a label, or "last"."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import NoSuchJob, OptionError
+from slurm.jobs.job import Job, JobArray, handle
+from slurm.jobs.pieces import Call, JoinedArray, joined
+from slurm.options.labels import has as has_labels
+from slurm.options.labels import parse as parse_labels
+from slurm.protocol import is_key
+from slurm.storage.job_ids import keys_with_id
+from slurm.storage.keys import in_whole_seconds
+from slurm.tracking import attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.places.place import Place
+    from slurm.submission.submission_state import SubmissionState
+
+_NAME = re.compile(r"(?P<name>.+?)(?:\[(?P<index>\d+)\])?", re.DOTALL)
+_JOB_ID = re.compile(r"(?P<id>\d+)(?:_(?P<task>\d+))?")
+_SHORTEST = 4
+"""The fewest characters of the random part of a key that name a job."""
+_NAMED = 5
+"""The most keys that a message names."""
+
+
+def listed(
+    place: Place,
+    task: str | None = None,
+    *,
+    limit: int | None = None,
+    labels: Mapping[str, str | int | float | None] | None = None,
+) -> list[SubmissionState]:
+    """List submissions, newest first; at most `limit`, of one task or of all, that have all `labels`.
+
+    Submissions to another scheduler are left out. Reads the records together. Raises OptionError for labels that no
+    submission can have.
+    """
+    wanted = parse_labels(labels or {})
+    keys, found = place.store.keys(task), list[Any]()
+    for some in in_whole_seconds(keys, limit or len(keys)):
+        read = place.store.several_records(some)
+        read = [records for records in read if has_labels(records.submission.labels or {}, wanted)]
+        found += [records for records in read if place.has(records)]
+        if limit is not None and len(found) >= limit:
+            break
+    found.sort(key=lambda records: records.submission.created, reverse=True)
+    return [place.registry.add(*records) for records in found[:limit]]
+
+
+def find_job(place: Place, text: str) -> Job[Any] | JobArray[Any]:
+    """Open the jobs that a text names; `[index]` after it names one call of a map.
+
+    A text is a key, the beginning of one key or of its random part, an id of the scheduler such as 1234 or 1234_7, a
+    label as NAME=VALUE that one submission has, or "last". Takes one round trip for a whole key, two or three for
+    others. Raises NoSuchJob, also for a text that names several submissions.
+    """
+    parts = _NAME.fullmatch(text)
+    name, index = (parts["name"], parts["index"]) if parts else (text, None)
+    found = _find(place, name)
+    if index is None:
+        return found
+    state = found.part.state
+    if int(index) >= state.count:
+        raise NoSuchJob(f"{state.key} has {state.count} jobs, so there is no [{index}]")
+    return Job(place, state, int(index))
+
+
+def _find(place: Place, name: str) -> Job[Any] | JobArray[Any]:
+    if name == "last":
+        if not (newest := listed(place, limit=1)):
+            raise NoSuchJob(f"there is no last job, because {place.store.root} has no jobs")
+        return handle(place, newest[0])
+    if (parts := _JOB_ID.fullmatch(name)) and (found := _by_job_id(place, parts["id"], parts["task"])):
+        return found
+    if is_key(name):
+        try:
+            return handle(place, place.registry.get(name))
+        except NoSuchJob:
+            pass
+    keys = _labelled(place, name) if "=" in name else _begun(place.store.keys(), name) if name else []
+    if len(keys) == 1:
+        return handle(place, place.registry.get(keys[0]))
+    if not keys:
+        shown = name if is_key(name) else repr(name)
+        raise NoSuchJob(
+            f"there is no job {shown} in {place.store.root}: write its key, the beginning of one, an id like 1234 or "
+            "1234_7, a label as NAME=VALUE, or last"
+        )
+    more = f", … ({len(keys)} in all)" if len(keys) > _NAMED else ""
+    raise NoSuchJob(f"{name!r} names several jobs: {', '.join(keys[:_NAMED])}{more}. Write more of the key")
+
+
+def _begun(keys: Iterable[str], name: str) -> list[str]:
+    """The keys that begin with a text, or whose random part does."""
+    return [
+        key
+        for key in keys
+        if key.startswith(name) or (len(name) >= _SHORTEST and key.rpartition("-")[2].startswith(name))
+    ]
+
+
+def _labelled(place: Place, name: str) -> list[str]:
+    """The keys of the submissions with a label NAME=VALUE; none for a text that is no label."""
+    label, _, value = name.partition("=")
+    try:
+        return [state.key for state in listed(place, labels={label: value})]
+    except OptionError:
+        return []
+
+
+def _by_job_id(place: Place, id_: str, task: str | None) -> Job[Any] | JobArray[Any] | None:
+    """The calls of a job of the scheduler, or of one task of an array; of several submissions, of the newest."""
+    keys = keys_with_id(place.transport, place.store.root, id_)
+    records = [records for records in place.store.several_records(keys) if place.has(records)]
+    for each in sorted(records, key=lambda records: records.submission.created, reverse=True):
+        state = place.registry.add(*each)
+        elements = _elements(place, state, id_, task)
+        calls = sorted(
+            call
+            for element in elements
+            for call in range(element * state.chunk, min((element + 1) * state.chunk, state.count))
+        )
+        if calls:
+            return _handle_of(place, state, calls)
+    return None
+
+
+def _elements(place: Place, state: SubmissionState, id_: str, task: str | None) -> set[int]:
+    """The elements that run, or ran, under an id of the scheduler."""
+    blocks = [*state.submitted.blocks] if state.submitted else []
+    if state.continues:
+        blocks += attempts.blocks(place.store, state.key, place.store.attempts(state.key))
+    named = [block for block in blocks if block.id.partition(";")[0] == id_]
+    if task is None:
+        return {element for block in named for element in block.elements}
+    return {block.first + int(task) for block in named if block.first + int(task) in block.elements}
+
+
+def _handle_of(place: Place, state: SubmissionState, calls: Sequence[int]) -> Job[Any] | JobArray[Any]:
+    if len(calls) == state.count:
+        return handle(place, state)
+    if len(calls) == 1:
+        return Job(place, state, calls[0])
+    if calls[-1] - calls[0] + 1 == len(calls):
+        return JobArray(place, state, range(calls[0], calls[-1] + 1))
+    return JoinedArray(place, joined([Call(state, call, own=True) for call in calls]))
