@@ -24,6 +24,7 @@ CATCH_ALLS = {
     "callbacks/webhook.py": 1,
     "storage/results.py": 1,
     "environments/building.py": 1,
+    "jobs/arguments.py": 1,
     "jobs/executor.py": 1,
     "jobs/future.py": 1,
     "jobs/backlog.py": 1,

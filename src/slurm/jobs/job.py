@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
-from slurm.jobs.fetch import ArrayFiles, JobFiles
 from slurm.jobs.handle import value_of
 from slurm.jobs.listing import Listing
+from slurm.jobs.table import ArrayTable, JobArguments
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
@@ -38,7 +38,7 @@ R = TypeVar("R", covariant=True)
 _UNSET: Any = object()
 
 
-class Job(JobFiles, Generic[R]):
+class Job(JobArguments, Generic[R]):
     """One call on a cluster: like a `concurrent.futures.Future`, awaitable, and it outlives its process.
 
     Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result.
@@ -205,7 +205,7 @@ class Job(JobFiles, Generic[R]):
         return open_job, (self._place.spec._asdict(), self._watched.key, self.index)
 
 
-class JobArray(ArrayFiles, Generic[R]):
+class JobArray(ArrayTable, Generic[R]):
     """The jobs of one `map`, or a slice of them: a sequence of Job.
 
     Passed as an argument to another task, it stands for the list of its results; iterated over in a `map`, each element

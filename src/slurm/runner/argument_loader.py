@@ -68,7 +68,7 @@ class ArgumentLoader:
         Raises UntrustedFile if another user could have written the calls, and any exception of unpickling.
         """
         head_at, call_at = self._offsets(index)
-        with open_own(f"{self._directory}/{CALLS}") as calls:
+        with self._open(CALLS) as calls:
             head = self._load_head(calls, head_at)
             args, kwargs = self._unpickle(calls, call_at)
         self._announce(index)
@@ -77,7 +77,7 @@ class ArgumentLoader:
     def load_function(self) -> Callable[..., Any]:
         """Return the function alone, in a child process of a call. Raises as `load` does."""
         head_at, _ = self._offsets(0)
-        with open_own(f"{self._directory}/{CALLS}") as calls:
+        with self._open(CALLS) as calls:
             _enter_script(*Unpickler(calls).load())
             function: Callable[..., Any] = self._load_head(calls, head_at)["function"]
         return function
@@ -87,7 +87,7 @@ class ArgumentLoader:
 
         The function is loaded immediately; the arguments of all calls are read at once.
         """
-        with open_own(f"{self._directory}/{INDEX}") as offsets, open_own(f"{self._directory}/{CALLS}") as calls:
+        with self._open(INDEX) as offsets, self._open(CALLS) as calls:
             head = int.from_bytes(offsets.read(OFFSET_BYTES), "little")
             offsets.seek((first + 1) * OFFSET_BYTES)
             packed = offsets.read((most + 1) * OFFSET_BYTES)
@@ -105,6 +105,9 @@ class ArgumentLoader:
 
         return (partial(load, index, begin - begins[0]) for index, begin in enumerate(begins[:-1], first))
 
+    def _open(self, name: str) -> IO[bytes]:
+        return open_own(f"{self._directory}/{name}")
+
     def _load_head(self, calls: IO[bytes], offset: int) -> dict[str, Any]:
         """Load what all calls share. First the script, because modules may read `sys.argv` when they are imported."""
         if offset and OWN_PROCESS:  # earlier versions wrote the head first
@@ -118,7 +121,7 @@ class ArgumentLoader:
             script_modules.announce(self._directory, index)
 
     def _offsets(self, index: int) -> tuple[int, int]:
-        with open_own(f"{self._directory}/{INDEX}") as offsets:
+        with self._open(INDEX) as offsets:
             head = offsets.read(OFFSET_BYTES)
             offsets.seek((index + 1) * OFFSET_BYTES)
             call, end = offsets.read(OFFSET_BYTES), offsets.read(OFFSET_BYTES)
@@ -136,7 +139,7 @@ class ArgumentLoader:
             return self._resolve(reference)
         _, offset, position = reference
         if offset not in self._shared:
-            with open_own(f"{self._directory}/{CALLS}") as calls:
+            with self._open(CALLS) as calls:
                 calls.seek(offset)
                 unpickler = _Unpickler(calls, self._dereference)
                 self._shared[offset] = unpickler.load(), unpickler

@@ -169,12 +169,12 @@ class JobStore:
         return {paths[path]: data for path, data in self._transport.get_each(list(paths), private=True).items()}
 
     def calls(self, key: str, indices: Sequence[int]) -> Calls:
-        """Return some calls of a submission as they were pickled, to submit them again. Raises NoSuchJob."""
+        """Return some calls of a submission as they were pickled. Raises NoSuchJob."""
         paths = [f"{self.directory(key)}/{name}" for name in (CALLS, INDEX, CALLBACKS)]
         files = self._transport.get(paths, private=True)
         data, index, callbacks = (files.get(path, b"") for path in paths)
         if not data or not index:
-            message = f"cannot resubmit {key}: its calls no longer exist under {self.root}"
+            message = f"the calls of {key} no longer exist under {self.root}"
             raise NoSuchJob(message)
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]

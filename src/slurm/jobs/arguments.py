@@ -1,0 +1,76 @@
+"""Arguments: read what calls were called with, in any process."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from typing import IO, TYPE_CHECKING, Any
+
+from slurm.jobs.job import Job, JobArray
+from slurm.protocol import CALLS
+from slurm.runner.argument_loader import ArgumentLoader
+from slurm.storage.put import Put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from slurm.serialization.pickling import Calls
+    from slurm.views.status import Part
+
+
+class _StoredCalls(ArgumentLoader):
+    """Loads calls on a client: their jobs stay jobs, and nothing of the script is set up."""
+
+    def __init__(self, part: Part, calls: Calls) -> None:
+        super().__init__(part.state.key, self._handle)
+        self._part, self._calls = part, calls
+
+    def arguments(self, number: int) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Return the arguments of the call that was read as this number. Raises any exception of unpickling."""
+        with self._open(CALLS) as calls:
+            found: tuple[tuple[Any, ...], Mapping[str, Any]] = self._unpickle(calls, self._offsets(number)[1])
+        return found
+
+    def function(self) -> tuple[Callable[..., Any], tuple[str, int | None] | None]:
+        """Return the function, and its parameter for the context. Raises any exception of unpickling."""
+        with self._open(CALLS) as calls:
+            head = self._load_head(calls, self._offsets(0)[0])
+        return head["function"], head["context"]
+
+    def _open(self, name: str) -> IO[bytes]:
+        return io.BytesIO(self._calls.data if name == CALLS else self._calls.offsets)
+
+    def _handle(self, reference: tuple[Any, ...]) -> Any:
+        """Return the job or array that an argument refers to, or what was put."""
+        kind, key, which, chunk = reference
+        place = self._part.place
+        if kind == "put":
+            what, _, sha256 = key.partition("/")
+            return Put(what, sha256, chunk, self._part.url)
+        state = place.registry.get(key)
+        return Job(place, state, which) if kind == "job" else JobArray(place, state, range(*which))
+
+
+def arguments(part: Part) -> list[dict[str, Any]]:
+    """Read the arguments of calls by one command, by the names of their parameters; unpickles them.
+
+    Without the function (its module is missing here), positional arguments are named "0", "1" and so on. Raises
+    NoSuchJob, and any exception of unpickling an argument.
+    """
+    if not part.indices:
+        return []
+    stored = _StoredCalls(part, part.place.store.calls(part.state.key, part.indices))
+    try:
+        function, context = stored.function()
+        parameters = list(inspect.signature(function).parameters.values())
+    except Exception:  # noqa: BLE001 - the user's modules may raise anything when they are imported
+        parameters, context = [], None
+    names = [each for each in parameters if not context or each.name != context[0]]
+    return [_named(names, *stored.arguments(number)) for number in range(len(part.indices))]
+
+
+def _named(parameters: Sequence[inspect.Parameter], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return inspect.Signature(parameters).bind(*args, **kwargs).arguments
+    except TypeError:  # the function here is another one
+        return {**{str(position): value for position, value in enumerate(args)}, **kwargs}
