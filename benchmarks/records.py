@@ -95,7 +95,7 @@ def _of_reuse(settings: Settings, chunk: int) -> Iterator[Row]:
             what,
             f"{f'{commands} commands, ' if far else ''}{seconds:.2f} s; once more in the same process "
             f"{f'{less} commands, ' if far else ''}{again:.2f} s",
-            budget=f"≤ {MOST_SECONDS:g} s, ≤ {MOST_COMMANDS} commands",
+            budget=f"≤ {MOST_SECONDS:g} s{f', ≤ {MOST_COMMANDS} commands' if far else ''}",
             kept=seconds <= MOST_SECONDS and commands <= MOST_COMMANDS,
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from projects import project
-from slurm import Cluster, Python, Wheel, task
+from slurm import Cluster, JobContext, Python, Wheel, task
 from slurm.environments.base import BuildListener
 from slurm.transports.paramiko_ssh import ParamikoTransport, _Command
 from testbed import SlurmTestbed, SSHTestbed
@@ -125,6 +125,30 @@ def test_known_calls_take_as_many_commands_however_many_submissions_computed_the
     line.spent()
     known.on(other).map(range(60))
     assert line.spent() <= 3  # no record of reuse is read twice
+
+
+@task
+def write(x: int, ctx: JobContext | None = None) -> None:
+    assert ctx is not None
+    (ctx.output_directory() / "data").write_text(str(x))
+
+
+@pytest.mark.slurm
+def test_files_and_labels_of_many_calls_are_three_commands(far: Cluster, tmp_path: Path) -> None:
+    array = write.with_options(labels={"sweep": "files"}).map(range(12))
+    until(array.done)
+    line = recording(far)
+    line.spent()
+    paths = array.fetch(to=tmp_path / "here", wait=False)
+    assert line.spent() <= 3  # the list of the files; their digests; one part
+    assert [path.read_text() for (path,) in paths] == [str(x) for x in range(12)]
+    array.fetch(to=tmp_path / "here", wait=False)
+    assert line.spent() <= 2  # nothing is sent twice
+    other = [write.with_options(labels={"sweep": "other"})(x) for x in range(3)]
+    line.spent()
+    assert [found.key for found in far.jobs(labels={"sweep": "files"})] == [array.key]
+    assert line.spent() <= 3  # tasks; submissions; their records
+    assert len(far.jobs(labels={"sweep": "other"})) == len(other)
 
 
 @task

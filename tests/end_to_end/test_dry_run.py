@@ -64,11 +64,9 @@ def test_dry_runs_leave_all_files_as_they_are(
     assert square.after(job).plan(3).dependencies == ()  # it has ended
     id_ = str(job.job_id).partition("_")[0]
     for offline in (False, True):
-        plan = cluster.plan(square.after(id_), [(3,)], offline=offline)
-        assert (plan.dependencies, f"asked for at the submission: jobs {id_}" in plan.notes) == (
-            (f"afterok:{id_}",),
-            True,
-        )
+        outside = cluster.plan(square.after(id_), [(3,)], offline=offline)
+        assert outside.dependencies == (f"afterok:{id_}",)
+        assert f"asked for at the submission: jobs {id_}" in outside.notes
     assert cluster.script(square)
     assert [found.key for found in Cluster(cluster.url, root=root).jobs()] == [job.key]
     job.logs()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slurm import Cluster, Job, JobState, as_completed, task
-from slurm.errors import JobCancelled, JobLost, JobTimedOut, SubmissionError
+from slurm.errors import JobCancelled, JobLost, JobTimedOut, SchedulerError, SubmissionError
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from timing import set_timings
@@ -151,12 +151,48 @@ def test_call_after_a_forgotten_job_of_another_program_needs_accounting(testbed:
     testbed.slurmdbd.kill()
     try:
         before = len(slurm.jobs())
-        with pytest.raises(SubmissionError, match=f"cannot wait for job {good}: slurm does not know it"):
+        with pytest.raises(SubmissionError, match=rf"{good}: .* its accounting does not answer.*Connection refused"):
             nap.on(slurm).after(good)(0)
         assert len(slurm.jobs()) == before
     finally:
         testbed.slurmdbd.start()
     testbed.wait_ready()
+    unknown = "99999999"
+    with pytest.raises(SubmissionError, match=f"cannot wait for job {unknown}: slurm does not know it"):
+        nap.on(slurm).after(unknown)(0)
+    testbed.slurmdbd.pause()
+    try:
+        for _ in ("asked", "not asked again for a minute"):
+            with pytest.raises(SubmissionError, match=f"{good}: .* its accounting does not answer"):
+                nap.on(slurm).after(good)(0)
+    finally:
+        testbed.slurmdbd.resume()
+    assert len(slurm.jobs()) == before
+    assert nap.on(Cluster("slurm", root=root, login_shell=True)).after(good)(0).result(60) == 0  # asks anew
+
+
+def test_call_after_a_job_of_another_program_is_refused_while_slurmctld_is_frozen(
+    new_testbed: Callable[..., SlurmTestbed], monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    testbed = new_testbed(settings={"MessageTimeout": "2"})
+    for name, value in testbed.env.items():
+        monkeypatch.setenv(name, value)
+    with Cluster("slurm", root=root) as cluster:
+        assert nap(0).result(60) == 0
+        other = testbed.run("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 300").stdout.split()[0]
+        before = len(cluster.jobs())
+        testbed.slurmctld.pause()
+        try:
+            with pytest.raises(SchedulerError, match=f"cannot get the state of jobs {other} from slurm"):
+                nap.after(other)(0)
+            assert len(cluster.jobs()) == before
+        finally:
+            testbed.slurmctld.resume()
+        waiting = nap.after(other, on="any")(0)
+        assert f"Dependency=afterany:{other}" in testbed.run("scontrol", "show", "job", str(waiting.job_id)).stdout
+        testbed.run("scancel", other)
+        assert waiting.result(60) == 0
+        assert len(cluster.jobs()) == before + 1
 
 
 @pytest.mark.usefixtures("short_grace")

@@ -20,15 +20,18 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from slurm import Cluster, task
+from slurm import Cluster, JobContext, task
 from slurm.errors import ConnectionLost, TransportError
 from slurm.plugins import plugin
+from slurm.storage import download
+from slurm.transports import remote
 from slurm.transports.archive import IN_MEMORY
 from slurm.transports.base import Transport
 from slurm.transports.openssh import OpenSSHTransport
 from slurm.transports.remote import RemoteTransport
 from slurm.url import ClusterURL
 from testbed import SlurmTestbed, SSHTestbed
+from testbed.config import is_listening
 from waiting import until
 
 NewSSH = Callable[..., SSHTestbed]
@@ -426,6 +429,78 @@ def test_interrupted_large_result_is_complete_and_in_memory_once(
     assert peak < 1.5 * len(result)
 
 
+@task
+def leave_file(index: int, ctx: JobContext | None = None) -> None:
+    assert ctx is not None
+    (ctx.output_directory() / "data").write_bytes(os.urandom(1 << 20) * 12 + b"%d" % index)
+
+
+@BOTH
+@pytest.mark.parametrize("victim", ["connection", "host"])
+def test_fetch_over_a_connection_that_is_cut_goes_on_with_the_parts_that_are_missing(
+    kind: str,
+    victim: str,
+    new_ssh: NewSSH,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(download, "PART_BYTES", 16 << 20)  # one file
+    monkeypatch.setattr(remote, "_RETRY_SECONDS", 2.0 if victim == "host" else 60.0)
+    box = new_ssh(environment={"PATH": os.environ["PATH"], "SLURMTASKS_LOCAL_DIR": os.environ["SLURMTASKS_LOCAL_DIR"]})
+    port, _ = box.proxy(delay=0.1)
+    box.trust(port)
+    monkeypatch.setenv("SLURMTASKS_SSH_CONFIG", str(box.write_config("far", port=port)))
+    to, cuts, sent = root.parent / "here", list[int](), list[list[str]]()
+
+    def cut() -> None:
+        until((to / "1" / "data").exists)
+        until(_arriving)
+        box.sshd.pause()
+        box.kill_connections()
+        if victim == "host":
+            box.sshd.kill()
+        cuts.append(len(list(to.rglob("data"))))
+        box.sshd.resume()
+
+    with Cluster(f"local+{kind}://box", root=root) as cluster:
+        array = leave_file.map(range(4))
+        until(array.done)
+        fetch = cluster.place.transport.fetch
+
+        def watched(paths: list[str]) -> object:
+            sent.append(paths)
+            return fetch(paths)
+
+        cutting = threading.Thread(target=cut)
+        cutting.start()
+        try:
+            array.fetch(to=to, wait=False)
+            trouble = ""
+        except TransportError as error:
+            trouble = str(error)
+        cutting.join()
+        assert (bool(trouble), 2 <= cuts[0] < 4) == (victim == "host", True)
+        assert trouble or "the connection to box broke" in caplog.text
+        written = {path.relative_to(to): path.stat() for path in to.rglob("*") if path.is_file()}
+        assert {status.st_size for status in written.values()} == {(12 << 20) + 1}  # none is half written
+        if trouble:
+            assert len(written) == cuts[0]
+            box.sshd.start()
+            until(lambda: is_listening(box.port))
+            monkeypatch.setattr(cluster.place.transport, "fetch", watched)
+            array.fetch(to=to, wait=False)
+            missing = [
+                f"{array.directory}/work/{index}/data" for index in range(4) if Path(f"{index}/data") not in written
+            ]
+            assert sent == [[path] for path in missing]
+            assert {path: (to / path).stat().st_ino for path in written} == {p: s.st_ino for p, s in written.items()}
+        cluster.close()
+    for index in range(4):
+        assert (to / f"{index}/data").read_bytes() == Path(array.directory, f"work/{index}/data").read_bytes()
+    assert sorted(path.name for path in to.rglob("*") if path.is_file()) == ["data"] * 4
+
+
 @BOTH
 def test_large_file_without_room_on_the_client_is_an_error(kind: str, new_ssh: NewSSH, tmp_path: Path) -> None:
     new_ssh()
@@ -445,6 +520,8 @@ def test_large_file_without_room_on_the_client_is_an_error(kind: str, new_ssh: N
 INTERRUPTED = """\
 import contextlib, signal, sys, time
 from slurm.plugins import plugin
+from slurm.storage import download
+from slurm.transports import remote
 from slurm.url import ClusterURL
 
 def interrupt(*_):

@@ -35,8 +35,8 @@ def inline() -> Iterator[InlineCluster]:
 class Client:
     """A client whose scheduler and accounting report tasks of job 7 by letters: "RFC" is tasks 0 to 2; "=C", a job."""
 
-    def __init__(self, queue: str, accounting: str = "", trouble: str | None = None) -> None:
-        self.scheduler = SlurmScheduler(Site("python3", "zip"))
+    def __init__(self, queue: str, accounting: str = "", trouble: str | None = None, silent: str = "") -> None:
+        self.scheduler, self.history_trouble = SlurmScheduler(Site("python3", "zip")), silent
         self.queue, self.accounting, self.trouble = queue, accounting, trouble
 
     @staticmethod
@@ -96,6 +96,28 @@ def test_the_states_of_a_job_decide(queue: str, accounting: str, success: str, f
 def test_one_task_of_an_array_decides_alone(id_: str, verdict: Verdict) -> None:
     (answer,) = ask(Client("CFR"), [ExternalJob(id=id_)])  # type: ignore[arg-type]
     assert answer.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("queue", "id_", "success", "failure", "either"),
+    [
+        ("", "7", "forgotten", "forgotten", "forgotten"),
+        ("=C", "7", "met", "never", "met"),
+        ("=R", "7", "wait", "wait", "wait"),
+        (".C", "7", "forgotten", "forgotten", "met"),  # the first task may have failed
+        (".F", "7", "never", "met", "met"),
+        (".R", "7", "wait", "wait", "wait"),  # the scheduler itself knows how the first has ended
+        (".C", "7_1", "met", "never", "met"),
+        (".C", "7_0", "forgotten", "forgotten", "forgotten"),
+    ],
+)
+def test_nothing_is_concluded_while_the_accounting_is_silent(
+    queue: str, id_: str, success: str, failure: str, either: str
+) -> None:
+    jobs = [ExternalJob(id=id_, on=on) for on in ("success", "failure", "any")]
+    answers = ask(Client(queue, silent="Connection refused"), jobs)  # type: ignore[arg-type]
+    assert [answer.verdict.value for answer in answers] == [success, failure, either]
+    assert all(answer.silent == "Connection refused" for answer in answers if answer.verdict is Verdict.FORGOTTEN)
 
 
 @pytest.mark.parametrize("wrong", ["", "abc", "7_", "7_x", "-7", "7 8", "7:8", "7,8", "7_1_2", "7;", "7\n", "$(id)"])

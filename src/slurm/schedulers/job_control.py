@@ -45,6 +45,8 @@ class JobControl:
         self.here: Origin | None = None
         """The scheduler's identity, if it is known."""
         self._history_from = 0.0
+        self.history_trouble = ""
+        """Why the accounting did not answer the last time; empty if it did, or if the site has none."""
         self.calls: dict[str, int] = {}
         """The number of commands that were run, by kind."""
 
@@ -96,14 +98,17 @@ class JobControl:
             return ()
         try:
             done = self._run("history", command, timeout=self.scheduler.accounting_timeout)
-        except TransportError:
+        except TransportError as error:
             self._history_from = time.monotonic() + _ACCOUNTING_PAUSE
+            self.history_trouble = str(error)
             return ()
         except SchedulerNotFound:
             self._history_from = math.inf
             return ()
-        if self.scheduler.accounting_missing(done.words):
+        missing = self.scheduler.accounting_missing(done.words)
+        if missing:
             self._history_from = math.inf
+        self.history_trouble = "" if missing or done.status == 0 else done.words
         return self.scheduler.parse_accounting(done.stdout) if done.status == 0 else ()
 
     def cancel(self, targets: Sequence[Target]) -> None:

@@ -36,11 +36,12 @@ class Verdict(enum.Enum):
 
 
 class Answer(NamedTuple):
-    """The verdict about an external job, and the name of the state that it ended in."""
+    """The verdict about an external job, the name of the state that it ended in, and why the accounting is silent."""
 
     job: ExternalJob
     verdict: Verdict
     state: str = ""
+    silent: str = ""
 
 
 def declared(upstreams: Iterable[tuple[object, str]]) -> tuple[ExternalJob, ...] | None:
@@ -56,14 +57,20 @@ def dependencies(queue: JobQueue, submission: Submission) -> tuple[Dependency, .
     if not submission.after:
         return ()
     found = []
-    for job, verdict, state in ask(queue.client, submission.after):
+    for job, verdict, state, silent in ask(queue.client, submission.after):
         if verdict is Verdict.NEVER:
             raise SubmissionError(f"{submission.task} would never run: {_never(job, state)}")
         if verdict is Verdict.FORGOTTEN:
+            refused, name = f"{submission.task} cannot wait for job {job.id}", queue.scheduler.name
+            if silent:
+                raise SubmissionError(
+                    f"{refused}: {name} may have forgotten it, and its accounting does not answer, so it is not known "
+                    f"how it ended. Try again in some minutes, or leave out .after({job.id!r}) if it has ended as "
+                    f"wanted. The error of the accounting: {silent}"
+                )
             raise SubmissionError(
-                f"{submission.task} cannot wait for job {job.id}: {queue.scheduler.name} does not know it, and would "
-                "run this one at once. It may have ended some time ago, or you may not see it. Leave out "
-                f".after({job.id!r}) if it has ended"
+                f"{refused}: {name} does not know it, and would run this one at once. It may have ended some time ago, "
+                f"or you may not see it. Leave out .after({job.id!r}) if it has ended"
             )
         found += [_dependency(queue, job)] if verdict is Verdict.WAIT else []
     return tuple(found)
@@ -86,7 +93,7 @@ def later_dependencies(
     if begun or not submission.after:
         return (), None
     waited = []
-    for job, verdict, state in ask(queue.client, submission.after):
+    for job, verdict, state, _ in ask(queue.client, submission.after):
         if verdict is Verdict.NEVER:
             return (), _never(job, state)
         if verdict is Verdict.FORGOTTEN and job.on != "any":  # it was there at the submission, so it has ended
@@ -113,11 +120,22 @@ def ask(client: SchedulerClient, jobs: Sequence[ExternalJob]) -> list[Answer]:
     states = [_states(answers.reports, id_, task) for id_, task in parsed]
     unsure = {id_ for (id_, _), known in zip(parsed, states, strict=True) if _incomplete(known)}
     remembered = [report for report in client.history(sorted(unsure)) if report.state.final] if unsure else ()
-    states = [
-        {**_states(remembered, id_, task), **known} if _incomplete(known) else known
-        for (id_, task), known in zip(parsed, states, strict=True)
-    ]
-    return [_answer(job, known) for job, known in zip(jobs, states, strict=True)]
+    found = []
+    for job, (id_, task), known in zip(jobs, parsed, states, strict=True):
+        if id_ in unsure and _incomplete(known):
+            answer = _answer(job, {**_states(remembered, id_, task), **known})
+            found.append(_unless_silent(answer, client.history_trouble, whole=task is None))
+        else:
+            found.append(_answer(job, known))
+    return found
+
+
+def _unless_silent(answer: Answer, trouble: str, *, whole: bool) -> Answer:
+    """The answer, or that there is none: a forgotten task of an array may have failed, and the accounting is silent."""
+    certain = answer.job.on == "any" or answer.state not in ("", JobState.COMPLETED.value) or not whole
+    if not trouble or (certain and answer.verdict is not Verdict.FORGOTTEN):
+        return answer
+    return Answer(answer.job, Verdict.FORGOTTEN, silent=trouble)
 
 
 def _parsed(scheduler: Scheduler, job: ExternalJob) -> tuple[str, int | None]:
