@@ -143,6 +143,9 @@ def test_image_for_programs_is_an_error_for_a_function_and_for_mpi_by_an_engine(
     with pytest.raises(CommandFailed, match=r"status 127 \(a command was not found\)") as caught:
         command("no-such-program", environment=image)().result(90)
     assert "no-such-program: not found" in caught.value.stderr
+    wrong = Container(image.image, runtime="podman", builder="podman", runtime_options=["--device=/dev/none-such"])
+    with pytest.raises(CommandFailed, match=r"125 \(its container was not started\)(?s:.*)none-such"):
+        command("/program", environment=[wrong])().result(90)
 
 
 def test_cancel_ends_the_program_and_leaves_no_process_and_no_container(
