@@ -148,6 +148,15 @@ def test_image_for_programs_is_an_error_for_a_function_and_for_mpi_by_an_engine(
         command("/program", environment=[wrong])().result(90)
 
 
+@pytest.mark.parametrize("where", [("slurm", "apptainer")], indirect=True, ids="-by-".join)
+@pytest.mark.slurm
+def test_processes_of_an_mpi_program_keep_the_sockets_of_their_launcher(place: Cluster, image: Container) -> None:
+    run = command("/program env PMI_SIZE socket PMI_FD env PMI_RANK", environment=image, launch="mpi", mpi="pmi2")
+    done = run.with_options(ntasks=2)().result(90)
+    lines = (done.directory / "stdout.log").read_text().splitlines()
+    assert sorted(lines) == ["PMI_RANK=0", "PMI_RANK=1", "PMI_SIZE=2", "PMI_SIZE=2", "a socket", "a socket"]
+
+
 def test_cancel_ends_the_program_and_leaves_no_process_and_no_container(
     place: Cluster, image: Container, containers: ContainerTestbed, root: Path
 ) -> None:

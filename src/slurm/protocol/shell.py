@@ -9,7 +9,7 @@ from functools import cache
 
 _INCLUDE = re.compile(r"^\. (\S+\.sh)\n", re.MULTILINE)
 """A line that includes another of our files, by its path relative to the including file's directory."""
-_COMMENT = re.compile(r"^ *#(?!!).*\n", re.MULTILINE)
+COMMENT = re.compile(r"^ *#(?!!).*\n", re.MULTILINE)
 
 
 @cache
@@ -26,5 +26,5 @@ def _read(loader: object, path: str) -> str:
     # importlib.resources takes as long to import as everything else together.
     data: bytes = loader.get_data(path)  # type: ignore[attr-defined]  # file and zip loaders have it
     directory = os.path.dirname(path)
-    text = _COMMENT.sub("", data.decode())
+    text = COMMENT.sub("", data.decode())
     return _INCLUDE.sub(lambda line: _read(loader, os.path.normpath(os.path.join(directory, line[1]))), text)

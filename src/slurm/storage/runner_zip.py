@@ -22,6 +22,7 @@ from slurm.errors import UntrustedFile
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
 from slurm.protocol.packed import CODES, SOURCES, pack
+from slurm.protocol.shell import COMMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +53,7 @@ _LOADED_SELDOM = (
     *("slurm/runner/metrics.py", "slurm/runner/sent_modules.py"),
     *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
     *("slurm/runner/attempt_directory.py", "slurm/runner/command.py", "slurm/runner/finished.py"),
+    *("slurm/runner/contained.py",),
     *("slurm/runner/linked_files.py", "slurm/runner/mpi.py", "slurm/runner/put_loader.py", "slurm/runner/program.py"),
     *("slurm/runner/template.py", "slurm/protocol/digests.py", "slurm/protocol/summary.py", "slurm/tasks/command.py"),
     *("slurm/protocol/checking.py", "slurm/protocol/ranges.py", "slurm/runner/checkpoint.py"),
@@ -137,7 +139,8 @@ def _sources() -> Iterator[tuple[str, bytes]]:
 def _build(sources: dict[str, bytes]) -> bytes:
     """Build the zip. It holds each module compiled for the client's minor version, and as source for any other.
 
-    Neither has docstrings, which nobody reads on a node. Modules that few tasks need are packed.
+    Neither has docstrings, which nobody reads on a node, and shell programs have no comments. Modules that few tasks
+    need are packed.
     """
     buffer = io.BytesIO()
     rest: dict[str, bytes] = {}
@@ -145,7 +148,7 @@ def _build(sources: dict[str, bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, source in sorted(sources.items()):
             tree = ast.parse(source) if name.endswith(".py") else None
-            text = without_comments(source, tree) if tree else source
+            text = without_comments(source, tree) if tree else COMMENT.sub("", source.decode()).encode()
             code = marshal.dumps(compile(text, name, "exec", dont_inherit=True, optimize=2)) if tree else b""
             if _is_stored(name):
                 _add(archive, name, text, zipfile.ZIP_DEFLATED)
