@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import bcrypt
@@ -13,8 +14,8 @@ import pytest
 
 from contracts.test_environments import EnvironmentContract
 from slurm import Container
-from slurm.environments.base import BuildTarget, Environment
-from slurm.environments.current import TAG
+from slurm.environments.base import BuildTarget, Environment, is_made
+from slurm.environments.current import TAG, Python
 from slurm.errors import BuildFailed, EnvironmentNotReady, PythonNotFound
 from slurm.transports.local import LocalTransport
 from testbed.containers import BARE, MINI, ContainerTestbed
@@ -86,6 +87,28 @@ def test_unusable_image_is_an_error_at_submission(
     reference = image if image.startswith("localhost/") else f"{containers.registry}/{image}"
     with pytest.raises(error, match=words):
         Container(reference, runtime="podman").prepare(place)
+
+
+def test_image_without_python_is_the_environment_of_a_program(containers: ContainerTestbed, place: BuildTarget) -> None:
+    of_program, image = replace(place, for_program=True), containers.static_image()
+    without = Container(image, runtime="podman")
+    with pytest.raises(PythonNotFound, match="has no python3"):
+        without.prepare(place)
+    assert not is_made(without.planned(of_program))
+    prepared = without.prepare(of_program)
+    assert (prepared.launch, prepared.python) == ((), Python(sys.executable).prepare(place).python)
+    assert without.planned(of_program) == prepared
+    done = LocalTransport().run(["bash", prepared.program or "", "/program", "out", "a  b", "status", "5"])
+    assert (done.status, done.stdout) == (5, "a  b\n")
+    with pytest.raises(PythonNotFound, match="has no python3"):
+        without.prepare(place)
+    with pytest.raises(PythonNotFound, match="has no python3"):
+        without.planned(place)
+    assert Container(MINI, runtime="podman").prepare(of_program).program is None
+    chosen = Container(MINI, runtime="podman", python=None)
+    assert chosen.prepare(of_program).program
+    with pytest.raises(PythonNotFound, match="for programs of commands only"):
+        chosen.prepare(place)
 
 
 def test_image_with_another_python_is_an_error(

@@ -18,7 +18,7 @@ from slurm.callbacks.events import CompletedEvent, RunBeginEvent
 from slurm.errors import OptionError, SetupFailed
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
-from testbed.containers import BARE, MINI, ContainerTestbed, oci_conf
+from testbed.containers import BARE, MINI, OCI_SINCE, ContainerTestbed, oci_conf
 from testbed.programs import slurm_release
 from testbed.slurm import SlurmTestbed
 from waiting import until
@@ -28,8 +28,6 @@ pytestmark = pytest.mark.slurm
 ODD = "a b'c\"d,$HOME`x`é;&*~\\"
 """The name of a directory that is mounted."""
 
-OCI_SINCE = (21, 8)
-"""The release of Slurm whose srun first has --container."""
 HOSTILE = "a b'c\"d $(touch x) `touch y` $HOME %d é🙂;&|*~!,\\ \n#{x}"
 
 CONTAINERFILE = f"""\

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, CommandFailed, Container, JobCancelled, command
+from slurm import Cluster, CommandFailed, Container, JobCancelled, command, task
+from slurm.errors import OptionError, PythonNotFound
 from slurm.protocol import ATTEMPTS, STOPPED, attempt_name
 from slurm.protocol.outcomes import Outcome
-from testbed.containers import ContainerTestbed
+from testbed.containers import MINI, OCI_SINCE, ContainerTestbed, oci_conf
+from testbed.programs import slurm_release
 from testbed.slurm import SlurmTestbed
 from waiting import until
 
@@ -21,20 +25,64 @@ WORDS = 'it\'s "$HOME" `x`\n  é*'
 """A value that a shell would change."""
 
 
-@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def place(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A cluster on this machine, and Slurm."""
-    if request.param == "slurm":
+@pytest.fixture(
+    params=[
+        ("local", "podman"),
+        *(
+            pytest.param(("slurm", name), marks=pytest.mark.slurm)
+            for name in ("podman", "docker", "apptainer", "slurm")
+        ),
+    ],
+    ids="-by-".join,
+)
+def where(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A URL, and the runtime of the containers there."""
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def place(
+    where: tuple[str, str], request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    """A cluster on this machine, or Slurm."""
+    if where[0] == "slurm":
         request.getfixturevalue("slurm_env")
     monkeypatch.chdir(root.parent)
-    with Cluster(request.param, root=root) as cluster:
+    with Cluster(where[0], root=root) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def image(containers: ContainerTestbed) -> Container:
+def image(
+    where: tuple[str, str],
+    request: pytest.FixtureRequest,
+    containers: ContainerTestbed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Container:
     """The image, kept here and sent as a file."""
-    return Container(containers.static_image(), runtime="podman", builder="podman")
+    _, runtime = where
+    options: list[str] = []
+    if runtime == "docker":
+        if shutil.which("docker") is None or os.geteuid() != 0:
+            pytest.skip("podman can be spoken to by docker only as root, and with a docker command")
+        for name, value in containers.docker().items():
+            monkeypatch.setenv(name, value)
+    elif runtime == "apptainer":
+        options = request.getfixturevalue("apptainer")
+    elif runtime == "slurm":
+        if slurm_release() < OCI_SINCE:
+            pytest.skip("this Slurm runs no containers itself")
+        conf: Path = request.getfixturevalue("slurm_env").conf
+        conf.with_name("oci.conf").write_text(oci_conf(containers.directory / "oci"))
+    return Container(
+        containers.static_image(),
+        runtime=runtime,
+        runtime_options=options,
+        builder="podman",
+        # Podman's service for docker does not say that a program is missing, and Slurm's runtime works in jobs only.
+        python=None if runtime in ("docker", "slurm") else "python3",
+    )
 
 
 def test_products_status_logs_input_and_variables_of_a_program_without_python(
@@ -69,16 +117,53 @@ def test_products_status_logs_input_and_variables_of_a_program_without_python(
     failed = command("/program err why status {n}", environment=image)(3)
     with pytest.raises(CommandFailed, match="ended with status 3") as caught:
         failed.result(90)
-    assert (caught.value.exit_code, caught.value.stderr) == (3, "why")
+    assert (caught.value.exit_code, caught.value.stderr.splitlines()[0]) == (3, "why")  # srun adds a line of its own
+
+
+@command(environment=Container(MINI, runtime="podman", builder="podman"), products=["prefix"])
+def says_its_prefix() -> list[str]:
+    return ["python3", "-c", f"import sys; open('prefix', 'w').write('{sys.prefix} ' + sys.prefix)"]
+
+
+@pytest.mark.usefixtures("containers")
+def test_function_of_a_command_runs_in_the_python_of_an_image_that_has_one(local: Cluster) -> None:
+    assert says_its_prefix().result(90).products[0].read_text() == "/usr/local /usr/local"
+
+
+def test_image_for_programs_is_an_error_for_a_function_and_for_mpi_by_an_engine(
+    local: Cluster, containers: ContainerTestbed
+) -> None:
+    image = Container(containers.static_image(), runtime="podman", builder="podman")
+    run = command("/program out {x}", environment=image)
+    assert [done.exit_code for done in run.map(["a", "b", "c"], chunk_size=2).results(90)] == [0, 0, 0]
+    with pytest.raises(PythonNotFound, match="has no python3"):
+        task(environment=image)(os.getcwd)()
+    with pytest.raises(OptionError, match="cannot start the processes of a world in containers of podman"):
+        run.with_options(launch="mpi", ntasks=2)("d")
+    with pytest.raises(CommandFailed, match=r"status 127 \(a command was not found\)") as caught:
+        command("no-such-program", environment=image)().result(90)
+    assert "no-such-program: not found" in caught.value.stderr
+    wrong = Container(image.image, runtime="podman", builder="podman", runtime_options=["--device=/dev/none-such"])
+    with pytest.raises(CommandFailed, match=r"125 \(its container was not started\)(?s:.*)none-such"):
+        command("/program", environment=[wrong])().result(90)
+
+
+@pytest.mark.parametrize("where", [("slurm", "apptainer")], indirect=True, ids="-by-".join)
+@pytest.mark.slurm
+def test_processes_of_an_mpi_program_keep_the_sockets_of_their_launcher(place: Cluster, image: Container) -> None:
+    run = command("/program env PMI_SIZE socket PMI_FD env PMI_RANK", environment=image, launch="mpi", mpi="pmi2")
+    done = run.with_options(ntasks=2)().result(90)
+    lines = (done.directory / "stdout.log").read_text().splitlines()
+    assert sorted(lines) == ["PMI_RANK=0", "PMI_RANK=1", "PMI_SIZE=2", "PMI_SIZE=2", "a socket", "a socket"]
 
 
 def test_cancel_ends_the_program_and_leaves_no_process_and_no_container(
-    place: Cluster, image: Container, containers: ContainerTestbed, tmp_path: Path
+    place: Cluster, image: Container, containers: ContainerTestbed, root: Path
 ) -> None:
-    hears = command("/program fork hear wait {mark}", environment=image)(tmp_path / "hears")
-    deaf = command("/program fork deaf wait {mark}", environment=image)(tmp_path / "deaf")
+    hears = command("/program fork hear wait {mark}", environment=image)(root / "hears")
+    deaf = command("/program fork deaf wait {mark}", environment=image)(root / "deaf")
     for job in (hears, deaf):
-        until((tmp_path / ("hears" if job is hears else "deaf")).exists, timeout=60)
+        until((root / ("hears" if job is hears else "deaf")).exists, timeout=60)
         job.cancel()
         with pytest.raises(JobCancelled):
             job.result(90)
@@ -88,14 +173,15 @@ def test_cancel_ends_the_program_and_leaves_no_process_and_no_container(
     assert heard.read_text() == "signal 15"
 
 
+@pytest.mark.parametrize("where", [("slurm", "podman")], indirect=True, ids="-by-".join)
 @pytest.mark.slurm
 def test_stop_signal_reaches_the_program_which_asks_for_another_attempt(
     slurm_env: SlurmTestbed, image: Container, containers: ContainerTestbed, root: Path, tmp_path: Path
 ) -> None:
     run = command("/program hear wait {mark}", environment=image, signal_lead=30, requeue=True)
     with Cluster("slurm", root=root, options={"chdir": str(tmp_path)}) as cluster:
-        job = run(tmp_path / "begun")
-        until((tmp_path / "begun").exists, timeout=60)
+        job = run(root / "begun")
+        until((root / "begun").exists, timeout=60)
         slurm_env.run("scancel", "--batch", "--signal=USR1", job.job_id or "")
         attempt = Path(cluster.place.store.directory(job.key), ATTEMPTS, attempt_name(0, 1))
         until(attempt.exists, timeout=30)
@@ -106,11 +192,13 @@ def test_stop_signal_reaches_the_program_which_asks_for_another_attempt(
 
 @pytest.mark.parametrize("when", ["the container starts", "the program runs"])
 def test_program_does_not_survive_the_death_of_all_processes_of_the_job_outside_of_the_container(
-    when: str, place: Cluster, image: Container, containers: ContainerTestbed, tmp_path: Path
+    when: str, place: Cluster, image: Container, containers: ContainerTestbed, root: Path
 ) -> None:
-    job = command("/program fork deaf wait {mark}", environment=image)(tmp_path / "begun")
+    if when == "the container starts" and image.runtime == "apptainer":
+        pytest.skip("its containers are children of the job")
+    job = command("/program fork deaf wait {mark}", environment=image)(root / "begun")
     if when == "the program runs":
-        until((tmp_path / "begun").exists, timeout=60)
+        until((root / "begun").exists, timeout=60)
         assert len(_programs()) == 2
     else:
         home = Path(place.place.store.directory(job.key))

@@ -56,6 +56,8 @@ STATIC = "localhost/static:1"
 BARE = "localhost/bare:1"
 """One without any."""
 
+OCI_SINCE = (21, 8)
+"""The release of Slurm whose srun first has --container."""
 _OCI_CONF = """\
 CreateEnvFile=false
 RunTimeQuery="runc --rootless=true --root={state} state %n.%u.%j.%s.%t"

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t got;
@@ -25,7 +26,11 @@ int main(int count, char **words) {
         else if (!strcmp(step, "out")) puts(next), i++;
         else if (!strcmp(step, "err")) fprintf(stderr, "%s\n", next), i++;
         else if (!strcmp(step, "env")) printf("%s=%s\n", next, getenv(next) ? getenv(next) : "(none)"), i++;
-        else if (!strcmp(step, "cat")) {
+        else if (!strcmp(step, "socket")) { /* whether the descriptor that a variable names is a socket */
+            struct stat status;
+            const char *text = getenv(next);
+            puts(text && !fstat(atoi(text), &status) && S_ISSOCK(status.st_mode) ? "a socket" : "none"), i++;
+        } else if (!strcmp(step, "cat")) {
             FILE *file = strcmp(next, "-") ? fopen(next, "r") : stdin;
             if (!file) return perror(next), 98;
             while (fgets(line, sizeof line, file)) fputs(line, stdout);

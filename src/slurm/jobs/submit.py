@@ -164,8 +164,17 @@ def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEn
     if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
         what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
         raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
+    if options.get("launch") == "mpi" and environment.program and environment.runtime not in _MPI_RUNTIMES:
+        raise OptionError(
+            f"{task.name}: launch='mpi' cannot start the processes of a world in containers of {environment.runtime}: "
+            "use apptainer or singularity, whose containers are processes of the job"
+        )
     if environment.single and requests.several_ranks(options):
         raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
+
+
+_MPI_RUNTIMES = ("apptainer", "singularity")
+"""Containers in which a process of an MPI world keeps the descriptors of its launcher."""
 
 
 def is_command(task: Task[..., Any]) -> bool:

@@ -17,7 +17,7 @@ from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, kee
 from slurm.runner.finished import Finished
 from slurm.runner.job_context import Stopped, current_job, print_to_log
 from slurm.runner.linked_files import link_files
-from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, run_program
+from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, run_program
 from slurm.runner.result_saver import STOPPED_STATUS
 from slurm.runner.template import OVERRIDES, Template, fields_of
 
@@ -283,6 +283,8 @@ def _hint(ended: Ended) -> str:
         return " (the file system of its directory is full)"
     if ended.status == NOT_FOUND:
         return " (a command was not found)"
+    if ended.status == NOT_STARTED and _prefix():
+        return " (its container was not started)"
     return " (a file is not executable)" if ended.status == NOT_EXECUTABLE else ""
 
 

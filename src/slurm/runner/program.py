@@ -30,6 +30,7 @@ _RESET = (*_PASSED_ON, _signal.SIGQUIT, _signal.SIGPIPE, _signal.SIGXFSZ, _signa
 _POLL_SECONDS = 0.01
 _MARK_BYTES = 8
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as in a shell
+NOT_STARTED = 125  # podman-run(1): the container
 
 
 class Ended(Record):

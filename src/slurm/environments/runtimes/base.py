@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from slurm.errors import ConfigurationError
 from slurm.protocol.boot import RUN_SOURCE
+from slurm.protocol.shell import program
 from slurm.runner.contained import HERE, NAMES, UNSET, VALUE
 from slurm.runner.program import MARK
 
@@ -220,7 +221,7 @@ def _program_with_control_pipe(start: str, shell: str, wait: str) -> Sequence[st
     Signals, input, output and the exit status pass through files and not through the engine, which the scheduler's
     SIGTERM ends before the program.
     """
-    init = (get_data("slurm.environments", "program_init.sh") or b"").decode()
+    init = program(__name__, "program_init.sh")
     return (
         f"init=$(cat <<'EOF'\n{init}EOF\n)",
         f"shell={path(shell)} control=$PWD/.control.$$ out= err= input=/dev/null result=$PWD/.status.$$",

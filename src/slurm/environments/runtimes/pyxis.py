@@ -29,6 +29,8 @@ class Pyxis(Runtime):
         """Replace the shell with srun, which keeps the variables of the job."""
         if not run.network:
             raise ConfigurationError("pyxis cannot disconnect a container from the network: remove network=False")
+        if run.shell:
+            raise ConfigurationError("pyxis cannot run a program in an image without Python: use another runtime")
         binds = [(run.root, run.root, ""), *((m.source, m.target, ":ro" if m.readonly else "") for m in run.mounts)]
         for source, target, _ in binds:
             if set(",:") & {*source, *target}:

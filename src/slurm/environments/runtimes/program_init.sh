@@ -5,6 +5,7 @@
 # status; the words.
 # `kill -- -1` reaches all other processes but process 1: outside of a process namespace it would end those of the user.
 [ $$ = 1 ] || { echo "a program's container needs process ids of its own: remove --pid or --init" >&2; exit 125; }
+cd -- "${1%/*}" || exit 125 # an OCI bundle cannot name the working directory
 # Opened for writing at first: otherwise this would wait for a writer if the job is gone already.
 exec 3<> "$1" && exec 4< "$1" 3< "$4" || exit 125
 [ -z "$2" ] || exec >> "$2" 2>> "$3"
