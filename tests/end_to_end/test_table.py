@@ -98,7 +98,7 @@ def test_arguments_of_a_function_that_is_not_here(local: Cluster) -> None:
         print(job.arguments())
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], text=True, capture_output=True, check=True)
-    assert done.stdout == "{'0': 'some text', 'width': 7}\n"
+    assert done.stdout == "{'0': 'some text', '1': 7}\n"
 
 
 def test_what_was_removed_is_one_clear_error(local: Cluster) -> None:
