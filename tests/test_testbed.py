@@ -144,7 +144,7 @@ def test_a_port_that_another_took_is_given_up(
         ports = free_ports(3)
         ports[lost] = taken.getsockname()[1]
         answers = [ports, free_ports(3)]
-        monkeypatch.setattr(testbed.slurm, "free_ports", lambda _count: answers.pop(0))
+        monkeypatch.setattr(testbed.slurm, "free_ports", lambda count: answers.pop(0) if answers else free_ports(count))
         cluster = new_testbed()
     assert answers == []
     cluster.run("srun", "-N2", "true")

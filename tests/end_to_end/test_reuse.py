@@ -164,7 +164,11 @@ def wait_for(path: str) -> str:
 def test_cancelling_a_map_leaves_what_it_has_joined(cluster: Cluster, tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in "ab"]
     first = wait_for(paths[0])
-    ways: tuple[Callable[[JobArray[str]], None], ...] = (JobArray.cancel, cancel, lambda array: cancel([[array]]))
+    ways: tuple[Callable[[JobArray[str]], None], ...] = (
+        lambda array: array.cancel(),
+        cancel,
+        lambda array: cancel([[array]]),
+    )
     for end in ways:
         array = wait_for.map(paths)
         assert array[0] == first
