@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import NamedTuple
 
 from slurm.errors import ClusterURLError
@@ -41,7 +42,7 @@ class ClusterURL(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ClusterURL:
-        """Parse a URL. Raises ClusterURLError."""
+        """Parse a URL. The scheduler "auto" is slurm if sbatch is on PATH, else local. Raises ClusterURLError."""
         match = _PATTERN.fullmatch(text)
         if match is None:
             raise ClusterURLError(
@@ -57,9 +58,14 @@ class ClusterURL(NamedTuple):
             raise ClusterURLError(f"{text!r}: the port must be a number from 1 to 65535")
         if bool(parts["transport"]) != bool(parts["host"]):
             raise ClusterURLError(f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'")
+        scheduler = parts["scheduler"]
+        if scheduler == "auto":
+            if parts["transport"]:
+                raise ClusterURLError(f"{text!r}: auto looks at this machine; for another one, name its scheduler")
+            scheduler = "slurm" if shutil.which("sbatch") else "local"
         return cls(
-            scheduler=parts["scheduler"],
-            transport=parts["transport"] or _TRANSPORTS.get(parts["scheduler"], "local"),
+            scheduler=scheduler,
+            transport=parts["transport"] or _TRANSPORTS.get(scheduler, "local"),
             user=parts["user"],
             host=(parts["host"] or "").strip("[]") or None,
             port=int(parts["port"]) if parts["port"] else None,

@@ -8,6 +8,7 @@ import math
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,8 @@ def test_config_show_lists_each_value_and_its_origin(here: Path) -> None:
         **dict.fromkeys(("python", "environment", "login_shell"), "default"),
     }
     (here / "Slurmfile").unlink()
-    assert run("config", "show").output.split()[:3] == ["url", "local", "default"]
+    auto = "slurm" if shutil.which("sbatch") else "local"
+    assert run("config", "show").output.split()[:3] == ["url", auto, "default"]
     told = json.loads(run("config", "show", "gpu", "--file", str(EXAMPLE), "--json").output)
     line = 1 + EXAMPLE.read_text().splitlines().index("      mem_per_gpu: 16G")
     assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:{line}", "cluster": None} in told

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from slurm import Cluster
 from slurm.errors import ClusterURLError
 from slurm.places.place import place_for
 from slurm.url import ClusterURL
 from unit.strategies import TEXT, matching
 
-NAMES = matching(r"[a-z][a-z0-9_]{0,7}")
+NAMES = matching(r"[a-z][a-z0-9_]{0,7}").filter(lambda name: name != "auto")
 ROOTS = st.none() | TEXT.map("/".__add__).filter(lambda root: not root.startswith("/~/")) | TEXT.map("~/".__add__)
 HERE = st.builds(lambda scheduler, root: ClusterURL(scheduler, root=root), NAMES, ROOTS)
 THERE = st.builds(
@@ -23,6 +26,16 @@ THERE = st.builds(
     port=st.none() | st.integers(1, 65535),
     root=ROOTS,
 )
+
+
+def test_auto_is_the_slurm_of_this_machine_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ClusterURL.parse("auto:///data") == ClusterURL("local", root="/data")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    assert str(ClusterURL.parse("auto")) == str(Cluster("auto").url) == "slurm"
+    with pytest.raises(ClusterURLError, match="auto looks at this machine; for another one, name its scheduler"):
+        ClusterURL.parse("auto+ssh://login")
 
 
 @given(HERE | THERE)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slurm.slurmfile.sources import Source
 
 
-DEFAULT = "local"
+DEFAULT = "auto"
 """The URL of the cluster if none is named and no Slurmfile exists."""
 
 on_option = click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")

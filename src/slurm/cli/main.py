@@ -25,7 +25,7 @@ def slurm() -> None:
     """Manage clusters, and the jobs that Python programs have submitted to them.
 
     CLUSTER is a name in the Slurmfile, or a URL such as slurm or slurm+ssh://ann@login. The default is the
-    default cluster of the Slurmfile, or this machine if there is no Slurmfile.
+    default cluster of the Slurmfile. Without a Slurmfile, it is slurm if sbatch is on PATH, else local.
     """
 
 

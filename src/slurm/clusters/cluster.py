@@ -59,13 +59,14 @@ def _warn_on_a_login_node() -> None:
     if shutil.which("sbatch") and "SLURM_JOB_ID" not in os.environ:
         _log.warning(
             "Cluster() runs jobs as processes on this machine, but sbatch is on PATH: on a login node, "
-            'write Cluster("slurm"). Cluster("local") runs them here without this warning.'
+            'write Cluster("slurm") or Cluster("auto"). Cluster("local") runs them here without this warning.'
         )
 
 
 class Cluster:
     """Where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm of this machine, and
-    `Cluster("slurm+ssh://login")` the Slurm of another host.
+    `Cluster("slurm+ssh://login")` the Slurm of another host. `Cluster("auto")` is the Slurm of this machine if sbatch
+    is on PATH, else this machine.
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. The default is `local`; then the first submission
     logs a warning if `sbatch` is on PATH, because jobs would run on the login node. `root` is the directory of all job
