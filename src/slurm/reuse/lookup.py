@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.errors import SchedulerError, TransportError
+from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.storage.fencing import cancelled_outcome, stay_ended
 from slurm.storage.keys import submitted_at
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
+    from slurm.storage.job_store import Outcomes
     from slurm.submission.submission_state import SubmissionState
 
 _log = logging.getLogger(__name__)
 
 _PAUSE = 0.2
+_FEW = 1000
+"""The most outcomes that are read along with the records of submissions, which may make them needless."""
 _LONG_AGO = 3600.0
 """A submission of this age without a directory was cleaned away. If its client still lives, a call may run twice."""
 
@@ -37,8 +40,8 @@ def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, lis
     """Find the last submission of each call; None if it is to be submitted. Returns the number of the next record, too.
 
     A call that has failed is to be submitted, and so is one whose submission was never queued, was lost, or no longer
-    exists. `task` is any key of the task. Takes a listing, and one command each for new records of reuse, for the
-    records of the submissions, and for outcomes. If calls have no outcome yet, it queries the scheduler.
+    exists. `task` is any key of the task. Takes a listing, one command for new records of reuse, and one for records of
+    submissions and outcomes; two if these are many. If calls have no outcome yet, it queries the scheduler.
     """
     records = place.reuse_records
     number = records.refresh(task)
@@ -47,21 +50,26 @@ def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, lis
     for found in named:
         if found:
             wanted.setdefault(found[0], set()).add(found[1])
-    states = _existing(place, list(wanted))
-    good = _not_failed(place, states, wanted)
+    states, early = _existing(place, wanted)
+    good = _not_failed(place, states, wanted, early)
     return number, [Known(states[at[0]], at[1]) if at and at[1] in good.get(at[0], ()) else None for at in named]
 
 
-def _existing(place: Place, keys: Sequence[str]) -> dict[str, SubmissionState]:
-    """The states of submissions by key. Waits for those that are being submitted, and fences those whose client died.
+def _existing(
+    place: Place, wanted: Mapping[str, set[int]]
+) -> tuple[Mapping[str, SubmissionState], Mapping[str, Outcomes]]:
+    """The states of submissions by key, and outcomes that were read along with their records.
 
-    A client that has written a record has a minute to submit, by this process's clock.
+    Waits for those that are being submitted, and fences those whose client died. A client that has written a record has
+    a minute to submit, by this process's clock.
     """
     records, patience = place.reuse_records, place.timings.abandoned_claim
-    found: dict[str, SubmissionState] = {}
-    left = list(keys)
+    elements = {key: _elements(place, key, calls) for key, calls in wanted.items()}
+    few = sum(map(len, elements.values())) <= _FEW
+    read, early = place.store.records_and_outcomes(elements if few else dict.fromkeys(wanted, ()))
+    found = {key: place.registry.add(*each) for key, each in read.items() if not isinstance(each, SlurmError)}
+    left = list(wanted)
     while left:
-        found |= {state.key: state for state in place.registry.get_several(left)}
         left = [key for key in left if not _is_answered(found.get(key))]
         late = [key for key in left if records.seconds_known(key) > patience or _age(key) > _LONG_AGO]
         for key in late:
@@ -74,7 +82,19 @@ def _existing(place: Place, keys: Sequence[str]) -> dict[str, SubmissionState]:
         left = [key for key in left if key not in late]
         if left:
             time.sleep(_PAUSE)
-    return found
+            found |= {state.key: state for state in place.registry.get_several(left)}
+    return found, early
+
+
+def _elements(place: Place, key: str, calls: Iterable[int]) -> set[int]:
+    """The elements that may make some calls of a submission: its record does not say how many calls an element has."""
+    entry = place.reuse_records.entry(key)
+    elements = entry.record.elements if entry else 0
+    if not entry or not 0 < elements <= len(entry.digests):
+        return set()
+    least = -(-len(entry.digests) // elements)
+    most = (len(entry.digests) - 1) // (elements - 1) if elements > 1 else least
+    return {element for call in calls for element in range(call // most, min(call // least + 1, elements))}
 
 
 def _age(key: str) -> float:
@@ -102,11 +122,11 @@ def _end(place: Place, key: str, elements: Iterable[int], reason: str) -> None:
 
 
 def _not_failed(
-    place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]]
+    place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]], early: Mapping[str, Outcomes]
 ) -> Mapping[str, set[int]]:
-    """Those calls of submissions that have a result, or run, or wait to run."""
+    """Those calls of submissions that have a result, or run, or wait to run. `early` are outcomes that were read."""
     accepted = {key: wanted[key] for key, state in states.items() if state.refused is None}
-    good, left = _outcomes(place, states, accepted)
+    good, left = _outcomes(place, states, accepted, early)
     while left:
         alive = _alive(place, states, left)
         ended = {key: set(filter(states[key].finished, calls)) for key, calls in left.items()}
@@ -114,7 +134,7 @@ def _not_failed(
             state = states[key]
             if lost := {state.element(index) for index in calls if not state.has_outcome(index)}:
                 _end(place, key, lost, "the scheduler has lost it")
-        for key, calls in _outcomes(place, states, ended)[0].items():
+        for key, calls in _outcomes(place, states, ended, {})[0].items():
             good[key] |= calls
         left = {key: rest for key, calls in left.items() if (rest := calls - ended[key])}
         if all(calls <= alive[key] for key, calls in left.items()):
@@ -126,11 +146,11 @@ def _not_failed(
 
 
 def _outcomes(
-    place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]]
+    place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]], early: Mapping[str, Outcomes]
 ) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
-    """The calls that have succeeded, and those without an outcome, by submission. Reads all outcomes together.
+    """The calls that have succeeded, and those without an outcome, by submission.
 
-    A damaged outcome counts as a failure.
+    Reads all outcomes together that are not among those read `early`. A damaged outcome counts as a failure.
     """
     found: dict[str, set[int]] = {}
     without: dict[str, set[int]] = {}
@@ -140,8 +160,12 @@ def _outcomes(
         if state.summary is not None:
             found[key] = calls - set(state.summary.failed)
         else:
-            elements[key] = {state.element(index) for index in calls}
-    for key, (read, unreadable) in place.store.several_outcomes(elements).items():
+            before = early[key].read if key in early else {}
+            elements[key] = {state.element(index) for index in calls} - before.keys()
+    late = place.store.several_outcomes(elements) if any(elements.values()) else {}
+    for key in elements:
+        read, unreadable = late.get(key, ({}, {}))
+        read = {**(early[key].read if key in early else {}), **read}
         for error in unreadable.values():
             if isinstance(error, TransportError):
                 raise error

@@ -205,11 +205,18 @@ class JobStore:
 
     def read_records(self, keys: Iterable[str]) -> Mapping[str, Records | SlurmError]:
         """Read the records of the submissions that exist, by key, or an error for those that cannot be read."""
+        return self.records_and_outcomes(dict.fromkeys(keys, ()))[0]
+
+    def records_and_outcomes(
+        self, wanted: Mapping[str, Iterable[int]]
+    ) -> tuple[Mapping[str, Records | SlurmError], Mapping[str, Outcomes]]:
+        """As `read_records`, and the outcomes that elements have of their own, all in one round trip."""
         names = (SUBMISSION, SUBMITTED, REFUSED, SUMMARY)
-        paths = {key: [f"{self.directory(key)}/{name}" for name in names] for key in keys}
-        files = self._transport.get_each([path for group in paths.values() for path in group], private=True)
+        records = {key: [f"{self.directory(key)}/{name}" for name in names] for key in wanted}
+        outcomes = self._outcome_paths(wanted)
+        files = self._transport.get_each([*(p for group in records.values() for p in group), *outcomes], private=True)
         found: dict[str, Records | SlurmError] = {}
-        for key, (request, accepted, rejected, summary) in paths.items():
+        for key, (request, accepted, rejected, summary) in records.items():
             if request in files:
                 try:
                     submission = Submission.loads(_read(files[request]), where=request)
@@ -221,7 +228,7 @@ class JobStore:
                     found[key] = Records(submission, submitted, refused, _summary(files, summary, submission))
                 except (ProtocolError, TransportError) as error:
                     found[key] = error
-        return found
+        return found, _outcomes(wanted, outcomes, files)
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
         """List the elements of each submission that have an outcome, or an error, by one command for all."""
@@ -281,22 +288,15 @@ class JobStore:
 
     def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
         """Read the outcomes of elements of several submissions in one round trip; more for shared ones."""
-        paths = {
-            f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e)
-            for k, elements in wanted.items()
-            for e in elements
-        }
-        found: dict[str, Outcomes] = {key: Outcomes({}, {}) for key in wanted}
-        for path, data in self._transport.get_each(list(paths), private=True).items():  # an outcome may hold a pickle
-            key, element = paths[path]
-            try:
-                found[key].read[element] = Outcome.loads(_read(data), where=path)
-            except (ProtocolError, TransportError) as error:
-                found[key].unreadable[element] = error
+        paths = self._outcome_paths(wanted)
+        found = _outcomes(wanted, paths, self._transport.get_each(list(paths), private=True))  # they may hold pickles
         missing = {k: [e for e in wanted[k] if e not in read and e not in bad] for k, (read, bad) in found.items()}
         for key, shared in self._without_own(missing).items():
             found[key].read.update(shared)
         return found
+
+    def _outcome_paths(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, tuple[str, int]]:
+        return {f"{self.directory(k)}/{OUTCOMES}/{outcome_name(e)}": (k, e) for k, some in wanted.items() for e in some}
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """Read the outcomes of the calls that have one. A damaged outcome is logged and left out.
@@ -360,6 +360,19 @@ class JobStore:
             yield file.blocks()
         for _ in left:
             yield iter(())
+
+
+def _outcomes(
+    keys: Iterable[str], paths: Mapping[str, tuple[str, int]], files: Mapping[str, bytes | SlurmError]
+) -> Mapping[str, Outcomes]:
+    found: dict[str, Outcomes] = {key: Outcomes({}, {}) for key in keys}
+    for path, (key, element) in paths.items():
+        if path in files:
+            try:
+                found[key].read[element] = Outcome.loads(_read(files[path]), where=path)
+            except (ProtocolError, TransportError) as error:
+                found[key].unreadable[element] = error
+    return found
 
 
 def _summary(files: Mapping[str, bytes | SlurmError], path: str, of: Submission) -> Summary | None:
