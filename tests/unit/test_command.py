@@ -196,7 +196,7 @@ def test_a_pattern_of_products_that_leaves_the_directory_is_an_error(pattern: st
         ({"env": {"A": 1}}, "A=1: expected a text"),
         ({"stdin": 1}, "stdin=1: expected a text or bytes"),
         ({"products": [1]}, "expected patterns of files"),
-        ({"memory": "4G"}, "sbatch has no option memory"),
+        ({"memory": "4G"}, "there is no option 'memory': mem="),
     ],
 )
 def test_a_wrong_argument_is_an_error_at_the_definition(arguments: Any, message: str) -> None:

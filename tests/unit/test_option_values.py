@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,28 @@ if TYPE_CHECKING:
         ("mem", "4G", "4G"),
         ("mem", " 512M ", "512M"),
         ("mem", "0", "0"),
+        ("mem", "4GB", "4G"),
+        ("mem", "4 GiB", "4G"),
+        ("mem", "4gb", "4G"),
+        ("mem", "1.5 GB", "1536M"),
+        ("mem", "0.1G", "103M"),
+        ("mem", "0.5K", "1K"),
+        ("mem", "2048 M", "2G"),
+        ("mem", "1P", "1024T"),
+        ("mem", "0 GB", "0"),
+        ("tmp", "10 GB", "10G"),
+        ("time", "2h", "02:00:00"),
+        ("time", "90 min", "01:30:00"),
+        ("time", "1d 2h", "1-02:00:00"),
+        ("time", "1h30m", "01:30:00"),
+        ("time", "2 hours and 30 minutes", "02:30:00"),
+        ("time", "2 Hours, 30 Minutes", "02:30:00"),
+        ("time", "1.5h", "01:30:00"),
+        ("time", "0.1s", "00:00:01"),
+        ("time", "2w", "14-00:00:00"),
+        ("signal_lead", "5 min", "300"),
+        ("signal_lead", "5", "5"),
+        ("time", "2:30", "2:30"),
         ("time", 30, "30"),
         ("time", "30:00", "30:00"),
         ("time", "12:00:00", "12:00:00"),
@@ -85,14 +108,32 @@ def test_each_form_has_its_text(name: str, value: Any, text: str | bool | None) 
         ("core_spec", "x", "a whole number"),
         ("nodes", "2-", 'a range such as "2-4"'),
         ("nodes", True, 'a range such as "2-4"'),
-        ("mem", "4 G", 'such as "4G" or "512M"'),
-        ("mem", "4GB", 'such as "4G" or "512M"'),
+        ("mem", "4X", 'such as "4G" or "512M"'),
+        ("mem", 1.5, "a whole number, which is megabytes for sbatch"),
+        ("mem", "1.5", "a whole number, which is megabytes for sbatch"),
+        ("mem", "1G 2M", 'such as "4G" or "512M"'),
+        ("mem", "1,5G", 'write "1.5G" or "15G"'),
+        ("mem", "1,000 MB", 'write "1.000MB" or "1000MB"'),
         ("mem", "", 'such as "4G" or "512M"'),
         ("mem", -1, 'such as "4G" or "512M"'),
-        ("time", "1h", "minutes as a number, a timedelta"),
-        ("time", "1:2:3:4", "minutes as a number, a timedelta"),
-        ("time", "-5", "minutes as a number, a timedelta"),
-        ("time", 1.5, "minutes as a number, a timedelta"),
+        ("time", "30m 2h", 'such as "2h"'),
+        ("time", "2h 1h", 'such as "2h"'),
+        ("time", "1d-2h", 'such as "2h"'),
+        ("time", "2h,", 'such as "2h"'),
+        ("time", "1 month", 'such as "2h"'),
+        ("time", "\u0663h", 'such as "2h"'),
+        ("time", "1.5", "a whole number, which is minutes for sbatch"),
+        ("time", "2:30h", '"2:30" is minutes and seconds. Write "2h 30min" or "2min 30s"'),
+        ("time", "1h30", 'write "1h 30min" or "1h 30s"'),
+        ("time", "1d 2", 'write "1d 2h" or "1d 2min"'),
+        ("time", "5M", 'write "5min" for minutes, or days for months: "150d"'),
+        ("time", "1,5h", 'write "1.5h" or "15h"'),
+        ("time", "0h", "a time longer than 0 seconds"),
+        ("time", "30000d", "at most 68 years"),
+        ("signal_lead", "19h", "seconds up to 65535"),
+        ("time", "1:2:3:4", "a whole number, which is minutes for sbatch"),
+        ("time", "-5", "a whole number, which is minutes for sbatch"),
+        ("time", 1.5, "a whole number, which is minutes for sbatch"),
         ("time", timedelta(0), "a time longer than 0 seconds"),
         ("contiguous", "yes", "True or False"),
         ("contiguous", 1, "True or False"),
@@ -145,6 +186,24 @@ def test_a_timedelta_is_rounded_up_to_a_second(value: timedelta) -> None:
     asked = seconds(duration(value))
     assert asked is not None
     assert 0 <= asked - value / timedelta(seconds=1) < 1
+
+
+@given(st.integers(0, 400), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_a_time_with_units_is_the_sum_of_its_parts(days: int, hours: int, minutes: int, rest: int) -> None:
+    asked = timedelta(days=days, hours=hours, minutes=minutes, seconds=rest + (not days + hours + minutes + rest))
+    parts = zip((days, hours, minutes, asked.seconds % 60), ("d", "h", " min", " seconds"), strict=True)
+    assert duration(" ".join(f"{number}{unit}" for number, unit in parts if number)) == duration(asked)
+
+
+@given(st.sampled_from(["time", "mem"]), st.text("0123456789.,:- \tdhmsinGMKBand", max_size=12))
+def test_what_text_becomes_is_slurms_form(name: str, text: str) -> None:
+    try:
+        parsed = Options.parse({name: text}).get(name)
+    except OptionError:
+        return
+    assert Options.parse({name: parsed}).get(name) == parsed
+    assert isinstance(parsed, str)
+    assert re.fullmatch(r"[0-9:-]+" if name == "time" else r"[0-9]+[KMGTkmgt]?", parsed)
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from slurm import task
 from slurm.errors import OptionError
 from slurm.options import MAPPINGS, NONE, OURS, SBATCH, TAKEN, Options
+from slurm.options.foreign import WORDS
 from slurm.options.types import TaskOptions
 from slurm.protocol import Block
 from slurm.schedulers.directives import arguments, lines
@@ -80,6 +83,75 @@ def test_raw_options_are_passed_unchanged() -> None:
 def test_a_misspelt_option_is_an_error_at_decoration(name: str, meant: str) -> None:
     with pytest.raises(OptionError, match=rf"sbatch has no option {name}: did you mean {meant}\?"):
         task(**{name: "1"})  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("timeout_min", "time=90 is the time limit in minutes"),
+        ("mem_gb", "mem='4G'"),
+        ("slurm_partition", "write partition=…"),
+        ("slurm_array_parallelism", "max_concurrent="),
+        ("slurm_setup", "Cluster(setup="),
+        ("walltime", "time='2:00:00' is the time limit"),
+        ("wall_time", "time='2:00:00' is the time limit"),
+        ("waltime", "time='2:00:00' is the time limit"),
+        ("ncpus", "cpus_per_task=4"),
+        ("ppn", "ntasks_per_node=2"),
+        ("queue", "partition='long'"),
+        ("cores", "cpus_per_task=4"),
+        ("memory", "mem='4G'"),
+        ("project", "account='physics'"),
+        ("job_extra_directives", "sbatch={"),
+        ("cpu", "cpus_per_task=4"),
+        ("gpu", "gpus=1"),
+        ("timeout", "time=timedelta("),
+        ("retries", "retry=3"),
+        ("threads", "cpus_per_task=4"),
+        ("mem_mb", "mem='4G'"),
+        ("runtime", "time=90 is the time limit in minutes"),
+        ("max_workers", "workers=4"),
+        ("mp_context", "workers=4"),
+        ("chunksize", "chunk_size=100"),
+        ("maxForks", "max_concurrent=10"),
+        ("c", "cpus_per_task=4"),
+        ("C", "constraint='skylake'"),
+        ("N", "nodes=2"),
+        ("-n", "ntasks=8"),
+        ("SLURM_TIME", "write time=…"),
+        ("cpus", "cpus_per_task=4"),
+        ("cpuss", "cpus_per_task=4"),
+        ("ngpus", "gpus=1"),
+        ("n_gpus", "gpus=1"),
+    ],
+)
+def test_a_word_of_another_tool_gets_the_name_of_ours(name: str, meant: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        Options.parse({name: 1})
+    assert str(caught.value).startswith(f"there is no option {name!r}: ")
+    assert meant in str(caught.value)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_what_the_advice_says_is_accepted(word: str) -> None:
+    assert word not in {*SBATCH, *OURS, *MAPPINGS, *TAKEN}
+    for name, value in re.findall(r"(?:^|, )([a-z_]+)=('[^']*'|\d+|True|\{.*?\}|timedelta\(.*?\))", WORDS[word]):
+        parsed = eval(value, {"timedelta": timedelta})  # noqa: S307 - text of ours
+        assert name in Options.parse({name: parsed}).to_json()
+
+
+@given(st.builds("{}{}{}".format, st.text("ns_", max_size=4), st.sampled_from(["cpu", "gpu"]), st.text("s_pertakbind")))
+@example("cpus_per_nod")
+@example("gpus_per_tsk")
+@example("cpu_bind")
+@example("cpuz")
+def test_a_guess_never_takes_cpus_for_gpus(name: str) -> None:
+    assume(name not in SBATCH)
+    with pytest.raises(OptionError) as caught:
+        Options.parse({name: 1})
+    advice = str(caught.value).partition(": ")[2].lower()
+    meant, other = ("cpu", "gpu") if "cpu" in name else ("gpu", "cpu")
+    assert meant in advice or other not in advice
 
 
 def test_an_unknown_option_is_pointed_to_raw_options() -> None:

@@ -254,11 +254,9 @@ def _checked(name: str, value: Any) -> str | bool | None:
 def _fail_unknown(name: str) -> NoReturn:
     if name in TAKEN:
         kinds.fail(f"option {name}: {TAKEN[name]}")
-    from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
+    from slurm.options.foreign import advise  # noqa: PLC0415 - only for an error message
 
-    near = get_close_matches(name.replace("-", "_"), [*SBATCH, *OURS, *MAPPINGS, *TAKEN], n=1, cutoff=0.6)
-    advice = f"did you mean {near[0]}?" if near else f'to pass it unchanged, write sbatch={{"--{name}": …}}'
-    kinds.fail(f"sbatch has no option {name}: {advice}")
+    kinds.fail(advise(name, (*SBATCH, *OURS, *MAPPINGS, *TAKEN)))
 
 
 def _raw_name(name: str) -> str:

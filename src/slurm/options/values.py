@@ -25,6 +25,10 @@ _UNLIMITED = ("UNLIMITED", "INFINITE")
 _MOST_SECONDS = (1 << 31) - 1
 """Slurm 22.05 accepts longer times, but sets a different limit or none."""
 _TOO_LONG = 'at most 68 years, or "UNLIMITED"'
+_TIMES = (
+    'text such as "2h", "1d 12h", "12:00:00" or "1-12:00:00", a timedelta, or a whole number, which is minutes for '
+    "sbatch"
+)
 
 SIGNALS = frozenset(
     "HUP INT QUIT ABRT KILL ALRM TERM USR1 USR2 URG CONT STOP TSTP TTIN TTOU XCPU".split()  # noqa: SIM905
@@ -91,36 +95,58 @@ def count_range(value: Any) -> str:
 
 
 def memory(value: Any) -> str:
-    """Check megabytes as a number, or Slurm's text: "4G", "512M", "0" for the node's whole memory."""
+    """Check megabytes as a number, or text: "4G", "512M", "4 GiB", "1.5 GB", "0" for the node's whole memory."""
     given = str(value).strip()
     number = given[:-1] if given[-1:].upper() in ("K", "M", "G", "T") else given
-    if isinstance(value, bool) or not _digits(number):
-        raise ValueError('megabytes as a number, or text with a unit such as "4G" or "512M"')
-    return given
+    if not isinstance(value, bool) and _digits(number):
+        return given
+    if isinstance(value, str):
+        from slurm.options.amounts import memory  # noqa: PLC0415 - most values are Slurm's forms
+
+        converted = memory(given)
+        if converted is not None:
+            return converted
+    raise ValueError('text with a unit, such as "4G" or "512M", or a whole number, which is megabytes for sbatch')
 
 
 def duration(value: Any) -> str:
-    """Check minutes as a number, a timedelta, or Slurm's text: "30", "30:00", "12:00:00", "1-12", "1-12:00:00"."""
+    """Check minutes as a number, a timedelta, Slurm's text ("30", "30:00", "1-12:00:00"), or text with units ("2h")."""
     if hasattr(value, "total_seconds"):
         return _from_timedelta(value)
+    if isinstance(value, (bool, float)):
+        raise ValueError(_TIMES)
     given = str(value).strip()
+    return _with_units(given) if any(map(str.isalpha, given)) and given.upper() not in _UNLIMITED else clock_text(given)
+
+
+def clock_text(text: str) -> str:
+    """Check Slurm's text for a time, as sbatch does."""
+    given = text.strip()
     if given.upper() in _UNLIMITED:
         return given.upper()
     days, dash, clock = given.partition("-")
     parts = (clock if dash else given).split(":")
-    if (
-        isinstance(value, (bool, float))
-        or len(parts) > 3
-        or not all(_digits(p) for p in (*parts, days if dash else "0"))
-    ):
-        raise ValueError('minutes as a number, a timedelta, or text such as "30", "12:00:00" or "1-12:00:00"')
+    if len(parts) > 3 or not all(_digits(p) for p in (*parts, days if dash else "0")):
+        raise ValueError(_TIMES)
     if sum(map(len, (*parts, days))) > 30 or (seconds(given) or 0) > _MOST_SECONDS:
         raise ValueError(_TOO_LONG)
     return given
 
 
+def _with_units(given: str) -> str:
+    from slurm.options.amounts import time  # noqa: PLC0415 - most values are Slurm's forms
+
+    found = time(given)
+    if found is None:
+        raise ValueError(_TIMES)
+    return _checked_clock(found)
+
+
 def _from_timedelta(value: timedelta) -> str:
-    seconds = -int(-value.total_seconds() // 1)  # rounded up, so that the limit is never shorter than requested
+    return _checked_clock(-int(-value.total_seconds() // 1))  # rounded up, so that it is never shorter than requested
+
+
+def _checked_clock(seconds: int) -> str:
     if seconds <= 0:
         raise ValueError("a time longer than 0 seconds")
     if seconds > _MOST_SECONDS:
@@ -258,7 +284,10 @@ def mpi(value: Any) -> str:
 def lead(value: Any) -> str:
     """Convert a number of seconds, a timedelta, or Slurm's text for a time to seconds."""
     given = _from_timedelta(value) if hasattr(value, "total_seconds") else str(value)
-    parsed = int(given) if _digits(given) else seconds(duration(given)) if ":" in given else None
+    try:
+        parsed = int(given) if _digits(given) else seconds(duration(given))
+    except ValueError:
+        parsed = None
     if isinstance(value, bool) or not parsed or parsed > _MOST_LEAD:  # sbatch(1), --signal
-        raise ValueError('seconds up to 65535, a timedelta, or text such as "5:00"')
+        raise ValueError('seconds up to 65535, a timedelta, or text such as "5:00" or "5min"')
     return str(parsed)

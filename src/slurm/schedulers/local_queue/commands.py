@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
-from slurm.options.values import duration, seconds, signal_and_lead
+from slurm.options.values import clock_text, seconds, signal_and_lead
 from slurm.schedulers.base import ntasks, ranges
 from slurm.schedulers.local_queue import identity
 from slurm.schedulers.local_queue.client import NoAnswer, RequestRefused, ask, stop
@@ -91,7 +91,7 @@ def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]
         cpus=0 if "waits" in options else cpus * number_of_tasks,
         ntasks=number_of_tasks,
         cpus_per_task=options.get("cpus-per-task"),
-        seconds=value("time", lambda text: seconds(duration(text)), "UNLIMITED"),
+        seconds=value("time", lambda text: seconds(clock_text(text)), "UNLIMITED"),
         warning=value("signal", _warning),
         comment=options.get("comment", ""),
         name=options.get("job-name", os.path.basename(script)),
