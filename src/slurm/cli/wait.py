@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -19,9 +19,27 @@ from slurm.views.overview import overviews
 from slurm.views.status import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from slurm.jobs.job import Job
+
+
+class NotEnded(click.ClickException):
+    """Some jobs have not ended, and the time is over."""
+
+    def __init__(self, problem: str, keys: Iterable[str]) -> None:
+        super().__init__(f"{problem}; the job goes on: {', '.join(keys)}")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message."""
+        del file
+        output.show(self.message, err=True)
+
+
+class Interrupted(NotEnded):
+    """Some jobs have not ended, and the user has pressed Ctrl-C."""
+
+    exit_code = output.INTERRUPTED
 
 
 class _Whole(NamedTuple):
@@ -32,6 +50,21 @@ class _Whole(NamedTuple):
     def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call back once all have ended; returns a function that undoes this."""
         return when_all_finish(self.job if isinstance(self.job, JobArray) else [self.job], callback)
+
+
+def each_at_its_end(
+    jobs: Iterable[Job[Any] | JobArray[Any]], timeout: float | None
+) -> Iterator[Job[Any] | JobArray[Any]]:
+    """Yield each job or map when all of it has ended. Raises NotEnded after `timeout` seconds, and for Ctrl-C."""
+    waiting = {job.key: _Whole(job) for job in jobs}
+    try:
+        for whole in as_they_end(list(waiting.values()), timeout):
+            del waiting[whole.job.key]
+            yield whole.job
+    except TimeoutError:
+        raise NotEnded(f"not ended after {timeout:g} s", waiting) from None
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", waiting) from None
 
 
 @click.command(short_help="Wait for the end of jobs.")
@@ -46,27 +79,17 @@ def wait(keys: tuple[str, ...], timeout: float | None, cluster: str | None, as_j
     print a list at the end. Ctrl-C ends the command; the jobs go on.
     """
     place = cluster_of(cluster)
-    waiting = list({job.key: _Whole(job) for job in map(place.job, keys)}.values())
-    ended: dict[str, dict[str, Any]] = {}
-    problem, status = "", 0
+    ended: list[dict[str, Any]] = []
     try:
-        for each in as_they_end(waiting, timeout):
-            facts = ended[each.job.key] = _end_of(each.job)
+        for job in each_at_its_end(map(place.job, dict.fromkeys(keys)), timeout):
+            ended.append(_end_of(job))
             if not as_json:
-                output.show(_line(facts))
-    except TimeoutError:
-        problem, status = f"not ended after {timeout:g} s", 1
-    except KeyboardInterrupt:
-        problem, status = "interrupted", output.INTERRUPTED
-    if as_json:
-        show_json(list(ended.values()))
-    if problem:
-        output.show(
-            f"{problem}; the job goes on: {', '.join(w.job.key for w in waiting if w.job.key not in ended)}", err=True
-        )
-    elif any(state != JobState.COMPLETED.value for facts in ended.values() for state in facts["states"]):
-        status = 1
-    raise SystemExit(status)
+                output.show(_line(ended[-1]))
+    finally:
+        if as_json:
+            show_json(ended)
+    if any(state != JobState.COMPLETED.value for facts in ended for state in facts["states"]):
+        raise SystemExit(1)
 
 
 def _end_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
