@@ -55,12 +55,12 @@ def jobs(
     """List the jobs that were submitted to CLUSTER, newest first."""
     place = cluster_of(cluster)
     listed = place.jobs(task, limit=limit, labels=_wanted(labels))
-    found = [_facts(job, each) for job, each in zip(listed, overviews([job.part for job in listed]), strict=True)]
+    found = [facts_of(job, each) for job, each in zip(listed, overviews([job.part for job in listed]), strict=True)]
     if as_json:
         show_json(found)
     elif found:
         rows = [
-            (item["key"], item["job_id"] or "-", _time(item["submitted"]) or "-", str(item["count"]), _counts(item))
+            (item["key"], item["job_id"] or "-", _time(item["submitted"]) or "-", str(item["count"]), counts_of(item))
             for item in found
         ]
         show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
@@ -80,7 +80,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     summary, failures = found.summary, found.failures()
     running = progress(job.part, found.calls) if found.calls else {}
     reported = {f"{index}": progress_text(event) for index, event in running.items()}
-    facts = _facts(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
+    facts = facts_of(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
     if isinstance(job, JobArray):
         facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
     else:
@@ -195,7 +195,7 @@ def _several(count: int, of: int, what: str) -> str:
     return f"{count} {what}" if of > 1 else what
 
 
-def _facts(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
+def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
     """The facts about a submission, as plain data."""
     first = job if not isinstance(job, JobArray) else job[0] if job else None
     job_id = first.job_id if first is not None else None
@@ -219,7 +219,7 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
     more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
     texts = {
         "count": str(facts["count"]) if facts["count"] > 1 else "",
-        "states": _counts(facts),
+        "states": counts_of(facts),
         "submitted": _time(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
         "progress": "\n".join(reported),
@@ -236,7 +236,7 @@ def _time(seconds: float | None) -> str:
     return "" if seconds is None else clock(seconds)
 
 
-def _counts(facts: dict[str, Any]) -> str:
+def counts_of(facts: dict[str, Any]) -> str:
     """The number of calls in each state, or the state of a single call."""
     states = facts["states"]
     return ", ".join(f"{count} {state}" if facts["count"] > 1 else state for state, count in states.items())

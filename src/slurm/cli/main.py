@@ -15,6 +15,10 @@ from slurm.cli.explain import explain
 from slurm.cli.files import fetch
 from slurm.cli.jobs import cancel, jobs, logs, send, show
 from slurm.cli.output import SafeFormatter, show_error
+from slurm.cli.result import result
+from slurm.cli.retry import retry
+from slurm.cli.script import script
+from slurm.cli.wait import wait
 from slurm.errors import SlurmError
 from slurm.version import __version__
 
@@ -29,7 +33,7 @@ def slurm() -> None:
     """
 
 
-for command in (config, doctor, envs, jobs, show, explain, cancel, logs, fetch, send):
+for command in (config, doctor, envs, jobs, show, wait, result, explain, cancel, retry, logs, script, fetch, send):
     slurm.add_command(command)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 1 << 20
 """The longest line of a log, in characters, that is shown as one."""
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -1,0 +1,34 @@
+"""Parameters: the kinds of values that options of the command take, besides click's own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UNITS: Mapping[str, float] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DURATION = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)([{''.join(_UNITS)}]?)", re.ASCII)
+
+
+class Duration(click.ParamType[float]):
+    """A time in seconds: a number, or a number with a unit, such as "90", "30m" or "2d"."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds; fail for another form."""
+        if isinstance(value, float):  # click converts a value twice
+            return value
+        parts = _DURATION.fullmatch(value)
+        if parts is None:
+            self.fail(f"{value!r} is not a time: write seconds, or a number with s, m, h, d or w: 30m.", param, ctx)
+        return float(parts[1]) * _UNITS[parts[2]]
+
+
+timeout_option = click.option(
+    "--timeout", type=Duration(), metavar="TIME", help="Wait for at most this time: seconds, or 30m, 2h, 1d."
+)

@@ -1,0 +1,23 @@
+"""`slurm script`: print the batch script of a job."""
+
+from __future__ import annotations
+
+import click
+
+from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.errors import NoSuchJob
+from slurm.protocol import SCRIPT
+
+
+@click.command(short_help="Print the batch script of a job.")
+@click.argument("key")
+@on_option
+def script(key: str, cluster: str | None) -> None:
+    """Print the batch script with which the job KEY was submitted. All calls of a map have the same script."""
+    place, state, _ = cluster_of(cluster).job(key).part
+    path = f"{place.store.directory(state.key)}/{SCRIPT}"
+    data = place.transport.get([path], private=True).get(path)
+    if data is None:
+        raise NoSuchJob(f"{path} does not exist: the submission was interrupted, or the file was removed")
+    output.show_bytes([data])

@@ -1,0 +1,108 @@
+"""`slurm wait`: wait for the end of jobs."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.jobs import counts_of, facts_of
+from slurm.cli.output import json_option, show_json
+from slurm.cli.parameters import timeout_option
+from slurm.jobs.completion import as_they_end, when_all_finish
+from slurm.jobs.job import JobArray
+from slurm.protocol.states import JobState
+from slurm.views.displays import duration
+from slurm.views.overview import overviews
+from slurm.views.status import error_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from slurm.jobs.job import Job
+
+
+class NotEnded(click.ClickException):
+    """Some jobs have not ended, and the time is over."""
+
+    def __init__(self, problem: str, keys: Iterable[str]) -> None:
+        super().__init__(f"{problem}; the job goes on: {', '.join(keys)}")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message."""
+        del file
+        output.show(self.message, err=True)
+
+
+class Interrupted(NotEnded):
+    """Some jobs have not ended, and the user has pressed Ctrl-C."""
+
+    exit_code = output.INTERRUPTED
+
+
+class _Whole(NamedTuple):
+    """A job, or all jobs of a map, as one thing that ends."""
+
+    job: Job[Any] | JobArray[Any]
+
+    def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call back once all have ended; returns a function that undoes this."""
+        return when_all_finish(self.job if isinstance(self.job, JobArray) else [self.job], callback)
+
+
+def each_at_its_end(
+    jobs: Iterable[Job[Any] | JobArray[Any]], timeout: float | None
+) -> Iterator[Job[Any] | JobArray[Any]]:
+    """Yield each job or map when all of it has ended. Raises NotEnded after `timeout` seconds, and for Ctrl-C."""
+    waiting = {job.key: _Whole(job) for job in jobs}
+    try:
+        for whole in as_they_end(list(waiting.values()), timeout):
+            del waiting[whole.job.key]
+            yield whole.job
+    except TimeoutError:
+        raise NotEnded(f"not ended after {timeout:g} s", waiting) from None
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted", waiting) from None
+
+
+@click.command(short_help="Wait for the end of jobs.")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@timeout_option
+@on_option
+@json_option
+def wait(keys: tuple[str, ...], timeout: float | None, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Wait for the end of the jobs KEY..., and print one line for each KEY when it has ended. A map is one line.
+
+    The exit status is 0 if all succeeded, and 1 if a call failed or was cancelled, or if the time is over. With --json,
+    print a list at the end. Ctrl-C ends the command; the jobs go on.
+    """
+    place = cluster_of(cluster)
+    ended: list[dict[str, Any]] = []
+    try:
+        for job in each_at_its_end(map(place.job, dict.fromkeys(keys)), timeout):
+            ended.append(_end_of(job))
+            if not as_json:
+                output.show(_line(ended[-1]))
+    finally:
+        if as_json:
+            show_json(ended)
+    if any(state != JobState.COMPLETED.value for facts in ended for state in facts["states"]):
+        raise SystemExit(1)
+
+
+def _end_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
+    """The facts about a job that has ended, with the first failure."""
+    (found,) = overviews([job.part])
+    failures = found.failures()
+    first = next((error_of(status) for status in failures.values()), "") or None
+    return facts_of(job, found) | {"seconds": found.summary.seconds, "failed": list(failures), "error": first}
+
+
+def _line(facts: dict[str, Any]) -> str:
+    """The facts in one line: "greet/…: 3 COMPLETED, 1 FAILED after 2 s: [1] ValueError: too small"."""
+    took = "" if facts["seconds"] is None else f" after {duration(facts['seconds'])}"
+    which = f"[{facts['failed'][0]}] " if facts["failed"] and facts["count"] > 1 else ""
+    error = " ".join(facts["error"].split()) if facts["error"] else ""
+    return f"{facts['key']}: {counts_of(facts)}{took}{f': {which}{error}' if error else ''}"
