@@ -26,7 +26,8 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "version", "url", "plugins", "sanitize.*"),
+    ("errors", "version", "url", "plugins", "tracebacks", "sanitize.*"),
+    ("usage",),
     ("protocol.*",),
     ("options.*", "client_cache"),
     ("callbacks.*",),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from slurm.errors import JobEnded
 from slurm.jobs import completion
+from slurm.jobs.operators import NoOperators
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.sanitize.numbers import seconds_to_wait
@@ -29,7 +30,7 @@ _MOST_READ = 64
 """The most calls whose results are read in one go when they are wanted one by one, unless an element makes more."""
 
 
-class Handle(Placeholder):
+class Handle(NoOperators, Placeholder):
     """Some calls of a submission at a place."""
 
     __slots__ = ("_place", "_watched")

@@ -12,6 +12,7 @@ from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.handle import value_of
 from slurm.jobs.listing import Listing
+from slurm.jobs.operators import OneResult, position
 from slurm.jobs.table import ArrayTable, JobArguments
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
@@ -20,6 +21,7 @@ from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import Reference
 from slurm.storage.program_logs import with_programs
 from slurm.submission.submission_state import SubmissionState
+from slurm.tracebacks import ends_at_the_caller
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.overview import overviews
 from slurm.views.status import Part, statuses
@@ -38,7 +40,7 @@ R = TypeVar("R", covariant=True)
 _UNSET: Any = object()
 
 
-class Job(JobArguments, Generic[R]):
+class Job(OneResult, JobArguments, Generic[R]):
     """One call on a cluster: like a `concurrent.futures.Future`, awaitable, and it outlives its process.
 
     Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result.
@@ -246,13 +248,11 @@ class JobArray(ArrayTable, Generic[R]):
     def __getitem__(self, at: int) -> Job[R]: ...
     @overload
     def __getitem__(self, at: slice) -> JobArray[R]: ...
+    @ends_at_the_caller
     def __getitem__(self, at: int | slice) -> Job[R] | JobArray[R]:
         if isinstance(at, slice):
             return JobArray(self._place, self._watched, self._range[at])
-        if not -len(self) <= at < len(self):
-            message = f"{self.key} has {len(self)} jobs, so there is no [{at}]"
-            raise IndexError(message)
-        return Job(self._place, self._watched, self._range[at])
+        return Job(self._place, self._watched, self._range[position(at, len(self), self.key)])
 
     def __iter__(self) -> Iterator[Job[R]]:
         return (Job(self._place, self._watched, index) for index in self._range)

@@ -14,11 +14,13 @@ from slurm.jobs.completion import when_all_finish
 from slurm.jobs.handle import value_of
 from slurm.jobs.job import Job, JobArray
 from slurm.jobs.listing import Listing
+from slurm.jobs.operators import position
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait, whole
+from slurm.tracebacks import ends_at_the_caller
 from slurm.views.overview import overviews
 from slurm.views.status import Part
 
@@ -119,15 +121,14 @@ class JoinedArray(JobArray[R]):
     def __len__(self) -> int:
         return sum(len(piece.indices) for piece in self._pieces)
 
+    @ends_at_the_caller
     def __getitem__(self, at: Any) -> Any:
         calls = list(self._calls())
         if isinstance(at, slice):
             some = calls[at]
             return JoinedArray(self._place, joined(some)) if some else self._nothing()
-        if not -len(calls) <= at < len(calls):
-            message = f"the array has {len(calls)} jobs, so there is no [{at}]"
-            raise IndexError(message)
-        return Job(self._place, calls[at].state, calls[at].at)
+        call = calls[position(at, len(calls), "the array")]
+        return Job(self._place, call.state, call.at)
 
     def __iter__(self) -> Iterator[Job[R]]:
         return (Job(self._place, call.state, call.at) for call in self._calls())

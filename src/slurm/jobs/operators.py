@@ -1,0 +1,76 @@
+"""Operators: a job or an array is not its result, and an error says how to get at that.
+
+Type checkers see none of these methods, so they report the same mistakes.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, NoReturn
+
+from slurm.tracebacks import about_the_caller, ends_at_the_caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BINARY = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()  # noqa: SIM905
+_OTHERS = "lt le gt ge neg pos invert abs round float int complex index".split()  # noqa: SIM905
+
+
+def _refusal(method: str) -> Callable[..., NoReturn]:
+    @ends_at_the_caller
+    def refuse(self: object, argument: object = None, *_: object) -> NoReturn:
+        from slurm import usage  # noqa: PLC0415 - only for an error
+
+        raise usage.no_operator(method, argument, of_array=hasattr(type(self), "results"))
+
+    refuse.__name__ = method
+    return refuse
+
+
+class NoOperators:
+    """Base class of what stands for results: arithmetic, comparison and unknown attributes say what to write."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+        for _name in (*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS):
+            vars()[f"__{_name}__"] = _refusal(f"__{_name}__")
+        del _name
+
+        @ends_at_the_caller
+        def __getattr__(self, name: str) -> object:
+            if hasattr(type(self), name):  # a property that raised AttributeError itself
+                return object.__getattribute__(self, name)
+            from slurm import usage  # noqa: PLC0415 - only for an error
+
+            raise usage.no_attribute_of_handle(self, name)
+
+
+class OneResult(NoOperators):
+    """Base class of what stands for one result: it has no truth value, length or items.
+
+    Without `__iter__` it is no `Iterable`; Python's iteration takes `[0]`, and so gets the error.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+        __bool__, __len__, __getitem__ = _refusal("__bool__"), _refusal("__len__"), _refusal("__getitem__")
+
+        @ends_at_the_caller
+        def __format__(self, form: str) -> str:
+            return _refusal("__format__")(self, form) if form else str(self)
+
+
+def position(at: int, length: int, name: str) -> int:
+    """Return the index of a job in an array called `name`. Raises IndexError, and TypeError for what is no number."""
+    try:
+        number = operator.index(at)
+    except TypeError:
+        message = f"an array has jobs by number, not by {at!r}. For a part of a result, write array[0].result()[{at!r}]"
+        raise about_the_caller(TypeError(message)) from None
+    if not -length <= number < length:
+        message = f"{name} has {length} jobs, so there is no [{number}]"
+        raise about_the_caller(IndexError(message))
+    return number

@@ -1,0 +1,54 @@
+"""Tracebacks: an error about the caller's own line ends there, without the frames of this library.
+
+A node imports this module with the user's own, so it imports nothing but `functools`.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+TYPE_CHECKING = False  # as `typing` has it, without importing typing; type checkers know the name
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+    E = TypeVar("E", bound=BaseException)
+
+
+def about_the_caller(error: E) -> E:
+    """Mark an error of a builtin type: it says what is wrong with the line that called this library."""
+    error.about_the_caller = True  # type: ignore[attr-defined]
+    return error
+
+
+def ends_at_the_caller(function: F) -> F:
+    """Decorate a public function: the traceback of a marked error ends at the line that called the function.
+
+    Errors of this library are marked by their classes. An error that passed through the user's code keeps all frames,
+    and so does each error in development mode (`python -X dev`). Before Python 3.11, the frame of this function stays.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True  # pytest and IPython read it
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if getattr(error, "about_the_caller", False) and not sys.flags.dev_mode and _ours(error.__traceback__):
+                error.__traceback__.tb_next = None  # type: ignore[union-attr]
+                error.__traceback__ = None  # a bare `raise` adds no frame, so the next one is the caller's
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def _ours(trace: TracebackType | None) -> bool:
+    """Whether all frames are of this library."""
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "slurm":
+            return False
+        trace = trace.tb_next
+    return True

@@ -1,0 +1,126 @@
+"""Usage: what to write instead of an attribute, operator or argument that people expect and this library does not have.
+
+Loaded only for the message of an error.
+"""
+
+from __future__ import annotations
+
+from slurm.tracebacks import about_the_caller
+
+TYPE_CHECKING = False  # as `typing` has it, without importing typing; type checkers know the name
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _each(names: str, advice: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), advice)
+
+
+JOB: Mapping[str, str] = {
+    **_each("get get_result getresult value values results compute collect join", "write job.result()"),
+    **_each("wait wait_for", "write job.result(), or slurm.wait([job], timeout=…)"),
+    **_each("state poll info get_state", "write job.status().state"),
+    **_each("ready successful is_done is_ready finished ended completed", "write job.done()"),
+    **_each("failed error traceback", "write job.exception(), which is None after a success"),
+    **_each("id jobid slurm_id slurm_job_id task_id", "write job.job_id"),
+    **_each("stdout stderr output log get_logs", "write job.logs()"),
+    **_each("kill terminate stop abort revoke delete", "write job.cancel()"),
+    **_each(
+        "remote submit delay apply_async map starmap run start",
+        "a job is a call that was submitted. Call the task for another one, or write job.retry()",
+    ),
+    **_each("then", "pass the job to another task as an argument, or write job.add_done_callback(function)"),
+    **_each("path folder", "write job.directory"),
+}
+"""What people write for a `job`."""
+
+ARRAY: Mapping[str, str] = {
+    **_each("result get get_result value values compute collect join gather", "write array.results()"),
+    **_each("wait wait_for", "write array.results(), or slurm.wait(array, timeout=…)"),
+    **_each("exception error errors traceback", "write array.exceptions()"),
+    **_each("status state running poll info", "write array.states(), or array[0].status() for one of its jobs"),
+    **_each("ready successful is_done is_ready finished ended completed", "write array.done()"),
+    **_each("log output stdout stderr get_logs", "write array.logs()"),
+    **_each("kill terminate stop abort revoke delete", "write array.cancel()"),
+    **_each("retry", "write array.retry_failed(), or array[0].retry() for one of its jobs"),
+    **_each("cancelled job_id id jobid index", "each job has its own, such as array[0].job_id"),
+    **_each(
+        "remote submit delay apply_async map starmap run start",
+        "an array holds calls that were submitted. Write f.map(array) to call another task with each result",
+    ),
+}
+"""What people write for an `array`."""
+
+TASK: Mapping[str, str] = {
+    **_each("remote delay submit apply_async apply spawn call run start send", "write {f}(…), which submits a call"),
+    **_each("result get", "write {f}(…).result()"),
+    **_each("results map_async imap imap_unordered amap pmap", "write {f}.map(…), and .results() of what it returns"),
+    **_each("fn func function local run_local raw", "the plain function is {f}.unwrapped"),
+    **_each("partial bind s", "write task(functools.partial({f}.unwrapped, …)), which has .map"),
+    **_each("override opts set_options options_ with_resources", "write {f}.with_options(…)"),
+}
+"""What people write for a task `f`."""
+
+CLUSTER: Mapping[str, str] = {
+    **_each("map starmap scatter map_async", "write f.on(cluster).map(…) with a task f, or cluster.executor().map(…)"),
+    **_each("run call apply remote compute", "write f.on(cluster)(…) with a task f, or cluster.executor().submit(…)"),
+    **_each("gather wait as_completed", "it is a function of the package: from slurm import {name}"),
+    **_each("scale adapt", "nothing needs to be started before a call: each call is a job of its own"),
+    **_each("cancel scancel", "write job.cancel(), or slurm.cancel(jobs) for several"),
+    **_each("get get_job", "write cluster.job(key)"),
+    **_each("queue squeue list", "write cluster.jobs()"),
+    **_each("shutdown stop disconnect", "write cluster.close(); jobs go on"),
+    **_each("task workflow", "it is a function of the package: from slurm import {name}"),
+}
+"""What people write for a `cluster`."""
+
+
+def no_attribute(
+    owner: object, name: str, table: Mapping[str, str], *, f: str = "f", other: str = ""
+) -> AttributeError:
+    """The error for a name that `owner` lacks. `other` is the advice for a name that is not in the table."""
+    message = f"{type(owner).__name__!r} object has no attribute {name!r}"
+    if name.startswith("_"):  # asked for by copy, pickle, notebooks and others, which expect the plain error
+        return AttributeError(message)
+    if name in table:
+        # With an object, Python would add the name of a similar attribute, which is rarely what was meant.
+        advised = AttributeError(f"{message}: {table[name].format(f=f, name=name)}", name=name, obj=None)
+        return about_the_caller(advised)
+    return about_the_caller(AttributeError(f"{message}{other and f': {other}'}"))
+
+
+def no_attribute_of_handle(handle: object, name: str) -> AttributeError:
+    """The error for a name that a job or an array lacks."""
+    if hasattr(type(handle), "results"):
+        return no_attribute(handle, name, ARRAY, other=f"if its jobs have it, write [job.{name} for job in array]")
+    return no_attribute(handle, name, JOB, other=f"if its result has it, write job.result().{name}")
+
+
+_ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**"}
+_BINARY = _ARITHMETIC | {"matmul": "@", "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>"}
+_COMPARED = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_UNARY = {"neg": "-", "pos": "+", "invert": "~"}
+
+_OPERATORS: Mapping[str, str] = {
+    **{f"__{name}__": f"{{}} {sign} …" for name, sign in (_BINARY | _COMPARED).items()},
+    **{f"__r{name}__": f"… {sign} {{}}" for name, sign in _BINARY.items()},
+    **{f"__{name}__": f"{sign}{{}}" for name, sign in _UNARY.items()},
+    **{f"__{name}__": f"{name}({{}})" for name in ("abs", "round", "float", "int", "complex", "len")},
+    "__bool__": "if {}: …",
+    "__index__": "{}",
+}
+"""The methods of operators, with the expression that they are part of; `{}` stands for the result."""
+
+
+def no_operator(method: str, argument: object, *, of_array: bool) -> TypeError:
+    """The error for an operator of a job or an array, which is not its result."""
+    name, result = ("an array", "array.results()") if of_array else ("a job", "job.result()")
+    if method == "__getitem__":
+        expression = f"{result}[{argument!r}]" + (f", or iterate over {result}" if argument == 0 else "")
+    elif method == "__format__":
+        expression = f"{{{result}:{argument}}}"
+    else:
+        expression = _OPERATORS[method].format(result)
+    return about_the_caller(
+        TypeError(f"{name} is not its result: write {expression}, or pass it to another task, which gets the result")
+    )
