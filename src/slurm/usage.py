@@ -106,7 +106,6 @@ _OPERATORS: Mapping[str, str] = {
     **{f"__r{name}__": f"… {sign} {{}}" for name, sign in _BINARY.items()},
     **{f"__{name}__": f"{sign}{{}}" for name, sign in _UNARY.items()},
     **{f"__{name}__": f"{name}({{}})" for name in ("abs", "round", "float", "int", "complex", "len")},
-    "__bool__": "if {}: …",
     "__index__": "{}",
 }
 """The methods of operators, with the expression that they are part of; `{}` stands for the result."""

@@ -62,8 +62,6 @@ ON_A_JOB: dict[str, tuple[Callable[[Any], object], str]] = {
     "for": (list, "or iterate over job.result()"),
     "unpacking": (lambda job: [*job], "or iterate over job.result()"),
     "in": (lambda job: 3 in job, "or iterate over job.result()"),
-    "if": (bool, "write if job.result(): …"),
-    "len": (len, "write len(job.result())"),
     "float": (float, "write float(job.result())"),
     "int": (int, "write int(job.result())"),
     "round": (lambda job: round(job, 2), "write round(job.result())"),
@@ -130,6 +128,7 @@ def test_what_python_and_notebooks_look_up_is_as_before(job: Job[int], array: Jo
     assert f"{job}" == repr(job)
     assert job != 1
     assert len({job, copy.copy(job)}) == 1
+    assert job  # as any future
 
 
 def test_a_property_keeps_its_own_error(job: Job[int]) -> None:

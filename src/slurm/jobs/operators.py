@@ -48,7 +48,7 @@ class NoOperators:
 
 
 class OneResult(NoOperators):
-    """Base class of what stands for one result: it has no truth value, length or items.
+    """Base class of what stands for one result: it has no items. It is true, as futures are.
 
     Without `__iter__` it is no `Iterable`; Python's iteration takes `[0]`, and so gets the error.
     """
@@ -56,7 +56,7 @@ class OneResult(NoOperators):
     __slots__ = ()
 
     if not TYPE_CHECKING:
-        __bool__, __len__, __getitem__ = _refusal("__bool__"), _refusal("__len__"), _refusal("__getitem__")
+        __getitem__ = _refusal("__getitem__")
 
         @ends_at_the_caller
         def __format__(self, form: str) -> str:
