@@ -214,6 +214,31 @@ def test_job_held_by_an_administrator_continues_when_released(start: Start) -> N
     assert job.result(60) == 1
 
 
+def test_a_job_that_cannot_start_is_warned_about_once_and_errors_say_why_it_waits(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    testbed = start(nodes=1)
+    testbed.run("scontrol", "update", "partitionname=debug", "MaxTime=10")
+    jobs = [call.with_options(time="1:00:00")(abs, -1), call.with_options(begin="now+300")(abs, -2)]
+    _status(jobs[0], "PartitionTimeLimit")
+    _status(jobs[1], "BeginTime")
+    jobs[0].status()
+    stuck = (
+        f"{jobs[0].key} cannot start as it was submitted: PENDING (PartitionTimeLimit: it asks for more time than its"
+    )
+    assert [
+        record.message.startswith(stuck) for record in caplog.records if "as it was submitted" in record.message
+    ] == [True]
+    assert "it waits for its earliest start" in (jobs[1].status().explanation or "")
+    with pytest.raises(
+        TimeoutError, match=r"has not ended after 0\.1 s, PENDING \(BeginTime: it waits for its earliest"
+    ):
+        jobs[1].result(0.1)
+    testbed.run("scontrol", "update", f"jobid={jobs[0].job_id}", "TimeLimit=5")
+    testbed.run("scontrol", "update", f"jobid={jobs[1].job_id}", "StartTime=now")
+    assert [job.result(60) for job in jobs] == [1, 2]
+
+
 def test_failed_prolog_holds_the_job_with_the_reason(start: Start, tmp_path: Path) -> None:
     prolog = tmp_path / "prolog"
     prolog.write_text("#!/bin/sh\nexit 1\n")

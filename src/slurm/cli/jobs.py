@@ -85,7 +85,13 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
         facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
     else:
         (status,) = found.calls
-        facts |= {"node": status.node, "reason": status.reason, "error": error_of(status) or None, "log": job.log_path}
+        facts |= {
+            "node": status.node,
+            "reason": status.reason,
+            "explanation": status.explanation,
+            "error": error_of(status) or None,
+            "log": job.log_path,
+        }
         facts["metrics"] = dict((status.outcome and status.outcome.metrics) or {})
     facts["directory"] = job.directory
     if as_json:

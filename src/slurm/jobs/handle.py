@@ -155,8 +155,10 @@ class Handle(NoOperators, Placeholder):
         left, key = len(indices) - sum(map(self._watched.finished, indices)), self._watched.key
         one = f"job {self._watched.name(indices[0])} has"
         which = one if len(indices) == 1 else f"{left} of {len(indices)} jobs of {key} have"
+        report = self._watched.report(next(index for index in indices if not self._watched.finished(index)))
+        why = f", {'' if len(indices) == 1 else 'the first is '}{report.why}" if report else ""
         raise completion.TimeoutError(
-            f"{which} not ended after {timeout if asked is None else asked} s. {self._come_back(indices)}"
+            f"{which} not ended after {timeout if asked is None else asked} s{why}. {self._come_back(indices)}"
         )
 
     def _in_order(self, indices: range, timeout: float | None) -> Iterator[tuple[Any, BaseException | None]]:

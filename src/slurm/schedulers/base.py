@@ -109,6 +109,16 @@ class Report(NamedTuple):
     """False only if the scheduler reports that the job is another user's."""
     submitted: float | None = None
     """The submit time in seconds since the epoch, if the scheduler reports it."""
+    explanation: str = ""
+    """The reason in words, for a reason that the scheduler's class knows."""
+    stuck: bool = False
+    """Whether the job cannot start as it was submitted, by its reason."""
+
+    @property
+    def why(self) -> str:
+        """The state and the reason, with its explanation: "PENDING (Resources: it waits for free resources)"."""
+        words = ": ".join(filter(None, (self.reason, self.explanation)))
+        return f"{self.state} ({words})" if words else f"{self.state}"
 
 
 class Target(NamedTuple):

@@ -13,6 +13,7 @@ from slurm.protocol import JOBS, SCRIPT, Block
 from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report, Scheduler, numbers, ranges, tag
+from slurm.schedulers.slurm_reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -172,16 +173,20 @@ def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason:
     """A report without marks; `exit_` is sacct's "code:signal"."""
     code, _, number = exit_.partition(":")
     known = code.isdecimal() and number.isdecimal()
+    state = JobState.parse(word)
+    why = reason_of(reason) if state is JobState.PENDING else None
     return Report(
         id_,
         tasks,
-        JobState.parse(word),
+        state,
         word,
         _text(node),
         _text(reason),
         exit_code=int(code) if known else None,
         signal=int(number) if known else None,
         dependency_failed=reason in _DEPENDENCY_FAILED,
+        explanation=why.words if why else "",
+        stuck=why is not None and why.stuck,
     )
 
 

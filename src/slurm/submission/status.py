@@ -30,6 +30,8 @@ class JobStatus(NamedTuple):
     node: str | None
     outcome: Outcome | None
     problem: str | None = None
+    explanation: str | None = None
+    """The scheduler's reason in words, while the job waits; None for a reason that is not known."""
 
 
 class Listener(Protocol):

@@ -227,11 +227,11 @@ class SubmissionState:
             return JobStatus(JobState.UNKNOWN, None, None, None, str(problem))
         if outcome is not None:
             return JobStatus(JobState.of(outcome), outcome.reason, outcome.host, outcome)
-        reason, node = (report.reason or None, report.node or None) if report else (None, None)
+        reason, node, words = (report.reason, report.node, report.explanation) if report else ("", "", "")
         if report is None and self._submitted is None:
             reason = "it has not been queued yet, as far as is known"
-        state = final.state if final else report.state if report else JobState.UNKNOWN
-        return JobStatus(self._states.get(self.element(index), state), reason, node, None)
+        state = self._states.get(self.element(index), known.state if (known := final or report) else JobState.UNKNOWN)
+        return JobStatus(state, reason or None, node or None, None, explanation=words or None)
 
     def learn_outcomes(self, outcomes: Mapping[int, Outcome]) -> None:
         """Keep the states of elements of one call. Those of chunks are not kept: a million calls would fill memory."""

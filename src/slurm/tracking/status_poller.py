@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
 
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report, tag
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     Complete = Callable[[Sequence[SubmissionState]], None]
     Reports = dict[str, dict[int, Report]]
     Owners = dict[str, list[tuple[SubmissionState, Block]]]  # by id; several submissions may have a block with an id
+
+_log = logging.getLogger(__name__)
 
 _NOT_QUEUED = Report("", None, JobState.PENDING, "PENDING", "", "no room in the queue for it yet")
 _RUNAWAY = Report("", None, JobState.LOST, "LOST", "", "it is a runaway job of the accounting")
@@ -43,6 +47,7 @@ class StatusPoller:
     ) -> None:
         self._query, self._history, self._complete, self._here = query, history, complete, here
         self._runaway = runaway
+        self._warned: WeakSet[SubmissionState] = WeakSet()
 
     def query(self, several: Sequence[SubmissionState]) -> QueryResult:
         """Query the scheduler about the elements of submissions.
@@ -80,7 +85,16 @@ class StatusPoller:
                 refusal = Report("", None, JobState.REFUSED, "REFUSED", "", watched.refused.words)
                 reports[watched.key].update(dict.fromkeys(range(watched.elements), refusal))
             watched.add_reports(reports[watched.key])
+            self._warn_if_stuck(watched, reports[watched.key])
         return QueryResult(reports, trouble, partly=not owners.keys() <= answers.unanswered)
+
+    def _warn_if_stuck(self, watched: SubmissionState, reports: Mapping[int, Report]) -> None:
+        """Log once for a submission that an element cannot start as it was submitted."""
+        stuck = next((item for item in reports.items() if item[1].stuck), None)
+        if stuck and watched not in self._warned:
+            self._warned.add(watched)
+            name = watched.name(stuck[0] * watched.chunk)
+            _log.warning("%s cannot start as it was submitted: %s", name, stuck[1].why)
 
     def _remembered(
         self, owners: Owners, unreported: Mapping[str, list[tuple[SubmissionState, int]]]

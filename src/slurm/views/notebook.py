@@ -80,7 +80,7 @@ def job_html(part: Part) -> str:
     key = submission.name(index)
     rows = {
         "node": escape(status.node or ""),
-        "reason": escape(status.reason or ""),
+        "reason": escape(": ".join(filter(None, (status.reason, status.explanation)))),
         "progress": escape("".join(snapshot.progress.values())),
         **_times(key, [status], snapshot.at),
         "error": printed(error_of(status)),
