@@ -193,7 +193,7 @@ def test_a_pattern_of_products_that_leaves_the_directory_is_an_error(pattern: st
     ("arguments", "message"),
     [
         ({"env": {"A=B": "x"}}, "'A=B' is not a name of a variable"),
-        ({"env": {"A": 1}}, "A=1: expected a text"),
+        ({"env": {"A": 1}}, "A=1: expected a text, or None"),
         ({"stdin": 1}, "stdin=1: expected a text or bytes"),
         ({"products": [1]}, "expected patterns of files"),
         ({"memory": "4G"}, "there is no option 'memory': mem="),
@@ -434,13 +434,21 @@ def test_the_same_attempt_started_twice_mixes_no_files(directory: Directory) -> 
     assert directory.result().products[0].read_text() == "made\n"
 
 
-def test_env_and_stdin_reach_the_program(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GONE", "x")
-    of = command(
-        "sh -c 'cat; echo $SIZE ${{GONE-unset}} $0' {n}", env={"SIZE": "n={n}", "GONE": None}, stdin="in {n}\n"
-    )
+def test_env_and_stdin_reach_the_program(directory: Directory) -> None:
+    of = command("sh -c 'cat; echo $SIZE $0' {n}", env={"SIZE": "n={n}"}, stdin="in {n}\n")
     assert run(directory, of, 5) == 0
-    assert attempt_of(directory).joinpath("stdout.log").read_text() == "in 5\nn=5 unset 5\n"
+    assert attempt_of(directory).joinpath("stdout.log").read_text() == "in 5\nn=5 5\n"
+
+
+def test_variables_without_fields_are_options_of_a_command() -> None:
+    of = command("tool", env={"A": "n={n}", "B": "{{b}}", "C": None})
+    assert (dict(of.unwrapped.env), of.options.env) == ({"A": "n={n}"}, {"B": "{b}", "C": None})  # type: ignore[attr-defined]
+    assert list(of.signature.parameters) == ["n"]
+    for other, kept in (({"A": "{n}"}, {"A": "{n}", "B": "{b}", "C": None}), (None, {})):
+        changed = of.with_options(env=other)
+        assert not changed.unwrapped.env  # type: ignore[attr-defined]
+        assert changed.options.env == kept
+        assert not changed.signature.parameters
 
 
 def test_without_stdin_the_program_reads_nothing(directory: Directory) -> None:

@@ -27,6 +27,12 @@ def _labels(value: Any) -> dict[str, str | None]:
     return parse(value)
 
 
+def _env(value: Any) -> dict[str, str | None]:
+    from slurm.options.variables import parse  # noqa: PLC0415 - few tasks have variables
+
+    return parse(value)
+
+
 SBATCH: Mapping[str, Kind] = {
     "account": kinds.text,
     "acctg_freq": kinds.text,
@@ -152,8 +158,10 @@ TAKEN: Mapping[str, str] = {
 PLACEMENT = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
 """Options that decide where a job may run and which account pays; a task's auxiliary jobs are submitted with them."""
 
-MAPPINGS = ("labels", "sbatch")
+MAPPINGS = ("env", "labels", "sbatch")
 """Options that are mappings themselves."""
+_ADDED = ("labels", "env")
+"""Those to which layers add."""
 
 _EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
 _CONFLICTING = {name: group for group in _EXCLUSIVE for name in group}
@@ -164,20 +172,21 @@ class Options:
     """Checked options: a frozen mapping from names to Slurm's text, or to True for a bare flag.
 
     None marks an option that a layer unsets. `sbatch` holds raw options, which are passed unchanged. `labels` are not
-    for the scheduler; layers add to them.
+    for the scheduler, `env` holds variables of a task's process; layers add to both.
     """
 
-    __slots__ = ("_values", "labels", "sbatch")
+    __slots__ = ("_values", "env", "labels", "sbatch")
 
     def __init__(
         self,
         values: Mapping[str, str | bool | None],
         sbatch: Mapping[str, str | bool | None],
         labels: Mapping[str, str | None] | None = None,
+        env: Mapping[str, str | None] | None = None,
     ) -> None:
         self._values = dict(values)
         self.sbatch = dict(sbatch)
-        self.labels = dict(labels or {})
+        self.labels, self.env = dict(labels or {}), dict(env or {})
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Options:
@@ -190,27 +199,40 @@ class Options:
         if not hasattr(raw, "items"):
             kinds.fail(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
         values = {name: _checked(name, value) for name, value in given.items() if name not in MAPPINGS}
-        labels = _labels(given["labels"]) if given.get("labels") is not None else {}
-        values |= {"labels": None} if given.get("labels", labels) is None else {}
+        labels, env = (
+            check(given[name]) if given.get(name) is not None else {}
+            for name, check in (("labels", _labels), ("env", _env))
+        )
+        values |= {name: None for name in _ADDED if given.get(name, "") is None}
         for group in _EXCLUSIVE:
             found = [name for name in group if values.get(name) is not None]
             if len(found) > 1:
                 kinds.fail(f"{' and '.join(found)} exclude each other: keep one (unset the other with {found[1]}=None)")
-        return cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()}, labels)
+        return cls(values, {_raw_name(name): _raw_value(name, value) for name, value in raw.items()}, labels, env)
 
     def merged(self, *later: Options) -> Options:
         """Override these options by later layers: defaults < Slurmfile < task < call. This is the one merge."""
-        values, sbatch, labels = dict(self._values), dict(self.sbatch), dict(self.labels)
+        values, sbatch = dict(self._values), dict(self.sbatch)
+        added = {name: dict(getattr(self, name)) for name in _ADDED}
         for layer in later:
             for name, value in layer._values.items():  # noqa: SLF001 - of this class
                 for other in _CONFLICTING.get(name, ()) if value is not None else ():
                     values.pop(other, None)
             values.update(layer._values)  # noqa: SLF001
             sbatch.update(layer.sbatch)
-            if "labels" in layer._values:  # noqa: SLF001 - it unsets those of outer layers
-                labels.clear()
-            labels.update(layer.labels)
-        return Options(values, sbatch, labels)
+            for name, mapping in added.items():
+                if layer.unsets(name):
+                    mapping.clear()
+                mapping.update(getattr(layer, name))
+        return Options(values, sbatch, **added)
+
+    def with_env(self, env: Mapping[str, str | None]) -> Options:
+        """Return these options with other variables."""
+        return Options(self._values, self.sbatch, self.labels, env)
+
+    def unsets(self, name: str) -> bool:
+        """Whether these options unset one of earlier layers."""
+        return self._values.get(name, "") is None
 
     def get(self, name: str) -> str | bool | None:
         """Return the text of one option, True for a bare flag, None if it is not set."""
@@ -224,18 +246,19 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as `submission.json` stores them; `Options.parse` accepts this form."""
-        mappings = {"sbatch": self.sbatch, "labels": self.labels}
+        mappings = {"sbatch": self.sbatch, "labels": self.labels, "env": self.env}
         return {**dict(self.set()), **{name: mapping for name, mapping in mappings.items() if mapping}}
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
-        for name, value in ({"labels": {}} | state[1]).items():  # pickles of earlier versions have no labels
+        for name, value in ({"labels": {}, "env": {}} | state[1]).items():  # pickles of earlier versions lack them
             setattr(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Options) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.set()), frozenset(self.sbatch.items()), frozenset(self.labels.items())))
+        mappings = (self.sbatch, self.labels, self.env)
+        return hash((frozenset(self.set()), *(frozenset(mapping.items()) for mapping in mappings)))
 
     def __repr__(self) -> str:
         return f"Options({', '.join(f'{name}={value!r}' for name, value in self.to_json().items())})"

@@ -108,6 +108,7 @@ class OtherOptions(TypedDict, total=False):
     wait_all_nodes: int | str | None
     wckey: str | int | float | None
     chunk_size: int | str | None
+    env: Mapping[str, str | None] | None
     keep: str | None
     labels: Mapping[str, str | int | float | None] | None
     launch: str | None

@@ -70,9 +70,12 @@ def _call_digests(
     options: Options,
 ) -> CallDigests:
     ranks = [(name, str(options.get(name))) for name in _OF_RANKS] if several_ranks(options) else []
+    variables = [(f"env {name}", "unset" if text is None else f"={text}") for name, text in sorted(options.env.items())]
     common = {
         "the function": digester.value(head.function, f"the function {head.name}"),
-        "the environment": sha256(constant((*_environment(place, environment), *ranks, head.context))).digest(),
+        "the environment": sha256(
+            constant((*_environment(place, environment), *ranks, *variables, head.context))
+        ).digest(),
     }
     base = sha256(FORMAT + b"".join(common.values()))
     columns: dict[str, set[bytes]] = {}

@@ -173,7 +173,8 @@ class Command(Record):
         environ = {**os.environ, **variables}
         here = os.path.dirname(sys.executable)
         path = environ.get("PATH", os.defpath).split(os.pathsep)
-        if here and (sys.prefix != sys.base_prefix or here not in path):
+        is_given = "PATH" in contained.named()
+        if here and not is_given and (sys.prefix != sys.base_prefix or here not in path):
             environ["PATH"] = os.pathsep.join([here, *path])
         for name, text in own.items():
             environ.pop(name, None) if text is None else environ.update({name: text})

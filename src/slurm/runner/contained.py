@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LAUNCHER = "SLURMTASKS_LAUNCHER"
 """The variable of a job that names the launcher of its programs."""
+NAMED = "SLURMTASKS_ENV"
+"""The variable of a job that has the names of the variables in its option `env`."""
 HERE = "SLURMTASKS_HERE"
 """The working directory of the job, which the program sees, too."""
 NAMES, VALUE, UNSET = "SLURMTASKS_NAMES", "SLURMTASKS_VALUE_", "SLURMTASKS_UNSET"
@@ -22,11 +24,20 @@ must not get a PATH that is valid in the container only; and the names of those 
 """
 
 
+def named() -> list[str]:
+    """Return the names of the variables in the option `env` of this job."""
+    return os.environ.get(NAMED, "").split()
+
+
 def environment(own: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the environment of a launcher for a program with some variables; None removes one. Raises ValueError."""
+    """Return the environment of a launcher for a program with some variables, besides those of the option `env`.
+
+    None removes one. Raises ValueError.
+    """
     for name in own:
         if not name.isidentifier() or not name.isascii():
             raise ValueError(f"env: {name!r} is not a name of a variable that a program in a container can have")
+    own = {**{name: os.environ.get(VALUE + name) for name in named()}, **own}
     given = {name: value for name, value in own.items() if value is not None}
     environ = {name: value for name, value in os.environ.items() if name != LAUNCHER}
     environ |= {VALUE + name: value for name, value in given.items()}

@@ -254,7 +254,8 @@ def _settings(layers: Sequence[Entry], options: Options) -> Iterator[Setting]:
                 yield _setting(key, _shown(value), layer.locations[key], layer, last)
     raws = [(f"sbatch.{name}", value) for name, value in options.sbatch.items() if value is not None]
     labels = [(f"labels.{name}", value) for name, value in options.labels.items() if value is not None]
-    for name, option in (*options.set(), *raws, *labels):
+    variables = [(f"env.{name}", "null" if value is None else value) for name, value in options.env.items()]
+    for name, option in (*options.set(), *raws, *labels, *variables):
         layer = next(layer for layer in reversed(layers) if name in layer.option_locations)
         yield _setting(f"options.{name}", _shown(option), layer.option_locations[name], layer, last)
 

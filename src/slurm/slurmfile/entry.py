@@ -83,8 +83,8 @@ def _options(reader: Reader, location: Location | None) -> tuple[Options, Mappin
     found: dict[str, Any] = {}
     locations: dict[str, Location] = {}
     for name, entry in reader.mapping(location).items():
-        if name == "sbatch" or (name == "labels" and entry.kind == "mapping"):
-            read = _text_or_null if name == "labels" else _value
+        if name == "sbatch" or (name in ("labels", "env") and entry.kind == "mapping"):
+            read = _value if name == "sbatch" else _text_or_null
             raws = {raw: (at, read(reader, raw, at)) for raw, at in reader.mapping(entry).items()}
             good = {raw: value for raw, (at, value) in raws.items() if _right(reader, at, {name: {raw: value}})}
             locations |= {f"{name}.{raw}": raws[raw][0] for raw in good}
@@ -109,7 +109,7 @@ def _right(reader: Reader, location: Location, options: Mapping[str, Any]) -> bo
 
 
 def _text_or_null(reader: Reader, name: str, location: Location) -> str | None:
-    """Read the value of a label: text, also if it looks like a number or a boolean; null unsets a label."""
+    """Read the value of a label or a variable: text, also if it looks like a number or a boolean; null unsets it."""
     del name
     text = reader.text(location)
     return None if text == "~" and reader.is_plain(location) else text

@@ -19,10 +19,10 @@ from slurm.protocol import (
 )
 from slurm.protocol.boot import BOOT
 from slurm.protocol.shell import program
-from slurm.runner.contained import LAUNCHER
+from slurm.runner.contained import LAUNCHER, NAMED, VALUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.protocol import ResolvedEnvironment
 
@@ -58,13 +58,15 @@ def render(  # noqa: PLR0913 - each by its name
     hooked: bool = False,
     ranks: Ranks | None = None,
     measured: bool = False,
+    env: Mapping[str, str | None] | None = None,
 ) -> str:
     """Return the batch script of a submission.
 
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
     option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `retry` is set if
     elements may be resubmitted, `hooked` if there are hooks, `measured` if there are metrics, `ranks` if there are
-    several. The script's arguments, its first element and the earlier attempts, default to 0: a person can sbatch it.
+    several. `env` has variables for the call. The script's arguments, its first element and the earlier attempts,
+    default to 0: a person can sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
@@ -88,7 +90,10 @@ def render(  # noqa: PLR0913 - each by its name
         *(['moved_on "${2:-0}"'] if retry else ()),
         *_variables(cpus, calls[1], steady=workflow, launcher=environment.program),
         *render_steps(environment.setup), *_BOOT,
-        *_called(_ready(environment, chdir), " ".join([call, which, *more]), retry, launched=bool(environment.launch)),
+        *_called(
+            [*_ready(environment, chdir), *_exported(env or {}, VALUE if environment.program else "")], " ".join([call, which, *more]), retry,
+            launched=bool(environment.launch), alone=bool(env),
+        ),
         *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
         *_after_call(resubmit, call_hooks, succeeded, launched=bool(environment.launch)),
         "exit $status\n",
@@ -163,16 +168,44 @@ def _ready(environment: ResolvedEnvironment, chdir: str | None) -> Sequence[str]
     return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
 
 
-def _called(steps: Sequence[str], call: str, resubmission: Resubmission | None, *, launched: bool) -> Sequence[str]:
+def _exported(env: Mapping[str, str | None], prefix: str) -> Iterable[str]:
+    """Lines that set the variables of the option `env`, or remove them; with a prefix, for a program in a container."""
+    removed = [prefix + name for name, text in env.items() if text is None]
+    if removed:
+        yield f"unset {' '.join(removed)} &&"
+    for name, text in env.items():
+        if text is not None:
+            yield f"export {prefix}{name}={_quoted(text)} &&"
+    if env:
+        yield f"export {NAMED}={shlex.quote(' '.join(env))} &&"
+
+
+def _quoted(text: str) -> str:
+    """Quote text for bash on one line: sbatch refuses scripts with carriage returns."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(_escaped(character) for character in text) + "'"
+
+
+def _escaped(character: str) -> str:
+    if character in "'\\":
+        return f"\\{character}"
+    return character if character.isprintable() else "".join(f"\\{byte:03o}" for byte in character.encode())
+
+
+def _called(
+    steps: Sequence[str], call: str, resubmission: Resubmission | None, *, launched: bool, alone: bool = False
+) -> Sequence[str]:
     """The steps and the call. If a signal can stop the call, it runs in the background: bash handles signals only
-    between commands.
+    between commands. With `alone`, the steps have no effect on what follows.
 
     The signal is passed on several times, because the first may arrive before the task has a handler; until then,
     `trap ''` ignores it.
     """
     if resubmission is None or resubmission.signal is None:
         # If SIGTERM ended the shell first, nothing would wait for a task that ignores SIGTERM (proctrack/linuxproc).
-        return ("trap 'exit 143' TERM", *steps, call, "status=$?")
+        lines = ("(", *steps, f"exec {call}", ")") if alone else (*steps, call)
+        return ("trap 'exit 143' TERM", *lines, "status=$?")
     signal = resubmission.signal
     early = ":" if launched else "''"  # a shell that launches the runner cannot trap a signal that it inherits ignored
     return (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.command import Command
-from slurm.runner.template import OVERRIDES, Template, check_value
+from slurm.runner.template import OVERRIDES, Template, check_value, fields_of
 from slurm.tasks.decorators import refuse_what_is_no_function
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task, by_value
@@ -35,6 +35,11 @@ class CommandTask(Task[..., "Finished"]):
     """A task that runs a program. Made by `command`; its result is Finished."""
 
     unwrapped: Command
+
+    def __init__(self, function: Command, terms: Settings = Settings(), **more: Any) -> None:  # noqa: B008 - frozen
+        env = {name: text for name, text in function.env.items() if name not in terms.options.env}
+        env = {} if terms.options.unsets("env") else env
+        super().__init__(function if env == function.env else function.replace(env=env), terms, **more)
 
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         args, kwargs = super()._bound(args, kwargs)
@@ -104,7 +109,6 @@ if TYPE_CHECKING:
         shell: bool = ...,
         files: str | Sequence[str] = ...,
         products: str | Sequence[str] = ...,
-        env: Mapping[str, str | None] | None = ...,
         check: str | Callable[[Path], object] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
@@ -116,7 +120,6 @@ if TYPE_CHECKING:
         *,
         files: str | Sequence[str] = ...,
         products: str | Sequence[str] = ...,
-        env: Mapping[str, str | None] | None = ...,
         check: str | Callable[[Path], object] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
@@ -130,7 +133,6 @@ def command(
     shell: bool = False,
     files: Any = (),
     products: Any = (),
-    env: Mapping[str, str | None] | None = None,
     check: str | Callable[[Path], object] | None = None,
     stdin: str | bytes | None = None,
     **options: Any,
@@ -146,15 +148,14 @@ def command(
     such a path of a file is one of them. The program succeeds if its exit status is 0, it has written its `products`
     (patterns of files, relative to that directory), and `check` accepts each product: a command with the field
     {product}, or a function. Otherwise the job ends as CommandFailed. With `shell`, the template is a program for bash,
-    which stops at the first command that fails. `env` sets variables (None removes one), `stdin` is the program's
-    standard input; both may have fields. `options` are those of `@task`.
+    which stops at the first command that fails. `stdin` is the program's standard input. `options` are those of
+    `@task`. `stdin`, and the values of the option `env` of a template, may have fields.
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
     terms = _settings(options)
     fields: dict[str, Any] = {
-        "needs": _paths(files), "products": _patterns(products), "check": _check(check),
-        "env": _variables(env), "stdin": _checked_input(stdin),
+        "needs": _paths(files), "products": _patterns(products), "check": _check(check), "stdin": _checked_input(stdin),
     }  # fmt: skip
     for path in fields["needs"]:
         if path in fields["products"]:
@@ -162,7 +163,7 @@ def command(
 
     def make(program: Any) -> CommandTask:
         if isinstance(program, str):
-            return CommandTask(_of_template(program, fields, shell=shell), terms)
+            return _of_template(program, fields, terms, shell=shell)
         if shell:
             raise TypeError('shell=True is for templates: return ["bash", "-c", program] from the function')
         made = CommandTask(_of_function(program, fields), terms)
@@ -182,14 +183,21 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     return Settings.parse({"launch": "once", **options})
 
 
-def _of_template(text: str, fields: Mapping[str, Any], *, shell: bool) -> Command:
+def _of_template(text: str, fields: Mapping[str, Any], terms: Settings, *, shell: bool) -> CommandTask:
+    """A task of a template. Variables whose values have fields get them on the node, others are options."""
     try:
         template = Template.parse(text, shell=shell)
-        found = Command(name=_name(text, template), template=template, **fields)
-        _ = found.fields  # raises for the fields of `env` and `stdin`
+        env = {name: value for name, value in terms.options.env.items() if value is not None and fields_of(value)}
+        found = Command(name=_name(text, template), template=template, env=env, **fields)
+        _ = found.fields  # raises for the fields of `stdin`
+        plain = {
+            name: value if value is None else value.format_map({})
+            for name, value in terms.options.env.items()
+            if name not in env
+        }
     except ValueError as error:
         raise ValueError(f"command({text!r:.200}): {error}") from None
-    return found
+    return CommandTask(found, terms.replace(options=terms.options.with_env(plain)))
 
 
 def _of_function(function: Any, fields: Mapping[str, Any]) -> Command:
@@ -239,15 +247,6 @@ def _patterns(products: Any) -> tuple[str, ...]:
                 "'model.pt' or 'out/*.h5', and have the program write there"
             )
     return patterns
-
-
-def _variables(env: Mapping[str, str | None] | None) -> dict[str, str | None]:
-    for name, value in (env or {}).items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
-            raise ValueError(f"env: {name!r} is not a name of a variable")
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"env: {name}={value!r}: expected a text, or None to remove the variable")
-    return dict(env or {})
 
 
 def _checked_input(stdin: str | bytes | None) -> str | bytes | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 from slurm.errors import ConfigurationError
 from slurm.protocol.boot import RUN_SOURCE
 from slurm.protocol.shell import program
-from slurm.runner.contained import HERE, NAMES, UNSET, VALUE
+from slurm.runner.contained import HERE, NAMED, NAMES, UNSET, VALUE
 from slurm.runner.program import MARK
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _names(run: Run) -> str:
     """The names of the passed variables, as words of bash."""
     some = [f'"${{!{prefix}@}}"' for prefix in _PREFIXES]
     own = [MARK, NAMES, UNSET, f'"${{!{VALUE}@}}"'] if run.shell else []
-    return " ".join([*some, *_NAMES, "PYTHONNOUSERSITE", *own, *(name for name, _ in run.env)])
+    return " ".join([*some, f"${{{NAMED}-}}", *_NAMES, "PYTHONNOUSERSITE", *own, *(name for name, _ in run.env)])
 
 
 def _comment(text: str) -> str:

@@ -35,7 +35,7 @@ def run(job: InlineJob, element: Element) -> int:
     """Run an element to its end; returns its exit status.
 
     The script runs as a process of its own where the runner needs one: for setup steps, other interpreters or
-    containers, several ranks or workers, a working directory, and hooks, whose time limit is a signal.
+    containers, several ranks or workers, a working directory, variables, and hooks, whose time limit is a signal.
     """
     submission = _submission(job)
     if submission is None or not _in_process(submission):
@@ -60,7 +60,7 @@ def _submission(job: InlineJob) -> Submission | None:
 def _in_process(submission: Submission) -> bool:
     environment, options = submission.environment, Options.parse(submission.options)
     plain = not (environment.setup or environment.launch or environment.image or submission.callbacks)
-    alone = not any(map(options.get, ("workers", "chdir", "launch"))) and not several_ranks(options)
+    alone = not any(map(options.get, ("workers", "chdir", "launch"))) and not several_ranks(options) and not options.env
     return plain and alone and os.path.realpath(environment.python) == os.path.realpath(sys.executable)
 
 
