@@ -28,7 +28,8 @@ def talk(name: str, go: str) -> None:
     while not Path(go).exists():
         time.sleep(0.05)
     sys.stdout.buffer.write(b"\xff\x00\r\n\x1b[2J")
-    atexit.register(lambda: (time.sleep(2), print("exit", name)))
+    atexit.register(print, "exit", name)
+    atexit.register(time.sleep, 2)  # called first
     print("end", name)
 
 
@@ -76,6 +77,19 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(cluster: Cluster, home: Path)
     assert not job.done()
     go.touch()
     assert job.result(60) is None
+
+
+def test_python_gets_the_output_as_an_iterator_of_text(cluster: Cluster, home: Path) -> None:
+    go = home / "go"
+    job = talk("änn", str(go))
+    followed = job.logs(follow=True)
+    text = ""
+    while "begin änn\n" not in text:
+        text += next(followed)
+    go.touch()
+    text += "".join(followed)
+    assert text == job.logs() == Path(job.log_path).read_bytes().decode(errors="replace")
+    assert text.endswith("exit änn\n")
 
 
 def test_calls_of_a_map_and_their_programs_are_named(local: Cluster, home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SchedulerError, TransportError
@@ -13,6 +14,7 @@ from slurm.storage.log_growth import MOST, growth
 from slurm.storage.program_logs import MARK, output_paths
 
 if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
     from collections.abc import Iterable, Iterator, Sequence
 
     from slurm.views.status import Part
@@ -45,7 +47,7 @@ def follow(part: Part, rank: int = 0) -> Iterator[Added]:
 
     Reads at most every half second, and less often while nothing is printed. A call that has ended may print more: its
     process exits, its hooks run. So the last reading begins when the scheduler has no process of the calls any more.
-    If a reading fails, it is logged and tried again.
+    If a reading fails, it is logged and tried again; after the end for 30 seconds, then TransportError is raised.
     """
     place, state, indices = part
     logs, ended = _Logs(part, rank), threading.Event()
@@ -59,6 +61,15 @@ def follow(part: Part, rank: int = 0) -> Iterator[Added]:
             state.remove_callback(index, ended.set)
 
 
+def follow_text(part: Part, rank: int = 0) -> Iterator[str]:
+    """Yield the same as text, without the names of calls and programs."""
+    decoders: dict[str, IncrementalDecoder] = {}
+    for _, path, data in follow(part, rank):
+        decoder = decoders.setdefault(path, getincrementaldecoder("utf-8")("replace"))
+        if text := decoder.decode(data):
+            yield text
+
+
 def _additions(part: Part, logs: _Logs, ended: threading.Event) -> Iterator[Added]:
     pause, over, trouble = _SHORTEST, None, False
     while True:
@@ -70,6 +81,8 @@ def _additions(part: Part, logs: _Logs, ended: threading.Event) -> Iterator[Adde
         try:
             added = logs.read_more(everything=last)
         except TransportError as error:
+            if over is not None and begin - over > _MOST_AFTER_THE_END:
+                raise
             if not trouble:
                 _log.warning("%s; trying again", error)
             pause, added, last, trouble = _LONGEST, [], False, True
