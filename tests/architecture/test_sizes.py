@@ -22,6 +22,7 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
     "callbacks/webhook.py": 1,
+    "cli/result.py": 1,
     "storage/results.py": 1,
     "environments/building.py": 1,
     "jobs/arguments.py": 1,

@@ -225,7 +225,9 @@ def test_a_job_that_cannot_start_is_warned_about_once_and_errors_say_why_it_wait
     jobs[0].status()
     # The first reason is sometimes PartitionConfig.
     warned = [record.message for record in caplog.records if "as it was submitted" in record.message]
-    assert [text.startswith(f"{jobs[0].key} cannot start as it was submitted: PENDING (Part") for text in warned] == [True]
+    assert [text.startswith(f"{jobs[0].key} cannot start as it was submitted: PENDING (Part") for text in warned] == [
+        True
+    ]
     assert "it waits for its earliest start" in (jobs[1].status().explanation or "")
     with pytest.raises(TimeoutError, match=r"has not ended after 0\.1 s, PENDING \(BeginTime: it waits for its"):
         jobs[1].result(0.1)

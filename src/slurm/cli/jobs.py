@@ -1,10 +1,9 @@
-"""`slurm jobs`, `show`, `cancel`, `logs`: list, inspect and cancel submitted jobs."""
+"""`slurm jobs`, `show`, `cancel`, `send`: list, inspect and cancel submitted jobs."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,13 +16,12 @@ from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
 from slurm.storage.keys import submitted_at
-from slurm.storage.program_logs import output_paths
 from slurm.views.displays import clock, duration, memory
 from slurm.views.overview import overviews
 from slurm.views.status import error_of, progress, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.jobs.job import Job
     from slurm.submission.status import JobStatus
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 
 _FAILURES = 5
 """The number of failures that are listed one by one."""
-_LOGS = 100
-"""The number of logs that one round trip reads into memory."""
-_END = 1 << 16
-"""The bytes at the end of a log that may name the files that programs write to."""
 
 
 @click.command(short_help="List jobs, newest first.")
@@ -133,46 +127,6 @@ def send(key: str, message: str, cluster: str | None) -> None:
     except ValueError:
         value = message
     cluster_of(cluster).job(key).send(value)
-
-
-@click.command(short_help="Print the log of a job.")
-@click.argument("key")
-@click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
-@on_option
-def logs(key: str, rank: int, cluster: str | None) -> None:
-    """Print the log of the job KEY. Of a map, print the log of each call, in order; calls of one job share a log."""
-    job = cluster_of(cluster).job(key)
-    place, watched, indices = job.part
-    calls: dict[str, list[int]] = {}
-    for index in indices:
-        calls.setdefault(place.log_path(watched, index, rank), []).append(index)
-    paths = list(calls)
-    for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
-        printed: dict[str, str] = {}
-        for path, blocks in zip(part, place.store.log_blocks(part), strict=True):
-            for index in calls[path] if isinstance(job, JobArray) else ():
-                output.show(f"==> {watched.name(index)} <==")
-            end = _show(blocks)
-            printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end)}
-        full = [f"{place.store.directory(watched.key)}/{path}" for path in printed]
-        for path, blocks in zip(printed, place.store.log_blocks(full), strict=True):
-            for first in blocks:  # one that is empty was removed
-                output.show(f"==> {printed[path]}: {path} <==")
-                output.show_bytes(chain([first], blocks))
-
-
-def _show(blocks: Iterable[bytes]) -> str:
-    """Print a log, and return its end as text."""
-    end = b""
-
-    def kept() -> Iterator[bytes]:
-        nonlocal end
-        for block in blocks:
-            end = (end + block)[-_END:]
-            yield block
-
-    output.show_bytes(kept())
-    return end.decode(errors="replace")
 
 
 def _wanted(labels: Iterable[str]) -> dict[str, str | None]:

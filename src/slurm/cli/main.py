@@ -13,7 +13,8 @@ from slurm.cli.doctor import doctor
 from slurm.cli.envs import envs
 from slurm.cli.explain import explain
 from slurm.cli.files import fetch
-from slurm.cli.jobs import cancel, jobs, logs, send, show
+from slurm.cli.jobs import cancel, jobs, send, show
+from slurm.cli.logs import logs
 from slurm.cli.output import SafeFormatter, show_error
 from slurm.cli.result import result
 from slurm.cli.retry import retry

@@ -11,6 +11,7 @@ from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.handle import value_of
+from slurm.jobs.job_logs import JobLogs
 from slurm.jobs.listing import Listing
 from slurm.jobs.operators import OneResult, position
 from slurm.jobs.table import ArrayTable, JobArguments
@@ -40,7 +41,7 @@ R = TypeVar("R", covariant=True)
 _UNSET: Any = object()
 
 
-class Job(OneResult, JobArguments, Generic[R]):
+class Job(OneResult, JobArguments, JobLogs, Generic[R]):
     """One call on a cluster: like a `concurrent.futures.Future`, awaitable, and it outlives its process.
 
     Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result.
@@ -171,12 +172,6 @@ class Job(OneResult, JobArguments, Generic[R]):
         store, registry, key = self._place.store, self._place.registry, self._watched.key
         (found,) = several_children(store, self._place.transport, {key: [self.index]}).values()
         return Listing(handle(self._place, watched) for watched in registry.get_several([child.key for child in found]))
-
-    def logs(self, rank: int = 0) -> str:
-        """The output of the task or its program, and of the script around it, so far; of one of several ranks."""
-        store = self._place.store
-        texts = store.logs([self._place.log_path(self._watched, self.index, whole(rank, "rank"))])
-        return with_programs(store, self._watched.key, [self.index], texts)[0]
 
     @property
     def log_path(self) -> str:

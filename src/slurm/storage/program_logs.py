@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from slurm.storage.job_store import JobStore
 
-_LINE = re.compile(rf"(?m)^{WORK}/(\d+)/(attempt-[\w-]+): the program writes to (stdout\.log) and (stderr\.log)$")
+MARK = b": the program writes to "
+"""A log that names files that programs write to contains this."""
+_LINE = re.compile(rf"(?m)^{WORK}/(\d+)/(attempt-[\w-]+){MARK.decode()}(stdout\.log) and (stderr\.log)$")
 
 
 def with_programs(store: JobStore, key: str, indices: Sequence[int], texts: Sequence[str]) -> list[str]:

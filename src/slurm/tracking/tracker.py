@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_ALIVE = (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETING)
 _BY_ITSELF = (JobState.COMPLETED, JobState.FAILED)
 
 
@@ -150,6 +151,12 @@ class Tracker:
         report = watched.report(index)
         by_scheduler = report is not None and report.state.final and report.state not in _BY_ITSELF
         return FinalStatus(report.state, report) if report and by_scheduler else None
+
+    def lives(self, watched: SubmissionState, indices: Iterable[int]) -> bool:
+        """Whether the scheduler still has a process of calls that have ended: it may print more. Takes one query."""
+        reports = self._poller.query([watched]).reports[watched.key]
+        found = (reports.get(element) for element in set(map(watched.element, indices)))
+        return any(report is not None and report.state in _ALIVE for report in found)
 
     def check(self, several: Sequence[SubmissionState]) -> None:
         """Check submissions now: finish or resubmit their elements that have ended."""

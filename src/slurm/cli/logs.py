@@ -1,0 +1,137 @@
+"""`slurm logs`: print the output of jobs, also while they run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from codecs import getincrementaldecoder
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.wait import Interrupted
+from slurm.jobs.job import JobArray
+from slurm.jobs.log_following import follow as follow_logs
+from slurm.protocol import LOGS
+from slurm.storage.program_logs import output_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from slurm.jobs.job import Job
+    from slurm.jobs.log_following import Added
+
+_LOGS = 100
+"""The number of logs that one round trip reads into memory."""
+_END = 1 << 16
+"""The bytes at the end of a log that may name the files that programs write to."""
+_PART_OF_A_COLOUR = re.compile(r"\x1b(\[[0-9;:]{0,32})?\Z")
+
+
+@click.command(short_help="Print the log of a job.")
+@click.argument("key")
+@click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
+@click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
+@on_option
+def logs(key: str, follow: bool, rank: int, cluster: str | None) -> None:  # noqa: FBT001 - click's way
+    """Print the log of the job KEY. Of a map, print the log of each call, in order; calls of one job share a log.
+
+    With --follow, print what is added until the job has ended; of a map, name the call before its output. Ctrl-C ends
+    the command; the job goes on.
+    """
+    job = cluster_of(cluster).job(key)
+    if follow:
+        _follow(job, rank)
+    else:
+        _print(job, rank)
+
+
+def _follow(job: Job[Any] | JobArray[Any], rank: int) -> None:
+    printer = _Printer(job)
+    try:
+        for added in follow_logs(job.part, rank):
+            printer.print(added)
+    except KeyboardInterrupt:
+        printer.end_line()
+        raise Interrupted("interrupted", [job.key]) from None
+    finally:
+        printer.flush()
+
+
+class _Printer:
+    """Prints the output of several calls and programs as it arrives, and whose it is if that changes."""
+
+    def __init__(self, job: Job[Any] | JobArray[Any]) -> None:
+        self._name, self._several = job.part.state.name, isinstance(job, JobArray)
+        self._last, self._at_start = "" if self._several else f"{LOGS}/", True
+        self._raw = not sys.stdout.isatty()
+        self._decoders: dict[str, Any] = {}
+        self._held: dict[str, str] = {}
+
+    def print(self, added: Added) -> None:
+        """Print new output."""
+        own = added.path.startswith(f"{LOGS}/")
+        source = added.path if self._several or not own else f"{LOGS}/"
+        if source != self._last:
+            self.end_line()
+            first, last = self._name(added.calls[0]), self._name(added.calls[-1])
+            names = first if first == last else f"{first} to {last}"
+            output.show(f"==> {names}{'' if own else f': {added.path}'} <==")
+            self._last = source
+        self._at_start = added.data.endswith(b"\n")
+        if self._raw:
+            output.show_bytes([added.data])
+            return
+        decoder = self._decoders.setdefault(added.path, getincrementaldecoder("utf-8")("replace"))
+        text = self._held.pop(added.path, "") + decoder.decode(added.data)
+        if part := _PART_OF_A_COLOUR.search(text):  # its end comes with the next output
+            self._held[added.path], text = part[0], text[: part.start()]
+        output.show(text, nl=False)
+
+    def end_line(self) -> None:
+        """Begin a new line, if the last one has not ended."""
+        if not self._at_start:
+            output.show()
+            self._at_start = True
+
+    def flush(self) -> None:
+        """Print what was held back."""
+        for text in self._held.values():
+            output.show(text, nl=False)
+
+
+def _print(job: Job[Any] | JobArray[Any], rank: int) -> None:
+    place, watched, indices = job.part
+    calls: dict[str, list[int]] = {}
+    for index in indices:
+        calls.setdefault(place.log_path(watched, index, rank), []).append(index)
+    paths = list(calls)
+    for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
+        printed: dict[str, str] = {}
+        for path, blocks in zip(part, place.store.log_blocks(part), strict=True):
+            for index in calls[path] if isinstance(job, JobArray) else ():
+                output.show(f"==> {watched.name(index)} <==")
+            end = _show(blocks)
+            printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end)}
+        full = [f"{place.store.directory(watched.key)}/{path}" for path in printed]
+        for path, blocks in zip(printed, place.store.log_blocks(full), strict=True):
+            for first in blocks:  # one that is empty was removed
+                output.show(f"==> {printed[path]}: {path} <==")
+                output.show_bytes(chain([first], blocks))
+
+
+def _show(blocks: Iterable[bytes]) -> str:
+    """Print a log, and return its end as text."""
+    end = b""
+
+    def kept() -> Iterator[bytes]:
+        nonlocal end
+        for block in blocks:
+            end = (end + block)[-_END:]
+            yield block
+
+    output.show_bytes(kept())
+    return end.decode(errors="replace")

@@ -1,0 +1,163 @@
+"""Log following: the output of calls while they run, until they have ended and nothing can be added."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from codecs import getincrementaldecoder
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import SchedulerError, TransportError
+from slurm.protocol import LOGS
+from slurm.storage.log_growth import MOST, growth
+from slurm.storage.program_logs import MARK, output_paths
+
+if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from slurm.views.status import Part
+
+_log = logging.getLogger(__name__)
+
+_SHORTEST, _LONGEST, _FACTOR = 0.5, 3.0, 1.3
+"""Seconds between two readings: the least, the most after silence, and how fast they grow to it."""
+_QUIET = 5.0
+"""Seconds without output after its end for which a call's log is read with the others. The last reading is of all."""
+_MOST_AFTER_THE_END = 30.0
+"""Seconds after the end for which more output is waited for, if the scheduler still reports a process."""
+_END = 1 << 16
+"""The bytes at the end of a log that may name the files that programs write to."""
+_AT_ONCE = 100
+"""The number of logs that one round trip reads as a whole."""
+
+
+class Added(NamedTuple):
+    """New output of some calls: those that share a log."""
+
+    calls: Sequence[int]
+    path: str
+    """The log, or a file that a call's program writes to; relative to the submission's directory."""
+    data: bytes
+
+
+def follow(part: Part, rank: int = 0) -> Iterator[Added]:
+    """Yield the output of calls so far, then each addition, until all have ended and all is read.
+
+    Reads at most every half second, and less often while nothing is printed. A call that has ended may print more: its
+    process exits, its hooks run. So the last reading begins when the scheduler has no process of the calls any more.
+    If a reading fails, it is logged and tried again; after the end for 30 seconds, then TransportError is raised.
+    """
+    place, state, indices = part
+    logs, ended = _Logs(part, rank), threading.Event()
+    for index in indices:
+        place.tracker.when_finished(state, index, ended.set)
+    try:
+        yield from logs.read_all()
+        yield from _additions(part, logs, ended)
+    finally:
+        for index in indices:
+            state.remove_callback(index, ended.set)
+
+
+def follow_text(part: Part, rank: int = 0) -> Iterator[str]:
+    """Yield the same as text, without the names of calls and programs."""
+    decoders: dict[str, IncrementalDecoder] = {}
+    for _, path, data in follow(part, rank):
+        decoder = decoders.setdefault(path, getincrementaldecoder("utf-8")("replace"))
+        if text := decoder.decode(data):
+            yield text
+
+
+def _additions(part: Part, logs: _Logs, ended: threading.Event) -> Iterator[Added]:
+    pause, over, trouble = _SHORTEST, None, False
+    while True:
+        ended.clear()
+        begin = time.monotonic()
+        if over is None and all(map(part.state.finished, part.indices)):
+            over = begin
+        last = over is not None and (begin - over > _MOST_AFTER_THE_END or not _lives(part))
+        try:
+            added = logs.read_more(everything=last)
+        except TransportError as error:
+            if over is not None and begin - over > _MOST_AFTER_THE_END:
+                raise
+            if not trouble:
+                _log.warning("%s; trying again", error)
+            pause, added, last, trouble = _LONGEST, [], False, True
+        else:
+            pause, trouble = _SHORTEST if added else min(_FACTOR * pause, _LONGEST), False
+        yield from added
+        if last and not any(len(each.data) == MOST for each in added):
+            return
+        least = max(_SHORTEST, 3 * (time.monotonic() - begin))
+        if not last:
+            ended.wait(max(pause, least))
+            time.sleep(max(0.0, begin + least - time.monotonic()))
+
+
+def _lives(part: Part) -> bool:
+    """Whether the scheduler has a process of the calls, which have ended. True if it does not answer."""
+    try:
+        return part.place.tracker.lives(part.state, part.indices)
+    except (SchedulerError, TransportError) as error:
+        _log.debug("waiting for more output: %s", error)
+        return True
+
+
+class _Logs:
+    """The logs of some calls, and how far each has been read. Paths are relative to the submission's directory."""
+
+    def __init__(self, part: Part, rank: int) -> None:
+        self._part, self._rank = part, rank
+        self._directory = part.place.store.directory(part.state.key)
+        self._calls: dict[str, dict[int, None]] = {}
+        self._offsets: dict[str, int] = {}
+        self._ends: dict[str, bytes] = {}
+        self._quiet_since: dict[str, float] = {}
+        self._find(part.indices)
+
+    def _find(self, indices: Iterable[int]) -> None:
+        """Look up the logs of calls. A call that runs again may have another one."""
+        for index in indices:
+            self._add(self._part.state.log(index, self._rank), index)
+
+    def _add(self, path: str, index: int) -> None:
+        self._calls.setdefault(path, {})[index] = None
+        self._offsets.setdefault(path, 0)
+
+    def read_all(self) -> Iterator[Added]:
+        """Yield what is in the logs now, in blocks."""
+        paths, store = list(self._offsets), self._part.place.store
+        for some in (paths[at : at + _AT_ONCE] for at in range(0, len(paths), _AT_ONCE)):
+            full = [f"{self._directory}/{path}" for path in some]
+            for path, blocks in zip(some, store.log_blocks(full), strict=True):
+                for block in blocks:
+                    yield self._added(path, block)
+
+    def read_more(self, *, everything: bool) -> list[Added]:
+        """Read what was added since; without `everything`, only to the logs that may grow."""
+        now, finished = time.monotonic(), self._part.state.finished
+        self._find(index for index in self._part.indices if not finished(index))
+        wanted: dict[str, str] = {}
+        for path, calls in self._calls.items():
+            since = self._quiet_since.setdefault(path, now) if all(map(finished, calls)) else now
+            if everything or now - since < _QUIET:
+                wanted[f"{self._directory}/{path}"] = path
+        offsets = {full: self._offsets[path] for full, path in wanted.items()}
+        found = growth(self._part.place.transport, offsets)
+        for full in found:
+            self._quiet_since.pop(wanted[full], None)
+        return [self._added(wanted[full], data) for full, data in found.items()]
+
+    def _added(self, path: str, data: bytes) -> Added:
+        """Note that bytes were read, and which files they name that programs write to."""
+        self._offsets[path] += len(data)
+        calls = tuple(self._calls[path])
+        if path.startswith(f"{LOGS}/"):
+            end = self._ends[path] = (self._ends.get(path, b"") + data)[-_END:]
+            for index in calls if MARK in end else ():
+                for output in output_paths(index, end.decode(errors="replace")):
+                    self._add(output, index)
+        return Added(calls, path, data)

@@ -1,0 +1,40 @@
+"""Log growth: reads what was added to logs since the last time, by one command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.errors import TransportError
+from slurm.protocol.shell import program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slurm.transports.base import Transport
+
+MOST = 1 << 20
+"""The number of bytes that are read of one log at once; the rest is read the next time."""
+
+
+def growth(transport: Transport, offsets: Mapping[str, int]) -> dict[str, bytes]:
+    """Return the bytes of each log from its offset, at most `MOST`; nothing for a log without more. By path.
+
+    Raises TransportError.
+    """
+    if not offsets:
+        return {}
+    paths = list(offsets)
+    caches = "yes" if transport.caches(paths[0].rpartition("/")[0]) else "no"
+    lines = "".join(f"{offset} {path}\n" for path, offset in offsets.items())
+    argv = ["sh", "-c", program(__name__, "log_growth.sh"), "sh", caches, str(MOST)]
+    done = transport.run(argv, stdin=lines.encode(errors="surrogateescape"), timeout=300)
+    try:
+        parts = [part.partition("\n") for part in done.stdout.split("= ")[1:]]
+        found = {paths[int(number) - 1]: bytes.fromhex(data) for number, _, data in parts}
+    except (ValueError, IndexError):
+        message = f"logs cannot be read: {done.words[-500:]}"
+        raise TransportError(message) from None
+    if done.status != 0:
+        message = f"logs cannot be read: {done.stderr.strip() or done.status}"
+        raise TransportError(message)
+    return {path: data for path, data in found.items() if data}
