@@ -61,6 +61,8 @@ class SlurmError(Exception):
 class ConfigurationError(SlurmError):
     """Invalid configuration or arguments."""
 
+    about_the_caller = True  # the traceback ends at the line that called this library: see `slurm.tracebacks`
+
 
 class OptionError(ConfigurationError, ValueError):
     """An option that sbatch doesn't have, or a value that it would reject."""
@@ -95,6 +97,8 @@ class PluginNotFound(ConfigurationError):
 
 class SubmissionError(SlurmError):
     """Nothing was submitted."""
+
+    about_the_caller = True  # as above
 
 
 class NotPicklable(SubmissionError, TypeError):
