@@ -114,20 +114,21 @@ def wrong_arguments(parameters: Sequence[str], given: int, named: Iterable[str])
         elif _is_option(name):
             advice = f"an option of jobs goes into options: Cluster(…, options={{{name!r}: …}})"
         else:
-            advice = f"it takes {', '.join(parameters)}. " + _about_option(name)
+            advice = _similar(name, parameters)
         return about_the_caller(TypeError(f"Cluster() got an unexpected argument {name!r}: {advice}"))
     return None
 
 
-def _about_option(name: str) -> str:
-    from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
-    from slurm.options import Options  # noqa: PLC0415 - only for this message
+def _similar(name: str, parameters: Sequence[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
 
-    try:
-        Options.parse({name: 1})
-    except OptionError as error:
-        return f"Options of jobs go into options={{…}}: {error}"
-    return ""
+    from slurm.options import SBATCH  # noqa: PLC0415 - as above
+
+    for near in get_close_matches(name, parameters, n=1):
+        return f"did you mean {near}?"
+    for near in get_close_matches(name, SBATCH, n=1, cutoff=0.75):
+        return f"did you mean options={{{near!r}: …}}?"
+    return f"it takes {', '.join(parameters)}; options of jobs go into options={{…}}"
 
 
 def _is_option(name: str) -> bool:

@@ -92,10 +92,10 @@ def _upstreams(job: Any) -> Sequence[Placeholder | str]:
         return several or (job,)
     if isinstance(job, bool) or not isinstance(job, (str, int)):
         message = f"after() takes jobs, arrays, and ids of jobs, not {job!r}"
-        raise TypeError(message)
+        raise about_the_caller(TypeError(message))
     if "/" in str(job):
         message = f"after({job!r}): for the key of a job, write after(cluster.job({job!r}))"
-        raise ValueError(message)
+        raise about_the_caller(ValueError(message))
     return (str(job),)
 
 
@@ -252,7 +252,7 @@ class Task(Generic[P, R, F]):
         """
         if on not in _ON:
             message = f'on={on!r}: one of "success", "failure", "any"'
-            raise ValueError(message)
+            raise about_the_caller(ValueError(message))
         return self._copy(upstreams=(*self.upstreams, *((part, on) for job in jobs for part in _upstreams(job))))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
@@ -340,8 +340,8 @@ class Task(Generic[P, R, F]):
             if running:
                 outer = running[-1].key.partition("/")[0]
                 raise no_active_cluster(
-                    f"the task {outer} cannot submit {self.name}(…). Make {outer} a @workflow, which may call tasks; or "
-                    f"call the plain function where {outer} runs: {self.name}.unwrapped(…)"
+                    f"the task {outer} cannot submit {self.name}(…). Make {outer} a @workflow, which may call tasks; or"
+                    f" call the plain function in {outer}: {self.name}.unwrapped(…)"
                 )
             raise no_active_cluster(
                 f"{self.name}(…) has nowhere to run. Call it inside `with Cluster(…):` (for one thread), after "
