@@ -61,6 +61,8 @@ class SlurmError(Exception):
 class ConfigurationError(SlurmError):
     """Invalid configuration or arguments."""
 
+    about_the_caller = True  # the traceback ends at the line that called this library: see `slurm.tracebacks`
+
 
 class OptionError(ConfigurationError, ValueError):
     """An option that sbatch doesn't have, or a value that it would reject."""
@@ -95,6 +97,8 @@ class PluginNotFound(ConfigurationError):
 
 class SubmissionError(SlurmError):
     """Nothing was submitted."""
+
+    about_the_caller = True  # as above
 
 
 class NotPicklable(SubmissionError, TypeError):
@@ -131,15 +135,17 @@ class SchedulerNotFound(SubmissionError):
 class SubmissionRefused(SubmissionError):
     """The scheduler rejected the job. The message quotes the scheduler; the script is kept for inspection.
 
-    Attributes: `script`, its path; `output`, the scheduler's message; `certain`, whether nothing is known to be queued.
-    If `certain` is False, the job was not found in the queue but may still appear: it was not submitted again.
+    Attributes: `script`, its path; `output`, the scheduler's message; `certain`, whether nothing is known to be queued;
+    `offers`, a line about the partitions and the largest node, empty if unknown. If `certain` is False, the job was not
+    found in the queue but may still appear: it was not submitted again.
     """
 
-    def __init__(self, message: str, *, script: str, output: str, certain: bool = True) -> None:
+    def __init__(self, message: str, *, script: str, output: str, certain: bool = True, offers: str = "") -> None:
         super().__init__(message)
         self.script = script
         self.output = output
         self.certain = certain
+        self.offers = offers
 
 
 class TransportError(SlurmError):

@@ -38,11 +38,21 @@ def ends_at_the_caller(function: F) -> F:
             return function(*args, **kwargs)
         except Exception as error:
             if getattr(error, "about_the_caller", False) and not sys.flags.dev_mode and _ours(error.__traceback__):
-                error.__traceback__.tb_next = None  # type: ignore[union-attr]
-                error.__traceback__ = None  # a bare `raise` adds no frame, so the next one is the caller's
-            raise
+                _hide_frames(error)
+            raise  # adds no frame, so the next one is the caller's
 
     return call  # type: ignore[return-value]
+
+
+def _hide_frames(error: BaseException) -> None:
+    """Remove the frames of this library, and errors that it handled while it raised this one."""
+    if error.__traceback__ is not None:
+        error.__traceback__.tb_next = None  # Python 3.10 keeps the first entry in a bare `raise`
+    error.__traceback__ = None
+    context = error.__context__
+    while context is not None and _ours(context.__traceback__):
+        context = context.__context__
+    error.__context__ = context
 
 
 def _ours(trace: TracebackType | None) -> bool:

@@ -9,7 +9,7 @@ from slurm.tracebacks import about_the_caller
 
 TYPE_CHECKING = False  # as `typing` has it, without importing typing; type checkers know the name
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 def _each(names: str, advice: str) -> dict[str, str]:
@@ -94,6 +94,85 @@ def no_attribute_of_handle(handle: object, name: str) -> AttributeError:
     if hasattr(type(handle), "results"):
         return no_attribute(handle, name, ARRAY, other=f"if its jobs have it, write [job.{name} for job in array]")
     return no_attribute(handle, name, JOB, other=f"if its result has it, write job.result().{name}")
+
+
+def no_attribute_of_cluster(cluster: object, name: str) -> AttributeError:
+    """The error for a name that a cluster lacks."""
+    options = f"write cluster.options.get({name!r})" if _is_option(name) else ""
+    return no_attribute(cluster, name, CLUSTER, other=options)
+
+
+def wrong_arguments(parameters: Sequence[str], given: int, named: Iterable[str]) -> TypeError | None:
+    """The error for arguments of `Cluster(…)` that it does not take, if there are some; it has one by its place."""
+    if given > 1:
+        return about_the_caller(TypeError("Cluster(url, …) takes its other arguments by name, such as options={…}"))
+    for name in named:
+        if name in parameters:
+            continue
+        if name in ("host", "hostname", "user", "username", "port", "scheduler", "transport", "address"):
+            advice = 'it is a part of the URL: Cluster("slurm+ssh://user@host:port")'
+        elif _is_option(name):
+            advice = f"an option of jobs goes into options: Cluster(…, options={{{name!r}: …}})"
+        else:
+            advice = _similar(name, parameters)
+        return about_the_caller(TypeError(f"Cluster() got an unexpected argument {name!r}: {advice}"))
+    return None
+
+
+def _similar(name: str, parameters: Sequence[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
+
+    from slurm.options import SBATCH  # noqa: PLC0415 - as above
+
+    for near in get_close_matches(name, parameters, n=1):
+        return f"did you mean {near}?"
+    for near in get_close_matches(name, SBATCH, n=1, cutoff=0.75):
+        return f"did you mean options={{{near!r}: …}}?"
+    return f"it takes {', '.join(parameters)}; options of jobs go into options={{…}}"
+
+
+def _is_option(name: str) -> bool:
+    from slurm.options import MAPPINGS, OURS, SBATCH  # noqa: PLC0415 - as above
+
+    return name in SBATCH or name in OURS or name in MAPPINGS
+
+
+def submit_of_others() -> TypeError:
+    """The error for `cluster.submit(f, 1)`, as other libraries have it."""
+    return about_the_caller(
+        TypeError(
+            "cluster.submit(f, …) is not how calls are made. Write f.on(cluster)(…) with a task f; or "
+            "cluster.executor().submit(f, …), which takes plain functions, too"
+        )
+    )
+
+
+def no_attribute_of_task(task: object, name: str) -> AttributeError:
+    """The error for a name that a task lacks."""
+    return no_attribute(task, name, TASK, f=getattr(task, "__dict__", {}).get("__name__", "f"))
+
+
+def not_iterable(task: str, call: str, value: object) -> TypeError:
+    """The error for a map over a value without items; `call` has {} for the value."""
+    if hasattr(type(value), "reference"):
+        return about_the_caller(
+            TypeError(
+                f"{task}.{call.format('job')}: a job has no items yet. Write {task}.{call.format('job.result()')}"
+            )
+        )
+    given = f"{value!r:.60}"
+    message = f"{task}.{call.format(given)}: {type(value).__name__!r} object is not iterable. Write"
+    if "…" in call:
+        advice = f"{task}.{call.format(f'itertools.repeat({given})')} to give it to each call"
+        return about_the_caller(TypeError(f"{message} {advice}"))
+    items = f"[{given}]" if call.startswith("map") else f"[({given},)]"
+    return about_the_caller(TypeError(f"{message} {task}({given}) for one call, or {task}.{call.format(items)}"))
+
+
+def not_arguments(task: str, item: object) -> TypeError:
+    """The error for an item of `starmap` that is neither a tuple nor a mapping."""
+    message = f"{task}.starmap(…) takes tuples and mappings of arguments, not {item!r:.60}: write {task}.map(…)"
+    return about_the_caller(TypeError(message))
 
 
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**"}

@@ -21,6 +21,7 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 # behind.
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
+    "tracebacks.py": 1,
     "callbacks/webhook.py": 1,
     "cli/result.py": 1,
     "storage/results.py": 1,

@@ -466,6 +466,67 @@ with Cluster(sys.argv[1]):
 """
 
 
+INTERRUPTED = {
+    "wait(array)": "2 of 2 jobs have not ended; they go on; come back to them with {array}",
+    "gather(array)": "2 of 2 jobs have not ended; they go on; come back to them with {array}",
+    "list(as_completed([array, array[0]]))": "2 of 2 jobs have not ended; they go on; come back to them with {array}",
+    "list(array.as_completed())": "2 of 2 jobs have not ended; they go on; come back to them with {array}",
+    "list(array[1:].as_completed())": "1 of 1 jobs have not ended; they go on; come back to it with {second}",
+    "list(array.iter_results())": "The job goes on; come back to it with {first}",
+    "array.failed()": "The jobs go on; come back to them with {array}",
+    "array.retry_failed()": "The jobs go on; come back to them with {array}",
+    "cluster.executor().submit(hold, gate).result()": "the job goes on; come back to it with {newest}",
+    "list(cluster.executor().map(hold, [gate]))": (
+        "the calls of the map that had not ended were cancelled; the others keep their results: {newest}"
+    ),
+}
+
+WAITS_FOR_MANY = """
+import os, pathlib, signal, sys, threading, time
+from slurm import Cluster, as_completed, gather, task, wait
+
+@task
+def hold(gate):
+    while not os.path.exists(gate):
+        time.sleep(0.05)
+
+def interrupt():
+    while not any(name in ("wait", "get") and "threading" in file or name == "as_they_end" for name, file in frames()):
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def frames():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame:
+        yield frame.f_code.co_name, frame.f_code.co_filename
+        frame = frame.f_back
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+gate = sys.argv[2]
+with Cluster(sys.argv[1]) as cluster:
+    array = hold.map([gate] * 2)
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        EXPRESSION
+    except KeyboardInterrupt as error:
+        newest = cluster.jobs()[0]
+        print(array.key, newest.key, error, sep="\\n")
+    pathlib.Path(gate).touch()
+"""
+
+
+@pytest.mark.parametrize("expression", INTERRUPTED)
+def test_ctrl_c_in_any_wait_says_the_keys(local: Cluster, tmp_path: Path, expression: str) -> None:
+    program = WAITS_FOR_MANY.replace("EXPRESSION", expression)
+    argv = [sys.executable, "-c", program, local.url, str(tmp_path / "gate")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
+    key, newest, said = done.stdout.splitlines()
+    opened = {"array": key, "first": f"{key}[0]", "second": f"{key}[1]", "newest": newest}
+    expected = {name: f"Cluster({local.url!r}).job({found!r})" for name, found in opened.items()}
+    assert said == INTERRUPTED[expression].format(**expected)
+
+
 def test_ctrl_c_leaves_the_job_running_and_shows_how_to_open_it(local: Cluster, tmp_path: Path) -> None:
     argv = [sys.executable, "-c", WAITS, local.url, str(tmp_path / "gate")]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:

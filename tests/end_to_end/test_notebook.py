@@ -237,8 +237,8 @@ def test_progress_stays_live_when_its_cell_is_interrupted(here: Session, tmp_pat
 INTERRUPTED = {
     "array.results()": ("KeyboardInterrupt", "The jobs go on; come back to them with "),
     "array[1].result()": ("KeyboardInterrupt", "The job goes on; come back to it with "),
-    "wait(array)": ("KeyboardInterrupt", "2 of 2 jobs have not ended; they go on"),
-    "gather(array)": ("KeyboardInterrupt", "2 of 2 jobs have not ended; they go on"),
+    "wait(array)": ("KeyboardInterrupt", "2 of 2 jobs have not ended; they go on; come back to them with "),
+    "gather(array)": ("KeyboardInterrupt", "2 of 2 jobs have not ended; they go on; come back to them with "),
     "await array[0]": ("CancelledError", "The job goes on; come back to it with "),
 }
 

@@ -108,6 +108,8 @@ def test_rejected_submission_is_refused_in_every_process_without_a_query(
     job, array = slurm_.jobs()
     assert isinstance(job, Job)
     assert isinstance(array, JobArray)
+    assert "Partitions: debug (default): " in str(refused.value)
+    assert refused.value.offers.endswith(" MB")
     assert (refused.value.certain, array.states()) == (True, {JobState.REFUSED: 5})
     assert (job.status().state, job.status().reason) == (JobState.REFUSED, refused.value.output)
     shown = CliRunner().invoke(command, ["show", job.key, "--on", slurm_.url])

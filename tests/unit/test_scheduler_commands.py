@@ -305,3 +305,19 @@ def test_record_written_by_several_processes_is_always_complete(tmp_path: Path) 
     assert [writer.communicate()[1] for writer in writers] == ["", ""]
     assert {Submitted.loads(data, where=str(record)).blocks[0].id for data in seen} <= {"1", "22"}
     assert os.listdir(record.parent) == [record.name]
+
+
+def test_a_refusal_names_the_partitions_and_the_largest_node_from_one_command() -> None:
+    assert SLURM.offers_command("other")[-1] == "--clusters=other"
+    output = (
+        "part|debug*|1:00:00|2|4|2000|(null)\nCLUSTER: other\npart|gpu|infinite|1|8|64000|gpu:a100:4\n"
+        "part|gpu|infinite|3|16+|32000+|(null)\n"
+    )
+    assert SLURM.parse_offers(output) == (
+        "Partitions: debug (default): 2 nodes, up to 4 CPUs, 2000 MB, time limit 1:00:00; "
+        "gpu: 4 nodes, up to 16 CPUs, 32000 MB, time limit infinite. Largest node: 16 CPUs, 32000 MB"
+    )
+    many = "".join(f"part|p{number}|1:00|1|1|1|\n" for number in range(20))
+    assert SLURM.parse_offers(many).count("time limit") == 8
+    assert "; and 12 others. Largest" in SLURM.parse_offers(many)
+    assert SLURM.parse_offers("sinfo: error: no answer\n") == ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm import slurmfile
 from slurm.clusters import environment_cache
+from slurm.clusters.arguments import only_bound_calls, only_known_arguments
 from slurm.errors import TransportError
 from slurm.jobs.find import find_job, listed
 from slurm.jobs.job import Job, JobArray, handle
@@ -26,6 +27,7 @@ from slurm.storage.runner_zip import without_writing
 from slurm.storage.uploads import Uploads
 from slurm.tasks import task
 from slurm.tasks.settings import Settings
+from slurm.tracebacks import ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -84,6 +86,7 @@ class Cluster:
     The constructor does no I/O. Raises ClusterURLError, PluginNotFound, OptionError.
     """
 
+    @only_known_arguments
     def __init__(  # noqa: PLR0913 - each by its name
         self,
         url: str | None = None,
@@ -178,6 +181,7 @@ class Cluster:
         """Undo `activate`."""
         task.deactivate(self)
 
+    @only_bound_calls
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
         terms = self.settings.merged(of.terms)
@@ -193,6 +197,7 @@ class Cluster:
             self._mine.append(own)
         return jobs
 
+    @ends_at_the_caller
     def plan(
         self, of: Task[P, R, Any], calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, offline: bool = False
     ) -> Plan[JobArray[R]]:
@@ -241,6 +246,7 @@ class Cluster:
             self._mine.append(jobs)
         return jobs
 
+    @ends_at_the_caller
     def executor(
         self,
         max_workers: int | None = None,
@@ -261,6 +267,7 @@ class Cluster:
             self._executors.append(made)
         return made
 
+    @ends_at_the_caller
     def put(self, value: Any) -> Put:
         """Send an object, or the file or directory of a `Path`, once; return what stands for it in any call.
 
@@ -347,6 +354,16 @@ class Cluster:
             self.place, settings.environment or (), settings.options, listener=listener, for_program=is_command(of)
         )
         return settings, prepared
+
+    if not TYPE_CHECKING:  # type checkers report what is not there
+
+        @ends_at_the_caller
+        def __getattr__(self, name: str) -> object:
+            if hasattr(type(self), name):  # a property that raised AttributeError itself
+                return object.__getattribute__(self, name)
+            from slurm.usage import no_attribute_of_cluster  # noqa: PLC0415 - only for an error
+
+            raise no_attribute_of_cluster(self, name)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

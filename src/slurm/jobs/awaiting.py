@@ -7,12 +7,14 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from slurm.jobs import completion
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
 
-    from slurm.jobs.completion import Waitable
+    from slurm.jobs.completion import Openable
 
-    W = TypeVar("W", bound=Waitable)
+    W = TypeVar("W", bound=Openable)
 
 T = TypeVar("T")
 
@@ -54,6 +56,8 @@ async def each_as_it_ends(jobs: Collection[W]) -> AsyncIterator[W]:
         try:
             for _ in range(len(undo)):
                 yield await ended.get()
+        except asyncio.CancelledError:
+            raise asyncio.CancelledError(completion.come_back(jobs)) from None
         finally:
             for forget in undo:
                 forget()

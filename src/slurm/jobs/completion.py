@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from slurm.sanitize.numbers import seconds_to_wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from slurm.serialization.pickling import Reference
 
 
 if sys.version_info >= (3, 11):
@@ -35,7 +37,47 @@ class Waitable(Protocol):
         """Call back once it has ended; returns a function that undoes this."""
 
 
-W = TypeVar("W", bound=Waitable)
+class Openable(Waitable, Protocol):
+    """Can be opened again by its key, in any process."""
+
+    @property
+    def key(self) -> str:
+        """Its key."""
+
+    @property
+    def reference(self) -> Reference:
+        """Its submission and cluster."""
+
+    @property
+    def known_to_have_ended(self) -> bool:
+        """Whether this process knows that it has ended."""
+
+
+W = TypeVar("W", bound=Openable)
+
+_MOST_KEYS = 5
+"""The most keys of one cluster that a message names."""
+
+
+def come_back(jobs: Iterable[Openable]) -> str:
+    """Say how to open those jobs again that have not ended: "come back to them with Cluster(…).job(…)"."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for job in jobs:
+        if not job.known_to_have_ended:
+            found.setdefault(job.reference.home, {}).setdefault(job.reference.key, []).append(job.key)
+    ways = []
+    for home, submissions in found.items():
+        names = [repr(names[0] if len(names) == 1 else key) for key, names in submissions.items()]
+        more = f" and {len(names) - _MOST_KEYS} others, which .jobs() lists" if len(names) > _MOST_KEYS else ""
+        several = f"key), key one of {', '.join(names[:_MOST_KEYS])}{more}"
+        ways.append(f"Cluster({home!r}).job({several if len(names) > 1 else f'{names[0]})'}")
+    it = "it" if sum(map(len, (names for some in found.values() for names in some.values()))) == 1 else "them"
+    return f"come back to {it} with {'; '.join(ways)}" if ways else ""
+
+
+def _go_on(left: int, jobs: Collection[Openable], when: str = "") -> str:
+    how = come_back(jobs)
+    return f"{left} of {len(jobs)} jobs have not ended{when}; they go on{how and f'; {how}'}"
 
 
 def when_all_finish(jobs: Collection[Waitable], callback: Callable[[], object]) -> Callable[[], None]:
@@ -71,9 +113,9 @@ def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
             try:
                 yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except queue.Empty:
-                raise TimeoutError(f"{left} of {len(jobs)} jobs have not ended after {timeout} s; they go on") from None
+                raise TimeoutError(_go_on(left, jobs, f" after {timeout} s")) from None
             except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"{left} of {len(jobs)} jobs have not ended; they go on") from None
+                raise KeyboardInterrupt(_go_on(left, jobs)) from None
     finally:
         for forget in undo:
             forget()

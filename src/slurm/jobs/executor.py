@@ -252,7 +252,7 @@ class ClusterExecutor(Executor):
             raise completion.TimeoutError(message) from None
         except KeyboardInterrupt:
             _give_up(arrays)
-            raise KeyboardInterrupt("the calls of the map that had not ended were cancelled") from None
+            raise KeyboardInterrupt(_what_is_left(arrays)) from None
         except BaseException as error:
             self._note(error)
             _give_up(arrays)
@@ -261,6 +261,15 @@ class ClusterExecutor(Executor):
 
 def _seconds_to(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - time.monotonic())
+
+
+def _what_is_left(arrays: Iterable[_Array]) -> str:
+    """Say what became of the calls of an interrupted map, and how to open those that had ended."""
+    words = "the calls of the map that had not ended were cancelled"
+    submitted = [array.submitted for array in arrays if array.submitted.done() and not array.submitted.cancelled()]
+    several = [future.result().part for future in submitted if future.exception() is None]
+    found = [f"Cluster({str(part.place.url)!r}).job({part.state.key!r})" for part in several]
+    return f"{words}; the others keep their results: {'; '.join(found)}" if found else words
 
 
 def _give_up(arrays: Iterable[_Array]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from slurm.errors import JobCancelled
+from slurm.jobs import completion
 from slurm.notifications.dispatcher import settling
 from slurm.protocol.states import JobState
 from slurm.serialization.pickling import Placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from slurm.jobs.job import Job
     from slurm.serialization.pickling import Reference
@@ -59,6 +61,25 @@ class JobFuture(Future[R], Placeholder):
         if self._job is None:
             raise RuntimeError(f"{self!r} has no job yet: pass future.job, which waits for it")
         return self._job.reference
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the result and return it, as in the standard library. Ctrl-C says how to come back to the job."""
+        with self._interruptible():
+            return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end; the exception that `result()` would raise, or None for a success."""
+        with self._interruptible():
+            return super().exception(timeout)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.done() or self._job is None:
+                raise
+            raise KeyboardInterrupt(f"the job goes on; {completion.come_back([self._job])}") from None
 
     def cancel(self) -> bool:
         """Ask the scheduler to end the job, also one that runs. False if it has ended otherwise, else True."""

@@ -261,7 +261,10 @@ class JoinedArray(JobArray[R]):
             wanted.setdefault(call.state.key, []).append(call)
         for some in wanted.values():
             indices = [call.at for call in some]
-            self._of(some[0])._wait(indices, _left(end), asked=timeout)  # noqa: SLF001 - as above
+            try:
+                self._of(some[0])._wait(indices, _left(end), asked=timeout)  # noqa: SLF001 - as above
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(self._how_to_come_back()) from None
 
     def _how_to_come_back(self) -> str:
         keys = ", ".join(map(repr, self.keys))

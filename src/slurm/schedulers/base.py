@@ -362,6 +362,14 @@ class Scheduler(ABC):
         """Return the command that prints a line for each of the user's queued elements."""
         return ()
 
+    def offers_command(self, cluster: str) -> Sequence[str]:
+        """Return one cheap command that prints partitions and nodes, of a `cluster` if named. Run after a refusal."""
+        return ()
+
+    def parse_offers(self, output: str) -> str:
+        """Return a line for users about what jobs may ask for; empty if unknown."""
+        return ""
+
     def survey_script(self) -> str:
         """Return the script whose output `parse_survey` reads."""
         checks = (f"command -v {shlex.quote(name)} > /dev/null || echo {shlex.quote(name)}" for name in self.needs)

@@ -7,7 +7,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
-from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused, TransportError
+from slurm.errors import ConnectionLost, SchedulerError, SubmissionError, SubmissionRefused, TransportError
 from slurm.schedulers import submit_and_record
 from slurm.schedulers.base import Failure, Target, tag
 from slurm.schedulers.job_control import TIMEOUT, JobControl
@@ -33,6 +33,8 @@ _LEAST = 2.0
 """The shortest time-out of one query of that search, in seconds."""
 _SIGNALS = range(129, 193)
 """Exit statuses of a command that a signal ended, as shells report it. sbatch itself uses 1 and 255."""
+_OFFERS = 10.0
+"""Seconds for the command that a refusal runs to say what the cluster has."""
 _PATIENCE = 900.0
 """Seconds to retry a submission while the scheduler cannot be reached."""
 
@@ -78,7 +80,7 @@ class SchedulerClient(JobControl):
             if failure is Failure.UNEXPLAINED or (failure is Failure.UNKNOWN and patience):
                 return self._recovered(record, key, requests, done, queued, known=failure is Failure.UNEXPLAINED)
             if failure is Failure.REFUSED or (patience and time.monotonic() > end):
-                self._refuse(key, requests[0].script, done, queued, certain=failure is Failure.REFUSED)
+                self._refuse(key, requests[0], done, queued, certain=failure is Failure.REFUSED)
             if not patience:
                 raise SchedulerError(
                     f"{self.scheduler.name} did not report whether it queued {requests[0].comment}: {done.words}"
@@ -164,7 +166,7 @@ class SchedulerClient(JobControl):
         found = self._search_queue(key, blocks, _clusters(requests[0]), once=known)
         if found is None or len(found) < len(blocks):
             known_ids = max(found or [], list(queued), key=len)
-            self._refuse(key, requests[0].script, done, known_ids, certain=known and found is not None)
+            self._refuse(key, requests[0], done, known_ids, certain=known and found is not None)
         return self._record(record, blocks, found)
 
     def _search_queue(self, key: str, blocks: Sequence[Block], clusters: str, *, once: bool) -> list[str] | None:
@@ -213,23 +215,34 @@ class SchedulerClient(JobControl):
             time.sleep(pause)
         raise AssertionError
 
-    def _refuse(self, key: str, script: str, done: Completed, queued: Sequence[str], *, certain: bool) -> NoReturn:
+    def _refuse(self, key: str, request: Request, done: Completed, queued: Sequence[str], *, certain: bool) -> NoReturn:
         """Raise SubmissionRefused. Cancels queued blocks first: a submission is queued completely or not at all."""
-        name = self.scheduler.name
+        name, script = self.scheduler.name, request.script
         try:
             if queued:
                 self.cancel([Target(id_, None, key) for id_ in queued])
         except (SchedulerError, TransportError) as error:
             _log.warning("cannot cancel the blocks of %s: %s", key, error)
             certain = False
-        message = f"{name} refused {script}:\n{done.words}"
+        offers = self._offers(_clusters(request)) if certain else ""
+        message = f"{name} refused {script}:\n{done.words}" + (f"\n{offers}" if offers else "")
         if not certain:
             message = (
                 f"{name} did not report whether it queued {script}, and the job is not in the queue. It may still be "
                 f"queued later, so it is not submitted again. Check with cluster.job({key!r}):\n"
                 f"{done.words}"
             )
-        raise SubmissionRefused(message, script=script, output=done.words, certain=certain)
+        raise SubmissionRefused(message, script=script, output=done.words, certain=certain, offers=offers)
+
+    def _offers(self, cluster: str) -> str:
+        """Return what the cluster has, for a message; empty if it cannot be read at once."""
+        command = self.scheduler.offers_command(cluster)
+        try:
+            done = self._run("limits", command, timeout=_OFFERS) if command else None
+        except (SchedulerError, SubmissionError, TransportError) as error:
+            _log.debug("%s", error)
+            return ""
+        return self.scheduler.parse_offers(done.stdout) if done and done.status == 0 else ""
 
     def _record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         """Write the record of blocks to the file `record`, and return it."""

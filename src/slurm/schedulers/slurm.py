@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slurm.protocol import Origin
 from slurm.protocol.shell import program
-from slurm.schedulers import directives, refusals
+from slurm.schedulers import directives, offers, refusals
 from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, Partition, Survey
 from slurm.schedulers.slurm_jobs import SlurmJobs
 
@@ -56,6 +56,7 @@ _NO_ACCOUNTING = ("", "(null)", "accounting_storage/none")
 _USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
 """Prefixes of sinfo(1)'s states of nodes that can run jobs."""
 
+_OFFER_FIELDS = 6
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
 
@@ -162,6 +163,19 @@ class SlurmScheduler(SlurmJobs):
         """Read MaxArraySize. It is one more than the largest *index* (slurm.conf(5)); 0 disables arrays."""
         found = _MAX_ARRAY_SIZE.search(output)
         return int(found[1]) if found else _DEFAULT_MAX_ARRAY_SIZE
+
+    def offers_command(self, cluster: str) -> Sequence[str]:
+        """Run sinfo."""
+        return [
+            "sinfo",
+            "--noheader",
+            "--format=part|%P|%l|%D|%c|%m|%G",
+            *([f"--clusters={cluster}"] if cluster else []),
+        ]
+
+    def parse_offers(self, output: str) -> str:
+        """Name the partitions, and the size of the largest node."""
+        return offers.parse([line.split("|")[1:] for line in output.splitlines() if line.count("|") == _OFFER_FIELDS])
 
     def survey_script(self) -> str:
         """Run scontrol, sinfo and, with accounting, sacctmgr for the limits of the user's associations."""

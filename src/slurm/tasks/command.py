@@ -11,6 +11,7 @@ from slurm.runner.template import OVERRIDES, Template, check_value, fields_of
 from slurm.tasks.decorators import refuse_what_is_no_function
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task, by_value
+from slurm.tracebacks import ends_at_the_caller
 
 if TYPE_CHECKING:
     import os
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
     ) -> Callable[[Callable[P, Words]], Task[P, Finished]]: ...
 
 
+@ends_at_the_caller
 def command(
     program: Any = None,
     /,
@@ -161,6 +163,7 @@ def command(
         if path in fields["products"]:
             raise ValueError(f"{path!r} is in files and in products: a program cannot write a file that it is given")
 
+    @ends_at_the_caller
     def make(program: Any) -> CommandTask:
         if isinstance(program, str):
             return _of_template(program, fields, terms, shell=shell)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task, Workflow
+from slurm.tracebacks import about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     def task(*, gather: bool, **options: Unpack[OtherKeywords]) -> Callable[[Callable[P, R]], Task[P, Any, R]]: ...
 
 
+@ends_at_the_caller
 def task(function: Any = None, /, **options: Any) -> Any:
     """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
 
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     def workflow(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 
 
+@ends_at_the_caller
 def workflow(function: Any = None, /, **options: Any) -> Any:
     """Make a function a workflow: a task that may call tasks itself, where it runs; `@workflow`, or with options.
 
@@ -66,6 +69,7 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Mapping[str, Any]) -> Any:
     terms = Settings.parse(options)
 
+    @ends_at_the_caller
     def make(function: Any) -> Task[..., Any]:
         refuse_what_is_no_function(function, name)
         return kind(function, terms)
@@ -74,17 +78,23 @@ def _decorator(kind: type[Task[..., Any]], name: str, function: Any, options: Ma
 
 
 def refuse_what_is_no_function(function: Any, name: str) -> None:
-    """Raise TypeError for a class, a method, and an object that is not callable."""
+    """Raise TypeError for a class, a method, a partial of a task, and an object that is not callable."""
+    inner = getattr(function, "func", None)  # of a `functools.partial`
+    if isinstance(inner, Task):
+        message = (
+            f"{name}(functools.partial({inner.name}, …)): write functools.partial({inner.name}.unwrapped, …) in it"
+        )
+        raise about_the_caller(TypeError(message))
     if isinstance(function, (staticmethod, classmethod)) or not callable(function) or isinstance(function, type):
         message = f"@{name} takes plain functions, not {function!r}"
-        raise TypeError(message)
+        raise about_the_caller(TypeError(message))
     outside = getattr(function, "__qualname__", "").rpartition(".")[0]
     if outside and not outside.endswith("<locals>") and not hasattr(function, "__self__") and _is_python(function):
         message = (
             f"{function.__qualname__} is a method. A {name} must be a plain function, which takes all that it needs as "
             f"arguments: define it outside of class {outside.rpartition('.')[2]}, and call it from the method"
         )
-        raise TypeError(message)
+        raise about_the_caller(TypeError(message))
 
 
 def _is_python(function: Any) -> bool:

@@ -14,6 +14,7 @@ from types import GenericAlias
 from slurm.options import NONE, Options
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.tasks.settings import Settings
+from slurm.tracebacks import about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
     import inspect
@@ -91,11 +92,17 @@ def _upstreams(job: Any) -> Sequence[Placeholder | str]:
         return several or (job,)
     if isinstance(job, bool) or not isinstance(job, (str, int)):
         message = f"after() takes jobs, arrays, and ids of jobs, not {job!r}"
-        raise TypeError(message)
+        raise about_the_caller(TypeError(message))
     if "/" in str(job):
         message = f"after({job!r}): for the key of a job, write after(cluster.job({job!r}))"
-        raise ValueError(message)
+        raise about_the_caller(ValueError(message))
     return (str(job),)
+
+
+def _is_iterable(value: Any) -> bool:
+    """Whether a value has items. A job, which raises an error when it is iterated over, has none."""
+    kind = type(value)
+    return hasattr(kind, "__iter__") or (hasattr(kind, "__getitem__") and not hasattr(kind, "reference"))
 
 
 _NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
@@ -114,7 +121,7 @@ def _refuse_what_returns_no_value(function: Any, kind: str) -> None:
                 f"process. A {kind} must be a plain function, whose result can be sent: have it return a list, or "
                 "await with asyncio.run"
             )
-            raise TypeError(message)
+            raise about_the_caller(TypeError(message))
 
 
 class Task(Generic[P, R, F]):
@@ -163,10 +170,12 @@ class Task(Generic[P, R, F]):
         @overload
         def __call__(self, first: Any, second: Placeholder, /, *args: Any, **kwargs: Any) -> Job[R]: ...
 
+    @ends_at_the_caller
     def __call__(self, /, *args: Any, **kwargs: Any) -> Job[R]:
         """Submit one call. A wrong argument is a TypeError here and now; NoActiveCluster if there is nowhere to go."""
         return self._submit([self._bound(args, kwargs)], mapped=False)[0]
 
+    @ends_at_the_caller
     def map(
         self,
         *iterables: Iterable[Any],
@@ -182,10 +191,13 @@ class Task(Generic[P, R, F]):
         """
         if not iterables:
             message = f"{self.name}.map(…) needs at least one iterable"
-            raise TypeError(message)
+            raise about_the_caller(TypeError(message))
+        for number, iterable in enumerate(iterables):
+            self._check_iterable(f"map({'…, ' * number}{{}})", iterable)
         calls = zip(*iterables)  # noqa: B905 - the builtin's own way
         return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size, workers=workers)
 
+    @ends_at_the_caller
     def starmap(
         self,
         calls: Iterable[tuple[Any, ...] | Mapping[str, Any]],
@@ -195,6 +207,7 @@ class Task(Generic[P, R, F]):
         workers: int | None = None,
     ) -> JobArray[R]:
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
+        self._check_iterable("starmap({})", calls)
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
         task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
@@ -207,6 +220,7 @@ class Task(Generic[P, R, F]):
         @overload
         def plan(self, first: Placeholder, /, *args: Any, **kwargs: Any) -> Plan[Job[R]]: ...
 
+    @ends_at_the_caller
     def plan(self, /, *args: Any, **kwargs: Any) -> Plan[Job[R]]:
         """The submission that a call would make. Makes, writes and queues nothing: see `Cluster.plan`."""
         return self._cluster().plan_calls(self, [self._bound(args, kwargs)], mapped=False)
@@ -220,6 +234,7 @@ class Task(Generic[P, R, F]):
         @overload
         def with_options(self, **options: Unpack[TaskKeywords]) -> Task[P, R, F]: ...
 
+    @ends_at_the_caller
     def with_options(self, **options: Any) -> Task[P, Any, F]:
         """A copy with other options or another `environment`, None unsets one; and with `callbacks` besides its own.
 
@@ -227,6 +242,7 @@ class Task(Generic[P, R, F]):
         """
         return self._copy(terms=self.terms.merged(Settings.parse(options)))
 
+    @ends_at_the_caller
     def after(self, *jobs: Placeholder | str | int, on: On = "success") -> Task[P, R, F]:
         """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
 
@@ -236,7 +252,7 @@ class Task(Generic[P, R, F]):
         """
         if on not in _ON:
             message = f'on={on!r}: one of "success", "failure", "any"'
-            raise ValueError(message)
+            raise about_the_caller(ValueError(message))
         return self._copy(upstreams=(*self.upstreams, *((part, on) for job in jobs for part in _upstreams(job))))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
@@ -297,12 +313,22 @@ class Task(Generic[P, R, F]):
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             message = f"{self.name}({', '.join(self.signature.parameters)}): {error}"
-            raise TypeError(message) from None
+            raise about_the_caller(TypeError(message)) from None
         return bound.args, bound.kwargs
 
     def bound_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
         """The arguments of an item of `starmap`. Raises TypeError."""
+        if not _is_iterable(item):
+            from slurm.usage import not_arguments  # noqa: PLC0415 - only for an error
+
+            raise not_arguments(self.name, item)
         return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
+
+    def _check_iterable(self, call: str, iterable: object) -> None:
+        if not _is_iterable(iterable):
+            from slurm.usage import not_iterable  # noqa: PLC0415 - only for an error
+
+            raise not_iterable(self.name, call, iterable)
 
     def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         return self._cluster().submit(self, calls, mapped=mapped)
@@ -310,12 +336,28 @@ class Task(Generic[P, R, F]):
     def _cluster(self) -> Submitter:
         submitter = self._submitter or current()
         if submitter is None:
+            running = getattr(sys.modules.get("slurm.runner.job_context"), "_current", None)
+            if running:
+                outer = running[-1].key.partition("/")[0]
+                raise no_active_cluster(
+                    f"the task {outer} cannot submit {self.name}(…). Make {outer} a @workflow, which may call tasks; or"
+                    f" call the plain function in {outer}: {self.name}.unwrapped(…)"
+                )
             raise no_active_cluster(
                 f"{self.name}(…) has nowhere to run. Call it inside `with Cluster(…):` (for one thread), after "
-                f"`Cluster(…).activate()`, or as {self.name}.on(cluster)(…). Inside a running task, call the plain "
-                f"function: {self.name}.unwrapped(…)"
+                f"`Cluster(…).activate()`, or as {self.name}.on(cluster)(…)"
             )
         return submitter
+
+    if not TYPE_CHECKING:  # type checkers report what is not there
+
+        @ends_at_the_caller
+        def __getattr__(self, name: str) -> object:
+            if hasattr(type(self), name):  # a property that raised AttributeError itself
+                return object.__getattribute__(self, name)
+            from slurm.usage import no_attribute_of_task  # noqa: PLC0415 - only for an error
+
+            raise no_attribute_of_task(self, name)
 
     def __repr__(self) -> str:
         return f"<task {self.name}{f' with {self.options!r}' if self.options != NONE else ''}>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from slurm.errors import (
         JobError,
     )
+    from slurm.protocol import ResolvedEnvironment
     from slurm.protocol.outcomes import ErrorRecord, Outcome
 
 _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
@@ -50,6 +52,21 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
 }
 
 
+_UNPICKLABLE = re.compile(r"(?i)cannot pickle '([\w.]+)' (?:object|instances)|cannot pickle (files)")
+_DATA = "data, not open files, connections, generators or locks"
+_INSTEAD = (
+    (("generator", "async_generator", "coroutine", "map", "filter", "zip"), "list(…) of its values"),
+    (("dict_keys", "dict_values", "dict_items"), "list(…) of it"),
+    (("files", "_io.BufferedReader", "_io.BufferedWriter", "_io.FileIO", "_io.BufferedRandom", "TextIOWrapper"),
+     "the path of the file, or what was read from it"),
+    (("_thread.lock", "_thread.RLock", "_thread._local", "_contextvars.ContextVar"),
+     "the data without it: processes cannot share a lock, and each can make its own"),
+    (("socket", "sqlite3.Connection", "sqlite3.Cursor", "SSLContext"),
+     "what was read from it: a connection stays in its process"),
+)  # fmt: skip
+"""What to return in place of an object of these classes, as the messages of pickle name them."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """The facts about a job that errors contain."""
@@ -62,6 +79,8 @@ class Facts:
     """The last lines of the log, if they may explain the failure."""
     rank: str = ""
     """The rank that failed, if there are several: "rank 3 of 4"."""
+    environment: ResolvedEnvironment | None = None
+    """What the job ran in, if `is_missing_module`."""
 
     @property
     def log_text(self) -> str:
@@ -122,14 +141,20 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
         LOAD: (LoadFailed, "was not run: its function or arguments could not be loaded on the node: "),
         SAVE: (ResultNotSaved, "has no result: the function ran to its end, but what it returned could not be saved: "),
     }.get(phase, (TaskFailed, "raised "))
-    failure = _job_error(kind, f"{problem}{error.type}: {message}", outcome, facts)
+    advice = _advice(outcome, error, facts)
+    failure = _job_error(kind, f"{problem}{error.type}: {message}{advice and f'. {advice}'}", outcome, facts)
     own = _unpickled(error) if kind is TaskFailed else None
-    return _with_cause(failure if own is None else _with_note(own, outcome, facts), error)
+    return _with_cause(failure if own is None else _with_note(own, outcome, facts, advice), error)
 
 
 def unexplained(outcome: Outcome | None) -> bool:
     """Whether the log of an element may tell more about its failure than its outcome does."""
     return outcome is None or outcome.phase in (PROCESS, SETUP)
+
+
+def is_missing_module(outcome: Outcome | None) -> bool:
+    """Whether a module was not found, so that the error names the environment."""
+    return outcome is not None and outcome.error is not None and outcome.error.type == "ModuleNotFoundError"
 
 
 def by_signal(outcome: Outcome) -> bool:
@@ -200,11 +225,34 @@ def _with_cause(error: BaseException, record: ErrorRecord) -> BaseException:
     return error
 
 
-def _with_note(error: BaseException, outcome: Outcome, facts: Facts) -> BaseException:
-    """Add a note (PEP 678) that names the job to the task's own exception."""
+def _advice(outcome: Outcome, error: ErrorRecord, facts: Facts) -> str:
+    """What to do about a result that cannot be saved, or a module that was not found; "" for other errors."""
+    if outcome.phase == SAVE:
+        found = _UNPICKLABLE.search(error.message)
+        if not found and "pickl" not in f"{error.type} {error.message}".lower():
+            return ""  # such as a full disk
+        name = found and (found[1] or found[2])
+        return f"Return {next((words for names, words in _INSTEAD if name in names), _DATA)}"
+    if not is_missing_module(outcome) or facts.environment is None:
+        return ""
+    environment = facts.environment
+    if environment.image:
+        return f"The job ran in the image {environment.image}: add the module to it"
+    where = environment.python + (f" ({environment.asked})" if environment.asked else "")
+    if environment.packages:
+        return f"The job ran with {where}: add the package of this module to what is installed there"
+    return (
+        f"The job ran with {where}: install the package of this module there, or give the task an environment that has "
+        "it, such as @task(environment=Wheel())"
+    )
+
+
+def _with_note(error: BaseException, outcome: Outcome, facts: Facts, advice: str) -> BaseException:
+    """Add a note (PEP 678) that names the job to the task's own exception, and another one with advice."""
     notes = error.__dict__.setdefault("__notes__", [])  # BaseException.add_note is new in 3.11
     if isinstance(notes, list):  # else it is an attribute of the user's
         notes.append(f"in {_subject(facts)} on {outcome.host}; its log: {facts.log}")
+        notes += [advice] if advice else []
     return error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError
@@ -11,6 +13,7 @@ from slurm.tracking import exceptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slurm.protocol import ResolvedEnvironment
     from slurm.protocol.outcomes import Outcome
     from slurm.storage.job_store import JobStore
     from slurm.submission.submission_state import SubmissionState
@@ -81,7 +84,15 @@ class ResultReader:
             self._tails[log] = self._store.log_tail(log)
         rank = "" if outcome is None or outcome.rank is None else f"rank {outcome.rank} of {outcome.ranks}"
         end = self._tails[log] if tail else ""
-        return exceptions.Facts(self._watched.name(index), index, self._watched.job_id(index), log, end, rank)
+        there = self._environment if exceptions.is_missing_module(outcome) else None
+        return exceptions.Facts(self._watched.name(index), index, self._watched.job_id(index), log, end, rank, there)
+
+    @cached_property
+    def _environment(self) -> ResolvedEnvironment | None:
+        """What the calls ran in; None if the record cannot be read now."""
+        with suppress(SlurmError):
+            return self._store.records(self._watched.key).submission.environment
+        return None
 
     def _not_loaded(self, index: int, error: BaseException) -> ResultNotLoaded:
         facts = self._facts(index)

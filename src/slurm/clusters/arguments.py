@@ -1,0 +1,47 @@
+"""Arguments: have calls of a cluster that others spell differently say what to write.
+
+The decorated methods keep their signatures, so type checkers and editors report the same mistakes.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from slurm.tracebacks import ends_at_the_caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+def only_known_arguments(init: F) -> F:
+    """Decorate `Cluster.__init__`: an option that is given as an argument says where it goes. Raises TypeError."""
+    parameters = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        if len(args) > 1 or not kwargs.keys() <= set(parameters):
+            from slurm import usage  # noqa: PLC0415 - only for an error
+
+            if error := usage.wrong_arguments(parameters, len(args), kwargs):
+                raise error
+        init(self, *args, **kwargs)
+
+    return ends_at_the_caller(checked)  # type: ignore[return-value]
+
+
+def only_bound_calls(submit: F) -> F:
+    """Decorate `Cluster.submit`, which tasks call, for those who write `cluster.submit(f, 1)`. Raises TypeError."""
+
+    @functools.wraps(submit)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) + len(kwargs) != len(("of", "calls", "mapped")) or "mapped" not in kwargs:
+            from slurm import usage  # noqa: PLC0415 - only for an error
+
+            raise usage.submit_of_others()
+        return submit(self, *args, **kwargs)
+
+    return ends_at_the_caller(checked)  # type: ignore[return-value]
