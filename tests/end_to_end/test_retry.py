@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, Retry, current_job, task
+from slurm import Cluster, JobArray, Retry, current_job, task
 from slurm.errors import DependencyFailed
 
 
@@ -90,3 +90,26 @@ def test_what_runs_after_the_end_of_a_job_waits_for_its_last_attempt(cluster: Cl
     }
     assert isinstance(ends.pop((True, "failure")).exception(120), DependencyFailed)
     assert [job.result(120) for job in ends.values()] == [True, True, True]
+
+
+def test_the_latest_of_an_array_is_what_counts_after_retries(cluster: Cluster, tmp_path: Path) -> None:
+    marks = [tmp_path / name for name in ("first", "second")]
+    for path in marks:
+        path.mkdir()
+    array = flaky.starmap([(marks[0], x) for x in (1, 2, 3, 4)])
+    array.exceptions(60)
+    assert array.latest() == array
+    array[2].retry().result(60)
+    again = array[0:1].retry_failed()
+    fresh = Cluster(cluster.url).job(array.key)
+    assert isinstance(fresh, JobArray)
+    latest = fresh.latest()
+    assert latest.results(60) == [1, 4, 9, 16]
+    assert [job.key for job in latest] == [f"{again.key}[0]", f"{array.key}[1]", latest[2].key, f"{array.key}[3]"]
+    assert [row["result"] for row in latest.table()] == [1, 4, 9, 16]
+    assert latest.summary() == "flaky: 4 jobs, 4 COMPLETED"
+    assert array[0].latest() == again[0]
+    third = again.latest()[0].retry()  # a retry of a retry
+    assert array[0].latest() == third
+    assert array[::-1].latest()[3] == third
+    assert array[:0].latest() == array[:0]

@@ -76,8 +76,6 @@ class Job(OneResult, JobArguments, JobLogs, Generic[R]):
         """The call as a part of its submission."""
         return Part(self._place, self._watched, (self.index,))
 
-    # As a future.
-
     def result(self, timeout: float | None = None) -> R:
         """Wait for the result and return it.
 
@@ -140,6 +138,12 @@ class Job(OneResult, JobArguments, JobLogs, Generic[R]):
         """Submit the same call once more, as a new job with these options over its own. This job stays as it is."""
         return Job(self._place, self._resubmit([self.index], options), 0)
 
+    def latest(self) -> Job[R]:
+        """The last retry of this call, by any process, or this job. Takes two commands."""
+        from slurm.jobs.latest import latest_job  # noqa: PLC0415 - it imports this module
+
+        return latest_job(self)
+
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
         """Call `callback(job)` once it has ended, from a background thread; at once if it has. Errors are logged."""
         if self._watched.finished(self.index):
@@ -156,8 +160,6 @@ class Job(OneResult, JobArguments, JobLogs, Generic[R]):
         if error is not None:
             raise error.with_traceback(None)  # as in `result`
         return self.result()
-
-    # More about it.
 
     def status(self) -> JobStatus:
         """Its status, from its outcome, or else from the scheduler."""
@@ -332,6 +334,12 @@ class JobArray(ArrayTable, Generic[R]):
     def metrics(self, timeout: float | None = None) -> list[dict[str, float]]:
         """Wait for all; `Job.metrics` of each, in order, read together."""
         return self._metrics(self._range, timeout)
+
+    def latest(self) -> JobArray[R]:
+        """The last retry of each, by any process, in order: what counts now, as one array. Takes two commands."""
+        from slurm.jobs.latest import latest_array  # noqa: PLC0415 - as above
+
+        return latest_array(self)
 
     def states(self) -> Counter[JobState]:
         """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""

@@ -26,7 +26,8 @@ from slurm.errors import (
 from slurm.jobs.plan import Draft
 from slurm.options import Options
 from slurm.options.retry import of_options
-from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Submission
+from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Retried, Submission
+from slurm.protocol.ranges import in_order
 from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
 from slurm.storage.keys import new_key
 from slurm.storage.uploads import Uploads
@@ -141,6 +142,7 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         options=Options.parse({**before.options, "labels": before.labels or {}}).merged(options),
         environment=before.environment,
     ).replace(workflow=before.workflow, after=_still_open(place, before, indices), blobs=before.blobs)
+    submission = submission.replace(retried=Retried(key=key, calls=in_order(indices)))
     options = Options.parse(submission.options)
     submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
     calls = place.store.calls(key, indices)

@@ -143,6 +143,19 @@ class ExternalJob(Record):
         return None if known else f"a dependency on {self.on!r} of job {self.id!r} is not possible"
 
 
+class Retried(Record):
+    """The calls of an earlier submission that a submission makes once more, in this order."""
+
+    key: str
+    calls: tuple[int, ...]
+    """The first and the last index of each run of consecutive calls."""
+
+    def flaw(self) -> str | None:
+        """Return why the record is invalid, or None."""
+        valid = is_key(self.key) and len(self.calls) % 2 == 0 and min(self.calls, default=0) >= 0
+        return None if valid else f"a retry of {self.calls} of {self.key!r} is not possible"
+
+
 class Submission(Document):
     """`submission.json`: the request; the client writes it before it submits anything."""
 
@@ -168,6 +181,8 @@ class Submission(Document):
     """The files in `blobs/` that its programs use."""
     launch: tuple[str, ...] | None = None
     """The words that start a program in each task of an element, for commands with launch="mpi"."""
+    retried: Retried | None = None
+    """What it retries, if `retry` or `retry_failed` has made it."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None
@@ -181,6 +196,7 @@ class Submission(Document):
         "environment": ResolvedEnvironment,
         "dependencies": Edge,
         "after": ExternalJob,
+        "retried": Retried,
     }
 
     @property

@@ -40,6 +40,17 @@ def bounds(numbers: Iterable[int]) -> tuple[int, ...]:
     return tuple(bound for run in runs(numbers) for bound in run)
 
 
+def in_order(numbers: Iterable[int]) -> tuple[int, ...]:
+    """Return the first and the last number of each run of consecutive numbers, in the order in which they come."""
+    found: list[int] = []
+    for number in numbers:
+        if found and found[-1] == number - 1:
+            found[-1] = number
+        else:
+            found += [number, number]
+    return tuple(found)
+
+
 def are_bounds(found: Sequence[int]) -> bool:
     """Whether numbers of a record are bounds of runs in ascending order, and possible indices of calls."""
     return len(found) % 2 == 0 and all(low <= high for low, high in zip((0, *found), (*found, MOST_CALLS), strict=True))
