@@ -168,7 +168,7 @@ def test_cancel_ends_the_program_and_leaves_no_process_and_no_container(
         with pytest.raises(JobCancelled):
             job.result(90)
     until(lambda: not containers.containers(), timeout=60)
-    until(lambda: not _programs(), timeout=60)
+    until(lambda: not _programs(root), timeout=60)
     heard = Path(place.place.store.directory(hears.key), "work", "0", "attempt-1", "heard")
     assert heard.read_text() == "signal 15"
 
@@ -199,7 +199,7 @@ def test_program_does_not_survive_the_death_of_all_processes_of_the_job_outside_
     job = command("/program fork deaf wait {mark}", environment=image)(root / "begun")
     if when == "the program runs":
         until((root / "begun").exists, timeout=60)
-        assert len(_programs()) == 2
+        assert len(_programs(root)) == 2
     else:
         home = Path(place.place.store.directory(job.key))
         until(lambda: list(home.glob("work/0/attempt-1/.control.*")), timeout=60)
@@ -207,7 +207,7 @@ def test_program_does_not_survive_the_death_of_all_processes_of_the_job_outside_
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    until(lambda: not _programs(), timeout=30)
+    until(lambda: not _programs(root), timeout=30)
     until(lambda: not containers.containers(), timeout=30)
     assert job.exception(90) is not None
 
@@ -222,8 +222,9 @@ def _of_job(key: str) -> list[int]:
     ]
 
 
-def _programs() -> list[int]:
-    return [pid for pid, text in _processes() if text.startswith(b"/program\0")]
+def _programs(root: Path) -> list[int]:
+    """The programs that have a root among their arguments."""
+    return [pid for pid, text in _processes() if text.startswith(b"/program\0") and str(root).encode() in text]
 
 
 def _processes() -> Iterator[tuple[int, bytes]]:

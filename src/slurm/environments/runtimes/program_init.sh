@@ -10,6 +10,7 @@ cd -- "${1%/*}" || exit 125 # an OCI bundle cannot name the working directory
 exec 3<> "$1" && exec 4< "$1" 3< "$4" || exit 125
 [ -z "$2" ] || exec >> "$2" 2>> "$3"
 {
+    trap '' HUP INT TERM USR1 USR2 # a runtime may send them to all processes of the container
     while read -r slurmtasks_name; do # the program may not have started yet
         until kill -s "$slurmtasks_name" -- -1 2> /dev/null; do :; done
     done
