@@ -27,9 +27,9 @@ PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version", "url", "plugins", "tracebacks", "sanitize.*"),
-    ("usage",),
     ("protocol.*",),
     ("options.*", "client_cache"),
+    ("usage",),
     ("callbacks.*",),
     ("runner.*",),
     ("transports.*", "environments.*", "schedulers.*"),

@@ -55,7 +55,7 @@ _LOADED_AT_START = (
     *("__main__.py", "cloudpickle/", "slurm/__init__.py", "slurm/errors.py", "slurm/version.py"),
     *("slurm/callbacks/__init__.py", "slurm/callbacks/base.py", "slurm/callbacks/events.py"),
     *("slurm/options/__init__.py", "slurm/options/values.py", "slurm/protocol/", "slurm/runner/"),
-    *("slurm/tasks/", "slurm/sanitize/"),
+    *("slurm/tasks/", "slurm/sanitize/", "slurm/tracebacks.py"),
 )
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
 _LOADED_SELDOM = (
