@@ -36,6 +36,7 @@ WHERE = {
     protocol.ResolvedEnvironment: "submission.json",
     protocol.Edge: "submission.json",
     protocol.ExternalJob: "submission.json",
+    protocol.Retried: "submission.json",
     building.Built: "envs/",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",
