@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from slurm.jobs.job import Job
+    from slurm.serialization.pickling import Reference
 
 
 class NotEnded(click.ClickException):
@@ -46,6 +47,21 @@ class _Whole(NamedTuple):
     """A job, or all jobs of a map, as one thing that ends."""
 
     job: Job[Any] | JobArray[Any]
+
+    @property
+    def key(self) -> str:
+        """Its key."""
+        return self.job.key
+
+    @property
+    def reference(self) -> Reference:
+        """Its submission and cluster."""
+        return self.job.reference
+
+    @property
+    def known_to_have_ended(self) -> bool:
+        """Whether this process knows that all have ended."""
+        return all(map(self.job.part.state.finished, self.job.part.indices))
 
     def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call back once all have ended; returns a function that undoes this."""
