@@ -197,13 +197,14 @@ def test_every_runtime_forwards_signals_and_leaves_no_container(
     anyhow: Container, slurm_env: SlurmTestbed, containers: ContainerTestbed, root: Path
 ) -> None:
     with Cluster("slurm", root=root, environment=anyhow, options={"chdir": str(root.parent)}) as cluster:
-        seen = look(HOSTILE)
+        seen = look.with_options(env={"LABEL": HOSTILE})(HOSTILE)
         if anyhow.runtime == "slurm" and slurm_release() < (23, 2):
             with pytest.raises(OptionError, match=r"of this Slurm runs a single process only: choose another"):
                 place()
         stopped, cancelled = checkpointed(str(root / "stopped")), sleep_for_ever(str(root / "cancelled"))
         result, odd = seen.result(60), anyhow.mounts[0].split(":")[1]
         assert (result["argument"], result["variable"], result["odd"]) == (HOSTILE, HOSTILE, [f"{odd}/value"])
+        assert result["label"] == HOSTILE
         until((root / "stopped").exists)
         slurm_env.run("scancel", "--batch", "--signal=USR1", stopped.job_id or "")
         until((root / "cancelled").exists)

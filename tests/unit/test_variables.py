@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-NAMES = matching("T_[A-Z]{1,3}")
+NAMES = matching("T_[A-D]{1,3}")
 LAYERS = st.fixed_dictionaries({}, optional={"env": st.none() | st.dictionaries(NAMES, st.none() | VALUES)})
 
 

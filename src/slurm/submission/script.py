@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.environments.runtimes.base import STEP
@@ -58,15 +59,14 @@ def render(  # noqa: PLR0913 - each by its name
     hooked: bool = False,
     ranks: Ranks | None = None,
     measured: bool = False,
-    env: Mapping[str, str | None] | None = None,
+    env: Mapping[str, str | None] = MappingProxyType({}),
 ) -> str:
     """Return the batch script of a submission.
 
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
     option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `retry` is set if
     elements may be resubmitted, `hooked` if there are hooks, `measured` if there are metrics, `ranks` if there are
-    several. `env` has variables for the call. The script's arguments, its first element and the earlier attempts,
-    default to 0: a person can sbatch it.
+    several. The script's arguments, its first element and the earlier attempts, default to 0: a person can sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
@@ -86,14 +86,10 @@ def render(  # noqa: PLR0913 - each by its name
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         program(__name__, "job.sh"),
-        *(_RANKS_LOG if ranks else ()),
-        *(['moved_on "${2:-0}"'] if retry else ()),
+        *(_RANKS_LOG if ranks else ()), *(['moved_on "${2:-0}"'] if retry else ()),
         *_variables(cpus, calls[1], steady=workflow, launcher=environment.program),
         *render_steps(environment.setup), *_BOOT,
-        *_called(
-            [*_ready(environment, chdir), *_exported(env or {}, VALUE if environment.program else "")], " ".join([call, which, *more]), retry,
-            launched=bool(environment.launch), alone=bool(env),
-        ),
+        *_called(" ".join([call, which, *more]), retry, environment, chdir=chdir, env=env),
         *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
         *_after_call(resubmit, call_hooks, succeeded, launched=bool(environment.launch)),
         "exit $status\n",
@@ -161,11 +157,15 @@ _RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log
 """The element's log without the end of its name: the logs of other ranks than 0 stand beside it."""
 
 
-def _ready(environment: ResolvedEnvironment, chdir: str | None) -> Sequence[str]:
-    """The steps before the call. Slurm runs a job without its working directory in /tmp: a failing cd prevents that."""
+def _ready(environment: ResolvedEnvironment, chdir: str | None, env: Mapping[str, str | None]) -> Sequence[str]:
+    """The steps before the call: change the directory, and set variables.
+
+    Slurm runs a job without its working directory in /tmp: a failing cd prevents that.
+    """
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir if chdir.startswith("/") else f"./{chdir}")] if chdir else []  # `./`: no CDPATH
-    return [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
+    steps = [*(['[ -z "$step" ] &&'] if environment.setup else []), *(f"cd -- {step} &&" for step in steps)]
+    return [*steps, *_exported(env, VALUE if environment.program else "")]
 
 
 def _exported(env: Mapping[str, str | None], prefix: str) -> Iterable[str]:
@@ -194,20 +194,28 @@ def _escaped(character: str) -> str:
 
 
 def _called(
-    steps: Sequence[str], call: str, resubmission: Resubmission | None, *, launched: bool, alone: bool = False
+    call: str,
+    resubmission: Resubmission | None,
+    environment: ResolvedEnvironment,
+    *,
+    chdir: str | None,
+    env: Mapping[str, str | None],
 ) -> Sequence[str]:
     """The steps and the call. If a signal can stop the call, it runs in the background: bash handles signals only
-    between commands. With `alone`, the steps have no effect on what follows.
+    between commands. Variables are set in a subshell, so that the lines that follow keep their PATH.
 
     The signal is passed on several times, because the first may arrive before the task has a handler; until then,
     `trap ''` ignores it.
     """
+    steps = _ready(environment, chdir, env)
     if resubmission is None or resubmission.signal is None:
         # If SIGTERM ended the shell first, nothing would wait for a task that ignores SIGTERM (proctrack/linuxproc).
-        lines = ("(", *steps, f"exec {call}", ")") if alone else (*steps, call)
+        lines = ("(", *steps, f"exec {call}", ")") if env else (*steps, call)
         return ("trap 'exit 143' TERM", *lines, "status=$?")
     signal = resubmission.signal
-    early = ":" if launched else "''"  # a shell that launches the runner cannot trap a signal that it inherits ignored
+    early = (
+        ":" if environment.launch else "''"
+    )  # a shell that launches the runner cannot trap a signal that it inherits ignored
     return (
         f"( trap {early} {signal}",
         *steps,
