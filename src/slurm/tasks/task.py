@@ -9,11 +9,11 @@ import functools
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
-from types import GenericAlias
+from types import GenericAlias, MappingProxyType
 
 from slurm.options import NONE, Options
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.tasks.settings import Settings
+from slurm.tasks.settings import Settings, is_keyword
 
 if TYPE_CHECKING:
     import inspect
@@ -173,32 +173,65 @@ class Task(Generic[P, R, F]):
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
         workers: int | None = None,
+        strict: bool = False,
+        **constants: Any,
     ) -> JobArray[R]:
         """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
+
+        `constants` are keyword arguments that every call gets; a large one is sent once for all. `strict` makes
+        iterables of different lengths a ValueError, before anything is submitted.
 
         `max_concurrent` limits how many elements of the array run at once. `chunk_size` calls go into one element: for
         many short calls. They run one after the other, or in `workers` processes side by side; without `chunk_size` an
         element is of `workers` calls. Nothing is submitted if there are no items.
         """
         if not iterables:
-            message = f"{self.name}.map(…) needs at least one iterable"
+            message = f"{self.name}.map(…) needs at least one iterable; keyword arguments are the same in every call"
             raise TypeError(message)
-        calls = zip(*iterables)  # noqa: B905 - the builtin's own way
-        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size, workers=workers)
+        if strict and "strict" in self.signature.parameters:
+            message = (
+                f"{self.name}.map(…, strict=True): strict is a parameter of map and of {self.name}. To give it to "
+                f"{self.name}, write {self.name}.starmap([{{…, 'strict': True}}, …])"
+            )
+            raise TypeError(message)
+        calls: Iterable[tuple[Any, ...]] = list(zip(*iterables, strict=True)) if strict else zip(*iterables)  # noqa: B905
+        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size, workers=workers, **constants)
 
     def starmap(
         self,
         calls: Iterable[tuple[Any, ...] | Mapping[str, Any]],
+        /,
         *,
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
         workers: int | None = None,
+        **constants: Any,
     ) -> JobArray[R]:
-        """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
+        """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments.
+
+        `constants` are keyword arguments that every call gets besides.
+        """
+        if constants:
+            self._check_constants(constants)
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
         task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
-        return task._submit(map(self.bound_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+        bound = functools.partial(self.bound_item, constants=constants) if constants else self.bound_item
+        return task._submit(map(bound, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+
+    def _check_constants(self, constants: Mapping[str, Any]) -> None:
+        """Raise TypeError for an option, which is no argument of the function."""
+        parameters = self.signature.parameters
+        if any(parameter.kind.name == "VAR_KEYWORD" for parameter in parameters.values()):
+            return
+        options = [name for name in constants if name not in parameters and is_keyword(name)]
+        if options:
+            given = ", ".join(f"{name}={constants[name]!r:.80}" for name in options)
+            message = (
+                f"{self.name} has no parameter {options[0]}, which is an option: write "
+                f"{self.name}.with_options({given}).map(…)"
+            )
+            raise TypeError(message)
 
     if TYPE_CHECKING:
 
@@ -300,9 +333,17 @@ class Task(Generic[P, R, F]):
             raise TypeError(message) from None
         return bound.args, bound.kwargs
 
-    def bound_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
-        """The arguments of an item of `starmap`. Raises TypeError."""
-        return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
+    def bound_item(
+        self, item: tuple[Any, ...] | Mapping[str, Any], *, constants: Mapping[str, Any] = MappingProxyType({})
+    ) -> Arguments:
+        """The arguments of an item of `starmap`, and those that every call gets. Raises TypeError."""
+        if not isinstance(item, Mapping):
+            return self._bound(tuple(item), constants)
+        twice = [name for name in item if name in constants]
+        if twice:
+            message = f"{self.name}.starmap(…, {twice[0]}=…): an item has a {twice[0]}, too: leave out one of them"
+            raise TypeError(message)
+        return self._bound((), {**item, **constants} if constants else item)
 
     def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         return self._cluster().submit(self, calls, mapped=mapped)
