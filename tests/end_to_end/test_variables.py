@@ -103,3 +103,25 @@ def test_a_script_can_be_submitted_by_hand(local: Cluster) -> None:
     text = local.script(see.with_options(env={"T_A": "it's"}))
     assert """export T_A='it'"'"'s'""" in text
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+@pytest.mark.usefixtures("local")
+def test_calls_with_other_variables_are_other_calls() -> None:
+    def ask(value: str) -> tuple[str, dict[str, str | None]]:
+        job = see.with_options(reuse=True, env={"T_A": value})(["T_A"])
+        return job.key, job.result(60)
+
+    first, second = ask("1"), ask("2")
+    assert (first[1], second[1]) == ({"T_A": "1"}, {"T_A": "2"})
+    assert ask("1") == first
+
+
+@pytest.mark.usefixtures("slurm_env")
+def test_amounts_and_variables_reach_a_job_without_the_clients_environment(root: Path) -> None:
+    with Cluster("slurm", root=root):
+        asked = see.with_options(env={"T_A": "x y"}, time="1h 30min", mem="0.05 GB", export="NONE")
+        job = asked.with_options(ntasks=2, gather=True)(["T_A"])
+        assert job.result(90) == [{"T_A": "x y"}] * 2
+        script = (root / "jobs" / job.key / "script.sh").read_text()
+    assert "#SBATCH --time=01:30:00\n" in script
+    assert "#SBATCH --mem=52M\n" in script

@@ -23,7 +23,7 @@ from slurm.errors import (
     SubmissionRefused,
 )
 from slurm.protocol.states import JobState
-from slurm.tasks.task import _default
+from slurm.tasks.active import _default
 from slurm.testing import REQUEUE, Answer, InlineCluster
 from waiting import until
 

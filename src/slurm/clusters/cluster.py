@@ -25,7 +25,7 @@ from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
 from slurm.storage.runner_zip import without_writing
 from slurm.storage.uploads import Uploads
-from slurm.tasks import task
+from slurm.tasks import active, task
 from slurm.tasks.settings import Settings
 from slurm.tracebacks import ends_at_the_caller
 
@@ -152,20 +152,20 @@ class Cluster:
 
         In a workflow that is the cluster of the workflow's tasks. Raises NoActiveCluster.
         """
-        found = task.current()
+        found = active.current()
         if not isinstance(found, Cluster):
-            raise task.no_active_cluster("there is no current one: use `with Cluster(…):` or `Cluster(…).activate()`")
+            raise active.no_active_cluster("there is no current one: use `with Cluster(…):` or `Cluster(…).activate()`")
         return found
 
     def __enter__(self) -> Self:
-        task.active.set((*task.active.get(), self))
+        active.active.set((*active.active.get(), self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop receiving calls. Jobs continue, and their handles keep working, unless `cancel_on_exit`."""
-        task.active.set(task.active.get()[:-1])
+        active.active.set(active.active.get()[:-1])
         if self._mine is not None:
             for executor in self._executors:  # which may hold calls back
                 executor.shutdown(wait=False, cancel_futures=True)
@@ -174,12 +174,12 @@ class Cluster:
 
     def activate(self) -> Self:
         """Run all calls outside of a `with` on this cluster, in every thread: for notebooks and scripts."""
-        task.activate(self)
+        active.activate(self)
         return self
 
     def deactivate(self) -> None:
         """Undo `activate`."""
-        task.deactivate(self)
+        active.deactivate(self)
 
     @only_bound_calls
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:

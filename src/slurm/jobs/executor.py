@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from slurm.jobs.job import Job, JobArray
     from slurm.serialization.pickling import Placeholder
-    from slurm.tasks.task import Submitter
+    from slurm.tasks.active import Submitter
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,7 +6,7 @@ A node imports this module with the user's own, so it imports little itself.
 from __future__ import annotations
 
 from slurm.callbacks.base import NODE_HOOKS, checked, merge, overrides
-from slurm.options import NONE, Options
+from slurm.options import MAPPINGS, NONE, OURS, SBATCH, TAKEN, Options
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
+
+
+def is_keyword(name: str) -> bool:
+    """Whether `@task` and `with_options` take, or refuse by name, a keyword argument of this name."""
+    return any(name in names for names in (SBATCH, OURS, MAPPINGS, TAKEN, ("environment", "callbacks")))
 
 
 class Settings(Record):

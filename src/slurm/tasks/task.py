@@ -8,41 +8,32 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
-from contextvars import ContextVar
-from types import GenericAlias
+from types import GenericAlias, MappingProxyType
 
 from slurm.options import NONE, Options
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.tasks.settings import Settings
+from slurm.tasks.active import current, no_active_cluster
+from slurm.tasks.settings import Settings, is_keyword
 from slurm.tracebacks import about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Generic, Literal, ParamSpec, Protocol, overload
+    from typing import Any, Generic, Literal, ParamSpec, overload
 
     from typing_extensions import TypeVar, Unpack
 
-    from slurm.errors import NoActiveCluster
     from slurm.jobs.job import Job, JobArray
     from slurm.jobs.plan import Plan
     from slurm.options.types import OtherKeywords, TaskKeywords
     from slurm.serialization.pickling import Arguments, Placeholder
     from slurm.storage.uploads import Uploads
+    from slurm.tasks.active import Submitter
 
     P = ParamSpec("P")
     R = TypeVar("R")
     F = TypeVar("F", default=R)  # what the function returns, which with `gather` is one item of the result
     On = Literal["success", "failure", "any"]
-
-    class Submitter(Protocol):
-        """What a task needs of a cluster."""
-
-        def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
-            """Submit calls of a task as one submission: the calls of a map, or one call that is none."""
-
-        def plan_calls(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
-            """Plan such a submission. Submits nothing."""
 
 else:
     P = R = F = None
@@ -55,34 +46,6 @@ else:
 
 
 _ON = ("success", "failure", "any")
-
-active: ContextVar[tuple[Submitter, ...]] = ContextVar("slurm-active", default=())
-"""The clusters of the `with`s around this code, the innermost last."""
-
-_default: list[Submitter] = []
-
-
-def activate(submitter: Submitter) -> None:
-    """Make a cluster the one that tasks go to wherever no `with` says otherwise, in all threads of the process."""
-    _default[:] = [submitter]
-
-
-def current() -> Submitter | None:
-    """The cluster that a call here goes to: that of the innermost `with`, else the activated one; None without both."""
-    return next(reversed((*_default, *active.get())), None)
-
-
-def no_active_cluster(what: str) -> NoActiveCluster:
-    """The error for a call, or a question, that finds no cluster."""
-    from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
-
-    return NoActiveCluster(f"no cluster is active, so {what}")
-
-
-def deactivate(submitter: Submitter) -> None:
-    """Undo `activate`, if it was the last to be activated."""
-    if _default == [submitter]:
-        _default.clear()
 
 
 def _upstreams(job: Any) -> Sequence[Placeholder | str]:
@@ -182,36 +145,69 @@ class Task(Generic[P, R, F]):
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
         workers: int | None = None,
+        strict: bool = False,
+        **constants: Any,
     ) -> JobArray[R]:
         """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
+
+        `constants` are keyword arguments that every call gets; a large one is sent once for all. `strict` makes
+        iterables of different lengths a ValueError, before anything is submitted.
 
         `max_concurrent` limits how many elements of the array run at once. `chunk_size` calls go into one element: for
         many short calls. They run one after the other, or in `workers` processes side by side; without `chunk_size` an
         element is of `workers` calls. Nothing is submitted if there are no items.
         """
         if not iterables:
-            message = f"{self.name}.map(…) needs at least one iterable"
+            message = f"{self.name}.map(…) needs at least one iterable; keyword arguments are the same in every call"
+            raise about_the_caller(TypeError(message))
+        if strict and "strict" in self.signature.parameters:
+            message = (
+                f"{self.name}.map(…, strict=True): strict is a parameter of map and of {self.name}. To give it to "
+                f"{self.name}, write {self.name}.starmap([{{…, 'strict': True}}, …])"
+            )
             raise about_the_caller(TypeError(message))
         for number, iterable in enumerate(iterables):
             self._check_iterable(f"map({'…, ' * number}{{}})", iterable)
-        calls = zip(*iterables)  # noqa: B905 - the builtin's own way
-        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size, workers=workers)
+        calls: Iterable[tuple[Any, ...]] = list(zip(*iterables, strict=True)) if strict else zip(*iterables)  # noqa: B905
+        return self.starmap(calls, max_concurrent=max_concurrent, chunk_size=chunk_size, workers=workers, **constants)
 
     @ends_at_the_caller
     def starmap(
         self,
         calls: Iterable[tuple[Any, ...] | Mapping[str, Any]],
+        /,
         *,
         max_concurrent: int | None = None,
         chunk_size: int | None = None,
         workers: int | None = None,
+        **constants: Any,
     ) -> JobArray[R]:
-        """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments."""
+        """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments.
+
+        `constants` are keyword arguments that every call gets besides.
+        """
         self._check_iterable("starmap({})", calls)
+        if constants:
+            self._check_constants(constants)
         asked = {"max_concurrent": max_concurrent, "chunk_size": chunk_size, "workers": workers}
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
         task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
-        return task._submit(map(self.bound_item, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+        bound = functools.partial(self.bound_item, constants=constants) if constants else self.bound_item
+        return task._submit(map(bound, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+
+    def _check_constants(self, constants: Mapping[str, Any]) -> None:
+        """Raise TypeError for an option, which is no argument of the function."""
+        parameters = self.signature.parameters
+        if any(parameter.kind.name == "VAR_KEYWORD" for parameter in parameters.values()):
+            return
+        options = [name for name in constants if name not in parameters and is_keyword(name)]
+        if options:
+            given = ", ".join(f"{name}={constants[name]!r:.80}" for name in options)
+            message = (
+                f"{self.name} has no parameter {options[0]}, which is an option: write "
+                f"{self.name}.with_options({given}).map(…)"
+            )
+            raise TypeError(message)
 
     if TYPE_CHECKING:
 
@@ -316,13 +312,21 @@ class Task(Generic[P, R, F]):
             raise about_the_caller(TypeError(message)) from None
         return bound.args, bound.kwargs
 
-    def bound_item(self, item: tuple[Any, ...] | Mapping[str, Any]) -> Arguments:
-        """The arguments of an item of `starmap`. Raises TypeError."""
+    def bound_item(
+        self, item: tuple[Any, ...] | Mapping[str, Any], *, constants: Mapping[str, Any] = MappingProxyType({})
+    ) -> Arguments:
+        """The arguments of an item of `starmap`, and those that every call gets. Raises TypeError."""
         if not _is_iterable(item):
             from slurm.usage import not_arguments  # noqa: PLC0415 - only for an error
 
             raise not_arguments(self.name, item)
-        return self._bound((), item) if isinstance(item, Mapping) else self._bound(tuple(item), {})
+        if not isinstance(item, Mapping):
+            return self._bound(tuple(item), constants)
+        twice = [name for name in item if name in constants]
+        if twice:
+            message = f"{self.name}.starmap(…, {twice[0]}=…): an item has a {twice[0]}, too: leave out one of them"
+            raise about_the_caller(TypeError(message))
+        return self._bound((), {**item, **constants} if constants else item)
 
     def _check_iterable(self, call: str, iterable: object) -> None:
         if not _is_iterable(iterable):

@@ -15,7 +15,7 @@ from slurm.protocol import JOBS, METRICS, SUBMISSION, Submission
 from slurm.runner import job_context
 from slurm.runner.main import main
 from slurm.submission.requests import several_ranks
-from slurm.tasks import task
+from slurm.tasks import active
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ def _own_context() -> Iterator[None]:
     back what was there before the first began.
     """
     own = job_context
-    state = (own._current, own._current_index, own._stop, own._interrupting, task._default)  # noqa: SLF001
+    state = (own._current, own._current_index, own._stop, own._interrupting, active._default)  # noqa: SLF001
     before = [list(some) for some in state]
     with _counting:
         if not _running:
