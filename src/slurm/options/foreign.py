@@ -57,6 +57,8 @@ _ADVICE = {
         python venv conda conda_env module modules image docker runtime_env envmodules singularity apptainer""",
     "Cluster(setup=['module load gcc']) has the lines of bash that run before a task": """
         setup prologue job_script_prologue worker_init before_script pre_run""",
+    "env={'OMP_NUM_THREADS': '4'} sets variables of a task's process": """
+        env_vars envs environ environment_variables variables env_extra""",
     "sbatch={'--some-option': 1} passes other options to sbatch": """
         extra_args additional_parameters job_extra job_extra_directives scheduler_options slurm_extra cluster_options
         sbatch_args sbatch_options resources""",
