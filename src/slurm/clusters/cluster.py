@@ -15,16 +15,15 @@ from slurm.errors import NoSuchJob, TransportError
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.listing import Listing
 from slurm.jobs.plan import Plan, preview
+from slurm.jobs.search import newest_first
 from slurm.jobs.submit import Wanted, describe, describe_without_calls, is_command, submit, submit_draft
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
-from slurm.options.labels import has as has_labels
 from slurm.options.labels import parse as parse_labels
 from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
-from slurm.storage.keys import in_whole_seconds
 from slurm.storage.runner_zip import without_writing
 from slurm.storage.uploads import Uploads
 from slurm.tasks import task
@@ -310,15 +309,12 @@ class Cluster:
         if limit is not None:
             whole(limit, "limit")
         wanted = parse_labels(labels or {})
-        keys, found = self.place.store.keys(task), list[Any]()
-        for some in in_whole_seconds(keys, limit or len(keys)):
-            read = self.place.store.several_records(some)
-            read = [records for records in read if has_labels(records.submission.labels or {}, wanted)]
-            found += [records for records in read if self.place.has(records)]
+        keys, found = self.place.store.keys(task), Listing()
+        for some in newest_first(self.place, keys, at_once=limit or len(keys), labels=wanted):
+            found += some
             if limit is not None and len(found) >= limit:
                 break
-        found.sort(key=lambda records: records.submission.created, reverse=True)
-        return Listing(handle(self.place, self.place.registry.add(*records)) for records in found[:limit])
+        return Listing(found[:limit])
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """The jobs with all their upstream jobs, the children of workflows, and the state of each.
