@@ -1,4 +1,4 @@
-"""`slurm jobs`, `show`, `cancel`, `send`: list, inspect and cancel submitted jobs."""
+"""`slurm show`, `cancel`, `send`: inspect and cancel submitted jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from slurm.views.overview import overviews
 from slurm.views.status import error_of, progress, statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from slurm.jobs.job import Job
     from slurm.submission.status import JobStatus
@@ -29,38 +29,6 @@ if TYPE_CHECKING:
 
 _FAILURES = 5
 """The number of failures that are listed one by one."""
-
-
-@click.command(short_help="List jobs, newest first.")
-@click.argument("cluster", required=False)
-@click.option("--task", help="List jobs of this task only.")
-@click.option(
-    "--label", "labels", multiple=True, help="List jobs with this label only: NAME=VALUE, or NAME. Repeatable."
-)
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Maximum number of jobs.")
-@json_option
-def jobs(
-    cluster: str | None,
-    task: str | None,
-    labels: tuple[str, ...],
-    limit: int,
-    as_json: bool,  # noqa: FBT001 - click's way
-) -> None:
-    """List the jobs that were submitted to CLUSTER, newest first."""
-    place = cluster_of(cluster)
-    listed = place.jobs(task, limit=limit, labels=_wanted(labels))
-    found = [facts_of(job, each) for job, each in zip(listed, overviews([job.part for job in listed]), strict=True)]
-    if as_json:
-        show_json(found)
-    elif found:
-        rows = [
-            (item["key"], item["job_id"] or "-", _time(item["submitted"]) or "-", str(item["count"]), counts_of(item))
-            for item in found
-        ]
-        show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
-    else:
-        which = f"{f' of {task}' if task else ''}{f' with {chr(32).join(labels)}' if labels else ''}"
-        output.show(f"there are no jobs{which} on {place.url}", err=True)
 
 
 @click.command(short_help="Show the state of a job, and where its files are.")
@@ -129,12 +97,6 @@ def send(key: str, message: str, cluster: str | None) -> None:
     cluster_of(cluster).job(key).send(value)
 
 
-def _wanted(labels: Iterable[str]) -> dict[str, str | None]:
-    """The labels to look for; None for any value."""
-    found = (label.partition("=") for label in labels)
-    return {name: value if equals else None for name, equals, value in found}
-
-
 def _cancelled(before: Sequence[JobStatus], requested: int) -> str:
     """The effect of a request to cancel so many calls, as text: "7 cancelled, 3 had ended, COMPLETED"."""
     states, of = Counter(status.state for status in before if not status.problem), len(before)
@@ -180,7 +142,7 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
     texts = {
         "count": str(facts["count"]) if facts["count"] > 1 else "",
         "states": counts_of(facts),
-        "submitted": _time(facts["submitted"]),
+        "submitted": time_of(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
         "progress": "\n".join(reported),
         "metrics": " ".join(f"{name}={number}" for name, number in facts.get("metrics", {}).items()),
@@ -192,7 +154,8 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
     return {names.get(name, name): texts.get(name, str(value or "")) for name, value in facts.items()}
 
 
-def _time(seconds: float | None) -> str:
+def time_of(seconds: float | None) -> str:
+    """A time as text; empty if it is not known."""
     return "" if seconds is None else clock(seconds)
 
 

@@ -13,7 +13,8 @@ from slurm.cli.doctor import doctor
 from slurm.cli.envs import envs
 from slurm.cli.explain import explain
 from slurm.cli.files import fetch
-from slurm.cli.jobs import cancel, jobs, send, show
+from slurm.cli.jobs import cancel, send, show
+from slurm.cli.listing import jobs, ls
 from slurm.cli.logs import logs
 from slurm.cli.output import SafeFormatter, show_error
 from slurm.cli.result import result
@@ -34,7 +35,7 @@ def slurm() -> None:
     """
 
 
-for command in (config, doctor, envs, jobs, show, wait, result, explain, cancel, retry, logs, script, fetch, send):
+for command in (config, doctor, envs, jobs, ls, show, wait, result, explain, cancel, retry, logs, script, fetch, send):
     slurm.add_command(command)
 
 

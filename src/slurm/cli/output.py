@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 from codecs import getincrementaldecoder
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -28,7 +31,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def show(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print text. A terminal receives no control characters except colours."""
-    click.echo(for_stream(text, _stream(err=err)), err=err, nl=nl)
+    click.echo(for_stream(text, _stream(err=err)), err=err, nl=nl, color=_color())
 
 
 def show_bytes(blocks: Iterable[bytes]) -> None:
@@ -57,15 +60,37 @@ def show_json(value: Any) -> None:
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in aligned columns. The further lines of a cell stand below its first line."""
+    """Print rows in aligned columns. The further lines of a cell stand below its first line.
+
+    On a terminal that is too narrow for more than two columns, each row takes several lines.
+    """
     rows = [[for_stream(cell, _stream(err=False)).replace("\r", "") for cell in row] for row in rows]
     widths = [max((len(_longest(cell)) for cell in column), default=0) for column in zip(*rows, strict=True)]
+    wide = len(widths) > 2 and sum(widths) + 2 * (len(widths) - 1) > get_terminal_size().columns
+    if wide and _stream(err=False).isatty():
+        _show_narrow(rows)
+        return
     for row in rows:
         cells = [cell.rstrip("\n").split("\n") for cell in row]
         for line in range(max(map(len, cells))):
             parts = [cell[line] if line < len(cell) else "" for cell in cells]
             padded = (part.ljust(width) for part, width in zip(parts, widths, strict=True))
-            click.echo("  ".join(padded).rstrip())
+            click.echo("  ".join(padded).rstrip(), color=_color())
+
+
+def _show_narrow(rows: Sequence[Sequence[str]]) -> None:
+    """Print the first cell of each row on a line of its own, and the others, indented, on as few lines as possible."""
+    columns = get_terminal_size().columns
+    for first, *others in rows:
+        click.echo(first, color=_color())
+        text = "  ".join(cell.replace("\n", ", ") for cell in others)
+        lines = wrap(text, columns, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
+        click.echo("\n".join(lines), color=_color())
+
+
+def _color() -> bool | None:
+    """Whether colours are kept: None, on a terminal only; False if the user wants none (https://no-color.org)."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 class Finite(click.FloatRange):

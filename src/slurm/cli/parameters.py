@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +31,37 @@ class Duration(click.ParamType[float]):
         if parts is None:
             self.fail(f"{value!r} is not a time: write seconds, or a number with s, m, h, d or w: 30m.", param, ctx)
         return float(parts[1]) * _UNITS[parts[2]]
+
+
+class Moment(click.ParamType[float]):
+    """A time in the past, in seconds since the epoch: how long ago, such as "2d", or a date, such as "2026-11-21"."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the time; fail for another form."""
+        if isinstance(value, float):
+            return value
+        parts = _DURATION.fullmatch(value)
+        if parts is not None and parts[2]:
+            return time.time() - float(parts[1]) * _UNITS[parts[2]]
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a time: write how long ago, such as 30m or 2d, or 2026-11-21.", param, ctx)
+
+
+class State(click.ParamType[JobState]):
+    """A state of jobs: Slurm's long or short name."""
+
+    name = "state"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> JobState:
+        """Return the state; fail for another word."""
+        state = value if isinstance(value, JobState) else JobState.parse(value)
+        if state is JobState.UNKNOWN and value.upper() != state.value:
+            self.fail(f"{value!r} is not a state: write one of {', '.join(JobState)}.", param, ctx)
+        return state
 
 
 timeout_option = click.option(

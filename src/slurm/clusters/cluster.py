@@ -12,14 +12,16 @@ from slurm import slurmfile
 from slurm.clusters import environment_cache
 from slurm.clusters.arguments import only_bound_calls, only_known_arguments
 from slurm.errors import TransportError
-from slurm.jobs.find import find_job, listed
-from slurm.jobs.job import Job, JobArray, handle
+from slurm.jobs.find import find_job
+from slurm.jobs.job import Job, JobArray
 from slurm.jobs.listing import Listing
 from slurm.jobs.plan import Plan, preview
+from slurm.jobs.search import newest_first
 from slurm.jobs.submit import Wanted, describe, describe_without_calls, is_command, submit, submit_draft
 from slurm.jobs.waiting import cancel
 from slurm.notifications.client_hooks import NotifyingBuildListener
 from slurm.notifications.dispatcher import flush_hooks
+from slurm.options.labels import parse as parse_labels
 from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
 from slurm.slurmfile import callbacks as slurmfile_callbacks
@@ -308,8 +310,13 @@ class Cluster:
         """
         if limit is not None:
             whole(limit, "limit")
-        found = listed(self.place, task, limit=limit, labels=labels)
-        return Listing(handle(self.place, state) for state in found)
+        wanted = parse_labels(labels or {})
+        keys, found = self.place.store.keys(task), Listing()
+        for some in newest_first(self.place, keys, at_once=limit or len(keys), labels=wanted):
+            found += some
+            if limit is not None and len(found) >= limit:
+                break
+        return Listing(found[:limit])
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """The jobs with all their upstream jobs, the children of workflows, and the state of each.

@@ -1,4 +1,4 @@
-"""Find: list submissions, and find the jobs that a text names: a key, its beginning, a job id, a label, or "last"."""
+"""Find: the jobs that a text names: a key, its beginning, a job id, a label, or "last"."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 from slurm.errors import NoSuchJob, OptionError
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.pieces import Call, JoinedArray, joined
-from slurm.options.labels import has as has_labels
+from slurm.jobs.search import newest_first
 from slurm.options.labels import parse as parse_labels
 from slurm.protocol import is_key
 from slurm.storage.job_ids import keys_with_id
-from slurm.storage.keys import in_whole_seconds
 from slurm.tracking import attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from slurm.places.place import Place
     from slurm.submission.submission_state import SubmissionState
@@ -27,30 +26,6 @@ _SHORTEST = 4
 """The fewest characters of the random part of a key that name a job."""
 _NAMED = 5
 """The most keys that a message names."""
-
-
-def listed(
-    place: Place,
-    task: str | None = None,
-    *,
-    limit: int | None = None,
-    labels: Mapping[str, str | int | float | None] | None = None,
-) -> list[SubmissionState]:
-    """List submissions, newest first; at most `limit`, of one task or of all, that have all `labels`.
-
-    Submissions to another scheduler are left out. Reads the records together. Raises OptionError for labels that no
-    submission can have.
-    """
-    wanted = parse_labels(labels or {})
-    keys, found = place.store.keys(task), list[Any]()
-    for some in in_whole_seconds(keys, limit or len(keys)):
-        read = place.store.several_records(some)
-        read = [records for records in read if has_labels(records.submission.labels or {}, wanted)]
-        found += [records for records in read if place.has(records)]
-        if limit is not None and len(found) >= limit:
-            break
-    found.sort(key=lambda records: records.submission.created, reverse=True)
-    return [place.registry.add(*records) for records in found[:limit]]
 
 
 def find_job(place: Place, text: str) -> Job[Any] | JobArray[Any]:
@@ -73,9 +48,10 @@ def find_job(place: Place, text: str) -> Job[Any] | JobArray[Any]:
 
 def _find(place: Place, name: str) -> Job[Any] | JobArray[Any]:
     if name == "last":
-        if not (newest := listed(place, limit=1)):
-            raise NoSuchJob(f"there is no last job, because {place.store.root} has no jobs")
-        return handle(place, newest[0])
+        for some in newest_first(place, place.store.keys(), at_once=1, labels={}):
+            if some:
+                return some[0]
+        raise NoSuchJob(f"there is no last job, because {place.store.root} has no jobs")
     if (parts := _JOB_ID.fullmatch(name)) and (found := _by_job_id(place, parts["id"], parts["task"])):
         return found
     if is_key(name):
@@ -109,9 +85,11 @@ def _labelled(place: Place, name: str) -> list[str]:
     """The keys of the submissions with a label NAME=VALUE; none for a text that is no label."""
     label, _, value = name.partition("=")
     try:
-        return [state.key for state in listed(place, labels={label: value})]
+        labels = parse_labels({label: value})
     except OptionError:
         return []
+    keys = place.store.keys()
+    return [job.reference.key for some in newest_first(place, keys, at_once=len(keys), labels=labels) for job in some]
 
 
 def _by_job_id(place: Place, id_: str, task: str | None) -> Job[Any] | JobArray[Any] | None:

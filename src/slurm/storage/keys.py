@@ -6,6 +6,7 @@ import os
 import re
 import time
 from calendar import timegm
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ def in_whole_seconds(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
             size += 1
         yield keys[:size]
         keys, size = keys[size:], 2 * size
+
+
+def of_task(keys: Sequence[str], pattern: str) -> list[str]:
+    """Return the keys of the tasks whose names match a pattern such as "train*"; `*`, `?` and `[…]` as in a shell."""
+    several = any(character in pattern for character in "*?[")
+    wanted = re.sub(r"[^A-Za-z0-9_.*?\[\]!-]+", "_", pattern) if several else task_directory_name(pattern)
+    return [key for key in keys if fnmatchcase(key.partition("/")[0], wanted)]
 
 
 def task_directory_name(task: str) -> str:
