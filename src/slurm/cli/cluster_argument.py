@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm import slurmfile
+from slurm.cli import completion
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.sanitize.redaction import redacted
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 DEFAULT = "auto"
 """The URL of the cluster if none is named and no Slurmfile exists."""
 
-on_option = click.option("--on", "cluster", metavar="CLUSTER", help="The cluster: a name in the Slurmfile, or a URL.")
+key_argument = click.argument("key", shell_complete=completion.keys)
+cluster_argument = click.argument("cluster", required=False, shell_complete=completion.clusters)
+on_option = click.option(
+    "--on",
+    "cluster",
+    metavar="CLUSTER",
+    help="The cluster: a name in the Slurmfile, or a URL.",
+    shell_complete=completion.clusters,
+)
 
 
 def cluster_of(text: str | None) -> Cluster:

@@ -8,7 +8,7 @@ import click
 
 from slurm import slurmfile
 from slurm.cli import output
-from slurm.cli.cluster_argument import DEFAULT, slurmfile_of
+from slurm.cli.cluster_argument import DEFAULT, cluster_argument, slurmfile_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.errors import ConfigurationError
 from slurm.slurmfile import DEFAULTS, Setting, trust
@@ -22,7 +22,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("cluster", required=False)
+@cluster_argument
 @click.option("--file", "path", type=click.Path(), help="Read this Slurmfile instead of the one found by the search.")
 @json_option
 def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way

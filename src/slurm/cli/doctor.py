@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of
+from slurm.cli.cluster_argument import cluster_argument, cluster_of
 from slurm.cli.output import Finite, json_option, show_json
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
@@ -21,7 +21,7 @@ _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
 @click.command(short_help="Check whether jobs can run, and advise on each problem.")
-@click.argument("cluster", required=False)
+@cluster_argument
 @click.option("--run-job", is_flag=True, help="Run a job, too. Only a job shows whether the nodes can see the root.")
 @click.option(
     "--timeout",

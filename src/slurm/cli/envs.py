@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_argument, cluster_of, on_option
 from slurm.cli.output import Finite, json_option, show_json, show_table
 from slurm.clusters import environment_cleanup
 from slurm.views.displays import duration, memory
@@ -23,7 +23,7 @@ def envs() -> None:
 
 
 @envs.command("list", short_help="List environments: size, time since last use, users.")
-@click.argument("cluster", required=False)
+@cluster_argument
 @json_option
 def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """List the environments of CLUSTER: size, time since the last request, and the jobs that use each."""
@@ -39,7 +39,7 @@ def rm(keys: tuple[str, ...], cluster: str | None) -> None:
 
 
 @envs.command(short_help="Remove environments that have not been used lately.")
-@click.argument("cluster", required=False)
+@cluster_argument
 @click.option(
     "--days",
     default=30.0,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
 from slurm.reuse.explanation import explain as explain_reuse
 
 
 @click.command(short_help="Tell why a job did not reuse an earlier result.")
-@click.argument("key")
+@key_argument
 @click.option("--reuse", is_flag=True, required=True, help="Tell what has changed since the most similar earlier job.")
 @on_option
 @json_option

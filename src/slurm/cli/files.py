@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.job import JobArray
 from slurm.views.displays import memory
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Copy files of a job to this machine.")
-@click.argument("key")
+@key_argument
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 @click.option(
     "--to",

@@ -10,7 +10,7 @@ import click
 
 from slurm.callbacks.progress_model import progress_text
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.job import JobArray
@@ -32,7 +32,7 @@ _FAILURES = 5
 
 
 @click.command(short_help="Show the state of a job, and where its files are.")
-@click.argument("key")
+@key_argument
 @on_option
 @json_option
 def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
@@ -65,7 +65,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
 
 
 @click.command(short_help="Cancel a job, or all calls of a map.")
-@click.argument("key")
+@key_argument
 @on_option
 @click.option("--keep-children", is_flag=True, help="Keep the jobs that a workflow has submitted.")
 def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa: FBT001 - click's way
@@ -82,7 +82,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
 
 
 @click.command(short_help="Send a message to a running job.")
-@click.argument("key")
+@key_argument
 @click.argument("message")
 @on_option
 def send(key: str, message: str, cluster: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of
+from slurm.cli.cluster_argument import cluster_argument, cluster_of
 from slurm.cli.jobs import counts_of, facts_of, time_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
@@ -45,7 +45,7 @@ class _Wanted(NamedTuple):
 
 
 @click.command(short_help="List jobs, newest first.")
-@click.argument("cluster", required=False)
+@cluster_argument
 @click.option("--task", metavar="NAME", help="List jobs of this task only; `*` stands for any text. Quote it.")
 @click.option(
     "--label", "labels", multiple=True, help="List jobs with this label only: NAME=VALUE, or NAME. Repeatable."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.cli.wait import Interrupted
 from slurm.jobs.job import JobArray
 from slurm.jobs.log_following import follow as follow_logs
@@ -32,7 +32,7 @@ _PART_OF_A_COLOUR = re.compile(r"\x1b(\[[0-9;:]{0,32})?\Z")
 
 
 @click.command(short_help="Print the log of a job.")
-@click.argument("key")
+@key_argument
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
 @click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
 @on_option

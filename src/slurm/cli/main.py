@@ -8,6 +8,7 @@ from io import TextIOWrapper
 
 import click
 
+from slurm.cli.completion import completion
 from slurm.cli.config import config
 from slurm.cli.doctor import doctor
 from slurm.cli.envs import envs
@@ -35,7 +36,24 @@ def slurm() -> None:
     """
 
 
-for command in (config, doctor, envs, jobs, ls, show, wait, result, explain, cancel, retry, logs, script, fetch, send):
+for command in (
+    config,
+    doctor,
+    envs,
+    jobs,
+    ls,
+    show,
+    wait,
+    result,
+    explain,
+    cancel,
+    retry,
+    logs,
+    script,
+    fetch,
+    send,
+    completion,
+):
     slurm.add_command(command)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
 from slurm.cli.wait import each_at_its_end
@@ -30,7 +30,7 @@ _READ = 64
 
 
 @click.command(short_help="Print the result of a job, or its error.")
-@click.argument("key")
+@key_argument
 @timeout_option
 @on_option
 @json_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.jobs.job import JobArray
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
@@ -24,7 +24,7 @@ _WORDS = ("true", "false", "null")
 
 
 @click.command(short_help="Submit a job, or the failed calls of a map, once more.")
-@click.argument("key")
+@key_argument
 @click.option("--failed", is_flag=True, help="Only the calls that have failed by now, or were cancelled.")
 @click.option("--mem", metavar="SIZE", help="The memory of the new job, such as 8G.")
 @click.option("--time", metavar="LIMIT", help="The time limit of the new job, such as 2:00:00.")

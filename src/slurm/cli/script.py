@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.errors import NoSuchJob
 from slurm.protocol import SCRIPT
 
 
 @click.command(short_help="Print the batch script of a job.")
-@click.argument("key")
+@key_argument
 @on_option
 def script(key: str, cluster: str | None) -> None:
     """Print the batch script with which the job KEY was submitted. All calls of a map have the same script."""

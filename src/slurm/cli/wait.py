@@ -6,7 +6,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from slurm.cli import output
+from slurm.cli import completion, output
 from slurm.cli.cluster_argument import cluster_of, on_option
 from slurm.cli.jobs import counts_of, facts_of
 from slurm.cli.output import json_option, show_json
@@ -84,7 +84,7 @@ def each_at_its_end(
 
 
 @click.command(short_help="Wait for the end of jobs.")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=completion.keys)
 @timeout_option
 @on_option
 @json_option
