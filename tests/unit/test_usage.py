@@ -332,3 +332,15 @@ def test_what_the_user_was_handling_stays_in_the_traceback() -> None:
         with pytest.raises(OptionError) as caught:
             Cluster(options={"mem": "x"})
     assert isinstance(caught.value.__context__, KeyError)
+
+
+def test_advice_is_loaded_only_for_an_error() -> None:
+    program = """
+import sys, slurm
+before = {name for name in sys.modules if name.startswith("slurm.")}
+from slurm import Cluster, Job, JobArray, task
+task(print)
+print(before, "slurm.usage" in sys.modules, hasattr(Cluster("local"), "map"), "slurm.usage" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set() False False True\n"
