@@ -180,13 +180,21 @@ class ContainerTestbed:
         """Return the names of the containers that podman knows, running or not."""
         return self.run("podman", "ps", "--all", "--format", "{{.Names}}").split()
 
+    def running(self) -> Sequence[str]:
+        """Return the names of the containers that run."""
+        return self.run("podman", "ps", "--format", "{{.Names}}").split()
+
+    def remove_all(self) -> None:
+        """Remove all containers."""
+        self.run("podman", "rm", "--all", "--force", "--time=0", check=False)
+
     def stop(self) -> None:
         """End what runs and remove every file."""
         for process in self._processes:
             process.terminate()
             process.wait()
         if self.directory.exists():
-            self.run("podman", "rm", "--all", "--force", "--time=0", check=False)
+            self.remove_all()
             pause = self.directory / "run/libpod/tmp/pause.pid"  # what holds the user namespace of podman without root
             holder = int(pause.read_text()) if pause.exists() else None
             outer = () if os.geteuid() == 0 else ("podman", "unshare")  # some files may belong to mapped ids
