@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import click
 
 from slurm import slurmfile
-from slurm.cli import completion
 from slurm.clusters.cluster import Cluster
-from slurm.errors import ConfigurationError
+from slurm.errors import ConfigurationError, SlurmError
+from slurm.protocol.shell import program
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.reader import near
 from slurm.slurmfile.sources import search
+from slurm.storage.job_store import JobStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,16 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "auto"
 """The URL of the cluster if none is named and no Slurmfile exists."""
-
-key_argument = click.argument("key", shell_complete=completion.keys)
-cluster_argument = click.argument("cluster", required=False, shell_complete=completion.clusters)
-on_option = click.option(
-    "--on",
-    "cluster",
-    metavar="CLUSTER",
-    help="The cluster: a name in the Slurmfile, or a URL.",
-    shell_complete=completion.clusters,
-)
+_SECONDS = 5.0
+"""The longest time to look for the root, for a completion."""
 
 
 def cluster_of(text: str | None) -> Cluster:
@@ -52,3 +46,44 @@ def slurmfile_of(text: str | None) -> Source | None:
         known = f"; the Slurmfile has no cluster of that name{near(text or DEFAULT, names)}" if names else ""
         raise click.UsageError(redacted(f"{error}{known}")) from None
     return None
+
+
+def complete_clusters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the clusters in the Slurmfile."""
+    del ctx, param
+    try:
+        file = search()
+        return [name for name in slurmfile.names(file) if name.startswith(incomplete)] if file else []
+    except SlurmError:
+        return []
+
+
+def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The keys of the jobs on the cluster, newest first. Runs no command of a scheduler.
+
+    None on another host, where a log-in may ask a question.
+    """
+    del param
+    logging.disable()  # the user is typing
+    try:
+        place = cluster_of(ctx.params.get("cluster")).place
+        if place.url.host is not None:
+            return []
+        script, show = program("slurm.places.probe", "run_with_root.sh"), 'printf %s "$SLURMTASKS_ROOT"'
+        argv = ["sh", "-c", script, "sh", place.url.root or "~", "sh", "-c", show]
+        store = JobStore(place.transport, place.transport.run(argv, timeout=_SECONDS).stdout)
+        found = store.keys()
+        return [key for key in found if key.startswith(incomplete)]
+    except (SlurmError, click.ClickException):
+        return []
+
+
+key_argument = click.argument("key", shell_complete=complete_keys)
+cluster_argument = click.argument("cluster", required=False, shell_complete=complete_clusters)
+on_option = click.option(
+    "--on",
+    "cluster",
+    metavar="CLUSTER",
+    help="The cluster: a name in the Slurmfile, or a URL.",
+    shell_complete=complete_clusters,
+)

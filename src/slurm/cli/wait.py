@@ -6,8 +6,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from slurm.cli import completion, output
-from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of, complete_keys, on_option
 from slurm.cli.jobs import counts_of, facts_of
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
@@ -84,7 +84,7 @@ def each_at_its_end(
 
 
 @click.command(short_help="Wait for the end of jobs.")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=completion.keys)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_keys)
 @timeout_option
 @on_option
 @json_option
