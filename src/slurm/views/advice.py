@@ -1,0 +1,97 @@
+"""Advice: why calls wait or have failed, and what to do about it, as lines of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.protocol.ranges import ranges
+from slurm.protocol.states import JobState
+from slurm.views.displays import duration, memory
+from slurm.views.status import error_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from slurm.submission.status import JobStatus
+    from slurm.views.overview import Overview
+
+_MOST_GROUPS = 5
+"""The number of different reasons or errors that are told."""
+
+_LONGEST = 40
+"""The most characters of indices that are shown."""
+
+_CLUSTER = "a problem of the cluster: submit it again with `slurm retry {key} --failed`"
+_ADVICE: Mapping[JobState, str] = {
+    JobState.OUT_OF_MEMORY: "it asked for {mem}, and its peak was {peak}: `slurm retry {key} --failed --mem …`, or the "
+    "option retry=Retry(mem='x2')",
+    JobState.TIMEOUT: "it asked for {time}: `slurm retry {key} --failed --time …`, or the options signal_lead or "
+    "retry=Retry(time='x2')",
+    JobState.NODE_FAIL: _CLUSTER,
+    JobState.PREEMPTED: _CLUSTER,
+    JobState.BOOT_FAIL: _CLUSTER,
+    JobState.DEADLINE: "it could not end before its deadline: change deadline= or time=",
+    JobState.CANCELLED: "`slurm retry {key}` submits it again",
+    JobState.LOST: "the scheduler no longer knows it, and it left no outcome: see `slurm logs {key}`",
+    JobState.REFUSED: "the scheduler rejected it: see `slurm script {key}`",
+    JobState.FAILED: "`slurm logs {first}` shows its output, and `slurm retry {key} --failed` submits it again",
+}
+
+
+def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
+    """Explain a submission: a line for each reason why calls wait, and two for each way in which calls have failed.
+
+    `options` are those that it was submitted with. May read the outcomes of failed calls.
+    """
+    key, states = found.part.state.key, found.states
+    lines = [f"{key}: {', '.join(f'{count} {state}' for state, count in states.items())}"]
+    waiting = [(i, s) for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.PENDING]
+    for (reason, words), indices in _grouped((i, (s.reason or "", s.explanation or "")) for i, s in waiting):
+        why = ": ".join(filter(None, (reason, words))) or "the scheduler gives no reason"
+        lines.append(f"{_calls(found, indices)}PENDING, {why}")
+    ended = dict(found.failures())
+    ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
+    for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):
+        lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}")
+        if advice := _ADVICE.get(state):
+            first = found.part.state.name(indices[0])
+            lines.append(f"    {advice.format(key=key, first=first, **_asked(options, [ended[i] for i in indices]))}")
+    if not waiting and not ended and states[JobState.COMPLETED] == sum(states.values()):
+        seconds, peak = found.summary.seconds, found.summary.peak_memory
+        more = [
+            f"took {duration(seconds)}" if seconds is not None else "",
+            f"peak memory {memory(peak)}" if peak else "",
+        ]
+        lines.append(", ".join(["all succeeded", *filter(None, more)]))
+    return lines
+
+
+def _error(status: JobStatus) -> str:
+    """The error in one line, or the reason of the fence that ended the call."""
+    outcome = status.outcome
+    return error_of(status) or (outcome.reason if outcome and outcome.fence else None) or ""
+
+
+def _asked(options: Mapping[str, Any], some: Sequence[JobStatus]) -> dict[str, str]:
+    peak = max((s.outcome.peak_memory for s in some if s.outcome and s.outcome.peak_memory), default=0)
+    return {
+        "mem": f"mem={options['mem']}" if options.get("mem") else "the site's default memory",
+        "time": f"time={options['time']}" if options.get("time") else "the site's default time",
+        "peak": memory(peak) if peak else "not reported",
+    }
+
+
+def _grouped(items: Iterable[tuple[int, Any]]) -> list[tuple[Any, list[int]]]:
+    """Put calls with the same text together; the most frequent first."""
+    groups: dict[Any, list[int]] = {}
+    for index, text in items:
+        groups.setdefault(text, []).append(index)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST_GROUPS]
+
+
+def _calls(found: Overview, indices: Sequence[int]) -> str:
+    """Name the calls of a map, "[0-3,7] "; nothing for a single call."""
+    text = ranges(indices)
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(',')[0]},…"
+    return f"[{shown}] " if found.part.state.mapped else ""
