@@ -17,6 +17,7 @@ sys.path.append(str(HERE.parent / "tests"))
 import chunks  # noqa: E402 - the tests' testbed is to be found first
 import import_time  # noqa: E402
 import long_programs  # noqa: E402
+import program_peers  # noqa: E402
 import programs  # noqa: E402
 import records  # noqa: E402
 import runner_start  # noqa: E402
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
-    for topic in (import_time, runner_start, programs, chunks, records, long_programs):
+    for topic in (import_time, runner_start, programs, program_peers, chunks, records, long_programs):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()
@@ -120,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
     parser.add_argument("--only", metavar="TOPIC", help="the rows of one topic, such as far, which aren't written")
     parser.add_argument("--slurm-sdk-python", metavar="PATH", help="a Python that has slurm-sdk, to compare with")
-    words = "a Python that has dask-jobqueue, parsl and executorlib, to compare with"
+    words = "a Python that has dask-jobqueue, parsl, executorlib and submitit, to compare with"
     parser.add_argument("--peers-python", metavar="PATH", help=words)
     return parser.parse_args()
 

@@ -29,14 +29,9 @@ _AT_MOST = 300
 
 def rows(settings: Settings) -> Iterator[Row]:
     """The rows of this topic."""
-    yield Row(f"{WHAT} (in {ELEMENTS} elements)", _words(_ours(settings)), verdict="no budget")
+    yield Row(f"{WHAT} (in {ELEMENTS} elements)", seconds(_ours(settings)), verdict="no budget")
     for tool in TOOLS:
-        what = f"the same by {tool}"
-        if not settings.peers_python:
-            yield unmeasured(what, "no `--peers-python` given")
-            continue
-        with tempfile.TemporaryDirectory(dir=settings.workspace) as folder:
-            yield _of_tool(what, tool, settings.peers_python, folder)
+        yield of_tool(f"the same by {tool}", tool, settings, count=COUNT)
 
 
 def _ours(settings: Settings) -> Sequence[float]:
@@ -46,10 +41,18 @@ def _ours(settings: Settings) -> Sequence[float]:
         return [*many, timed(lambda: noop_task.nothing().result(60))]
 
 
-def _of_tool(what: str, tool: str, python: str, folder: str) -> Row:
+def of_tool(what: str, tool: str, settings: Settings, *, count: int) -> Row:
+    """The row of another tool, which runs in the Python that has it."""
+    if not settings.peers_python:
+        return unmeasured(what, "no `--peers-python` given")
+    with tempfile.TemporaryDirectory(dir=settings.workspace) as folder:
+        return _of_tool(what, tool, settings.peers_python, folder, count)
+
+
+def _of_tool(what: str, tool: str, python: str, folder: str, count: int) -> Row:
     program = Path(__file__).with_name("peers_program.py")
     environ = {**os.environ, "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}", "HOME": folder}
-    argv = [python, program, tool, folder, str(COUNT)]
+    argv = [python, program, tool, folder, str(count)]
     try:
         done = subprocess.run(
             argv, env=environ, cwd=folder, capture_output=True, text=True, timeout=_AT_MOST, check=False
@@ -59,8 +62,9 @@ def _of_tool(what: str, tool: str, python: str, folder: str) -> Row:
     if done.returncode:
         sys.stderr.write(done.stderr)
         return unmeasured(what, f"it failed: {done.stderr.strip().splitlines()[-1]}")
-    return Row(what, _words(json.loads(done.stdout.splitlines()[-1])))
+    return Row(what, seconds(json.loads(done.stdout.splitlines()[-1])))
 
 
-def _words(times: Sequence[float]) -> str:
-    return "; ".join(f"{seconds:.2f} s" for seconds in times)
+def seconds(times: Sequence[float]) -> str:
+    """Times as text."""
+    return "; ".join(f"{time:.2f} s" for time in times)

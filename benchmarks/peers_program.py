@@ -1,4 +1,4 @@
-"""What peers.py does, done by another tool: run by a Python that has it, so it imports nothing of this project."""
+"""What peers.py and program_peers.py do, done by another tool: run by a Python that has it, without this project."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from contextlib import contextmanager
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     Map = Callable[[Callable[..., object], Sequence[int]], Sequence[object]]
 
+PROGRAM = ["bash", "-c", "echo > out"]
 JOBS, PROCESSES = 2, 4
 """How many jobs the tool may have, and how many processes in each: all that the test Slurm has."""
 
@@ -81,15 +83,75 @@ def executorlib(_: str) -> Iterator[Map]:
         yield lambda function, items: [future.result() for future in [executor.submit(function, i) for i in items]]
 
 
+@contextmanager
+def submitit_command(folder: str) -> Iterator[Map]:
+    """CommandFunction of submitit: a process for each program, all of a batch at once, on this machine."""
+    from submitit import LocalExecutor  # noqa: PLC0415
+    from submitit.helpers import CommandFunction  # noqa: PLC0415
+
+    executor = LocalExecutor(folder)
+
+    def run(_: Callable[..., object], items: Sequence[int]) -> Sequence[object]:
+        with executor.batch():
+            jobs = [executor.submit(CommandFunction(PROGRAM, verbose=False, cwd=mkdtemp(dir=folder))) for _ in items]
+        return [job.result() for job in jobs]
+
+    yield run
+
+
+@contextmanager
+def parsl_bash(folder: str) -> Iterator[Map]:
+    """bash_app of Parsl: two processes on this machine, which all programs share."""
+    import parsl as tool  # noqa: PLC0415
+    from parsl.executors import HighThroughputExecutor  # noqa: PLC0415
+    from parsl.providers import LocalProvider  # noqa: PLC0415
+
+    executor = HighThroughputExecutor(
+        provider=LocalProvider(init_blocks=1, max_blocks=1),
+        address="127.0.0.1",
+        max_workers_per_node=2,
+        encrypted=False,
+    )
+    with tool.load(tool.Config(executors=[executor], run_dir=folder, strategy="none", usage_tracking=0)):
+
+        @tool.bash_app  # type: ignore[untyped-decorator]
+        def program(directory: str) -> str:
+            return f"cd {directory} && echo > out"
+
+        def run(_: Callable[..., object], items: Sequence[int]) -> Sequence[object]:
+            return [future.result() for future in [program(mkdtemp(dir=folder)) for _ in items]]
+
+        yield run
+
+
+@contextmanager
+def executorlib_cache(folder: str) -> Iterator[Map]:
+    """The cache of executorlib: two processes on this machine, and a file for each call."""
+    from executorlib import SingleNodeExecutor  # noqa: PLC0415
+
+    with SingleNodeExecutor(max_workers=2, cache_directory=f"{folder}/cache", block_allocation=True) as executor:
+        yield lambda function, items: [future.result() for future in [executor.submit(function, i) for i in items]]
+
+
 def nothing(_: int) -> None:
     """Do nothing."""
+
+
+TOOLS = {
+    "dask-jobqueue": dask,
+    "parsl": parsl,
+    "executorlib": executorlib,
+    "submitit-command": submitit_command,
+    "parsl-bash": parsl_bash,
+    "executorlib-cache": executorlib_cache,
+}
 
 
 def main(tool: str, folder: str, count: str) -> None:
     """Print the seconds of a first map with all that it takes to begin, of a second map, and of one more call."""
     times = []
     begin = time.perf_counter()
-    with {"dask-jobqueue": dask, "parsl": parsl, "executorlib": executorlib}[tool](folder) as run:
+    with TOOLS[tool](folder) as run:
         for items in (range(int(count)), range(int(count)), range(1)):
             run(nothing, items)
             times.append(time.perf_counter() - begin)
