@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,9 @@ from slurm.testing.inline.cluster import InlineCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from slurm.protocol import Submission
+
 
 FACTOR = 10
 
@@ -494,6 +497,50 @@ def test_the_next_attempt_of_a_workflow_finds_its_calls(inline: InlineCluster, r
     assert job.result(60) == 60
     assert computed(ran) == [0, 1, 2]
     assert "that this attempt does not use" not in job.logs()
+
+
+@task(reuse=True)
+def fails_once(mark: str) -> str:
+    if not os.path.exists(mark):
+        Path(mark).touch()
+        raise RuntimeError(mark)
+    return mark
+
+
+@workflow(retry=Retry(1, on=[RuntimeError]))
+def restarted(mark: str) -> list[str]:
+    return [fails_once(mark).result()]
+
+
+def test_the_next_attempt_of_a_workflow_submits_a_failed_call_anew(inline: InlineCluster, tmp_path: Path) -> None:
+    mark = str(tmp_path / "mark")
+    job = restarted(mark)
+    assert job.result(60) == [mark]
+    assert "that this attempt does not use" not in job.logs()
+
+
+def test_a_child_that_was_recorded_and_never_submitted_is_submitted_anew(
+    inline: InlineCluster, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the workflow's node had died there: the directory of the child is not made in the first attempt."""
+    create, lost = Place.create, list[str]()
+
+    def die(place: Place, submission: Submission, *arguments: Any) -> str:
+        if submission.task == "scaled" and not lost:
+            lost.append(submission.key)
+            raise RuntimeError("the node is gone")
+        return create(place, submission, *arguments)
+
+    monkeypatch.setattr(Place, "create", die)
+    monkeypatch.setattr(Place, "timings", Place.timings._replace(abandoned_claim=0.5, abandoned_child=0.5))
+    assert pipeline_again(3).result(60) == 60
+    assert computed(ran) == [0, 1, 2]
+    assert len(lost) == 1
+
+
+@workflow(retry=Retry(1, on=[RuntimeError]))
+def pipeline_again(n: int) -> int:
+    return sum(scaled.map(range(n)).results())
 
 
 def test_a_plan_says_that_known_calls_are_left_out(inline: InlineCluster, ran: Path) -> None:

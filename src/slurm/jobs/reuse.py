@@ -45,7 +45,8 @@ def submit_unknown(place: Place, wanted: Wanted) -> tuple[JobArray[Any], JobArra
         number, known = look_up(place, new_key(task.name), [] if refresh else found.of_calls)
         known = known or [None] * len(calls)
         if place.on_node and place.on_node.journal:
-            place.on_node.journal.note_joined(each.state.key for each in known if each)
+            named = place.reuse_records.find(new_key(task.name), found.of_calls)  # also those that have failed
+            place.on_node.journal.note_joined(each[0] for each in named if each)
         missing = [at for at, digest in enumerate(found.of_calls) if known[at] is None and first[digest] == at]
         if not missing:
             nothing = JobArray[Any](place, SubmissionState(new_key(task.name), 0, None, mapped=True), range(0))
@@ -56,7 +57,7 @@ def submit_unknown(place: Place, wanted: Wanted) -> tuple[JobArray[Any], JobArra
         record = ReuseRecord(key=submission.key, elements=submission.elements, parts=found.parts)
         if not place.reuse_records.claim(number, record, [found.of_calls[at] for at in missing]):
             continue
-        state = submit_draft(place, draft, settings.callbacks)
+        state = submit_draft(place, draft, settings.callbacks, looked_up=not refresh)
         new = {found.of_calls[at]: Known(state, number) for number, at in enumerate(missing)}
         every = [each or new[digest] for each, digest in zip(known, found.of_calls, strict=True)]
         return _joined(place, every, state), JobArray(place, state, range(state.count))

@@ -70,12 +70,17 @@ def submit(place: Place, wanted: Wanted) -> SubmissionState:
     return submit_draft(place, describe(place, wanted), wanted.settings.callbacks)
 
 
-def submit_draft(place: Place, draft: Draft, callbacks: Sequence[Callback]) -> SubmissionState:
-    """Submit what `describe` has described."""
+def submit_draft(
+    place: Place, draft: Draft, callbacks: Sequence[Callback], *, looked_up: bool = False
+) -> SubmissionState:
+    """Submit what `describe` has described. `looked_up` says that no equal call was known (`reuse`).
+
+    In a workflow, other submissions are found again by their content when the workflow continues.
+    """
     if draft.submission.count == 0:
         return SubmissionState(draft.submission.key, 0, None, mapped=True)
     place.blobs.send(draft.uploads)
-    return _queue(place, draft.submission, draft.calls, draft.options, callbacks)
+    return _queue(place, draft.submission, draft.calls, draft.options, callbacks, looked_up=looked_up)
 
 
 def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uploads: Uploads | None = None) -> Draft:
@@ -206,14 +211,20 @@ def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[s
 
 
 def _queue(
-    place: Place, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+    place: Place,
+    submission: Submission,
+    calls: Calls,
+    options: Options,
+    callbacks: Sequence[Callback],
+    *,
+    looked_up: bool = False,
 ) -> SubmissionState:
     """Queue a submission. In a workflow, one that an earlier attempt of it has queued is reused."""
     submission = submission.replace(callbacks=bool(calls.callbacks))
     journal = place.on_node.journal if place.on_node else None
     if journal is None:
         return _queue_new(place, submission, calls, options, callbacks)
-    name, key = journal.claim(submission, calls)
+    name, key = journal.claim(submission, calls, alone=looked_up)
     earlier = None if key == submission.key else _found(place, key)
     if earlier is not None:
         if callbacks:

@@ -68,12 +68,12 @@ class WorkflowJournal:
         self._joined: set[str] = set()
         self._lock = threading.Lock()
 
-    def claim(self, submission: Submission, calls: Calls) -> tuple[str, str]:
+    def claim(self, submission: Submission, calls: Calls, *, alone: bool = False) -> tuple[str, str]:
         """Record a submission. Returns the record's name and its key: an earlier attempt's, if that has made the same.
 
-        Raises JobCancelled if the workflow was cancelled.
+        With `alone`, it is never the same as an earlier one. Raises JobCancelled if the workflow was cancelled.
         """
-        digest = _digest(submission, calls)
+        digest = _digest(submission, calls, key=submission.key if alone else "")
         with self._lock:
             name = child_name(self._job.index, digest, self._counts[digest])
             self._counts[digest] += 1
@@ -126,9 +126,9 @@ class WorkflowJournal:
             return Child.loads(file.read(), where=path)
 
 
-def _digest(submission: Submission, calls: Calls) -> str:
+def _digest(submission: Submission, calls: Calls, *, key: str) -> str:
     """The identity of calls: their task and their pickles. Not their options: resources do not change a result."""
-    digest = hashlib.sha256(f"{submission.task} {submission.mapped}".encode())
+    digest = hashlib.sha256(f"{submission.task} {submission.mapped}{key}".encode())
     digest.update(calls.offsets)
     digest.update(calls.data)
     return digest.hexdigest()[:_DIGEST_CHARACTERS]
