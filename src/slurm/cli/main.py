@@ -11,6 +11,7 @@ import click
 from slurm.cli.completion import completion
 from slurm.cli.config import config
 from slurm.cli.doctor import doctor
+from slurm.cli.efficiency import efficiency
 from slurm.cli.envs import envs
 from slurm.cli.explain import explain
 from slurm.cli.files import fetch
@@ -45,6 +46,7 @@ for command in (
     show,
     wait,
     result,
+    efficiency,
     explain,
     cancel,
     retry,

@@ -123,6 +123,8 @@ class Outcome(Document):
     """If `slurm.fence` ended the element: the random word of that fence."""
     peak_memory: int | None = None
     """The largest resident set size of its processes, in bytes."""
+    cpu_seconds: float | None = None
+    """The CPU time of its process and of the children that have ended, of all ranks."""
     python: str | None = None
     """The version of Python."""
     interpreter: str | None = None

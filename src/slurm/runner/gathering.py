@@ -77,7 +77,7 @@ def _gathered(job: JobContext, saver: ResultSaver, reports: Reports, *, gather: 
         problem = f"{report.error.type}: {report.error.message}" if report.error else f"exit status {report.exit_code}"
         print(f"rank {report.rank} of {report.ranks}, on {report.host}: {problem}", file=sys.stderr)
     if failed:
-        return saver.keep(failed[0].replace(peak_memory=_peak_memory(reports)))
+        return saver.keep(failed[0].replace(**_use(reports)))
     stopped = [report for report in reports.values() if report.phase == STOPPED]
     if stopped:
         return saver.stopped(str(stopped[0].reason))
@@ -97,8 +97,12 @@ def _priority(report: Outcome) -> tuple[bool, float]:
     return report.phase != PROCESS or report.exit_code in _CONSEQUENCE, report.ended or 0.0
 
 
-def _peak_memory(reports: Reports) -> int:
-    return max(report.peak_memory or 0 for report in reports.values())
+def _use(reports: Reports) -> dict[str, float]:
+    """What all ranks have used: the peak memory of one process, and the CPU time of all."""
+    return {
+        "peak_memory": max(report.peak_memory or 0 for report in reports.values()),
+        "cpu_seconds": round(sum(report.cpu_seconds or 0.0 for report in reports.values()), 2),
+    }
 
 
 def _success(job: JobContext, saver: ResultSaver, reports: Reports, *, gather: bool) -> Outcome:
@@ -109,7 +113,7 @@ def _success(job: JobContext, saver: ResultSaver, reports: Reports, *, gather: b
             with open_own(f"{ranks_directory(job, job.attempt)}/{number}.pkl") as file:
                 parts.append(file.read())
         result = saver.write(lambda file: pickle_into(file, _Several(parts)))
-    return saver.keep(reports[0].replace(result=result, rank=None, ended=ended, peak_memory=_peak_memory(reports)))
+    return saver.keep(reports[0].replace(result=result, rank=None, ended=ended, **_use(reports)))
 
 
 class _Several:

@@ -137,6 +137,7 @@ class ResultSaver:
             host=self._job.host,
             job_id=self._job.job_id,
             peak_memory=_peak_memory(),
+            cpu_seconds=round(sum(os.times()[:4]), 2),
             python="{}.{}.{}".format(*sys.version_info[:3]),
             interpreter=sys.executable,
             distributions=distributions_digest(),
