@@ -314,7 +314,8 @@ def test_an_error_in_the_users_own_code_keeps_its_frames(here: Cluster) -> None:
 
     with pytest.raises(OptionError) as caught:
         double.on(here).map(items())
-    assert [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)][-1] == "items"
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-1 if sys.version_info >= (3, 11) else -2] == "items"  # before, a frame of the library stays
 
 
 def test_development_mode_shows_all_frames(tmp_path: Path) -> None:

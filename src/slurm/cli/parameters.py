@@ -14,11 +14,16 @@ from slurm.protocol.states import JobState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    OfFloat = click.ParamType[float]
+    OfState = click.ParamType[JobState]
+else:
+    OfFloat = OfState = click.ParamType  # which click 8.1 does not let be subscripted
+
 _UNITS: Mapping[str, float] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)([{''.join(_UNITS)}]?)", re.ASCII)
 
 
-class Duration(click.ParamType[float]):
+class Duration(OfFloat):
     """A time in seconds: a number, or a number with a unit, such as "90", "30m" or "2d"."""
 
     name = "duration"
@@ -33,7 +38,7 @@ class Duration(click.ParamType[float]):
         return float(parts[1]) * _UNITS[parts[2]]
 
 
-class Moment(click.ParamType[float]):
+class Moment(OfFloat):
     """A time in the past, in seconds since the epoch: how long ago, such as "2d", or a date, such as "2026-11-21"."""
 
     name = "moment"
@@ -51,7 +56,7 @@ class Moment(click.ParamType[float]):
             self.fail(f"{value!r} is not a time: write how long ago, such as 30m or 2d, or 2026-11-21.", param, ctx)
 
 
-class State(click.ParamType[JobState]):
+class State(OfState):
     """A state of jobs: Slurm's long or short name."""
 
     name = "state"

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import io
 import marshal
+import os
 import subprocess
 import sys
 import zipfile
@@ -173,11 +174,16 @@ def _build(sources: dict[str, bytes]) -> bytes:
 def _compiled(texts: Mapping[str, bytes]) -> Mapping[str, bytes]:
     """Compile modules without the columns that tracebacks underline: with them, the zip is a fifth larger.
 
-    Only a new interpreter can leave them out. If none can be started (Python is embedded), this one compiles.
+    Only a new interpreter can leave them out. If none can be started (Python is embedded), this one compiles. The seed
+    of hashes is fixed, because Python 3.10 writes constant sets in the order of their hashes.
     """
-    argv = [sys.executable, "-X", "no_debug_ranges", "-I", "-S", "-c", _COMPILE]
+    argv = [sys.executable, "-X", "no_debug_ranges", "-s", "-S", "-c", _COMPILE]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environ["PYTHONHASHSEED"] = "0"
     try:
-        done = subprocess.run(argv, input=marshal.dumps(dict(texts)), stdout=subprocess.PIPE, timeout=60, check=True)
+        done = subprocess.run(
+            argv, input=marshal.dumps(dict(texts)), stdout=subprocess.PIPE, env=environ, timeout=60, check=True
+        )
         found: Mapping[str, bytes] = marshal.loads(done.stdout)  # noqa: S302 - of our own program
     except (OSError, subprocess.SubprocessError, EOFError, ValueError, TypeError):
         here: dict[str, Any] = {"texts": texts}
