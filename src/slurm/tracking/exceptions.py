@@ -57,14 +57,14 @@ _DATA = "data, not open files, connections, generators or locks"
 _INSTEAD = (
     (("generator", "async_generator", "coroutine", "map", "filter", "zip"), "list(…) of its values"),
     (("dict_keys", "dict_values", "dict_items"), "list(…) of it"),
-    (("files", "_io.BufferedReader", "_io.BufferedWriter", "_io.FileIO", "_io.BufferedRandom", "TextIOWrapper"),
+    (("files", "BufferedReader", "BufferedWriter", "FileIO", "BufferedRandom", "TextIOWrapper"),
      "the path of the file, or what was read from it"),
-    (("_thread.lock", "_thread.RLock", "_thread._local", "_contextvars.ContextVar"),
+    (("lock", "RLock", "_local", "ContextVar"),
      "the data without it: processes cannot share a lock, and each can make its own"),
-    (("socket", "sqlite3.Connection", "sqlite3.Cursor", "SSLContext"),
+    (("socket", "Connection", "Cursor", "SSLContext"),
      "what was read from it: a connection stays in its process"),
 )  # fmt: skip
-"""What to return in place of an object of these classes, as the messages of pickle name them."""
+"""What to return in place of an object of these classes. The messages of pickle name some with their modules."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _advice(outcome: Outcome, error: ErrorRecord, facts: Facts) -> str:
         found = _UNPICKLABLE.search(error.message)
         if not found and "pickl" not in f"{error.type} {error.message}".lower():
             return ""  # such as a full disk
-        name = found and (found[1] or found[2])
+        name = found and (found[1] or found[2]).rpartition(".")[2]  # before Python 3.12 with the module, "_io.FileIO"
         return f"Return {next((words for names, words in _INSTEAD if name in names), _DATA)}"
     if not is_missing_module(outcome) or facts.environment is None:
         return ""
