@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,8 @@ def test_a_waiter_takes_over_both_layers_from_a_builder_that_was_killed(root: Pa
     dead = subprocess.Popen(argv)
     until(begun.exists)
     for pid in reversed([dead.pid, *descendants(dead.pid)]):  # else its pip goes on, and fills its directory again
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended with its child
+            os.kill(pid, signal.SIGKILL)
     dead.wait()
     living = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     until(lambda: list(root.glob("envs/dependencies-*.lock/2")))
