@@ -29,7 +29,7 @@ def rows(settings: Settings) -> Iterator[Row]:
     chunk = COUNT // AT_ONCE
 
     def programs(count: int) -> object:
-        return write.map([()] * count, chunk_size=chunk).results(200)
+        return write.starmap([()] * count, chunk_size=chunk).results(200)
 
     def calls(count: int) -> object:
         return known.map(range(count), chunk_size=chunk).results(200)
