@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.wait import Interrupted
 from slurm.jobs.job import JobArray
 from slurm.jobs.log_following import follow as follow_logs
@@ -42,7 +42,7 @@ def logs(key: str, follow: bool, rank: int, cluster: str | None) -> None:  # noq
     With --follow, print what is added until the job has ended; of a map, name the call before its output. Ctrl-C ends
     the command; the job goes on.
     """
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     if follow:
         _follow(job, rank)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.jobs.job import JobArray
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
@@ -48,7 +48,7 @@ def retry(
     """
     options = {name: value for name, value in (("mem", mem), ("time", time)) if value is not None}
     wanted = Options.parse(_parsed(given) | options)
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     place, state, _ = job.part
     indices = _failed(job) if failed else job.part.indices
     if indices:
