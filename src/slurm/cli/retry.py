@@ -47,7 +47,7 @@ def retry(
     what begins with { or [ are JSON.
     """
     options = {name: value for name, value in (("mem", mem), ("time", time)) if value is not None}
-    wanted = Options.parse(_parsed(given) | options)
+    wanted = Options.parse(options_of(given) | options)
     job = job_of(key, cluster)
     place, state, _ = job.part
     indices = _failed(job) if failed else job.part.indices
@@ -56,7 +56,7 @@ def retry(
         output.show(submitted.key if isinstance(job, JobArray) else submitted.name(0))
 
 
-def _parsed(given: Iterable[str]) -> dict[str, Any]:
+def options_of(given: Iterable[str]) -> dict[str, Any]:
     """The options that were given as NAME=VALUE. Raises UsageError for another form."""
     found: dict[str, Any] = {}
     for text in given:
