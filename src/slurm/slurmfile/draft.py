@@ -20,7 +20,7 @@ clusters:
   {name}:
     # The scheduler, and how to reach it: slurm, local, slurm+ssh://ann@login.
     url: {url}
-    # The directory for job directories. All nodes must see it. Default: slurm-jobs in $SCRATCH, $WORK or the home there.
+    # The directory of jobs. All nodes must see it. Default: slurm-jobs in $SCRATCH, $WORK or the home there.
     {root}
     # The Python of tasks. Default: the one that runs your program, if it exists there, else one of the same version.
     # python: ~/venvs/work/bin/python
