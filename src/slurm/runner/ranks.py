@@ -11,9 +11,8 @@ import os
 import signal
 import sys
 import time
-from zlib import crc32
 
-from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, freshness
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, freshness, ports
 from slurm.protocol.files import commit
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 1
 """The time between SIGTERM and SIGKILL to ranks that are ended because another one failed."""
 _OUT_OF_MEMORY = "OUT_OF_MEMORY"
-_PORTS = range(20_000, 32_000)
-"""Below the ports that Linux uses for outgoing connections (32768 and up by default), above those of services."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,7 +87,6 @@ def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> di
 
     `alone` means that all ranks are on this machine. MASTER_ADDR and MASTER_PORT of the job's setup are kept.
     """
-    port = _PORTS[(crc32(job.key.encode()) + job.index) % len(_PORTS)]  # the key, as job ids of clusters may be equal
     return {
         "RANK": str(job.rank),
         "WORLD_SIZE": str(job.world_size),
@@ -98,7 +94,7 @@ def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> di
         "LOCAL_WORLD_SIZE": str(job.local_world_size),
         "NODE_RANK": str(job.node_rank),
         "MASTER_ADDR": environ.get("MASTER_ADDR") or ("127.0.0.1" if alone else _first_host(job, environ)),
-        "MASTER_PORT": environ.get("MASTER_PORT") or str(port),
+        "MASTER_PORT": environ.get("MASTER_PORT") or str(ports.of_element(job.key, job.index)),
         "SLURM_PROCID": str(job.rank),
         "SLURM_LOCALID": str(job.local_rank),
         "SLURM_NODEID": str(job.node_rank),

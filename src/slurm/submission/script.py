@@ -17,6 +17,7 @@ from slurm.protocol import (
     LOGS,
     METRICS,
     OUTCOMES,
+    ports,
 )
 from slurm.protocol.boot import BOOT
 from slurm.protocol.shell import program
@@ -88,7 +89,7 @@ def render(  # noqa: PLR0913 - each by its name
         program(__name__, "job.sh"),
         *(_RANKS_LOG if ranks else ()), *(['moved_on "${2:-0}"'] if retry else ()),
         *_variables(cpus, calls[1], steady=workflow, launcher=environment.program),
-        *render_steps(environment.setup), *_BOOT,
+        *render_steps(environment.setup), *([] if ranks or calls[1] else [_one_rank(key)]), *_BOOT,
         *_called(" ".join([call, which, *more]), retry, environment, chdir=chdir, env=env),
         *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
         *_after_call(resubmit, call_hooks, succeeded, launched=bool(environment.launch)),
@@ -155,6 +156,16 @@ _BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
 
 _RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
 """The element's log without the end of its name: the logs of other ranks than 0 stand beside it."""
+
+
+def _one_rank(key: str) -> str:
+    """Set the variables of torch.distributed for one process, unless it may start others in its allocation."""
+    port = f"$(( {ports.FIRST} + ({ports.of_key(key)} + index) % {ports.COUNT} ))"
+    return (
+        'case "${SLURM_NTASKS:-1} ${SLURM_JOB_NUM_NODES:-1}" in "1 1") '
+        "export RANK=0 WORLD_SIZE=1 LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 NODE_RANK=0 "
+        f'MASTER_ADDR="${{MASTER_ADDR:-127.0.0.1}}" MASTER_PORT="${{MASTER_PORT:-{port}}}" ;; esac'
+    )
 
 
 def _ready(environment: ResolvedEnvironment, chdir: str | None, env: Mapping[str, str | None]) -> Sequence[str]:
