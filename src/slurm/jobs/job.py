@@ -11,16 +11,14 @@ from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.handle import value_of
-from slurm.jobs.job_logs import JobLogs
+from slurm.jobs.job_logs import ArrayLogs, JobLogs
 from slurm.jobs.listing import Listing
 from slurm.jobs.operators import OneResult, position
 from slurm.jobs.table import ArrayTable, JobArguments
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
-from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import Reference
-from slurm.storage.program_logs import with_programs
 from slurm.submission.submission_state import SubmissionState
 from slurm.tracebacks import ends_at_the_caller
 from slurm.tracking.workflow_journal import several_children
@@ -204,7 +202,7 @@ class Job(OneResult, JobArguments, JobLogs, Generic[R]):
         return open_job, (self._place.spec._asdict(), self._watched.key, self.index)
 
 
-class JobArray(ArrayTable, Generic[R]):
+class JobArray(ArrayTable, ArrayLogs, Generic[R]):
     """The jobs of one `map`, or a slice of them: a sequence of Job.
 
     Passed as an argument to another task, it stands for the list of its results; iterated over in a `map`, each element
@@ -350,12 +348,6 @@ class JobArray(ArrayTable, Generic[R]):
         states = self.states()
         counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
         return f"{self.keys[0].partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
-
-    def logs(self, rank: int = 0) -> list[str]:
-        """The output of each so far, in order, read together; with several ranks, of this one."""
-        whole(rank, "rank")
-        paths = [self._place.log_path(self._watched, index, rank) for index in self._range]
-        return with_programs(self._place.store, self.key, self._range, self._place.store.logs(paths))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobArray) and (self._watched, self._range) == (other._watched, other._range)

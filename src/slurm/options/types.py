@@ -118,6 +118,7 @@ class OtherOptions(TypedDict, total=False):
     mpi: str | None
     retry: Retry | int | Mapping[str, Any] | None
     reuse: bool | Literal["refresh"] | None
+    separate_stderr: bool | None
     signal_lead: int | str | timedelta | None
     stop_signal: str | None
     workers: int | str | None

@@ -12,10 +12,11 @@ import signal
 import sys
 import time
 
-from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, freshness, ports
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, freshness, ports, stderr_log
 from slurm.protocol.files import commit
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner import contained
 from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import handle_stop_signals, run
@@ -37,7 +38,8 @@ def main(argv: Sequence[str]) -> int:
     """Run ranks of one element: `gather here log`, then the arguments of `slurm.runner.main`.
 
     `gather` is empty unless all results are kept. `here` is the number of ranks to start on this machine, or 0 to run
-    the one rank of a launcher's variables. Rank n writes to `<log>.n.log`, rank 0 to the output of the script.
+    the one rank of a launcher's variables. Rank n writes to `<log>.n.log`, rank 0 to the output of the script; if the
+    standard error of the script is separate, that of rank n goes to `<log>.n.err.log`.
     """
     gather, here, log, root, key, element, tag, _, _, attempt, *stop = argv
     hooked, measured = pop_callbacks_flag(stop), pop_metrics_flag(stop)
@@ -158,8 +160,8 @@ def _die_with(line: int) -> None:
 
 
 def _write_to(path: str) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    for stream in (1, 2):
+    for stream, name in ((1, path), (2, stderr_log(path) if os.environ.get(contained.SEPARATE) else path)):
+        log = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.dup2(log, stream)
 
 

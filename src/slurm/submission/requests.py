@@ -70,6 +70,7 @@ class Requests:
             retry=Resubmission(self.queue.name, signal if lead else None) if submission.continues else None,
             hooked=submission.callbacks,
             measured=bool(options.get("metrics")),
+            separate_stderr=bool(options.get("separate_stderr")),
             env=options.env,
             ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
         )

@@ -21,7 +21,7 @@ from slurm.protocol import (
 )
 from slurm.protocol.boot import BOOT
 from slurm.protocol.shell import program
-from slurm.runner.contained import LAUNCHER, NAMED, VALUE
+from slurm.runner.contained import LAUNCHER, NAMED, SEPARATE, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -60,6 +60,7 @@ def render(  # noqa: PLR0913 - each by its name
     hooked: bool = False,
     ranks: Ranks | None = None,
     measured: bool = False,
+    separate_stderr: bool = False,
     env: Mapping[str, str | None] = MappingProxyType({}),
 ) -> str:
     """Return the batch script of a submission.
@@ -67,7 +68,8 @@ def render(  # noqa: PLR0913 - each by its name
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
     option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `retry` is set if
     elements may be resubmitted, `hooked` if there are hooks, `measured` if there are metrics, `ranks` if there are
-    several. The script's arguments, its first element and the earlier attempts, default to 0: a person can sbatch it.
+    several, `separate_stderr` if standard error has a log of its own. The script's arguments, its first element and the
+    earlier attempts, default to 0: a person can sbatch it.
     """
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
@@ -87,7 +89,8 @@ def render(  # noqa: PLR0913 - each by its name
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         program(__name__, "job.sh"),
-        *(_RANKS_LOG if ranks else ()), *(['moved_on "${2:-0}"'] if retry else ()),
+        *_logs(ranks=ranks is not None, stderr=separate_stderr),
+        *(['moved_on "${2:-0}"'] if retry else ()),
         *_variables(cpus, calls[1], steady=workflow, launcher=environment.program),
         *render_steps(environment.setup), *([] if ranks or calls[1] else [_one_rank(key)]), *_BOOT,
         *_called(" ".join([call, which, *more]), retry, environment, chdir=chdir, env=env),
@@ -154,8 +157,13 @@ def _after_call(resubmit: str, call_hooks: str, succeeded: str, *, launched: boo
 _BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
 """Defined once in a script, after the user's own steps, which may set variables."""
 
-_RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
-"""The element's log without the end of its name: the logs of other ranks than 0 stand beside it."""
+
+def _logs(*, ranks: bool, stderr: bool) -> Iterable[str]:
+    """Lines that name the element's log without its end: those of other ranks than 0 and of errors are beside it."""
+    if ranks or stderr:
+        yield from ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
+    if stderr:
+        yield from (f"export {SEPARATE}=yes", 'exec 2>> "$log.err.log"')
 
 
 def _one_rank(key: str) -> str:

@@ -60,7 +60,11 @@ def _submission(job: InlineJob) -> Submission | None:
 def _in_process(submission: Submission) -> bool:
     environment, options = submission.environment, Options.parse(submission.options)
     plain = not (environment.setup or environment.launch or environment.image or submission.callbacks)
-    alone = not any(map(options.get, ("workers", "chdir", "launch"))) and not several_ranks(options) and not options.env
+    alone = (
+        not any(map(options.get, ("workers", "chdir", "launch", "separate_stderr")))
+        and not several_ranks(options)
+        and not options.env
+    )
     return plain and alone and os.path.realpath(environment.python) == os.path.realpath(sys.executable)
 
 
