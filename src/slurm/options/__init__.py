@@ -136,8 +136,10 @@ OURS: Mapping[str, Kind] = {
     "retry": _retry,
     "reuse": kinds.reuse,
     "separate_stderr": kinds.flag,
+    "setup": kinds.shell_lines,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,
+    "teardown": kinds.shell_lines,
     "workers": kinds.count,
 }
 """Options that sbatch doesn't have; docs/reference/options.md explains them."""
