@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobContext, Retry, TaskExited, task
+from slurm import Cluster, Retry, TaskExited, current_job, task
 from slurm.errors import OptionError, SetupFailed
 from waiting import until
 
@@ -57,10 +57,10 @@ def test_it_runs_after_a_failure_of_the_task_and_of_the_setup(cluster: Cluster, 
 
 def test_it_runs_before_the_next_attempt(cluster: Cluster, note: Path) -> None:
     @task(retry=Retry(times=1, on=TaskExited), setup=f"echo up >> {note}", teardown=f"sleep 1; echo down >> {note}")
-    def again(ctx: JobContext) -> int:
-        if ctx.attempt == 1:
+    def again() -> int:
+        if current_job().attempt == 1:
             os._exit(1)
-        return ctx.attempt
+        return current_job().attempt
 
     assert again().result(120) == 2
     until(lambda: note.read_text() == "up\ndown\nup\ndown\n")
@@ -85,4 +85,4 @@ def test_lines_are_checked(local: Cluster) -> None:
         with pytest.raises(OptionError, match="option teardown"):
             variable.on(local).with_options(teardown=wrong)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="teardown="):
-        variable.on(local).with_options(epilogue="true")  # type: ignore[call-arg]
+        variable.on(local).with_options(epilogue="true")  # type: ignore[call-overload]

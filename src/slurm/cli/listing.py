@@ -9,7 +9,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, cluster_of
-from slurm.cli.jobs import counts_of, facts_of, time_of
+from slurm.cli.jobs import calls_of, counts_of, facts_of, time_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
 from slurm.jobs.search import newest_first
@@ -75,7 +75,7 @@ def jobs(  # noqa: PLR0917 - click's way
         show_json(found)
     elif found:
         rows = [
-            (item["key"], item["job_id"] or "-", time_of(item["submitted"]) or "-", str(item["count"]), counts_of(item))
+            (item["key"], item["job_id"] or "-", time_of(item["submitted"]) or "-", calls_of(item), counts_of(item))
             for item in found
         ]
         show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])

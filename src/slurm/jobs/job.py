@@ -23,7 +23,7 @@ from slurm.submission.submission_state import SubmissionState
 from slurm.tracebacks import ends_at_the_caller
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.overview import overviews
-from slurm.views.status import Part, statuses
+from slurm.views.status import Part, in_chunks, statuses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -347,7 +347,8 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
         states = self.states()
         counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
-        return f"{self.keys[0].partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
+        name = self.keys[0].partition("/")[0]
+        return f"{name}: {len(self)} jobs{in_chunks(self.parts)}{', ' if counts else ''}{counts}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobArray) and (self._watched, self._range) == (other._watched, other._range)
@@ -357,8 +358,11 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
 
     def __repr__(self) -> str:
         words = Counter(map(self._watched.state_name, self._range))
+        if self._watched.summary and len(self) == self._watched.count:
+            words = Counter(self._watched.summary.states)
         states = ", ".join(f"{count} {word}" for word, count in words.items())
-        return f"<JobArray {self.key} of {len(self)} on {self._url}{': ' if states else ''}{states}>"
+        chunks, colon = in_chunks(self.parts), ": " if states else ""
+        return f"<JobArray {self.key} of {len(self)}{chunks} on {self._url}{colon}{states}>"
 
     def _repr_html_(self) -> str:
         from slurm.views.notebook import array_html  # noqa: PLC0415 - only notebooks have it
