@@ -9,7 +9,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, cluster_of
-from slurm.cli.jobs import counts_of, facts_of, time_of
+from slurm.cli.jobs import calls_of, counts_of, facts_of, time_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
 from slurm.jobs.search import newest_first
@@ -78,7 +78,15 @@ def jobs(  # noqa: PLR0917 - click's way
     if as_json:
         show_json(found)
     elif found:
+<<<<<<< HEAD
         show_table(_table(found, clusters=cluster is None))
+=======
+        rows = [
+            (item["key"], item["job_id"] or "-", time_of(item["submitted"]) or "-", calls_of(item), counts_of(item))
+            for item in found
+        ]
+        show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
+>>>>>>> k-e
     if not found:
         where = f"on {place.url}" if cluster else f"in {place.store.root}"
         output.show(f"there are no jobs{wanted} {where}{_tasks(keys, task)}", err=True)

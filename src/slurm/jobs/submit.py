@@ -274,6 +274,7 @@ def _queue_new(
                 place.store.refuse(submission.key, Refused(scheduler=place.scheduler.name, words=error.output))
         raise
     watched = place.registry.add(submission, submitted)
+    watched.queued_here = True
     if callbacks:
         place.subscriptions.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:

@@ -94,7 +94,12 @@ class Command(Record):
         link_files(job.root, self.files, directory.path)
         values = self._values(args, kwargs)
         argv, variables = self._words(args, kwargs, values)
-        print_to_log(f"{WORK}/{job.index}/{directory.name}: the program writes to {STDOUT} and {STDERR}\n")
+        writes = f"{WORK}/{job.index}/{directory.name}: the program writes to"
+        if os.environ.get(contained.SEPARATE):
+            print(f"{writes} {STDOUT}", flush=True)
+            print_to_log(f"{writes} {STDERR}\n")
+        else:
+            print_to_log(f"{writes} {STDOUT} and {STDERR}\n")
         environ = self._environ(values, variables)
         launcher = (job.submission().launch or ()) if self.mpi else ()
         if launcher:
