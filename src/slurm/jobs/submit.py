@@ -70,17 +70,27 @@ def submit(place: Place, wanted: Wanted) -> SubmissionState:
     return submit_draft(place, describe(place, wanted), wanted.settings.callbacks)
 
 
+class NumberTaken(Exception):
+    """Another client has written a record of reuse, which may be of the same calls: nothing was submitted."""
+
+
 def submit_draft(
-    place: Place, draft: Draft, callbacks: Sequence[Callback], *, looked_up: bool = False
+    place: Place,
+    draft: Draft,
+    callbacks: Sequence[Callback],
+    *,
+    looked_up: bool = False,
+    record: Callable[[str], None] | None = None,
 ) -> SubmissionState:
     """Submit what `describe` has described. `looked_up` says that no equal call was known (`reuse`).
 
-    In a workflow, other submissions are found again by their content when the workflow continues.
+    In a workflow, other submissions are found again by their content when the workflow continues. `record` is called
+    with the key just before a submission is made, and not if an earlier one is found; it may raise NumberTaken.
     """
     if draft.submission.count == 0:
         return SubmissionState(draft.submission.key, 0, None, mapped=True)
     place.blobs.send(draft.uploads)
-    return _queue(place, draft.submission, draft.calls, draft.options, callbacks, looked_up=looked_up)
+    return _queue(place, draft.submission, draft.calls, draft.options, callbacks, looked_up=looked_up, record=record)
 
 
 def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uploads: Uploads | None = None) -> Draft:
@@ -218,11 +228,14 @@ def _queue(
     callbacks: Sequence[Callback],
     *,
     looked_up: bool = False,
+    record: Callable[[str], None] | None = None,
 ) -> SubmissionState:
     """Queue a submission. In a workflow, one that an earlier attempt of it has queued is reused."""
     submission = submission.replace(callbacks=bool(calls.callbacks))
     journal = place.on_node.journal if place.on_node else None
     if journal is None:
+        if record:
+            record(submission.key)
         return _queue_new(place, submission, calls, options, callbacks)
     name, key = journal.claim(submission, calls, alone=looked_up)
     earlier = None if key == submission.key else _found(place, key)
@@ -231,8 +244,10 @@ def _queue(
             place.subscriptions.attach(earlier, callbacks)
         return earlier
     try:
+        if record:
+            record(key)
         return _queue_new(place, submission.replace(key=key, parent=journal.parent), calls, options, callbacks)
-    except SubmissionError as error:
+    except (SubmissionError, NumberTaken) as error:
         if not isinstance(error, SubmissionRefused) or error.certain:  # else the next attempt looks for the same key
             journal.withdraw(name)
         raise
