@@ -49,8 +49,8 @@ class Command(Record):
     stdin: str | bytes | None = None
     check: Template | Callable[[Path], object] | None = None
     """Checks the content of a product: words of a command, or a function."""
-    needs: tuple[str, ...] = ()
-    """Files and directories of the client that the program needs, until they are sent."""
+    needs: Mapping[str, str] = {}
+    """Files and directories of the client that the program needs, until they are sent: paths by the names there."""
     files: tuple[LinkedFile, ...] = ()
     """The files that were sent."""
     mpi: bool = False
