@@ -184,12 +184,17 @@ class Cluster:
         active.deactivate(self)
 
     @only_bound_calls
-    def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
-        """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
+    def submit(
+        self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, key: str | None = None
+    ) -> JobArray[R]:
+        """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do.
+
+        `key` is that of the submission, if somebody has written it down before.
+        """
         terms = self.settings.merged(of.terms)
         if terms.options.get("reuse") and not terms.environment:
             _ = self.place.packages  # one command for this and the first look
-        wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings)
+        wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings, key)
         if not wanted.settings.options.get("reuse"):
             return self._jobs_of(submit(self.place, wanted))
         from slurm.jobs.reuse import submit_unknown  # noqa: PLC0415 - few tasks reuse results

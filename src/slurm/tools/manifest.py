@@ -27,6 +27,8 @@ class ManifestBase:
     """ISO 8601, in UTC."""
     url: str
     """The cluster that it was prepared for, with its root."""
+    cluster: str | None = None
+    """The name of the cluster in the Slurmfile, if it was given by name."""
     template: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
