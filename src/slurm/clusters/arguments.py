@@ -38,8 +38,7 @@ def only_bound_calls(submit: F) -> F:
 
     @functools.wraps(submit)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = len(args) + len(kwargs.keys() - {"key"})
-        if given != len(("of", "calls", "mapped")) or "mapped" not in kwargs:
+        if len(args) + len(kwargs) != len(("of", "calls", "mapped")) or "mapped" not in kwargs:
             from slurm import usage  # noqa: PLC0415 - only for an error
 
             raise usage.submit_of_others()

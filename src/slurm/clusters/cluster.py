@@ -184,17 +184,12 @@ class Cluster:
         active.deactivate(self)
 
     @only_bound_calls
-    def submit(
-        self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, key: str | None = None
-    ) -> JobArray[R]:
-        """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do.
-
-        `key` is that of the submission, if somebody has written it down before.
-        """
+    def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+        """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
         terms = self.settings.merged(of.terms)
         if terms.options.get("reuse") and not terms.environment:
             _ = self.place.packages  # one command for this and the first look
-        wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings, key)
+        wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings)
         if not wanted.settings.options.get("reuse"):
             return self._jobs_of(submit(self.place, wanted))
         from slurm.jobs.reuse import submit_unknown  # noqa: PLC0415 - few tasks reuse results
@@ -203,6 +198,11 @@ class Cluster:
         if self._mine is not None:
             self._mine.append(own)
         return jobs
+
+    def submit_under(self, key: str, of: Task[P, R, Any], call: Arguments) -> Job[R]:
+        """Submit a bound call under a key that was written down before, so that whoever reads it finds the job."""
+        wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
+        return self._jobs_of(submit(self.place, wanted))[0]
 
     @ends_at_the_caller
     def plan(

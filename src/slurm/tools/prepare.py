@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurm.clusters.cluster import Cluster
-    from slurm.tools.tool import Tool
+    from slurm.tools.declaration import Declaration
 
 
 def prepare(
-    tool: type[Tool],
+    tool: type[Declaration],
     run_id: str,
     taxonomy: Mapping[str, object],
     *,
@@ -75,7 +75,7 @@ def prepare(
     return Run(tool, run_dir)
 
 
-def _taxonomy(tool: type[Tool], given: Mapping[str, object]) -> dict[str, str]:
+def _taxonomy(tool: type[Declaration], given: Mapping[str, object]) -> dict[str, str]:
     for name in given:
         if name not in tool.taxonomy:
             raise ToolError(f"{tool.name} has no {name!r} in its taxonomy{near(name, tool.taxonomy)}")
@@ -85,7 +85,7 @@ def _taxonomy(tool: type[Tool], given: Mapping[str, object]) -> dict[str, str]:
     return {name: str(given[name]) for name in tool.taxonomy}
 
 
-def _config(tool: type[Tool], template: str | None, override: Mapping[str, Any]) -> dict[str, bytes]:
+def _config(tool: type[Declaration], template: str | None, override: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of the template, by their paths in the run directory, with the overrides."""
     if template is None:
         if tool.config or override:
@@ -105,7 +105,7 @@ def _config(tool: type[Tool], template: str | None, override: Mapping[str, Any])
     return {f"{CONFIG}/{name}": content for name, content in found.items()}
 
 
-def _described(tool: type[Tool], name: str) -> dict[str, Any]:
+def _described(tool: type[Declaration], name: str) -> dict[str, Any]:
     stage = tool.stages[name]
     products = [stage.products] if isinstance(stage.products, str) else list(stage.products)
     options = {key: value for key, value in stage.options.items() if isinstance(value, str | int | float | bool | None)}

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from slurm.runner.command import Command
     from slurm.runner.finished import Finished
     from slurm.submission.status import JobStatus
+    from slurm.tools.declaration import Declaration
     from slurm.tools.manifest import ManifestBase
-    from slurm.tools.tool import Tool
 
 
 class Run:
     """A prepared run of a tool: `Tool.prepare` makes one, `Tool.open` opens one. Nothing changes what was prepared."""
 
-    def __init__(self, tool: type[Tool], run_dir: str | os.PathLike[str]) -> None:
+    def __init__(self, tool: type[Declaration], run_dir: str | os.PathLike[str]) -> None:
         """Raises RunDirectoryError, ManifestError, and ToolError if it is a run of another tool."""
         self.tool, self.directory = tool, validate_run_dir(run_dir)
         self.manifest: ManifestBase = load_manifest(self.directory)
@@ -122,7 +122,7 @@ class Run:
         if foreign:
             task = task.after(*foreign)
         used = {upstream: upstreams[upstream] for upstream in stage.used(self.tool.stages)}
-        return cluster.submit(task, [task.bound_item(used)], mapped=False, key=key)[0]
+        return cluster.submit_under(key, task, task.bound_item(used))
 
     def _task(self, name: str, upstreams: Mapping[str, Job[Finished]]) -> Any:
         """The command of a stage, with the files of the run."""
