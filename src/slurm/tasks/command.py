@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from slurm.options.types import OtherKeywords
-    from slurm.runner.finished import Finished
+    from slurm.runner.finished import Diagnosis, Finished
     from slurm.serialization.pickling import Arguments
     from slurm.storage.uploads import Uploads
 
@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         files: str | Sequence[str] | dict[str, str | os.PathLike[str]] = ...,
         products: str | Sequence[str] = ...,
         check: str | Callable[[Path], object] | None = ...,
+        diagnose: Callable[[str, int], Diagnosis | None] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
     ) -> Task[..., Finished]: ...
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
         files: str | Sequence[str] | dict[str, str | os.PathLike[str]] = ...,
         products: str | Sequence[str] = ...,
         check: str | Callable[[Path], object] | None = ...,
+        diagnose: Callable[[str, int], Diagnosis | None] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
     ) -> Callable[[Callable[P, Words]], Task[P, Finished]]: ...
@@ -137,6 +139,7 @@ def command(
     files: Any = (),
     products: Any = (),
     check: str | Callable[[Path], object] | None = None,
+    diagnose: Callable[[str, int], Diagnosis | None] | None = None,
     stdin: str | bytes | None = None,
     **options: Any,
 ) -> Any:
@@ -148,18 +151,19 @@ def command(
 
     The program runs in a new directory that holds only `files`: files and directories of this machine, by paths
     relative to the working directory, read-only; a dict has other paths, by the names there. They are sent with a
-    call, each once. A word of a template that is
-    such a path of a file is one of them. The program succeeds if its exit status is 0, it has written its `products`
-    (patterns of files, relative to that directory), and `check` accepts each product: a command with the field
-    {product}, or a function. Otherwise the job ends as CommandFailed. With `shell`, the template is a program for bash,
-    which stops at the first command that fails. `stdin` is the program's standard input. `options` are those of
-    `@task`. `stdin`, and the values of the option `env` of a template, may have fields.
+    call, each once. A word of a template that is such a path of a file is one of them. The program succeeds if its
+    exit status is 0, it has written its `products` (patterns of files, relative to that directory), and `check` accepts
+    each product: a command with the field {product}, or a function. Otherwise the job ends as CommandFailed;
+    `diagnose(log, exit_status)` may return a Diagnosis, the name of the failure and what to do. With `shell`, the
+    template is a program for bash, which stops at the first command that fails. `stdin` is the program's standard
+    input. `options` are those of `@task`. `stdin`, and the values of the option `env` of a template, may have fields.
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
     terms = _settings(options)
     fields: dict[str, Any] = {
         "needs": _paths(files), "products": _patterns(products), "check": _check(check), "stdin": _checked_input(stdin),
+        "diagnose": diagnose,
     }  # fmt: skip
     for path in fields["needs"]:
         if path in fields["products"]:

@@ -135,7 +135,13 @@ class Run:
         labels = {"tool": self.tool.name, "run": self.manifest.run_id, "stage": name}
         env = {IN_A_JOB: name} | {upstream: f"{{{upstream}.directory}}" for upstream in used}
         made = command(
-            f"bash {script}", files=files, products=stage.products, check=stage.check, env=env, **stage.options
+            f"bash {script}",
+            files=files,
+            products=stage.products,
+            check=stage.check,
+            diagnose=stage.diagnose,
+            env=env,
+            **stage.options,
         )
         named = cast("Command", made.unwrapped).replace(name=f"{self.tool.name}.{name}")
         task = CommandTask(named, made.terms).with_options(labels=labels)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from slurm.runner.finished import Diagnosis
+
 STAGES, CONFIG, OUTPUT = "stages", "config", "output"
 IN_A_JOB = "TOOL_STAGE"
 """The variable that says that a job runs the script: then the job has started the ranks."""
@@ -28,7 +30,7 @@ class Stage:
 
     The fields of the template are `{config}` (the path of the tool's configuration file), `{run_id}`, the names of the
     taxonomy, and the names of other stages (their output directory; the stage then runs after them). `after` names more
-    stages to run after. `products`, `check`, `launch` and the other options are those of `slurm.command`.
+    stages to run after. `products`, `check`, `diagnose`, `launch` and the other options are those of `slurm.command`.
     """
 
     name: str = ""
@@ -39,13 +41,14 @@ class Stage:
         *,
         products: str | Sequence[str] = (),
         check: str | Callable[[Path], object] | None = None,
+        diagnose: Callable[[str, int], Diagnosis | None] | None = None,
         after: str | Sequence[str] = (),
         env: Mapping[str, str | None] | None = None,
         **options: Any,
     ) -> None:
         """Raises ValueError for an invalid template; OptionError for options that a command does not have."""
         self.template = Template.parse(command)
-        self.command, self.products, self.check = command, products, check
+        self.command, self.products, self.check, self.diagnose = command, products, check, diagnose
         self.after = (after,) if isinstance(after, str) else tuple(after)
         self.env = dict(env or {})
         self.options = options
@@ -55,6 +58,18 @@ class Stage:
         if not _NAME.fullmatch(name):
             raise ToolError(f"{owner.__name__}.{name}: the name of a stage has small letters, digits and _")
         self.name = name
+
+    def with_options(self, **options: Any) -> Stage:
+        """A copy with other options of the job."""
+        return Stage(
+            self.command,
+            products=self.products,
+            check=self.check,
+            diagnose=self.diagnose,
+            after=self.after,
+            env=self.env,
+            **{**self.options, **options},
+        )
 
     def upstreams(self, stages: Mapping[str, Stage]) -> tuple[str, ...]:
         """The names of the stages that it runs after. Raises ToolError for an unknown one."""
