@@ -60,6 +60,8 @@ class Wanted(NamedTuple):
     environment: ResolvedEnvironment
     defaults: Settings = Settings()
     """The part of the settings that the tasks of a workflow share."""
+    key: str | None = None
+    """The key of the submission, if it was written down before; None for a new one."""
 
 
 def submit(place: Place, wanted: Wanted) -> SubmissionState:
@@ -99,7 +101,7 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     An `earlier` draft of the same calls gives its key, and its pickles unless the modules of the environment differ.
     The files that `uploads` have already are not read again.
     """
-    task, calls, mapped, settings, environment, defaults = wanted
+    task, calls, mapped, settings, environment, defaults, key = wanted
     options = settings.options
 
     def known(key: str) -> SubmissionState:  # a plan may be made where the root is not known
@@ -120,7 +122,7 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     references = uploads.without_puts(pickled.references)
     chunk = requests.chunk_size(options)
     edges = [*(dependencies.referred(references, known, chunk=chunk) if any(references) else ()), *named]
-    key = earlier.submission.key if earlier else new_key(task.name)
+    key = earlier.submission.key if earlier else key or new_key(task.name)
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     submission = submission.replace(after=external_jobs.declared(task.upstreams), blobs=uploads.recorded)
     submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
