@@ -1,0 +1,1 @@
+"""Parameter sweeps: one function, many points, several clusters at once."""
