@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs.*",),
     ("slurmfile.*",),
     ("clusters.*",),
+    ("sweeps.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),
     ("former.*", "testing.*"),

@@ -1,1 +1,1 @@
-"""Parameter sweeps: one function, many points, several clusters at once."""
+"""Parameter sweeps: the points of a space, computed at several sources at once, resumed and completed anywhere."""
