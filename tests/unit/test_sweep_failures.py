@@ -6,22 +6,24 @@ from traceback import format_exception
 
 import pytest
 
-from slurm.protocol import FAILED, RUN
-from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
 from slurm.sweeps.failures import Failure, grouped, normalised
+from slurm.sweeps.records import Ended
+
+STOPPED = Ended(succeeded=False, state=JobState.FAILED, exit_code=1)
 
 
-def failure(point: int, error: ErrorRecord | None, state: JobState = JobState.FAILED) -> Failure:
-    return Failure(point, state, Outcome(status=FAILED, phase=RUN, exit_code=1, error=error))
+def failure(point: int, ended: Ended, state: JobState = JobState.FAILED) -> Failure:
+    return Failure(point, ended._replace(state=state))
 
 
-def raised(function: object, *args: object) -> ErrorRecord:
-    """The record of what a function raises, with its real traceback."""
+def raised(function: object, *args: object) -> Ended:
+    """How a call ends that raises, with its real traceback."""
     try:
         function(*args)  # type: ignore[operator]
     except Exception as error:  # noqa: BLE001 - any of the tests' own
-        return ErrorRecord(type=type(error).__name__, message=str(error), traceback="".join(format_exception(error)))
+        trace = "".join(format_exception(error))
+        return STOPPED._replace(error=type(error).__name__, message=str(error), traceback=trace)
     raise AssertionError("it raised nothing")
 
 
@@ -85,10 +87,10 @@ def test_a_chain_is_grouped_by_where_it_began() -> None:
 
 @pytest.mark.parametrize("state", [JobState.TIMEOUT, JobState.OUT_OF_MEMORY])
 def test_time_and_memory_are_grouped_by_state(state: JobState) -> None:
-    (found,) = grouped([failure(0, None, state), failure(1, raised(solve, 1), state)])
+    (found,) = grouped([failure(0, STOPPED, state), failure(1, raised(solve, 1), state)])
     assert found.pattern == state.value
     assert found.suggestion.startswith("give it more")
 
 
 def test_a_program_that_ended_is_grouped_by_its_status() -> None:
-    assert [group.pattern for group in grouped([failure(0, None)])] == ["its process ended with status 1"]
+    assert [group.pattern for group in grouped([failure(0, STOPPED)])] == ["its process ended with status 1"]

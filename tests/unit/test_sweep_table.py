@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm.sweeps.table import COLUMNS, Table
+from slurm.protocol.states import JobState
+from slurm.sweeps.records import Ended
+from slurm.sweeps.snapshot import Point, State
+from slurm.sweeps.table import COLUMNS, Table, table_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +108,39 @@ class TestFiles:
         found = Table([{"x": "<script>alert(1)</script>"}], parameters=("x",))._repr_html_()
         assert "<script>" not in found
         assert "&lt;script&gt;" in found
+
+
+def point(number: int, params: dict[str, object], **metrics: float) -> Point:
+    """A point that is done, with metrics."""
+    ended = Ended(succeeded=True, state=JobState.COMPLETED, seconds=2.5, peak_memory=1 << 20, metrics=metrics)
+    return Point(number, params, State.DONE, JobState.COMPLETED, 1, "cpu", number, ended, 1)
+
+
+class TestPoints:
+    def test_rows_have_parameters_metrics_and_what_became_of_the_point(self) -> None:
+        found = table_of([point(0, {"model": {"lr": 0.1, "layers": [8]}, "seed": 1}, loss=0.5)])
+        assert found.parameters == ("model.lr", "model.layers", "seed")
+        assert found.metrics == ("loss",)
+        assert dict(found[0]) == {
+            "model.lr": 0.1, "model.layers": [8], "seed": 1, "loss": 0.5, "point": 0, "state": "done", "source": "cpu",
+            "seconds": 2.5, "memory": 1 << 20, "attempts": 1,
+        }  # fmt: skip
+
+    def test_a_point_without_an_outcome_or_a_parameter_has_none_there(self) -> None:
+        waits = Point(1, {"b": 2}, State.ALIVE, JobState.PENDING, 1, "cpu", 1, None, 1)
+        found = table_of([point(0, {"a": 1}, loss=0.5), waits, Point(2, {"a": 3}, State.MISSING)])
+        assert found.column("loss") == [0.5, None, None]
+        assert found.column("a") == [1, None, 3]
+        assert found.column("state") == ["done", "alive", "missing"]
+        assert found.column("source") == ["cpu", "cpu", None]
+
+    def test_metrics_of_a_failed_call_do_not_count(self) -> None:
+        bad = Ended(succeeded=False, state=JobState.FAILED, metrics={"loss": 0.0})
+        found = table_of([point(0, {"a": 1}, loss=0.5), Point(1, {"a": 2}, State.FAILED, ended=bad)])
+        assert found.best("loss")["a"] == 1
+
+    def test_a_column_with_the_name_of_an_earlier_one_ends_in_an_underscore(self) -> None:
+        (row,) = table_of([point(7, {"state": "CA", "loss": 3}, loss=0.5, seconds=9.0)])
+        assert (row["state"], row["state_"]) == ("CA", "done")
+        assert (row["loss"], row["loss_"]) == (3, 0.5)
+        assert (row["seconds"], row["seconds_"]) == (9.0, 2.5)

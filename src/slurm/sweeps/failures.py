@@ -10,7 +10,7 @@ from slurm.protocol.states import JobState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurm.protocol.outcomes import Outcome
+    from slurm.sweeps.records import Ended
 
 _REPLACED = (
     (re.compile(r"0x[0-9a-fA-F]+"), "0x…"),
@@ -46,8 +46,7 @@ class Failure(NamedTuple):
     """How one point failed."""
 
     point: int
-    state: JobState
-    outcome: Outcome | None
+    ended: Ended
 
 
 class FailureGroup(NamedTuple):
@@ -84,37 +83,34 @@ def normalised(text: str) -> str:
 
 
 def _group(pattern: str, where: str, some: Sequence[Failure]) -> FailureGroup:
-    first = some[0]
-    error = first.outcome.error if first.outcome else None
-    kind = error.type.rpartition(".")[2] if error else ""
+    first = some[0].ended
+    kind = (first.error or "").rpartition(".")[2]
     advice = _BY_STATE.get(first.state) or _BY_TYPE.get(kind, "")
     points = tuple(failure.point for failure in some)
-    return FailureGroup(pattern, where, points, _message(first), error.traceback if error else "", advice)
+    return FailureGroup(pattern, where, points, message(first), first.traceback or "", advice)
+
+
+def message(ended: Ended) -> str:
+    """The error of a call in one line, such as "ValueError: too small"; its state without an error."""
+    if ended.error:
+        return f"{ended.error}: {ended.message}" if ended.message else ended.error
+    if ended.message:
+        return ended.message
+    return f"its process ended with status {ended.exit_code}" if ended.state is JobState.FAILED else ended.state.value
 
 
 def _pattern(failure: Failure) -> str:
-    if failure.state in _BY_STATE:
-        return failure.state.value
-    message = _message(failure)
-    return normalised(message) if failure.outcome and failure.outcome.error else message
-
-
-def _message(failure: Failure) -> str:
-    outcome = failure.outcome
-    error = outcome.error if outcome else None
-    if error:
-        return f"{error.type}: {error.message}" if error.message else error.type
-    if outcome and outcome.state is None and not outcome.succeeded:
-        return f"its process ended with status {outcome.exit_code}"
-    return failure.state.value
+    ended = failure.ended
+    if ended.state in _BY_STATE:
+        return ended.state.value
+    return normalised(message(ended)) if ended.error else message(ended)
 
 
 def _where(failure: Failure) -> str:
     """The innermost frame of the user's code, in the first exception of a chain: where the trouble began."""
-    error = failure.outcome.error if failure.outcome else None
-    if error is None or failure.state in _BY_STATE:
+    text = failure.ended.traceback
+    if not text or failure.ended.state in _BY_STATE:
         return ""
-    text = error.traceback
     for words in _CHAINED:
         text = text.partition(words)[0]
     frames = [frame for frame in _FRAME.finditer(text) if not any(part in frame["path"] for part in _OF_LIBRARIES)]

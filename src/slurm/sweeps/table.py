@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from slurm.sweeps.snapshot import Point
+
     Row = Mapping[str, Any]
 
 COLUMNS = ("point", "state", "source", "seconds", "memory", "attempts")
@@ -167,6 +169,52 @@ class Table(Sequence["Row"]):
         self._known(name)
         found = ((_number(row[name]), row) for row in self._rows)
         return [(number, row) for number, row in found if number is not None]
+
+
+def table_of(points: Sequence[Point]) -> Table:
+    """The table of points: their parameters (nested ones as "model.lr"), metrics, and what became of them."""
+    flat = [_flat(point.params) for point in points]
+    found = [(point.ended.metrics if point.ended and point.ended.succeeded else None) or {} for point in points]
+    parameters = dict.fromkeys(name for params in flat for name in params)
+    metrics = _free(dict.fromkeys(name for each in found for name in each), parameters)
+    ours = _free(COLUMNS, (*parameters, *metrics.values()))
+    rows = [
+        parameters
+        | params
+        | {column: values.get(name) for name, column in metrics.items()}
+        | dict(zip(ours.values(), _ours(point), strict=True))
+        for point, params, values in zip(points, flat, found, strict=True)
+    ]
+    return Table(rows, parameters=tuple(parameters), metrics=tuple(metrics.values()), others=tuple(ours.values()))
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters by the paths of their names."""
+    if not any(isinstance(value, dict) for value in params.values()):
+        return {f"{prefix}{name}": value for name, value in params.items()} if prefix else dict(params)
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+    return found
+
+
+def _free(names: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+    """The columns of some names: a name that is taken gets a "_"."""
+    used, found = set(taken), {}
+    for name in names:
+        column = name
+        while column in used:
+            column += "_"
+        used.add(column)
+        found[name] = column
+    return found
+
+
+def _ours(point: Point) -> tuple[Any, ...]:
+    """What became of a point, in the order of COLUMNS."""
+    ended = point.ended
+    seconds, memory = (ended.seconds, ended.peak_memory) if ended else (None, None)
+    return point.number, str(point.state), point.source, seconds, memory, point.attempts
 
 
 def _number(value: Any) -> float | None:
