@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("slurmfile.*",),
     ("clusters.*",),
     ("tools.*",),
+    ("sweeps.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),
     ("former.*", "testing.*"),
