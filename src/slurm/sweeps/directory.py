@@ -147,6 +147,10 @@ class SweepDirectory:
             number += 1
         return number
 
+    def has_news(self) -> bool:
+        """Whether other processes have written shards or collected outcomes since those were read."""
+        return any(self._new(name, suffix) for name, suffix in ((SHARDS, ".json"), (COLLECTED, ".jsonl")))
+
     def _new(self, directory: str, suffix: str) -> list[int]:
         """The numbers of files that were not read yet, in order."""
         known = self._numbered.setdefault(directory, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from slurm.protocol import MOST_CALLS, Document, is_key
@@ -165,22 +164,28 @@ _PARSED = frozenset(state.value for state in JobState) - {"REFUSED", "LOST", "UN
 
 
 class Collected(NamedTuple):
-    """A line of `collected/<n>.jsonl`: the outcome of one call, and its pickled result if that is small."""
+    """A line of `collected/<n>.jsonl`: the outcome of one call, and where its pickled result is, if that came home."""
 
     point: int
     shard: int
     call: int
     """The number of the call in the submission of the shard."""
     ended: Ended
-    result: bytes | None = None
+    result: tuple[str, int, int] | None = None
+    """The name of a file in `collected/`, and the offsets of the result in it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         found = {"point": self.point, "shard": self.shard, "call": self.call, "ended": self.ended.to_json()}
-        return found if self.result is None else {**found, "result": base64.b64encode(self.result).decode()}
+        return found if self.result is None else {**found, "result": self.result}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Collected:
-        """Return what `to_json` encoded."""
-        result = base64.b64decode(data["result"]) if data.get("result") else None
+        """Return what `to_json` encoded. Raises ValueError."""
+        result = None
+        if data.get("result") is not None:
+            name, begin, end = data["result"]
+            result = str(name), int(begin), int(end)
+            if "/" in result[0]:
+                raise ValueError(f"{result[0]!r} is no name of a file")
         return cls(data["point"], data["shard"], data["call"], Ended.from_json(data["ended"]), result)
