@@ -111,7 +111,7 @@ class Code(NamedTuple):
             fields = json.loads(path.read_bytes())
             for field in ("environment", "head", "callbacks"):
                 fields[field] = base64.b64decode(fields[field])
-            found = {
+            found: dict[str, Any] = {
                 field: tuple(v) if isinstance(v, list) else v for field, v in fields.items() if field in cls._fields
             }
             return cls(**found)

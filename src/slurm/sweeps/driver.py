@@ -141,7 +141,7 @@ class Driver:
         A client has a minute, from when this process saw the shard first. The fence makes one that was only slow start
         nothing. Returns whether there are any.
         """
-        now, abandoned = time.monotonic(), []
+        now, abandoned = time.monotonic(), list[int]()
         for number in snapshot.starting:
             shard = snapshot.shards[number]
             place, state = self._places.of(shard.cluster), self._reader.state(number)
