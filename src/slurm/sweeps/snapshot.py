@@ -126,6 +126,8 @@ class SnapshotReader:
         self._done: dict[int, Point] = {}
         self._calls: dict[int, list[tuple[int, int]]] = {}  # of each point: shards and calls
         self._indexed: set[int] = set()
+        self._params: Sequence[Mapping[str, Any]] = ()
+        self._shards: Mapping[int, Shard] = {}
 
     def read(self, *, look: bool = True) -> Snapshot:
         """Take a snapshot. Without `look`, the sources are not asked: what is not collected counts as in doubt.
@@ -133,7 +135,8 @@ class SnapshotReader:
         For each source with calls that are not collected: one command for records and outcomes. If some have no
         outcome, two more: one for shared outcomes, and one query to the scheduler.
         """
-        params, shards = self._directory.points(), self._directory.shards()
+        params, shards = self._directory.points(), dict(self._directory.shards())
+        self._params, self._shards = params, shards
         self._add_collected()
         troubles: dict[str, str] = {}
         alive: dict[tuple[int, int], Call] = {}
@@ -151,7 +154,7 @@ class SnapshotReader:
         self._index(shards)
         points = [self._done.get(number) or self._point(number, some) for number, some in enumerate(params)]
         counts = Counter(point.state for point in points)
-        return Snapshot(points, dict(shards), troubles, counts, tuple(starting))
+        return Snapshot(points, shards, troubles, counts, tuple(starting))
 
     def state(self, shard: int) -> SubmissionState | None:
         """What this process knows of the submission of a shard, if it has looked."""
@@ -172,11 +175,11 @@ class SnapshotReader:
 
     def point(self, number: int) -> Point:
         """What is known of one point, without asking anybody."""
-        return self._done.get(number) or self._point(number, self._directory.points()[number])
+        return self._done.get(number) or self._point(number, self._params[number])
 
     def add_ended(self, number: int, elements: Collection[int]) -> list[int]:
         """Read the outcomes of elements of a shard that have ended; return the points that are new. One command."""
-        shard, state = self._directory.shards()[number], self._states[number]
+        shard, state = self._shards[number], self._states[number]
         points, chunk = shard.numbers, shard.chunk
         new = [e for e in elements if (number, e * chunk) not in self._ended]
         read, unreadable = self._places.of(shard.cluster).store.several_outcomes({shard.key: new})[shard.key]
@@ -299,7 +302,7 @@ class SnapshotReader:
             return Call(number, at, *known)
         if found := self._alive.get((number, at)):
             return found
-        trouble = self._troubles.get(self._directory.shards()[number].url)
+        trouble = self._troubles.get(self._shards[number].url)
         return Call(number, at, None, _NOT_COLLECTED, None, trouble, doubt=True)
 
     def _point(self, number: int, params: Mapping[str, Any]) -> Point:
@@ -314,7 +317,7 @@ class SnapshotReader:
             state,
             best.ended.state if best.ended else best.job_state,
             best.shard,
-            self._directory.shards()[best.shard].source,
+            self._shards[best.shard].source,
             best.call,
             best.ended,
             sum(call.ended.attempt if call.ended else 1 for call in calls if not (call.ended and call.ended.fence)),
