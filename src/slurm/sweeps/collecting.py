@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from slurm.protocol.outcomes import ResultRecord
     from slurm.sweeps.directory import SweepDirectory
-    from slurm.sweeps.records import Collected, Shard
+    from slurm.sweeps.records import Collected, Located, Shard
     from slurm.sweeps.sources import Places
 
 _log = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ _MOST_BYTES = 64 << 20
 """The most bytes of the results beside one file of outcomes."""
 
 
-def collect(directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Collected, ResultRecord | None]]) -> None:
+def collect(directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Collected, Located | None]]) -> None:
     """Write outcomes into `collected/`, with their pickled results beside them. Two files, whatever their number.
 
     Takes one command for each source with results. Results that cannot be read stay at their source.
@@ -65,20 +64,20 @@ def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
 
 
 def _results(
-    shards: Mapping[int, Shard], places: Places, fresh: Sequence[tuple[Collected, ResultRecord | None]]
+    shards: Mapping[int, Shard], places: Places, fresh: Sequence[tuple[Collected, Located | None]]
 ) -> dict[tuple[int, int], bytes]:
     """The pickled results of calls, by shard and call: of those that are small, as far as there is room."""
-    wanted: dict[str, dict[str, list[tuple[Collected, ResultRecord]]]] = {}
+    wanted: dict[str, dict[str, list[tuple[Collected, Located]]]] = {}
     left = _MOST_BYTES
     for line, record in fresh:
         if record is None or not line.ended.succeeded:
             continue
-        size = (record.bytes if record.end is None else record.end) - record.begin
+        size = record.end - record.begin
         if size > _LARGEST or (left := left - size) < 0:
             continue
         shard = shards[line.shard]
         place = places.of(shard.cluster)
-        path = f"{place.store.directory(shard.key)}/{RESULTS}/{record.file}"
+        path = f"{place.store.directory(shard.key)}/{RESULTS}/{record.record.file}"
         wanted.setdefault(shard.url, {}).setdefault(path, []).append((line, record))
     found: dict[tuple[int, int], bytes] = {}
     for some in wanted.values():
@@ -90,6 +89,6 @@ def _results(
             continue
         for path, calls in some.items():
             data = files.get(path, b"")
-            if hashlib.sha256(data).hexdigest() == calls[0][1].sha256:
+            if hashlib.sha256(data).hexdigest() == calls[0][1].record.sha256:
                 found |= {(line.shard, line.call): data[record.begin : record.end] for line, record in calls}
     return found

@@ -126,10 +126,10 @@ class Driver:
 
     def _collect(self, *, all_of_it: bool = False) -> None:
         """Write what has ended into `collected/`, if that is due."""
-        fresh = self._reader.fresh
         now = time.monotonic()
         due = now - self._collected_at > max(_FIRST_COLLECTION, _SHARE * (now - self._began))
-        if fresh and (all_of_it or due or len(fresh) >= _MOST):
+        if all_of_it or due or self._reader.uncollected >= _MOST:
+            fresh = self._reader.fresh
             for at in range(0, len(fresh), _MOST):
                 collect(self._directory, self._places, fresh[at : at + _MOST])
             self._reader.learn_collected()

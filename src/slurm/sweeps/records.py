@@ -11,7 +11,7 @@ from slurm.protocol.states import JobState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.protocol.outcomes import Outcome
+    from slurm.protocol.outcomes import Outcome, ResultRecord
     from slurm.protocol.records import Record
 
 _NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
@@ -176,6 +176,15 @@ def _numbers(metrics: Mapping[str, Any] | None) -> Mapping[str, float] | None:
     if not metrics or not any(isinstance(value, str) for value in metrics.values()):
         return metrics
     return {name: _NUMBERS.get(value, value) for name, value in metrics.items()}
+
+
+class Located(NamedTuple):
+    """Where the pickled result of a call is at its source."""
+
+    record: ResultRecord
+    """The file of its element."""
+    begin: int
+    end: int
 
 
 class Collected(NamedTuple):

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SchedulerError, SlurmError
 from slurm.protocol.states import JobState
-from slurm.sweeps.points import identity
-from slurm.sweeps.records import Collected, Ended
+from slurm.sweeps.points import identity, without_collection
+from slurm.sweeps.records import Collected, Ended, Located
 from slurm.tracking.status_poller import StatusPoller
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from slurm.places.place import Place
-    from slurm.protocol.outcomes import Outcome, ResultRecord
+    from slurm.protocol.outcomes import Outcome
     from slurm.submission.submission_state import SubmissionState
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import Shard
@@ -117,7 +117,7 @@ class SnapshotReader:
         self._directory, self._places = directory, places
         self._collections: set[int] = set()
         self._ended: dict[tuple[int, int], tuple[Ended, int]] = {}  # by shard and call
-        self._fresh: dict[tuple[int, int], tuple[Collected, ResultRecord | None]] = {}
+        self._fresh: dict[tuple[int, int], tuple[Collected, Located | None]] = {}
         self._homed: dict[tuple[int | None, int | None], tuple[str, int, int]] = {}  # results that were collected
         self._alive: dict[tuple[int, int], Call] = {}
         self._troubles: dict[str, str] = {}
@@ -135,6 +135,10 @@ class SnapshotReader:
         For each source with calls that are not collected: one command for records and outcomes. If some have no
         outcome, two more: one for shared outcomes, and one query to the scheduler.
         """
+        with without_collection():
+            return self._read(look=look)
+
+    def _read(self, *, look: bool) -> Snapshot:
         params, shards = self._directory.points(), dict(self._directory.shards())
         self._params, self._shards = params, shards
         self._add_collected()
@@ -161,7 +165,12 @@ class SnapshotReader:
         return self._states.get(shard)
 
     @property
-    def fresh(self) -> list[tuple[Collected, ResultRecord | None]]:
+    def uncollected(self) -> int:
+        """How many outcomes were read at the sources and that nobody has collected yet."""
+        return len(self._fresh)
+
+    @property
+    def fresh(self) -> list[tuple[Collected, Located | None]]:
         """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
         return list(self._fresh.values())
 
@@ -264,7 +273,7 @@ class SnapshotReader:
                         ended = Ended(succeeded=False, state=JobState.UNKNOWN, message=str(error), exit_code=1)
                     self._add(number, at, points[at], ended, _result(outcome, at % shard.chunk))
 
-    def _add(self, number: int, at: int, point: int, ended: Ended, result: ResultRecord | None) -> None:
+    def _add(self, number: int, at: int, point: int, ended: Ended, result: Located | None) -> None:
         self._ended[number, at] = ended, _NOT_COLLECTED + number
         self._fresh[number, at] = Collected(point, number, at, ended), result
 
@@ -330,12 +339,14 @@ class SnapshotReader:
         return found
 
 
-def _result(outcome: Outcome, call: int) -> ResultRecord | None:
+def _result(outcome: Outcome, call: int) -> Located | None:
     """Where the result of a call is; None if it has none, or the outcome is damaged."""
-    if outcome.result is None or outcome.ends is None:
-        return outcome.result
+    if outcome.result is None:
+        return None
+    if outcome.ends is None:
+        return Located(outcome.result, 0, outcome.result.bytes)
     begin, end = outcome.ends[call - 1] if call else 0, outcome.ends[call] if call < len(outcome.ends) else 0
-    return outcome.result.replace(begin=begin, end=end) if begin < end else None
+    return Located(outcome.result, begin, end) if begin < end else None
 
 
 def _judged(calls: Sequence[Call], good: Sequence[Call]) -> tuple[State, Call]:
