@@ -28,7 +28,7 @@ from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Retried, Submission
 from slurm.protocol.ranges import in_order
-from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
+from slurm.serialization.pickling import Function, Pickled, pickle_callbacks, pickle_calls
 from slurm.storage.keys import new_key
 from slurm.storage.uploads import Uploads
 from slurm.submission import dependencies, external_jobs, requests
@@ -38,7 +38,7 @@ from slurm.tasks.task import REDUCERS
 from slurm.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
@@ -110,7 +110,7 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     upstreams = [(upstream, on) for upstream, on in task.upstreams if not isinstance(upstream, str)]
     _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in upstreams)], place)
     named = dependencies.declared(upstreams, known)
-    _check_ranks(task, options, environment, mapped=mapped)
+    check_ranks(task, options, environment, mapped=mapped)
     if earlier is not None and earlier.modules == environment.modules:
         pickled, uploads = earlier.pickled, earlier.uploads
     else:
@@ -133,6 +133,31 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     )
     submission = _followed(place, submission, options).replace(callbacks=bool(hooks))
     return Draft(submission, pickled, pickled.calls._replace(callbacks=hooks), uploads, options, environment.modules)
+
+
+def describe_pickled(  # noqa: PLR0913 - each by its name
+    place: Place,
+    key: str,
+    task: str,
+    calls: Calls,
+    *,
+    count: int,
+    edges: Sequence[Edge],
+    options: Options,
+    environment: ResolvedEnvironment,
+    uploads: Uploads,
+) -> Draft:
+    """Describe the submission of a map whose calls are pickled already. Writes nothing."""
+    submission = _describe(task, key, count, mapped=True, edges=edges, options=options, environment=environment)
+    launch = requests.launch_words(place.scheduler_class, options)
+    submission = _followed(place, submission.replace(blobs=uploads.recorded, launch=launch), options)
+    submission = submission.replace(callbacks=bool(calls.callbacks))
+    return Draft(submission, Pickled(calls, ()), calls, uploads, options, environment.modules)
+
+
+def pickle_function(task: Task[..., Any], uploads: Uploads, *, there: Collection[str]) -> Calls:
+    """Pickle what all calls of a task share, without any call; the pickled arguments of calls may follow it."""
+    return pickle_calls(head_of(task, uploads), (), reducers=_reducers(uploads), there=there).calls
 
 
 def head_of(task: Task[..., Any], uploads: Uploads) -> Function:
@@ -172,7 +197,7 @@ def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tup
     return None if any(outcome.started is not None for outcome in outcomes.values()) else before.after
 
 
-def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
+def check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
     """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
     requests.check_launch(task.name, options)
     if options.get("launch") == "mpi" and not is_command(task):

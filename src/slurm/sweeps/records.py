@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from slurm.protocol import MOST_CALLS, Document, is_key
+from slurm.protocol import MOST_CALLS, SAVE, Document, is_key
 from slurm.protocol.ranges import within
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.protocol.outcomes import Outcome
+    from slurm.protocol.outcomes import Outcome, ResultRecord
     from slurm.protocol.records import Record
 
 _NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
@@ -112,32 +111,39 @@ class Ended(NamedTuple):
     @classmethod
     def of(cls, outcome: Outcome, call: int) -> Ended:
         """How a call of an element ended, by the outcome of the element. Raises ProtocolError."""
-        calls = len(outcome.ends or ()) or 1
-        one = outcome.of_call(call) if outcome.ends is not None else outcome
         both = outcome.started is not None and outcome.ended is not None
+        calls = len(outcome.ends or ()) or 1
+        common: dict[str, Any] = {
+            "attempt": outcome.attempt,
+            "host": outcome.host,
+            "started": outcome.started,
+            "ended": outcome.ended,
+            "seconds": (outcome.ended - outcome.started) / calls if both else None,  # type: ignore[operator] # as above
+            "peak_memory": outcome.peak_memory,
+            "cpu_seconds": outcome.cpu_seconds,
+            "job_id": outcome.job_id,
+        }
+        if outcome.ends and call < len(outcome.ends) and (outcome.ends[call - 1] if call else 0) < outcome.ends[call]:
+            metrics = outcome.call_metrics[call] if outcome.call_metrics else None  # without a copy of the outcome
+            outputs = [output.directory for output in outcome.outputs or () if output.call == call]
+            directory = outputs[0] if outputs else None
+            return cls(True, JobState.COMPLETED, phase=SAVE, metrics=_numbers(metrics), directory=directory, **common)
+        one = outcome.of_call(call)
         error, output = one.error, next(iter(one.outputs or ()), None)
-        seconds = (outcome.ended - outcome.started) / calls if both else None  # type: ignore[operator] # both are there
         return cls(
-            succeeded=one.succeeded,
-            state=JobState.of(one),
-            attempt=one.attempt,
-            host=one.host,
-            started=one.started,
-            ended=one.ended,
-            seconds=seconds,
-            peak_memory=one.peak_memory,
-            cpu_seconds=one.cpu_seconds,
+            one.succeeded,
+            JobState.of(one),
             exit_code=one.exit_code,
             phase=one.phase,
-            metrics={n: _NUMBERS.get(v, v) for n, v in one.metrics.items()} if one.metrics is not None else None,
+            metrics=_numbers(one.metrics),
             error=error.type if error else None,
             message=error.message if error else None,
             traceback=(error.traceback or None) if error else None,
             reason=one.reason,
-            job_id=one.job_id,
             fence=one.fence,
             directory=output.directory if output else None,
             bases=error.bases if error else (),
+            **common,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -151,36 +157,59 @@ class Ended(NamedTuple):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Ended:
         """Return what `to_json` encoded. Unknown fields are ignored: a newer version may have added them."""
-        known = {name: value for name, value in data.items() if name in cls._fields}
-        known["state"] = JobState.parse(known["state"]) if known["state"] in _PARSED else JobState(known["state"])
+        known = dict(data) if data.keys() <= _FIELDS else {name: data[name] for name in data.keys() & _FIELDS}
+        known["state"] = _STATES.get(known["state"], JobState.UNKNOWN)
         if metrics := known.get("metrics"):
-            known["metrics"] = {n: _NUMBERS.get(v, v) if isinstance(v, str) else v for n, v in metrics.items()}
+            known["metrics"] = _numbers(metrics)
         if "bases" in known:
             known["bases"] = tuple(known["bases"])
         return cls(**known)
 
 
 _NO_DEFAULT = object()
-_PARSED = frozenset(state.value for state in JobState) - {"REFUSED", "LOST", "UNKNOWN"}
+_FIELDS = frozenset(Ended._fields)
+_STATES = {state.value: state for state in JobState}
+
+
+def _numbers(metrics: Mapping[str, Any] | None) -> Mapping[str, float] | None:
+    """Metrics as numbers; those that are not finite are text in records."""
+    if not metrics or not any(isinstance(value, str) for value in metrics.values()):
+        return metrics
+    return {name: _NUMBERS.get(value, value) for name, value in metrics.items()}
+
+
+class Located(NamedTuple):
+    """Where the pickled result of a call is at its source."""
+
+    record: ResultRecord
+    """The file of its element."""
+    begin: int
+    end: int
 
 
 class Collected(NamedTuple):
-    """A line of `collected/<n>.jsonl`: the outcome of one call, and its pickled result if that is small."""
+    """A line of `collected/<n>.jsonl`: the outcome of one call, and where its pickled result is, if that came home."""
 
     point: int
     shard: int
     call: int
     """The number of the call in the submission of the shard."""
     ended: Ended
-    result: bytes | None = None
+    result: tuple[str, int, int] | None = None
+    """The name of a file in `collected/`, and the offsets of the result in it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         found = {"point": self.point, "shard": self.shard, "call": self.call, "ended": self.ended.to_json()}
-        return found if self.result is None else {**found, "result": base64.b64encode(self.result).decode()}
+        return found if self.result is None else {**found, "result": self.result}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Collected:
-        """Return what `to_json` encoded."""
-        result = base64.b64decode(data["result"]) if data.get("result") else None
+        """Return what `to_json` encoded. Raises ValueError."""
+        result = None
+        if data.get("result") is not None:
+            name, begin, end = data["result"]
+            result = str(name), int(begin), int(end)
+            if "/" in result[0]:
+                raise ValueError(f"{result[0]!r} is no name of a file")
         return cls(data["point"], data["shard"], data["call"], Ended.from_json(data["ended"]), result)

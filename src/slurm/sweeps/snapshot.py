@@ -9,13 +9,14 @@ import enum
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.errors import ProtocolError, SlurmError
+from slurm.errors import ProtocolError, SchedulerError, SlurmError
 from slurm.protocol.states import JobState
-from slurm.sweeps.records import Collected, Ended
+from slurm.sweeps.points import identity, without_collection
+from slurm.sweeps.records import Collected, Ended, Located
 from slurm.tracking.status_poller import StatusPoller
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
@@ -71,8 +72,6 @@ class Point(NamedTuple):
     @property
     def identity(self) -> str:
         """The digest of its parameters."""
-        from slurm.spaces import identity  # noqa: PLC0415 - few need it
-
         return identity(self.params)
 
 
@@ -102,8 +101,6 @@ class Snapshot(NamedTuple):
     troubles: Mapping[str, str]
     """Why a source does not answer, by its URL."""
     counts: Mapping[State, int]
-    fresh: tuple[Collected, ...] = ()
-    """Outcomes that were read at the sources and that nobody has collected yet."""
     starting: tuple[int, ...] = ()
     """The shards that have no directory at their source yet, or no answer of its scheduler: their client submits them
     at this moment, or has died."""
@@ -120,10 +117,17 @@ class SnapshotReader:
         self._directory, self._places = directory, places
         self._collections: set[int] = set()
         self._ended: dict[tuple[int, int], tuple[Ended, int]] = {}  # by shard and call
-        self._fresh: dict[tuple[int, int], Collected] = {}
+        self._fresh: dict[tuple[int, int], tuple[Collected, Located | None]] = {}
+        self._homed: dict[tuple[int | None, int | None], tuple[str, int, int]] = {}  # results that were collected
+        self._alive: dict[tuple[int, int], Call] = {}
+        self._troubles: dict[str, str] = {}
         self._settled: set[int] = set()  # shards all of whose calls have ended
         self._states: dict[int, SubmissionState] = {}
         self._done: dict[int, Point] = {}
+        self._calls: dict[int, list[tuple[int, int]]] = {}  # of each point: shards and calls
+        self._indexed: set[int] = set()
+        self._params: Sequence[Mapping[str, Any]] = ()
+        self._shards: Mapping[int, Shard] = {}
 
     def read(self, *, look: bool = True) -> Snapshot:
         """Take a snapshot. Without `look`, the sources are not asked: what is not collected counts as in doubt.
@@ -131,7 +135,12 @@ class SnapshotReader:
         For each source with calls that are not collected: one command for records and outcomes. If some have no
         outcome, two more: one for shared outcomes, and one query to the scheduler.
         """
-        params, shards = self._directory.points(), self._directory.shards()
+        with without_collection():
+            return self._read(look=look)
+
+    def _read(self, *, look: bool) -> Snapshot:
+        params, shards = self._directory.points(), dict(self._directory.shards())
+        self._params, self._shards = params, shards
         self._add_collected()
         troubles: dict[str, str] = {}
         alive: dict[tuple[int, int], Call] = {}
@@ -145,13 +154,61 @@ class SnapshotReader:
                 starting += self._look(self._places.of(next(iter(some.values())).cluster), some, alive)
             except SlurmError as error:
                 troubles[url] = str(error)
-        points = self._points(params, shards, alive, troubles)
+        self._alive, self._troubles = alive, troubles
+        self._index(shards)
+        points = [self._done.get(number) or self._point(number, some) for number, some in enumerate(params)]
         counts = Counter(point.state for point in points)
-        return Snapshot(points, dict(shards), troubles, counts, tuple(self._fresh.values()), tuple(starting))
+        return Snapshot(points, shards, troubles, counts, tuple(starting))
 
     def state(self, shard: int) -> SubmissionState | None:
         """What this process knows of the submission of a shard, if it has looked."""
         return self._states.get(shard)
+
+    @property
+    def uncollected(self) -> int:
+        """How many outcomes were read at the sources and that nobody has collected yet."""
+        return len(self._fresh)
+
+    @property
+    def fresh(self) -> list[tuple[Collected, Located | None]]:
+        """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
+        return list(self._fresh.values())
+
+    def result_at(self, shard: int | None, call: int | None) -> tuple[str, int, int] | None:
+        """Where the result of a call is in `collected/`: the file, and the offsets; None if it was not collected."""
+        return self._homed.get((shard, call))
+
+    def learn_collected(self) -> None:
+        """Read what was collected since the last snapshot."""
+        self._add_collected()
+
+    def point(self, number: int) -> Point:
+        """What is known of one point, without asking anybody."""
+        return self._done.get(number) or self._point(number, self._params[number])
+
+    def add_ended(self, number: int, elements: Collection[int]) -> list[int]:
+        """Read the outcomes of elements of a shard that have ended; return the points that are new. One command."""
+        shard, state = self._shards[number], self._states[number]
+        points, chunk = shard.numbers, shard.chunk
+        new = [e for e in elements if (number, e * chunk) not in self._ended]
+        read, unreadable = self._places.of(shard.cluster).store.several_outcomes({shard.key: new})[shard.key]
+        for problem in unreadable.values():
+            if not isinstance(problem, ProtocolError):
+                raise problem
+        self._add_outcomes(number, shard, read)
+        calls = [at for e in new for at in range(e * chunk, min((e + 1) * chunk, len(points)))]
+        for at in calls:
+            if (number, at) not in self._ended:
+                final, problem_here = state.final_status(at), unreadable.get(at // chunk)
+                job_state, reason = (
+                    (final.state, final.report.reason if final.report else None) if final else (None, None)
+                )
+                message = str(problem_here) if problem_here else None
+                ended = Ended(
+                    succeeded=False, state=job_state or JobState.UNKNOWN, reason=reason, message=message, exit_code=1
+                )
+                self._add(number, at, points[at], ended, None)
+        return [points[at] for at in calls]
 
     def _is_settled(self, number: int, shard: Shard) -> bool:
         if number not in self._settled and all((number, at) in self._ended for at in range(len(shard.numbers))):
@@ -167,6 +224,8 @@ class SnapshotReader:
                     if at not in self._ended or self._ended[at][1] > file:
                         self._ended[at] = line.ended, file
                         self._done.pop(line.point, None)  # another success may count now
+                    if line.result:
+                        self._homed[at] = line.result
                     self._fresh.pop(at, None)
 
     # What the sources say.
@@ -212,11 +271,11 @@ class SnapshotReader:
                         ended = Ended.of(outcome, at % shard.chunk)
                     except ProtocolError as error:
                         ended = Ended(succeeded=False, state=JobState.UNKNOWN, message=str(error), exit_code=1)
-                    self._add(number, at, points[at], ended)
+                    self._add(number, at, points[at], ended, _result(outcome, at % shard.chunk))
 
-    def _add(self, number: int, at: int, point: int, ended: Ended) -> None:
+    def _add(self, number: int, at: int, point: int, ended: Ended, result: Located | None) -> None:
         self._ended[number, at] = ended, _NOT_COLLECTED + number
-        self._fresh[number, at] = Collected(point, number, at, ended)
+        self._fresh[number, at] = Collected(point, number, at, ended), result
 
     def _add_alive(
         self, number: int, shard: Shard, state: SubmissionState | None, alive: dict[tuple[int, int], Call]
@@ -238,46 +297,36 @@ class SnapshotReader:
 
     # The points.
 
-    def _points(
-        self,
-        params: Sequence[Mapping[str, Any]],
-        shards: Mapping[int, Shard],
-        alive: Mapping[tuple[int, int], Call],
-        troubles: Mapping[str, str],
-    ) -> list[Point]:
-        calls: dict[int, list[Call]] = {}
+    def _index(self, shards: Mapping[int, Shard]) -> None:
+        """Note which calls each point has, of shards that are new."""
         for number, shard in shards.items():
-            trouble = troubles.get(shard.url)
-            for at, point in enumerate(shard.numbers):
-                if point in self._done:
-                    continue
-                if known := self._ended.get((number, at)):
-                    found = Call(number, at, *known)
-                elif trouble is not None:
-                    found = Call(number, at, None, _NOT_COLLECTED, None, trouble, doubt=True)
-                else:
-                    found = alive[number, at]
-                calls.setdefault(point, []).append(found)
-        return [
-            self._done.get(number) or self._point(number, some, calls.get(number, ()), shards)
-            for number, some in enumerate(params)
-        ]
+            if number not in self._indexed:
+                self._indexed.add(number)
+                for at, point in enumerate(shard.numbers):
+                    self._calls.setdefault(point, []).append((number, at))
+                    self._done.pop(point, None)
 
-    def _point(
-        self, number: int, params: Mapping[str, Any], calls: Sequence[Call], shards: Mapping[int, Shard]
-    ) -> Point:
+    def _call(self, number: int, at: int) -> Call:
+        if known := self._ended.get((number, at)):
+            return Call(number, at, *known)
+        if found := self._alive.get((number, at)):
+            return found
+        trouble = self._troubles.get(self._shards[number].url)
+        return Call(number, at, None, _NOT_COLLECTED, None, trouble, doubt=True)
+
+    def _point(self, number: int, params: Mapping[str, Any]) -> Point:
+        calls = [self._call(*at) for at in self._calls.get(number, ())]
         if not calls:
             return Point(number, params, State.MISSING)
         good = [call for call in calls if call.ended and call.ended.succeeded]
         state, best = _judged(calls, good)
-        shard = shards[best.shard]
         found = Point(
             number,
             params,
             state,
             best.ended.state if best.ended else best.job_state,
             best.shard,
-            shard.source,
+            self._shards[best.shard].source,
             best.call,
             best.ended,
             sum(call.ended.attempt if call.ended else 1 for call in calls if not (call.ended and call.ended.fence)),
@@ -288,6 +337,16 @@ class SnapshotReader:
         if state is State.DONE and all(call.ended for call in calls):
             self._done[number] = found
         return found
+
+
+def _result(outcome: Outcome, call: int) -> Located | None:
+    """Where the result of a call is; None if it has none, or the outcome is damaged."""
+    if outcome.result is None:
+        return None
+    if outcome.ends is None:
+        return Located(outcome.result, 0, outcome.result.bytes)
+    begin, end = outcome.ends[call - 1] if call else 0, outcome.ends[call] if call < len(outcome.ends) else 0
+    return Located(outcome.result, begin, end) if begin < end else None
 
 
 def _judged(calls: Sequence[Call], good: Sequence[Call]) -> tuple[State, Call]:

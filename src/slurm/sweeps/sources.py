@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm import slurmfile
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from slurm.places.place import Place
+    from slurm.sweeps.records import Shard
 
     On = str | Cluster | tuple[str | Cluster, int]
 
@@ -52,6 +54,15 @@ class Places:
             more: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in spec.items() if n != "url"}
             self._known[url] = place_for(url, **more)
         return self._known[url]
+
+    def source(self, shard: Shard) -> Source:
+        """The source of a shard: the cluster of that name, if it is still the same one, else that of the record."""
+        with contextlib.suppress(ConfigurationError):
+            found = Source(shard.source, cluster_of(shard.source), shard.slots)
+            if found.spec["url"] == shard.url:
+                return found
+        more: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in shard.cluster.items()}
+        return Source(shard.source, Cluster(**more), shard.slots)
 
 
 def sources_of(on: On | Iterable[On]) -> list[Source]:
