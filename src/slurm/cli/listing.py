@@ -78,15 +78,7 @@ def jobs(  # noqa: PLR0917 - click's way
     if as_json:
         show_json(found)
     elif found:
-<<<<<<< HEAD
         show_table(_table(found, clusters=cluster is None))
-=======
-        rows = [
-            (item["key"], item["job_id"] or "-", time_of(item["submitted"]) or "-", calls_of(item), counts_of(item))
-            for item in found
-        ]
-        show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
->>>>>>> k-e
     if not found:
         where = f"on {place.url}" if cluster else f"in {place.store.root}"
         output.show(f"there are no jobs{wanted} {where}{_tasks(keys, task)}", err=True)
@@ -110,7 +102,7 @@ def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str
     rows: list[tuple[str, ...]] = [("KEY", "CLUSTER", "JOB", "SUBMITTED", "CALLS", "STATES")]
     for item in found:
         cluster = str(ClusterURL.parse(item["cluster"])._replace(root=None))
-        submitted, count = time_of(item["submitted"]) or "-", str(item["count"])
+        submitted, count = time_of(item["submitted"]) or "-", calls_of(item)
         rows.append((item["key"], cluster, item["job_id"] or "-", submitted, count, counts_of(item)))
     return rows if clusters else [(row[0], *row[2:]) for row in rows]
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
-import os
-import platform
-import socket
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import cloudpickle
 
 from slurm.errors import (
     NoSuchJob,
@@ -31,11 +25,10 @@ from slurm.protocol.ranges import in_order
 from slurm.serialization.pickling import Function, Pickled, pickle_callbacks, pickle_calls
 from slurm.storage.keys import new_key
 from slurm.storage.uploads import Uploads
-from slurm.submission import dependencies, external_jobs, requests
+from slurm.submission import client, dependencies, external_jobs, requests
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
-from slurm.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -366,8 +359,8 @@ def _describe(
         labels=labels or None,
         environment=environment,
         dependencies=tuple(edges),
-        client=_client(),
-        versions=_versions(),
+        client=client.process(),
+        versions=client.versions(),
         created=time.time(),
     )
 
@@ -382,27 +375,3 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) ->
                 "for it or read its result: pass job.result() instead"
             )
             raise SubmissionError(message)
-
-
-def _client() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "user": _user(),
-        "pid": os.getpid(),
-        "directory": os.getcwd(),
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container nobody may know the name of who runs it
-        return str(os.getuid())
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "slurm-tasks": __version__,
-        "python": platform.python_version(),
-        "cloudpickle": cloudpickle.__version__,
-    }
