@@ -204,3 +204,18 @@ def no_operator(method: str, argument: object, *, of_array: bool) -> TypeError:
     return about_the_caller(
         TypeError(f"{name} is not its result: write {expression}, or pass it to another task, which gets the result")
     )
+
+
+_MOST_NEAR = 200
+"""The number of known names that an error about an unknown name compares and lists."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the closest known name, or all of them."""
+    names = sorted(known)
+    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
+
+    found = get_close_matches(name, names, n=1) if len(names) <= _MOST_NEAR else []
+    more = f", and {len(names) - _MOST_NEAR} more" if len(names) > _MOST_NEAR else ""
+    listed = ", ".join(names[:_MOST_NEAR]) or "none"
+    return f": did you mean {found[0]!r}?" if found else f"; known names: {listed}{more}"

@@ -14,9 +14,9 @@ from slurm.errors import ConfigurationError, SlurmError
 from slurm.jobs.find import find_job
 from slurm.protocol.shell import program
 from slurm.sanitize.redaction import redacted
-from slurm.slurmfile.reader import near
 from slurm.slurmfile.sources import search
 from slurm.storage.job_store import JobStore
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

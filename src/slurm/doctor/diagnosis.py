@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import UntrustedFile
 from slurm.protocol.ownership import check_output
-from slurm.slurmfile.reader import near
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -20,11 +20,11 @@ from slurm.jobs.reuse import value_digest
 from slurm.jobs.submit import is_command, pickle_function
 from slurm.options import Options
 from slurm.serialization.pickling import Calls, packed, pickle_callbacks, unpacked
-from slurm.slurmfile.reader import near
 from slurm.storage.uploads import Uploads
 from slurm.sweeps.directory import CODE, write_once
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SchedulerError, SlurmError
 from slurm.protocol.states import JobState
-from slurm.sweeps.points import identity, without_collection
+from slurm.spaces.identity import identity
+from slurm.sweeps.points import without_collection
 from slurm.sweeps.records import Collected, Ended, Located
 from slurm.tracking.status_poller import StatusPoller
 

@@ -195,6 +195,12 @@ class Task(Generic[P, R, F]):
         bound = functools.partial(self.bound_item, constants=constants) if constants else self.bound_item
         return task._submit(map(bound, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
 
+    def grid(self, /, **axes: Iterable[Any]) -> JobArray[R]:
+        """Submit a call for each combination of the values, as one array: `starmap` of `slurm.grid(…)`."""
+        from slurm.spaces.space import grid  # noqa: PLC0415 - few maps are grids
+
+        return self.starmap(grid(**axes))
+
     def _check_constants(self, constants: Mapping[str, Any]) -> None:
         """Raise TypeError for an option, which is no argument of the function."""
         parameters = self.signature.parameters
