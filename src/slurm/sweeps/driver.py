@@ -7,14 +7,13 @@ its memory.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from slurm.errors import SlurmError
-from slurm.storage.fencing import cancelled_outcome, fence_elements
 from slurm.sweeps.collecting import collect
+from slurm.sweeps.moving import fence_shard, fence_taken_over
 from slurm.sweeps.snapshot import State
 
 if TYPE_CHECKING:
@@ -90,9 +89,17 @@ class Driver:
     def _read(self) -> Snapshot:
         self._read_at = time.monotonic()
         snapshot = self._reader.read()
-        if snapshot.starting and self._end_abandoned(snapshot):
-            snapshot = self._reader.read()
-        return snapshot
+        changed = fence_taken_over(snapshot, self._reader, self._places)
+        if snapshot.starting:
+            changed |= self._end_abandoned(snapshot)
+        return self._reader.read() if changed else snapshot
+
+    def collect(self) -> int:
+        """Collect once what has ended; returns how many outcomes."""
+        self._read()
+        count = self._reader.uncollected
+        self._collect(all_of_it=True)
+        return count
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
         """Whether another snapshot is due: other processes have written, or a shard or source is awaited."""
@@ -150,9 +157,7 @@ class Driver:
                 if state.submitted or state.refused:
                     continue
             if now - self._first_seen.setdefault(number, now) > place.timings.abandoned_claim:
-                outcome = cancelled_outcome(_NEVER_SUBMITTED, fence=os.urandom(12).hex())
-                elements = range(-(-len(shard.numbers) // shard.chunk))
-                fence_elements(place.store, {shard.key: set(elements)}, outcome)
+                fence_shard(place, shard, _NEVER_SUBMITTED)
                 _log.warning(
                     "%s was never submitted, because its client ended: its points are submitted anew", shard.key
                 )

@@ -49,8 +49,8 @@ class Shard(Document):
     code: str
     """The name of the file in `code/` that the submission was made from."""
     why: str = "run"
-    instead: int | None = None
-    """The number of the shard whose points were taken over, if that could not be fenced then."""
+    instead: tuple[int, ...] = ()
+    """The numbers of the shards from which its points were taken over while their source did not answer."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {}
 

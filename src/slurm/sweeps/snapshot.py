@@ -174,6 +174,10 @@ class SnapshotReader:
         """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
         return list(self._fresh.values())
 
+    def has_ended(self, shard: int, call: int) -> bool:
+        """Whether a call has ended, as far as this process has read."""
+        return (shard, call) in self._ended
+
     def result_at(self, shard: int | None, call: int | None) -> tuple[str, int, int] | None:
         """Where the result of a call is in `collected/`: the file, and the offsets; None if it was not collected."""
         return self._homed.get((shard, call))

@@ -174,6 +174,7 @@ class Submitter:
     def _claim(self, ready: Ready, numbers: Sequence[int], snapshot: Snapshot, why: str) -> tuple[int, Shard] | None:
         """Write the record of a shard under the number after those of a snapshot; None if that is taken."""
         slots, _ = room(ready.source.slots, _alive(snapshot, ready))
+        found = {p.number: p.shard for p in snapshot.points if p.state is State.IN_DOUBT and p.shard is not None}
         shard = Shard(
             cluster=ready.spec,
             source=ready.source.name,
@@ -183,6 +184,7 @@ class Submitter:
             chunk=requests.chunk_size(ready.settings.options),
             code=ready.code.name,
             why=why,
+            instead=tuple(sorted({found[n] for n in numbers if n in found})),
         )
         number = max(snapshot.shards, default=0) + 1
         return (number, shard) if self._directory.claim(number, shard) else None

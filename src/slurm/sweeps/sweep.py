@@ -13,9 +13,10 @@ from slurm.errors import ConfigurationError
 from slurm.jobs.job import Job
 from slurm.options import Options
 from slurm.sweeps.code import check_task
-from slurm.sweeps.collecting import result_of
+from slurm.sweeps.collecting import remove_collected, result_of
 from slurm.sweeps.directory import OUTPUTS, SweepDirectory
 from slurm.sweeps.driver import Driver
+from slurm.sweeps.moving import cancel_calls
 from slurm.sweeps.points import new_points, points_of
 from slurm.sweeps.records import SweepRecord
 from slurm.sweeps.snapshot import SnapshotReader, State
@@ -166,17 +167,46 @@ class Sweep:
         on: On | Iterable[On] | None = None,
         *,
         failed: bool = False,
+        take_over: bool = False,
         strategy: str = "slots",
         **options: Unpack[TaskOptions],
     ) -> Self:
         """Submit what is missing, and with `failed` what has failed; what waits or runs is left alone.
 
         What other processes have submitted since is known. Points of a source that does not answer are in doubt, not
-        missing.
+        missing: with `take_over` they are submitted, too, and what they were submitted as before is fenced as soon as that
+        source answers. They may run twice; the result that is collected first counts.
         """
-        states = [State.MISSING, *([State.FAILED] if failed else [])]
+        states = [State.MISSING, *([State.FAILED] if failed else []), *([State.IN_DOUBT] if take_over else [])]
         self._submit(on, states, strategy=strategy, options=options, why="complete")
         return self
+
+    def extend(self, space: Iterable[Mapping[str, Any]]) -> Self:
+        """Add the points of a space that the sweep does not have yet; `complete` or `run` submits them."""
+        self._create()
+        wanted = points_of(space, most=MOST_POINTS)
+        if self._unit.task is not None:
+            check_task(self._unit.task, list(wanted.values()))
+        while new := new_points(self.directory.points(), wanted):
+            if self.directory.extend(self.directory.extensions + 1, new):
+                break
+        return self
+
+    def cancel(self) -> int:
+        """Cancel what waits or runs, at all sources; returns how many points that are. They are missing then."""
+        return cancel_calls(self.snapshot(), self.reader, self.places)
+
+    def collect(self) -> int:
+        """Bring home what has ended since somebody drove the sweep; returns how many outcomes."""
+        return self._driver().collect()
+
+    def cleanup(self, *, execute: bool = False) -> list[str]:
+        """The directories at the sources that are no longer needed: all that they hold was collected.
+
+        With `execute`, removes them. Those of failed points are kept, and those of results that are too large to be
+        collected.
+        """
+        return remove_collected(self.snapshot(), self.reader, self.places, execute=execute)
 
     def snapshot(self) -> Snapshot:
         """The state of every point now. Writes nothing, here or there."""
