@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places
 
+_HELD = "JobHeldUser"
+"""The scheduler's reason for an element that this user holds."""
 _MOVED = "it was moved to another source"
 _TAKEN_OVER = "its points were taken over while the source did not answer"
 
@@ -83,6 +86,36 @@ def fence_taken_over(snapshot: Snapshot, reader: SnapshotReader, places: Places)
     return found
 
 
+def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[int]]:
+    """The calls that wait to begin, by shard."""
+    found: dict[int, list[int]] = {}
+    for point in snapshot.points:
+        if point.state is State.ALIVE and point.job_state is JobState.PENDING:
+            number, call = point.shard, point.call
+            if number is not None and call is not None and (state := reader.state(number)) and state.submitted:
+                found.setdefault(number, []).append(call)
+    return found
+
+
+def release_abandoned(
+    snapshot: Snapshot, reader: SnapshotReader, places: Places, first_held: dict[tuple[int, int], float]
+) -> None:
+    """Release elements that a driver has held and, because it died, neither moved nor released.
+
+    A driver that lives takes seconds for that. `first_held` keeps when this process saw an element held first.
+    """
+    now = time.monotonic()
+    for number, calls in waiting_calls(snapshot, reader).items():
+        shard, state = snapshot.shards[number], reader.state(number)
+        if state is None:
+            continue
+        held = {at // shard.chunk for at in calls if (report := state.report(at)) and report.reason == _HELD}
+        place = places.of(shard.cluster)
+        late = [e for e in held if now - first_held.setdefault((number, e), now) > place.timings.abandoned_claim]
+        if late:
+            place.queue.client.hold(list(_targets(state, sorted(late)).values()), release=True)
+
+
 def take_back(place: Place, state: SubmissionState, shard: Shard, calls: Iterable[int]) -> Sequence[int]:
     """Take waiting elements of a shard back; returns the numbers of their points. Elements that have begun stay.
 
@@ -101,12 +134,7 @@ def take_back(place: Place, state: SubmissionState, shard: Shard, calls: Iterabl
             targets = {}
     if targets:
         place.tracker.query([state])
-        held = {
-            block.first + task
-            for block in state.blocks
-            if block.id in targets
-            for task in targets[block.id].tasks or ()
-        }
+        held = {element for element in wanted if (block := state.block(element)) and block.id in targets}
         pending = [element for element in held if _is_pending(state, element, shard.chunk)]
         place.queue.client.hold(list(_targets(state, sorted(held - set(pending))).values()), release=True)
     outcome = cancelled_outcome(_MOVED, fence=os.urandom(12).hex())

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import Outcome, ResultRecord
     from slurm.protocol.records import Record
 
+REDO = "redo"
+"""Why a shard was made whose points count instead of those of earlier shards."""
 _NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 

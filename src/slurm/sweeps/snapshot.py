@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.errors import ProtocolError, SchedulerError, SlurmError
 from slurm.protocol.states import JobState
 from slurm.sweeps.points import identity, without_collection
-from slurm.sweeps.records import Collected, Ended, Located
+from slurm.sweeps.records import REDO, Collected, Ended, Located
 from slurm.tracking.status_poller import StatusPoller
 
 if TYPE_CHECKING:
@@ -307,6 +307,8 @@ class SnapshotReader:
             if number not in self._indexed:
                 self._indexed.add(number)
                 for at, point in enumerate(shard.numbers):
+                    if shard.why == REDO:  # what was computed by other code counts no longer
+                        self._calls[point] = []
                     self._calls.setdefault(point, []).append((number, at))
                     self._done.pop(point, None)
 

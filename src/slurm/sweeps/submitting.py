@@ -57,6 +57,11 @@ class Unit:
         return self.task.terms if self.task else self._newest().settings
 
     @property
+    def digest(self) -> str:
+        """The digest of its code."""
+        return self._code(())[0].digest
+
+    @property
     def command(self) -> bool:
         """Whether it runs a program."""
         return self._code(())[0].command
