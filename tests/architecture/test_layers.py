@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs.*",),
     ("slurmfile.*",),
     ("clusters.*",),
+    ("tools.*",),
     ("sweeps.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),

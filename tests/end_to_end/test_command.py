@@ -117,7 +117,7 @@ def test_jobs_are_listed_shown_and_cancelled(anywhere: Path) -> None:
     }
     assert one.key in run("jobs", "--task", "größe").output
     none = run("jobs", "--task", "other")
-    assert (none.stdout, none.stderr.startswith("there are no jobs of other on ")) == ("", True)
+    assert (none.stdout, none.stderr.startswith("there are no jobs of other in ")) == ("", True)
     shown = run("show", one.key)
     assert (shown.exit_code, one.log_path in shown.output) == (0, True)
     failed = run("show", f"{some.key}[1]")

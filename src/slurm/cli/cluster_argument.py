@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from slurm import slurmfile
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError, SlurmError
+from slurm.jobs.find import find_job
 from slurm.protocol.shell import program
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.reader import near
@@ -17,13 +19,14 @@ from slurm.slurmfile.sources import search
 from slurm.storage.job_store import JobStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from slurm.jobs.job import Job, JobArray
     from slurm.slurmfile.sources import Source
 
 
 DEFAULT = "auto"
-"""The URL of the cluster if none is named and no Slurmfile exists."""
+"""The URL of the cluster if none is named and there is no Slurmfile with a default."""
 _SECONDS = 5.0
 """The longest time to look for the root, for a completion."""
 
@@ -34,11 +37,19 @@ def cluster_of(text: str | None) -> Cluster:
     return Cluster.from_entry(slurmfile.read(file, text), callbacks=False) if file else Cluster(text or DEFAULT)
 
 
+def job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:
+    """Return the jobs that `key` names on a cluster. Without a cluster, the key's record names the scheduler.
+
+    It is then looked for under the root of the default cluster. Raises as `cluster_of` does, and NoSuchJob.
+    """
+    return find_job(cluster_of(cluster).place, key, everywhere=cluster is None)
+
+
 def slurmfile_of(text: str | None) -> Source | None:
     """Return the Slurmfile that defines this cluster, or None for a URL. Raises as `cluster_of` does."""
     file = search() if text is None or "://" not in text else None
     names: Sequence[str] = slurmfile.names(file) if file else ()
-    if file and (text is None or text in names):
+    if file and (text in names or (text is None and slurmfile.has_default(file))):
         return file
     try:
         Cluster(text or DEFAULT)
@@ -78,12 +89,28 @@ def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -
         return []
 
 
+def cluster_argument(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument CLUSTER to a command, and the option --on, which means the same."""
+
+    @functools.wraps(command)
+    def named_once(*, cluster: str | None, on: str | None, **others: Any) -> None:
+        if cluster and on and cluster != on:
+            raise click.UsageError(f"two clusters are named: {redacted(cluster)} and --on {redacted(on)}.")
+        command(cluster=cluster or on, **others)
+
+    argument = click.argument("cluster", required=False, shell_complete=complete_clusters)
+    return argument(_on("on")(named_once))
+
+
+def _on(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        "--on",
+        name,
+        metavar="CLUSTER",
+        help="The cluster: a name in the Slurmfile, or a URL.",
+        shell_complete=complete_clusters,
+    )
+
+
 key_argument = click.argument("key", shell_complete=complete_keys)
-cluster_argument = click.argument("cluster", required=False, shell_complete=complete_clusters)
-on_option = click.option(
-    "--on",
-    "cluster",
-    metavar="CLUSTER",
-    help="The cluster: a name in the Slurmfile, or a URL.",
-    shell_complete=complete_clusters,
-)
+on_option = _on("cluster")

@@ -1,24 +1,136 @@
-"""`slurm config`: show the settings of a cluster, and trust a Slurmfile of another user."""
+"""`slurm config`: write, check and show a Slurmfile, and trust one of another user."""
 
 from __future__ import annotations
 
+import os
+import shlex
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from slurm import slurmfile
 from slurm.cli import output
-from slurm.cli.cluster_argument import DEFAULT, cluster_argument, slurmfile_of
+from slurm.cli.cluster_argument import DEFAULT, cluster_argument, on_option, slurmfile_of
+from slurm.cli.doctor import show_finding
 from slurm.cli.output import json_option, show_json, show_table
-from slurm.errors import ConfigurationError
+from slurm.cli.retry import options_of
+from slurm.clusters.cluster import Cluster
+from slurm.doctor import examine
+from slurm.doctor.diagnosis import Level
+from slurm.errors import ConfigurationError, SlurmfileError
 from slurm.slurmfile import DEFAULTS, Setting, trust
-from slurm.slurmfile.sources import named
+from slurm.slurmfile.draft import draft
+from slurm.slurmfile.sources import NAME, Source, named, source
 from slurm.url import ClusterURL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.slurmfile.reader import Problem
 
 
 @click.group()
 def config() -> None:
-    """Show and trust Slurmfiles."""
+    """Write, check, show and trust Slurmfiles."""
+
+
+@config.command(short_help="Write a Slurmfile that the doctor has checked.")
+@click.argument("path", type=click.Path(), default=NAME)
+@on_option
+@click.option("--root", help="The directory for job directories.")
+@click.option("--option", "given", multiple=True, metavar="NAME=VALUE", help="A default for all tasks. Repeatable.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+@json_option
+def init(
+    path: str,
+    cluster: str | None,
+    root: str | None,
+    given: tuple[str, ...],
+    yes: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Write the Slurmfile PATH with one cluster and comments, after the doctor has checked the cluster.
+
+    Asks three questions: the URL of the cluster, the root, and defaults for tasks. --on, --root and --option answer
+    them. With --yes, the rest has its default. A file that exists is not changed. If the doctor finds an error, nothing
+    is written, unless you confirm it.
+    """
+    if os.path.lexists(path):
+        raise ConfigurationError(f"{path} exists and is not changed. Edit it, then run: slurm config validate {path}")
+    url = cluster or (DEFAULT if yes else _ask("Cluster: local, slurm, slurm+ssh://ann@login, …", _found_here()))
+    url = str(ClusterURL.parse(url))
+    if root is None and not yes:
+        root = _ask("Root, the directory for jobs (empty: slurm-jobs in $SCRATCH, $WORK or the home there)", "")
+    if not given and not yes:
+        given = tuple(shlex.split(_ask("Defaults for tasks, such as account=physics time=1h (empty: none)", "")))
+    _ = options_of(given)  # checks the form
+    options = {name.replace("-", "_"): value for name, _, value in (text.partition("=") for text in given)}
+    text = draft(url, root=root or None, options=options)
+    findings = examine(Cluster.from_entry(slurmfile.read(Source(Path(path), text.encode(), "argument"))))
+    for finding in findings:
+        show_finding(finding, err=True)
+    bad = any(finding.level is Level.ERROR for finding in findings)
+    written = not bad or (not yes and click.confirm("The doctor found errors. Write the file?", err=True))
+    if written:
+        _write(path, text)
+    if as_json:
+        show_json(
+            {"file": path if written else None, "url": url, "findings": [asdict(finding) for finding in findings]}
+        )
+    elif written:
+        output.show(f"{path} is written")
+    if not written:
+        output.show(f"{path} is not written, because the doctor found errors", err=True)
+        raise SystemExit(1)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _ask(question: str, default: str) -> str:
+    return str(click.prompt(question, default=default, show_default=bool(default), err=True)).strip()
+
+
+def _found_here() -> str:
+    return ClusterURL.parse(DEFAULT).scheduler
+
+
+@config.command(short_help="Check a whole Slurmfile, and show all errors.")
+@click.argument("path", type=click.Path(), required=False)
+@json_option
+def validate(path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Check the Slurmfile PATH, or the one found by the search: all keys and values of all clusters.
+
+    Prints every error with its file, line and key; the exit status is then 1. What depends on this machine, such as
+    variables in a root, is checked for the default cluster.
+    """
+    file = source(path)
+    problems: Sequence[Problem] = ()
+    names: Sequence[str] = ()
+    try:
+        names = slurmfile.names(file)
+        if slurmfile.has_default(file):
+            slurmfile.read(file)
+    except SlurmfileError as error:
+        problems = error.problems
+        if not problems:
+            raise
+    if as_json:
+        listed = [{"line": line, "key": key, "message": message} for _, line, key, message in problems]
+        show_json({"file": str(file.path), "clusters": list(names), "problems": listed})
+    else:
+        words = f"{file.path} is valid; its clusters are {', '.join(names)}"
+        output.show("\n".join(map(str, problems)) or words)
+    if problems:
+        raise SystemExit(1)
 
 
 @config.command()

@@ -43,14 +43,15 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
     else:
         output.show(f"{place.url}\n")
         for finding in findings:
-            _show(finding)
+            show_finding(finding)
     if any(finding.level is Level.ERROR for finding in findings):
         raise SystemExit(1)
 
 
-def _show(finding: Finding) -> None:
+def show_finding(finding: Finding, *, err: bool = False) -> None:
+    """Print a finding, and the advice on it."""
     level = click.style(finding.level.value.ljust(7), fg=_COLOURS[finding.level])
     first, *more = finding.found.splitlines() or [""]
-    output.show(f"{level}  {finding.check.ljust(10)}  {first}")
+    output.show(f"{level}  {finding.check.ljust(10)}  {first}", err=err)
     for line in [*more, *([f"→ {finding.advice}"] if finding.advice else [])]:
-        output.show(f"{'':21}{line}")
+        output.show(f"{'':21}{line}", err=err)

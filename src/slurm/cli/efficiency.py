@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.views.efficiency import fitting, uses
 from slurm.views.status import statuses
@@ -21,7 +21,7 @@ def efficiency(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: F
     Of a map, show the least, the median and the most of its array elements. Only elements that have ended count. Prints
     the options that would fit: the most that was used, and a quarter more.
     """
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     place, state, indices = job.part
     found = {state.element(i): status.outcome for i, status in zip(indices, statuses([job.part])[0], strict=True)}
     options = place.store.records(state.key).submission.options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
 from slurm.reuse.explanation import explain as explain_reuse
 from slurm.views.advice import explained
@@ -22,7 +22,7 @@ def explain(key: str, reuse: bool, cluster: str | None, as_json: bool) -> None: 
 
     With --reuse, tell why it was submitted although its task has reuse=True: what has changed since an earlier job.
     """
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     place, state, _ = job.part
     if reuse:
         found = explain_reuse(place, state.key)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.job import JobArray
 from slurm.views.displays import memory
@@ -46,7 +46,7 @@ def fetch(  # noqa: PLR0917 - click's way
     Without a PATTERN, copy all files. `*` matches within a name, `**/` any directories, and `out/` all files below a
     directory. Quote patterns, so that your shell does not replace them. Files that are here already are not sent again.
     """
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     if only_list:
         if patterns:
             raise click.UsageError("--list takes no PATTERN: it lists all files.")

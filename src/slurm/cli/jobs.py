@@ -10,7 +10,7 @@ import click
 
 from slurm.callbacks.progress_model import progress_text
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.job import JobArray
@@ -37,7 +37,7 @@ _FAILURES = 5
 @json_option
 def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     (found,) = overviews([job.part])
     summary, failures = found.summary, found.failures()
     running = progress(job.part, found.calls) if found.calls else {}
@@ -73,7 +73,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
 
     Prints how many calls were cancelled, and how many had finished before.
     """
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     (before,) = statuses([job.part])
     cancelled = cancel_all([job.part], children=not keep_children)
     output.show(f"{job.key}: {_cancelled(before, cancelled.pop(job.reference.key, 0))}")
@@ -94,7 +94,7 @@ def send(key: str, message: str, cluster: str | None) -> None:
         value = json.loads(message)
     except ValueError:
         value = message
-    cluster_of(cluster).job(key).send(value)
+    job_of(key, cluster).send(value)
 
 
 def _cancelled(before: Sequence[JobStatus], requested: int) -> str:
@@ -125,8 +125,10 @@ def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
         job_id = first._watched.array_id(first.index)  # noqa: SLF001 - of this package
     return {
         "key": job.key,
+        "cluster": found.part.url,
         "job_id": job_id,
         "count": len(found.part.indices),
+        "elements": found.part.elements,
         "states": dict(found.summary.states),
         "submitted": submitted_at(job.key),
         "labels": job.labels,
@@ -140,7 +142,8 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
     reported = [f"[{index}] {text}" if facts["count"] > 1 else text for index, text in facts["progress"].items()]
     more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
     texts = {
-        "count": str(facts["count"]) if facts["count"] > 1 else "",
+        "count": calls_of(facts) if facts["count"] > 1 else "",
+        "elements": "",
         "states": counts_of(facts),
         "submitted": time_of(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
@@ -157,6 +160,12 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
 def time_of(seconds: float | None) -> str:
     """A time as text; empty if it is not known."""
     return "" if seconds is None else clock(seconds)
+
+
+def calls_of(facts: dict[str, Any]) -> str:
+    """The number of calls, and of the elements that make them if they are fewer: "1000 in 10 chunks"."""
+    count, elements = facts["count"], facts["elements"]
+    return f"{count} in {elements} chunk{'s' * (elements != 1)}" if elements < count else f"{count}"
 
 
 def counts_of(facts: dict[str, Any]) -> str:

@@ -9,19 +9,20 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, cluster_of
-from slurm.cli.jobs import counts_of, facts_of, time_of
+from slurm.cli.jobs import calls_of, counts_of, facts_of, time_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
 from slurm.jobs.search import newest_first
 from slurm.options.labels import parse as parse_labels
 from slurm.storage.keys import of_task, submitted_at
+from slurm.url import ClusterURL
 from slurm.views.overview import overviews
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-    from slurm.clusters.cluster import Cluster
+    from slurm.places.place import Place
     from slurm.protocol.states import JobState
 
 _TASKS = 20
@@ -67,20 +68,20 @@ def jobs(  # noqa: PLR0917 - click's way
     limit: int,
     as_json: bool,  # noqa: FBT001 - click's way
 ) -> None:
-    """List the jobs that were submitted to CLUSTER, newest first."""
-    on, wanted = cluster_of(cluster), _Wanted(task, labels, states, since)
-    keys = on.place.store.keys()
-    found = _found(on, wanted, _chosen(keys, wanted), limit)
+    """List the jobs that were submitted to CLUSTER, newest first.
+
+    Without CLUSTER, list the jobs of all clusters that keep them under the root of the default cluster.
+    """
+    place, wanted = cluster_of(cluster).place, _Wanted(task, labels, states, since)
+    keys = place.store.keys()
+    found = _found(place, wanted, _chosen(keys, wanted), limit, everywhere=cluster is None)
     if as_json:
         show_json(found)
     elif found:
-        rows = [
-            (item["key"], item["job_id"] or "-", time_of(item["submitted"]) or "-", str(item["count"]), counts_of(item))
-            for item in found
-        ]
-        show_table([("KEY", "JOB", "SUBMITTED", "CALLS", "STATES"), *rows])
+        show_table(_table(found, clusters=cluster is None))
     if not found:
-        output.show(f"there are no jobs{wanted} on {on.url}{_tasks(keys, task)}", err=True)
+        where = f"on {place.url}" if cluster else f"in {place.store.root}"
+        output.show(f"there are no jobs{wanted} {where}{_tasks(keys, task)}", err=True)
 
 
 ls = copy(jobs)
@@ -96,11 +97,21 @@ def _chosen(keys: Sequence[str], wanted: _Wanted) -> Sequence[str]:
     return keys
 
 
-def _found(cluster: Cluster, wanted: _Wanted, keys: Sequence[str], limit: int) -> list[dict[str, Any]]:
+def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str, ...]]:
+    """The facts as rows of a table, with a column for the cluster, without its root, if wanted."""
+    rows: list[tuple[str, ...]] = [("KEY", "CLUSTER", "JOB", "SUBMITTED", "CALLS", "STATES")]
+    for item in found:
+        cluster = str(ClusterURL.parse(item["cluster"])._replace(root=None))
+        submitted, count = time_of(item["submitted"]) or "-", calls_of(item)
+        rows.append((item["key"], cluster, item["job_id"] or "-", submitted, count, counts_of(item)))
+    return rows if clusters else [(row[0], *row[2:]) for row in rows]
+
+
+def _found(place: Place, wanted: _Wanted, keys: Sequence[str], limit: int, *, everywhere: bool) -> list[dict[str, Any]]:
     """The facts about at most `limit` jobs."""
     found: list[dict[str, Any]] = []
     labels = parse_labels(_labels(wanted.labels))
-    for some in newest_first(cluster.place, keys, at_once=limit, labels=labels):
+    for some in newest_first(place, keys, at_once=limit, labels=labels, everywhere=everywhere):
         jobs = some if wanted.states else some[: limit - len(found)]
         for job, overview in zip(jobs, overviews([job.part for job in jobs]), strict=True):
             if not wanted.states or any(overview.states[state] for state in wanted.states):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
 from slurm.cli.wait import each_at_its_end
@@ -43,7 +43,7 @@ def result(key: str, timeout: float | None, cluster: str | None, as_json: bool) 
     The result is unpickled. This runs code of the modules that it names, which are looked for in the working
     directory, too.
     """
-    job = cluster_of(cluster).job(key)
+    job = job_of(key, cluster)
     for _ in each_at_its_end([job], timeout):
         pass
     if os.getcwd() not in sys.path:

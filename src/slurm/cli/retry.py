@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.jobs.job import JobArray
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
@@ -47,8 +47,8 @@ def retry(
     what begins with { or [ are JSON.
     """
     options = {name: value for name, value in (("mem", mem), ("time", time)) if value is not None}
-    wanted = Options.parse(_parsed(given) | options)
-    job = cluster_of(cluster).job(key)
+    wanted = Options.parse(options_of(given) | options)
+    job = job_of(key, cluster)
     place, state, _ = job.part
     indices = _failed(job) if failed else job.part.indices
     if indices:
@@ -56,7 +56,7 @@ def retry(
         output.show(submitted.key if isinstance(job, JobArray) else submitted.name(0))
 
 
-def _parsed(given: Iterable[str]) -> dict[str, Any]:
+def options_of(given: Iterable[str]) -> dict[str, Any]:
     """The options that were given as NAME=VALUE. Raises UsageError for another form."""
     found: dict[str, Any] = {}
     for text in given:

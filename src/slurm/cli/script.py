@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.errors import NoSuchJob
 from slurm.protocol import SCRIPT
 
@@ -15,7 +15,7 @@ from slurm.protocol import SCRIPT
 @on_option
 def script(key: str, cluster: str | None) -> None:
     """Print the batch script with which the job KEY was submitted. All calls of a map have the same script."""
-    place, state, _ = cluster_of(cluster).job(key).part
+    place, state, _ = job_of(key, cluster).part
     path = f"{place.store.directory(state.key)}/{SCRIPT}"
     data = place.transport.get([path], private=True).get(path)
     if data is None:

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, complete_keys, on_option
+from slurm.cli.cluster_argument import complete_keys, job_of, on_option
 from slurm.cli.jobs import counts_of, facts_of
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
@@ -94,10 +94,9 @@ def wait(keys: tuple[str, ...], timeout: float | None, cluster: str | None, as_j
     The exit status is 0 if all succeeded, and 1 if a call failed or was cancelled, or if the time is over. With --json,
     print a list at the end. Ctrl-C ends the command; the jobs go on.
     """
-    place = cluster_of(cluster)
     ended: list[dict[str, Any]] = []
     try:
-        for job in each_at_its_end(map(place.job, dict.fromkeys(keys)), timeout):
+        for job in each_at_its_end((job_of(key, cluster) for key in dict.fromkeys(keys)), timeout):
             ended.append(_end_of(job))
             if not as_json:
                 output.show(_line(ended[-1]))

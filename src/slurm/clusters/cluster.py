@@ -199,6 +199,11 @@ class Cluster:
             self._mine.append(own)
         return jobs
 
+    def submit_under(self, key: str, of: Task[P, R, Any], call: Arguments) -> Job[R]:
+        """Submit a bound call under a key that was written down before, so that whoever reads it finds the job."""
+        wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
+        return self._jobs_of(submit(self.place, wanted))[0]
+
     @ends_at_the_caller
     def plan(
         self, of: Task[P, R, Any], calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, offline: bool = False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.errors import NoSuchJob, OptionError
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.pieces import Call, JoinedArray, joined
-from slurm.jobs.search import newest_first
+from slurm.jobs.search import newest_first, place_of
 from slurm.options.labels import parse as parse_labels
 from slurm.protocol import is_key
 from slurm.storage.job_ids import keys_with_id
@@ -28,40 +28,44 @@ _NAMED = 5
 """The most keys that a message names."""
 
 
-def find_job(place: Place, text: str) -> Job[Any] | JobArray[Any]:
+def find_job(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] | JobArray[Any]:
     """Open the jobs that a text names; `[index]` after it names one call of a map.
 
     A text is a key, the beginning of one key or of its random part, an id of the scheduler such as 1234 or 1234_7, a
-    label as NAME=VALUE that one submission has, or "last". Takes one round trip for a whole key, two or three for
-    others. Raises NoSuchJob, also for a text that names several submissions.
+    label as NAME=VALUE that one submission has, or "last". With `everywhere`, submissions to other schedulers under the
+    same root count, too. Takes one round trip for a whole key, two or three for others. Raises NoSuchJob, also for a
+    text that names several submissions.
     """
     parts = _NAME.fullmatch(text)
     name, index = (parts["name"], parts["index"]) if parts else (text, None)
-    found = _find(place, name)
+    found = _find(place, name, everywhere=everywhere)
     if index is None:
         return found
-    state = found.part.state
+    place, state, _ = found.part
     if int(index) >= state.count:
         raise NoSuchJob(f"{state.key} has {state.count} jobs, so there is no [{index}]")
     return Job(place, state, int(index))
 
 
-def _find(place: Place, name: str) -> Job[Any] | JobArray[Any]:
+def _find(place: Place, name: str, *, everywhere: bool) -> Job[Any] | JobArray[Any]:
     if name == "last":
-        for some in newest_first(place, place.store.keys(), at_once=1, labels={}):
+        for some in newest_first(place, place.store.keys(), at_once=1, labels={}, everywhere=everywhere):
             if some:
                 return some[0]
         raise NoSuchJob(f"there is no last job, because {place.store.root} has no jobs")
-    if (parts := _JOB_ID.fullmatch(name)) and (found := _by_job_id(place, parts["id"], parts["task"])):
+    if (parts := _JOB_ID.fullmatch(name)) and (
+        found := _by_job_id(place, parts["id"], parts["task"], everywhere=everywhere)
+    ):
         return found
     if is_key(name):
         try:
-            return handle(place, place.registry.get(name))
+            return _open(place, name, everywhere=everywhere)
         except NoSuchJob:
             pass
-    keys = _labelled(place, name) if "=" in name else _begun(place.store.keys(), name) if name else []
+    labelled = "=" in name
+    keys = _labelled(place, name, everywhere=everywhere) if labelled else _begun(place.store.keys(), name)
     if len(keys) == 1:
-        return handle(place, place.registry.get(keys[0]))
+        return _open(place, keys[0], everywhere=everywhere)
     if not keys:
         shown = name if is_key(name) else repr(name)
         raise NoSuchJob(
@@ -72,16 +76,24 @@ def _find(place: Place, name: str) -> Job[Any] | JobArray[Any]:
     raise NoSuchJob(f"{name!r} names several jobs: {', '.join(keys[:_NAMED])}{more}. Write more of the key")
 
 
+def _open(place: Place, key: str, *, everywhere: bool) -> Job[Any] | JobArray[Any]:
+    if not everywhere:
+        return handle(place, place.registry.get(key))
+    records = place.store.records(key)
+    at = place.of(records)
+    return handle(at, at.registry.add(*records))
+
+
 def _begun(keys: Iterable[str], name: str) -> list[str]:
     """The keys that begin with a text, or whose random part does."""
     return [
         key
         for key in keys
-        if key.startswith(name) or (len(name) >= _SHORTEST and key.rpartition("-")[2].startswith(name))
+        if (name and key.startswith(name)) or (len(name) >= _SHORTEST and key.rpartition("-")[2].startswith(name))
     ]
 
 
-def _labelled(place: Place, name: str) -> list[str]:
+def _labelled(place: Place, name: str, *, everywhere: bool) -> list[str]:
     """The keys of the submissions with a label NAME=VALUE; none for a text that is no label."""
     label, _, value = name.partition("=")
     try:
@@ -89,23 +101,27 @@ def _labelled(place: Place, name: str) -> list[str]:
     except OptionError:
         return []
     keys = place.store.keys()
-    return [job.reference.key for some in newest_first(place, keys, at_once=len(keys), labels=labels) for job in some]
+    groups = newest_first(place, keys, at_once=len(keys), labels=labels, everywhere=everywhere)
+    return [job.reference.key for some in groups for job in some]
 
 
-def _by_job_id(place: Place, id_: str, task: str | None) -> Job[Any] | JobArray[Any] | None:
+def _by_job_id(place: Place, id_: str, task: str | None, *, everywhere: bool) -> Job[Any] | JobArray[Any] | None:
     """The calls of a job of the scheduler, or of one task of an array; of several submissions, of the newest."""
     keys = keys_with_id(place.transport, place.store.root, id_)
-    records = [records for records in place.store.several_records(keys) if place.has(records)]
-    for each in sorted(records, key=lambda records: records.submission.created, reverse=True):
-        state = place.registry.add(*each)
-        elements = _elements(place, state, id_, task)
+    read = place.store.several_records(keys)
+    for each in sorted(read, key=lambda records: records.submission.created, reverse=True):
+        at = place_of(place, each, everywhere=everywhere)
+        if at is None:
+            continue
+        state = at.registry.add(*each)
+        elements = _elements(at, state, id_, task)
         calls = sorted(
             call
             for element in elements
             for call in range(element * state.chunk, min((element + 1) * state.chunk, state.count))
         )
         if calls:
-            return _handle_of(place, state, calls)
+            return _handle_of(at, state, calls)
     return None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from slurm.errors import PluginNotFound
 from slurm.jobs.job import handle
 from slurm.options.labels import has as has_labels
 from slurm.storage.keys import in_whole_seconds
@@ -14,18 +16,36 @@ if TYPE_CHECKING:
 
     from slurm.jobs.job import Job, JobArray
     from slurm.places.place import Place
+    from slurm.storage.job_store import Records
+
+_log = logging.getLogger(__name__)
 
 
 def newest_first(
-    place: Place, keys: Sequence[str], *, at_once: int, labels: Mapping[str, str | None]
+    place: Place, keys: Sequence[str], *, at_once: int, labels: Mapping[str, str | None], everywhere: bool = False
 ) -> Iterator[list[Job[Any] | JobArray[Any]]]:
     """Yield the jobs of keys that are sorted by time, in groups: first of at least `at_once` keys, then ever more.
 
-    Leaves out submissions without the labels, and those to another scheduler under the same root. Reads the records of
-    a group together.
+    Leaves out submissions without the labels. Those to another scheduler under the same root are left out, unless
+    `everywhere`. Reads the records of a group together.
     """
     for some in in_whole_seconds(keys, at_once):
         read = place.store.several_records(some)
-        found = [r for r in read if has_labels(r.submission.labels or {}, labels) and place.has(r)]
+        found = [r for r in read if has_labels(r.submission.labels or {}, labels)]
         found.sort(key=lambda records: records.submission.created, reverse=True)
-        yield [handle(place, place.registry.add(*records)) for records in found]
+        places = [(place_of(place, records, everywhere=everywhere), records) for records in found]
+        yield [handle(at, at.registry.add(*records)) for at, records in places if at is not None]
+
+
+def place_of(place: Place, records: Records, *, everywhere: bool) -> Place | None:
+    """The place of a submission under the root of a place. None if it is another scheduler's, unless `everywhere`.
+
+    None, with a warning, if this program does not have its scheduler.
+    """
+    if not everywhere and not place.has(records):
+        return None
+    try:
+        return place.of(records)
+    except PluginNotFound as error:
+        _log.warning("%s is left out: %s", records.submission.key, error)
+        return None

@@ -178,6 +178,18 @@ class Place:
         """Whether a submission under this root belongs to the scheduler here, according to its records."""
         return records.scheduler in (None, self.scheduler_class.name)
 
+    def of(self, records: Records) -> Place:
+        """The place of a submission under this root: this one, or that of another scheduler on the same machine.
+
+        Raises PluginNotFound if this program has no such scheduler.
+        """
+        if self.has(records):
+            return self
+        url = self.url._replace(scheduler=str(records.scheduler), root=self.store.root)
+        found = place_for(str(url), python=self.spec.python, setup=self.spec.setup, login_shell=self.spec.login_shell)
+        found.__dict__.setdefault("transport", self.transport)
+        return found
+
     # What is known of the submissions there.
 
     @once

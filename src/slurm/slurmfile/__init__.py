@@ -112,6 +112,11 @@ def names(file: Source) -> tuple[str, ...]:
     return tuple(entries)
 
 
+def has_default(file: Source) -> bool:
+    """Whether a file, or $SLURMFILE_PROFILE, names a default cluster."""
+    return _requested(None, _read(file)[1]) is not None
+
+
 def _requested(name: str | None, default: Location | None) -> Setting | None:
     """The name of the requested cluster, and its origin."""
     profile = os.environ.get("SLURMFILE_PROFILE")
