@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import shutil
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from slurm import command, task, workflow
 from slurm.errors import ConfigurationError, ProtocolError
 from slurm.protocol.states import JobState
+from slurm.sweeps.engine import SweepEngine
 from slurm.sweeps.health import Health, SweepStopped
 from slurm.sweeps.records import Collected, Ended, Shard
 from slurm.sweeps.snapshot import Point, State
@@ -174,7 +176,7 @@ def test_failures_that_are_alike_stop_the_sweep(inline: InlineCluster, tmp_path:
         raise OSError(f"no file /data/{x}.npy")
 
     sweep = Sweep(always, points(30), name="stop", directory=tmp_path).run(on=inline)
-    with pytest.raises(SweepStopped, match="OSError: no file …"):
+    with pytest.raises(SweepStopped, match="OSError: no file /…"):
         sweep.drive(stop_after=5)
     assert sweep.snapshot().counts.keys() <= {State.FAILED, State.MISSING}
 
@@ -332,3 +334,28 @@ def test_collected_lines_come_back(how: Ended, result: tuple[str, int, int] | No
 
     line = Collected(3, 2, 1, how, result)
     assert Collected.from_json(json.loads(json.dumps(line.to_json(), allow_nan=False))) == line
+
+
+def test_a_plan_shows_shares_and_scripts_and_writes_nothing(tmp_path: Path) -> None:
+    with InlineCluster(options={"time": "30"}) as first, InlineCluster(root=tmp_path / "second") as second:
+        sweep = Sweep(square, points(12), name="plan", directory=tmp_path / "sweeps")
+        plan = sweep.plan(on=[(first, 2), (second, 1)], chunk=2)
+        assert [(each.points, each.elements, each.slots) for each in plan.sources] == [(8, 4, 2), (4, 2, 1)]
+        assert [each.cpu_hours for each in plan.sources] == [2.0, None]
+        assert "12 points" in str(plan)
+        assert plan.sources[0].plan is not None
+        assert plan.sources[0].plan.labels == {"sweep": "plan"}
+        assert not (tmp_path / "sweeps").exists()
+        assert tree(tmp_path) == {}
+
+
+def test_the_engine_runs_sweeps_in_an_event_loop(inline: InlineCluster, tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = SweepEngine(tmp_path)
+        name = await engine.run_sweep(fails_at_three, points(5), on=inline)
+        assert (await engine.monitor_sweep(name)).counts == {State.DONE: 4, State.FAILED: 1}
+        assert (await engine.complete_sweep(name, on=inline, failed=True)).shards.keys() == {1, 2}
+        assert (await engine.monitor_sweep(name)).counts == {State.DONE: 4, State.FAILED: 1}
+        assert await engine.cancel_sweep(name) == 0
+
+    asyncio.run(main())

@@ -110,18 +110,18 @@ class Driver:
             news = self._news()
             pause = _PAUSES[0] if news else min(1.2 * pause, _PAUSES[1])
             left -= {point.number for point in news if point.state not in _OPEN}
-            for point in news:
-                self.health.note(point)
             yield from self._new(news)
             self._collect()
-            self._stop_if_alike()
 
     def _new(self, points: Iterable[Point]) -> Iterator[Point]:
-        """Those points that have ended and were not yielded yet."""
-        for point in points:
-            if point.state in _ENDED and point.number not in self._told:
-                self._told.add(point.number)
-                yield point
+        """Those points that have ended and were not yielded yet. What nobody has collected counts for the health."""
+        new = [point for point in points if point.state in _ENDED and point.number not in self._told]
+        for point in new:
+            self._told.add(point.number)
+            if self._reader.is_fresh(point.shard, point.call):
+                self.health.note(point)
+        yield from new
+        self._stop_if_alike()
 
     def _read(self) -> Snapshot:
         self._read_at = time.monotonic()

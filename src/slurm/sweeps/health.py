@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING
 from slurm.errors import SlurmError
 from slurm.protocol import SETUP
 from slurm.protocol.states import JobState
+from slurm.sweeps.failures import pattern_of
 
 if TYPE_CHECKING:
     from slurm.sweeps.records import Ended
     from slurm.sweeps.snapshot import Point
 
 _FAULTS = (JobState.LOST, JobState.NODE_FAIL, JobState.BOOT_FAIL)
-_VARIES = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?|(/[\w.+-]+)+|'[^']*'|\"[^\"]*\"", re.IGNORECASE)
 
 
 class SweepStopped(SlurmError):
@@ -97,10 +96,3 @@ class Health:
 
 def _is_fault(ended: Ended, *, elsewhere: bool) -> bool:
     return ended.state in _FAULTS or (ended.phase == SETUP and elsewhere)
-
-
-def pattern_of(ended: Ended) -> str:
-    """How a call failed, without what differs between calls: numbers, addresses, paths, quoted text."""
-    if ended.error is None:
-        return f"{ended.state}: exit {ended.exit_code}" if ended.state is JobState.FAILED else ended.state.value
-    return f"{ended.error}: {_VARIES.sub('…', (ended.message or '').partition(chr(10))[0])}"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places
 
+_LONGEST_END = 60.0
+"""How many seconds the elements of a cancelled sweep may take to end while it is waited for."""
 _HELD = "JobHeldUser"
 """The scheduler's reason for an element that this user holds."""
 _MOVED = "it was moved to another source"
@@ -39,9 +41,9 @@ def calls_by_shard(snapshot: Snapshot, *states: State) -> dict[int, list[int]]:
 
 
 def cancel_calls(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> int:
-    """Cancel what waits or runs; returns how many points that are. What is being submitted is fenced.
+    """Cancel what waits or runs, and wait until it has ended; returns how many points that are.
 
-    One command for each source that has any. Raises SchedulerError.
+    What is being submitted is fenced. Raises SchedulerError.
     """
     alive = calls_by_shard(snapshot, State.ALIVE)
     parts = []
@@ -53,7 +55,33 @@ def cancel_calls(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> 
         if state is not None:
             parts.append(Part(place, state, calls))
     cancel(parts)
+    end = time.monotonic() + _LONGEST_END
+    for place, state, calls in parts:
+        place.tracker.wait(state, calls, max(0.0, end - time.monotonic()))
     return sum(map(len, alive.values()))
+
+
+def settle(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
+    """Record how calls ended that left no outcome and that their scheduler has forgotten; returns whether any was.
+
+    They were lost, or cancelled by hand, while nobody followed them.
+    """
+    open_ = {
+        p.shard
+        for p in snapshot.points
+        if p.state is State.ALIVE and (p.job_state is None or _may_be_lost(p.job_state))
+    }
+    found = False
+    for number in open_:
+        state = reader.state(number) if number is not None else None
+        if number is not None and state is not None and state.submitted:
+            places.of(snapshot.shards[number].cluster).tracker.finish(state)
+            found = True
+    return found
+
+
+def _may_be_lost(state: JobState) -> bool:
+    return state.final or state is JobState.UNKNOWN
 
 
 def fence_shard(place: Place, shard: Shard, reason: str) -> None:

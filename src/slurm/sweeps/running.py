@@ -9,6 +9,7 @@ from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.options import NONE, Options
 from slurm.sweeps.code import Code
+from slurm.sweeps.moving import settle
 from slurm.sweeps.snapshot import State
 from slurm.sweeps.sources import sources_of
 from slurm.sweeps.submitting import Submitter, prepare
@@ -65,7 +66,10 @@ class Running:
         self._strategy, self._rest = strategy, None
         size = chunk_for(seconds) if seconds is not None and chunk is None else chunk
         self._options = options.merged(Options.parse({"chunk_size": size} if isinstance(size, int) else {}))
-        numbers = wanted(self._reader.read())
+        snapshot = self._reader.read()
+        if settle(snapshot, self._reader, self._places):
+            snapshot = self._reader.read()
+        numbers = wanted(snapshot)
         if chunk == "auto" and len(numbers) > CANARY:
             first = frozenset(numbers[:: -(-len(numbers) // CANARY)])
             self._rest = wanted

@@ -174,6 +174,10 @@ class SnapshotReader:
         """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
         return list(self._fresh.values())
 
+    def is_fresh(self, shard: int | None, call: int | None) -> bool:
+        """Whether the outcome of a call was read at its source, and nobody has collected it yet."""
+        return (shard, call) in self._fresh
+
     def has_ended(self, shard: int, call: int) -> bool:
         """Whether a call has ended, as far as this process has read."""
         return (shard, call) in self._ended

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.options import Options
 from slurm.sweeps.code import check_task
@@ -14,20 +15,22 @@ from slurm.sweeps.collecting import remove_collected
 from slurm.sweeps.directory import OUTPUTS, SweepDirectory
 from slurm.sweeps.driver import Driver
 from slurm.sweeps.moving import cancel_calls
+from slurm.sweeps.planning import plan_points
 from slurm.sweeps.points import new_points, points_of
 from slurm.sweeps.records import REDO, SweepRecord
 from slurm.sweeps.running import Running, changed, in_states, tell_changed
 from slurm.sweeps.snapshot import SnapshotReader, State
-from slurm.sweeps.sources import Places
+from slurm.sweeps.sources import Places, sources_of
 from slurm.sweeps.submitting import Unit
 from slurm.sweeps.sweep_point import SweepPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self, Unpack
 
     from slurm.options.types import TaskOptions
+    from slurm.sweeps.planning import SweepPlan
     from slurm.sweeps.running import Chunk
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.sources import On
@@ -152,6 +155,25 @@ class Sweep:
         wanted = in_states(*states)
         self._running.submit(on, wanted, why="complete", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
         return self
+
+    def plan(
+        self,
+        on: On | Iterable[On] | None = None,
+        *,
+        strategy: str = "slots",
+        chunk: int | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> SweepPlan:
+        """What `run` would submit: each source's share, script and CPU-hours. Makes, writes and queues nothing.
+
+        Takes the command of the first look at each source, and those that look for its environment.
+        """
+        given = Options.parse({**options, **({"chunk_size": chunk} if chunk else {})})
+        points: Sequence[Mapping[str, Any]] = self._new or [
+            point.params for point in self.snapshot().points if point.state is State.MISSING
+        ]
+        sources = sources_of(Cluster.current() if on is None else on)
+        return plan_points(self._unit, sources, points, options=given, strategy=strategy, sweep=self.name)
 
     def extend(self, space: Iterable[Mapping[str, Any]]) -> Self:
         """Add the points of a space that the sweep does not have yet; `complete` or `run` submits them."""
