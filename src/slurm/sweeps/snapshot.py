@@ -13,7 +13,7 @@ from slurm.errors import ProtocolError, SchedulerError, SlurmError
 from slurm.protocol.states import JobState
 from slurm.spaces.identity import identity
 from slurm.sweeps.points import without_collection
-from slurm.sweeps.records import Collected, Ended, Located
+from slurm.sweeps.records import REDO, Collected, Ended, Located
 from slurm.tracking.status_poller import StatusPoller
 
 if TYPE_CHECKING:
@@ -175,6 +175,14 @@ class SnapshotReader:
         """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
         return list(self._fresh.values())
 
+    def is_fresh(self, shard: int | None, call: int | None) -> bool:
+        """Whether the outcome of a call was read at its source, and nobody has collected it yet."""
+        return (shard, call) in self._fresh
+
+    def has_ended(self, shard: int, call: int) -> bool:
+        """Whether a call has ended, as far as this process has read."""
+        return (shard, call) in self._ended
+
     def result_at(self, shard: int | None, call: int | None) -> tuple[str, int, int] | None:
         """Where the result of a call is in `collected/`: the file, and the offsets; None if it was not collected."""
         return self._homed.get((shard, call))
@@ -304,6 +312,8 @@ class SnapshotReader:
             if number not in self._indexed:
                 self._indexed.add(number)
                 for at, point in enumerate(shard.numbers):
+                    if shard.why == REDO:  # what was computed by other code counts no longer
+                        self._calls[point] = []
                     self._calls.setdefault(point, []).append((number, at))
                     self._done.pop(point, None)
 
