@@ -13,7 +13,6 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
 from slurm.cli.wait import Interrupted
-from slurm.jobs.job import JobArray
 from slurm.jobs.log_following import follow as follow_logs
 from slurm.protocol import LOGS
 from slurm.storage.program_logs import output_paths
@@ -21,7 +20,7 @@ from slurm.storage.program_logs import output_paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.jobs.log_following import Added
 
 _LOGS = 100
@@ -65,7 +64,7 @@ class _Printer:
     """Prints the output of several calls and programs as it arrives, and whose it is if that changes."""
 
     def __init__(self, job: Job[Any] | JobArray[Any]) -> None:
-        self._name, self._several = job.part.state.name, isinstance(job, JobArray)
+        self._name, self._several = job.part.state.name, job.is_array
         self._last, self._at_start = "" if self._several else f"{LOGS}/", True
         self._raw = not sys.stdout.isatty()
         self._decoders: dict[str, Any] = {}
@@ -112,7 +111,7 @@ def _print(job: Job[Any] | JobArray[Any], rank: int) -> None:
     for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
         printed: dict[str, str] = {}
         for path, blocks in zip(part, place.store.log_blocks(part), strict=True):
-            for index in calls[path] if isinstance(job, JobArray) else ():
+            for index in calls[path] if job.is_array else ():
                 output.show(f"==> {watched.name(index)} <==")
             end = _show(blocks)
             printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end)}
