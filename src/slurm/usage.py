@@ -91,9 +91,9 @@ def no_attribute(
     return about_the_caller(AttributeError(f"{message}{other and f': {other}'}"))
 
 
-def no_attribute_of_handle(handle: object, name: str) -> AttributeError:
+def no_attribute_of_handle(handle: object, name: str, *, of_array: bool) -> AttributeError:
     """The error for a name that a job or an array lacks."""
-    if hasattr(type(handle), "results"):
+    if of_array:
         return no_attribute(handle, name, ARRAY, other=f"if its jobs have it, write [job.{name} for job in array]")
     return no_attribute(handle, name, JOB, other=f"if its result has it, write job.result().{name}")
 
@@ -154,14 +154,14 @@ def no_attribute_of_task(task: object, name: str) -> AttributeError:
     return no_attribute(task, name, TASK, f=getattr(task, "__dict__", {}).get("__name__", "f"))
 
 
+def no_items_yet(task: str, call: str) -> TypeError:
+    """The error for a map over a job; `call` has {} for the job."""
+    message = f"{task}.{call.format('job')}: a job has no items yet. Write {task}.{call.format('job.result()')}"
+    return about_the_caller(TypeError(message))
+
+
 def not_iterable(task: str, call: str, value: object) -> TypeError:
     """The error for a map over a value without items; `call` has {} for the value."""
-    if hasattr(type(value), "reference"):
-        return about_the_caller(
-            TypeError(
-                f"{task}.{call.format('job')}: a job has no items yet. Write {task}.{call.format('job.result()')}"
-            )
-        )
     given = f"{value!r:.60}"
     message = f"{task}.{call.format(given)}: {type(value).__name__!r} object is not iterable. Write"
     if "…" in call:

@@ -13,7 +13,6 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.wait import Interrupted
-from slurm.jobs.job import JobArray
 from slurm.jobs.log_following import follow as follow_logs
 from slurm.jobs.rank_logs import ALL, check_separate, checked, rank_logs
 from slurm.protocol import LOGS
@@ -22,7 +21,7 @@ from slurm.storage.program_logs import output_paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.jobs.log_following import Added
     from slurm.jobs.rank_logs import Rank
 
@@ -74,7 +73,7 @@ class _Printer:
     """Prints the output of several calls and programs as it arrives, and whose it is if that changes."""
 
     def __init__(self, job: Job[Any] | JobArray[Any], *, ranks: bool) -> None:
-        self._name, self._several, self._ranks = job.part.state.name, isinstance(job, JobArray) or ranks, ranks
+        self._name, self._several, self._ranks = job.part.state.name, job.is_array or ranks, ranks
         self._last, self._at_start = "" if self._several else f"{LOGS}/", True
         self._raw = not sys.stdout.isatty()
         self._decoders: dict[str, Any] = {}
@@ -122,7 +121,7 @@ def _print(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
             path = f"{place.store.directory(watched.key)}/{log}"
             calls.setdefault(path, []).append(index)
             titles.setdefault(path, []).append(watched.name(index) + (f" rank {each}" if rank == ALL else ""))
-    paths, several = list(calls), isinstance(job, JobArray) or rank == ALL
+    paths, several = list(calls), job.is_array or rank == ALL
     for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
         printed: dict[str, str] = {}
         for path, blocks in zip(part, place.store.log_blocks(part), strict=True):

@@ -15,7 +15,6 @@ from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
 from slurm.cli.wait import each_at_its_end
-from slurm.jobs.job import JobArray
 from slurm.sanitize.redaction import redacted
 from slurm.tracking.exceptions import RemoteTraceback
 from slurm.tracking.result_reader import ResultReader
@@ -23,7 +22,7 @@ from slurm.tracking.result_reader import ResultReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
 
 _READ = 64
 """The number of results that one round trip reads into memory."""
@@ -48,7 +47,7 @@ def result(key: str, timeout: float | None, cluster: str | None, as_json: bool) 
         pass
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as `python` has it, but last: it hides no installed module
-    several, failed = isinstance(job, JobArray), False
+    several, failed = job.is_array, False
     values: list[Any] = []
     for index, value, error in _ends(job):
         failed = failed or error is not None

@@ -9,7 +9,6 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
-from slurm.jobs.job import JobArray
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.protocol.states import JobState
@@ -18,7 +17,7 @@ from slurm.views.status import statuses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
 
 _WORDS = ("true", "false", "null")
 
@@ -53,7 +52,7 @@ def retry(
     indices = _failed(job) if failed else job.part.indices
     if indices:
         submitted = resubmit(place, state.key, indices, wanted)
-        output.show(submitted.key if isinstance(job, JobArray) else submitted.name(0))
+        output.show(submitted.key if job.is_array else submitted.name(0))
 
 
 def options_of(given: Iterable[str]) -> dict[str, Any]:
