@@ -17,6 +17,8 @@ from slurm.tasks.decorators import task
 from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slurm.jobs.job import Job
 
 
@@ -73,14 +75,18 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
             output.show(f"submitted {job.key}", err=True)
             show_results(job, timeout, as_json=as_json)
 
-    command = command_of(target, of.unwrapped, of.signature, submit)
+    _invoke(ctx, command_of(target, of.unwrapped, of.signature, submit), arguments)
+
+
+def _invoke(ctx: click.Context, command: click.Command, arguments: Sequence[str]) -> None:
+    """Run the command of the function with its own words. Raises UsageError, also for an option of `slurm run`."""
     parent = click.Context(click.Command("run"), info_name="slurm run", help_option_names=ctx.help_option_names)
     try:
-        made = command.make_context(target, list(arguments), parent=parent)
+        made = command.make_context(command.name, list(arguments), parent=parent)
     except click.NoSuchOption as error:
         if all(error.option_name not in each.opts for each in ctx.command.params):
             raise
-        message = f"{target} has no parameter {error.option_name}; an option of `slurm run` stands before {target}."
+        message = f"{command.name} has no parameter {error.option_name}; an option of `slurm run` stands before {command.name}."
         raise click.UsageError(message) from None
     with made:
         command.invoke(made)
