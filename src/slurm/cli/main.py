@@ -21,6 +21,7 @@ from slurm.cli.logs import logs
 from slurm.cli.output import SafeFormatter, show_error
 from slurm.cli.result import result
 from slurm.cli.retry import retry
+from slurm.cli.run import run
 from slurm.cli.script import script
 from slurm.cli.wait import wait
 from slurm.errors import SlurmError
@@ -39,6 +40,7 @@ def slurm() -> None:
 
 
 for command in (
+    run,
     config,
     doctor,
     envs,

@@ -42,7 +42,11 @@ def result(key: str, timeout: float | None, cluster: str | None, as_json: bool) 
     The result is unpickled. This runs code of the modules that it names, which are looked for in the working
     directory, too.
     """
-    job = job_of(key, cluster)
+    show_results(job_of(key, cluster), timeout, as_json=as_json)
+
+
+def show_results(job: Job[Any] | JobArray[Any], timeout: float | None, *, as_json: bool) -> None:
+    """Wait for the end of a job, and print its result. Raises SystemExit if a call failed."""
     for _ in each_at_its_end([job], timeout):
         pass
     if os.getcwd() not in sys.path:

@@ -56,8 +56,8 @@ def cancel_calls(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> 
             parts.append(Part(place, state, calls))
     cancel(parts)
     end = time.monotonic() + _LONGEST_END
-    for place, state, calls in parts:
-        place.tracker.wait(state, calls, max(0.0, end - time.monotonic()))
+    for place, state, indices in parts:
+        place.tracker.wait(state, indices, max(0.0, end - time.monotonic()))
     return sum(map(len, alive.values()))
 
 

@@ -25,7 +25,7 @@ from slurm.sweeps.submitting import Unit
 from slurm.sweeps.sweep_point import SweepPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from typing_extensions import Self, Unpack
 
@@ -169,9 +169,9 @@ class Sweep:
         Takes the command of the first look at each source, and those that look for its environment.
         """
         given = Options.parse({**options, **({"chunk_size": chunk} if chunk else {})})
-        points: Sequence[Mapping[str, Any]] = self._new or [
-            point.params for point in self.snapshot().points if point.state is State.MISSING
-        ]
+        points: list[Mapping[str, Any]] = [*self._new]
+        if not points:
+            points = [point.params for point in self.snapshot().points if point.state is State.MISSING]
         sources = sources_of(Cluster.current() if on is None else on)
         return plan_points(self._unit, sources, points, options=given, strategy=strategy, sweep=self.name)
 
