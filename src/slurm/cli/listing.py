@@ -110,7 +110,7 @@ def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str
 def _found(place: Place, wanted: _Wanted, keys: Sequence[str], limit: int, *, everywhere: bool) -> list[dict[str, Any]]:
     """The facts about at most `limit` jobs."""
     found: list[dict[str, Any]] = []
-    labels = parse_labels(_labels(wanted.labels))
+    labels = parse_labels(labels_of(wanted.labels))
     for some in newest_first(place, keys, at_once=limit, labels=labels, everywhere=everywhere):
         jobs = some if wanted.states else some[: limit - len(found)]
         for job, overview in zip(jobs, overviews([job.part for job in jobs]), strict=True):
@@ -121,7 +121,7 @@ def _found(place: Place, wanted: _Wanted, keys: Sequence[str], limit: int, *, ev
     return found[:limit]
 
 
-def _labels(labels: Iterable[str]) -> dict[str, str | None]:
+def labels_of(labels: Iterable[str]) -> dict[str, str | None]:
     """The labels to look for; None for any value."""
     found = (label.partition("=") for label in labels)
     return {name: value if equals else None for name, equals, value in found}

@@ -22,6 +22,7 @@ from slurm.cli.output import SafeFormatter, show_error
 from slurm.cli.result import result
 from slurm.cli.retry import retry
 from slurm.cli.script import script
+from slurm.cli.space import du, gc
 from slurm.cli.wait import wait
 from slurm.errors import SlurmError
 from slurm.version import __version__
@@ -55,6 +56,8 @@ for command in (
     script,
     fetch,
     send,
+    du,
+    gc,
     completion,
 ):
     slurm.add_command(command)
