@@ -20,7 +20,7 @@ _MOST_SECONDS = 10**8
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
-@click.command(short_help="Check whether jobs can run, and advise on each problem.")
+@click.command()
 @cluster_argument
 @click.option("--run-job", is_flag=True, help="Run a job, too. Only a job shows whether the nodes can see the root.")
 @click.option(

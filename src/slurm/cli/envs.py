@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slurm.clusters.environment_cleanup import StoredEnvironment
 
 
-@click.group(short_help="List and remove the environments that were built for jobs.")
+@click.group()
 def envs() -> None:
     """List and remove the environments that were built for jobs under the root of a cluster."""
 

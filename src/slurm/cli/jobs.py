@@ -31,7 +31,7 @@ _FAILURES = 5
 """The number of failures that are listed one by one."""
 
 
-@click.command(short_help="Show the state of a job, and where its files are.")
+@click.command()
 @key_argument
 @on_option
 @json_option
@@ -64,7 +64,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
         raise SystemExit(1)
 
 
-@click.command(short_help="Cancel a job, or all calls of a map.")
+@click.command()
 @key_argument
 @on_option
 @click.option("--keep-children", is_flag=True, help="Keep the jobs that a workflow has submitted.")
@@ -81,7 +81,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
         output.show(f"{child}: {_several(count, count, 'cancelled')}")
 
 
-@click.command(short_help="Send a message to a running job.")
+@click.command()
 @key_argument
 @click.argument("message")
 @on_option

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -45,7 +44,7 @@ class _Wanted(NamedTuple):
         return "".join(f" {each}" for each in named)
 
 
-@click.command(short_help="List jobs, newest first.")
+@click.command()
 @cluster_argument
 @click.option("--task", metavar="NAME", help="List jobs of this task only; `*` stands for any text. Quote it.")
 @click.option(
@@ -82,10 +81,6 @@ def jobs(  # noqa: PLR0917 - click's way
     if not found:
         where = f"on {place.url}" if cluster else f"in {place.store.root}"
         output.show(f"there are no jobs{wanted} {where}{_tasks(keys, task)}", err=True)
-
-
-ls = copy(jobs)
-ls.name, ls.short_help = "ls", "Another name of `jobs`."
 
 
 def _chosen(keys: Sequence[str], wanted: _Wanted) -> Sequence[str]:

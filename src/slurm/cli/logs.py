@@ -31,7 +31,7 @@ _END = 1 << 16
 _PART_OF_A_COLOUR = re.compile(r"\x1b(\[[0-9;:]{0,32})?\Z")
 
 
-@click.command(short_help="Print the log of a job.")
+@click.command()
 @key_argument
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
 @click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")

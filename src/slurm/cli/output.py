@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import sys
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from slurm.sanitize.redaction import redacted
-from slurm.sanitize.terminal import for_json, for_stream, for_terminal
+from slurm.sanitize.terminal import for_json, for_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -102,14 +101,6 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
-
-
-class SafeFormatter(logging.Formatter):
-    """Formats log records for a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without control characters and passwords."""
-        return for_terminal(redacted(super().format(record)))
 
 
 def _longest(cell: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _WORDS = ("true", "false", "null")
 
 
-@click.command(short_help="Submit a job, or the failed calls of a map, once more.")
+@click.command()
 @key_argument
 @click.option("--failed", is_flag=True, help="Only the calls that have failed by now, or were cancelled.")
 @click.option("--mem", metavar="SIZE", help="The memory of the new job, such as 8G.")

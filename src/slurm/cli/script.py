@@ -10,7 +10,7 @@ from slurm.errors import NoSuchJob
 from slurm.protocol import SCRIPT
 
 
-@click.command(short_help="Print the batch script of a job.")
+@click.command()
 @key_argument
 @on_option
 def script(key: str, cluster: str | None) -> None:

@@ -28,7 +28,7 @@ _AGES = (("today", 1), ("this week", 7), ("30 days", 30), ("a year", 365))
 _OLDEST = "older"
 
 
-@click.command(short_help="Show how much space jobs and environments take.")
+@click.command()
 @cluster_argument
 @click.option(
     "--by", default="task", show_default=True, type=click.Choice(["task", "age", "job"]), help="How to group the jobs."
@@ -80,7 +80,7 @@ def _rows(groups: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [(g["name"], f"{g['count']}", memory(g["bytes"]), f"{duration(g['age'])} ago") for g in groups]
 
 
-@click.command(short_help="Remove jobs that nothing needs.")
+@click.command()
 @cluster_argument
 @click.option("--days", type=Finite(min=0, max=MOST_DAYS), help="Minimum number of days since the last change.")
 @click.option("--task", metavar="NAME", help="Jobs of this task only; `*` stands for any text. Quote it.")
