@@ -236,11 +236,13 @@ class CommandFailed(JobError):
     """The program of a command failed: it could not start, ended with another status than 0, or left out a product.
 
     Attributes besides those of JobError: `missing`, the patterns of `products` that no file matches; `stderr`, the last
-    lines of its standard error; `directory`, the directory that it ran in. `log` is the path of its standard error.
+    lines of its standard error; `directory`, the directory that it ran in; `diagnosis`, the name that its `diagnose`
+    function gave to the failure. `log` is the path of its standard error.
     """
 
     missing: Sequence[str] = ()
     stderr: str = ""
+    diagnosis: str | None = None
     directory: str | None = None
 
 

@@ -44,6 +44,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs.*",),
     ("slurmfile.*",),
     ("clusters.*",),
+    ("tools.*",),
+    ("sweeps.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),
     ("former.*", "testing.*"),

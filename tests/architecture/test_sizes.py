@@ -38,6 +38,7 @@ CATCH_ALLS = {
     "protocol/files.py": 2,
     "runner/callback_runner.py": 2,
     "runner/chunk.py": 1,
+    "runner/command.py": 1,
     "runner/main.py": 2,
     "runner/metrics.py": 2,
     "runner/placeholder_resolver.py": 1,

@@ -12,6 +12,7 @@ import pytest
 from projects import project
 from slurm import Cluster, JobContext, Python, Wheel, task
 from slurm.environments.base import BuildListener
+from slurm.storage.reuse_records import DIGEST_BYTES, ReuseRecord
 from slurm.transports.paramiko_ssh import ParamikoTransport, _Command
 from testbed import SlurmTestbed, SSHTestbed
 from waiting import until
@@ -119,12 +120,30 @@ def test_known_calls_take_as_many_commands_however_many_submissions_computed_the
     other.place.__dict__["transport"] = line
     line.spent()
     again = known.on(other).map(range(60))
-    assert line.spent() <= 4  # what is there; the names of records of reuse; new ones; submissions and outcomes
+    assert line.spent() <= 3  # what is there; records of reuse; submissions and outcomes
     assert len(again.keys) == 3
     assert again.results(60) == [x * x for x in range(60)]
     line.spent()
     known.on(other).map(range(60))
     assert line.spent() <= 2  # no record of reuse is read twice
+
+
+@pytest.mark.slurm
+def test_many_records_of_reuse_take_two_more_commands(far: Cluster) -> None:
+    known = square.with_options(reuse=True).on(far)
+    first = known(0)
+    line = recording(far)
+    record = ReuseRecord(key=first.key, elements=1, parts={}).dumps()
+    files = {str(number): record + number.to_bytes(DIGEST_BYTES, "big") for number in range(2, 100)}
+    line.put(far.place.store.task_directory(first.key), files)
+    other = Cluster(far.url, login_shell=True)
+    other.place.__dict__["transport"] = line
+    assert other.place.store
+    line.spent()
+    assert other.place.reuse_records.refresh(first.key) == 100
+    assert line.spent() <= 3
+    assert other.place.reuse_records.refresh(first.key) == 100
+    assert line.spent() <= 1
 
 
 @task

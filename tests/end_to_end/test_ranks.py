@@ -63,6 +63,18 @@ def brought(place: tuple[str, int], number: int) -> int:
             time.sleep(0.02)
 
 
+@task
+def alone() -> tuple[list[str], str]:
+    with socket.create_server((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))):
+        return [os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")], os.environ["MASTER_PORT"]
+
+
+def test_one_process_can_be_its_own_master(cluster: Cluster) -> None:
+    (variables, port), (again, other) = alone().result(60), alone().result(60)
+    assert variables == again == ["0", "1", "0"]
+    assert port != other
+
+
 def test_ranks_meet_at_the_master_and_all_results_are_had(cluster: Cluster) -> None:
     array = meet.map([10, 100])
     for job, result, base in zip(array, array.results(60), (10, 100), strict=True):

@@ -129,6 +129,9 @@ def _defaults(directory: Path, host: str, name: str, port: int) -> dict[str, str
         "SlurmctldTimeout": "10",
         "SlurmdTimeout": "10",
         "KillWait": "2",
+        # MPICH names its shared memory by the id of the job, and a killed program leaves it: no two controllers of this
+        # machine may have a job of the same id.
+        "FirstJobId": str(int.from_bytes(os.urandom(3), "big") + 1),
     }
 
 

@@ -69,7 +69,8 @@ def slurm_env(slurm_testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> I
 def testbed_pair() -> Iterator[tuple[SlurmTestbed, SlurmTestbed]]:
     """Give two clusters under one slurmdbd, `testbed` (n1, n2) and `other` (m1), that the whole session shares."""
     require(accounting=True)
-    with SlurmTestbed(accounting=True) as first, first.second_cluster() as second:
+    same = {"FirstJobId": "1"}  # the same ids twice, as clusters of one accounting have them
+    with SlurmTestbed(accounting=True, settings=same) as first, first.second_cluster(settings=same) as second:
         yield first, second
 
 

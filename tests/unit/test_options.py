@@ -92,7 +92,7 @@ def test_a_misspelt_option_is_an_error_at_decoration(name: str, meant: str) -> N
         ("mem_gb", "mem='4G'"),
         ("slurm_partition", "write partition=…"),
         ("slurm_array_parallelism", "max_concurrent="),
-        ("slurm_setup", "Cluster(setup="),
+        ("slurm_setup", "write setup="),
         ("walltime", "time='2:00:00' is the time limit"),
         ("wall_time", "time='2:00:00' is the time limit"),
         ("waltime", "time='2:00:00' is the time limit"),

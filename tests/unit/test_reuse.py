@@ -499,6 +499,29 @@ def test_the_next_attempt_of_a_workflow_finds_its_calls(inline: InlineCluster, r
     assert "that this attempt does not use" not in job.logs()
 
 
+@workflow(retry=Retry(1, on=[RuntimeError]))
+def refreshed_again(n: int, ctx: WorkflowContext) -> int:
+    found = sum(scaled.with_options(reuse="refresh").map(range(n)).results())
+    if ctx.attempt == 1:
+        raise RuntimeError(ctx.attempt)
+    return found
+
+
+def test_a_refreshed_call_that_a_workflow_finds_again_leaves_no_record_without_a_submission(
+    inline: InlineCluster, ran: Path
+) -> None:
+    scaled.map(range(2)).results()
+    assert refreshed_again(3).result(60) == 60  # type: ignore[call-overload]
+    assert computed(ran) == [0, 0, 1, 1, 2]
+    forget(inline)
+    records = inline.place.reuse_records
+    records.refresh(new_key("scaled"))
+    keys = [entry.record.key for entry in records.entries(new_key("scaled"))]
+    assert len(keys) == 2
+    assert all(os.path.exists(inline.place.store.directory(key)) for key in keys)
+    assert list(scaled.map(range(3)).keys) == keys[1:]
+
+
 @task(reuse=True)
 def fails_once(mark: str) -> str:
     if not os.path.exists(mark):

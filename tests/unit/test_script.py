@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment
+from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment, ports
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
@@ -191,6 +191,26 @@ def test_the_number_of_threads_is_the_share_of_each_worker(
     assert made.arguments[8:10] == [str(number) for number in calls]
     made.run('echo "$OMP_NUM_THREADS" > told; exit 1', OMP_NUM_THREADS="5")
     assert (tmp_path / "told").read_text() == "5\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "0 1 0 127.0.0.1 20000"),
+        ({"RANK": "3", "MASTER_ADDR": "ib0", "MASTER_PORT": "29500"}, "0 1 0 ib0 29500"),
+        ({"SLURM_NTASKS": "4"}, "unset"),
+        ({"SLURM_JOB_NUM_NODES": "2"}, "unset"),
+    ],
+)
+def test_one_process_has_the_variables_of_torch(tmp_path: Path, given: dict[str, str], expected: str) -> None:
+    made = element(tmp_path)
+    show = 'echo "${RANK-unset} ${WORLD_SIZE-} ${LOCAL_RANK-} ${MASTER_ADDR-} ${MASTER_PORT-}" > told'
+    assert made.run(f"{show}; exit 1", str(ports.COUNT - ports.of_key("f/1")), **given) == 1
+    assert (tmp_path / "told").read_text().strip() == expected
+
+
+def test_calls_that_share_an_element_have_no_port_of_their_own(tmp_path: Path) -> None:
+    assert "MASTER_PORT" not in element(tmp_path, calls=(8, 2)).script
 
 
 def test_a_script_is_valid_bash(made: Element) -> None:

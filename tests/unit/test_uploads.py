@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> str:
 def upload(root: str, *paths: str) -> tuple[Uploads, tuple[LinkedFile, ...]]:
     """Send files as a submission does."""
     found = Uploads()
-    files = found.add(paths, task="fit")
+    files = found.add({path: path for path in paths}, task="fit")
     BlobStore(LocalTransport(), lambda: root).send(found)
     return found, files
 
@@ -61,7 +61,7 @@ def test_a_content_is_sent_once(root: str, project: Path) -> None:
     for name in ("a", "b"):
         Path(name).write_text("same")
     first = Uploads()
-    first.add(["a", "b"], task="fit")
+    first.add({"a": "a", "b": "b"}, task="fit")
     assert len(BlobStore(LocalTransport(), lambda: root).missing(first)) == 1
     again, _ = upload(root, "a")
     assert again.names == first.names
@@ -71,9 +71,9 @@ def test_a_content_is_sent_once(root: str, project: Path) -> None:
 def test_a_file_is_read_once_for_one_submission(root: str, project: Path) -> None:
     Path("a").write_text("one")
     found = Uploads()
-    first = found.add(["a"], task="fit")
+    first = found.add({"a": "a"}, task="fit")
     Path("a").write_text("two")
-    assert found.add(["a"], task="fit") == first  # the digest of the call says "one"
+    assert found.add({"a": "a"}, task="fit") == first  # the digest of the call says "one"
     assert [found.contents[file.blob] for file in first] == [b"one"]
 
 
@@ -181,3 +181,17 @@ def test_a_path_outside_of_the_working_directory_is_an_error_at_the_definition(p
 def test_a_file_that_is_also_a_product_is_an_error() -> None:
     with pytest.raises(ValueError, match="'x' is in files and in products"):
         command("tool", files=["./x"], products=["x"])
+
+
+def test_files_get_the_names_that_are_asked_for(root: str, project: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep" / "x").write_text("1")
+    (outside / "y").write_text("2")
+    found = Uploads()
+    files = found.add({"conf": str(outside), "z": str(outside / "y")}, task="fit")
+    assert sorted(file.name for file in files) == ["conf/deep/x", "conf/y", "z"]
+    BlobStore(LocalTransport(), lambda: root).send(found)
+    there = link(root, files, tmp_path / "there")
+    assert (there / "conf/deep/x").read_text() == "1"
+    assert (there / "z").read_text() == "2"

@@ -102,6 +102,8 @@ class StateEvent(SubmissionEvent):
 
     states: Mapping[str, int]
     """The number of elements in each state now."""
+    calls: Mapping[str, int]
+    """The number of calls in each state now. A call is taken to be in the state of its element until that has ended."""
     changed: Mapping[int, str]
     """The new states of the elements that changed, by element."""
     final: bool

@@ -28,9 +28,11 @@ class LoggingCallback(Callback):
 
     def on_state(self, event: StateEvent) -> None:
         """Log the new states; `on_complete` logs the final state of a single element."""
-        if sum(event.states.values()) > 1:
-            counts = ", ".join(f"{count} {state}" for state, count in event.states.items())
-            self._logger.log(self._level, "%s: %s", event.key, counts)
+        calls, elements = sum(event.calls.values()), sum(event.states.values())
+        if calls > 1:
+            counts = ", ".join(f"{count} {state}" for state, count in event.calls.items())
+            chunks = f" in {elements} chunks" if elements < calls else ""
+            self._logger.log(self._level, "%s: %s%s", event.key, counts, chunks)
         elif not event.final:
             self._logger.log(self._level, "%s: %s", event.key, *event.states)
 

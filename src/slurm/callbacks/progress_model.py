@@ -18,12 +18,14 @@ _ORDER = tuple(sorted(JobState, key=lambda state: (not state.final, state is Job
 
 
 class Bar:
-    """The progress of one map, or of all single calls of one task: element counts by state, and reported progress."""
+    """The progress of one map, or of all single calls of one task: counts of calls by state, and reported progress."""
 
     def __init__(self, name: str, *, mapped: bool) -> None:
         self.name, self.mapped = name, mapped
         self.progress: dict[tuple[str, int], ProgressEvent] = {}
         """The last progress that running calls reported, by submission and index."""
+        self.chunks = 0
+        """The number of elements, if they make several calls."""
         self.started_at: float | None = None
         """The time of the first event of a running or finished element, by the monotonic clock."""
         self.finished_at: float | None = None
@@ -45,23 +47,23 @@ class Bar:
 
     @property
     def states(self) -> Mapping[JobState, int]:
-        """The number of elements in each state, final states first, without zeros."""
+        """The number of calls in each state, final states first, without zeros."""
         counts = self._counts
         return {state: counts[state] for state in _ORDER if counts[state]}
 
     @property
     def total(self) -> int:
-        """The number of elements."""
+        """The number of calls."""
         return sum(self.states.values())
 
     @property
     def done(self) -> int:
-        """The number of finished elements."""
+        """The number of finished calls."""
         return sum(count for state, count in self.states.items() if state.final)
 
     @property
     def failed(self) -> int:
-        """The number of failed elements."""
+        """The number of failed calls."""
         return self.done - self.states.get(JobState.COMPLETED, 0)
 
     @property
@@ -71,7 +73,7 @@ class Bar:
 
     @property
     def single(self) -> ProgressEvent | None:
-        """The reported progress of the only element, if there is only one."""
+        """The reported progress of the only call, if there is only one."""
         return next(iter(list(self.progress.values())), None) if self.total == 1 else None
 
     def seconds(self) -> float:
@@ -79,7 +81,7 @@ class Bar:
         return (self.finished_at or time.monotonic()) - self.started_at if self.started_at is not None else 0.0
 
     def rate(self) -> float | None:
-        """Return the number of elements per second; None if it is not known yet."""
+        """Return the number of calls per second; None if it is not known yet."""
         seconds = self.seconds()
         return self.amount / seconds if self.amount and seconds > 0 else None
 
@@ -91,9 +93,9 @@ class Bar:
     # As text.
 
     def count(self) -> str:
-        """Return the count of finished elements, "412/1000"; for a single element, its reported progress."""
-        single = self.single
-        return count_text(single) if single else f"{self.done}/{self.total}"
+        """Return the count of finished calls, "412/1000", and that of chunks; for one call, its reported progress."""
+        single, chunks = self.single, f" in {self.chunks} chunks" if self.chunks else ""
+        return count_text(single) if single else f"{self.done}/{self.total}{chunks}"
 
     def state_text(self, *, pending: bool = True) -> str:
         """Return the states, "2 failed, 50 running"; for a single element, its metrics."""
@@ -141,13 +143,16 @@ class ProgressModel:
     def submitted(self, event: SubmitEvent) -> Bar:
         """Add a submission."""
         bar = self._bar(event)
-        bar.update(event.key, {JobState.PENDING.value: event.elements})
+        bar.update(event.key, {JobState.PENDING.value: event.count})
+        bar.chunks = event.elements if event.elements < event.count else 0
         return bar
 
     def changed(self, event: StateEvent) -> Bar:
         """Set the new states of a submission."""
         bar = self._bar(event)
-        bar.update(event.key, event.states, final=event.final)
+        bar.update(event.key, event.calls, final=event.final)
+        elements = sum(event.states.values())
+        bar.chunks = elements if elements < sum(event.calls.values()) else 0
         for element, state in event.changed.items():
             if JobState(state).final:
                 bar.progress.pop((event.key, element), None)

@@ -128,6 +128,7 @@ def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
         "cluster": found.part.url,
         "job_id": job_id,
         "count": len(found.part.indices),
+        "elements": found.part.elements,
         "states": dict(found.summary.states),
         "submitted": submitted_at(job.key),
         "labels": job.labels,
@@ -141,7 +142,8 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
     reported = [f"[{index}] {text}" if facts["count"] > 1 else text for index, text in facts["progress"].items()]
     more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
     texts = {
-        "count": str(facts["count"]) if facts["count"] > 1 else "",
+        "count": calls_of(facts) if facts["count"] > 1 else "",
+        "elements": "",
         "states": counts_of(facts),
         "submitted": time_of(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
@@ -158,6 +160,12 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
 def time_of(seconds: float | None) -> str:
     """A time as text; empty if it is not known."""
     return "" if seconds is None else clock(seconds)
+
+
+def calls_of(facts: dict[str, Any]) -> str:
+    """The number of calls, and of the elements that make them if they are fewer: "1000 in 10 chunks"."""
+    count, elements = facts["count"], facts["elements"]
+    return f"{count} in {elements} chunk{'s' * (elements != 1)}" if elements < count else f"{count}"
 
 
 def counts_of(facts: dict[str, Any]) -> str:

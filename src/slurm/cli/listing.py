@@ -8,7 +8,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, cluster_of
-from slurm.cli.jobs import counts_of, facts_of, time_of
+from slurm.cli.jobs import calls_of, counts_of, facts_of, time_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
 from slurm.jobs.search import newest_first
@@ -97,7 +97,7 @@ def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str
     rows: list[tuple[str, ...]] = [("KEY", "CLUSTER", "JOB", "SUBMITTED", "CALLS", "STATES")]
     for item in found:
         cluster = str(ClusterURL.parse(item["cluster"])._replace(root=None))
-        submitted, count = time_of(item["submitted"]) or "-", str(item["count"])
+        submitted, count = time_of(item["submitted"]) or "-", calls_of(item)
         rows.append((item["key"], cluster, item["job_id"] or "-", submitted, count, counts_of(item)))
     return rows if clusters else [(row[0], *row[2:]) for row in rows]
 

@@ -15,6 +15,7 @@ from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.wait import Interrupted
 from slurm.jobs.job import JobArray
 from slurm.jobs.log_following import follow as follow_logs
+from slurm.jobs.rank_logs import ALL, check_separate, checked, rank_logs
 from slurm.protocol import LOGS
 from slurm.storage.program_logs import output_paths
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from slurm.jobs.job import Job
     from slurm.jobs.log_following import Added
+    from slurm.jobs.rank_logs import Rank
 
 _LOGS = 100
 """The number of logs that one round trip reads into memory."""
@@ -34,25 +36,32 @@ _PART_OF_A_COLOUR = re.compile(r"\x1b(\[[0-9;:]{0,32})?\Z")
 @click.command()
 @key_argument
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
-@click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
+@click.option("--rank", default="0", metavar="N|all", help="The rank, for a task with several ranks, or all ranks.")
+@click.option("--stderr", is_flag=True, help="Print standard error, of a task with separate_stderr.")
 @on_option
-def logs(key: str, follow: bool, rank: int, cluster: str | None) -> None:  # noqa: FBT001 - click's way
+def logs(key: str, follow: bool, rank: str, stderr: bool, cluster: str | None) -> None:  # noqa: FBT001 - click's way
     """Print the log of the job KEY. Of a map, print the log of each call, in order; calls of one job share a log.
 
     With --follow, print what is added until the job has ended; of a map, name the call before its output. Ctrl-C ends
     the command; the job goes on.
     """
     job = job_of(key, cluster)
-    if follow:
-        _follow(job, rank)
-    else:
-        _print(job, rank)
-
-
-def _follow(job: Job[Any] | JobArray[Any], rank: int) -> None:
-    printer = _Printer(job)
     try:
-        for added in follow_logs(job.part, rank):
+        which = checked(int(rank) if rank.isdecimal() else rank)  # type: ignore[arg-type] # it checks texts, too
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if stderr:
+        check_separate(job.parts)
+    if follow:
+        _follow(job, which, stderr=stderr)
+    else:
+        _print(job, which, stderr=stderr)
+
+
+def _follow(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
+    printer = _Printer(job, ranks=rank == ALL)
+    try:
+        for added in follow_logs(job.part, rank, stderr=stderr):
             printer.print(added)
     except KeyboardInterrupt:
         printer.end_line()
@@ -64,8 +73,8 @@ def _follow(job: Job[Any] | JobArray[Any], rank: int) -> None:
 class _Printer:
     """Prints the output of several calls and programs as it arrives, and whose it is if that changes."""
 
-    def __init__(self, job: Job[Any] | JobArray[Any]) -> None:
-        self._name, self._several = job.part.state.name, isinstance(job, JobArray)
+    def __init__(self, job: Job[Any] | JobArray[Any], *, ranks: bool) -> None:
+        self._name, self._several, self._ranks = job.part.state.name, isinstance(job, JobArray) or ranks, ranks
         self._last, self._at_start = "" if self._several else f"{LOGS}/", True
         self._raw = not sys.stdout.isatty()
         self._decoders: dict[str, Any] = {}
@@ -79,6 +88,7 @@ class _Printer:
             self.end_line()
             first, last = self._name(added.calls[0]), self._name(added.calls[-1])
             names = first if first == last else f"{first} to {last}"
+            names += f" rank {added.rank}" if self._ranks else ""
             output.show(f"==> {names}{'' if own else f': {added.path}'} <==")
             self._last = source
         self._at_start = added.data.endswith(b"\n")
@@ -103,17 +113,21 @@ class _Printer:
             output.show(text, nl=False)
 
 
-def _print(job: Job[Any] | JobArray[Any], rank: int) -> None:
+def _print(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
     place, watched, indices = job.part
     calls: dict[str, list[int]] = {}
-    for index in indices:
-        calls.setdefault(place.log_path(watched, index, rank), []).append(index)
-    paths = list(calls)
+    titles: dict[str, list[str]] = {}
+    for index, logs in zip(indices, rank_logs(job.part, rank, indices, stderr=stderr), strict=True):
+        for each, log in logs.items():
+            path = f"{place.store.directory(watched.key)}/{log}"
+            calls.setdefault(path, []).append(index)
+            titles.setdefault(path, []).append(watched.name(index) + (f" rank {each}" if rank == ALL else ""))
+    paths, several = list(calls), isinstance(job, JobArray) or rank == ALL
     for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
         printed: dict[str, str] = {}
         for path, blocks in zip(part, place.store.log_blocks(part), strict=True):
-            for index in calls[path] if isinstance(job, JobArray) else ():
-                output.show(f"==> {watched.name(index)} <==")
+            for title in titles[path] if several else ():
+                output.show(f"==> {title} <==")
             end = _show(blocks)
             printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end)}
         full = [f"{place.store.directory(watched.key)}/{path}" for path in printed]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slurm.jobs.executor import ClusterExecutor
     from slurm.jobs.job import Job, JobArray
     from slurm.jobs.listing import Listing
-    from slurm.jobs.plan import Draft, Plan
+    from slurm.jobs.plan import Plan
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import ResolvedEnvironment
@@ -195,6 +195,13 @@ class Cluster:
             self._mine.append(own)
         return jobs
 
+    def submit_under(self, key: str, of: Task[P, R, Any], call: Arguments) -> Job[R]:
+        """Submit a bound call under a key that was written down before, so that whoever reads it finds the job."""
+        from slurm.jobs.submit import Wanted, submit
+
+        wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
+        return self._jobs_of(submit(self.place, wanted))[0]
+
     @ends_at_the_caller
     def plan(
         self, of: Task[P, R, Any], calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, offline: bool = False
@@ -210,32 +217,9 @@ class Cluster:
         self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, offline: bool = False
     ) -> Plan[Any]:
         """Plan bound calls of a task, as `task.plan(…)` and `cluster.plan(…)` do."""
-        from slurm.jobs.plan import Plan
-        from slurm.jobs.submit import Wanted, describe, submit_draft
-        from slurm.storage.runner_zip import without_writing
+        from slurm.clusters.planning import plan_calls
 
-        bound, settings = list(calls), self.settings.merged(of.terms)
-
-        def submit_plan(draft: Draft) -> Any:
-            if settings.options.get("reuse"):  # some calls may be known by then
-                jobs = self.submit(of, bound, mapped=mapped)
-            else:
-                made = describe(self.place, Wanted(of, bound, mapped, *self._prepare(of), self.settings), earlier=draft)
-                jobs = self._jobs_of(submit_draft(self.place, made, settings.callbacks))
-            return jobs if mapped else jobs[0]
-
-        with without_writing():
-            environment, why = self._planned(of, offline=offline)
-            draft = describe(self.place, Wanted(of, bound, mapped, settings, environment, self.settings))
-            return Plan(self.place, draft, offline=why, submit=submit_plan)
-
-    def _planned(self, of: Task[..., Any], *, offline: bool) -> tuple[ResolvedEnvironment, str | None]:
-        """The environment of a task without making it, and why the cluster was not asked; None if it was."""
-        from slurm.clusters.environment_cache import planned_or_offline
-        from slurm.jobs.submit import is_command
-
-        environments = self.settings.merged(of.terms).environment or ()
-        return planned_or_offline(self.place, environments, for_program=is_command(of), offline=offline)
+        return plan_calls(self, of, calls, mapped=mapped, offline=offline)
 
     def _jobs_of(self, watched: SubmissionState) -> JobArray[Any]:
         from slurm.jobs.job import JobArray
@@ -339,18 +323,9 @@ class Cluster:
         Placeholders such as <python> stand for what is not known before the task's environment is made, and for what
         is on a cluster that cannot be reached.
         """
-        from slurm.jobs.plan import preview
-        from slurm.jobs.submit import describe_without_calls
-        from slurm.storage.runner_zip import without_writing
+        from slurm.clusters.planning import script_of
 
-        whole(count, "count", least=1)
-        options = self.settings.merged(of.terms).options
-        with without_writing():
-            environment, offline = self._planned(of, offline=False)
-            if offline is not None:
-                _log.warning("the script has placeholders, because %s cannot be asked: %s", self.url, offline)
-            submission = describe_without_calls(of, count, options=options, environment=environment)
-            return preview(self.place, submission, options, offline=offline is not None)
+        return script_of(self, of, whole(count, "count", least=1))
 
     def command_counts(self) -> Mapping[str, int]:
         """Count the commands that this process has run against the scheduler, by kind: submit, query, cancel, …"""

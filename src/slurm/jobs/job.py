@@ -11,21 +11,19 @@ from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.handle import value_of
-from slurm.jobs.job_logs import JobLogs
+from slurm.jobs.job_logs import ArrayLogs, JobLogs
 from slurm.jobs.listing import Listing
 from slurm.jobs.operators import OneResult, position
 from slurm.jobs.table import ArrayTable, JobArguments
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
-from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import Reference
-from slurm.storage.program_logs import with_programs
 from slurm.submission.submission_state import SubmissionState
 from slurm.tracebacks import ends_at_the_caller
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.overview import overviews
-from slurm.views.status import Part, statuses
+from slurm.views.status import Part, in_chunks, statuses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -204,7 +202,7 @@ class Job(OneResult, JobArguments, JobLogs, Generic[R]):
         return open_job, (self._place.spec._asdict(), self._watched.key, self.index)
 
 
-class JobArray(ArrayTable, Generic[R]):
+class JobArray(ArrayTable, ArrayLogs, Generic[R]):
     """The jobs of one `map`, or a slice of them: a sequence of Job.
 
     Passed as an argument to another task, it stands for the list of its results; iterated over in a `map`, each element
@@ -349,13 +347,8 @@ class JobArray(ArrayTable, Generic[R]):
         """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
         states = self.states()
         counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
-        return f"{self.keys[0].partition('/')[0]}: {len(self)} jobs{', ' if counts else ''}{counts}"
-
-    def logs(self, rank: int = 0) -> list[str]:
-        """The output of each so far, in order, read together; with several ranks, of this one."""
-        whole(rank, "rank")
-        paths = [self._place.log_path(self._watched, index, rank) for index in self._range]
-        return with_programs(self._place.store, self.key, self._range, self._place.store.logs(paths))
+        name = self.keys[0].partition("/")[0]
+        return f"{name}: {len(self)} jobs{in_chunks(self.parts)}{', ' if counts else ''}{counts}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobArray) and (self._watched, self._range) == (other._watched, other._range)
@@ -365,8 +358,11 @@ class JobArray(ArrayTable, Generic[R]):
 
     def __repr__(self) -> str:
         words = Counter(map(self._watched.state_name, self._range))
+        if self._watched.summary and len(self) == self._watched.count:
+            words = Counter(self._watched.summary.states)
         states = ", ".join(f"{count} {word}" for word, count in words.items())
-        return f"<JobArray {self.key} of {len(self)} on {self._url}{': ' if states else ''}{states}>"
+        chunks, colon = in_chunks(self.parts), ": " if states else ""
+        return f"<JobArray {self.key} of {len(self)}{chunks} on {self._url}{colon}{states}>"
 
     def _repr_html_(self) -> str:
         from slurm.views.notebook import array_html  # noqa: PLC0415 - only notebooks have it

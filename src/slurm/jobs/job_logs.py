@@ -1,15 +1,18 @@
-"""Job logs: the output of one call, as text."""
+"""Job logs: the output of calls, as text."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from slurm.jobs.handle import Handle
-from slurm.sanitize.numbers import whole
+from slurm.jobs.rank_logs import ALL, check_separate, checked, rank_logs
 from slurm.storage.program_logs import with_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from slurm.jobs.rank_logs import Rank
+    from slurm.views.status import Part
 
 
 class JobLogs(Handle):
@@ -18,20 +21,74 @@ class JobLogs(Handle):
     __slots__ = ()
 
     @overload
-    def logs(self, rank: int = ..., *, follow: Literal[False] = ...) -> str: ...
+    def logs(self, rank: int = ..., *, stderr: bool = ..., follow: Literal[False] = ...) -> str: ...
     @overload
-    def logs(self, rank: int = ..., *, follow: Literal[True]) -> Iterator[str]: ...
-    def logs(self, rank: int = 0, *, follow: bool = False) -> str | Iterator[str]:
+    def logs(self, rank: Literal["all"], *, stderr: bool = ..., follow: Literal[False] = ...) -> list[str]: ...
+    @overload
+    def logs(self, rank: Rank = ..., *, stderr: bool = ..., follow: Literal[True]) -> Iterator[str]: ...
+    def logs(self, rank: Rank = 0, *, stderr: bool = False, follow: bool = False) -> str | list[str] | Iterator[str]:
         """The output of the task or its program, and of the script around it, so far; of one of several ranks.
 
-        With `follow`, yields the output so far, then what is added, until the job has ended. A pause of the output may
-        be in the middle of a line.
+        With `rank="all"`, a list of the output of each rank. With `stderr`, standard error, of a task with the option
+        `separate_stderr`. With `follow`, yields the output so far, then what is added, until the job has ended. A pause
+        of the output may be in the middle of a line; of all ranks, yields whole lines that name the rank.
         """
-        place, state, indices = self.part
-        whole(rank, "rank")
-        if follow:
-            from slurm.jobs.log_following import follow_text  # noqa: PLC0415 - imported at first use
+        rank = checked(rank)
+        if not follow:
+            texts: str | list[str] = _read(self.parts, rank, stderr=stderr)[0]
+            return texts
+        from slurm.jobs.log_following import follow_lines, follow_text  # noqa: PLC0415 - imported at first use
 
-            return follow_text(self.part, rank)
-        texts = place.store.logs([place.log_path(state, index, rank) for index in indices])
-        return with_programs(place.store, state.key, indices, texts)[0]
+        if stderr:
+            check_separate(self.parts)
+        if rank == ALL:
+            return follow_lines(self.part, rank, stderr=stderr, indexed=False)
+        return follow_text(self.part, rank, stderr=stderr)
+
+
+class ArrayLogs(Handle):
+    """The output of several calls."""
+
+    __slots__ = ()
+
+    @overload
+    def logs(self, rank: int = ..., *, stderr: bool = ..., follow: Literal[False] = ...) -> list[str]: ...
+    @overload
+    def logs(self, rank: Literal["all"], *, stderr: bool = ..., follow: Literal[False] = ...) -> list[list[str]]: ...
+    @overload
+    def logs(self, rank: Rank = ..., *, stderr: bool = ..., follow: Literal[True]) -> Iterator[str]: ...
+    def logs(
+        self, rank: Rank = 0, *, stderr: bool = False, follow: bool = False
+    ) -> list[str] | list[list[str]] | Iterator[str]:
+        """The output of each so far, in order, read together; with several ranks, of this one, or of all.
+
+        `stderr` is as in `Job.logs`. With `follow`, yields the lines of all calls as they are printed, each after the
+        index of its call in brackets, until all have ended.
+        """
+        rank = checked(rank)
+        if not follow:
+            texts: list[Any] = _read(self.parts, rank, stderr=stderr)
+            return texts
+        from slurm.jobs.log_following import follow_lines  # noqa: PLC0415 - imported at first use
+
+        if stderr:
+            check_separate(self.parts)
+        return follow_lines(self.part, rank, stderr=stderr, indexed=True)
+
+
+def _read(parts: Sequence[Part], rank: Rank, *, stderr: bool) -> list[Any]:
+    """Read the logs of calls: a text of each, or a list of texts for all ranks."""
+    found: list[Any] = []
+    for part in parts:
+        place, state, indices = part
+        logs = rank_logs(part, rank, indices, stderr=stderr)
+        calls = [index for index, ranks in zip(indices, logs, strict=True) for _ in ranks]
+        directory = place.store.directory(state.key)
+        texts = place.store.logs([f"{directory}/{log}" for ranks in logs for log in ranks.values()])
+        if stderr and not any(texts):
+            check_separate([part])
+        read = iter(with_programs(place.store, state.key, calls, texts))
+        for ranks in logs:
+            of_ranks = [next(read) for _ in ranks]
+            found.append(of_ranks if rank == ALL else of_ranks[0])
+    return found

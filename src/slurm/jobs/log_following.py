@@ -9,6 +9,7 @@ from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SchedulerError, TransportError
+from slurm.jobs.rank_logs import ALL, rank_logs
 from slurm.protocol import LOGS
 from slurm.storage.log_growth import MOST, growth
 from slurm.storage.program_logs import MARK, output_paths
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from codecs import IncrementalDecoder
     from collections.abc import Iterable, Iterator, Sequence
 
+    from slurm.jobs.rank_logs import Rank
     from slurm.views.status import Part
 
 _log = logging.getLogger(__name__)
@@ -40,9 +42,10 @@ class Added(NamedTuple):
     path: str
     """The log, or a file that a call's program writes to; relative to the submission's directory."""
     data: bytes
+    rank: int = 0
 
 
-def follow(part: Part, rank: int = 0) -> Iterator[Added]:
+def follow(part: Part, rank: Rank = 0, *, stderr: bool = False) -> Iterator[Added]:
     """Yield the output of calls so far, then each addition, until all have ended and all is read.
 
     Reads at most every half second, and less often while nothing is printed. A call that has ended may print more: its
@@ -50,7 +53,7 @@ def follow(part: Part, rank: int = 0) -> Iterator[Added]:
     If a reading fails, it is logged and tried again; after the end for 30 seconds, then TransportError is raised.
     """
     place, state, indices = part
-    logs, ended = _Logs(part, rank), threading.Event()
+    logs, ended = _Logs(part, rank, stderr=stderr), threading.Event()
     for index in indices:
         place.tracker.when_finished(state, index, ended.set)
     try:
@@ -61,13 +64,32 @@ def follow(part: Part, rank: int = 0) -> Iterator[Added]:
             state.remove_callback(index, ended.set)
 
 
-def follow_text(part: Part, rank: int = 0) -> Iterator[str]:
+def follow_text(part: Part, rank: Rank = 0, *, stderr: bool = False) -> Iterator[str]:
     """Yield the same as text, without the names of calls and programs."""
     decoders: dict[str, IncrementalDecoder] = {}
-    for _, path, data in follow(part, rank):
-        decoder = decoders.setdefault(path, getincrementaldecoder("utf-8")("replace"))
-        if text := decoder.decode(data):
+    for added in follow(part, rank, stderr=stderr):
+        decoder = decoders.setdefault(added.path, getincrementaldecoder("utf-8")("replace"))
+        if text := decoder.decode(added.data):
             yield text
+
+
+def follow_lines(part: Part, rank: Rank = 0, *, stderr: bool = False, indexed: bool) -> Iterator[str]:
+    """Yield whole lines that begin with the index of their call in brackets, if `indexed`, and with the rank, if all.
+
+    Calls that share a log are named by the first and the last.
+    """
+    began: dict[tuple[str, str], str] = {}
+    decoders: dict[str, IncrementalDecoder] = {}
+    for added in follow(part, rank, stderr=stderr):
+        first, last = added.calls[0], added.calls[-1]
+        name = f"[{first}] " if first == last else f"[{first}-{last}] "
+        name = (name if indexed else "") + (f"rank {added.rank}: " if rank == ALL else "")
+        decoder = decoders.setdefault(added.path, getincrementaldecoder("utf-8")("replace"))
+        *whole, rest = (began.pop((name, added.path), "") + decoder.decode(added.data)).split("\n")
+        yield from (f"{name}{line}\n" for line in whole)
+        if rest:
+            began[name, added.path] = rest
+    yield from (f"{name}{rest}\n" for (name, _), rest in began.items())
 
 
 def _additions(part: Part, logs: _Logs, ended: threading.Event) -> Iterator[Added]:
@@ -109,22 +131,26 @@ def _lives(part: Part) -> bool:
 class _Logs:
     """The logs of some calls, and how far each has been read. Paths are relative to the submission's directory."""
 
-    def __init__(self, part: Part, rank: int) -> None:
-        self._part, self._rank = part, rank
+    def __init__(self, part: Part, rank: Rank, *, stderr: bool) -> None:
+        self._part, self._rank, self._stderr = part, rank, stderr
         self._directory = part.place.store.directory(part.state.key)
         self._calls: dict[str, dict[int, None]] = {}
+        self._ranks: dict[str, int] = {}
         self._offsets: dict[str, int] = {}
         self._ends: dict[str, bytes] = {}
         self._quiet_since: dict[str, float] = {}
         self._find(part.indices)
 
     def _find(self, indices: Iterable[int]) -> None:
-        """Look up the logs of calls. A call that runs again may have another one."""
-        for index in indices:
-            self._add(self._part.state.log(index, self._rank), index)
+        """Look up the logs of calls. A call that runs again may have another one, and a rank may begin later."""
+        calls = list(indices)
+        for index, logs in zip(calls, rank_logs(self._part, self._rank, calls, stderr=self._stderr), strict=True):
+            for rank, path in logs.items():
+                self._add(path, index, rank)
 
-    def _add(self, path: str, index: int) -> None:
+    def _add(self, path: str, index: int, rank: int) -> None:
         self._calls.setdefault(path, {})[index] = None
+        self._ranks[path] = rank
         self._offsets.setdefault(path, 0)
 
     def read_all(self) -> Iterator[Added]:
@@ -159,5 +185,5 @@ class _Logs:
             end = self._ends[path] = (self._ends.get(path, b"") + data)[-_END:]
             for index in calls if MARK in end else ():
                 for output in output_paths(index, end.decode(errors="replace")):
-                    self._add(output, index)
-        return Added(calls, path, data)
+                    self._add(output, index, self._ranks[path])
+        return Added(calls, path, data, self._ranks[path])

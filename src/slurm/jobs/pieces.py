@@ -19,7 +19,7 @@ from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
-from slurm.sanitize.numbers import seconds_to_wait, whole
+from slurm.sanitize.numbers import seconds_to_wait
 from slurm.tracebacks import ends_at_the_caller
 from slurm.views.overview import overviews
 from slurm.views.status import Part
@@ -191,11 +191,6 @@ class JoinedArray(JobArray[R]):
     def states(self) -> Counter[JobState]:
         """How many are in each state."""
         return sum((found.states for found in overviews(self.parts)), Counter[JobState]())
-
-    def logs(self, rank: int = 0) -> list[str]:
-        """The output of each so far, in order, read together; with several ranks, of this one."""
-        whole(rank, "rank")
-        return self._place.store.logs([self._place.log_path(call.state, call.at, rank) for call in self._calls()])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, JobArray) and list(self) == list(other)

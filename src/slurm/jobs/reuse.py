@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.errors import NotReusable
 from slurm.jobs.job import JobArray
 from slurm.jobs.pieces import Call, JoinedArray, joined
-from slurm.jobs.submit import describe, head_of, submit_draft
+from slurm.jobs.submit import NumberTaken, describe, head_of, submit_draft
 from slurm.reuse.calls import call_digests
 from slurm.reuse.digests import Digester
 from slurm.reuse.lookup import Known, look_up
@@ -53,14 +53,27 @@ def submit_unknown(place: Place, wanted: Wanted) -> tuple[JobArray[Any], JobArra
             return (_joined(place, known, None) if calls else nothing), nothing
 
         draft = describe(place, wanted._replace(calls=[calls[at] for at in missing]), uploads=uploads)
-        submission = draft.submission
-        record = ReuseRecord(key=submission.key, elements=submission.elements, parts=found.parts)
-        if not place.reuse_records.claim(number, record, [found.of_calls[at] for at in missing]):
+        digests = [found.of_calls[at] for at in missing]
+        record = ReuseRecord(key=draft.submission.key, elements=draft.submission.elements, parts=found.parts)
+        claim = partial(_claim, place, record, digests, number, any_number=refresh)
+        try:
+            state = submit_draft(place, draft, settings.callbacks, looked_up=not refresh, record=claim)
+        except NumberTaken:
             continue
-        state = submit_draft(place, draft, settings.callbacks, looked_up=not refresh)
         new = {found.of_calls[at]: Known(state, number) for number, at in enumerate(missing)}
         every = [each or new[digest] for each, digest in zip(known, found.of_calls, strict=True)]
         return _joined(place, every, state), JobArray(place, state, range(state.count))
+
+
+def _claim(
+    place: Place, record: ReuseRecord, digests: Sequence[bytes], number: int, key: str, *, any_number: bool
+) -> None:
+    """Write the record of a submission. Raises NumberTaken, unless the calls are computed anew in any case."""
+    record, records = record.replace(key=key), place.reuse_records
+    while not records.claim(number, record, digests):
+        if not any_number:
+            raise NumberTaken
+        number = records.refresh(key)
 
 
 def _digests(place: Place, wanted: Wanted, calls: Sequence[Arguments], uploads: Uploads) -> CallDigests:

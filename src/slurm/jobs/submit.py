@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import logging
-import os
-import platform
-import socket
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import cloudpickle
 
 from slurm.errors import (
     NoSuchJob,
@@ -28,17 +22,16 @@ from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Retried, Submission
 from slurm.protocol.ranges import in_order
-from slurm.serialization.pickling import Function, pickle_callbacks, pickle_calls
+from slurm.serialization.pickling import Function, Pickled, pickle_callbacks, pickle_calls
 from slurm.storage.keys import new_key
 from slurm.storage.uploads import Uploads
-from slurm.submission import dependencies, external_jobs, requests
+from slurm.submission import client, dependencies, external_jobs, requests
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
-from slurm.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from slurm.callbacks.base import Callback
     from slurm.places.place import Place
@@ -60,6 +53,8 @@ class Wanted(NamedTuple):
     environment: ResolvedEnvironment
     defaults: Settings = Settings()
     """The part of the settings that the tasks of a workflow share."""
+    key: str | None = None
+    """The key of the submission, if it was written down before; None for a new one."""
 
 
 def submit(place: Place, wanted: Wanted) -> SubmissionState:
@@ -70,17 +65,27 @@ def submit(place: Place, wanted: Wanted) -> SubmissionState:
     return submit_draft(place, describe(place, wanted), wanted.settings.callbacks)
 
 
+class NumberTaken(Exception):
+    """Another client has written a record of reuse, which may be of the same calls: nothing was submitted."""
+
+
 def submit_draft(
-    place: Place, draft: Draft, callbacks: Sequence[Callback], *, looked_up: bool = False
+    place: Place,
+    draft: Draft,
+    callbacks: Sequence[Callback],
+    *,
+    looked_up: bool = False,
+    record: Callable[[str], None] | None = None,
 ) -> SubmissionState:
     """Submit what `describe` has described. `looked_up` says that no equal call was known (`reuse`).
 
-    In a workflow, other submissions are found again by their content when the workflow continues.
+    In a workflow, other submissions are found again by their content when the workflow continues. `record` is called
+    with the key just before a submission is made, and not if an earlier one is found; it may raise NumberTaken.
     """
     if draft.submission.count == 0:
         return SubmissionState(draft.submission.key, 0, None, mapped=True)
     place.blobs.send(draft.uploads)
-    return _queue(place, draft.submission, draft.calls, draft.options, callbacks, looked_up=looked_up)
+    return _queue(place, draft.submission, draft.calls, draft.options, callbacks, looked_up=looked_up, record=record)
 
 
 def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uploads: Uploads | None = None) -> Draft:
@@ -89,7 +94,7 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     An `earlier` draft of the same calls gives its key, and its pickles unless the modules of the environment differ.
     The files that `uploads` have already are not read again.
     """
-    task, calls, mapped, settings, environment, defaults = wanted
+    task, calls, mapped, settings, environment, defaults, key = wanted
     options = settings.options
 
     def known(key: str) -> SubmissionState:  # a plan may be made where the root is not known
@@ -98,7 +103,7 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     upstreams = [(upstream, on) for upstream, on in task.upstreams if not isinstance(upstream, str)]
     _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in upstreams)], place)
     named = dependencies.declared(upstreams, known)
-    _check_ranks(task, options, environment, mapped=mapped)
+    check_ranks(task, options, environment, mapped=mapped)
     if earlier is not None and earlier.modules == environment.modules:
         pickled, uploads = earlier.pickled, earlier.uploads
     else:
@@ -110,7 +115,7 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     references = uploads.without_puts(pickled.references)
     chunk = requests.chunk_size(options)
     edges = [*(dependencies.referred(references, known, chunk=chunk) if any(references) else ()), *named]
-    key = earlier.submission.key if earlier else new_key(task.name)
+    key = earlier.submission.key if earlier else key or new_key(task.name)
     submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     submission = submission.replace(after=external_jobs.declared(task.upstreams), blobs=uploads.recorded)
     submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
@@ -121,6 +126,31 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     )
     submission = _followed(place, submission, options).replace(callbacks=bool(hooks))
     return Draft(submission, pickled, pickled.calls._replace(callbacks=hooks), uploads, options, environment.modules)
+
+
+def describe_pickled(  # noqa: PLR0913 - each by its name
+    place: Place,
+    key: str,
+    task: str,
+    calls: Calls,
+    *,
+    count: int,
+    edges: Sequence[Edge],
+    options: Options,
+    environment: ResolvedEnvironment,
+    uploads: Uploads,
+) -> Draft:
+    """Describe the submission of a map whose calls are pickled already. Writes nothing."""
+    submission = _describe(task, key, count, mapped=True, edges=edges, options=options, environment=environment)
+    launch = requests.launch_words(place.scheduler_class, options)
+    submission = _followed(place, submission.replace(blobs=uploads.recorded, launch=launch), options)
+    submission = submission.replace(callbacks=bool(calls.callbacks))
+    return Draft(submission, Pickled(calls, ()), calls, uploads, options, environment.modules)
+
+
+def pickle_function(task: Task[..., Any], uploads: Uploads, *, there: Collection[str]) -> Calls:
+    """Pickle what all calls of a task share, without any call; the pickled arguments of calls may follow it."""
+    return pickle_calls(head_of(task, uploads), (), reducers=_reducers(uploads), there=there).calls
 
 
 def head_of(task: Task[..., Any], uploads: Uploads) -> Function:
@@ -160,7 +190,7 @@ def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tup
     return None if any(outcome.started is not None for outcome in outcomes.values()) else before.after
 
 
-def _check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
+def check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
     """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
     requests.check_launch(task.name, options)
     if options.get("launch") == "mpi" and not is_command(task):
@@ -218,11 +248,14 @@ def _queue(
     callbacks: Sequence[Callback],
     *,
     looked_up: bool = False,
+    record: Callable[[str], None] | None = None,
 ) -> SubmissionState:
     """Queue a submission. In a workflow, one that an earlier attempt of it has queued is reused."""
     submission = submission.replace(callbacks=bool(calls.callbacks))
     journal = place.on_node.journal if place.on_node else None
     if journal is None:
+        if record:
+            record(submission.key)
         return _queue_new(place, submission, calls, options, callbacks)
     name, key = journal.claim(submission, calls, alone=looked_up)
     earlier = None if key == submission.key else _found(place, key)
@@ -231,8 +264,10 @@ def _queue(
             place.subscriptions.attach(earlier, callbacks)
         return earlier
     try:
+        if record:
+            record(key)
         return _queue_new(place, submission.replace(key=key, parent=journal.parent), calls, options, callbacks)
-    except SubmissionError as error:
+    except (SubmissionError, NumberTaken) as error:
         if not isinstance(error, SubmissionRefused) or error.certain:  # else the next attempt looks for the same key
             journal.withdraw(name)
         raise
@@ -274,6 +309,7 @@ def _queue_new(
                 place.store.refuse(submission.key, Refused(scheduler=place.scheduler.name, words=error.output))
         raise
     watched = place.registry.add(submission, submitted)
+    watched.queued_here = True
     if callbacks:
         place.subscriptions.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:
@@ -323,8 +359,8 @@ def _describe(
         labels=labels or None,
         environment=environment,
         dependencies=tuple(edges),
-        client=_client(),
-        versions=_versions(),
+        client=client.process(),
+        versions=client.versions(),
         created=time.time(),
     )
 
@@ -339,27 +375,3 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) ->
                 "for it or read its result: pass job.result() instead"
             )
             raise SubmissionError(message)
-
-
-def _client() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "user": _user(),
-        "pid": os.getpid(),
-        "directory": os.getcwd(),
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container nobody may know the name of who runs it
-        return str(os.getuid())
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "slurm-tasks": __version__,
-        "python": platform.python_version(),
-        "cloudpickle": cloudpickle.__version__,
-    }

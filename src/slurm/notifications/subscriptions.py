@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -137,6 +138,7 @@ class Subscription:
         self._subscriptions, self._submission, self._first = subscriptions, submission, state.value
         self._states: dict[int, str] = {}
         self._counts = Counter({self._first: submission.elements})
+        self._calls = Counter({self._first: submission.count})
         self._finished: set[int] = set()
         self._offsets: dict[int, int] = {}
         """Up to which byte the progress of each call was read."""
@@ -211,10 +213,9 @@ class Subscription:
         outcomes = self._outcomes(new)
         self._finished.update(new)
         states = {element: self._final(element, outcomes.get(element)) for element in new}
-        self._change(states)
+        self._change(states, outcomes)
         for element, state in states.items():
-            first = element * self._submission.chunk
-            calls = min(self._submission.chunk, self._submission.count - first)
+            first, calls = element * self._submission.chunk, self._size(element)
             self._notify(CompleteEvent, index=first, calls=calls, state=state, outcome=outcomes.get(element))
         for index in [index for index in self._offsets if self._submission.element(index) in self._finished]:
             del self._offsets[index]
@@ -240,14 +241,28 @@ class Subscription:
     def _state(self, element: int) -> str:
         return self._states.get(element, self._first)
 
-    def _change(self, states: Mapping[int, str]) -> None:
+    def _size(self, element: int) -> int:
+        """The number of calls that an element makes."""
+        return min(self._submission.chunk, self._submission.count - element * self._submission.chunk)
+
+    def _change(self, states: Mapping[int, str], outcomes: Mapping[int, Outcome] = MappingProxyType({})) -> None:
         if not states:
             return
+        for element, state in states.items():
+            size, outcome = self._size(element), outcomes.get(element)
+            good = size - len(outcome.failures) if outcome and outcome.ends is not None else 0
+            self._calls[self._state(element)] -= size
+            self._calls[state] += size - good
+            self._calls[JobState.COMPLETED.value] += good
         self._counts.subtract(map(self._state, states))
         self._counts.update(states.values())
         self._states.update(states)
-        counts = {state.value: self._counts[state.value] for state in JobState if self._counts[state.value]}
-        self._notify(StateEvent, states=counts, changed=states, final=len(self._finished) == self._submission.elements)
+        counts, calls = (
+            {state.value: counter[state.value] for state in JobState if counter[state.value]}
+            for counter in (self._counts, self._calls)
+        )
+        final = len(self._finished) == self._submission.elements
+        self._notify(StateEvent, states=counts, calls=calls, changed=states, final=final)
 
     def _notify(self, kind: type[SubmissionEvent], **fields: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:

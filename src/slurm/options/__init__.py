@@ -135,8 +135,11 @@ OURS: Mapping[str, Kind] = {
     "mpi": kinds.mpi,
     "retry": _retry,
     "reuse": kinds.reuse,
+    "separate_stderr": kinds.flag,
+    "setup": kinds.shell_lines,
     "signal_lead": kinds.lead,
     "stop_signal": kinds.signal_name,
+    "teardown": kinds.shell_lines,
     "workers": kinds.count,
 }
 """Options that sbatch doesn't have; docs/reference/options.md explains them."""
@@ -145,7 +148,7 @@ TAKEN: Mapping[str, str] = {
     "array": "call the task's .map(…), which makes the array",
     "dependency": "pass a job as an argument, or use .after(job, on=…)",
     "output": "logs are kept in the job's directory: job.logs() reads them",
-    "error": "logs are kept in the job's directory: job.logs() reads them",
+    "error": "separate_stderr=True keeps standard error in a log of its own, which job.logs(stderr=True) reads",
     "input": "pass the data, or the path of its file, as an argument",
     "wrap": "the library writes the script from the task",
     "wait": "call job.result(), or slurm.wait(jobs)",

@@ -52,11 +52,15 @@ _ADVICE = {
     "max_restarts=10 is how many attempts may follow one that stopped at a checkpoint": "max_num_timeout",
     "signal_lead=120 is how many seconds before the time limit a task is warned": "signal_delay_s",
     "logs are kept in the job's directory: job.logs() reads them": """
-        o e stdout stderr log logs log_dir log_directory log_folder stderr_to_stdout""",
+        o stdout log logs log_dir log_directory log_folder""",
+    "separate_stderr=True keeps standard error in a log of its own, which job.logs(stderr=True) reads": """
+        e stderr stderr_to_stdout""",
     "environment=… says what a task runs in, such as Conda('name'), Modules('python/3.12'), Container('image')": """
         python venv conda conda_env module modules image docker runtime_env envmodules singularity apptainer""",
-    "Cluster(setup=['module load gcc']) has the lines of bash that run before a task": """
-        setup prologue job_script_prologue worker_init before_script pre_run""",
+    "setup=['module load gcc'] has lines of bash that run before a task": """
+        prologue job_script_prologue worker_init before_script pre_run""",
+    "teardown=['rm -r /tmp/cache'] has lines of bash that run after a task, also if it fails": """
+        epilogue job_script_epilogue after_script post_run cleanup""",
     "env={'OMP_NUM_THREADS': '4'} sets variables of a task's process": """
         env_vars envs environ environment_variables variables env_extra""",
     "sbatch={'--some-option': 1} passes other options to sbatch": """

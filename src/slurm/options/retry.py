@@ -38,8 +38,8 @@ class Retry(Record):
 
     `on` selects the failures to retry: exception classes of the task or of this library (`JobOutOfMemory`,
     `NodeFailed`), or their names; a class includes its subclasses. A number is an exit status of a command's program:
-    `on=75`. The default is NodeFailed, JobPreempted and
-    JobNotStarted, which the job did not cause; JobOutOfMemory if `mem` is given; JobTimedOut if `time` is given.
+    `on=75`. A name in capitals is a diagnosis of a command. The default is NodeFailed, JobPreempted and JobNotStarted,
+    which the job did not cause; JobOutOfMemory if `mem` is given; JobTimedOut if `time` is given.
     After JobOutOfMemory the requested memory is multiplied by `mem` ("x2"), up to `max_mem`; after JobTimedOut the time
     limit is multiplied by `time` ("x1.5"), up to `max_time`. A failure at the maximum is not retried. With
     `exclude_failed_node`, later attempts avoid the node of a failure, unless memory or time ran out.
@@ -193,7 +193,7 @@ def _name(item: type[BaseException] | str | int) -> str:
 
 
 def _known_names(value: Any) -> tuple[str, ...]:
-    """Like `_names`, but a name without a module must be an exception of Python or of this library."""
+    """Like `_names`, but a name without a module must be an exception of Python or of this library, or a diagnosis."""
     from slurm import errors  # noqa: PLC0415 - as above
 
     known = {
@@ -204,7 +204,7 @@ def _known_names(value: Any) -> tuple[str, ...]:
     }
     names = tuple(sorted(map(_without_our_module, _names(value))))
     for name in names:
-        if "." not in name and name not in known and not name.startswith("exit "):
+        if "." not in name and name not in known and not name.startswith("exit ") and not name.isupper():
             from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
             by_lower = {each.lower(): each for each in known}

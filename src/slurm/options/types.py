@@ -118,8 +118,11 @@ class OtherOptions(TypedDict, total=False):
     mpi: str | None
     retry: Retry | int | Mapping[str, Any] | None
     reuse: bool | Literal["refresh"] | None
+    separate_stderr: bool | None
+    setup: str | Iterable[str] | None
     signal_lead: int | str | timedelta | None
     stop_signal: str | None
+    teardown: str | Iterable[str] | None
     workers: int | str | None
     sbatch: Mapping[str, str | int | float | bool | None] | None
 

@@ -221,6 +221,15 @@ def listing(value: Any) -> str:
     return line(",".join(text(item) for item in value))
 
 
+def shell_lines(value: Any) -> str:
+    """Check lines of bash: a text, of one line or several, or several texts."""
+    given = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else value
+    found = [each for some in given for each in str(some).splitlines() if each.strip()]
+    if not found or not all(isinstance(some, str) for some in given):
+        raise ValueError("lines of bash, such as ['module load gcc']")
+    return "\n".join(line(each.replace("\t", "    ").strip()) for each in found)
+
+
 def signal(value: Any) -> str:
     """Check a signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
     given = text(value)

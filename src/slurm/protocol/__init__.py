@@ -328,3 +328,8 @@ def log_name(first: int, task: str) -> str:
     cannot add an offset to it, so the names of later blocks contain their offset.
     """
     return f"{first}+{task}.log" if first else f"{task}.log"
+
+
+def stderr_log(log: str) -> str:
+    """Return the path of the standard error that belongs to a log, with the option `separate_stderr`."""
+    return f"{log.removesuffix('.log')}.err.log"

@@ -71,10 +71,11 @@ def _call_digests(
 ) -> CallDigests:
     ranks = [(name, str(options.get(name))) for name in _OF_RANKS] if several_ranks(options) else []
     variables = [(f"env {name}", "unset" if text is None else f"={text}") for name, text in sorted(options.env.items())]
+    setup = [("setup", str(options.get("setup")))] if options.get("setup") else []
     common = {
         "the function": digester.value(head.function, f"the function {head.name}"),
         "the environment": sha256(
-            constant((*_environment(place, environment), *ranks, *variables, head.context))
+            constant((*_environment(place, environment), *ranks, *variables, *setup, head.context))
         ).digest(),
     }
     base = sha256(FORMAT + b"".join(common.values()))

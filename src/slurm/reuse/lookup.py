@@ -40,7 +40,7 @@ def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, lis
     """Find the last submission of each call; None if it is to be submitted. Returns the number of the next record, too.
 
     A call that has failed is to be submitted, and so is one whose submission was never queued, was lost, or no longer
-    exists. `task` is any key of the task. Takes a listing, one command for new records of reuse, and one for records of
+    exists. `task` is any key of the task. Takes one command for new records of reuse, and one for records of
     submissions and outcomes; two if these are many. If calls have no outcome yet, it queries the scheduler.
     """
     records = place.reuse_records

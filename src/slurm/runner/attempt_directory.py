@@ -93,16 +93,16 @@ class AttemptDirectory:
         status = os.statvfs(self.path)
         return status.f_bavail * status.f_frsize < _RESERVED_BYTES
 
-    def tail(self, name: str) -> str:
-        """Return the last lines of a log."""
+    def tail(self, name: str, most: int = _TAIL_BYTES, lines: int = _TAIL_LINES) -> str:
+        """Return the last lines of a log, from at most so many bytes."""
         try:
             with open(f"{self.path}/{name}", "rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - _TAIL_BYTES))
-                lines = file.read().decode(errors="replace").splitlines()
+                file.seek(max(0, size - most))
+                found = file.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
-        return "\n".join(lines[1 if size > _TAIL_BYTES else 0 :][-_TAIL_LINES:])
+        return "\n".join(found[1 if size > most else 0 :][-lines:])
 
     def remove_empty_logs(self, kept: Sequence[str]) -> None:
         """Remove the logs that the program wrote nothing to, unless they are products."""

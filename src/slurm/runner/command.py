@@ -21,6 +21,9 @@ from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, run_pro
 from slurm.runner.result_saver import STOPPED_STATUS
 from slurm.runner.template import OVERRIDES, Template, fields_of
 
+_DIAGNOSED = 1 << 16
+"""The bytes at the end of each log that `diagnose` gets."""
+
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from slurm.errors import CommandFailed
     from slurm.protocol.outcomes import Outcome
+    from slurm.runner.finished import Diagnosis
     from slurm.runner.job_context import JobContext
     from slurm.runner.linked_files import LinkedFile
     from slurm.runner.program import Ended
@@ -49,8 +53,10 @@ class Command(Record):
     stdin: str | bytes | None = None
     check: Template | Callable[[Path], object] | None = None
     """Checks the content of a product: words of a command, or a function."""
-    needs: tuple[str, ...] = ()
-    """Files and directories of the client that the program needs, until they are sent."""
+    diagnose: Callable[[str, int], Diagnosis | None] | None = None
+    """Names a failure, from the last lines of the log and the exit status."""
+    needs: Mapping[str, str] = {}
+    """Files and directories of the client that the program needs, until they are sent: paths by the names there."""
     files: tuple[LinkedFile, ...] = ()
     """The files that were sent."""
     mpi: bool = False
@@ -94,7 +100,12 @@ class Command(Record):
         link_files(job.root, self.files, directory.path)
         values = self._values(args, kwargs)
         argv, variables = self._words(args, kwargs, values)
-        print_to_log(f"{WORK}/{job.index}/{directory.name}: the program writes to {STDOUT} and {STDERR}\n")
+        writes = f"{WORK}/{job.index}/{directory.name}: the program writes to"
+        if os.environ.get(contained.SEPARATE):
+            print(f"{writes} {STDOUT}", flush=True)
+            print_to_log(f"{writes} {STDERR}\n")
+        else:
+            print_to_log(f"{writes} {STDOUT} and {STDERR}\n")
         environ = self._environ(values, variables)
         launcher = (job.submission().launch or ()) if self.mpi else ()
         if launcher:
@@ -115,7 +126,7 @@ class Command(Record):
         if ended.status or missing or rejected:
             if launcher and (wrong := mpi.problem(launcher, environ, directory.path, ended.status)):
                 ended = ended.replace(problem=wrong)
-            raise _failure(self.name, argv, ended, (*missing, rejected), directory, job)
+            raise self._diagnosed(_failure(self.name, argv, ended, (*missing, rejected), directory, job), directory)
         products = tuple(map(directory.product, paths))
         return Finished(
             exit_code=0,
@@ -124,6 +135,20 @@ class Command(Record):
             seconds=ended.seconds,
             peak_memory=ended.peak_memory,
         )
+
+    def _diagnosed(self, error: CommandFailed, directory: AttemptDirectory) -> CommandFailed:
+        """Add what `diagnose` says of a failure to its error."""
+        if self.diagnose is None:
+            return error
+        log = "\n".join(directory.tail(name, _DIAGNOSED, _DIAGNOSED) for name in (STDOUT, STDERR))
+        try:
+            found = self.diagnose(log, error.exit_code or 0)
+            said = f"{found.name}: {found.advice}" if found else ""
+            error.diagnosis = found.name if found else None
+        except Exception as wrong:  # noqa: BLE001 - the user's function may raise anything, and the failure counts
+            said = f"diagnose raised {type(wrong).__name__}: {wrong}"
+        error.args = (f"{said.removesuffix(': ')}. {error.args[0]}" if said else error.args[0], *error.args[1:])
+        return error
 
     def _check(self, paths: Sequence[str], directory: AttemptDirectory, environ: Mapping[str, str]) -> str:
         """Check the content of the products. Returns what is wrong with one of them, "" if none is.
@@ -306,11 +331,14 @@ def _name_of(number: int, *, prefix: str = "") -> str:
 
 
 def failure_of(error: BaseException) -> tuple[int, tuple[str, ...]]:
-    """Return the exit status of the program whose failure an exception is, and its name in `Retry`; 0 for others."""
+    """Return the exit status of the program whose failure an exception is, and its names in `Retry`; 0 for others."""
     from slurm.errors import CommandFailed  # noqa: PLC0415 - as in _failure
 
-    status = error.exit_code if isinstance(error, CommandFailed) else None
-    return (status, (exit_name(status),)) if status else (0, ())
+    if not isinstance(error, CommandFailed):
+        return 0, ()
+    status = error.exit_code or 0
+    names = (exit_name(status),) if status else ()
+    return status, (*names, error.diagnosis) if error.diagnosis else names
 
 
 def outputs_of(job: JobContext, results: Iterable[object]) -> tuple[Output, ...] | None:

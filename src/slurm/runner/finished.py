@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import Outcome, Output
 
 
+class Diagnosis(Record):
+    """What went wrong with a program, as its `diagnose` function finds out from the log."""
+
+    name: str
+    """Capital letters, digits and _, such as "DIVERGED"; `Retry(on="DIVERGED")` works by it."""
+    advice: str = ""
+
+    def __init__(self, name: str, advice: str = "") -> None:
+        super().__init__(name=name, advice=advice)
+
+
 class Finished(Record):
     """The result of a command whose program succeeded.
 

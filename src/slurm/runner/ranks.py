@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 import time
-from zlib import crc32
 
-from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, freshness
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, freshness, ports, stderr_log
 from slurm.protocol.files import commit
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner import contained
 from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import handle_stop_signals, run
@@ -32,15 +32,14 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 1
 """The time between SIGTERM and SIGKILL to ranks that are ended because another one failed."""
 _OUT_OF_MEMORY = "OUT_OF_MEMORY"
-_PORTS = range(20_000, 32_000)
-"""Below the ports that Linux uses for outgoing connections (32768 and up by default), above those of services."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ranks of one element: `gather here log`, then the arguments of `slurm.runner.main`.
 
     `gather` is empty unless all results are kept. `here` is the number of ranks to start on this machine, or 0 to run
-    the one rank of a launcher's variables. Rank n writes to `<log>.n.log`, rank 0 to the output of the script.
+    the one rank of a launcher's variables. Rank n writes to `<log>.n.log`, rank 0 to the output of the script; if the
+    standard error of the script is separate, that of rank n goes to `<log>.n.err.log`.
     """
     gather, here, log, root, key, element, tag, _, _, attempt, *stop = argv
     hooked, measured = pop_callbacks_flag(stop), pop_metrics_flag(stop)
@@ -90,7 +89,6 @@ def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> di
 
     `alone` means that all ranks are on this machine. MASTER_ADDR and MASTER_PORT of the job's setup are kept.
     """
-    port = _PORTS[(crc32(job.key.encode()) + job.index) % len(_PORTS)]  # the key, as job ids of clusters may be equal
     return {
         "RANK": str(job.rank),
         "WORLD_SIZE": str(job.world_size),
@@ -98,7 +96,7 @@ def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> di
         "LOCAL_WORLD_SIZE": str(job.local_world_size),
         "NODE_RANK": str(job.node_rank),
         "MASTER_ADDR": environ.get("MASTER_ADDR") or ("127.0.0.1" if alone else _first_host(job, environ)),
-        "MASTER_PORT": environ.get("MASTER_PORT") or str(port),
+        "MASTER_PORT": environ.get("MASTER_PORT") or str(ports.of_element(job.key, job.index)),
         "SLURM_PROCID": str(job.rank),
         "SLURM_LOCALID": str(job.local_rank),
         "SLURM_NODEID": str(job.node_rank),
@@ -162,8 +160,8 @@ def _die_with(line: int) -> None:
 
 
 def _write_to(path: str) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    for stream in (1, 2):
+    for stream, name in ((1, path), (2, stderr_log(path) if os.environ.get(contained.SEPARATE) else path)):
+        log = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.dup2(log, stream)
 
 

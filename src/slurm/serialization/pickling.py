@@ -388,4 +388,6 @@ def _loose_modules(there: Collection[str]) -> Iterator[types.ModuleType]:
 def is_importable_there(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
     """Whether the node can import a module (installed, or in the runner's zip), or it is `__main__`."""
     top = name.partition(".")[0]
+    if name.startswith("slurm.tools."):  # not in the zip, and another version may be installed there
+        return False
     return name == "__main__" or top in ("slurm", "cloudpickle") or top in there or is_installed(module)

@@ -268,8 +268,8 @@ class JobStore:
                     self._shared[path] = None
         return {path: record for path in paths if (record := self._shared.get(path))}
 
-    def _without_own(self, wanted: Mapping[str, Collection[int]]) -> Mapping[str, Mapping[int, Outcome]]:
-        """Read the shared outcomes of elements that have none of their own, by key."""
+    def shared_outcomes(self, wanted: Mapping[str, Collection[int]]) -> Mapping[str, Mapping[int, Outcome]]:
+        """Read the shared outcomes of elements that have none of their own, by key. One round trip, mostly."""
         found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
         left = {key: set(elements) for key, elements in wanted.items() if elements}
         for number in count():
@@ -291,7 +291,7 @@ class JobStore:
         paths = self._outcome_paths(wanted)
         found = _outcomes(wanted, paths, self._transport.get_each(list(paths), private=True))  # they may hold pickles
         missing = {k: [e for e in wanted[k] if e not in read and e not in bad] for k, (read, bad) in found.items()}
-        for key, shared in self._without_own(missing).items():
+        for key, shared in self.shared_outcomes(missing).items():
             found[key].read.update(shared)
         return found
 
@@ -321,7 +321,7 @@ class JobStore:
         wanted = list(indices)
         found = read_results(self._transport, self.directory(key), wanted, chunk=chunk)
         missing = {i // chunk for i in wanted if i // chunk not in found.elements and i not in found.unloaded}
-        found.elements.update(self._without_own({key: missing})[key])
+        found.elements.update(self.shared_outcomes({key: missing})[key])
         return found
 
     def log_tail(self, path: str) -> str:

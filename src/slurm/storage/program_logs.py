@@ -8,30 +8,26 @@ from typing import TYPE_CHECKING
 from slurm.protocol import WORK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from slurm.storage.job_store import JobStore
 
 MARK = b": the program writes to "
 """A log that names files that programs write to contains this."""
-_LINE = re.compile(rf"(?m)^{WORK}/(\d+)/(attempt-[\w-]+){MARK.decode()}(stdout\.log) and (stderr\.log)$")
+_LINE = re.compile(rf"(?m)^{WORK}/(\d+)/(attempt-[\w-]+){MARK.decode()}(stdout\.log)?(?: and )?(stderr\.log)?$")
 
 
 def with_programs(store: JobStore, key: str, indices: Sequence[int], texts: Sequence[str]) -> list[str]:
-    """Return the logs of calls with what their programs have printed: standard output, then standard error.
+    """Return the logs of calls with what their programs have printed: standard output, then standard error; of separate
+    logs, that which belongs to the log.
 
     The log of an element names the directory of each program that it has started; the last one of a call counts. Takes
     a round trip if there is one.
     """
-    found: Mapping[int, list[str]] = {
-        index: paths for index, text in zip(indices, texts, strict=True) if (paths := output_paths(index, text))
-    }
-    if not found:
-        return list(texts)
-    flat = [f"{store.directory(key)}/{path}" for paths in found.values() for path in paths]
-    printed = iter(store.logs(flat))
-    added = {index: "".join(next(printed) for _ in paths) for index, paths in found.items()}
-    return [text + added.get(index, "") for index, text in zip(indices, texts, strict=True)]
+    found = [output_paths(index, text) for index, text in zip(indices, texts, strict=True)]
+    flat = [f"{store.directory(key)}/{path}" for paths in found for path in paths]
+    printed = iter(store.logs(flat) if flat else ())
+    return [text + "".join(next(printed) for _ in paths) for text, paths in zip(texts, found, strict=True)]
 
 
 def output_paths(index: int, text: str) -> list[str]:
@@ -39,4 +35,4 @@ def output_paths(index: int, text: str) -> list[str]:
     last = None
     for line in _LINE.finditer(text):
         last = line if int(line[1]) == index else last
-    return [f"{WORK}/{last[1]}/{last[2]}/{last[name]}" for name in (3, 4)] if last else []
+    return [f"{WORK}/{last[1]}/{last[2]}/{last[name]}" for name in (3, 4) if last[name]] if last else []

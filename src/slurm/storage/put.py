@@ -103,10 +103,9 @@ def put(
         identity = _identity(value, buffer.getvalue(), digest, copied=not arrays)
         return Put(what, file.sha256, file.bytes, home, identity)
     path = Path(value).absolute()
-    files = uploads.add([str(path)], task="put()")
+    files = uploads.add({path.name: str(path)}, task="put()")
     if not files:
         raise SubmissionError(f"put(): {path} holds no files")
-    names = [file.replace(name=os.path.relpath(file.name, path.parent)) for file in files]
-    listing = encode([path.name, [list(file.to_json().items()) for file in names]]).encode()
+    listing = encode([path.name, [list(file.to_json().items()) for file in files]]).encode()
     file = uploads.add_bytes("list", listing)
     return Put("tree", file.sha256, file.bytes, home)

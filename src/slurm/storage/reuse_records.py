@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from slurm.errors import ProtocolError
+from slurm.errors import ProtocolError, TransportError
 from slurm.protocol import MOST_CALLS, Document, is_key
 from slurm.storage.commit import commit
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
+_AHEAD = 64
+"""How many numbers after the last known record are asked for."""
 
 
 class ReuseRecord(Document):
@@ -75,23 +77,35 @@ class ReuseRecords:
             known.lock = threading.Lock()
 
     def refresh(self, key: str) -> int:
-        """Read the new records of the task that `key` is of: one listing, and one command if there are any.
+        """Read the new records of the task that `key` is of, by one command; by three if they are many.
 
-        Returns the number of the next record.
+        Numbers have no gaps, so the next ones are asked for without a listing. Returns the number of the next record.
         """
         directory = self._store.task_directory(key)
         known = self._tasks.setdefault(directory, _Task())
-        names = self._transport.list([directory])[directory]
         with known.lock:
-            new = sorted({int(name) for name in names if name.isascii() and name.isdecimal()} - known.seen)
-            paths = {f"{directory}/{number}": number for number in new}
-            found = self._transport.get_each(list(paths), private=True) if paths else {}
-            for path, number in paths.items():
-                entry = _entry(number, path, found.get(path))
-                known.seen.add(number)
-                if entry is not None:
-                    self._add(known, entry)
+            after = max(known.seen, default=0) + 1
+            self._read(directory, known, range(after, after + _AHEAD))
+            last = max(known.seen, default=0)
+            if last == after + _AHEAD - 1 or not known.seen.issuperset(range(after, last)):
+                # There are more, or one was written after it was asked for, and the next before that was asked for.
+                names = self._transport.list([directory])[directory]
+                there = {int(name) for name in names if name.isascii() and name.isdecimal()}
+                self._read(directory, known, sorted(there - known.seen))
             return max(known.seen, default=0) + 1
+
+    def _read(self, directory: str, known: _Task, numbers: Sequence[int]) -> None:
+        """Read the records of those numbers that exist. Raises TransportError if no number can be looked for."""
+        paths = {f"{directory}/{number}": number for number in numbers}
+        found = self._transport.get_each(list(paths), private=True)
+        errors = [data for data in found.values() if isinstance(data, TransportError)]
+        if len(errors) == _AHEAD:
+            raise errors[0]
+        for path, data in found.items():
+            known.seen.add(paths[path])
+            entry = _entry(paths[path], path, data)
+            if entry is not None:
+                self._add(known, entry)
 
     def find(self, key: str, digests: Sequence[bytes]) -> list[tuple[str, int] | None]:
         """Return, for each digest, the last submission of such a call, by key, and the call's index in it, or None."""
@@ -139,7 +153,7 @@ class ReuseRecords:
                 known.latest[digest] = entry.number, entry.record.key, index
 
 
-def _entry(number: int, path: str, data: bytes | SlurmError | None) -> Entry | None:
+def _entry(number: int, path: str, data: bytes | SlurmError) -> Entry | None:
     try:
         if isinstance(data, bytes):
             line, _, digests = data.partition(b"\n")
@@ -151,6 +165,5 @@ def _entry(number: int, path: str, data: bytes | SlurmError | None) -> Entry | N
             return Entry(number, record, split)
     except ProtocolError as error:
         data = error
-    if data is not None:
-        _log.warning("a record of reuse is left out: %s", data)
+    _log.warning("a record of reuse is left out: %s", data)
     return None

@@ -15,7 +15,7 @@ from slurm.protocol import BLOBS
 from slurm.runner.linked_files import LinkedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from slurm.serialization.pickling import Reference
     from slurm.transports.base import Content, Transport
@@ -102,14 +102,15 @@ class Uploads:
         """The names of all blobs that the submission uses, for its record."""
         return tuple(sorted(self.names)) or None
 
-    def add(self, paths: Sequence[str], *, task: str) -> tuple[LinkedFile, ...]:
-        """Add files and directories, by paths relative to the working directory. Raises SubmissionError."""
+    def add(self, paths: Mapping[str, str], *, task: str) -> tuple[LinkedFile, ...]:
+        """Add files and directories: their paths here, by the names that they get. Raises SubmissionError."""
         found: dict[str, LinkedFile] = {}
-        for path in paths:
-            for name in _files(path, task):
-                if name not in self._files:
-                    self._files[name] = self._file(name, task)
-                found[name] = self._files[name]
+        for name, path in paths.items():
+            for each in _files(path, task):
+                if each not in self._files:
+                    self._files[each] = self._file(each, task)
+                named = name if each == path else f"{name}/{os.path.relpath(each, path)}"
+                found[named] = self._files[each].replace(name=named)
         return tuple(found.values())
 
     def without_puts(self, references: Iterable[frozenset[Reference]]) -> list[frozenset[Reference]]:
@@ -169,10 +170,11 @@ def _hashed(name: str, descriptor: int, status: os.stat_result) -> tuple[bytes |
 
 
 def _files(path: str, task: str) -> Iterator[str]:
-    """Yield the files that a path stands for, relative to the working directory: itself, or those of a directory."""
+    """Yield the files that a path stands for: itself, or those of a directory."""
     if not os.path.isdir(path):
         if not os.path.isfile(path):
-            problem = "is not a regular file" if os.path.lexists(path) else f"does not exist in {os.getcwd()}"
+            where = "" if os.path.isabs(path) else f" in {os.getcwd()}"
+            problem = "is not a regular file" if os.path.lexists(path) else f"does not exist{where}"
             raise SubmissionError(f"{task} needs the file {path!r}, which {problem}")
         yield path
         return

@@ -11,7 +11,7 @@ from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.storage.runner_zip import bundle
 from slurm.submission import dependencies, external_jobs
-from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
+from slurm.submission.script import Lines, Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -70,6 +70,8 @@ class Requests:
             retry=Resubmission(self.queue.name, signal if lead else None) if submission.continues else None,
             hooked=submission.callbacks,
             measured=bool(options.get("metrics")),
+            separate_stderr=bool(options.get("separate_stderr")),
+            lines=Lines.of(options),
             env=options.env,
             ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
         )

@@ -17,14 +17,16 @@ from slurm.protocol import (
     LOGS,
     METRICS,
     OUTCOMES,
+    ports,
 )
 from slurm.protocol.boot import BOOT
 from slurm.protocol.shell import program
-from slurm.runner.contained import LAUNCHER, NAMED, VALUE
+from slurm.runner.contained import LAUNCHER, NAMED, SEPARATE, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from slurm.options import Options
     from slurm.protocol import ResolvedEnvironment
 
 
@@ -33,6 +35,21 @@ class Resubmission(NamedTuple):
 
     scheduler: str
     signal: str | None
+
+
+class Lines(NamedTuple):
+    """Lines of bash of the task itself: before its call, and after it."""
+
+    setup: Sequence[str] = ()
+    teardown: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, options: Options) -> Lines:
+        """Those of the options `setup` and `teardown`."""
+        return cls(*(str(options.get(name) or "").splitlines() for name in cls._fields))
+
+
+NO_LINES = Lines()
 
 
 class Ranks(NamedTuple):
@@ -59,6 +76,8 @@ def render(  # noqa: PLR0913 - each by its name
     hooked: bool = False,
     ranks: Ranks | None = None,
     measured: bool = False,
+    separate_stderr: bool = False,
+    lines: Lines = NO_LINES,
     env: Mapping[str, str | None] = MappingProxyType({}),
 ) -> str:
     """Return the batch script of a submission.
@@ -66,8 +85,10 @@ def render(  # noqa: PLR0913 - each by its name
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
     option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `retry` is set if
     elements may be resubmitted, `hooked` if there are hooks, `measured` if there are metrics, `ranks` if there are
-    several. The script's arguments, its first element and the earlier attempts, default to 0: a person can sbatch it.
+    several, `separate_stderr` if standard error has a log of its own. `lines` are those of the task. The script's
+    arguments, its first element and the earlier attempts, default to 0: a person can sbatch it.
     """
+    environment = environment.replace(setup=(*environment.setup, *lines.setup))
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
     which = f'{shlex.join([root, key])} "$index" {shlex.quote(environment.tag)} {calls[0]}'
     more = [f'{calls[1]} "$attempt"', *([retry.signal or "-"] if retry else []), *[METRICS] * measured]
@@ -78,6 +99,22 @@ def render(  # noqa: PLR0913 - each by its name
     call_hooks = f'{start} slurm.runner.completed {which} "$attempt"' if hooked else ""
     succeeded = f'{start} slurm.runner.succeeded {shlex.join([root, key])} "$index"'
     return "\n".join([
+        *_head(directives, key, job),
+        *_logs(ranks=ranks is not None, stderr=separate_stderr),
+        *(['moved_on "${2:-0}"'] if retry else ()),
+        *_teardown(lines),
+        *_variables(cpus, calls[1], steady=workflow, launcher=environment.program),
+        *render_steps(environment.setup), *([] if ranks or calls[1] else [_one_rank(key)]), *_BOOT,
+        *_called(" ".join([call, which, *more]), retry, environment, chdir=chdir, env=env),
+        *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
+        *_after_call(resubmit, call_hooks, succeeded, environment, lines),
+        "exit $status\n",
+    ])  # fmt: skip
+
+
+def _head(directives: Sequence[str], key: str, job: str) -> Sequence[str]:
+    """The first lines: sbatch's options, the element and its attempt, and functions."""
+    return (
         "#!/bin/bash",
         *directives,
         "",
@@ -86,14 +123,7 @@ def render(  # noqa: PLR0913 - each by its name
         "index=$(( ${1:-0} + ${SLURM_ARRAY_TASK_ID:-0} ))",
         "attempt=$(( ${2:-0} + ${SLURM_RESTART_COUNT:-0} + 1 ))",
         program(__name__, "job.sh"),
-        *(_RANKS_LOG if ranks else ()), *(['moved_on "${2:-0}"'] if retry else ()),
-        *_variables(cpus, calls[1], steady=workflow, launcher=environment.program),
-        *render_steps(environment.setup), *_BOOT,
-        *_called(" ".join([call, which, *more]), retry, environment, chdir=chdir, env=env),
-        *(_gathered(ranks, start, " ".join([which, *more])) if ranks else ()),
-        *_after_call(resubmit, call_hooks, succeeded, launched=bool(environment.launch)),
-        "exit $status\n",
-    ])  # fmt: skip
+    )
 
 
 def render_retry_job(
@@ -132,8 +162,10 @@ def _checked(environment: ResolvedEnvironment, root: str) -> ResolvedEnvironment
     return environment.replace(setup=(step, *environment.setup))
 
 
-def _after_call(resubmit: str, call_hooks: str, succeeded: str, *, launched: bool) -> Sequence[str]:
-    """The lines after the call: record a failure, resubmit the element, call the remaining hooks.
+def _after_call(
+    resubmit: str, call_hooks: str, succeeded: str, environment: ResolvedEnvironment, lines: Lines
+) -> Sequence[str]:
+    """The lines after the call: record a failure, tear down, resubmit the element, call the remaining hooks.
 
     A process may crash as it exits, after its result was saved. Such an attempt counts as a success, so that dependents
     run. Hooks remain if the runner could not call them: its failure was not final, and this attempt is the last.
@@ -142,9 +174,12 @@ def _after_call(resubmit: str, call_hooks: str, succeeded: str, *, launched: boo
     record = f"{ATTEMPTS}/$index.$attempt.json" if resubmit else f"{OUTCOMES}/$index.json"
     return (
         f"[ $status -eq 0 ] || ! has_outcome || ! {succeeded} || status=0",
-        "case $status in 125|126|127) step=launch ;; esac" if launched else "",  # podman-run(1): nothing was started
+        "case $status in 125|126|127) step=launch ;; esac"
+        if environment.launch
+        else "",  # podman-run(1): nothing was started
         *((f"{hooks_remain} || hooks_called=yes",) if call_hooks else ()),
         f'write_failure "$job/{record}"',
+        "tear_down" if lines.teardown else "",
         resubmit,
         f'[ -n "$hooks_called" ] || ! has_outcome || {call_hooks}' if call_hooks else "",
     )
@@ -153,8 +188,23 @@ def _after_call(resubmit: str, call_hooks: str, succeeded: str, *, launched: boo
 _BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
 """Defined once in a script, after the user's own steps, which may set variables."""
 
-_RANKS_LOG = ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
-"""The element's log without the end of its name: the logs of other ranks than 0 stand beside it."""
+
+def _logs(*, ranks: bool, stderr: bool) -> Iterable[str]:
+    """Lines that name the element's log without its end: those of other ranks than 0 and of errors are beside it."""
+    if ranks or stderr:
+        yield from ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
+    if stderr:
+        yield from (f"export {SEPARATE}=yes", 'exec 2>> "$log.err.log"')
+
+
+def _one_rank(key: str) -> str:
+    """Set the variables of torch.distributed for one process, unless it may start others in its allocation."""
+    port = f"$(( {ports.FIRST} + ({ports.of_key(key)} + index) % {ports.COUNT} ))"
+    return (
+        'case "${SLURM_NTASKS:-1} ${SLURM_JOB_NUM_NODES:-1}" in "1 1") '
+        "export RANK=0 WORLD_SIZE=1 LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 NODE_RANK=0 "
+        f'MASTER_ADDR="${{MASTER_ADDR:-127.0.0.1}}" MASTER_PORT="${{MASTER_PORT:-{port}}}" ;; esac'
+    )
 
 
 def _ready(environment: ResolvedEnvironment, chdir: str | None, env: Mapping[str, str | None]) -> Sequence[str]:
@@ -245,6 +295,14 @@ def _gathered(ranks: Ranks, start: str, which: str) -> Sequence[str]:
 def _gather(ranks: Ranks) -> str:
     """The argument of ranks and of gathering that says whether all results are kept."""
     return "gather" if ranks.gather else "''"
+
+
+def _teardown(lines: Lines) -> Iterable[str]:
+    """Have the lines of the teardown run whenever the script ends from here on."""
+    if lines.teardown:
+        yield f"teardown=({shlex.join(lines.teardown)})"
+        yield program(__name__, "tear_down.sh")
+        yield "trap tear_down EXIT"
 
 
 def _variables(cpus: str | None, workers: int, *, steady: bool, launcher: str | None) -> Iterable[str]:

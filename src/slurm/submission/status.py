@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.protocol.outcomes import Outcome
     from slurm.protocol.states import JobState
@@ -32,6 +32,13 @@ class JobStatus(NamedTuple):
     problem: str | None = None
     explanation: str | None = None
     """The scheduler's reason in words, while the job waits; None for a reason that is not known."""
+
+
+class Settled(NamedTuple):
+    """How many elements have just ended, and the callbacks to call for that."""
+
+    elements: int
+    callbacks: Sequence[Callable[[], object]]
 
 
 class Listener(Protocol):

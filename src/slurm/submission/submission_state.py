@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from slurm.errors import ProtocolError
 from slurm.protocol import LOGS, call_name, log_name
 from slurm.protocol.states import JobState
 from slurm.schedulers import ids
 from slurm.submission.origins import elsewhere
-from slurm.submission.status import FinalStatus, JobStatus
+from slurm.submission.status import FinalStatus, JobStatus, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from slurm.errors import SlurmError, TransportError
     from slurm.protocol import Block, Refused, Submitted
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from slurm.submission.origins import Here
     from slurm.submission.status import Listener
     from slurm.submission.timings import Timings
-
-
-class Settled(NamedTuple):
-    """How many elements have just ended, and the callbacks to call for that."""
-
-    elements: int
-    callbacks: Sequence[Callable[[], object]]
 
 
 class SubmissionState:
@@ -65,6 +58,8 @@ class SubmissionState:
         """How its calls ended, if a client has counted them."""
         self.listener: Listener | None = None
         """Receives the changes, if there are callbacks on this client."""
+        self.queued_here = False
+        """Whether this process has queued it."""
         self._submitted = submitted
         self._refused: Refused | None = None
         self._moved: dict[int, Block] = {}  # the elements that continue in another job
@@ -243,9 +238,11 @@ class SubmissionState:
         """The name of the state of call `index`, as far as this process knows it."""
         if self.finished(index):
             state = self._states.get(self.element(index)) or ((final := self.final_status(index)) and final.state)
-            return state.value if state else "ended"
-        report = self.report(index)
-        return report.state.value if report else "submitted"
+            common = list(self.summary.states) if self.summary else ()
+            return state.value if state else common[0] if len(common) == 1 else "ended"
+        if (report := self.report(index)) is not None:
+            return report.state.value
+        return JobState.REFUSED.value if self._refused else "submitted" if self.queued_here else "not asked"
 
     @property
     def open(self) -> Iterable[int]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from slurm.options.types import OtherKeywords
-    from slurm.runner.finished import Finished
+    from slurm.runner.finished import Diagnosis, Finished
     from slurm.serialization.pickling import Arguments
     from slurm.storage.uploads import Uploads
 
@@ -54,10 +54,10 @@ class CommandTask(Task[..., "Finished"]):
     def to_send(self, uploads: Uploads) -> Command:
         """The program, with the files that it needs among the uploads. Raises SubmissionError."""
         command = self.unwrapped.replace(mpi=self.terms.options.get("launch") == "mpi")
-        needs = dict.fromkeys((*command.needs, *_files_of_template(command)))
+        needs = {**command.needs, **{path: path for path in _files_of_template(command)}}
         if not needs:
             return command
-        return command.replace(needs=(), files=(*command.files, *uploads.add(tuple(needs), task=self.name)))
+        return command.replace(needs={}, files=(*command.files, *uploads.add(needs, task=self.name)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return by_value(self)
@@ -90,7 +90,8 @@ def _is_needed(path: str, command: Command) -> bool:
     from fnmatch import fnmatchcase  # noqa: PLC0415
 
     is_product = any(fnmatchcase(path, pattern) for pattern in command.products)
-    return not is_product and path not in {file.name for file in command.files} and os.path.isfile(path)
+    given = {*command.needs, *(file.name for file in command.files)}
+    return not is_product and path not in given and os.path.isfile(path)
 
 
 def _check_value(task: str, name: str, value: Any) -> None:
@@ -108,9 +109,10 @@ if TYPE_CHECKING:
         /,
         *,
         shell: bool = ...,
-        files: str | Sequence[str] = ...,
+        files: str | Sequence[str] | dict[str, str | os.PathLike[str]] = ...,
         products: str | Sequence[str] = ...,
         check: str | Callable[[Path], object] | None = ...,
+        diagnose: Callable[[str, int], Diagnosis | None] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
     ) -> Task[..., Finished]: ...
@@ -119,9 +121,10 @@ if TYPE_CHECKING:
     @overload
     def command(
         *,
-        files: str | Sequence[str] = ...,
+        files: str | Sequence[str] | dict[str, str | os.PathLike[str]] = ...,
         products: str | Sequence[str] = ...,
         check: str | Callable[[Path], object] | None = ...,
+        diagnose: Callable[[str, int], Diagnosis | None] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
     ) -> Callable[[Callable[P, Words]], Task[P, Finished]]: ...
@@ -136,6 +139,7 @@ def command(
     files: Any = (),
     products: Any = (),
     check: str | Callable[[Path], object] | None = None,
+    diagnose: Callable[[str, int], Diagnosis | None] | None = None,
     stdin: str | bytes | None = None,
     **options: Any,
 ) -> Any:
@@ -146,18 +150,20 @@ def command(
     on the node and returns the words.
 
     The program runs in a new directory that holds only `files`: files and directories of this machine, by paths
-    relative to the working directory, read-only. They are sent with a call, each once. A word of a template that is
-    such a path of a file is one of them. The program succeeds if its exit status is 0, it has written its `products`
-    (patterns of files, relative to that directory), and `check` accepts each product: a command with the field
-    {product}, or a function. Otherwise the job ends as CommandFailed. With `shell`, the template is a program for bash,
-    which stops at the first command that fails. `stdin` is the program's standard input. `options` are those of
-    `@task`. `stdin`, and the values of the option `env` of a template, may have fields.
+    relative to the working directory, read-only; a dict has other paths, by the names there. They are sent with a
+    call, each once. A word of a template that is such a path of a file is one of them. The program succeeds if its
+    exit status is 0, it has written its `products` (patterns of files, relative to that directory), and `check` accepts
+    each product: a command with the field {product}, or a function. Otherwise the job ends as CommandFailed;
+    `diagnose(log, exit_status)` may return a Diagnosis, the name of the failure and what to do. With `shell`, the
+    template is a program for bash, which stops at the first command that fails. `stdin` is the program's standard
+    input. `options` are those of `@task`. `stdin`, and the values of the option `env` of a template, may have fields.
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
     terms = _settings(options)
     fields: dict[str, Any] = {
         "needs": _paths(files), "products": _patterns(products), "check": _check(check), "stdin": _checked_input(stdin),
+        "diagnose": diagnose,
     }  # fmt: skip
     for path in fields["needs"]:
         if path in fields["products"]:
@@ -208,18 +214,20 @@ def _of_function(function: Any, fields: Mapping[str, Any]) -> Command:
     return Command(name=getattr(function, "__name__", type(function).__name__), function=function, **fields)
 
 
-def _paths(files: Any) -> tuple[str, ...]:
-    """Return the paths of files in their shortest form. Raises ValueError for one outside of the working directory."""
+def _paths(files: Any) -> dict[str, str]:
+    """Return the paths of files, by their names there in the shortest form. Raises ValueError."""
     import os  # noqa: PLC0415 - as above
 
-    paths = (files,) if isinstance(files, (str, os.PathLike)) else tuple(files)
-    for path in paths:
-        if not isinstance(path, (str, os.PathLike)) or not _relative(os.fspath(path)):
+    one = isinstance(files, (str, os.PathLike))
+    named = files if isinstance(files, dict) else {name: name for name in ((files,) if one else files)}
+    for name in named:
+        if not isinstance(name, (str, os.PathLike)) or not _relative(os.fspath(name)):
             raise ValueError(
-                f"files: {path!r} is not a path below the working directory. Write one such as 'train.py' or 'conf/'; "
-                "pass a file that the cluster has as an argument, by its absolute path"
+                f"files: {name!r} is not a path below the working directory. Write one such as 'train.py' or 'conf/'; "
+                "name another file of this machine by a mapping, {'mesh.h5': '/data/mesh.h5'}; pass a file that the "
+                "cluster has as an argument, by its absolute path"
             )
-    return tuple(dict.fromkeys(_relative(os.fspath(path)) for path in paths))
+    return {_relative(os.fspath(name)): os.path.normpath(os.fspath(path)) for name, path in named.items()}
 
 
 def _check(check: Any) -> Any:

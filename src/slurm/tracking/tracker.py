@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.submission.registry import SubmissionRegistry
-    from slurm.submission.submission_state import Settled, SubmissionState
+    from slurm.submission.status import Settled
+    from slurm.submission.submission_state import SubmissionState
     from slurm.submission.timings import Timings
     from slurm.tracking.status_poller import StatusPoller
 

@@ -34,7 +34,7 @@ from slurm.views.displays import (
     table,
 )
 from slurm.views.overview import overviews
-from slurm.views.status import error_of, failed, known, peak_memory, progress, statuses, took
+from slurm.views.status import error_of, failed, in_chunks, known, peak_memory, progress, statuses, took
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -113,7 +113,7 @@ def array_html(part: Part) -> str:
     if snapshot.tail:
         parts.append(displays.folded(f"the end of the log of [{failures[0][0]}]", snapshot.tail))
     worst = next((name for name in counts if colour(name) == colour("FAILED")), next(iter(counts), ""))
-    title = f"{_name(key)} {faint(f'{count} job' + 's' * (count != 1))}"
+    title = f"{_name(key)} {faint(f'{count} job' + 's' * (count != 1) + in_chunks([part]))}"
     return card(title, [*parts, _footer(snapshot)], colour=colour(worst))
 
 
@@ -207,7 +207,7 @@ def _name(key: str) -> str:
 def _counted(names: Iterable[str]) -> dict[str, int]:
     """The number of calls in each state, in the usual order of states."""
     counts = Counter(names)
-    order = ["submitted", *(state.value for state in JobState), "ended"]
+    order = ["not asked", "submitted", *(state.value for state in JobState), "ended"]
     return {name: counts[name] for name in sorted(counts, key=order.index)}
 
 

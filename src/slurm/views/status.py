@@ -34,6 +34,11 @@ class Part(NamedTuple):
         """The URL of its cluster."""
         return str(self.place.url)
 
+    @property
+    def elements(self) -> int:
+        """The number of elements that make the calls."""
+        return len(set(map(self.state.element, self.indices))) if self.state.chunk > 1 else len(self.indices)
+
 
 def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     """Query the status of each call of each part.
@@ -98,6 +103,13 @@ def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]
                 url=part.url, key=state.key, task=task, mapped=state.mapped, index=index, **event
             )
     return events
+
+
+def in_chunks(parts: Sequence[Part]) -> str:
+    """Text beside a number of calls if elements make several: " in 10 chunks"."""
+    count = sum(part.elements for part in parts)
+    one = all(part.state.chunk == 1 for part in parts)
+    return "" if one else f" in {count} chunk{'s' * (count != 1)}"
 
 
 def failed(status: JobStatus) -> bool:

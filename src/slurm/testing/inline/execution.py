@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from slurm.testing.inline.jobs import Element, InlineJob
 
+_BY_SCRIPT = ("workers", "chdir", "launch", "separate_stderr", "setup", "teardown")
+"""Options that the script implements."""
 _turn = threading.RLock()
 """Held by the one element that runs in this process; the runner is written for a process of its own."""
 _counting = threading.Lock()
@@ -60,7 +62,7 @@ def _submission(job: InlineJob) -> Submission | None:
 def _in_process(submission: Submission) -> bool:
     environment, options = submission.environment, Options.parse(submission.options)
     plain = not (environment.setup or environment.launch or environment.image or submission.callbacks)
-    alone = not any(map(options.get, ("workers", "chdir", "launch"))) and not several_ranks(options) and not options.env
+    alone = not any(map(options.get, _BY_SCRIPT)) and not several_ranks(options) and not options.env
     return plain and alone and os.path.realpath(environment.python) == os.path.realpath(sys.executable)
 
 

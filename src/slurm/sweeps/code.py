@@ -1,0 +1,159 @@
+"""Code: what the points of a sweep call, pickled once, so that any later process can submit more of them.
+
+The bytes are copied into submissions unopened: the process that completes a sweep needs no source of the function.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import pickle
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cloudpickle
+
+from slurm.environments.current import TAG
+from slurm.errors import ConfigurationError, ProtocolError
+from slurm.jobs.reuse import value_digest
+from slurm.jobs.submit import is_command, pickle_function
+from slurm.options import Options
+from slurm.serialization.pickling import Calls, packed, pickle_callbacks, unpacked
+from slurm.slurmfile.reader import near
+from slurm.storage.uploads import Uploads
+from slurm.sweeps.directory import CODE, write_once
+from slurm.tasks.settings import Settings
+from slurm.tasks.task import REDUCERS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from slurm.serialization.pickling import Arguments
+    from slurm.tasks.task import Task
+
+
+class Code(NamedTuple):
+    """A pickled function with its options and environment."""
+
+    task: str
+    digest: str
+    """The digest of the function and its environment, equal in every process; of the pickle, if there is no such."""
+    tag: str
+    """The minor version of Python that pickled it."""
+    modules: tuple[str, ...]
+    """The modules that the pickle refers to by name."""
+    positional: tuple[str, ...]
+    """The parameters that arguments are given to by their place."""
+    command: bool
+    options: Mapping[str, Any]
+    environment: bytes
+    """The pickled environments, or None for those of the cluster."""
+    head: bytes
+    """What all calls share, as `calls.pkl` holds it before the arguments."""
+    head_at: int
+    callbacks: bytes = b""
+    blobs: tuple[str, ...] = ()
+    """The files that a command needs, by the names of their blobs; they are beside the code."""
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without the ending: equal for equal code, options and environment."""
+        known = (self.digest, self.tag, self.modules, self.positional, sorted(self.options.items()), self.blobs)
+        return hashlib.sha256(repr(known).encode()).hexdigest()[:20]
+
+    @property
+    def settings(self) -> Settings:
+        """The options and environment of the task."""
+        return Settings(options=Options.parse(self.options), environment=pickle.loads(self.environment))  # noqa: S301 - own file
+
+    def uploads(self, directory: Path) -> Uploads:
+        """The files that it needs."""
+        found = Uploads()
+        for blob in self.blobs:
+            found.names.add(blob)
+            found.contents[blob] = str(directory / CODE / blob)
+        return found
+
+    def arguments(self, params: Mapping[str, Any]) -> Arguments:
+        """The arguments of a call."""
+        rest, args = dict(params), []
+        for name in self.positional:
+            if name not in rest:
+                break
+            args.append(rest.pop(name))
+        return tuple(args), rest
+
+    def calls(self, points: Iterable[Mapping[str, Any]]) -> Calls:
+        """The pickled calls of some points."""
+        pickles = [pickle.dumps(self.arguments(params), 5) for params in points]
+        ends = accumulate(map(len, pickles), initial=len(self.head))
+        return Calls(b"".join([self.head, *pickles]), packed([self.head_at, *ends]), self.callbacks)
+
+    def write(self, directory: Path, uploads: Uploads) -> None:
+        """Write it into a sweep, unless it is there."""
+        for blob, content in uploads.contents.items():
+            path = directory / CODE / blob
+            if not path.exists():
+                data = content if isinstance(content, bytes) else open(content, "rb").read()  # noqa: SIM115
+                write_once(path, data)
+        fields = self._asdict()
+        for name in ("environment", "head", "callbacks"):
+            fields[name] = base64.b64encode(fields[name]).decode()
+        write_once(directory / CODE / f"{self.name}.pkl", json.dumps(fields).encode())
+
+    @classmethod
+    def read(cls, directory: Path, name: str) -> Code:
+        """Read a file of a sweep. Raises ProtocolError."""
+        path = directory / CODE / f"{name}.pkl"
+        try:
+            fields = json.loads(path.read_bytes())
+            for field in ("environment", "head", "callbacks"):
+                fields[field] = base64.b64decode(fields[field])
+            found: dict[str, Any] = {
+                field: tuple(v) if isinstance(v, list) else v for field, v in fields.items() if field in cls._fields
+            }
+            return cls(**found)
+        except FileNotFoundError:
+            raise ProtocolError(f"{path} is missing: open the sweep with its task, Sweep.open(name, task)") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise ProtocolError(f"{path} is not valid: {error}") from error
+
+
+def code_of(task: Task[..., Any], modules: Collection[str]) -> tuple[Code, Uploads]:
+    """Pickle a task, for an environment that has these modules, with the files that it needs. Raises NotPicklable."""
+    uploads = Uploads()
+    shared = pickle_function(task, uploads, there=modules)
+    found = Code(
+        task=task.name,
+        digest=value_digest(task) or hashlib.sha256(shared.data).hexdigest(),
+        tag=TAG,
+        modules=tuple(modules),
+        positional=task.places,
+        command=is_command(task),
+        options=task.options.to_json(),
+        environment=cloudpickle.dumps(task.terms.environment),
+        head=shared.data,
+        head_at=unpacked(shared.offsets)[0],
+        callbacks=pickle_callbacks(task.terms.on_a_node().callbacks, reducers=REDUCERS, there=modules),
+        blobs=uploads.recorded or (),
+    )
+    return found, uploads
+
+
+def check_task(task: Task[..., Any], points: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ConfigurationError if a task cannot be the unit of a sweep, or does not take the parameters of a point."""
+    if task.is_workflow:
+        raise ConfigurationError(f"{task.name} is a workflow: a sweep calls a task or a command")
+    if task.upstreams:
+        raise ConfigurationError(f"{task.name}.after(…): a sweep runs at several clusters, so it waits for no job")
+    every = points if is_command(task) else {frozenset(params): params for params in points}.values()
+    for params in every:
+        try:
+            task.bound_item(params)
+        except TypeError as error:
+            known = task.signature.parameters
+            wrong = next((name for name in params if name not in known), "")
+            advice = near(wrong, known) if wrong else ""
+            raise ConfigurationError(f"the parameters {', '.join(params)} do not fit: {error}{advice}") from None

@@ -1,0 +1,193 @@
+"""SweepDirectory: the files of one sweep on this machine. Each appears whole, and none changes once it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import ConfigurationError, ProtocolError
+from slurm.sweeps.records import Collected, Shard, SweepRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+OUTPUTS = Path("sweeps/outputs")
+"""Where the directories of sweeps are, below the working directory."""
+SWEEP, CONFIG, POINTS = "sweep.json", "sweep_config.yaml", "points.jsonl"
+EXTENSIONS, SHARDS, CODE, COLLECTED = "extensions", "shards", "code", "collected"
+
+
+def write_once(path: Path, data: bytes) -> bool:
+    """Write a file that does not exist yet, by link(2); returns False if it exists. It never appears half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.parent / f".{os.urandom(6).hex()}"
+    try:
+        with hidden.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(hidden, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        hidden.unlink(missing_ok=True)
+    return True
+
+
+class SweepDirectory:
+    """The files of a sweep, each read once. `path` is the directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._points: list[Mapping[str, Any]] = []
+        self._numbered: dict[str, dict[int, Any]] = {}
+
+    @classmethod
+    def create(
+        cls, path: Path, record: SweepRecord, points: Iterable[Mapping[str, Any]], config: str | None = None
+    ) -> SweepDirectory | None:
+        """Write a new sweep; returns None if there is one of this name. The directory appears with all of its files."""
+        hidden = path.parent / f".{path.name}.{os.urandom(4).hex()}"
+        try:
+            hidden.mkdir(parents=True)
+            (hidden / POINTS).write_bytes(_lines(points))
+            (hidden / SWEEP).write_bytes(record.dumps())
+            if config is not None:
+                (hidden / CONFIG).write_text(config, encoding="utf-8")
+            for name in (SHARDS, CODE, COLLECTED):
+                (hidden / name).mkdir()
+            try:
+                hidden.rename(path)  # fails if the other directory has files
+            except OSError:
+                if not (path / SWEEP).exists():
+                    raise
+                return None
+        except OSError as error:
+            raise ConfigurationError(f"cannot write the sweep {path}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> SweepDirectory:
+        """The sweep in a directory. Raises ConfigurationError if there is none, ProtocolError for a damaged one."""
+        found = cls(path)
+        _ = found.record
+        return found
+
+    @property
+    def record(self) -> SweepRecord:
+        """What the sweep is."""
+        path = self.path / SWEEP
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            known = ", ".join(sorted(names(self.path.parent))[:5])
+            message = (
+                f"there is no sweep {self.path.name!r} in {self.path.parent}{f'; there are {known}' if known else ''}"
+            )
+            raise ConfigurationError(message) from None
+        except OSError as error:
+            raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        return SweepRecord.loads(data, where=str(path))
+
+    def points(self) -> Sequence[Mapping[str, Any]]:
+        """The parameters of each point, by number: those of the creator, then those of each extension."""
+        if not self._points:
+            self._points.extend(_parsed(self.path / POINTS, dict))
+            if len(self._points) != (count := self.record.count):
+                message = f"{self.path / POINTS} has {len(self._points)} points, and {SWEEP} says {count}"
+                raise ProtocolError(message)
+        for number in self._new(EXTENSIONS, ".jsonl"):
+            some = list(_parsed(self.path / EXTENSIONS / f"{number}.jsonl", dict))
+            self._numbered[EXTENSIONS][number] = some
+            self._points.extend(some)
+        return self._points
+
+    def extend(self, number: int, points: Iterable[Mapping[str, Any]]) -> bool:
+        """Write extension `number`; False if another process has written it."""
+        return write_once(self.path / EXTENSIONS / f"{number}.jsonl", _lines(points))
+
+    @property
+    def extensions(self) -> int:
+        """How many extensions were read."""
+        return len(self._numbered.get(EXTENSIONS, {}))
+
+    def shards(self) -> Mapping[int, Shard]:
+        """The shards, by number from 1."""
+        for number in self._new(SHARDS, ".json"):
+            path = self.path / SHARDS / f"{number}.json"
+            self._numbered[SHARDS][number] = Shard.loads(path.read_bytes(), where=str(path))
+        return self._numbered[SHARDS]
+
+    def claim(self, number: int, shard: Shard) -> bool:
+        """Write the record of a shard; False if another process has written one of this number."""
+        return write_once(self.path / SHARDS / f"{number}.json", shard.dumps())
+
+    def collected(self) -> Mapping[int, Sequence[Collected]]:
+        """What was collected, by the numbers of the files."""
+        for number in self._new(COLLECTED, ".jsonl"):
+            some = list(_parsed(self.path / COLLECTED / f"{number}.jsonl", Collected.from_json))
+            self._numbered[COLLECTED][number] = some
+        return self._numbered[COLLECTED]
+
+    def collect(self, some: Iterable[Collected]) -> int:
+        """Write outcomes under the next number; returns that."""
+        data = _lines(line.to_json() for line in some)
+        number = max(self._numbered.get(COLLECTED, ()), default=0) + 1
+        while not write_once(self.path / COLLECTED / f"{number}.jsonl", data):
+            number += 1
+        return number
+
+    def has_news(self) -> bool:
+        """Whether other processes have written shards or collected outcomes since those were read."""
+        return any(self._new(name, suffix) for name, suffix in ((SHARDS, ".json"), (COLLECTED, ".jsonl")))
+
+    def _new(self, directory: str, suffix: str) -> list[int]:
+        """The numbers of files that were not read yet, in order."""
+        known = self._numbered.setdefault(directory, {})
+        try:
+            listed = os.listdir(self.path / directory)
+        except FileNotFoundError:
+            return []
+        stems = (name.removesuffix(suffix) for name in listed if name.endswith(suffix))
+        return sorted({int(stem) for stem in stems if stem.isascii() and stem.isdecimal()} - known.keys())
+
+
+def names(directory: Path = OUTPUTS) -> list[str]:
+    """The names of the sweeps in a directory."""
+    try:
+        return [name for name in os.listdir(directory) if (directory / name / SWEEP).exists()]
+    except FileNotFoundError:
+        return []
+
+
+def _lines(values: Iterable[Mapping[str, Any]]) -> bytes:
+    """JSON, one value a line."""
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+    return "".join([f"{encode(value)}\n" for value in values]).encode()
+
+
+def _parsed(path: Path, make: Callable[[Any], T]) -> Iterator[T]:
+    """The values of a file of JSON lines. Raises ProtocolError with the line."""
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        raise ProtocolError(f"{path} is cut off: its last line has no end")
+    lines = data.split(b"\n")[:-1]
+    try:  # all at once, which is faster
+        values = json.loads(b"[%b]" % b",".join(lines))
+    except ValueError:
+        values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            yield make(values[number - 1] if len(values) == len(lines) else json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ProtocolError(f"{path}:{number} is not valid: {error}") from error

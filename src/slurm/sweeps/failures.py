@@ -1,0 +1,117 @@
+"""Failures: errors of points that are alike, put together. Numbers, addresses, paths and hosts do not count."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.protocol.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from slurm.sweeps.records import Ended
+
+_REPLACED = (
+    (re.compile(r"0x[0-9a-fA-F]+"), "0x…"),
+    (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "…"),
+    (re.compile(r"(?<![\w.])(?:~|\.{0,2})/[^\s'\",:;()\[\]]+"), "/…"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b"), "…"),
+    (re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"), "#"),
+)
+"""What differs between errors of the same kind, and what stands for it: addresses, ids, paths, digests, numbers."""
+
+_FRAME = re.compile(r'^ *File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
+_OF_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ", "/slurm/runner/", ".zip/")
+_CHAINED = (
+    "\nThe above exception was the direct cause of the following exception:\n",
+    "\nDuring handling of the above exception, another exception occurred:\n",
+)
+_BY_STATE = {
+    JobState.TIMEOUT: "give it more time (time=), or make it stop and go on (signal_lead=, checkpoints)",
+    JobState.OUT_OF_MEMORY: "give it more memory (mem=); `slurm efficiency KEY` shows what others used",
+    JobState.NODE_FAIL: "a problem of the place: complete() runs it again with failed=True",
+    JobState.PREEMPTED: "it was stopped for other jobs: complete() runs it again with failed=True",
+    JobState.LOST: "it left no outcome, and the scheduler does not know it: complete() runs it again with failed=True",
+}
+_BY_TYPE = {
+    "ModuleNotFoundError": "the source's environment has no such package: see `slurm doctor`, or change environment=",
+    "MemoryError": "give it more memory (mem=)",
+    "FileNotFoundError": "the source has no such file: send it with cluster.put(), or use a path of the source",
+    "PermissionError": "the file cannot be read or written on the source by this user",
+}
+
+
+class Failure(NamedTuple):
+    """How one point failed."""
+
+    point: int
+    ended: Ended
+
+
+class FailureGroup(NamedTuple):
+    """Points that failed in the same way."""
+
+    pattern: str
+    """The error, without what differs between its points."""
+    where: str
+    """The innermost function of the user's code, such as "train (train.py)"; empty if it is not known."""
+    points: tuple[int, ...]
+    example: str
+    """The error of the first of them, whole."""
+    traceback: str
+    """The traceback of the first of them; may be empty."""
+    suggestion: str
+    """What to do; empty if nothing general can be said."""
+
+
+def grouped(failures: Iterable[Failure]) -> list[FailureGroup]:
+    """Put failures of the same kind together; the most frequent first."""
+    groups: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault((_pattern(failure), _where(failure)), []).append(failure)
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[1][0].point))
+    return [_group(pattern, where, some) for (pattern, where), some in ordered]
+
+
+def normalised(text: str) -> str:
+    """A message without what differs between errors of the same kind, in one line."""
+    text = " ".join(text.split())
+    for form, instead in _REPLACED:
+        text = form.sub(instead, text)
+    return text
+
+
+def _group(pattern: str, where: str, some: Sequence[Failure]) -> FailureGroup:
+    first = some[0].ended
+    kind = (first.error or "").rpartition(".")[2]
+    advice = _BY_STATE.get(first.state) or _BY_TYPE.get(kind, "")
+    points = tuple(failure.point for failure in some)
+    return FailureGroup(pattern, where, points, message(first), first.traceback or "", advice)
+
+
+def message(ended: Ended) -> str:
+    """The error of a call in one line, such as "ValueError: too small"; its state without an error."""
+    if ended.error:
+        return f"{ended.error}: {ended.message}" if ended.message else ended.error
+    if ended.message:
+        return ended.message
+    return f"its process ended with status {ended.exit_code}" if ended.state is JobState.FAILED else ended.state.value
+
+
+def _pattern(failure: Failure) -> str:
+    ended = failure.ended
+    if ended.state in _BY_STATE:
+        return ended.state.value
+    return normalised(message(ended)) if ended.error else message(ended)
+
+
+def _where(failure: Failure) -> str:
+    """The innermost frame of the user's code, in the first exception of a chain: where the trouble began."""
+    text = failure.ended.traceback
+    if not text or failure.ended.state in _BY_STATE:
+        return ""
+    for words in _CHAINED:
+        text = text.partition(words)[0]
+    frames = [frame for frame in _FRAME.finditer(text) if not any(part in frame["path"] for part in _OF_LIBRARIES)]
+    return f"{frames[-1]['name']} ({frames[-1]['path'].rpartition('/')[2]})" if frames else ""

@@ -1,0 +1,385 @@
+"""Snapshot: the state of every point of a sweep, derived from its records, what was collected, and its sources.
+
+It looks and writes nothing, here or there.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.errors import ProtocolError, SchedulerError, SlurmError
+from slurm.protocol.states import JobState
+from slurm.sweeps.points import identity, without_collection
+from slurm.sweeps.records import Collected, Ended, Located
+from slurm.tracking.status_poller import StatusPoller
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from slurm.places.place import Place
+    from slurm.protocol.outcomes import Outcome
+    from slurm.submission.submission_state import SubmissionState
+    from slurm.sweeps.directory import SweepDirectory
+    from slurm.sweeps.records import Shard
+    from slurm.sweeps.sources import Places
+
+
+class State(str, enum.Enum):
+    """The state of a point."""
+
+    DONE = "done"
+    """A call of it has succeeded."""
+    ALIVE = "alive"
+    """A call of it is queued, runs, or is being submitted."""
+    IN_DOUBT = "in doubt"
+    """A call of it was submitted to a source that does not answer."""
+    FAILED = "failed"
+    """Its last call has failed."""
+    MISSING = "missing"
+    """It was never submitted, or what was submitted was cancelled or fenced."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Point(NamedTuple):
+    """What is known of one point."""
+
+    number: int
+    """Its number in the sweep, from 0."""
+    params: Mapping[str, Any]
+    state: State
+    job_state: JobState | None = None
+    """The state of the call that counts, as the core has it; None without a call."""
+    shard: int | None = None
+    """The number of the shard of the call that counts: that of its success, else the last one."""
+    source: str | None = None
+    """The source of that shard, as the user named it."""
+    call: int | None = None
+    """The number of the call in the submission of the shard."""
+    ended: Ended | None = None
+    """How that call ended."""
+    attempts: int = 0
+    """How many attempts have begun or wait to begin, in all shards."""
+    reason: str | None = None
+    """The scheduler's reason, while the call waits; or why the source does not answer."""
+    node: str | None = None
+    twins: tuple[int, ...] = ()
+    """The shards of other calls of it that have succeeded, too."""
+
+    @property
+    def identity(self) -> str:
+        """The digest of its parameters."""
+        return identity(self.params)
+
+
+class Call(NamedTuple):
+    """A call of a point in a shard, and what became of it."""
+
+    shard: int
+    call: int
+    ended: Ended | None
+    """None while it is alive or in doubt."""
+    order: int
+    """Where it stands among the successes: the number of its collection, or a large number before that."""
+    job_state: JobState | None = None
+    reason: str | None = None
+    node: str | None = None
+    doubt: bool = False
+
+
+_NOT_COLLECTED = 1 << 40
+
+
+class Snapshot(NamedTuple):
+    """The state of every point at one time."""
+
+    points: Sequence[Point]
+    shards: Mapping[int, Shard]
+    troubles: Mapping[str, str]
+    """Why a source does not answer, by its URL."""
+    counts: Mapping[State, int]
+    starting: tuple[int, ...] = ()
+    """The shards that have no directory at their source yet, or no answer of its scheduler: their client submits them
+    at this moment, or has died."""
+
+    def numbers(self, *states: State) -> list[int]:
+        """The numbers of the points in some states."""
+        return [point.number for point in self.points if point.state in states]
+
+
+class SnapshotReader:
+    """Takes snapshots of a sweep, each with what has changed since the last: outcomes never change."""
+
+    def __init__(self, directory: SweepDirectory, places: Places) -> None:
+        self._directory, self._places = directory, places
+        self._collections: set[int] = set()
+        self._ended: dict[tuple[int, int], tuple[Ended, int]] = {}  # by shard and call
+        self._fresh: dict[tuple[int, int], tuple[Collected, Located | None]] = {}
+        self._homed: dict[tuple[int | None, int | None], tuple[str, int, int]] = {}  # results that were collected
+        self._alive: dict[tuple[int, int], Call] = {}
+        self._troubles: dict[str, str] = {}
+        self._settled: set[int] = set()  # shards all of whose calls have ended
+        self._states: dict[int, SubmissionState] = {}
+        self._done: dict[int, Point] = {}
+        self._calls: dict[int, list[tuple[int, int]]] = {}  # of each point: shards and calls
+        self._indexed: set[int] = set()
+        self._params: Sequence[Mapping[str, Any]] = ()
+        self._shards: Mapping[int, Shard] = {}
+
+    def read(self, *, look: bool = True) -> Snapshot:
+        """Take a snapshot. Without `look`, the sources are not asked: what is not collected counts as in doubt.
+
+        For each source with calls that are not collected: one command for records and outcomes. If some have no
+        outcome, two more: one for shared outcomes, and one query to the scheduler.
+        """
+        with without_collection():
+            return self._read(look=look)
+
+    def _read(self, *, look: bool) -> Snapshot:
+        params, shards = self._directory.points(), dict(self._directory.shards())
+        self._params, self._shards = params, shards
+        self._add_collected()
+        troubles: dict[str, str] = {}
+        alive: dict[tuple[int, int], Call] = {}
+        starting: list[int] = []
+        open_ = {number: shard for number, shard in shards.items() if not self._is_settled(number, shard)}
+        for url, some in _by_url(open_).items():
+            if not look:
+                troubles[url] = "it was not asked"
+                continue
+            try:
+                starting += self._look(self._places.of(next(iter(some.values())).cluster), some, alive)
+            except SlurmError as error:
+                troubles[url] = str(error)
+        self._alive, self._troubles = alive, troubles
+        self._index(shards)
+        points = [self._done.get(number) or self._point(number, some) for number, some in enumerate(params)]
+        counts = Counter(point.state for point in points)
+        return Snapshot(points, shards, troubles, counts, tuple(starting))
+
+    def state(self, shard: int) -> SubmissionState | None:
+        """What this process knows of the submission of a shard, if it has looked."""
+        return self._states.get(shard)
+
+    @property
+    def uncollected(self) -> int:
+        """How many outcomes were read at the sources and that nobody has collected yet."""
+        return len(self._fresh)
+
+    @property
+    def fresh(self) -> list[tuple[Collected, Located | None]]:
+        """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
+        return list(self._fresh.values())
+
+    def result_at(self, shard: int | None, call: int | None) -> tuple[str, int, int] | None:
+        """Where the result of a call is in `collected/`: the file, and the offsets; None if it was not collected."""
+        return self._homed.get((shard, call))
+
+    def learn_collected(self) -> None:
+        """Read what was collected since the last snapshot."""
+        self._add_collected()
+
+    def point(self, number: int) -> Point:
+        """What is known of one point, without asking anybody."""
+        return self._done.get(number) or self._point(number, self._params[number])
+
+    def add_ended(self, number: int, elements: Collection[int]) -> list[int]:
+        """Read the outcomes of elements of a shard that have ended; return the points that are new. One command."""
+        shard, state = self._shards[number], self._states[number]
+        points, chunk = shard.numbers, shard.chunk
+        new = [e for e in elements if (number, e * chunk) not in self._ended]
+        read, unreadable = self._places.of(shard.cluster).store.several_outcomes({shard.key: new})[shard.key]
+        for problem in unreadable.values():
+            if not isinstance(problem, ProtocolError):
+                raise problem
+        self._add_outcomes(number, shard, read)
+        calls = [at for e in new for at in range(e * chunk, min((e + 1) * chunk, len(points)))]
+        for at in calls:
+            if (number, at) not in self._ended:
+                final, problem_here = state.final_status(at), unreadable.get(at // chunk)
+                job_state, reason = (
+                    (final.state, final.report.reason if final.report else None) if final else (None, None)
+                )
+                message = str(problem_here) if problem_here else None
+                ended = Ended(
+                    succeeded=False, state=job_state or JobState.UNKNOWN, reason=reason, message=message, exit_code=1
+                )
+                self._add(number, at, points[at], ended, None)
+        return [points[at] for at in calls]
+
+    def _is_settled(self, number: int, shard: Shard) -> bool:
+        if number not in self._settled and all((number, at) in self._ended for at in range(len(shard.numbers))):
+            self._settled.add(number)
+        return number in self._settled
+
+    def _add_collected(self) -> None:
+        for file, lines in self._directory.collected().items():
+            if file not in self._collections:
+                self._collections.add(file)
+                for line in lines:
+                    at = line.shard, line.call
+                    if at not in self._ended or self._ended[at][1] > file:
+                        self._ended[at] = line.ended, file
+                        self._done.pop(line.point, None)  # another success may count now
+                    if line.result:
+                        self._homed[at] = line.result
+                    self._fresh.pop(at, None)
+
+    # What the sources say.
+
+    def _look(self, place: Place, shards: Mapping[int, Shard], alive: dict[tuple[int, int], Call]) -> list[int]:
+        """Read the new outcomes of shards at one place, and the states of what has none. Returns those that start."""
+        wanted = {
+            shard.key: sorted(
+                {at // shard.chunk for at in range(len(shard.numbers)) if (number, at) not in self._ended}
+            )
+            for number, shard in shards.items()
+        }
+        by_key = {shard.key: number for number, shard in shards.items()}
+        records, outcomes = place.store.records_and_outcomes(wanted)
+        problems = [error for found in outcomes.values() for error in found.unreadable.values()]
+        for problem in (*(found for found in records.values() if isinstance(found, SlurmError)), *problems):
+            raise problem
+        found = {by_key[key]: each for key, each in records.items() if not isinstance(each, SlurmError)}
+        states = {number: place.registry.add(*each) for number, each in found.items()}
+        self._states |= states
+        read = {key: dict(each.read) for key, each in outcomes.items()}
+        left = {key: [e for e in wanted[key] if e not in read[key]] for key in wanted}
+        for key, shared in place.store.shared_outcomes(left).items() if any(left.values()) else ():
+            read[key].update(shared)
+        for number, shard in shards.items():
+            self._add_outcomes(number, shard, read[shard.key])
+            if number in states:
+                states[number].add_outcomes(read[shard.key])
+        waiting = [n for n, shard in shards.items() if not self._is_settled(n, shard)]
+        known = [states[n] for n in waiting if n in states]
+        if any(state.submitted for state in known):
+            _query(place, [state for state in known if state.submitted])
+        for number in waiting:
+            self._add_alive(number, shards[number], states.get(number), alive)
+        return [n for n in waiting if n not in states or not (states[n].submitted or states[n].refused)]
+
+    def _add_outcomes(self, number: int, shard: Shard, outcomes: Mapping[int, Outcome]) -> None:
+        points = shard.numbers
+        for element, outcome in outcomes.items():
+            for at in range(element * shard.chunk, min((element + 1) * shard.chunk, len(points))):
+                if (number, at) not in self._ended:
+                    try:
+                        ended = Ended.of(outcome, at % shard.chunk)
+                    except ProtocolError as error:
+                        ended = Ended(succeeded=False, state=JobState.UNKNOWN, message=str(error), exit_code=1)
+                    self._add(number, at, points[at], ended, _result(outcome, at % shard.chunk))
+
+    def _add(self, number: int, at: int, point: int, ended: Ended, result: Located | None) -> None:
+        self._ended[number, at] = ended, _NOT_COLLECTED + number
+        self._fresh[number, at] = Collected(point, number, at, ended), result
+
+    def _add_alive(
+        self, number: int, shard: Shard, state: SubmissionState | None, alive: dict[tuple[int, int], Call]
+    ) -> None:
+        points = shard.numbers
+        refused = state is not None and state.refused is not None
+        for at in range(len(points)):
+            if (number, at) in self._ended:
+                continue
+            if refused:
+                ended = Ended(succeeded=False, state=JobState.CANCELLED, reason="the scheduler refused it", exit_code=1)
+                alive[number, at] = Call(number, at, ended, _NOT_COLLECTED)
+                continue
+            report = state.report(at) if state else None
+            reason = report.reason if report else "the scheduler does not list it" if state else "it is being submitted"
+            job_state = report.state if report else JobState.UNKNOWN if state else JobState.PENDING
+            node = (report.node or None) if report else None
+            alive[number, at] = Call(number, at, None, _NOT_COLLECTED, job_state, reason or None, node)
+
+    # The points.
+
+    def _index(self, shards: Mapping[int, Shard]) -> None:
+        """Note which calls each point has, of shards that are new."""
+        for number, shard in shards.items():
+            if number not in self._indexed:
+                self._indexed.add(number)
+                for at, point in enumerate(shard.numbers):
+                    self._calls.setdefault(point, []).append((number, at))
+                    self._done.pop(point, None)
+
+    def _call(self, number: int, at: int) -> Call:
+        if known := self._ended.get((number, at)):
+            return Call(number, at, *known)
+        if found := self._alive.get((number, at)):
+            return found
+        trouble = self._troubles.get(self._shards[number].url)
+        return Call(number, at, None, _NOT_COLLECTED, None, trouble, doubt=True)
+
+    def _point(self, number: int, params: Mapping[str, Any]) -> Point:
+        calls = [self._call(*at) for at in self._calls.get(number, ())]
+        if not calls:
+            return Point(number, params, State.MISSING)
+        good = [call for call in calls if call.ended and call.ended.succeeded]
+        state, best = _judged(calls, good)
+        found = Point(
+            number,
+            params,
+            state,
+            best.ended.state if best.ended else best.job_state,
+            best.shard,
+            self._shards[best.shard].source,
+            best.call,
+            best.ended,
+            sum(call.ended.attempt if call.ended else 1 for call in calls if not (call.ended and call.ended.fence)),
+            best.reason or (best.ended.reason if best.ended else None),
+            best.node or (best.ended.host if best.ended else None),
+            tuple(call.shard for call in good if call is not best),
+        )
+        if state is State.DONE and all(call.ended for call in calls):
+            self._done[number] = found
+        return found
+
+
+def _result(outcome: Outcome, call: int) -> Located | None:
+    """Where the result of a call is; None if it has none, or the outcome is damaged."""
+    if outcome.result is None:
+        return None
+    if outcome.ends is None:
+        return Located(outcome.result, 0, outcome.result.bytes)
+    begin, end = outcome.ends[call - 1] if call else 0, outcome.ends[call] if call < len(outcome.ends) else 0
+    return Located(outcome.result, begin, end) if begin < end else None
+
+
+def _judged(calls: Sequence[Call], good: Sequence[Call]) -> tuple[State, Call]:
+    """The state of a point, and the call that counts."""
+    if good:
+        return State.DONE, min(good, key=lambda call: call.order)
+    for call in calls:
+        if call.ended is None and not call.doubt:
+            return State.ALIVE, call
+    for call in calls:
+        if call.doubt:
+            return State.IN_DOUBT, call
+    last = calls[-1]
+    withdrawn = last.ended is not None and last.ended.withdrawn
+    return State.MISSING if withdrawn else State.FAILED, last
+
+
+def _query(place: Place, states: Sequence[SubmissionState]) -> None:
+    """Ask the scheduler about submissions. Unlike the tracker, queues nothing that waits for room."""
+    poller = StatusPoller(
+        query=lambda ids: place.queue.client.query(ids),  # noqa: PLW0108 - made when there is something to ask
+        history=lambda ids: place.queue.client.history(ids),  # noqa: PLW0108
+        complete=lambda _: None,
+        here=lambda: place.queue.here,
+        runaway=place.timings.runaway,
+    )
+    found = poller.query(states)
+    if found.trouble and not found.partly:
+        raise SchedulerError(found.trouble)
+
+
+def _by_url(shards: Mapping[int, Shard]) -> dict[str, dict[int, Shard]]:
+    found: dict[str, dict[int, Shard]] = {}
+    for number, shard in shards.items():
+        found.setdefault(shard.url, {})[number] = shard
+    return found

@@ -1,0 +1,128 @@
+"""Sources: the clusters that compute a sweep, each with a number of slots; and the places of its shards."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm import slurmfile
+from slurm.clusters.cluster import Cluster
+from slurm.errors import ConfigurationError
+from slurm.places.place import place_for
+from slurm.slurmfile.reader import near
+from slurm.slurmfile.sources import search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slurm.places.place import Place
+    from slurm.sweeps.records import Shard
+
+    On = str | Cluster | tuple[str | Cluster, int]
+
+
+class Source(NamedTuple):
+    """A cluster, and how many elements of a sweep may run there at once; None for as many as the cluster lets."""
+
+    name: str
+    cluster: Cluster
+    slots: int | None = None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What `place_for` makes the place from, in any process: the URL holds the root. Asks for the root."""
+        place = self.cluster.place
+        url = str(place.url._replace(root=place.store.root))
+        more = place.spec._asdict()
+        return {"url": url, **{name: value for name, value in more.items() if name != "url" and value}}
+
+
+class Places:
+    """The places of shards, so that a process has one connection to each."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Place] = {}
+
+    def add(self, source: Source) -> None:
+        """Use the place of a source for its shards."""
+        self._known[source.spec["url"]] = source.cluster.place
+
+    def of(self, spec: Mapping[str, Any]) -> Place:
+        """The place of a shard."""
+        url = str(spec["url"])
+        if url not in self._known:
+            more: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in spec.items() if n != "url"}
+            self._known[url] = place_for(url, **more)
+        return self._known[url]
+
+    def source(self, shard: Shard) -> Source:
+        """The source of a shard: the cluster of that name, if it is still the same one, else that of the record."""
+        with contextlib.suppress(ConfigurationError):
+            found = Source(shard.source, cluster_of(shard.source), shard.slots)
+            if found.spec["url"] == shard.url:
+                return found
+        more: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in shard.cluster.items()}
+        return Source(shard.source, Cluster(**more), shard.slots)
+
+
+def sources_of(on: On | Iterable[On]) -> list[Source]:
+    """The sources that a user names: "cpu:40", "slurm+ssh://login:8", "local:2", names of the Slurmfile, clusters.
+
+    A number after the last colon is that of the slots. Raises ConfigurationError that lists what is wrong with any.
+    """
+    several = [on] if isinstance(on, (str, Cluster)) or _is_pair(on) else list(on)
+    if not several:
+        raise ConfigurationError('on=[]: name the clusters to compute at, such as on=["cpu:40", "local:2"]')
+    found, problems = [], []
+    for each in several:
+        try:
+            found.append(_source(each))
+        except ConfigurationError as error:
+            problems.append(str(error))
+    names = [source.name for source in found]
+    problems += [
+        f"{name} is named twice: give it once, with all its slots" for name in {*names} if names.count(name) > 1
+    ]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return found
+
+
+def _is_pair(on: Any) -> bool:
+    return isinstance(on, tuple) and len(on) == 2 and isinstance(on[1], int)
+
+
+def _source(on: Any) -> Source:
+    what, slots = on if _is_pair(on) else (on, None)
+    name = what
+    if isinstance(what, str):
+        name, slots = _split(what) if slots is None else (what, slots)
+        cluster = cluster_of(name)
+    elif isinstance(what, Cluster):
+        cluster, name = what, what.url
+    else:
+        raise ConfigurationError(f"on={what!r:.80}: expected a name such as 'cpu:40', a URL, or a Cluster")
+    if slots is not None and slots < 1:
+        raise ConfigurationError(f"{name}:{slots} has no room: give it at least one slot, or leave it out")
+    return Source(name, cluster, slots)
+
+
+def _split(text: str) -> tuple[str, int | None]:
+    """Split "cpu:40" into name and slots."""
+    name, colon, number = text.rpartition(":")
+    if colon and number.isascii() and number.isdecimal() and name:
+        return name, int(number)
+    return text, None
+
+
+def cluster_of(name: str) -> Cluster:
+    """The cluster of a name in the Slurmfile, or of a URL. Raises ConfigurationError that lists the near names."""
+    file = search() if "://" not in name else None
+    known = slurmfile.names(file) if file else ()
+    if file and name in known:
+        return Cluster.from_entry(slurmfile.read(file, name), callbacks=False)
+    try:
+        return Cluster(name)
+    except ConfigurationError as error:
+        more = f"; the Slurmfile has no cluster of that name{near(name, known)}" if known else ""
+        raise ConfigurationError(f"source {name!r}: {error}{more}") from None

@@ -1,0 +1,226 @@
+"""Submit what is missing: prepare every source, write a record of each shard by link(2), then queue it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.clusters import environment_cache
+from slurm.errors import ConfigurationError, SlurmError
+from slurm.jobs.submit import check_ranks, describe_pickled, submit_draft
+from slurm.options import Options
+from slurm.protocol import Edge
+from slurm.protocol.ranges import in_order
+from slurm.storage.keys import new_key
+from slurm.submission import requests
+from slurm.sweeps.code import Code, code_of
+from slurm.sweeps.records import Shard
+from slurm.sweeps.snapshot import State
+from slurm.sweeps.spreading import Share, room, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from slurm.protocol import ResolvedEnvironment
+    from slurm.storage.uploads import Uploads
+    from slurm.sweeps.directory import SweepDirectory
+    from slurm.sweeps.snapshot import Snapshot
+    from slurm.sweeps.sources import Source
+    from slurm.tasks.settings import Settings
+    from slurm.tasks.task import Task
+
+_log = logging.getLogger(__name__)
+
+
+class Ready(NamedTuple):
+    """A source whose environment is made, with what is submitted there."""
+
+    source: Source
+    spec: Mapping[str, Any]
+    code: Code
+    uploads: Uploads
+    settings: Settings
+    environment: ResolvedEnvironment
+
+
+class Unit:
+    """What the points of a sweep call: a task of this process, or what another process has pickled."""
+
+    def __init__(self, directory: SweepDirectory, task: Task[..., Any] | None) -> None:
+        self._directory, self.task = directory, task
+        self._codes: dict[tuple[str, ...], tuple[Code, Uploads]] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The options and the environment of the task."""
+        return self.task.terms if self.task else self._newest().settings
+
+    @property
+    def command(self) -> bool:
+        """Whether it runs a program."""
+        return self._code(())[0].command
+
+    def code(self, environment: ResolvedEnvironment, *, at: str) -> tuple[Code, Uploads]:
+        """The code for an environment. Raises ConfigurationError if the Python there cannot load it."""
+        code, uploads = self._code(environment.modules)
+        if code.tag != environment.tag and not environment.program:
+            raise ConfigurationError(
+                f"{at} has Python {environment.tag}, and the code of this sweep is of Python {code.tag}: open the "
+                "sweep with its task, Sweep.open(name, task)"
+            )
+        return code, uploads
+
+    def _code(self, modules: tuple[str, ...]) -> tuple[Code, Uploads]:
+        if modules not in self._codes:
+            if self.task is None:
+                code = self._newest()
+                self._codes[modules] = code, code.uploads(self._directory.path)
+            else:
+                self._codes[modules] = code_of(self.task, modules)
+        return self._codes[modules]
+
+    def _newest(self) -> Code:
+        shards = self._directory.shards()
+        if not shards:
+            raise ConfigurationError(
+                f"{self._directory.path.name} was never run, so its code is not stored: open it with its task, "
+                "Sweep.open(name, task)"
+            )
+        return Code.read(self._directory.path, shards[max(shards)].code)
+
+
+def prepare(unit: Unit, sources: Sequence[Source], options: Options) -> list[Ready]:
+    """Make the environment of every source before anything is queued.
+
+    A source that fails is logged by name, and the rest goes on. Raises the error of the first if all fail.
+    """
+    ready, first = list[Ready](), None
+    for source in sources:
+        try:
+            ready.append(_prepared(unit, source, options))
+        except SlurmError as error:
+            first = first or error
+            _log.error("%s is left out: %s", source.name, error)
+    if first is not None and not ready:
+        raise first
+    return ready
+
+
+def _prepared(unit: Unit, source: Source, options: Options) -> Ready:
+    cluster, place = source.cluster, source.cluster.place
+    settings = cluster.settings.merged(unit.settings)
+    defaults = Options.parse({"metrics": True})
+    settings = settings.replace(options=defaults.merged(settings.options, options, Options.parse({"reuse": None})))
+    environment = environment_cache.prepare(
+        place, settings.environment or (), settings.options, for_program=unit.command
+    )
+    if unit.task is not None:
+        check_ranks(unit.task, settings.options, environment, mapped=True)
+    code, uploads = unit.code(environment, at=source.name)
+    place.blobs.send(uploads)
+    return Ready(source, source.spec, code, uploads, settings, environment)
+
+
+class Submitter:
+    """Submits points of one sweep."""
+
+    def __init__(self, directory: SweepDirectory, snapshot: Callable[[], Snapshot]) -> None:
+        self._directory, self._snapshot = directory, snapshot
+
+    def submit(
+        self, ready: Sequence[Ready], wanted: Callable[[Snapshot], list[int]], *, why: str, strategy: str = "slots"
+    ) -> int:
+        """Submit those points that are `wanted` of a snapshot, one shard a source; returns how many.
+
+        A record of the next number claims its points. Who finds the number taken decides again, so of several processes
+        one submits each point. Raises the first error if nothing could be
+        queued at any source.
+        """
+        for each in ready:
+            each.code.write(self._directory.path, each.uploads)
+        submitted, failures = 0, dict[str, SlurmError]()
+        left = list(ready)
+        snapshot = self._snapshot()
+        numbers = wanted(snapshot)
+        chunks = {requests.chunk_size(each.settings.options) for each in ready}
+        parts = spread(numbers, [self._share(each, snapshot) for each in left], strategy=strategy, chunk=max(chunks))
+        while left and numbers:
+            each, some = left[0], parts[0]
+            if some:
+                claimed = self._claim(each, some, snapshot, why)
+                if claimed is None:
+                    snapshot = self._snapshot()
+                    still = set(wanted(snapshot))
+                    parts = [[number for number in part if number in still] for part in parts]
+                    continue
+                number, shard = claimed
+                try:
+                    self._queue(each, shard, snapshot)
+                    submitted += len(some)
+                except SlurmError as error:
+                    failures[each.source.name] = error
+                    _log.error("%s takes no points: %s", each.source.name, error)
+                snapshot = snapshot._replace(shards={**snapshot.shards, number: shard})
+            left, parts = left[1:], parts[1:]
+        if failures and not submitted:
+            raise next(iter(failures.values()))
+        return submitted
+
+    def _share(self, ready: Ready, snapshot: Snapshot) -> Share:
+        alive = _alive(snapshot, ready)
+        return Share(ready.source.slots, sum(left for _, left in alive.values()))
+
+    def _claim(self, ready: Ready, numbers: Sequence[int], snapshot: Snapshot, why: str) -> tuple[int, Shard] | None:
+        """Write the record of a shard under the number after those of a snapshot; None if that is taken."""
+        slots, _ = room(ready.source.slots, _alive(snapshot, ready))
+        shard = Shard(
+            cluster=ready.spec,
+            source=ready.source.name,
+            slots=slots,
+            key=new_key(ready.code.task),
+            points=in_order(numbers),
+            chunk=requests.chunk_size(ready.settings.options),
+            code=ready.code.name,
+            why=why,
+        )
+        number = max(snapshot.shards, default=0) + 1
+        return (number, shard) if self._directory.claim(number, shard) else None
+
+    def _queue(self, ready: Ready, shard: Shard, snapshot: Snapshot) -> None:
+        """Write the submission of a shard at its source, and queue it."""
+        place, params = ready.source.cluster.place, self._directory.points()
+        alive = _alive(snapshot, ready)
+        _, after = room(ready.source.slots, alive)
+        edges = [Edge(key=alive[after][0].key, on="any")] if after is not None else []
+        labels = {"labels": {"sweep": self._directory.path.name}}
+        options = ready.settings.options.merged(Options.parse(labels))
+        if shard.slots is not None:
+            most = min(shard.slots, int(options.get("max_concurrent") or shard.slots))
+            options = options.merged(Options.parse({"max_concurrent": most}))
+        draft = describe_pickled(
+            place,
+            shard.key,
+            ready.code.task,
+            ready.code.calls(params[number] for number in shard.numbers),
+            count=len(shard.numbers),
+            edges=edges,
+            options=options,
+            environment=ready.environment,
+            uploads=ready.uploads,
+        )
+        submit_draft(place, draft, ())
+
+
+def _alive(snapshot: Snapshot, ready: Ready) -> dict[int, tuple[Shard, int]]:
+    """The shards at a source that have not ended, with their elements that have not."""
+    left: dict[int, set[int]] = {}
+    for point in snapshot.points:
+        if point.state in (State.ALIVE, State.IN_DOUBT) and point.shard is not None and point.call is not None:
+            left.setdefault(point.shard, set()).add(point.call // snapshot.shards[point.shard].chunk)
+    url = str(ready.spec["url"])
+    return {
+        number: (shard, len(left[number]))
+        for number, shard in snapshot.shards.items()
+        if number in left and shard.url == url
+    }

@@ -1,0 +1,151 @@
+"""Views: what a sweep shows. Each is made of a snapshot, writes nothing, and is never read back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import ConfigurationError
+from slurm.protocol.states import JobState
+from slurm.sweeps.failures import Failure, grouped, message
+from slurm.sweeps.snapshot import State
+from slurm.sweeps.table import table_of
+from slurm.views.displays import clock, duration, memory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurm.sweeps.failures import FailureGroup
+    from slurm.sweeps.snapshot import Point, Snapshot
+    from slurm.sweeps.table import Table
+
+
+class Status(NamedTuple):
+    """How far a sweep is, in numbers of points."""
+
+    total: int
+    counts: Mapping[State, int]
+    """The points in each state; states without points are left out."""
+    sources: Mapping[str, Mapping[str, int]]
+    """The points at each source: "done", "failed", and the scheduler's state of those that are alive."""
+    troubles: Mapping[str, str]
+    """Why a source does not answer, by its URL."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is alive or in doubt."""
+        return not (self.counts.get(State.ALIVE) or self.counts.get(State.IN_DOUBT))
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.counts[state]} {state}" for state in State if self.counts.get(state))
+        lines = [f"{self.total} points: {counts or 'none'}"]
+        lines += [
+            f"{source}: {', '.join(f'{number} {name}' for name, number in found.items())}"
+            for source, found in self.sources.items()
+        ]
+        return "\n".join([*lines, *(f"{url} does not answer: {why}" for url, why in self.troubles.items())])
+
+
+def status_of(snapshot: Snapshot) -> Status:
+    """Count the points of a snapshot."""
+    sources: dict[str, Counter[str]] = {}
+    for point in snapshot.points:
+        if point.source is not None and point.state is not State.MISSING:
+            name = point.job_state if point.state is State.ALIVE else point.state
+            sources.setdefault(point.source, Counter())[str(name)] += 1
+    counts = {state: snapshot.counts[state] for state in State if snapshot.counts.get(state)}
+    order = [str(state) for state in (State.DONE, *JobState, State.FAILED, State.IN_DOUBT)]
+    by_source = {name: {key: found[key] for key in order if found[key]} for name, found in sorted(sources.items())}
+    return Status(len(snapshot.points), counts, by_source, snapshot.troubles)
+
+
+def errors_of(snapshot: Snapshot) -> list[FailureGroup]:
+    """The failed points in groups of the same kind, the most frequent first."""
+    failed = (point for point in snapshot.points if point.state is State.FAILED)
+    return grouped(Failure(point.number, point.ended) for point in failed if point.ended is not None)
+
+
+def recent_of(snapshot: Snapshot, limit: int) -> list[Point]:
+    """The points that have ended last, newest first, by the nodes' clocks."""
+    ended = [point for point in snapshot.points if point.ended is not None and point.ended.ended is not None]
+    return sorted(ended, key=lambda point: -_time(point))[:limit]
+
+
+def why_of(snapshot: Snapshot, number: int) -> str:
+    """Tell why a point is as it is, and what to do. Raises ConfigurationError if there is no such point."""
+    if not 0 <= number < len(snapshot.points):
+        raise ConfigurationError(f"there is no point {number}: the sweep has {len(snapshot.points)}, from 0")
+    point = snapshot.points[number]
+    lines = [f"point {number}, {', '.join(f'{name}={value!r}' for name, value in point.params.items())}: {point.state}"]
+    if point.shard is None or point.call is None:
+        return "\n".join([*lines, "it was never submitted: complete() submits it"])
+    shard = snapshot.shards[point.shard]
+    job = f"{shard.key}[{point.call}]"
+    begun = f"{point.attempts} attempt{'s' if point.attempts != 1 else ''}"
+    lines.append(f"it is job {job} at {shard.source}, in shard {point.shard} ({shard.why}); {begun}")
+    if point.ended is not None:
+        lines += _ending(point)
+    elif point.state is State.ALIVE:
+        reason = f": {point.reason}" if point.reason else ""
+        lines.append(f"{point.job_state}{reason}{f', on {point.node}' if point.node else ''}")
+    else:
+        lines.append(f"{shard.source} does not answer: {point.reason}")
+    if point.state is not State.MISSING:
+        lines.append(f"its output: slurm logs '{job}' --on {shard.url}")
+    lines += {
+        State.FAILED: ["complete(failed=True) submits it again"],
+        State.MISSING: ["complete() submits it again"],
+        State.IN_DOUBT: ["complete(take_over=True) computes it at another source meanwhile"],
+    }.get(point.state, [])
+    if point.twins:
+        lines.append(f"it has succeeded in shards {', '.join(map(str, point.twins))}, too; the one above counts")
+    return "\n".join(lines)
+
+
+def _ending(point: Point) -> list[str]:
+    ended = point.ended
+    if ended is None:
+        return []
+    if not ended.succeeded:
+        reason = f" ({ended.reason})" if ended.reason else ""
+        return [f"{ended.state}: {message(ended)}{reason}{f', on {ended.host}' if ended.host else ''}"]
+    took = f"took {duration(ended.seconds)}" if ended.seconds is not None else "succeeded"
+    peak = f", peak memory {memory(ended.peak_memory)}" if ended.peak_memory else ""
+    numbers = f"; {', '.join(f'{name}={number}' for name, number in ended.metrics.items())}" if ended.metrics else ""
+    when = f" at {clock(ended.ended)}" if ended.ended is not None else ""
+    return [f"{took}{peak} on {ended.host or 'a node'}{when}{numbers}"]
+
+
+def _time(point: Point) -> float:
+    return (point.ended.ended or 0.0) if point.ended else 0.0
+
+
+class Views:
+    """What a sweep shows. A sweep gives `snapshot`; nothing here writes anything, here or at a source."""
+
+    def snapshot(self) -> Snapshot:
+        """The state of every point now."""
+        raise NotImplementedError
+
+    def status(self) -> Status:
+        """How far it is, over all and at each source."""
+        return status_of(self.snapshot())
+
+    def table(self) -> Table:
+        """A row for each point: parameters, metrics, state, source, seconds, memory in bytes, attempts.
+
+        No result is unpickled: metrics are read from outcomes.
+        """
+        return table_of(self.snapshot().points)
+
+    def errors(self) -> list[FailureGroup]:
+        """The failed points in groups: numbers, addresses, paths and hosts in messages do not count."""
+        return errors_of(self.snapshot())
+
+    def recent(self, limit: int = 10) -> Sequence[Point]:
+        """The points that have ended last, newest first."""
+        return recent_of(self.snapshot(), limit)
+
+    def why(self, number: int) -> str:
+        """Why a point is as it is, and what to do about it."""
+        return why_of(self.snapshot(), number)

@@ -1,0 +1,68 @@
+"""External tools: run directories, manifests, stages, and a dry run, for programs that other people wrote.
+
+from slurm.tools import Stage, Tool
+
+class Solver(Tool):
+    name, taxonomy, config = "solver", ("case",), "case.yaml"
+    solve = Stage("solve {config}", products=["*.h5"], time="1:00:00")
+
+run = Solver.prepare("first", case="wing", template="small", override={"steps": 100})
+run.submit()["solve"].result()
+"""
+
+from __future__ import annotations
+
+import importlib
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from slurm.runner.finished import Diagnosis
+    from slurm.tools.errors import ManifestError, RunDirectoryError, TemplateError, ToolError
+    from slurm.tools.manifest import ManifestBase, load_manifest, validate_manifest, write_manifest
+    from slurm.tools.run import Run
+    from slurm.tools.run_directory import build_run_dir, ensure_run_dir, validate_run_dir
+    from slurm.tools.stage import Stage
+    from slurm.tools.templates import get_template_path, list_templates
+    from slurm.tools.tool import Tool
+
+_HOMES = {
+    "slurm.runner.finished": ("Diagnosis",),
+    "slurm.tools.errors": ("ManifestError", "RunDirectoryError", "TemplateError", "ToolError"),
+    "slurm.tools.manifest": ("ManifestBase", "load_manifest", "validate_manifest", "write_manifest"),
+    "slurm.tools.run": ("Run",),
+    "slurm.tools.run_directory": ("build_run_dir", "ensure_run_dir", "validate_run_dir"),
+    "slurm.tools.stage": ("Stage",),
+    "slurm.tools.templates": ("get_template_path", "list_templates"),
+    "slurm.tools.tool": ("Tool",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Diagnosis",
+    "ManifestBase",
+    "ManifestError",
+    "Run",
+    "RunDirectoryError",
+    "Stage",
+    "TemplateError",
+    "Tool",
+    "ToolError",
+    "build_run_dir",
+    "ensure_run_dir",
+    "get_template_path",
+    "list_templates",
+    "load_manifest",
+    "validate_manifest",
+    "validate_run_dir",
+    "write_manifest",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name at its first use, so that `import slurm.tools` is fast."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = found
+    return found

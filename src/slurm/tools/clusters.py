@@ -1,0 +1,34 @@
+"""The cluster of a run: by its name in the Slurmfile or its URL, and the URL with the root that the manifest keeps."""
+
+from __future__ import annotations
+
+from slurm import slurmfile
+from slurm.clusters.cluster import Cluster
+from slurm.slurmfile.sources import search
+from slurm.tasks import active
+
+
+def cluster_of(on: str | Cluster | None) -> Cluster:
+    """The cluster of a name or a URL; None for the active one, else the default. Raises ConfigurationError."""
+    if on is None:
+        found = active.current()
+        return found if isinstance(found, Cluster) else _named(None)
+    return on if isinstance(on, Cluster) else _named(on)
+
+
+def cluster_at(url: str, name: str | None) -> Cluster:
+    """The active cluster if it is this place, else that of the name, else one without settings of its own."""
+    found = active.current()
+    return found if isinstance(found, Cluster) and place_url(found) == url else _named(name or url)
+
+
+def _named(name: str | None) -> Cluster:
+    file = search() if name is None or "://" not in name else None
+    if file and (name is None or name in slurmfile.names(file)):
+        return Cluster.from_entry(slurmfile.read(file, name))
+    return Cluster(name or "auto")
+
+
+def place_url(cluster: Cluster) -> str:
+    """The URL with the root, as it was asked for: two clusters with the same are one place."""
+    return str(cluster.place.url)

@@ -1,0 +1,21 @@
+"""Errors of tools. ToolError is the base of all."""
+
+from __future__ import annotations
+
+from slurm.errors import SlurmError
+
+
+class ToolError(SlurmError):
+    """Base class of the errors of tools."""
+
+
+class RunDirectoryError(ToolError):
+    """A run directory has a name that is not possible, is missing, or holds something else."""
+
+
+class ManifestError(ToolError):
+    """A manifest is missing or invalid. The message names the file, the field, and the version that wrote it."""
+
+
+class TemplateError(ToolError):
+    """A template is missing, or an override does not fit it."""

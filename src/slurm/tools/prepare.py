@@ -1,0 +1,123 @@
+"""Prepare a run: write its directory once, the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from slurm.slurmfile.reader import near
+from slurm.tools.clusters import cluster_of, place_url
+from slurm.tools.errors import ToolError
+from slurm.tools.manifest import ManifestBase, write_manifest
+from slurm.tools.overrides import overridden
+from slurm.tools.run import Run
+from slurm.tools.run_directory import build_run_dir, ensure_run_dir
+from slurm.tools.stage import CONFIG, STAGES
+from slurm.tools.templates import get_template_path, template_files
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from slurm.clusters.cluster import Cluster
+    from slurm.tools.declaration import Declaration
+
+
+def prepare(
+    tool: type[Declaration],
+    run_id: str,
+    taxonomy: Mapping[str, object],
+    *,
+    template: str | None,
+    override: Mapping[str, Any],
+    root: str | os.PathLike[str] | None,
+    on: str | Cluster | None,
+    unique: bool,
+) -> Run:
+    """Write the directory of a run, as `Tool.prepare` says."""
+    named = _taxonomy(tool, taxonomy)
+    run_dir = build_run_dir(root or ".", tool.name, named, run_id, unique=unique)
+    if len(str(run_dir)) > tool.max_path:
+        raise ToolError(
+            f"{run_dir} has {len(str(run_dir))} characters, and {tool.name} takes paths of at most {tool.max_path}: "
+            "choose a shorter root"
+        )
+    cluster = cluster_of(on)
+    files = _config(tool, template, override)
+    values = {**named, "run_id": run_id, **({CONFIG: f"{CONFIG}/{tool.config}"} if tool.config else {})}
+    for stage in tool.stages.values():
+        launch = ()
+        if stage.options.get("launch") == "mpi":
+            launch = tuple(
+                cluster.place.scheduler_class.launch(int(stage.options.get("ntasks", 1)), stage.options.get("mpi", ""))
+            )
+        title = f"Stage {stage.name} of {tool.name}, run {run_id}"
+        text = stage.script(tool.stages, values, title=title, launch=launch)
+        files[f"{STAGES}/{stage.name}.sh"] = text.encode()
+    ensure_run_dir(run_dir)
+    for name, content in files.items():
+        _write(run_dir / name, content)
+    manifest = ManifestBase(
+        tool=tool.name,
+        run_id=run_id,
+        taxonomy=named,
+        created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        url=place_url(cluster),
+        cluster=on if isinstance(on, str) and "://" not in on else None,
+        template=template,
+        overrides=dict(override),
+        stages={stage.name: _described(tool, stage.name) for stage in tool.stages.values()},
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    )
+    write_manifest(manifest, run_dir)
+    return Run(tool, run_dir)
+
+
+def _taxonomy(tool: type[Declaration], given: Mapping[str, object]) -> dict[str, str]:
+    for name in given:
+        if name not in tool.taxonomy:
+            raise ToolError(f"{tool.name} has no {name!r} in its taxonomy{near(name, tool.taxonomy)}")
+    missing = [name for name in tool.taxonomy if name not in given]
+    if missing:
+        raise ToolError(f"{tool.name} needs {', '.join(f'{name}=…' for name in missing)}")
+    return {name: str(given[name]) for name in tool.taxonomy}
+
+
+def _config(tool: type[Declaration], template: str | None, override: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files of the template, by their paths in the run directory, with the overrides."""
+    if template is None:
+        if tool.config or override:
+            raise ToolError(f"{tool.name} needs a template, for its {tool.config or 'configuration'}: write template=…")
+        return {}
+    found = {
+        name: path.read_bytes()
+        for name, path in template_files(get_template_path(tool.templates_directory(), template))
+    }
+    if tool.config is not None and tool.config not in found:
+        raise ToolError(f"template {template!r} has no {tool.config}{near(tool.config, found)}")
+    if override:
+        if tool.config is None:
+            raise ToolError(f"{tool.name} declares no config, the file that overrides change")
+        text = found[tool.config].decode()
+        found[tool.config] = overridden(text, override, name=f"{template}/{tool.config}").encode()
+    return {f"{CONFIG}/{name}": content for name, content in found.items()}
+
+
+def _described(tool: type[Declaration], name: str) -> dict[str, Any]:
+    stage = tool.stages[name]
+    products = [stage.products] if isinstance(stage.products, str) else list(stage.products)
+    options = {key: value for key, value in stage.options.items() if isinstance(value, str | int | float | bool | None)}
+    return {
+        "command": stage.command,
+        "products": products,
+        "after": list(stage.upstreams(tool.stages)),
+        "options": options,
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o444)

@@ -1,0 +1,169 @@
+"""Run: a prepared run directory of a tool. Its jobs are calls of `command`, whose directories are the truth."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, cast
+
+from slurm.slurmfile.reader import near
+from slurm.storage.keys import new_key
+from slurm.tasks.command import CommandTask, command
+from slurm.tools import submissions
+from slurm.tools.clusters import cluster_at, cluster_of, place_url
+from slurm.tools.errors import ToolError
+from slurm.tools.manifest import load_manifest
+from slurm.tools.run_directory import validate_run_dir
+from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from slurm.clusters.cluster import Cluster
+    from slurm.jobs.job import Job
+    from slurm.jobs.plan import Plan
+    from slurm.runner.command import Command
+    from slurm.runner.finished import Finished
+    from slurm.submission.status import JobStatus
+    from slurm.tools.declaration import Declaration
+    from slurm.tools.manifest import ManifestBase
+
+
+class Run:
+    """A prepared run of a tool: `Tool.prepare` makes one, `Tool.open` opens one. Nothing changes what was prepared."""
+
+    def __init__(self, tool: type[Declaration], run_dir: str | os.PathLike[str]) -> None:
+        """Raises RunDirectoryError, ManifestError, and ToolError if it is a run of another tool."""
+        self.tool, self.directory = tool, validate_run_dir(run_dir)
+        self.manifest: ManifestBase = load_manifest(self.directory)
+        if self.manifest.tool != tool.name:
+            raise ToolError(f"{self.directory} is a run of {self.manifest.tool}, not of {tool.name}")
+
+    def __repr__(self) -> str:
+        return f"<Run {self.manifest.run_id} of {self.tool.name} in {self.directory}>"
+
+    def plan(self, *stages: str, on: str | Cluster | None = None) -> dict[str, Plan[Job[Finished]]]:
+        """What `submit` would submit, by stage: scripts, commands and files. Writes nothing, here or there.
+
+        A plan does not name the jobs that its stage runs after, because they have no ids yet.
+        """
+        cluster = self._cluster(on)
+        return {
+            name: self._task(name, {})
+            .on(cluster)
+            .plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
+            for name in self._chosen(stages)
+        }
+
+    def submit(
+        self,
+        *stages: str,
+        on: str | Cluster | None = None,
+        again: bool = False,
+        depend_afterok: Sequence[str | int] = (),
+    ) -> dict[str, Job[Finished]]:
+        """Submit these stages, or all, in order; return their jobs by stage. Never waits.
+
+        A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
+        other programs that the first stages wait for. A stage that was submitted is refused, unless `again`: then the
+        new job counts, and the earlier record stays. Raises ToolError, and what a submission raises.
+        """
+        chosen, cluster = self._chosen(stages), self._cluster(on)
+        records = submissions.read(self.directory)
+        before = submissions.keys(records)
+        if submitted := [name for name in chosen if name in before and not again]:
+            raise ToolError(
+                f"{', '.join(submitted)} of {self.directory} was submitted already, as {before[submitted[0]]}: "
+                "write again=True to submit it once more"
+            )
+        keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
+        record = {
+            "stages": keys,
+            "url": place_url(cluster),
+            "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "depend_afterok": [str(job) for job in depend_afterok],
+            "again": again,
+        }
+        if not submissions.add(self.directory, len(records), record):
+            return self.submit(*stages, on=on, again=again, depend_afterok=depend_afterok)
+        jobs: dict[str, Job[Finished]] = {}
+        for name in chosen:
+            upstreams = {
+                upstream: jobs[upstream] if upstream in jobs else self._job(cluster, before[upstream])
+                for upstream in self.tool.stages[name].upstreams(self.tool.stages)
+                if upstream in jobs or upstream in before
+            }
+            jobs[name] = self._submitted(name, cluster, keys[name], upstreams, () if upstreams else depend_afterok)
+        return jobs
+
+    @property
+    def jobs(self) -> dict[str, Job[Finished]]:
+        """The job of the last submission of each stage. Raises NoSuchJob if one was recorded and never queued."""
+        cluster = self._cluster(None)
+        return {
+            name: self._job(cluster, key) for name, key in submissions.keys(submissions.read(self.directory)).items()
+        }
+
+    def status(self) -> dict[str, JobStatus | None]:
+        """The state of the job of each stage; None for one that was not submitted. A success has all products."""
+        found = self.jobs
+        return {name: found[name].status() if name in found else None for name in self.tool.stages}
+
+    def _submitted(
+        self,
+        name: str,
+        cluster: Cluster,
+        key: str,
+        upstreams: Mapping[str, Job[Finished]],
+        foreign: Sequence[str | int],
+    ) -> Job[Finished]:
+        stage = self.tool.stages[name]
+        task = self._task(name, upstreams).on(cluster)
+        if foreign:
+            task = task.after(*foreign)
+        used = {upstream: upstreams[upstream] for upstream in stage.used(self.tool.stages)}
+        return cluster.submit_under(key, task, task.bound_item(used))
+
+    def _task(self, name: str, upstreams: Mapping[str, Job[Finished]]) -> Any:
+        """The command of a stage, with the files of the run."""
+        stage = self.tool.stages[name]
+        script = f"{STAGES}/{name}.sh"
+        files: dict[str, str | os.PathLike[str]] = {script: self.directory / script}
+        if (self.directory / CONFIG).is_dir():
+            files[CONFIG] = self.directory / CONFIG
+        used = stage.used(self.tool.stages)
+        labels = {"tool": self.tool.name, "run": self.manifest.run_id, "stage": name}
+        env = {IN_A_JOB: name} | {upstream: f"{{{upstream}.directory}}" for upstream in used}
+        made = command(
+            f"bash {script}",
+            files=files,
+            products=stage.products,
+            check=stage.check,
+            diagnose=stage.diagnose,
+            env=env,
+            **stage.options,
+        )
+        named = cast("Command", made.unwrapped).replace(name=f"{self.tool.name}.{name}")
+        task = CommandTask(named, made.terms).with_options(labels=labels)
+        others = [job for upstream, job in upstreams.items() if upstream not in used]
+        return task.after(*others) if others else task
+
+    def _chosen(self, stages: Sequence[str]) -> list[str]:
+        """The stages in an order in which each comes after those that it names."""
+        for name in stages:
+            if name not in self.tool.stages:
+                raise ToolError(f"{self.tool.name} has no stage {name!r}{near(name, self.tool.stages)}")
+        return [name for name in self.tool.order if not stages or name in stages]
+
+    def _cluster(self, on: str | Cluster | None) -> Cluster:
+        cluster = cluster_of(on) if on else cluster_at(self.manifest.url, self.manifest.cluster)
+        if place_url(cluster) != self.manifest.url:
+            raise ToolError(
+                f"{self.directory} was prepared for {self.manifest.url}, and {place_url(cluster)} is another place: "
+                "prepare another run with on=…"
+            )
+        return cluster
+
+    @staticmethod
+    def _job(cluster: Cluster, key: str) -> Job[Finished]:
+        return cast("Job[Finished]", cluster.job(key))

@@ -1,0 +1,79 @@
+"""Run directories: where the files of one run of a tool are, `<root>/<tool>/<taxonomy…>/<run_id>`."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slurm.tools.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+MANIFEST = "manifest.json"
+"""It is written last: a run directory without it is not prepared."""
+
+_NAME = re.compile(r"[A-Za-z0-9_+=@,][A-Za-z0-9_.+=@,-]*")
+"""The names of folders that every file system, shell and scheduler takes as they are. Slurm replaces `%j` in paths."""
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.+=@,-]+")
+_LONGEST = 128
+
+
+def build_run_dir(
+    root: str | os.PathLike[str], tool: str, taxonomy: Mapping[str, object], run_id: str, *, unique: bool = False
+) -> Path:
+    """The path of a run, absolute. With `unique`, a folder below it named by the UTC time and four random digits.
+
+    `taxonomy` has the names of the folders in order, such as {"telescope": "HERA"}. Creates nothing. Raises
+    RunDirectoryError for a name that is not possible as a folder.
+    """
+    names = {"tool": tool, **{name: str(value) for name, value in taxonomy.items()}, "run_id": run_id}
+    for what, name in names.items():
+        _check(what, name)
+    path = Path(root).expanduser().absolute().joinpath(*names.values())
+    if not unique:
+        return path
+    now = datetime.now(timezone.utc)
+    return path / f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def ensure_run_dir(path: str | os.PathLike[str]) -> Path:
+    """Create a run directory, and its parents. Raises RunDirectoryError if it is there with files in it."""
+    made = Path(path)
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+        found = sorted(entry.name for entry in made.iterdir())
+    except OSError as error:
+        raise RunDirectoryError(f"{made} cannot be used as a run directory: {error.strerror}") from error
+    if MANIFEST in found:
+        raise RunDirectoryError(f"{made} is prepared already: open it, or choose another run_id, or unique=True")
+    if found:
+        raise RunDirectoryError(
+            f"{made} holds files, such as {found[0]}, but no {MANIFEST}: a preparation was interrupted, or it is not a "
+            "run directory. Remove it, or choose another run_id"
+        )
+    return made
+
+
+def validate_run_dir(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a run directory that is prepared. Raises RunDirectoryError for anything else."""
+    found = Path(path).expanduser().absolute()
+    if not found.is_dir():
+        raise RunDirectoryError(f"there is no run directory {found}")
+    if not (found / MANIFEST).is_file():
+        raise RunDirectoryError(f"{found} is not prepared: it has no {MANIFEST}")
+    return found
+
+
+def _check(what: str, name: str) -> None:
+    if _NAME.fullmatch(name) and len(name) <= _LONGEST:
+        return
+    if len(name) > _LONGEST:
+        raise RunDirectoryError(f"{what} has {len(name)} characters; a folder's name may have {_LONGEST}: {name[:40]}…")
+    better = _NOT_IN_NAMES.sub("_", name).strip("_.-")
+    hint = f": write {better!r}" if better else ""
+    raise RunDirectoryError(f"{what} {name!r} is not a folder's name of letters, digits and . _ + = @ , -{hint}")

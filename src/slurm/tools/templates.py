@@ -1,0 +1,46 @@
+"""Templates: directories of configuration files that come with a tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slurm.slurmfile.reader import near
+from slurm.tools.errors import TemplateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def list_templates(templates: Path) -> list[str]:
+    """The names of the templates in a directory, sorted. Empty if there is no such directory."""
+    if not templates.is_dir():
+        return []
+    return sorted(path.name for path in templates.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+
+
+def get_template_path(templates: Path, name: str) -> Path:
+    """The directory of a template: one of the tool's, or any directory by its path.
+
+    Raises TemplateError for a name that the tool does not have.
+    """
+    if "/" in name:
+        path = Path(name).expanduser().absolute()
+        if path.is_dir():
+            return path
+        raise TemplateError(f"there is no template directory {path}")
+    known = list_templates(templates)
+    if name not in known:
+        raise TemplateError(
+            f"there is no template {name!r}{near(name, known)}. A directory of yours needs a / in its path"
+        )
+    return templates / name
+
+
+def template_files(template: Path) -> Iterator[tuple[str, Path]]:
+    """Each file of a template, by its path relative to it, sorted. Raises TemplateError for a link that leaves it."""
+    for path in sorted(template.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(template.resolve()):
+            raise TemplateError(f"{path} is a link that leaves its template: put a copy of the file there")
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(template).as_posix(), path
