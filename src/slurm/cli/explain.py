@@ -31,4 +31,4 @@ def explain(key: str, reuse: bool, cluster: str | None, as_json: bool) -> None: 
     if as_json:
         show_json(found)
     else:
-        output.show("\n".join(found))
+        output.show_prose(found)

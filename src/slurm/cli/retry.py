@@ -9,6 +9,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
+from slurm.cli.output import json_option, show_json
 from slurm.jobs.job import JobArray
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
@@ -32,13 +33,15 @@ _WORDS = ("true", "false", "null")
     "--option", "given", multiple=True, metavar="NAME=VALUE", help="Another option of the new job. Repeatable."
 )
 @on_option
-def retry(
+@json_option
+def retry(  # noqa: PLR0917 - click's way
     key: str,
     failed: bool,  # noqa: FBT001 - click's way
     mem: str | None,
     time: str | None,
     given: tuple[str, ...],
     cluster: str | None,
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Submit the job KEY once more, or all calls of a map, with the options that they had. Print the new key.
 
@@ -51,8 +54,10 @@ def retry(
     job = job_of(key, cluster)
     place, state, _ = job.part
     indices = _failed(job) if failed else job.part.indices
-    if indices:
-        submitted = resubmit(place, state.key, indices, wanted)
+    submitted = resubmit(place, state.key, indices, wanted) if indices else None
+    if as_json:
+        show_json({"key": submitted and submitted.key, "calls": list(indices)})
+    elif submitted:
         output.show(submitted.key if isinstance(job, JobArray) else submitted.name(0))
 
 
