@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@click.command(short_help="Copy files of a job to this machine.")
+@click.command()
 @key_argument
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 @click.option(

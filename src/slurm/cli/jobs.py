@@ -30,7 +30,7 @@ _FAILURES = 5
 """The number of failures that are listed one by one."""
 
 
-@click.command(short_help="Show the state of a job, and where its files are.")
+@click.command()
 @key_argument
 @on_option
 @json_option
@@ -63,11 +63,12 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
         raise SystemExit(1)
 
 
-@click.command(short_help="Cancel a job, or all calls of a map.")
+@click.command()
 @key_argument
 @on_option
 @click.option("--keep-children", is_flag=True, help="Keep the jobs that a workflow has submitted.")
-def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa: FBT001 - click's way
+@json_option
+def cancel(key: str, cluster: str | None, keep_children: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Cancel the job KEY. Of a map, cancel all unfinished calls. Of a workflow, cancel the jobs it submitted, too.
 
     Prints how many calls were cancelled, and how many had finished before.
@@ -75,16 +76,22 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
     job = job_of(key, cluster)
     (before,) = statuses([job.part])
     cancelled = cancel_all([job.part], children=not keep_children)
-    output.show(f"{job.key}: {_cancelled(before, cancelled.pop(job.reference.key, 0))}")
+    requested = cancelled.pop(job.reference.key, 0)
+    if as_json:
+        states = Counter(status.state.value for status in before)
+        show_json({"key": job.key, "before": states, "cancelled": requested, "children": cancelled})
+        return
+    output.show(f"{job.key}: {_cancelled(before, requested)}")
     for child, count in cancelled.items():
         output.show(f"{child}: {_several(count, count, 'cancelled')}")
 
 
-@click.command(short_help="Send a message to a running job.")
+@click.command()
 @key_argument
 @click.argument("message")
 @on_option
-def send(key: str, message: str, cluster: str | None) -> None:
+@json_option
+def send(key: str, message: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Send MESSAGE to the job KEY, or to each job of a map. The task reads it by `ctx.messages()`.
 
     MESSAGE is JSON, such as '{"rate": 0.01}'. Any other text is sent as it is.
@@ -93,7 +100,10 @@ def send(key: str, message: str, cluster: str | None) -> None:
         value = json.loads(message)
     except ValueError:
         value = message
-    job_of(key, cluster).send(value)
+    job = job_of(key, cluster)
+    job.send(value)
+    if as_json:
+        show_json({"key": job.key, "message": value})
 
 
 def _cancelled(before: Sequence[JobStatus], requested: int) -> str:

@@ -28,7 +28,7 @@ _READ = 64
 """The number of results that one round trip reads into memory."""
 
 
-@click.command(short_help="Print the result of a job, or its error.")
+@click.command()
 @key_argument
 @timeout_option
 @on_option

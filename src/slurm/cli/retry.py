@@ -8,6 +8,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
+from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import job_options, options_of
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
@@ -20,18 +21,20 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job, JobArray
 
 
-@click.command(short_help="Submit a job, or the failed calls of a map, once more.")
+@click.command()
 @key_argument
 @click.option("--failed", is_flag=True, help="Only the calls that have failed by now, or were cancelled.")
 @job_options
 @on_option
-def retry(
+@json_option
+def retry(  # noqa: PLR0917 - click's way
     key: str,
     failed: bool,  # noqa: FBT001 - click's way
     mem: str | None,
     time: str | None,
     given: tuple[str, ...],
     cluster: str | None,
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Submit the job KEY once more, or all calls of a map, with the options that they had. Print the new key.
 
@@ -43,8 +46,10 @@ def retry(
     job = job_of(key, cluster)
     place, state, _ = job.part
     indices = _failed(job) if failed else job.part.indices
-    if indices:
-        submitted = resubmit(place, state.key, indices, wanted)
+    submitted = resubmit(place, state.key, indices, wanted) if indices else None
+    if as_json:
+        show_json({"key": submitted and submitted.key, "calls": list(indices)})
+    elif submitted:
         output.show(submitted.key if job.is_array else submitted.name(0))
 
 

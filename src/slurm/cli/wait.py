@@ -82,7 +82,7 @@ def each_at_its_end(
         raise Interrupted("interrupted", waiting) from None
 
 
-@click.command(short_help="Wait for the end of jobs.")
+@click.command()
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_keys)
 @timeout_option
 @on_option
