@@ -362,8 +362,12 @@ class Scheduler(ABC):
         """Return the command that prints a line for each of the user's queued elements."""
         return ()
 
-    def offers_command(self, cluster: str) -> Sequence[str]:
-        """Return one cheap command that prints partitions and nodes, of a `cluster` if named. Run after a refusal."""
+    def refused_options(self, message: str, options: Options) -> Sequence[str]:
+        """Return the names of the options that a refusal is about, as far as its message tells."""
+        return ()
+
+    def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
+        """Return one cheap command that prints what a cluster ("": the default) has, also for options `about`."""
         return ()
 
     def parse_offers(self, output: str) -> str:

@@ -83,6 +83,12 @@ class LocalScheduler(Scheduler):
         """
         return message.lstrip().startswith(wire.NO_ANSWER)
 
+    def refused_options(self, message: str, options: Options) -> Sequence[str]:
+        """Read the names in the message."""
+        from slurm.schedulers import causes  # noqa: PLC0415 - only for an error message
+
+        return causes.named(message, options)
+
     def parse_failure(self, message: str) -> Failure:
         """Recognize a refusal: the command exits with 1, and nothing is queued."""
         return Failure.REFUSED if message.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN

@@ -56,7 +56,6 @@ _NO_ACCOUNTING = ("", "(null)", "accounting_storage/none")
 _USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
 """Prefixes of sinfo(1)'s states of nodes that can run jobs."""
 
-_OFFER_FIELDS = 6
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
 
@@ -164,18 +163,19 @@ class SlurmScheduler(SlurmJobs):
         found = _MAX_ARRAY_SIZE.search(output)
         return int(found[1]) if found else _DEFAULT_MAX_ARRAY_SIZE
 
-    def offers_command(self, cluster: str) -> Sequence[str]:
-        """Run sinfo."""
-        return [
-            "sinfo",
-            "--noheader",
-            "--format=part|%P|%l|%D|%c|%m|%G",
-            *([f"--clusters={cluster}"] if cluster else []),
-        ]
+    def refused_options(self, message: str, options: Options) -> Sequence[str]:
+        """Read the messages of sbatch."""
+        from slurm.schedulers import causes  # noqa: PLC0415 - only for an error message
+
+        return causes.of_slurm(message, options)
+
+    def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
+        """Run sinfo, and scontrol or sacctmgr for what some options choose among."""
+        return ["sh", "-c", program(__name__, "offers.sh"), "sh", cluster, *about]
 
     def parse_offers(self, output: str) -> str:
-        """Name the partitions, and the size of the largest node."""
-        return offers.parse([line.split("|")[1:] for line in output.splitlines() if line.count("|") == _OFFER_FIELDS])
+        """Name what the refused options choose among, the partitions, and the size of the largest node."""
+        return offers.parse([line.split("|") for line in output.splitlines()])
 
     def survey_script(self) -> str:
         """Run scontrol, sinfo and, with accounting, sacctmgr for the limits of the user's associations."""
