@@ -251,6 +251,16 @@ class SchedulerClient(JobControl):
             return ""
         return self.scheduler.parse_offers(done.stdout) if done and done.status == 0 else ""
 
+    def line(self, id_: str, cluster: str = "") -> str:
+        """Return a waiting job's place in the line, in words; empty if it cannot be read at once."""
+        command = self.scheduler.line_command(cluster=cluster)
+        try:
+            done = self._run("line", command, timeout=_OFFERS) if command else None
+        except (SchedulerError, SubmissionError, TransportError) as error:
+            _log.debug("%s", error)
+            return ""
+        return self.scheduler.parse_line(done.stdout, id_) if done and done.status == 0 else ""
+
     def _record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         """Write the record of blocks to the file `record`, and return it."""
         line = submit_and_record.recording(self.scheduler.name, record, blocks, list(map(shlex.quote, ids)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slurm.protocol import Origin
 from slurm.protocol.shell import program
 from slurm.schedulers import directives, offers, refusals
-from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, Partition, Survey
+from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER
 from slurm.schedulers.slurm_jobs import SlurmJobs
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.protocol import Block
     from slurm.schedulers.base import Failure, Request
+    from slurm.schedulers.survey import Partition, Survey
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
 """Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
@@ -183,6 +184,8 @@ class SlurmScheduler(SlurmJobs):
 
     def parse_survey(self, output: str) -> Survey:
         """Parse the configuration, then lines with the prefixes of the script."""
+        from slurm.schedulers.survey import Survey  # noqa: PLC0415 - only for the doctor
+
         config = {
             name.strip(): value.strip()
             for name, equals, value in (x.partition("=") for x in output.splitlines())
@@ -209,6 +212,8 @@ class SlurmScheduler(SlurmJobs):
 
 def _partitions(lines: Sequence[Sequence[str]]) -> tuple[Partition, ...]:
     """Parse sinfo's lines: a partition has one for each state and each kind of its nodes."""
+    from slurm.schedulers.survey import Partition  # noqa: PLC0415 - as above
+
     found: dict[str, Partition] = {}
     for name, up, limit, nodes, state, cpus, memory, gres in lines:
         bare = name.rstrip("*")
