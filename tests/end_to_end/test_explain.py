@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from slurm import Job
 
 
+BEGIN = "it waits for its earliest start; after a requeue, Slurm delays a job for some minutes"
+
+
 @task(time="5", mem="100M")
 def invert(x: int) -> float:
     return 1 / x
@@ -66,8 +69,7 @@ def test_a_job_that_waits_is_explained_by_the_reason(slurm_env: SlurmTestbed, ro
         until(lambda: job.status().reason == "BeginTime")
         assert lines(cluster, str(job.job_id)) == [
             f"{job.key}: 1 PENDING",
-            "PENDING, BeginTime: it waits for its earliest start; after a requeue, Slurm delays a job for some minutes, "
-            f"expected to start at {expected(job)}",
+            f"PENDING, BeginTime: {BEGIN}, expected to start at {expected(job)}",
         ]
         job.cancel()
         assert job.exception(60) is not None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SEPARATOR = "\x1f"
 _FIELDS = _SEPARATOR.join(("%F", "%K", "%T", "%N", "%U", "%V %S", "%r", "%o", "%k"))
-"""squeue(1): array job id, array task(s), state, nodes, user id, times of submission and start, reason, script, comment.
+"""squeue(1): array job id, array task(s), state, nodes, user id, submission, start, reason, script, comment.
 
 A waiting job has the start that Slurm expects, if it knows one.
 """
