@@ -56,7 +56,7 @@ def inline() -> Iterator[InlineCluster]:
         yield cluster
 
 
-def resubmit(  # noqa: PLR0913 - each by its name
+def resubmit(
     jobs: JobArray[int],
     statuses: Mapping[int, FinalStatus],
     *,
@@ -215,7 +215,8 @@ def test_a_refusal_is_final_where_refusals_are(inline: InlineCluster, *, final: 
     inline.queue.answer(Answer.REFUSED, times=2)
     found = {1: LOST_NODE, 2: LOST_NODE}
     if final:
-        assert resubmit(jobs, found, records={(2, 1): KILLED}) == {1: None, 2: KILLED.replace(state="NODE_FAIL", reason="")}
+        ended = KILLED.replace(state="NODE_FAIL", reason="")
+        assert resubmit(jobs, found, records={(2, 1): KILLED}) == {1: None, 2: ended}
     else:
         with pytest.raises(SubmissionRefused):
             resubmit(jobs, found, records={(2, 1): KILLED}, final=False)
@@ -319,7 +320,7 @@ def test_an_element_whose_upstream_has_failed_has_ended(inline: InlineCluster) -
 def test_an_element_whose_upstream_may_have_ended_waits_until_that_is_known(inline: InlineCluster) -> None:
     first = half.map(range(3))
     jobs = square.map(first)
-    first.part.state.note_missing({index: LOST_NODE.report for index in range(2)}, 0.0)  # type: ignore[misc]
+    first.part.state.note_missing(dict.fromkeys(range(2), LOST_NODE.report), 0.0)  # type: ignore[misc]
     first.part.state.note_missing({0: status(JobState.RUNNING).report, 1: LOST_NODE.report}, 0.0)  # type: ignore[dict-item]
     assert resubmit(jobs, {1: WAITED}) == {}
     assert len(tasks(inline)) == 2
