@@ -36,6 +36,22 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(_encode(_merged(values)).encode()).hexdigest()[:32]
 
 
+def nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with dotted names as mappings: {"model.lr": 1} is {"model": {"lr": 1}}."""
+    if not any("." in name for name in params):
+        return dict(params)
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        *outer, last = name.split(".")
+        inner = found
+        for part in outer:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ConfigurationError(f"{name} is within {part}, which has a value of its own")
+        inner[last] = value
+    return found
+
+
 def _name(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"{name!r} is not a name of a parameter: names are texts")

@@ -23,6 +23,7 @@ from slurm.sweeps.snapshot import SnapshotReader, State
 from slurm.sweeps.sources import Places, sources_of
 from slurm.sweeps.submitting import Unit
 from slurm.sweeps.sweep_point import SweepPoint
+from slurm.sweeps.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 MOST_POINTS = 1_000_000
 
 
-class Sweep:
+class Sweep(Views):
     """The points of a space, each a call of a task or a command; `name` finds the sweep again, in any process.
 
         sweep = Sweep(train, grid(lr=[1e-3, 1e-2], depth=range(2, 6)), name="depths")
