@@ -56,8 +56,8 @@ def cancel_calls(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> 
             parts.append(Part(place, state, calls))
     cancel(parts)
     end = time.monotonic() + _LONGEST_END
-    for place, state, calls in parts:
-        place.tracker.wait(state, calls, max(0.0, end - time.monotonic()))
+    for place, state, indices in parts:
+        place.tracker.wait(state, indices, max(0.0, end - time.monotonic()))
     return sum(map(len, alive.values()))
 
 
@@ -66,11 +66,7 @@ def settle(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
 
     They were lost, or cancelled by hand, while nobody followed them.
     """
-    open_ = {
-        p.shard
-        for p in snapshot.points
-        if p.state is State.ALIVE and (p.job_state is None or _may_be_lost(p.job_state))
-    }
+    open_ = {p.shard for p in snapshot.points if p.state is State.ALIVE and p.job_state and _may_be_lost(p.job_state)}
     found = False
     for number in open_:
         state = reader.state(number) if number is not None else None
