@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+REBALANCE_EVERY = 30.0
+"""The pause between two moves from a slow source, in seconds."""
 _MOST = 5000
 """The most outcomes of one file in `collected/`."""
 _FIRST_COLLECTION = 5.0
@@ -65,7 +67,7 @@ class Driver:
         *,
         stop_after: int | None = None,
         health: Health | None = None,
-        rebalance_every: float = 30.0,
+        rebalance_every: float = REBALANCE_EVERY,
     ) -> None:
         self._directory, self._reader, self._places, self._submits = directory, reader, places, submits
         self._stop_after, self.health, self._every = stop_after, health or Health(), rebalance_every

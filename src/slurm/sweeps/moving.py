@@ -66,11 +66,7 @@ def settle(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
 
     They were lost, or cancelled by hand, while nobody followed them.
     """
-    open_ = {
-        p.shard
-        for p in snapshot.points
-        if p.state is State.ALIVE and (p.job_state is None or _may_be_lost(p.job_state))
-    }
+    open_ = {p.shard for p in snapshot.points if p.state is State.ALIVE and p.job_state and _may_be_lost(p.job_state)}
     found = False
     for number in open_:
         state = reader.state(number) if number is not None else None

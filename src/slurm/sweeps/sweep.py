@@ -13,7 +13,7 @@ from slurm.options import Options
 from slurm.sweeps.code import check_task
 from slurm.sweeps.collecting import remove_collected
 from slurm.sweeps.directory import OUTPUTS, SweepDirectory
-from slurm.sweeps.driver import Driver
+from slurm.sweeps.driver import REBALANCE_EVERY, Driver
 from slurm.sweeps.moving import cancel_calls
 from slurm.sweeps.planning import plan_points
 from slurm.sweeps.points import new_points, points_of
@@ -84,7 +84,7 @@ class Sweep(Views):
         self.directory, self.places = directory, Places()
         self.reader = SnapshotReader(directory, self.places)
         self._unit = Unit(directory, task)
-        self._running = Running(directory, self.reader, self.places, self._unit)
+        self.running = Running(directory, self.reader, self.places, self._unit)
 
     @classmethod
     def open(
@@ -121,7 +121,7 @@ class Sweep(Views):
         """
         self._create()
         wanted, given = in_states(State.MISSING), Options.parse(options)
-        self._running.submit(on, wanted, why="run", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
+        self.running.submit(on, wanted, why="run", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
         return self
 
     def complete(
@@ -149,12 +149,12 @@ class Sweep(Views):
         given = Options.parse(options)
         others = changed(self.directory, self._unit)
         if redo:
-            self._running.submit(on, others, why=REDO, strategy=strategy, options=given, chunk=chunk, seconds=seconds)
+            self.running.submit(on, others, why=REDO, strategy=strategy, options=given, chunk=chunk, seconds=seconds)
         elif self._unit.task is not None and (found := others(snapshot := self.snapshot())):
             tell_changed(found, snapshot)
         states = [State.MISSING, *([State.FAILED] if failed else []), *([State.IN_DOUBT] if take_over else [])]
         wanted = in_states(*states)
-        self._running.submit(on, wanted, why="complete", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
+        self.running.submit(on, wanted, why="complete", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
         return self
 
     def plan(
@@ -170,7 +170,7 @@ class Sweep(Views):
         Takes the command of the first look at each source, and those that look for its environment.
         """
         given = Options.parse({**options, **({"chunk_size": chunk} if chunk else {})})
-        points: list[Mapping[str, Any]] = [*self._new]
+        points: Sequence[Mapping[str, Any]] = self._new
         if not points:
             points = [point.params for point in self.snapshot().points if point.state is State.MISSING]
         sources = sources_of(Cluster.current() if on is None else on)
@@ -193,7 +193,7 @@ class Sweep(Views):
 
     def collect(self) -> int:
         """Bring home what has ended since somebody drove the sweep; returns how many outcomes."""
-        return self._driver().collect()
+        return self.driver().collect()
 
     def cleanup(self, *, execute: bool = False) -> list[str]:
         """The directories at the sources that are no longer needed: all that they hold was collected.
@@ -210,7 +210,7 @@ class Sweep(Views):
     @property
     def points(self) -> list[SweepPoint]:
         """All points, as they are now."""
-        return list(map(self._point, self.snapshot().points))
+        return list(map(self.point, self.snapshot().points))
 
     def as_completed(self, *, stop_after: int | None = None) -> Iterator[SweepPoint]:
         """Each point that is done or has failed, as it ends; ends when all that was submitted has ended.
@@ -220,18 +220,30 @@ class Sweep(Views):
         and, because it died, never submitted. A source is off after three faults of the place in a row. After
         `stop_after` failures that are alike the sweep is cancelled. Raises SweepStopped, and NoSourceLeft.
         """
-        return map(self._point, self._driver(stop_after).points())
+        return map(self.point, self.driver(stop_after=stop_after).points())
 
     def drive(self, *, stop_after: int | None = None) -> Snapshot:
         """Drive the sweep as `as_completed` does; returns how it ended."""
-        for _ in self._driver(stop_after).points():
+        for _ in self.driver(stop_after=stop_after).points():
             pass
         return self.snapshot()
 
-    def _driver(self, stop_after: int | None = None) -> Driver:
-        return Driver(self.directory, self.reader, self.places, self._running, stop_after=stop_after)
+    def driver(self, *, stop_after: int | None = None, rebalance_every: float = REBALANCE_EVERY) -> Driver:
+        """What drives the sweep, for programs that want its points as a snapshot has them, and the health of sources.
 
-    def _point(self, point: Point) -> SweepPoint:
+        What waits may move every `rebalance_every` seconds, and whenever a source goes off or is used again.
+        """
+        return Driver(
+            self.directory,
+            self.reader,
+            self.places,
+            self.running,
+            stop_after=stop_after,
+            rebalance_every=rebalance_every,
+        )
+
+    def point(self, point: Point) -> SweepPoint:
+        """A point of a snapshot, with its result."""
         return SweepPoint(self.directory, self.reader, self.places, point)
 
     def _create(self) -> None:
