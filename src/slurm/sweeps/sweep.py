@@ -26,7 +26,7 @@ from slurm.sweeps.sweep_point import SweepPoint
 from slurm.sweeps.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self, Unpack
 
