@@ -56,7 +56,7 @@ def inline() -> Iterator[InlineCluster]:
         yield cluster
 
 
-def resubmit(  # noqa: PLR0913 - each by its name
+def resubmit(
     jobs: JobArray[int],
     statuses: Mapping[int, FinalStatus],
     *,
@@ -215,7 +215,10 @@ def test_a_refusal_is_final_where_refusals_are(inline: InlineCluster, *, final: 
     inline.queue.answer(Answer.REFUSED, times=2)
     found = {1: LOST_NODE, 2: LOST_NODE}
     if final:
-        assert resubmit(jobs, found, records={(2, 1): KILLED}) == {1: None, 2: KILLED.replace(state="NODE_FAIL", reason="")}
+        assert resubmit(jobs, found, records={(2, 1): KILLED}) == {
+            1: None,
+            2: KILLED.replace(state="NODE_FAIL", reason=""),
+        }
     else:
         with pytest.raises(SubmissionRefused):
             resubmit(jobs, found, records={(2, 1): KILLED}, final=False)
@@ -319,8 +322,9 @@ def test_an_element_whose_upstream_has_failed_has_ended(inline: InlineCluster) -
 def test_an_element_whose_upstream_may_have_ended_waits_until_that_is_known(inline: InlineCluster) -> None:
     first = half.map(range(3))
     jobs = square.map(first)
-    first.part.state.note_missing({index: LOST_NODE.report for index in range(2)}, 0.0)  # type: ignore[misc]
-    first.part.state.note_missing({0: status(JobState.RUNNING).report, 1: LOST_NODE.report}, 0.0)  # type: ignore[dict-item]
+    report = LOST_NODE.report
+    assert report is not None
+    first.part.state.note_missing({0: report._replace(state=JobState.RUNNING), 1: report}, 0.0)
     assert resubmit(jobs, {1: WAITED}) == {}
     assert len(tasks(inline)) == 2
     assert jobs.part.state.resubmission_paused
