@@ -215,6 +215,15 @@ def test_a_refusal_of_what_waited_for_room_is_its_end(inline: InlineCluster) -> 
     assert ends(jobs)[-1] is JobNotStarted
 
 
+def test_commands_are_counted_by_their_kind(inline: InlineCluster) -> None:
+    assert inline.command_counts() == {"limits": 1}
+    with inline.queue.held():
+        job = square(2)
+        assert inline.command_counts() == {"limits": 1, "submit": 1}
+        job.status()
+        assert inline.command_counts() == {"limits": 1, "submit": 1, "query": 1}
+
+
 # Memory.
 
 
