@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +30,6 @@ from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from slurm import Job
     from slurm.callbacks import CompleteEvent
@@ -195,6 +195,20 @@ def test_a_map_larger_than_an_array_is_several(inline: InlineCluster, size: int)
     inline.queue.play("TIMEOUT", element=4)
     assert ends(square.map(range(5))) == [0, 1, 4, 9, JobTimedOut]
     assert len(inline.queue.ids) == -(-5 // size)
+
+
+@pytest.mark.parametrize(
+    ("options", "calls", "workers"),
+    [({}, 1, 0), ({"chunk_size": 2}, 2, 0), ({"workers": 2}, 2, 2), ({"chunk_size": 4, "workers": 2}, 4, 2)],
+)
+def test_an_element_makes_several_calls_in_workers(
+    inline: InlineCluster, options: dict[str, Any], calls: int, workers: int
+) -> None:
+    with inline.queue.held():
+        jobs = square.with_options(**options).map(range(4))
+        assert len(inline.queue.ids) == 1
+        script = Path(jobs.directory, "script.sh").read_text()
+        assert f' {calls} {workers} "$attempt"' in script
 
 
 @pytest.mark.parametrize("after", [None, "TIMEOUT"])

@@ -20,7 +20,7 @@ from slurm.tracking.attempts import Claim
 from slurm.tracking.resubmit import Resubmitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from slurm import JobArray
     from slurm.schedulers.base import Dependency
@@ -64,12 +64,13 @@ def resubmit(
     waiting: Sequence[int] = (),
     timings: Timings = NEVER,
     final: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> Mapping[int, Outcome | None]:
     """Resubmit elements as a client does that finds these records of attempts."""
     place, state, _ = jobs.part
     files = {attempt_name(*which): r if isinstance(r, bytes) else r.dumps() for which, r in (records or {}).items()}
     place.store.commit(state.key, ATTEMPTS, files)
-    made = Resubmitter(place.requests, check=lambda _: None, timings=timings, refusals_are_final=final)
+    made = Resubmitter(place.requests, check=lambda _: check(), timings=timings, refusals_are_final=final)
     return made.resubmit(state, statuses, waiting)
 
 
@@ -241,6 +242,14 @@ def test_what_another_process_has_claimed_is_left_to_it(inline: InlineCluster) -
     claim(jobs, 0)
     assert resubmit(jobs, {0: LOST_NODE, 1: LOST_NODE}) == {}
     assert tasks(inline) == [[0, 1, 2], [1]]
+    assert jobs.part.state.resubmission_paused
+
+
+def test_what_another_process_claims_at_the_same_moment_is_left_to_it(inline: InlineCluster) -> None:
+    jobs = square.map(half.map(range(3)))
+    assert resubmit(jobs, {0: WAITED, 1: WAITED}, check=lambda: claim(jobs, 1)) == {}
+    assert tasks(inline)[2:] == [[0]]
+    assert claims(jobs)[1, 1].reason == "of another"
     assert jobs.part.state.resubmission_paused
 
 
