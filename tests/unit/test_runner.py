@@ -147,6 +147,25 @@ def test_a_pool_of_processes_ends_although_the_task_handles_stop_signals(directo
     assert (done.returncode, done.stderr, directory.result()) == (0, "", [1, 2])
 
 
+def test_a_stop_signal_reaches_a_process_that_the_task_has_just_forked() -> None:
+    """Python itself forgets signals with a handler that a child gets before it has set itself up."""
+    program = """
+import os, signal, time
+from slurm.runner.main import handle_stop_signals
+
+handle_stop_signals("USR1")
+for number in (signal.SIGTERM, signal.SIGUSR1) * 20:
+    child = os.fork()
+    if child == 0:
+        time.sleep(20)
+        os._exit(0)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -number
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 # PlaceholderResolver
 
 
