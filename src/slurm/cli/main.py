@@ -24,6 +24,7 @@ from slurm.cli.retry import retry
 from slurm.cli.run import run
 from slurm.cli.script import script
 from slurm.cli.wait import wait
+from slurm.cli.watch import watch
 from slurm.errors import SlurmError
 from slurm.version import __version__
 
@@ -47,6 +48,7 @@ for command in (
     ls,
     show,
     wait,
+    watch,
     result,
     efficiency,
     explain,

@@ -86,7 +86,8 @@ def _invoke(ctx: click.Context, command: click.Command, arguments: Sequence[str]
     except click.NoSuchOption as error:
         if all(error.option_name not in each.opts for each in ctx.command.params):
             raise
-        message = f"{command.name} has no parameter {error.option_name}; an option of `slurm run` stands before {command.name}."
+        hint = f"an option of `slurm run` stands before {command.name}."
+        message = f"{command.name} has no parameter {error.option_name}; {hint}"
         raise click.UsageError(message) from None
     with made:
         command.invoke(made)
