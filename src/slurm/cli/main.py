@@ -19,6 +19,7 @@ from slurm.cli.jobs import cancel, send, show
 from slurm.cli.listing import jobs, ls
 from slurm.cli.logs import logs
 from slurm.cli.output import SafeFormatter, show_error
+from slurm.cli.replay import replay
 from slurm.cli.result import result
 from slurm.cli.retry import retry
 from slurm.cli.run import run
@@ -54,6 +55,7 @@ for command in (
     explain,
     cancel,
     retry,
+    replay,
     logs,
     script,
     fetch,
