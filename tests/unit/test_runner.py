@@ -127,7 +127,7 @@ def test_a_directory_of_the_clients_search_path_must_be_the_same_or_private(
         monkeypatch.setattr(sys, name, value)
     monkeypatch.setattr(argument_loader, "received", [])
     inode = place.stat().st_ino
-    argument_loader._enter_script(("run.py", "--rate"), ((str(place), inode if same else inode + 1), ("/missing", 1)))
+    argument_loader.enter_script(("run.py", "--rate"), ((str(place), inode if same else inode + 1), ("/missing", 1)))
     assert sys.path == ["/usr/lib", *([str(place)] if searched else [])]
     assert sys.argv == ["run.py", "--rate"]
 
