@@ -264,6 +264,8 @@ CALLS: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     ),
     "Cluster(host)": (lambda _: Cluster(host="login"), TypeError, "slurm+ssh://user@host"),  # type: ignore[call-arg]
     "Cluster(pyhton)": (lambda _: Cluster(pyhton="p"), TypeError, "did you mean python?"),  # type: ignore[call-arg]
+    "Cluster(cpus)": (lambda _: Cluster(cpus=4), TypeError, "options={…}: cpus_per_task=4"),  # type: ignore[call-arg]
+    "Cluster(queue)": (lambda _: Cluster(queue="q"), TypeError, "options={…}: partition='long'"),  # type: ignore[call-arg]
     "Cluster(x)": (lambda _: Cluster(x=1), TypeError, "it takes url, root, python"),  # type: ignore[call-arg]
     "Cluster({})": (
         lambda _: Cluster("slurm", {"mem": "4G"}),  # type: ignore[arg-type,call-arg]
