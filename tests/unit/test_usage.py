@@ -249,6 +249,11 @@ CALLS: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "submit": (lambda f: f.submit(1), AttributeError, "write double(…), which submits a call"),
     "fn": (lambda f: f.fn(1), AttributeError, "the plain function is double.unwrapped"),
     "partial": (lambda f: f.partial(1), AttributeError, "task(functools.partial(double.unwrapped, …))"),
+    "executor.submit(partial)": (
+        lambda f: Cluster("local").executor().submit(partial(f, 1)),
+        TypeError,
+        "write functools.partial(double.unwrapped, …)",
+    ),
     "task(partial)": (lambda f: task(partial(f, 1)), TypeError, "functools.partial(double.unwrapped, …)"),
     "task(option)": (lambda _: task(**WRONG), OptionError, "did you mean partition?"),
     "task(class)": (lambda _: task(int), TypeError, "@task takes plain functions"),

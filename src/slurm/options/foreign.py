@@ -47,7 +47,8 @@ _ADVICE = {
     "max_concurrent=10 is how many elements of a map run at once, workers=4 how many calls run in one element": """
         max_workers n_workers num_workers n_jobs processes""",
     "workers=4 runs calls of a map in forked processes of one element": "mp_context",
-    "chunk_size=100 is how many calls of a map run in one element": "chunksize batch_size max_tasks_per_child maxtasksperchild",
+    "chunk_size=100 is how many calls of a map run in one element": """
+        chunksize batch_size max_tasks_per_child maxtasksperchild""",
     "retry=3 is how often a failed call runs again": """
         retries max_retries num_retries max_attempts error_strategy restart_times""",
     "max_restarts=10 is how many attempts may follow one that stopped at a checkpoint": "max_num_timeout",
