@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from common import Row, Settings
 
 KNOWN, ELEMENTS, MANY_ELEMENTS = 10_000, 8, 1_000
-LISTED = 5_000
+LISTED, COMMAND_LISTED = 5_000, 1_000
 MOST_SECONDS, MOST_COMMANDS = 1.0, 3
 FETCHED, PART_BYTES = 200, 64 << 20
 
@@ -62,6 +62,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         yield from _of_reuse(settings, KNOWN // MANY_ELEMENTS)
         yield _of_plan(settings)
         yield _of_list(settings)
+        yield _of_the_command(settings)
         yield _of_fetch(settings)
 
 
@@ -143,6 +144,33 @@ def _of_list(settings: Settings) -> Row:
         budget="–",
         kept=True,
     )._replace(verdict="no budget")
+
+
+def _of_the_command(settings: Settings) -> Row:
+    scratch = settings.workspace / "scratch"
+    with Cluster("local", root=scratch / "slurm-jobs") as cluster:
+        job = noop_task.nothing(0)
+        job.result(60)
+        for _ in range(COMMAND_LISTED - 1):
+            _copy(job.key, Path(cluster.place.store.root, "jobs"))
+    spent = {limit: median(_cpu_seconds(scratch, limit) for _ in range(5)) for limit in (20, COMMAND_LISTED)}
+    return judged(
+        f"`slurm jobs` with {COMMAND_LISTED:,} submissions, of which it shows 20; all",
+        "; ".join(f"{seconds:.2f} s CPU" for seconds in spent.values()),
+        budget=f"≤ {MOST_SECONDS:g} s CPU",
+        kept=spent[20] <= MOST_SECONDS,
+    )
+
+
+def _cpu_seconds(scratch: Path, limit: int) -> float:
+    """The CPU time of a process that lists jobs, with what it starts."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SLURMFILE")}
+    argv = [sys.executable, "-m", "slurm", "jobs", "--limit", str(limit), "--json"]
+    before = os.times()
+    done = subprocess.run(argv, env=environ | {"SCRATCH": str(scratch)}, cwd=scratch, capture_output=True, check=True)
+    after = os.times()
+    assert len(json.loads(done.stdout)) == limit
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def _fresh(root: Path) -> Cluster:

@@ -19,6 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
     *("slurm", "cloudpickle", "filelock", "submitit", "typing_extensions"),
+    *("click", "yaml", "_yaml"),
     *("paramiko", "cryptography", "bcrypt", "nacl", "cffi", "_cffi_backend"),
 )
 DISTRIBUTIONS = ("slurm-tasks", "cloudpickle", "paramiko", "submitit")

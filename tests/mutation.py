@@ -42,6 +42,10 @@ TESTS = [
         "exceptions",
         "shared_outcomes",
         "journal",
+        "resubmit",
+        "workflow_journal",
+        "external_jobs",
+        "gathering",
     )
 ] + ["tests/unit/test_life.py", "tests/unit/test_life_machine.py"]
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {

@@ -44,6 +44,27 @@ def ends_at_the_caller(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
+class KnownAttributes:
+    """Base class of objects that say what to write instead of an attribute that they lack.
+
+    Type checkers see no `__getattr__`, so they report the same mistakes.
+    """
+
+    __slots__ = ()
+
+    def _no_attribute(self, name: str) -> AttributeError:
+        """The error for an attribute that the object lacks."""
+        raise NotImplementedError
+
+    if not TYPE_CHECKING:
+
+        @ends_at_the_caller
+        def __getattr__(self, name: str) -> object:
+            if hasattr(type(self), name):  # a property that raised AttributeError itself
+                return object.__getattribute__(self, name)
+            raise self._no_attribute(name)
+
+
 def _hide_frames(error: BaseException) -> None:
     """Remove the frames of this library, and errors that it handled while it raised this one."""
     if error.__traceback__ is not None:

@@ -14,7 +14,7 @@ import slurm as package
 from architecture.test_layers import LAYERS, modules
 from slurm import callbacks, protocol
 from slurm.callbacks.events import Event
-from slurm.cli.main import slurm
+from slurm.cli.main import COMMANDS
 from slurm.environments import building
 from slurm.options import MAPPINGS, OURS, SBATCH, TAKEN
 from slurm.protocol import outcomes, summary
@@ -123,7 +123,7 @@ def test_options_page_has_every_option() -> None:
 
 def test_cli_page_has_every_command() -> None:
     rows = re.findall(r"^\| `slurm (\w+)", text("reference/cli.md"), flags=re.MULTILINE)
-    assert set(rows) == set(slurm.commands)
+    assert set(rows) == set(COMMANDS)
 
 
 CLASSES = (

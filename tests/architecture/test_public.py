@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ API = PROJECT / "docs" / "reference" / "api.md"
 IMPORTED_WITH_THE_PACKAGE = 7
 """How many modules `import slurm` takes beyond those of a bare Python: the package, records, and importlib's own."""
 ROOM = 3
+
+OWN_WITH_A_CLUSTER, ALL_WITH_A_CLUSTER = 24, 90
+"""How many modules `from slurm import Cluster, task` takes: of the package, and in all beyond a bare Python's."""
+OWN_WITH_THE_HELP, ALL_WITH_THE_HELP = 10, 45
+"""How many modules `slurm --help` takes: of the package, and in all beyond those of `import click`."""
 
 
 def python(code: str) -> list[str]:
@@ -60,6 +66,25 @@ def test_to_import_the_package_costs_next_to_nothing() -> None:
     bare = python("print(*sys.modules)")
     loaded = python("import slurm; print(*sys.modules)")
     assert len(loaded) - len(bare) <= IMPORTED_WITH_THE_PACKAGE + ROOM, sorted(set(loaded) - set(bare))
+
+
+def test_to_import_a_cluster_loads_what_its_class_needs() -> None:
+    bare = set(python("print(*sys.modules)"))
+    loaded = set(python("from slurm import Cluster, task; print(*sys.modules)")) - bare
+    own = {name for name in loaded if name.partition(".")[0] == "slurm"}
+    assert len(own) <= OWN_WITH_A_CLUSTER, sorted(own)
+    assert len(loaded) <= ALL_WITH_A_CLUSTER, sorted(loaded)
+
+
+def test_the_help_of_the_command_loads_no_command() -> None:
+    click = Path(find_spec("click").origin or "").parents[1]  # type: ignore[union-attr]
+    see = f"sys.path.append({str(click)!r}); import click; bare = set(sys.modules); sys.argv = ['slurm', '--help']"
+    run = "from slurm.cli.main import main; sys.stdout = open('/dev/null', 'w')"
+    end = "atexit.register(lambda: print(*(set(sys.modules) - bare), file=sys.__stdout__)); main()"
+    loaded = python(f"{see}; {run}; import atexit; {end}")
+    own = {name for name in loaded if name.partition(".")[0] == "slurm"}
+    assert len(own) <= OWN_WITH_THE_HELP, sorted(own)
+    assert len(loaded) <= ALL_WITH_THE_HELP, sorted(loaded)
 
 
 def test_to_define_a_task_imports_neither_a_cluster_nor_what_one_needs() -> None:

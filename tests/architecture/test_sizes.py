@@ -24,6 +24,8 @@ CATCH_ALLS = {
     "tracebacks.py": 1,
     "callbacks/webhook.py": 1,
     "cli/result.py": 1,
+    "cli/signature.py": 1,
+    "cli/target.py": 2,
     "storage/results.py": 1,
     "environments/building.py": 1,
     "jobs/arguments.py": 1,

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import pty
-import struct
-import sys
-import termios
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from slurm import Cluster, task
 from slurm.cli.main import slurm
+from terminals import at_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,22 +60,6 @@ def test_jobs_are_chosen_by_state_time_and_pattern(
     for wrong in (["--state", "broken"], ["--since", "2"], ["--since", "soon"], ["--since", "1e3d"]):
         refused = run("jobs", on, *wrong)
         assert (refused.exit_code, "Invalid value for" in refused.output) == (2, True), wrong
-
-
-def at_terminal(columns: int, *argv: str, **variables: str) -> list[str]:
-    """What the command sends to a terminal of some width, in lines."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-        os.execve(sys.executable, [sys.executable, "-m", "slurm", *argv], inherited | variables)
-    sent = b""
-    with contextlib.suppress(OSError):  # it has ended
-        while data := os.read(terminal, 65536):
-            sent += data
-    os.waitpid(pid, 0)
-    os.close(terminal)
-    return sent.decode().splitlines()
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

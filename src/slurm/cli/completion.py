@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 from slurm.cli import output
 
 
-@click.command(short_help="Print a script that completes commands, keys and clusters.")
+@click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -15,7 +15,7 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import DEFAULT, cluster_argument, on_option, slurmfile_of
 from slurm.cli.doctor import show_finding
 from slurm.cli.output import json_option, show_json, show_table
-from slurm.cli.retry import options_of
+from slurm.cli.parameters import options_of
 from slurm.clusters.cluster import Cluster
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
@@ -65,7 +65,7 @@ def init(
         root = _ask("Root, the directory for jobs (empty: slurm-jobs in $SCRATCH, $WORK or the home there)", "")
     if not given and not yes:
         given = tuple(shlex.split(_ask("Defaults for tasks, such as account=physics time=1h (empty: none)", "")))
-    _ = options_of(given)  # checks the form
+    _ = options_of(None, None, given)  # checks the form
     options = {name.replace("-", "_"): value for name, _, value in (text.partition("=") for text in given)}
     text = draft(url, root=root or None, options=options)
     findings = examine(Cluster.from_entry(slurmfile.read(Source(Path(path), text.encode(), "argument"))))
@@ -155,7 +155,8 @@ def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa:
 @config.command("trust", short_help="Trust the present content of another user's Slurmfile.")
 @click.argument("path", type=click.Path(), metavar="PATH")
 @click.option("--forget", is_flag=True, help="Stop trusting the file.")
-def trust_(path: str, forget: bool) -> None:  # noqa: FBT001 - click's way
+@json_option
+def trust_(path: str, forget: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Trust the present content of the Slurmfile PATH, although another user owns it or may change it.
 
     A changed file is refused until you trust it again.
@@ -163,16 +164,24 @@ def trust_(path: str, forget: bool) -> None:  # noqa: FBT001 - click's way
     """
     file = Path(path).parent.resolve() / Path(path).name
     if forget:
-        output.show(f"{file} {'is no longer trusted' if trust.forget(file) else 'was not trusted'}")
+        forgotten = trust.forget(file)
+        if as_json:
+            show_json({"file": str(file), "trusted": False})
+        else:
+            output.show(f"{file} {'is no longer trusted' if forgotten else 'was not trusted'}")
         return
     data = named(file).data
     before = trust.trusted_text(file)
-    output.show(data.decode(errors="replace") if before is None else trust.difference(before, data))
+    text = data.decode(errors="replace") if before is None else trust.difference(before, data)
+    if not as_json:
+        output.show(text)
     try:
         trust.add(file, data)
     except OSError as error:
         raise ConfigurationError(f"cannot write {trust.configuration()}: {error.strerror}") from error
     output.show(f"{file} is now trusted", err=True)
+    if as_json:
+        show_json({"file": str(file), "trusted": True, "text": text})
 
 
 def _of_url(given: str | None) -> list[Setting]:

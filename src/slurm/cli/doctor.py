@@ -16,11 +16,13 @@ from slurm.doctor.diagnosis import Level
 if TYPE_CHECKING:
     from slurm.doctor.diagnosis import Finding
 
+_INDENT = 21
+"""The columns before the text of a finding."""
 _MOST_SECONDS = 10**8
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
-@click.command(short_help="Check whether jobs can run, and advise on each problem.")
+@click.command()
 @cluster_argument
 @click.option("--run-job", is_flag=True, help="Run a job, too. Only a job shows whether the nodes can see the root.")
 @click.option(
@@ -50,8 +52,7 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
 
 def show_finding(finding: Finding, *, err: bool = False) -> None:
     """Print a finding, and the advice on it."""
-    level = click.style(finding.level.value.ljust(7), fg=_COLOURS[finding.level])
     first, *more = finding.found.splitlines() or [""]
-    output.show(f"{level}  {finding.check.ljust(10)}  {first}", err=err)
-    for line in [*more, *([f"→ {finding.advice}"] if finding.advice else [])]:
-        output.show(f"{'':21}{line}", err=err)
+    lines = [f"{finding.level.value.ljust(7)}  {finding.check.ljust(10)}  {first}"]
+    lines += [f"{'':{_INDENT}}{line}" for line in [*more, *([f"→ {finding.advice}"] if finding.advice else [])]]
+    output.show_prose(lines, indent=_INDENT, err=err, fg=_COLOURS[finding.level])

@@ -11,7 +11,7 @@ from slurm.views.efficiency import fitting, uses
 from slurm.views.status import statuses
 
 
-@click.command(short_help="Compare what a job has asked for with what it has used.")
+@click.command()
 @key_argument
 @on_option
 @json_option

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slurm.clusters.environment_cleanup import StoredEnvironment
 
 
-@click.group(short_help="List and remove the environments that were built for jobs.")
+@click.group()
 def envs() -> None:
     """List and remove the environments that were built for jobs under the root of a cluster."""
 
@@ -33,9 +33,12 @@ def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's
 @envs.command(short_help="Remove environments that no job needs.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @on_option
-def rm(keys: tuple[str, ...], cluster: str | None) -> None:
+@json_option
+def rm(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Remove the environments KEY... If an unfinished job uses one of them, remove none."""
     environment_cleanup.remove(cluster_of(cluster), keys)
+    if as_json:
+        show_json(list(keys))
 
 
 @envs.command(short_help="Remove environments that have not been used lately.")

@@ -12,7 +12,7 @@ from slurm.views.advice import explained
 from slurm.views.overview import overviews
 
 
-@click.command(short_help="Tell why a job waits or has failed, and what to do.")
+@click.command()
 @key_argument
 @click.option("--reuse", is_flag=True, help="Tell what has changed since the most similar earlier job.")
 @on_option
@@ -31,4 +31,4 @@ def explain(key: str, reuse: bool, cluster: str | None, as_json: bool) -> None: 
     if as_json:
         show_json(found)
     else:
-        output.show("\n".join(found))
+        output.show_prose(found)

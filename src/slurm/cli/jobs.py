@@ -13,7 +13,6 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
-from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
 from slurm.storage.keys import submitted_at
 from slurm.views.displays import clock, duration, memory
@@ -23,7 +22,7 @@ from slurm.views.status import error_of, progress, statuses
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.submission.status import JobStatus
     from slurm.views.overview import Overview
 
@@ -31,7 +30,7 @@ _FAILURES = 5
 """The number of failures that are listed one by one."""
 
 
-@click.command(short_help="Show the state of a job, and where its files are.")
+@click.command()
 @key_argument
 @on_option
 @json_option
@@ -43,7 +42,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     running = progress(job.part, found.calls) if found.calls else {}
     reported = {f"{index}": progress_text(event) for index, event in running.items()}
     facts = facts_of(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
-    if isinstance(job, JobArray):
+    if job.is_array:
         facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
     else:
         (status,) = found.calls
@@ -64,11 +63,12 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
         raise SystemExit(1)
 
 
-@click.command(short_help="Cancel a job, or all calls of a map.")
+@click.command()
 @key_argument
 @on_option
 @click.option("--keep-children", is_flag=True, help="Keep the jobs that a workflow has submitted.")
-def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa: FBT001 - click's way
+@json_option
+def cancel(key: str, cluster: str | None, keep_children: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Cancel the job KEY. Of a map, cancel all unfinished calls. Of a workflow, cancel the jobs it submitted, too.
 
     Prints how many calls were cancelled, and how many had finished before.
@@ -76,16 +76,22 @@ def cancel(key: str, cluster: str | None, keep_children: bool) -> None:  # noqa:
     job = job_of(key, cluster)
     (before,) = statuses([job.part])
     cancelled = cancel_all([job.part], children=not keep_children)
-    output.show(f"{job.key}: {_cancelled(before, cancelled.pop(job.reference.key, 0))}")
+    requested = cancelled.pop(job.reference.key, 0)
+    if as_json:
+        states = Counter(status.state.value for status in before)
+        show_json({"key": job.key, "before": states, "cancelled": requested, "children": cancelled})
+        return
+    output.show(f"{job.key}: {_cancelled(before, requested)}")
     for child, count in cancelled.items():
         output.show(f"{child}: {_several(count, count, 'cancelled')}")
 
 
-@click.command(short_help="Send a message to a running job.")
+@click.command()
 @key_argument
 @click.argument("message")
 @on_option
-def send(key: str, message: str, cluster: str | None) -> None:
+@json_option
+def send(key: str, message: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Send MESSAGE to the job KEY, or to each job of a map. The task reads it by `ctx.messages()`.
 
     MESSAGE is JSON, such as '{"rate": 0.01}'. Any other text is sent as it is.
@@ -94,7 +100,10 @@ def send(key: str, message: str, cluster: str | None) -> None:
         value = json.loads(message)
     except ValueError:
         value = message
-    job_of(key, cluster).send(value)
+    job = job_of(key, cluster)
+    job.send(value)
+    if as_json:
+        show_json({"key": job.key, "message": value})
 
 
 def _cancelled(before: Sequence[JobStatus], requested: int) -> str:
@@ -119,15 +128,13 @@ def _several(count: int, of: int, what: str) -> str:
 
 def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
     """The facts about a submission, as plain data."""
-    first = job if not isinstance(job, JobArray) else job[0] if job else None
-    job_id = first.job_id if first is not None else None
-    if first is not None and not job.key.endswith("]"):
-        job_id = first._watched.array_id(first.index)  # noqa: SLF001 - of this package
+    _, state, indices = found.part
+    id_of = state.job_id if job.key.endswith("]") else state.array_id
     return {
         "key": job.key,
         "cluster": found.part.url,
-        "job_id": job_id,
-        "count": len(found.part.indices),
+        "job_id": id_of(indices[0]) if indices else None,
+        "count": len(indices),
         "elements": found.part.elements,
         "states": dict(found.summary.states),
         "submitted": submitted_at(job.key),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -45,7 +44,7 @@ class _Wanted(NamedTuple):
         return "".join(f" {each}" for each in named)
 
 
-@click.command(short_help="List jobs, newest first.")
+@click.command()
 @cluster_argument
 @click.option("--task", metavar="NAME", help="List jobs of this task only; `*` stands for any text. Quote it.")
 @click.option(
@@ -84,10 +83,6 @@ def jobs(  # noqa: PLR0917 - click's way
         output.show(f"there are no jobs{wanted} {where}{_tasks(keys, task)}", err=True)
 
 
-ls = copy(jobs)
-ls.name, ls.short_help = "ls", "Another name of `jobs`."
-
-
 def _chosen(keys: Sequence[str], wanted: _Wanted) -> Sequence[str]:
     """The keys of the task, since the time."""
     if wanted.task:
@@ -110,7 +105,7 @@ def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str
 def _found(place: Place, wanted: _Wanted, keys: Sequence[str], limit: int, *, everywhere: bool) -> list[dict[str, Any]]:
     """The facts about at most `limit` jobs."""
     found: list[dict[str, Any]] = []
-    labels = parse_labels(_labels(wanted.labels))
+    labels = parse_labels(labels_of(wanted.labels))
     for some in newest_first(place, keys, at_once=limit, labels=labels, everywhere=everywhere):
         jobs = some if wanted.states else some[: limit - len(found)]
         for job, overview in zip(jobs, overviews([job.part for job in jobs]), strict=True):
@@ -121,7 +116,7 @@ def _found(place: Place, wanted: _Wanted, keys: Sequence[str], limit: int, *, ev
     return found[:limit]
 
 
-def _labels(labels: Iterable[str]) -> dict[str, str | None]:
+def labels_of(labels: Iterable[str]) -> dict[str, str | None]:
     """The labels to look for; None for any value."""
     found = (label.partition("=") for label in labels)
     return {name: value if equals else None for name, equals, value in found}

@@ -6,14 +6,14 @@ import re
 import sys
 from codecs import getincrementaldecoder
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
+from slurm.cli.output import json_option, show_json
 from slurm.cli.wait import Interrupted
-from slurm.jobs.job import JobArray
 from slurm.jobs.log_following import follow as follow_logs
 from slurm.jobs.rank_logs import ALL, check_separate, checked, rank_logs
 from slurm.protocol import LOGS
@@ -22,7 +22,7 @@ from slurm.storage.program_logs import output_paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.jobs.log_following import Added
     from slurm.jobs.rank_logs import Rank
 
@@ -33,18 +33,28 @@ _END = 1 << 16
 _PART_OF_A_COLOUR = re.compile(r"\x1b(\[[0-9;:]{0,32})?\Z")
 
 
-@click.command(short_help="Print the log of a job.")
+@click.command()
 @key_argument
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
 @click.option("--rank", default="0", metavar="N|all", help="The rank, for a task with several ranks, or all ranks.")
 @click.option("--stderr", is_flag=True, help="Print standard error, of a task with separate_stderr.")
 @on_option
-def logs(key: str, follow: bool, rank: str, stderr: bool, cluster: str | None) -> None:  # noqa: FBT001 - click's way
+@json_option
+def logs(
+    key: str,
+    follow: bool,  # noqa: FBT001
+    rank: str,
+    stderr: bool,  # noqa: FBT001
+    cluster: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Print the log of the job KEY. Of a map, print the log of each call, in order; calls of one job share a log.
 
     With --follow, print what is added until the job has ended; of a map, name the call before its output. Ctrl-C ends
     the command; the job goes on.
     """
+    if follow and as_json:
+        raise click.UsageError("--follow has no --json: a list ends. Without --follow, --json prints what is there.")
     job = job_of(key, cluster)
     try:
         which = checked(int(rank) if rank.isdecimal() else rank)  # type: ignore[arg-type] # it checks texts, too
@@ -54,6 +64,9 @@ def logs(key: str, follow: bool, rank: str, stderr: bool, cluster: str | None) -
         check_separate(job.parts)
     if follow:
         _follow(job, which, stderr=stderr)
+    elif as_json:
+        found = _logs(job, which, stderr=stderr)
+        show_json([{"of": of, "path": path, "text": _text(blocks)} for of, path, blocks in found])
     else:
         _print(job, which, stderr=stderr)
 
@@ -74,7 +87,7 @@ class _Printer:
     """Prints the output of several calls and programs as it arrives, and whose it is if that changes."""
 
     def __init__(self, job: Job[Any] | JobArray[Any], *, ranks: bool) -> None:
-        self._name, self._several, self._ranks = job.part.state.name, isinstance(job, JobArray) or ranks, ranks
+        self._name, self._several, self._ranks = job.part.state.name, job.is_array or ranks, ranks
         self._last, self._at_start = "" if self._several else f"{LOGS}/", True
         self._raw = not sys.stdout.isatty()
         self._decoders: dict[str, Any] = {}
@@ -113,39 +126,65 @@ class _Printer:
             output.show(text, nl=False)
 
 
-def _print(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
+class _Log(NamedTuple):
+    """A log, or a file that a program writes to."""
+
+    of: list[str]
+    """The names of the calls, or ranks of calls, that write to it."""
+    path: str
+    blocks: Iterator[bytes]
+    """To be used up before the next log is read."""
+
+
+def _logs(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> Iterator[_Log]:
+    """Yield the logs of a job, each followed by the files that its programs write to, which its end names."""
     place, watched, indices = job.part
+    directory = place.store.directory(watched.key)
     calls: dict[str, list[int]] = {}
     titles: dict[str, list[str]] = {}
     for index, logs in zip(indices, rank_logs(job.part, rank, indices, stderr=stderr), strict=True):
         for each, log in logs.items():
-            path = f"{place.store.directory(watched.key)}/{log}"
-            calls.setdefault(path, []).append(index)
-            titles.setdefault(path, []).append(watched.name(index) + (f" rank {each}" if rank == ALL else ""))
-    paths, several = list(calls), isinstance(job, JobArray) or rank == ALL
+            calls.setdefault(log, []).append(index)
+            titles.setdefault(log, []).append(watched.name(index) + (f" rank {each}" if rank == ALL else ""))
+    paths = list(calls)
     for part in (paths[at : at + _LOGS] for at in range(0, len(paths), _LOGS)):
         printed: dict[str, str] = {}
-        for path, blocks in zip(part, place.store.log_blocks(part), strict=True):
-            for title in titles[path] if several else ():
-                output.show(f"==> {title} <==")
-            end = _show(blocks)
-            printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end)}
-        full = [f"{place.store.directory(watched.key)}/{path}" for path in printed]
+        for path, blocks in zip(part, place.store.log_blocks([f"{directory}/{log}" for log in part]), strict=True):
+            end = _End(blocks)
+            yield _Log(titles[path], path, end.read())
+            printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end.text)}
+        full = [f"{directory}/{path}" for path in printed]
         for path, blocks in zip(printed, place.store.log_blocks(full), strict=True):
             for first in blocks:  # one that is empty was removed
-                output.show(f"==> {printed[path]}: {path} <==")
-                output.show_bytes(chain([first], blocks))
+                yield _Log([printed[path]], path, chain([first], blocks))
 
 
-def _show(blocks: Iterable[bytes]) -> str:
-    """Print a log, and return its end as text."""
-    end = b""
+def _print(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
+    several = job.is_array or rank == ALL
+    for of, path, blocks in _logs(job, rank, stderr=stderr):
+        own = path.startswith(f"{LOGS}/")
+        for title in of if several or not own else ():
+            output.show(f"==> {title}{'' if own else f': {path}'} <==")
+        output.show_bytes(blocks)
 
-    def kept() -> Iterator[bytes]:
-        nonlocal end
-        for block in blocks:
-            end = (end + block)[-_END:]
+
+def _text(blocks: Iterator[bytes]) -> str:
+    return b"".join(blocks).decode(errors="replace")
+
+
+class _End:
+    """Keeps the end of a log that is read."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks, self._end = blocks, b""
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the blocks."""
+        for block in self._blocks:
+            self._end = (self._end + block)[-_END:]
             yield block
 
-    output.show_bytes(kept())
-    return end.decode(errors="replace")
+    @property
+    def text(self) -> str:
+        """The end of what was read."""
+        return self._end.decode(errors="replace")

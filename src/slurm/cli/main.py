@@ -8,26 +8,38 @@ from io import TextIOWrapper
 
 import click
 
-from slurm.cli.completion import completion
-from slurm.cli.config import config
-from slurm.cli.doctor import doctor
-from slurm.cli.efficiency import efficiency
-from slurm.cli.envs import envs
-from slurm.cli.explain import explain
-from slurm.cli.files import fetch
-from slurm.cli.jobs import cancel, send, show
-from slurm.cli.listing import jobs, ls
-from slurm.cli.logs import logs
-from slurm.cli.output import SafeFormatter, show_error
-from slurm.cli.result import result
-from slurm.cli.retry import retry
-from slurm.cli.script import script
-from slurm.cli.wait import wait
+from slurm.cli.lazy_group import LazyGroup
 from slurm.errors import SlurmError
 from slurm.version import __version__
 
+COMMANDS = {
+    "run": ("slurm.cli.run:run", "Call a function on a cluster, and print its result."),
+    "config": ("slurm.cli.config:config", "Write, check, show and trust Slurmfiles."),
+    "doctor": ("slurm.cli.doctor:doctor", "Check whether jobs can run, and advise on each problem."),
+    "envs": ("slurm.cli.envs:envs", "List and remove the environments that were built for jobs."),
+    "jobs": ("slurm.cli.listing:jobs", "List jobs, newest first."),
+    "ls": ("slurm.cli.listing:jobs", "Another name of `jobs`."),
+    "show": ("slurm.cli.jobs:show", "Show the state of a job, and where its files are."),
+    "wait": ("slurm.cli.wait:wait", "Wait for the end of jobs."),
+    "result": ("slurm.cli.result:result", "Print the result of a job, or its error."),
+    "efficiency": ("slurm.cli.efficiency:efficiency", "Compare what a job has asked for with what it has used."),
+    "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, and what to do."),
+    "cancel": ("slurm.cli.jobs:cancel", "Cancel a job, or all calls of a map."),
+    "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, once more."),
+    "logs": ("slurm.cli.logs:logs", "Print the log of a job."),
+    "script": ("slurm.cli.script:script", "Print the batch script of a job."),
+    "fetch": ("slurm.cli.files:fetch", "Copy files of a job to this machine."),
+    "send": ("slurm.cli.jobs:send", "Send a message to a running job."),
+    "du": ("slurm.cli.space:du", "Show how much space jobs and environments take."),
+    "gc": ("slurm.cli.space:gc", "Remove jobs that nothing needs."),
+    "completion": ("slurm.cli.completion:completion", "Print a script that completes commands, keys and clusters."),
+}
+"""Of each command, where it is defined, and its line in the help. A module is imported when its command runs."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="slurm-tasks")
 def slurm() -> None:
     """Manage clusters, and the jobs that Python programs have submitted to them.
@@ -38,37 +50,27 @@ def slurm() -> None:
     """
 
 
-for command in (
-    config,
-    doctor,
-    envs,
-    jobs,
-    ls,
-    show,
-    wait,
-    result,
-    efficiency,
-    explain,
-    cancel,
-    retry,
-    logs,
-    script,
-    fetch,
-    send,
-    completion,
-):
-    slurm.add_command(command)
-
-
 def main() -> None:
     """Run the command. A SlurmError is shown as a message, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a question mark replaces characters that the terminal cannot show
     if logging.lastResort is not None:  # prints warnings if no other handler is configured
-        logging.lastResort.setFormatter(SafeFormatter())
+        logging.lastResort.setFormatter(_SafeFormatter())
     try:
         slurm(prog_name="slurm")
     except SlurmError as error:
+        from slurm.cli.output import show_error  # noqa: PLC0415 - only for an error
+
         show_error(error)
         sys.exit(1)
+
+
+class _SafeFormatter(logging.Formatter):
+    """Formats log records for a terminal, without control characters and passwords."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from slurm.sanitize.redaction import redacted  # noqa: PLC0415 - few commands log anything
+        from slurm.sanitize.terminal import for_terminal  # noqa: PLC0415 - as above
+
+        return for_terminal(redacted(super().format(record)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import sys
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from slurm.sanitize.redaction import redacted
-from slurm.sanitize.terminal import for_json, for_stream, for_terminal
+from slurm.sanitize.terminal import for_json, for_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,13 +61,17 @@ def show_json(value: Any) -> None:
 def show_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows in aligned columns. The further lines of a cell stand below its first line.
 
-    On a terminal that is too narrow for more than two columns, each row takes several lines.
+    On a terminal that is too narrow, the text of the second of two columns is wrapped; with more columns, each row
+    takes several lines. A word that is longer than a line, such as a key, is not broken.
     """
     rows = [[for_stream(cell, _stream(err=False)).replace("\r", "") for cell in row] for row in rows]
     widths = [max((len(_longest(cell)) for cell in column), default=0) for column in zip(*rows, strict=True)]
-    wide = len(widths) > 2 and sum(widths) + 2 * (len(widths) - 1) > get_terminal_size().columns
-    if wide and _stream(err=False).isatty():
-        _show_narrow(rows)
+    columns = get_terminal_size().columns
+    if sum(widths) + 2 * (len(widths) - 1) > columns and _stream(err=False).isatty():
+        if len(widths) == 2 and widths[0] <= columns // 3:
+            _show_hanging(rows, widths[0])
+        else:
+            _show_narrow(rows)
         return
     for row in rows:
         cells = [cell.rstrip("\n").split("\n") for cell in row]
@@ -78,14 +81,37 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
             click.echo("  ".join(padded).rstrip(), color=_color())
 
 
+def show_prose(lines: Iterable[str], *, indent: int = 0, err: bool = False, fg: str | None = None) -> None:
+    """Print lines of prose; on a terminal, wrap them at its width, with an indent for all lines but the first.
+
+    `fg` is the colour of the first word.
+    """
+    wide = not _stream(err=err).isatty()
+    columns = max(get_terminal_size().columns, 20)
+    for line in lines:
+        text = line if wide else "\n".join(_wrapped(line, columns, indent)) or line
+        word = text.split(maxsplit=1)[0] if fg else ""
+        show(text.replace(word, click.style(word, fg=fg), 1) if word else text, err=err)
+        fg = None
+
+
+def _wrapped(line: str, columns: int, indent: int) -> list[str]:
+    return wrap(line, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _show_hanging(rows: Sequence[Sequence[str]], width: int) -> None:
+    """Print two columns, the second wrapped."""
+    for name, cell in rows:
+        for number, line in enumerate(cell.rstrip("\n").split("\n")):
+            show_prose([f"{'' if number else name:{width}}  {line}"], indent=width + 2)
+
+
 def _show_narrow(rows: Sequence[Sequence[str]]) -> None:
     """Print the first cell of each row on a line of its own, and the others, indented, on as few lines as possible."""
-    columns = get_terminal_size().columns
     for first, *others in rows:
         click.echo(first, color=_color())
         text = "  ".join(cell.replace("\n", ", ") for cell in others)
-        lines = wrap(text, columns, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
-        click.echo("\n".join(lines), color=_color())
+        show_prose([f"  {text}"], indent=2)
 
 
 def _color() -> bool | None:
@@ -102,14 +128,6 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
-
-
-class SafeFormatter(logging.Formatter):
-    """Formats log records for a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without control characters and passwords."""
-        return for_terminal(redacted(super().format(record)))
 
 
 def _longest(cell: str) -> str:

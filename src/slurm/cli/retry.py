@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
-from slurm.jobs.job import JobArray
+from slurm.cli.output import json_option, show_json
+from slurm.cli.parameters import job_options, options_of
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.protocol.states import JobState
 from slurm.views.status import statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from slurm.jobs.job import Job
-
-_WORDS = ("true", "false", "null")
+    from slurm.jobs.job import Job, JobArray
 
 
-@click.command(short_help="Submit a job, or the failed calls of a map, once more.")
+@click.command()
 @key_argument
 @click.option("--failed", is_flag=True, help="Only the calls that have failed by now, or were cancelled.")
-@click.option("--mem", metavar="SIZE", help="The memory of the new job, such as 8G.")
-@click.option("--time", metavar="LIMIT", help="The time limit of the new job, such as 2:00:00.")
-@click.option(
-    "--option", "given", multiple=True, metavar="NAME=VALUE", help="Another option of the new job. Repeatable."
-)
+@job_options
 @on_option
-def retry(
+@json_option
+def retry(  # noqa: PLR0917 - click's way
     key: str,
     failed: bool,  # noqa: FBT001 - click's way
     mem: str | None,
     time: str | None,
     given: tuple[str, ...],
     cluster: str | None,
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Submit the job KEY once more, or all calls of a map, with the options that they had. Print the new key.
 
@@ -46,29 +42,15 @@ def retry(
     nothing. The first job stays as it is. The VALUE of an option is its text; true, false, null (no such option) and
     what begins with { or [ are JSON.
     """
-    options = {name: value for name, value in (("mem", mem), ("time", time)) if value is not None}
-    wanted = Options.parse(options_of(given) | options)
+    wanted = Options.parse(options_of(mem, time, given))
     job = job_of(key, cluster)
     place, state, _ = job.part
     indices = _failed(job) if failed else job.part.indices
-    if indices:
-        submitted = resubmit(place, state.key, indices, wanted)
-        output.show(submitted.key if isinstance(job, JobArray) else submitted.name(0))
-
-
-def options_of(given: Iterable[str]) -> dict[str, Any]:
-    """The options that were given as NAME=VALUE. Raises UsageError for another form."""
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--option {text}: write NAME=VALUE, such as partition=long or exclusive=true.")
-        try:
-            read = json.loads(value) if value in _WORDS or value.startswith(("{", "[")) else value
-        except ValueError:
-            read = value
-        found[name.replace("-", "_")] = read
-    return found
+    submitted = resubmit(place, state.key, indices, wanted) if indices else None
+    if as_json:
+        show_json({"key": submitted and submitted.key, "calls": list(indices)})
+    elif submitted:
+        output.show(submitted.key if job.is_array else submitted.name(0))
 
 
 def _failed(job: Job[Any] | JobArray[Any]) -> Sequence[int]:

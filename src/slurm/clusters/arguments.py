@@ -6,7 +6,6 @@ The decorated methods keep their signatures, so type checkers and editors report
 from __future__ import annotations
 
 import functools
-import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurm.tracebacks import ends_at_the_caller
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
 def only_known_arguments(init: F) -> F:
     """Decorate `Cluster.__init__`: an option that is given as an argument says where it goes. Raises TypeError."""
-    parameters = list(inspect.signature(init).parameters)[1:]
+    code = init.__code__
+    parameters = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]  # `inspect` is slow to import
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -8,28 +8,11 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm import slurmfile
-from slurm.clusters import environment_cache
 from slurm.clusters.arguments import only_bound_calls, only_known_arguments
-from slurm.errors import TransportError
-from slurm.jobs.find import find_job
-from slurm.jobs.job import Job, JobArray
-from slurm.jobs.listing import Listing
-from slurm.jobs.plan import Plan, preview
-from slurm.jobs.search import newest_first
-from slurm.jobs.submit import Wanted, describe, describe_without_calls, is_command, submit, submit_draft
-from slurm.jobs.waiting import cancel
-from slurm.notifications.client_hooks import NotifyingBuildListener
-from slurm.notifications.dispatcher import flush_hooks
-from slurm.options.labels import parse as parse_labels
-from slurm.places.place import place_for
 from slurm.sanitize.numbers import whole
-from slurm.slurmfile import callbacks as slurmfile_callbacks
-from slurm.storage.runner_zip import without_writing
-from slurm.storage.uploads import Uploads
 from slurm.tasks import active, task
 from slurm.tasks.settings import Settings
-from slurm.tracebacks import ends_at_the_caller
+from slurm.tracebacks import KnownAttributes, ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,7 +23,9 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.environments.base import Environment
     from slurm.jobs.executor import ClusterExecutor
-    from slurm.jobs.plan import Draft
+    from slurm.jobs.job import Job, JobArray
+    from slurm.jobs.listing import Listing
+    from slurm.jobs.plan import Plan
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import ResolvedEnvironment
@@ -67,7 +52,7 @@ def _warn_on_a_login_node() -> None:
         )
 
 
-class Cluster:
+class Cluster(KnownAttributes):
     """Where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm of this machine, and
     `Cluster("slurm+ssh://login")` the Slurm of another host. `Cluster("auto")` is the Slurm of this machine if sbatch
     is on PATH, else this machine.
@@ -102,6 +87,8 @@ class Cluster:
         cancel_on_exit: bool = False,
         callbacks: Iterable[Callback] = (),
     ) -> None:
+        from slurm.places.place import place_for
+
         steps = (setup,) if isinstance(setup, str) else tuple(setup)
         self._is_default = url is None
         self.place = place_for(
@@ -121,11 +108,15 @@ class Cluster:
         user's own in `~/.config/slurm-tasks/`. A file found upward must belong to the user or root, or be trusted
         (`slurm config trust`). With `callbacks`, imports and uses the callbacks of the file. Raises SlurmfileError.
         """
+        from slurm import slurmfile
+
         return cls.from_entry(slurmfile.load(name, path), callbacks=callbacks)
 
     @classmethod
     def from_entry(cls, entry: ClusterEntry, *, callbacks: bool = True) -> Self:
         """The cluster of an entry of a Slurmfile."""
+        from slurm.slurmfile import callbacks as slurmfile_callbacks
+
         cluster = cls(
             entry.url,
             root=entry.root,
@@ -167,6 +158,9 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop receiving calls. Jobs continue, and their handles keep working, unless `cancel_on_exit`."""
+        from slurm.jobs.waiting import cancel
+        from slurm.notifications.dispatcher import flush_hooks
+
         active.active.set(active.active.get()[:-1])
         if self._mine is not None:
             for executor in self._executors:  # which may hold calls back
@@ -186,13 +180,15 @@ class Cluster:
     @only_bound_calls
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
+        from slurm.jobs.submit import Wanted, submit
+
         terms = self.settings.merged(of.terms)
         if terms.options.get("reuse") and not terms.environment:
             _ = self.place.packages  # one command for this and the first look
         wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings)
         if not wanted.settings.options.get("reuse"):
             return self._jobs_of(submit(self.place, wanted))
-        from slurm.jobs.reuse import submit_unknown  # noqa: PLC0415 - few tasks reuse results
+        from slurm.jobs.reuse import submit_unknown
 
         jobs, own = submit_unknown(self.place, wanted)
         if self._mine is not None:
@@ -201,6 +197,8 @@ class Cluster:
 
     def submit_under(self, key: str, of: Task[P, R, Any], call: Arguments) -> Job[R]:
         """Submit a bound call under a key that was written down before, so that whoever reads it finds the job."""
+        from slurm.jobs.submit import Wanted, submit
+
         wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
         return self._jobs_of(submit(self.place, wanted))[0]
 
@@ -219,35 +217,13 @@ class Cluster:
         self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, offline: bool = False
     ) -> Plan[Any]:
         """Plan bound calls of a task, as `task.plan(…)` and `cluster.plan(…)` do."""
-        bound, settings = list(calls), self.settings.merged(of.terms)
+        from slurm.clusters.planning import plan_calls
 
-        def submit_plan(draft: Draft) -> Any:
-            if settings.options.get("reuse"):  # some calls may be known by then
-                jobs = self.submit(of, bound, mapped=mapped)
-            else:
-                made = describe(self.place, Wanted(of, bound, mapped, *self._prepare(of), self.settings), earlier=draft)
-                jobs = self._jobs_of(submit_draft(self.place, made, settings.callbacks))
-            return jobs if mapped else jobs[0]
-
-        with without_writing():
-            environment, why = self._planned(of, offline=offline)
-            draft = describe(self.place, Wanted(of, bound, mapped, settings, environment, self.settings))
-            return Plan(self.place, draft, offline=why, submit=submit_plan)
-
-    def _planned(self, of: Task[..., Any], *, offline: bool) -> tuple[ResolvedEnvironment, str | None]:
-        """The environment of a task without making it, and why the cluster was not asked; None if it was."""
-        environments, why = self.settings.merged(of.terms).environment or (), ""
-        try:
-            if not offline:
-                found = environment_cache.planned(self.place, environments, for_program=is_command(of))
-                # After `planned`, which may ask along with the look.
-                if self.place.probe.limits and self.place.probe.root:
-                    return found, None
-        except TransportError as error:
-            why = str(error)
-        return environment_cache.planned_offline(self.place, environments), why
+        return plan_calls(self, of, calls, mapped=mapped, offline=offline)
 
     def _jobs_of(self, watched: SubmissionState) -> JobArray[Any]:
+        from slurm.jobs.job import JobArray
+
         jobs: JobArray[Any] = JobArray(self.place, watched, range(watched.count))
         if self._mine is not None:
             self._mine.append(jobs)
@@ -267,7 +243,7 @@ class Cluster:
         `max_workers`, or the option `max_concurrent`, bounds the array elements that run at once, of `submit` and `map`
         together. `initializer(*initargs)` is called once in each job's process, before its first call.
         """
-        from slurm.jobs.executor import ClusterExecutor  # noqa: PLC0415 - it imports this module's types
+        from slurm.jobs.executor import ClusterExecutor
 
         made = ClusterExecutor(self, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
         if self._mine is not None:
@@ -281,7 +257,8 @@ class Cluster:
         In a task it is the object, loaded once in each process, or a read-only path. What is there already is not sent.
         Raises NotPicklable, SubmissionError and TransportError.
         """
-        from slurm.storage.put import put  # noqa: PLC0415 - imported at first use
+        from slurm.storage.put import put
+        from slurm.storage.uploads import Uploads
 
         uploads = Uploads()
         made = put(value, uploads, home=self.url, reducers=task.REDUCERS, digest=_value_digest)
@@ -295,6 +272,8 @@ class Cluster:
         its random part; the scheduler's id, such as "1234" or "1234_7"; a label, as "sweep=depths", if one submission
         has it; "last" for the newest submission. Raises NoSuchJob, also if a text names several submissions.
         """
+        from slurm.jobs.find import find_job
+
         found = find_job(self.place, name)
         for part in found.parts if self.settings.callbacks else ():
             self.place.subscriptions.attach(part.state, self.settings.callbacks)
@@ -313,6 +292,10 @@ class Cluster:
         value. Submissions to another scheduler under the same root are left out. Reads the records together. Raises
         OptionError for labels that no submission can have.
         """
+        from slurm.jobs.listing import Listing
+        from slurm.jobs.search import newest_first
+        from slurm.options.labels import parse as parse_labels
+
         if limit is not None:
             whole(limit, "limit")
         wanted = parse_labels(labels or {})
@@ -328,7 +311,8 @@ class Cluster:
 
         Queries the scheduler if any job is unfinished.
         """
-        from slurm.views.graph import graph_of  # noqa: PLC0415 - imported at first use
+        from slurm.jobs.job import Job, JobArray
+        from slurm.views.graph import graph_of
 
         plain = [each for job in jobs for each in job.several or (job,)]
         return graph_of(self.place, [each.part for each in plain if isinstance(each, (Job, JobArray))])
@@ -339,14 +323,9 @@ class Cluster:
         Placeholders such as <python> stand for what is not known before the task's environment is made, and for what
         is on a cluster that cannot be reached.
         """
-        whole(count, "count", least=1)
-        options = self.settings.merged(of.terms).options
-        with without_writing():
-            environment, offline = self._planned(of, offline=False)
-            if offline is not None:
-                _log.warning("the script has placeholders, because %s cannot be asked: %s", self.url, offline)
-            submission = describe_without_calls(of, count, options=options, environment=environment)
-            return preview(self.place, submission, options, offline=offline is not None)
+        from slurm.clusters.planning import script_of
+
+        return script_of(self, of, whole(count, "count", least=1))
 
     def command_counts(self) -> Mapping[str, int]:
         """Count the commands that this process has run against the scheduler, by kind: submit, query, cancel, …"""
@@ -358,6 +337,10 @@ class Cluster:
 
     def _prepare(self, of: Task[..., Any]) -> tuple[Settings, ResolvedEnvironment]:
         """The settings of a task on this cluster, and its environment, ready to use."""
+        from slurm.clusters import environment_cache
+        from slurm.jobs.submit import is_command
+        from slurm.notifications.client_hooks import NotifyingBuildListener
+
         if self._is_default:
             _warn_on_a_login_node()
         settings = self.settings.merged(of.terms)
@@ -367,26 +350,21 @@ class Cluster:
         )
         return settings, prepared
 
-    if not TYPE_CHECKING:  # type checkers report what is not there
+    def _no_attribute(self, name: str) -> AttributeError:
+        from slurm.usage import no_attribute_of_cluster
 
-        @ends_at_the_caller
-        def __getattr__(self, name: str) -> object:
-            if hasattr(type(self), name):  # a property that raised AttributeError itself
-                return object.__getattribute__(self, name)
-            from slurm.usage import no_attribute_of_cluster  # noqa: PLC0415 - only for an error
-
-            raise no_attribute_of_cluster(self, name)
+        return no_attribute_of_cluster(self, name)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"
 
     def _repr_html_(self) -> str:
-        from slurm.views.notebook import cluster_html  # noqa: PLC0415 - only notebooks have it
+        from slurm.views.notebook import cluster_html
 
         return cluster_html(self.place, self.settings.environment or (), self.options)
 
 
 def _value_digest(value: object) -> str | None:
-    from slurm.jobs.reuse import value_digest  # noqa: PLC0415 - few values need it
+    from slurm.jobs.reuse import value_digest
 
     return value_digest(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slurm.environments.base import BuildListener, BuildTarget, Interpreter, planned_all, prepare_all, to_be_made
 from slurm.environments.current import Current
-from slurm.errors import ConfigurationError, EnvironmentNotReady
+from slurm.errors import ConfigurationError, EnvironmentNotReady, TransportError
 from slurm.jobs.job import Job
 from slurm.jobs.submit import Wanted, submit
 from slurm.options import PLACEMENT, Options
@@ -78,7 +78,23 @@ def planned(place: Place, environments: Sequence[Environment], *, for_program: b
     return found if found.asked else found.replace(asked=asked_for)
 
 
-def planned_offline(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
+def planned_or_offline(
+    place: Place, environments: Sequence[Environment], *, for_program: bool, offline: bool
+) -> tuple[ResolvedEnvironment, str | None]:
+    """Return what `planned` returns, and None. If the machine is not asked or reached, return why, and placeholders."""
+    why = ""
+    try:
+        if not offline:
+            found = planned(place, environments, for_program=for_program)
+            # After `planned`, which may ask along with the look.
+            if place.probe.limits and place.probe.root:
+                return found, None
+    except TransportError as error:
+        why = str(error)
+    return _planned_offline(place, environments), why
+
+
+def _planned_offline(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
     """Return an environment of which nothing is known but what was asked for."""
     asked_for = ", ".join(map(repr, tuple(environments) or (Current(),)))
     return to_be_made("or is there", place.spec.setup).replace(asked=asked_for)

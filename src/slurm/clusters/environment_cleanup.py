@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from slurm.clusters.cluster import Cluster
     from slurm.places.place import Place
+    from slurm.submission.submission_state import SubmissionState
 
 MOST_DAYS = 100_000
 _MAKING_SECONDS = 600
@@ -45,7 +46,7 @@ class StoredEnvironment(NamedTuple):
 def list_environments(cluster: Cluster) -> list[StoredEnvironment]:
     """List the environments under the root, sorted by key, with their users. Queries the scheduler."""
     place = cluster.place
-    lines = [line.split() for line in _run(place, "list_environments.sh", ENVS).splitlines()]
+    lines = [line.split() for line in run_in(place, "list_environments.sh", ENVS).splitlines()]
     uses = _uses(place, {key for key, *_ in lines})
     found = []
     for key, word, since, kilobytes, *bases in lines:
@@ -82,8 +83,8 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
             old.append(one)
     if not dry_run:
         _remove(cluster, old)
-        _run(cluster.place, "remove_wheels.sh", BLOBS, str(int(days)))
-        _run(cluster.place, "remove_blobs.sh", BLOBS, str(int(days)))
+        run_in(cluster.place, "remove_wheels.sh", BLOBS, str(int(days)))
+        run_in(cluster.place, "remove_blobs.sh", BLOBS, str(int(days)))
     return old
 
 
@@ -95,7 +96,7 @@ def _dependents_first(environments: Iterable[StoredEnvironment]) -> list[StoredE
 def _remove(cluster: Cluster, environments: Sequence[StoredEnvironment]) -> None:
     if environments:
         keys = [environment.key for environment in _dependents_first(environments)]
-        _run(cluster.place, "remove_environments.sh", ENVS, *keys)
+        run_in(cluster.place, "remove_environments.sh", ENVS, *keys)
 
 
 def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], float]]:
@@ -114,17 +115,19 @@ def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], fl
     place.tracker.query([watched for records, watched, _ in using if place.has(records)])
     found: dict[str, tuple[tuple[str, ...], float]] = {}
     for records, watched, keys in using:
-        unfinished = watched.unfinished and (
-            watched.may_run_again or any(e not in watched.missing for e in watched.open)
-        )
-        mine = (watched.key,) if unfinished else ()
+        mine = (watched.key,) if is_unfinished(watched) else ()
         for key in keys:
             users, last = found.get(key, ((), 0.0))
             found[key] = ((*users, *mine), max(last, records.submission.created))
     return found
 
 
-def _run(place: Place, name: str, folder: str, *words: str) -> str:
+def is_unfinished(watched: SubmissionState) -> bool:
+    """Whether a submission runs or may run, by what the tracker has just learned."""
+    return watched.unfinished and (watched.may_run_again or any(e not in watched.missing for e in watched.open))
+
+
+def run_in(place: Place, name: str, folder: str, *words: str) -> str:
     """Run a script in a directory under the root. Raises UntrustedFile if another user owns it or a link to it."""
     directory = f"{place.store.root}/{folder}"
     done = place.transport.run(["sh", "-c", program(__name__, name), "sh", directory, *words], timeout=600)

@@ -138,6 +138,7 @@ OURS: Mapping[str, Kind] = {
     "separate_stderr": kinds.flag,
     "setup": kinds.shell_lines,
     "signal_lead": kinds.lead,
+    "srun": kinds.srun,
     "stop_signal": kinds.signal_name,
     "teardown": kinds.shell_lines,
     "workers": kinds.count,

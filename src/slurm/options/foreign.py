@@ -77,6 +77,7 @@ _ADVICE = {
     "labels={'sweep': 'rates'} marks submissions": "tags",
     "reuse=True finds the result of an equal call": "cache",
     "launch='once' runs a call in one process, launch='ranks' in each task of the allocation": "use_srun",
+    "srun={'cpu_bind': 'cores'} has options of srun, which starts the ranks": "srun_args srun_options cpu_bind",
     "launch='mpi' starts a command as one MPI world": "use_mpi",
 }  # fmt: skip
 """What to write, and the words of the tools for it."""

@@ -122,6 +122,11 @@ class ReuseRecords:
         known = self._tasks.get(self._store.task_directory(key))
         return sorted(known.entries.values()) if known else []
 
+    def newest(self, key: str) -> set[str]:
+        """Return the keys of the submissions that `find` can return for the task that `key` is of."""
+        known = self._tasks.get(self._store.task_directory(key))
+        return {submission for _, submission, _ in known.latest.values()} if known else set()
+
     def claim(self, number: int, record: ReuseRecord, digests: Sequence[bytes]) -> bool:
         """Write a record. `number` is what `refresh` returned before the caller decided what to submit.
 

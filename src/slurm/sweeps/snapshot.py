@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SlurmError
 from slurm.protocol.states import JobState
+from slurm.spaces.identity import identity
 from slurm.sweeps.looking import Looks
-from slurm.sweeps.points import identity, without_collection
+from slurm.sweeps.points import without_collection
 from slurm.sweeps.records import REDO, Collected, Ended, Located
 
 if TYPE_CHECKING:

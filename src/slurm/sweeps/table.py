@@ -9,7 +9,7 @@ from operator import itemgetter
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, overload
 
-from slurm.slurmfile.reader import near
+from slurm.usage import near
 
 if TYPE_CHECKING:
     import os

@@ -1,0 +1,210 @@
+"""Job cleanup: how much space jobs, environments and sent files take, and the removal of jobs that nothing needs."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.clusters.environment_cleanup import MOST_DAYS, is_unfinished, run_in
+from slurm.errors import SchedulerError, SlurmError, TransportError
+from slurm.jobs.search import place_of
+from slurm.options.labels import has as has_labels
+from slurm.protocol import BLOBS, ENVS, JOBS, REUSE, is_key
+from slurm.protocol.shell import program
+from slurm.sanitize.numbers import bounded
+from slurm.storage.keys import of_task
+from slurm.views.overview import overviews
+from slurm.views.status import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from slurm.places.place import Place
+    from slurm.protocol.states import JobState
+    from slurm.storage.job_store import Records
+    from slurm.submission.submission_state import SubmissionState
+
+_log = logging.getLogger(__name__)
+
+_LEFT_SECONDS = 86400.0
+"""A directory without a record, of this age, is of a submission that was interrupted."""
+_BESIDE = re.compile(r"\.(json|log|lock|unused)$")
+"""The ends of the names of files that lie beside an environment or a sent file."""
+_AT_ONCE = 500
+"""The number of jobs that one command removes: the words of a command line have a limit."""
+
+
+class Space(NamedTuple):
+    """What takes space under a root: a job, an environment, or a file that was sent."""
+
+    kind: str
+    """`jobs`, `environments`, `wheels`, `files`, `library`, or `reuse`."""
+    name: str
+    """For a job, its key."""
+    bytes: int
+    age: float
+    """Seconds since its last change."""
+
+
+class OldJob(NamedTuple):
+    """A submission that was chosen for removal."""
+
+    key: str
+    bytes: int
+    age: float
+    """Seconds since its last change."""
+    kept: str
+    """Why it is not removed; empty if it is."""
+
+
+class Choice(NamedTuple):
+    """The jobs to remove. A job has to meet all conditions."""
+
+    days: float = 0.0
+    """Days since its last change, at least."""
+    states: tuple[JobState, ...] = ()
+    """States; each of its calls has one of them."""
+    labels: Mapping[str, str | None] = {}
+    task: str | None = None
+    """A name, or a pattern as in a shell."""
+    reused: bool = False
+    """Also jobs whose results later calls of a task with `reuse` would take."""
+
+
+def space(place: Place) -> list[Space]:
+    """List what takes space under the root of a place. Raises TransportError."""
+    script = program(__name__, "list_space.sh")
+    done = place.transport.run(["sh", "-c", script, "sh", place.store.root], timeout=600)
+    if done.status != 0 or (done.stderr and not done.stdout):
+        raise TransportError(f"cannot tell the space that {place.store.root} takes: {done.words}")
+    now = time.time()
+    found: dict[tuple[str, str], Space] = {}
+    for line in done.stdout.splitlines():
+        kilobytes, changed, path = line.split("\t", 2)
+        directory, _, name = path.partition("/")
+        if kind := _kind(directory, name):
+            at = kind, name if kind == "jobs" else _BESIDE.sub("", name)
+            before = found.get(at, Space(*at, 0, now))
+            age = min(before.age, max(0.0, now - int(changed)))
+            found[at] = Space(*at, before.bytes + int(kilobytes) * 1024, age)
+    return list(found.values())
+
+
+def _kind(directory: str, name: str) -> str:
+    """The kind of a path under the root; empty for what is no job there."""
+    if directory == JOBS:
+        return "jobs" if is_key(name) else ""
+    if directory == BLOBS:
+        return "wheels" if name.endswith(".whl") else "library" if name.endswith("-runner.zip") else "files"
+    return {ENVS: "environments", REUSE: "reuse"}[directory]
+
+
+def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = False) -> list[OldJob]:
+    """Remove the jobs under a root that a choice names and that nothing needs; return all that it names.
+
+    A job stays if it has not ended, if a job that stays has its result as an argument or waits for it, if it was
+    submitted by a workflow that has not ended, and if a record of reuse names it. With `everywhere`, the jobs of other
+    schedulers under the root are removed, too. Queries the schedulers of unfinished jobs. Raises ValueError for an
+    invalid number of days, and the error of a record that cannot be read: then nothing is removed.
+    """
+    days = bounded(choice.days, "days", most=MOST_DAYS, unit="days")
+    sizes = {item.name: item for item in space(place) if item.kind == "jobs"}
+    old = {key for key in of_task(list(sizes), choice.task or "*") if sizes[key].age >= days * 86400}
+    known = _records(place, sizes) if old else {}
+    parts = _parts(place, known.values())
+    chosen = _chosen(place, {key: known[key] for key in known.keys() & old}, parts, choice, everywhere=everywhere)
+    kept = _needed(known, parts, chosen)
+    kept |= {} if choice.reused else _reused(place, chosen)
+    _keep_upstreams(known, chosen, kept)
+    if not choice.states and not choice.labels:
+        chosen |= {key for key in old - known.keys() if sizes[key].age >= _LEFT_SECONDS}
+    found = [OldJob(key, sizes[key].bytes, sizes[key].age, kept.get(key, "")) for key in sorted(chosen)]
+    gone = [job.key for job in found if not job.kept]
+    for at in range(0, 0 if dry_run else len(gone), _AT_ONCE):
+        run_in(place, "remove_jobs.sh", JOBS, *gone[at : at + _AT_ONCE])
+    return found
+
+
+def _records(place: Place, keys: Iterable[str]) -> dict[str, Records]:
+    """The records of all submissions. Raises the error of one that cannot be read: it may refer to any other."""
+    found = {}
+    for key, records in place.store.read_records(keys).items():
+        if isinstance(records, SlurmError):
+            raise records
+        found[key] = records
+    return found
+
+
+def _parts(place: Place, several: Iterable[Records]) -> dict[str, Part]:
+    """All calls of each submission, by key; without those of schedulers that this program does not have.
+
+    Asks each scheduler about unfinished ones. Those of a scheduler that does not answer count as unfinished.
+    """
+    found: dict[str, Part] = {}
+    states: dict[Place, list[SubmissionState]] = {}
+    for records in several:
+        at = place_of(place, records, everywhere=True)
+        if at is not None:
+            state = at.registry.add(*records)
+            states.setdefault(at, []).append(state)
+            found[state.key] = Part(at, state, range(state.count))
+    for at, some in states.items():
+        at.tracker.list_outcomes(some)
+        try:
+            at.tracker.query([state for state in some if state.unfinished])
+        except SchedulerError as error:
+            _log.warning("unfinished jobs of %s stay: %s", at.url, error)
+    return found
+
+
+def _chosen(
+    place: Place, old: Mapping[str, Records], parts: Mapping[str, Part], choice: Choice, *, everywhere: bool
+) -> set[str]:
+    """The keys of the old submissions that meet the other conditions of a choice."""
+    found = {
+        key
+        for key, records in old.items()
+        if has_labels(records.submission.labels or {}, choice.labels)
+        and key in parts
+        and (everywhere or place.has(records))
+    }
+    if choice.states and found:
+        seen = overviews([parts[key] for key in found])
+        found = {view.part.state.key for view in seen if view.states.keys() <= set(choice.states)}
+    return found
+
+
+def _needed(known: Mapping[str, Records], parts: Mapping[str, Part], chosen: Iterable[str]) -> dict[str, str]:
+    """Why some of the chosen submissions are needed by themselves."""
+    alive = {key for key, part in parts.items() if is_unfinished(part.state)}
+    alive |= known.keys() - parts.keys()  # nobody can tell
+    found = {}
+    for key in chosen:
+        parent = (known[key].submission.parent or "").partition("[")[0]
+        if key in alive:
+            found[key] = "it has not ended"
+        elif parent in alive:
+            found[key] = f"its workflow {parent} has not ended"
+    return found
+
+
+def _reused(place: Place, chosen: Iterable[str]) -> dict[str, str]:
+    """Why some of the chosen submissions are needed: a later call of their task may take their results."""
+    found: dict[str, str] = {}
+    for key in {key.partition("/")[0]: key for key in chosen}.values():  # one of each task
+        place.reuse_records.refresh(key)
+        found |= dict.fromkeys(place.reuse_records.newest(key), "calls with reuse=True take its results")
+    return {key: found[key] for key in chosen if key in found}
+
+
+def _keep_upstreams(known: Mapping[str, Records], chosen: Collection[str], kept: dict[str, str]) -> None:
+    """Add to `kept` the chosen submissions whose results are arguments of one that stays, or for which it waits."""
+    staying = [key for key in known if key not in chosen or key in kept]
+    while staying:
+        key = staying.pop()
+        for edge in known[key].submission.dependencies:
+            if edge.key in chosen and edge.key not in kept:
+                kept[edge.key] = f"{key} refers to it"
+                staying.append(edge.key)
