@@ -18,6 +18,7 @@ import pytest
 
 from slurm import Cluster, task
 from slurm.protocol.states import JobState
+from slurm.sweeps import looking
 from slurm.sweeps.snapshot import State
 from slurm.sweeps.sources import sources_of
 from slurm.sweeps.sweep import Sweep
@@ -239,8 +240,9 @@ def test_points_that_were_cancelled_by_hand_are_completed(
 
 
 def test_points_of_a_silent_source_are_taken_over_and_fenced_when_it_answers(
-    new_ssh: Callable[..., SSHTestbed], root: Path, begun: Path, tmp_path: Path
+    new_ssh: Callable[..., SSHTestbed], root: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(looking, "PATIENCE", 3.0)  # seconds
     box = new_ssh()
     far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
     Sweep(note, points(3, begun, 5.0), name="silent", directory=tmp_path / "sweeps").run(on=[(far, 1)])

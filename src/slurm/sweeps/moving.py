@@ -165,7 +165,7 @@ def take_back(place: Place, state: SubmissionState, shard: Shard, calls: Iterabl
     ended = fence_elements(place.store, {shard.key: {*pending, *unqueued}}, outcome)[shard.key]
     if pending:
         place.queue.client.cancel(list(_targets(state, sorted(pending)).values()))
-    state.add_outcomes(ended)
+    place.tracker.learn(state, ended)
     points = shard.numbers
     return [points[at] for e in sorted(ended) for at in range(e * shard.chunk, min((e + 1) * shard.chunk, len(points)))]
 

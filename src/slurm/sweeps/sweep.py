@@ -50,6 +50,7 @@ class Sweep(Views):
 
     The constructor writes nothing. If there is a sweep of this name, it is opened: equal points are its points. Points
     that it does not have are an error; `Sweep.open(name, task).extend(space)` adds them. `directory` holds the sweeps.
+    `config` is kept beside the points, as sweep_config.yaml.
     """
 
     def __init__(
@@ -60,13 +61,14 @@ class Sweep(Views):
         name: str | None = None,
         directory: str | os.PathLike[str] = OUTPUTS,
         max_points: int = MOST_POINTS,
+        config: str | None = None,
     ) -> None:
         self.name = _checked(
             name or f"{task.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
         )
         points = points_of(space, most=max_points)
         path = Path(directory) / self.name
-        self._new = list(points.values())
+        self._new, self._config = list(points.values()), config
         if name is not None and path.exists():
             opened = SweepDirectory.open(path)
             if missing := new_points(opened.points(), points):
@@ -95,7 +97,7 @@ class Sweep(Views):
         Raises ConfigurationError if there is none.
         """
         found = cls.__new__(cls)
-        found.name, found._new = _checked(name), []  # noqa: SLF001 - of this class
+        found.name, found._new, found._config = _checked(name), [], None  # noqa: SLF001 - of this class
         found._set(SweepDirectory.open(Path(directory) / name), task)  # noqa: SLF001
         if task is not None:
             check_task(task, found.directory.points())
@@ -252,7 +254,7 @@ class Sweep(Views):
             return
         task = self._unit.task
         record = SweepRecord(id=self.name, task=task.name if task else "", count=len(self._new), created=time.time())
-        made = SweepDirectory.create(self.directory.path, record, self._new)
+        made = SweepDirectory.create(self.directory.path, record, self._new, self._config)
         if made is None and new_points(self.directory.points(), points_of(self._new, most=len(self._new))):
             raise ConfigurationError(f"another process has made a sweep {self.name!r} with other points")
         self._new = []
