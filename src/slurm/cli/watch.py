@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, complete_keys, on_option
+from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, on_option
 from slurm.cli.output import json_option
 from slurm.jobs.job import JobArray
 from slurm.jobs.search import newest_first
@@ -68,10 +68,9 @@ def watch(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  #
     the states of a job change. With --json, each line is a JSON object. Ctrl-C ends the command; the jobs go on. The
     exit status is 1 if a call has failed or was cancelled.
     """
-    on = cluster_of(cluster)
-    jobs = [on.job(key) for key in dict.fromkeys(keys)] if keys else _unfinished(on)
+    jobs = [job_of(key, cluster) for key in dict.fromkeys(keys)] if keys else _unfinished(cluster_of(cluster))
     if not jobs:
-        output.show(f"there are no unfinished jobs on {on.url}", err=True)
+        output.show(f"there are no unfinished jobs on {cluster_of(cluster).url}", err=True)
         return
     table = sys.stdout.isatty() and not as_json
     try:
