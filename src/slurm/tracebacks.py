@@ -36,7 +36,7 @@ def ends_at_the_caller(function: F) -> F:
         __tracebackhide__ = True  # pytest and IPython read it
         try:
             return function(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # any error may be marked; all are raised again
             if getattr(error, "about_the_caller", False) and not sys.flags.dev_mode and _ours(error.__traceback__):
                 _hide_frames(error)
             raise  # adds no frame, so the next one is the caller's

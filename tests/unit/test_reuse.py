@@ -525,7 +525,7 @@ def test_a_refreshed_call_that_a_workflow_finds_again_leaves_no_record_without_a
 
 @workflow(retry=Retry(1, on=[RuntimeError]))
 def reused_or_refreshed(n: int, how: bool | str) -> int:
-    return sum(scaled.with_options(reuse=how).map(range(n)).results())
+    return sum(scaled.with_options(reuse=how).map(range(n)).results())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", [True, "refresh"])

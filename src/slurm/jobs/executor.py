@@ -259,7 +259,7 @@ class ClusterExecutor(Executor):
         except KeyboardInterrupt:
             _give_up(arrays)
             raise KeyboardInterrupt(_what_is_left(arrays)) from None
-        except BaseException as error:
+        except BaseException as error:  # no call may go on that nobody waits for; raised again
             self._note(error)
             _give_up(arrays)
             raise
