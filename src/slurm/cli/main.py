@@ -10,6 +10,7 @@ import click
 
 from slurm.cli.completion import completion
 from slurm.cli.config import config
+from slurm.cli.connect import connect
 from slurm.cli.doctor import doctor
 from slurm.cli.efficiency import efficiency
 from slurm.cli.envs import envs
@@ -57,6 +58,7 @@ for command in (
     retry,
     replay,
     logs,
+    connect,
     script,
     fetch,
     send,
