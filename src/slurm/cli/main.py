@@ -16,6 +16,7 @@ from slurm.cli.efficiency import efficiency
 from slurm.cli.envs import envs
 from slurm.cli.explain import explain
 from slurm.cli.files import fetch
+from slurm.cli.graph import graph
 from slurm.cli.jobs import cancel, send, show
 from slurm.cli.listing import jobs, ls
 from slurm.cli.logs import logs
@@ -60,6 +61,7 @@ for command in (
     logs,
     connect,
     script,
+    graph,
     fetch,
     send,
     completion,
