@@ -47,6 +47,21 @@ def test_mermaid_links_a_workflow_only_to_children_without_upstreams_in_it() -> 
     ]
 
 
+def test_text_has_a_line_for_each_box_with_children_below_their_workflow() -> None:
+    assert DIAMOND.text().splitlines() == [
+        "flow/1 flow: RUNNING",
+        "├─ load/2 load: COMPLETED",
+        "├─ fit/3 fit × 1000: 3 RUNNING, 997 COMPLETED, after load/2",
+        "├─ check/4 check: FAILED, after load/2",
+        '└─ tell/5 tell "<x>": PENDING, after check/4 fails, fit/3 ends',
+    ]
+    nested = Graph(
+        (Node("a/0-1", "a", 1, {DONE: 1}), Node("b/0-2", "b", 1, {DONE: 1}), Node("c/0-3", "c", 1, {DONE: 1})),
+        (Edge("a/0-1", "b/0-2", "child"), Edge("b/0-2", "c/0-3", "child")),
+    )
+    assert nested.text() == "1 a: COMPLETED\n└─ 2 b: COMPLETED\n   └─ 3 c: COMPLETED\n"
+
+
 def test_dot_escapes_labels_and_draws_every_edge() -> None:
     text = DIAMOND.dot()
     assert text.startswith("digraph {\n")

@@ -30,6 +30,8 @@ COMMANDS = {
     "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, once more."),
     "replay": ("slurm.cli.replay:replay", "Make a call again here, to debug it."),
     "logs": ("slurm.cli.logs:logs", "Print the log of a job."),
+    "connect": ("slurm.cli.connect:connect", "Open a shell, or run a command, beside a running job."),
+    "graph": ("slurm.cli.graph:graph", "Show what a job waits for, and what it has submitted."),
     "script": ("slurm.cli.script:script", "Print the batch script of a job."),
     "fetch": ("slurm.cli.files:fetch", "Copy files of a job to this machine."),
     "send": ("slurm.cli.jobs:send", "Send a message to a running job."),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import slurm
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job
     from slurm.jobs.replay import Replay
 
-_PACKAGE = os.path.dirname(os.path.abspath(slurm.__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 @click.command(short_help="Make a call again here, to debug it.")

@@ -296,6 +296,10 @@ class Scheduler(ABC):
         """Return the command that makes a running element run again from its start under its id."""
         return ()
 
+    def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
+        """Return the command that runs `argv`, on a terminal or not, in the allocation of a running element, if any."""
+        return ()
+
     # The site.
 
     def limits_command(self) -> Sequence[str]:

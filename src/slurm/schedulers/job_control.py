@@ -57,6 +57,17 @@ class JobControl:
         done = self._run("requeue", command)
         return None if done.status == 0 else done.words
 
+    def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool) -> Sequence[str]:
+        """Return the command that runs `argv` in the allocation of a running element.
+
+        Runs nothing. Raises SchedulerError if the scheduler has no such command.
+        """
+        ((cluster, numbers),) = self._by_cluster([id_]).items()
+        command = self.scheduler.inside_command(next(iter(numbers)), argv, terminal=terminal, cluster=cluster)
+        if not command:
+            raise SchedulerError(f"{self.scheduler.name} cannot run a command in the allocation of a job")
+        return command
+
     def query(self, ids: Sequence[str]) -> Answers:
         """Query the states of all elements of ids, with one command for each cluster.
 

@@ -119,6 +119,11 @@ class LocalScheduler(Scheduler):
         """Let `hold` compare the keys."""
         return shlex.join(self.hold_command(_names(targets), release=release, cluster=cluster))
 
+    def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
+        """Run it with the variables and in the directory of the job's script."""
+        del terminal, cluster
+        return [*self._queue[:-1], "slurm.schedulers.local_queue.inside", id_, *argv]
+
     def limits_command(self) -> Sequence[str]:
         """Print the identity of this local scheduler (`local_queue.identity`). Does not need Python."""
         return ["sh", "-c", program(identity.__name__, "identity.sh"), "sh", wire.FORM]

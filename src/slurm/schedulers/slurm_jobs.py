@@ -158,6 +158,11 @@ class SlurmJobs(Scheduler):
         """Run squeue, then scancel for the jobs that belong to the submissions. Finished jobs are no error."""
         return _change("cancel", targets, cluster)
 
+    def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
+        """Run srun on the first node, beside the other steps of the job: --overlap, since 20.11."""
+        script = program(__name__, "inside.sh")
+        return ["sh", "-c", script, "sh", id_, cluster, "--pty" if terminal else "", *argv]
+
     def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
         """Run scontrol. (`scancel --state=PENDING 7_[1-2]` of 22.05 cancels every pending element of job 7.)"""
         return _clean("scontrol", *_option(cluster), "release" if release else "hold", ",".join(ids))

@@ -153,6 +153,14 @@ class Transport(Protocol):
         """Look past the caches of a directory's file system from now on: a listing of it was late."""
         del directory
 
+    def attached(self, argv: Sequence[str], *, terminal: bool) -> Sequence[str]:
+        """Return a command of this machine that runs `argv` there with the streams of this process.
+
+        With `terminal`, it has a terminal there. Empty if the transport cannot do that.
+        """
+        del argv, terminal
+        return ()
+
     def close(self) -> None:
         """Release connections; a later call opens them again."""
 

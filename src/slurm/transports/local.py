@@ -53,6 +53,11 @@ class LocalTransport(Transport):
             raise TransportError(message) from error
         return Completed(tuple(argv), status, _text(output), _text(errors))
 
+    def attached(self, argv: Sequence[str], *, terminal: bool) -> Sequence[str]:
+        """Return the command itself."""
+        del terminal
+        return argv
+
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Create a directory with files."""
         try:

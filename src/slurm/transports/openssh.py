@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -167,13 +168,20 @@ class OpenSSHTransport(RemoteTransport):
             return ()
         return (f"ConnectTimeout={self.connect_seconds}",)
 
-    def _session(self, line: str) -> list[str]:
+    def attached(self, argv: Sequence[str], *, terminal: bool) -> Sequence[str]:
+        """Return `ssh` over the master. The command is sent as base64: shells differ in how they parse line breaks."""
+        shell = ["sh", "-lc", shlex.join(argv)] if self._login_shell else argv
+        sent = base64.b64encode(f"exec {shlex.join(shell)}".encode()).decode()
+        line = shlex.join(["sh", "-c", 'eval "$(printf %s "$0" | base64 -d)"', sent])
+        return self._session(line, terminal=terminal)
+
+    def _session(self, line: str, *, terminal: bool = False) -> list[str]:
         """Return the argv of a command over the master."""
         # Only over the master: a separate connection would ask for the second factor each time.
         options = ["ControlMaster=no", f"ProxyCommand=echo '{NOT_SENT}' >&2; exit 1", "BatchMode=yes"]
         settings = self._settings if self._settings is not None else self._read_settings()
         options += [f"{name}={value}" for name, value in _PLAIN.items() if settings.get(name.lower(), value) != value]
-        return [*self._ssh(*options), "-T", "--", self.host, line]
+        return [*self._ssh(*options), "-t" if terminal else "-T", "--", self.host, line]
 
     def _start(self, line: str) -> _Process:
         return _Process(self._session(line))

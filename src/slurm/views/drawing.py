@@ -11,11 +11,13 @@ from slurm.protocol.states import JobState
 from slurm.sanitize.terminal import for_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 CHILD, FAILURE = "child", "failure"
 """Kinds of edges: from a workflow to a submission that it made, and to one that runs only if the source fails."""
 
+_ENDS = {"success": "", FAILURE: " fails", "any": " ends"}
+"""How a job must end for one that waits for it, after its name."""
 _IN_PROGRESS = (JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED)
 
 
@@ -108,6 +110,37 @@ def dot(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
         style = {CHILD: " [style=dashed]", FAILURE: f" [label={FAILURE}]"}.get(edge.kind, "")
         lines.append(f"    {ids[edge.source]} -> {ids[edge.target]}{style};")
     return "\n".join([*lines, "}", ""])
+
+
+def text(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
+    """An outline, one line for each box: the children of a workflow stand below it, and what a box waits for beside it.
+
+    The random part of each key tells boxes of one task apart, and commands take it as a name.
+    """
+    nodes, edges = _merged(nodes, edges)
+    parents = {edge.target: edge.source for edge in edges if edge.kind == CHILD}
+    waits: dict[str, list[str]] = defaultdict(list)
+    for edge in edges:
+        if edge.kind != CHILD:
+            waits[edge.target].append(f"{_short(edge.source)}{_ENDS[edge.kind]}")
+    below: dict[str | None, list[Node]] = defaultdict(list)
+    for node in nodes:
+        below[parents.get(node.key)].append(node)
+
+    def lines(node: Node, first: str, others: str) -> Iterator[str]:
+        name, _, state = node.label.partition("\n")
+        after = f", after {', '.join(waits[node.key])}" if waits[node.key] else ""
+        yield f"{first}{_short(node.key)} {name}: {state}{after}"
+        for child in below[node.key]:
+            last = child is below[node.key][-1]
+            yield from lines(child, others + ("└─ " if last else "├─ "), others + ("   " if last else "│  "))
+
+    return "".join(f"{line}\n" for node in below[None] for line in lines(node, "", ""))
+
+
+def _short(key: str) -> str:
+    """The random part of a key."""
+    return for_line(key.rpartition("-")[2])
 
 
 def _ids(nodes: Sequence[Node]) -> Mapping[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from slurm.protocol.states import JobState
 from slurm.tracking.workflow_journal import several_children
-from slurm.views.drawing import CHILD, Edge, Node, dot, mermaid
+from slurm.views.drawing import CHILD, Edge, Node, dot, mermaid, text
 from slurm.views.overview import overviews
 from slurm.views.picture import svg
 from slurm.views.status import Part
@@ -25,6 +26,26 @@ class Graph:
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+
+    def text(self) -> str:
+        """An outline in plain text, one line for each submission."""
+        return text(self.nodes, self.edges)
+
+    def data(self) -> dict[str, Any]:
+        """The submissions and their relations as plain data, for JSON."""
+        return {
+            "nodes": [
+                {
+                    "key": node.key,
+                    "task": node.task,
+                    "count": node.count,
+                    "states": {state.value: node.states[state] for state in JobState if node.states.get(state)},
+                    "workflow": node.workflow,
+                }
+                for node in self.nodes
+            ],
+            "edges": [{"source": edge.source, "target": edge.target, "kind": edge.kind} for edge in self.edges],
+        }
 
     def mermaid(self) -> str:
         """The text of a Mermaid flowchart, for documents and for mermaid.live."""
