@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, StdioServerParameters, stdio_client
 
 from slurm import Cluster
 
@@ -61,7 +61,7 @@ def with_agent(directory: Path, story: Any, *words: str) -> None:
     )
 
     async def run() -> None:
-        async with Client(server) as client:
+        async with Client(stdio_client(server)) as client:
             await story(Agent(client))
 
     asyncio.run(run())
