@@ -36,7 +36,21 @@ _FAILURES = 5
 @json_option
 def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
-    job = job_of(key, cluster)
+    facts = all_facts_of(job_of(key, cluster))
+    if as_json:
+        show_json(facts)
+    else:
+        show_table([(name, text) for name, text in _shown(facts).items() if text])
+    if facts.get("failures") or facts.get("error") or any(map(_is_bad, facts["states"])):
+        raise SystemExit(1)
+
+
+def _is_bad(state: str) -> bool:
+    return JobState(state).final and state != JobState.COMPLETED.value
+
+
+def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
+    """All facts about a job, with its progress and failures, as plain data."""
     (found,) = overviews([job.part])
     summary, failures = found.summary, found.failures()
     running = progress(job.part, found.calls) if found.calls else {}
@@ -55,12 +69,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
         }
         facts["metrics"] = dict((status.outcome and status.outcome.metrics) or {})
     facts["directory"] = job.directory
-    if as_json:
-        show_json(facts)
-    else:
-        show_table([(name, text) for name, text in _shown(facts).items() if text])
-    if failures or JobState.CANCELLED.value in facts["states"]:
-        raise SystemExit(1)
+    return facts
 
 
 @click.command()

@@ -28,7 +28,7 @@ _TASKS = 20
 """The number of tasks that a message names."""
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """The jobs to list."""
 
     task: str | None
@@ -71,9 +71,9 @@ def jobs(  # noqa: PLR0917 - click's way
 
     Without CLUSTER, list the jobs of all clusters that keep them under the root of the default cluster.
     """
-    place, wanted = cluster_of(cluster).place, _Wanted(task, labels, states, since)
+    place, wanted = cluster_of(cluster).place, Wanted(task, labels, states, since)
     keys = place.store.keys()
-    found = _found(place, wanted, _chosen(keys, wanted), limit, everywhere=cluster is None)
+    found = found_jobs(place, wanted, keys, limit, everywhere=cluster is None)
     if as_json:
         show_json(found)
     elif found:
@@ -83,7 +83,7 @@ def jobs(  # noqa: PLR0917 - click's way
         output.show_prose([f"there are no jobs{wanted} {where}{_tasks(keys, task)}"], err=True)
 
 
-def _chosen(keys: Sequence[str], wanted: _Wanted) -> Sequence[str]:
+def _chosen(keys: Sequence[str], wanted: Wanted) -> Sequence[str]:
     """The keys of the task, since the time."""
     if wanted.task:
         keys = of_task(keys, wanted.task)
@@ -102,11 +102,13 @@ def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str
     return rows if clusters else [(row[0], *row[2:]) for row in rows]
 
 
-def _found(place: Place, wanted: _Wanted, keys: Sequence[str], limit: int, *, everywhere: bool) -> list[dict[str, Any]]:
-    """The facts about at most `limit` jobs."""
+def found_jobs(
+    place: Place, wanted: Wanted, keys: Sequence[str], limit: int, *, everywhere: bool
+) -> list[dict[str, Any]]:
+    """The facts about at most `limit` of the jobs of some keys that are wanted. With `everywhere`, of any scheduler."""
     found: list[dict[str, Any]] = []
     labels = parse_labels(labels_of(wanted.labels))
-    for some in newest_first(place, keys, at_once=limit, labels=labels, everywhere=everywhere):
+    for some in newest_first(place, _chosen(keys, wanted), at_once=limit, labels=labels, everywhere=everywhere):
         jobs = some if wanted.states else some[: limit - len(found)]
         for job, overview in zip(jobs, overviews([job.part for job in jobs]), strict=True):
             if not wanted.states or any(overview.states[state] for state in wanted.states):

@@ -65,7 +65,7 @@ def logs(
     if follow:
         _follow(job, which, stderr=stderr)
     elif as_json:
-        found = _logs(job, which, stderr=stderr)
+        found = each_log(job, which, stderr=stderr)
         show_json([{"of": of, "path": path, "text": _text(blocks)} for of, path, blocks in found])
     else:
         _print(job, which, stderr=stderr)
@@ -136,7 +136,7 @@ class _Log(NamedTuple):
     """To be used up before the next log is read."""
 
 
-def _logs(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> Iterator[_Log]:
+def each_log(job: Job[Any] | JobArray[Any], rank: Rank = 0, *, stderr: bool = False) -> Iterator[_Log]:
     """Yield the logs of a job, each followed by the files that its programs write to, which its end names."""
     place, watched, indices = job.part
     directory = place.store.directory(watched.key)
@@ -161,7 +161,7 @@ def _logs(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> Iterato
 
 def _print(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
     several = job.is_array or rank == ALL
-    for of, path, blocks in _logs(job, rank, stderr=stderr):
+    for of, path, blocks in each_log(job, rank, stderr=stderr):
         own = path.startswith(f"{LOGS}/")
         for title in of if several or not own else ():
             output.show(f"==> {title}{'' if own else f': {path}'} <==")

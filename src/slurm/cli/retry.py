@@ -45,7 +45,7 @@ def retry(  # noqa: PLR0917 - click's way
     wanted = Options.parse(options_of(mem, time, given))
     job = job_of(key, cluster)
     place, state, _ = job.part
-    indices = _failed(job) if failed else job.part.indices
+    indices = failed_calls(job) if failed else job.part.indices
     submitted = resubmit(place, state.key, indices, wanted) if indices else None
     if as_json:
         show_json({"key": submitted and submitted.key, "calls": list(indices)})
@@ -53,7 +53,7 @@ def retry(  # noqa: PLR0917 - click's way
         output.show(submitted.key if job.is_array else submitted.name(0))
 
 
-def _failed(job: Job[Any] | JobArray[Any]) -> Sequence[int]:
+def failed_calls(job: Job[Any] | JobArray[Any]) -> Sequence[int]:
     """The calls that have ended without a result. Tells how many are left out because they have not ended."""
     (found,) = statuses([job.part])
     some = [
