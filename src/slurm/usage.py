@@ -59,6 +59,7 @@ TASK: Mapping[str, str] = {
     **_each("results map_async imap imap_unordered amap pmap", "write {f}.map(…), and .results() of what it returns"),
     **_each("fn func function local run_local raw", "the plain function is {f}.unwrapped"),
     **_each("partial bind s", "write task(functools.partial({f}.unwrapped, …)), which has .map"),
+    **_each("status state done exception", "a call has it: write {f}(…).{name}()"),
     **_each("override opts set_options options_ with_resources", "write {f}.with_options(…)"),
 }
 """What people write for a task `f`."""
@@ -125,7 +126,10 @@ def _similar(name: str, parameters: Sequence[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for this message
 
     from slurm.options import SBATCH  # noqa: PLC0415 - as above
+    from slurm.options.foreign import meaning  # noqa: PLC0415 - as above
 
+    if len(name) > 1 and (meant := meaning(name)):
+        return f"an option of jobs goes into options={{…}}: {meant}"
     for near in get_close_matches(name, parameters, n=1):
         return f"did you mean {near}?"
     for near in get_close_matches(name, SBATCH, n=1, cutoff=0.75):

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from projects import project
-from slurm import Callback, Cluster, Retry, Wheel, task, workflow
+from slurm import Callback, Cluster, Conda, Modules, Retry, Wheel, task, workflow
+from slurm.environments.base import Environment
 from slurm.errors import ConfigurationError, NotPicklable, SubmissionError, SubmissionRefused
 from slurm.storage import runner_zip
 from slurm.testing import Answer, InlineCluster
@@ -183,6 +184,23 @@ def test_an_offline_plan_runs_no_command(url: str, commands: list[Sequence[str]]
     assert "about" in str(plan)
     known = Cluster(url, root="/scratch/ann").plan(square, [(1,)], offline=True)
     assert "/scratch/ann/jobs/" in known.script
+
+
+@pytest.mark.parametrize(
+    ("more", "last"), [([], []), ([Conda("physics")], ["conda activate physics"]), ([Wheel()], [])]
+)
+def test_an_offline_plan_has_the_steps_before_the_python(
+    more: list[Environment], last: list[str], commands: list[Sequence[str]]
+) -> None:
+    far = Cluster("slurm+ssh://nobody@192.0.2.1", setup=["ulimit -c 0"])
+    plan = far.plan(square.with_options(environment=[Modules("gcc/13", "cuda 12"), *more]), [(1,)], offline=True)
+    at = [
+        plan.script.index(step) for step in ("ulimit -c 0", "module load gcc/13", "module load '\"'\"'cuda 12", *last)
+    ]
+    assert at == sorted(at)
+    assert commands == []
+    with pytest.raises(ConfigurationError, match="must be the last"):
+        far.plan(square.with_options(environment=[Wheel(), Modules("gcc")]), [(1,)], offline=True)
 
 
 def test_a_cluster_that_cannot_be_reached_gives_an_offline_plan(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ from slurm.tracking.attempts import Claim
 from slurm.tracking.resubmit import Resubmitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from slurm import JobArray
     from slurm.schedulers.base import Dependency
@@ -64,12 +64,13 @@ def resubmit(
     waiting: Sequence[int] = (),
     timings: Timings = NEVER,
     final: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> Mapping[int, Outcome | None]:
     """Resubmit elements as a client does that finds these records of attempts."""
     place, state, _ = jobs.part
     files = {attempt_name(*which): r if isinstance(r, bytes) else r.dumps() for which, r in (records or {}).items()}
     place.store.commit(state.key, ATTEMPTS, files)
-    made = Resubmitter(place.requests, check=lambda _: None, timings=timings, refusals_are_final=final)
+    made = Resubmitter(place.requests, check=lambda _: check(), timings=timings, refusals_are_final=final)
     return made.resubmit(state, statuses, waiting)
 
 
@@ -215,8 +216,10 @@ def test_a_refusal_is_final_where_refusals_are(inline: InlineCluster, *, final: 
     inline.queue.answer(Answer.REFUSED, times=2)
     found = {1: LOST_NODE, 2: LOST_NODE}
     if final:
-        ended = KILLED.replace(state="NODE_FAIL", reason="")
-        assert resubmit(jobs, found, records={(2, 1): KILLED}) == {1: None, 2: ended}
+        assert resubmit(jobs, found, records={(2, 1): KILLED}) == {
+            1: None,
+            2: KILLED.replace(state="NODE_FAIL", reason=""),
+        }
     else:
         with pytest.raises(SubmissionRefused):
             resubmit(jobs, found, records={(2, 1): KILLED}, final=False)
@@ -239,6 +242,14 @@ def test_what_another_process_has_claimed_is_left_to_it(inline: InlineCluster) -
     claim(jobs, 0)
     assert resubmit(jobs, {0: LOST_NODE, 1: LOST_NODE}) == {}
     assert tasks(inline) == [[0, 1, 2], [1]]
+    assert jobs.part.state.resubmission_paused
+
+
+def test_what_another_process_claims_at_the_same_moment_is_left_to_it(inline: InlineCluster) -> None:
+    jobs = square.map(half.map(range(3)))
+    assert resubmit(jobs, {0: WAITED, 1: WAITED}, check=lambda: claim(jobs, 1)) == {}
+    assert tasks(inline)[2:] == [[0]]
+    assert claims(jobs)[1, 1].reason == "of another"
     assert jobs.part.state.resubmission_paused
 
 
@@ -320,8 +331,9 @@ def test_an_element_whose_upstream_has_failed_has_ended(inline: InlineCluster) -
 def test_an_element_whose_upstream_may_have_ended_waits_until_that_is_known(inline: InlineCluster) -> None:
     first = half.map(range(3))
     jobs = square.map(first)
-    first.part.state.note_missing(dict.fromkeys(range(2), LOST_NODE.report), 0.0)  # type: ignore[misc]
-    first.part.state.note_missing({0: status(JobState.RUNNING).report, 1: LOST_NODE.report}, 0.0)  # type: ignore[dict-item]
+    report = LOST_NODE.report
+    assert report is not None
+    first.part.state.note_missing({0: report._replace(state=JobState.RUNNING), 1: report}, 0.0)
     assert resubmit(jobs, {1: WAITED}) == {}
     assert len(tasks(inline)) == 2
     assert jobs.part.state.resubmission_paused

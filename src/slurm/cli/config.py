@@ -128,7 +128,7 @@ def validate(path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's
         show_json({"file": str(file.path), "clusters": list(names), "problems": listed})
     else:
         words = f"{file.path} is valid; its clusters are {', '.join(names)}"
-        output.show("\n".join(map(str, problems)) or words)
+        output.show_prose(map(str, problems) if problems else [words])
     if problems:
         raise SystemExit(1)
 

@@ -43,7 +43,7 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
     if as_json:
         show_json([asdict(finding) for finding in findings])
     else:
-        output.show(f"{place.url}\n")
+        output.show_prose([str(place.url), ""])
         for finding in findings:
             show_finding(finding)
     if any(finding.level is Level.ERROR for finding in findings):

@@ -39,7 +39,7 @@ def efficiency(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: F
         ]
         show_table([head, *rows])
         words = ", ".join(f"{name}={value!r}" for name, value in fits.items())
-        output.show(f"fits: @task({words})")
+        output.show_prose([f"fits: @task({words})"], indent=2)
 
 
 def _percent(share: float | None) -> str:

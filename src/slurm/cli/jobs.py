@@ -81,7 +81,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool, as_json: bool) ->
         states = Counter(status.state.value for status in before)
         show_json({"key": job.key, "before": states, "cancelled": requested, "children": cancelled})
         return
-    output.show(f"{job.key}: {_cancelled(before, requested)}")
+    output.show_prose([f"{job.key}: {_cancelled(before, requested)}"], indent=2)
     for child, count in cancelled.items():
         output.show(f"{child}: {_several(count, count, 'cancelled')}")
 

@@ -80,7 +80,7 @@ def jobs(  # noqa: PLR0917 - click's way
         show_table(_table(found, clusters=cluster is None))
     if not found:
         where = f"on {place.url}" if cluster else f"in {place.store.root}"
-        output.show(f"there are no jobs{wanted} {where}{_tasks(keys, task)}", err=True)
+        output.show_prose([f"there are no jobs{wanted} {where}{_tasks(keys, task)}"], err=True)
 
 
 def _chosen(keys: Sequence[str], wanted: _Wanted) -> Sequence[str]:

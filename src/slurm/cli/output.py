@@ -50,7 +50,7 @@ def show_bytes(blocks: Iterable[bytes]) -> None:
 
 def show_error(error: Exception) -> None:
     """Print an error message, with passwords removed."""
-    show(f"{click.style('error', fg='red')}: {redacted(str(error))}", err=True)
+    show_prose(f"error: {redacted(str(error))}".splitlines(), err=True, fg="red")
 
 
 def show_json(value: Any) -> None:

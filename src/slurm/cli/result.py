@@ -77,6 +77,14 @@ def _ends(job: Job[Any] | JobArray[Any]) -> Iterator[tuple[int, Any, BaseExcepti
             yield index, *read.take(index)
 
 
+def show_value(value: Any, name: str, *, as_json: bool) -> None:
+    """Print the repr of the result of the job `name`, or the result as JSON. Raises ClickException if it has none."""
+    if as_json:
+        show_json(_checked(value, name))
+    else:
+        output.show(_repr(value))
+
+
 def _checked(value: Any, name: str) -> Any:
     """Return a value that JSON can hold. Raises ClickException for another."""
     try:

@@ -63,7 +63,9 @@ def _failed(job: Job[Any] | JobArray[Any]) -> Sequence[int]:
     ]
     unfinished = sum(not status.state.final and not status.problem for status in found)
     if unfinished:
-        output.show(f"not retried, because not ended: {unfinished} of {len(found)} calls of {job.key}", err=True)
+        output.show_prose(
+            [f"not retried, because not ended: {unfinished} of {len(found)} calls of {job.key}"], err=True
+        )
     if not some:
         output.show(f"no call of {job.key} has failed", err=True)
     return some

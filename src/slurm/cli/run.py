@@ -86,8 +86,8 @@ def _invoke(ctx: click.Context, command: click.Command, arguments: Sequence[str]
     except click.NoSuchOption as error:
         if all(error.option_name not in each.opts for each in ctx.command.params):
             raise
-        of_run = f"an option of `slurm run` stands before {command.name}."
-        message = f"{command.name} has no parameter {error.option_name}; {of_run}"
+        hint = f"an option of `slurm run` stands before {command.name}."
+        message = f"{command.name} has no parameter {error.option_name}; {hint}"
         raise click.UsageError(message) from None
     with made:
         command.invoke(made)

@@ -33,7 +33,7 @@ class NotEnded(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message."""
         del file
-        output.show(self.message, err=True)
+        output.show_prose([self.message], err=True)
 
 
 class Interrupted(NotEnded):
@@ -98,7 +98,7 @@ def wait(keys: tuple[str, ...], timeout: float | None, cluster: str | None, as_j
         for job in each_at_its_end((job_of(key, cluster) for key in dict.fromkeys(keys)), timeout):
             ended.append(_end_of(job))
             if not as_json:
-                output.show(_line(ended[-1]))
+                output.show_prose([_line(ended[-1])], indent=2)
     finally:
         if as_json:
             show_json(ended)

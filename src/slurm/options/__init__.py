@@ -283,7 +283,7 @@ def _fail_unknown(name: str) -> NoReturn:
         kinds.fail(f"option {name}: {TAKEN[name]}")
     from slurm.options.foreign import advise  # noqa: PLC0415 - only for an error message
 
-    kinds.fail(advise(name, (*SBATCH, *OURS, *MAPPINGS, *TAKEN)))
+    kinds.fail(advise(name, (*SBATCH, *OURS, *MAPPINGS, *TAKEN), TAKEN))
 
 
 def _raw_name(name: str) -> str:

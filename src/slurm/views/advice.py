@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 _MOST_GROUPS = 5
 """The number of different reasons or errors that are told."""
 
-_IN_LINE = ("Priority", "Resources")
-"""Reasons of jobs that wait in line."""
-
 _LONGEST = 40
 """The most characters of indices that are shown."""
 
@@ -53,7 +50,7 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
     for (reason, words), indices in _grouped((i, (s.reason or "", s.explanation or "")) for i, s in waiting):
         why = ": ".join(filter(None, (reason, words))) or "the scheduler gives no reason"
         lines.append(f"{_calls(found, indices)}PENDING, {why}")
-        if reason in _IN_LINE and (line := _line(found, indices[0])):
+        if line := _line(found, indices[0]):
             lines.append(f"    {line}")
     ended = dict(found.failures())
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
@@ -73,7 +70,7 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
 
 
 def _line(found: Overview, index: int) -> str:
-    """The place of a call that waits, by one more query; empty if it is unknown."""
+    """The place of a call that waits, by one more query; empty if it does not wait in line, or if that is unknown."""
     place, state, _ = found.part
     block = state.block(state.element(index))
     if block is None or state.elsewhere(place.queue.here, block):
