@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurm.sweeps import Sweep
+from waiting import until
+
 if TYPE_CHECKING:
     from testbed import SlurmTestbed
 
@@ -144,3 +147,20 @@ def test_questions_are_answered_by_a_task_that_runs(root: Path) -> None:
 @pytest.mark.slurm
 def test_questions_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
     assert run("questions.py", "slurm", "--root", root) == QUESTIONS
+
+
+@pytest.mark.slurm
+def test_hyperparameters_begun_on_slurm_are_completed_here(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+    there, here = f"slurm://{root / 'there'}:2", f"local://{root / 'here'}:4"
+    words = [sys.executable, str(EXAMPLES / "hyperparameters.py"), "--sweeps", str(tmp_path)]
+    with subprocess.Popen([*words, there], stdout=subprocess.DEVNULL) as client:
+        until(lambda: len(list((root / "there").glob("jobs/*/*/outcomes/*.json"))) >= 2)
+        client.kill()  # its jobs go on
+    sweep = Sweep.open("digits", directory=tmp_path)
+    assert sweep.cancel() > 0  # so that something is missing, whatever the speed of this machine
+    printed = run("hyperparameters.py", "--sweeps", tmp_path, "--complete", here)
+    header, best, *_ = printed.splitlines()
+    assert header == "200 settings. The best:"
+    assert float(best.split()[0]) > 0.8
+    sources = {point.source for point in Sweep.open("digits", directory=tmp_path).snapshot().points}
+    assert sources == {there.rpartition(":")[0], here.rpartition(":")[0]}

@@ -19,6 +19,7 @@ from slurm.errors import ConfigurationError, ProtocolError
 from slurm.jobs.reuse import value_digest
 from slurm.jobs.submit import is_command, pickle_function
 from slurm.options import Options
+from slurm.protocol.files import open_own
 from slurm.serialization.pickling import Calls, packed, pickle_callbacks, unpacked
 from slurm.spaces.identity import nested
 from slurm.storage.uploads import Uploads
@@ -106,10 +107,11 @@ class Code(NamedTuple):
 
     @classmethod
     def read(cls, directory: Path, name: str) -> Code:
-        """Read a file of a sweep. Raises ProtocolError."""
+        """Read a file of a sweep. Raises ProtocolError, and UntrustedFile if another user could have written it."""
         path = directory / CODE / f"{name}.pkl"
         try:
-            fields = json.loads(path.read_bytes())
+            with open_own(str(path)) as file:
+                fields = json.loads(file.read())
             for field in ("environment", "head", "callbacks"):
                 fields[field] = base64.b64decode(fields[field])
             found: dict[str, Any] = {

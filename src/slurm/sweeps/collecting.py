@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ProtocolError, SlurmError, TransportError
 from slurm.protocol import RESULTS
+from slurm.protocol.files import open_own
 from slurm.serialization.unpickling import load
 from slurm.sweeps.directory import COLLECTED, write_once
 
@@ -50,11 +51,13 @@ def collect(directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Col
 
 
 def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
-    """Unpickle a result that was collected. Raises ProtocolError if it is damaged, and what unpickling raises."""
+    """Unpickle a result that was collected. Raises ProtocolError if it is damaged, UntrustedFile if another user could
+    have written it, and what unpickling raises.
+    """
     name, begin, end = at
     path = directory / COLLECTED / name
     try:
-        with path.open("rb") as file:
+        with open_own(str(path)) as file:
             file.seek(begin)
             data = file.read(end - begin)
     except OSError as error:

@@ -38,6 +38,8 @@ _PAUSES = 0.02, 0.5
 """The shortest and the longest pause between two looks at what this process knows, in seconds."""
 _LOOK = 2.0
 """The pause between two snapshots while a shard is being submitted or a source does not answer."""
+_SILENCE = 60.0
+"""A source that does not answer has a fault each minute, so that a short outage does not switch it off."""
 _NEVER_SUBMITTED = "its client ended before it submitted it"
 
 
@@ -72,6 +74,7 @@ class Driver:
         self._directory, self._reader, self._places, self._submits = directory, reader, places, submits
         self._stop_after, self.health, self._every = stop_after, health or Health(), rebalance_every
         self._first_seen: dict[int, float] = {}
+        self._silent: dict[str, float] = {}
         self._first_held: dict[tuple[int, int], float] = {}
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
@@ -218,7 +221,9 @@ class Driver:
         """Count sources that do not answer. Raises NoSourceLeft when nothing is left that answers."""
         for url, trouble in snapshot.troubles.items():
             for name in {shard.source for shard in snapshot.shards.values() if shard.url == url}:
-                self.health.fault(name, trouble)
+                if self._read_at - self._silent.get(name, -_SILENCE) >= _SILENCE:
+                    self._silent[name] = self._read_at
+                    self.health.fault(name, trouble)
         open_ = {point.source for point in snapshot.points if point.state in _OPEN}
         if open_ and all(source is not None and self.health.is_off(source) for source in open_):
             names = {*open_, *(source.name for source in self._submits.sources)}

@@ -66,7 +66,6 @@ class _Look(threading.Thread):
         super().__init__(name="slurm-look", daemon=True)
         self._place, self._wanted, self.late = place, wanted, False
         self._found: Answer | SlurmError | None = None
-        self._raised: BaseException | None = None
 
     def run(self) -> None:
         """Look."""
@@ -74,14 +73,10 @@ class _Look(threading.Thread):
             self._found = _look(self._place, self._wanted)
         except SlurmError as error:
             self._found = error
-        except BaseException as error:  # noqa: BLE001 - raised where the answer is wanted
-            self._raised = error
 
     def answer(self) -> Answer | SlurmError:
         """What was found."""
-        if self._raised is not None or self._found is None:
-            raise self._raised or AssertionError
-        return self._found
+        return self._found or SlurmError("the look has ended with an error that its thread has reported")
 
 
 def _look(place: Place, wanted: Wanted) -> Answer:

@@ -23,6 +23,7 @@ from slurm.sweeps.snapshot import SnapshotReader, State
 from slurm.sweeps.sources import Places, sources_of
 from slurm.sweeps.submitting import Unit
 from slurm.sweeps.sweep_point import SweepPoint
+from slurm.sweeps.table import table_of
 from slurm.sweeps.views import Views
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from slurm.sweeps.running import Chunk
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.sources import On
+    from slurm.sweeps.table import Table
     from slurm.tasks.task import Task
 
 MOST_POINTS = 1_000_000
@@ -214,6 +216,10 @@ class Sweep(Views):
         """All points, as they are now."""
         return list(map(self.point, self.snapshot().points))
 
+    def table(self) -> Table:
+        """The parameters, metrics, states, sources and costs of all points, as a table. Loads no result."""
+        return table_of(self.snapshot().points)
+
     def as_completed(self, *, stop_after: int | None = None) -> Iterator[SweepPoint]:
         """Each point that is done or has failed, as it ends; ends when all that was submitted has ended.
 
@@ -258,6 +264,10 @@ class Sweep(Views):
         if made is None and new_points(self.directory.points(), points_of(self._new, most=len(self._new))):
             raise ConfigurationError(f"another process has made a sweep {self.name!r} with other points")
         self._new = []
+
+    def __len__(self) -> int:
+        """The number of points."""
+        return len(self._new or self.directory.points())
 
     def __repr__(self) -> str:
         return f"<Sweep {self.name} in {self.directory.path.parent}>"
