@@ -43,6 +43,7 @@ TESTS = [
         "shared_outcomes",
         "journal",
         "resubmit",
+        "deferred",
         "workflow_journal",
         "external_jobs",
         "gathering",
