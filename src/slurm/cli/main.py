@@ -11,6 +11,7 @@ import click
 from slurm.cli.completion import completion
 from slurm.cli.config import config
 from slurm.cli.connect import connect
+from slurm.cli.debug import debug
 from slurm.cli.doctor import doctor
 from slurm.cli.efficiency import efficiency
 from slurm.cli.envs import envs
@@ -60,6 +61,7 @@ for command in (
     replay,
     logs,
     connect,
+    debug,
     script,
     graph,
     fetch,
