@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from slurm.runner.finished import Finished
     from slurm.runner.job_context import JobContext, current_job
     from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
+    from slurm.spaces.space import grid, paired
     from slurm.submission.status import JobStatus
     from slurm.tasks.command import command
     from slurm.tasks.decorators import task, workflow
@@ -101,6 +102,7 @@ _HOMES = {
     "slurm.tasks.decorators": ("task", "workflow"),
     "slurm.tasks.task": ("Task",),
     "slurm.version": ("__version__",),
+    "slurm.spaces.space": ("grid", "paired"),
     "slurm.submission.status": ("JobStatus",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -147,7 +149,9 @@ __all__ = [
     "current_workflow",
     "fence",
     "gather",
+    "grid",
     "open_job",
+    "paired",
     "task",
     "wait",
     "workflow",

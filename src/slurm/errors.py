@@ -136,16 +136,27 @@ class SubmissionRefused(SubmissionError):
     """The scheduler rejected the job. The message quotes the scheduler; the script is kept for inspection.
 
     Attributes: `script`, its path; `output`, the scheduler's message; `certain`, whether nothing is known to be queued;
-    `offers`, a line about the partitions and the largest node, empty if unknown. If `certain` is False, the job was not
+    `options`, the names of the options that caused it, as far as the message tells; `offers`, a line about what the
+    cluster has instead, the partitions and the largest node, empty if unknown. If `certain` is False, the job was not
     found in the queue but may still appear: it was not submitted again.
     """
 
-    def __init__(self, message: str, *, script: str, output: str, certain: bool = True, offers: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        script: str,
+        output: str,
+        certain: bool = True,
+        offers: str = "",
+        options: Sequence[str] = (),
+    ) -> None:
         super().__init__(message)
         self.script = script
         self.output = output
         self.certain = certain
         self.offers = offers
+        self.options = tuple(options)
 
 
 class TransportError(SlurmError):

@@ -36,12 +36,33 @@ def ends_at_the_caller(function: F) -> F:
         __tracebackhide__ = True  # pytest and IPython read it
         try:
             return function(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # any error may be marked; all are raised again
             if getattr(error, "about_the_caller", False) and not sys.flags.dev_mode and _ours(error.__traceback__):
                 _hide_frames(error)
             raise  # adds no frame, so the next one is the caller's
 
     return call  # type: ignore[return-value]
+
+
+class KnownAttributes:
+    """Base class of objects that say what to write instead of an attribute that they lack.
+
+    Type checkers see no `__getattr__`, so they report the same mistakes.
+    """
+
+    __slots__ = ()
+
+    def _no_attribute(self, name: str) -> AttributeError:
+        """The error for an attribute that the object lacks."""
+        raise NotImplementedError
+
+    if not TYPE_CHECKING:
+
+        @ends_at_the_caller
+        def __getattr__(self, name: str) -> object:
+            if hasattr(type(self), name):  # a property that raised AttributeError itself
+                return object.__getattribute__(self, name)
+            raise self._no_attribute(name)
 
 
 def _hide_frames(error: BaseException) -> None:

@@ -59,6 +59,7 @@ TASK: Mapping[str, str] = {
     **_each("results map_async imap imap_unordered amap pmap", "write {f}.map(…), and .results() of what it returns"),
     **_each("fn func function local run_local raw", "the plain function is {f}.unwrapped"),
     **_each("partial bind s", "write task(functools.partial({f}.unwrapped, …)), which has .map"),
+    **_each("status state done exception", "a call has it: write {f}(…).{name}()"),
     **_each("override opts set_options options_ with_resources", "write {f}.with_options(…)"),
 }
 """What people write for a task `f`."""
@@ -91,9 +92,9 @@ def no_attribute(
     return about_the_caller(AttributeError(f"{message}{other and f': {other}'}"))
 
 
-def no_attribute_of_handle(handle: object, name: str) -> AttributeError:
+def no_attribute_of_handle(handle: object, name: str, *, of_array: bool) -> AttributeError:
     """The error for a name that a job or an array lacks."""
-    if hasattr(type(handle), "results"):
+    if of_array:
         return no_attribute(handle, name, ARRAY, other=f"if its jobs have it, write [job.{name} for job in array]")
     return no_attribute(handle, name, JOB, other=f"if its result has it, write job.result().{name}")
 
@@ -125,7 +126,10 @@ def _similar(name: str, parameters: Sequence[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for this message
 
     from slurm.options import SBATCH  # noqa: PLC0415 - as above
+    from slurm.options.foreign import meaning  # noqa: PLC0415 - as above
 
+    if len(name) > 1 and (meant := meaning(name)):
+        return f"an option of jobs goes into options={{…}}: {meant}"
     for near in get_close_matches(name, parameters, n=1):
         return f"did you mean {near}?"
     for near in get_close_matches(name, SBATCH, n=1, cutoff=0.75):
@@ -154,14 +158,14 @@ def no_attribute_of_task(task: object, name: str) -> AttributeError:
     return no_attribute(task, name, TASK, f=getattr(task, "__dict__", {}).get("__name__", "f"))
 
 
+def no_items_yet(task: str, call: str) -> TypeError:
+    """The error for a map over a job; `call` has {} for the job."""
+    message = f"{task}.{call.format('job')}: a job has no items yet. Write {task}.{call.format('job.result()')}"
+    return about_the_caller(TypeError(message))
+
+
 def not_iterable(task: str, call: str, value: object) -> TypeError:
     """The error for a map over a value without items; `call` has {} for the value."""
-    if hasattr(type(value), "reference"):
-        return about_the_caller(
-            TypeError(
-                f"{task}.{call.format('job')}: a job has no items yet. Write {task}.{call.format('job.result()')}"
-            )
-        )
     given = f"{value!r:.60}"
     message = f"{task}.{call.format(given)}: {type(value).__name__!r} object is not iterable. Write"
     if "…" in call:
@@ -204,3 +208,18 @@ def no_operator(method: str, argument: object, *, of_array: bool) -> TypeError:
     return about_the_caller(
         TypeError(f"{name} is not its result: write {expression}, or pass it to another task, which gets the result")
     )
+
+
+_MOST_NEAR = 200
+"""The number of known names that an error about an unknown name compares and lists."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the closest known name, or all of them."""
+    names = sorted(known)
+    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
+
+    found = get_close_matches(name, names, n=1) if len(names) <= _MOST_NEAR else []
+    more = f", and {len(names) - _MOST_NEAR} more" if len(names) > _MOST_NEAR else ""
+    listed = ", ".join(names[:_MOST_NEAR]) or "none"
+    return f": did you mean {found[0]!r}?" if found else f"; known names: {listed}{more}"

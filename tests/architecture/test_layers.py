@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol.*",),
     ("options.*", "client_cache"),
     ("usage",),
+    ("spaces.*",),
     ("callbacks.*",),
     ("runner.*",),
     ("transports.*", "environments.*", "schedulers.*"),

@@ -37,7 +37,7 @@ def test_calls_share_elements_and_keep_their_own_results(cluster: Cluster) -> No
     assert [job.result() for job in array[3:9:2]] == [9, 25, 49]
     assert len({job.job_id for job in array}) == 3
     assert len(list(Path(array.directory, "outcomes").glob("*.json"))) == 3
-    assert array.summary() == "square: 10 jobs, 10 COMPLETED"
+    assert array.summary() == "square: 10 jobs in 3 chunks, 10 COMPLETED"
 
 
 def test_a_call_that_fails_fails_alone(cluster: Cluster) -> None:
@@ -141,7 +141,7 @@ def test_workers_make_calls_of_one_element_side_by_side(
     array = meet.map([place] * 7, range(7), [3] * 7, chunk_size=chunk_size, workers=3)
     assert array.results(60) == list(range(7))
     assert len({job.job_id for job in array}) == (3 if chunk_size is None else 1)
-    assert array.summary() == "meet: 7 jobs, 7 COMPLETED"
+    assert array.summary() == f"meet: 7 jobs in {'3 chunks' if chunk_size is None else '1 chunk'}, 7 COMPLETED"
 
 
 @task

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,10 +19,26 @@ from slurm.views.overview import overviews
 from testbed import SlurmTestbed
 from waiting import until
 
+if TYPE_CHECKING:
+    from slurm import Job
+
+
+BEGIN = "it waits for its earliest start; after a requeue, Slurm delays a job for some minutes"
+
 
 @task(time="5", mem="100M")
 def invert(x: int) -> float:
     return 1 / x
+
+
+@task
+def sleep() -> None:
+    time.sleep(60)
+
+
+def expected(job: Job[Any]) -> str:
+    """The time in the last words of an explanation."""
+    return (job.status().explanation or "").rpartition(" at ")[2]
 
 
 def lines(cluster: Cluster, *arguments: str) -> list[str]:
@@ -50,11 +69,26 @@ def test_a_job_that_waits_is_explained_by_the_reason(slurm_env: SlurmTestbed, ro
         until(lambda: job.status().reason == "BeginTime")
         assert lines(cluster, str(job.job_id)) == [
             f"{job.key}: 1 PENDING",
-            "PENDING, BeginTime: it waits for its earliest start; after a requeue, Slurm delays a job for some minutes",
+            f"PENDING, BeginTime: {BEGIN}, expected to start at {expected(job)}",
         ]
         job.cancel()
         assert job.exception(60) is not None
         assert lines(cluster, "last")[1:] == ["CANCELLED", f"    `slurm retry {job.key}` submits it again"]
+
+
+@pytest.mark.slurm
+def test_a_job_in_line_is_told_its_place_and_when_it_is_expected_to_start(slurm_env: SlurmTestbed, root: str) -> None:
+    with Cluster("slurm", root=root) as cluster:
+        whole = sleep.with_options(nodes=2, exclusive=True, time=10, launch="once")
+        jobs = [whole() for _ in range(3)]
+        until(lambda: "expected" in (jobs[2].status().explanation or ""))
+        assert cluster.command_counts().get("line") is None  # ordinary queries need no other command
+        shown = lines(cluster, jobs[2].key)
+        behind = f"2nd in line for debug, behind {str(jobs[1].job_id).partition('_')[0]} of {getpass.getuser()}"
+        why = "PENDING, Priority: jobs of higher priority are in front of it, expected to start at "
+        assert shown[1].startswith(why)
+        assert shown[2] == f"    {behind}"
+        assert "    1st in line for debug" in lines(cluster, jobs[1].key)
 
 
 @pytest.mark.parametrize(

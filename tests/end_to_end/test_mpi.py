@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, CommandFailed, Job, JobCancelled, command, task
+from slurm import Cluster, CommandFailed, Job, JobCancelled, JobContext, Retry, TaskExited, command, task
 from slurm.errors import OptionError
+from slurm.protocol import ATTEMPTS, attempt_name
+from slurm.protocol.outcomes import Outcome
+from slurm.runner.program import MARK
 from waiting import until
 
 if TYPE_CHECKING:
@@ -60,6 +64,72 @@ def test_a_cancelled_program_leaves_no_process(cluster: Cluster, tmp_path: Path)
     with pytest.raises(JobCancelled):
         job.result(90)
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in os.listdir(pids)))
+
+
+WORLD = """
+import os, sys, time
+from mpi4py import MPI
+pids, attempt = sys.argv[1:]
+total = MPI.COMM_WORLD.allreduce(MPI.COMM_WORLD.rank + 1)
+open(f"{pids}/{attempt}.{os.getpid()}", "x").close()
+time.sleep(600 if attempt == "1" else 0)
+os.write(1, b"%d\\n" % total)
+"""
+
+
+@command(launch="mpi", mpi="pmi2", ntasks=2)
+def world(pids: Path, ctx: JobContext) -> list[str | os.PathLike[str]]:
+    return [sys.executable, "-c", WORLD, pids, str(ctx.attempt)]
+
+
+@pytest.mark.parametrize("victim", ["rank", "launcher", "runner"])
+def test_a_killed_process_ends_all_processes_and_the_retry_succeeds(
+    cluster: Cluster, tmp_path: Path, victim: str
+) -> None:
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    job = world.with_options(retry=Retry(times=1, on=[CommandFailed, TaskExited]))(pids)  # type: ignore[call-overload]
+    directory = Path(cluster.place.store.directory(job.key))
+    until(lambda: len(os.listdir(pids)) == 2, timeout=90)
+    ranks = [int(name.partition(".")[2]) for name in os.listdir(pids)]
+    (launcher,) = [pid for pid in of_program(ranks[0]) if name_of(parent(pid)).startswith("python")]
+    processes = {"rank": ranks[0], "launcher": launcher, "runner": parent(launcher)}
+    first = {*ranks, *of_program(ranks[0]), *processes.values()}
+    os.kill(processes[victim], signal.SIGKILL)
+    until(lambda: not any(map(alive, first)), timeout=60)
+    done = job.result(90)
+    assert (done.directory / "stdout.log").read_text() == "3\n" * 2
+    record = Outcome.loads((directory / ATTEMPTS / attempt_name(0, 1)).read_bytes(), where="")
+    assert (record.exit_code != 0, record.phase) == (True, "process" if victim == "runner" else "run")
+    assert len(os.listdir(pids)) == 4
+
+
+def of_program(rank: int) -> list[int]:
+    """The processes of the program that a process belongs to, by the variable that all of them inherit."""
+    (mark,) = [text for text in environ(rank) if text.startswith(MARK.encode())]
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and mark in environ(int(name))]
+
+
+def environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended
+        return []
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_functions_are_not_programs(local: Cluster) -> None:

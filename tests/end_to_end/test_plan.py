@@ -6,13 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from slurm import Cluster, Job, JobArray, WorkflowContext, task, workflow
+from projects import project
+from slurm import Cluster, Job, JobArray, Wheel, WorkflowContext, task, workflow
 from slurm.errors import NoSuchJob
 from slurm.protocol.states import JobState
+from slurm.transports.base import Completed
+from slurm.transports.local import LocalTransport
 
 KILLED = """
 import os, signal, sys
@@ -117,3 +122,57 @@ def test_a_plan_whose_client_is_killed_is_submitted_whole_or_not_at_all(
     again = run("")
     assert (again.returncode, again.stdout.splitlines()[1:]) == (0, ["[None, None]"])
     assert len(list(computed.iterdir())) == before + 2
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The commands that are run."""
+    found: list[Sequence[str]] = []
+    run = LocalTransport.run
+
+    def recorded(self: LocalTransport, argv: Sequence[str], **more: Any) -> Completed:
+        found.append(argv)
+        return run(self, argv, **more)
+
+    monkeypatch.setattr(LocalTransport, "run", recorded)
+    return found
+
+
+def everything(directory: Path) -> list[Path]:
+    return sorted(directory.rglob("*"))
+
+
+def test_an_environment_is_planned_without_making_it(
+    local: Cluster, tmp_path: Path, commands: list[Sequence[str]]
+) -> None:
+    wheel = Wheel(project(tmp_path / "own", "own", ""), wheelhouse=tmp_path)
+    before = everything(tmp_path)
+    mine = square.with_options(environment=wheel).on(local)
+    plan = mine.plan(3)
+    script = local.script(mine)
+    assert (everything(tmp_path), len(commands)) == (before, 2)
+    assert plan.environment.key.startswith("to be made: wheel-")
+    assert "<python>" in plan.script
+    assert "<python>" in script
+    assert "about" in str(plan)
+    assert plan.notes == ("the environment is not there yet; sizes and the script are final once it is made",)
+    job = plan.submit()
+    assert (job.result(60), job.key) == (9, plan.key)
+    again = mine.plan(3)
+    assert (again.notes, "<python>" in again.script) == ((), False)
+    assert f"to be made: {again.environment.key}" == plan.environment.key
+
+
+def test_the_functions_of_a_project_go_by_name_once_it_is_installed(
+    local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project(tmp_path / "own", "ownplanned", "def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(source / "src"))
+    import ownplanned  # type: ignore[import-not-found]
+
+    mine = task(ownplanned.double)
+    plan = mine.with_options(environment=Wheel(source, wheelhouse=tmp_path)).on(local).plan(4)
+    job = plan.submit()
+    assert job.result(60) == 8
+    assert b"ownplanned" in Path(job.directory, "calls.pkl").read_bytes()
+    assert os.path.getsize(Path(job.directory, "calls.pkl")) < plan.pickled

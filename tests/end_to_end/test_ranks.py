@@ -63,6 +63,17 @@ def brought(place: tuple[str, int], number: int) -> int:
             time.sleep(0.02)
 
 
+@pytest.mark.slurm
+def test_ranks_are_started_with_the_words_for_srun(slurm_env: SlurmTestbed, root: Path) -> None:
+    with Cluster("slurm", root=root):
+        job = meet.with_options(srun={"label": True, "cpu_bind": "none"})(1)
+        job.result(60)
+        assert "0: here is rank 0" in job.logs()
+    for wrong in ({"ntasks": 3}, ["--label"], {"a b": 1}, "label"):
+        with pytest.raises(OptionError, match="option srun"):
+            meet.with_options(srun=wrong)  # type: ignore[arg-type]
+
+
 @task
 def alone() -> tuple[list[str], str]:
     with socket.create_server((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Finished, Job, command, task
+from slurm import Finished, Job, TaskExited, command, task
 
 if TYPE_CHECKING:
     from slurm import Cluster
@@ -47,6 +47,19 @@ def test_a_command_runs_again_only_if_its_files_or_values_change(
     assert second.result(90).products[0].read_text() == "two"
     Path("data.txt").write_text("one")
     assert show(1) == first
+
+
+def test_a_runner_that_is_killed_before_the_outcome_leaves_nothing_that_is_reused(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    script = "echo $$ >> out; mkdir $0 && kill -9 $PPID; wait; echo whole >> out"
+    made = command(f"sh -c '{script}' {{flag}}", products=["out"], reuse=True)
+    first = made(tmp_path / "flag")
+    assert isinstance(first.exception(90), TaskExited)
+    again = made(tmp_path / "flag")
+    assert again != first
+    assert again.result(90).products[0].read_text().split()[1:] == ["whole"]
+    assert made(tmp_path / "flag") == again
 
 
 def test_the_files_of_a_command_that_a_function_uses_count(

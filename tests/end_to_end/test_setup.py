@@ -155,3 +155,30 @@ def test_a_conda_environment_is_activated_in_a_shell_that_has_no_conda(
         for environment in (Conda("mine"), [Modules("no/such/module"), Conda("mine")]):
             with pytest.raises(PythonNotFound, match=r"there is no conda command|no/such/module|there is no module"):
                 here.with_options(environment=environment)()
+
+
+@pytest.mark.parametrize("python", [None, "an old Python"])
+def test_a_program_runs_in_a_conda_environment_without_a_python_for_the_runner(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str | None
+) -> None:
+    from slurm import Conda, command
+
+    programs = tmp_path / "miniforge3" / "envs" / "tools" / "bin"
+    conda = tmp_path / "miniforge3" / "bin" / "conda"
+    scripts = {conda: STAND_IN_FOR_CONDA, programs / "solve": "#!/bin/sh\necho $CONDA_DEFAULT_ENV > out\n"}
+    if python:
+        scripts |= dict.fromkeys((programs / "python", programs / "python3"), "#!/bin/sh\necho 2.7\n")
+    for path, text in scripts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # whose Python may be another version
+    with Cluster(root=root):
+        solve = command("solve", products="out", environment=Conda("tools"))
+        assert solve().result(60).products[0].read_text() == "tools\n"
+        if python:
+            with pytest.raises(PythonNotFound):
+                variables.with_options(environment=Conda("tools"))("PATH")
+        with pytest.raises(PythonNotFound, match="EnvironmentNameNotFound: other"):
+            solve.with_options(environment=Conda("other"))()

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from slurm import Cluster, task
+from slurm.protocol.states import JobState
+from slurm.sweeps import looking
 from slurm.sweeps.snapshot import State
+from slurm.sweeps.sources import sources_of
 from slurm.sweeps.sweep import Sweep
 from timing import set_timings
 from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from testbed.sshd import SSHTestbed
 
 SCRIPT = textwrap.dedent(
     """
@@ -163,3 +171,111 @@ def test_several_sources_compute_one_sweep(slurm_env: object, root: Path, tmp_pa
     assert {n for n, point in found.items() if point.state is State.FAILED} == {7}
     assert {n for n, point in found.items() if point.known.source == clusters[0].url} == {0, 1, 2, 3}
     assert isinstance(found[7].exception(), ValueError)
+
+
+@task
+def note(x: int, directory: str, seconds: float) -> int:
+    """Leave a file when it begins and one when it ends."""
+    os.close(tempfile.mkstemp(prefix=f"{x}.", dir=directory)[0])
+    time.sleep(seconds)
+    (Path(directory).parent / f"ended-{x}").touch()
+    return x
+
+
+def points(count: int, begun: Path, seconds: float) -> list[dict[str, object]]:
+    return [{"x": x, "directory": str(begun), "seconds": seconds} for x in range(count)]
+
+
+@pytest.mark.parametrize("url", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def test_what_waits_at_a_slow_source_moves_to_one_that_has_nothing_to_do(
+    url: str, request: pytest.FixtureRequest, root: Path, begun: Path, tmp_path: Path
+) -> None:
+    if url == "slurm":
+        request.getfixturevalue("slurm_env")
+    slow, fast = Cluster(url, root=root / "slow"), Cluster("local", root=root / "fast")
+    sweep = Sweep(note, points(12, begun, 1.0), name="moved", directory=tmp_path / "sweeps")
+    sweep.run(on=[(slow, 1)])
+    sweep.running.sources = sources_of([(slow, 1), (fast, 4)])
+    driver = sweep.driver(rebalance_every=0.5)
+    assert sorted(point.params["x"] for point in map(sweep.point, driver.points())) == list(range(12))
+    snapshot = sweep.snapshot()
+    at = Counter(point.source for point in snapshot.points)
+    assert at[slow.url] >= 1
+    assert at[fast.url] >= 4
+    assert times_begun(begun) == Counter({str(x): 1 for x in range(12)})
+
+
+def test_slots_bound_what_runs_at_once_in_all_shards(cluster: Cluster, begun: Path, tmp_path: Path) -> None:
+    sweep = Sweep(note, points(3, begun, 0.5), name="slots", directory=tmp_path / "sweeps").run(on=[(cluster, 1)])
+    sweep.extend(points(6, begun, 0.5)).complete(on=[(cluster, 1)])
+    most = 0
+    for _ in sweep.as_completed():
+        most = max(most, len(list(begun.iterdir())) - len(list(tmp_path.glob("ended-*"))))
+    assert most <= 1
+    assert times_begun(begun) == Counter({str(x): 1 for x in range(6)})
+
+
+def test_cancelled_points_are_missing_and_can_be_completed(cluster: Cluster, begun: Path, tmp_path: Path) -> None:
+    sweep = Sweep(note, points(4, begun, 60.0), name="cancelled", directory=tmp_path / "sweeps").run(on=[(cluster, 1)])
+    until(lambda: os.listdir(begun))
+    assert Sweep.open("cancelled", directory=tmp_path / "sweeps").cancel() == 4
+    assert sweep.snapshot().counts == {State.MISSING: 4}
+
+
+@pytest.mark.slurm
+def test_points_that_were_cancelled_by_hand_are_completed(
+    slurm_env: object, root: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del slurm_env
+    set_timings(monkeypatch, unexplained_grace=2.0)
+    cluster = Cluster("slurm", root=root)
+    sweep = Sweep(note, points(4, begun, 2.0), name="by-hand", directory=tmp_path / "sweeps").run(on=[(cluster, 1)])
+    until(lambda: os.listdir(begun))
+    job_id = sweep.points[0].job.job_id
+    assert job_id is not None
+    subprocess.run(["scancel", job_id.partition("_")[0]], check=True)
+    opened = Sweep.open("by-hand", directory=tmp_path / "sweeps")
+    until(lambda: {p.job_state for p in opened.snapshot().points} <= {JobState.CANCELLED, JobState.UNKNOWN})
+    assert opened.complete(on=[(cluster, 4)]).drive().counts == {State.DONE: 4}
+
+
+def test_points_of_a_silent_source_are_taken_over_and_fenced_when_it_answers(
+    new_ssh: Callable[..., SSHTestbed], root: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "PATIENCE", 3.0)  # seconds
+    box = new_ssh()
+    far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
+    Sweep(note, points(3, begun, 5.0), name="silent", directory=tmp_path / "sweeps").run(on=[(far, 1)])
+    until(lambda: os.listdir(begun))
+    far.close()
+    box.sshd.kill()
+    sweep = Sweep.open("silent", directory=tmp_path / "sweeps")
+    snapshot = sweep.snapshot()
+    assert snapshot.counts == {State.IN_DOUBT: 3}
+    assert list(snapshot.troubles) == [next(iter(snapshot.shards.values())).url]
+    assert sweep.complete(on=[(near, 3)]).snapshot().counts == {State.IN_DOUBT: 3}
+    sweep.complete(on=[(near, 3)], take_over=True)
+    assert sweep.snapshot().shards[2].instead == (1,)
+    box.sshd.start()
+    assert sweep.drive().counts == {State.DONE: 3}
+    after = Sweep.open("silent", directory=tmp_path / "sweeps").snapshot()
+    assert {point.shard for point in after.points} <= {1, 2}
+    assert times_begun(begun)["2"] == 1  # the third had not begun there: the fence kept it from that
+
+
+def test_ten_thousand_points_are_one_submission_and_few_files(local: Cluster, tmp_path: Path) -> None:
+    space = [{"x": x} for x in range(10_000)]
+    Sweep(place_of, [{"x": -1}], name="warm", directory=tmp_path).run(on=local).drive()
+    before = dict(local.command_counts())
+    sweep = Sweep(place_of, space, name="many", directory=tmp_path).run(on=local, chunk=500)
+    assert local.command_counts()["submit"] == before["submit"] + 1
+    assert len([path for path in (tmp_path / "many").rglob("*") if path.is_file()]) <= 4
+    job = sweep.points[0].job
+    assert len(list(Path(job.directory).glob("*.*"))) <= 8
+    assert sweep.drive().counts == {State.DONE: 9999, State.FAILED: 1}
+    assert len([path for path in (tmp_path / "many").rglob("*") if path.is_file()]) <= 20
+    shutil.rmtree(tmp_path / "many" / "collected")
+    opened = Sweep.open("many", directory=tmp_path)
+    calls = dict(opened.places.of(opened.directory.shards()[1].cluster).queue.client.calls)
+    assert opened.snapshot().counts == {State.DONE: 9999, State.FAILED: 1}
+    assert opened.places.of(opened.directory.shards()[1].cluster).queue.client.calls == calls  # it was not asked

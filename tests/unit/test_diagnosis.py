@@ -6,8 +6,9 @@ import pytest
 
 from slurm.doctor import diagnosis
 from slurm.doctor.diagnosis import Level
-from slurm.schedulers.base import Partition, Site, Survey
+from slurm.schedulers.base import Site
 from slurm.schedulers.slurm import SlurmScheduler
+from slurm.schedulers.survey import Partition, Survey
 from slurm.url import ClusterURL
 
 SLURM = SlurmScheduler(Site("python3", ""))

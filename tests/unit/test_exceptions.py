@@ -28,7 +28,7 @@ from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.submission.status import FinalStatus
-from slurm.tracking.exceptions import Facts, by_signal, of_outcome, of_status, unexplained
+from slurm.tracking.exceptions import Facts, by_signal, is_missing_module, of_outcome, of_status, unexplained
 
 FACTS = Facts("work/20260101T000000Z-00000000", 3, "7_3", "/root/logs/3.log", tail="the last line")
 ERROR = ErrorRecord(type="ValueError", message="odd", bases=("ValueError",), traceback="Traceback: odd")
@@ -133,3 +133,16 @@ def test_which_ends_the_log_or_the_scheduler_may_explain() -> None:
     assert not by_signal(outcome(PROCESS, code=128))
     assert not by_signal(outcome(PROCESS, code=137, state="TIMEOUT"))
     assert not by_signal(outcome(RUN, ERROR, code=137))
+
+
+def test_a_missing_module_is_told_apart_from_other_errors() -> None:
+    missing = ErrorRecord(type="ModuleNotFoundError", message="No module named 'x'", bases=("ImportError",))
+    found = [is_missing_module(end) for end in (None, outcome(PROCESS), outcome(LOAD, ERROR), outcome(LOAD, missing))]
+    assert found == [False, False, False, True]
+
+
+@pytest.mark.parametrize(("node", "expected"), [("n1", "n1"), ("", None)])
+def test_an_error_names_the_node_if_the_scheduler_does(node: str, expected: str | None) -> None:
+    report = Report("7_3", None, JobState.TIMEOUT, "TIMEOUT", node, "")
+    assert of_status(FinalStatus(JobState.TIMEOUT, report), FACTS).node == expected
+    assert of_status(FinalStatus(JobState.TIMEOUT, None), FACTS).node is None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +30,6 @@ from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from slurm import Job
     from slurm.callbacks import CompleteEvent
@@ -197,6 +197,20 @@ def test_a_map_larger_than_an_array_is_several(inline: InlineCluster, size: int)
     assert len(inline.queue.ids) == -(-5 // size)
 
 
+@pytest.mark.parametrize(
+    ("options", "calls", "workers"),
+    [({}, 1, 0), ({"chunk_size": 2}, 2, 0), ({"workers": 2}, 2, 2), ({"chunk_size": 4, "workers": 2}, 4, 2)],
+)
+def test_an_element_makes_several_calls_in_workers(
+    inline: InlineCluster, options: dict[str, Any], calls: int, workers: int
+) -> None:
+    with inline.queue.held():
+        jobs = square.with_options(**options).map(range(4))
+        assert len(inline.queue.ids) == 1
+        script = Path(jobs.directory, "script.sh").read_text()
+        assert f' {calls} {workers} "$attempt"' in script
+
+
 @pytest.mark.parametrize("after", [None, "TIMEOUT"])
 def test_what_has_no_room_in_the_queue_is_submitted_later(inline: InlineCluster, after: str | None) -> None:
     inline.queue.most_queued = 3
@@ -213,6 +227,15 @@ def test_a_refusal_of_what_waited_for_room_is_its_end(inline: InlineCluster) -> 
         jobs = square.map(range(4))
         inline.queue.answer(Answer.REFUSED, times=9)
     assert ends(jobs)[-1] is JobNotStarted
+
+
+def test_commands_are_counted_by_their_kind(inline: InlineCluster) -> None:
+    assert inline.command_counts() == {"limits": 1}
+    with inline.queue.held():
+        job = square(2)
+        assert inline.command_counts() == {"limits": 1, "submit": 1}
+        job.status()
+        assert inline.command_counts() == {"limits": 1, "submit": 1, "query": 1}
 
 
 # Memory.

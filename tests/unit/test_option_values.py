@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     [
         ("account", "p 1", "p 1"),
         ("qos", 3, "3"),
+        ("srun", {"cpu_bind": "cores", "label": True, "exact": False}, "--cpu-bind=cores --label"),
+        ("srun", {"--slurmd-debug": 0}, "--slurmd-debug=0"),
+        ("srun", {"chdir": "/a b"}, "'--chdir=/a b'"),
+        ("srun", "'--chdir=/a b' --label", "'--chdir=/a b' --label"),
+        ("srun", {}, None),
+        ("setup", "a\n\n b\tc ", "a\nb    c"),
+        ("setup", ["a", "b\nc"], "a\nb\nc"),
         ("cpus_per_task", 4, "4"),
         ("cpus_per_task", "04", "4"),
         ("core_spec", 0, "0"),

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from projects import project
-from slurm import Callback, Cluster, Retry, Wheel, task, workflow
+from slurm import Callback, Cluster, Conda, Modules, Retry, Wheel, task, workflow
+from slurm.environments.base import Environment
 from slurm.errors import ConfigurationError, NotPicklable, SubmissionError, SubmissionRefused
 from slurm.storage import runner_zip
 from slurm.testing import Answer, InlineCluster
@@ -40,7 +40,7 @@ class OnNode(Callback):
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    runner_zip.made.cache_clear()
+    monkeypatch.setattr(runner_zip, "_cached", {""})  # so the zip would be written there
     return Cluster("local", root=tmp_path / "root")
 
 
@@ -185,6 +185,23 @@ def test_an_offline_plan_runs_no_command(url: str, commands: list[Sequence[str]]
     assert "/scratch/ann/jobs/" in known.script
 
 
+@pytest.mark.parametrize(
+    ("more", "last"), [([], []), ([Conda("physics")], ["conda activate physics"]), ([Wheel()], [])]
+)
+def test_an_offline_plan_has_the_steps_before_the_python(
+    more: list[Environment], last: list[str], commands: list[Sequence[str]]
+) -> None:
+    far = Cluster("slurm+ssh://nobody@192.0.2.1", setup=["ulimit -c 0"])
+    plan = far.plan(square.with_options(environment=[Modules("gcc/13", "cuda 12"), *more]), [(1,)], offline=True)
+    at = [
+        plan.script.index(step) for step in ("ulimit -c 0", "module load gcc/13", "module load '\"'\"'cuda 12", *last)
+    ]
+    assert at == sorted(at)
+    assert commands == []
+    with pytest.raises(ConfigurationError, match="must be the last"):
+        far.plan(square.with_options(environment=[Wheel(), Modules("gcc")]), [(1,)], offline=True)
+
+
 def test_a_cluster_that_cannot_be_reached_gives_an_offline_plan(caplog: pytest.LogCaptureFixture) -> None:
     plan = square.on(Cluster("slurm+ssh://nobody@127.0.0.1:9")).plan(1)
     assert "<root>" in plan.script
@@ -193,42 +210,6 @@ def test_a_cluster_that_cannot_be_reached_gives_an_offline_plan(caplog: pytest.L
     assert "\n" not in note
     assert "<root>" in Cluster("slurm+ssh://nobody@127.0.0.1:9").script(square)
     assert "the script has placeholders, because slurm+ssh://nobody@127.0.0.1:9 cannot be asked" in caplog.text
-
-
-def test_an_environment_is_planned_without_making_it(
-    here: Cluster, tmp_path: Path, commands: list[Sequence[str]]
-) -> None:
-    wheel = Wheel(project(tmp_path / "own", "own", ""), wheelhouse=tmp_path)
-    before = everything(tmp_path)
-    mine = square.with_options(environment=wheel).on(here)
-    plan = mine.plan(3)
-    script = here.script(mine)
-    assert (everything(tmp_path), len(commands)) == (before, 2)
-    assert plan.environment.key.startswith("to be made: wheel-")
-    assert "<python>" in plan.script
-    assert "<python>" in script
-    assert "about" in str(plan)
-    assert plan.notes == ("the environment is not there yet; sizes and the script are final once it is made",)
-    job = plan.submit()
-    assert (job.result(WAIT), job.key) == (9, plan.key)
-    again = mine.plan(3)
-    assert (again.notes, "<python>" in again.script) == ((), False)
-    assert f"to be made: {again.environment.key}" == plan.environment.key
-
-
-def test_the_functions_of_a_project_go_by_name_once_it_is_installed(
-    here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = project(tmp_path / "own", "ownplanned", "def double(x):\n    return 2 * x\n")
-    monkeypatch.syspath_prepend(str(source / "src"))
-    import ownplanned  # type: ignore[import-not-found]
-
-    mine = task(ownplanned.double)
-    plan = mine.with_options(environment=Wheel(source, wheelhouse=tmp_path)).on(here).plan(4)
-    job = plan.submit()
-    assert job.result(WAIT) == 8
-    assert b"ownplanned" in Path(job.directory, "calls.pkl").read_bytes()
-    assert os.path.getsize(Path(job.directory, "calls.pkl")) < plan.pickled
 
 
 def test_a_workflow_is_planned(inline: InlineCluster) -> None:

@@ -63,7 +63,7 @@ def expected(kind: str, place: int) -> Done:
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=40
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=20
 )
 @given(kinds=st.lists(KINDS, max_size=12), workers=st.integers(1, 5), stops=st.lists(st.integers(0, 12), max_size=2))
 @example(kinds=["return"] * 5000, workers=3, stops=[100])

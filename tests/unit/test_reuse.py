@@ -18,6 +18,7 @@ from slurm.errors import ConfigurationError, NoSuchJob, NotReusable, OptionError
 from slurm.jobs.job import JobArray
 from slurm.places.place import Place
 from slurm.reuse.explanation import explain
+from slurm.schedulers.client import SchedulerClient
 from slurm.storage.job_store import JobStore
 from slurm.storage.keys import new_key
 from slurm.storage.reuse_records import ReuseRecord, ReuseRecords
@@ -520,6 +521,39 @@ def test_a_refreshed_call_that_a_workflow_finds_again_leaves_no_record_without_a
     assert len(keys) == 2
     assert all(os.path.exists(inline.place.store.directory(key)) for key in keys)
     assert list(scaled.map(range(3)).keys) == keys[1:]
+
+
+@workflow(retry=Retry(1, on=[RuntimeError]))
+def reused_or_refreshed(n: int, how: bool | str) -> int:
+    return sum(scaled.with_options(reuse=how).map(range(n)).results())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", [True, "refresh"])
+@pytest.mark.parametrize("death", ["record", "directory", "submission"])
+def test_a_workflow_that_dies_before_a_step_of_its_submission_submits_each_call_once(
+    inline: InlineCluster, ran: Path, monkeypatch: pytest.MonkeyPatch, how: bool | str, death: str
+) -> None:
+    """As if its node had died: what was to be done then is not done, and its next attempt begins."""
+    of, name = {
+        "record": (ReuseRecords, "claim"),
+        "directory": (Place, "create"),
+        "submission": (SchedulerClient, "submit"),
+    }[death]
+    step, lost = getattr(of, name), list[str]()
+
+    def die(*arguments: Any, **keywords: Any) -> Any:
+        if "scaled/" in str(arguments) and not lost:
+            lost.append(death)
+            raise RuntimeError("the node is gone")
+        return step(*arguments, **keywords)
+
+    monkeypatch.setattr(of, name, die)
+    monkeypatch.setattr(Place, "timings", Place.timings._replace(abandoned_claim=0.5, abandoned_child=0.5))
+    assert reused_or_refreshed(3, how).result(60) == 60
+    assert (lost, computed(ran)) == ([death], [0, 1, 2])
+    forget(inline)
+    assert scaled.map(range(3)).results(60) == [0, 20, 40]
+    assert computed(ran) == [0, 1, 2]
 
 
 @task(reuse=True)

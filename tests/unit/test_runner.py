@@ -127,7 +127,7 @@ def test_a_directory_of_the_clients_search_path_must_be_the_same_or_private(
         monkeypatch.setattr(sys, name, value)
     monkeypatch.setattr(argument_loader, "received", [])
     inode = place.stat().st_ino
-    argument_loader._enter_script(("run.py", "--rate"), ((str(place), inode if same else inode + 1), ("/missing", 1)))
+    argument_loader.enter_script(("run.py", "--rate"), ((str(place), inode if same else inode + 1), ("/missing", 1)))
     assert sys.path == ["/usr/lib", *([str(place)] if searched else [])]
     assert sys.argv == ["run.py", "--rate"]
 
@@ -145,6 +145,25 @@ def test_a_pool_of_processes_ends_although_the_task_handles_stop_signals(directo
     argv += [directory.root, directory.key, "0", TAG, "1", "0", "1", "USR1"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr, directory.result()) == (0, "", [1, 2])
+
+
+def test_a_stop_signal_reaches_a_process_that_the_task_has_just_forked() -> None:
+    """Python itself forgets signals with a handler that a child gets before it has set itself up."""
+    program = """
+import os, signal, time
+from slurm.runner.main import handle_stop_signals
+
+handle_stop_signals("USR1")
+for number in (signal.SIGTERM, signal.SIGUSR1) * 20:
+    child = os.fork()
+    if child == 0:
+        time.sleep(20)
+        os._exit(0)
+    os.kill(child, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -number
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 # PlaceholderResolver

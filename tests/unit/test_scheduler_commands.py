@@ -308,7 +308,7 @@ def test_record_written_by_several_processes_is_always_complete(tmp_path: Path) 
 
 
 def test_a_refusal_names_the_partitions_and_the_largest_node_from_one_command() -> None:
-    assert SLURM.offers_command("other")[-1] == "--clusters=other"
+    assert SLURM.offers_command("other", ["qos"])[-2:] == ["other", "qos"]
     output = (
         "part|debug*|1:00:00|2|4|2000|(null)\nCLUSTER: other\npart|gpu|infinite|1|8|64000|gpu:a100:4\n"
         "part|gpu|infinite|3|16+|32000+|(null)\n"
@@ -321,3 +321,54 @@ def test_a_refusal_names_the_partitions_and_the_largest_node_from_one_command() 
     assert SLURM.parse_offers(many).count("time limit") == 8
     assert "; and 12 others. Largest" in SLURM.parse_offers(many)
     assert SLURM.parse_offers("sinfo: error: no answer\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "expected"),
+    [  # each as sbatch 22.05 prints it, without its "sbatch: error: "
+        ("Invalid generic resource (gres) specification", {"gres": "foo:1", "mem": "1G"}, ["gres"]),
+        ("Invalid generic resource (gres) specification", {"gpus": 1}, ["gpus"]),
+        (
+            "Batch job submission failed: Requested node configuration is not available",
+            {"gpus": 9, "qos": "a"},
+            ["gpus"],
+        ),
+        (
+            (
+                "Memory specification can not be satisfied\nsbatch: error: Batch job submission failed: Requested node "
+                "configuration is not available"
+            ),
+            {"gpus": 1, "mem": "9T"},
+            ["mem"],
+        ),
+        ("Requested mem_per_tres=gres:gpu:1024 but did not request any GPU.", {"mem_per_gpu": "1G"}, ["mem_per_gpu"]),
+        (
+            (
+                "Failed to validate job spec. --gpus-per-task used without either --gpus or -n/--ntasks is not "
+                "allowed.\n"
+                "sbatch: error: Invalid generic resource (gres) specification"
+            ),
+            {"gpus_per_task": 1, "gres": "gpu:1"},
+            ["gpus_per_task"],
+        ),
+        ("Batch job submission failed: Invalid license specification", {"licenses": "matlab:1"}, ["licenses"]),
+        ("Batch job submission failed: Invalid feature specification", {"constraint": "fast"}, ["constraint"]),
+        ("Batch job submission failed: Invalid preferred feature specification", {"prefer": "fast"}, ["prefer"]),
+        ("Batch job submission failed: Invalid qos specification", {"qos": "high", "time": 5}, ["qos"]),
+        (
+            "Batch job submission failed: Invalid account or account/partition combination specified",
+            {"partition": "debug"},
+            ["partition"],
+        ),
+        ("Batch job submission failed: Invalid account or account/partition combination specified", {}, ["account"]),
+        ("Batch job submission failed: Requested reservation is invalid", {"reservation": "x"}, ["reservation"]),
+        ("Batch job submission failed: More processors requested than permitted", {"nodes": 99}, ["nodes"]),
+        ("Batch job submission failed: Invalid node name specified", {"nodelist": "n9"}, ["nodelist"]),
+        ("Batch job submission failed: Requested time limit is invalid (…)", {"time": 5}, ["time"]),
+        ('Invalid numeric value "x" for --switches.', {"switches": "x"}, ["switches"]),
+        ("invalid partition specified: nope", {"sbatch": {"--partition": "nope"}}, ["partition"]),
+        ("Unspecified error", {"mem": "1G"}, []),
+    ],
+)
+def test_a_refusal_names_its_options(words: str, given: dict[str, object], expected: list[str]) -> None:
+    assert list(SLURM.refused_options(f"sbatch: error: {words}", Options.parse(given))) == expected

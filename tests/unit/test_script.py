@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from slurm.environments.runtimes.base import STEP
 from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment, ports
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
@@ -142,6 +143,40 @@ def test_every_program_of_a_script_is_started_by_boot(tmp_path: Path) -> None:
     assert {(flag, program) for flag, program, _ in started} == {("-c", BOOT)}
     modules = {module.removeprefix("slurm.") for _, _, module in started}
     assert modules >= {"runner.main", "runner.ranks", "runner.gathering", "places.retry_job"}
+
+
+@pytest.mark.parametrize("is_step", [False, True])
+def test_ranks_are_started_by_the_launcher_or_by_a_container_that_is_told_of_it(
+    tmp_path: Path, *, is_step: bool
+) -> None:
+    (tmp_path / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
+    python, launcher = tmp_path / "python", tmp_path / "launch it"
+    seen = tmp_path / "seen"
+    python.write_text("#!/bin/bash\nexit 1\n")
+    launcher.write_text(f'#!/bin/bash\nprintf "launcher\\0%s\\0" "$@" > {shlex.quote(str(seen))}\n')
+    start = tmp_path / "start"
+    condition = '[ "$5" = slurm.runner.ranks ]'
+    start.write_text(f'#!/bin/bash\n{condition} && printf "%s\\0" "${STEP}" > {shlex.quote(str(seen))}\n')
+    for path in (python, launcher, start):
+        path.chmod(0o700)
+    environment = ResolvedEnvironment(
+        key="k", python=str(python), tag="3.11", setup=(), launch=(str(start),) if is_step else (), is_step=is_step
+    )
+    script = render(
+        directives=[],
+        environment=environment,
+        root=str(tmp_path),
+        runner=f"{tmp_path}/runner.zip",
+        key="f/1",
+        chdir=None,
+        ranks=Ranks((str(launcher), "-n", "a b"), gather=False),
+    )
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True)
+    words = seen.read_text().split("\0")[:-1]
+    if is_step:
+        assert words == [shlex.join([str(launcher), "-n", "a b"])]
+    else:
+        assert words[:4] == ["launcher", "-n", "launcher", "a b"]
 
 
 def test_paths_reach_the_runner_unchanged(made: Element) -> None:

@@ -212,3 +212,14 @@ def test_a_restart_that_an_answer_reveals_counts_at_once() -> None:
         query=query, history=lambda _: (), complete=lambda _: None, here=lambda: place.here, runaway=Timings().runaway
     )
     assert poller.query([watched]).reports[KEY][0].state is JobState.LOST
+
+
+def test_a_job_that_cannot_start_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    stuck = reported("7", JobState.PENDING)._replace(reason="PartitionNodeLimit", stuck=True)
+    place = Place(stuck, reported("8", JobState.PENDING, OTHER))
+    watched, other = place.watch(block()), place.watch(block("8"), key=OTHER)
+    for _ in range(3):
+        place.tracker.query([watched, other])
+    assert caplog.text.count("cannot start as it was submitted: PENDING (PartitionNodeLimit)") == 1
+    assert f"{KEY} cannot start" in caplog.text
+    assert OTHER not in caplog.text

@@ -203,4 +203,4 @@ class Attempts(RuleBasedStateMachine):
 
 
 TestAttempts = Attempts.TestCase
-TestAttempts.settings = settings(settings.get_profile("unit"), max_examples=16, stateful_step_count=20)
+TestAttempts.settings = settings(settings.get_profile("unit"), max_examples=10, stateful_step_count=20)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm.protocol import Block, Submitted
+from slurm.protocol import FAILED, RUN, SUCCEEDED, Block, Refused, Submitted
+from slurm.protocol.outcomes import Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.submission import submission_state
@@ -170,3 +171,95 @@ def test_resubmission_is_paused_for_some_seconds(monkeypatch: pytest.MonkeyPatch
     for clock.seconds in (100.0, 101.9, 102.0, 103.0):
         paused.append(watched.resubmission_paused)
     assert paused == [True, True, False, False]
+
+
+@pytest.mark.parametrize("continues", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+def test_only_what_was_not_refused_may_run_again(*, continues: bool, refused: bool) -> None:
+    watched = SubmissionState("work/20260101T000000Z-00000000", 1, None, mapped=False, continues=continues)
+    watched.learn_records(None, Refused(scheduler="slurm", words="no") if refused else None)
+    assert watched.may_run_again is (continues and not refused)
+
+
+def test_ids_that_become_known_count_more_than_a_refusal() -> None:
+    watched = SubmissionState("work/20260101T000000Z-00000000", 1, None, mapped=False)
+    watched.learn_records(None, Refused(scheduler="slurm", words="no"))
+    known = state(1).submitted
+    watched.learn_records(known, Refused(scheduler="slurm", words="no"))
+    assert (watched.submitted, watched.refused) == (known, None)
+    watched.learn_records(Submitted(scheduler="slurm", blocks=()))
+    assert watched.submitted is known
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_states_that_outcomes_tell_are_kept_unless_an_element_makes_several_calls(chunk: int) -> None:
+    watched = state(4, chunk)
+    watched.add_outcomes([0, 1])
+    failed = Outcome(status=FAILED, phase=RUN, exit_code=1)
+    watched.learn_outcomes({0: Outcome(status=SUCCEEDED, phase=RUN), 1: failed})
+    watched.add_reports(dict.fromkeys([2, 3], report(JobState.RUNNING)))
+    names = [watched.state_name(index) for index in range(4)]
+    assert names == (["COMPLETED", "FAILED", "RUNNING", "RUNNING"] if chunk == 1 else ["ended"] * 4)
+
+
+def test_what_is_known_of_the_end_is_the_name_of_the_state() -> None:
+    watched = state(3)
+    assert watched.state_name(0) == "submitted"
+    watched.add_final({0: FinalStatus(JobState.TIMEOUT, None)})
+    assert [watched.state_name(0), watched.status(0, None).state] == ["TIMEOUT", JobState.TIMEOUT]
+
+
+def test_elements_that_no_block_holds_wait_for_room() -> None:
+    blocks = (Block(id="7", first=0, count=2), Block(id="8", first=2, count=1))
+    watched = SubmissionState("work/1", 6, Submitted(scheduler="slurm", blocks=blocks), mapped=True)
+    assert watched.unqueued == range(3, 6)
+    assert watched.wanted
+    watched.queued([blocks[1], Block(id="9", first=3, count=2), Block(id="10", first=1, count=1, tasks=(1,))])
+    assert watched.unqueued == range(5, 6)
+    assert [block.id for block in watched.blocks] == ["7", "8", "9"]
+    assert SubmissionState("work/1", 6, None, mapped=True).unqueued == range(6, 6)
+
+
+def test_time_counts_from_when_something_was_first_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(submission_state, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    watched = state()
+    found = [(watched.seconds_claimed("a"), watched.seconds_in_accounting(1, alone=True))]
+    clock.seconds = 103.0
+    found.append((watched.seconds_claimed("a"), watched.seconds_in_accounting(1, alone=True)))
+    found.append((watched.seconds_claimed("b"), watched.seconds_in_accounting(1, alone=False)))
+    clock.seconds = 104.0
+    found.append((watched.seconds_claimed("b"), watched.seconds_in_accounting(1, alone=True)))
+    assert found == [(0.0, 0.0), (3.0, 3.0), (0.0, 0.0), (1.0, 0.0)]
+
+
+def test_missing_outcomes_have_their_whole_grace_after_a_restart_of_it() -> None:
+    watched = state(2)
+    watched.note_missing({}, 1.0)
+    watched.restart_grace(9.0)
+    timings = Timings(explained_grace=2.0, unexplained_grace=2.0)
+    assert [len(some) for some in watched.overdue(11.0, timings)] == [0, 2]
+    assert [len(some) for some in watched.overdue(11.1, timings)] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "grace"),
+    [
+        (None, JobState.LOST, 5.0),
+        (JobState.COMPLETED, JobState.LOST, 5.0),
+        (JobState.FAILED, JobState.FAILED, 5.0),
+        (JobState.TIMEOUT, JobState.TIMEOUT, 2.0),
+        (JobState.CANCELLED, JobState.CANCELLED, 2.0),
+    ],
+)
+def test_an_end_that_the_scheduler_explains_is_waited_for_less(
+    found: JobState | None, expected: JobState, grace: float
+) -> None:
+    watched = state(1)
+    reports = {0: report(found)} if found else {}
+    watched.add_reports(reports)
+    watched.note_missing(reports, 0.0)
+    timings = Timings(explained_grace=2.0, unexplained_grace=5.0)
+    for now in (grace, grace + 0.1):
+        overdue, within = watched.overdue(now, timings)
+        assert {e: status.state for e, status in (overdue if now > grace else within).items()} == {0: expected}

@@ -128,8 +128,12 @@ def test_a_signal_is_explained_by_the_scheduler_unless_it_has_forgotten_the_job(
 
 
 def test_an_explanation_is_waited_for_only_so_long() -> None:
+    asked: list[Sequence[str]] = []
+
     def query(ids: Sequence[str]) -> Answers:
+        asked.append(ids)
         return Answers([Report("7", None, JobState.RUNNING, "RUNNING", "n1", "")], set(), None)
 
     tracker, watched = follow(lambda keys: dict.fromkeys(keys, frozenset[int]()), query, Timings(verdict=0.3))
     assert tracker.explain(watched, 0) is None
+    assert len(asked) <= 3, "there is a pause between two queries"

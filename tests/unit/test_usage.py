@@ -249,6 +249,11 @@ CALLS: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "submit": (lambda f: f.submit(1), AttributeError, "write double(…), which submits a call"),
     "fn": (lambda f: f.fn(1), AttributeError, "the plain function is double.unwrapped"),
     "partial": (lambda f: f.partial(1), AttributeError, "task(functools.partial(double.unwrapped, …))"),
+    "executor.submit(partial)": (
+        lambda f: Cluster("local").executor().submit(partial(f, 1)),
+        TypeError,
+        "write functools.partial(double.unwrapped, …)",
+    ),
     "task(partial)": (lambda f: task(partial(f, 1)), TypeError, "functools.partial(double.unwrapped, …)"),
     "task(option)": (lambda _: task(**WRONG), OptionError, "did you mean partition?"),
     "task(class)": (lambda _: task(int), TypeError, "@task takes plain functions"),
@@ -264,6 +269,8 @@ CALLS: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     ),
     "Cluster(host)": (lambda _: Cluster(host="login"), TypeError, "slurm+ssh://user@host"),  # type: ignore[call-arg]
     "Cluster(pyhton)": (lambda _: Cluster(pyhton="p"), TypeError, "did you mean python?"),  # type: ignore[call-arg]
+    "Cluster(cpus)": (lambda _: Cluster(cpus=4), TypeError, "options={…}: cpus_per_task=4"),  # type: ignore[call-arg]
+    "Cluster(queue)": (lambda _: Cluster(queue="q"), TypeError, "options={…}: partition='long'"),  # type: ignore[call-arg]
     "Cluster(x)": (lambda _: Cluster(x=1), TypeError, "it takes url, root, python"),  # type: ignore[call-arg]
     "Cluster({})": (
         lambda _: Cluster("slurm", {"mem": "4G"}),  # type: ignore[arg-type,call-arg]

@@ -89,6 +89,8 @@ def workflows(cluster: Cluster) -> None:
     assert_type(job, Job[float])
     assert_type(flow.map([1, 2]), JobArray[float])
     assert_type(job.children(), list[Job[Any] | JobArray[Any]])
+    child = job.children()[0]
+    assert_type(child, JobArray[Any]) if child.is_array else assert_type(child, Job[Any])
     assert_type(cluster.graph(job), Graph)
     assert_type(current_workflow(), WorkflowContext)
     flow("1")  # type: ignore[call-overload]

@@ -151,7 +151,7 @@ def _try_post(address: str, body: bytes, timeout: float) -> tuple[str, bool]:
         return f"HTTP status {error.code}", error.code >= 500
     except OSError as error:
         return _describe(getattr(error, "reason", error)), True
-    except Exception as error:  # noqa: BLE001 - http.client raises many types for an invalid address
+    except Exception as error:  # noqa: BLE001 - any other error may quote the URL, which is secret
         return f"the URL is invalid ({type(error).__name__})", False
 
 

@@ -14,9 +14,9 @@ from slurm.errors import ConfigurationError, SlurmError
 from slurm.jobs.find import find_job
 from slurm.protocol.shell import program
 from slurm.sanitize.redaction import redacted
-from slurm.slurmfile.reader import near
 from slurm.slurmfile.sources import search
 from slurm.storage.job_store import JobStore
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,10 +31,13 @@ _SECONDS = 5.0
 """The longest time to look for the root, for a completion."""
 
 
-def cluster_of(text: str | None) -> Cluster:
-    """Return the cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError for a bad file."""
+def cluster_of(text: str | None, *, callbacks: bool = False) -> Cluster:
+    """Return the cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError for a bad file.
+
+    With `callbacks`, imports those of the Slurmfile.
+    """
     file = slurmfile_of(text)
-    return Cluster.from_entry(slurmfile.read(file, text), callbacks=False) if file else Cluster(text or DEFAULT)
+    return Cluster.from_entry(slurmfile.read(file, text), callbacks=callbacks) if file else Cluster(text or DEFAULT)
 
 
 def job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:

@@ -15,7 +15,7 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import DEFAULT, cluster_argument, on_option, slurmfile_of
 from slurm.cli.doctor import show_finding
 from slurm.cli.output import json_option, show_json, show_table
-from slurm.cli.retry import options_of
+from slurm.cli.parameters import options_of
 from slurm.clusters.cluster import Cluster
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
@@ -65,7 +65,7 @@ def init(
         root = _ask("Root, the directory for jobs (empty: slurm-jobs in $SCRATCH, $WORK or the home there)", "")
     if not given and not yes:
         given = tuple(shlex.split(_ask("Defaults for tasks, such as account=physics time=1h (empty: none)", "")))
-    _ = options_of(given)  # checks the form
+    _ = options_of(None, None, given)  # checks the form
     options = {name.replace("-", "_"): value for name, _, value in (text.partition("=") for text in given)}
     text = draft(url, root=root or None, options=options)
     findings = examine(Cluster.from_entry(slurmfile.read(Source(Path(path), text.encode(), "argument"))))

@@ -11,7 +11,6 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
-from slurm.jobs.job import JobArray
 from slurm.views.displays import memory
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def fetch(  # noqa: PLR0917 - click's way
     if only_list:
         if patterns:
             raise click.UsageError("--list takes no PATTERN: it lists all files.")
-        listed = job.files() if isinstance(job, JobArray) else [job.files()]
+        listed = job.files() if job.is_array else [job.files()]
         rows = [
             (f"{index}", file.name, file.size)
             for index, files in zip(job.part.indices, listed, strict=True)

@@ -13,7 +13,6 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
-from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
 from slurm.storage.keys import submitted_at
 from slurm.views.displays import clock, duration, memory
@@ -23,7 +22,7 @@ from slurm.views.status import error_of, progress, statuses
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.submission.status import JobStatus
     from slurm.views.overview import Overview
 
@@ -57,7 +56,7 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
     running = progress(job.part, found.calls) if found.calls else {}
     reported = {f"{index}": progress_text(event) for index, event in running.items()}
     facts = facts_of(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
-    if isinstance(job, JobArray):
+    if job.is_array:
         facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
     else:
         (status,) = found.calls
@@ -138,15 +137,13 @@ def _several(count: int, of: int, what: str) -> str:
 
 def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
     """The facts about a submission, as plain data."""
-    first = job if not isinstance(job, JobArray) else job[0] if job else None
-    job_id = first.job_id if first is not None else None
-    if first is not None and not job.key.endswith("]"):
-        job_id = first._watched.array_id(first.index)  # noqa: SLF001 - of this package
+    _, state, indices = found.part
+    id_of = state.job_id if job.key.endswith("]") else state.array_id
     return {
         "key": job.key,
         "cluster": found.part.url,
-        "job_id": job_id,
-        "count": len(found.part.indices),
+        "job_id": id_of(indices[0]) if indices else None,
+        "count": len(indices),
         "elements": found.part.elements,
         "states": dict(found.summary.states),
         "submitted": submitted_at(job.key),

@@ -14,7 +14,6 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
 from slurm.cli.wait import Interrupted
-from slurm.jobs.job import JobArray
 from slurm.jobs.log_following import follow as follow_logs
 from slurm.jobs.rank_logs import ALL, check_separate, checked, rank_logs
 from slurm.protocol import LOGS
@@ -23,7 +22,7 @@ from slurm.storage.program_logs import output_paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.jobs.log_following import Added
     from slurm.jobs.rank_logs import Rank
 
@@ -88,7 +87,7 @@ class _Printer:
     """Prints the output of several calls and programs as it arrives, and whose it is if that changes."""
 
     def __init__(self, job: Job[Any] | JobArray[Any], *, ranks: bool) -> None:
-        self._name, self._several, self._ranks = job.part.state.name, isinstance(job, JobArray) or ranks, ranks
+        self._name, self._several, self._ranks = job.part.state.name, job.is_array or ranks, ranks
         self._last, self._at_start = "" if self._several else f"{LOGS}/", True
         self._raw = not sys.stdout.isatty()
         self._decoders: dict[str, Any] = {}
@@ -161,7 +160,7 @@ def each_log(job: Job[Any] | JobArray[Any], rank: Rank = 0, *, stderr: bool = Fa
 
 
 def _print(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
-    several = isinstance(job, JobArray) or rank == ALL
+    several = job.is_array or rank == ALL
     for of, path, blocks in each_log(job, rank, stderr=stderr):
         own = path.startswith(f"{LOGS}/")
         for title in of if several or not own else ():

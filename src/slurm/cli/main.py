@@ -13,6 +13,8 @@ from slurm.errors import SlurmError
 from slurm.version import __version__
 
 COMMANDS = {
+    "run": ("slurm.cli.run:run", "Call a function on a cluster, and print its result."),
+    "sweep": ("slurm.cli.sweep:sweep", "Run parameter sweeps, at several clusters at once."),
     "config": ("slurm.cli.config:config", "Write, check, show and trust Slurmfiles."),
     "doctor": ("slurm.cli.doctor:doctor", "Check whether jobs can run, and advise on each problem."),
     "envs": ("slurm.cli.envs:envs", "List and remove the environments that were built for jobs."),
@@ -20,11 +22,13 @@ COMMANDS = {
     "ls": ("slurm.cli.listing:jobs", "Another name of `jobs`."),
     "show": ("slurm.cli.jobs:show", "Show the state of a job, and where its files are."),
     "wait": ("slurm.cli.wait:wait", "Wait for the end of jobs."),
+    "watch": ("slurm.cli.watch:watch", "Show jobs while they run."),
     "result": ("slurm.cli.result:result", "Print the result of a job, or its error."),
     "efficiency": ("slurm.cli.efficiency:efficiency", "Compare what a job has asked for with what it has used."),
     "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, and what to do."),
     "cancel": ("slurm.cli.jobs:cancel", "Cancel a job, or all calls of a map."),
     "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, once more."),
+    "replay": ("slurm.cli.replay:replay", "Make a call again here, to debug it."),
     "logs": ("slurm.cli.logs:logs", "Print the log of a job."),
     "script": ("slurm.cli.script:script", "Print the batch script of a job."),
     "fetch": ("slurm.cli.files:fetch", "Copy files of a job to this machine."),

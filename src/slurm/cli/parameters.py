@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from datetime import datetime
@@ -12,13 +13,14 @@ import click
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     OfFloat = click.ParamType[float]
     OfState = click.ParamType[JobState]
 else:
     OfFloat = OfState = click.ParamType  # which click 8.1 does not let be subscripted
 
+_WORDS = ("true", "false", "null")
 _UNITS: Mapping[str, float] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)([{''.join(_UNITS)}]?)", re.ASCII)
 
@@ -72,3 +74,31 @@ class State(OfState):
 timeout_option = click.option(
     "--timeout", type=Duration(), metavar="TIME", help="Wait for at most this time: seconds, or 30m, 2h, 1d."
 )
+
+
+def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a new job to a command: its parameters `mem`, `time` and `given`, for `options_of`."""
+    help_of_others = "Another option of the new job. Repeatable."
+    decorators = (
+        click.option("--mem", metavar="SIZE", help="The memory of the new job, such as 8G."),
+        click.option("--time", metavar="LIMIT", help="The time limit of the new job, such as 2:00:00."),
+        click.option("--option", "-O", "given", multiple=True, metavar="NAME=VALUE", help=help_of_others),
+    )
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def options_of(mem: str | None, time: str | None, given: Iterable[str]) -> dict[str, Any]:
+    """The options of a new job; `given` are those as NAME=VALUE. Raises UsageError for another form."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--option {text}: write NAME=VALUE, such as partition=long or exclusive=true.")
+        try:
+            read = json.loads(value) if value in _WORDS or value.startswith(("{", "[")) else value
+        except ValueError:
+            read = value
+        found[name.replace("-", "_")] = read
+    return found | {name: value for name, value in (("mem", mem), ("time", time)) if value is not None}

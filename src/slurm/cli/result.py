@@ -15,7 +15,6 @@ from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
 from slurm.cli.wait import each_at_its_end
-from slurm.jobs.job import JobArray
 from slurm.sanitize.redaction import redacted
 from slurm.tracking.exceptions import RemoteTraceback
 from slurm.tracking.result_reader import ResultReader
@@ -23,7 +22,7 @@ from slurm.tracking.result_reader import ResultReader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
 
 _READ = 64
 """The number of results that one round trip reads into memory."""
@@ -43,21 +42,26 @@ def result(key: str, timeout: float | None, cluster: str | None, as_json: bool) 
     The result is unpickled. This runs code of the modules that it names, which are looked for in the working
     directory, too.
     """
-    job = job_of(key, cluster)
+    show_results(job_of(key, cluster), timeout, as_json=as_json)
+
+
+def show_results(job: Job[Any] | JobArray[Any], timeout: float | None, *, as_json: bool) -> None:
+    """Wait for the end of a job, and print its result. Raises SystemExit if a call failed."""
     for _ in each_at_its_end([job], timeout):
         pass
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as `python` has it, but last: it hides no installed module
-    several, failed = isinstance(job, JobArray), False
+    several, failed = job.is_array, False
     values: list[Any] = []
-    for index, value, error in _ends(job):
-        failed = failed or error is not None
-        if error is not None:
-            output.show(redacted(f"[{index}] {_short(error)}" if several else _full(error)), err=True)
-        if as_json:
-            values.append(_checked(value, job.part.state.name(index)))
-        elif error is None:
-            output.show(f"[{index}] {_repr(value)}" if several else _repr(value))
+    with output.kept_for_json(as_json):
+        for index, value, error in _ends(job):
+            failed = failed or error is not None
+            if error is not None:
+                output.show(redacted(f"[{index}] {_short(error)}" if several else _full(error)), err=True)
+            if as_json:
+                values.append(_checked(value, job.part.state.name(index)))
+            elif error is None:
+                output.show(f"[{index}] {_repr(value)}" if several else _repr(value))
     if as_json and (several or not failed):
         show_json(values if several else values[0])
     if failed:
@@ -72,6 +76,14 @@ def _ends(job: Job[Any] | JobArray[Any]) -> Iterator[tuple[int, Any, BaseExcepti
         read = ResultReader(place.store, place.tracker, state, some, logs=True)
         for index in some:
             yield index, *read.take(index)
+
+
+def show_value(value: Any, name: str, *, as_json: bool) -> None:
+    """Print the repr of the result of the job `name`, or the result as JSON. Raises ClickException if it has none."""
+    if as_json:
+        show_json(_checked(value, name))
+    else:
+        output.show(_repr(value))
 
 
 def _checked(value: Any, name: str) -> Any:

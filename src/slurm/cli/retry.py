@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,28 +9,22 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json
-from slurm.jobs.job import JobArray
+from slurm.cli.parameters import job_options, options_of
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.protocol.states import JobState
 from slurm.views.status import statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from slurm.jobs.job import Job
-
-_WORDS = ("true", "false", "null")
+    from slurm.jobs.job import Job, JobArray
 
 
 @click.command()
 @key_argument
 @click.option("--failed", is_flag=True, help="Only the calls that have failed by now, or were cancelled.")
-@click.option("--mem", metavar="SIZE", help="The memory of the new job, such as 8G.")
-@click.option("--time", metavar="LIMIT", help="The time limit of the new job, such as 2:00:00.")
-@click.option(
-    "--option", "given", multiple=True, metavar="NAME=VALUE", help="Another option of the new job. Repeatable."
-)
+@job_options
 @on_option
 @json_option
 def retry(  # noqa: PLR0917 - click's way
@@ -49,8 +42,7 @@ def retry(  # noqa: PLR0917 - click's way
     nothing. The first job stays as it is. The VALUE of an option is its text; true, false, null (no such option) and
     what begins with { or [ are JSON.
     """
-    options = {name: value for name, value in (("mem", mem), ("time", time)) if value is not None}
-    wanted = Options.parse(options_of(given) | options)
+    wanted = Options.parse(options_of(mem, time, given))
     job = job_of(key, cluster)
     place, state, _ = job.part
     indices = failed_calls(job) if failed else job.part.indices
@@ -58,22 +50,7 @@ def retry(  # noqa: PLR0917 - click's way
     if as_json:
         show_json({"key": submitted and submitted.key, "calls": list(indices)})
     elif submitted:
-        output.show(submitted.key if isinstance(job, JobArray) else submitted.name(0))
-
-
-def options_of(given: Iterable[str]) -> dict[str, Any]:
-    """The options that were given as NAME=VALUE. Raises UsageError for another form."""
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--option {text}: write NAME=VALUE, such as partition=long or exclusive=true.")
-        try:
-            read = json.loads(value) if value in _WORDS or value.startswith(("{", "[")) else value
-        except ValueError:
-            read = value
-        found[name.replace("-", "_")] = read
-    return found
+        output.show(submitted.key if job.is_array else submitted.name(0))
 
 
 def failed_calls(job: Job[Any] | JobArray[Any]) -> Sequence[int]:

@@ -12,7 +12,6 @@ from slurm.cli.jobs import counts_of, facts_of
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
 from slurm.jobs.completion import as_they_end, when_all_finish
-from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
 from slurm.views.displays import duration
 from slurm.views.overview import overviews
@@ -21,7 +20,7 @@ from slurm.views.status import error_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from slurm.jobs.job import Job
+    from slurm.jobs.job import Job, JobArray
     from slurm.serialization.pickling import Reference
 
 
@@ -65,7 +64,7 @@ class _Whole(NamedTuple):
 
     def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call back once all have ended; returns a function that undoes this."""
-        return when_all_finish(self.job if isinstance(self.job, JobArray) else [self.job], callback)
+        return when_all_finish(self.job if self.job.is_array else [self.job], callback)
 
 
 def each_at_its_end(

@@ -12,7 +12,7 @@ from slurm.clusters.arguments import only_bound_calls, only_known_arguments
 from slurm.sanitize.numbers import whole
 from slurm.tasks import active, task
 from slurm.tasks.settings import Settings
-from slurm.tracebacks import ends_at_the_caller
+from slurm.tracebacks import KnownAttributes, ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ def _warn_on_a_login_node() -> None:
         )
 
 
-class Cluster:
+class Cluster(KnownAttributes):
     """Where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm of this machine, and
     `Cluster("slurm+ssh://login")` the Slurm of another host. `Cluster("auto")` is the Slurm of this machine if sbatch
     is on PATH, else this machine.
@@ -350,15 +350,10 @@ class Cluster:
         )
         return settings, prepared
 
-    if not TYPE_CHECKING:  # type checkers report what is not there
+    def _no_attribute(self, name: str) -> AttributeError:
+        from slurm.usage import no_attribute_of_cluster
 
-        @ends_at_the_caller
-        def __getattr__(self, name: str) -> object:
-            if hasattr(type(self), name):  # a property that raised AttributeError itself
-                return object.__getattribute__(self, name)
-            from slurm.usage import no_attribute_of_cluster
-
-            raise no_attribute_of_cluster(self, name)
+        return no_attribute_of_cluster(self, name)
 
     def __repr__(self) -> str:
         return f"Cluster({self.url!r})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
@@ -95,9 +96,15 @@ def planned_or_offline(
 
 
 def _planned_offline(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
-    """Return an environment of which nothing is known but what was asked for."""
-    asked_for = ", ".join(map(repr, tuple(environments) or (Current(),)))
-    return to_be_made("or is there", place.spec.setup).replace(asked=asked_for)
+    """Return an environment of which nothing is known but what was asked for, with the steps before its Python."""
+    *bases, top = tuple(environments) or (Current(),)
+    target = BuildTarget(place.transport, place.probe, Interpreter(place.spec.python, place.spec.setup))
+    for environment in bases:
+        target = environment.before(target)
+    with contextlib.suppress(ConfigurationError):  # no other can build on it
+        target = top.before(target)
+    asked_for = ", ".join(map(repr, (*bases, top)))
+    return to_be_made("or is there", target.interpreter.setup).replace(asked=asked_for)
 
 
 def _prepared(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import UntrustedFile
 from slurm.protocol.ownership import check_output
-from slurm.slurmfile.reader import near
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from slurm.schedulers.base import Partition, Survey
+    from slurm.schedulers.survey import Partition, Survey
     from slurm.url import ClusterURL
 
 _NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - to warn about them

@@ -220,7 +220,7 @@ def _build(
             _record_failure(building, holder, "failed", error)
             raise
         text = made
-    except BaseException as error:
+    except BaseException as error:  # others wait for this build, also if an interrupt ends it
         _record_failure(building, holder, "given-up", error)
         raise
     target.listener.end(key, None)

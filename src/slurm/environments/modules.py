@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.base import Environment
 from slurm.environments.current import find
 from slurm.environments.setup import load_modules
-from slurm.errors import ConfigurationError
+from slurm.errors import ConfigurationError, PythonNotFound
 
 if TYPE_CHECKING:
     from slurm.environments.base import BuildTarget
@@ -55,6 +55,8 @@ class Modules(Environment):
 class Conda(Environment):
     """An existing conda environment, by its name or its path (absolute, or `~/…`), which each job activates."""
 
+    without_python: ClassVar = True
+
     def __init__(self, environment: str) -> None:
         if not environment or not isinstance(environment, str):
             message = f"Conda({environment!r}): give the name or the path of an existing environment"
@@ -62,8 +64,16 @@ class Conda(Environment):
         self.environment = environment
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Find the environment's Python. Raises PythonNotFound, also if conda or the environment is missing."""
-        return find(self.before(target))
+        """Find the environment's Python. Raises PythonNotFound, also if conda or the environment is missing.
+
+        For a program, the environment needs no Python: then the runner's is that of the target.
+        """
+        try:
+            return find(self.before(target))
+        except PythonNotFound:
+            if not target.for_program:
+                raise
+            return find(self._activated(target))
 
     def planned(self, target: BuildTarget) -> ResolvedEnvironment:
         """Find the Python: nothing is made in any case."""
@@ -71,11 +81,15 @@ class Conda(Environment):
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the environment activated."""
+        target = self._activated(target)
+        return replace(target, interpreter=target.interpreter._replace(python="python"))
+
+    def _activated(self, target: BuildTarget) -> BuildTarget:
         home, name = ("~/", self.environment[2:]) if self.environment.startswith("~/") else ("", self.environment)
         # The hook defines the function "conda activate". The scripts of conda use unset variables.
         activate = f'set +u; eval "$(conda shell.posix hook)" && conda activate {home}{shlex.quote(name)}'
         target = with_steps(target, (_CONDA, activate))
-        return replace(target, interpreter=target.interpreter._replace(python="python", from_setup=True))
+        return replace(target, interpreter=target.interpreter._replace(from_setup=True))
 
     def __repr__(self) -> str:
         return f"Conda({self.environment!r})"

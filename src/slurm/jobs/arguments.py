@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import pickle
 from typing import IO, TYPE_CHECKING, Any
 
 from slurm.jobs.job import Job, JobArray
@@ -14,11 +15,12 @@ from slurm.storage.put import Put
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from slurm.runner.argument_loader import Script
     from slurm.serialization.pickling import Calls
     from slurm.views.status import Part
 
 
-class _StoredCalls(ArgumentLoader):
+class StoredCalls(ArgumentLoader):
     """Loads calls on a client: their jobs stay jobs, and nothing of the script is set up."""
 
     def __init__(self, part: Part, calls: Calls) -> None:
@@ -37,8 +39,18 @@ class _StoredCalls(ArgumentLoader):
             head = self._load_head(calls, self._offsets(0)[0])
         return head["function"], head["context"]
 
+    def script(self) -> Script:
+        """Return the arguments, the search path and the modules of the script that has submitted the calls."""
+        with self._open(CALLS) as calls:
+            found: Script = pickle.load(calls)  # noqa: S301 - the user's own file, checked when it was read
+        return found
+
     def _open(self, name: str) -> IO[bytes]:
         return io.BytesIO(self._calls.data if name == CALLS else self._calls.offsets)
+
+    def resolve(self, handle: Any) -> Any:
+        """Return what stands for a handle among the arguments; here, the handle."""
+        return handle
 
     def _handle(self, reference: tuple[Any, ...]) -> Any:
         """Return the job or array that an argument refers to, or what was put."""
@@ -46,9 +58,9 @@ class _StoredCalls(ArgumentLoader):
         place = self._part.place
         if kind == "put":
             what, _, sha256 = key.partition("/")
-            return Put(what, sha256, chunk, self._part.url)
+            return self.resolve(Put(what, sha256, chunk, self._part.url))
         state = place.registry.get(key)
-        return Job(place, state, which) if kind == "job" else JobArray(place, state, range(*which))
+        return self.resolve(Job(place, state, which) if kind == "job" else JobArray(place, state, range(*which)))
 
 
 def arguments(part: Part) -> list[dict[str, Any]]:
@@ -59,7 +71,7 @@ def arguments(part: Part) -> list[dict[str, Any]]:
     """
     if not part.indices:
         return []
-    stored = _StoredCalls(part, part.place.store.calls(part.state.key, part.indices))
+    stored = StoredCalls(part, part.place.store.calls(part.state.key, part.indices))
     try:
         function, context = stored.function()
         parameters = list(inspect.signature(function).parameters.values())

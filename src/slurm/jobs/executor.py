@@ -24,6 +24,7 @@ from slurm.runner.initializer import Initialized
 from slurm.sanitize.numbers import seconds_to_wait
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task
+from slurm.tracebacks import about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -104,6 +105,7 @@ class ClusterExecutor(Executor):
         @overload
         def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
 
+    @ends_at_the_caller
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> JobFuture[R]:
         """Submit one call of a plain function or a task. Without a free slot, it is submitted when there is one."""
         task = self._task(function)
@@ -121,6 +123,7 @@ class ClusterExecutor(Executor):
         Future.add_done_callback(future, self._finished)
         return future
 
+    @ends_at_the_caller
     def map(
         self,
         fn: Callable[..., R],
@@ -196,6 +199,9 @@ class ClusterExecutor(Executor):
 
     def _task(self, function: Callable[..., R]) -> Task[..., R]:
         self._refuse_calls_after_the_end()
+        if isinstance(inner := getattr(function, "func", None), Task):
+            message = f"functools.partial({inner.name}, …) would submit a call from within a call"
+            raise about_the_caller(TypeError(f"{message}: write functools.partial({inner.name}.unwrapped, …)"))
         found: Task[..., R] = function if isinstance(function, Task) else Task(function)
         called: Callable[..., R] = found.unwrapped
         if inspect.iscoroutinefunction(called):
@@ -253,7 +259,7 @@ class ClusterExecutor(Executor):
         except KeyboardInterrupt:
             _give_up(arrays)
             raise KeyboardInterrupt(_what_is_left(arrays)) from None
-        except BaseException as error:
+        except BaseException as error:  # no call may go on that nobody waits for; raised again
             self._note(error)
             _give_up(arrays)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
@@ -210,6 +210,8 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
     """
 
     __slots__ = ("_range",)
+
+    is_array: ClassVar[Literal[True]] = True
 
     def __init__(self, place: Place, watched: SubmissionState, indices: range) -> None:
         super().__init__(place, watched)

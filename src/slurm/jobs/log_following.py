@@ -165,7 +165,7 @@ class _Logs:
     def read_more(self, *, everything: bool) -> list[Added]:
         """Read what was added since; without `everything`, only to the logs that may grow."""
         now, finished = time.monotonic(), self._part.state.finished
-        self._find(index for index in self._part.indices if not finished(index))
+        self._find(index for index in self._part.indices if everything or not finished(index))
         wanted: dict[str, str] = {}
         for path, calls in self._calls.items():
             since = self._quiet_since.setdefault(path, now) if all(map(finished, calls)) else now

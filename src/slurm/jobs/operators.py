@@ -6,9 +6,9 @@ Type checkers see none of these methods, so they report the same mistakes.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
-from slurm.tracebacks import about_the_caller, ends_at_the_caller
+from slurm.tracebacks import KnownAttributes, about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,32 +19,32 @@ _OTHERS = "lt le gt ge neg pos invert abs round float int complex index".split()
 
 def _refusal(method: str) -> Callable[..., NoReturn]:
     @ends_at_the_caller
-    def refuse(self: object, argument: object = None, *_: object) -> NoReturn:
+    def refuse(self: NoOperators, argument: object = None, *_: object) -> NoReturn:
         from slurm import usage  # noqa: PLC0415 - only for an error
 
-        raise usage.no_operator(method, argument, of_array=hasattr(type(self), "results"))
+        raise usage.no_operator(method, argument, of_array=self.is_array)
 
     refuse.__name__ = method
     return refuse
 
 
-class NoOperators:
+class NoOperators(KnownAttributes):
     """Base class of what stands for results: arithmetic, comparison and unknown attributes say what to write."""
 
     __slots__ = ()
+
+    is_array: ClassVar[bool]
+    """Whether it is an array of jobs, also of one or none."""
+
+    def _no_attribute(self, name: str) -> AttributeError:
+        from slurm import usage  # noqa: PLC0415 - only for an error
+
+        return usage.no_attribute_of_handle(self, name, of_array=self.is_array)
 
     if not TYPE_CHECKING:
         for _name in (*_BINARY, *(f"r{name}" for name in _BINARY), *_OTHERS):
             vars()[f"__{_name}__"] = _refusal(f"__{_name}__")
         del _name
-
-        @ends_at_the_caller
-        def __getattr__(self, name: str) -> object:
-            if hasattr(type(self), name):  # a property that raised AttributeError itself
-                return object.__getattribute__(self, name)
-            from slurm import usage  # noqa: PLC0415 - only for an error
-
-            raise usage.no_attribute_of_handle(self, name)
 
 
 class OneResult(NoOperators):
@@ -54,6 +54,8 @@ class OneResult(NoOperators):
     """
 
     __slots__ = ()
+
+    is_array: ClassVar[Literal[False]] = False
 
     if not TYPE_CHECKING:
         __getitem__ = _refusal("__getitem__")

@@ -138,6 +138,7 @@ OURS: Mapping[str, Kind] = {
     "separate_stderr": kinds.flag,
     "setup": kinds.shell_lines,
     "signal_lead": kinds.lead,
+    "srun": kinds.srun,
     "stop_signal": kinds.signal_name,
     "teardown": kinds.shell_lines,
     "workers": kinds.count,
@@ -282,7 +283,7 @@ def _fail_unknown(name: str) -> NoReturn:
         kinds.fail(f"option {name}: {TAKEN[name]}")
     from slurm.options.foreign import advise  # noqa: PLC0415 - only for an error message
 
-    kinds.fail(advise(name, (*SBATCH, *OURS, *MAPPINGS, *TAKEN)))
+    kinds.fail(advise(name, (*SBATCH, *OURS, *MAPPINGS, *TAKEN), TAKEN))
 
 
 def _raw_name(name: str) -> str:

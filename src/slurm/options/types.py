@@ -121,6 +121,7 @@ class OtherOptions(TypedDict, total=False):
     separate_stderr: bool | None
     setup: str | Iterable[str] | None
     signal_lead: int | str | timedelta | None
+    srun: Mapping[str, str | int | float | bool | None] | str | None
     stop_signal: str | None
     teardown: str | Iterable[str] | None
     workers: int | str | None

@@ -34,6 +34,7 @@ SIGNALS = frozenset(
     "HUP INT QUIT ABRT KILL ALRM TERM USR1 USR2 URG CONT STOP TSTP TTIN TTOU XCPU".split()  # noqa: SIM905
 )
 """The names that sbatch accepts for --signal, as measured on 22.05; it also accepts any number from 1."""
+_OF_SRUN = ("error", "export", "input", "jobid", "kill-on-bad-exit", "multi-prog", "ntasks", "output", "wait")
 _MOST_SIGNAL, _MOST_LEAD = 64, 65535
 
 
@@ -288,6 +289,28 @@ def mpi(value: Any) -> str:
     if kind == "list" or not kind.replace("_", "").isalnum():
         raise ValueError('a kind that `srun --mpi=list` prints, such as "pmi2" or "pmix"')
     return kind
+
+
+def srun(value: Any) -> str | None:
+    """Return words for srun, from a mapping of its long options: {"cpu_bind": "cores"} is --cpu-bind=cores."""
+    expected = "a mapping of srun's long options, such as {'cpu_bind': 'cores'}"
+    import shlex  # noqa: PLC0415 - few tasks have it
+
+    if isinstance(value, str):  # as in a record
+        words = shlex.split(line(value))
+    elif hasattr(value, "items"):
+        given = {f"--{str(name).lstrip('-').replace('_', '-')}": text for name, text in value.items()}
+        sent = {name: text for name, text in given.items() if text is not None and text is not False}
+        words = [name if text is True else f"{name}={text}" for name, text in sent.items()]
+    else:
+        raise ValueError(expected)
+    for word in words:
+        name = word.partition("=")[0].removeprefix("--")
+        if not word.startswith("--") or not name.replace("-", "").isalnum():
+            raise ValueError(f"{expected}, not {word!r}")
+        if name in _OF_SRUN:
+            raise ValueError(f"options for the ranks only: --{name} is set by the library")
+    return line(shlex.join(words)) if words else None
 
 
 def lead(value: Any) -> str:

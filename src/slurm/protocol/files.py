@@ -59,7 +59,7 @@ def commit(path: str, data: bytes) -> bool:
     new = NewFile(path)
     try:
         new.file.write(data)
-    except BaseException:
+    except BaseException:  # an interrupt must not leave the hidden file behind, either
         new.discard()
         raise
     return new.commit()
@@ -78,7 +78,7 @@ def replace(path: str, data: bytes | IO[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(hidden, path)
-    except BaseException:
+    except BaseException:  # as in `commit`
         if os.path.exists(hidden):
             os.unlink(hidden)
         raise

@@ -78,7 +78,7 @@ class ArgumentLoader:
         """Return the function alone, in a child process of a call. Raises as `load` does."""
         head_at, _ = self._offsets(0)
         with self._open(CALLS) as calls:
-            _enter_script(*Unpickler(calls).load())
+            enter_script(*Unpickler(calls).load())
             function: Callable[..., Any] = self._load_head(calls, head_at)["function"]
         return function
 
@@ -112,7 +112,7 @@ class ArgumentLoader:
         """Load what all calls share. First the script, because modules may read `sys.argv` when they are imported."""
         if offset and OWN_PROCESS:  # earlier versions wrote the head first
             calls.seek(0)
-            _enter_script(*Unpickler(calls).load())
+            enter_script(*Unpickler(calls).load())
         function, context, edges, *more = self._unpickle(calls, offset)
         return {"function": function, "context": context, "edges": edges, "workflow": bool(more)}
 
@@ -159,7 +159,7 @@ received: list[Script] = []
 """What was sent of the script with the function that this process runs."""
 
 
-def _enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...], sources: Sources | None = None) -> None:
+def enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...], sources: Sources | None = None) -> None:
     """Set `sys.argv` to the script's, and search the directories that the script searches, after all others.
 
     What is not there is found among the `sources` that were sent.

@@ -53,8 +53,28 @@ def handle_stop_signals(name: str) -> None:
 
     accept_stops()
     if name != "-":
-        for known in (name, "TERM"):
-            _signal.signal(getattr(_signal, f"SIG{known}"), lambda *_, known=known: request_stop(known))
+        numbers = {known: getattr(_signal, f"SIG{known}") for known in (name, "TERM")}
+        for known, number in numbers.items():
+            _signal.signal(number, lambda *_, known=known: request_stop(known))
+        _keep_while_forking(frozenset(numbers.values()))
+
+
+def _keep_while_forking(numbers: frozenset[int]) -> None:
+    """Have signals that a child gets right after a fork reach it a little later.
+
+    Python forgets those that arrive before the child has set itself up, but only signals with a handler. A worker of
+    `multiprocessing` would survive the SIGTERM that its pool ends it with, and the pool would wait for it forever.
+    """
+    _signal, get_ident = __import__("_signal"), __import__("_thread").get_ident
+    masks: dict[int, set[int]] = {}  # by thread: several may fork
+
+    def block() -> None:
+        masks[get_ident()] = _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
+
+    def restore() -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, masks.pop(get_ident()))
+
+    os.register_at_fork(before=block, after_in_parent=restore, after_in_child=restore)
 
 
 def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner) -> Outcome:

@@ -75,7 +75,7 @@ class PlaceholderResolver:
             outcome = self._success(key, index, chunk)
             try:
                 self._results[key, index] = self._loaded(outcome, self._directory(key), index)
-            except Exception as error:
+            except Exception as error:  # unpickling runs the user's own code
                 message = f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
                 raise UpstreamFailed(message) from error
         return self._results[key, index]

@@ -16,11 +16,12 @@ from slurm.protocol.ranges import numbers, ranges
 from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from slurm.options import Options
     from slurm.protocol import Block, Origin
     from slurm.protocol.states import JobState
+    from slurm.schedulers.survey import Survey
 
 __all__ = ["numbers", "ranges"]  # re-exported: a scheduler needs them with the rest
 
@@ -128,43 +129,6 @@ class Target(NamedTuple):
     tasks: Sequence[int] | None
     """None for all tasks."""
     key: str
-
-
-class Partition(NamedTuple):
-    """A partition or queue of a cluster."""
-
-    name: str
-    default: bool
-    up: bool
-    """Whether it accepts and starts jobs."""
-    time_limit: str
-    """In the scheduler's format."""
-    nodes: int
-    usable: int
-    """The number of its nodes that are neither down nor drained."""
-    cpus: str
-    memory: str
-    """Processors of a node, and its memory in megabytes."""
-    gres: str
-
-
-class Survey(NamedTuple):
-    """A scheduler's version, limits and partitions at one site, for the doctor."""
-
-    version: str
-    """Empty if it does not answer; `trouble` then says why."""
-    trouble: str = ""
-    old: bool = False
-    """Whether it is older than any version that its class supports."""
-    shared: bool = True
-    """Whether jobs run on other machines than the commands, so that both need a shared file system."""
-    accounting: bool | None = None
-    """Whether finished jobs are remembered; None if the scheduler has no accounting at all."""
-    arrays: bool = True
-    """Whether it accepts job arrays."""
-    limits: Mapping[str, str] = {}
-    """By the names that the scheduler uses."""
-    partitions: Sequence[Partition] = ()
 
 
 class Scheduler(ABC):
@@ -362,12 +326,24 @@ class Scheduler(ABC):
         """Return the command that prints a line for each of the user's queued elements."""
         return ()
 
-    def offers_command(self, cluster: str) -> Sequence[str]:
-        """Return one cheap command that prints partitions and nodes, of a `cluster` if named. Run after a refusal."""
+    def refused_options(self, message: str, options: Options) -> Sequence[str]:
+        """Return the names of the options that a refusal is about, as far as its message tells."""
+        return ()
+
+    def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
+        """Return one cheap command that prints what a cluster ("": the default) has, also for options `about`."""
         return ()
 
     def parse_offers(self, output: str) -> str:
         """Return a line for users about what jobs may ask for; empty if unknown."""
+        return ""
+
+    def line_command(self, *, cluster: str = "") -> Sequence[str]:
+        """Return a command that prints the jobs that wait, of all users."""
+        return ()
+
+    def parse_line(self, output: str, id_: str) -> str:
+        """Return the place of a job in this line, in words; empty if it is unknown."""
         return ""
 
     def survey_script(self) -> str:
@@ -377,6 +353,8 @@ class Scheduler(ABC):
 
     def parse_survey(self, output: str) -> Survey:
         """Parse the output and errors of the survey script."""
+        from slurm.schedulers.survey import Survey  # noqa: PLC0415 - only for the doctor
+
         _, found, missing = output.partition("missing:")
         if not found or missing.strip():
             return Survey(version="", trouble=f"commands not found: {' '.join(missing.split())}" if found else output)

@@ -224,25 +224,42 @@ class SchedulerClient(JobControl):
         except (SchedulerError, TransportError) as error:
             _log.warning("cannot cancel the blocks of %s: %s", key, error)
             certain = False
-        offers = self._offers(_clusters(request)) if certain else ""
-        message = f"{name} refused {script}:\n{done.words}" + (f"\n{offers}" if offers else "")
+        from slurm.schedulers import causes  # noqa: PLC0415 - only for an error message
+
+        options = self.scheduler.refused_options(done.words, request.options) if certain else ()
+        offers = self._offers(_clusters(request), options) if certain else ""
+        message = "\n".join(
+            filter(None, (f"{name} refused {script}:", done.words, causes.describe(options, request.options), offers))
+        )
         if not certain:
             message = (
                 f"{name} did not report whether it queued {script}, and the job is not in the queue. It may still be "
                 f"queued later, so it is not submitted again. Check with cluster.job({key!r}):\n"
                 f"{done.words}"
             )
-        raise SubmissionRefused(message, script=script, output=done.words, certain=certain, offers=offers)
+        raise SubmissionRefused(
+            message, script=script, output=done.words, certain=certain, offers=offers, options=tuple(options)
+        )
 
-    def _offers(self, cluster: str) -> str:
+    def _offers(self, cluster: str, about: Sequence[str]) -> str:
         """Return what the cluster has, for a message; empty if it cannot be read at once."""
-        command = self.scheduler.offers_command(cluster)
+        command = self.scheduler.offers_command(cluster, about)
         try:
             done = self._run("limits", command, timeout=_OFFERS) if command else None
         except (SchedulerError, SubmissionError, TransportError) as error:
             _log.debug("%s", error)
             return ""
         return self.scheduler.parse_offers(done.stdout) if done and done.status == 0 else ""
+
+    def line(self, id_: str, cluster: str = "") -> str:
+        """Return a waiting job's place in the line, in words; empty if it cannot be read at once."""
+        command = self.scheduler.line_command(cluster=cluster)
+        try:
+            done = self._run("line", command, timeout=_OFFERS) if command else None
+        except (SchedulerError, SubmissionError, TransportError) as error:
+            _log.debug("%s", error)
+            return ""
+        return self.scheduler.parse_line(done.stdout, id_) if done and done.status == 0 else ""
 
     def _record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         """Write the record of blocks to the file `record`, and return it."""

@@ -11,7 +11,7 @@ from slurm.protocol.boot import BOOT
 from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
-from slurm.schedulers.base import Failure, Report, Scheduler, Survey, numbers, ranges
+from slurm.schedulers.base import Failure, Report, Scheduler, numbers, ranges
 from slurm.schedulers.local_queue import identity, wire
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.protocol import Block
     from slurm.schedulers.base import Request, Site, Target
+    from slurm.schedulers.survey import Survey
 
 _COMMANDS = "slurm.schedulers.local_queue.commands"
 _IDENTITY = re.compile(r"name=(?P<name>.+?) boot=(?P<boot>.*?) host=(?P<host>.*)")
@@ -83,6 +84,12 @@ class LocalScheduler(Scheduler):
         """
         return message.lstrip().startswith(wire.NO_ANSWER)
 
+    def refused_options(self, message: str, options: Options) -> Sequence[str]:
+        """Read the names in the message."""
+        from slurm.schedulers import causes  # noqa: PLC0415 - only for an error message
+
+        return causes.named(message, options)
+
     def parse_failure(self, message: str) -> Failure:
         """Recognize a refusal: the command exits with 1, and nothing is queued."""
         return Failure.REFUSED if message.lstrip().startswith(wire.REFUSED) else Failure.UNKNOWN
@@ -131,6 +138,8 @@ class LocalScheduler(Scheduler):
 
     def parse_survey(self, output: str) -> Survey:
         """Parse the number of processors."""
+        from slurm.schedulers.survey import Survey  # noqa: PLC0415 - only for the doctor
+
         count = output.strip()
         if not count.isdecimal():
             return Survey(version="", trouble=output.strip())

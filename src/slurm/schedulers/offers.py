@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 
 _MOST = 8
 """The most partitions that a message names."""
+_KINDS = (
+    ("license", "Licenses"),
+    ("reservation", "Reservations"),
+    ("feature", "Features"),
+    ("node", "Nodes"),
+    ("assoc", "Accounts"),
+    ("assoc", "QOS"),
+)
+"""The kinds of lines, and their titles."""
 _NO_GRES = ("", "(null)", "none")
 
 
@@ -30,8 +39,32 @@ class _Nodes(NamedTuple):
 
 
 def parse(lines: Sequence[Sequence[str]]) -> str:
-    """Return "Partitions: …. Largest node: …" for lines of name, time limit, nodes, CPUs, memory and GRES."""
-    found = [_nodes(*line) for line in lines]
+    """Return "Licenses: …. Partitions: …. Largest node: …" for the lines of `offers.sh`, each with its kind first."""
+    choices = (_choices(kind, title, lines) for kind, title in _KINDS)
+    return ". ".join(filter(None, (*choices, _partitions([line[1:] for line in lines if line[0] == "part"]))))
+
+
+def _choices(kind: str, title: str, lines: Sequence[Sequence[str]]) -> str:
+    """Name what an option chooses among; empty if it was not asked for."""
+    rows = [line[1:] for line in lines if line[0] == kind and len(line) > 1]
+    found: dict[str, None] = {}
+    for row in rows:
+        if kind in ("license", "reservation"):
+            fields = dict(word.partition("=")[::2] for word in row[0].split())
+            name = fields.get(f"{title[:-1]}Name") or fields.get("ReservationName", "")
+            found[
+                f"{name} ({fields['Total']} in all, {fields.get('Free', '?')} free)" if "Total" in fields else name
+            ] = None
+        else:
+            found |= dict.fromkeys(row[-1 if title == "QOS" else 0].split(","))
+    names = [name for name in found if name not in _NO_GRES]
+    more = f" and {len(names) - _MOST} others" if len(names) > _MOST else ""
+    return f"{title}: {', '.join(names[:_MOST]) or 'none'}{more}" if rows else ""
+
+
+def _partitions(lines: Sequence[Sequence[str]]) -> str:
+    """Describe partitions by lines of name, time limit, nodes, CPUs, memory and GRES."""
+    found = [_nodes(*line) for line in lines if len(line) == len(_Nodes._fields)]
     if not found:
         return ""
     partitions: dict[str, list[_Nodes]] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slurm.protocol import Origin
 from slurm.protocol.shell import program
 from slurm.schedulers import directives, offers, refusals
-from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, Partition, Survey
+from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER
 from slurm.schedulers.slurm_jobs import SlurmJobs
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.protocol import Block
     from slurm.schedulers.base import Failure, Request
+    from slurm.schedulers.survey import Partition, Survey
 
 _INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
 """Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
@@ -56,7 +57,6 @@ _NO_ACCOUNTING = ("", "(null)", "accounting_storage/none")
 _USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
 """Prefixes of sinfo(1)'s states of nodes that can run jobs."""
 
-_OFFER_FIELDS = 6
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
 
@@ -164,18 +164,19 @@ class SlurmScheduler(SlurmJobs):
         found = _MAX_ARRAY_SIZE.search(output)
         return int(found[1]) if found else _DEFAULT_MAX_ARRAY_SIZE
 
-    def offers_command(self, cluster: str) -> Sequence[str]:
-        """Run sinfo."""
-        return [
-            "sinfo",
-            "--noheader",
-            "--format=part|%P|%l|%D|%c|%m|%G",
-            *([f"--clusters={cluster}"] if cluster else []),
-        ]
+    def refused_options(self, message: str, options: Options) -> Sequence[str]:
+        """Read the messages of sbatch."""
+        from slurm.schedulers import causes  # noqa: PLC0415 - only for an error message
+
+        return causes.of_slurm(message, options)
+
+    def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
+        """Run sinfo, and scontrol or sacctmgr for what some options choose among."""
+        return ["sh", "-c", program(__name__, "offers.sh"), "sh", cluster, *about]
 
     def parse_offers(self, output: str) -> str:
-        """Name the partitions, and the size of the largest node."""
-        return offers.parse([line.split("|")[1:] for line in output.splitlines() if line.count("|") == _OFFER_FIELDS])
+        """Name what the refused options choose among, the partitions, and the size of the largest node."""
+        return offers.parse([line.split("|") for line in output.splitlines()])
 
     def survey_script(self) -> str:
         """Run scontrol, sinfo and, with accounting, sacctmgr for the limits of the user's associations."""
@@ -183,6 +184,8 @@ class SlurmScheduler(SlurmJobs):
 
     def parse_survey(self, output: str) -> Survey:
         """Parse the configuration, then lines with the prefixes of the script."""
+        from slurm.schedulers.survey import Survey  # noqa: PLC0415 - only for the doctor
+
         config = {
             name.strip(): value.strip()
             for name, equals, value in (x.partition("=") for x in output.splitlines())
@@ -209,6 +212,8 @@ class SlurmScheduler(SlurmJobs):
 
 def _partitions(lines: Sequence[Sequence[str]]) -> tuple[Partition, ...]:
     """Parse sinfo's lines: a partition has one for each state and each kind of its nodes."""
+    from slurm.schedulers.survey import Partition  # noqa: PLC0415 - as above
+
     found: dict[str, Partition] = {}
     for name, up, limit, nodes, state, cpus, memory, gres in lines:
         bare = name.rstrip("*")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from typing import TYPE_CHECKING
 
 from slurm.protocol import JOBS, SCRIPT, Block
@@ -21,12 +22,19 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Target
 
 _SEPARATOR = "\x1f"
-_FIELDS = _SEPARATOR.join(("%F", "%K", "%T", "%N", "%U", "%V", "%r", "%o", "%k"))
-"""squeue(1): array job id, array task(s), state, nodes, user id, submit time, reason, script, comment."""
+_FIELDS = _SEPARATOR.join(("%F", "%K", "%T", "%N", "%U", "%V %S", "%r", "%o", "%k"))
+"""squeue(1): array job id, array task(s), state, nodes, user id, submission, start, reason, script, comment.
+
+A waiting job has the start that Slurm expects, if it knows one.
+"""
 _HEADER = f"ARRAY_JOB_ID{_SEPARATOR}ARRAY_TASK_ID{_SEPARATOR}"
 _ROW = re.compile(rf"^(?=\d+(?:_(?:\d+|\[[\d,:%-]+\]))?{_SEPARATOR})", re.MULTILINE)
 """The beginning of a line that begins with an id."""
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
+
+_IN_LINE = ("Priority", "Resources", "None", "SchedDefer")
+"""The reasons of jobs that wait for nothing but resources: others do not keep those behind them waiting."""
+_LINE_FIELDS, _MOST_NAMED = 4, 3
 
 _DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
 """The reasons in squeue and sacct for a job that is cancelled because a job that it waits for failed."""
@@ -57,7 +65,8 @@ class SlurmJobs(Scheduler):
         for row in _rows(rows):
             id_, tasks, word, node, user, at, reason, script, comment = (row.split(_SEPARATOR, 8) + [""] * 8)[:9]
             some = numbers(tasks) if tasks[:1].isdecimal() or tasks[:1] == "[" else None
-            report = _report(id_, some, word, node, reason)
+            at, _, start = at.partition(" ")
+            report = _expected(_report(id_, some, word, node, reason), start)
             found.append(_with_marks(report, comment, script, user=user, me=me, at=at))
         return found
 
@@ -96,6 +105,24 @@ class SlurmJobs(Scheduler):
     def queued_command(self) -> Sequence[str]:
         """Run squeue with a line for each element."""
         return _clean("squeue", "--noheader", "--me", "--array", "--format=%i")
+
+    def line_command(self, *, cluster: str = "") -> Sequence[str]:
+        """Run squeue for all jobs that wait, highest priority first."""
+        return _clean("squeue", *_option(cluster), "--states=PENDING", "--sort=-p,i", "--format=line|%F|%P|%u|%r")
+
+    def parse_line(self, output: str, id_: str) -> str:
+        """Count the jobs in front of it that wait for the same partition, and only for resources."""
+        rows = [line.split("|", 4)[1:] for line in output.splitlines() if line.startswith("line|")]
+        line = [row for row in rows if len(row) == _LINE_FIELDS and row[3] in _IN_LINE]
+        own = next((at for at, row in enumerate(line) if row[0] == self.split_id(id_)[0]), None)
+        if own is None:
+            return ""
+        wanted = set(line[own][1].split(","))
+        before = {row[0]: row[2] for row in line[:own] if wanted & set(row[1].split(","))}
+        place = f"{ordinal(len(before) + 1)} in line for {line[own][1]}"
+        named = [f"{id_} of {user}" for id_, user in before.items()]
+        more = f" and {len(named) - _MOST_NAMED} others" if len(named) > _MOST_NAMED else ""
+        return f"{place}, behind {', '.join(named[:_MOST_NAMED])}{more}" if before else place
 
     def find_command(self, clusters: str) -> Sequence[str]:
         """Run squeue for the user's jobs in any state, with their comments and commands.
@@ -190,11 +217,28 @@ def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason:
     )
 
 
+def _expected(report: Report, start: str) -> Report:
+    """A report of a job that waits, with the time at which Slurm expects it to start, if that is known."""
+    now = time.time()
+    if report.state is not JobState.PENDING or report.stuck or not start.isdecimal() or int(start) <= now:
+        return report
+    near = time.strftime("%Y%j", time.localtime(int(start))) == time.strftime("%Y%j", time.localtime(now))
+    when = time.strftime("%H:%M" if near else "%Y-%m-%d %H:%M", time.localtime(int(start)))
+    words = ", ".join(filter(None, (report.explanation, f"expected to start at {when}")))
+    return report._replace(explanation=words)
+
+
 def _with_marks(report: Report, comment: str, script: str, *, user: str, me: str, at: str) -> Report:
     """A report with the marks of its submission. A job is another user's only if both user ids are known."""
     own = user == me or not (user.isdecimal() and me.isdecimal())
     submitted = float(at) if at.isdecimal() else None
     return report._replace(comment=_text(comment), script=script, own=own, submitted=submitted)
+
+
+def ordinal(number: int) -> str:
+    """Return "1st", "2nd", "3rd", "4th", …."""
+    last = 0 if number // 10 % 10 == 1 else number % 10
+    return f"{number}" + {1: "st", 2: "nd", 3: "rd"}.get(last, "th")
 
 
 def _text(field: str) -> str:

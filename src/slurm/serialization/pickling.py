@@ -219,7 +219,7 @@ class _CallPickler(ValuePickler):
         self.references = set()
         try:
             self.dump(value)
-        except Exception as error:
+        except Exception as error:  # a user's __reduce__ may raise anything
             raise NotPicklable(explain(error, parts(), self._pickles)) from error
 
     @property

@@ -57,7 +57,7 @@ class SignalWatch:
     def _call(self, handler: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
         try:
             handler(number, frame)
-        except BaseException as error:
+        except BaseException as error:  # the user's own handler; unpickled code may swallow what it raises
             self._raised = error
             raise
 

@@ -19,9 +19,10 @@ from slurm.plugins import plugin_path
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.entry import KEYS, read_entry
 from slurm.slurmfile.environment import read_environment
-from slurm.slurmfile.reader import Reader, near
+from slurm.slurmfile.reader import Reader
 from slurm.slurmfile.sources import source
 from slurm.url import ClusterURL
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError, PluginNotFound
 from slurm.plugins import names, plugin
-from slurm.slurmfile.reader import near, truth
+from slurm.slurmfile.reader import truth
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from slurm.environments.base import Environment

@@ -6,18 +6,16 @@ code that reads a key decides the type of its value.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.options.values import line as one_line
+from slurm.usage import near
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_MOST_NEAR = 200
-"""The number of known names that an error about an unknown name compares and lists."""
 _NULL = ("", "null", "Null", "NULL")
 """Scalars that mean null. YAML's `~` is not one: in a path it is the home directory."""
 
@@ -160,15 +158,6 @@ class Reader:
 def truth(text: str) -> bool | str:
     """Return the boolean that a text stands for, or the text itself."""
     return _TRUTH.get(text.lower(), text)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the closest known name, or all of them."""
-    names = sorted(known)
-    found = get_close_matches(name, names, n=1) if len(names) <= _MOST_NEAR else []
-    more = f", and {len(names) - _MOST_NEAR} more" if len(names) > _MOST_NEAR else ""
-    listed = ", ".join(names[:_MOST_NEAR]) or "none"
-    return f": did you mean {found[0]!r}?" if found else f"; known names: {listed}{more}"
 
 
 def _shown(name: str) -> str:

@@ -22,8 +22,9 @@ class TooLarge(Exception):
 class _BoundedLoader(yaml.BaseLoader):
     """Composes nodes, and counts the nodes that each alias stands for."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most: int) -> None:
         super().__init__(text)
+        self._most = most
         self._nodes = self._level = self._deepest = 0
         self._sizes: dict[str, tuple[int, int]] = {}  # the numbers of nodes and levels that an anchor stands for
 
@@ -52,15 +53,15 @@ class _BoundedLoader(yaml.BaseLoader):
     def _count(self, nodes: int, levels: int, line: int) -> None:
         self._nodes += nodes
         self._deepest = max(self._deepest, self._level + levels)
-        if self._nodes > MOST_NODES:
-            raise TooLarge(f"more than {MOST_NODES} values, including those that aliases stand for", line)
+        if self._nodes > self._most:
+            raise TooLarge(f"more than {self._most} values, including those that aliases stand for", line)
         if self._deepest > MOST_LEVELS:
             raise TooLarge(f"values nested more than {MOST_LEVELS} levels deep", line)
 
 
-def compose(text: str) -> yaml.Node | None:
-    """Compose the node of a text. None for an empty text. Raises YAMLError, TooLarge."""
-    loader = _BoundedLoader(text)
+def compose(text: str, *, most: int = MOST_NODES) -> yaml.Node | None:
+    """Compose the node of a text of at most so many values. None for an empty text. Raises YAMLError, TooLarge."""
+    loader = _BoundedLoader(text, most)
     try:
         return loader.get_single_node()
     finally:

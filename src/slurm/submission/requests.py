@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,9 @@ class Requests:
             separate_stderr=bool(options.get("separate_stderr")),
             lines=Lines.of(options),
             env=options.env,
-            ranks=Ranks(scheduler.launcher, bool(options.get("gather"))) if several_ranks(options) else None,
+            ranks=Ranks([*scheduler.launcher, *srun_words(scheduler, options)], bool(options.get("gather")))
+            if several_ranks(options)
+            else None,
         )
 
     def retry_job_script(self, submission: Submission, options: Options) -> str:
@@ -194,7 +197,14 @@ def launch_words(scheduler: type[Scheduler], options: Options) -> tuple[str, ...
     """The words that start a program of MPI; None for other calls."""
     if options.get("launch") != "mpi":
         return None
-    return tuple(scheduler.launch(ntasks(options.get), str(options.get("mpi") or "")))
+    words = scheduler.launch(ntasks(options.get), str(options.get("mpi") or ""))
+    return (*words, *srun_words(scheduler, options))
+
+
+def srun_words(scheduler: type[Scheduler] | Scheduler, options: Options) -> Sequence[str]:
+    """The words of the option `srun` for the launcher of a scheduler; none where no launcher starts processes."""
+    words = options.get("srun")
+    return shlex.split(words) if scheduler.launcher and isinstance(words, str) else ()
 
 
 def several_ranks(options: Options) -> bool:

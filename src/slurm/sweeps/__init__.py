@@ -1,1 +1,59 @@
-"""Parameter sweeps: the points of a space, computed at several sources at once, resumed and completed anywhere."""
+"""Parameter sweeps: the points of a space, computed at several sources at once, resumed and completed anywhere.
+
+from slurm.sweeps import Sweep, grid
+
+sweep = Sweep(train, grid(lr=[1e-3, 1e-2], depth=range(2, 6)), name="depths")
+sweep.run(on=["cpu:40", "local:2"])
+for point in sweep.as_completed():
+    print(point.params, point.result())
+print(sweep.table().best("loss"))
+"""
+
+from __future__ import annotations
+
+import importlib
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from slurm.spaces.space import Space, grid, paired, points
+    from slurm.sweeps.config import SweepConfig, SweepConfigError
+    from slurm.sweeps.engine import SweepEngine
+    from slurm.sweeps.snapshot import State
+    from slurm.sweeps.sweep import Sweep
+    from slurm.sweeps.sweep_point import SweepPoint
+    from slurm.sweeps.table import Table
+
+_HOMES = {
+    "slurm.spaces.space": ("Space", "grid", "paired", "points"),
+    "slurm.sweeps.config": ("SweepConfig", "SweepConfigError"),
+    "slurm.sweeps.engine": ("SweepEngine",),
+    "slurm.sweeps.snapshot": ("State",),
+    "slurm.sweeps.sweep": ("Sweep",),
+    "slurm.sweeps.sweep_point": ("SweepPoint",),
+    "slurm.sweeps.table": ("Table",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Space",
+    "State",
+    "Sweep",
+    "SweepConfig",
+    "SweepConfigError",
+    "SweepEngine",
+    "SweepPoint",
+    "Table",
+    "grid",
+    "paired",
+    "points",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name at its first use, so that a command which needs one of them loads no other."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = found
+    return found

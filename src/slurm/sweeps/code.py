@@ -20,11 +20,12 @@ from slurm.jobs.reuse import value_digest
 from slurm.jobs.submit import is_command, pickle_function
 from slurm.options import Options
 from slurm.serialization.pickling import Calls, packed, pickle_callbacks, unpacked
-from slurm.slurmfile.reader import near
+from slurm.spaces.identity import nested
 from slurm.storage.uploads import Uploads
 from slurm.sweeps.directory import CODE, write_once
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import REDUCERS
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -78,7 +79,7 @@ class Code(NamedTuple):
 
     def arguments(self, params: Mapping[str, Any]) -> Arguments:
         """The arguments of a call."""
-        rest, args = dict(params), []
+        rest, args = (dict(params) if self.command else nested(params)), []
         for name in self.positional:
             if name not in rest:
                 break
@@ -151,7 +152,7 @@ def check_task(task: Task[..., Any], points: Sequence[Mapping[str, Any]]) -> Non
     every = points if is_command(task) else {frozenset(params): params for params in points}.values()
     for params in every:
         try:
-            task.bound_item(params)
+            task.bound_item(params if is_command(task) else nested(params))
         except TypeError as error:
             known = task.signature.parameters
             wrong = next((name for name in params if name not in known), "")

@@ -8,7 +8,7 @@ import os
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from slurm.errors import ProtocolError, SlurmError
+from slurm.errors import ProtocolError, SlurmError, TransportError
 from slurm.protocol import RESULTS
 from slurm.serialization.unpickling import load
 from slurm.sweeps.directory import COLLECTED, write_once
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import Collected, Located, Shard
+    from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,21 @@ def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
     if len(data) != end - begin:
         raise ProtocolError(f"{path} is cut off")
     return load(BytesIO(data))
+
+
+def remove_collected(snapshot: Snapshot, reader: SnapshotReader, places: Places, *, execute: bool) -> list[str]:
+    """The directories of shards whose calls have all succeeded, with their results collected; removed on `execute`."""
+    found: dict[str, list[tuple[Shard, str]]] = {}
+    for number, shard in snapshot.shards.items():
+        if all(reader.result_at(number, at) for at in range(len(shard.numbers))):
+            path = places.of(shard.cluster).store.directory(shard.key)
+            found.setdefault(shard.url, []).append((shard, path))
+    for some in found.values() if execute else ():
+        transport = places.of(some[0][0].cluster).transport
+        done = transport.run(["rm", "-rf", *(path for _, path in some)], timeout=600)
+        if done.status != 0:
+            raise TransportError(f"cannot remove directories of {some[0][0].source}: {done.words}")
+    return [path for some in found.values() for _, path in some]
 
 
 def _results(

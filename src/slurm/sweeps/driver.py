@@ -1,4 +1,4 @@
-"""Driver: follows a sweep until all that was submitted has ended, and collects what ends.
+"""Driver: follows a sweep until all that was submitted has ended; collects what ends, and moves what waits.
 
 Any number of processes may drive a sweep at once: all that they write is by link(2). What a driver knows besides is in
 its memory.
@@ -7,25 +7,28 @@ its memory.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from slurm.errors import SlurmError
-from slurm.storage.fencing import cancelled_outcome, fence_elements
 from slurm.sweeps.collecting import collect
+from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
+from slurm.sweeps.moving import cancel_calls, fence_shard, fence_taken_over, release_abandoned, waiting_calls
+from slurm.sweeps.rebalancing import moves, take
 from slurm.sweeps.snapshot import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Point, Snapshot, SnapshotReader
-    from slurm.sweeps.sources import Places
+    from slurm.sweeps.sources import Places, Source
 
 _log = logging.getLogger(__name__)
 
+REBALANCE_EVERY = 30.0
+"""The pause between two moves from a slow source, in seconds."""
 _MOST = 5000
 """The most outcomes of one file in `collected/`."""
 _FIRST_COLLECTION = 5.0
@@ -38,81 +41,131 @@ _LOOK = 2.0
 _NEVER_SUBMITTED = "its client ended before it submitted it"
 
 
+class Submits(Protocol):
+    """Submits points for a driver."""
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Where points may go."""
+
+    def resubmit(self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None) -> int:
+        """Submit those of these points that are missing; returns how many."""
+
+    def more(self, snapshot: Snapshot) -> int:
+        """Submit what has waited for the points of a canary, once all that was submitted has ended."""
+
+
 class Driver:
-    """Drives one sweep. `resubmit` submits points that a client has claimed and never submitted."""
+    """Drives one sweep."""
 
     def __init__(
         self,
         directory: SweepDirectory,
         reader: SnapshotReader,
         places: Places,
+        submits: Submits,
         *,
-        resubmit: Callable[[Sequence[int]], object],
+        stop_after: int | None = None,
+        health: Health | None = None,
+        rebalance_every: float = REBALANCE_EVERY,
     ) -> None:
-        self._directory, self._reader, self._places, self._resubmit = directory, reader, places, resubmit
+        self._directory, self._reader, self._places, self._submits = directory, reader, places, submits
+        self._stop_after, self.health, self._every = stop_after, health or Health(), rebalance_every
         self._first_seen: dict[int, float] = {}
-        self._began = self._collected_at = self._read_at = time.monotonic()
+        self._first_held: dict[tuple[int, int], float] = {}
+        self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
+        self._followed: set[int] = set()
+        self._told: set[int] = set()
+        self._due = False
 
     def points(self) -> Iterator[Point]:
-        """Each point that is done or has failed, as it ends; ends when nothing that was submitted is left."""
-        told: set[int] = set()
-        snapshot = self._read()
-        pause = _PAUSES[0]
+        """Each point that is done or has failed, as it ends; ends when nothing that was submitted is left.
+
+        Raises SweepStopped, and NoSourceLeft.
+        """
         try:
             with ExitStack() as waiting:
-                followed: set[int] = set()
                 while True:
-                    self._follow(snapshot, followed, waiting)
-                    ended = [point for point in snapshot.points if point.state in _ENDED and point.number not in told]
-                    left = {point.number for point in snapshot.points if point.state in _OPEN}
-                    while True:
-                        told.update(point.number for point in ended)
-                        yield from ended
-                        self._collect()
-                        if not left or self._is_stale(snapshot):
-                            break
-                        pause = _PAUSES[0] if ended else min(1.2 * pause, _PAUSES[1])
-                        time.sleep(pause)
-                        news = self._news(followed)
-                        left -= {point.number for point in news if point.state not in _OPEN}
-                        ended = [point for point in news if point.state in _ENDED and point.number not in told]
                     snapshot = self._read()
-                    if not any(point.state in _OPEN for point in snapshot.points):
-                        ended = [
-                            point for point in snapshot.points if point.state in _ENDED and point.number not in told
-                        ]
-                        yield from ended
+                    self._follow(snapshot, waiting)
+                    yield from self._new(snapshot.points)
+                    left = set(snapshot.numbers(*_OPEN))
+                    if not left and not self._submits.more(snapshot):
                         return
+                    yield from self._until_stale(snapshot, left)
         finally:
             self._collect(all_of_it=True)
+
+    def collect(self) -> int:
+        """Collect once what has ended; returns how many outcomes."""
+        self._read()
+        count = self._reader.uncollected
+        self._collect(all_of_it=True)
+        return count
+
+    def _until_stale(self, snapshot: Snapshot, left: set[int]) -> Iterator[Point]:
+        """Each point that ends, until another snapshot is due, or none of `left` is left."""
+        pause = _PAUSES[0]
+        while left and not self._is_stale(snapshot):
+            time.sleep(pause)
+            news = self._news()
+            pause = _PAUSES[0] if news else min(1.2 * pause, _PAUSES[1])
+            left -= {point.number for point in news if point.state not in _OPEN}
+            yield from self._new(news)
+            self._collect()
+
+    def _new(self, points: Iterable[Point]) -> Iterator[Point]:
+        """Those points that have ended and were not yielded yet. What nobody has collected counts for the health."""
+        new = [point for point in points if point.state in _ENDED and point.number not in self._told]
+        for point in new:
+            self._told.add(point.number)
+            if self._reader.is_fresh(point.shard, point.call):
+                self.health.note(point)
+        yield from new
+        self._stop_if_alike()
 
     def _read(self) -> Snapshot:
         self._read_at = time.monotonic()
         snapshot = self._reader.read()
-        if snapshot.starting and self._end_abandoned(snapshot):
-            snapshot = self._reader.read()
-        return snapshot
+        self._note_troubles(snapshot)
+        changed = fence_taken_over(snapshot, self._reader, self._places)
+        if snapshot.starting:
+            changed |= self._end_abandoned(snapshot)
+        release_abandoned(snapshot, self._reader, self._places, self._first_held)
+        changed |= self._rebalance(snapshot)
+        return self._reader.read() if changed else snapshot
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
         """Whether another snapshot is due: other processes have written, or a shard or source is awaited."""
-        if self._directory.has_news():
+        if self._directory.has_news() or self._health_changed():
             return True
-        return bool(snapshot.starting or snapshot.troubles) and time.monotonic() - self._read_at > _LOOK
+        now = time.monotonic()
+        awaited = bool(snapshot.starting or snapshot.troubles) and now - self._read_at > _LOOK
+        return awaited or (len(self._submits.sources) > 1 and now - self._moved_at > self._every)
 
-    def _follow(self, snapshot: Snapshot, followed: set[int], waiting: ExitStack) -> None:
+    def _health_changed(self) -> bool:
+        """Whether a source is off, or on again, since the last snapshot: then what waits may move."""
+        changed = [source.name for source in self._submits.sources if self.health.is_new(source.name)]
+        for name in changed:
+            off = self.health.is_off(name)
+            _log.warning("%s is %s", name, f"off: {self.health.reason(name)}" if off else "used again")
+        self._due |= bool(changed)
+        return bool(changed)
+
+    def _follow(self, snapshot: Snapshot, waiting: ExitStack) -> None:
         """Have the tracker of each place follow the shards that have not ended."""
-        for number in {point.shard for point in snapshot.points if point.state is State.ALIVE} - followed:
+        for number in {point.shard for point in snapshot.points if point.state is State.ALIVE} - self._followed:
             state = self._reader.state(number) if number is not None else None
             if number is not None and state is not None and state.submitted:
-                followed.add(number)
+                self._followed.add(number)
                 waiting.enter_context(state.waiting())
                 self._places.of(snapshot.shards[number].cluster).tracker.follow(state)
 
-    def _news(self, followed: set[int]) -> list[Point]:
+    def _news(self) -> list[Point]:
         """The points of elements that have ended since the last look, as far as this process knows."""
         found: list[int] = []
-        for number in followed:
+        for number in self._followed:
             state = self._reader.state(number)
             ended = state.finished_elements if state else []
             if len(ended) > self._known.get(number, 0):
@@ -150,16 +203,58 @@ class Driver:
                 if state.submitted or state.refused:
                     continue
             if now - self._first_seen.setdefault(number, now) > place.timings.abandoned_claim:
-                outcome = cancelled_outcome(_NEVER_SUBMITTED, fence=os.urandom(12).hex())
-                elements = range(-(-len(shard.numbers) // shard.chunk))
-                fence_elements(place.store, {shard.key: set(elements)}, outcome)
+                fence_shard(place, shard, _NEVER_SUBMITTED)
                 _log.warning(
                     "%s was never submitted, because its client ended: its points are submitted anew", shard.key
                 )
                 abandoned += shard.numbers
         if abandoned:
-            self._resubmit(abandoned)
+            self._submits.resubmit(abandoned, why="abandoned")
         return bool(abandoned)
+
+    # Sources that are off, or slow.
+
+    def _note_troubles(self, snapshot: Snapshot) -> None:
+        """Count sources that do not answer. Raises NoSourceLeft when nothing is left that answers."""
+        for url, trouble in snapshot.troubles.items():
+            for name in {shard.source for shard in snapshot.shards.values() if shard.url == url}:
+                self.health.fault(name, trouble)
+        open_ = {point.source for point in snapshot.points if point.state in _OPEN}
+        if open_ and all(source is not None and self.health.is_off(source) for source in open_):
+            names = {*open_, *(source.name for source in self._submits.sources)}
+            if all(name is not None and self.health.is_off(name) for name in names):
+                why = "; ".join(sorted(f"{name}: {self.health.reason(name or '')}" for name in names))
+                raise NoSourceLeft(
+                    f"needs you: every source is off ({why}). Complete the sweep elsewhere, with take_over=True for "
+                    "points of sources that do not answer"
+                )
+
+    def _rebalance(self, snapshot: Snapshot) -> bool:
+        """Move what waits at sources that are off, or slower than others that have nothing to do; whether any moved."""
+        now, sources = time.monotonic(), self._submits.sources
+        if len(sources) == 1 or (now - self._moved_at < self._every and not self._due):
+            return False
+        self._moved_at, self._due = now, False
+        waiting = waiting_calls(snapshot, self._reader)
+        moved = False
+        for move in moves(snapshot, sources, waiting, self.health):
+            points = take(move, snapshot, self._reader, self._places, waiting)
+            if points:
+                _log.info("%d points move from %s to %s: %s", len(points), move.of, move.to.name, move.why)
+                self._reader.read()
+                moved |= bool(self._submits.resubmit(points, why=move.why, sources=[move.to]))
+        return moved
+
+    def _stop_if_alike(self) -> None:
+        """Cancel the sweep if as many points as allowed have failed alike. Raises SweepStopped."""
+        pattern, count = self.health.most_alike()
+        if self._stop_after is not None and count >= self._stop_after:
+            cancel_calls(self._reader.read(), self._reader, self._places)
+            raise SweepStopped(
+                f"stopped, because {count} points have failed alike: {pattern}. What had not ended was cancelled; "
+                "correct the code, and complete the sweep with failed=True",
+                pattern=pattern,
+            )
 
 
 _ENDED = (State.DONE, State.FAILED)

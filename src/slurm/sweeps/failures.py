@@ -69,7 +69,7 @@ def grouped(failures: Iterable[Failure]) -> list[FailureGroup]:
     """Put failures of the same kind together; the most frequent first."""
     groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
-        groups.setdefault((_pattern(failure), _where(failure)), []).append(failure)
+        groups.setdefault((pattern_of(failure.ended), _where(failure)), []).append(failure)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[1][0].point))
     return [_group(pattern, where, some) for (pattern, where), some in ordered]
 
@@ -99,8 +99,8 @@ def message(ended: Ended) -> str:
     return f"its process ended with status {ended.exit_code}" if ended.state is JobState.FAILED else ended.state.value
 
 
-def _pattern(failure: Failure) -> str:
-    ended = failure.ended
+def pattern_of(ended: Ended) -> str:
+    """How a call failed, without what differs between errors of the same kind."""
     if ended.state in _BY_STATE:
         return ended.state.value
     return normalised(message(ended)) if ended.error else message(ended)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError
+from slurm.spaces.identity import canonical, digest, identity
+from slurm.spaces.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,30 +26,19 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def canonical(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as JSON values."""
-    found: dict[str, Any] = json.loads(json.dumps(dict(params), allow_nan=False))
-    return found
-
-
-def identity(params: Mapping[str, Any]) -> str:
-    """The digest of parameters."""
-    values = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in params.items()}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
-
-
 def points_of(space: Iterable[Mapping[str, Any]], *, most: int) -> dict[str, dict[str, Any]]:
     """The points of a space by identity, in order. Raises ConfigurationError for equal points, or too many."""
+    too_many = f"points, more than {most}: leave some out with .where or .sample, or pass max_points="
+    if isinstance(space, Space) and space.exact and space.size > most:
+        raise ConfigurationError(f"the space has {space.size} {too_many}")
     found: dict[str, dict[str, Any]] = {}
     for number, params in enumerate(space):
         if number >= most:
-            raise ConfigurationError(
-                f"the space has more than {most} points: leave some out with .where or .sample, or pass max_points="
-            )
-        digest = identity(params)
-        if digest in found:
-            raise ConfigurationError(f"the same point twice: {found[digest]} and {dict(params)}: leave one out")
-        found[digest] = canonical(params)
+            raise ConfigurationError(f"the space has at least {number + 1} {too_many}")
+        values = canonical(params)
+        known = found.setdefault(digest(values), values)
+        if known is not values:
+            raise ConfigurationError(f"the same point twice: {known} and {dict(params)}: leave one out")
     return found
 
 

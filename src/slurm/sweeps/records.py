@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import Outcome, ResultRecord
     from slurm.protocol.records import Record
 
+REDO = "redo"
+"""Why a shard was made whose points count instead of those of earlier shards."""
 _NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
@@ -49,8 +51,8 @@ class Shard(Document):
     code: str
     """The name of the file in `code/` that the submission was made from."""
     why: str = "run"
-    instead: int | None = None
-    """The number of the shard whose points were taken over, if that could not be fenced then."""
+    instead: tuple[int, ...] = ()
+    """The numbers of the shards from which its points were taken over while their source did not answer."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {}
 

@@ -9,11 +9,12 @@ import enum
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.errors import ProtocolError, SchedulerError, SlurmError
+from slurm.errors import ProtocolError, SlurmError
 from slurm.protocol.states import JobState
-from slurm.sweeps.points import identity, without_collection
-from slurm.sweeps.records import Collected, Ended, Located
-from slurm.tracking.status_poller import StatusPoller
+from slurm.spaces.identity import identity
+from slurm.sweeps.looking import Looks
+from slurm.sweeps.points import without_collection
+from slurm.sweeps.records import REDO, Collected, Ended, Located
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -123,6 +124,7 @@ class SnapshotReader:
         self._troubles: dict[str, str] = {}
         self._settled: set[int] = set()  # shards all of whose calls have ended
         self._states: dict[int, SubmissionState] = {}
+        self._looks = Looks()
         self._done: dict[int, Point] = {}
         self._calls: dict[int, list[tuple[int, int]]] = {}  # of each point: shards and calls
         self._indexed: set[int] = set()
@@ -132,8 +134,7 @@ class SnapshotReader:
     def read(self, *, look: bool = True) -> Snapshot:
         """Take a snapshot. Without `look`, the sources are not asked: what is not collected counts as in doubt.
 
-        For each source with calls that are not collected: one command for records and outcomes. If some have no
-        outcome, two more: one for shared outcomes, and one query to the scheduler.
+        Sources with calls that are not collected are asked at once; see `Looks.ask` for the commands.
         """
         with without_collection():
             return self._read(look=look)
@@ -142,18 +143,8 @@ class SnapshotReader:
         params, shards = self._directory.points(), dict(self._directory.shards())
         self._params, self._shards = params, shards
         self._add_collected()
-        troubles: dict[str, str] = {}
-        alive: dict[tuple[int, int], Call] = {}
-        starting: list[int] = []
         open_ = {number: shard for number, shard in shards.items() if not self._is_settled(number, shard)}
-        for url, some in _by_url(open_).items():
-            if not look:
-                troubles[url] = "it was not asked"
-                continue
-            try:
-                starting += self._look(self._places.of(next(iter(some.values())).cluster), some, alive)
-            except SlurmError as error:
-                troubles[url] = str(error)
+        alive, starting, troubles = self._look(_by_url(open_)) if look else ({}, [], _not_asked(open_))
         self._alive, self._troubles = alive, troubles
         self._index(shards)
         points = [self._done.get(number) or self._point(number, some) for number, some in enumerate(params)]
@@ -173,6 +164,14 @@ class SnapshotReader:
     def fresh(self) -> list[tuple[Collected, Located | None]]:
         """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
         return list(self._fresh.values())
+
+    def is_fresh(self, shard: int | None, call: int | None) -> bool:
+        """Whether the outcome of a call was read at its source, and nobody has collected it yet."""
+        return (shard, call) in self._fresh
+
+    def has_ended(self, shard: int, call: int) -> bool:
+        """Whether a call has ended, as far as this process has read."""
+        return (shard, call) in self._ended
 
     def result_at(self, shard: int | None, call: int | None) -> tuple[str, int, int] | None:
         """Where the result of a call is in `collected/`: the file, and the offsets; None if it was not collected."""
@@ -230,37 +229,39 @@ class SnapshotReader:
 
     # What the sources say.
 
-    def _look(self, place: Place, shards: Mapping[int, Shard], alive: dict[tuple[int, int], Call]) -> list[int]:
-        """Read the new outcomes of shards at one place, and the states of what has none. Returns those that start."""
-        wanted = {
-            shard.key: sorted(
-                {at // shard.chunk for at in range(len(shard.numbers)) if (number, at) not in self._ended}
+    def _look(
+        self, shards: Mapping[str, Mapping[int, Shard]]
+    ) -> tuple[dict[tuple[int, int], Call], list[int], dict[str, str]]:
+        """Ask places about their shards; returns calls that have not ended, shards that start, and troubles."""
+        alive: dict[tuple[int, int], Call] = {}
+        starting, troubles = list[int](), dict[str, str]()
+        answers = self._looks.ask({url: (self._place_of(some), self._wanted(some)) for url, some in shards.items()})
+        for url, answer in answers.items():
+            if isinstance(answer, SlurmError):
+                troubles[url] = str(answer)
+                continue
+            for number, shard in shards[url].items():
+                state = answer.states.get(shard.key)
+                if state is not None:
+                    self._states[number] = state
+                self._add_outcomes(number, shard, answer.outcomes.get(shard.key, {}))
+                if not self._is_settled(number, shard):
+                    self._add_alive(number, shard, state, alive)
+                    if state is None or not (state.submitted or state.refused):
+                        starting.append(number)
+        return alive, starting, troubles
+
+    def _place_of(self, shards: Mapping[int, Shard]) -> Place:
+        return self._places.of(next(iter(shards.values())).cluster)
+
+    def _wanted(self, shards: Mapping[int, Shard]) -> dict[str, list[int]]:
+        """The elements of shards with calls whose outcome was not read yet, by key."""
+        return {
+            shard.key: list(
+                dict.fromkeys(at // shard.chunk for at in range(len(shard.numbers)) if (number, at) not in self._ended)
             )
             for number, shard in shards.items()
         }
-        by_key = {shard.key: number for number, shard in shards.items()}
-        records, outcomes = place.store.records_and_outcomes(wanted)
-        problems = [error for found in outcomes.values() for error in found.unreadable.values()]
-        for problem in (*(found for found in records.values() if isinstance(found, SlurmError)), *problems):
-            raise problem
-        found = {by_key[key]: each for key, each in records.items() if not isinstance(each, SlurmError)}
-        states = {number: place.registry.add(*each) for number, each in found.items()}
-        self._states |= states
-        read = {key: dict(each.read) for key, each in outcomes.items()}
-        left = {key: [e for e in wanted[key] if e not in read[key]] for key in wanted}
-        for key, shared in place.store.shared_outcomes(left).items() if any(left.values()) else ():
-            read[key].update(shared)
-        for number, shard in shards.items():
-            self._add_outcomes(number, shard, read[shard.key])
-            if number in states:
-                states[number].add_outcomes(read[shard.key])
-        waiting = [n for n, shard in shards.items() if not self._is_settled(n, shard)]
-        known = [states[n] for n in waiting if n in states]
-        if any(state.submitted for state in known):
-            _query(place, [state for state in known if state.submitted])
-        for number in waiting:
-            self._add_alive(number, shards[number], states.get(number), alive)
-        return [n for n in waiting if n not in states or not (states[n].submitted or states[n].refused)]
 
     def _add_outcomes(self, number: int, shard: Shard, outcomes: Mapping[int, Outcome]) -> None:
         points = shard.numbers
@@ -303,6 +304,8 @@ class SnapshotReader:
             if number not in self._indexed:
                 self._indexed.add(number)
                 for at, point in enumerate(shard.numbers):
+                    if shard.why == REDO:  # what was computed by other code counts no longer
+                        self._calls[point] = []
                     self._calls.setdefault(point, []).append((number, at))
                     self._done.pop(point, None)
 
@@ -364,18 +367,8 @@ def _judged(calls: Sequence[Call], good: Sequence[Call]) -> tuple[State, Call]:
     return State.MISSING if withdrawn else State.FAILED, last
 
 
-def _query(place: Place, states: Sequence[SubmissionState]) -> None:
-    """Ask the scheduler about submissions. Unlike the tracker, queues nothing that waits for room."""
-    poller = StatusPoller(
-        query=lambda ids: place.queue.client.query(ids),  # noqa: PLW0108 - made when there is something to ask
-        history=lambda ids: place.queue.client.history(ids),  # noqa: PLW0108
-        complete=lambda _: None,
-        here=lambda: place.queue.here,
-        runaway=place.timings.runaway,
-    )
-    found = poller.query(states)
-    if found.trouble and not found.partly:
-        raise SchedulerError(found.trouble)
+def _not_asked(shards: Mapping[int, Shard]) -> dict[str, str]:
+    return {shard.url: "it was not asked" for shard in shards.values()}
 
 
 def _by_url(shards: Mapping[int, Shard]) -> dict[str, dict[int, Shard]]:

@@ -9,8 +9,8 @@ from slurm import slurmfile
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.places.place import place_for
-from slurm.slurmfile.reader import near
 from slurm.slurmfile.sources import search
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import ConfigurationError
-from slurm.slurmfile.reader import near
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from slurm.jobs.plan import Draft
     from slurm.protocol import ResolvedEnvironment
     from slurm.storage.uploads import Uploads
     from slurm.sweeps.directory import SweepDirectory
@@ -55,6 +56,11 @@ class Unit:
     def settings(self) -> Settings:
         """The options and the environment of the task."""
         return self.task.terms if self.task else self._newest().settings
+
+    @property
+    def digest(self) -> str:
+        """The digest of its code."""
+        return self._code(())[0].digest
 
     @property
     def command(self) -> bool:
@@ -107,11 +113,15 @@ def prepare(unit: Unit, sources: Sequence[Source], options: Options) -> list[Rea
     return ready
 
 
+def settings_of(unit: Unit, source: Source, options: Options) -> Settings:
+    """How points are run at a source: metrics are asked for, and reuse of results is the sweep's own."""
+    settings = source.cluster.settings.merged(unit.settings)
+    defaults, without = Options.parse({"metrics": True}), Options.parse({"reuse": None})
+    return settings.replace(options=defaults.merged(settings.options, options, without))
+
+
 def _prepared(unit: Unit, source: Source, options: Options) -> Ready:
-    cluster, place = source.cluster, source.cluster.place
-    settings = cluster.settings.merged(unit.settings)
-    defaults = Options.parse({"metrics": True})
-    settings = settings.replace(options=defaults.merged(settings.options, options, Options.parse({"reuse": None})))
+    place, settings = source.cluster.place, settings_of(unit, source, options)
     environment = environment_cache.prepare(
         place, settings.environment or (), settings.options, for_program=unit.command
     )
@@ -120,6 +130,33 @@ def _prepared(unit: Unit, source: Source, options: Options) -> Ready:
     code, uploads = unit.code(environment, at=source.name)
     place.blobs.send(uploads)
     return Ready(source, source.spec, code, uploads, settings, environment)
+
+
+def draft_of(
+    ready: Ready,
+    key: str,
+    points: Sequence[Mapping[str, Any]],
+    *,
+    slots: int | None,
+    sweep: str,
+    edges: Sequence[Edge] = (),
+) -> Draft:
+    """Describe the submission of some points at a source. Writes nothing."""
+    options = ready.settings.options.merged(Options.parse({"labels": {"sweep": sweep}}))
+    if slots is not None:
+        most = min(slots, int(options.get("max_concurrent") or slots))
+        options = options.merged(Options.parse({"max_concurrent": most}))
+    return describe_pickled(
+        ready.source.cluster.place,
+        key,
+        ready.code.task,
+        ready.code.calls(points),
+        count=len(points),
+        edges=edges,
+        options=options,
+        environment=ready.environment,
+        uploads=ready.uploads,
+    )
 
 
 class Submitter:
@@ -174,6 +211,7 @@ class Submitter:
     def _claim(self, ready: Ready, numbers: Sequence[int], snapshot: Snapshot, why: str) -> tuple[int, Shard] | None:
         """Write the record of a shard under the number after those of a snapshot; None if that is taken."""
         slots, _ = room(ready.source.slots, _alive(snapshot, ready))
+        found = {p.number: p.shard for p in snapshot.points if p.state is State.IN_DOUBT and p.shard is not None}
         shard = Shard(
             cluster=ready.spec,
             source=ready.source.name,
@@ -183,6 +221,7 @@ class Submitter:
             chunk=requests.chunk_size(ready.settings.options),
             code=ready.code.name,
             why=why,
+            instead=tuple(sorted({found[n] for n in numbers if n in found})),
         )
         number = max(snapshot.shards, default=0) + 1
         return (number, shard) if self._directory.claim(number, shard) else None
@@ -193,23 +232,9 @@ class Submitter:
         alive = _alive(snapshot, ready)
         _, after = room(ready.source.slots, alive)
         edges = [Edge(key=alive[after][0].key, on="any")] if after is not None else []
-        labels = {"labels": {"sweep": self._directory.path.name}}
-        options = ready.settings.options.merged(Options.parse(labels))
-        if shard.slots is not None:
-            most = min(shard.slots, int(options.get("max_concurrent") or shard.slots))
-            options = options.merged(Options.parse({"max_concurrent": most}))
-        draft = describe_pickled(
-            place,
-            shard.key,
-            ready.code.task,
-            ready.code.calls(params[number] for number in shard.numbers),
-            count=len(shard.numbers),
-            edges=edges,
-            options=options,
-            environment=ready.environment,
-            uploads=ready.uploads,
-        )
-        submit_draft(place, draft, ())
+        points = [params[number] for number in shard.numbers]
+        name = self._directory.path.name
+        submit_draft(place, draft_of(ready, shard.key, points, slots=shard.slots, sweep=name, edges=edges), ())
 
 
 def _alive(snapshot: Snapshot, ready: Ready) -> dict[int, tuple[Shard, int]]:

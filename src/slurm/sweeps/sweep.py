@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
-from slurm.jobs.job import Job
 from slurm.options import Options
 from slurm.sweeps.code import check_task
-from slurm.sweeps.collecting import result_of
+from slurm.sweeps.collecting import remove_collected
 from slurm.sweeps.directory import OUTPUTS, SweepDirectory
-from slurm.sweeps.driver import Driver
+from slurm.sweeps.driver import REBALANCE_EVERY, Driver
+from slurm.sweeps.moving import cancel_calls
+from slurm.sweeps.planning import plan_points
 from slurm.sweeps.points import new_points, points_of
-from slurm.sweeps.records import SweepRecord
+from slurm.sweeps.records import REDO, SweepRecord
+from slurm.sweeps.running import Running, changed, in_states, tell_changed
 from slurm.sweeps.snapshot import SnapshotReader, State
 from slurm.sweeps.sources import Places, sources_of
-from slurm.sweeps.submitting import Submitter, Unit, prepare
+from slurm.sweeps.submitting import Unit
+from slurm.sweeps.sweep_point import SweepPoint
+from slurm.sweeps.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,63 +31,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from slurm.options.types import TaskOptions
+    from slurm.sweeps.planning import SweepPlan
+    from slurm.sweeps.running import Chunk
     from slurm.sweeps.snapshot import Point, Snapshot
-    from slurm.sweeps.sources import On, Source
+    from slurm.sweeps.sources import On
     from slurm.tasks.task import Task
 
 MOST_POINTS = 1_000_000
 
 
-class SweepPoint:
-    """A point of a sweep, as it was when the sweep was looked at."""
-
-    def __init__(self, sweep: Sweep, point: Point) -> None:
-        self._sweep, self.known = sweep, point
-
-    @property
-    def number(self) -> int:
-        """Its number in the sweep, from 0."""
-        return self.known.number
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Its parameters."""
-        return dict(self.known.params)
-
-    @property
-    def state(self) -> State:
-        """Its state."""
-        return self.known.state
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The numbers that its call has returned or written, without reading its result."""
-        return dict(self.known.ended.metrics or {}) if self.known.ended else {}
-
-    @property
-    def job(self) -> Job[Any]:
-        """The job of the call that counts. Raises ConfigurationError for a point that was not submitted."""
-        if self.known.shard is None or self.known.call is None:
-            raise ConfigurationError(f"point {self.number} of {self._sweep.name} was not submitted")
-        shard = self._sweep.directory.shards()[self.known.shard]
-        place = self._sweep.places.of(shard.cluster)
-        return Job(place, place.registry.get(shard.key), self.known.call)
-
-    def result(self, timeout: float | None = None) -> Any:
-        """The result of its call, from what was collected or else from its source; raises what the call raised."""
-        at = self._sweep.reader.result_at(self.known.shard, self.known.call)
-        return self.job.result(timeout) if at is None else result_of(self._sweep.directory.path, at)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The exception that `result()` would raise, or None."""
-        return None if self.state is State.DONE else self.job.exception(timeout)
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.known.params.items())
-        return f"<point {self.number} of {self._sweep.name}: {shown}: {self.state}>"
-
-
-class Sweep:
+class Sweep(Views):
     """The points of a space, each a call of a task or a command; `name` finds the sweep again, in any process.
 
         sweep = Sweep(train, grid(lr=[1e-3, 1e-2], depth=range(2, 6)), name="depths")
@@ -94,6 +50,7 @@ class Sweep:
 
     The constructor writes nothing. If there is a sweep of this name, it is opened: equal points are its points. Points
     that it does not have are an error; `Sweep.open(name, task).extend(space)` adds them. `directory` holds the sweeps.
+    `config` is kept beside the points, as sweep_config.yaml.
     """
 
     def __init__(
@@ -104,13 +61,14 @@ class Sweep:
         name: str | None = None,
         directory: str | os.PathLike[str] = OUTPUTS,
         max_points: int = MOST_POINTS,
+        config: str | None = None,
     ) -> None:
         self.name = _checked(
             name or f"{task.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
         )
         points = points_of(space, most=max_points)
         path = Path(directory) / self.name
-        self._new = list(points.values())
+        self._new, self._config = list(points.values()), config
         if name is not None and path.exists():
             opened = SweepDirectory.open(path)
             if missing := new_points(opened.points(), points):
@@ -128,9 +86,7 @@ class Sweep:
         self.directory, self.places = directory, Places()
         self.reader = SnapshotReader(directory, self.places)
         self._unit = Unit(directory, task)
-        self._submitter = Submitter(directory, self.snapshot)
-        self._sources: list[Source] = []
-        self._options = Options.parse({})
+        self.running = Running(directory, self.reader, self.places, self._unit)
 
     @classmethod
     def open(
@@ -141,24 +97,33 @@ class Sweep:
         Raises ConfigurationError if there is none.
         """
         found = cls.__new__(cls)
-        found.name, found._new = _checked(name), []  # noqa: SLF001 - of this class
+        found.name, found._new, found._config = _checked(name), [], None  # noqa: SLF001 - of this class
         found._set(SweepDirectory.open(Path(directory) / name), task)  # noqa: SLF001
         if task is not None:
             check_task(task, found.directory.points())
         return found
 
     def run(
-        self, on: On | Iterable[On] | None = None, *, strategy: str = "slots", **options: Unpack[TaskOptions]
+        self,
+        on: On | Iterable[On] | None = None,
+        *,
+        strategy: str = "slots",
+        chunk: Chunk = None,
+        seconds: float | None = None,
+        **options: Unpack[TaskOptions],
     ) -> Self:
         """Submit the points that are missing, each source's as one array; return at once.
 
         `on` names the sources, such as ["cpu:40", "local:2"]: clusters of the Slurmfile or URLs, with the most elements
         that run at once; by default the active cluster. `strategy` spreads the points: "slots", in proportion;
-        "round_robin", "least_loaded", "random", or "priority", in the order given. `options` go over those of the task.
-        The environments of all sources are made first; a source that fails is logged, and the rest goes on.
+        "round_robin", "least_loaded", "random", or "priority", in the order given. `chunk` points go into one element;
+        with "auto" the first 20 tell how many, and a driver submits the others. `seconds`, which a point takes, tells
+        that, too. `options` go over those of the task. The environments of all sources are made first; a source that
+        fails is logged, and the rest goes on.
         """
         self._create()
-        self._submit(on, [State.MISSING], strategy=strategy, options=options, why="run")
+        wanted, given = in_states(State.MISSING), Options.parse(options)
+        self.running.submit(on, wanted, why="run", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
         return self
 
     def complete(
@@ -166,17 +131,79 @@ class Sweep:
         on: On | Iterable[On] | None = None,
         *,
         failed: bool = False,
+        take_over: bool = False,
+        redo: Literal["changed"] | None = None,
         strategy: str = "slots",
+        chunk: Chunk = None,
+        seconds: float | None = None,
         **options: Unpack[TaskOptions],
     ) -> Self:
-        """Submit what is missing, and with `failed` what has failed; what waits or runs is left alone.
+        """Submit what is missing, and with `failed` what has failed; what waits or runs is left alone. As `run`.
 
-        What other processes have submitted since is known. Points of a source that does not answer are in doubt, not
-        missing.
+        Points of a source that does not answer are in doubt, not missing: with `take_over` they are submitted, too, and
+        what they were submitted as before is fenced as soon as that source answers. They may run twice; the result that
+        is collected first counts. With `redo="changed"`, points that other code has computed are computed again.
         """
-        states = [State.MISSING, *([State.FAILED] if failed else [])]
-        self._submit(on, states, strategy=strategy, options=options, why="complete")
+        if redo not in (None, "changed"):
+            raise ConfigurationError(f'redo={redo!r}: write redo="changed"')
+        if redo and chunk == "auto":
+            raise ConfigurationError("redo='changed' with chunk='auto': say chunk= or seconds=")
+        given = Options.parse(options)
+        others = changed(self.directory, self._unit)
+        if redo:
+            self.running.submit(on, others, why=REDO, strategy=strategy, options=given, chunk=chunk, seconds=seconds)
+        elif self._unit.task is not None and (found := others(snapshot := self.snapshot())):
+            tell_changed(found, snapshot)
+        states = [State.MISSING, *([State.FAILED] if failed else []), *([State.IN_DOUBT] if take_over else [])]
+        wanted = in_states(*states)
+        self.running.submit(on, wanted, why="complete", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
         return self
+
+    def plan(
+        self,
+        on: On | Iterable[On] | None = None,
+        *,
+        strategy: str = "slots",
+        chunk: int | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> SweepPlan:
+        """What `run` would submit: each source's share, script and CPU-hours. Makes, writes and queues nothing.
+
+        Takes the command of the first look at each source, and those that look for its environment.
+        """
+        given = Options.parse({**options, **({"chunk_size": chunk} if chunk else {})})
+        points: Sequence[Mapping[str, Any]] = self._new
+        if not points:
+            points = [point.params for point in self.snapshot().points if point.state is State.MISSING]
+        sources = sources_of(Cluster.current() if on is None else on)
+        return plan_points(self._unit, sources, points, options=given, strategy=strategy, sweep=self.name)
+
+    def extend(self, space: Iterable[Mapping[str, Any]]) -> Self:
+        """Add the points of a space that the sweep does not have yet; `complete` or `run` submits them."""
+        self._create()
+        wanted = points_of(space, most=MOST_POINTS)
+        if self._unit.task is not None:
+            check_task(self._unit.task, list(wanted.values()))
+        while new := new_points(self.directory.points(), wanted):
+            if self.directory.extend(self.directory.extensions + 1, new):
+                break
+        return self
+
+    def cancel(self) -> int:
+        """Cancel what waits or runs, at all sources; returns how many points that are. They are missing then."""
+        return cancel_calls(self.snapshot(), self.reader, self.places)
+
+    def collect(self) -> int:
+        """Bring home what has ended since somebody drove the sweep; returns how many outcomes."""
+        return self.driver().collect()
+
+    def cleanup(self, *, execute: bool = False) -> list[str]:
+        """The directories at the sources that are no longer needed: all that they hold was collected.
+
+        With `execute`, removes them. Those of failed points are kept, and those of results that are too large to be
+        collected.
+        """
+        return remove_collected(self.snapshot(), self.reader, self.places, execute=execute)
 
     def snapshot(self) -> Snapshot:
         """The state of every point now. Writes nothing, here or there."""
@@ -185,24 +212,41 @@ class Sweep:
     @property
     def points(self) -> list[SweepPoint]:
         """All points, as they are now."""
-        return [SweepPoint(self, point) for point in self.snapshot().points]
+        return list(map(self.point, self.snapshot().points))
 
-    def as_completed(self) -> Iterator[SweepPoint]:
+    def as_completed(self, *, stop_after: int | None = None) -> Iterator[SweepPoint]:
         """Each point that is done or has failed, as it ends; ends when all that was submitted has ended.
 
-        Meanwhile this process drives the sweep: it collects outcomes and small results, and submits anew what a client
-        has claimed and, because it died, never submitted.
+        Meanwhile this process drives the sweep: it collects outcomes and small results, moves what waits at a source
+        that is off or slow to the others of the last `run` or `complete`, and submits anew what a client has claimed
+        and, because it died, never submitted. A source is off after three faults of the place in a row. After
+        `stop_after` failures that are alike the sweep is cancelled. Raises SweepStopped, and NoSourceLeft.
         """
-        return (SweepPoint(self, point) for point in self._driver().points())
+        return map(self.point, self.driver(stop_after=stop_after).points())
 
-    def drive(self) -> Snapshot:
-        """Drive the sweep until all that was submitted has ended; returns how it ended."""
-        for _ in self._driver().points():
+    def drive(self, *, stop_after: int | None = None) -> Snapshot:
+        """Drive the sweep as `as_completed` does; returns how it ended."""
+        for _ in self.driver(stop_after=stop_after).points():
             pass
         return self.snapshot()
 
-    def _driver(self) -> Driver:
-        return Driver(self.directory, self.reader, self.places, resubmit=self._resubmit)
+    def driver(self, *, stop_after: int | None = None, rebalance_every: float = REBALANCE_EVERY) -> Driver:
+        """What drives the sweep, for programs that want its points as a snapshot has them, and the health of sources.
+
+        What waits may move every `rebalance_every` seconds, and whenever a source goes off or is used again.
+        """
+        return Driver(
+            self.directory,
+            self.reader,
+            self.places,
+            self.running,
+            stop_after=stop_after,
+            rebalance_every=rebalance_every,
+        )
+
+    def point(self, point: Point) -> SweepPoint:
+        """A point of a snapshot, with its result."""
+        return SweepPoint(self.directory, self.reader, self.places, point)
 
     def _create(self) -> None:
         """Write the sweep, unless it exists."""
@@ -210,45 +254,13 @@ class Sweep:
             return
         task = self._unit.task
         record = SweepRecord(id=self.name, task=task.name if task else "", count=len(self._new), created=time.time())
-        made = SweepDirectory.create(self.directory.path, record, self._new)
+        made = SweepDirectory.create(self.directory.path, record, self._new, self._config)
         if made is None and new_points(self.directory.points(), points_of(self._new, most=len(self._new))):
             raise ConfigurationError(f"another process has made a sweep {self.name!r} with other points")
         self._new = []
 
-    def _submit(
-        self,
-        on: On | Iterable[On] | None,
-        states: Sequence[State],
-        *,
-        strategy: str,
-        options: TaskOptions,
-        why: str,
-    ) -> int:
-        self._sources = sources_of(Cluster.current() if on is None else on)
-        self._options = Options.parse(options)
-        return self._submit_points(lambda snapshot: snapshot.numbers(*states), strategy=strategy, why=why)
-
-    def _submit_points(self, wanted: Any, *, strategy: str = "slots", why: str) -> int:
-        if not wanted(self.snapshot()):
-            return 0
-        ready = prepare(self._unit, self._sources, self._options)
-        for each in ready:
-            self.places.add(each.source)
-        return self._submitter.submit(ready, wanted, why=why, strategy=strategy)
-
-    def _resubmit(self, numbers: Sequence[int]) -> None:
-        """Submit points anew that a client has claimed and never submitted."""
-        if not self._sources:
-            shards = self.directory.shards()
-            self._sources = [self.places.source(shards[max(shards)])]
-        self._submit_points(partial(_missing_of, frozenset(numbers)), why="abandoned")
-
     def __repr__(self) -> str:
         return f"<Sweep {self.name} in {self.directory.path.parent}>"
-
-
-def _missing_of(numbers: frozenset[int], snapshot: Snapshot) -> list[int]:
-    return [number for number in snapshot.numbers(State.MISSING) if number in numbers]
 
 
 def _checked(name: str) -> str:

@@ -9,7 +9,8 @@ from operator import itemgetter
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, overload
 
-from slurm.slurmfile.reader import near
+from slurm.spaces.conditions import condition
+from slurm.usage import near
 
 if TYPE_CHECKING:
     import os
@@ -66,9 +67,13 @@ class Table(Sequence["Row"]):
         """The values of a column, in the order of the rows. Raises KeyError, with the nearest name."""
         return [row[self._known(name)] for row in self._rows]
 
-    def where(self, condition: Callable[[Row], object]) -> Table:
-        """The rows for which the condition is true. It is called with each row."""
-        return self._with(row for row in self._rows if condition(row))
+    def where(self, predicate: str | Callable[[Row], object]) -> Table:
+        """The rows that fulfil a condition: a text such as "lr < 0.1 and state == 'done'", or a function of a row.
+
+        Raises ConfigurationError for a text that is no condition of the columns.
+        """
+        holds = condition(predicate, self.columns) if isinstance(predicate, str) else predicate
+        return self._with(row for row in self._rows if holds(row))
 
     def sort(self, by: str, *, largest: bool = False) -> Table:
         """The rows in the order of a column; rows without a number there come last, in their order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ConfigurationError
 from slurm.protocol.states import JobState
@@ -35,6 +35,12 @@ class Status(NamedTuple):
     def ended(self) -> bool:
         """Whether nothing is alive or in doubt."""
         return not (self.counts.get(State.ALIVE) or self.counts.get(State.IN_DOUBT))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        counts = {str(state): number for state, number in self.counts.items()}
+        sources = {name: dict(found) for name, found in self.sources.items()}
+        return {"points": self.total, "counts": counts, "sources": sources, "troubles": dict(self.troubles)}
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.counts[state]} {state}" for state in State if self.counts.get(state))

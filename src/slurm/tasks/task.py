@@ -14,7 +14,7 @@ from slurm.options import NONE, Options
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.tasks.active import current, no_active_cluster
 from slurm.tasks.settings import Settings, is_keyword
-from slurm.tracebacks import about_the_caller, ends_at_the_caller
+from slurm.tracebacks import KnownAttributes, about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
     import inspect
@@ -50,7 +50,7 @@ _ON = ("success", "failure", "any")
 
 def _upstreams(job: Any) -> Sequence[Placeholder | str]:
     """A job, or the id of one, as text. Raises TypeError, or ValueError for the key of a job."""
-    if hasattr(type(job), "reference"):
+    if _is_placeholder(job):
         several: Sequence[Placeholder] = job.several
         return several or (job,)
     if isinstance(job, bool) or not isinstance(job, (str, int)):
@@ -62,10 +62,15 @@ def _upstreams(job: Any) -> Sequence[Placeholder | str]:
     return (str(job),)
 
 
-def _is_iterable(value: Any) -> bool:
+def _is_placeholder(value: object) -> bool:
+    from slurm.serialization.pickling import Placeholder  # noqa: PLC0415 - a node that defines tasks needs none of it
+
+    return isinstance(value, Placeholder)
+
+
+def _is_iterable(value: object) -> bool:
     """Whether a value has items. A job, which raises an error when it is iterated over, has none."""
-    kind = type(value)
-    return hasattr(kind, "__iter__") or (hasattr(kind, "__getitem__") and not hasattr(kind, "reference"))
+    return hasattr(type(value), "__iter__") or (hasattr(type(value), "__getitem__") and not _is_placeholder(value))
 
 
 _NO_VALUE = {0x20: "a generator", 0x80: "a coroutine", 0x200: "an asynchronous generator"}  # inspect.CO_GENERATOR, …
@@ -87,7 +92,7 @@ def _refuse_what_returns_no_value(function: Any, kind: str) -> None:
             raise about_the_caller(TypeError(message))
 
 
-class Task(Generic[P, R, F]):
+class Task(KnownAttributes, Generic[P, R, F]):
     """A function that runs on the active cluster when it is called; calling it returns a Job at once.
 
     Made by `@task`. `with_options`, `after` and `on` return changed copies. `unwrapped` is the plain function.
@@ -194,6 +199,12 @@ class Task(Generic[P, R, F]):
         task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
         bound = functools.partial(self.bound_item, constants=constants) if constants else self.bound_item
         return task._submit(map(bound, calls), mapped=True)  # noqa: SLF001 - a copy of this very task
+
+    def grid(self, /, **axes: Iterable[Any]) -> JobArray[R]:
+        """Submit a call for each combination of the values, as one array: `starmap` of `slurm.grid(…)`."""
+        from slurm.spaces.space import grid  # noqa: PLC0415 - few maps are grids
+
+        return self.starmap(grid(**axes))
 
     def _check_constants(self, constants: Mapping[str, Any]) -> None:
         """Raise TypeError for an option, which is no argument of the function."""
@@ -330,9 +341,11 @@ class Task(Generic[P, R, F]):
 
     def _check_iterable(self, call: str, iterable: object) -> None:
         if not _is_iterable(iterable):
-            from slurm.usage import not_iterable  # noqa: PLC0415 - only for an error
+            from slurm import usage  # noqa: PLC0415 - only for an error
 
-            raise not_iterable(self.name, call, iterable)
+            if _is_placeholder(iterable):
+                raise usage.no_items_yet(self.name, call)
+            raise usage.not_iterable(self.name, call, iterable)
 
     def _submit(self, calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         return self._cluster().submit(self, calls, mapped=mapped)
@@ -353,15 +366,10 @@ class Task(Generic[P, R, F]):
             )
         return submitter
 
-    if not TYPE_CHECKING:  # type checkers report what is not there
+    def _no_attribute(self, name: str) -> AttributeError:
+        from slurm.usage import no_attribute_of_task  # noqa: PLC0415 - only for an error
 
-        @ends_at_the_caller
-        def __getattr__(self, name: str) -> object:
-            if hasattr(type(self), name):  # a property that raised AttributeError itself
-                return object.__getattribute__(self, name)
-            from slurm.usage import no_attribute_of_task  # noqa: PLC0415 - only for an error
-
-            raise no_attribute_of_task(self, name)
+        return no_attribute_of_task(self, name)
 
     def __repr__(self) -> str:
         return f"<task {self.name}{f' with {self.options!r}' if self.options != NONE else ''}>"

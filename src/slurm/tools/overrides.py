@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yaml.nodes import MappingNode, ScalarNode
 
-from slurm.slurmfile.reader import near
 from slurm.tools.errors import TemplateError
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

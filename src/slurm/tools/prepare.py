@@ -6,7 +6,6 @@ import hashlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from slurm.slurmfile.reader import near
 from slurm.tools.clusters import cluster_of, place_url
 from slurm.tools.errors import ToolError
 from slurm.tools.manifest import ManifestBase, write_manifest
@@ -15,6 +14,7 @@ from slurm.tools.run import Run
 from slurm.tools.run_directory import build_run_dir, ensure_run_dir
 from slurm.tools.stage import CONFIG, STAGES
 from slurm.tools.templates import get_template_path, template_files
+from slurm.usage import near
 
 if TYPE_CHECKING:
     import os

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
-from slurm.slurmfile.reader import near
 from slurm.storage.keys import new_key
 from slurm.tasks.command import CommandTask, command
 from slurm.tools import submissions
@@ -14,6 +13,7 @@ from slurm.tools.errors import ToolError
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
 from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
+from slurm.usage import near
 
 if TYPE_CHECKING:
     import os

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slurm.slurmfile.reader import near
 from slurm.tools.errors import TemplateError
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

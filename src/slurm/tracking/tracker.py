@@ -116,6 +116,10 @@ class Tracker:
                 _log.warning("%s; trying again", found)
         self._announce(settled)
 
+    def learn(self, watched: SubmissionState, elements: Iterable[int]) -> None:
+        """Note that elements have outcomes, which the caller has read; wakes those who wait for them."""
+        self._announce([watched.add_outcomes(elements)])
+
     def _distrust_if_late(self, watched: SubmissionState, missing: frozenset[int]) -> None:
         reports = (watched.report(element * watched.chunk) for element in missing)
         if any(report is not None and report.state is JobState.COMPLETED for report in reports):

@@ -153,7 +153,7 @@ def _opened(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
     try:
         threading.Thread(target=open_session, daemon=True).start()
         return opened.result()
-    except BaseException:
+    except BaseException:  # an interrupt ends the wait, too
         opened.add_done_callback(_close)
         raise
 

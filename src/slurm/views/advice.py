@@ -42,7 +42,7 @@ _ADVICE: Mapping[JobState, str] = {
 def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
     """Explain a submission: a line for each reason why calls wait, and two for each way in which calls have failed.
 
-    `options` are those that it was submitted with. May read the outcomes of failed calls.
+    `options` are those that it was submitted with. May read the outcomes of failed calls, and the line of waiting jobs.
     """
     key, states = found.part.state.key, found.states
     lines = [f"{key}: {', '.join(f'{count} {state}' for state, count in states.items())}"]
@@ -50,6 +50,8 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
     for (reason, words), indices in _grouped((i, (s.reason or "", s.explanation or "")) for i, s in waiting):
         why = ": ".join(filter(None, (reason, words))) or "the scheduler gives no reason"
         lines.append(f"{_calls(found, indices)}PENDING, {why}")
+        if line := _line(found, indices[0]):
+            lines.append(f"    {line}")
     ended = dict(found.failures())
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
     for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):
@@ -65,6 +67,16 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(", ".join(["all succeeded", *filter(None, more)]))
     return lines
+
+
+def _line(found: Overview, index: int) -> str:
+    """The place of a call that waits, by one more query; empty if it does not wait in line, or if that is unknown."""
+    place, state, _ = found.part
+    block = state.block(state.element(index))
+    if block is None or state.elsewhere(place.queue.here, block):
+        return ""
+    client = place.queue.client
+    return client.line(block.id, client.scheduler.split_id(block.id)[1])
 
 
 def _error(status: JobStatus) -> str:

@@ -11,7 +11,7 @@ from slurm.protocol.states import JobState
 from slurm.storage.job_store import Outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.submission.status import JobStatus
@@ -47,10 +47,22 @@ def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     that reads the outcomes. Raises SchedulerError if the scheduler cannot answer. If one of several cannot, its
     jobs are UNKNOWN.
     """
+    return _by(_query, parts)
+
+
+def of_ended(parts: Sequence[Part]) -> list[list[JobStatus]]:
+    """Read the status of each call of each part, which are known to have ended. One command for each cluster."""
+    return _by(_read, parts)
+
+
+def _by(
+    read: Callable[[Place, Sequence[Part]], Mapping[str, Outcomes]], parts: Sequence[Part]
+) -> list[list[JobStatus]]:
+    """The statuses of each part, by the outcomes that are read together for each place."""
     by_place: dict[Place, list[Part]] = {}
     for part in parts:
         by_place.setdefault(part.place, []).append(part)
-    outcomes = {place: _query(place, some) for place, some in by_place.items()}
+    outcomes = {place: read(place, some) for place, some in by_place.items()}
     return [_statuses(part, outcomes[part.place].get(part.state.key, _NO_OUTCOMES)) for part in parts]
 
 
@@ -69,6 +81,11 @@ def _query(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     place.tracker.list_outcomes(_unfinished(parts))
     if unfinished := _unfinished(parts):
         place.tracker.query(unfinished, partly=True)
+    return _read(place, parts)
+
+
+def _read(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
+    """Read the outcomes that are known to exist, by key: one command."""
     elements: dict[SubmissionState, set[int]] = {}
     for _, state, indices in parts:
         elements.setdefault(state, set()).update(map(state.element, indices))

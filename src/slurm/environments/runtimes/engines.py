@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from slurm.environments.runtimes.base import Image, Run
 
+_NAME = "slurm-"
+"""How the names of containers begin. The job, the rank and the process id of the launcher follow."""
+
 
 class Engine(Runtime):
     """The common command line of podman and docker."""
@@ -26,11 +29,21 @@ class Engine(Runtime):
     gpus: ClassVar[Mapping[str, str]]
 
     def ready(self, image: Image) -> Sequence[str]:
-        """Pull or load the image unless the node has it, one process of a node at a time."""
+        """Pull or load the image unless the node has it, one process of a node at a time.
+
+        Also remove containers whose launcher is gone and that do not run: an engine that is killed while it starts a
+        container leaves it. Without --force, one that runs is not removed.
+        """
         name = _name(image)
         there = f"{self.program} {self.exists} {shlex.quote(name)} > /dev/null 2>&1"
         lock = f'"${{XDG_RUNTIME_DIR:-/tmp}}/slurm-tasks-$UID-{name[-12:]}.lock"'
-        return (f"{there} || ( flock 9; {there} || {self._fetch(image)} >&2 ) 9>> {lock} || exit 125",)
+        ours = f"{self.program} ps --all --filter 'name=^{_NAME}[0-9]+-[0-9]+-[0-9]+$' --format '{{{{.Names}}}}'"
+        return (
+            f"for left in $({ours} 2> /dev/null); do",
+            f'    [ -e "/proc/${{left##*-}}" ] || {self.program} rm "$left" > /dev/null 2>&1',
+            "done",
+            f"{there} || ( flock 9; {there} || {self._fetch(image)} >&2 ) 9>> {lock} || exit 125",
+        )
 
     def _fetch(self, image: Image) -> str:
         if image.archive:
@@ -54,7 +67,7 @@ class Engine(Runtime):
             *self.user,
             *([f"options+=({self.gpus[run.gpus]})"] if run.gpus else ()),
             'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
-            "container=slurm-${SLURM_JOB_ID:-0}-${SLURM_PROCID:-0}-$$",
+            f"container={_NAME}${{SLURM_JOB_ID:-0}}-${{SLURM_PROCID:-0}}-$$",
             *(["options+=(--log-driver=none)"] if run.shell else ()),
             *with_control_pipe(
                 f'{self.program} run --rm --interactive --sig-proxy=false --name "$container" --entrypoint= '

@@ -79,12 +79,17 @@ def _run(body: Callable[[], int]) -> None:
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        _close_descriptors()
         os._exit(body())
     except BaseException:  # noqa: BLE001 - the child of a fork must not return into its parent's code
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _close_descriptors() -> None:
+    """Close all descriptors except the standard ones."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
 def launch(directory: str) -> None:
@@ -118,4 +123,4 @@ def _detach(directory: str) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, null), (1, log_file), (2, log_file)):
         os.dup2(source, target)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    _close_descriptors()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
-from slurm.schedulers.base import Failure, Report, Scheduler, Survey, ranges
+from slurm.schedulers.base import Failure, Report, Scheduler, ranges
 from slurm.testing.inline import server
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.protocol import Block
     from slurm.schedulers.base import Request, Target
+    from slurm.schedulers.survey import Survey
 
 CLIENT = ("sh", "-c", program(__name__, "client.sh"), "slurm-inline")
 """The words that each command begins with. `InlineTransport` answers such a command without a shell."""
@@ -141,6 +142,8 @@ class InlineScheduler(Scheduler):
 
     def parse_survey(self, output: str) -> Survey:
         """That it is this one."""
+        from slurm.schedulers.survey import Survey  # noqa: PLC0415 - only for the doctor
+
         if output.strip() != "slurm-inline":
             return Survey(version="", trouble=output.strip())
         return Survey(version="inline, in this process", shared=False)

@@ -1,0 +1,321 @@
+"""`slurm sweep`: write, check, run, complete, extend and cancel parameter sweeps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of
+from slurm.cli.lazy_group import LazyGroup
+from slurm.cli.output import json_option, show_json
+from slurm.cli.sweep_unit import unit_of
+from slurm.errors import ConfigurationError
+from slurm.sweeps.config import SweepConfig
+from slurm.sweeps.directory import OUTPUTS, names
+from slurm.sweeps.health import NoSourceLeft, SweepStopped
+from slurm.sweeps.points import points_of
+from slurm.sweeps.snapshot import State
+from slurm.sweeps.sweep import MOST_POINTS, Sweep
+from slurm.sweeps.views import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slurm.clusters.cluster import Cluster
+
+_VIEWS = "slurm.cli.sweep_views"
+COMMANDS = {
+    "init": ("slurm.cli.sweep:init", "Write a sweep.yaml to begin with."),
+    "validate": ("slurm.cli.sweep:validate", "Check a file, and show all problems at once."),
+    "run": ("slurm.cli.sweep:run", "Run the points of a file that are missing."),
+    "complete": ("slurm.cli.sweep:complete", "Run what is missing of a sweep, here or elsewhere."),
+    "extend": ("slurm.cli.sweep:extend", "Add the points of a file to a sweep."),
+    "status": (f"{_VIEWS}:status", "Show how far sweeps are."),
+    "watch": (f"{_VIEWS}:watch", "Show how far a sweep is until it ends."),
+    "recent": (f"{_VIEWS}:recent", "Show the points that have ended last."),
+    "errors": (f"{_VIEWS}:errors", "Show the failures, in groups of the same kind."),
+    "why": (f"{_VIEWS}:why", "Tell why a point is as it is."),
+    "table": (f"{_VIEWS}:table", "Print parameters, metrics and states, or write them to a file."),
+    "collect": ("slurm.cli.sweep:collect", "Bring home what has ended."),
+    "cancel": ("slurm.cli.sweep:cancel", "Cancel what waits or runs."),
+    "cleanup": ("slurm.cli.sweep:cleanup", "Remove what was collected from the sources."),
+}
+
+_TEMPLATE = """\
+# A parameter sweep: slurm sweep validate {file}; slurm sweep run {file} --on local:2
+sweep:
+  grid:                        # each combination of these values
+    lr: [1e-3, 1e-2]
+    depth: [2, 3, 4]
+  # paired:                    # lists of the same length that go together
+  #   - data: {{path: [a.csv, b.csv], rows: [10, 20]}}
+  # where: lr < 0.01 or depth == 2
+  # sample: {{n: 20, seed: 1}}
+# defaults: {{seed: 0}}          # parameters that all points have
+{unit}
+# options: {{time: "1:00:00", mem: 4G}}
+"""
+
+sweep_option = click.option(
+    "--directory",
+    default=str(OUTPUTS),
+    show_default=True,
+    metavar="DIRECTORY",
+    help="The directory that holds the sweeps.",
+)
+
+
+def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of the sweeps here."""
+    del param
+    return [name for name in names(Path(ctx.params.get("directory") or OUTPUTS)) if name.startswith(incomplete)]
+
+
+name_argument = click.argument("name", shell_complete=complete_names)
+
+
+def _running(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that submits points."""
+    for option in reversed(
+        (
+            click.option("--on", multiple=True, metavar="CLUSTER[:SLOTS]", help="Where to compute. Repeatable."),
+            click.option("--chunk", metavar="N|auto", help="The points that one job computes, one after the other."),
+            click.option("--seconds", type=float, metavar="S", help="How long a point takes; sets --chunk."),
+            click.option(
+                "--strategy",
+                default="slots",
+                show_default=True,
+                type=click.Choice(["slots", "round_robin", "least_loaded", "random", "priority"]),
+                help="How points are spread over the clusters.",
+            ),
+            click.option("--stop-after", type=click.IntRange(min=1), metavar="N", help="Stop after N failures alike."),
+            click.option(
+                "--detach", "-d", is_flag=True, help="Only queue the points; do not wait, collect, or move any."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def sweep() -> None:
+    """Run a function or a command at many points of a parameter space, at several clusters at once.
+
+    A sweep can be left at any time, and completed later, or at other clusters.
+    """
+
+
+@click.command()
+@click.argument("file", default="sweep.yaml")
+@click.option("--task", metavar="FILE.py:FUNCTION", help="The function to call; the default is a command.")
+def init(file: str, task: str | None) -> None:
+    """Write a commented FILE of a sweep. An existing file is not changed."""
+    unit = f"task: {task}" if task else "command: python train.py {overrides}    # lr=0.001 depth=2"
+    try:
+        with open(file, "x", encoding="utf-8") as new:
+            new.write(_TEMPLATE.format(file=file, unit=unit))
+    except FileExistsError:
+        raise ConfigurationError(f"{file} exists and is not changed. Edit it, or name another file") from None
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from error
+    output.show(f"{file} is written. Edit it, then run: slurm sweep validate {file}")
+
+
+@click.command()
+@click.argument("file", default="sweep.yaml")
+@json_option
+def validate(file: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Check FILE: its form, its points, and whether the function takes the parameters. Submits and writes nothing."""
+    config = SweepConfig.load(file)
+    found = points_of(config.space, most=MOST_POINTS)
+    if config.task or config.command:
+        Sweep(unit_of(config), found.values())
+    _show_notes(config)
+    if as_json:
+        show_json({"points": len(found), "parameters": list(config.space.names), "notes": list(config.notes)})
+    else:
+        output.show(f"{file} is valid: {len(found)} points of {', '.join(config.space.names)}")
+
+
+@click.command()
+@click.argument("file", default="sweep.yaml")
+@click.option("--name", metavar="NAME", help="The name of the sweep; by default that in the file, or the file's.")
+@_running
+@click.option("--dry-run", is_flag=True, help="Show what would be submitted. Write and submit nothing.")
+@click.option("--count-only", is_flag=True, help="Print the number of points.")
+@click.option("--max-points", default=MOST_POINTS, show_default=True, metavar="N", help="Refuse more points.")
+@sweep_option
+@json_option
+def run(  # noqa: PLR0913, PLR0917 - click's way
+    file: str,
+    name: str | None,
+    on: Sequence[str],
+    chunk: str | None,
+    seconds: float | None,
+    strategy: str,
+    stop_after: int | None,
+    detach: bool,  # noqa: FBT001
+    dry_run: bool,  # noqa: FBT001
+    count_only: bool,  # noqa: FBT001
+    max_points: int,
+    directory: str,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Run the points of FILE that are missing, and collect their results until all have ended.
+
+    Run again, the command computes only what is missing. Ctrl-C ends the command; what is queued goes on.
+    """
+    config = SweepConfig.load(file)
+    _show_notes(config)
+    points = points_of(config.space, most=max_points)
+    if count_only:
+        show_json({"points": len(points)}) if as_json else output.show(str(len(points)))
+        return
+    made = Sweep(
+        unit_of(config),
+        points.values(),
+        name=name or config.name or _stem(file),
+        directory=directory,
+        max_points=max_points,
+    )
+    sources = _sources(on)
+    if dry_run:
+        output.show(
+            str(made.plan(sources, strategy=strategy, chunk=None if chunk in (None, "auto") else _chunk(chunk)))
+        )
+        return
+    made.run(sources, strategy=strategy, chunk=_chunk(chunk), seconds=seconds)
+    _drive(made, stop_after, detach=detach, as_json=as_json)
+
+
+@click.command()
+@name_argument
+@_running
+@click.option("--failed", is_flag=True, help="Run what has failed, too.")
+@click.option("--take-over", is_flag=True, help="Run what was sent to a cluster that does not answer, too.")
+@click.option("--redo", type=click.Choice(["changed"]), help="Compute again what other code has computed.")
+@click.option("--file", metavar="FILE", help="The file of the sweep, to go on with the function as it is now.")
+@sweep_option
+@json_option
+def complete(  # noqa: PLR0913, PLR0917 - click's way
+    name: str,
+    on: Sequence[str],
+    chunk: str | None,
+    seconds: float | None,
+    strategy: str,
+    stop_after: int | None,
+    detach: bool,  # noqa: FBT001
+    failed: bool,  # noqa: FBT001
+    take_over: bool,  # noqa: FBT001
+    redo: Any,
+    file: str | None,
+    directory: str,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Run what is missing of the sweep NAME, at any clusters. What waits or runs is left alone."""
+    opened = Sweep.open(name, unit_of(SweepConfig.load(file)) if file else None, directory=directory)
+    opened.complete(
+        _sources(on),
+        failed=failed,
+        take_over=take_over,
+        redo=redo,
+        strategy=strategy,
+        chunk=_chunk(chunk),
+        seconds=seconds,
+    )
+    _drive(opened, stop_after, detach=detach, as_json=as_json)
+
+
+@click.command()
+@name_argument
+@click.argument("file", default="sweep.yaml")
+@sweep_option
+@json_option
+def extend(name: str, file: str, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Add the points of FILE that the sweep NAME does not have. `slurm sweep complete` runs them."""
+    opened = Sweep.open(name, directory=directory)
+    before = len(opened.directory.points())
+    opened.extend(SweepConfig.load(file).space)
+    added = len(opened.directory.points()) - before
+    if as_json:
+        show_json({"name": name, "added": added, "points": before + added})
+    else:
+        output.show(f"{added} points added; {name} has {before + added}. Run them: slurm sweep complete {name}")
+
+
+@click.command()
+@name_argument
+@sweep_option
+@json_option
+def collect(name: str, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Bring home the outcomes and small results of the sweep NAME that nobody has collected."""
+    count = Sweep.open(name, directory=directory).collect()
+    show_json({"name": name, "collected": count}) if as_json else output.show(f"{count} outcomes collected")
+
+
+@click.command()
+@name_argument
+@sweep_option
+@json_option
+def cancel(name: str, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Cancel what waits or runs of the sweep NAME, at all clusters."""
+    count = Sweep.open(name, directory=directory).cancel()
+    show_json({"name": name, "cancelled": count}) if as_json else output.show(f"{count} points cancelled")
+
+
+@click.command()
+@name_argument
+@click.option("--execute", is_flag=True, help="Remove them. Without it, they are only listed.")
+@sweep_option
+@json_option
+def cleanup(name: str, execute: bool, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Remove the job directories of the sweep NAME whose results were collected from its clusters."""
+    found = Sweep.open(name, directory=directory).cleanup(execute=execute)
+    if as_json:
+        show_json({"name": name, "removed" if execute else "would remove": found})
+        return
+    output.show("\n".join(found) or "there is nothing to remove")
+    if found and not execute:
+        output.show("nothing was removed: --execute removes them", err=True)
+
+
+def _show_notes(config: SweepConfig) -> None:
+    for note in config.notes:
+        output.show(f"note: {note}", err=True)
+
+
+def _stem(file: str) -> str:
+    return os.path.basename(file).partition(".")[0]
+
+
+def _sources(on: Sequence[str]) -> Sequence[str | Cluster]:
+    return list(on) or [cluster_of(None)]
+
+
+def _chunk(text: str | None) -> Any:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise click.UsageError(f"--chunk {text}: write a number of points, or auto.")
+    return int(text)
+
+
+def _drive(made: Sweep, stop_after: int | None, *, detach: bool, as_json: bool) -> None:
+    """Drive a sweep to its end, and tell how it ended. Raises SystemExit if a point is not done."""
+    if not detach:
+        try:
+            made.drive(stop_after=stop_after)
+        except KeyboardInterrupt:
+            output.show(f"interrupted; what is queued goes on: slurm sweep complete {made.name}", err=True)
+            raise SystemExit(output.INTERRUPTED) from None
+        except (NoSourceLeft, SweepStopped) as error:
+            output.show(f"needs you: {error}", err=True)
+    found = status_of(made.snapshot())
+    show_json(found.to_json() | {"name": made.name}) if as_json else output.show(f"{made.name}: {found}")
+    if not detach and found.counts.get(State.DONE, 0) < found.total:
+        raise SystemExit(1)

@@ -1,0 +1,45 @@
+"""Survey: a scheduler's version, limits and partitions at one site, for the doctor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Partition(NamedTuple):
+    """A partition or queue of a cluster."""
+
+    name: str
+    default: bool
+    up: bool
+    """Whether it accepts and starts jobs."""
+    time_limit: str
+    """In the scheduler's format."""
+    nodes: int
+    usable: int
+    """The number of its nodes that are neither down nor drained."""
+    cpus: str
+    memory: str
+    """Processors of a node, and its memory in megabytes."""
+    gres: str
+
+
+class Survey(NamedTuple):
+    """A scheduler's version, limits and partitions at one site, for the doctor."""
+
+    version: str
+    """Empty if it does not answer; `trouble` then says why."""
+    trouble: str = ""
+    old: bool = False
+    """Whether it is older than any version that its class supports."""
+    shared: bool = True
+    """Whether jobs run on other machines than the commands, so that both need a shared file system."""
+    accounting: bool | None = None
+    """Whether finished jobs are remembered; None if the scheduler has no accounting at all."""
+    arrays: bool = True
+    """Whether it accepts job arrays."""
+    limits: Mapping[str, str] = {}
+    """By the names that the scheduler uses."""
+    partitions: Sequence[Partition] = ()

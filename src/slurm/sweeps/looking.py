@@ -1,0 +1,117 @@
+"""Looking: ask a source for records, outcomes and states of shards, and wait only so long for the answer."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import SchedulerError, SlurmError, TransportError
+from slurm.tracking.status_poller import StatusPoller
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slurm.places.place import Place
+    from slurm.protocol.outcomes import Outcome
+    from slurm.submission.submission_state import SubmissionState
+
+    Wanted = Mapping[str, Sequence[int]]
+
+PATIENCE = 30.0
+"""How many seconds a source may take to answer. A transport tries for ten minutes to connect again."""
+
+
+class Answer(NamedTuple):
+    """What a source says about submissions, by key."""
+
+    states: Mapping[str, SubmissionState]
+    """Of those that have a directory there."""
+    outcomes: Mapping[str, Mapping[int, Outcome]]
+    """By element."""
+
+
+class Looks:
+    """Looks at several places at once, each in a thread."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, _Look] = {}
+
+    def ask(self, wanted: Mapping[str, tuple[Place, Wanted]]) -> Mapping[str, Answer | SlurmError]:
+        """Look at elements of submissions, by the URL of their place; an error for a place that does not answer.
+
+        For each place one command for records and outcomes. If some elements have no outcome, two more: one for shared
+        outcomes, and one query to the scheduler.
+        """
+        for url, (place, some) in wanted.items():
+            if url not in self._running:
+                self._running[url] = _Look(place, some)
+                self._running[url].start()
+        found: dict[str, Answer | SlurmError] = {}
+        for url in wanted:
+            look = self._running[url]
+            look.join(0.1 if look.late else PATIENCE)
+            look.late = look.is_alive()
+            if look.late:
+                found[url] = TransportError(f"it has not answered for {PATIENCE:.0f} s")
+            else:
+                del self._running[url]
+                found[url] = look.answer()
+        return found
+
+
+class _Look(threading.Thread):
+    """One look at one place."""
+
+    def __init__(self, place: Place, wanted: Wanted) -> None:
+        super().__init__(name="slurm-look", daemon=True)
+        self._place, self._wanted, self.late = place, wanted, False
+        self._found: Answer | SlurmError | None = None
+        self._raised: BaseException | None = None
+
+    def run(self) -> None:
+        """Look."""
+        try:
+            self._found = _look(self._place, self._wanted)
+        except SlurmError as error:
+            self._found = error
+        except BaseException as error:  # noqa: BLE001 - raised where the answer is wanted
+            self._raised = error
+
+    def answer(self) -> Answer | SlurmError:
+        """What was found."""
+        if self._raised is not None or self._found is None:
+            raise self._raised or AssertionError
+        return self._found
+
+
+def _look(place: Place, wanted: Wanted) -> Answer:
+    records, outcomes = place.store.records_and_outcomes(wanted)
+    problems = [error for found in outcomes.values() for error in found.unreadable.values()]
+    for problem in (*(found for found in records.values() if isinstance(found, SlurmError)), *problems):
+        raise problem
+    states = {key: place.registry.add(*found) for key, found in records.items() if not isinstance(found, SlurmError)}
+    read = {key: dict(found.read) for key, found in outcomes.items()}
+    left = {key: [element for element in some if element not in read[key]] for key, some in wanted.items()}
+    for key, shared in place.store.shared_outcomes(left).items() if any(left.values()) else ():
+        read[key].update(shared)
+    for key, state in states.items():
+        place.tracker.learn(state, read[key])
+    waiting = [key for key, some in wanted.items() if any(element not in read[key] for element in some)]
+    submitted = [states[key] for key in waiting if key in states and states[key].submitted]
+    if submitted:
+        _query(place, submitted)
+    return Answer(states, read)
+
+
+def _query(place: Place, states: Sequence[SubmissionState]) -> None:
+    """Ask the scheduler about submissions. Unlike the tracker, queues nothing that waits for room."""
+    poller = StatusPoller(
+        query=lambda ids: place.queue.client.query(ids),  # noqa: PLW0108 - made when there is something to ask
+        history=lambda ids: place.queue.client.history(ids),  # noqa: PLW0108
+        complete=lambda _: None,
+        here=lambda: place.queue.here,
+        runaway=place.timings.runaway,
+    )
+    found = poller.query(states)
+    if found.trouble and not found.partly:
+        raise SchedulerError(found.trouble)

@@ -1,0 +1,184 @@
+"""Moving: take points back from a source, so that they can be computed at another one, and each is begun once."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from slurm.errors import SchedulerError
+from slurm.jobs.cancel import cancel
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Target
+from slurm.storage.fencing import cancelled_outcome, fence_elements
+from slurm.sweeps.snapshot import State
+from slurm.views.status import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.places.place import Place
+    from slurm.submission.submission_state import SubmissionState
+    from slurm.sweeps.records import Shard
+    from slurm.sweeps.snapshot import Snapshot, SnapshotReader
+    from slurm.sweeps.sources import Places
+
+_LONGEST_END = 60.0
+"""How many seconds the elements of a cancelled sweep may take to end while it is waited for."""
+_HELD = "JobHeldUser"
+"""The scheduler's reason for an element that this user holds."""
+_MOVED = "it was moved to another source"
+_TAKEN_OVER = "its points were taken over while the source did not answer"
+
+
+def calls_by_shard(snapshot: Snapshot, *states: State) -> dict[int, list[int]]:
+    """The calls that count for the points in some states, by shard."""
+    found: dict[int, list[int]] = {}
+    for point in snapshot.points:
+        if point.state in states and point.shard is not None and point.call is not None:
+            found.setdefault(point.shard, []).append(point.call)
+    return found
+
+
+def cancel_calls(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> int:
+    """Cancel what waits or runs, and wait until it has ended; returns how many points that are.
+
+    What is being submitted is fenced. Raises SchedulerError.
+    """
+    alive = calls_by_shard(snapshot, State.ALIVE)
+    parts = []
+    for number, calls in alive.items():
+        shard, state = snapshot.shards[number], reader.state(number)
+        place = places.of(shard.cluster)
+        if state is None or number in snapshot.starting:
+            fence_shard(place, shard, "the sweep was cancelled")
+        if state is not None:
+            parts.append(Part(place, state, calls))
+    cancel(parts)
+    end = time.monotonic() + _LONGEST_END
+    for place, state, indices in parts:
+        place.tracker.wait(state, indices, max(0.0, end - time.monotonic()))
+    return sum(map(len, alive.values()))
+
+
+def settle(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
+    """Record how calls ended that left no outcome and that their scheduler has forgotten; returns whether any was.
+
+    They were lost, or cancelled by hand, while nobody followed them.
+    """
+    open_ = {p.shard for p in snapshot.points if p.state is State.ALIVE and p.job_state and _may_be_lost(p.job_state)}
+    found = False
+    for number in open_:
+        state = reader.state(number) if number is not None else None
+        if number is not None and state is not None and state.submitted:
+            places.of(snapshot.shards[number].cluster).tracker.finish(state)
+            found = True
+    return found
+
+
+def _may_be_lost(state: JobState) -> bool:
+    return state.final or state is JobState.UNKNOWN
+
+
+def fence_shard(place: Place, shard: Shard, reason: str) -> None:
+    """End all elements of a shard that have not ended, whether or not it was submitted."""
+    outcome = cancelled_outcome(reason, fence=os.urandom(12).hex())
+    fence_elements(place.store, {shard.key: set(range(-(-len(shard.numbers) // shard.chunk)))}, outcome)
+
+
+def fence_taken_over(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
+    """Fence the calls of points that were taken over from shards that can be reached again; returns whether any was.
+
+    They are cancelled, too, if they still wait or run.
+    """
+    taken: dict[int, set[int]] = {}
+    for shard in snapshot.shards.values():
+        for number in shard.instead:
+            taken.setdefault(number, set()).update(shard.numbers)
+    found = False
+    for number, points in taken.items():
+        old = snapshot.shards[number]
+        state = reader.state(number)
+        calls = [at for at, point in enumerate(old.numbers) if point in points and not reader.has_ended(number, at)]
+        if not calls or old.url in snapshot.troubles:
+            continue
+        found, place = True, places.of(old.cluster)
+        if state is not None and state.submitted:
+            cancel([Part(place, state, calls)])
+        outcome = cancelled_outcome(_TAKEN_OVER, fence=os.urandom(12).hex())
+        fence_elements(place.store, {old.key: {at // old.chunk for at in calls}}, outcome)
+    return found
+
+
+def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[int]]:
+    """The calls that wait to begin, by shard."""
+    found: dict[int, list[int]] = {}
+    for point in snapshot.points:
+        if point.state is State.ALIVE and point.job_state is JobState.PENDING:
+            number, call = point.shard, point.call
+            if number is not None and call is not None and (state := reader.state(number)) and state.submitted:
+                found.setdefault(number, []).append(call)
+    return found
+
+
+def release_abandoned(
+    snapshot: Snapshot, reader: SnapshotReader, places: Places, first_held: dict[tuple[int, int], float]
+) -> None:
+    """Release elements that a driver has held and, because it died, neither moved nor released.
+
+    A driver that lives takes seconds for that. `first_held` keeps when this process saw an element held first.
+    """
+    now = time.monotonic()
+    for number, calls in waiting_calls(snapshot, reader).items():
+        shard, state = snapshot.shards[number], reader.state(number)
+        if state is None:
+            continue
+        held = {at // shard.chunk for at in calls if (report := state.report(at)) and report.reason == _HELD}
+        place = places.of(shard.cluster)
+        late = [e for e in held if now - first_held.setdefault((number, e), now) > place.timings.abandoned_claim]
+        if late:
+            place.queue.client.hold(list(_targets(state, sorted(late)).values()), release=True)
+
+
+def take_back(place: Place, state: SubmissionState, shard: Shard, calls: Iterable[int]) -> Sequence[int]:
+    """Take waiting elements of a shard back; returns the numbers of their points. Elements that have begun stay.
+
+    Elements that are not queued yet are fenced. Queued ones are held, looked at once, and those that are held and still
+    pending are fenced and cancelled; the others are released. Where a scheduler cannot hold single elements, only what
+    is not queued is taken.
+    """
+    wanted = sorted({at // shard.chunk for at in calls})
+    unqueued = [element for element in wanted if state.block(element) is None]
+    targets = _targets(state, [element for element in wanted if state.block(element) is not None])
+    pending: list[int] = []
+    if targets:
+        try:
+            place.queue.client.hold(list(targets.values()))
+        except SchedulerError:
+            targets = {}
+    if targets:
+        place.tracker.query([state])
+        held = {element for element in wanted if (block := state.block(element)) and block.id in targets}
+        pending = [element for element in held if _is_pending(state, element, shard.chunk)]
+        place.queue.client.hold(list(_targets(state, sorted(held - set(pending))).values()), release=True)
+    outcome = cancelled_outcome(_MOVED, fence=os.urandom(12).hex())
+    ended = fence_elements(place.store, {shard.key: {*pending, *unqueued}}, outcome)[shard.key]
+    if pending:
+        place.queue.client.cancel(list(_targets(state, sorted(pending)).values()))
+    place.tracker.learn(state, ended)
+    points = shard.numbers
+    return [points[at] for e in sorted(ended) for at in range(e * shard.chunk, min((e + 1) * shard.chunk, len(points)))]
+
+
+def _targets(state: SubmissionState, elements: Sequence[int]) -> Mapping[str, Target]:
+    """The array tasks of elements, by the ids of their blocks."""
+    tasks: dict[str, list[int]] = {}
+    for element in elements:
+        if block := state.block(element):
+            tasks.setdefault(block.id, []).append(element - block.first)
+    return {id_: Target(id_, some, state.key) for id_, some in tasks.items()}
+
+
+def _is_pending(state: SubmissionState, element: int, chunk: int) -> bool:
+    report = state.report(element * chunk)
+    return report is not None and report.state is JobState.PENDING and not state.element_finished(element)

@@ -1,0 +1,70 @@
+"""Rebalancing: which waiting points go from one source to another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.sweeps.moving import take_back
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from slurm.sweeps.health import Health
+    from slurm.sweeps.snapshot import Snapshot, SnapshotReader
+    from slurm.sweeps.sources import Places, Source
+
+    Waiting = Mapping[int, Sequence[int]]
+
+
+class Move(NamedTuple):
+    """At most `most` elements that wait at one source are to go to another."""
+
+    of: str
+    to: Source
+    most: int
+    why: str
+
+
+def moves(snapshot: Snapshot, sources: Sequence[Source], waiting: Waiting, health: Health) -> Iterator[Move]:
+    """The moves that are due. `waiting` holds the calls that wait, by shard.
+
+    All that waits at a source that is off goes to the others; a source that is off gets one element as a probe. A
+    source that has nothing left gets, of the source where most waits, a share by their slots.
+    """
+    counts: dict[str, int] = {}
+    for number, calls in waiting.items():
+        shard = snapshot.shards[number]
+        counts[shard.source] = counts.get(shard.source, 0) + len({at // shard.chunk for at in calls})
+    busy = {point.source for point in snapshot.points if point.ended is None and point.source is not None}
+    good = [source for source in sources if not health.is_off(source.name)]
+    for name, count in counts.items():
+        others = [source for source in good if source.name != name]
+        if health.is_off(name) and others:
+            share = -(-count // len(others))
+            yield from (Move(name, source, share, "moved: the source is off") for source in others)
+    slow = max((name for name in counts if not health.is_off(name)), key=lambda name: counts[name], default=None)
+    if slow is None:
+        return
+    slots = {source.name: source.slots or 1 for source in sources}
+    for source in sources:
+        if health.probe_is_due(source.name) and source.name != slow:
+            yield Move(slow, source, 1, "probe")
+        elif source in good and source.name not in busy and source.name != slow:
+            share = counts[slow] * slots[source.name] // (slots[source.name] + slots.get(slow, 1))
+            if share:
+                yield Move(slow, source, share, "moved: the source had nothing to do")
+
+
+def take(move: Move, snapshot: Snapshot, reader: SnapshotReader, places: Places, waiting: Waiting) -> list[int]:
+    """Take elements back for a move, the last ones first; returns the numbers of their points."""
+    points: list[int] = []
+    left = move.most
+    for number in sorted(waiting, reverse=True):
+        shard, state = snapshot.shards[number], reader.state(number)
+        if shard.source != move.of or state is None or left <= 0:
+            continue
+        elements = sorted({at // shard.chunk for at in waiting[number]})[-left:]
+        left -= len(elements)
+        calls = [element * shard.chunk for element in elements]
+        points += take_back(places.of(shard.cluster), state, shard, calls)
+    return points

@@ -1,0 +1,153 @@
+"""Running: what this process submits for a sweep: where to, with which options, in chunks of which size."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+from slurm.clusters.cluster import Cluster
+from slurm.errors import ConfigurationError
+from slurm.options import NONE, Options
+from slurm.sweeps.code import Code
+from slurm.sweeps.moving import settle
+from slurm.sweeps.snapshot import State
+from slurm.sweeps.sources import sources_of
+from slurm.sweeps.submitting import Submitter, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from slurm.sweeps.directory import SweepDirectory
+    from slurm.sweeps.snapshot import Snapshot, SnapshotReader
+    from slurm.sweeps.sources import On, Places, Source
+    from slurm.sweeps.submitting import Unit
+
+    Chunk = int | Literal["auto"] | None
+    Wanted = Callable[[Snapshot], list[int]]
+
+_log = logging.getLogger(__name__)
+
+CANARY = 20
+"""The points that `chunk="auto"` submits first, to learn how long they take."""
+_CHUNK_SECONDS = 300.0
+_LARGEST_CHUNK = 1000
+MOST_SINGLE = 2000
+"""The most points that are submitted without a word on chunks: each is an element of an array, which queues feel."""
+
+
+def chunk_for(seconds: float) -> int:
+    """How many points that take some seconds go into one element: about five minutes' worth, at most 1 000."""
+    return max(1, min(_LARGEST_CHUNK, int(_CHUNK_SECONDS / max(seconds, 0.001))))
+
+
+class Running:
+    """Submits points of one sweep, for its user and for drivers."""
+
+    def __init__(self, directory: SweepDirectory, reader: SnapshotReader, places: Places, unit: Unit) -> None:
+        self._directory, self._reader, self._places, self._unit = directory, reader, places, unit
+        self._submitter = Submitter(directory, reader.read)
+        self.sources: Sequence[Source] = ()
+        self._options, self._strategy = NONE, "slots"
+        self._rest: Wanted | None = None
+
+    def submit(
+        self,
+        on: On | Iterable[On] | None,
+        wanted: Wanted,
+        *,
+        why: str,
+        strategy: str,
+        options: Options,
+        chunk: Chunk = None,
+        seconds: float | None = None,
+    ) -> int:
+        """Submit the points that are wanted, or with `chunk="auto"` the first of them; returns how many."""
+        self.sources = sources_of(Cluster.current() if on is None else on)
+        self._strategy, self._rest = strategy, None
+        size = chunk_for(seconds) if seconds is not None and chunk is None else chunk
+        self._options = options.merged(Options.parse({"chunk_size": size} if isinstance(size, int) else {}))
+        snapshot = self._reader.read()
+        if settle(snapshot, self._reader, self._places):
+            snapshot = self._reader.read()
+        numbers = wanted(snapshot)
+        if chunk == "auto" and len(numbers) > CANARY:
+            first = frozenset(numbers[:: -(-len(numbers) // CANARY)])
+            self._rest = wanted
+            return self._submit(lambda snapshot: [n for n in wanted(snapshot) if n in first], why="canary")
+        if len(numbers) > MOST_SINGLE and size is None:
+            self._refuse_single(len(numbers))
+        return self._submit(wanted, why=why) if numbers else 0
+
+    def resubmit(self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None) -> int:
+        """Submit those of these points that are missing; returns how many."""
+        if not self.sources:
+            shards = self._directory.shards()
+            self.sources = [self._places.source(shards[max(shards)])]
+        some = frozenset(numbers)
+        return self._submit(
+            lambda snapshot: [n for n in snapshot.numbers(State.MISSING) if n in some], why=why, sources=sources
+        )
+
+    def more(self, snapshot: Snapshot) -> int:
+        """Submit what has waited for the points of a canary; returns how many."""
+        if self._rest is None:
+            return 0
+        wanted, self._rest = self._rest, None
+        canary = [number for number, shard in snapshot.shards.items() if shard.why == "canary"]
+        took = [
+            p.ended.seconds for p in snapshot.points if p.ended and p.shard in canary and p.ended.seconds is not None
+        ]
+        if not any(point.state is State.DONE and point.shard in canary for point in snapshot.points):
+            _log.warning("none of the first %d points has succeeded, so the others are not submitted", len(took))
+            return 0
+        size = chunk_for(sum(took) / len(took))
+        _log.info("the first points took %.1f s each: %d go into one element", sum(took) / len(took), size)
+        self._options = self._options.merged(Options.parse({"chunk_size": size}))
+        return self._submit(wanted, why="run")
+
+    def _submit(self, wanted: Wanted, *, why: str, sources: Sequence[Source] | None = None) -> int:
+        ready = prepare(self._unit, sources or self.sources, self._options)
+        for each in ready:
+            self._places.add(each.source)
+        return self._submitter.submit(ready, wanted, why=why, strategy=self._strategy)
+
+    def _refuse_single(self, count: int) -> None:
+        """Raise ConfigurationError if neither the task nor its cluster says how many points go into an element."""
+        for source in self.sources:
+            options = source.cluster.settings.merged(self._unit.settings).options.merged(self._options)
+            if not (options.get("chunk_size") or options.get("workers")):
+                raise ConfigurationError(
+                    f"{count} points would be {count} elements at {source.name}, which floods its queue: say how many "
+                    "points go into an element with chunk=, or how long one takes with seconds=, or use chunk='auto' "
+                    "and drive the sweep"
+                )
+
+
+def changed(directory: SweepDirectory, unit: Unit) -> Callable[[Snapshot], list[int]]:
+    """Return what finds the done points that were computed by other code than that of a sweep's task now."""
+    codes: dict[str, Code] = {}
+
+    def wanted(snapshot: Snapshot) -> list[int]:
+        now, others = unit.digest, set[int]()
+        for number, shard in snapshot.shards.items():
+            if shard.code not in codes:
+                codes[shard.code] = Code.read(directory.path, shard.code)
+            if codes[shard.code].digest != now:
+                others.add(number)
+        return [point.number for point in snapshot.points if point.state is State.DONE and point.shard in others]
+
+    return wanted
+
+
+def tell_changed(found: Sequence[int], snapshot: Snapshot) -> None:
+    """Log how many points were computed by other code."""
+    done = snapshot.counts.get(State.DONE, 0)
+    if found:
+        _log.warning(
+            "%d of %d points were computed by other code: redo='changed' computes them again", len(found), done
+        )
+
+
+def in_states(*states: State) -> Callable[[Snapshot], list[int]]:
+    """Return what finds the points in some states."""
+    return lambda snapshot: snapshot.numbers(*states)

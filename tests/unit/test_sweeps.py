@@ -1,0 +1,361 @@
+"""Sweeps on a cluster in this process: what is submitted, what counts, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurm import command, task, workflow
+from slurm.errors import ConfigurationError, ProtocolError
+from slurm.protocol.states import JobState
+from slurm.sweeps.engine import SweepEngine
+from slurm.sweeps.health import Health, SweepStopped
+from slurm.sweeps.records import Collected, Ended, Shard
+from slurm.sweeps.snapshot import Point, State
+from slurm.sweeps.spreading import STRATEGIES, Share, room, spread
+from slurm.sweeps.sweep import Sweep
+from slurm.testing import InlineCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@task
+def square(x: int) -> dict[str, int]:
+    return {"square": x * x}
+
+
+@task
+def fails_at_three(x: int) -> int:
+    if x == 3:
+        raise ValueError(f"bad number {x}")
+    return x
+
+
+@pytest.fixture
+def inline() -> Iterator[InlineCluster]:
+    with InlineCluster() as cluster:
+        yield cluster
+
+
+def points(count: int) -> list[dict[str, int]]:
+    return [{"x": x} for x in range(count)]
+
+
+def test_a_script_that_is_run_twice_computes_once(inline: InlineCluster, tmp_path: Path) -> None:
+    for _ in range(2):
+        sweep = Sweep(square, points(4), name="twice", directory=tmp_path).run(on=inline)
+        assert sorted(point.result()["square"] for point in sweep.as_completed()) == [0, 1, 4, 9]
+    assert list(sweep.directory.shards()) == [1]
+
+
+def test_the_constructor_writes_nothing(tmp_path: Path) -> None:
+    Sweep(square, points(4), name="none", directory=tmp_path / "sweeps")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_points_under_a_known_name_are_an_error_until_they_extend_the_sweep(
+    inline: InlineCluster, tmp_path: Path
+) -> None:
+    Sweep(square, points(2), name="more", directory=tmp_path).run(on=inline).drive()
+    with pytest.raises(ConfigurationError, match=r"2 of these 4 points are not of it, such as \{'x': 2\}.*\.extend"):
+        Sweep(square, points(4), name="more", directory=tmp_path)
+    sweep = Sweep.open("more", square, directory=tmp_path).extend(points(4))
+    assert Sweep.open("more", directory=tmp_path).snapshot().counts == {State.DONE: 2, State.MISSING: 2}
+    assert sweep.complete(on=inline).drive().counts == {State.DONE: 4}
+    assert [point.attempts for point in sweep.snapshot().points] == [1] * 4
+    again = Sweep(square, points(4), name="more", directory=tmp_path)
+    assert [point.params for point in again.points] == points(4)
+
+
+def test_failed_points_are_computed_again_if_asked(inline: InlineCluster, tmp_path: Path) -> None:
+    sweep = Sweep(fails_at_three, points(5), name="failed", directory=tmp_path).run(on=inline)
+    assert sweep.drive().counts == {State.DONE: 4, State.FAILED: 1}
+    failed = sweep.points[3]
+    assert isinstance(failed.exception(), ValueError)
+    with pytest.raises(ValueError, match="bad number 3"):
+        failed.result()
+    assert failed.known.ended is not None
+    assert failed.known.ended.error == "ValueError"
+    sweep.complete(on=inline)
+    assert len(sweep.directory.shards()) == 1
+    snapshot = sweep.complete(on=inline, failed=True).drive()
+    assert snapshot.counts == {State.DONE: 4, State.FAILED: 1}
+    assert [shard.numbers for shard in snapshot.shards.values()] == [range(5), range(3, 4)]
+    assert snapshot.points[3].attempts == 2
+
+
+def test_opened_sweep_needs_no_source_of_its_function(inline: InlineCluster, tmp_path: Path) -> None:
+    def local_function(x: int, *, factor: int = 2) -> int:
+        return x * factor
+
+    Sweep(task(local_function), points(2), name="code", directory=tmp_path).run(on=inline).drive()
+    sweep = Sweep.open("code", directory=tmp_path).extend(points(4)).complete(on=inline)
+    assert sorted(point.result() for point in sweep.as_completed()) == [0, 2, 4, 6]
+    assert len({shard.code for shard in sweep.directory.shards().values()}) == 1
+
+
+def test_collected_results_outlive_the_place(inline: InlineCluster, tmp_path: Path) -> None:
+    Sweep(square, points(3), name="kept", directory=tmp_path).run(on=inline).drive()
+    sweep = Sweep.open("kept", directory=tmp_path)
+    (gone,) = sweep.cleanup()
+    assert sweep.cleanup(execute=True) == [gone]
+    shutil.rmtree(inline.place.store.root)
+    opened = Sweep.open("kept", directory=tmp_path)
+    assert [point.result() for point in opened.points] == [{"square": 0}, {"square": 1}, {"square": 4}]
+    assert [point.metrics for point in opened.points] == [{"square": 0}, {"square": 1}, {"square": 4}]
+
+
+def test_a_snapshot_writes_nothing(inline: InlineCluster, tmp_path: Path) -> None:
+    sweep = Sweep(fails_at_three, points(5), name="look", directory=tmp_path).run(on=inline)
+    for array in inline.jobs():
+        array.exception() if not hasattr(array, "exceptions") else array.exceptions()
+    before = tree(tmp_path), tree(inline.place.store.root)
+    assert Sweep.open("look", directory=tmp_path).snapshot().counts == {State.DONE: 4, State.FAILED: 1}
+    assert sweep.snapshot().counts == {State.DONE: 4, State.FAILED: 1}
+    assert (tree(tmp_path), tree(inline.place.store.root)) == before
+    assert sweep.collect() == 5
+    assert sweep.collect() == 0
+
+
+def tree(directory: Any) -> dict[str, str]:
+    from pathlib import Path
+
+    files = [path for path in Path(directory).rglob("*") if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_points_of_other_code_are_told_and_computed_again_if_asked(
+    inline: InlineCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def first(x: int) -> int:
+        return x + 1
+
+    def second(x: int) -> int:
+        return x + 2
+
+    Sweep(task(first), points(3), name="edited", directory=tmp_path).run(on=inline).drive()
+    sweep = Sweep.open("edited", task(second), directory=tmp_path)
+    with caplog.at_level(logging.WARNING):
+        sweep.complete(on=inline)
+    assert "3 of 3 points were computed by other code" in caplog.text
+    assert [point.result() for point in sweep.points] == [1, 2, 3]
+    sweep.complete(on=inline, redo="changed").drive()
+    assert [point.result() for point in Sweep.open("edited", directory=tmp_path).points] == [2, 3, 4]
+    before = len(sweep.directory.shards())
+    assert len(sweep.complete(on=inline, redo="changed").directory.shards()) == before
+
+
+def test_the_first_points_tell_how_many_go_into_an_element(inline: InlineCluster, tmp_path: Path) -> None:
+    sweep = Sweep(square, points(100), name="auto", directory=tmp_path).run(on=inline, chunk="auto")
+    assert sweep.drive().counts == {State.DONE: 100}
+    canary, rest = sweep.directory.shards().values()
+    assert (len(canary.numbers), canary.chunk, len(rest.numbers)) == (20, 1, 80)
+    assert rest.chunk > 1
+    assert [point.attempts for point in sweep.snapshot().points] == [1] * 100
+
+
+def test_many_points_without_a_word_on_chunks_are_refused(inline: InlineCluster, tmp_path: Path) -> None:
+    sweep = Sweep(square, points(2001), name="flood", directory=tmp_path)
+    with pytest.raises(ConfigurationError, match="chunk=, or how long one takes with seconds="):
+        sweep.run(on=inline)
+    assert sweep.run(on=inline, seconds=1.0).directory.shards()[1].chunk == 300
+
+
+def test_failures_that_are_alike_stop_the_sweep(inline: InlineCluster, tmp_path: Path) -> None:
+    @task
+    def always(x: int) -> int:
+        raise OSError(f"no file /data/{x}.npy")
+
+    sweep = Sweep(always, points(30), name="stop", directory=tmp_path).run(on=inline)
+    with pytest.raises(SweepStopped, match="OSError: no file /…"):
+        sweep.drive(stop_after=5)
+    assert sweep.snapshot().counts.keys() <= {State.FAILED, State.MISSING}
+
+
+def test_a_command_is_a_unit(inline: InlineCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.sh").write_text('echo "{\\"loss\\": $1}" > metrics.json\n')
+    train = command("sh train.sh {x}")
+    sweep = Sweep(train, points(3), name="program", directory=tmp_path / "sweeps").run(on=inline)
+    assert sweep.drive().counts == {State.DONE: 3}
+    assert [point.metrics for point in sweep.points] == [{"loss": 0}, {"loss": 1}, {"loss": 2}]
+    (tmp_path / "train.sh").unlink()
+    opened = Sweep.open("program", directory=tmp_path / "sweeps").extend(points(4)).complete(on=inline)
+    assert opened.drive().counts == {State.DONE: 4}
+
+
+# What is refused.
+
+
+@workflow
+def steps(x: int) -> int:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((square, [{"x": 1}, {"x": 1}]), "the same point twice"),
+        ((square, [{"y": 1}]), r"square\(x\)"),
+        ((steps, [{"x": 1}]), "is a workflow"),
+        ((square.after("123"), [{"x": 1}]), "waits for no job"),
+    ],
+)
+def test_what_cannot_be_a_sweep_is_refused_at_once(arguments: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Sweep(*arguments, name="wrong", directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("on", "message"),
+    [
+        ([], "name the clusters"),
+        (["nowhere"], "nowhere"),
+        (["local:0"], "no room"),
+        (["local:2", "local:3"], "named twice"),
+        ([3], "expected a name"),
+    ],
+)
+def test_sources_that_cannot_be_are_refused_together(on: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Sweep(square, points(1), name="where", directory=tmp_path).run(on=on)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden", "a\nb"])
+def test_names_that_cannot_be_directories_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="directory"):
+        Sweep.open(name, directory=tmp_path)
+
+
+def test_sweep_that_is_not_there_names_those_that_are(inline: InlineCluster, tmp_path: Path) -> None:
+    Sweep(square, points(1), name="depths", directory=tmp_path).run(on=inline)
+    with pytest.raises(ConfigurationError, match=r"there is no sweep 'depth' in .*; there are depths"):
+        Sweep.open("depth", directory=tmp_path)
+
+
+def test_damaged_files_are_named(inline: InlineCluster, tmp_path: Path) -> None:
+    Sweep(square, points(3), name="torn", directory=tmp_path).run(on=inline)
+    file = tmp_path / "torn" / "points.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4])
+    with pytest.raises(ProtocolError, match=r"points.jsonl is cut off"):
+        Sweep.open("torn", directory=tmp_path).snapshot()
+    file.write_bytes(whole.replace(b'"x":1', b'"x":?'))
+    with pytest.raises(ProtocolError, match=r"points.jsonl:2 is not valid"):
+        Sweep.open("torn", directory=tmp_path).snapshot()
+    (tmp_path / "torn" / "sweep.json").write_text('{"protocol": 99}')
+    with pytest.raises(ProtocolError, match="newer slurm-tasks"):
+        Sweep.open("torn", directory=tmp_path)
+
+
+# Spreading, and the health of sources.
+
+SHARES = st.lists(
+    st.builds(Share, slots=st.none() | st.integers(1, 50), load=st.integers(0, 20)), min_size=1, max_size=5
+)
+
+
+@given(st.integers(0, 300), SHARES, st.sampled_from(sorted(STRATEGIES)), st.integers(1, 7))
+def test_every_point_goes_to_one_source(count: int, shares: list[Share], strategy: str, chunk: int) -> None:
+    parts = spread(range(count), shares, strategy=strategy, chunk=chunk)
+    assert len(parts) == len(shares)
+    assert sorted(number for part in parts for number in part) == list(range(count))
+
+
+def test_points_go_by_slots_or_by_the_named_strategy() -> None:
+    shares = [Share(3), Share(1)]
+    assert spread(range(8), shares) == [[0, 1, 2, 3, 4, 5], [6, 7]]
+    assert spread(range(4), shares, strategy="round_robin") == [[0, 2], [1, 3]]
+    assert spread(range(4), [Share(1, load=3), Share(1)], strategy="least_loaded") == [[3], [0, 1, 2]]
+    assert spread(range(3), shares, strategy="priority") == [[0, 1, 2], []]
+    with pytest.raises(ConfigurationError, match="did you mean 'random'"):
+        spread(range(3), shares, strategy="randm")
+
+
+def test_slots_bound_the_shards_of_a_source_together() -> None:
+    shard = Shard(
+        cluster={"url": "local"}, source="local", slots=3, key="f/20260101T000000Z-00000000", points=(), code=""
+    )
+    assert room(None, {1: (shard, 5)}) == (None, None)
+    assert room(4, {}) == (4, None)
+    assert room(4, {1: (shard, 5)}) == (1, None)
+    assert room(4, {1: (shard, 2)}) == (2, None)
+    assert room(3, {1: (shard, 5), 2: (shard, 5)}) == (3, 1)
+
+
+def ended(state: JobState, phase: str = "run", source: str = "a", message: str = "") -> Point:
+    how = Ended(state is JobState.COMPLETED, state, phase=phase, error="ValueError", message=message)
+    return Point(0, {}, State.DONE if how.succeeded else State.FAILED, state, 1, source, 0, how)
+
+
+def test_only_faults_of_the_place_switch_a_source_off() -> None:
+    health = Health(probe_after=0.0)
+    for _ in range(9):
+        health.note(ended(JobState.FAILED))
+        health.note(ended(JobState.FAILED, "setup"))
+    assert not health.is_off("a")
+    for _ in range(2):
+        health.note(ended(JobState.NODE_FAIL))
+    health.note(ended(JobState.COMPLETED))
+    for _ in range(3):
+        assert not health.is_off("a")
+        health.note(ended(JobState.LOST))
+    assert health.is_off("a")
+    assert health.probe_is_due("a")
+    health.note(ended(JobState.COMPLETED))
+    assert not health.is_off("a")
+    for _ in range(3):
+        health.note(ended(JobState.FAILED, "setup", source="b"))
+    assert health.is_off("b")  # the same code has run elsewhere
+
+
+ENDED = st.builds(
+    Ended,
+    succeeded=st.booleans(),
+    state=st.sampled_from(JobState),
+    metrics=st.none() | st.dictionaries(st.text(max_size=3), st.floats(allow_nan=False) | st.integers(), max_size=3),
+    message=st.none() | st.text(max_size=9),
+    bases=st.lists(st.text(max_size=3), max_size=2).map(tuple),
+)
+
+
+@given(ENDED, st.none() | st.just(("a.pkl", 3, 5)))
+def test_collected_lines_come_back(how: Ended, result: tuple[str, int, int] | None) -> None:
+    import json
+
+    line = Collected(3, 2, 1, how, result)
+    assert Collected.from_json(json.loads(json.dumps(line.to_json(), allow_nan=False))) == line
+
+
+def test_a_plan_shows_shares_and_scripts_and_writes_nothing(tmp_path: Path) -> None:
+    with InlineCluster(options={"time": "30"}) as first, InlineCluster(root=tmp_path / "second") as second:
+        sweep = Sweep(square, points(12), name="plan", directory=tmp_path / "sweeps")
+        plan = sweep.plan(on=[(first, 2), (second, 1)], chunk=2)
+        assert [(each.points, each.elements, each.slots) for each in plan.sources] == [(8, 4, 2), (4, 2, 1)]
+        assert [each.cpu_hours for each in plan.sources] == [2.0, None]
+        assert "12 points" in str(plan)
+        assert plan.sources[0].plan is not None
+        assert plan.sources[0].plan.labels == {"sweep": "plan"}
+        assert not (tmp_path / "sweeps").exists()
+        assert tree(tmp_path) == {}
+
+
+def test_the_engine_runs_sweeps_in_an_event_loop(inline: InlineCluster, tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = SweepEngine(tmp_path)
+        name = await engine.run_sweep(fails_at_three, points(5), on=inline)
+        assert (await engine.monitor_sweep(name)).counts == {State.DONE: 4, State.FAILED: 1}
+        assert (await engine.complete_sweep(name, on=inline, failed=True)).shards.keys() == {1, 2}
+        assert (await engine.monitor_sweep(name)).counts == {State.DONE: 4, State.FAILED: 1}
+        assert await engine.cancel_sweep(name) == 0
+
+    asyncio.run(main())
