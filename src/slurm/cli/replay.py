@@ -48,7 +48,8 @@ def replay(key: str, index: int | None, pdb: bool, cluster: str | None, as_json:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        call = replay_of(job.part)
+        with output.kept_for_json(as_json):
+            call = replay_of(job.part)
     except NotReplayable as error:
         raise click.ClickException(f"{job.key}: {error}") from None
     except (SlurmError, click.ClickException):
@@ -57,8 +58,9 @@ def replay(key: str, index: int | None, pdb: bool, cluster: str | None, as_json:
         name = f"{type(error).__name__}: {error}"
         raise click.ClickException(redacted(f"{job.key} cannot be loaded here: {name}")) from None
     differs = "; ".join(call.differences) or "no known difference to the job"
-    output.show(f"replay of {job.key} by Python {platform.python_version()}: {differs}", err=True)
-    value = _made(call, pdb=pdb)
+    output.show_prose([f"replay of {job.key} by Python {platform.python_version()}: {differs}"], err=True)
+    with output.kept_for_json(as_json):
+        value = _made(call, pdb=pdb)
     show_value(value, job.key, as_json=as_json)
 
 
