@@ -58,6 +58,7 @@ CLIENT_ONLY = (
         "slurm/clusters/list_environments.sh",
         "slurm/clusters/remove_blobs.sh",
         "slurm/clusters/remove_environments.sh",
+        "slurm/clusters/remove_jobs.sh",
         "slurm/clusters/remove_wheels.sh",
     ),
 )

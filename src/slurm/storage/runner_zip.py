@@ -48,7 +48,7 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
-    *("cli/", "doctor/", "server/", "sweeps/", "testing/", "views/notebook.py"),
+    *("cli/", "doctor/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
     *("clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
