@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,10 @@ class TestAlgebra:
         space = grid(a=range(10_000), b=range(10_000), c=range(1000))
         assert space.size == 10**11
         assert len(list(space.sample(3, seed=0))) == 3
+        beyond = grid(**{f"x{i}": range(10) for i in range(30)})  # no len() is that large
+        assert beyond.size == 10**30
+        assert len(points_of(beyond.sample(100, seed=0), most=100)) == 100
+        assert list(beyond.sample(5, seed=1)) == list(beyond.sample(5, seed=1))
 
     def test_spaces_are_public_and_a_task_takes_a_grid(self) -> None:
         @slurm.task
@@ -123,6 +128,20 @@ class TestBadInput:
     def test_a_value_without_identity_is_named(self, value: Any) -> None:
         with pytest.raises(ConfigurationError, match=r"model\.lr\[1\]="):
             canonical({"model": {"lr": [1, value]}})
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: points([3]), "item 0 is 3, not a mapping"),  # type: ignore[list-item]
+            (lambda: points({"lr": 1}), "pass a list of mappings"),
+            (lambda: grid(a=[1]).where(3), "pass a text such as"),  # type: ignore[arg-type]
+            (lambda: grid(a=[1]).sample(-1, seed=1), "n is not negative"),
+            (lambda: grid(a=[1]).sample(1, seed="x"), "both are integers"),  # type: ignore[arg-type]
+        ],
+    )
+    def test_wrong_arguments_are_told(self, make: Callable[[], Any], message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message):
+            make()
 
 
 class TestIdentity:
@@ -190,6 +209,9 @@ class TestConditions:
             ("(lambda: 1)()", "a condition compares parameters"),
             ("open('x')", "a condition compares parameters"),
             ("", "is not a condition"),
+            ("lr\0", "is not a condition"),
+            ("not " * 5000 + "lr", "nests too deeply"),
+            ("lr" + ".b" * 5000, "is not a condition|which is no parameter"),
         ],
     )
     def test_anything_else_is_refused(self, text: str, message: str) -> None:
@@ -199,3 +221,10 @@ class TestConditions:
     def test_values_that_do_not_fit_are_told_with_the_point(self) -> None:
         with pytest.raises(ConfigurationError, match=r"cannot be said of \{'lr': 'x'\}"):
             condition("lr < 1", ["lr"])({"lr": "x"})
+
+    @pytest.mark.parametrize(
+        "text", ["'a' * 10000000000000 == lr", "'%9999999999d' % 1 == lr", "[lr] * 10000000000000"]
+    )
+    def test_only_numbers_are_multiplied(self, text: str) -> None:
+        with pytest.raises(ConfigurationError, match="is not a number"):
+            condition(text, ["lr"])({"lr": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict, UserList
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_any_mapping_is_a_sweep_and_can_be_saved(tmp_path: Path) -> None:
     made = SweepConfig(values)
     made.save(tmp_path / "sweep.yaml")
     assert list(SweepConfig.load(tmp_path / "sweep.yaml").space) == list(made.space)
+
+
+def test_mappings_and_sequences_of_other_libraries_are_read() -> None:
+    values = UserDict(
+        {
+            "sweep": UserDict(
+                {"grid": UserDict({"lr": UserList([0.1, 0.2]), "opt": UserDict({"name": UserList(["sgd"])})})}
+            ),
+            "defaults": UserDict({"layers": UserList([4, 8])}),
+        }
+    )  # as OmegaConf has them
+    found = SweepConfig(values)
+    assert next(iter(found.space)) == {"layers": [4, 8], "lr": 0.1, "opt.name": "sgd"}
+    assert list(SweepConfig.loads(found.dumps()).space) == list(found.space)
+
+
+def test_points_have_nested_names() -> None:
+    found = SweepConfig.loads("sweep: {points: [{model: {lr: 1}}, {model: {lr: 2}}], where: model.lr > 1}")
+    assert list(found.space) == [{"model.lr": 2}]
 
 
 def test_two_paired_groups_multiply_and_points_do_too() -> None:
@@ -132,6 +152,14 @@ options: {memm: 1G}
         ("sweep: {grid: {a: [!x 1]}}", "tags are not supported"),
         ("a: &a [*a]", "contains itself"),
         ("sweep: {grid: {a: [1]}, sample: 3}", r"expected \{n: 20, seed: 1\}"),
+        ("sweep: {grid: {a: [1]}, sample: {n: -1, seed: 1}}", r"expected \{n: 20, seed: 1\}"),
+        ("sweep: {points: 3}", "line 1: sweep.points: expected a list of points"),
+        ("sweep: {points: [3]}", r"line 1: sweep.points\[0\]: expected a point such as"),
+        ("sweep: {points: [{a: .nan}]}", r"sweep.points\[0\].a: a=nan"),
+        ("sweep: {grid: {a: [1]}, points: [{a: 2}]}", "the parameter a twice, first as sweep.grid.a"),
+        ("sweep: {grid: {m: [1], m.lr: [2]}}", "m.lr is within m, which has values of its own"),
+        ("sweep: {grid: {a: [1]}}\nmetadata: 3", "line 2: metadata: expected a mapping, not 3"),
+        ("sweep: {grid: {a: [1]}}\noptions: [3]", r"line 2: options: expected a mapping, not \[3\]"),
     ],
 )
 def test_what_is_no_sweep_is_one_clear_error(text: str, message: str) -> None:

@@ -23,6 +23,7 @@ _COMPUTED: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
+_OF_NUMBERS = (ast.Mult, ast.Mod)  # "a" * 10**9 and "%999999999d" % 1 would fill the memory
 _SIGNED: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
     ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos,
 }  # fmt: skip
@@ -38,9 +39,11 @@ def condition(text: str, names: Collection[str]) -> Callable[[Mapping[str, Any]]
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
+        read = _Reader(text, names).read(tree.body)
     except SyntaxError as error:
         raise ConfigurationError(f"where: {text!r} is not a condition: {error.msg}") from None
-    read = _Reader(text, names).read(tree.body)
+    except (RecursionError, MemoryError, ValueError):  # ast.parse raises each of them: nesting, nesting, null bytes
+        raise ConfigurationError(f"where: {text[:80]!r}… is not a condition, or nests too deeply") from None
 
     def holds(params: Mapping[str, Any]) -> bool:
         try:
@@ -76,6 +79,8 @@ class _Reader:
             return lambda params: sign(operand(params))
         if isinstance(node, ast.BinOp) and type(node.op) in _COMPUTED:
             compute, left, right = _COMPUTED[type(node.op)], self.read(node.left), self.read(node.right)
+            if isinstance(node.op, _OF_NUMBERS):
+                return lambda params: compute(_number(left(params)), _number(right(params)))
             return lambda params: compute(left(params), right(params))
         if isinstance(node, ast.Compare):
             return self._comparison(node)
@@ -112,6 +117,12 @@ class _Reader:
             return True
 
         return holds
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str | bytes | list | tuple):
+        raise TypeError(f"{value!r:.80} is not a number")
+    return value
 
 
 def _dotted(node: ast.expr) -> str:

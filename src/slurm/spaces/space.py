@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -62,15 +63,26 @@ class Space(ABC, Iterable[Params]):
 
         Raises ConfigurationError for a text that is no condition of the parameters.
         """
-        return _Where(self, condition(predicate, self.names) if isinstance(predicate, str) else predicate)
+        if isinstance(predicate, str):
+            return _Where(self, condition(predicate, self.names))
+        if not callable(predicate):
+            raise ConfigurationError(
+                f"where({predicate!r:.80}): pass a text such as 'lr < 0.1', or a function of a point"
+            )
+        return _Where(self, predicate)
 
     def sample(self, n: int, *, seed: int) -> Space:
-        """`n` of the points at random, in their order; all if there are fewer. The same seed gives the same points."""
-        if n < 0:
-            raise ConfigurationError(f"sample({n}): the number of points cannot be negative")
-        of: Space = self if self.exact else _Points(self.names, list(self))
-        source = random.Random(seed)  # noqa: S311 - a sample, no secret
-        return _Some(of, sorted(source.sample(range(of.size), min(n, of.size))))
+        """`n` of the points at random, in their order; all if there are fewer. The same seed gives the same points.
+
+        After `where`, this enumerates the points twice.
+        """
+        if type(n) is not int or n < 0 or type(seed) is not int:
+            raise ConfigurationError(f"sample({n!r}, seed={seed!r}): both are integers, and n is not negative")
+        chosen = _positions(self.size if self.exact else len(self), n, seed)
+        if self.exact:
+            return _Some(self, chosen)
+        kept = set(chosen)
+        return _Points(self.names, [params for i, params in enumerate(self) if i in kept])
 
     def __repr__(self) -> str:
         return f"<Space of {'' if self.exact else 'at most '}{self.size} points: {', '.join(self.names)}>"
@@ -97,8 +109,25 @@ def paired(**axes: Iterable[Any]) -> Space:
 
 def points(some: Iterable[Mapping[str, Any]]) -> Space:
     """These points, each a mapping of names to values."""
-    found = [dict(each) for each in some]
+    if isinstance(some, str | Mapping) or not isinstance(some, Iterable):
+        raise ConfigurationError(f"points({some!r:.80}): pass a list of mappings, such as [{{'lr': 0.1}}]")
+    found = []
+    for number, each in enumerate(some):
+        if not isinstance(each, Mapping):
+            raise ConfigurationError(f"points: item {number} is {each!r:.80}, not a mapping such as {{'lr': 0.1}}")
+        found.append(dict(each))
     return _Points(tuple(dict.fromkeys(name for each in found for name in each)), found)
+
+
+def _positions(count: int, n: int, seed: int) -> list[int]:
+    """`n` different numbers below `count`, in order; all if there are fewer."""
+    source = random.Random(seed)  # noqa: S311 - a sample, no secret
+    if count <= sys.maxsize:
+        return sorted(source.sample(range(count), min(n, count)))
+    found: set[int] = set()
+    while len(found) < n:  # n is far below count, so few numbers come twice
+        found.add(source.randrange(count))
+    return sorted(found)
 
 
 def _axes(what: str, axes: Mapping[str, Iterable[Any]]) -> dict[str, Sequence[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from slurm.spaces.space import grid, paired, points
 from slurm.usage import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from slurm.spaces.space import Space
 
@@ -57,6 +57,7 @@ class SweepConfig:
         text: str | None = None,
     ) -> None:
         """Raises SweepConfigError with all problems."""
+        values = _plain(values)
         self.values, self._text = values, text
         checker = _Checker(where, lines or {})
         checker.check(values)
@@ -113,7 +114,7 @@ class SweepConfig:
             return self._text
         import yaml  # noqa: PLC0415 - few sweeps are saved
 
-        return str(yaml.safe_dump(_plain(self.values), sort_keys=False, allow_unicode=True))
+        return str(yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True))
 
 
 class _Checker:
@@ -126,6 +127,9 @@ class _Checker:
     def check(self, values: Mapping[str, Any]) -> None:
         """Check everything."""
         self._names("", values, TOP)
+        for key in ("metadata", "options", "defaults"):
+            if not isinstance(values.get(key) or {}, Mapping) and not (key == "defaults" and type(values[key]) is list):
+                self._refuse(key, f"expected a mapping, not {values[key]!r:.60}")
         sweep = values.get("sweep")
         if not isinstance(sweep, Mapping):
             self._refuse("sweep", "expected a mapping of grid, paired, points, where, sample")
@@ -139,7 +143,8 @@ class _Checker:
             self._values(key, name, found)
         for number, group in enumerate(self._groups(sweep)):
             self._lengths(f"sweep.paired[{number}]", group)
-        names |= {name: "points" for each in sweep.get("points") or [] if isinstance(each, Mapping) for name in each}
+        self._points(sweep.get("points") or [], names)
+        self._nesting(names)
         self._conditions(sweep, names)
         if not names and not sweep.get("points"):
             self._refuse("sweep", "there are no parameters: write grid: {lr: [0.1, 0.01]}")
@@ -154,7 +159,7 @@ class _Checker:
             found.append(grid(**axes))
         found += [paired(**_flat(next(iter(group.values())))) for group in self._groups(sweep)]
         if sweep.get("points"):
-            found.append(points(sweep["points"]))
+            found.append(points(map(_flat, sweep["points"])))
         space = found[0]
         for each in found[1:]:
             space *= each
@@ -209,6 +214,31 @@ class _Checker:
             except ConfigurationError as error:
                 self._refuse(f"{key}[{number}]" if f"{key}[{number}]" in self._lines else key, str(error))
 
+    def _nesting(self, names: Mapping[str, str]) -> None:
+        for name, key in names.items():
+            parts = name.split(".")
+            for outer in (".".join(parts[:count]) for count in range(1, len(parts))):
+                if outer in names:
+                    self._refuse(key, f"{name} is within {outer}, which has values of its own")
+
+    def _points(self, some: Any, names: dict[str, str]) -> None:
+        """Check the points of a list, and add their names."""
+        if not isinstance(some, list):
+            self._refuse("sweep.points", "expected a list of points: - {lr: 0.1, depth: 2}")
+            return
+        new: dict[str, str] = {}
+        for number, each in enumerate(some):
+            key = f"sweep.points[{number}]"
+            if not isinstance(each, Mapping):
+                self._refuse(key, f"expected a point such as {{lr: 0.1}}, not {each!r:.60}")
+                continue
+            for name, value in _flat(each).items():
+                if name in names:
+                    self._refuse(f"{key}.{name}", f"the parameter {name} twice, first as {names[name]}")
+                new.setdefault(name, f"{key}.{name}")
+                self._values(f"{key}.{name}", name, [value])
+        names |= new
+
     def _lengths(self, key: str, group: Mapping[str, Mapping[str, Any]]) -> None:
         for label, axes in group.items():
             lengths = {name: len(v) for name, v in _flat(axes).items() if isinstance(v, list | tuple | range)}
@@ -227,6 +257,7 @@ class _Checker:
             isinstance(sample, Mapping)
             and set(sample) == {"n", "seed"}
             and all(type(v) is int for v in sample.values())
+            and sample["n"] >= 0
         ):
             self._refuse("sweep.sample", "expected {n: 20, seed: 1}")
 
@@ -236,8 +267,9 @@ class _Checker:
         for key in ("name", "task", "command"):
             if values.get(key) is not None and not isinstance(values[key], str):
                 self._refuse(key, f"expected text, not {values[key]!r:.60}")
+        options = values.get("options") or {}
         try:
-            Options.parse(dict(values.get("options") or {}))
+            Options.parse(dict(options) if isinstance(options, Mapping) else {})
         except (ConfigurationError, TypeError, ValueError) as error:
             self._refuse("options", str(error))
 
@@ -268,6 +300,11 @@ def _flat(axes: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """The value with dicts and lists instead of other mappings and sequences, such as those of OmegaConf."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple | range) else value
+    return (
+        [_plain(each) for each in value]
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        else value
+    )
