@@ -133,7 +133,7 @@ class TestBadInput:
         ("make", "message"),
         [
             (lambda: points([3]), "item 0 is 3, not a mapping"),  # type: ignore[list-item]
-            (lambda: points({"lr": 1}), "pass a list of mappings"),
+            (lambda: points({"lr": 1}), "pass a list of mappings"),  # type: ignore[dict-item]
             (lambda: grid(a=[1]).where(3), "pass a text such as"),  # type: ignore[arg-type]
             (lambda: grid(a=[1]).sample(-1, seed=1), "n is not negative"),
             (lambda: grid(a=[1]).sample(1, seed="x"), "both are integers"),  # type: ignore[arg-type]

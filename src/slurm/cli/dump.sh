@@ -17,7 +17,10 @@ for file in $(grep -lzxF -e "$key" /proc/[0-9]*/cmdline 2> /dev/null); do
     echo "==> process $pid on $here <=="
     python=${words%%"$next"*}
     spy=$(command -v "$(dirname "$python")/py-spy" || command -v py-spy)
-    [ -n "$spy" ] && "$spy" dump --pid "$pid" && continue
+    if [ -n "$spy" ] && stacks=$("$spy" dump --pid "$pid"); then
+        printf '%s\n' "$stacks" | sed '/^Process /,/^Python v/ { /^Python v/!d; }'  # without the program of the runner
+        continue
+    fi
     log=$(readlink "/proc/$pid/fd/2")
     [ -f "$log" ] || { kill "-$signal" "$pid"; echo "the stacks are in the log of the job"; continue; }
     before=$(wc -c < "$log") tries=0

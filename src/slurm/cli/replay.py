@@ -16,7 +16,6 @@ from slurm.cli.output import json_option
 from slurm.cli.result import show_value
 from slurm.errors import SlurmError
 from slurm.jobs.job import JobArray
-from slurm.jobs.replay import NotReplayable, replay_of
 from slurm.sanitize.redaction import redacted
 from slurm.serialization.installed import in_installed_directory
 from slurm.views.overview import overviews
@@ -44,6 +43,8 @@ def replay(key: str, index: int | None, pdb: bool, cluster: str | None, as_json:
 
     The arguments are unpickled, and the function is run, on this machine.
     """
+    from slurm.jobs.replay import NotReplayable, replay_of  # noqa: PLC0415 - it imports the runner
+
     job = _chosen(job_of(key, cluster), index)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
