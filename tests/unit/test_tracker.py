@@ -175,3 +175,24 @@ def test_the_end_of_an_upstream_or_of_what_filled_the_queue_is_a_reason_to_query
     waiting = registry.add(asked(OTHER, 1 + room, dependencies=edges), Submitted(scheduler="slurm", blocks=blocks))
     assert tracker.wait(waiting, range(1 + room), timeout=30)
     assert len(asked_) > 1
+
+
+@pytest.mark.parametrize("fails", ["query", "listing"])
+def test_after_a_failure_the_scheduler_is_left_alone_for_its_longest_pause(fails: str) -> None:
+    asked_: list[Sequence[str]] = []
+    listed: list[Sequence[str]] = []
+
+    def query(ids: Sequence[str]) -> Answers:
+        asked_.append(ids)
+        raise SchedulerError("slurm doesn't tell")
+
+    def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
+        if asked_ or fails == "listing":
+            listed.append(keys)
+        if fails == "listing" and len(listed) == 1:
+            raise ValueError(keys)
+        return dict.fromkeys(keys, frozenset({0} if len(listed) > 5 else ()))
+
+    tracker, watched = follow(listing, query, patience=(0.01, 1e9))
+    assert tracker.wait(watched, [0], timeout=30)
+    assert len(asked_) == (1 if fails == "query" else 0)
