@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
-from common import in_turns, judged
+from common import Row, in_turns, judged, unmeasured
 from runner_start import Element
 
-from slurm import command
+from slurm import Container, command
+from slurm.runner.contained import LAUNCHER
+from testbed.containers import ContainerTestbed, missing_containers, missing_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from common import Row, Settings
+    from common import Settings
 
 MOST_MILLISECONDS = 60
 MOST_ENTRIES = 4
@@ -49,6 +53,32 @@ def rows(settings: Settings) -> Iterator[Row]:
         what = f"entries of directories that a call of a `command` makes, besides its product, if it prints {how}"
         measured = f"{len(made)}: {', '.join(made)}"
         yield judged(what, measured, budget=f"≤ {MOST_ENTRIES}", kept=len(made) <= MOST_ENTRIES)
+    yield _in_container(settings)
+
+
+def _in_container(settings: Settings) -> Row:
+    """The CPU time of a command in an image without a Python, without processes that the engine has detached."""
+    what = "CPU time of a `command` in a container of podman, over `podman run --rm` of the same program"
+    if lacking := missing_containers() or missing_ids():
+        return unmeasured(what, lacking)
+    with ContainerTestbed() as containers:
+        os.environ.update(containers.env)
+        image = containers.static_image()
+        environment = Container(image, runtime="podman", builder="podman")
+        element = CommandElement(
+            settings.workspace / "programs-contained", command("/program", environment=environment)
+        )
+        podman = (shutil.which("podman") or "podman", "run", "--rm", "--network=host", image, "/program")
+        with element.variables():
+            subjects = {
+                "podman": cpu_of(podman, before=lambda: None),
+                "command": cpu_of(element.argv(), before=element.forget),
+            }
+            times = in_turns(subjects, settings.rounds)
+        for name in containers.env:
+            del os.environ[name]
+    spent, bare = (1000 * median(times[name]) for name in ("command", "podman"))
+    return Row(what, f"{spent - bare:.0f} ms ({spent:.0f} ms against {bare:.0f} ms)", "–", "no budget")
 
 
 class CommandElement(Element):
@@ -57,6 +87,16 @@ class CommandElement(Element):
     def __init__(self, root: Path, of: object) -> None:
         super().__init__(root, of)  # type: ignore[arg-type]
         self.forget()
+
+    @contextmanager
+    def variables(self) -> Iterator[None]:
+        """The variables by which the job's script names the launcher of its programs."""
+        record = json.loads((self._directory / "submission.json").read_text())
+        os.environ[LAUNCHER] = record["environment"]["program"]
+        try:
+            yield
+        finally:
+            del os.environ[LAUNCHER]
 
     def forget(self) -> None:
         """Remove also what the program wrote, but not `work`, which all calls of a job share."""

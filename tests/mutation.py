@@ -43,6 +43,7 @@ TESTS = [
         "shared_outcomes",
         "journal",
         "resubmit",
+        "deferred",
         "workflow_journal",
         "external_jobs",
         "gathering",
@@ -151,7 +152,7 @@ def main() -> int:
     if not survives(unchanged):
         print("the tests fail without a mutant")
         return 2
-    print(f"{len(sample)} of {len(every)} mutants")
+    print(f"{len(sample)} of {len(every)} mutants", flush=True)
     killed = 0
     with ThreadPoolExecutor(asked.jobs) as pool:
         tried = {pool.submit(survives, one): one for one in sample}

@@ -14,12 +14,12 @@ import click
 import pytest
 
 from slurm import Cluster, current_job, task
-from slurm.cli.main import COMMANDS, slurm
+from slurm.cli.main import slurm
 from terminals import at_terminal
 from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-NO_JSON = {"completion", "mcp"}
+NO_JSON = {"completion", "mcp", "sweep init"}
 
 
 @task(time="5", mem="50M")
@@ -37,14 +37,15 @@ def documented() -> dict[str, tuple[str, set[str]]]:
     return {name: (kind, set(re.findall(r"`([\w-]+)`", fields))) for name, kind, fields in rows}
 
 
-def commands() -> set[str]:
+def commands(group: click.Group = slurm, before: str = "") -> dict[str, click.Command]:
     """All commands, with those of groups."""
-    found = set()
-    with click.Context(slurm) as ctx:
-        for name in COMMANDS:
-            command = slurm.get_command(ctx, name)
-            inner = command.commands if isinstance(command, click.Group) else {}
-            found |= {f"{name} {each}" for each in inner} or {name}
+    found: dict[str, click.Command] = {}
+    with click.Context(group) as ctx:
+        for name in group.list_commands(ctx):
+            command = group.get_command(ctx, name)
+            assert command is not None
+            inner = isinstance(command, click.Group)
+            found |= commands(command, f"{before}{name} ") if inner else {f"{before}{name}": command}  # type: ignore[arg-type]
     return found
 
 
@@ -65,6 +66,9 @@ def words(array: str, running: str, file: Path) -> dict[str, list[str]]:
         "jobs": ["jobs"],
         "ls": ["ls"],
         "show": ["show", array],
+        "run": ["run", "halves.py:halve", "--x", "4"],
+        "watch": ["watch", array],
+        "replay": ["replay", array, "0"],
         "show of a job": ["show", f"{array}[1]"],
         "wait": ["wait", array],
         "result": ["result", array],
@@ -92,6 +96,7 @@ def used(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t
     for name in ("SLURMFILE", "SLURMFILE_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "Slurmfile").write_text(f'default: mine\nclusters: {{mine: {{url: "{cluster.url}"}}}}\n')
+    (tmp_path / "halves.py").write_text("print('imported')\ndef halve(x: int) -> int:\n    return x // 2\n")
     made = halve.map([1, 0])
     made.exceptions(90)
     running = wait(str(tmp_path / "gate"))
@@ -102,21 +107,31 @@ def used(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t
     return made.key, running.key
 
 
+def test_every_command_that_gives_data_takes_json() -> None:
+    without = {name for name, command in commands().items() if all(each.name != "as_json" for each in command.params)}
+    assert without == NO_JSON
+
+
 def test_json_of_every_command_is_as_documented_and_all_that_is_printed(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages, table = documented(), words(*used(cluster, tmp_path, monkeypatch), tmp_path / "new")
-    assert {name.partition(" of ")[0].partition(" with ")[0] for name in table} == commands() - NO_JSON == set(pages)
+    assert {name.partition(" of ")[0].partition(" with ")[0] for name in table} == set(pages)
+    assert set(pages) == {name for name in commands().keys() - NO_JSON if not name.startswith("sweep ")}
     for name, argv in table.items():
+        at = 2 if argv[0] in ("config", "envs") else 1
         done = subprocess.run(
-            [sys.executable, "-m", "slurm", *argv, "--json"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "slurm", *argv[:at], "--json", *argv[at:]],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert (done.returncode in (0, 1), bool(done.stdout)) == (True, True), (name, done.stderr)
         value: Any = json.loads(done.stdout)
         kind, fields = pages[name.partition(" of ")[0].partition(" with ")[0]]
-        if name == "result":
-            assert value == [0.5, None]
-        elif kind == "an object":
+        if kind == "a value":
+            assert value == {"result": [0.5, None], "run": 2, "replay": 0.5}[name]
+        elif kind in ("an object", "a line for each change"):
             assert value.keys() <= fields, name
         elif kind == "a list of texts" and name != "fetch with a list":
             assert all(isinstance(text, str) for text in value), name

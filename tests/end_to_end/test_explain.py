@@ -81,7 +81,7 @@ def test_a_job_in_line_is_told_its_place_and_when_it_is_expected_to_start(slurm_
     with Cluster("slurm", root=root) as cluster:
         whole = sleep.with_options(nodes=2, exclusive=True, time=10, launch="once")
         jobs = [whole() for _ in range(3)]
-        until(lambda: "expected" in (jobs[2].status().explanation or ""))
+        until(lambda: "in front of it, expected" in (jobs[2].status().explanation or ""))
         assert cluster.command_counts().get("line") is None  # ordinary queries need no other command
         shown = lines(cluster, jobs[2].key)
         behind = f"2nd in line for debug, behind {str(jobs[1].job_id).partition('_')[0]} of {getpass.getuser()}"

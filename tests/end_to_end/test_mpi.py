@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -88,7 +88,8 @@ def test_a_killed_process_ends_all_processes_and_the_retry_succeeds(
 ) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()
-    job = world.with_options(retry=Retry(times=1, on=[CommandFailed, TaskExited]))(pids)  # type: ignore[call-overload]
+    of: Any = world.with_options(retry=Retry(times=1, on=[CommandFailed, TaskExited]))
+    job: Job[Finished] = of(pids)
     directory = Path(cluster.place.store.directory(job.key))
     until(lambda: len(os.listdir(pids)) == 2, timeout=90)
     ranks = [int(name.partition(".")[2]) for name in os.listdir(pids)]

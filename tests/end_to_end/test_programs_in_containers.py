@@ -157,6 +157,24 @@ def test_processes_of_an_mpi_program_keep_the_sockets_of_their_launcher(place: C
     assert sorted(lines) == ["PMI_RANK=0", "PMI_RANK=1", "PMI_SIZE=2", "PMI_SIZE=2", "a socket", "a socket"]
 
 
+@pytest.mark.parametrize("where", [("slurm", "apptainer")], indirect=True, ids="-by-".join)
+@pytest.mark.slurm
+def test_an_mpi_library_of_the_image_is_one_world_with_srun(
+    place: Cluster, image: Container, containers: ContainerTestbed
+) -> None:
+    mpicc = shutil.which("mpicc", path=f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
+    if mpicc is None:
+        pytest.skip("an image with an MPI library needs mpicc: pip install mpich")
+    own = Container(
+        containers.mpi_image(mpicc), runtime=image.runtime, runtime_options=image.runtime_options, builder="podman"
+    )
+    env = {"MPIR_CVAR_NOLOCAL": "1"}  # docs/how-to/commands.md, "MPI"
+    done = command("/program", environment=own, launch="mpi", mpi="pmi2", ntasks=2, env=env)().result(90)
+    lines = (done.directory / "stdout.log").read_text().splitlines()
+    assert [line.partition(" by ")[0] for line in lines] == ["2 of 2", "2 of 2"]
+    assert all(line.partition(" by ")[2].startswith(("/lib", "/usr/lib")) for line in lines)
+
+
 def test_cancel_ends_the_program_and_leaves_no_process_and_no_container(
     place: Cluster, image: Container, containers: ContainerTestbed, root: Path
 ) -> None:

@@ -44,8 +44,8 @@ def plain(number: int, rate: float = 0.5, verbose: bool = True, out: Path = Path
     return [number, rate, verbose, str(out), sizes, mode, color.name, limit, config, either, guess, unknown]
 
 @task
-def with_context(word: str, ctx: JobContext) -> str:
-    return f"{word} {ctx.key.partition('/')[0]}"
+def with_context(first_word: str, ctx: JobContext) -> str:
+    return f"{first_word} {ctx.key.partition('/')[0]}"
 
 def several(first, /, second=2, *rest: int, **more):
     return [first, second, rest, more]
@@ -85,7 +85,8 @@ def test_the_parameters_are_options(on: str) -> None:
     words = "--number=4 --rate 2 --no-verbose --out a/b --sizes 1 --sizes 2 --mode 2 --color BLUE --limit 7 --either x"
     given = run(on, "user_tasks:plain", *words.split(), "--config", '{"a": [1]}', "--guess", "2", "--unknown", "[3]")
     assert given.stdout == f"{[4, 2.0, False, 'a/b', [1, 2], 2, 'BLUE', 7, {'a': [1]}, 'x', 2.0, [3]]}\n"
-    assert run(on, "user_tasks:with_context", "--word", "hi").stdout == "'hi with_context'\n"
+    for option in ("--first-word", "--first_word"):
+        assert run(on, "user_tasks:with_context", option, "hi").stdout == "'hi with_context'\n"
     places = run(on, "user_tasks:several", "--first", "1", "--rest", "3", "--rest", "4", "--more", '{"a_b": 5}')
     assert places.stdout == "[1, 2, (3, 4), {'a_b': 5}]\n"
     failed = run(on, "user_tasks:fail", "--number", "7")
@@ -166,3 +167,24 @@ def test_a_module_that_cannot_be_imported_and_help(local: Cluster, tmp_path: Pat
     )
     assert "--number INTEGER" in shown.stdout
     assert "--verbose / --no-verbose" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("begun", "found"),
+    [
+        ("user", ["user_tasks.py"]),
+        ("d", ["directory/"]),
+        ("user_tasks.py:s", ["user_tasks.py:several", "user_tasks.py:sleep_until"]),
+        ("user_tasks:pl", ["user_tasks:plain"]),
+        ("none.py:f", []),
+    ],
+)
+def test_files_and_functions_are_completed(begun: str, found: list[str], tmp_path: Path) -> None:
+    (tmp_path / "user_tasks.py").write_text(MODULE)
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "data.csv").touch()
+    asked = {"_SLURM_COMPLETE": "bash_complete", "COMP_WORDS": f"slurm run {begun}", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [SLURM], cwd=tmp_path, env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [f"plain,{each}" for each in found]

@@ -17,7 +17,7 @@ from typing import final
 
 from testbed.config import LOOPBACK, free_ports, is_listening
 from testbed.errors import SlurmTestbedError
-from testbed.images import make_tree, pack
+from testbed.images import make_program_tree, make_tree, pack
 from testbed.programs import find_program
 
 _NEEDED = ("podman", "runc", "docker-registry", "setpriv")
@@ -52,6 +52,7 @@ _AUTH = 'auth: {{htpasswd: {{realm: tests, path: "{file}"}}}}'
 MINI = "localhost/mini:1"
 """An image with this Python."""
 STATIC = "localhost/static:1"
+MPI = "localhost/mpi:1"
 """An image with one program, which is linked statically."""
 BARE = "localhost/bare:1"
 """One without any."""
@@ -148,6 +149,15 @@ class ContainerTestbed:
             self.run("gcc", "-static", "-O1", "-o", str(tree / "program"), str(source))
             self.run("podman", "import", "--quiet", str(pack(tree, self.directory / "static.tar")), STATIC)
         return STATIC
+
+    def mpi_image(self, mpicc: str) -> str:
+        """Make an image that holds one program of MPI, `/program`, with its MPI library. Returns its name."""
+        program, tree = self.directory / "mpi_program", self.directory / "mpi"
+        if not tree.exists():
+            self.run(mpicc, "-o", str(program), str(Path(__file__).with_name("mpi_program.c")))
+            archive = pack(make_program_tree(tree, program), self.directory / "mpi.tar")
+            self.run("podman", "import", "--quiet", str(archive), MPI)
+        return MPI
 
     def new_registry(self, htpasswd: str = "") -> str:
         """Start a registry; with lines of htpasswd (bcrypt) it wants to know who asks."""

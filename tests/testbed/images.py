@@ -48,6 +48,16 @@ def make_tree(tree: Path) -> Path:
     return tree
 
 
+def make_program_tree(tree: Path, program: Path) -> Path:
+    """Make a root directory that holds a program as `/program`, the libraries that it loads, and nothing else."""
+    _copy(program, tree / "program")
+    for library, place in _libraries([program]):
+        _copy(library, tree / place.relative_to("/"))
+    for name in _DIRECTORIES:
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    return tree
+
+
 def pack(tree: Path, archive: Path) -> Path:
     """Pack a tree as what `podman import` takes: all of it root's, whoever made it."""
     with tarfile.open(archive, "w") as packed:

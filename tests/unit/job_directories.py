@@ -76,10 +76,16 @@ DEFAULT = Timings()
 
 
 def follow(
-    listing: Listing, query: Query, timings: Timings = DEFAULT, *, distrust: Callable[[str], object] = lambda _: None
+    listing: Listing,
+    query: Query,
+    timings: Timings = DEFAULT,
+    *,
+    distrust: Callable[[str], object] = lambda _: None,
+    patience: tuple[float, float] = (0.05, 0.1),
+    registry: SubmissionRegistry | None = None,
 ) -> tuple[Tracker, SubmissionState]:
     """A tracker, and one job with the scheduler's id "7" that it follows; there is no accounting."""
-    registry = SubmissionRegistry(JobStore(LocalTransport(), "/"))
+    registry = registry or SubmissionRegistry(JobStore(LocalTransport(), "/"))
     tracker = Tracker(
         registry,
         listing=listing,
@@ -94,7 +100,7 @@ def follow(
         finalize=lambda _, statuses, __: statuses,
         poll_progress=lambda: None,
         pace=0.01,
-        patience=(0.05, 0.1),
+        patience=patience,
         timings=timings,
     )
     return tracker, registry.add(asked(), Submitted(scheduler="slurm", blocks=(Block(id="7", first=0, count=1),)))

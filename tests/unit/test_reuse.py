@@ -9,7 +9,7 @@ import pickle
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -524,14 +524,14 @@ def test_a_refreshed_call_that_a_workflow_finds_again_leaves_no_record_without_a
 
 
 @workflow(retry=Retry(1, on=[RuntimeError]))
-def reused_or_refreshed(n: int, how: bool | str) -> int:
-    return sum(scaled.with_options(reuse=how).map(range(n)).results())  # type: ignore[arg-type]
+def reused_or_refreshed(n: int, how: Literal[True, "refresh"]) -> int:
+    return sum(scaled.with_options(reuse=how).map(range(n)).results(), start=0)
 
 
 @pytest.mark.parametrize("how", [True, "refresh"])
 @pytest.mark.parametrize("death", ["record", "directory", "submission"])
 def test_a_workflow_that_dies_before_a_step_of_its_submission_submits_each_call_once(
-    inline: InlineCluster, ran: Path, monkeypatch: pytest.MonkeyPatch, how: bool | str, death: str
+    inline: InlineCluster, ran: Path, monkeypatch: pytest.MonkeyPatch, how: Literal[True, "refresh"], death: str
 ) -> None:
     """As if its node had died: what was to be done then is not done, and its next attempt begins."""
     of, name = {

@@ -53,11 +53,12 @@ def test_a_program_reads_the_same_from_the_zip(tmp_path: Path) -> None:
 
 
 CLIENT_ONLY = (
-    *("slurm/doctor/", "slurm/testing/"),
+    *("slurm/cli/", "slurm/doctor/", "slurm/testing/"),
     *(
         "slurm/clusters/list_environments.sh",
         "slurm/clusters/remove_blobs.sh",
         "slurm/clusters/remove_environments.sh",
+        "slurm/clusters/remove_jobs.sh",
         "slurm/clusters/remove_wheels.sh",
     ),
 )

@@ -204,7 +204,7 @@ def test_states_that_outcomes_tell_are_kept_unless_an_element_makes_several_call
 
 def test_what_is_known_of_the_end_is_the_name_of_the_state() -> None:
     watched = state(3)
-    assert watched.state_name(0) == "submitted"
+    assert watched.state_name(0) == "not asked"
     watched.add_final({0: FinalStatus(JobState.TIMEOUT, None)})
     assert [watched.state_name(0), watched.status(0, None).state] == ["TIMEOUT", JobState.TIMEOUT]
 

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import logging
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +17,13 @@ from hypothesis import strategies as st
 from slurm import command, task, workflow
 from slurm.errors import ConfigurationError, ProtocolError
 from slurm.protocol.states import JobState
+from slurm.storage.runner_zip import bundle
 from slurm.sweeps.engine import SweepEngine
 from slurm.sweeps.health import Health, SweepStopped
+from slurm.sweeps.rebalancing import moves
 from slurm.sweeps.records import Collected, Ended, Shard
-from slurm.sweeps.snapshot import Point, State
+from slurm.sweeps.snapshot import Point, Snapshot, State
+from slurm.sweeps.sources import Source
 from slurm.sweeps.spreading import STRATEGIES, Share, room, spread
 from slurm.sweeps.sweep import Sweep
 from slurm.testing import InlineCluster
@@ -359,3 +364,37 @@ def test_the_engine_runs_sweeps_in_an_event_loop(inline: InlineCluster, tmp_path
         assert await engine.cancel_sweep(name) == 0
 
     asyncio.run(main())
+
+
+def test_a_module_of_a_task_may_import_names_of_sweeps_on_a_node(tmp_path: Path) -> None:
+    path = tmp_path / bundle().name
+    path.write_bytes(bundle().data)
+    program = "from slurm.sweeps import Sweep, grid; print(len(grid(x=[1, 2])), Sweep.__name__); Sweep()"
+    words = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(path)!r}); {program}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["2", "_OnANode"]
+    assert "a sweep is run by a client" in done.stderr
+
+
+def test_what_waits_at_a_source_that_is_off_goes_to_the_others(inline: InlineCluster) -> None:
+    sources = [Source(name, inline, slots) for name, slots in (("a", 1), ("b", 2), ("c", 2))]
+    shards = {
+        number: Shard(
+            cluster={"url": name}, source=name, key="f/20260101T000000Z-00000000", points=(0, 9), chunk=2, code=""
+        )
+        for number, name in ((1, "a"), (2, "b"))
+    }
+    busy = [Point(n, {}, State.ALIVE, JobState.RUNNING, 1 + n, "ab"[n], 0) for n in range(2)]
+    snapshot = Snapshot(busy, shards, {}, {})
+    waiting = {1: range(2, 10), 2: range(6, 10)}  # four elements at a, two at b
+    health = Health(probe_after=0.0)
+    assert [(m.of, m.to.name, m.most) for m in moves(snapshot, sources, waiting, health)] == [("a", "c", 2)]
+    for _ in range(3):
+        health.fault("a", "its nodes fail")
+    found = [(m.of, m.to.name, m.most, m.why) for m in moves(snapshot, sources, waiting, health)]
+    assert found == [
+        ("a", "b", 2, "moved: the source is off"),
+        ("a", "c", 2, "moved: the source is off"),
+        ("b", "a", 1, "probe"),
+        ("b", "c", 1, "moved: the source had nothing to do"),
+    ]

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
+from slurm.protocol import Block, Edge, Submitted
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.schedulers.job_control import Answers
+from slurm.storage.job_store import JobStore
+from slurm.submission.registry import SubmissionRegistry
 from slurm.submission.submission_state import SubmissionState
 from slurm.submission.timings import Timings
-from unit.job_directories import follow
+from slurm.transports.local import LocalTransport
+from unit.job_directories import KEY, asked, follow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+OTHER = "other/20260101T000000Z-00000001"
 
 
 class Cluster:
@@ -137,3 +144,55 @@ def test_an_explanation_is_waited_for_only_so_long() -> None:
     tracker, watched = follow(lambda keys: dict.fromkeys(keys, frozenset[int]()), query, Timings(verdict=0.3))
     assert tracker.explain(watched, 0) is None
     assert len(asked) <= 3, "there is a pause between two queries"
+
+
+@pytest.mark.parametrize("room", [False, True], ids=["dependent", "room"])
+def test_the_end_of_an_upstream_or_of_what_filled_the_queue_is_a_reason_to_query_soon(*, room: bool) -> None:
+    """The first query fails, and without such a reason the next one would be in years."""
+    registry = SubmissionRegistry(JobStore(LocalTransport(), "/"))
+    asked_: list[Sequence[str]] = []
+
+    def query(ids: Sequence[str]) -> Answers:
+        asked_.append(ids)
+        if len(asked_) == 1:
+            raise SchedulerError("slurm doesn't tell")
+        state = JobState.CANCELLED
+        return Answers([Report("8", None, state, state.value, "", "", dependency_failed=True)], set(), None)
+
+    def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
+        failed = asked_ and not any(thread.name == "slurm-poll" for thread in threading.enumerate())
+        ends = {KEY: frozenset({0} if failed or len(asked_) > 1 else ())}
+        if room and len(asked_) > 1:
+            ends[OTHER] = frozenset({0, 1})
+        elif room:
+            ends[OTHER] = ends[KEY]
+        return {key: ends.get(key, frozenset()) for key in keys}
+
+    timings = Timings(explained_grace=0.02)
+    tracker, _ = follow(listing, query, timings, patience=(0.05, 1e9), registry=registry)
+    blocks = (Block(id="8", first=0, count=1),)
+    edges = () if room else (Edge(key=KEY),)
+    waiting = registry.add(asked(OTHER, 1 + room, dependencies=edges), Submitted(scheduler="slurm", blocks=blocks))
+    assert tracker.wait(waiting, range(1 + room), timeout=30)
+    assert len(asked_) > 1
+
+
+@pytest.mark.parametrize("fails", ["query", "listing"])
+def test_after_a_failure_the_scheduler_is_left_alone_for_its_longest_pause(fails: str) -> None:
+    asked_: list[Sequence[str]] = []
+    listed: list[Sequence[str]] = []
+
+    def query(ids: Sequence[str]) -> Answers:
+        asked_.append(ids)
+        raise SchedulerError("slurm doesn't tell")
+
+    def listing(keys: Sequence[str]) -> Mapping[str, frozenset[int]]:
+        if asked_ or fails == "listing":
+            listed.append(keys)
+        if fails == "listing" and len(listed) == 1:
+            raise ValueError(keys)
+        return dict.fromkeys(keys, frozenset({0} if len(listed) > 5 else ()))
+
+    tracker, watched = follow(listing, query, patience=(0.01, 1e9))
+    assert tracker.wait(watched, [0], timeout=30)
+    assert len(asked_) == (1 if fails == "query" else 0)

@@ -32,6 +32,7 @@ COMMANDS = {
     "logs": ("slurm.cli.logs:logs", "Print the log of a job."),
     "connect": ("slurm.cli.connect:connect", "Open a shell, or run a command, beside a running job."),
     "graph": ("slurm.cli.graph:graph", "Show what a job waits for, and what it has submitted."),
+    "debug": ("slurm.cli.debug:debug", "Print the stacks of a running call."),
     "script": ("slurm.cli.script:script", "Print the batch script of a job."),
     "fetch": ("slurm.cli.files:fetch", "Copy files of a job to this machine."),
     "send": ("slurm.cli.jobs:send", "Send a message to a running job."),

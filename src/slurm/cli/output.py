@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from codecs import getincrementaldecoder
+from contextlib import nullcontext, redirect_stdout
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import IO, TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from slurm.sanitize.terminal import for_json, for_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
 _LONGEST_LINE = 1 << 20
 """The longest line of a log, in characters, that is shown as one."""
@@ -56,6 +58,11 @@ def show_error(error: Exception) -> None:
 def show_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(for_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def kept_for_json(as_json: bool) -> AbstractContextManager[object]:  # noqa: FBT001 - the value of --json
+    """Have what the user's own code prints go to standard error, if the standard output is to be JSON alone."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:

@@ -16,7 +16,6 @@ from slurm.cli.output import json_option
 from slurm.cli.result import show_value
 from slurm.errors import SlurmError
 from slurm.jobs.job import JobArray
-from slurm.jobs.replay import NotReplayable, replay_of
 from slurm.sanitize.redaction import redacted
 from slurm.serialization.installed import in_installed_directory
 from slurm.views.overview import overviews
@@ -44,11 +43,14 @@ def replay(key: str, index: int | None, pdb: bool, cluster: str | None, as_json:
 
     The arguments are unpickled, and the function is run, on this machine.
     """
+    from slurm.jobs.replay import NotReplayable, replay_of  # noqa: PLC0415 - it imports the runner
+
     job = _chosen(job_of(key, cluster), index)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        call = replay_of(job.part)
+        with output.kept_for_json(as_json):
+            call = replay_of(job.part)
     except NotReplayable as error:
         raise click.ClickException(f"{job.key}: {error}") from None
     except (SlurmError, click.ClickException):
@@ -57,8 +59,9 @@ def replay(key: str, index: int | None, pdb: bool, cluster: str | None, as_json:
         name = f"{type(error).__name__}: {error}"
         raise click.ClickException(redacted(f"{job.key} cannot be loaded here: {name}")) from None
     differs = "; ".join(call.differences) or "no known difference to the job"
-    output.show(f"replay of {job.key} by Python {platform.python_version()}: {differs}", err=True)
-    value = _made(call, pdb=pdb)
+    output.show_prose([f"replay of {job.key} by Python {platform.python_version()}: {differs}"], err=True)
+    with output.kept_for_json(as_json):
+        value = _made(call, pdb=pdb)
     show_value(value, job.key, as_json=as_json)
 
 

@@ -53,14 +53,15 @@ def show_results(job: Job[Any] | JobArray[Any], timeout: float | None, *, as_jso
         sys.path.append(os.getcwd())  # as `python` has it, but last: it hides no installed module
     several, failed = job.is_array, False
     values: list[Any] = []
-    for index, value, error in _ends(job):
-        failed = failed or error is not None
-        if error is not None:
-            output.show(redacted(f"[{index}] {_short(error)}" if several else _full(error)), err=True)
-        if as_json:
-            values.append(_checked(value, job.part.state.name(index)))
-        elif error is None:
-            output.show(f"[{index}] {_repr(value)}" if several else _repr(value))
+    with output.kept_for_json(as_json):
+        for index, value, error in _ends(job):
+            failed = failed or error is not None
+            if error is not None:
+                output.show(redacted(f"[{index}] {_short(error)}" if several else _full(error)), err=True)
+            if as_json:
+                values.append(_checked(value, job.part.state.name(index)))
+            elif error is None:
+                output.show(f"[{index}] {_repr(value)}" if several else _repr(value))
     if as_json and (several or not failed):
         show_json(values if several else values[0])
     if failed:

@@ -8,7 +8,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, on_option
-from slurm.cli.output import json_option
+from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import job_options, options_of, timeout_option
 from slurm.cli.result import show_results
 from slurm.cli.signature import command_of
@@ -59,7 +59,8 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     A parameter of type bool is --NAME or --no-NAME, one of type list is repeated, and dict is JSON. Ctrl-C ends the
     command; the job goes on. With --json, print the result as JSON.
     """
-    function = load(target)
+    with output.kept_for_json(as_json):
+        function = load(target)
     try:
         of: Task[..., Any] = function if isinstance(function, Task) else task(function)
     except TypeError as error:
@@ -70,9 +71,12 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
         with cluster_of(cluster, callbacks=True):
             job: Job[Any] = wanted(*args, **kwargs)
             if detach:
-                output.show(job.key)
+                if as_json:
+                    show_json({"key": job.key})
+                else:
+                    output.show(job.key)
                 return
-            output.show(f"submitted {job.key}", err=True)
+            output.show_prose([f"submitted {job.key}"], err=True)
             show_results(job, timeout, as_json=as_json)
 
     _invoke(ctx, command_of(target, of.unwrapped, of.signature, submit), arguments)

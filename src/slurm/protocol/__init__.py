@@ -32,6 +32,8 @@ and of the end of the file; n + 2 integers for n calls."""
 SUCCEEDED, FAILED = "succeeded", "failed"
 """The two statuses of an outcome; its *phase* says where a failed one failed."""
 
+DUMP_SIGNAL = 41
+"""Linux's SIGRTMIN + 7, at which the runner prints the stacks of its threads to the log."""
 QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "resolve", "run", "save", "process"
 """The phases of an element. `queue`: it never started; `process`: its process ended without an outcome (a signal)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from slurm.protocol import LOAD, RESOLVE, RUN, SAVE
+from slurm.protocol import DUMP_SIGNAL, LOAD, RESOLVE, RUN, SAVE
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag, pop_metrics_flag
@@ -33,6 +33,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     root, key, element, tag, *rest = argv
     hooked, measured = pop_callbacks_flag(rest), pop_metrics_flag(rest)
     chunk, workers, attempt = map(int, rest[:3] or (1, 0, 0))
+    dump_on_signal()
     job = JobContext.from_environment(root, key, int(element) * chunk, environ, attempt)
     saver = ResultSaver(job, int(element), continues=len(rest) > 3, measured=measured)
     if len(rest) > 3:
@@ -75,6 +76,15 @@ def _keep_while_forking(numbers: frozenset[int]) -> None:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, masks.pop(get_ident()))
 
     os.register_at_fork(before=block, after_in_parent=restore, after_in_child=restore)
+
+
+def dump_on_signal() -> None:
+    """Print the stacks of all threads to the log when DUMP_SIGNAL arrives, whatever the task does."""
+    faulthandler = __import__("faulthandler")
+    try:
+        faulthandler.register(DUMP_SIGNAL, file=2)
+    except (ValueError, OSError):  # not on Linux
+        return
 
 
 def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner) -> Outcome:

@@ -19,7 +19,7 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner import contained
 from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
-from slurm.runner.main import handle_stop_signals, run
+from slurm.runner.main import dump_on_signal, handle_stop_signals, run
 from slurm.runner.pickling import pickle_into
 from slurm.runner.result_saver import ResultSaver, write_new
 
@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
                 _write_to(f"{log}.{rank.rank}.log")
             if stop:
                 handle_stop_signals(stop[0])
+            dump_on_signal()
             callbacks = CallbackRunner.of(rank, tag) if hooked and not rank.rank else CallbackRunner(rank)
             return _run_rank(rank, saver, tag, callbacks)
     return parent.wait()

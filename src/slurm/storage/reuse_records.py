@@ -99,7 +99,7 @@ class ReuseRecords:
         paths = {f"{directory}/{number}": number for number in numbers}
         found = self._transport.get_each(list(paths), private=True)
         errors = [data for data in found.values() if isinstance(data, TransportError)]
-        if len(errors) == _AHEAD:
+        if len(errors) == len(paths) == _AHEAD:
             raise errors[0]
         for path, data in found.items():
             known.seen.add(paths[path])

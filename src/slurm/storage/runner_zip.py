@@ -48,10 +48,12 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
-    *("cli/", "doctor/", "server/", "testing/", "views/notebook.py"),
+    *("cli/", "doctor/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
     *("clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
+_IMPORTED = "sweeps/__init__.py"
+"""Modules of tasks import names of this package at their top."""
 _LOADED_AT_START = (
     *("__main__.py", "cloudpickle/", "slurm/__init__.py", "slurm/errors.py", "slurm/version.py"),
     *("slurm/callbacks/__init__.py", "slurm/callbacks/base.py", "slurm/callbacks/events.py"),
@@ -141,7 +143,8 @@ def _sources() -> Iterator[tuple[str, bytes]]:
     """Yield the name in the zip and the bytes of each file: modules, and the shell programs beside them."""
     for package in (Path(__file__).parents[1], Path(cloudpickle.__file__).parent):
         for path in sorted(path for path in package.rglob("*") if path.suffix in {".py", ".sh"}):
-            if not path.relative_to(package).as_posix().startswith(_CLIENT_ONLY):
+            name = path.relative_to(package).as_posix()
+            if name == _IMPORTED or not name.startswith(_CLIENT_ONLY):
                 yield path.relative_to(package.parent).as_posix(), path.read_bytes()
     yield "__main__.py", _MAIN.encode()
 

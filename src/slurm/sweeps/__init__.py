@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from slurm.spaces.space import Space, grid, paired, points
     from slurm.sweeps.config import SweepConfig, SweepConfigError
     from slurm.sweeps.engine import SweepEngine
+    from slurm.sweeps.health import NoSourceLeft, SweepStopped
     from slurm.sweeps.snapshot import State
     from slurm.sweeps.sweep import Sweep
     from slurm.sweeps.sweep_point import SweepPoint
@@ -28,6 +29,7 @@ _HOMES = {
     "slurm.spaces.space": ("Space", "grid", "paired", "points"),
     "slurm.sweeps.config": ("SweepConfig", "SweepConfigError"),
     "slurm.sweeps.engine": ("SweepEngine",),
+    "slurm.sweeps.health": ("NoSourceLeft", "SweepStopped"),
     "slurm.sweeps.snapshot": ("State",),
     "slurm.sweeps.sweep": ("Sweep",),
     "slurm.sweeps.sweep_point": ("SweepPoint",),
@@ -36,6 +38,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "NoSourceLeft",
     "Space",
     "State",
     "Sweep",
@@ -43,6 +46,7 @@ __all__ = [
     "SweepConfigError",
     "SweepEngine",
     "SweepPoint",
+    "SweepStopped",
     "Table",
     "grid",
     "paired",
@@ -54,6 +58,19 @@ def __getattr__(name: str) -> object:
     """Import a name at its first use, so that a command which needs one of them loads no other."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOME[name]), name)
+    try:
+        found = getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != _HOME[name]:
+            raise
+        found = _OnANode  # the runner's zip has no sweeps
     globals()[name] = found
     return found
+
+
+class _OnANode:
+    """What names of this package stand for in a job, where the module of a task may import them."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        message = "a sweep is run by a client, not by a job"
+        raise RuntimeError(message)
