@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -152,7 +153,8 @@ def _show_table(jobs: Sequence[Watched], watched: Watch) -> list[list[JobStatus]
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console, found = Console(highlight=False, markup=False), []
+    colourless = bool(os.environ.get("NO_COLOR"))  # an empty one counts in some versions of rich
+    console, found = Console(highlight=False, markup=False, no_color=colourless), []
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         for found in _looks(watched):
             rows = [_row(job, some) for job, some in zip(jobs, found, strict=True)]
