@@ -19,7 +19,7 @@ from terminals import at_terminal
 from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-NO_JSON = {"completion", "mcp", "sweep init"}
+NO_JSON = {"completion", "connect", "debug", "mcp", "sweep init"}
 
 
 @task(time="5", mem="50M")
@@ -67,6 +67,7 @@ def words(array: str, running: str, file: Path) -> dict[str, list[str]]:
         "ls": ["ls"],
         "show": ["show", array],
         "run": ["run", "halves.py:halve", "--x", "4"],
+        "graph": ["graph", array],
         "watch": ["watch", array],
         "replay": ["replay", array, "0"],
         "show of a job": ["show", f"{array}[1]"],
@@ -151,7 +152,7 @@ def test_what_every_command_shows_fits_the_terminal(
     local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     table = words(*used(local, tmp_path, monkeypatch), tmp_path / "Slurmfile")
-    for name in ("logs", "script", "result", "envs rm", "config init", "config trust"):  # texts as they are
+    for name in ("logs", "script", "graph", "result", "envs rm", "config init", "config trust"):  # texts as they are
         del table[name]
     for name, argv in table.items():
         lines = at_terminal(columns, *argv)

@@ -10,6 +10,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.output import json_option
 
 if TYPE_CHECKING:
     from slurm.views.graph import Graph
@@ -25,13 +26,15 @@ _OF_NAMES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "d
 )
 @click.option("--output", "-o", "file", type=click.Path(dir_okay=False), metavar="FILE", help="Write to this file.")
 @on_option
-def graph(key: str, form: str | None, file: str | None, cluster: str | None) -> None:
+@json_option
+def graph(key: str, form: str | None, file: str | None, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the job KEY with the jobs that it waits for, the children of workflows, and the state of each.
 
     As text, a line begins with the random part of a key, which commands take as its name. The children of a workflow
     stand below it.
     """
     on = cluster_of(cluster)
+    form = "json" if as_json else form
     chosen = form or _OF_NAMES.get(os.path.splitext(file or "")[1].lower(), "text")
     drawn = _drawn(on.graph(on.job(key)), chosen)
     if file is None:
