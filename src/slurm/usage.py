@@ -199,12 +199,8 @@ _OPERATORS: Mapping[str, str] = {
 def no_operator(method: str, argument: object, *, of_array: bool) -> TypeError:
     """The error for an operator of a job or an array, which is not its result."""
     name, result = ("an array", "array.results()") if of_array else ("a job", "job.result()")
-    if method == "__getitem__":
-        expression = f"{result}[{argument!r}]" + (f", or iterate over {result}" if argument == 0 else "")
-    elif method == "__format__":
-        expression = f"{{{result}:{argument}}}"
-    else:
-        expression = _OPERATORS[method].format(result)
+    formatted = f"{{{result}:{argument}}}"
+    expression = formatted if method == "__format__" else _OPERATORS[method].format(result)
     return about_the_caller(
         TypeError(f"{name} is not its result: write {expression}, or pass it to another task, which gets the result")
     )

@@ -594,3 +594,13 @@ def _is_gone(pid: str) -> bool:
         return " Z " in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+@task
+def halves(n: int) -> dict[str, list[int]]:
+    return {"low": list(range(n)), "high": list(range(n, 2 * n))}
+
+
+def test_an_item_of_a_result_is_an_argument(cluster: Cluster) -> None:
+    job = halves(3)
+    assert add(job["low"][2], job["high"][0]).result() == 5

@@ -433,7 +433,7 @@ def test_a_map_that_is_open_when_the_program_ends_goes_on(local: Cluster, tmp_pa
     (array,) = local.jobs()
     assert not array.done()
     gate.touch()
-    assert array[1].result(60) is None  # type: ignore[index]
+    assert array[1].result(60) is None
 
 
 def test_a_map_that_nobody_reads_runs(inline: InlineCluster, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from slurm.errors import ProtocolError, ResultNotLoaded, TransportError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.handle import value_of
+from slurm.jobs.job_item import WithItems
 from slurm.jobs.job_logs import ArrayLogs, JobLogs
 from slurm.jobs.listing import Listing
-from slurm.jobs.operators import OneResult, position
+from slurm.jobs.operators import position
 from slurm.jobs.table import ArrayTable, JobArguments
 from slurm.notifications.dispatcher import call_here, dispatch
 from slurm.places.place import place_for
@@ -39,10 +40,11 @@ R = TypeVar("R", covariant=True)
 _UNSET: Any = object()
 
 
-class Job(OneResult, JobArguments, JobLogs, Generic[R]):
+class Job(WithItems, JobArguments, JobLogs, Generic[R]):
     """One call on a cluster: like a `concurrent.futures.Future`, awaitable, and it outlives its process.
 
-    Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result.
+    Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result,
+    and `job["loss"]` for an item of it.
     A pickled job, or `cluster.job(key)`, is the same job in another process.
     """
 

@@ -48,17 +48,14 @@ class NoOperators(KnownAttributes):
 
 
 class OneResult(NoOperators):
-    """Base class of what stands for one result: it has no items. It is true, as futures are.
-
-    Without `__iter__` it is no `Iterable`; Python's iteration takes `[0]`, and so gets the error.
-    """
+    """Base class of what stands for one result. It is true, as futures are, and it cannot be iterated."""
 
     __slots__ = ()
 
     is_array: ClassVar[Literal[False]] = False
 
     if not TYPE_CHECKING:
-        __getitem__ = _refusal("__getitem__")
+        __iter__ = None  # it has items, and Python would take [0], [1] and so on for ever
 
         @ends_at_the_caller
         def __format__(self, form: str) -> str:
