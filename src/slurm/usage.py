@@ -153,6 +153,15 @@ def submit_of_others() -> TypeError:
     )
 
 
+def plan_of_others(task: str) -> TypeError:
+    """The error for `cluster.plan(f, 1)`: its second argument is a list of calls."""
+    message = (
+        f"cluster.plan({task}, calls) takes an iterable of calls, as {task}.starmap does. For one call, write "
+        f"{task}.on(cluster).plan(…) with its arguments"
+    )
+    return about_the_caller(TypeError(message))
+
+
 def no_attribute_of_task(task: object, name: str) -> AttributeError:
     """The error for a name that a task lacks."""
     return no_attribute(task, name, TASK, f=getattr(task, "__dict__", {}).get("__name__", "f"))

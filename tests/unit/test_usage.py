@@ -290,6 +290,9 @@ def test_a_call_that_is_written_otherwise_says_what_to_write(here: Cluster, name
 ON_A_CLUSTER: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
     "submit(f, 1)": (lambda cluster: cluster.submit(double, 1), TypeError, "Write f.on(cluster)(…)"),
     "submit(f)": (lambda cluster: cluster.submit(double), TypeError, "Write f.on(cluster)(…)"),
+    "plan(f, 1)": (lambda cluster: cluster.plan(double, 1), TypeError, "write double.on(cluster).plan(…)"),
+    "plan(f, 1, 2)": (lambda cluster: cluster.plan(double, 1, 2), TypeError, "write double.on(cluster).plan(…)"),
+    "plan(f)": (lambda cluster: cluster.plan(double), TypeError, "write double.on(cluster).plan(…)"),
     "submit(print, 1)": (lambda cluster: cluster.submit(print, 1), TypeError, "cluster.executor().submit(f, …)"),
     "map": (lambda cluster: cluster.map(double, [1]), AttributeError, "write f.on(cluster).map(…)"),
     "gather": (lambda cluster: cluster.gather([]), AttributeError, "from slurm import gather"),

@@ -45,3 +45,18 @@ def only_bound_calls(submit: F) -> F:
         return submit(self, *args, **kwargs)
 
     return ends_at_the_caller(checked)  # type: ignore[return-value]
+
+
+def only_iterable_calls(plan: F) -> F:
+    """Decorate `Cluster.plan`, for those who write `cluster.plan(f, 1)`. Raises TypeError."""
+
+    @functools.wraps(plan)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls = args[1] if len(args) == 2 else kwargs.get("calls")
+        if len(args) > 2 or not (hasattr(calls, "__iter__") or hasattr(calls, "__getitem__")):
+            from slurm import usage  # noqa: PLC0415 - only for an error
+
+            raise usage.plan_of_others(getattr(args[0], "__name__", "f") if args else "f")
+        return plan(self, *args, **kwargs)
+
+    return ends_at_the_caller(checked)  # type: ignore[return-value]

@@ -8,7 +8,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm.clusters.arguments import only_bound_calls, only_known_arguments
+from slurm.clusters.arguments import only_bound_calls, only_iterable_calls, only_known_arguments
 from slurm.sanitize.numbers import whole
 from slurm.tasks import active, task
 from slurm.tasks.settings import Settings
@@ -202,7 +202,7 @@ class Cluster(KnownAttributes):
         wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
         return self._jobs_of(submit(self.place, wanted))[0]
 
-    @ends_at_the_caller
+    @only_iterable_calls
     def plan(
         self, of: Task[P, R, Any], calls: Iterable[tuple[Any, ...] | Mapping[str, Any]], *, offline: bool = False
     ) -> Plan[JobArray[R]]:
