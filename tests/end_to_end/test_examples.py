@@ -121,9 +121,8 @@ def test_quadrature_is_one_world_here(root: Path) -> None:
 
 
 @pytest.mark.slurm
-def test_quadrature_is_one_world_on_slurm(slurm_env: SlurmTestbed, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quadrature_is_one_world_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
     pytest.importorskip("mpi4py", reason="quadrature.py needs mpi4py and mpich: pip install mpi4py mpich")
-    monkeypatch.setenv("MPIR_CVAR_NOLOCAL", "1")  # docs/how-to/commands.md, "MPI"
     printed = run("quadrature.py", "slurm", "--mpi", "pmi2", "--root", root)
 
     assert printed.count("from 2 processes") == 2
