@@ -23,7 +23,7 @@ from slurm.errors import (
     TaskExited,
     TaskFailed,
 )
-from slurm.protocol import FAILED, LOAD, PROCESS, QUEUE, RESOLVE, RUN, SAVE, SETUP
+from slurm.protocol import FAILED, LOAD, PROCESS, QUEUE, RESOLVE, RUN, SAVE, SETUP, ResolvedEnvironment
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
@@ -146,3 +146,10 @@ def test_an_error_names_the_node_if_the_scheduler_does(node: str, expected: str 
     report = Report("7_3", None, JobState.TIMEOUT, "TIMEOUT", node, "")
     assert of_status(FinalStatus(JobState.TIMEOUT, report), FACTS).node == expected
     assert of_status(FinalStatus(JobState.TIMEOUT, None), FACTS).node is None
+
+
+def test_a_missing_module_comes_with_advice_for_the_image_that_the_job_ran_in() -> None:
+    missing = ErrorRecord(type="ModuleNotFoundError", message="No module named 'x'", bases=("ImportError",))
+    image = ResolvedEnvironment(key="k", python="/usr/bin/python3", tag="3.11", setup=(), image="app.sif")
+    error = of_outcome(outcome(LOAD, missing), Facts(FACTS.key, 3, "7_3", FACTS.log, environment=image))
+    assert "The job ran in the image app.sif: add the module to it" in str(error)
