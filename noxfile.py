@@ -141,6 +141,13 @@ def generations(session: nox.Session) -> None:
 
 
 @nox.session
+def tools(session: nox.Session) -> None:
+    """The external tools themselves: pyuvsim on this machine and on the test cluster. Installs 600 MB."""
+    session.install("-e", ".[test]", "pyuvsim[sim]", "mpich")
+    session.run("pytest", "-n", "2", "tests/tools", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Kill clients, daemons and tasks 500 times: 250 times on local, as often on Slurm. Takes some ten minutes."""
     session.install("-e", ".[test]")
