@@ -27,9 +27,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types: mypy, strict, on src and tests."""
-    session.install("-e", ".[test,examples]")
+    """Types: mypy, strict, on src and tests; and pyright on what users write."""
+    session.install("-e", ".[test,examples]", "pyright[nodejs]")
     session.run("mypy")
+    session.run("pyright", "tests/unit/typing_examples.py")
 
 
 @nox.session

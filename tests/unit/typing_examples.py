@@ -1,6 +1,7 @@
 """What type checkers make of a user's program: only they run this file, test_types.py has them do it.
 
-Where a line is marked `type: ignore[…]`, the checker must object to it: an ignore that isn't needed is an error too.
+Where a line is marked `type: ignore[…]`, mypy must object to it: an ignore that isn't needed is an error too. Pyright
+runs on this file in the session `types`; it does not narrow by `is_array`.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ def workflows(cluster: Cluster) -> None:
     assert_type(flow.map([1, 2]), JobArray[float])
     assert_type(job.children(), list[Job[Any] | JobArray[Any]])
     child = job.children()[0]
-    assert_type(child, JobArray[Any]) if child.is_array else assert_type(child, Job[Any])
+    if child.is_array:
+        assert_type(child, JobArray[Any])  # pyright: ignore[reportAssertTypeFailure]
+    else:
+        assert_type(child, Job[Any])  # pyright: ignore[reportAssertTypeFailure]
     assert_type(cluster.graph(job), Graph)
     assert_type(current_workflow(), WorkflowContext)
     flow("1")  # type: ignore[call-overload]
