@@ -13,10 +13,11 @@ import random
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
-from slurm import Cluster, current_job, task
+from slurm import Cluster, current_job, fence, task
 from slurm.callbacks import Callback
 
 if TYPE_CHECKING:
+    from slurm import Job
     from slurm.callbacks import ProgressEvent
 
 POINTS = 200_000
@@ -59,15 +60,25 @@ def main() -> None:
     answers = Answers()
     with Cluster(arguments.url, root=arguments.root, callbacks=[answers]):
         job = count_within()
-        low, high = 0.0, 4.0
-        for _ in range(6):
-            radius = (low + high) / 2
-            job.send({"radius": radius})
-            count = answers.queue.get(timeout=120)
-            print(f"{count / POINTS:6.1%} of the points are within {radius:.4f}")
-            low, high = (low, radius) if count > POINTS / 2 else (radius, high)
+        try:
+            halve(job, answers)
+        except BaseException:
+            fence([job], "nobody asks any more")  # from now on nobody takes a result of it
+            job.cancel()
+            raise
         job.send("stop")
         print(f"{job.result()} questions answered")
+
+
+def halve(job: Job[int], answers: Answers) -> None:
+    """Ask six questions, each in the middle of the interval that is left."""
+    low, high = 0.0, 4.0
+    for _ in range(6):
+        radius = (low + high) / 2
+        job.send({"radius": radius})
+        count = answers.queue.get(timeout=120)
+        print(f"{count / POINTS:6.1%} of the points are within {radius:.4f}", flush=True)
+        low, high = (low, radius) if count > POINTS / 2 else (radius, high)
 
 
 if __name__ == "__main__":

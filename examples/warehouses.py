@@ -3,6 +3,7 @@
     apt-get install glpk-utils            # the solver, here and on the nodes
     python examples/warehouses.py         # on this machine
     python examples/warehouses.py slurm   # on the Slurm cluster of this login node
+    python examples/warehouses.py slurm --after 1234 --to plans   # once job 1234 has succeeded; copy the plans here
 
 `warehouses.mod` is the model and `warehouses.dat` its data; both are sent to the cluster once. Each run of the
 solver writes a file of metrics, from which the table is printed, and one with the plan. The last task compares these.
@@ -47,15 +48,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cluster", nargs="?", default="local", help="the URL of the cluster")
     parser.add_argument("--root", help="the directory for job directories")
+    parser.add_argument("--after", help="the id of a job of another program that has to succeed before")
+    parser.add_argument("--to", help="copy the plans to this directory")
     arguments = parser.parse_args()
     with Cluster(arguments.cluster, root=arguments.root) as cluster:
         model, towns = cluster.put(HERE.with_suffix(".mod")), cluster.put(HERE.with_suffix(".dat"))
-        solved = solve.starmap({"model": model, "towns": towns, "rent": rent} for rent in RENTS)
+        first = solve.after(arguments.after) if arguments.after else solve
+        solved = first.starmap({"model": model, "towns": towns, "rent": rent} for rent in RENTS)
         moved = moves(solved)
         solved.results()  # raises CommandFailed with the solver's last lines if it failed
         print("rent  warehouses  cost")
         for rent, found in zip(RENTS, solved.metrics(), strict=True):
             print(f"{rent:4}  {found['open']:10}  {found['cost']:4.0f}")
+        if arguments.to:
+            solved.fetch("output/plan.csv", to=arguments.to)
         print("\nchanges of warehouse:", ", ".join(f"{town} {count}" for town, count in moved.result().items()))
 
 

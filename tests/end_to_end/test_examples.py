@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurm import Cluster, JobCancelled
 from slurm.sweeps import Sweep
 from waiting import until
 
@@ -109,8 +111,10 @@ def test_warehouses_runs_a_solver_for_each_rent(root: Path) -> None:
 
 @pytest.mark.slurm
 @needs_the_solver
-def test_warehouses_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path) -> None:
-    assert run("warehouses.py", "slurm", "--root", root) == WAREHOUSES
+def test_warehouses_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+    before = slurm_env.run("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "true").stdout.strip()
+    assert run("warehouses.py", "slurm", "--root", root, "--after", before, "--to", tmp_path / "plans") == WAREHOUSES
+    assert len(list((tmp_path / "plans").rglob("plan.csv"))) == 5
 
 
 def test_quadrature_is_one_world_here(root: Path) -> None:
@@ -141,6 +145,18 @@ QUESTIONS = """\
 
 def test_questions_are_answered_by_a_task_that_runs(root: Path) -> None:
     assert run("questions.py", "--root", root) == QUESTIONS
+
+
+def test_questions_that_nobody_asks_any_more_end_their_job(root: Path) -> None:
+    words = [sys.executable, str(EXAMPLES / "questions.py"), "--root", str(root)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        client.send_signal(signal.SIGINT)
+        client.communicate(timeout=60)
+    (job,) = Cluster("local", root=root).jobs()
+    with pytest.raises(JobCancelled, match="nobody asks any more"):
+        job.result(60)  # type: ignore[union-attr]
 
 
 @pytest.mark.slurm
