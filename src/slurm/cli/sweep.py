@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -305,11 +307,26 @@ def _chunk(text: str | None) -> Any:
     return int(text)
 
 
+def _follow(made: Sweep, stop_after: int | None) -> None:
+    """Drive a sweep to its end; on a terminal, show how many points have ended."""
+    total, found = len(made.directory.points()), Counter[State]()
+    shown = sys.stderr.isatty()
+    try:
+        for point in made.as_completed(stop_after=stop_after):
+            found[point.state] += 1
+            if shown:
+                counts = ", ".join(f"{found[state]} {state}" for state in State if found[state])
+                click.echo(f"\r{made.name}: {counts} of {total} points\x1b[K", nl=False, err=True)
+    finally:
+        if shown and found:
+            click.echo(err=True)
+
+
 def _drive(made: Sweep, stop_after: int | None, *, detach: bool, as_json: bool) -> None:
     """Drive a sweep to its end, and tell how it ended. Raises SystemExit if a point is not done."""
     if not detach:
         try:
-            made.drive(stop_after=stop_after)
+            _follow(made, stop_after)
         except KeyboardInterrupt:
             output.show(f"interrupted; what is queued goes on: slurm sweep complete {made.name}", err=True)
             raise SystemExit(output.INTERRUPTED) from None
