@@ -16,7 +16,7 @@ def at_terminal(columns: int, *argv: str, **variables: str) -> list[str]:
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
         os.execve(sys.executable, [sys.executable, "-m", "slurm", *argv], inherited | variables)
     sent = b""
     with contextlib.suppress(OSError):  # it has ended

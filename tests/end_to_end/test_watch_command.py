@@ -87,6 +87,8 @@ class Terminal:
         self._stream = pyte.ByteStream(self.screen)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color", **variables}
+        for name in ("COLUMNS", "LINES"):  # readline sets them in the process that imports it
+            environment.pop(name, None)
         self.process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
         os.close(theirs)
         self.printed = b""

@@ -19,6 +19,7 @@ from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 from slurm.errors import JobCancelled, JobLost, SchedulerError, SubmissionError
 from testbed import SlurmTestbed
+from testbed.fixtures import SAME_IDS
 from timing import set_timings
 from waiting import until
 
@@ -253,8 +254,8 @@ def test_exported_variables_of_slurm_commands_have_no_effect(
 
 @pytest.mark.slurm
 def test_same_id_on_two_clusters_is_two_jobs(start: Start, root: Path, gate: Path) -> None:
-    first = start(accounting=True)
-    with first.second_cluster() as second, Cluster("slurm", root=root):
+    first = start(accounting=True, settings=SAME_IDS)
+    with first.second_cluster(settings=SAME_IDS) as second, Cluster("slurm", root=root):
         here, there = leave(gate), leave.with_options(clusters="other", hold=True)(gate)
         assert _number(here) == _number(there)
         until(here.running)

@@ -30,6 +30,8 @@ from testbed.programs import (
 from testbed.slurm import SlurmTestbed
 from testbed.sshd import SSHTestbed, missing_ssh, without_shell
 
+SAME_IDS = {"FirstJobId": "1"}
+"""The setting of clusters that give the same ids, as clusters of one accounting do."""
 REQUIRE_VARIABLE = "SLURMTASKS_REQUIRE_SLURM"
 
 
@@ -69,8 +71,7 @@ def slurm_env(slurm_testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> I
 def testbed_pair() -> Iterator[tuple[SlurmTestbed, SlurmTestbed]]:
     """Give two clusters under one slurmdbd, `testbed` (n1, n2) and `other` (m1), that the whole session shares."""
     require(accounting=True)
-    same = {"FirstJobId": "1"}  # the same ids twice, as clusters of one accounting have them
-    with SlurmTestbed(accounting=True, settings=same) as first, first.second_cluster(settings=same) as second:
+    with SlurmTestbed(accounting=True, settings=SAME_IDS) as first, first.second_cluster(settings=SAME_IDS) as second:
         yield first, second
 
 
