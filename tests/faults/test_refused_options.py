@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ def test_the_option_and_what_there_is_are_named(
     )
     for name, value in testbed.env.items():
         monkeypatch.setenv(name, value)
+    if os.geteuid() != 0:  # root is in the account of this name from the beginning
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        testbed.run("sacctmgr", "--immediate", "add", "user", me, "account=root")
     cases: list[tuple[dict[str, Any], str, str]] = [
         ({"gpus": 1}, "The option gpus='1' caused this.", "Largest node: 4 CPUs"),
         ({"gres": "foo:1", "mem": "1M"}, "The option gres='foo:1' caused this.", "Largest node: 4 CPUs"),
