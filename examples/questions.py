@@ -63,8 +63,8 @@ def main() -> None:
         try:
             halve(job, answers)
         except BaseException:
-            fence([job], "nobody asks any more")  # from now on nobody takes a result of it
             job.cancel()
+            fence([job], "nobody asks any more")  # from now on nobody takes a result of it
             raise
         job.send("stop")
         print(f"{job.result()} questions answered")
