@@ -196,7 +196,7 @@ class Cluster(KnownAttributes):
         return jobs
 
     def submit_under(self, key: str, of: Task[P, R, Any], call: Arguments) -> Job[R]:
-        """Submit a bound call under a key that was written down before, so that whoever reads it finds the job."""
+        """Submit a bound call with a key that the caller has recorded, so that other processes find the job by it."""
         from slurm.jobs.submit import Wanted, submit
 
         wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)

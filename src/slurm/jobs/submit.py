@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
     defaults: Settings = Settings()
     """The part of the settings that the tasks of a workflow share."""
     key: str | None = None
-    """The key of the submission, if it was written down before; None for a new one."""
+    """The key of the submission, if the caller has recorded one; None for a new key."""
 
 
 def submit(place: Place, wanted: Wanted) -> SubmissionState:
