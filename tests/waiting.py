@@ -1,9 +1,10 @@
-"""Waiting in tests: for what must happen soon, and never for ever."""
+"""Waiting in tests: for what must happen soon, and never for ever; and whether a process is there."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def until(happened: Callable[[], object], timeout: float = 120.0) -> None:
@@ -12,3 +13,11 @@ def until(happened: Callable[[], object], timeout: float = 120.0) -> None:
     while not happened():
         assert time.monotonic() < end, "it didn't happen in time"
         time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

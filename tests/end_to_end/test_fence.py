@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm import Cluster, fence, task, workflow
+from slurm import Cluster, JobArray, fence, task, workflow
 from slurm.errors import JobCancelled
 from slurm.protocol import OUTCOMES
-from waiting import until
+from waiting import alive, until
 
 WAIT = 120.0
 KILLED = """
@@ -68,6 +69,30 @@ def test_a_fenced_job_runs_on_and_gives_no_result(cluster: Cluster, tmp_path: Pa
     assert not (tmp_path / "began-3").exists()
     assert fence(jobs, "again") == []
     assert {path.name for path in Path(jobs.directory, OUTCOMES).glob("*.json")} == {f"{e}.json" for e in range(4)}
+
+
+@task
+def endless(directory: str, x: int) -> None:
+    Path(directory, f"pid-{x}").write_text(str(os.getpid()))
+    time.sleep(1000)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_fenced_job_that_is_cancelled_ends(cluster: Cluster, tmp_path: Path, fresh: bool) -> None:
+    jobs = endless.starmap([(str(tmp_path), x) for x in range(3)])
+    paths = [tmp_path / f"pid-{x}" for x in range(3)]
+    until(lambda: all(path.exists() and path.read_text() for path in paths))
+    pids = [int(path.read_text()) for path in paths]
+    assert fence(jobs, "moved") == list(jobs)
+    array = Cluster(cluster.url).job(jobs.key) if fresh else jobs
+    assert isinstance(array, JobArray)
+    assert array[0].cancel()
+    until(lambda: not alive(pids[0]))
+    assert all(map(alive, pids[1:]))
+    array.cancel()
+    until(lambda: not any(map(alive, pids)))
+    with pytest.raises(JobCancelled, match="moved"):
+        jobs[0].result(WAIT)
 
 
 def test_what_a_workflow_has_submitted_is_fenced_too(cluster: Cluster, tmp_path: Path) -> None:

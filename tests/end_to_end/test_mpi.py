@@ -15,7 +15,7 @@ from slurm.errors import OptionError
 from slurm.protocol import ATTEMPTS, attempt_name
 from slurm.protocol.outcomes import Outcome
 from slurm.runner.program import MARK
-from waiting import until
+from waiting import alive, until
 
 if TYPE_CHECKING:
     from slurm import Finished
@@ -124,13 +124,6 @@ def name_of(pid: int) -> str:
 
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_functions_are_not_programs(local: Cluster) -> None:

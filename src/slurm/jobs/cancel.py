@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError
 from slurm.schedulers.base import Target
-from slurm.storage.fencing import cancelled_outcome, stay_ended
+from slurm.storage.fencing import cancelled_outcome, may_run_on, stay_ended
 from slurm.tracking import attempts
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.status import Part
@@ -27,17 +27,18 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
 
     What workflows among them have submitted is cancelled too, even if they have ended, unless not `children`. A call
     that shares its array element with others (`chunk_size`) ends with them. Elements that wait for room in the queue
-    are never queued. Raises SchedulerError for calls that another scheduler took, after the others are cancelled.
+    are never queued. Elements that a fence has ended may still run, so they are cancelled, too. Raises SchedulerError
+    for calls that another scheduler took, after the others are cancelled.
     Returns the number of calls to be cancelled of each submission, by key.
     """
     several: dict[Place, dict[SubmissionState, set[int]]] = {}
     for place, watched, indices in with_children(parts, cancelled_outcome()) if children else parts:
         if watched.submitted is None:
             place.recovery.complete([watched])
-        if elements := {watched.element(index) for index in indices if not watched.finished(index)}:
-            several.setdefault(place, {}).setdefault(watched, set()).update(elements)
+        several.setdefault(place, {}).setdefault(watched, set()).update(map(watched.element, indices))
     elsewhere: list[str] = []
     for place, every in several.items():
+        _leave_out_ended(place, every)
         some = [
             (watched, elements) for watched, elements in every.items() if not _unreachable(place, watched, elsewhere)
         ]
@@ -53,6 +54,19 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
         for every in several.values()
         for watched, elements in every.items()
     }
+
+
+def _leave_out_ended(place: Place, every: dict[SubmissionState, set[int]]) -> None:
+    """Keep the elements that have not ended, and those that may run although they have an outcome."""
+    ended = {w.key: w.with_outcomes(elements) for w, elements in every.items()}
+    ended = {key: elements for key, elements in ended.items() if elements}
+    read = place.store.several_outcomes(ended) if ended else {}
+    for watched, elements in list(every.items()):
+        found = read[watched.key].read if watched.key in read else {}
+        fenced = {element for element, outcome in found.items() if may_run_on(outcome)}
+        every[watched] = {e for e in elements if e in fenced or not watched.element_finished(e)}
+        if not every[watched]:
+            del every[watched]
 
 
 def with_children(parts: Iterable[Part], outcome: Outcome) -> Iterator[Part]:

@@ -130,9 +130,10 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         What a workflow has submitted ends too, also if the workflow has ended already, unless not `children`.
         """
         ended = self.done()
-        if not ended or self._watched.workflow:
+        taken = not ended or self.cancelled()
+        if taken or self._watched.workflow:
             cancel([self.part], children=children)
-        return not ended or self.cancelled()
+        return taken
 
     def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
         """Submit the same call once more, as a new job with these options over its own. This job stays as it is."""

@@ -24,6 +24,12 @@ def cancelled_outcome(reason: str | None = None, *, fence: str | None = None) ->
     return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=state, reason=reason, fence=fence)
 
 
+def may_run_on(outcome: Outcome) -> bool:
+    """Whether a client has ended the element by its outcome alone, so that its process may still run."""
+    by_hand = outcome.started is None and outcome.job_id is None
+    return by_hand and JobState.of(outcome) is JobState.CANCELLED
+
+
 def stay_ended(store: JobStore, key: str, elements: Iterable[int], outcome: Outcome) -> None:
     """Write an outcome for elements. Processes that start them, or would submit something for them, check for that."""
     if ended := dict.fromkeys(map(outcome_name, elements), outcome.dumps()):
