@@ -42,6 +42,8 @@ COMMANDS = {
     "errors": (f"{_VIEWS}:errors", "Show the failures, in groups of the same kind."),
     "why": (f"{_VIEWS}:why", "Tell why a point is as it is."),
     "table": (f"{_VIEWS}:table", "Print parameters, metrics and states, or write them to a file."),
+    "report": ("slurm.cli.sweep_reports:report", "Write pages with plots: completion, performance, errors."),
+    "compare": ("slurm.cli.sweep_reports:compare", "Show what differs between two sweeps."),
     "collect": ("slurm.cli.sweep:collect", "Bring home what has ended."),
     "cancel": ("slurm.cli.sweep:cancel", "Cancel what waits or runs."),
     "cleanup": ("slurm.cli.sweep:cleanup", "Remove what was collected from the sources."),

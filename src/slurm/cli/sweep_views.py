@@ -196,7 +196,7 @@ def table(  # noqa: PLR0913, PLR0917 - click's way
     elif as_json:
         show_json([dict(row) for row in found])
     else:
-        show_table([tuple(map(str.upper, found.columns)), *(tuple(map(_cell, row.values())) for row in found)])
+        show_table([tuple(map(str.upper, found.columns)), *(tuple(map(cell, row.values())) for row in found)])
 
 
 def _write(found: Any, path: str) -> None:
@@ -207,7 +207,8 @@ def _write(found: Any, path: str) -> None:
     output.show(f"{len(found)} rows written to {path}", err=True)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a table as text."""
     if value is None:
         return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

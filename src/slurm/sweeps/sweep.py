@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from slurm.options.types import TaskOptions
     from slurm.sweeps.planning import SweepPlan
+    from slurm.sweeps.reports.compare import Comparison
     from slurm.sweeps.running import Chunk
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.sources import On
@@ -219,6 +220,21 @@ class Sweep(Views):
     def table(self) -> Table:
         """The parameters, metrics, states, sources and costs of all points, as a table. Loads no result."""
         return table_of(self.snapshot().points)
+
+    def report(self, directory: str | os.PathLike[str] | None = None) -> list[Path]:
+        """Write three reports: completion, performance and errors. Each is one HTML file with plots; returns the paths.
+
+        They go into `directory`, by default `reports/` of the sweep, and replace older ones.
+        """
+        from slurm.sweeps.reports.files import write_reports  # noqa: PLC0415 - few programs write reports
+
+        return write_reports(self.name, self.snapshot(), Path(directory or self.directory.path / "reports"))
+
+    def compare(self, other: Sweep) -> Comparison:
+        """Compare the points that both have: each metric of `other` minus that of this sweep."""
+        from slurm.sweeps.reports.compare import compared  # noqa: PLC0415 - as above
+
+        return compared(self.snapshot().points, other.snapshot().points)
 
     def as_completed(self, *, stop_after: int | None = None) -> Iterator[SweepPoint]:
         """Each point that is done or has failed, as it ends; ends when all that was submitted has ended.

@@ -1,0 +1,38 @@
+"""Markup: HTML and SVG elements whose texts are escaped, because parameters and errors may contain any text."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from slurm.sanitize.terminal import without_sequences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_EMPTY = frozenset({"meta", "line", "rect", "path"})
+"""Elements without content."""
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: str, **attributes: object) -> Markup:
+    """An element; children that are no `Markup` are escaped, attributes always are.
+
+    A `_` at the end of an attribute's name is left out (`class_`), another is a "-". Attributes that are None are left
+    out.
+    """
+    names = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
+    opened = "".join(f' {key}="{escape(str(value))}"' for key, value in names)
+    if name in _EMPTY and not children:
+        return Markup(f"<{name}{opened}/>")
+    return Markup(f"<{name}{opened}>{joined(children)}</{name}>")
+
+
+def joined(parts: Iterable[str]) -> Markup:
+    """Parts one after the other; texts that are no `Markup` are escaped, without what terminals obey."""
+    return Markup("".join(part if isinstance(part, Markup) else escape(without_sequences(part)) for part in parts))
