@@ -118,15 +118,15 @@ class Batch:
         if one.callbacks != other.callbacks:
             found.append((f"callbacks={list(one.callbacks)}", f"callbacks={list(other.callbacks)}"))
         if first.upstreams != of.upstreams:
-            found.append(("other jobs in after()", "its own in after()"))
+            found.append((f"after {_waits_for(first)}", f"after {_waits_for(of)}"))
         if first.is_workflow != of.is_workflow:
             kinds = ("a task", "a workflow")
             found.append((kinds[first.is_workflow], kinds[of.is_workflow]))
         if found:
             theirs, ours = (", ".join(side) for side in zip(*found, strict=True))
             raise OptionError(
-                f"the calls of a batch are one submission with the same options: {first.name} has {theirs}, and "
-                f"{of.name} has {ours}. Give them the same, by with_options, or call {of.name} outside of the block"
+                f"the calls of a batch are one submission with the same options. {of.name}: {ours}; {first.name} "
+                f"before: {theirs}. Give them the same, by with_options, or call {of.name} outside of the block"
             )
 
     def _refuse_own_jobs(self, of: Task[..., Any], arguments: Iterable[Any]) -> None:
@@ -241,6 +241,10 @@ class PendingJoinedArray(_Pending, JoinedArray[Any]):
         some = jobs[calls.start : calls.stop]
         self.__class__ = JoinedArray  # type: ignore[assignment] # as above
         JoinedArray.__init__(self, jobs.parts[0].place, pieces_of(some))
+
+
+def _waits_for(task: Task[..., Any]) -> str:
+    return ", ".join(str(job if isinstance(job, str) else job.reference.key) for job, _ in task.upstreams) or "no job"
 
 
 def _shown(name: str, options: Mapping[str, Any]) -> str:

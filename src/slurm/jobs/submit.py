@@ -72,8 +72,12 @@ class Batched(NamedTuple):
         return Functions(names=tuple(task.name for task in self.tasks), calls=self.of_calls)
 
     def of_some(self, calls: Sequence[int]) -> Batched:
-        """The same tasks, with only some of the calls."""
-        return self._replace(of_calls=tuple(self.of_calls[call] for call in calls))
+        """Only some of the calls, and their tasks."""
+        numbers = sorted({self.of_calls[call] for call in calls})
+        return Batched(
+            tuple(self.tasks[number] for number in numbers),
+            tuple(numbers.index(self.of_calls[call]) for call in calls),
+        )
 
 
 def submit(place: Place, wanted: Wanted) -> SubmissionState:

@@ -349,9 +349,9 @@ def call_name(key: str, index: int, *, mapped: bool) -> str:
     return f"{key}[{index}]" if mapped else key
 
 
-def task_of(key: str, index: int, functions: Functions | None) -> str:
+def task_of(key: str, index: int | None, functions: Functions | None) -> str:
     """The name of the task that a call is of: that of its function in a batch, else that in the key."""
-    return functions.of(index) if functions else key.partition("/")[0]
+    return key.partition("/")[0] if functions is None or index is None else functions.of(index)
 
 
 def log_name(first: int, task: str) -> str:
