@@ -149,11 +149,11 @@ class Batch:
                 f"its key can have {_MOST_CHARACTERS}: use several batches"
             )
         if len(self._tasks) == 1:
-            return cluster.submit_now(self._tasks[0], self._calls, mapped=True)
+            return cluster._submit_now(self._tasks[0], self._calls, mapped=True)  # noqa: SLF001 - of this package
         batch = Batched(tuple(self._tasks), tuple(self._of_calls))
         # A function needs an environment with a Python, a command does not.
         leading = next((task for task in self._tasks if not is_command(task)), self._tasks[0])
-        return cluster.submit_now(leading, self._calls, mapped=True, batch=batch)
+        return cluster._submit_now(leading, self._calls, mapped=True, batch=batch)  # noqa: SLF001 - of this package
 
 
 class PastBatches:
@@ -164,7 +164,7 @@ class PastBatches:
 
     def submit(self, of: Task[..., Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[Any]:
         """Submit bound calls of a task as one submission."""
-        return self.cluster.submit_now(of, calls, mapped=mapped)
+        return self.cluster._submit_now(of, calls, mapped=mapped)  # noqa: SLF001 - of this package
 
     def plan_calls(self, of: Task[..., Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
         """Plan bound calls of a task."""

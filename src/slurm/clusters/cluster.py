@@ -189,9 +189,9 @@ class Cluster(KnownAttributes):
             if block.cluster is self:
                 added: JobArray[R] = block.add(of, calls, mapped=mapped)
                 return added
-        return self.submit_now(of, calls, mapped=mapped)
+        return self._submit_now(of, calls, mapped=mapped)
 
-    def submit_now(
+    def _submit_now(
         self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, batch: Batched | None = None
     ) -> JobArray[R]:
         """Submit bound calls of a task, or of those of a batch, as one submission."""

@@ -31,7 +31,7 @@ def plan_calls(
 
     def submit_plan(draft: Draft) -> Any:
         if settings.options.get("reuse"):  # some calls may be known by then
-            jobs = cluster.submit_now(of, bound, mapped=mapped)
+            jobs = cluster._submit_now(of, bound, mapped=mapped)  # noqa: SLF001 - of this package
         else:
             wanted = Wanted(of, bound, mapped, *cluster._prepare(of), cluster.settings)  # noqa: SLF001 - of this package
             made = describe(place, wanted, earlier=draft)
