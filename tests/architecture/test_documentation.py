@@ -37,6 +37,7 @@ WHERE = {
     protocol.Edge: "submission.json",
     protocol.ExternalJob: "submission.json",
     protocol.Retried: "submission.json",
+    protocol.Functions: "submission.json",
     building.Built: "envs/",
     protocol.Submission: "submission.json",
     protocol.Block: "submitted.json",

@@ -73,7 +73,7 @@ def test_arguments_have_the_names_of_the_parameters(local: Cluster) -> None:
     assert found["rest"][0] == jobs
     assert found["rest"][1].sha256 == put.sha256
     assert found["more"] == {"key": "value"}
-    assert among(1, second=[2]).arguments() == {"first": 1, "second": [2]}  # type: ignore[call-overload]
+    assert among(1, second=[2]).arguments() == {"first": 1, "second": [2]}
     assert command("echo {x} {y}")(x=1, y="z").arguments() == {"x": 1, "y": "z"}
     assert "ctx" not in found
 

@@ -296,11 +296,11 @@ def test_of_two_clients_one_submits_and_the_other_joins(
     both, first = threading.Barrier(2), [1, 1]
     claim = ReuseRecords.claim
 
-    def together(self: ReuseRecords, number: int, record: ReuseRecord, digests: Any) -> bool:
+    def together(self: ReuseRecords, task: str, number: int, record: ReuseRecord, digests: Any) -> bool:
         if first:
             first.pop()
             both.wait(10)
-        return claim(self, number, record, digests)
+        return claim(self, task, number, record, digests)
 
     monkeypatch.setattr(ReuseRecords, "claim", together)
     found: list[Any] = []

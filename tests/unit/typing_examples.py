@@ -53,6 +53,100 @@ def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+@task
+def save(ctx: JobContext, text: str, *, times: int = 1) -> int:
+    return ctx.index + len(text) * times
+
+
+@task(mem="4G")
+def only_context(ctx: JobContext) -> str:
+    return ctx.host
+
+
+@task(ntasks=2, gather=True)
+def rank(ctx: JobContext, scale: float) -> float:
+    return ctx.rank * scale
+
+
+@task
+def last(text: str, ctx: JobContext | None = None) -> str:
+    return text + (ctx.host if ctx else "")
+
+
+@task
+def first_is_any_object(item: object, times: int) -> str:
+    return str(item) * times
+
+
+@task(time="1:00")
+def first_is_anything(item: Any, times: int = 1) -> list[Any]:
+    return [item] * times
+
+
+@task
+def untyped(item, times):  # type: ignore[no-untyped-def]
+    return item * times
+
+
+@task
+def any_number(*numbers: Any, **more: Any) -> int:
+    return len(numbers) + len(more)
+
+
+@workflow
+def nested(ctx: WorkflowContext, count: int) -> int:
+    return ctx.index + count
+
+
+@workflow(time="1:00:00")
+def nested_later(ctx: WorkflowContext, count: int = 1) -> int:
+    return ctx.index + count
+
+
+@command
+def render(ctx: JobContext, frame: int) -> str:
+    return f"render {frame} {ctx.cpus}"
+
+
+@command(products="*.png")
+def render_all(ctx: JobContext, scene: str) -> list[str]:
+    return ["render", scene, ctx.host]
+
+
+def contexts() -> None:
+    assert_type(save("a", times=2), Job[int])
+    assert_type(save(text="a"), Job[int])
+    assert_type(save(last("a")), Job[int])
+    assert_type(save.map(["a"], times=2), JobArray[int])
+    assert_type(save.with_options(mem="1G")("a"), Job[int])
+    assert_type(save.plan("a"), Plan[Job[int]])
+    assert_type(only_context(), Job[str])
+    assert_type(rank(2.0), Job[list[float]])
+    assert_type(last("a"), Job[str])
+    assert_type(nested(2), Job[int])
+    assert_type(nested_later(), Job[int])
+    assert_type(render(frame=3), Job[Finished])
+    assert_type(render_all("house"), Job[Finished])
+    save(1)  # type: ignore[call-overload]
+    save("a", time=2)  # type: ignore[call-overload]
+    only_context(1)  # type: ignore[call-overload]
+    rank("2")  # type: ignore[call-overload]
+    nested("2")  # type: ignore[call-overload]
+    render("house")  # type: ignore[call-overload]
+
+
+def parameters_that_take_any_object() -> None:
+    assert_type(first_is_any_object("a", 2), Job[str])
+    assert_type(first_is_any_object(item="a", times=2), Job[str])
+    assert_type(first_is_anything("a"), Job[list[Any]])
+    assert_type(untyped("a", 2), Job[Any])  # pyright: ignore[reportAssertTypeFailure]
+    assert_type(untyped(item="a", times=2), Job[Any])  # pyright: ignore[reportAssertTypeFailure]
+    assert_type(any_number(1, "a", b=2), Job[int])
+    assert_type(any_number(), Job[int])
+    first_is_any_object("a")  # type: ignore[call-overload]
+    first_is_anything()  # type: ignore[call-overload]
+
+
 train = command("python train.py lr={lr}", files=["conf/"], products="model.pt", time="1:00:00")
 
 

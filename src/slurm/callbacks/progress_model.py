@@ -176,7 +176,7 @@ class ProgressModel:
             shared = (b for b in self.bars if b.name == event.task and not b.mapped and b.finished_at is None)
             bar = next(shared, None)
         if bar is None:
-            bar = Bar(event.task, mapped=event.mapped)
+            bar = Bar(event.key.partition("/")[0], mapped=event.mapped)
             self.bars.append(bar)
         self._by_key[event.key] = bar
         return bar

@@ -13,6 +13,7 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
+from slurm.protocol import task_of
 from slurm.protocol.states import JobState
 from slurm.storage.keys import submitted_at
 from slurm.views.displays import clock, duration, memory
@@ -58,6 +59,8 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
     facts = facts_of(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
     if job.is_array:
         facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
+        of = job.part.state.functions
+        facts["functions"] = [of.of(index) for index in job.part.indices] if of else None
     else:
         (status,) = found.calls
         facts |= {
@@ -141,6 +144,7 @@ def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
     id_of = state.job_id if job.key.endswith("]") else state.array_id
     return {
         "key": job.key,
+        "task": task_of(job.key, indices[0] if len(indices) == 1 else None, state.functions),
         "cluster": found.part.url,
         "job_id": id_of(indices[0]) if indices else None,
         "count": len(indices),
@@ -154,12 +158,15 @@ def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
 def _shown(facts: dict[str, Any]) -> dict[str, str]:
     """The facts as text, by their labels."""
     seconds, peak, failures = facts["seconds"], facts["memory"], facts.get("failures", {})
-    lines = [f"[{index}] {error}" for index, error in failures.items()]
+    functions = facts.get("functions") or []
+    lines = [f"[{i}] {f'{functions[int(i)]}: ' if functions else ''}{error}" for i, error in failures.items()]
     reported = [f"[{index}] {text}" if facts["count"] > 1 else text for index, text in facts["progress"].items()]
     more = [f"… {len(lines) - _FAILURES} more"] if len(lines) > _FAILURES else []
     texts = {
         "count": calls_of(facts) if facts["count"] > 1 else "",
         "elements": "",
+        "task": "" if facts["count"] > 1 else facts["task"],
+        "functions": ", ".join(f"{count} {name}" for name, count in Counter(functions).items()),
         "states": counts_of(facts),
         "submitted": time_of(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),

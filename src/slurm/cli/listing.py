@@ -13,7 +13,7 @@ from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
 from slurm.jobs.search import newest_first
 from slurm.options.labels import parse as parse_labels
-from slurm.storage.keys import of_task, submitted_at
+from slurm.storage.keys import of_task, submitted_at, tasks_of
 from slurm.url import ClusterURL
 from slurm.views.overview import overviews
 
@@ -126,7 +126,7 @@ def labels_of(labels: Iterable[str]) -> dict[str, str | None]:
 
 def _tasks(keys: Sequence[str], task: str | None) -> str:
     """Tell which tasks there are, if there is none of this name."""
-    names = sorted({key.partition("/")[0] for key in keys})
+    names = sorted({name for key in keys for name in tasks_of(key)})
     if not task or not names or of_task(keys, task):
         return ""
     more = f" and {len(names) - _TASKS} more" if len(names) > _TASKS else ""

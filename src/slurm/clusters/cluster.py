@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from slurm.callbacks.base import Callback
+    from slurm.clusters.batch import Batch
     from slurm.environments.base import Environment
     from slurm.jobs.executor import ClusterExecutor
     from slurm.jobs.job import Job, JobArray
     from slurm.jobs.listing import Listing
     from slurm.jobs.plan import Plan
+    from slurm.jobs.submit import Batched
     from slurm.options import Options
     from slurm.options.types import TaskKeywords, TaskOptions
     from slurm.protocol import ResolvedEnvironment
@@ -179,13 +181,26 @@ class Cluster(KnownAttributes):
 
     @only_bound_calls
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
-        """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do."""
+        """Submit bound calls of a task as one submission, as `task(…)` and `task.map(…)` do.
+
+        In a block of `batch()`, they are submitted at its end.
+        """
+        for block in reversed(active.batches.get()):
+            if block.cluster is self:
+                added: JobArray[R] = block.add(of, calls, mapped=mapped)
+                return added
+        return self._submit_now(of, calls, mapped=mapped)
+
+    def _submit_now(
+        self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, batch: Batched | None = None
+    ) -> JobArray[R]:
+        """Submit bound calls of a task, or of those of a batch, as one submission."""
         from slurm.jobs.submit import Wanted, submit
 
         terms = self.settings.merged(of.terms)
         if terms.options.get("reuse") and not terms.environment:
             _ = self.place.packages  # one command for this and the first look
-        wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings)
+        wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings, batch=batch)
         if not wanted.settings.options.get("reuse"):
             return self._jobs_of(submit(self.place, wanted))
         from slurm.jobs.reuse import submit_unknown
@@ -194,6 +209,18 @@ class Cluster(KnownAttributes):
         if self._mine is not None:
             self._mine.append(own)
         return jobs
+
+    def batch(self) -> Batch:
+        """A `with` block whose calls, of any tasks with equal options, are submitted at its end, as one array.
+
+            with cluster.batch():
+                jobs = [load(path) for path in paths] + [report(day)]
+
+        The jobs have results and states once the block has ended. Nothing is submitted if it raises an error.
+        """
+        from slurm.clusters.batch import Batch
+
+        return Batch(self)
 
     def submit_under(self, key: str, of: Task[P, R, Any], call: Arguments) -> Job[R]:
         """Submit a bound call with a key that the caller has recorded, so that other processes find the job by it."""
@@ -243,9 +270,11 @@ class Cluster(KnownAttributes):
         `max_workers`, or the option `max_concurrent`, bounds the array elements that run at once, of `submit` and `map`
         together. `initializer(*initargs)` is called once in each job's process, before its first call.
         """
+        from slurm.clusters.batch import PastBatches
         from slurm.jobs.executor import ClusterExecutor
 
-        made = ClusterExecutor(self, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
+        past = PastBatches(self)
+        made = ClusterExecutor(past, options, max_workers=max_workers, initializer=initializer, initargs=initargs)
         if self._mine is not None:
             self._executors.append(made)
         return made
@@ -338,7 +367,7 @@ class Cluster(KnownAttributes):
     def _prepare(self, of: Task[..., Any]) -> tuple[Settings, ResolvedEnvironment]:
         """The settings of a task on this cluster, and its environment, ready to use."""
         from slurm.clusters import environment_cache
-        from slurm.jobs.submit import is_command
+        from slurm.jobs.launching import is_command
         from slurm.notifications.client_hooks import NotifyingBuildListener
 
         if self._is_default:

@@ -111,7 +111,7 @@ def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = F
     """
     days = bounded(choice.days, "days", most=MOST_DAYS, unit="days")
     sizes = {item.name: item for item in space(place) if item.kind == "jobs"}
-    old = {key for key in of_task(list(sizes), choice.task or "*") if sizes[key].age >= days * 86400}
+    old = {key for key in of_task(list(sizes), choice.task or "*", whole=True) if sizes[key].age >= days * 86400}
     known = _records(place, sizes) if old else {}
     parts = _parts(place, known.values())
     chosen = _chosen(place, {key: known[key] for key in known.keys() & old}, parts, choice, everywhere=everywhere)

@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from slurm.clusters.environment_cache import planned_or_offline
+from slurm.jobs.launching import is_command
 from slurm.jobs.plan import Plan, preview
-from slurm.jobs.submit import Wanted, describe, describe_without_calls, is_command, submit_draft
+from slurm.jobs.submit import Wanted, describe, describe_without_calls, submit_draft
 from slurm.storage.runner_zip import without_writing
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def plan_calls(
 
     def submit_plan(draft: Draft) -> Any:
         if settings.options.get("reuse"):  # some calls may be known by then
-            jobs = cluster.submit(of, bound, mapped=mapped)
+            jobs = cluster._submit_now(of, bound, mapped=mapped)  # noqa: SLF001 - of this package
         else:
             wanted = Wanted(of, bound, mapped, *cluster._prepare(of), cluster.settings)  # noqa: SLF001 - of this package
             made = describe(place, wanted, earlier=draft)

@@ -26,18 +26,22 @@ class StoredCalls(ArgumentLoader):
     def __init__(self, part: Part, calls: Calls) -> None:
         super().__init__(part.state.key, self._handle)
         self._part, self._calls = part, calls
+        self._head: dict[str, Any] | None = None
 
     def arguments(self, number: int) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Return the arguments of the call that was read as this number. Raises any exception of unpickling."""
         with self._open(CALLS) as calls:
-            found: tuple[tuple[Any, ...], Mapping[str, Any]] = self._unpickle(calls, self._offsets(number)[1])
-        return found
+            args, kwargs, *_ = self._unpickle(calls, self._offsets(number)[1])
+        return args, kwargs
 
-    def function(self) -> tuple[Callable[..., Any], tuple[str, int | None] | None]:
-        """Return the function, and its parameter for the context. Raises any exception of unpickling."""
-        with self._open(CALLS) as calls:
-            head = self._load_head(calls, self._offsets(0)[0])
-        return head["function"], head["context"]
+    def function(self, number: int) -> tuple[Callable[..., Any], tuple[str, int | None] | None]:
+        """Return the function of a call, and its parameter for the context. Raises any exception of unpickling."""
+        if self._head is None:
+            with self._open(CALLS) as calls:
+                self._head = self._load_head(calls, self._offsets(0)[0])
+        function, context, of = self._head["function"], self._head["context"], self._part.state.functions
+        which = of.calls[self._part.indices[number]] if of else None
+        return (function, context) if which is None else (function[which], context[which])
 
     def script(self) -> Script:
         """Return the arguments, the search path and the modules of the script that has submitted the calls."""
@@ -72,13 +76,21 @@ def arguments(part: Part) -> list[dict[str, Any]]:
     if not part.indices:
         return []
     stored = StoredCalls(part, part.place.store.calls(part.state.key, part.indices))
+    several, known = part.state.functions is not None, _parameters(stored, 0)
+    return [
+        _named(_parameters(stored, number) if several else known, *stored.arguments(number))
+        for number in range(len(part.indices))
+    ]
+
+
+def _parameters(stored: StoredCalls, number: int) -> list[inspect.Parameter]:
+    """The parameters of a call's function, without that for the context; none if it cannot be loaded here."""
     try:
-        function, context = stored.function()
+        function, context = stored.function(number)
         parameters = list(inspect.signature(function).parameters.values())
     except Exception:  # noqa: BLE001 - the user's modules may raise anything when they are imported
-        parameters, context = [], None
-    names = [each for each in parameters if not context or each.name != context[0]]
-    return [_named(names, *stored.arguments(number)) for number in range(len(part.indices))]
+        return []
+    return [each for each in parameters if not context or each.name != context[0]]
 
 
 def _named(parameters: Sequence[inspect.Parameter], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -182,7 +182,8 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return self._place.log_path(self._watched, self.index)
 
     def __repr__(self) -> str:
-        return f"<Job {self.key} id {self.job_id} on {self._url}: {self._watched.state_name(self.index)}>"
+        of = f" of {self._watched.functions.of(self.index)}" if self._watched.functions else ""
+        return f"<Job {self.key}{of} id {self.job_id} on {self._url}: {self._watched.state_name(self.index)}>"
 
     def _repr_html_(self) -> str:
         from slurm.views.notebook import job_html  # noqa: PLC0415 - only notebooks have it

@@ -276,6 +276,13 @@ class JoinedArray(JobArray[R]):
             )
 
 
+def pieces_of(array: JobArray[Any]) -> Sequence[Piece]:
+    """The pieces of an array: one, unless it is a JoinedArray."""
+    if isinstance(array, JoinedArray):
+        return array._pieces  # noqa: SLF001 - of this module
+    return (Piece(array.part.state, array._range, own=True),)  # noqa: SLF001 - as above
+
+
 def open_pieces(cluster: Mapping[str, Any], pieces: Sequence[tuple[str, range, bool]]) -> JoinedArray[Any]:
     """Open a pickled JoinedArray in any process. Reads the records of its submissions together. Raises NoSuchJob.
 

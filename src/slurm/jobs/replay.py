@@ -79,7 +79,7 @@ def replay_of(part: Part) -> Replay:
         else:
             os.environ[name] = value
     enter_script(*stored.script())
-    function, context = stored.function()
+    function, context = stored.function(0)
     if isinstance(function, Command):
         raise NotReplayable("a command runs a program in a directory of the job: there is no Python function to replay")
     args, kwargs = stored.arguments(0)

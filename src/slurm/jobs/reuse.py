@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import NotReusable
 from slurm.jobs.job import JobArray
@@ -14,18 +14,17 @@ from slurm.reuse.calls import call_digests
 from slurm.reuse.digests import Digester
 from slurm.reuse.lookup import Known, look_up
 from slurm.serialization.pickling import is_importable_there, loose_modules_by_value
-from slurm.storage.keys import new_key
+from slurm.storage.keys import new_key, task_directory_name, tasks_of
 from slurm.storage.reuse_records import ReuseRecord
 from slurm.storage.uploads import Uploads
 from slurm.submission.submission_state import SubmissionState
 from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slurm.jobs.submit import Wanted
     from slurm.places.place import Place
-    from slurm.reuse.calls import CallDigests
     from slurm.serialization.pickling import Arguments
 
 
@@ -36,26 +35,23 @@ def submit_unknown(place: Place, wanted: Wanted) -> tuple[JobArray[Any], JobArra
     the record of what it will submit under the next number, and only one can write each number. Raises NotReusable,
     and what a submission raises.
     """
-    task, calls, settings = wanted.task, list(wanted.calls), wanted.settings
+    calls, settings = list(wanted.calls), wanted.settings
     uploads = Uploads()  # both of the digests and of the submission: a file may be edited in between
-    found = _digests(place, wanted, calls, uploads)
+    groups = _groups(wanted, len(calls))
+    found = _digests(place, wanted, calls, groups, uploads)
     first = {digest: at for at, digest in reversed(list(enumerate(found.of_calls)))}
     refresh = settings.options.get("reuse") == "refresh"
     while True:
-        number, known = look_up(place, new_key(task.name), [] if refresh else found.of_calls)
-        known = known or [None] * len(calls)
-        if place.on_node and place.on_node.journal:
-            named = place.reuse_records.find(new_key(task.name), found.of_calls)  # also those that have failed
-            place.on_node.journal.note_joined(each[0] for each in named if each)
+        numbers, known = _look_up(place, groups, found.of_calls, refresh=refresh)
         missing = [at for at, digest in enumerate(found.of_calls) if known[at] is None and first[digest] == at]
         if not missing:
-            nothing = JobArray[Any](place, SubmissionState(new_key(task.name), 0, None, mapped=True), range(0))
+            none = SubmissionState(new_key(wanted.task.name), 0, None, mapped=True)
+            nothing = JobArray[Any](place, none, range(0))
             return (_joined(place, known, None) if calls else nothing), nothing
 
-        draft = describe(place, wanted._replace(calls=[calls[at] for at in missing]), uploads=uploads)
+        draft = describe(place, _some(wanted, calls, missing), uploads=uploads)
         digests = [found.of_calls[at] for at in missing]
-        record = ReuseRecord(key=draft.submission.key, elements=draft.submission.elements, parts=found.parts)
-        claim = partial(_claim, place, record, digests, number, any_number=refresh)
+        claim = partial(_claim, place, draft.submission.elements, numbers, found.parts, digests, any_number=refresh)
         try:
             state = submit_draft(place, draft, settings.callbacks, looked_up=not refresh, record=claim)
         except NumberTaken:
@@ -65,28 +61,97 @@ def submit_unknown(place: Place, wanted: Wanted) -> tuple[JobArray[Any], JobArra
         return _joined(place, every, state), JobArray(place, state, range(state.count))
 
 
+class _Digests(NamedTuple):
+    """The digest of each call, and for each task, by name, the digests of the parts that its calls have in common."""
+
+    of_calls: Sequence[bytes]
+    parts: Mapping[str, Mapping[str, str]]
+
+
+def _groups(wanted: Wanted, count: int) -> list[tuple[Task[..., Any], Sequence[int]]]:
+    """The tasks, each with the numbers of its calls: several in a batch."""
+    if wanted.batch is None:
+        return [(wanted.task, range(count))]
+    numbers: dict[int, list[int]] = {}
+    for at, number in enumerate(wanted.batch.of_calls):
+        numbers.setdefault(number, []).append(at)
+    return [(wanted.batch.tasks[number], some) for number, some in numbers.items()]
+
+
+def _some(wanted: Wanted, calls: Sequence[Arguments], which: Sequence[int]) -> Wanted:
+    """The same with some of the calls only."""
+    batch = wanted.batch and wanted.batch.of_some(which)
+    if batch and len(batch.tasks) == 1:
+        wanted, batch = wanted._replace(task=batch.tasks[0]), None
+    return wanted._replace(calls=[calls[at] for at in which], batch=batch)
+
+
+def _look_up(
+    place: Place, groups: Sequence[tuple[Task[..., Any], Sequence[int]]], digests: Sequence[bytes], *, refresh: bool
+) -> tuple[dict[str, int], list[Known | None]]:
+    """Find the calls that are known, and the number of the next record of each task, by name."""
+    numbers: dict[str, int] = {}
+    found: list[Known | None] = [None] * len(digests)
+    for task, calls in groups:
+        key, own = new_key(task.name), [digests[at] for at in calls]
+        number, known = look_up(place, key, [] if refresh else own)
+        numbers.setdefault(task.name, number)
+        for at, each in zip(calls, known or (), strict=not refresh):
+            found[at] = each
+        if place.on_node and place.on_node.journal:
+            named = place.reuse_records.find(key, own)  # also those that have failed
+            place.on_node.journal.note_joined(each[0] for each in named if each)
+    return numbers, found
+
+
 def _claim(
-    place: Place, record: ReuseRecord, digests: Sequence[bytes], number: int, key: str, *, any_number: bool
+    place: Place,
+    elements: int,
+    numbers: Mapping[str, int],
+    parts: Mapping[str, Mapping[str, str]],
+    digests: Sequence[bytes],
+    key: str,
+    *,
+    any_number: bool,
 ) -> None:
-    """Write the record of a submission. Raises NumberTaken, unless the calls are computed anew in any case."""
-    record, records = record.replace(key=key), place.reuse_records
-    while not records.claim(number, record, digests):
-        if not any_number:
-            raise NumberTaken
-        number = records.refresh(key)
+    """Write the record of a submission with each of its tasks. Raises NumberTaken, unless all calls are computed anew.
+
+    Of several tasks, only the number of the first decides: once it is written, others may wait for the submission.
+    """
+    records = place.reuse_records
+    for name in (name for name in numbers if task_directory_name(name) in tasks_of(key)):
+        task, number = new_key(name), numbers[name]
+        record = ReuseRecord(key=key, elements=elements, parts=parts[name])
+        while not records.claim(task, number, record, digests):
+            if not any_number:
+                raise NumberTaken
+            number = records.refresh(task)
+        any_number = True
 
 
-def _digests(place: Place, wanted: Wanted, calls: Sequence[Arguments], uploads: Uploads) -> CallDigests:
-    parameters = wanted.task.signature.parameters.values()
-    return call_digests(
-        place,
-        head_of(wanted.task, uploads),
-        calls,
-        defaults={each.name: each.default for each in parameters if each.default is not each.empty},
-        environment=wanted.environment,
-        options=wanted.settings.options,
-        replaced={Task: partial(_of_task, uploads)},
-    )
+def _digests(
+    place: Place,
+    wanted: Wanted,
+    calls: Sequence[Arguments],
+    groups: Sequence[tuple[Task[..., Any], Sequence[int]]],
+    uploads: Uploads,
+) -> _Digests:
+    of_calls, parts = [b""] * len(calls), {}
+    for task, numbers in groups:
+        parameters = task.signature.parameters.values()
+        found = call_digests(
+            place,
+            head_of(task, uploads),
+            [calls[at] for at in numbers],
+            defaults={each.name: each.default for each in parameters if each.default is not each.empty},
+            environment=wanted.environment,
+            options=wanted.settings.options,
+            replaced={Task: partial(_of_task, uploads)},
+        )
+        parts[task.name] = found.parts
+        for at, digest in zip(numbers, found.of_calls, strict=True):
+            of_calls[at] = digest
+    return _Digests(of_calls, parts)
 
 
 def value_digest(value: object) -> str | None:

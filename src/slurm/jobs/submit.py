@@ -17,13 +17,14 @@ from slurm.errors import (
     SubmissionRefused,
     TransportError,
 )
+from slurm.jobs.launching import check_ranks
 from slurm.jobs.plan import Draft
 from slurm.options import Options
 from slurm.options.retry import of_options
-from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Refused, Retried, Submission
+from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Functions, Refused, Retried, Submission
 from slurm.protocol.ranges import in_order
 from slurm.serialization.pickling import Function, Pickled, pickle_callbacks, pickle_calls
-from slurm.storage.keys import new_key
+from slurm.storage.keys import name_of_batch, new_key
 from slurm.storage.uploads import Uploads
 from slurm.submission import client, dependencies, external_jobs, requests
 from slurm.submission.submission_state import SubmissionState
@@ -55,6 +56,28 @@ class Wanted(NamedTuple):
     """The part of the settings that the tasks of a workflow share."""
     key: str | None = None
     """The key of the submission, if the caller has recorded one; None for a new key."""
+    batch: Batched | None = None
+    """The tasks of a batch, of which `task` is the first; None if all calls are of `task`."""
+
+
+class Batched(NamedTuple):
+    """The tasks of a batch, each once, and for each call the number of its task."""
+
+    tasks: tuple[Task[..., Any], ...]
+    of_calls: tuple[int, ...]
+
+    @property
+    def functions(self) -> Functions:
+        """Their record."""
+        return Functions(names=tuple(task.name for task in self.tasks), calls=self.of_calls)
+
+    def of_some(self, calls: Sequence[int]) -> Batched:
+        """Only some of the calls, and their tasks."""
+        numbers = sorted({self.of_calls[call] for call in calls})
+        return Batched(
+            tuple(self.tasks[number] for number in numbers),
+            tuple(numbers.index(self.of_calls[call]) for call in calls),
+        )
 
 
 def submit(place: Place, wanted: Wanted) -> SubmissionState:
@@ -94,7 +117,8 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     An `earlier` draft of the same calls gives its key, and its pickles unless the modules of the environment differ.
     The files that `uploads` have already are not read again.
     """
-    task, calls, mapped, settings, environment, defaults, key = wanted
+    task, calls, mapped, settings, environment, defaults, key, batch = wanted
+    tasks, name = (batch.tasks, name_of_batch(each.name for each in batch.tasks)) if batch else ((task,), task.name)
     options = settings.options
 
     def known(key: str) -> SubmissionState:  # a plan may be made where the root is not known
@@ -103,22 +127,26 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     upstreams = [(upstream, on) for upstream, on in task.upstreams if not isinstance(upstream, str)]
     _refuse_foreign([frozenset(placeholder.reference for placeholder, _ in upstreams)], place)
     named = dependencies.declared(upstreams, known)
-    check_ranks(task, options, environment, mapped=mapped)
+    for each in tasks:
+        check_ranks(each, options, environment, mapped=mapped)
     if earlier is not None and earlier.modules == environment.modules:
         pickled, uploads = earlier.pickled, earlier.uploads
     else:
         uploads = uploads or Uploads()
-        head = head_of(task, uploads)._replace(edges=dependencies.to_check(named, known))
-        pickled = pickle_calls(head, calls, reducers=_reducers(uploads), there=environment.modules)
+        head = _head_of_batch(tasks, name, uploads) if batch else head_of(task, uploads)
+        head = head._replace(edges=dependencies.to_check(named, known))
+        numbered = ((*call, number) for call, number in zip(calls, batch.of_calls, strict=True)) if batch else calls
+        pickled = pickle_calls(head, numbered, reducers=_reducers(uploads), there=environment.modules)
     count = len(pickled.references)
     _refuse_foreign(pickled.references, place)
     references = uploads.without_puts(pickled.references)
     chunk = requests.chunk_size(options)
     edges = [*(dependencies.referred(references, known, chunk=chunk) if any(references) else ()), *named]
-    key = earlier.submission.key if earlier else key or new_key(task.name)
-    submission = _describe(task.name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
+    key = earlier.submission.key if earlier else key or new_key(name)
+    submission = _describe(name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
     submission = submission.replace(after=external_jobs.declared(task.upstreams), blobs=uploads.recorded)
     submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
+    submission = submission.replace(functions=batch.functions if batch else None)
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
@@ -165,6 +193,12 @@ def head_of(task: Task[..., Any], uploads: Uploads) -> Function:
     )
 
 
+def _head_of_batch(tasks: Sequence[Task[..., Any]], name: str, uploads: Uploads) -> Function:
+    heads = tuple(head_of(task, uploads) for task in tasks)
+    functions, contexts = tuple(head.function for head in heads), tuple(head.context for head in heads)
+    return heads[0]._replace(function=functions, name=name, parameters=(), context=contexts, several=heads)
+
+
 def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -> SubmissionState:
     """Submit some calls of an earlier submission again, as a new one; `options` override those it had."""
     before = place.store.records(key).submission
@@ -176,7 +210,12 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         edges=[dependencies.of_some(edge, indices) for edge in before.dependencies],
         options=Options.parse({**before.options, "labels": before.labels or {}}).merged(options),
         environment=before.environment,
-    ).replace(workflow=before.workflow, after=_still_open(place, before, indices), blobs=before.blobs)
+    ).replace(
+        functions=before.functions and before.functions.of_some(indices),
+        workflow=before.workflow,
+        after=_still_open(place, before, indices),
+        blobs=before.blobs,
+    )
     submission = submission.replace(retried=Retried(key=key, calls=in_order(indices)))
     options = Options.parse(submission.options)
     submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
@@ -188,36 +227,6 @@ def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tup
     """The external jobs that calls still wait for when they are submitted again: none if one of them has begun."""
     outcomes = place.store.outcomes(before.key, indices, chunk=before.chunk) if before.after else {}
     return None if any(outcome.started is not None for outcome in outcomes.values()) else before.after
-
-
-def check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
-    """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
-    requests.check_launch(task.name, options)
-    if options.get("launch") == "mpi" and not is_command(task):
-        raise OptionError(
-            f"{task.name} is a function, and launch='mpi' starts programs: use slurm.command, or launch='ranks', which "
-            "runs the function in each task"
-        )
-    if requests.several_ranks(options) and (task.is_workflow or (mapped and requests.chunk_size(options) > 1)):
-        what = "a workflow is" if task.is_workflow else "chunk_size and workers are of tasks of"
-        raise OptionError(f"{what} one process, and {task.name} asks for several (ntasks)")
-    if options.get("launch") == "mpi" and environment.program and environment.runtime not in _MPI_RUNTIMES:
-        raise OptionError(
-            f"{task.name}: launch='mpi' cannot start the processes of a world in containers of {environment.runtime}: "
-            "use apptainer or singularity, whose containers are processes of the job"
-        )
-    if environment.single and requests.several_ranks(options):
-        raise OptionError(f"{task.name} asks for several ranks (ntasks), and {environment.single}")
-
-
-_MPI_RUNTIMES = ("apptainer", "singularity")
-"""Containers in which a process of an MPI world keeps the descriptors of its launcher."""
-
-
-def is_command(task: Task[..., Any]) -> bool:
-    """Whether a task runs a program. Imports nothing."""
-    commands = sys.modules.get("slurm.tasks.command")
-    return commands is not None and isinstance(task, commands.CommandTask)
 
 
 def _reducers(uploads: Uploads) -> Mapping[type, Callable[[Any], tuple[Any, ...]]]:

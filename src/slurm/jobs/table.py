@@ -47,9 +47,9 @@ class ArrayTable(ArrayFiles):
     def table(self) -> list[dict[str, Any]]:
         """A row for each call, in order: its parameters, then `state`, `result`, `error`, `node`, `seconds`, `memory`.
 
-        What is not known yet is None; `memory` is in bytes, the peak of the call's element. A column of ours that is
-        the name of a parameter, too, ends in "_". Asks the scheduler if some have not ended. Reads arguments, outcomes
-        and results together. Raises as `Job.arguments` does.
+        In a batch of several functions, `task` is before `state`. What is not known yet is None; `memory` is in bytes,
+        the peak of the call's element. A column of ours that is the name of a parameter, too, ends in "_". Asks the
+        scheduler if some have not ended. Reads arguments, outcomes and results together. Raises as `Job.arguments`.
         """
         return list(_rows(self.parts))
 
@@ -79,6 +79,7 @@ def _columns(part: Part, found: Sequence[JobStatus]) -> Iterator[dict[str, Any]]
     for index, status in zip(indices, found, strict=True):
         result, error = results.of(index) if index in wanted else (None, None)
         yield {
+            **({"task": state.functions.of(index)} if state.functions else {}),
             "state": status.state.value,
             "result": result,
             "error": (f"{type(error).__name__}: {error}" if error else error_of(status)) or None,

@@ -25,7 +25,7 @@ from slurm.errors import SlurmError
 from slurm.notifications import progress_reader
 from slurm.notifications.client_hooks import notify, register
 from slurm.notifications.dispatcher import hooks
-from slurm.protocol import EVENTS
+from slurm.protocol import EVENTS, task_of
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
@@ -267,5 +267,6 @@ class Subscription:
     def _notify(self, kind: type[SubmissionEvent], **fields: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:
             key, mapped = self._submission.key, self._submission.mapped
-            common = {"key": key, "task": key.partition("/")[0], "mapped": mapped, "url": self._subscriptions.url}
+            task = task_of(key, fields.get("index"), self._submission.functions)
+            common = {"key": key, "task": task, "mapped": mapped, "url": self._subscriptions.url}
             notify(callbacks, kind(**{"time": time.time(), **common, **fields}))

@@ -158,6 +158,27 @@ class Retried(Record):
         return None if valid else f"a retry of {self.calls} of {self.key!r} is not possible"
 
 
+class Functions(Record):
+    """The functions of a batch, whose calls are of several."""
+
+    names: tuple[str, ...]
+    calls: tuple[int, ...]
+    """For each call, the position of its function's name."""
+
+    def of(self, index: int) -> str:
+        """Return the name of the function of a call."""
+        return self.names[self.calls[index]]
+
+    def of_some(self, indices: Sequence[int]) -> Self:
+        """Return those of some of the calls."""
+        return self.replace(calls=tuple(self.calls[index] for index in indices))
+
+    def flaw(self) -> str | None:
+        """Return why the record is invalid, or None."""
+        valid = all(0 <= number < len(self.names) for number in self.calls)
+        return None if valid else f"a batch has functions {self.names} only"
+
+
 class Submission(Document):
     """`submission.json`: the request; the client writes it before it submits anything."""
 
@@ -183,6 +204,8 @@ class Submission(Document):
     """The files in `blobs/` that its programs use."""
     launch: tuple[str, ...] | None = None
     """The words that start a program in each task of an element, for commands with launch="mpi"."""
+    functions: Functions | None = None
+    """Which function each call is of, if a batch has made it."""
     retried: Retried | None = None
     """What it retries, if `retry` or `retry_failed` has made it."""
     parent: str | None = None
@@ -199,6 +222,7 @@ class Submission(Document):
         "dependencies": Edge,
         "after": ExternalJob,
         "retried": Retried,
+        "functions": Functions,
     }
 
     @property
@@ -210,6 +234,8 @@ class Submission(Document):
         """Return why the submission is invalid, or None."""
         if not 0 <= self.count <= MOST_CALLS or self.chunk < 1:
             return f"it has {self.count} calls, {self.chunk} to an element"
+        if self.functions is not None and len(self.functions.calls) != self.count:
+            return f"it has {self.count} calls, and the functions of {len(self.functions.calls)}"
         return None if is_key(self.key) else f"{self.key!r} is not a key"
 
 
@@ -321,6 +347,11 @@ def begun_name(element: int, attempt: int) -> str:
 def call_name(key: str, index: int, *, mapped: bool) -> str:
     """The name of a call: the key of its submission, with [index] in a map."""
     return f"{key}[{index}]" if mapped else key
+
+
+def task_of(key: str, index: int | None, functions: Functions | None) -> str:
+    """The name of the task that a call is of: that of its function in a batch, else that in the key."""
+    return key.partition("/")[0] if functions is None or index is None else functions.of(index)
 
 
 def log_name(first: int, task: str) -> str:

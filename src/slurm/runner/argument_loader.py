@@ -70,9 +70,9 @@ class ArgumentLoader:
         head_at, call_at = self._offsets(index)
         with self._open(CALLS) as calls:
             head = self._load_head(calls, head_at)
-            args, kwargs = self._unpickle(calls, call_at)
+            call = self._unpickle(calls, call_at)
         self._announce(index)
-        return Call(args=args, kwargs=kwargs, **head)
+        return _call(head, *call)
 
     def load_function(self) -> Callable[..., Any]:
         """Return the function alone, in a child process of a call. Raises as `load` does."""
@@ -99,9 +99,9 @@ class ArgumentLoader:
             data = BytesIO(calls.read(begins[-1] - begins[0]))
 
         def load(index: int, offset: int) -> Call:
-            args, kwargs = self._unpickle(data, offset)
+            call = self._unpickle(data, offset)
             self._announce(index)
-            return Call(args=args, kwargs=kwargs, **shared)
+            return _call(shared, *call)
 
         return (partial(load, index, begin - begins[0]) for index, begin in enumerate(begins[:-1], first))
 
@@ -149,6 +149,13 @@ class ArgumentLoader:
         if offset not in self._memos:
             self._memos[offset] = unpickler.memo.copy()
         return self._memos[offset][position]
+
+
+def _call(head: dict[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], which: int | None = None) -> Call:
+    """Put a call together. In a batch, it has the number of its function."""
+    if which is not None:
+        head = {**head, "function": head["function"][which], "context": head["context"][which]}
+    return Call(args=args, kwargs=kwargs, **head)
 
 
 _main = vars(sys.modules["__main__"])

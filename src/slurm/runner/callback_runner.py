@@ -6,7 +6,7 @@ import os
 import sys
 from _pickle import Unpickler, UnpicklingError, loads
 
-from slurm.protocol import CALLBACKS, METRICS
+from slurm.protocol import CALLBACKS, METRICS, task_of
 from slurm.protocol.files import open_own
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import print_to_log, write_event
@@ -84,7 +84,7 @@ class CallbackRunner:
         job = self._job
         event = NODE_EVENTS[hook](
             key=job.key,
-            task=job.key.partition("/")[0],
+            task=task_of(job.key, job.index, job.submission().functions if "+" in job.key else None),
             time=time.time(),
             index=job.index,
             attempt=job.attempt,

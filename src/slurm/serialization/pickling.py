@@ -89,20 +89,25 @@ class Pickled(NamedTuple):
 class Function(NamedTuple):
     """What all calls of a submission share."""
 
-    function: Callable[..., Any]
+    function: Any
+    """A callable; a tuple of them for a batch."""
     name: str
     parameters: Sequence[str]
     """Names of the parameters, for errors."""
-    context: tuple[str, int | None] | None
+    context: Any
+    """The name and place of the parameter for the context, or None; a tuple of these for a batch."""
     edges: tuple[Any, ...]
     workflow: bool = False
+    several: tuple[Function, ...] = ()  # of a batch
 
 
 Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
+OneOfSeveral = tuple[tuple[Any, ...], "Mapping[str, Any]", int]
+"""The arguments of a call of a batch, and the number of its function."""
 
 
 def pickle_calls(
-    head: Function, calls: Iterable[Arguments], *, reducers: Reducers, there: Collection[str] = ()
+    head: Function, calls: Iterable[Arguments | OneOfSeveral], *, reducers: Reducers, there: Collection[str] = ()
 ) -> Pickled:
     """Pickle a function once, then the arguments of each call. `reducers` pickle types of the layers above.
 
@@ -116,7 +121,7 @@ def pickle_calls(
     with loose_modules_by_value(there):
         pickler = _CallPickler(function, reducers, there)
         shared = (head.function, head.context, head.edges, *([True] if head.workflow else []))
-        pickler.write(shared, lambda: {f"the function {head.name}": head.function})
+        pickler.write(shared, lambda: {f"the function {each.name}": each.function for each in head.several or (head,)})
         buffer.write(pickle.dumps(script(pickler.imported, there), 5))
         head_at = buffer.tell()
         buffer.write(function.getbuffer())
@@ -127,9 +132,9 @@ def pickle_calls(
         pickler = _CallPickler(arguments, reducers, there)
         if len(calls) > 1:
             pickler = _ArgumentsPickler(arguments, reducers, there, sharing=sharing)
-        for args, kwargs in calls:
+        for call in calls:
             starts.append(arguments.tell())
-            pickler.write((args, kwargs), partial(_named, head, args, kwargs))
+            pickler.write(call, partial(_named, head, *call))
             references.append(in_function | pickler.references if pickler.references else in_function)
     begin = buffer.tell()
     buffer.write(arguments.getbuffer())
@@ -182,8 +187,9 @@ def unpacked(data: bytes) -> Sequence[int]:
     return struct.unpack(f"<{len(data) // OFFSET_BYTES}Q", data)
 
 
-def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any], which: int = 0) -> Mapping[str, Any]:
     """Map a description of each argument, for errors, to its value."""
+    head = head.several[which] if head.several else head
     names = [*head.parameters[: len(args)], *map(str, range(len(head.parameters), len(args)))]
     both = {**dict(zip(names, args, strict=True)), **kwargs}
     return {f"argument {name} of {head.name}": value for name, value in both.items()}

@@ -7,7 +7,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 LEAST_BYTES = 1 << 16
 """A pickle that is smaller is repeated in each call, so that calls of one element do not share what they may change."""
@@ -21,7 +21,7 @@ _SCALARS = frozenset((int, float, complex, bool, type(None), type, FunctionType,
 _TEXTS = frozenset((str, bytes, bytearray))
 
 
-def shared_objects(calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], *, apart: type) -> Iterable[Any]:
+def shared_objects(calls: Sequence[tuple[Any, ...]], *, apart: type) -> Iterable[Any]:
     """Return the objects that several calls have, by identity, and that may be large. None of the class `apart`."""
     first: dict[int, int] = {}
     shared: dict[int, Any] = {}
@@ -37,7 +37,7 @@ def shared_objects(calls: Sequence[tuple[Sequence[Any], Mapping[str, Any]]], *, 
             for part in _parts(value):
                 visit(part, call, depth - 1)
 
-    for number, (args, kwargs) in enumerate(calls if len(calls) > 1 else ()):
+    for number, (args, kwargs, *_) in enumerate(calls if len(calls) > 1 else ()):
         for value in args:
             visit(value, number, _DEPTH)
         for value in kwargs.values():

@@ -36,7 +36,7 @@ from slurm.protocol.summary import Summary
 from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.storage import log_tails
 from slurm.storage.commit import commit
-from slurm.storage.keys import task_directory_name
+from slurm.storage.keys import of_task, task_directory_name
 from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
 
@@ -335,7 +335,8 @@ class JobStore:
     def keys(self, task: str | None = None) -> list[str]:
         """Return the keys of all submissions, or of one task's, newest first. Takes two commands."""
         top = f"{self.root}/{JOBS}"
-        names = [task_directory_name(task)] if task else self._transport.list([top])[top]
+        names = self._transport.list([top])[top]
+        names = of_task(names, task_directory_name(task)) if task else names
         directories = {f"{top}/{name}": name for name in names}
         try:
             listed = self._transport.list(list(directories))

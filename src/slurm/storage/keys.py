@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -41,13 +41,36 @@ def in_whole_seconds(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         keys, size = keys[size:], 2 * size
 
 
-def of_task(keys: Sequence[str], pattern: str) -> list[str]:
-    """Return the keys of the tasks whose names match a pattern such as "train*"; `*`, `?` and `[…]` as in a shell."""
+def of_task(keys: Sequence[str], pattern: str, *, whole: bool = False) -> list[str]:
+    """Return the keys of the tasks whose names match a pattern such as "train*"; `*`, `?` and `[…]` as in a shell.
+
+    A batch is of each of its functions; with `whole`, all of them match.
+    """
     several = any(character in pattern for character in "*?[")
-    wanted = re.sub(r"[^A-Za-z0-9_.*?\[\]!-]+", "_", pattern) if several else task_directory_name(pattern)
-    return [key for key in keys if fnmatchcase(key.partition("/")[0], wanted)]
+    wanted = re.sub(r"[^A-Za-z0-9_.*?\[\]!+-]+", "_", pattern) if several else task_directory_name(pattern)
+    enough = all if whole else any
+
+    def matches(name: str) -> bool:
+        return fnmatchcase(name, wanted) or enough(fnmatchcase(part, wanted) for part in name.split("+"))
+
+    return [key for key in keys if matches(key.partition("/")[0])]
+
+
+def tasks_of(key: str) -> list[str]:
+    """Return the names of the tasks that a key tells: several for a batch."""
+    return key.partition("/")[0].split("+")
+
+
+def name_of_batch(tasks: Iterable[str]) -> str:
+    """Return the name of a batch of calls of these tasks, each named once: "load+fit"."""
+    return "+".join(dict.fromkeys(map(_directory_name, tasks)))
 
 
 def task_directory_name(task: str) -> str:
-    """Return the name of the directory that holds a task's submissions."""
+    """Return the name of the directory that holds a task's submissions, or those of a batch."""
+    parts = task.split("+")
+    return name_of_batch(parts) if all(parts) else _directory_name(task)
+
+
+def _directory_name(task: str) -> str:
     return (re.sub(r"[^A-Za-z0-9_.-]+", "_", task).strip("._-") or "task")[:64]

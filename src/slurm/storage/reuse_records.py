@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from slurm.errors import ProtocolError, TransportError
 from slurm.protocol import MOST_CALLS, Document, is_key
 from slurm.storage.commit import commit
+from slurm.storage.keys import tasks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,8 +81,15 @@ class ReuseRecords:
         """Read the new records of the task that `key` is of, by one command; by three if they are many.
 
         Numbers have no gaps, so the next ones are asked for without a listing. Returns the number of the next record.
+        A batch has a record with each of its tasks; then it is the number of the last one.
         """
-        directory = self._store.task_directory(key)
+        return [self._refresh(directory) for directory in self._directories(key)][-1]
+
+    def _directories(self, key: str) -> list[str]:
+        _, _, stamp = key.partition("/")
+        return [self._store.task_directory(f"{task}/{stamp}") for task in tasks_of(key)]
+
+    def _refresh(self, directory: str) -> int:
         known = self._tasks.setdefault(directory, _Task())
         with known.lock:
             after = max(known.seen, default=0) + 1
@@ -114,25 +122,25 @@ class ReuseRecords:
 
     def entry(self, key: str) -> Entry | None:
         """Return the record of a submission, as far as it was read."""
-        known = self._tasks.get(self._store.task_directory(key))
-        return known.entries.get(key) if known else None
+        known = (self._tasks.get(directory) for directory in self._directories(key))
+        return next((each.entries[key] for each in known if each and key in each.entries), None)
 
     def entries(self, key: str) -> list[Entry]:
-        """Return the records of the task that `key` is of, in order, as far as they were read."""
-        known = self._tasks.get(self._store.task_directory(key))
+        """Return the records of the task that `key` is of, in order, as far as they were read; in a batch the first."""
+        known = self._tasks.get(self._directories(key)[0])
         return sorted(known.entries.values()) if known else []
 
     def newest(self, key: str) -> set[str]:
-        """Return the keys of the submissions that `find` can return for the task that `key` is of."""
-        known = self._tasks.get(self._store.task_directory(key))
-        return {submission for _, submission, _ in known.latest.values()} if known else set()
+        """Return the keys of the submissions that `find` can return for the tasks that `key` is of."""
+        several = [known for directory in self._directories(key) if (known := self._tasks.get(directory))]
+        return {submission for known in several for _, submission, _ in known.latest.values()}
 
-    def claim(self, number: int, record: ReuseRecord, digests: Sequence[bytes]) -> bool:
-        """Write a record. `number` is what `refresh` returned before the caller decided what to submit.
+    def claim(self, task: str, number: int, record: ReuseRecord, digests: Sequence[bytes]) -> bool:
+        """Write a record. `number` is what `refresh` returned for `task`, a key of the task, before the caller decided.
 
         Returns False if there is a record of this number: it may be of the same calls.
         """
-        directory = self._store.task_directory(record.key)
+        directory = self._store.task_directory(task)
         known = self._tasks[directory]
         written = commit(self._transport, directory, {str(number): record.dumps() + b"".join(digests)})
         if str(number) in written:

@@ -75,6 +75,7 @@ class SubmissionRegistry:
                     upstreams=[known for edge in submission.dependencies if (known := self._states.get(edge.key))],
                     created=submission.created,
                     labels=submission.labels,
+                    functions=submission.functions,
                 )
                 if summary is not None:
                     state.summary = summary

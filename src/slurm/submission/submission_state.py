@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from slurm.errors import SlurmError, TransportError
-    from slurm.protocol import Block, Refused, Submitted
+    from slurm.protocol import Block, Functions, Refused, Submitted
     from slurm.protocol.outcomes import Outcome
     from slurm.protocol.summary import Summary
     from slurm.schedulers.base import Report
@@ -47,8 +47,9 @@ class SubmissionState:
         upstreams: Iterable[SubmissionState] = (),
         created: float = 0.0,
         labels: Mapping[str, str] | None = None,
+        functions: Functions | None = None,
     ) -> None:
-        self.key, self.count, self.mapped, self.chunk = key, count, mapped, chunk
+        self.key, self.count, self.mapped, self.chunk, self.functions = key, count, mapped, chunk, functions
         self.continues, self.workflow, self.created, self.labels = continues, workflow, created, labels or {}
         self.upstreams = {state.key: state for state in upstreams}  # as far as known here; kept until it has ended
         self.elements = -(-count // chunk)

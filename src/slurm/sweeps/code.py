@@ -16,8 +16,9 @@ import cloudpickle
 
 from slurm.environments.current import TAG
 from slurm.errors import ConfigurationError, ProtocolError
+from slurm.jobs.launching import is_command
 from slurm.jobs.reuse import value_digest
-from slurm.jobs.submit import is_command, pickle_function
+from slurm.jobs.submit import pickle_function
 from slurm.options import Options
 from slurm.protocol.files import open_own
 from slurm.serialization.pickling import Calls, packed, pickle_callbacks, unpacked

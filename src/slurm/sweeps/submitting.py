@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.clusters import environment_cache
 from slurm.errors import ConfigurationError, SlurmError
-from slurm.jobs.submit import check_ranks, describe_pickled, submit_draft
+from slurm.jobs.launching import check_ranks
+from slurm.jobs.submit import describe_pickled, submit_draft
 from slurm.options import Options
 from slurm.protocol import Edge
 from slurm.protocol.ranges import in_order

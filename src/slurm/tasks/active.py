@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, ParamSpec, Protocol, TypeVar
 
+    from slurm.clusters.batch import Batch
     from slurm.errors import NoActiveCluster
     from slurm.jobs.job import JobArray
     from slurm.jobs.plan import Plan
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 active: ContextVar[tuple[Submitter, ...]] = ContextVar("slurm-active", default=())
 """The clusters of the `with`s around this code, the innermost last."""
+
+batches: ContextVar[tuple[Batch, ...]] = ContextVar("slurm-batches", default=())
+"""The blocks of `cluster.batch()` around this code, the innermost last."""
 
 _default: list[Submitter] = []
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any, ParamSpec, overload
+    from typing import Any, ParamSpec, Protocol, overload
 
     from typing_extensions import Unpack
 
@@ -25,9 +25,19 @@ if TYPE_CHECKING:
     from slurm.runner.finished import Diagnosis, Finished
     from slurm.serialization.pickling import Arguments
     from slurm.storage.uploads import Uploads
+    from slurm.tasks.decorators import TakesJobContext
 
     P = ParamSpec("P")
     Words = str | Sequence[str | float | os.PathLike[str]]
+
+    class CommandDecorator(Protocol):
+        """`@command(…)`."""
+
+        @overload
+        def __call__(self, function: TakesJobContext[P, Words], /) -> Task[P, Finished]: ...
+        @overload
+        def __call__(self, function: Callable[P, Words], /) -> Task[P, Finished]: ...
+
 
 _INTERPRETERS = ("python", "bash", "sh", "Rscript", "julia", "perl", "ruby", "node", "octave", "env", "srun", "mpiexec")
 
@@ -117,6 +127,8 @@ if TYPE_CHECKING:
         **options: Unpack[OtherKeywords],
     ) -> Task[..., Finished]: ...
     @overload
+    def command(function: TakesJobContext[P, Words], /) -> Task[P, Finished]: ...
+    @overload
     def command(function: Callable[P, Words], /) -> Task[P, Finished]: ...
     @overload
     def command(
@@ -127,7 +139,7 @@ if TYPE_CHECKING:
         diagnose: Callable[[str, int], Diagnosis | None] | None = ...,
         stdin: str | bytes | None = ...,
         **options: Unpack[OtherKeywords],
-    ) -> Callable[[Callable[P, Words]], Task[P, Finished]]: ...
+    ) -> CommandDecorator: ...
 
 
 @ends_at_the_caller

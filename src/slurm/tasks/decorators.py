@@ -12,27 +12,67 @@ from slurm.tracebacks import about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Literal, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
     from typing_extensions import Unpack
 
     from slurm.options.types import OtherKeywords, TaskKeywords
+    from slurm.runner.job_context import JobContext
+    from slurm.runner.workflow_context_builder import WorkflowContext
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    C = TypeVar("C", covariant=True)
+
+    # The name of the parameter tells a context from a parameter that takes any object: type checkers compare names.
+
+    class TakesJobContext(Protocol[P, C]):
+        """A function whose first parameter is `ctx: JobContext`, which calls of the task leave out."""
+
+        def __call__(self, ctx: JobContext, *args: P.args, **kwargs: P.kwargs) -> C:
+            """Call the function."""
+
+    class TakesWorkflowContext(Protocol[P, C]):
+        """A function whose first parameter is `ctx: WorkflowContext`, which calls of the workflow leave out."""
+
+        def __call__(self, ctx: WorkflowContext, *args: P.args, **kwargs: P.kwargs) -> C:
+            """Call the function."""
+
+    class TaskDecorator(Protocol):
+        """`@task(…)`."""
+
+        @overload
+        def __call__(self, function: TakesJobContext[P, R], /) -> Task[P, R]: ...
+        @overload
+        def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    class GatheringTaskDecorator(Protocol):
+        """`@task(…, gather=True)`."""
+
+        @overload
+        def __call__(self, function: TakesJobContext[P, R], /) -> Task[P, list[R], R]: ...
+        @overload
+        def __call__(self, function: Callable[P, R], /) -> Task[P, list[R], R]: ...
+
+    class WorkflowDecorator(Protocol):
+        """`@workflow(…)`."""
+
+        @overload
+        def __call__(self, function: TakesWorkflowContext[P, R], /) -> Workflow[P, R]: ...
+        @overload
+        def __call__(self, function: Callable[P, R], /) -> Workflow[P, R]: ...
+
 
 if TYPE_CHECKING:
 
     @overload
+    def task(function: TakesJobContext[P, R], /) -> Task[P, R]: ...
+    @overload
     def task(function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(
-        *, gather: Literal[True], **options: Unpack[OtherKeywords]
-    ) -> Callable[[Callable[P, R]], Task[P, list[R], R]]: ...
+    def task(*, gather: Literal[True], **options: Unpack[OtherKeywords]) -> GatheringTaskDecorator: ...
     @overload
-    def task(
-        *, gather: Literal[False] | None = ..., **options: Unpack[OtherKeywords]
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(*, gather: Literal[False] | None = ..., **options: Unpack[OtherKeywords]) -> TaskDecorator: ...
     @overload
     def task(*, gather: bool, **options: Unpack[OtherKeywords]) -> Callable[[Callable[P, R]], Task[P, Any, R]]: ...
 
@@ -51,9 +91,11 @@ def task(function: Any = None, /, **options: Any) -> Any:
 if TYPE_CHECKING:
 
     @overload
+    def workflow(function: TakesWorkflowContext[P, R], /) -> Workflow[P, R]: ...
+    @overload
     def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
     @overload
-    def workflow(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+    def workflow(**options: Unpack[TaskKeywords]) -> WorkflowDecorator: ...
 
 
 @ends_at_the_caller

@@ -79,6 +79,8 @@ class Facts:
     """The last lines of the log, if they may explain the failure."""
     rank: str = ""
     """The rank that failed, if there are several: "rank 3 of 4"."""
+    function: str = ""
+    """The function of the call, if the key names several."""
     environment: ResolvedEnvironment | None = None
     """What the job ran in, if `is_missing_module`."""
 
@@ -215,6 +217,7 @@ def _job_error(kind: type[JobError], problem: str, outcome: Outcome, facts: Fact
 
 def _subject(facts: Facts) -> str:
     job = f"job {facts.key} (id {facts.job_id})" if facts.job_id else f"job {facts.key}"
+    job += f" of {facts.function}" if facts.function else ""
     return f"{facts.rank} of {job}" if facts.rank else job
 
 

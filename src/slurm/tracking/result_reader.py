@@ -85,7 +85,9 @@ class ResultReader:
         rank = "" if outcome is None or outcome.rank is None else f"rank {outcome.rank} of {outcome.ranks}"
         end = self._tails[log] if tail else ""
         there = self._environment if exceptions.is_missing_module(outcome) else None
-        return exceptions.Facts(self._watched.name(index), index, self._watched.job_id(index), log, end, rank, there)
+        of = self._watched.functions
+        function, job_id = of.of(index) if of else "", self._watched.job_id(index)
+        return exceptions.Facts(self._watched.name(index), index, job_id, log, end, rank, function, there)
 
     @cached_property
     def _environment(self) -> ResolvedEnvironment | None:

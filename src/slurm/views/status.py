@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.callbacks.events import ProgressEvent
 from slurm.notifications.progress_reader import fields, lines
-from slurm.protocol import EVENTS
+from slurm.protocol import EVENTS, task_of
 from slurm.protocol.states import JobState
 from slurm.storage.job_store import Outcomes
 
@@ -111,13 +111,17 @@ def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]
         return {}
     directory = f"{place.store.directory(state.key)}/{EVENTS}"
     paths = {f"{directory}/{index}.jsonl": index for index in running[:_MAX_PROGRESS]}
-    task = state.key.partition("/")[0]
     events: dict[int, ProgressEvent] = {}
     for path, text in place.store.log_tails(list(paths)).items():
         index = paths[path]
         for event in filter(None, map(fields, lines(text))):
             events[index] = ProgressEvent(
-                url=part.url, key=state.key, task=task, mapped=state.mapped, index=index, **event
+                url=part.url,
+                key=state.key,
+                task=task_of(state.key, index, state.functions),
+                mapped=state.mapped,
+                index=index,
+                **event,
             )
     return events
 
