@@ -119,7 +119,7 @@ class SnapshotReader:
         self._collections: set[int] = set()
         self._ended: dict[tuple[int, int], tuple[Ended, int]] = {}  # by shard and call
         self._fresh: dict[tuple[int, int], tuple[Collected, Located | None]] = {}
-        self._homed: dict[tuple[int | None, int | None], tuple[str, int, int]] = {}  # results that were collected
+        self._homed: dict[tuple[int | None, int | None], tuple[int, Collected]] = {}  # with a result, log or files
         self._alive: dict[tuple[int, int], Call] = {}
         self._troubles: dict[str, str] = {}
         self._settled: set[int] = set()  # shards all of whose calls have ended
@@ -173,8 +173,8 @@ class SnapshotReader:
         """Whether a call has ended, as far as this process has read."""
         return (shard, call) in self._ended
 
-    def result_at(self, shard: int | None, call: int | None) -> tuple[str, int, int] | None:
-        """Where the result of a call is in `collected/`: the file, and the offsets; None if it was not collected."""
+    def home(self, shard: int | None, call: int | None) -> tuple[int, Collected] | None:
+        """What says where the result, the log and the files of a call are in `collected/`, and its file's number."""
         return self._homed.get((shard, call))
 
     def learn_collected(self) -> None:
@@ -223,8 +223,8 @@ class SnapshotReader:
                     if at not in self._ended or self._ended[at][1] > file:
                         self._ended[at] = line.ended, file
                         self._done.pop(line.point, None)  # another success may count now
-                    if line.result:
-                        self._homed[at] = line.result
+                    if line.result or line.log is not None or line.files:
+                        self._homed[at] = file, line
                     self._fresh.pop(at, None)
 
     # What the sources say.
