@@ -114,7 +114,7 @@ def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
 
 
 def remove_collected(snapshot: Snapshot, reader: SnapshotReader, places: Places, *, execute: bool) -> list[str]:
-    """The directories of shards whose calls have all succeeded, and of which all was collected; removed on `execute`."""
+    """The directories of shards whose calls have all succeeded, with all collected; removed on `execute`."""
     found: dict[str, list[tuple[Shard, str]]] = {}
     for number, shard in snapshot.shards.items():
         if all(_is_home(reader.home(number, at)) for at in range(len(shard.numbers))):
