@@ -69,6 +69,9 @@ def test_a_file_is_run_looked_at_and_completed_elsewhere(cluster: Cluster, study
     assert read("table", "depths", "--where", "lr < 0.005 and state == 'done'", "--best", "loss")[0]["point"] == 0
     assert read("recent", "depths", "--limit", "2")[0]["state"] in ("done", "failed")
     assert "diverged after 100 steps" in sweep("why", "depths", "3").output
+    assert "ValueError: diverged after 100 steps" in sweep("logs", "depths", "3").output
+    assert read("fetch", "depths", "0") == []
+    assert "no point 9: the sweep has 4" in str(sweep("logs", "depths", "9", status=1).exception)
     assert "4 points: 3 done, 1 failed" in sweep("watch", "depths").output
     assert tree(study / "sweeps") == before  # who looks writes nothing
     sweep("table", "depths", "--to", "depths.csv")

@@ -83,13 +83,13 @@ def test_errors_of_one_kind_are_one_group() -> None:
         (0, ["x=0: done", "in shard 1 (run); 1 attempt", "took 1.0 s on n1", "loss=0.5"]),
         (1, ["x=1: failed", "FAILED: ValueError: x is 1, on n1", "complete(failed=True)"]),
         (2, ["RUNNING, on n2"]),
-        (3, ["PENDING: Priority", "slurm logs 'train/20260102T030405Z-aabbccdd[3]' --on slurm:///scratch/ann"]),
+        (3, ["PENDING: Priority", "slurm sweep logs depths 3"]),
         (4, ["x=4: missing", "never submitted: complete() submits it"]),
         (6, ["far does not answer: cannot connect", "take_over=True"]),
     ],
 )
 def test_why_says_what_happened_and_what_to_do(number: int, words: list[str]) -> None:
-    found = why_of(SNAPSHOT, number)
+    found = why_of(SNAPSHOT, number, "depths")
     for each in words:
         assert each in found
 
@@ -97,4 +97,4 @@ def test_why_says_what_happened_and_what_to_do(number: int, words: list[str]) ->
 @pytest.mark.parametrize("number", [-1, 7])
 def test_a_point_that_is_not_there_is_an_error(number: int) -> None:
     with pytest.raises(ConfigurationError, match=f"there is no point {number}: the sweep has 7, from 0"):
-        why_of(SNAPSHOT, number)
+        why_of(SNAPSHOT, number, "depths")

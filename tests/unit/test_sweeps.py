@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm import command, task, workflow
-from slurm.errors import ConfigurationError, ProtocolError
+from slurm import Cluster, JobContext, command, task, workflow
+from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, TransportError
 from slurm.protocol.states import JobState
 from slurm.storage.runner_zip import bundle
+from slurm.sweeps import collecting
 from slurm.sweeps.engine import SweepEngine
 from slurm.sweeps.health import Health, SweepStopped
 from slurm.sweeps.rebalancing import moves
@@ -117,6 +119,88 @@ def test_collected_results_outlive_the_place(inline: InlineCluster, tmp_path: Pa
     opened = Sweep.open("kept", directory=tmp_path)
     assert [point.result() for point in opened.points] == [{"square": 0}, {"square": 1}, {"square": 4}]
     assert [point.metrics for point in opened.points] == [{"square": 0}, {"square": 1}, {"square": 4}]
+
+
+@task
+def leave_files(x: int, size: int, ctx: JobContext | None = None) -> int:
+    assert ctx is not None
+    print(f"computing {x}")
+    here = ctx.output_directory()
+    (here / "plots").mkdir()
+    (here / "plots" / "loss.txt").write_text(f"loss of {x}")
+    (here / "model.bin").write_bytes(bytes(size))
+    os.link(here / "model.bin", here / "best.bin")
+    if x == 2:
+        raise ValueError("two")
+    return x
+
+
+def test_files_and_logs_of_points_come_home_and_outlive_the_place(local: Cluster, tmp_path: Path) -> None:
+    space = [{"x": x, "size": 5_000_000 if x == 3 else 10} for x in range(4)]
+    sweep = Sweep(leave_files, space, name="files", directory=tmp_path / "sweeps").run(on=local, chunk=2)
+    assert sweep.drive().counts == {State.DONE: 3, State.FAILED: 1}
+    (tar,) = (tmp_path / "sweeps" / "files" / "collected").glob("*.tar")
+    assert tar.with_suffix(".jsonl").exists()
+    assert sweep.cleanup() == []  # one element has a call that failed; the files of another are too large
+    large = Sweep.open("files", directory=tmp_path / "sweeps").points[3]
+    assert {file.name: file.size for file in large.files()}["model.bin"] == 5_000_000
+    shutil.rmtree(local.place.store.root)
+    points = Sweep.open("files", directory=tmp_path / "sweeps").points
+    names = ["best.bin", "model.bin", "plots/loss.txt"]
+    assert [[file.name for file in point.files()] for point in points[:3]] == [names] * 3
+    assert [file.size for file in points[0].files()] == [10, 10, 9]
+    for point in points:
+        assert f"computing {point.number}\n" in point.logs()
+    (copied,) = points[2].fetch("plots/*", to=tmp_path / "here")
+    assert copied == tmp_path / "here" / "plots" / "loss.txt"
+    assert copied.read_text() == "loss of 2"
+    assert len(points[1].fetch(to=tmp_path / "all")) == 3
+    with pytest.raises(TransportError, match=r"no file that matches '\*.h5'; it has best.bin, model.bin"):
+        points[0].fetch("*.h5", to=tmp_path)
+
+
+def test_what_programs_print_and_write_comes_home(inline: InlineCluster, tmp_path: Path) -> None:
+    unit = command("sh -c 'echo of {x}; echo warned >&2; echo {x} > out.txt'")
+    sweep = Sweep(unit, points(2), name="programs", directory=tmp_path).run(on=inline)
+    sweep.drive()
+    before = [point.logs() for point in sweep.points]
+    assert sweep.cleanup(execute=True)
+    shutil.rmtree(inline.place.store.root)
+    opened = Sweep.open("programs", directory=tmp_path).points
+    assert [point.logs() for point in opened] == before
+    assert "of 1\n" in opened[1].logs()
+    assert "warned" in opened[1].logs()
+    (copied,) = opened[1].fetch("**/out.txt", to=tmp_path / "here")
+    assert copied.read_text() == "1\n"
+    with pytest.raises(NoSuchJob, match=r"its files came home, where fetch\(\)"):
+        opened[1].result()
+
+
+def test_files_are_split_when_they_do_not_fit_into_one_tar(
+    inline: InlineCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "_MOST_BYTES", 10_000)
+    space = [{"x": x, "size": 3000} for x in range(10, 15)]
+    sweep = Sweep(leave_files, space, name="split", directory=tmp_path).run(on=inline)
+    assert sweep.drive().counts == {State.DONE: 5}
+    tars = sorted((tmp_path / "split" / "collected").glob("*.tar"))
+    assert len(tars) == 5
+    assert all(tar.stat().st_size < 30_000 for tar in tars)
+    assert [len(point.files()) for point in Sweep.open("split", directory=tmp_path).points] == [3] * 5
+
+
+def test_files_of_one_collector_never_stand_beside_outcomes_of_another(inline: InlineCluster, tmp_path: Path) -> None:
+    sweep = Sweep(leave_files, [{"x": 1, "size": 9}], name="two", directory=tmp_path).run(on=inline)
+    collected = tmp_path / "two" / "collected"
+    (collected / "1.jsonl").write_text("")  # another process was faster
+    (collected / "2.tar").write_bytes(b"")  # another has died between its two files
+    sweep.drive()
+    assert sorted(path.name for path in collected.iterdir() if path.suffix != ".pkl") == [
+        "1.jsonl",
+        "2.tar",
+        "3.jsonl",
+        "3.tar",
+    ]
 
 
 def test_a_snapshot_writes_nothing(inline: InlineCluster, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ COMMANDS = {
     "errors": (f"{_VIEWS}:errors", "Show the failures, in groups of the same kind."),
     "why": (f"{_VIEWS}:why", "Tell why a point is as it is."),
     "table": (f"{_VIEWS}:table", "Print parameters, metrics and states, or write them to a file."),
+    "logs": (f"{_VIEWS}:logs", "Print the output of a point."),
+    "fetch": (f"{_VIEWS}:fetch", "Copy files of a point here."),
     "report": ("slurm.cli.sweep_reports:report", "Write pages with plots: completion, performance, errors."),
     "compare": ("slurm.cli.sweep_reports:compare", "Show what differs between two sweeps."),
     "collect": ("slurm.cli.sweep:collect", "Bring home what has ended."),
@@ -257,7 +259,7 @@ def extend(name: str, file: str, directory: str, as_json: bool) -> None:  # noqa
 @sweep_option
 @json_option
 def collect(name: str, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Bring home the outcomes and small results of the sweep NAME that nobody has collected."""
+    """Bring home outcomes, and small results, logs and files, of the sweep NAME that nobody has collected."""
     count = Sweep.open(name, directory=directory).collect()
     show_json({"name": name, "collected": count}) if as_json else output.show(f"{count} outcomes collected")
 

@@ -1,4 +1,7 @@
-"""`slurm sweep status`, `watch`, `recent`, `errors`, `why`, `table`: look at sweeps. They write nothing."""
+"""`slurm sweep status`, `watch`, `recent`, `errors`, `why`, `table`, `logs`, `fetch`: look at sweeps.
+
+They change no sweep.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.sweeps.snapshot import Point
+    from slurm.sweeps.sweep_point import SweepPoint
     from slurm.sweeps.views import Status
 
 _POINTS = 8
@@ -152,6 +156,52 @@ def why(name: str, point: int, directory: str, as_json: bool) -> None:  # noqa: 
     """Tell why the POINT of the sweep NAME is as it is, and what to do about it."""
     text = Sweep.open(name, directory=directory).why(point)
     show_json({"point": point, "lines": text.splitlines()}) if as_json else output.show(text)
+
+
+@click.command()
+@name_argument
+@click.argument("point", type=click.IntRange(min=0))
+@click.option("--stderr", is_flag=True, help="Standard error, of a task with the option separate_stderr.")
+@click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, of a task that runs in several.")
+@sweep_option
+@json_option
+def logs(name: str, point: int, stderr: bool, rank: int, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Print the output of the POINT of the sweep NAME, from what was collected or else from its cluster."""
+    text = _point(name, point, directory).logs(rank, stderr=stderr)
+    show_json({"point": point, "log": text}) if as_json else output.show(text.removesuffix("\n"))
+
+
+@click.command()
+@name_argument
+@click.argument("point", type=click.IntRange(min=0))
+@click.argument("patterns", nargs=-1)
+@click.option("--to", metavar="DIRECTORY", help="Where to copy them. Without it, the files are listed.")
+@sweep_option
+@json_option
+def fetch(name: str, point: int, patterns: Sequence[str], to: str | None, directory: str, as_json: bool) -> None:  # noqa: FBT001
+    """Copy the files of the POINT of the sweep NAME, or those that match PATTERNS such as 'plots/*', from what was
+    collected or else from its cluster.
+    """
+    found = _point(name, point, directory)
+    if to is None:
+        if patterns:
+            raise click.UsageError("say where to copy the files: --to DIRECTORY.")
+        files = found.files()
+        if as_json:
+            show_json([{"name": file.name, "bytes": file.size} for file in files])
+        else:
+            show_table([("FILE", "BYTES"), *((file.name, str(file.size)) for file in files)])
+        return
+    paths = list(map(str, found.fetch(*patterns, to=to)))
+    show_json(paths) if as_json else output.show("\n".join(paths) or "the point has left no files")
+
+
+def _point(name: str, point: int, directory: str) -> SweepPoint:
+    opened = Sweep.open(name, directory=directory)
+    points = opened.snapshot().points
+    if point >= len(points):
+        raise ConfigurationError(f"there is no point {point}: the sweep has {len(points)}, from 0")
+    return opened.point(points[point])
 
 
 @click.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
 from slurm.schedulers.base import Report
+from slurm.transports.batch import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,19 @@ class Answers(NamedTuple):
     reports: Sequence[Report]
     unanswered: set[str]
     trouble: str | None
+
+
+class CannotHold(SchedulerError):
+    """The scheduler cannot hold or release single elements of an array."""
+
+
+class _Step(NamedTuple):
+    """A command about jobs."""
+
+    kind: str
+    argv: Sequence[str]
+    ids: Mapping[str, Sequence[str]]
+    """The full ids, by those that the command has."""
 
 
 class JobControl:
@@ -73,21 +87,44 @@ class JobControl:
 
         There is no report for an id that the scheduler has forgotten. Ids on a cluster that fails are `unanswered`.
         """
-        found, unanswered, trouble = list[Report](), set[str](), None
+        return self._answers((ask, self._run("query", ask.argv)) for ask in self._queries(ids))
+
+    def hold_and_query(self, targets: Sequence[Target], ids: Sequence[str]) -> Answers:
+        """Hold pending elements of targets, as `hold`, then query ids, as `query`, with one command for all."""
+        changes, queries = list(self._changes("hold", targets)), list(self._queries(ids))
+        held, asked = self._run_together({"hold": changes, "query": queries})
+        for change, done in zip(changes, held, strict=True):
+            self._check(change, done)
+        return self._answers(zip(queries, asked, strict=True))
+
+    def release_and_cancel(self, release: Sequence[Target], cancel: Sequence[Target]) -> None:
+        """Release targets, as `hold` with `release`, and cancel others, as `cancel`, with one command for all."""
+        several = {kind: list(self._changes(kind, some)) for kind, some in (("release", release), ("cancel", cancel))}
+        if any(several.values()):
+            for changes, finished in zip(several.values(), self._run_together(several), strict=True):
+                for change, done in zip(changes, finished, strict=True):
+                    self._check(change, done)
+
+    def _queries(self, ids: Sequence[str]) -> Iterator[_Step]:
+        """The commands that query ids, with the full ids by those that a command has."""
         for cluster, group in self._by_cluster(ids).items():
             for portion in _portions(list(group), [1] * len(group)):
-                done = self._run("query", self.scheduler.status_command(portion, cluster=cluster))
-                reports = self.scheduler.parse_status(done.stdout)
-                if done.status != 0:
-                    reports = (reports or ()) if self.scheduler.ids_unknown(done.words) else None
-                if reports is None:
-                    unanswered.update(id_ for number in portion for id_ in group[number])
-                    trouble = (
-                        f"cannot get the state of jobs {', '.join(portion)} from {self.scheduler.name}: {done.words}"
-                    )
-                    continue
-                self.here = self.scheduler.parse_origin(done.stdout) or self.here
-                found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
+                argv = self.scheduler.status_command(portion, cluster=cluster)
+                yield _Step("query", argv, {number: group[number] for number in portion})
+
+    def _answers(self, answered: Iterable[tuple[_Step, Completed]]) -> Answers:
+        """Parse the answers of queries."""
+        found, unanswered, trouble = list[Report](), set[str](), None
+        for (_, _, group), done in answered:
+            reports = self.scheduler.parse_status(done.stdout)
+            if done.status != 0:
+                reports = (reports or ()) if self.scheduler.ids_unknown(done.words) else None
+            if reports is None:
+                unanswered.update(id_ for several in group.values() for id_ in several)
+                trouble = f"cannot get the state of jobs {', '.join(group)} from {self.scheduler.name}: {done.words}"
+                continue
+            self.here = self.scheduler.parse_origin(done.stdout) or self.here
+            found += [report._replace(id=id_) for report in reports for id_ in group.get(report.id, ())]
         return Answers(found, unanswered, trouble)
 
     def history(self, ids: Sequence[str]) -> Iterable[Report]:
@@ -124,18 +161,26 @@ class JobControl:
 
     def cancel(self, targets: Sequence[Target]) -> None:
         """Cancel targets that belong to their submissions, with one command for each cluster. Ignores finished jobs."""
-        self._change("cancel", targets, self.scheduler.cancel_script)
+        self._change("cancel", targets)
 
     def hold(self, targets: Sequence[Target], *, release: bool = False) -> None:
         """Keep pending elements of targets from starting, or let them start again, as `cancel` does.
 
         Afterwards, an element of the targets that is reported as pending does not start until it is released. Running
-        elements run on, but may not start again after a requeue until they are released. Raises SchedulerError if the
+        elements run on, but may not start again after a requeue until they are released. Raises CannotHold if the
         scheduler cannot hold single elements.
         """
-        self._change("release" if release else "hold", targets, partial(self.scheduler.hold_script, release=release))
+        self._change("release" if release else "hold", targets)
 
-    def _change(self, kind: str, targets: Sequence[Target], script_of: Callable[..., str]) -> None:
+    def _change(self, kind: str, targets: Sequence[Target]) -> None:
+        for change in self._changes(kind, targets):
+            self._check(change, self._run(kind, ["sh", "-s"], stdin=change.argv[-1].encode()))
+
+    def _changes(self, kind: str, targets: Sequence[Target]) -> Iterator[_Step]:
+        """The commands that cancel, hold or release targets."""
+        script_of: Callable[..., str] = self.scheduler.cancel_script
+        if kind != "cancel":
+            script_of = partial(self.scheduler.hold_script, release=kind == "release")
         for cluster, group in self._by_cluster([target.id for target in targets]).items():
             names = {id_: number for number, ids in group.items() for id_ in ids}
             bare = [target._replace(id=names[target.id]) for target in targets if target.id in names]
@@ -143,11 +188,21 @@ class JobControl:
             for portion in _portions(parts, [len(part.tasks or "1") for part in parts]):
                 script = script_of(portion, cluster=cluster)
                 if not script:
-                    raise SchedulerError(f"{self.scheduler.name} cannot {kind} single elements of an array")
-                done = self._run(kind, ["sh", "-s"], stdin=script.encode())
-                if done.status != 0 and not self.scheduler.ids_unknown(done.words):
-                    ids = ", ".join(target.id for target in portion)
-                    raise SchedulerError(f"{self.scheduler.name} cannot {kind} jobs {ids}: {done.words}")
+                    raise CannotHold(f"{self.scheduler.name} cannot {kind} single elements of an array")
+                yield _Step(kind, ["sh", "-c", script], {target.id: [target.id] for target in portion})
+
+    def _check(self, change: _Step, done: Completed) -> None:
+        if done.status != 0 and not self.scheduler.ids_unknown(done.words):
+            message = f"{self.scheduler.name} cannot {change.kind} jobs {', '.join(change.ids)}: {done.words}"
+            raise SchedulerError(message)
+
+    def _run_together(self, several: Mapping[str, Sequence[_Step]]) -> list[list[Completed]]:
+        """Run steps of several kinds by one command, in order; return how they ended, by kind."""
+        for kind, steps in several.items():
+            self.calls[kind] = self.calls.get(kind, 0) + len(steps)
+        flat = [step.argv for steps in several.values() for step in steps]
+        done = iter(run_together(self._transport, flat, timeout=TIMEOUT * max(1, len(flat))))
+        return [[next(done) for _ in steps] for steps in several.values()]
 
     def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
         """Group ids by cluster, "" for the local one. Maps the ids without the cluster to the full ids."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from slurm.errors import TransportError
+from slurm.errors import ConnectionLost, TransportError
 from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from slurm.transports.base import Transport
+
+_TRIES = 3
+"""How often a text is written if the connection breaks meanwhile."""
 
 
 def commit(transport: Transport, directory: str, files: Mapping[str, bytes]) -> frozenset[str]:
@@ -26,3 +29,33 @@ def commit(transport: Transport, directory: str, files: Mapping[str, bytes]) -> 
         message = f"cannot write to {directory}: {done.words}"
         raise TransportError(message)
     return frozenset(done.stdout.split())
+
+
+def commit_same(transport: Transport, wanted: Mapping[str, Iterable[str]], text: str) -> Mapping[str, frozenset[str]]:
+    """Write one text, which no other process writes, under names in directories, where they do not exist yet.
+
+    Takes one command; returns the names that have this text now, by directory. So it is repeated if the connection
+    breaks meanwhile. A directory that is missing is made. Raises TransportError.
+    """
+    lines = "".join(f"{at}\n{''.join(f' {name}{chr(10)}' for name in names)}" for at, names in wanted.items())
+    scripts = program(__name__, "commit_same.sh"), program(__name__, "commit.sh")
+    argv = ["sh", "-c", scripts[0], "sh", scripts[1], f".{os.urandom(4).hex()}", text]
+    for left in reversed(range(_TRIES)):
+        try:
+            done = transport.run(argv, stdin=lines.encode(), timeout=300)
+            break
+        except ConnectionLost:
+            if not left:
+                raise
+    found = done.stdout.split("\n")[:-1]
+    if done.status != 0 or found[-1:] != ["end"]:
+        message = f"cannot write to {', '.join(wanted)}: {done.words}"
+        raise TransportError(message)
+    written: dict[str, set[str]] = {at: set() for at in wanted}
+    at = ""
+    for line in found[:-1]:
+        if line.startswith(" "):
+            written[at].add(line[1:])
+        else:
+            at = line
+    return {at: frozenset(names) for at, names in written.items()}

@@ -73,16 +73,16 @@ def _copy(transport: Transport, part: Sequence[Download], to: str) -> list[Downl
     left: dict[str, list[Download]] = {}
     for each in part:
         path = sources[each.file.identity]
-        if _digest(_target(to, each.name)) != expected[path]:
+        if _digest(target(to, each.name)) != expected[path]:
             left.setdefault(path, []).append(each)
     for file in transport.fetch(list(left)) if left else ():
-        copied = [_write(file, _target(to, each.name), expected[file.path]) for each in left.get(file.path, ())]
+        copied = [_write(file, target(to, each.name), expected[file.path]) for each in left.get(file.path, ())]
         if all(copied):
             left.pop(file.path, None)
     return [each for group in left.values() for each in group]
 
 
-def _target(to: str, name: str) -> str:
+def target(to: str, name: str) -> str:
     """Return the path of a file here. Raises TransportError if its directory leads out of `to`."""
     check_name(name)
     path = os.path.join(to, name)

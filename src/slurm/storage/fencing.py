@@ -56,6 +56,16 @@ def fence_elements(store: JobStore, wanted: Mapping[str, set[int]], outcome: Out
     return ended
 
 
+def fence_waiting(store: JobStore, wanted: Mapping[str, Iterable[int]], outcome: Outcome) -> Mapping[str, set[int]]:
+    """Write an outcome with the word of a fence for elements that were just seen to wait, by one command.
+
+    Returns those that it has ended, by key; others have an outcome of their own.
+    """
+    names = {key: {outcome_name(element): element for element in some} for key, some in wanted.items()}
+    written = store.commit_outcomes(names, outcome.dumps().decode())
+    return {key: {some[name] for name in written[key]} for key, some in names.items()}
+
+
 def _write(store: JobStore, key: str, elements: set[int], outcome: Outcome) -> None:
     """Write the outcome of elements, again if the connection broke: what was written is read afterwards."""
     for left in reversed(range(_TRIES)):

@@ -35,7 +35,7 @@ from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.summary import Summary
 from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.storage import log_tails
-from slurm.storage.commit import commit
+from slurm.storage.commit import commit, commit_same
 from slurm.storage.keys import of_task, task_directory_name
 from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
@@ -142,6 +142,11 @@ class JobStore:
         """
         return commit(self._transport, f"{self.directory(key)}/{subdirectory}", files)
 
+    def commit_outcomes(self, wanted: Mapping[str, Iterable[str]], text: str) -> Mapping[str, frozenset[str]]:
+        """Write one outcome under names that do not exist yet; by key, those that have it. See `commit_same`."""
+        names = {f"{self.directory(key)}/{OUTCOMES}": some for key, some in wanted.items()}
+        return dict(zip(wanted, commit_same(self._transport, names, text).values(), strict=True))
+
     def commit_shared(self, key: str, elements: Iterable[int], outcome: Outcome) -> None:
         """Write one outcome for elements that never began and never will, unless they have a shared one already."""
         left = set(elements)
@@ -154,9 +159,8 @@ class JobStore:
 
     def withdraw(self, key: str, subdirectory: str, names: Iterable[str]) -> None:
         """Remove files that were committed and that no process has acted on."""
-        self._transport.run(
-            ["rm", "-f", *(f"{self.directory(key)}/{subdirectory}/{name}" for name in names)], timeout=60
-        )
+        paths = [f"{self.directory(key)}/{subdirectory}/{name}" for name in names]
+        self._transport.run(["rm", "-f", *paths], timeout=60)
 
     def attempts(self, key: str) -> Sequence[str]:
         """Return the names of the files in `attempts/`, which describe attempts that were not the last."""

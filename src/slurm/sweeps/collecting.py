@@ -1,4 +1,4 @@
-"""Collecting: outcomes, and results that are small, come home in files of many."""
+"""Collecting: outcomes, and what is small of results, logs and files, come home in files of many."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ProtocolError, SlurmError, TransportError
-from slurm.protocol import RESULTS
+from slurm.protocol import LOGS, RESULTS
 from slurm.protocol.files import open_own
 from slurm.serialization.unpickling import load
+from slurm.sweeps.call_files import find_files, tar_of
 from slurm.sweeps.directory import COLLECTED, write_once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from slurm.sweeps.call_files import Call, CallFiles
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import Collected, Located, Shard
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
@@ -28,16 +30,60 @@ _log = logging.getLogger(__name__)
 _LARGEST = 1 << 20
 """The most bytes of a result that comes home; a larger one is read at its source when it is asked for."""
 _MOST_BYTES = 64 << 20
-"""The most bytes of the results beside one file of outcomes."""
+"""The most bytes of the results beside one file of outcomes, and of the logs and files."""
 
 
 def collect(directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Collected, Located | None]]) -> None:
-    """Write outcomes into `collected/`, with their pickled results beside them. Two files, whatever their number.
+    """Write outcomes into `collected/`, with their pickled results, logs and files beside them: three files, or more if
+    those of the calls take more than 64 MiB.
 
-    Takes one command for each source with results. Results that cannot be read stay at their source.
+    Takes three commands for each source. What cannot be read stays at its source.
     """
+    shards = directory.shards()
+    found = find_files(shards, places, [line for line, _ in fresh if not line.ended.withdrawn])
+    for some in _groups(fresh, found):
+        lines = _with_results(directory, places, some)
+        calls = {at: found[at] for line in lines if (at := (line.shard, line.call)) in found}
+        tar, members = tar_of(shards, places, calls)
+        directory.collect([_with_files(line, calls, members) for line in lines], tar)
+
+
+def _groups(
+    fresh: Sequence[tuple[Collected, Located | None]], found: Mapping[Call, CallFiles]
+) -> Iterator[list[tuple[Collected, Located | None]]]:
+    """Split outcomes so that the files of each group fit into one tar file."""
+    group: list[tuple[Collected, Located | None]] = []
+    room = _MOST_BYTES
+    for each in fresh:
+        files = found.get((each[0].shard, each[0].call))
+        size = files.size if files else 0
+        if group and size > room:
+            yield group
+            group, room = [], _MOST_BYTES
+        group.append(each)
+        room -= size
+    if group:
+        yield group
+
+
+def _with_files(line: Collected, calls: Mapping[Call, CallFiles], members: frozenset[str]) -> Collected:
+    """Return an outcome that says which of its files have come home."""
+    files = calls.get((line.shard, line.call))
+    if files is None:
+        return line
+    left = [name for name in files.members if name not in members]
+    logs = f"{line.shard}/{LOGS}/"
+    log = None if any(name.startswith(logs) for name in left) else files.log
+    return line._replace(log=log, files=files.files and all(name.startswith(logs) for name in left))
+
+
+def _with_results(
+    directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Collected, Located | None]]
+) -> list[Collected]:
+    """Write the pickled results of calls into a file; return the outcomes with where they are in it."""
     pickles = _results(directory.shards(), places, fresh)
-    name, data, lines = f"{os.urandom(8).hex()}.pkl", BytesIO(), list[Any]()
+    lines: list[Collected] = []
+    name, data = f"{os.urandom(8).hex()}.pkl", BytesIO()
     for line, _ in fresh:
         result = pickles.get((line.shard, line.call))
         if result is not None:
@@ -47,7 +93,7 @@ def collect(directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Col
         lines.append(line)
     if data.tell():
         write_once(directory.path / COLLECTED / name, data.getvalue())
-    directory.collect(lines)
+    return lines
 
 
 def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
@@ -68,10 +114,10 @@ def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
 
 
 def remove_collected(snapshot: Snapshot, reader: SnapshotReader, places: Places, *, execute: bool) -> list[str]:
-    """The directories of shards whose calls have all succeeded, with their results collected; removed on `execute`."""
+    """The directories of shards whose calls have all succeeded, with all collected; removed on `execute`."""
     found: dict[str, list[tuple[Shard, str]]] = {}
     for number, shard in snapshot.shards.items():
-        if all(reader.result_at(number, at) for at in range(len(shard.numbers))):
+        if all(_is_home(reader.home(number, at)) for at in range(len(shard.numbers))):
             path = places.of(shard.cluster).store.directory(shard.key)
             found.setdefault(shard.url, []).append((shard, path))
     for some in found.values() if execute else ():
@@ -80,6 +126,14 @@ def remove_collected(snapshot: Snapshot, reader: SnapshotReader, places: Places,
         if done.status != 0:
             raise TransportError(f"cannot remove directories of {some[0][0].source}: {done.words}")
     return [path for some in found.values() for _, path in some]
+
+
+def _is_home(found: tuple[int, Collected] | None) -> bool:
+    """Whether a call has succeeded, and its result, log and files have come home. A program's result is its files."""
+    if found is None or found[1].log is None or not found[1].files:
+        return False
+    line = found[1]
+    return line.result is not None or (line.ended.succeeded and line.ended.directory is not None)
 
 
 def _results(

@@ -139,13 +139,23 @@ class SweepDirectory:
             self._numbered[COLLECTED][number] = some
         return self._numbered[COLLECTED]
 
-    def collect(self, some: Iterable[Collected]) -> int:
-        """Write outcomes under the next number; returns that."""
+    def collect(self, some: Iterable[Collected], tar: bytes = b"") -> int:
+        """Write outcomes under the next number, after the files of their calls; returns that."""
         data = _lines(line.to_json() for line in some)
         number = max(self._numbered.get(COLLECTED, ()), default=0) + 1
-        while not write_once(self.path / COLLECTED / f"{number}.jsonl", data):
+        while not self._collect(number, data, tar):
             number += 1
         return number
+
+    def _collect(self, number: int, data: bytes, tar: bytes) -> bool:
+        """Write outcomes and files under a number; False if another process has used it for either."""
+        files = self.path / COLLECTED / f"{number}.tar"
+        if tar and not write_once(files, tar):
+            return False
+        done = write_once(self.path / COLLECTED / f"{number}.jsonl", data)
+        if tar and not done:
+            files.unlink()
+        return done
 
     def has_news(self) -> bool:
         """Whether other processes have written shards or collected outcomes since those were read."""

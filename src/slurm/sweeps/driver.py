@@ -50,8 +50,10 @@ class Submits(Protocol):
     def sources(self) -> Sequence[Source]:
         """Where points may go."""
 
-    def resubmit(self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None) -> int:
-        """Submit those of these points that are missing; returns how many."""
+    def resubmit(
+        self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None, look: bool = True
+    ) -> int:
+        """Submit those of these points that are missing; returns how many. Without `look`, asks no source first."""
 
     def more(self, snapshot: Snapshot) -> int:
         """Submit what has waited for the points of a canary, once all that was submitted has ended."""
@@ -132,12 +134,21 @@ class Driver:
         self._read_at = time.monotonic()
         snapshot = self._reader.read()
         self._note_troubles(snapshot)
-        changed = fence_taken_over(snapshot, self._reader, self._places)
-        if snapshot.starting:
-            changed |= self._end_abandoned(snapshot)
+        changed = False
+        for act in (self._fence_taken_over, self._end_abandoned, self._release_abandoned):
+            try:
+                changed |= act(snapshot)
+            except SlurmError as error:  # a source that fails meanwhile keeps nothing from the others
+                _log.warning("%s; trying again", error)
+        moved = self._rebalance(snapshot)
+        return self._reader.read(look=changed) if changed or moved else snapshot
+
+    def _fence_taken_over(self, snapshot: Snapshot) -> bool:
+        return fence_taken_over(snapshot, self._reader, self._places)
+
+    def _release_abandoned(self, snapshot: Snapshot) -> bool:
         release_abandoned(snapshot, self._reader, self._places, self._first_held)
-        changed |= self._rebalance(snapshot)
-        return self._reader.read() if changed else snapshot
+        return False
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
         """Whether another snapshot is due: other processes have written, or a shard or source is awaited."""
@@ -243,11 +254,14 @@ class Driver:
         waiting = waiting_calls(snapshot, self._reader)
         moved = False
         for move in moves(snapshot, sources, waiting, self.health):
-            points = take(move, snapshot, self._reader, self._places, waiting)
-            if points:
-                _log.info("%d points move from %s to %s: %s", len(points), move.of, move.to.name, move.why)
-                self._reader.read()
-                moved |= bool(self._submits.resubmit(points, why=move.why, sources=[move.to]))
+            try:
+                points = take(move, snapshot, self._reader, self._places, waiting)
+                moved |= bool(points)
+                if points:
+                    _log.info("%d points move from %s to %s: %s", len(points), move.of, move.to.name, move.why)
+                    self._submits.resubmit(points, why=move.why, sources=[move.to], look=False)
+            except SlurmError as error:
+                _log.warning("cannot move points from %s to %s: %s", move.of, move.to.name, error)
         return moved
 
     def _stop_if_alike(self) -> None:

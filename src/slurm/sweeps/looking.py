@@ -9,10 +9,11 @@ from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.tracking.status_poller import StatusPoller
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
+    from slurm.schedulers.job_control import Answers
     from slurm.submission.submission_state import SubmissionState
 
     Wanted = Mapping[str, Sequence[int]]
@@ -98,15 +99,19 @@ def _look(place: Place, wanted: Wanted) -> Answer:
     return Answer(states, read)
 
 
-def _query(place: Place, states: Sequence[SubmissionState]) -> None:
-    """Ask the scheduler about submissions. Unlike the tracker, queues nothing that waits for room."""
-    poller = StatusPoller(
-        query=lambda ids: place.queue.client.query(ids),  # noqa: PLW0108 - made when there is something to ask
-        history=lambda ids: place.queue.client.history(ids),  # noqa: PLW0108
+def poller(place: Place, query: Callable[[Sequence[str]], Answers]) -> StatusPoller:
+    """What asks the scheduler of a place by `query`. Unlike that of the tracker, queues nothing that waits for room."""
+    return StatusPoller(
+        query=query,
+        history=lambda ids: place.queue.client.history(ids),  # noqa: PLW0108 - made when there is something to ask
         complete=lambda _: None,
         here=lambda: place.queue.here,
         runaway=place.timings.runaway,
     )
-    found = poller.query(states)
+
+
+def _query(place: Place, states: Sequence[SubmissionState]) -> None:
+    """Ask the scheduler about submissions."""
+    found = poller(place, lambda ids: place.queue.client.query(ids)).query(states)  # noqa: PLW0108 - as above
     if found.trouble and not found.partly:
         raise SchedulerError(found.trouble)

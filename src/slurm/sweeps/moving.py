@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SchedulerError
 from slurm.jobs.cancel import cancel
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Target
-from slurm.storage.fencing import cancelled_outcome, fence_elements
+from slurm.schedulers.job_control import CannotHold
+from slurm.storage.fencing import cancelled_outcome, fence_elements, fence_waiting
+from slurm.sweeps.looking import poller
 from slurm.sweeps.snapshot import State
 from slurm.views.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from slurm.places.place import Place
+    from slurm.protocol.outcomes import Outcome
+    from slurm.schedulers.job_control import Answers
     from slurm.submission.submission_state import SubmissionState
     from slurm.sweeps.records import Shard
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
@@ -140,34 +144,73 @@ def release_abandoned(
             place.queue.client.hold(list(_targets(state, sorted(late)).values()), release=True)
 
 
-def take_back(place: Place, state: SubmissionState, shard: Shard, calls: Iterable[int]) -> Sequence[int]:
-    """Take waiting elements of a shard back; returns the numbers of their points. Elements that have begun stay.
+class Waiting(NamedTuple):
+    """Calls of a shard that wait, of whole elements."""
+
+    number: int
+    shard: Shard
+    state: SubmissionState
+    calls: Sequence[int]
+
+    @property
+    def elements(self) -> list[int]:
+        """The elements of the calls."""
+        return sorted({at // self.shard.chunk for at in self.calls})
+
+
+class Taken(NamedTuple):
+    """What was taken back: the elements, by the numbers of their shards, and the outcome that they have now."""
+
+    elements: Mapping[int, set[int]]
+    outcome: Outcome
+
+
+def take_back(place: Place, several: Sequence[Waiting]) -> Taken:
+    """Take waiting elements of shards of one place back. Elements that have begun stay. Takes three commands.
 
     Elements that are not queued yet are fenced. Queued ones are held, looked at once, and those that are held and still
     pending are fenced and cancelled; the others are released. Where a scheduler cannot hold single elements, only what
-    is not queued is taken.
+    is not queued is taken. Raises SlurmError; elements that are held then are released by the next driver.
     """
-    wanted = sorted({at // shard.chunk for at in calls})
-    unqueued = [element for element in wanted if state.block(element) is None]
-    targets = _targets(state, [element for element in wanted if state.block(element) is not None])
-    pending: list[int] = []
-    if targets:
-        try:
-            place.queue.client.hold(list(targets.values()))
-        except SchedulerError:
-            targets = {}
-    if targets:
-        place.tracker.query([state])
-        held = {element for element in wanted if (block := state.block(element)) and block.id in targets}
-        pending = [element for element in held if _is_pending(state, element, shard.chunk)]
-        place.queue.client.hold(list(_targets(state, sorted(held - set(pending))).values()), release=True)
+    unqueued = {w.number: [e for e in w.elements if w.state.block(e) is None] for w in several}
+    queued = {w.number: [e for e in w.elements if w.state.block(e) is not None] for w in several}
+    targets = [target for w in several for target in _targets(w.state, queued[w.number]).values()]
+    held = _hold(place, [w.state for w in several], targets) if targets else False
+    pending = {
+        w.number: [e for e in queued[w.number] if held and _is_pending(w.state, e, w.shard.chunk)] for w in several
+    }
     outcome = cancelled_outcome(_MOVED, fence=os.urandom(12).hex())
-    ended = fence_elements(place.store, {shard.key: {*pending, *unqueued}}, outcome)[shard.key]
-    if pending:
-        place.queue.client.cancel(list(_targets(state, sorted(pending)).values()))
-    place.tracker.learn(state, ended)
-    points = shard.numbers
-    return [points[at] for e in sorted(ended) for at in range(e * shard.chunk, min((e + 1) * shard.chunk, len(points)))]
+    wanted = {w.shard.key: [*unqueued[w.number], *pending[w.number]] for w in several}
+    ended = fence_waiting(place.store, wanted, outcome) if any(wanted.values()) else {}
+    taken = {w.number: ended.get(w.shard.key, set()) for w in several}
+    release, cancel_ = list[Target](), list[Target]()
+    for w in several if held else ():
+        mine = taken[w.number]
+        cancel_ += _targets(w.state, [e for e in queued[w.number] if e in mine]).values()
+        release += _targets(w.state, [e for e in queued[w.number] if e not in mine]).values()
+    place.queue.client.release_and_cancel(release, cancel_)
+    for w in several:
+        place.tracker.learn(w.state, dict.fromkeys(taken[w.number], outcome))
+    return Taken(taken, outcome)
+
+
+def _hold(place: Place, states: Sequence[SubmissionState], targets: Sequence[Target]) -> bool:
+    """Hold elements and look at their submissions, by one command; False if the scheduler cannot hold single ones."""
+    held = False
+
+    def query(ids: Sequence[str]) -> Answers:
+        nonlocal held
+        answers = place.queue.client.hold_and_query(targets, ids)
+        held = True
+        return answers
+
+    try:
+        found = poller(place, query).query(states)
+    except CannotHold:
+        return False
+    if found.trouble and not found.partly:
+        raise SchedulerError(found.trouble)
+    return held
 
 
 def _targets(state: SubmissionState, elements: Sequence[int]) -> Mapping[str, Target]:

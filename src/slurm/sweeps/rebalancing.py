@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.sweeps.moving import take_back
+from slurm.sweeps import moving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,14 +57,16 @@ def moves(snapshot: Snapshot, sources: Sequence[Source], waiting: Waiting, healt
 
 def take(move: Move, snapshot: Snapshot, reader: SnapshotReader, places: Places, waiting: Waiting) -> list[int]:
     """Take elements back for a move, the last ones first; returns the numbers of their points."""
-    points: list[int] = []
+    several = list[moving.Waiting]()
     left = move.most
     for number in sorted(waiting, reverse=True):
         shard, state = snapshot.shards[number], reader.state(number)
         if shard.source != move.of or state is None or left <= 0:
             continue
-        elements = sorted({at // shard.chunk for at in waiting[number]})[-left:]
+        elements = sorted({at // shard.chunk for at in waiting[number] if not reader.has_ended(number, at)})[-left:]
         left -= len(elements)
-        calls = [element * shard.chunk for element in elements]
-        points += take_back(places.of(shard.cluster), state, shard, calls)
-    return points
+        several.append(moving.Waiting(number, shard, state, [element * shard.chunk for element in elements]))
+    if not several:
+        return []
+    taken = moving.take_back(places.of(several[0].shard.cluster), several)
+    return [point for number, ended in taken.elements.items() for point in reader.learn(number, ended, taken.outcome)]

@@ -199,11 +199,16 @@ class Collected(NamedTuple):
     ended: Ended
     result: tuple[str, int, int] | None = None
     """The name of a file in `collected/`, and the offsets of the result in it."""
+    log: str | None = None
+    """The path of its log in the submission's directory, if `collected/<n>.tar` has it; empty logs are not in there."""
+    files: bool = False
+    """Whether `collected/<n>.tar` has the files of its output directory."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         found = {"point": self.point, "shard": self.shard, "call": self.call, "ended": self.ended.to_json()}
-        return found if self.result is None else {**found, "result": self.result}
+        more = {"result": self.result, "log": self.log, "files": self.files or None}
+        return found | {name: value for name, value in more.items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Collected:
@@ -214,4 +219,8 @@ class Collected(NamedTuple):
             result = str(name), int(begin), int(end)
             if "/" in result[0]:
                 raise ValueError(f"{result[0]!r} is no name of a file")
-        return cls(data["point"], data["shard"], data["call"], Ended.from_json(data["ended"]), result)
+        log = data.get("log")
+        if not (log is None or isinstance(log, str)):
+            raise ValueError(f"{log!r} is no path of a log")
+        ended, files = Ended.from_json(data["ended"]), data.get("files") is True
+        return cls(data["point"], data["shard"], data["call"], ended, result, log, files)

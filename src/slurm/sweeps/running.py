@@ -45,7 +45,7 @@ class Running:
 
     def __init__(self, directory: SweepDirectory, reader: SnapshotReader, places: Places, unit: Unit) -> None:
         self._directory, self._reader, self._places, self._unit = directory, reader, places, unit
-        self._submitter = Submitter(directory, reader.read)
+        self._submitter = Submitter(directory, reader)
         self.sources: Sequence[Source] = ()
         self._options, self._strategy = NONE, "slots"
         self._rest: Wanted | None = None
@@ -78,14 +78,19 @@ class Running:
             self._refuse_single(len(numbers))
         return self._submit(wanted, why=why) if numbers else 0
 
-    def resubmit(self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None) -> int:
-        """Submit those of these points that are missing; returns how many."""
+    def resubmit(
+        self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None, look: bool = True
+    ) -> int:
+        """Submit those of these points that are missing; returns how many. Without `look`, asks no source first."""
         if not self.sources:
             shards = self._directory.shards()
             self.sources = [self._places.source(shards[max(shards)])]
         some = frozenset(numbers)
         return self._submit(
-            lambda snapshot: [n for n in snapshot.numbers(State.MISSING) if n in some], why=why, sources=sources
+            lambda snapshot: [n for n in snapshot.numbers(State.MISSING) if n in some],
+            why=why,
+            sources=sources,
+            look=look,
         )
 
     def more(self, snapshot: Snapshot) -> int:
@@ -105,11 +110,11 @@ class Running:
         self._options = self._options.merged(Options.parse({"chunk_size": size}))
         return self._submit(wanted, why="run")
 
-    def _submit(self, wanted: Wanted, *, why: str, sources: Sequence[Source] | None = None) -> int:
+    def _submit(self, wanted: Wanted, *, why: str, sources: Sequence[Source] | None = None, look: bool = True) -> int:
         ready = prepare(self._unit, sources or self.sources, self._options)
         for each in ready:
             self._places.add(each.source)
-        return self._submitter.submit(ready, wanted, why=why, strategy=self._strategy)
+        return self._submitter.submit(ready, wanted, why=why, strategy=self._strategy, look=look)
 
     def _refuse_single(self, count: int) -> None:
         """Raise ConfigurationError if neither the task nor its cluster says how many points go into an element."""

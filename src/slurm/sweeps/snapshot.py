@@ -17,7 +17,7 @@ from slurm.sweeps.points import without_collection
 from slurm.sweeps.records import REDO, Collected, Ended, Located
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
@@ -119,9 +119,10 @@ class SnapshotReader:
         self._collections: set[int] = set()
         self._ended: dict[tuple[int, int], tuple[Ended, int]] = {}  # by shard and call
         self._fresh: dict[tuple[int, int], tuple[Collected, Located | None]] = {}
-        self._homed: dict[tuple[int | None, int | None], tuple[str, int, int]] = {}  # results that were collected
+        self._homed: dict[tuple[int | None, int | None], tuple[int, Collected]] = {}  # with a result, log or files
         self._alive: dict[tuple[int, int], Call] = {}
         self._troubles: dict[str, str] = {}
+        self._silent: dict[str, str] = {}  # the troubles of the last look
         self._settled: set[int] = set()  # shards all of whose calls have ended
         self._states: dict[int, SubmissionState] = {}
         self._looks = Looks()
@@ -132,7 +133,7 @@ class SnapshotReader:
         self._shards: Mapping[int, Shard] = {}
 
     def read(self, *, look: bool = True) -> Snapshot:
-        """Take a snapshot. Without `look`, the sources are not asked: what is not collected counts as in doubt.
+        """Take a snapshot. Without `look`, the sources are not asked: what is known counts, and the rest is in doubt.
 
         Sources with calls that are not collected are asked at once; see `Looks.ask` for the commands.
         """
@@ -144,7 +145,7 @@ class SnapshotReader:
         self._params, self._shards = params, shards
         self._add_collected()
         open_ = {number: shard for number, shard in shards.items() if not self._is_settled(number, shard)}
-        alive, starting, troubles = self._look(_by_url(open_)) if look else ({}, [], _not_asked(open_))
+        alive, starting, troubles = self._look(_by_url(open_)) if look else self._known(open_)
         self._alive, self._troubles = alive, troubles
         self._index(shards)
         points = [self._done.get(number) or self._point(number, some) for number, some in enumerate(params)]
@@ -173,8 +174,8 @@ class SnapshotReader:
         """Whether a call has ended, as far as this process has read."""
         return (shard, call) in self._ended
 
-    def result_at(self, shard: int | None, call: int | None) -> tuple[str, int, int] | None:
-        """Where the result of a call is in `collected/`: the file, and the offsets; None if it was not collected."""
+    def home(self, shard: int | None, call: int | None) -> tuple[int, Collected] | None:
+        """What says where the result, the log and the files of a call are in `collected/`, and its file's number."""
         return self._homed.get((shard, call))
 
     def learn_collected(self) -> None:
@@ -209,6 +210,17 @@ class SnapshotReader:
                 self._add(number, at, points[at], ended, None)
         return [points[at] for at in calls]
 
+    def learn(self, number: int, elements: Iterable[int], outcome: Outcome) -> list[int]:
+        """Note an outcome that elements of a shard have now; return their points."""
+        shard = self._shards[number]
+        self._add_outcomes(number, shard, dict.fromkeys(elements, outcome))
+        calls = (at for e in sorted(elements) for at in range(e * shard.chunk, (e + 1) * shard.chunk))
+        return [shard.numbers[at] for at in calls if at < len(shard.numbers)]
+
+    def learn_state(self, number: int, state: SubmissionState) -> None:
+        """Note the submission of a shard that this process has queued."""
+        self._states[number] = state
+
     def _is_settled(self, number: int, shard: Shard) -> bool:
         if number not in self._settled and all((number, at) in self._ended for at in range(len(shard.numbers))):
             self._settled.add(number)
@@ -223,8 +235,8 @@ class SnapshotReader:
                     if at not in self._ended or self._ended[at][1] > file:
                         self._ended[at] = line.ended, file
                         self._done.pop(line.point, None)  # another success may count now
-                    if line.result:
-                        self._homed[at] = line.result
+                    if line.result or line.log is not None or line.files:
+                        self._homed[at] = file, line
                     self._fresh.pop(at, None)
 
     # What the sources say.
@@ -249,7 +261,17 @@ class SnapshotReader:
                     self._add_alive(number, shard, state, alive)
                     if state is None or not (state.submitted or state.refused):
                         starting.append(number)
+        self._silent = troubles
         return alive, starting, troubles
+
+    def _known(self, shards: Mapping[int, Shard]) -> tuple[dict[tuple[int, int], Call], list[int], dict[str, str]]:
+        """What `_look` would return, as far as this process knows."""
+        alive: dict[tuple[int, int], Call] = {}
+        for number, shard in shards.items():
+            if number in self._states and shard.url not in self._silent:
+                self._add_alive(number, shard, self._states[number], alive)
+        unknown = [shard.url for number, shard in shards.items() if number not in self._states]
+        return alive, [], dict.fromkeys(unknown, "it was not asked") | self._silent
 
     def _place_of(self, shards: Mapping[int, Shard]) -> Place:
         return self._places.of(next(iter(shards.values())).cluster)
@@ -365,10 +387,6 @@ def _judged(calls: Sequence[Call], good: Sequence[Call]) -> tuple[State, Call]:
     last = calls[-1]
     withdrawn = last.ended is not None and last.ended.withdrawn
     return State.MISSING if withdrawn else State.FAILED, last
-
-
-def _not_asked(shards: Mapping[int, Shard]) -> dict[str, str]:
-    return {shard.url: "it was not asked" for shard in shards.values()}
 
 
 def _by_url(shards: Mapping[int, Shard]) -> dict[str, dict[int, Shard]]:

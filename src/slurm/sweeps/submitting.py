@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from slurm.jobs.plan import Draft
     from slurm.protocol import ResolvedEnvironment
     from slurm.storage.uploads import Uploads
+    from slurm.submission.submission_state import SubmissionState
     from slurm.sweeps.directory import SweepDirectory
-    from slurm.sweeps.snapshot import Snapshot
+    from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Source
     from slurm.tasks.settings import Settings
     from slurm.tasks.task import Task
@@ -163,23 +164,29 @@ def draft_of(
 class Submitter:
     """Submits points of one sweep."""
 
-    def __init__(self, directory: SweepDirectory, snapshot: Callable[[], Snapshot]) -> None:
-        self._directory, self._snapshot = directory, snapshot
+    def __init__(self, directory: SweepDirectory, reader: SnapshotReader) -> None:
+        self._directory, self._reader = directory, reader
 
     def submit(
-        self, ready: Sequence[Ready], wanted: Callable[[Snapshot], list[int]], *, why: str, strategy: str = "slots"
+        self,
+        ready: Sequence[Ready],
+        wanted: Callable[[Snapshot], list[int]],
+        *,
+        why: str,
+        strategy: str = "slots",
+        look: bool = True,
     ) -> int:
         """Submit those points that are `wanted` of a snapshot, one shard a source; returns how many.
 
         A record of the next number claims its points. Who finds the number taken decides again, so of several processes
-        one submits each point. Raises the first error if nothing could be
-        queued at any source.
+        one submits each point. Without `look`, the snapshots are of what this process knows. Raises the first error if
+        nothing could be queued at any source.
         """
         for each in ready:
             each.code.write(self._directory.path, each.uploads)
         submitted, failures = 0, dict[str, SlurmError]()
         left = list(ready)
-        snapshot = self._snapshot()
+        snapshot = self._reader.read(look=look)
         numbers = wanted(snapshot)
         chunks = {requests.chunk_size(each.settings.options) for each in ready}
         parts = spread(numbers, [self._share(each, snapshot) for each in left], strategy=strategy, chunk=max(chunks))
@@ -188,13 +195,13 @@ class Submitter:
             if some:
                 claimed = self._claim(each, some, snapshot, why)
                 if claimed is None:
-                    snapshot = self._snapshot()
+                    snapshot = self._reader.read(look=look)
                     still = set(wanted(snapshot))
                     parts = [[number for number in part if number in still] for part in parts]
                     continue
                 number, shard = claimed
                 try:
-                    self._queue(each, shard, snapshot)
+                    self._reader.learn_state(number, self._queue(each, shard, snapshot))
                     submitted += len(some)
                 except SlurmError as error:
                     failures[each.source.name] = error
@@ -227,7 +234,7 @@ class Submitter:
         number = max(snapshot.shards, default=0) + 1
         return (number, shard) if self._directory.claim(number, shard) else None
 
-    def _queue(self, ready: Ready, shard: Shard, snapshot: Snapshot) -> None:
+    def _queue(self, ready: Ready, shard: Shard, snapshot: Snapshot) -> SubmissionState:
         """Write the submission of a shard at its source, and queue it."""
         place, params = ready.source.cluster.place, self._directory.points()
         alive = _alive(snapshot, ready)
@@ -235,7 +242,8 @@ class Submitter:
         edges = [Edge(key=alive[after][0].key, on="any")] if after is not None else []
         points = [params[number] for number in shard.numbers]
         name = self._directory.path.name
-        submit_draft(place, draft_of(ready, shard.key, points, slots=shard.slots, sweep=name, edges=edges), ())
+        draft = draft_of(ready, shard.key, points, slots=shard.slots, sweep=name, edges=edges)
+        return submit_draft(place, draft, ())
 
 
 def _alive(snapshot: Snapshot, ready: Ready) -> dict[int, tuple[Shard, int]]:

@@ -14,6 +14,7 @@ from slurm.sweeps.code import check_task
 from slurm.sweeps.collecting import remove_collected
 from slurm.sweeps.directory import OUTPUTS, SweepDirectory
 from slurm.sweeps.driver import REBALANCE_EVERY, Driver
+from slurm.sweeps.home_files import HomeFiles
 from slurm.sweeps.moving import cancel_calls
 from slurm.sweeps.planning import plan_points
 from slurm.sweeps.points import new_points, points_of
@@ -88,7 +89,7 @@ class Sweep(Views):
     def _set(self, directory: SweepDirectory, task: Task[..., Any] | None) -> None:
         self.directory, self.places = directory, Places()
         self.reader = SnapshotReader(directory, self.places)
-        self._unit = Unit(directory, task)
+        self._unit, self._files = Unit(directory, task), HomeFiles(directory.path)
         self.running = Running(directory, self.reader, self.places, self._unit)
 
     @classmethod
@@ -203,8 +204,8 @@ class Sweep(Views):
     def cleanup(self, *, execute: bool = False) -> list[str]:
         """The directories at the sources that are no longer needed: all that they hold was collected.
 
-        With `execute`, removes them. Those of failed points are kept, and those of results that are too large to be
-        collected.
+        With `execute`, removes them. Those with failed points are kept, and those with results, logs or files that are
+        too large to be collected.
         """
         return remove_collected(self.snapshot(), self.reader, self.places, execute=execute)
 
@@ -268,7 +269,7 @@ class Sweep(Views):
 
     def point(self, point: Point) -> SweepPoint:
         """A point of a snapshot, with its result."""
-        return SweepPoint(self.directory, self.reader, self.places, point)
+        return SweepPoint(self.directory, self.reader, self.places, self._files, point)
 
     def _create(self) -> None:
         """Write the sweep, unless it exists."""

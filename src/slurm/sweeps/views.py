@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,8 +78,8 @@ def recent_of(snapshot: Snapshot, limit: int) -> list[Point]:
     return sorted(ended, key=lambda point: -_time(point))[:limit]
 
 
-def why_of(snapshot: Snapshot, number: int) -> str:
-    """Tell why a point is as it is, and what to do. Raises ConfigurationError if there is no such point."""
+def why_of(snapshot: Snapshot, number: int, name: str) -> str:
+    """Tell why a point of the sweep `name` is as it is, and what to do. Raises ConfigurationError for no such point."""
     if not 0 <= number < len(snapshot.points):
         raise ConfigurationError(f"there is no point {number}: the sweep has {len(snapshot.points)}, from 0")
     point = snapshot.points[number]
@@ -97,7 +98,7 @@ def why_of(snapshot: Snapshot, number: int) -> str:
     else:
         lines.append(f"{shard.source} does not answer: {point.reason}")
     if point.state is not State.MISSING:
-        lines.append(f"its output: slurm logs '{job}' --on {shard.url}")
+        lines.append(f"its output: slurm sweep logs {shlex.quote(name)} {number}")
     lines += {
         State.FAILED: ["complete(failed=True) submits it again"],
         State.MISSING: ["complete() submits it again"],
@@ -127,7 +128,9 @@ def _time(point: Point) -> float:
 
 
 class Views:
-    """What a sweep shows. A sweep gives `snapshot`; nothing here writes anything, here or at a source."""
+    """What a sweep shows. A sweep gives `name` and `snapshot`; nothing here writes anything, here or at a source."""
+
+    name: str
 
     def snapshot(self) -> Snapshot:
         """The state of every point now."""
@@ -154,4 +157,4 @@ class Views:
 
     def why(self, number: int) -> str:
         """Why a point is as it is, and what to do about it."""
-        return why_of(self.snapshot(), number)
+        return why_of(self.snapshot(), number, self.name)

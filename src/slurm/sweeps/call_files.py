@@ -1,0 +1,130 @@
+"""Call files: the logs and output files of calls, at their sources. They come home into tar files of many."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.errors import SlurmError, TransportError
+from slurm.protocol import LOGS, WORK
+from slurm.storage.work_files import list_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.places.place import Place
+    from slurm.storage.work_files import WorkFile
+    from slurm.sweeps.records import Collected, Shard
+    from slurm.sweeps.sources import Places
+
+_log = logging.getLogger(__name__)
+
+_LARGEST_LOGS = 1 << 20
+_LARGEST_FILES = 8 << 20
+"""The most bytes of the logs of a call, and of its other files, that come home; more stays at the source."""
+_HEADER_BYTES = 1024
+"""About what a file takes in a tar file besides its content."""
+
+Call = tuple[int, int]
+"""The numbers of a shard and of a call in it."""
+
+
+class CallFiles(NamedTuple):
+    """What a call has left, as far as it comes home."""
+
+    log: str | None
+    """The path of its log in the directory of its submission; None if it stays at the source."""
+    files: bool
+    """Whether the files of its output directory come home."""
+    members: Mapping[str, WorkFile]
+    """The files to copy, by their names in the tar file: the number of the shard, then the path in the directory."""
+
+    @property
+    def size(self) -> int:
+        """About what they take in a tar file."""
+        return sum(file.size + _HEADER_BYTES for file in self.members.values())
+
+
+def find_files(shards: Mapping[int, Shard], places: Places, lines: Iterable[Collected]) -> dict[Call, CallFiles]:
+    """List what calls have left, by one command for each source. Files of a source that fails stay there for now."""
+    found: dict[Call, CallFiles] = {}
+    for url, some in by_url(shards, lines).items():
+        place = places.of(shards[some[0].shard].cluster)
+        try:
+            found |= _listed(place, shards, some)
+        except SlurmError as error:
+            _log.warning("logs and files of points stay at %s for now: %s", url, error)
+    return found
+
+
+def by_url(shards: Mapping[int, Shard], lines: Iterable[Collected]) -> dict[str, list[Collected]]:
+    """Group the outcomes of calls by the URL of their source."""
+    found: dict[str, list[Collected]] = {}
+    for line in lines:
+        found.setdefault(shards[line.shard].url, []).append(line)
+    return found
+
+
+def _listed(place: Place, shards: Mapping[int, Shard], lines: Sequence[Collected]) -> dict[Call, CallFiles]:
+    tops = {number: place.store.directory(shards[number].key) for number in {line.shard for line in lines}}
+    works = [f"{tops[line.shard]}/{WORK}/{line.call}" for line in lines]
+    listings = list_files(place.transport, [*(f"{top}/{LOGS}" for top in tops.values()), *works])
+    logs: dict[int, dict[str, list[WorkFile]]] = {}  # of each shard, by the beginning of the name: one for each rank
+    for number, listing in zip(tops, listings, strict=False):
+        for file in listing.files:
+            logs.setdefault(number, {}).setdefault(file.name.partition(".")[0], []).append(file)
+    found = {}
+    for line, listing in zip(lines, listings[len(tops) :], strict=True):
+        log = place.registry.get(shards[line.shard].key).log(line.call)
+        name = log.removeprefix(f"{LOGS}/").removesuffix(".log")
+        of_call = logs.get(line.shard, {}).get(name, [])
+        small = sum(file.size for file in of_call) <= _LARGEST_LOGS
+        files = sum(file.size for file in listing.files) <= _LARGEST_FILES
+        members = {f"{line.shard}/{LOGS}/{file.name}": file for file in of_call if small and file.size}
+        if files:
+            members |= {f"{line.shard}/{WORK}/{line.call}/{file.name}": file for file in listing.files}
+        found[line.shard, line.call] = CallFiles(log if small else None, files, members)
+    return found
+
+
+def tar_of(
+    shards: Mapping[int, Shard], places: Places, calls: Mapping[Call, CallFiles]
+) -> tuple[bytes, frozenset[str]]:
+    """Copy files of calls into a tar file, by one command for each source; return it, and the names that it has.
+
+    A file that cannot be read is left out, with a warning.
+    """
+    data, done = io.BytesIO(), set[str]()
+    wanted: dict[str, dict[str, WorkFile]] = {}
+    for (number, _), call in calls.items():
+        wanted.setdefault(shards[number].url, {}).update(call.members)
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for url, members in wanted.items():
+            cluster = next(shard.cluster for shard in shards.values() if shard.url == url)
+            try:
+                done |= _copy(places.of(cluster), members, tar)
+            except SlurmError as error:
+                _log.warning("logs and files of points stay at %s for now: %s", url, error)
+    return (data.getvalue(), frozenset(done)) if done else (b"", frozenset())
+
+
+def _copy(place: Place, members: Mapping[str, WorkFile], tar: tarfile.TarFile) -> set[str]:
+    sources = {file.identity: file.path for file in members.values()}  # a second hard link comes without content
+    names: dict[str, list[str]] = {}
+    for name, file in members.items():
+        names.setdefault(sources[file.identity], []).append(name)
+    done = set[str]()
+    for fetched in place.transport.fetch(list(names)) if names else ():
+        try:
+            content = b"".join(fetched.blocks())
+        except TransportError as error:
+            _log.warning("%s stays at its source: %s", fetched.path, error)
+            continue
+        for name in names.get(fetched.path, ()):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+            done.add(name)
+    return done
