@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from slurm.storage.keys import new_key
 from slurm.tasks.command import CommandTask, command
-from slurm.tools import submissions
+from slurm.tools import recorded, submissions
 from slurm.tools.clusters import cluster_at, cluster_of, place_url
 from slurm.tools.errors import ToolError
 from slurm.tools.manifest import load_manifest
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
     from slurm.tools.declaration import Declaration
     from slurm.tools.manifest import ManifestBase
+    from slurm.tools.recorded import Ignored
 
 
 class Run:
@@ -108,6 +109,14 @@ class Run:
         """The state of the job of each stage; None for one that was not submitted. A success has all products."""
         found = self.jobs
         return {name: found[name].status() if name in found else None for name in self.tool.stages}
+
+    def ignored(self) -> list[Ignored]:
+        """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.
+
+        Raises ToolError if the files that say so cannot be read.
+        """
+        found = self.jobs.items()
+        return [each for name, job in found for each in recorded.ignored(self.tool, self.manifest, name, job)]
 
     def _submitted(
         self,

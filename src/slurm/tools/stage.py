@@ -30,7 +30,8 @@ class Stage:
 
     The fields of the template are `{config}` (the path of the tool's configuration file), `{run_id}`, the names of the
     taxonomy, and the names of other stages (their output directory; the stage then runs after them). `after` names more
-    stages to run after. `products`, `check`, `diagnose`, `launch` and the other options are those of `slurm.command`.
+    stages to run after. A `resumable` program continues from the files that an earlier attempt left in its directory.
+    `products`, `check`, `diagnose`, `launch` and the other options are those of `slurm.command`.
     """
 
     name: str = ""
@@ -44,13 +45,14 @@ class Stage:
         diagnose: Callable[[str, int], Diagnosis | None] | None = None,
         after: str | Sequence[str] = (),
         env: Mapping[str, str | None] | None = None,
+        resumable: bool = False,
         **options: Any,
     ) -> None:
         """Raises ValueError for an invalid template; OptionError for options that a command does not have."""
         self.template = Template.parse(command)
         self.command, self.products, self.check, self.diagnose = command, products, check, diagnose
         self.after = (after,) if isinstance(after, str) else tuple(after)
-        self.env = dict(env or {})
+        self.env, self.resumable = dict(env or {}), resumable
         self.options = options
         Options.parse({name: value for name, value in options.items() if name not in ("environment", "callbacks")})
 
@@ -68,6 +70,7 @@ class Stage:
             diagnose=self.diagnose,
             after=self.after,
             env=self.env,
+            resumable=self.resumable,
             **{**self.options, **options},
         )
 
