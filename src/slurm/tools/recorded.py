@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import TransportError
+from slurm.tools.config import get_nested
 from slurm.tools.errors import ToolError
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def ignored(tool: type[Declaration], manifest: ManifestBase, stage: str, job: Jo
 def differences(stage: str, asked: Mapping[str, Any], used: Mapping[str, Any]) -> Iterator[Ignored]:
     """The keys whose recorded value is another one. A program need not record all keys, and may nest them."""
     for key, value in _flat(asked).items():
-        found = _flat(used)
-        if key in found and not _same(value, found[key]):
-            yield Ignored(stage, key, value, found[key])
+        found = get_nested(used, *key.split("."), default=value)
+        if not _same(value, found):
+            yield Ignored(stage, key, value, found)
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -86,24 +86,31 @@ class Stage:
         return tuple(name for name in self.template.fields if name in stages and name != self.name)
 
     def script(
-        self, stages: Mapping[str, Stage], values: Mapping[str, str], *, title: str, launch: Sequence[str]
+        self,
+        stages: Mapping[str, Stage],
+        values: Mapping[str, str],
+        *,
+        title: str,
+        options: Options,
+        launch: Sequence[str],
     ) -> str:
-        """The text of `stages/<name>.sh`. `values` are those of the fields; `launch` starts the ranks of MPI."""
+        """The text of `stages/<name>.sh`. `values` are those of the fields.
+
+        `options` and `launch`, which starts the ranks of MPI, are for a script without a job: a job has its own.
+        """
         try:
             words = " ".join(_quoted(word, values, stages) for word in self.template.words)
         except KeyError as error:
             known = ", ".join(f"{{{name}}}" for name in (*values, *stages))
             raise ToolError(f"stage {self.name}: there is no field {{{error.args[0]}}}; there are {known}") from None
-        options = Options.parse(
-            {n: v for n, v in self.options.items() if n not in ("environment", "callbacks", "launch")}
-        )
         directives = [f"#SBATCH {line}" for line in arguments(options, tag="") if not line.startswith("--comment=")]
         used = [f'{name}="${{{name}:-$run/{OUTPUT}/{name}}}"' for name in self.used(stages)]
         exported = [
             f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
-            for name, value in self.env.items()
+            for name, value in options.env.items()
         ]
-        start = f'if [ -z "${{{IN_A_JOB}:-}}" ]; then launch={shlex.quote(shlex.join(launch))}; fi'
+        by_hand = [*exported, *([f"launch={shlex.quote(shlex.join(launch))}"] if launch else [])]
+        alone = [f'if [ -z "${{{IN_A_JOB}:-}}" ]; then', *(f"    {line}" for line in by_hand), "fi"] if by_hand else []
         return "\n".join([
             "#!/bin/bash",
             f"# {title}. It writes to the working directory. Without a job: run it by bash in an empty directory.",
@@ -112,8 +119,8 @@ class Stage:
             'run="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"',
             f'[ -e {CONFIG} ] || [ ! -e "$run/{CONFIG}" ] || ln -s "$run/{CONFIG}" {CONFIG}',
             *used,
-            *exported,
-            *(["launch=", start] if launch else []),
+            *(["launch="] if launch else []),
+            *alone,
             f"exec {'$launch ' if launch else ''}{words}",
             "",
         ])  # fmt: skip
