@@ -13,7 +13,7 @@ from slurm.tools.manifest import ManifestBase, write_manifest
 from slurm.tools.overrides import overridden
 from slurm.tools.run import Run
 from slurm.tools.run_directory import build_run_dir, ensure_run_dir
-from slurm.tools.stage import CONFIG, STAGES
+from slurm.tools.stage import CONFIG, STAGES, Alone
 from slurm.tools.templates import get_template_path, template_files
 from slurm.usage import near
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurm.clusters.cluster import Cluster
+    from slurm.tasks.settings import Settings
     from slurm.tools.declaration import Declaration
 
 
@@ -50,12 +51,10 @@ def prepare(
     values = {**named, "run_id": run_id, **({CONFIG: f"{CONFIG}/{tool.config}"} if tool.config else {})}
     settings = stage_settings(tool, cluster)
     for stage in tool.stages.values():
-        options, launch = settings[stage.name].options, ()
-        if options.get("launch") == "mpi":
-            ranks, kind = int(options.get("ntasks") or 1), str(options.get("mpi") or "")
-            launch = tuple(cluster.place.scheduler_class.launch(ranks, kind))
         title = f"Stage {stage.name} of {tool.name}, run {run_id}"
-        text = stage.script(tool.stages, values, title=title, options=options, launch=launch)
+        text = stage.script(
+            tool.stages, values, title=title, directory=run_dir, alone=_alone(cluster, settings[stage.name])
+        )
         files[f"{STAGES}/{stage.name}.sh"] = text.encode()
     ensure_run_dir(run_dir)
     for name, content in files.items():
@@ -74,6 +73,16 @@ def prepare(
     )
     write_manifest(manifest, run_dir)
     return Run(tool, run_dir)
+
+
+def _alone(cluster: Cluster, settings: Settings) -> Alone:
+    options, launch = settings.options, ()
+    if options.get("launch") == "mpi":
+        ranks, kind = int(options.get("ntasks") or 1), str(options.get("mpi") or "")
+        launch = tuple(cluster.place.scheduler_class.launch(ranks, kind))
+    own = options.get("setup")
+    setup = (*cluster.place.spec.setup, *([str(own)] if own else []))
+    return Alone(options, setup, settings.environment or (), launch)
 
 
 def _taxonomy(tool: type[Declaration], given: Mapping[str, object]) -> dict[str, str]:

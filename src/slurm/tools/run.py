@@ -141,7 +141,7 @@ class Run:
         labels = {"tool": self.tool.name, "run": self.manifest.run_id, "stage": name}
         env = {IN_A_JOB: name} | {upstream: f"{{{upstream}.directory}}" for upstream in used}
         made = command(
-            f"bash {script}",
+            f"sh {script}",
             files=files,
             products=stage.products,
             check=stage.check,
