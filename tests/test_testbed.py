@@ -105,7 +105,12 @@ def test_a_cluster_has_the_limits_it_was_given(new_testbed: NewTestbed) -> None:
 
 def test_a_setting_replaces_its_line_whatever_its_case(tmp_path: Path) -> None:
     text = slurm_conf(
-        tmp_path, port=1, nodes={"n1": 2}, cpus=1, memory=1, settings={"KILLWAIT": "9", "MpiDefault": ""}, partitions={}
+        tmp_path,
+        port=1,
+        nodes={"n1": 2},
+        node_settings={"CPUs": "1"},
+        settings={"KILLWAIT": "9", "MpiDefault": ""},
+        partitions={},
     )
     keys = [line.partition("=")[0].lower() for line in text.splitlines()]
     assert len(keys) == len(set(keys))

@@ -86,6 +86,8 @@ class SlurmTestbed:
         memory: int = 2000,
         settings: Mapping[str, str] | None = None,
         partitions: Mapping[str, str] | None = None,
+        node_settings: Mapping[str, str] | None = None,
+        gpu: bool = False,
         speedup: float = 1,
         skew: Mapping[str, int] | None = None,
         accounting: bool = False,
@@ -103,6 +105,13 @@ class SlurmTestbed:
         self._memory = memory
         self._settings = dict(settings or {})
         self._partitions = dict(partitions or {})
+        self._gpu = gpu
+        self._node_settings = {
+            "CPUs": str(cpus),
+            "RealMemory": str(memory),
+            **({"Gres": "gpu:1"} if gpu else {}),
+            **(node_settings or {}),
+        }
         self._speedup = speedup
         self._skew = dict(skew or {})
         self._with_accounting = accounting
@@ -269,12 +278,13 @@ class SlurmTestbed:
                 name=self.name,
                 nodes=dict(zip(self._node_names, self._ports[1:], strict=True)),
                 port=self._ports[0],
-                cpus=self._cpus,
-                memory=self._memory,
                 settings=merged(self._options_settings(), self._settings),
                 partitions=self._partitions,
+                node_settings=self._node_settings,
             )
         )
+        if self._gpu:  # Slurm only counts it, and wants a device
+            self.conf.with_name("gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
         mounts = make_cgroups(self.directory, self._own) if self._memory_limits else None
         self.conf.with_name("cgroup.conf").write_text(cgroup_conf(slurm_release(), mounts))
         if self._accounting:
@@ -282,6 +292,7 @@ class SlurmTestbed:
 
     def _options_settings(self) -> dict[str, str]:
         settings = memory_settings(self._memory, self._cpus) if self._memory_limits else {}
+        settings |= {"GresTypes": "gpu"} if self._gpu else {}
         if self._speedup != 1:
             settings |= _PATIENT
         return settings | self._accounting_settings()

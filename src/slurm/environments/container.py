@@ -154,6 +154,24 @@ class Container(Environment):
             return to_be_made(key, target.interpreter.setup).replace(runtime=runtime.name)
         return self._launched(target, made, site, runtime, run, send=sent_paths)
 
+    def by_hand(self, directories: Sequence[str], env: Mapping[str, str]) -> str:
+        """Return words of bash that run a command in the image without a job: see `Runtime.by_hand`.
+
+        The runtime is by default apptainer. Raises ConfigurationError for an image that is built here, because it has
+        no name before it is built.
+        """
+        if self.image is None:
+            raise ConfigurationError(f"{self!r} is built when a job is submitted: name its image to run it without one")
+        run = Run(
+            root="",
+            mounts=tuple(map(Mount.parse, self.mounts)),
+            env=(*env.items(), *self.env),
+            gpus=_GPUS[self.gpus],
+            network=self.network,
+            options=self.runtime_options,
+        )
+        return RUNTIMES[self.runtime or "apptainer"]().by_hand(self.image, run, directories)
+
     def _name(self, source: Source, runtime: Runtime, run: Run) -> str:
         facts = (source.identity(), runtime.name, self.python, TAG, run if runtime.takes == BUNDLE else None)
         return f"container-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"

@@ -36,6 +36,11 @@ class Modules(Environment):
             raise ConfigurationError(message)
         self.names = names
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The lines of bash that load the modules."""
+        return load_modules(self.names)
+
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Find the Python. Raises PythonNotFound."""
         return find(self.before(target))
@@ -46,7 +51,7 @@ class Modules(Environment):
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the modules loaded."""
-        return with_steps(target, load_modules(self.names))
+        return with_steps(target, self.steps)
 
     def __repr__(self) -> str:
         return f"Modules({', '.join(map(repr, self.names))})"
@@ -62,6 +67,13 @@ class Conda(Environment):
             message = f"Conda({environment!r}): give the name or the path of an existing environment"
             raise ConfigurationError(message)
         self.environment = environment
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The lines of bash that find conda and activate the environment."""
+        home, name = ("~/", self.environment[2:]) if self.environment.startswith("~/") else ("", self.environment)
+        # The hook defines the function "conda activate". The scripts of conda use unset variables.
+        return (_CONDA, f'set +u; eval "$(conda shell.posix hook)" && conda activate {home}{shlex.quote(name)}')
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Find the environment's Python. Raises PythonNotFound, also if conda or the environment is missing.
@@ -85,10 +97,7 @@ class Conda(Environment):
         return replace(target, interpreter=target.interpreter._replace(python="python"))
 
     def _activated(self, target: BuildTarget) -> BuildTarget:
-        home, name = ("~/", self.environment[2:]) if self.environment.startswith("~/") else ("", self.environment)
-        # The hook defines the function "conda activate". The scripts of conda use unset variables.
-        activate = f'set +u; eval "$(conda shell.posix hook)" && conda activate {home}{shlex.quote(name)}'
-        target = with_steps(target, (_CONDA, activate))
+        target = with_steps(target, self.steps)
         return replace(target, interpreter=target.interpreter._replace(from_setup=True))
 
     def __repr__(self) -> str:

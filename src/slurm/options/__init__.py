@@ -248,6 +248,10 @@ class Options:
             if value is not None:
                 yield name, value
 
+    def given(self) -> Mapping[str, str | bool | None]:
+        """Return the options that these set or unset: None for the latter."""
+        return dict(self._values)
+
     def to_json(self) -> dict[str, Any]:
         """Return the options as `submission.json` stores them; `Options.parse` accepts this form."""
         mappings = {"sbatch": self.sbatch, "labels": self.labels, "env": self.env}

@@ -53,6 +53,13 @@ def lines(options: Options, *, tag: str, log: str, block: Block) -> list[str]:
     return [f"#SBATCH {_quoted(argument)}" for argument in [*given, *defaults]]
 
 
+def user_lines(options: Options) -> list[str]:
+    """Return the #SBATCH lines of a script that the user submits: without the tag and the log of our jobs."""
+    own = options.get("comment")
+    *given, _ = arguments(options, tag="")
+    return [f"#SBATCH {_quoted(argument)}" for argument in [*given, *([f"--comment={own}"] if own else [])]]
+
+
 _SEPARATE = frozenset({"comment", *OURS})
 """Options that are no arguments of sbatch, or that are combined with others."""
 

@@ -21,6 +21,7 @@ from slurm.slurmfile.entry import KEYS, read_entry
 from slurm.slurmfile.environment import read_environment
 from slurm.slurmfile.reader import Reader
 from slurm.slurmfile.sources import source
+from slurm.slurmfile.tools import read_tools, with_environments
 from slurm.url import ClusterURL
 from slurm.usage import near
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from slurm.slurmfile.entry import Entry
     from slurm.slurmfile.reader import Location
     from slurm.slurmfile.sources import Source
+    from slurm.slurmfile.tools import ToolEntry
 
-TOP = ("default", "clusters")
+TOP = ("default", "clusters", "tools")
 
 DEFAULTS = {
     "root": "slurm-jobs in $SCRATCH, $WORK or the home directory there, the first that exists",
@@ -91,7 +93,7 @@ def read(file: Source, name: str | None = None) -> ClusterEntry:
 
     Raises SlurmfileError. Its message and `problems` list every error with file, line and key.
     """
-    reader, default, entries = _read(file)
+    reader, default, entries, _ = _read(file)
     requested = _requested(name, default)
     if requested and requested.value in entries:
         layers = _effective(requested.value, entries)
@@ -105,9 +107,18 @@ def read(file: Source, name: str | None = None) -> ClusterEntry:
     raise _error(reader)
 
 
+def tool_entries(file: Source) -> dict[str, ToolEntry]:
+    """Read the tools of a file, by their names. Raises SlurmfileError, which lists every error of the file."""
+    reader, _, _, entries = _read(file)
+    found = with_environments(reader, entries)
+    if reader.problems:
+        raise _error(reader)
+    return found
+
+
 def names(file: Source) -> tuple[str, ...]:
     """Return the names of the clusters of a file. Raises SlurmfileError."""
-    reader, _, entries = _read(file)
+    reader, _, entries, _ = _read(file)
     if reader.problems:
         raise _error(reader)
     return tuple(entries)
@@ -133,8 +144,8 @@ def _missing(requested: Setting | None, entries: Mapping[str, Entry]) -> str:
     return f"there is no cluster {requested.value!r}{origin}{near(requested.value, entries)}"
 
 
-def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry]]:
-    """Read a whole file: its `default` and its clusters. Errors are in the reader's `problems`."""
+def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry], Mapping[str, ToolEntry]]:
+    """Read a whole file: its `default`, its clusters and its tools. Errors are in the reader's `problems`."""
     reader = Reader(str(file.path))
     try:
         text = file.data.decode()
@@ -148,12 +159,13 @@ def _read(file: Source) -> tuple[Reader, Location | None, Mapping[str, Entry]]:
     top = reader.mapping(whole, TOP)
     entries = {name: read_entry(reader, location) for name, location in reader.mapping(top.get("clusters")).items()}
     _check_extends(reader, entries)
+    tools = read_tools(reader, top.get("tools"))
     default = top.get("default")
     if reader.text(default) is None:
-        return reader, None, entries
+        return reader, None, entries, tools
     if default and default.node.value not in entries:
         reader.refuse(default, f"there is no cluster {default.node.value!r}{near(default.node.value, entries)}")
-    return reader, default, entries
+    return reader, default, entries, tools
 
 
 def _error(reader: Reader) -> SlurmfileError:

@@ -63,7 +63,7 @@ def read_entry(reader: Reader, location: Location) -> Entry:
         ClusterURL.parse(str(values.get("url") or "local"))
     except ClusterURLError as error:
         reader.refuse(keys["url"], str(error))
-    options, option_locations = _options(reader, keys.get("options"))
+    options, option_locations = read_options(reader, keys.get("options"))
     return Entry(
         name=location.key.partition(".")[2],
         location=location,
@@ -78,8 +78,8 @@ def read_entry(reader: Reader, location: Location) -> Entry:
     )
 
 
-def _options(reader: Reader, location: Location | None) -> tuple[Options, Mapping[str, Location]]:
-    """Read the options of a cluster and their locations. Check each alone, then all together."""
+def read_options(reader: Reader, location: Location | None) -> tuple[Options, Mapping[str, Location]]:
+    """Read options and their locations. Check each alone, then all together."""
     found: dict[str, Any] = {}
     locations: dict[str, Location] = {}
     for name, entry in reader.mapping(location).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from slurm.tools.errors import ToolError
 from slurm.tools.stage import Stage
@@ -23,6 +23,8 @@ class Declaration:
     config: ClassVar[str | None] = None
     templates: ClassVar[str | os.PathLike[str] | None] = None
     max_path: ClassVar[int] = 4000
+    records: ClassVar[tuple[str, ...]] = ()
+    """Patterns of the files that `recorded` reads, below the directory of a stage."""
     stages: ClassVar[Mapping[str, Stage]] = {}
     order: ClassVar[tuple[str, ...]] = ()
     """The names of the stages, each after those that it runs after."""
@@ -41,6 +43,15 @@ class Declaration:
             cls.order = tuple(graph.static_order())
         except CycleError as error:
             raise ToolError(f"{cls.__name__}: these stages run after each other: {', '.join(error.args[1])}") from None
+
+    @classmethod
+    def recorded(cls, attempt: Path) -> Mapping[str, Any] | None:
+        """The values that the program says it used, by their keys in the configuration; None if it does not say.
+
+        `attempt` is a directory with the files of one stage that match `records`.
+        """
+        del attempt
+        return None
 
     @classmethod
     def templates_directory(cls) -> Path:

@@ -7,12 +7,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from slurm.tools.clusters import cluster_of, place_url
+from slurm.tools.config import stage_settings
 from slurm.tools.errors import ToolError
 from slurm.tools.manifest import ManifestBase, write_manifest
 from slurm.tools.overrides import overridden
 from slurm.tools.run import Run
 from slurm.tools.run_directory import build_run_dir, ensure_run_dir
-from slurm.tools.stage import CONFIG, STAGES
+from slurm.tools.stage import CONFIG, STAGES, Alone
 from slurm.tools.templates import get_template_path, template_files
 from slurm.usage import near
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurm.clusters.cluster import Cluster
+    from slurm.tasks.settings import Settings
     from slurm.tools.declaration import Declaration
 
 
@@ -47,14 +49,12 @@ def prepare(
     cluster = cluster_of(on)
     files = _config(tool, template, override)
     values = {**named, "run_id": run_id, **({CONFIG: f"{CONFIG}/{tool.config}"} if tool.config else {})}
+    settings = stage_settings(tool, cluster)
     for stage in tool.stages.values():
-        launch = ()
-        if stage.options.get("launch") == "mpi":
-            launch = tuple(
-                cluster.place.scheduler_class.launch(int(stage.options.get("ntasks", 1)), stage.options.get("mpi", ""))
-            )
         title = f"Stage {stage.name} of {tool.name}, run {run_id}"
-        text = stage.script(tool.stages, values, title=title, launch=launch)
+        text = stage.script(
+            tool.stages, values, title=title, directory=run_dir, alone=_alone(cluster, settings[stage.name])
+        )
         files[f"{STAGES}/{stage.name}.sh"] = text.encode()
     ensure_run_dir(run_dir)
     for name, content in files.items():
@@ -68,11 +68,21 @@ def prepare(
         cluster=on if isinstance(on, str) and "://" not in on else None,
         template=template,
         overrides=dict(override),
-        stages={stage.name: _described(tool, stage.name) for stage in tool.stages.values()},
+        stages={name: _described(tool, name, settings[name].options.to_json()) for name in tool.stages},
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     write_manifest(manifest, run_dir)
     return Run(tool, run_dir)
+
+
+def _alone(cluster: Cluster, settings: Settings) -> Alone:
+    options, launch = settings.options, ()
+    if options.get("launch") == "mpi":
+        ranks, kind = int(options.get("ntasks") or 1), str(options.get("mpi") or "")
+        launch = tuple(cluster.place.scheduler_class.launch(ranks, kind))
+    own = options.get("setup")
+    setup = (*cluster.place.spec.setup, *([str(own)] if own else []))
+    return Alone(options, setup, settings.environment or (), launch)
 
 
 def _taxonomy(tool: type[Declaration], given: Mapping[str, object]) -> dict[str, str]:
@@ -105,15 +115,14 @@ def _config(tool: type[Declaration], template: str | None, override: Mapping[str
     return {f"{CONFIG}/{name}": content for name, content in found.items()}
 
 
-def _described(tool: type[Declaration], name: str) -> dict[str, Any]:
+def _described(tool: type[Declaration], name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     stage = tool.stages[name]
     products = [stage.products] if isinstance(stage.products, str) else list(stage.products)
-    options = {key: value for key, value in stage.options.items() if isinstance(value, str | int | float | bool | None)}
     return {
         "command": stage.command,
         "products": products,
         "after": list(stage.upstreams(tool.stages)),
-        "options": options,
+        "options": dict(options),
     }
 
 

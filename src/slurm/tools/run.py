@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from slurm.storage.keys import new_key
 from slurm.tasks.command import CommandTask, command
-from slurm.tools import submissions
+from slurm.tools import recorded, submissions
 from slurm.tools.clusters import cluster_at, cluster_of, place_url
+from slurm.tools.config import stage_settings
 from slurm.tools.errors import ToolError
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from slurm.runner.command import Command
     from slurm.runner.finished import Finished
     from slurm.submission.status import JobStatus
+    from slurm.tasks.settings import Settings
     from slurm.tools.declaration import Declaration
     from slurm.tools.manifest import ManifestBase
+    from slurm.tools.recorded import Ignored
 
 
 class Run:
@@ -42,14 +45,17 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.manifest.run_id} of {self.tool.name} in {self.directory}>"
 
-    def plan(self, *stages: str, on: str | Cluster | None = None) -> dict[str, Plan[Job[Finished]]]:
+    def plan(
+        self, *stages: str, on: str | Cluster | None = None, options: Mapping[str, Any] | None = None
+    ) -> dict[str, Plan[Job[Finished]]]:
         """What `submit` would submit, by stage: scripts, commands and files. Writes nothing, here or there.
 
         A plan does not name the jobs that its stage runs after, because they have no ids yet.
         """
         cluster = self._cluster(on)
+        settings = stage_settings(self.tool, cluster, options)
         return {
-            name: self._task(name, {})
+            name: self._task(name, {}, settings[name])
             .on(cluster)
             .plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
             for name in self._chosen(stages)
@@ -61,14 +67,17 @@ class Run:
         on: str | Cluster | None = None,
         again: bool = False,
         depend_afterok: Sequence[str | int] = (),
+        options: Mapping[str, Any] | None = None,
     ) -> dict[str, Job[Finished]]:
         """Submit these stages, or all, in order; return their jobs by stage. Never waits.
 
         A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
-        other programs that the first stages wait for. A stage that was submitted is refused, unless `again`: then the
-        new job counts, and the earlier record stays. Raises ToolError, and what a submission raises.
+        other programs that the first stages wait for. `options` are those of the jobs, over all others. A stage that
+        was submitted is refused, unless `again`: then the new job counts, and the earlier record stays. Raises
+        ToolError, and what a submission raises.
         """
         chosen, cluster = self._chosen(stages), self._cluster(on)
+        settings = stage_settings(self.tool, cluster, options)
         records = submissions.read(self.directory)
         before = submissions.keys(records)
         if submitted := [name for name in chosen if name in before and not again]:
@@ -85,7 +94,7 @@ class Run:
             "again": again,
         }
         if not submissions.add(self.directory, len(records), record):
-            return self.submit(*stages, on=on, again=again, depend_afterok=depend_afterok)
+            return self.submit(*stages, on=on, again=again, depend_afterok=depend_afterok, options=options)
         jobs: dict[str, Job[Finished]] = {}
         for name in chosen:
             upstreams = {
@@ -93,7 +102,11 @@ class Run:
                 for upstream in self.tool.stages[name].upstreams(self.tool.stages)
                 if upstream in jobs or upstream in before
             }
-            jobs[name] = self._submitted(name, cluster, keys[name], upstreams, () if upstreams else depend_afterok)
+            task = self._task(name, upstreams, settings[name]).on(cluster)
+            if depend_afterok and not upstreams:
+                task = task.after(*depend_afterok)
+            used = {upstream: upstreams[upstream] for upstream in self.tool.stages[name].used(self.tool.stages)}
+            jobs[name] = cluster.submit_under(keys[name], task, task.bound_item(used))
         return jobs
 
     @property
@@ -109,22 +122,15 @@ class Run:
         found = self.jobs
         return {name: found[name].status() if name in found else None for name in self.tool.stages}
 
-    def _submitted(
-        self,
-        name: str,
-        cluster: Cluster,
-        key: str,
-        upstreams: Mapping[str, Job[Finished]],
-        foreign: Sequence[str | int],
-    ) -> Job[Finished]:
-        stage = self.tool.stages[name]
-        task = self._task(name, upstreams).on(cluster)
-        if foreign:
-            task = task.after(*foreign)
-        used = {upstream: upstreams[upstream] for upstream in stage.used(self.tool.stages)}
-        return cluster.submit_under(key, task, task.bound_item(used))
+    def ignored(self) -> list[Ignored]:
+        """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.
 
-    def _task(self, name: str, upstreams: Mapping[str, Job[Finished]]) -> Any:
+        Raises ToolError if the files that say so cannot be read.
+        """
+        found = self.jobs.items()
+        return [each for name, job in found for each in recorded.ignored(self.tool, self.manifest, name, job)]
+
+    def _task(self, name: str, upstreams: Mapping[str, Job[Finished]], settings: Settings) -> Any:
         """The command of a stage, with the files of the run."""
         stage = self.tool.stages[name]
         script = f"{STAGES}/{name}.sh"
@@ -135,16 +141,15 @@ class Run:
         labels = {"tool": self.tool.name, "run": self.manifest.run_id, "stage": name}
         env = {IN_A_JOB: name} | {upstream: f"{{{upstream}.directory}}" for upstream in used}
         made = command(
-            f"bash {script}",
+            f"sh {script}",
             files=files,
             products=stage.products,
             check=stage.check,
             diagnose=stage.diagnose,
             env=env,
-            **stage.options,
         )
         named = cast("Command", made.unwrapped).replace(name=f"{self.tool.name}.{name}")
-        task = CommandTask(named, made.terms).with_options(labels=labels)
+        task = CommandTask(named, made.terms.merged(settings)).with_options(labels=labels)
         others = [job for upstream, job in upstreams.items() if upstream not in used]
         return task.after(*others) if others else task
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm.errors import ConfigurationError
 from slurm.options import Options
 from slurm.runner.template import Template
-from slurm.schedulers.directives import arguments
 from slurm.tools.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from slurm.environments.base import Environment
     from slurm.runner.finished import Diagnosis
 
 STAGES, CONFIG, OUTPUT = "stages", "config", "output"
@@ -30,7 +31,8 @@ class Stage:
 
     The fields of the template are `{config}` (the path of the tool's configuration file), `{run_id}`, the names of the
     taxonomy, and the names of other stages (their output directory; the stage then runs after them). `after` names more
-    stages to run after. `products`, `check`, `diagnose`, `launch` and the other options are those of `slurm.command`.
+    stages to run after. A `resumable` program continues from the files that an earlier attempt left in its directory.
+    `products`, `check`, `diagnose`, `launch` and the other options are those of `slurm.command`.
     """
 
     name: str = ""
@@ -44,13 +46,14 @@ class Stage:
         diagnose: Callable[[str, int], Diagnosis | None] | None = None,
         after: str | Sequence[str] = (),
         env: Mapping[str, str | None] | None = None,
+        resumable: bool = False,
         **options: Any,
     ) -> None:
         """Raises ValueError for an invalid template; OptionError for options that a command does not have."""
         self.template = Template.parse(command)
         self.command, self.products, self.check, self.diagnose = command, products, check, diagnose
         self.after = (after,) if isinstance(after, str) else tuple(after)
-        self.env = dict(env or {})
+        self.env, self.resumable = dict(env or {}), resumable
         self.options = options
         Options.parse({name: value for name, value in options.items() if name not in ("environment", "callbacks")})
 
@@ -68,6 +71,7 @@ class Stage:
             diagnose=self.diagnose,
             after=self.after,
             env=self.env,
+            resumable=self.resumable,
             **{**self.options, **options},
         )
 
@@ -83,37 +87,66 @@ class Stage:
         return tuple(name for name in self.template.fields if name in stages and name != self.name)
 
     def script(
-        self, stages: Mapping[str, Stage], values: Mapping[str, str], *, title: str, launch: Sequence[str]
+        self, stages: Mapping[str, Stage], values: Mapping[str, str], *, title: str, directory: Path, alone: Alone
     ) -> str:
-        """The text of `stages/<name>.sh`. `values` are those of the fields; `launch` starts the ranks of MPI."""
+        """The text of `stages/<name>.sh`: the program, and how it is started without a job.
+
+        `values` are those of the fields, `directory` is that of the run. A job starts the script by sh, within its
+        environment, which may be an image.
+        """
+        from slurm.schedulers.directives import user_lines  # noqa: PLC0415 - only `prepare` writes scripts
+        from slurm.tools.run_directory import MANIFEST  # noqa: PLC0415
+
         try:
             words = " ".join(_quoted(word, values, stages) for word in self.template.words)
         except KeyError as error:
             known = ", ".join(f"{{{name}}}" for name in (*values, *stages))
             raise ToolError(f"stage {self.name}: there is no field {{{error.args[0]}}}; there are {known}") from None
-        options = Options.parse(
-            {n: v for n, v in self.options.items() if n not in ("environment", "callbacks", "launch")}
-        )
-        directives = [f"#SBATCH {line}" for line in arguments(options, tag="") if not line.startswith("--comment=")]
-        used = [f'{name}="${{{name}:-$run/{OUTPUT}/{name}}}"' for name in self.used(stages)]
-        exported = [
-            f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
-            for name, value in self.env.items()
-        ]
-        start = f'if [ -z "${{{IN_A_JOB}:-}}" ]; then launch={shlex.quote(shlex.join(launch))}; fi'
+        used = self.used(stages)
         return "\n".join([
             "#!/bin/bash",
             f"# {title}. It writes to the working directory. Without a job: run it by bash in an empty directory.",
-            *directives,
-            "set -euo pipefail",
+            *user_lines(alone.options),
+            "set -eu",
+            f'program() {{ exec "$@" {words}; }}',
+            f'if [ "${{{IN_A_JOB}:-}}" ]; then program; fi',
+            "# Without a job:",
             'run="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"',
+            f'[ -e "$run/{MANIFEST}" ] || run={shlex.quote(str(directory))}  # sbatch runs a copy of this file',
             f'[ -e {CONFIG} ] || [ ! -e "$run/{CONFIG}" ] || ln -s "$run/{CONFIG}" {CONFIG}',
-            *used,
-            *exported,
-            *(["launch=", start] if launch else []),
-            f"exec {'$launch ' if launch else ''}{words}",
+            *(f'{name}="${{{name}:-$run/{OUTPUT}/{name}}}"' for name in used),
+            *alone.lines(('"$PWD"', '"$run"', *(f'"${name}"' for name in used))),
             "",
         ])  # fmt: skip
+
+
+class Alone(NamedTuple):
+    """How the script of a stage starts its program without a job."""
+
+    options: Options
+    setup: Sequence[str] = ()
+    """The steps that each job of the cluster runs first."""
+    environments: Sequence[Environment] = ()
+    launch: Sequence[str] = ()
+    """What starts the ranks of MPI."""
+
+    def lines(self, directories: Sequence[str]) -> list[str]:
+        """Lines of bash, of which the last starts the program."""
+        from slurm.tools.launchers import before  # noqa: PLC0415 - it imports containers
+
+        exported = [
+            f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
+            for name, value in self.options.env.items()
+        ]
+        env = {name: value for name, value in self.options.env.items() if value is not None}
+        try:
+            steps, prefix = before(self.environments, directories, env)
+        except ConfigurationError as error:
+            return [f"echo {shlex.quote(f'{error}')} >&2; exit 1"]
+        steps = [*self.setup, *steps]
+        # The scripts of modules and of conda use unset variables, and commands that fail.
+        activated = ["set +u", *(f"{{ {step}\n}} || exit" for step in steps), "set -u"] if steps else []
+        return [*activated, *exported, " ".join(filter(None, ["program", shlex.join(self.launch), prefix]))]
 
 
 def _quoted(word: str, values: Mapping[str, str], stages: Mapping[str, Stage]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.runtimes.base import SIF, Runtime, mounted, path, words
@@ -30,10 +31,7 @@ class Apptainer(Runtime):
 
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Replace the shell with the container. The home and the variables of the job stay outside it."""
-        options = ["--cleanenv", "--no-home"]
-        options += [] if run.network else ["--net", "--network=none"]
-        options += {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(run.gpus, [])
-        given = f'{words([*options, *run.options])} "${{mounts[@]}}" --pwd "$workdir"'
+        given = f'{words(_options(run))} "${{mounts[@]}}" --pwd "$workdir"'
         return (
             *mounted(run),
             # Options would split values at commas, and a shell in the container would evaluate them.
@@ -47,9 +45,24 @@ class Apptainer(Runtime):
             f'exec {self.program} --silent --nocolor exec{given} {path(image.name)} "$@"',
         )
 
+    def by_hand(self, image: str, run: Run, directories: Sequence[str]) -> str:
+        """The same options. A reference is fetched by the runtime, into its own cache."""
+        mounts = [f"{path(m.source)}:{path(m.target)}{':ro' if m.readonly else ''}" for m in run.mounts]
+        binds = "".join(f" --bind {each}" for each in (*directories, *mounts))
+        env = "".join(f" {self.prefix}ENV_{name}={shlex.quote(value)}" for name, value in run.env if value is not None)
+        source = path(image) if image.startswith(("/", "~/")) else shlex.quote(f"docker://{image}")
+        start = f"env {self.prefix}_NO_EVAL=1{env} {self.program}"  # a shell in the container would evaluate values
+        return f'{start} --silent exec{words(_options(run))}{binds} --pwd "$PWD" {source}'
+
     def make(self, source: str, image: str, *, plain: bool) -> Sequence[str]:
         """Return the command that makes an image file from `docker://…` or `docker-archive:…`."""
         return (self.program, "--nocolor", "build", *(["--no-https"] if plain else []), image, source)
+
+
+def _options(run: Run) -> list[str]:
+    network = [] if run.network else ["--net", "--network=none"]
+    gpus = {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(run.gpus, [])
+    return ["--cleanenv", "--no-home", *network, *gpus, *run.options]
 
 
 class Singularity(Apptainer):

@@ -109,6 +109,15 @@ class Runtime(Protocol):
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Return lines that run "$@" in the image, and exit with its status. `passed` holds names of variables."""
 
+    def by_hand(self, image: str, run: Run, directories: Sequence[str]) -> str:
+        """Return words of bash that run a command in an image without a job, in the working directory.
+
+        `image` is a reference or the path of a file. `directories` are words of bash, mounted as they are. Raises
+        ConfigurationError for a runtime that only works in a job.
+        """
+        del image, run, directories
+        raise ConfigurationError(f"{self.name} starts containers in jobs only: choose apptainer, podman or docker")
+
     def single(self, srun: str) -> str | None:
         """Return why the runtime cannot run several ranks; None if it can. `srun` is the output of `srun --version`."""
         del srun

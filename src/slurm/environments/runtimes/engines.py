@@ -26,6 +26,8 @@ class Engine(Runtime):
     user: ClassVar[Sequence[str]]
     """Lines that add to `options` so that files belong to the user of the job."""
     own: ClassVar[str] = ""
+    keep_user: ClassVar[str] = ""
+    """A word of bash that lets the user of an ordinary user's container be that user."""
     gpus: ClassVar[Mapping[str, str]]
 
     def ready(self, image: Image) -> Sequence[str]:
@@ -63,9 +65,8 @@ class Engine(Runtime):
         return (
             *mounted(run),
             "mount /dev/shm /dev/shm",  # the default of a container is small
-            f"options=(--network={'host' if run.network else 'none'}{self.own}{words(run.options)})",
+            f"options=({self._options(run)})",
             *self.user,
-            *([f"options+=({self.gpus[run.gpus]})"] if run.gpus else ()),
             'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
             f"container={_NAME}${{SLURM_JOB_ID:-0}}-${{SLURM_PROCID:-0}}-$$",
             *(["options+=(--log-driver=none)"] if run.shell else ()),
@@ -83,6 +84,23 @@ class Engine(Runtime):
             "exit $status",
         )
 
+    def by_hand(self, image: str, run: Run, directories: Sequence[str]) -> str:
+        """The same options. Files belong to the user."""
+        mounts = [f"{path(m.source)}:{path(m.target)}{':ro' if m.readonly else ''}" for m in run.mounts]
+        volumes = "".join(f" --volume {each}:{each}" for each in directories) + "".join(
+            f" --volume {m}" for m in mounts
+        )
+        env = "".join(f" --env {shlex.quote(f'{name}={value}')}" for name, value in run.env if value is not None)
+        options = self._options(run).replace(" --pull=never", "")
+        return (
+            f'{self.program} run --rm {options} --user "$(id -u):$(id -g)"{self.keep_user}{env} --entrypoint= '
+            f'--workdir "$PWD"{volumes} {shlex.quote(image)}'
+        )
+
+    def _options(self, run: Run) -> str:
+        gpus = f" {self.gpus[run.gpus]}" if run.gpus else ""
+        return f"--network={'host' if run.network else 'none'}{self.own}{words(run.options)}{gpus}"
+
 
 def _name(image: Image) -> str:
     return image.archive[1] if image.archive else image.name
@@ -94,6 +112,7 @@ class Podman(Engine):
     name = program = "podman"
     exists = "image exists"
     user = ('options+=(--user "$(id -u):$(id -g)"); [ "$(id -u)" = 0 ] || options+=(--userns=keep-id)',)
+    keep_user = ' $([ "$(id -u)" = 0 ] || echo --userns=keep-id)'
     own = " --security-opt label=disable --pull=never"
     gpus: ClassVar = {"nvidia": "--device nvidia.com/gpu=all", "amd": "--device /dev/kfd --device /dev/dri"}
 

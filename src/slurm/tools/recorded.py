@@ -1,0 +1,80 @@
+"""Recorded: compares the overrides of a run with the values that its program says it used."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.errors import TransportError
+from slurm.tools.config import get_nested
+from slurm.tools.errors import ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from slurm.jobs.job import Job
+    from slurm.runner.finished import Finished
+    from slurm.tools.declaration import Declaration
+    from slurm.tools.manifest import ManifestBase
+
+
+class Ignored(NamedTuple):
+    """A value of the manifest that a stage did not use."""
+
+    stage: str
+    key: str
+    asked: Any
+    used: Any
+
+    def __str__(self) -> str:
+        return f"stage {self.stage} used {self.key} = {self.used!r}, not {self.asked!r} as its configuration says"
+
+
+def ignored(tool: type[Declaration], manifest: ManifestBase, stage: str, job: Job[Finished]) -> list[Ignored]:
+    """The overrides that a stage that has ended did not use. Copies the small files that say so to this machine.
+
+    Raises ToolError if the files that say so cannot be read.
+    """
+    if not tool.records or not manifest.overrides:
+        return []
+    with tempfile.TemporaryDirectory(prefix="slurm-tool-") as here:
+        try:
+            job.fetch(*(f"output/{pattern}" for pattern in tool.records), to=here)
+        except TransportError:  # a stage that records nothing
+            return []
+        try:
+            used = tool.recorded(Path(here, "output"))
+        except Exception as error:  # the function is the tool's
+            what = f"{type(error).__name__}: {error}"
+            raise ToolError(
+                f"what stage {stage} recorded in {', '.join(tool.records)} cannot be read: {what}"
+            ) from error
+    return [] if used is None else list(differences(stage, manifest.overrides, used))
+
+
+def differences(stage: str, asked: Mapping[str, Any], used: Mapping[str, Any]) -> Iterator[Ignored]:
+    """The keys whose recorded value is another one. A program need not record all keys, and may nest them."""
+    for key, value in _flat(asked).items():
+        found = get_nested(used, *key.split("."), default=value)
+        if not _same(value, found):
+            yield Ignored(stage, key, value, found)
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The values by the paths of their keys, such as `freq.Nfreqs`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        below = _flat(value, f"{above}{name}.") if isinstance(value, dict) else {}
+        flat |= below or {f"{above}{name}": value}
+    return flat
+
+
+def _same(asked: Any, used: Any) -> bool:
+    """Whether two values are the same number or text, however they are written, or lists of the same."""
+    if isinstance(asked, list | tuple) and isinstance(used, list | tuple):
+        return len(asked) == len(used) and all(map(_same, asked, used))
+    try:
+        return float(asked) == float(used)
+    except (TypeError, ValueError):
+        return bool(asked == used or str(asked) == str(used))
