@@ -135,7 +135,8 @@ def survives(one: Mutant) -> bool:
         Path(made, one.path.relative_to(SOURCES)).write_text(one.source)
         environ = {**os.environ, "PYTHONPATH": made, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": made}
         tests = sorted((ROOT / "tests/unit").glob("test_*.py"), key=lambda test: _rank(test, one))
-        argv = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--timeout=60", *map(str, tests)]
+        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--timeout=60"]
+        argv = [sys.executable, "-m", "pytest", *options, *map(str, tests)]
         try:
             done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
