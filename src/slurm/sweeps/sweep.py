@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from slurm.options.types import TaskOptions
+    from slurm.sweeps.health import Health
     from slurm.sweeps.planning import SweepPlan
     from slurm.sweeps.running import Chunk
     from slurm.sweeps.snapshot import Point, Snapshot
@@ -237,7 +238,9 @@ class Sweep(Views):
             pass
         return self.snapshot()
 
-    def driver(self, *, stop_after: int | None = None, rebalance_every: float = REBALANCE_EVERY) -> Driver:
+    def driver(
+        self, *, stop_after: int | None = None, rebalance_every: float = REBALANCE_EVERY, health: Health | None = None
+    ) -> Driver:
         """What drives the sweep, for programs that want its points as a snapshot has them, and the health of sources.
 
         What waits may move every `rebalance_every` seconds, and whenever a source goes off or is used again.
@@ -249,6 +252,7 @@ class Sweep(Views):
             self.running,
             stop_after=stop_after,
             rebalance_every=rebalance_every,
+            health=health,
         )
 
     def point(self, point: Point) -> SweepPoint:
