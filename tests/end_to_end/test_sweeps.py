@@ -245,7 +245,7 @@ def test_points_of_a_silent_source_are_taken_over_and_fenced_when_it_answers(
     monkeypatch.setattr(looking, "PATIENCE", 3.0)  # seconds
     box = new_ssh()
     far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
-    Sweep(note, points(3, begun, 5.0), name="silent", directory=tmp_path / "sweeps").run(on=[(far, 1)])
+    Sweep(note, points(3, begun, 10.0), name="silent", directory=tmp_path / "sweeps").run(on=[(far, 1)])
     until(lambda: os.listdir(begun))
     far.close()
     box.sshd.kill()

@@ -16,7 +16,7 @@ from slurm.sweeps.call_files import find_files, tar_of
 from slurm.sweeps.directory import COLLECTED, write_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from slurm.sweeps.call_files import Call, CallFiles
@@ -33,14 +33,23 @@ _MOST_BYTES = 64 << 20
 """The most bytes of the results beside one file of outcomes, and of the logs and files."""
 
 
-def collect(directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Collected, Located | None]]) -> None:
+def collect(
+    directory: SweepDirectory,
+    places: Places,
+    fresh: Sequence[tuple[Collected, Located | None]],
+    *,
+    silent: Collection[str] = (),
+) -> None:
     """Write outcomes into `collected/`, with their pickled results, logs and files beside them: three files, or more if
     those of the calls take more than 64 MiB.
 
-    Takes three commands for each source. What cannot be read stays at its source.
+    Takes three commands for each source. What cannot be read stays at its source, as do the results and files of
+    sources that are `silent`, by their URLs.
     """
     shards = directory.shards()
-    found = find_files(shards, places, [line for line, _ in fresh if not line.ended.withdrawn])
+    fresh = [(line, None if shards[line.shard].url in silent else at) for line, at in fresh]
+    lines = [line for line, _ in fresh if not line.ended.withdrawn and shards[line.shard].url not in silent]
+    found = find_files(shards, places, lines)
     for some in _groups(fresh, found):
         lines = _with_results(directory, places, some)
         calls = {at: found[at] for line in lines if (at := (line.shard, line.call)) in found}

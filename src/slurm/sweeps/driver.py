@@ -19,7 +19,7 @@ from slurm.sweeps.rebalancing import moves, take
 from slurm.sweeps.snapshot import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Point, Snapshot, SnapshotReader
@@ -40,6 +40,8 @@ _LOOK = 2.0
 """The pause between two snapshots while a shard is being submitted or a source does not answer."""
 _SILENCE = 60.0
 """A source that does not answer has a fault each minute, so that a short outage does not switch it off."""
+_PATIENCE = 2.0
+"""How many seconds a driver waits for a source that does not answer, while others may have news."""
 _NEVER_SUBMITTED = "its client ended before it submitted it"
 
 
@@ -76,7 +78,8 @@ class Driver:
         self._directory, self._reader, self._places, self._submits = directory, reader, places, submits
         self._stop_after, self.health, self._every = stop_after, health or Health(), rebalance_every
         self._first_seen: dict[int, float] = {}
-        self._silent: dict[str, float] = {}
+        self._silent: dict[str, float] = {}  # since when a source has not answered, or had its last fault for that
+        self._troubles: Mapping[str, str] = {}
         self._first_held: dict[tuple[int, int], float] = {}
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
@@ -104,7 +107,7 @@ class Driver:
 
     def collect(self) -> int:
         """Collect once what has ended; returns how many outcomes."""
-        self._read()
+        self._read(patience=None)
         count = self._reader.uncollected
         self._collect(all_of_it=True)
         return count
@@ -130,9 +133,10 @@ class Driver:
         yield from new
         self._stop_if_alike()
 
-    def _read(self) -> Snapshot:
+    def _read(self, patience: float | None = _PATIENCE) -> Snapshot:
         self._read_at = time.monotonic()
-        snapshot = self._reader.read()
+        snapshot = self._reader.read(patience=patience)
+        self._troubles = snapshot.troubles
         self._note_troubles(snapshot)
         changed = False
         for act in (self._fence_taken_over, self._end_abandoned, self._release_abandoned):
@@ -141,7 +145,7 @@ class Driver:
             except SlurmError as error:  # a source that fails meanwhile keeps nothing from the others
                 _log.warning("%s; trying again", error)
         moved = self._rebalance(snapshot)
-        return self._reader.read(look=changed) if changed or moved else snapshot
+        return self._reader.read(look=changed, patience=patience) if changed or moved else snapshot
 
     def _fence_taken_over(self, snapshot: Snapshot) -> bool:
         return fence_taken_over(snapshot, self._reader, self._places)
@@ -196,9 +200,10 @@ class Driver:
         now = time.monotonic()
         due = now - self._collected_at > max(_FIRST_COLLECTION, _SHARE * (now - self._began))
         if all_of_it or due or self._reader.uncollected >= _MOST:
-            fresh = self._reader.fresh
+            shards, silent = self._directory.shards(), self._troubles
+            fresh = [each for each in self._reader.fresh if all_of_it or shards[each[0].shard].url not in silent]
             for at in range(0, len(fresh), _MOST):
-                collect(self._directory, self._places, fresh[at : at + _MOST])
+                collect(self._directory, self._places, fresh[at : at + _MOST], silent=silent)
             self._reader.learn_collected()
             self._collected_at = now
 
@@ -223,18 +228,20 @@ class Driver:
                 )
                 abandoned += shard.numbers
         if abandoned:
-            self._submits.resubmit(abandoned, why="abandoned")
+            answering = [source for source in self._submits.sources if source.name not in self._silent]
+            self._submits.resubmit(abandoned, why="abandoned", sources=answering)
         return bool(abandoned)
 
     # Sources that are off, or slow.
 
     def _note_troubles(self, snapshot: Snapshot) -> None:
         """Count sources that do not answer. Raises NoSourceLeft when nothing is left that answers."""
-        for url, trouble in snapshot.troubles.items():
-            for name in {shard.source for shard in snapshot.shards.values() if shard.url == url}:
-                if self._read_at - self._silent.get(name, -_SILENCE) >= _SILENCE:
-                    self._silent[name] = self._read_at
-                    self.health.fault(name, trouble)
+        troubles = {s.source: snapshot.troubles[s.url] for s in snapshot.shards.values() if s.url in snapshot.troubles}
+        self._silent = {name: self._silent.get(name, self._read_at) for name in troubles}
+        for name, trouble in troubles.items():
+            if self._read_at - self._silent[name] >= _SILENCE:
+                self._silent[name] = self._read_at
+                self.health.fault(name, trouble)
         open_ = {point.source for point in snapshot.points if point.state in _OPEN}
         if open_ and all(source is not None and self.health.is_off(source) for source in open_):
             names = {*open_, *(source.name for source in self._submits.sources)}

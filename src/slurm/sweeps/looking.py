@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SchedulerError, SlurmError, TransportError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """How many seconds a source may take to answer. A transport tries for ten minutes to connect again."""
+_LATE = 0.1
+"""How many more seconds a look gets that has taken longer than that."""
 
 
 class Answer(NamedTuple):
@@ -37,23 +40,27 @@ class Looks:
     def __init__(self) -> None:
         self._running: dict[str, _Look] = {}
 
-    def ask(self, wanted: Mapping[str, tuple[Place, Wanted]]) -> Mapping[str, Answer | SlurmError]:
+    def ask(
+        self, wanted: Mapping[str, tuple[Place, Wanted]], *, patience: float | None = None
+    ) -> Mapping[str, Answer | SlurmError]:
         """Look at elements of submissions, by the URL of their place; an error for a place that does not answer.
 
         For each place one command for records and outcomes. If some elements have no outcome, two more: one for shared
-        outcomes, and one query to the scheduler.
+        outcomes, and one query to the scheduler. Waits for `patience` seconds, `PATIENCE` by default, in all. A look that
+        takes longer goes on, and a later call returns its answer: it waits for that no longer than a moment.
         """
         for url, (place, some) in wanted.items():
             if url not in self._running:
                 self._running[url] = _Look(place, some)
                 self._running[url].start()
+        end = time.monotonic() + (PATIENCE if patience is None else patience)
         found: dict[str, Answer | SlurmError] = {}
         for url in wanted:
             look = self._running[url]
-            look.join(0.1 if look.late else PATIENCE)
+            look.join(_LATE if look.late else max(_LATE, end - time.monotonic()))
             look.late = look.is_alive()
             if look.late:
-                found[url] = TransportError(f"it has not answered for {PATIENCE:.0f} s")
+                found[url] = TransportError(f"it has not answered for {time.monotonic() - look.begun:.0f} s")
             else:
                 del self._running[url]
                 found[url] = look.answer()
@@ -65,7 +72,8 @@ class _Look(threading.Thread):
 
     def __init__(self, place: Place, wanted: Wanted) -> None:
         super().__init__(name="slurm-look", daemon=True)
-        self._place, self._wanted, self.late = place, wanted, False
+        self._place, self._wanted = place, wanted
+        self.begun, self.late = time.monotonic(), False
         self._found: Answer | SlurmError | None = None
 
     def run(self) -> None:

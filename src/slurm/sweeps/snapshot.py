@@ -132,20 +132,20 @@ class SnapshotReader:
         self._params: Sequence[Mapping[str, Any]] = ()
         self._shards: Mapping[int, Shard] = {}
 
-    def read(self, *, look: bool = True) -> Snapshot:
+    def read(self, *, look: bool = True, patience: float | None = None) -> Snapshot:
         """Take a snapshot. Without `look`, the sources are not asked: what is known counts, and the rest is in doubt.
 
         Sources with calls that are not collected are asked at once; see `Looks.ask` for the commands.
         """
         with without_collection():
-            return self._read(look=look)
+            return self._read(look=look, patience=patience)
 
-    def _read(self, *, look: bool) -> Snapshot:
+    def _read(self, *, look: bool, patience: float | None) -> Snapshot:
         params, shards = self._directory.points(), dict(self._directory.shards())
         self._params, self._shards = params, shards
         self._add_collected()
         open_ = {number: shard for number, shard in shards.items() if not self._is_settled(number, shard)}
-        alive, starting, troubles = self._look(_by_url(open_)) if look else self._known(open_)
+        alive, starting, troubles = self._look(_by_url(open_), patience) if look else self._known(open_)
         self._alive, self._troubles = alive, troubles
         self._index(shards)
         points = [self._done.get(number) or self._point(number, some) for number, some in enumerate(params)]
@@ -242,12 +242,13 @@ class SnapshotReader:
     # What the sources say.
 
     def _look(
-        self, shards: Mapping[str, Mapping[int, Shard]]
+        self, shards: Mapping[str, Mapping[int, Shard]], patience: float | None
     ) -> tuple[dict[tuple[int, int], Call], list[int], dict[str, str]]:
         """Ask places about their shards; returns calls that have not ended, shards that start, and troubles."""
         alive: dict[tuple[int, int], Call] = {}
         starting, troubles = list[int](), dict[str, str]()
-        answers = self._looks.ask({url: (self._place_of(some), self._wanted(some)) for url, some in shards.items()})
+        wanted = {url: (self._place_of(some), self._wanted(some)) for url, some in shards.items()}
+        answers = self._looks.ask(wanted, patience=patience)
         for url, answer in answers.items():
             if isinstance(answer, SlurmError):
                 troubles[url] = str(answer)

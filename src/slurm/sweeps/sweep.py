@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from slurm.options.types import TaskOptions
+    from slurm.sweeps.health import Health
     from slurm.sweeps.planning import SweepPlan
     from slurm.sweeps.reports.compare import Comparison
     from slurm.sweeps.running import Chunk
@@ -253,7 +254,9 @@ class Sweep(Views):
             pass
         return self.snapshot()
 
-    def driver(self, *, stop_after: int | None = None, rebalance_every: float = REBALANCE_EVERY) -> Driver:
+    def driver(
+        self, *, stop_after: int | None = None, rebalance_every: float = REBALANCE_EVERY, health: Health | None = None
+    ) -> Driver:
         """What drives the sweep, for programs that want its points as a snapshot has them, and the health of sources.
 
         What waits may move every `rebalance_every` seconds, and whenever a source goes off or is used again.
@@ -265,6 +268,7 @@ class Sweep(Views):
             self.running,
             stop_after=stop_after,
             rebalance_every=rebalance_every,
+            health=health,
         )
 
     def point(self, point: Point) -> SweepPoint:
