@@ -83,8 +83,9 @@ def put(cluster):
 
 
 def digests(cluster, of, calls):
+    groups = [(of, range(len(calls)))]
     uploads, (settings, environment) = Uploads(), cluster._prepare(of)
-    return _digests(cluster.place, Wanted(of, calls, True, settings, environment), calls, uploads).of_calls
+    return _digests(cluster.place, Wanted(of, calls, True, settings, environment), calls, groups, uploads).of_calls
 
 
 if __name__ == "__main__":
