@@ -45,6 +45,7 @@ COMMANDS = {
     "logs": (f"{_VIEWS}:logs", "Print the output of a point."),
     "fetch": (f"{_VIEWS}:fetch", "Copy files of a point here."),
     "report": ("slurm.cli.sweep_reports:report", "Write pages with plots: completion, performance, errors."),
+    "export": ("slurm.cli.sweep_reports:export", "Write a tree of plain files."),
     "compare": ("slurm.cli.sweep_reports:compare", "Show what differs between two sweeps."),
     "collect": ("slurm.cli.sweep:collect", "Bring home what has ended."),
     "cancel": ("slurm.cli.sweep:cancel", "Cancel what waits or runs."),

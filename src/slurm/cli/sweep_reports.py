@@ -1,4 +1,4 @@
-"""`slurm sweep report`, `compare`: what a sweep gave, as pages and as differences from another sweep."""
+"""`slurm sweep report`, `export`, `compare`: what a sweep gave, as pages, plain files and differences."""
 
 from __future__ import annotations
 
@@ -41,6 +41,27 @@ def report(name: str, path: str | None, directory: str, as_json: bool) -> None: 
         return
     for written in made.report(path):
         output.show(str(written))
+
+
+@click.command()
+@name_argument
+@click.option("--to", "path", metavar="DIRECTORY", help="Where the tree goes.  [default: the sweep's directory]")
+@click.option("--all", "everything", is_flag=True, help="A directory for each point, also of more than 5000.")
+@sweep_option
+@json_option
+def export(name: str, path: str | None, everything: bool, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Write the sweep NAME as a tree of plain files: parameters, states, metrics, logs and results of each point."""
+    made = Sweep.open(name, directory=directory)
+    problems = made.export(path, all=everything)
+    where = path or str(made.directory.path)
+    if as_json:
+        show_json({"name": name, "directory": where, "problems": problems})
+    else:
+        output.show(where)
+    for problem in problems:
+        output.show(f"left out: {problem}", err=True)
+    if problems:
+        raise SystemExit(1)
 
 
 @click.command()

@@ -232,6 +232,17 @@ class Sweep(Views):
 
         return write_reports(self.name, self.snapshot(), Path(directory or self.directory.path / "reports"))
 
+    def export(self, directory: str | os.PathLike[str] | None = None, *, all: bool = False) -> list[str]:  # noqa: A002
+        """Collect, and write a tree of plain files, by default into the directory of the sweep; see the page on sweeps.
+
+        Of more than 5 000 points, only those that failed or left files have a directory, unless `all`. Returns a line
+        for each file that could not be read at its source.
+        """
+        from slurm.sweeps.reports.export import export  # noqa: PLC0415 - few programs export
+
+        self.collect()
+        return export(self, Path(directory or self.directory.path), everything=all)
+
     def compare(self, other: Sweep) -> Comparison:
         """Compare the points that both have: each metric of `other` minus that of this sweep."""
         from slurm.sweeps.reports.compare import compared  # noqa: PLC0415 - as above

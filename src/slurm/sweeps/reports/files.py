@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 NAMES: Mapping[str, str] = {
     "completion": "completion_report.html",
-    "performance": "performance_report.html",
-    "errors": "error_report.html",
+    "performance": "performance_analysis.html",
+    "errors": "error_analysis.html",
 }
 """The files of the reports, by kind."""
 

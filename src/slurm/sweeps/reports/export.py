@@ -1,0 +1,240 @@
+"""Export: a tree of plain files of a sweep, for people and for programs that know nothing of this package.
+
+The tree is derived, written whole, and never read back. It is the same from every source, but for times, hosts, ids
+and the names of sources.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from slurm.errors import ConfigurationError, SlurmError
+from slurm.protocol import SCRIPT
+from slurm.sweeps.failures import message
+from slurm.sweeps.reports.files import write_reports
+from slurm.sweeps.reports.numbers import parameter_levels, performance_of
+from slurm.sweeps.snapshot import State
+from slurm.sweeps.views import errors_of, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from slurm.sweeps.snapshot import Point, Snapshot
+    from slurm.sweeps.sweep import Sweep
+    from slurm.sweeps.sweep_point import SweepPoint
+
+MOST_TASKS = 5000
+"""The most points that all have a directory in `tasks/`."""
+
+_BESIDE = frozenset({"stdout.log", "stderr.log", "metrics.json"})
+"""Files of programs that are not results."""
+
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def export(sweep: Sweep, directory: Path, *, everything: bool = False) -> list[str]:
+    """Write the tree of a sweep into a directory, in place of an older one; returns what could not be read.
+
+    `tasks/` has a directory for each point. Of more than 5 000 points, those that failed or left files have one, and
+    with `everything` all.
+    """
+    snapshot = sweep.snapshot()
+    hidden = directory / f".export.{os.urandom(4).hex()}"
+    hidden.mkdir(parents=True)
+    try:
+        problems = _write(sweep, snapshot, hidden, everything=everything)
+        for entry in sorted(hidden.iterdir()):
+            _replace(entry, directory / entry.name)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    return problems
+
+
+def _write(sweep: Sweep, snapshot: Snapshot, root: Path, *, everything: bool) -> list[str]:
+    problems = list[str]()
+    points = [sweep.point(point) for point in snapshot.points]
+    written = dict[int, str]()
+    width = max(3, len(str(len(points))))
+    few = everything or len(points) <= MOST_TASKS
+    for point in points:
+        if few or point.state is State.FAILED or _left_files(sweep, point):
+            written[point.number] = name = f"task_{point.number + 1:0{width}}"
+            problems += _write_task(point, root / "tasks" / name)
+    _yaml(root / "sweep_metadata.yaml", _metadata(sweep, snapshot))
+    _yaml(root / "task_mapping.yaml", {f"task_{p.number + 1:0{width}}": _mapping(p, written) for p in snapshot.points})
+    _write_logs(sweep, snapshot, root / "logs")
+    problems += _write_scripts(sweep, snapshot, root / "scripts" / "job_scripts")
+    write_reports(sweep.name, snapshot, root / "reports")
+    _yaml(
+        root / "reports" / "performance_analysis.yaml", performance_of(snapshot, parameter_levels(snapshot)).to_json()
+    )
+    return problems
+
+
+def _write_task(point: SweepPoint, directory: Path) -> Iterator[str]:
+    """Write what there is of one point; yields what could not be read."""
+    directory.mkdir(parents=True)
+    _yaml(directory / "params.yaml", point.params)
+    _yaml(directory / "status.yaml", _status(point.known))
+    if point.metrics:
+        text = json.dumps(point.metrics, indent=2)
+        (directory / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    if point.known.ended is None:
+        return
+    try:
+        (directory / "stdout.log").write_text(point.logs(), encoding="utf-8")
+        with suppress(ConfigurationError):  # both are in one log
+            (directory / "stderr.log").write_text(point.logs(stderr=True), encoding="utf-8")
+    except SlurmError as error:
+        yield f"the log of point {point.number}: {error}"
+    try:
+        _write_results(point, directory)
+    except SlurmError as error:
+        yield f"files of point {point.number}: {error}"
+
+
+def _write_results(point: SweepPoint, directory: Path) -> None:
+    """Copy the files that the attempt which counts has left, without its logs and metrics, which stand beside."""
+    results = _results(point)
+    if results:
+        fetched = directory / ".files"
+        point.fetch(to=fetched)
+        for name, path in results.items():
+            target = directory / "results" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (fetched / path).rename(target)
+        shutil.rmtree(fetched)
+
+
+def _results(point: SweepPoint) -> dict[str, str]:
+    """The files that the attempt which counts has left, by their names in its directory."""
+    attempt = point.known.ended.directory if point.known.ended else None
+    top = f"{attempt}/" if attempt else ""
+    found = {file.name.removeprefix(top): file.name for file in point.files() if file.name.startswith(top)}
+    return {name: path for name, path in found.items() if name not in _BESIDE}
+
+
+def _left_files(sweep: Sweep, point: SweepPoint) -> bool:
+    """Whether a point has left files, as far as is known here."""
+    home = sweep.reader.home(point.known.shard, point.known.call)
+    return bool(home and home[1].files and _results(point))
+
+
+def _metadata(sweep: Sweep, snapshot: Snapshot) -> dict[str, Any]:
+    record, status = sweep.directory.record, status_of(snapshot)
+    return {
+        "sweep_id": record.id,
+        "task": record.task,
+        "created": _time(record.created),
+        "total_tasks": status.total,
+        "status": {str(state): number for state, number in status.counts.items()},
+        "sources": {name: dict(counts) for name, counts in status.sources.items()},
+    }
+
+
+def _mapping(point: Point, written: Mapping[int, str]) -> dict[str, Any]:
+    """Where a point ran, and where its directory is, if it has one."""
+    found = {"params": dict(point.params), "source": point.source, "status": str(point.state)}
+    if point.number in written:
+        found["directory"] = f"tasks/{written[point.number]}"
+    return found
+
+
+def _status(point: Point) -> dict[str, Any]:
+    ended = point.ended
+    found: dict[str, Any] = {"status": str(point.state), "source": point.source, "attempts": point.attempts}
+    if ended is not None:
+        found |= {
+            "host": ended.host,
+            "job_id": ended.job_id,
+            "start_time": ended.started and _time(ended.started),
+            "end_time": ended.ended and _time(ended.ended),
+            "duration_seconds": ended.seconds,
+            "peak_memory_bytes": ended.peak_memory,
+            "exit_code": ended.exit_code,
+            "error": None if ended.succeeded else message(ended),
+        }
+    return found
+
+
+def _write_logs(sweep: Sweep, snapshot: Snapshot, directory: Path) -> None:
+    """Write what happened to the sweep, by its records, and the failures."""
+    (directory / "sources").mkdir(parents=True)
+    (directory / "errors").mkdir()
+    status, shards = status_of(snapshot), sorted(snapshot.shards.items())
+    lines = [f"{_time(sweep.directory.record.created)} created with {sweep.directory.record.count} points"]
+    lines += [f"shard {n}: {len(shard.numbers)} points to {shard.source} ({shard.why})" for n, shard in shards]
+    _lines(directory / "sweep.log", [*lines, *str(status).splitlines()])
+    _lines(
+        directory / "engine.log",
+        [f"collection {n}: {len(some)} outcomes" for n, some in sorted(sweep.directory.collected().items())],
+    )
+    for source in dict.fromkeys(shard.source for _, shard in shards):
+        own = [(n, shard) for n, shard in shards if shard.source == source]
+        words = [f"shard {n}: {len(s.numbers)} points as {s.key} at {s.url} ({s.why})" for n, s in own]
+        counts = status.sources.get(source, {})
+        words.append(", ".join(f"{number} {name}" for name, number in counts.items()) or "no points")
+        words += [
+            f"{s.url} does not answer: {snapshot.troubles[s.url]}" for _, s in own[:1] if s.url in snapshot.troubles
+        ]
+        _lines(directory / "sources" / f"{_file_name(source)}.log", words)
+    failed = [p for p in snapshot.points if p.state is State.FAILED and p.ended is not None]
+    tasks = {p.number + 1: {"params": dict(p.params), "error": message(p.ended)} for p in failed if p.ended}
+    _yaml(directory / "errors" / "failed_tasks.yaml", tasks)
+    groups = [
+        {"pattern": one.pattern, "where": one.where, "count": len(one.points), "tasks": [n + 1 for n in one.points],
+         "example": one.example, "suggestion": one.suggestion}
+        for one in errors_of(snapshot)
+    ]  # fmt: skip
+    _yaml(directory / "errors" / "error_patterns.yaml", groups)
+
+
+def _write_scripts(sweep: Sweep, snapshot: Snapshot, directory: Path) -> Iterator[str]:
+    """Write the batch script of each shard; yields what could not be read."""
+    directory.mkdir(parents=True)
+    for number, shard in sorted(snapshot.shards.items()):
+        place = sweep.places.of(shard.cluster)
+        path = f"{place.store.directory(shard.key)}/{SCRIPT}"
+        try:
+            found = place.transport.get([path], private=True)
+        except SlurmError as error:
+            yield f"the script of shard {number}: {error}"
+            continue
+        if path in found:
+            (directory / f"shard_{number:03}.sh").write_bytes(found[path])
+        else:
+            yield f"the script of shard {number}: {path} was removed"
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a file or a tree in the place of an older one."""
+    trash = new.with_name(f"{new.name}.old")
+    if old.exists():
+        old.rename(trash)
+    new.rename(old)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=timezone.utc).isoformat(timespec="seconds")
+
+
+def _yaml(path: Path, value: Any) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(value, file, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=1 << 30)
+
+
+def _lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _file_name(source: str) -> str:
+    """A source as a name of a file."""
+    return "".join(c if c.isalnum() or c in "-_.@:" else "_" for c in source)
