@@ -30,7 +30,7 @@ def tree(directory: Path, source: str) -> dict[str, str]:
     """The files of a tree and their texts, without what may differ between sources."""
     found = {}
     for path in sorted(directory.rglob("*")):
-        name = str(path.relative_to(directory)).replace(source, "SOURCE")
+        name = re.sub("(?<=sources/).*", "SOURCE", str(path.relative_to(directory)))
         if path.is_file() and not name.startswith(("reports", "scripts", "logs/sources", "logs/engine.log")):
             found[name] = DIFFERS.sub("…", path.read_text()).replace(source, "SOURCE")
         elif path.is_file():
