@@ -21,7 +21,8 @@ WORK = command(
     separate_stderr=True,
 )
 DIFFERS = re.compile(
-    r"\d{4}-\d\d-\d\dT[\d:]+\+00:00|(?<=host: ).*|(?<=job_id: ).*|(?<=duration_seconds: ).*|(?<=peak_memory_bytes: ).*|/[^']*(?=/work/)"
+    r"\d{4}-\d\d-\d\dT[\d:]+\+00:00|(?<=host: ).*|(?<=job_id: ).*|(?<=duration_seconds: ).*|"
+    r"(?<=peak_memory_bytes: ).*|/[^']*(?=/work/)"
 )
 """Times, hosts, ids, costs and the directories of jobs."""
 

@@ -238,10 +238,11 @@ class Sweep(Views):
         Of more than 5 000 points, only those that failed or left files have a directory, unless `all`. Returns a line
         for each file that could not be read at its source.
         """
-        from slurm.sweeps.reports.export import export  # noqa: PLC0415 - few programs export
+        from slurm.sweeps.reports.export import Export  # noqa: PLC0415 - few programs export
 
         self.collect()
-        return export(self, Path(directory or self.directory.path), everything=all)
+        to = Path(directory or self.directory.path)
+        return Export(self.directory, self.places, self.point).write(self.snapshot(), to, everything=all)
 
     def compare(self, other: Sweep) -> Comparison:
         """Compare the points that both have: each metric of `other` minus that of this sweep."""

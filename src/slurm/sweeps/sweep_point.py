@@ -76,6 +76,12 @@ class SweepPoint:
         """The exception that `result()` would raise, or None."""
         return None if self.state is State.DONE else self.job.exception(timeout)
 
+    @property
+    def files_are_here(self) -> bool:
+        """Whether its files were collected, so that `files` and `fetch` do not ask its source."""
+        home = self._home
+        return bool(home and home[1].files)
+
     def files(self) -> Sequence[WorkFile]:
         """The files in the output directory of its call, by name, from what was collected or else from its source."""
         home = self._home

@@ -24,11 +24,12 @@ from slurm.sweeps.snapshot import State
 from slurm.sweeps.views import errors_of, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Point, Snapshot
-    from slurm.sweeps.sweep import Sweep
+    from slurm.sweeps.sources import Places
     from slurm.sweeps.sweep_point import SweepPoint
 
 MOST_TASKS = 5000
@@ -40,43 +41,93 @@ _BESIDE = frozenset({"stdout.log", "stderr.log", "metrics.json"})
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def export(sweep: Sweep, directory: Path, *, everything: bool = False) -> list[str]:
-    """Write the tree of a sweep into a directory, in place of an older one; returns what could not be read.
+class Export:
+    """Writes the tree of a sweep. `point` gives the point of a snapshot with its files."""
 
-    `tasks/` has a directory for each point. Of more than 5 000 points, those that failed or left files have one, and
-    with `everything` all.
-    """
-    snapshot = sweep.snapshot()
-    hidden = directory / f".export.{os.urandom(4).hex()}"
-    hidden.mkdir(parents=True)
-    try:
-        problems = _write(sweep, snapshot, hidden, everything=everything)
-        for entry in sorted(hidden.iterdir()):
-            _replace(entry, directory / entry.name)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    return problems
+    def __init__(self, directory: SweepDirectory, places: Places, point: Callable[[Point], SweepPoint]) -> None:
+        self._directory, self._places, self._point = directory, places, point
 
+    def write(self, snapshot: Snapshot, to: Path, *, everything: bool = False) -> list[str]:
+        """Write the tree into a directory, in place of an older one; return what could not be read.
 
-def _write(sweep: Sweep, snapshot: Snapshot, root: Path, *, everything: bool) -> list[str]:
-    problems = list[str]()
-    points = [sweep.point(point) for point in snapshot.points]
-    written = dict[int, str]()
-    width = max(3, len(str(len(points))))
-    few = everything or len(points) <= MOST_TASKS
-    for point in points:
-        if few or point.state is State.FAILED or _left_files(sweep, point):
-            written[point.number] = name = f"task_{point.number + 1:0{width}}"
-            problems += _write_task(point, root / "tasks" / name)
-    _yaml(root / "sweep_metadata.yaml", _metadata(sweep, snapshot))
-    _yaml(root / "task_mapping.yaml", {f"task_{p.number + 1:0{width}}": _mapping(p, written) for p in snapshot.points})
-    _write_logs(sweep, snapshot, root / "logs")
-    problems += _write_scripts(sweep, snapshot, root / "scripts" / "job_scripts")
-    write_reports(sweep.name, snapshot, root / "reports")
-    _yaml(
-        root / "reports" / "performance_analysis.yaml", performance_of(snapshot, parameter_levels(snapshot)).to_json()
-    )
-    return problems
+        `tasks/` has a directory for each point. Of more than 5 000 points, those that failed or left files have one,
+        and with `everything` all.
+        """
+        hidden = to / f".export.{os.urandom(4).hex()}"
+        hidden.mkdir(parents=True)
+        try:
+            problems = [*self._write_tasks(snapshot, hidden, everything=everything)]
+            _yaml(hidden / "sweep_metadata.yaml", self._metadata(snapshot))
+            self._write_logs(snapshot, hidden / "logs")
+            problems += self._write_scripts(snapshot, hidden / "scripts" / "job_scripts")
+            write_reports(self._directory.path.name, snapshot, hidden / "reports")
+            costs = performance_of(snapshot, parameter_levels(snapshot)).to_json()
+            _yaml(hidden / "reports" / "performance_analysis.yaml", costs)
+            for entry in sorted(hidden.iterdir()):
+                _replace(entry, to / entry.name)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+        return problems
+
+    def _write_tasks(self, snapshot: Snapshot, root: Path, *, everything: bool) -> Iterator[str]:
+        """Write the directories of points, and where they are; yields what could not be read."""
+        (root / "tasks").mkdir()
+        width, mapping = max(3, len(str(len(snapshot.points)))), dict[str, Any]()
+        all_ = everything or len(snapshot.points) <= MOST_TASKS
+        for known in snapshot.points:
+            name, point = f"task_{known.number + 1:0{width}}", self._point(known)
+            where = {"params": dict(known.params), "source": known.source, "status": str(known.state)}
+            if all_ or known.state is State.FAILED or (point.files_are_here and _results(point)):
+                yield from _write_task(point, root / "tasks" / name)
+                where["directory"] = f"tasks/{name}"
+            mapping[name] = where
+        _yaml(root / "task_mapping.yaml", mapping)
+
+    def _metadata(self, snapshot: Snapshot) -> dict[str, Any]:
+        record, status = self._directory.record, status_of(snapshot)
+        return {
+            "sweep_id": record.id,
+            "task": record.task,
+            "created": _time(record.created),
+            "total_tasks": status.total,
+            "status": {str(state): number for state, number in status.counts.items()},
+            "sources": {name: dict(counts) for name, counts in status.sources.items()},
+        }
+
+    def _write_logs(self, snapshot: Snapshot, directory: Path) -> None:
+        """Write what happened to the sweep, by its records, and the failures."""
+        (directory / "sources").mkdir(parents=True)
+        status, shards, record = status_of(snapshot), sorted(snapshot.shards.items()), self._directory.record
+        lines = [f"{_time(record.created)} created with {record.count} points"]
+        lines += [f"shard {n}: {len(shard.numbers)} points to {shard.source} ({shard.why})" for n, shard in shards]
+        _lines(directory / "sweep.log", [*lines, *str(status).splitlines()])
+        collections = sorted(self._directory.collected().items())
+        _lines(directory / "engine.log", [f"collection {n}: {len(some)} outcomes" for n, some in collections])
+        for source in dict.fromkeys(shard.source for _, shard in shards):
+            own = {n: shard for n, shard in shards if shard.source == source}
+            words = [f"shard {n}: {len(s.numbers)} points as {s.key} at {s.url} ({s.why})" for n, s in own.items()]
+            counts = status.sources.get(source, {})
+            words.append(", ".join(f"{number} {name}" for name, number in counts.items()) or "no points")
+            silent = {s.url: snapshot.troubles[s.url] for s in own.values() if s.url in snapshot.troubles}
+            words += [f"{url} does not answer: {why}" for url, why in silent.items()]
+            _lines(directory / "sources" / f"{_file_name(source)}.log", words)
+        _write_errors(snapshot, directory / "errors")
+
+    def _write_scripts(self, snapshot: Snapshot, directory: Path) -> Iterator[str]:
+        """Write the batch script of each shard; yields what could not be read."""
+        directory.mkdir(parents=True)
+        for number, shard in sorted(snapshot.shards.items()):
+            place = self._places.of(shard.cluster)
+            path = f"{place.store.directory(shard.key)}/{SCRIPT}"
+            try:
+                found = place.transport.get([path], private=True)
+            except SlurmError as error:
+                yield f"the script of shard {number}: {error}"
+                continue
+            if path in found:
+                (directory / f"shard_{number:03}.sh").write_bytes(found[path])
+            else:
+                yield f"the script of shard {number}: {path} was removed"
 
 
 def _write_task(point: SweepPoint, directory: Path) -> Iterator[str]:
@@ -122,32 +173,6 @@ def _results(point: SweepPoint) -> dict[str, str]:
     return {name: path for name, path in found.items() if name not in _BESIDE}
 
 
-def _left_files(sweep: Sweep, point: SweepPoint) -> bool:
-    """Whether a point has left files, as far as is known here."""
-    home = sweep.reader.home(point.known.shard, point.known.call)
-    return bool(home and home[1].files and _results(point))
-
-
-def _metadata(sweep: Sweep, snapshot: Snapshot) -> dict[str, Any]:
-    record, status = sweep.directory.record, status_of(snapshot)
-    return {
-        "sweep_id": record.id,
-        "task": record.task,
-        "created": _time(record.created),
-        "total_tasks": status.total,
-        "status": {str(state): number for state, number in status.counts.items()},
-        "sources": {name: dict(counts) for name, counts in status.sources.items()},
-    }
-
-
-def _mapping(point: Point, written: Mapping[int, str]) -> dict[str, Any]:
-    """Where a point ran, and where its directory is, if it has one."""
-    found = {"params": dict(point.params), "source": point.source, "status": str(point.state)}
-    if point.number in written:
-        found["directory"] = f"tasks/{written[point.number]}"
-    return found
-
-
 def _status(point: Point) -> dict[str, Any]:
     ended = point.ended
     found: dict[str, Any] = {"status": str(point.state), "source": point.source, "attempts": point.attempts}
@@ -165,53 +190,27 @@ def _status(point: Point) -> dict[str, Any]:
     return found
 
 
-def _write_logs(sweep: Sweep, snapshot: Snapshot, directory: Path) -> None:
-    """Write what happened to the sweep, by its records, and the failures."""
-    (directory / "sources").mkdir(parents=True)
-    (directory / "errors").mkdir()
-    status, shards = status_of(snapshot), sorted(snapshot.shards.items())
-    lines = [f"{_time(sweep.directory.record.created)} created with {sweep.directory.record.count} points"]
-    lines += [f"shard {n}: {len(shard.numbers)} points to {shard.source} ({shard.why})" for n, shard in shards]
-    _lines(directory / "sweep.log", [*lines, *str(status).splitlines()])
-    _lines(
-        directory / "engine.log",
-        [f"collection {n}: {len(some)} outcomes" for n, some in sorted(sweep.directory.collected().items())],
-    )
-    for source in dict.fromkeys(shard.source for _, shard in shards):
-        own = [(n, shard) for n, shard in shards if shard.source == source]
-        words = [f"shard {n}: {len(s.numbers)} points as {s.key} at {s.url} ({s.why})" for n, s in own]
-        counts = status.sources.get(source, {})
-        words.append(", ".join(f"{number} {name}" for name, number in counts.items()) or "no points")
-        words += [
-            f"{s.url} does not answer: {snapshot.troubles[s.url]}" for _, s in own[:1] if s.url in snapshot.troubles
-        ]
-        _lines(directory / "sources" / f"{_file_name(source)}.log", words)
-    failed = [p for p in snapshot.points if p.state is State.FAILED and p.ended is not None]
-    tasks = {p.number + 1: {"params": dict(p.params), "error": message(p.ended)} for p in failed if p.ended}
-    _yaml(directory / "errors" / "failed_tasks.yaml", tasks)
+def _write_errors(snapshot: Snapshot, directory: Path) -> None:
+    """Write each failure, and the groups of failures of the same kind."""
+    directory.mkdir()
+    failed = {
+        point.number + 1: {"params": dict(point.params), "error": message(point.ended)}
+        for point in snapshot.points
+        if point.state is State.FAILED and point.ended is not None
+    }
+    _yaml(directory / "failed_tasks.yaml", failed)
     groups = [
-        {"pattern": one.pattern, "where": one.where, "count": len(one.points), "tasks": [n + 1 for n in one.points],
-         "example": one.example, "suggestion": one.suggestion}
+        {
+            "pattern": one.pattern,
+            "where": one.where,
+            "count": len(one.points),
+            "tasks": [number + 1 for number in one.points],
+            "example": one.example,
+            "suggestion": one.suggestion,
+        }
         for one in errors_of(snapshot)
-    ]  # fmt: skip
-    _yaml(directory / "errors" / "error_patterns.yaml", groups)
-
-
-def _write_scripts(sweep: Sweep, snapshot: Snapshot, directory: Path) -> Iterator[str]:
-    """Write the batch script of each shard; yields what could not be read."""
-    directory.mkdir(parents=True)
-    for number, shard in sorted(snapshot.shards.items()):
-        place = sweep.places.of(shard.cluster)
-        path = f"{place.store.directory(shard.key)}/{SCRIPT}"
-        try:
-            found = place.transport.get([path], private=True)
-        except SlurmError as error:
-            yield f"the script of shard {number}: {error}"
-            continue
-        if path in found:
-            (directory / f"shard_{number:03}.sh").write_bytes(found[path])
-        else:
-            yield f"the script of shard {number}: {path} was removed"
+    ]
+    _yaml(directory / "error_patterns.yaml", groups)
 
 
 def _replace(new: Path, old: Path) -> None:
