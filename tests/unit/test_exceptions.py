@@ -68,6 +68,21 @@ def test_an_outcome_has_the_exception_of_its_phase(record: Outcome, kind: type[J
     assert (error.key, error.index, error.job_id, error.node) == (FACTS.key, 3, "7_3", "n1")
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "advice"),
+    [
+        ("TypeError", "cannot pickle 'generator' object", "Return list(…) of its values"),
+        ("PicklingError", "Can't pickle <function f>", "Return data, not open files"),
+        ("OSError", "No space left on device", ""),
+    ],
+)
+def test_a_result_that_cannot_be_pickled_has_advice(kind: str, message: str, advice: str) -> None:
+    error = ErrorRecord(type=kind, message=message, bases=(kind,))
+    text = str(of_outcome(outcome(SAVE, error), FACTS))
+    assert advice in text
+    assert ("Return" in text) is bool(advice)
+
+
 @pytest.mark.parametrize(("code", "number"), [(0, None), (128, None), (129, 1), (143, 15), (255, None)])
 def test_an_exit_status_above_128_is_a_signal_if_there_is_one(code: int, number: int | None) -> None:
     error = of_outcome(outcome(PROCESS, code=code), FACTS)

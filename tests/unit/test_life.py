@@ -221,6 +221,14 @@ def test_what_has_no_room_in_the_queue_is_submitted_later(inline: InlineCluster,
     assert len(inline.queue.ids) > 1
 
 
+def test_an_element_of_what_was_submitted_later_is_submitted_again_as_itself(inline: InlineCluster) -> None:
+    inline.queue.most_queued = 3
+    inline.queue.play("NODE_FAIL", element=3)
+    jobs = square.with_options(retry=1).map(range(4))
+    assert jobs.results(WAIT) == [0, 1, 4, 9]
+    assert Path(jobs.directory, "attempts", "3.1.next.json").exists()
+
+
 def test_a_refusal_of_what_waited_for_room_is_its_end(inline: InlineCluster) -> None:
     inline.queue.most_queued = 3
     with inline.queue.held():

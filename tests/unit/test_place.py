@@ -6,18 +6,22 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import pytest
+
 from slurm.clusters import environment_cache
 from slurm.environments.current import Current
 from slurm.options import NONE
 from slurm.places.place import OnNode, Place, Spec, place_for
-from slurm.protocol import ResolvedEnvironment
+from slurm.protocol import Origin, ResolvedEnvironment
+from slurm.schedulers.base import Site
+from slurm.schedulers.slurm import SlurmScheduler
+from slurm.submission.job_queue import JobQueue
+from slurm.transports.base import Completed
 from slurm.transports.local import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from slurm.transports.base import Completed
 
 READY = ResolvedEnvironment(key="current", python="python3", tag="3.11", asked="Current()")
 
@@ -67,3 +71,14 @@ def test_on_a_node_a_place_is_another_one_than_before(tmp_path: Path) -> None:
     assert there is not before
     assert place_for("local", root=root) is there
     assert environment_cache.prepare(there, (), NONE) is READY
+
+
+@pytest.mark.parametrize(("status", "name"), [(0, "frost"), (1, None)])
+def test_the_identity_of_a_scheduler_is_what_it_has_reported(status: int, name: str | None) -> None:
+    queue = JobQueue(
+        "slurm",
+        scheduler=lambda: SlurmScheduler(Site("python3", "runner.zip")),
+        connect=lambda: pytest.fail("it connects"),
+        limits=lambda: Completed((), status, "ClusterName             = frost\n", ""),
+    )
+    assert queue.origin == (Origin(cluster=name) if name else None)

@@ -145,6 +145,24 @@ def test_every_program_of_a_script_is_started_by_boot(tmp_path: Path) -> None:
     assert modules >= {"runner.main", "runner.ranks", "runner.gathering", "places.retry_job"}
 
 
+@pytest.mark.parametrize(("launch", "action"), [((), "''"), (("podman", "run"), ":")])
+def test_a_shell_ignores_the_signal_unless_what_starts_the_runner_would_inherit_that(
+    launch: tuple[str, ...], action: str
+) -> None:
+    script = render(
+        root="/root",
+        runner="/runner.zip",
+        key="f/1",
+        directives=[],
+        environment=ResolvedEnvironment(key="k", python="python3", tag="3.11", setup=(), launch=launch),
+        chdir=None,
+        cpus=None,
+        calls=(1, 0),
+        retry=Resubmission("slurm", "USR1"),
+    )
+    assert f"( trap {action} USR1\n" in script
+
+
 @pytest.mark.parametrize("is_step", [False, True])
 def test_ranks_are_started_by_the_launcher_or_by_a_container_that_is_told_of_it(
     tmp_path: Path, *, is_step: bool

@@ -57,7 +57,8 @@ class DeferredSubmission:
         count = most if room is None else min(most, room - 1)
         if count < 1:
             return
-        outside = external_jobs.later_dependencies(self._queue, submission, begun=self._has_begun(submission, watched))
+        begun = bool(submission.after) and self._has_begun(watched)
+        outside = external_jobs.later_dependencies(self._queue, submission, begun=begun)
         if outside is None:
             return
         if outside[1]:
@@ -95,13 +96,8 @@ class DeferredSubmission:
         if own:
             self._store.commit(watched.key, OUTCOMES, dict.fromkeys(map(outcome_name, own), outcome.dumps()))
 
-    def _has_begun(self, submission: Submission, watched: SubmissionState) -> bool | None:
-        """Whether an element has begun, so that external jobs are no longer waited for; None if one may begin.
-
-        True if there are no external jobs.
-        """
-        if not submission.after:
-            return True
+    def _has_begun(self, watched: SubmissionState) -> bool | None:
+        """Whether an element has begun, so that external jobs are no longer waited for; None if one may begin."""
         reports = (watched.report(element * watched.chunk) for element in watched.open)
         if any(report is not None and report.state in _BEGUN for report in reports):
             return True
