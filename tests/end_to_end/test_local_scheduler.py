@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, JobState, task
-from slurm.clusters import cluster
+from slurm.clusters.arguments import warn_on_a_login_node
 from slurm.errors import JobCancelled
 from slurm.protocol import Origin
 from slurm.schedulers.base import Site, Target, ranges
@@ -453,7 +453,7 @@ def test_default_cluster_on_a_login_node_warns_once(
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     if where == "within a job":
         monkeypatch.setenv("SLURM_JOB_ID", "7")
-    cluster._warn_on_a_login_node.cache_clear()
+    warn_on_a_login_node.cache_clear()
     size = task(len)
     jobs = [size.on(Cluster("local", root=root))("a")]
     assert caplog.messages == []

@@ -6,6 +6,9 @@ The decorated methods keep their signatures, so type checkers and editors report
 from __future__ import annotations
 
 import functools
+import logging
+import os
+import shutil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurm.tracebacks import ends_at_the_caller
@@ -14,6 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     F = TypeVar("F", bound=Callable[..., Any])
+
+
+_log = logging.getLogger(__name__)
+
+
+@functools.cache
+def warn_on_a_login_node() -> None:
+    """Warn once that jobs do not go to the Slurm of this machine. Inside a Slurm job, this is intended."""
+    if shutil.which("sbatch") and "SLURM_JOB_ID" not in os.environ:
+        _log.warning(
+            "Cluster() runs jobs as processes on this machine, but sbatch is on PATH: on a login node, "
+            'write Cluster("slurm") or Cluster("auto"). Cluster("local") runs them here without this warning.'
+        )
 
 
 def only_known_arguments(init: F) -> F:

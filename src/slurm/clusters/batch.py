@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurm.errors import OptionError, SubmissionError
+from slurm.jobs.chunking import AUTO
 from slurm.jobs.job import Job, JobArray
 from slurm.jobs.launching import is_command
 from slurm.jobs.pieces import JoinedArray, pieces_of
@@ -98,7 +99,8 @@ class Batch:
             job = PendingJob.before(self, of.name)
             self._pending.append((job, found))
             return [job]
-        kind = PendingJoinedArray if self._settings(of).options.get("reuse") else PendingArray
+        options = self._settings(of).options
+        kind = PendingJoinedArray if options.get("reuse") or options.get("chunk_size") == AUTO else PendingArray
         array = kind.before(self, of.name)
         self._pending.append((array, found))
         return array
@@ -232,7 +234,7 @@ class PendingArray(_Pending, JobArray[Any]):
 
 
 class PendingJoinedArray(_Pending, JoinedArray[Any]):
-    """As `PendingArray`, if calls may be found in several earlier submissions (`reuse`)."""
+    """As `PendingArray`, if its calls may be in several submissions (`reuse`, `chunk_size="auto"`)."""
 
     __slots__ = ()
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import os
-import shutil
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from slurm.clusters.arguments import only_bound_calls, only_iterable_calls, only_known_arguments
+from slurm.clusters.arguments import (
+    only_bound_calls,
+    only_iterable_calls,
+    only_known_arguments,
+    warn_on_a_login_node,
+)
 from slurm.sanitize.numbers import whole
 from slurm.tasks import active, task
 from slurm.tasks.settings import Settings
 from slurm.tracebacks import KnownAttributes, ends_at_the_caller
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
@@ -40,18 +42,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_log = logging.getLogger(__name__)
-
-
-@functools.cache
-def _warn_on_a_login_node() -> None:
-    """Warn once that jobs do not go to the Slurm of this machine. Inside a Slurm job, this is intended."""
-    if shutil.which("sbatch") and "SLURM_JOB_ID" not in os.environ:
-        _log.warning(
-            "Cluster() runs jobs as processes on this machine, but sbatch is on PATH: on a login node, "
-            'write Cluster("slurm") or Cluster("auto"). Cluster("local") runs them here without this warning.'
-        )
 
 
 class Cluster(KnownAttributes):
@@ -198,6 +188,10 @@ class Cluster(KnownAttributes):
         from slurm.jobs.submit import Wanted, submit
 
         terms = self.settings.merged(of.terms)
+        if mapped and terms.options.get("chunk_size") == "auto":
+            from slurm.clusters.auto_chunks import submit_auto
+
+            return submit_auto(self, of, list(calls), batch=batch)
         if terms.options.get("reuse") and not terms.environment:
             _ = self.place.packages  # one command for this and the first look
         wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings, batch=batch)
@@ -371,7 +365,7 @@ class Cluster(KnownAttributes):
         from slurm.notifications.client_hooks import NotifyingBuildListener
 
         if self._is_default:
-            _warn_on_a_login_node()
+            warn_on_a_login_node()
         settings = self.settings.merged(of.terms)
         listener = NotifyingBuildListener(self.url, settings.callbacks)
         prepared = environment_cache.prepare(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
 from slurm.errors import OptionError, SlurmError, TransportError
 from slurm.jobs import completion, waiting
 from slurm.jobs.backlog import Backlog, Entry
+from slurm.jobs.chunking import AUTO
 from slurm.jobs.future import JobFuture
 from slurm.options import Options
 from slurm.runner.initializer import Initialized
@@ -79,6 +80,8 @@ class ClusterExecutor(Executor):
             if keywords.get(name):
                 raise OptionError(f"executor({name}=…): {advice}")
         self._terms = Settings.parse({name: value for name, value in keywords.items() if name not in _OF_OTHERS})
+        if self._terms.options.get("chunk_size") == AUTO:
+            raise OptionError('executor(chunk_size="auto"): only maps of tasks have it. Write map(…, chunksize=100)')
         limit = self._terms.options.get("max_concurrent")
         if max_workers is not None and limit is not None:
             raise OptionError("max_workers and max_concurrent are the same limit here: leave one out")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from slurm.environments.base import UNKNOWN_PYTHON, is_made
 from slurm.errors import SchedulerError, SubmissionError, SubmissionRefused
+from slurm.jobs.chunking import AUTO
 from slurm.protocol import BLOBS, CALLBACKS, CALLS, CARETAKER, INDEX, JOBS, SCRIPT, SUBMISSION
 from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, Site
 from slurm.storage.job_store import JobStore
@@ -206,6 +207,8 @@ def _notes(submission: Submission, offline: str | None, text: _Text) -> Sequence
         notes.append(f"offline{why}: what is on the cluster is not known")
     elif not is_made(submission.environment):
         notes.append("the environment is not there yet; sizes and the script are final once it is made")
+    if submission.options.get("chunk_size") == AUTO:
+        notes.append('chunk_size="auto": a map of more than 20 calls submits 20 first; their times tell the rest')
     if submission.options.get("reuse"):
         notes.append("the task reuses results: calls that are known at the submission are left out of it")
     if text.unknown_limits:

@@ -125,7 +125,7 @@ SBATCH: Mapping[str, Kind] = {
 """sbatch's long options (sbatch(1), 20.11 to 25.05), with `_` for `-`, and the kind of value of each."""
 
 OURS: Mapping[str, Kind] = {
-    "chunk_size": kinds.count,
+    "chunk_size": kinds.count_or_auto,
     "gather": kinds.flag,
     "keep": kinds.keep,
     "launch": kinds.launch,

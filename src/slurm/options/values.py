@@ -80,6 +80,15 @@ def count(value: Any) -> str:
     return str(int(value))
 
 
+def count_or_auto(value: Any) -> str:
+    """Check a whole number from 1, or "auto"."""
+    try:
+        return "auto" if value == "auto" else count(value)
+    except ValueError as error:
+        message = f'{error}, or "auto"'
+        raise ValueError(message) from None
+
+
 def whole(value: Any) -> str:
     """Check a whole number, which may be 0 or negative."""
     if isinstance(value, bool) or not _digits(str(value).removeprefix("-")):

@@ -190,7 +190,8 @@ def _on_one_cluster(key: str, requests: Sequence[Request]) -> Sequence[Request]:
 
 def chunk_size(options: Options) -> int:
     """The number of calls that an element of a map makes."""
-    return int(options.get("chunk_size") or options.get("workers") or 1)
+    size = options.get("chunk_size")
+    return int(options.get("workers") or 1) if size in (None, "auto") else int(size)
 
 
 def launch_words(scheduler: type[Scheduler], options: Options) -> tuple[str, ...] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
+from slurm.jobs.chunking import AUTO, CANARY, canary_of, chunk_for
 from slurm.options import NONE, Options
 from slurm.sweeps.code import Code
 from slurm.sweeps.moving import settle
@@ -27,17 +28,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-CANARY = 20
-"""The points that `chunk="auto"` submits first, to learn how long they take."""
-_CHUNK_SECONDS = 300.0
-_LARGEST_CHUNK = 1000
 MOST_SINGLE = 2000
 """The most points that are submitted without a word on chunks: each is an element of an array, which queues feel."""
-
-
-def chunk_for(seconds: float) -> int:
-    """How many points that take some seconds go into one element: about five minutes' worth, at most 1 000."""
-    return max(1, min(_LARGEST_CHUNK, int(_CHUNK_SECONDS / max(seconds, 0.001))))
 
 
 class Running:
@@ -64,14 +56,16 @@ class Running:
         """Submit the points that are wanted, or with `chunk="auto"` the first of them; returns how many."""
         self.sources = sources_of(Cluster.current() if on is None else on)
         self._strategy, self._rest = strategy, None
+        if chunk is None and seconds is None and self._unit.settings.options.get("chunk_size") == AUTO:
+            chunk = AUTO
         size = chunk_for(seconds) if seconds is not None and chunk is None else chunk
         self._options = options.merged(Options.parse({"chunk_size": size} if isinstance(size, int) else {}))
         snapshot = self._reader.read()
         if settle(snapshot, self._reader, self._places):
             snapshot = self._reader.read()
         numbers = wanted(snapshot)
-        if chunk == "auto" and len(numbers) > CANARY:
-            first = frozenset(numbers[:: -(-len(numbers) // CANARY)])
+        if chunk == AUTO and len(numbers) > CANARY:
+            first = frozenset(canary_of(numbers))
             self._rest = wanted
             return self._submit(lambda snapshot: [n for n in wanted(snapshot) if n in first], why="canary")
         if len(numbers) > MOST_SINGLE and size is None:

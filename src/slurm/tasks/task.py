@@ -148,7 +148,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
         self,
         *iterables: Iterable[Any],
         max_concurrent: int | None = None,
-        chunk_size: int | None = None,
+        chunk_size: int | Literal["auto"] | None = None,
         workers: int | None = None,
         strict: bool = False,
         **constants: Any,
@@ -160,7 +160,8 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
         `max_concurrent` limits how many elements of the array run at once. `chunk_size` calls go into one element: for
         many short calls. They run one after the other, or in `workers` processes side by side; without `chunk_size` an
-        element is of `workers` calls. Nothing is submitted if there are no items.
+        element is of `workers` calls. With "auto", the map waits for 20 calls, and then puts about five minutes' worth
+        of calls into an element. Nothing is submitted if there are no items.
         """
         if not iterables:
             message = f"{self.name}.map(…) needs at least one iterable; keyword arguments are the same in every call"
@@ -183,7 +184,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
         /,
         *,
         max_concurrent: int | None = None,
-        chunk_size: int | None = None,
+        chunk_size: int | Literal["auto"] | None = None,
         workers: int | None = None,
         **constants: Any,
     ) -> JobArray[R]:

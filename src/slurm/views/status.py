@@ -128,9 +128,10 @@ def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]
 
 def in_chunks(parts: Sequence[Part]) -> str:
     """Text beside a number of calls if elements make several: " in 10 chunks"."""
-    count = sum(part.elements for part in parts)
-    one = all(part.state.chunk == 1 for part in parts)
-    return "" if one else f" in {count} chunk{'s' * (count != 1)}"
+    if all(part.state.chunk == 1 for part in parts):
+        return ""
+    count = len({(part.state.key, part.state.element(index)) for part in parts for index in part.indices})
+    return f" in {count} chunk{'s' * (count != 1)}"
 
 
 def failed(status: JobStatus) -> bool:
