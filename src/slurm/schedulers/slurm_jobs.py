@@ -44,6 +44,9 @@ _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
 _COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
 """The command of a submission's own block. A script without arguments was queued by hand."""
 
+_HOLD = "uhold"
+"""What `hold` of an administrator holds is for administrators to release; this is the hold of a user, whoever it is."""
+
 
 class SlurmJobs(Scheduler):
     """The commands that query, find, cancel and requeue jobs."""
@@ -165,11 +168,11 @@ class SlurmJobs(Scheduler):
 
     def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
         """Run scontrol. (`scancel --state=PENDING 7_[1-2]` of 22.05 cancels every pending element of job 7.)"""
-        return _clean("scontrol", *_option(cluster), "release" if release else "hold", ",".join(ids))
+        return _clean("scontrol", *_option(cluster), "release" if release else _HOLD, ",".join(ids))
 
     def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
         """Run squeue, then scontrol for the jobs that belong to the submissions. Finished elements are no error."""
-        return _change("release" if release else "hold", targets, cluster)
+        return _change("release" if release else _HOLD, targets, cluster)
 
     def requeue_command(self, id_: str) -> Sequence[str]:
         """Run scontrol, which some sites do not install on their nodes or forbid there."""

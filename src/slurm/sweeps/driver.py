@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 from slurm.errors import SlurmError
 from slurm.sweeps.collecting import collect
 from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
-from slurm.sweeps.moving import cancel_calls, fence_shard, fence_taken_over, release_abandoned, waiting_calls
+from slurm.sweeps.moving import (
+    cancel_calls,
+    fence_shard,
+    fence_taken_over,
+    held_elements,
+    release,
+    waiting_calls,
+)
 from slurm.sweeps.rebalancing import moves, take
 from slurm.sweeps.snapshot import State
 
@@ -37,7 +44,7 @@ _SHARE = 0.02
 _PAUSES = 0.02, 0.5
 """The shortest and the longest pause between two looks at what this process knows, in seconds."""
 _LOOK = 2.0
-"""The pause between two snapshots while a shard is being submitted or a source does not answer."""
+"""The pause between two snapshots while a shard is being submitted, is held, or a source does not answer."""
 _SILENCE = 60.0
 """A source that does not answer has a fault each minute, so that a short outage does not switch it off."""
 _PATIENCE = 2.0
@@ -80,7 +87,7 @@ class Driver:
         self._first_seen: dict[int, float] = {}
         self._silent: dict[str, float] = {}  # since when a source has not answered, or had its last fault for that
         self._troubles: Mapping[str, str] = {}
-        self._first_held: dict[tuple[int, int], float] = {}
+        self._held: dict[tuple[int, int], float] = {}  # since when this process sees elements of shards held
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
         self._followed: set[int] = set()
@@ -151,7 +158,18 @@ class Driver:
         return fence_taken_over(snapshot, self._reader, self._places)
 
     def _release_abandoned(self, snapshot: Snapshot) -> bool:
-        release_abandoned(snapshot, self._reader, self._places, self._first_held)
+        """Release elements that a driver has held and, because it died, neither moved nor released.
+
+        A driver that lives takes seconds for that.
+        """
+        now, held = time.monotonic(), held_elements(snapshot, self._reader)
+        self._held = {element: self._held.get(element, now) for element in held}
+        late = [
+            (number, element)
+            for (number, element), since in self._held.items()
+            if now - since > self._places.of(snapshot.shards[number].cluster).timings.abandoned_claim
+        ]
+        release(snapshot, self._reader, self._places, late)
         return False
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
@@ -159,7 +177,7 @@ class Driver:
         if self._directory.has_news() or self._health_changed():
             return True
         now = time.monotonic()
-        awaited = bool(snapshot.starting or snapshot.troubles) and now - self._read_at > _LOOK
+        awaited = bool(snapshot.starting or snapshot.troubles or self._held) and now - self._read_at > _LOOK
         return awaited or (len(self._submits.sources) > 1 and now - self._moved_at > self._every)
 
     def _health_changed(self) -> bool:

@@ -46,8 +46,8 @@ class Looks:
         """Look at elements of submissions, by the URL of their place; an error for a place that does not answer.
 
         For each place one command for records and outcomes. If some elements have no outcome, two more: one for shared
-        outcomes, and one query to the scheduler. Waits for `patience` seconds, `PATIENCE` by default, in all. A look that
-        takes longer goes on, and a later call returns its answer: it waits for that no longer than a moment.
+        outcomes, and one query to the scheduler. Waits for `patience` seconds, `PATIENCE` by default, in all. A
+        look that takes longer goes on, and a later call returns its answer: it waits for that only for a moment.
         """
         for url, (place, some) in wanted.items():
             if url not in self._running:

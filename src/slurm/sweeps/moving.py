@@ -17,7 +17,7 @@ from slurm.sweeps.snapshot import State
 from slurm.views.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
@@ -125,23 +125,27 @@ def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[
     return found
 
 
-def release_abandoned(
-    snapshot: Snapshot, reader: SnapshotReader, places: Places, first_held: dict[tuple[int, int], float]
-) -> None:
-    """Release elements that a driver has held and, because it died, neither moved nor released.
-
-    A driver that lives takes seconds for that. `first_held` keeps when this process saw an element held first.
-    """
-    now = time.monotonic()
+def held_elements(snapshot: Snapshot, reader: SnapshotReader) -> set[tuple[int, int]]:
+    """The elements that wait because this user holds them, each with the number of its shard before it."""
+    found = set[tuple[int, int]]()
     for number, calls in waiting_calls(snapshot, reader).items():
-        shard, state = snapshot.shards[number], reader.state(number)
-        if state is None:
-            continue
-        held = {at // shard.chunk for at in calls if (report := state.report(at)) and report.reason == _HELD}
-        place = places.of(shard.cluster)
-        late = [e for e in held if now - first_held.setdefault((number, e), now) > place.timings.abandoned_claim]
-        if late:
-            place.queue.client.hold(list(_targets(state, sorted(late)).values()), release=True)
+        chunk, state = snapshot.shards[number].chunk, reader.state(number)
+        for at in calls if state else ():
+            report = state.report(at) if state else None
+            if report is not None and report.reason == _HELD:
+                found.add((number, at // chunk))
+    return found
+
+
+def release(snapshot: Snapshot, reader: SnapshotReader, places: Places, elements: Iterable[tuple[int, int]]) -> None:
+    """Release held elements, given as `held_elements` returns them. Raises SchedulerError."""
+    of_shard: dict[int, list[int]] = {}
+    for number, element in sorted(elements):
+        of_shard.setdefault(number, []).append(element)
+    for number, some in of_shard.items():
+        if (state := reader.state(number)) is not None:
+            client = places.of(snapshot.shards[number].cluster).queue.client
+            client.hold(list(_targets(state, some).values()), release=True)
 
 
 class Waiting(NamedTuple):
@@ -183,12 +187,12 @@ def take_back(place: Place, several: Sequence[Waiting]) -> Taken:
     wanted = {w.shard.key: [*unqueued[w.number], *pending[w.number]] for w in several}
     ended = fence_waiting(place.store, wanted, outcome) if any(wanted.values()) else {}
     taken = {w.number: ended.get(w.shard.key, set()) for w in several}
-    release, cancel_ = list[Target](), list[Target]()
+    released, cancelled = list[Target](), list[Target]()
     for w in several if held else ():
         mine = taken[w.number]
-        cancel_ += _targets(w.state, [e for e in queued[w.number] if e in mine]).values()
-        release += _targets(w.state, [e for e in queued[w.number] if e not in mine]).values()
-    place.queue.client.release_and_cancel(release, cancel_)
+        cancelled += _targets(w.state, [e for e in queued[w.number] if e in mine]).values()
+        released += _targets(w.state, [e for e in queued[w.number] if e not in mine]).values()
+    place.queue.client.release_and_cancel(released, cancelled)
     for w in several:
         place.tracker.learn(w.state, dict.fromkeys(taken[w.number], outcome))
     return Taken(taken, outcome)

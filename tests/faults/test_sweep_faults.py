@@ -1,0 +1,209 @@
+"""What goes wrong while a sweep is driven: each point is computed once, at a place that works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from faults.conftest import Start
+from slurm import Cluster, task
+from slurm.schedulers.local_queue import client
+from slurm.sweeps import driver
+from slurm.sweeps.health import Health
+from slurm.sweeps.snapshot import Point, State
+from slurm.sweeps.sources import sources_of
+from slurm.sweeps.sweep import Sweep
+from supervisors import supervisor_of
+from testbed import SSHTestbed
+from timing import set_timings
+from waiting import until
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+@task
+def begin(x: int, trace: str, gate: str, seconds: float) -> int:
+    """Leave a file when it begins; on a cluster, wait for a gate."""
+    where = "slurm" if "SLURM_CLUSTER_NAME" in os.environ else "far" if x < 3 else "near"
+    os.close(tempfile.mkstemp(prefix=f"{where}.{x}.", dir=trace)[0])
+    while where != "near" and not Path(gate).exists():
+        time.sleep(0.05)
+    time.sleep(seconds)
+    return x
+
+
+def points(count: int, trace: Path, seconds: float = 0.0) -> list[dict[str, Any]]:
+    gate = str(trace.parent / "gate")
+    return [{"x": x, "trace": str(trace), "gate": gate, "seconds": seconds} for x in range(count)]
+
+
+def begun(trace: Path, where: str = "") -> Counter[int]:
+    return Counter(int(name.split(".")[1]) for name in os.listdir(trace) if name.startswith(where))
+
+
+@contextmanager
+def driven(sweep: Sweep, health: Health, every: float = 30.0) -> Iterator[Future[list[Point]]]:
+    """Drive a sweep in a thread."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(lambda: list(sweep.driver(health=health, rebalance_every=every).points()))
+
+
+@pytest.mark.slurm
+def test_source_whose_nodes_fail_is_off_probed_and_used_again(
+    start: Start, root: Path, trace: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    testbed = start(nodes=1)
+    far, near = Cluster("slurm", root=root / "far"), Cluster("local", root=root / "near")
+    sweep = Sweep(begin.with_options(no_requeue=True), points(40, trace, 0.5), name="nodes", directory=tmp_path)
+    sweep.run(on=[(far, 3), (near, 2)])
+    health = Health(probe_after=1.0)
+    with driven(sweep, health, every=0.5) as ended:
+        until(lambda: len(begun(trace, "slurm")) == 3)
+        testbed.run("scontrol", "update", "nodename=n1", "state=down", "reason=test")
+        (tmp_path / "gate").touch()
+        until(lambda: health.is_off(far.url) or ended.done())
+        testbed.run("scontrol", "update", "nodename=n1", "state=resume", check=False)  # it may be back by itself
+        found = ended.result(200)
+    assert Counter(point.state for point in found) == {State.DONE: 37, State.FAILED: 3}
+    assert {point.number for point in found if point.state is State.FAILED} <= set(begun(trace, "slurm"))
+    assert begun(trace) == dict.fromkeys(range(40), 1)
+    assert f"{far.url} is off" in caplog.text
+    assert f"{far.url} is used again" in caplog.text
+    assert "probe" in {shard.why for shard in sweep.directory.shards().values()}
+    again = sweep.complete(on=[(near, 2)], failed=True).drive()
+    assert again.counts == {State.DONE: 40}
+
+
+@pytest.mark.slurm
+def test_source_whose_controller_dies_is_off_and_used_again_when_it_is_back(
+    start: Start, root: Path, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    testbed = start(settings={"MessageTimeout": "2"})
+    far, near = Cluster("slurm", root=root / "far"), Cluster("local", root=root / "near")
+    _silent_and_back(far, near, trace, tmp_path, monkeypatch, testbed.slurmctld.kill, testbed.slurmctld.start)
+
+
+def test_source_whose_connection_breaks_is_off_and_used_again_when_it_is_back(
+    new_ssh: Callable[..., SSHTestbed], root: Path, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = new_ssh()
+    far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
+
+    def break_it() -> None:
+        box.sshd.pause()  # so that nothing connects anew
+        box.kill_connections()
+        box.sshd.kill()
+
+    _silent_and_back(far, near, trace, tmp_path, monkeypatch, break_it, box.sshd.start)
+
+
+def _silent_and_back(  # noqa: PLR0917 - two breaks of one test
+    far: Cluster,
+    near: Cluster,
+    trace: Path,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    break_it: Callable[[], object],
+    repair: Callable[[], object],
+) -> None:
+    """Break a source while it runs points, and repair it; the other source is not kept waiting."""
+    monkeypatch.setattr(driver, "_SILENCE", 0.5)  # seconds
+    sweep = Sweep(begin, points(6, trace), name="silent", directory=directory)
+    sweep.run(on=[(far, 1), (near, 1)], strategy="slots")
+    health = Health()
+    with driven(sweep, health) as ended:
+        until(lambda: begun(trace, "far") or begun(trace, "slurm"))
+        break_it()
+        until(lambda: health.is_off(far.url) or ended.done())
+        until(lambda: begun(trace, "near").keys() == {3, 4, 5})
+        looked = Sweep.open("silent", directory=directory).status()
+        assert looked.counts[State.IN_DOUBT] == 3
+        assert looked.troubles
+        repair()
+        (directory / "gate").touch()
+        found = ended.result(200)
+    assert [point.state for point in found] == [State.DONE] * 6
+    assert begun(trace) == dict.fromkeys(range(6), 1)
+    assert not health.is_off(far.url)
+
+
+KILLED = textwrap.dedent(
+    """
+    import os, signal, sys
+    from slurm import Cluster
+    from slurm.storage import fencing
+    from slurm.sweeps import moving
+    from slurm.sweeps.rebalancing import Move, take
+    from slurm.sweeps.sources import sources_of
+    from slurm.sweeps.sweep import Sweep
+
+    _, url, sweeps = sys.argv
+    moving.fence_waiting = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    sweep = Sweep.open("held", directory=sweeps)
+    snapshot = sweep.snapshot()
+    source, = sources_of([(Cluster(url), 1)])
+    take(Move(source.name, source, 3, "test"), snapshot, sweep.reader, sweep.places,
+         moving.waiting_calls(snapshot, sweep.reader))
+    """
+)
+
+
+@pytest.mark.parametrize("url", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def test_elements_that_a_killed_driver_held_are_released_by_the_next(
+    url: str,
+    request: pytest.FixtureRequest,
+    root: Path,
+    trace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if url == "slurm":
+        request.getfixturevalue("slurm_env")
+    set_timings(monkeypatch, abandoned_claim=1.0)
+    cluster = Cluster(url, root=root)
+    sweep = Sweep(begin, points(4, trace), name="held", directory=tmp_path).run(on=[(cluster, 1)])
+    until(lambda: begun(trace))
+    killed = subprocess.run([sys.executable, "-c", KILLED, cluster.url, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    looked = Sweep.open("held", directory=tmp_path).snapshot()
+    assert [point.reason for point in looked.points][1:] == ["JobHeldUser"] * 3
+    (tmp_path / "gate").touch()
+    assert sweep.drive().counts == {State.DONE: 4}
+    assert begun(trace) == dict.fromkeys(range(4), 1)
+
+
+def test_points_of_a_killed_local_supervisor_are_computed_once(
+    root: Path, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Path(tempfile.mkdtemp(prefix="slurm-local-"))
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(machine))
+    try:
+        sweep = Sweep(begin, points(8, trace, 0.1), name="killed", directory=tmp_path)
+        sweep.run(on=sources_of([(Cluster("local", root=root), 2)])[0].cluster)
+        with driven(sweep, Health()) as ended:
+            until(lambda: begun(trace))
+            supervisor = supervisor_of(machine)
+            assert supervisor is not None
+            os.kill(supervisor, signal.SIGKILL)
+            (tmp_path / "gate").touch()
+            found = ended.result(200)
+        assert Counter(point.state for point in found) == {State.DONE: 8}
+        assert begun(trace) == dict.fromkeys(range(8), 1)
+    finally:
+        client.stop()
+        shutil.rmtree(machine, ignore_errors=True)
