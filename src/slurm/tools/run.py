@@ -10,7 +10,7 @@ from slurm.tasks.command import CommandTask, command
 from slurm.tools import recorded, submissions
 from slurm.tools.clusters import cluster_at, cluster_of, place_url
 from slurm.tools.config import stage_settings
-from slurm.tools.errors import ToolError
+from slurm.tools.errors import AlreadySubmitted, ToolError
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
 from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
@@ -81,7 +81,7 @@ class Run:
         records = submissions.read(self.directory)
         before = submissions.keys(records)
         if submitted := [name for name in chosen if name in before and not again]:
-            raise ToolError(
+            raise AlreadySubmitted(
                 f"{', '.join(submitted)} of {self.directory} was submitted already, as {before[submitted[0]]}: "
                 "write again=True to submit it once more"
             )
