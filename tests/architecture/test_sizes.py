@@ -29,6 +29,7 @@ CATCH_ALLS = {
     "cli/signature.py": 1,
     "cli/target.py": 2,
     "storage/results.py": 1,
+    "tools/recorded.py": 1,
     "environments/building.py": 1,
     "jobs/arguments.py": 1,
     "jobs/executor.py": 1,

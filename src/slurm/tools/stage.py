@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.errors import ConfigurationError
 from slurm.options import Options
 from slurm.runner.template import Template
-from slurm.schedulers.directives import user_lines
 from slurm.tools.errors import ToolError
-from slurm.tools.launchers import before
-from slurm.tools.run_directory import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +94,9 @@ class Stage:
         `values` are those of the fields, `directory` is that of the run. A job starts the script by sh, within its
         environment, which may be an image.
         """
+        from slurm.schedulers.directives import user_lines  # noqa: PLC0415 - only `prepare` writes scripts
+        from slurm.tools.run_directory import MANIFEST  # noqa: PLC0415
+
         try:
             words = " ".join(_quoted(word, values, stages) for word in self.template.words)
         except KeyError as error:
@@ -132,6 +132,8 @@ class Alone(NamedTuple):
 
     def lines(self, directories: Sequence[str]) -> list[str]:
         """Lines of bash, of which the last starts the program."""
+        from slurm.tools.launchers import before  # noqa: PLC0415 - it imports containers
+
         exported = [
             f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
             for name, value in self.options.env.items()
