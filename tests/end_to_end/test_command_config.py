@@ -109,7 +109,7 @@ def test_the_options_of_a_tool_are_shown_with_their_layers_and_lines(here: Path)
         "default: a\nclusters: {a: {url: local}}\ntools:\n  bayeseor:\n    stages:\n"
         "      signal_fit: {options: {gpus: null, mem: 8G}}\n"
     )
-    shown = run("config", "show", "--tool", "bayeseor", "--option", "nice=3", "--json")
+    shown = run("show", "--tool", "bayeseor", "--option", "nice=3", "--json")
     assert shown.exit_code == 0, shown.output
     found = {row["key"]: (row["value"], row["origin"]) for row in json.loads(shown.stdout)}
     line = f"stage: {here / 'Slurmfile'}:6"
@@ -117,5 +117,5 @@ def test_the_options_of_a_tool_are_shown_with_their_layers_and_lines(here: Path)
     assert found["bayeseor.signal_fit.gpus"] == ("null", line)
     assert found["bayeseor.no_signal.gpus"] == ("1", "built-in: slurm.tools.bayeseor:BayesEoR.no_signal")
     assert found["bayeseor.no_signal.nice"] == ("3", "command line")
-    assert "did you mean 'bayeseor'" in run("config", "show", "--tool", "bayeseo").output
-    assert run("config", "show", "--option", "nice=3").exit_code == 2
+    assert "did you mean 'bayeseor'" in run("show", "--tool", "bayeseo").output
+    assert run("show", "--option", "nice=3").exit_code == 2
