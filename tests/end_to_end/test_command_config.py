@@ -117,5 +117,5 @@ def test_the_options_of_a_tool_are_shown_with_their_layers_and_lines(here: Path)
     assert found["bayeseor.signal_fit.gpus"] == ("null", line)
     assert found["bayeseor.no_signal.gpus"] == ("1", "built-in: slurm.tools.bayeseor:BayesEoR.no_signal")
     assert found["bayeseor.no_signal.nice"] == ("3", "command line")
-    assert "did you mean 'bayeseor'" in run("show", "--tool", "bayeseo").output
+    assert "did you mean 'bayeseor'" in str(run("show", "--tool", "bayeseo").exception)
     assert run("show", "--option", "nice=3").exit_code == 2
