@@ -30,6 +30,7 @@ CATCH_ALLS = {
     "cli/target.py": 2,
     "storage/results.py": 1,
     "tools/recorded.py": 1,
+    "tools/registry.py": 1,
     "environments/building.py": 1,
     "jobs/arguments.py": 1,
     "jobs/executor.py": 1,

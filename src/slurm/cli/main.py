@@ -15,6 +15,7 @@ from slurm.version import __version__
 COMMANDS = {
     "run": ("slurm.cli.run:run", "Call a function on a cluster, and print its result."),
     "sweep": ("slurm.cli.sweep:sweep", "Run parameter sweeps, at several clusters at once."),
+    "tool": ("slurm.cli.tool:tool", "Prepare, submit and check runs of external tools."),
     "config": ("slurm.cli.config:config", "Write, check, show and trust Slurmfiles."),
     "doctor": ("slurm.cli.doctor:doctor", "Check whether jobs can run, and advise on each problem."),
     "envs": ("slurm.cli.envs:envs", "List and remove the environments that were built for jobs."),

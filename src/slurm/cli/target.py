@@ -52,10 +52,12 @@ def _of_file(path: str) -> ModuleType:
         raise click.UsageError(f"there is no file {path}")
     directory, name = os.path.split(os.path.abspath(path.removesuffix(".py")))
     _search_first(directory)  # as `python FILE.py`
-    spec = spec_from_file_location(name, path)
+    spec = spec_from_file_location(name, os.path.abspath(path))
     if spec is None or spec.loader is None:
         raise click.UsageError(f"{path} is no Python file: its name does not end in .py")
     known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == spec.origin:
+        return known
     if known is not None:
         raise click.UsageError(f"{path} has the name of the module {known.__name__!r}: rename the file")
     module = sys.modules[name] = module_from_spec(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import sys
 import time
 from functools import partial
@@ -318,7 +319,8 @@ def _queue_new(
                 place.store.refuse(submission.key, Refused(scheduler=place.scheduler.name, words=error.output))
         raise
     watched = place.registry.add(submission, submitted)
-    watched.queued_here = True
+    commands = (shlex.join(place.scheduler.submit_command(request)) for request in wanted)
+    watched.queued_here = tuple(commands) or ("",)
     if callbacks:
         place.subscriptions.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:

@@ -61,6 +61,10 @@ class Command(Record):
     """The files that were sent."""
     mpi: bool = False
     """Whether the launcher of the submission starts the program in each task."""
+    resumes: str = ""
+    """The directory of an earlier job's attempt, whose files the first attempt begins with."""
+    copies: bool = False
+    """Whether these files are copied: the earlier attempt may still run."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -97,6 +101,10 @@ class Command(Record):
         """Run the program. Raises CommandFailed, and Stopped if it asks to be continued in another attempt."""
         job = current_job()
         directory = AttemptDirectory(job)
+        if self.resumes:
+            from slurm.runner.resumed import take_over  # noqa: PLC0415 - few commands are resumed
+
+            take_over(self.resumes, directory.path, self.files, attempt=job.attempt, copied=self.copies)
         link_files(job.root, self.files, directory.path)
         values = self._values(args, kwargs)
         argv, variables = self._words(args, kwargs, values)

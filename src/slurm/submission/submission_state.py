@@ -59,8 +59,8 @@ class SubmissionState:
         """How its calls ended, if a client has counted them."""
         self.listener: Listener | None = None
         """Receives the changes, if there are callbacks on this client."""
-        self.queued_here = False
-        """Whether this process has queued it."""
+        self.queued_here: tuple[str, ...] = ()
+        """The commands that have queued it, if this process ran them."""
         self._submitted = submitted
         self._refused: Refused | None = None
         self._moved: dict[int, Block] = {}  # the elements that continue in another job

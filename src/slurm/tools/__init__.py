@@ -18,8 +18,16 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from slurm.runner.finished import Diagnosis
-    from slurm.tools.errors import ManifestError, RunDirectoryError, TemplateError, ToolError
+    from slurm.tools.errors import (
+        AlreadySubmitted,
+        ManifestError,
+        NotPrepared,
+        RunDirectoryError,
+        TemplateError,
+        ToolError,
+    )
     from slurm.tools.manifest import ManifestBase, load_manifest, validate_manifest, write_manifest
+    from slurm.tools.registry import find_tool, open_run, tools
     from slurm.tools.run import Run
     from slurm.tools.run_directory import build_run_dir, ensure_run_dir, validate_run_dir
     from slurm.tools.stage import Stage
@@ -28,7 +36,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "slurm.runner.finished": ("Diagnosis",),
-    "slurm.tools.errors": ("ManifestError", "RunDirectoryError", "TemplateError", "ToolError"),
+    "slurm.tools.errors": (
+        "AlreadySubmitted",
+        "ManifestError",
+        "NotPrepared",
+        "RunDirectoryError",
+        "TemplateError",
+        "ToolError",
+    ),
+    "slurm.tools.registry": ("find_tool", "open_run", "tools"),
     "slurm.tools.manifest": ("ManifestBase", "load_manifest", "validate_manifest", "write_manifest"),
     "slurm.tools.run": ("Run",),
     "slurm.tools.run_directory": ("build_run_dir", "ensure_run_dir", "validate_run_dir"),
@@ -39,9 +55,11 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AlreadySubmitted",
     "Diagnosis",
     "ManifestBase",
     "ManifestError",
+    "NotPrepared",
     "Run",
     "RunDirectoryError",
     "Stage",
@@ -50,9 +68,12 @@ __all__ = [
     "ToolError",
     "build_run_dir",
     "ensure_run_dir",
+    "find_tool",
     "get_template_path",
     "list_templates",
     "load_manifest",
+    "open_run",
+    "tools",
     "validate_manifest",
     "validate_run_dir",
     "write_manifest",

@@ -18,9 +18,10 @@ from slurm.tools.errors import ToolError
 from slurm.usage import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from slurm.clusters.cluster import Cluster
+    from slurm.slurmfile import ClusterEntry
     from slurm.slurmfile.sources import Source
     from slurm.tools.declaration import Declaration
 
@@ -105,9 +106,9 @@ def stage_settings(
     return {stage: merged(config.layers(tool, stage, of_cluster, given or {})) for stage in tool.stages}
 
 
-def cluster_layer(settings: Settings, shown: Sequence[Setting] = ()) -> Layer:
+def cluster_layer(settings: Settings, entry: ClusterEntry | None = None) -> Layer:
     """The layer of a cluster. Its callbacks are not in it: the cluster adds them to every task."""
-    origins = {setting.key.removeprefix("options."): setting.origin for setting in shown}
+    origins = {setting.key.removeprefix("options."): setting.origin for setting in (entry.settings if entry else ())}
     return Layer(
         "cluster", settings.replace(callbacks=(), environment=settings.environment or None), origins, "cluster"
     )

@@ -13,6 +13,14 @@ class RunDirectoryError(ToolError):
     """A run directory has a name that is not possible, is missing, or holds something else."""
 
 
+class NotPrepared(RunDirectoryError):
+    """There is no such run directory, or it has no manifest."""
+
+
+class AlreadySubmitted(ToolError):
+    """A stage was submitted before, and `again` was not given."""
+
+
 class ManifestError(ToolError):
     """A manifest is missing or invalid. The message names the file, the field, and the version that wrote it."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.tools.clusters import cluster_of, place_url
 from slurm.tools.config import stage_settings
-from slurm.tools.errors import ToolError
+from slurm.tools.errors import RunDirectoryError, ToolError
 from slurm.tools.manifest import ManifestBase, write_manifest
 from slurm.tools.overrides import overridden
 from slurm.tools.run import Run
-from slurm.tools.run_directory import build_run_dir, ensure_run_dir
+from slurm.tools.run_directory import build_run_dir, ensure_run_dir, remove_empty_parents
 from slurm.tools.stage import CONFIG, STAGES, Alone
 from slurm.tools.templates import get_template_path, template_files
 from slurm.usage import near
@@ -27,7 +28,31 @@ if TYPE_CHECKING:
     from slurm.tools.declaration import Declaration
 
 
-def prepare(
+class Draft(NamedTuple):
+    """A run that is not written yet: its files by their paths in the directory, and its manifest."""
+
+    tool: type[Declaration]
+    run_dir: Path
+    files: Mapping[str, bytes]
+    manifest: ManifestBase
+
+    def write(self) -> Run:
+        """Write the run directory, the manifest last. Raises RunDirectoryError; then nothing of it is left."""
+        before = next(parent for parent in self.run_dir.parents if parent.is_dir())
+        ensure_run_dir(self.run_dir)
+        try:
+            for name, content in self.files.items():
+                _write(self.run_dir / name, content)
+            write_manifest(self.manifest, self.run_dir)
+        except OSError as error:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+            remove_empty_parents(self.run_dir, up_to=before)
+            why = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+            raise RunDirectoryError(f"{self.run_dir} cannot be written, and is removed again: {why}") from error
+        return Run(self.tool, self.run_dir)
+
+
+def draft(
     tool: type[Declaration],
     run_id: str,
     taxonomy: Mapping[str, object],
@@ -37,8 +62,8 @@ def prepare(
     root: str | os.PathLike[str] | None,
     on: str | Cluster | None,
     unique: bool,
-) -> Run:
-    """Write the directory of a run, as `Tool.prepare` says."""
+) -> Draft:
+    """Describe the run that `Tool.prepare` writes. Writes nothing."""
     named = _taxonomy(tool, taxonomy)
     run_dir = build_run_dir(root or ".", tool.name, named, run_id, unique=unique)
     if len(str(run_dir)) > tool.max_path:
@@ -56,9 +81,6 @@ def prepare(
             tool.stages, values, title=title, directory=run_dir, alone=_alone(cluster, settings[stage.name])
         )
         files[f"{STAGES}/{stage.name}.sh"] = text.encode()
-    ensure_run_dir(run_dir)
-    for name, content in files.items():
-        _write(run_dir / name, content)
     manifest = ManifestBase(
         tool=tool.name,
         run_id=run_id,
@@ -71,8 +93,7 @@ def prepare(
         stages={name: _described(tool, name, settings[name].options.to_json()) for name in tool.stages},
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
-    write_manifest(manifest, run_dir)
-    return Run(tool, run_dir)
+    return Draft(tool, run_dir, files, manifest)
 
 
 def _alone(cluster: Cluster, settings: Settings) -> Alone:

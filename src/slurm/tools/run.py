@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
+from slurm.errors import NoSuchJob
 from slurm.storage.keys import new_key
+from slurm.submission.client import process
 from slurm.tasks.command import CommandTask, command
 from slurm.tools import recorded, submissions
+from slurm.tools.attempts import left_by
 from slurm.tools.clusters import cluster_at, cluster_of, place_url
 from slurm.tools.config import stage_settings
 from slurm.tools.errors import ToolError
+from slurm.tools.jobs import archive_jobs_json, write_jobs_json
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
 from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
+from slurm.tools.submitted import job_of, record_queued, refuse_submitted, tell_differences, upstream_job, upstream_keys
 from slurm.usage import near
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from slurm.runner.finished import Finished
     from slurm.submission.status import JobStatus
     from slurm.tasks.settings import Settings
+    from slurm.tools.attempts import Left
     from slurm.tools.declaration import Declaration
     from slurm.tools.manifest import ManifestBase
     from slurm.tools.recorded import Ignored
@@ -66,6 +73,7 @@ class Run:
         *stages: str,
         on: str | Cluster | None = None,
         again: bool = False,
+        resume: bool = False,
         depend_afterok: Sequence[str | int] = (),
         options: Mapping[str, Any] | None = None,
     ) -> dict[str, Job[Finished]]:
@@ -73,49 +81,78 @@ class Run:
 
         A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
         other programs that the first stages wait for. `options` are those of the jobs, over all others. A stage that
-        was submitted is refused, unless `again`: then the new job counts, and the earlier record stays. Raises
-        ToolError, and what a submission raises.
+        was submitted is refused, unless `again`: then the new job counts, and the earlier record stays. With `resume`,
+        a resumable stage that has ended without success begins with the files of its last attempt. Raises ToolError,
+        and what a submission raises.
         """
         chosen, cluster = self._chosen(stages), self._cluster(on)
         settings = stage_settings(self.tool, cluster, options)
         records = submissions.read(self.directory)
-        before = submissions.keys(records)
-        if submitted := [name for name in chosen if name in before and not again]:
-            raise ToolError(
-                f"{', '.join(submitted)} of {self.directory} was submitted already, as {before[submitted[0]]}: "
-                "write again=True to submit it once more"
-            )
+        left = self._left(chosen, cluster, records) if resume else {}
+        if not again and not resume:
+            refuse_submitted(self.directory, chosen, cluster, records)
+        before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
+        upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
+        earlier = {
+            name: upstream_job(self.directory, cluster, name, before[name])
+            for name in dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
+        }
         record = {
             "stages": keys,
+            "upstreams": upstreams,
             "url": place_url(cluster),
             "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "client": process(),
             "depend_afterok": [str(job) for job in depend_afterok],
-            "again": again,
+            "why": "resume" if resume else "again" if again else "submit",
+            "resumes": {name: found._asdict() for name, found in left.items()},
         }
-        if not submissions.add(self.directory, len(records), record):
-            return self.submit(*stages, on=on, again=again, depend_afterok=depend_afterok, options=options)
-        jobs: dict[str, Job[Finished]] = {}
+        with submissions.queueing(keys.values()):
+            if not submissions.add(self.directory, len(records), record):
+                return self.submit(
+                    *stages, on=on, again=again, resume=resume, depend_afterok=depend_afterok, options=options
+                )
+            if again or resume:
+                archive_jobs_json(self.directory)
+            jobs = dict(earlier)
+            try:
+                for name in chosen:
+                    after = {each: jobs[each] for each in upstreams[name]}
+                    task = self._task(name, after, settings[name], left.get(name))
+                    task = task.after(*depend_afterok) if depend_afterok and not after else task
+                    used = {each: jobs[each] for each in self.tool.stages[name].used(self.tool.stages)}
+                    jobs[name] = cluster.submit_under(keys[name], task.on(cluster), task.bound_item(used))
+                    record_queued(self.directory, [*records, record], name, jobs[name])
+            finally:
+                write_jobs_json(self.directory)
+        for name in left:
+            tell_differences(cluster, name, submissions.keys(records)[name], keys[name])
+        return {name: jobs[name] for name in chosen}
+
+    def _left(self, chosen: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]) -> dict[str, Left]:
+        """The directories that the last attempts of stages have left. Raises ToolError if one cannot be resumed."""
+        keys = submissions.keys(records)
         for name in chosen:
-            upstreams = {
-                upstream: jobs[upstream] if upstream in jobs else self._job(cluster, before[upstream])
-                for upstream in self.tool.stages[name].upstreams(self.tool.stages)
-                if upstream in jobs or upstream in before
-            }
-            task = self._task(name, upstreams, settings[name]).on(cluster)
-            if depend_afterok and not upstreams:
-                task = task.after(*depend_afterok)
-            used = {upstream: upstreams[upstream] for upstream in self.tool.stages[name].used(self.tool.stages)}
-            jobs[name] = cluster.submit_under(keys[name], task, task.bound_item(used))
-        return jobs
+            if not self.tool.stages[name].resumable:
+                resumable = [each for each, stage in self.tool.stages.items() if stage.resumable]
+                raise ToolError(
+                    f"stage {name} of {self.tool.name} is not resumable; "
+                    f"{', '.join(resumable) + ' are' if resumable else 'none is'}. again=True starts a stage anew"
+                )
+            if name not in keys:
+                raise ToolError(f"stage {name} of {self.directory} was not submitted, so there is nothing to resume")
+        return {name: left_by(name, upstream_job(self.directory, cluster, name, keys[name])) for name in chosen}
 
     @property
     def jobs(self) -> dict[str, Job[Finished]]:
-        """The job of the last submission of each stage. Raises NoSuchJob if one was recorded and never queued."""
+        """The job of the last submission of each stage. Left out are stages whose job was removed, or never queued."""
         cluster = self._cluster(None)
-        return {
-            name: self._job(cluster, key) for name, key in submissions.keys(submissions.read(self.directory)).items()
-        }
+        found = {}
+        for name, key in submissions.keys(submissions.read(self.directory)).items():
+            with contextlib.suppress(NoSuchJob):
+                found[name] = job_of(cluster, key)
+        return found
 
     def status(self) -> dict[str, JobStatus | None]:
         """The state of the job of each stage; None for one that was not submitted. A success has all products."""
@@ -130,7 +167,9 @@ class Run:
         found = self.jobs.items()
         return [each for name, job in found for each in recorded.ignored(self.tool, self.manifest, name, job)]
 
-    def _task(self, name: str, upstreams: Mapping[str, Job[Finished]], settings: Settings) -> Any:
+    def _task(
+        self, name: str, upstreams: Mapping[str, Job[Finished]], settings: Settings, left: Left | None = None
+    ) -> Any:
         """The command of a stage, with the files of the run."""
         stage = self.tool.stages[name]
         script = f"{STAGES}/{name}.sh"
@@ -149,6 +188,7 @@ class Run:
             env=env,
         )
         named = cast("Command", made.unwrapped).replace(name=f"{self.tool.name}.{name}")
+        named = named.replace(resumes=left.path, copies=left.copied) if left else named
         task = CommandTask(named, made.terms.merged(settings)).with_options(labels=labels)
         others = [job for upstream, job in upstreams.items() if upstream not in used]
         return task.after(*others) if others else task
@@ -168,7 +208,3 @@ class Run:
                 "prepare another run with on=…"
             )
         return cluster
-
-    @staticmethod
-    def _job(cluster: Cluster, key: str) -> Job[Finished]:
-        return cast("Job[Finished]", cluster.job(key))

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slurm.tools.errors import RunDirectoryError
+from slurm.tools.errors import NotPrepared, RunDirectoryError
 
 if TYPE_CHECKING:
     import os
@@ -59,13 +59,24 @@ def ensure_run_dir(path: str | os.PathLike[str]) -> Path:
     return made
 
 
+def remove_empty_parents(path: Path, *, up_to: Path) -> None:
+    """Remove the parents of a path that are empty, up to one that stays."""
+    for parent in path.parents:
+        if parent == up_to:
+            return
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
 def validate_run_dir(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of a run directory that is prepared. Raises RunDirectoryError for anything else."""
+    """Return the absolute path of a run directory that is prepared. Raises NotPrepared for anything else."""
     found = Path(path).expanduser().absolute()
     if not found.is_dir():
-        raise RunDirectoryError(f"there is no run directory {found}")
+        raise NotPrepared(f"there is no run directory {found}")
     if not (found / MANIFEST).is_file():
-        raise RunDirectoryError(f"{found} is not prepared: it has no {MANIFEST}")
+        raise NotPrepared(f"{found} is not prepared: it has no {MANIFEST}")
     return found
 
 

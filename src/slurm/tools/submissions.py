@@ -1,30 +1,31 @@
-"""Submissions: `submissions/<n>.json` of a run directory, one for each `submit`, written before anything is queued."""
+"""Submissions: `submissions/<n>.json` of a run directory, one for each `submit`, written before anything is queued.
+
+`submissions/<n>.<stage>.json` follows when the stage was queued, with its job's id and the exact commands.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from slurm.tools.errors import RunDirectoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SUBMISSIONS = "submissions"
 
+_being_queued: set[str] = set()
+"""The keys that threads of this process have recorded and are queueing."""
+
 
 def read(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run directory, in order. Raises RunDirectoryError for one that cannot be read."""
-    found = []
-    for number in range(1, _last(run_dir) + 1):
-        path = run_dir / SUBMISSIONS / f"{number}.json"
-        try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise RunDirectoryError(f"{path} cannot be read: {error}") from error
-    return found
+    return [_read(run_dir / SUBMISSIONS / f"{number}.json") for number in range(1, _last(run_dir) + 1)]
 
 
 def keys(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -32,20 +33,85 @@ def keys(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {stage: key for record in records for stage, key in record["stages"].items()}
 
 
+def last(records: Sequence[Mapping[str, Any]], stage: str) -> int:
+    """The number of the last record of a stage; 0 without one."""
+    return max((number for number, record in enumerate(records, 1) if stage in record["stages"]), default=0)
+
+
+def count(records: Sequence[Mapping[str, Any]], stage: str) -> int:
+    """The number of records of a stage: that of its last attempt."""
+    return sum(stage in record["stages"] for record in records)
+
+
 def add(run_dir: Path, seen: int, record: Mapping[str, Any]) -> bool:
     """Write the record after the `seen` first ones. False if another process has written one meanwhile."""
-    directory = run_dir / SUBMISSIONS
-    directory.mkdir(exist_ok=True)
-    draft = directory / f".{os.getpid()}-{os.urandom(4).hex()}"
-    draft.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.chmod(0o444)
+    return _write(run_dir, f"{seen + 1}.json", record)
+
+
+def add_queued(run_dir: Path, number: int, stage: str, facts: Mapping[str, Any]) -> None:
+    """Record that a stage of the record `number` was queued."""
+    _write(run_dir, f"{number}.{stage}.json", facts)
+
+
+def queued(run_dir: Path, number: int, stage: str) -> dict[str, Any] | None:
+    """What was recorded when a stage was queued; None if it was not, or its client died just after."""
+    path = run_dir / SUBMISSIONS / f"{number}.{stage}.json"
+    return _read(path) if path.exists() else None
+
+
+@contextmanager
+def queueing(keys: Iterable[str]) -> Iterator[None]:
+    """Say that this thread queues what it records, for other threads."""
+    some = set(keys)
+    _being_queued.update(some)
     try:
-        os.link(draft, directory / f"{seen + 1}.json")
-    except FileExistsError:
-        return False
+        yield
     finally:
-        draft.unlink()
+        _being_queued.difference_update(some)
+
+
+def may_be_submitting(record: Mapping[str, Any]) -> str:
+    """The process that may still be queueing what it has recorded; empty if it has ended."""
+    client = record.get("client") or {}
+    host, pid = client.get("host"), client.get("pid")
+    if host == socket.gethostname() and isinstance(pid, int):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            pass
+        if pid == os.getpid() and _being_queued.isdisjoint(record["stages"].values()):
+            return ""
+    return f"process {pid} of {host}" if host else ""
+
+
+def _write(run_dir: Path, name: str, record: Mapping[str, Any]) -> bool:
+    directory = run_dir / SUBMISSIONS
+    try:
+        directory.mkdir(exist_ok=True)
+        draft = directory / f".{os.getpid()}-{os.urandom(4).hex()}"
+        draft.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.chmod(0o444)
+        try:
+            os.link(draft, directory / name)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise RunDirectoryError(f"{directory / name} cannot be written: {error.strerror}") from error
     return True
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise RunDirectoryError(f"{path} cannot be read: expected an object")
+    return found
 
 
 def _last(run_dir: Path) -> int:

@@ -49,11 +49,12 @@ class Tool(Declaration, abstract=True):
         its name in the Slurmfile, or its URL; its default is that of the command `slurm`. With `unique`, the directory
         is one below, named by the time. Raises ToolError; then nothing that counts as a run was written.
         """
-        from slurm.tools.prepare import prepare  # noqa: PLC0415 - it imports yaml
+        from slurm.tools.prepare import draft  # noqa: PLC0415 - it imports yaml
 
-        return prepare(
+        found = draft(
             cls, run_id, taxonomy, template=template, override=override or {}, root=root, on=on, unique=unique
         )
+        return found.write()
 
     @classmethod
     def open(cls, run_dir: str | os.PathLike[str]) -> Run:

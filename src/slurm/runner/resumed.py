@@ -1,0 +1,44 @@
+"""Resumed: the directory of a new attempt begins with the files that an earlier attempt left."""
+
+from __future__ import annotations
+
+import os
+
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.attempt_directory import LOGS_OF_PROGRAM
+from slurm.runner.job_context import print_to_log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.runner.linked_files import LinkedFile
+
+
+def take_over(source: str, directory: str, files: Sequence[LinkedFile], *, attempt: int, copied: bool) -> None:
+    """Make the files of an earlier attempt those of a new, empty directory, except its logs and what it was given.
+
+    They are moved by one rename, or copied if the earlier attempt may still run. A later attempt of this job, which
+    may have lost its node, gets a copy of the files of the one before. Raises OSError.
+    """
+    if attempt > 1:
+        source, copied = f"{os.path.dirname(directory)}/attempt-{attempt - 1}", True
+    if not os.path.isdir(source):
+        print_to_log(f"{source} is not there: this attempt begins without the files of an earlier one\n")
+        return
+    if not copied:
+        try:
+            os.rename(source, directory)
+            os.mkdir(source, 0o700)
+        except OSError:  # another file system
+            copied = True
+    if copied:
+        from shutil import copytree  # noqa: PLC0415 - few attempts are resumed
+
+        copytree(source, directory, symlinks=True, dirs_exist_ok=True)
+    for name in LOGS_OF_PROGRAM:
+        if os.path.exists(f"{directory}/{name}"):
+            os.unlink(f"{directory}/{name}") if copied else os.rename(f"{directory}/{name}", f"{source}/{name}")
+    for file in files:
+        if os.path.lexists(f"{directory}/{file.name}"):
+            os.unlink(f"{directory}/{file.name}")
+    print_to_log(f"the files of {source} were {'copied' if copied else 'moved'} here\n")

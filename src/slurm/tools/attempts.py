@@ -1,0 +1,75 @@
+"""Attempts: the files of a run's jobs, seen from its directory.
+
+`attempts/<stage>.<n>` is the directory of the n-th job of a stage, `output/<stage>` the output of the last one: links
+where the job's directory can be seen from here, and copies, once they were fetched, where it cannot. `output/<stage>`
+leads nowhere until the job has succeeded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.protocol import WORK
+from slurm.protocol.states import JobState
+from slurm.tools.errors import ToolError
+from slurm.tools.stage import OUTPUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slurm.jobs.job import Job
+    from slurm.runner.finished import Finished
+
+ATTEMPTS = "attempts"
+_ATTEMPT = re.compile(r"attempt-(\d+)[^/]*")
+_MAY_STILL_RUN = (JobState.NODE_FAIL, JobState.LOST, JobState.UNKNOWN)
+
+
+class Left(NamedTuple):
+    """The directory that an attempt has left, there."""
+
+    path: str
+    copied: bool
+    """Whether its files are copied: the attempt may still write there."""
+
+
+def link(run_dir: Path, stage: str, number: int, job: Job[Finished]) -> None:
+    """Link a new job's directory, if it can be seen from here. The output of an earlier job is it no more.
+
+    Raises OSError.
+    """
+    output = run_dir / OUTPUT / stage
+    if output.is_symlink():
+        output.unlink()
+    if not os.path.isdir(job.directory):
+        return
+    work = f"{job.directory}/{WORK}/{job.index}"
+    replace_link(run_dir / ATTEMPTS / f"{stage}.{number}", work)
+    replace_link(output, f"{work}/{OUTPUT}")
+
+
+def replace_link(path: Path, target: str) -> None:
+    """Make a link, over an earlier one, in one step. Raises OSError."""
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    draft.symlink_to(target)
+    draft.replace(path)
+
+
+def left_by(stage: str, job: Job[Finished]) -> Left:
+    """The directory of a job's last attempt, for a resume. Raises ToolError if there is nothing to resume."""
+    status = job.status()
+    if not status.state.final:
+        raise ToolError(
+            f"stage {stage} cannot be resumed while its job {job.key} is {status.state}: wait for its end, or cancel it"
+        )
+    if status.state is JobState.COMPLETED:
+        raise ToolError(f"stage {stage} has succeeded, so there is nothing to resume: again=True starts it anew")
+    found = {match[0]: int(match[1]) for file in job.files() if (match := _ATTEMPT.match(file.name))}
+    if not found:
+        raise ToolError(f"job {job.key} of stage {stage} has left no files to resume from: again=True starts it anew")
+    name = max(found, key=lambda each: (found[each], each))
+    fenced = status.outcome is not None and status.outcome.fence is not None
+    return Left(f"{job.directory}/{WORK}/{job.index}/{name}", fenced or status.state in _MAY_STILL_RUN)

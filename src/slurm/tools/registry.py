@@ -1,0 +1,68 @@
+"""Registry: the tools of installed packages, by the entry points `slurm.tools`, and the runs of directories."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from slurm.tools.errors import ToolError
+from slurm.tools.manifest import load_manifest
+from slurm.tools.run import Run
+from slurm.tools.run_directory import validate_run_dir
+from slurm.tools.tool import Tool
+from slurm.usage import near
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from importlib.metadata import EntryPoint
+
+GROUP = "slurm.tools"
+
+_log = logging.getLogger(__name__)
+
+
+def tools() -> Mapping[str, type[Tool]]:
+    """The tools by name. One whose package cannot be imported is left out, with a warning."""
+    found = {}
+    for name, point in sorted(_points().items()):
+        try:
+            found[name] = _loaded(point)
+        except ToolError as error:
+            _log.warning("%s", error)
+    return found
+
+
+def find_tool(name: str) -> type[Tool]:
+    """The tool of a name; imports no other. Raises ToolError for an unknown one, with the nearest."""
+    points = _points()
+    if name not in points:
+        raise ToolError(
+            f"there is no tool {name!r}{near(name, points)}. Installed packages name their tools by the entry "
+            f"points {GROUP!r}; a class of yours is MODULE:CLASS or FILE.py:CLASS"
+        )
+    return _loaded(points[name])
+
+
+def open_run(run_dir: str | os.PathLike[str], tool: type[Tool] | None = None) -> Run:
+    """The run of a prepared directory, of the tool that its manifest names, unless one is given.
+
+    Raises RunDirectoryError, ManifestError, ToolError.
+    """
+    found = validate_run_dir(run_dir)
+    return Run(tool or find_tool(load_manifest(found).tool), found)
+
+
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _loaded(point: EntryPoint) -> type[Tool]:
+    try:
+        found = point.load()
+    except Exception as error:  # the package is another's, and may raise anything
+        raise ToolError(f"the tool {point.name} ({point.value}) cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Tool)):
+        raise ToolError(f"the tool {point.name} ({point.value}) is no subclass of slurm.tools.Tool")
+    return found

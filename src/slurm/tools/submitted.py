@@ -1,0 +1,121 @@
+"""Submitted: what earlier submissions of a run mean for a new one."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+from slurm.errors import NoSuchJob
+from slurm.protocol.states import JobState
+from slurm.storage.fencing import cancelled_outcome, fence_elements
+from slurm.tools import submissions
+from slurm.tools.attempts import link
+from slurm.tools.errors import AlreadySubmitted, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from slurm.clusters.cluster import Cluster
+    from slurm.jobs.job import Job
+    from slurm.runner.finished import Finished
+    from slurm.tools.declaration import Declaration
+
+_NEVER_QUEUED = (JobState.REFUSED, JobState.LOST)
+
+_log = logging.getLogger(__name__)
+
+
+def job_of(cluster: Cluster, key: str) -> Job[Finished]:
+    """The job of a stage. Raises NoSuchJob."""
+    return cast("Job[Finished]", cluster.job(key))
+
+
+def upstream_keys(tool: type[Declaration], stages: Sequence[str], keys: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The keys of the jobs that each stage runs after. Raises ToolError if one of them was not submitted."""
+    found = {stage: tool.stages[stage].upstreams(tool.stages) for stage in stages}
+    for stage, names in found.items():
+        if missing := [name for name in names if name not in keys]:
+            raise ToolError(
+                f"stage {stage} of {tool.name} runs after {', '.join(missing)}, which was not submitted: submit it, too"
+            )
+    return {stage: {name: keys[name] for name in names} for stage, names in found.items()}
+
+
+def upstream_job(run_dir: Path, cluster: Cluster, stage: str, key: str) -> Job[Finished]:
+    """The job of a stage that is needed. Raises ToolError if its directory was removed."""
+    try:
+        return job_of(cluster, key)
+    except NoSuchJob:
+        raise ToolError(
+            f"stage {stage} of {run_dir} is needed, and its job {key} is not there any more, or was never queued: "
+            f"submit it once more, again=True"
+        ) from None
+
+
+def refuse_submitted(
+    run_dir: Path, stages: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise AlreadySubmitted if one of the stages was submitted.
+
+    One whose client died before it was queued counts as not submitted: its key is fenced, so that nothing starts under
+    it any more.
+    """
+    found = {}
+    for stage in stages:
+        number = submissions.last(records, stage)
+        if number and not _was_given_up(run_dir, stage, number, records[number - 1], cluster):
+            found[stage] = records[number - 1]["stages"][stage]
+    if not found:
+        return
+    left = [stage for stage in stages if stage not in found]
+    more = f". Not submitted yet: {', '.join(left)}" if left else ""
+    raise AlreadySubmitted(
+        f"{', '.join(found)} of {run_dir} was submitted already, as {next(iter(found.values()))}: write again=True to "
+        f"submit it once more{more}"
+    )
+
+
+def _was_given_up(run_dir: Path, stage: str, number: int, record: Mapping[str, Any], cluster: Cluster) -> bool:
+    """Whether a recorded stage was never queued, and never will be."""
+    if submissions.queued(run_dir, number, stage):
+        return False
+    key = record["stages"][stage]
+    try:
+        return job_of(cluster, key).status().state in _NEVER_QUEUED
+    except NoSuchJob:
+        if client := submissions.may_be_submitting(record):
+            raise AlreadySubmitted(
+                f"{stage} of {run_dir} is being submitted by {client} since {record['submitted_utc']}: if that process "
+                "has died, write again=True"
+            ) from None
+    outcome = cancelled_outcome("its client died before it was queued, and it was submitted once more")
+    fence_elements(cluster.place.store, {key: {0}}, outcome)
+    return True
+
+
+def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], stage: str, job: Job[Finished]) -> None:
+    """Record that a stage of the last record was queued, and link its job's directory."""
+    facts = {
+        "key": job.key,
+        "job_id": job.job_id,
+        "directory": job.directory,
+        "commands": list(job.part.state.queued_here),
+    }
+    submissions.add_queued(run_dir, len(records), stage, facts)
+    try:
+        link(run_dir, stage, submissions.count(records, stage), job)
+    except OSError as error:
+        _log.warning("%s has no link to its job's directory: %s", run_dir, error)
+
+
+def tell_differences(cluster: Cluster, stage: str, before: str, now: str) -> None:
+    """Warn if a stage that was resumed has another environment, such as an image, or other files than before."""
+    old, new = (cluster.place.store.records(key).submission for key in (before, now))
+    if old.environment.key != new.environment.key:
+        _log.warning(
+            "stage %s is resumed in another environment: %s, before %s",
+            stage, new.environment.key, old.environment.key,
+        )  # fmt: skip
+    if set(old.blobs or ()) != set(new.blobs or ()):
+        _log.warning("stage %s is resumed with other files, such as an edited configuration or script", stage)

@@ -1,0 +1,137 @@
+"""The command `slurm tool`: a run from its preparation to its products, and the exit status of each failure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from slurm.cli.main import slurm
+from slurm.cli.tool import tool_of
+from slurm.tools import open_run
+
+if TYPE_CHECKING:
+    from slurm import Cluster
+
+TOOL = """\
+from slurm.tools import Diagnosis, Stage, Tool
+
+
+def diagnose(log, exit_status):
+    return Diagnosis("DIVERGED", "halve dt") if "diverged" in log else None
+
+
+class Solver(Tool):
+    "A solver."
+
+    name, taxonomy, config = "solver", ("site",), "case.yaml"
+    solve = Stage("sh config/solve.sh {config}", products=["field.txt"], diagnose=diagnose)
+    report = Stage("cp {solve}/field.txt report.txt", products=["report.txt"])
+"""
+SOLVE = 'grep "steps: -" $1 && echo diverged >&2 && exit 3; cp $1 field.txt; echo solved\n'
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tool in a file of the working directory, by the name that commands take."""
+    template = tmp_path / "templates" / "small"
+    template.mkdir(parents=True)
+    (template / "case.yaml").write_text("steps: 3\n")
+    (template / "solve.sh").write_text(SOLVE)
+    file = tmp_path / f"solver_{os.urandom(4).hex()}.py"
+    file.write_text(TOOL)
+    monkeypatch.chdir(tmp_path)
+    return f"{file.name}:Solver"
+
+
+def run(*argv: str) -> Result:
+    return CliRunner().invoke(slurm, ["tool", *argv])
+
+
+def prepared(tool: str, run_id: str, *more: str) -> str:
+    done = run("prepare", tool, run_id, "site=north", "--template", "small", "--root", "results", *more)
+    assert done.exit_code == 0, done.output
+    return done.stdout.strip()
+
+
+def tree(directory: Path) -> dict[str, str]:
+    """The digests of all files of a directory, and the targets of its links."""
+    return {
+        str(path.relative_to(directory)): os.readlink(path)
+        if path.is_symlink()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_a_run_is_prepared_submitted_and_shown(cluster: Cluster, tool: str, tmp_path: Path) -> None:
+    directory = prepared(tool, "ref1", "-o", "steps=4")
+    assert directory == str(tmp_path / "results/solver/north/ref1")
+    before = run("status", directory, "--tool", tool)
+    assert (before.exit_code, before.stdout.split()[:3]) == (0, ["solve", "not", "submitted"])
+    submitted = json.loads(run("submit", directory, "--tool", tool, "--json").stdout)
+    assert [each["stage"] for each in submitted] == ["solve", "report"]
+    report = open_run(directory, tool_of(tool)).jobs["report"]
+    assert report.key == submitted[1]["key"]
+    assert [path.name for path in report.result().products] == ["report.txt"]
+    shown = json.loads(run("status", directory, "--tool", tool, "--json").stdout)
+    assert [(each["stage"], each["state"]) for each in shown] == [("solve", "COMPLETED"), ("report", "COMPLETED")]
+    again = run("submit", directory, "--tool", tool, "--stage", "solve")
+    assert again.exit_code == 2
+    assert f"as {submitted[0]['key']}: write again=True" in again.stderr
+
+
+def test_the_tools_that_are_installed_are_found_and_shown(tool: str) -> None:
+    assert run("list").stdout.splitlines()[-1].startswith("pyuvsim ")
+    shown = json.loads(run("show", "pyuvsim", "--json").stdout)
+    assert (shown["taxonomy"], shown["templates"]) == (["telescope", "observation_id"], ["small"])
+    assert "command: run_pyuvsim --param {config}" in run("show", "pyuvsim").stdout
+    assert "small" in run("templates", tool).stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "words"),
+    [
+        (["status", "nowhere"], 3, "there is no run directory"),
+        (["status", "templates"], 3, "is not prepared: it has no manifest.json"),
+        (["show", "pyuvsin"], 2, "did you mean 'pyuvsim'"),
+        (["prepare", "pyuvsim", "r", "telescope=x"], 2, "needs observation_id="),
+        (["prepare", "pyuvsim", "r", "telescope"], 2, "'telescope' is not KEY=VALUE"),
+        (["prepare", "pyuvsim", "r", "telescope=../x", "observation_id=1"], 2, "write 'x'"),
+        (["submit"], 2, "DIR"),
+    ],
+)
+def test_each_failure_has_its_status(
+    argv: list[str], status: int, words: str, local: Cluster, tool: str, tmp_path: Path
+) -> None:
+    before = tree(tmp_path)
+    done = run(*argv)
+    assert (done.exit_code, words in done.stderr) == (status, True), done.stderr
+    assert tree(tmp_path) == before
+
+
+def test_sbatch_that_is_missing_or_refuses_has_a_status_of_its_own(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = prepared(tool, "r", "--on", f"slurm://{tmp_path}/jobs")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "squeue", "sacct", "scancel", "scontrol"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name}: error: Invalid account" >&2; exit 1\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    done = run("submit", directory, "--tool", tool)
+    assert (done.exit_code, "Invalid account" in done.stderr) == (4, True), done.stderr
+
+
+def test_a_prepared_run_is_that_of_the_library(local: Cluster, tool: str) -> None:
+    directory = prepared(tool, "r", "-o", "steps=1e-3")
+    assert Path(directory, "config/case.yaml").read_text() == "steps: 0.001\n"
+    with pytest.raises(Exception, match="there is no tool 'solver'"):
+        open_run(directory)

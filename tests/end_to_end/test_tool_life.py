@@ -1,0 +1,242 @@
+"""The life of a tool's run: submitted again, resumed, given up, moved and cleaned up, with what each leaves on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from slurm import fence
+from slurm.tools import AlreadySubmitted, Run, Tool, ToolError
+from slurm.tools.jobs import has_submitted_stage, load_jobs_json
+from waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slurm import Cluster
+
+GROW = """\
+n=$(cat count.txt 2> /dev/null || echo 0)
+echo $((n + 1)) > count.txt
+echo "count $((n + 1))"
+[ "$n" -ge "$(sed 's/wanted: //' "$1")" ] || exit 3
+cp count.txt field.txt
+"""
+TOOL = """
+from slurm.tools import Stage, Tool
+
+class Grow(Tool):
+    name, config = "grow", "case.yaml"
+    grow = Stage("sh config/grow.sh {config}", products=["field.txt"], resumable=True)
+    report = Stage("cp {grow}/field.txt report.txt", products=["report.txt"])
+"""
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> type[Tool]:
+    """A program that succeeds once it has run often enough in one directory, and one that reads what it wrote."""
+    template = tmp_path / "templates" / "small"
+    template.mkdir(parents=True)
+    (template / "case.yaml").write_text("wanted: 0\n")
+    (template / "grow.sh").write_text(GROW)
+
+    made: dict[str, Any] = {}
+    exec(TOOL, made)  # noqa: S102 - the text above
+    made["Grow"].templates = tmp_path / "templates"
+    return cast("type[Tool]", made["Grow"])
+
+
+@pytest.fixture
+def prepare(tool: type[Tool], tmp_path: Path) -> Callable[..., Run]:
+    def make(run_id: str = "r", wanted: int = 0) -> Run:
+        return tool.prepare(run_id, template="small", override={"wanted": wanted}, root=tmp_path / "results")
+
+    return make
+
+
+def in_another_process(cluster: Cluster, code: str, run_dir: Path) -> subprocess.CompletedProcess[str]:
+    """Run code with the tool `Grow`, on the same cluster."""
+    text = f"import os, sys\nfrom slurm import Cluster\n{TOOL}\nwith Cluster('local', root=sys.argv[2]):\n    {code}\n"
+    argv = [sys.executable, "-c", text, str(run_dir), cluster.place.store.root]
+    return subprocess.run(argv, check=False, capture_output=True, text=True)
+
+
+def tree(directory: Path) -> dict[str, str]:
+    """The digests of all files of a directory, and the targets of its links."""
+    return {
+        str(path.relative_to(directory)): os.readlink(path)
+        if path.is_symlink()
+        else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_a_submission_leaves_its_commands_its_jobs_and_links(cluster: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    jobs = run.submit()
+    assert jobs["report"].result().products
+    found = load_jobs_json(run.directory)
+    assert list(found["jobs"]) == found["stage"] == ["grow", "report"]
+    assert found["run_dir"] == str(run.directory)
+    for stage, job in jobs.items():
+        assert (found["jobs"][stage]["key"], found["jobs"][stage]["job_id"]) == (job.key, job.job_id)
+        (command,) = found["jobs"][stage]["commands"]
+        assert job.directory in command
+    assert has_submitted_stage(run.directory, "grow")
+    output = run.directory / "output" / "report"
+    if os.path.isdir(jobs["report"].directory):
+        assert output.is_symlink()
+        assert (output / "report.txt").read_text() == "1\n"
+
+
+def test_again_keeps_the_ledger_and_the_earlier_output(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    first = run.submit("grow")["grow"]
+    assert first.result().products
+    before = tree(run.directory)
+    second = run.submit("grow", again=True)["grow"]
+    assert second.result().products
+    after = tree(run.directory)
+    assert after["jobs.1.json"] == before["jobs.json"]
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert changed == {"jobs.json", "output/grow"}
+    found = load_jobs_json(run.directory)
+    assert [(each["stage"], each["key"]) for each in found["history"]] == [("grow", first.key)]
+    assert (run.directory / "attempts/grow.1/output/field.txt").is_file()
+    assert (run.directory / "attempts/grow.2/output/field.txt").is_file()
+
+
+def test_the_product_of_an_earlier_attempt_is_not_the_output_of_a_later_one(
+    local: Cluster, prepare: Callable[..., Run]
+) -> None:
+    run = prepare()
+    assert run.submit("grow")["grow"].result().products
+
+    (run.directory / "stages/grow.sh").chmod(0o644)
+    (run.directory / "stages/grow.sh").write_text("exit 4\n")
+    assert run.submit("grow", again=True)["grow"].exception() is not None
+    assert not (run.directory / "output/grow").exists()
+    assert (run.directory / "attempts/grow.1/output/field.txt").exists()
+
+
+def test_a_stage_is_resumed_with_the_files_of_its_last_attempt(cluster: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare(wanted=2)
+    first = run.submit("grow")["grow"]
+    assert first.exception() is not None
+    second = run.submit("grow", resume=True)["grow"]
+    assert second.exception() is not None
+    third = run.submit("grow", resume=True)["grow"]
+    (field,) = third.fetch("output/field.txt", to=run.directory.parent / "got")
+    assert field.read_text() == "3\n"
+    assert [file.name for file in first.files()] == ["attempt-1/stdout.log"]
+    assert "count 1" in first.logs()
+    assert "count 1" not in third.logs()
+    with pytest.raises(ToolError, match="has succeeded, so there is nothing to resume"):
+        run.submit("grow", resume=True)
+
+
+def test_the_files_of_an_attempt_that_may_still_run_are_copied(
+    local: Cluster, prepare: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = prepare()
+    script = run.directory / "stages/grow.sh"
+    script.chmod(0o644)
+    script.write_text(f"echo half > half.txt; while [ ! -e '{tmp_path}/go' ]; do sleep 0.1; done; exit 1\n")
+    first = run.submit("grow")["grow"]
+    until(lambda: any(file.name.endswith("half.txt") for file in first.files()))
+    with pytest.raises(ToolError, match="cannot be resumed while its job .* is RUNNING"):
+        run.submit("grow", resume=True)
+    fence(first, "its node is silent")
+    script.write_text("cp half.txt field.txt\n")
+    assert run.submit("grow", resume=True)["grow"].result().products
+    assert "attempt-1/half.txt" in [file.name for file in first.files()]
+    (tmp_path / "go").touch()
+
+
+def test_what_cannot_be_resumed_is_told_and_changes_nothing(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    before = tree(run.directory)
+    with pytest.raises(ToolError, match=r"grow of .* was not submitted, so there is nothing to resume"):
+        run.submit("grow", resume=True)
+    with pytest.raises(ToolError, match="report of grow is not resumable; grow are"):
+        run.submit("report", resume=True)
+    with pytest.raises(ToolError, match="report of grow runs after grow, which was not submitted"):
+        run.submit("report")
+    assert tree(run.directory) == before
+
+
+def test_a_resume_with_other_files_is_told(
+    local: Cluster, prepare: Callable[..., Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = prepare(wanted=1)
+    assert run.submit("grow")["grow"].exception() is not None
+    config = run.directory / "config/case.yaml"
+    config.chmod(0o644)
+    config.write_text("wanted: 1  # edited\n")
+    with caplog.at_level(logging.WARNING, "slurm.tools"):
+        run.submit("grow", resume=True)
+    assert "grow is resumed with other files" in caplog.text
+
+
+def test_of_two_submissions_at_once_one_is_refused(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    start, found = threading.Barrier(4), list[object]()
+
+    def submit() -> None:
+        start.wait()
+        try:
+            found.append(run.submit("grow")["grow"].key)
+        except AlreadySubmitted as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert [isinstance(each, str) for each in found].count(True) == 1, found
+    assert run.jobs["grow"].key in found
+
+
+def test_a_stage_whose_client_died_before_it_was_queued_is_submitted_again(
+    local: Cluster, prepare: Callable[..., Run]
+) -> None:
+    run = prepare()
+    dies = "Cluster.submit_under = lambda *_: os._exit(9); "  # when its record is written, and nothing is queued
+    died = in_another_process(local, dies + 'Grow.open(sys.argv[1]).submit("grow")', run.directory)
+    assert died.returncode == 9
+    (record,) = (json.loads(path.read_text()) for path in (run.directory / "submissions").iterdir())
+    assert run.status()["grow"] is None
+    job = run.submit("grow")["grow"]
+    assert job.result().products
+    assert job.key != record["stages"]["grow"]
+
+
+def test_an_upstream_that_was_removed_is_told(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    job = run.submit("grow")["grow"]
+    assert job.result().products
+    subprocess.run(["rm", "-rf", job.directory], check=True)
+    before = tree(run.directory)
+    done = in_another_process(local, 'Grow.open(sys.argv[1]).submit("report")', run.directory)
+    assert (done.returncode, "is needed, and its job " in done.stderr) == (1, True), done.stderr
+    assert tree(run.directory) == before
+
+
+def test_stages_wait_for_a_job_of_another_program(local: Cluster, prepare: Callable[..., Run]) -> None:
+    first = prepare("first").submit("grow")["grow"]
+    run = prepare("second")
+    jobs = run.submit(depend_afterok=[str(first.job_id)])
+    assert jobs["report"].result().products
+    record = json.loads((run.directory / "submissions/1.json").read_text())
+    assert record["depend_afterok"] == [first.job_id]
