@@ -220,10 +220,8 @@ def test_calls_without_room_in_the_queue_wait_for_the_job_too(
         assert jobs.results(WAIT) == [0, 1, 4, 9, 16, 25]
     else:
         assert {type(error) for error in jobs.exceptions(WAIT)} == {DependencyFailed}
-        written = [
-            Outcome.loads(path.read_bytes(), where=path.name) for path in Path(jobs.directory, OUTCOMES).iterdir()
-        ]
-        assert {outcome.exit_code for outcome in written} == {1}
+        outcomes = inline.place.store.outcomes(jobs.key, range(6), chunk=1)
+        assert [outcome.exit_code for outcome in outcomes.values()] == [1] * 6
 
 
 def test_a_retry_does_not_wait_again_for_what_has_ended(inline: InlineCluster) -> None:
