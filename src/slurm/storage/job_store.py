@@ -347,9 +347,8 @@ class JobStore:
         except ListingFailed as error:
             _log.warning("skipping submissions: %s", error)
             listed = error.found
-        keys = [f"{directories[path]}/{stamp}" for path, stamps in listed.items() for stamp in stamps]
-        keys = list(filter(is_key, keys))
-        return sorted(keys, key=lambda key: key.rpartition("/")[2], reverse=True)
+        keys = (f"{directories[path]}/{stamp}" for path, stamps in listed.items() for stamp in stamps)
+        return sorted(filter(is_key, keys), key=lambda key: key.rpartition("/")[2], reverse=True)
 
     def logs(self, paths: Sequence[str]) -> list[str]:
         """Read logs as text in one round trip; empty for a log that does not exist."""
