@@ -187,6 +187,14 @@ def test_cancelling_many_elements_that_never_began_writes_one_file(inline: Inlin
     assert again[5].cancelled()
 
 
+def test_a_single_element_has_a_file_of_its_own(inline: InlineCluster) -> None:
+    with inline.queue.held():
+        jobs = square.map([1])
+        jobs.cancel()
+        assert type(jobs.exceptions(WAIT)[0]) is JobCancelled
+        assert names(inline, jobs) == [outcome_name(0)]
+
+
 def test_elements_that_began_have_files_of_their_own(inline: InlineCluster) -> None:
     inline.queue.play("OUT_OF_MEMORY", task="square", element=1)
     jobs = square.map(range(3))
