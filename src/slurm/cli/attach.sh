@@ -1,28 +1,20 @@
 # shellcheck shell=sh
 # Has debugpy listen in the process of a call. Prints its id, host, Python and address in one line each.
 # Arguments: key, element, signal, process id or empty, seconds.
-key=$1 element=$2 signal=$3 wanted=$4 seconds=$5 found='' python=''
+key=$1 element=$2 signal=$3 wanted=$4 seconds=$5 some='' python=''
 here=$(uname -n)
-next='
-'
-# Processes that have the key among their words: the runner, the workers and ranks that it has forked, launchers.
-# shellcheck disable=SC2013 # these names have no blanks
-for file in $(grep -lzxF -e "$key" /proc/[0-9]*/cmdline 2> /dev/null); do
-    pid=${file#/proc/} pid=${pid%/cmdline}
-    words=$({ tr '\0' '\n' < "$file"; } 2> /dev/null)
-    case $next$words$next in *"$next$key$next$element$next"*) ;; *) continue ;; esac
-    # Only the runner has a handler; the signal would end any other process.
-    caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$pid/status" 2> /dev/null)
-    [ $(( 0x${caught:-0} >> (signal - 1) & 1 )) -eq 1 ] || continue
-    [ -z "$wanted" ] || [ "$wanted" = "$pid" ] || continue
-    found="$found $pid" python=${words%%"$next"*}
-done
+# shellcheck disable=SC2317,SC2329 # processes.sh calls it
+found() {
+    [ -z "$wanted" ] || [ "$wanted" = "$1" ] || return
+    some="$some $1" python=$2
+}
+. ./processes.sh
 # shellcheck disable=SC2086 # a word for each process
-set -- $found
+set -- $some
 case $# in
     0) echo "no process ${wanted:+$wanted }of the call on $here takes the signal of --attach" >&2; exit 1 ;;
     1) ;;
-    *) echo "the call has several processes on $here: name one, as --process $1; the others are${found#" $1"}" >&2; exit 1 ;;
+    *) echo "the call has several processes on $here: name one, as --process $1; the others are${some#" $1"}" >&2; exit 1 ;;
 esac
 python=$(command -v "$python" || command -v python3)  # that of a container is not here
 log=$(readlink "/proc/$1/fd/2")
