@@ -19,7 +19,7 @@ from terminals import at_terminal
 from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-NO_JSON = {"completion", "connect", "debug", "mcp", "sweep init"}
+NO_JSON = {"completion", "connect", "mcp", "sweep init"}
 
 
 @task(time="5", mem="50M")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -49,8 +50,10 @@ def wait_for(path: str) -> None:
         time.sleep(0.1)
 
 
-def debug(on: str, key: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SLURM, "debug", key, "--on", on], capture_output=True, text=True, check=False, timeout=100)
+def debug(on: str, key: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SLURM, "debug", key, "--on", on, *more], capture_output=True, text=True, check=False, timeout=100
+    )
 
 
 def test_the_stacks_of_all_threads_and_the_job_goes_on(cluster: Cluster, go: str) -> None:
@@ -63,6 +66,12 @@ def test_the_stacks_of_all_threads_and_the_job_goes_on(cluster: Cluster, go: str
         assert "in outer\n" in shown.stdout
         assert "in in_a_thread\n" in shown.stdout
     assert "in in_a_thread" in job.logs()
+    (process,) = json.loads(debug(cluster.url, job.key, "--json").stdout)
+    functions = [[frame["function"] for frame in thread["frames"]] for thread in process["threads"]]
+    assert sorted(next(name for name in names if name in ("outer", "in_a_thread")) for names in functions) == [
+        "in_a_thread",
+        "outer",
+    ]
     Path(go).touch()
     assert job.result(60) == "ended"
     assert f"{job.key} does not run: it is COMPLETED" in debug(cluster.url, job.key).stderr

@@ -34,6 +34,8 @@ SUCCEEDED, FAILED = "succeeded", "failed"
 
 DUMP_SIGNAL = 41
 """Linux's SIGRTMIN + 7, at which the runner prints the stacks of its threads to the log."""
+DEBUG_SIGNAL = 42
+"""Linux's SIGRTMIN + 8, at which debugpy listens in the runner."""
 QUEUE, SETUP, LOAD, RESOLVE, RUN, SAVE, PROCESS = "queue", "setup", "load", "resolve", "run", "save", "process"
 """The phases of an element. `queue`: it never started; `process`: its process ended without an outcome (a signal)."""
 

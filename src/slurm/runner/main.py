@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from slurm.protocol import DUMP_SIGNAL, LOAD, RESOLVE, RUN, SAVE
+from slurm.protocol import DEBUG_SIGNAL, DUMP_SIGNAL, LOAD, RESOLVE, RUN, SAVE
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag, pop_metrics_flag
@@ -79,12 +79,22 @@ def _keep_while_forking(numbers: frozenset[int]) -> None:
 
 
 def dump_on_signal() -> None:
-    """Print the stacks of all threads to the log when DUMP_SIGNAL arrives, whatever the task does."""
+    """Print the stacks of all threads to the log when DUMP_SIGNAL arrives, whatever the task does.
+
+    When DEBUG_SIGNAL arrives, debugpy listens, as soon as the main thread runs Python.
+    """
     faulthandler = __import__("faulthandler")
     try:
         faulthandler.register(DUMP_SIGNAL, file=2)
+        __import__("_signal").signal(DEBUG_SIGNAL, _attach)  # `signal` imports `enum`
     except (ValueError, OSError):  # not on Linux
         return
+
+
+def _attach(*_: object) -> None:
+    from slurm.runner.debugger import listen  # noqa: PLC0415 - few calls are debugged
+
+    listen()
 
 
 def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner) -> Outcome:
