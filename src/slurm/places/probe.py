@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from slurm.errors import TransportError
 from slurm.protocol.ownership import check_output
 from slurm.protocol.shell import program
-from slurm.transports.batch import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +77,7 @@ class SiteProbe:
         command = ["sh", "-c", program(__name__, "run_with_root.sh"), "sh", self._given, *argv]
         with self._lock:
             if not self._answers:
-                *answers, done = run_together(self._transport, [*self._questions, command], timeout=_SECONDS)
+                *answers, done = self._transport.run_together([*self._questions, command], timeout=_SECONDS)
                 self._answers = _trusted(answers)
                 return done
         return self._transport.run(command, timeout=_SECONDS)
@@ -86,7 +85,7 @@ class SiteProbe:
     def _found(self) -> Sequence[Completed]:
         with self._lock:
             if not self._answers:
-                self._answers = _trusted(run_together(self._transport, self._questions, timeout=_SECONDS))
+                self._answers = _trusted(self._transport.run_together(self._questions, timeout=_SECONDS))
             return self._answers
 
 

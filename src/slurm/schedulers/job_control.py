@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from slurm.errors import SchedulerError, SchedulerNotFound, TransportError
 from slurm.schedulers.base import Report
-from slurm.transports.batch import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -201,7 +200,7 @@ class JobControl:
         for kind, steps in several.items():
             self.calls[kind] = self.calls.get(kind, 0) + len(steps)
         flat = [step.argv for steps in several.values() for step in steps]
-        done = iter(run_together(self._transport, flat, timeout=TIMEOUT * max(1, len(flat))))
+        done = iter(self._transport.run_together(flat, timeout=TIMEOUT * max(1, len(flat))))
         return [[next(done) for _ in steps] for steps in several.values()]
 
     def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import random
+import shlex
 import time
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
@@ -12,7 +14,6 @@ from slurm.sanitize.redaction import redacted
 from slurm.sanitize.terminal import for_terminal
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
@@ -98,6 +99,24 @@ class Transport(Protocol):
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         """Run a command and wait for its end. A missing command has status 127."""
+
+    def run_together(self, commands: Sequence[Sequence[str]], *, timeout: float) -> list[Completed]:
+        """Run several commands in order, without input, even if some fail; as one command."""
+        fence = f"--{os.urandom(12).hex()}"
+        mark = rf"printf '%s %s\n' {fence} $?; printf '%s\n' {fence} >&2"
+        script = "\n".join(f"({shlex.join(argv)}) < /dev/null; {mark}" for argv in commands)
+        done = self.run(["sh", "-s"], stdin=script.encode(), timeout=timeout)
+        outputs, errors = done.stdout.split(f"{fence} "), done.stderr.split(f"{fence}\n")
+        if len(outputs) <= len(commands) or len(errors) <= len(commands):
+            message = f"the commands were cut off before the last one finished: {done.words}"
+            raise TransportError(message)
+        found: list[Completed] = []
+        for argv, error, output, after in zip(commands, errors, outputs, outputs[1:], strict=False):
+            text = (
+                output.partition("\n")[2] if found else output
+            )  # its first line is the status of the previous command
+            found.append(Completed(tuple(argv), int(after.partition("\n")[0]), text, error))
+        return found
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Make a directory (0700, with its parents) with files (0600) and directories in it.
