@@ -58,6 +58,7 @@ def tree(directory: Path) -> dict[str, str]:
 
 def test_a_file_is_run_looked_at_and_completed_elsewhere(cluster: Cluster, study: Path, root: Path) -> None:
     sweep("run", "depths.yaml", "--on", f"{cluster.url}:2", status=1)
+    assert Path("sweeps/outputs/depths/sweep_config.yaml").read_text() == FILE
     before = tree(study / "sweeps")
     assert read("status", "depths")[0]["counts"] == {"done": 3, "failed": 1}
     (group,) = read("errors", "depths")
@@ -108,6 +109,7 @@ def test_what_is_wrong_with_a_file_is_told_before_anything_is_written(local: Clu
         sweep("run", "depths.yaml", status=1).exception
     )
     assert "there is no sweep 'depths'" in str(sweep("status", "depths", status=1).exception)
+    assert "leave out --detach" in sweep("run", "depths.yaml", "--chunk", "auto", "--detach", status=2).output
     assert not Path("sweeps").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import pytest
 from slurm import Cluster, task
 from slurm.protocol.states import JobState
 from slurm.sweeps import looking
+from slurm.sweeps.engine import SweepEngine
 from slurm.sweeps.snapshot import State
 from slurm.sweeps.sources import sources_of
 from slurm.sweeps.sweep import Sweep
@@ -261,6 +263,22 @@ def test_points_of_a_silent_source_are_taken_over_and_fenced_when_it_answers(
     after = Sweep.open("silent", directory=tmp_path / "sweeps").snapshot()
     assert {point.shard for point in after.points} <= {1, 2}
     assert times_begun(begun)["2"] == 1  # the third had not begun there: the fence kept it from that
+
+
+def test_the_engine_runs_completes_and_cancels_sweeps(cluster: Cluster, begun: Path, tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = SweepEngine(tmp_path / "sweeps")
+        name = await engine.run_sweep(place_of, [{"x": x} for x in range(6, 9)], on=[(cluster, 2)], name="engine")
+        assert (await engine.monitor_sweep(name)).counts == {State.DONE: 2, State.FAILED: 1}
+        assert (await engine.complete_sweep(name, on=[(cluster, 1)], failed=True)).shards.keys() == {1, 2}
+        assert (await engine.monitor_sweep(name, stop_after=9)).counts == {State.DONE: 2, State.FAILED: 1}
+        slow = await engine.run_sweep(note, points(3, begun, 300.0), on=[(cluster, 1)])
+        await asyncio.to_thread(until, lambda: os.listdir(begun))
+        monitor = asyncio.ensure_future(engine.monitor_sweep(slow))  # other coroutines go on meanwhile
+        assert await engine.cancel_sweep(slow) == 3
+        assert (await monitor).counts == {State.MISSING: 3}
+
+    asyncio.run(main())
 
 
 def test_ten_thousand_points_are_one_submission_and_few_files(local: Cluster, tmp_path: Path) -> None:

@@ -96,6 +96,22 @@ class TestAlgebra:
             assert add.grid(a=[1, 2], b=[10, 20]).results() == [11, 21, 12, 22]
         assert list(slurm.grid(a=[1]) + slurm.paired(a=[2])) == [{"a": 1}, {"a": 2}]
 
+    def test_dotted_names_of_a_space_are_mappings_for_a_task_and_words_for_a_command(self) -> None:
+        @slurm.task
+        def train(lr: float, model: dict[str, int], seed: int = 0) -> tuple[float, dict[str, int], int]:
+            return lr, model, seed
+
+        space = slurm.grid(lr=[0.5]) * slurm.grid(**{"model.depth": [2, 3], "model.width": [8]})
+        points = [(0.5, {"depth": depth, "width": 8}, 7) for depth in (2, 3)]
+        with slurm.Cluster("inline"):
+            assert train.starmap(space, seed=7).results() == points
+            assert train.grid(lr=[0.5], seed=[7], **{"model.depth": [2, 3], "model.width": [8]}).results() == points
+            done = slurm.command("echo {overrides}").starmap(space)
+            words = [f"lr=0.5 model.depth={depth} model.width=8" for depth in (2, 3)]
+            assert [job.logs().splitlines()[-1] for job in done if job.result()] == words
+        with slurm.Cluster("inline"), pytest.raises(ConfigurationError, match=r"model\.depth is within model"):
+            train.starmap(slurm.grid(lr=[0.5], model=[1]) * slurm.grid(**{"model.depth": [2]}))
+
 
 class TestBadInput:
     def test_uneven_lists_are_told(self) -> None:

@@ -252,6 +252,19 @@ def test_the_first_points_tell_how_many_go_into_an_element(inline: InlineCluster
     assert [point.attempts for point in sweep.snapshot().points] == [1] * 100
 
 
+def test_points_that_wait_for_the_first_are_told_when_the_driver_leaves(
+    inline: InlineCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = Sweep(square, points(100), name="left", directory=tmp_path).run(on=inline, chunk="auto")
+    following = sweep.as_completed()
+    next(following)
+    following.close()
+    assert "80 points were not submitted" in caplog.text
+    opened = Sweep.open("left", directory=tmp_path)
+    assert opened.snapshot().counts[State.MISSING] == 80
+    assert opened.complete(on=inline, chunk=20).drive().counts == {State.DONE: 100}
+
+
 def test_many_points_without_a_word_on_chunks_are_refused(inline: InlineCluster, tmp_path: Path) -> None:
     sweep = Sweep(square, points(2001), name="flood", directory=tmp_path)
     with pytest.raises(ConfigurationError, match="chunk=, or how long one takes with seconds="):

@@ -177,6 +177,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
 
     Run again, the command computes only what is missing. Ctrl-C ends the command; what is queued goes on.
     """
+    size = _chunk(chunk, detach=detach)
     config = SweepConfig.load(file)
     _show_notes(config)
     points = points_of(config.space, most=max_points)
@@ -189,14 +190,13 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
         name=name or config.name or _stem(file),
         directory=directory,
         max_points=max_points,
+        config=Path(file).read_text(encoding="utf-8"),
     )
     sources = _sources(on)
     if dry_run:
-        output.show(
-            str(made.plan(sources, strategy=strategy, chunk=None if chunk in (None, "auto") else _chunk(chunk)))
-        )
+        output.show(str(made.plan(sources, strategy=strategy, chunk=None if size == "auto" else size)))
         return
-    made.run(sources, strategy=strategy, chunk=_chunk(chunk), seconds=seconds)
+    made.run(sources, strategy=strategy, chunk=size, seconds=seconds)
     _drive(made, stop_after, detach=detach, as_json=as_json)
 
 
@@ -232,7 +232,7 @@ def complete(  # noqa: PLR0913, PLR0917 - click's way
         take_over=take_over,
         redo=redo,
         strategy=strategy,
-        chunk=_chunk(chunk),
+        chunk=_chunk(chunk, detach=detach),
         seconds=seconds,
     )
     _drive(opened, stop_after, detach=detach, as_json=as_json)
@@ -304,7 +304,11 @@ def _sources(on: Sequence[str]) -> Sequence[str | Cluster]:
     return list(on) or [cluster_of(None)]
 
 
-def _chunk(text: str | None) -> Any:
+def _chunk(text: str | None, *, detach: bool = False) -> Any:
+    if text == "auto" and detach:
+        raise click.UsageError(
+            "--chunk auto waits for the first points: leave out --detach, or say --chunk or --seconds."
+        )
     if text is None or text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError
 from slurm.spaces.conditions import condition
+from slurm.spaces.identity import nested as as_mappings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,11 @@ class Space(ABC, Iterable[Params]):
 
     def __iter__(self) -> Iterator[Params]:
         return map(self.at, range(self.size))
+
+    @property
+    def nested(self) -> Iterator[Params]:
+        """The points as a task takes them: {"model.depth": 2} is {"model": {"depth": 2}}."""
+        return map(as_mappings, self)
 
     def __len__(self) -> int:
         """The number of points. Enumerates them after `where`."""

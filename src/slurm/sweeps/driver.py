@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from slurm.errors import SlurmError
 from slurm.sweeps.collecting import collect
 from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
+from slurm.sweeps.looking import scheduler_answers
 from slurm.sweeps.moving import (
     cancel_calls,
     fence_shard,
@@ -22,11 +23,11 @@ from slurm.sweeps.moving import (
     release,
     waiting_calls,
 )
-from slurm.sweeps.rebalancing import moves, take
+from slurm.sweeps.rebalancing import PROBE, moves, take
 from slurm.sweeps.snapshot import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Point, Snapshot, SnapshotReader
@@ -49,6 +50,8 @@ _SILENCE = 60.0
 """A source that does not answer has a fault each minute, so that a short outage does not switch it off."""
 _PATIENCE = 2.0
 """How many seconds a driver waits for a source that does not answer, while others may have news."""
+_PROBE_PATIENCE = 10.0
+"""How many seconds the scheduler of a source that is off may take to answer before a point is sent there."""
 _NEVER_SUBMITTED = "its client ended before it submitted it"
 
 
@@ -63,6 +66,9 @@ class Submits(Protocol):
         self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None, look: bool = True
     ) -> int:
         """Submit those of these points that are missing; returns how many. Without `look`, asks no source first."""
+
+    def waiting(self, snapshot: Snapshot) -> int:
+        """How many points wait for those of a canary, and are submitted by nobody but this process."""
 
     def more(self, snapshot: Snapshot) -> int:
         """Submit what has waited for the points of a canary, once all that was submitted has ended."""
@@ -94,7 +100,7 @@ class Driver:
         self._told: set[int] = set()
         self._due = False
 
-    def points(self) -> Iterator[Point]:
+    def points(self) -> Generator[Point, None, None]:
         """Each point that is done or has failed, as it ends; ends when nothing that was submitted is left.
 
         Raises SweepStopped, and NoSourceLeft.
@@ -111,6 +117,12 @@ class Driver:
                     yield from self._until_stale(snapshot, left)
         finally:
             self._collect(all_of_it=True)
+            if left_out := self._submits.waiting(self._reader.read(look=False)):
+                _log.warning(
+                    "%d points were not submitted, because this process leaves before the first points have ended: "
+                    "complete(chunk=…) submits them",
+                    left_out,
+                )
 
     def collect(self) -> int:
         """Collect once what has ended; returns how many outcomes."""
@@ -279,6 +291,8 @@ class Driver:
         waiting = waiting_calls(snapshot, self._reader)
         moved = False
         for move in moves(snapshot, sources, waiting, self.health):
+            if move.why == PROBE and not scheduler_answers(move.to.cluster.place, _PROBE_PATIENCE):
+                continue  # a submission would wait for it
             try:
                 points = take(move, snapshot, self._reader, self._places, waiting)
                 moved |= bool(points)

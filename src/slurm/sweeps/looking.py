@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -105,6 +106,20 @@ def _look(place: Place, wanted: Wanted) -> Answer:
     if submitted:
         _query(place, submitted)
     return Answer(states, read)
+
+
+def scheduler_answers(place: Place, seconds: float) -> bool:
+    """Whether the scheduler of a place answers a question within some seconds."""
+    found: list[int] = []
+
+    def ask() -> None:
+        with contextlib.suppress(SlurmError):
+            found.append(place.queue.client.max_array_size())
+
+    thread = threading.Thread(target=ask, name="slurm-look", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(found)
 
 
 def poller(place: Place, query: Callable[[Sequence[str]], Answers]) -> StatusPoller:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     Waiting = Mapping[int, Sequence[int]]
 
 
+PROBE = "probe"
+"""Why one element goes to a source that is off."""
+
+
 class Move(NamedTuple):
     """At most `most` elements that wait at one source are to go to another."""
 
@@ -48,7 +52,7 @@ def moves(snapshot: Snapshot, sources: Sequence[Source], waiting: Waiting, healt
     slots = {source.name: source.slots or 1 for source in sources}
     for source in sources:
         if health.probe_is_due(source.name) and source.name != slow:
-            yield Move(slow, source, 1, "probe")
+            yield Move(slow, source, 1, PROBE)
         elif source in good and source.name not in busy and source.name != slow:
             share = counts[slow] * slots[source.name] // (slots[source.name] + slots.get(slow, 1))
             if share:

@@ -67,6 +67,11 @@ class Running:
         if chunk == AUTO and len(numbers) > CANARY:
             first = frozenset(canary_of(numbers))
             self._rest = wanted
+            _log.info(
+                "%d points run first; the other %d wait until this process drives the sweep: as_completed() or drive()",
+                len(first),
+                len(numbers) - len(first),
+            )
             return self._submit(lambda snapshot: [n for n in wanted(snapshot) if n in first], why="canary")
         if len(numbers) > MOST_SINGLE and size is None:
             self._refuse_single(len(numbers))
@@ -86,6 +91,10 @@ class Running:
             sources=sources,
             look=look,
         )
+
+    def waiting(self, snapshot: Snapshot) -> int:
+        """How many points wait for those of a canary, and are submitted by nobody but this process."""
+        return len(self._rest(snapshot)) if self._rest else 0
 
     def more(self, snapshot: Snapshot) -> int:
         """Submit what has waited for the points of a canary; returns how many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +29,7 @@ from slurm.sweeps.table import table_of
 from slurm.sweeps.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from typing_extensions import Self, Unpack
 
@@ -250,7 +251,7 @@ class Sweep(Views):
 
         return compared(self.snapshot().points, other.snapshot().points)
 
-    def as_completed(self, *, stop_after: int | None = None) -> Iterator[SweepPoint]:
+    def as_completed(self, *, stop_after: int | None = None) -> Generator[SweepPoint, None, None]:
         """Each point that is done or has failed, as it ends; ends when all that was submitted has ended.
 
         Meanwhile this process drives the sweep: it collects outcomes and small results, moves what waits at a source
@@ -258,7 +259,8 @@ class Sweep(Views):
         and, because it died, never submitted. A source is off after three faults of the place in a row. After
         `stop_after` failures that are alike the sweep is cancelled. Raises SweepStopped, and NoSourceLeft.
         """
-        return map(self.point, self.driver(stop_after=stop_after).points())
+        with closing(self.driver(stop_after=stop_after).points()) as points:
+            yield from map(self.point, points)
 
     def drive(self, *, stop_after: int | None = None) -> Snapshot:
         """Drive the sweep as `as_completed` does; returns how it ended."""

@@ -15,7 +15,7 @@ from slurm.tracebacks import ends_at_the_caller
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Any, ParamSpec, Protocol, overload
 
@@ -60,6 +60,9 @@ class CommandTask(Task[..., "Finished"]):
                 if name in names:
                     _check_value(self.name, name, value)
         return args, kwargs
+
+    def _points(self, calls: Iterable[Any]) -> Iterable[Any]:
+        return calls  # a program takes dotted names
 
     def to_send(self, uploads: Uploads) -> Command:
         """The program, with the files that it needs among the uploads. Raises SubmissionError."""
