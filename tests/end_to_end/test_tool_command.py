@@ -155,7 +155,7 @@ def test_logs_verify_fetch_and_cleanup_of_a_run(cluster: Cluster, tool: str) -> 
     assert (checked.exit_code, checked.stdout.split()) == (0, ["prepared", "ok", "solve", "ok", "report", "ok"])
     assert json.loads(run("cleanup", *own, "--json").stdout) == []
     paths = run("fetch", *own, "-s", "report").stdout.splitlines()
-    assert [Path(path).name for path in paths] == ["report.txt"]
+    assert f"{directory}/attempts/report.1/attempt-1/report.txt" in paths
     assert Path(directory, "output/report/report.txt").read_text() == "steps: 3\n"
 
 

@@ -193,7 +193,7 @@ class Run:
         return verify(self, self._chosen(stages), checksums=checksums)
 
     def logs(self, stage: str) -> str:
-        """The output of a stage's program, and of the script around it, so far, in its last job. Raises ToolError if there is none."""
+        """The output of a stage so far, that of the script around its program included. Raises as `job` does."""
         return self.job(stage).logs()
 
     def job(self, stage: str) -> Job[Finished]:
