@@ -102,3 +102,20 @@ def test_all_errors_are_shown_at_once_with_line_key_and_near_name(here: Path) ->
     ]
     Path("Slurmfile").unlink()
     assert "there is no Slurmfile" in str(run("validate").exception)
+
+
+def test_the_options_of_a_tool_are_shown_with_their_layers_and_lines(here: Path) -> None:
+    (here / "Slurmfile").write_text(
+        "default: a\nclusters: {a: {url: local}}\ntools:\n  bayeseor:\n    stages:\n"
+        "      signal_fit: {options: {gpus: null, mem: 8G}}\n"
+    )
+    shown = run("show", "--tool", "bayeseor", "--option", "nice=3", "--json")
+    assert shown.exit_code == 0, shown.output
+    found = {row["key"]: (row["value"], row["origin"]) for row in json.loads(shown.stdout)}
+    line = f"stage: {here / 'Slurmfile'}:6"
+    assert found["bayeseor.signal_fit.mem"] == ("8G", line)
+    assert found["bayeseor.signal_fit.gpus"] == ("null", line)
+    assert found["bayeseor.no_signal.gpus"] == ("1", "built-in: slurm.tools.bayeseor:BayesEoR.no_signal")
+    assert found["bayeseor.no_signal.nice"] == ("3", "command line")
+    assert "did you mean 'bayeseor'" in str(run("show", "--tool", "bayeseo").exception)
+    assert run("show", "--option", "nice=3").exit_code == 2

@@ -52,7 +52,7 @@ def source(text: str) -> Source:
 
 def options(stage: str, given: dict[str, Any], text: str = FILE) -> dict[str, Any]:
     entry = slurmfile.read(source(text))
-    cluster = cluster_layer(Cluster.from_entry(entry).settings, entry.settings)
+    cluster = cluster_layer(Cluster.from_entry(entry).settings, entry)
     return merged(get_tool_config(Solver, source(text)).layers(Solver, stage, cluster, given)).options.to_json()
 
 
@@ -113,7 +113,7 @@ def test_what_a_tool_suppresses_is_not_taken_from_the_cluster(tmp_path: Path, mo
 
 def test_each_value_is_shown_with_its_layer_and_line() -> None:
     entry = slurmfile.read(source(FILE))
-    cluster = cluster_layer(Cluster.from_entry(entry).settings, entry.settings)
+    cluster = cluster_layer(Cluster.from_entry(entry).settings, entry)
     layers = get_tool_config(Solver, source(FILE)).layers(Solver, "solve", cluster, {"nice": 7})
     rows = {setting.key: (setting.value, setting.origin) for setting in shown(Solver, "solve", layers)}
     assert rows == {

@@ -23,11 +23,13 @@ from slurm.errors import ConfigurationError, SlurmfileError
 from slurm.slurmfile import DEFAULTS, Setting, trust
 from slurm.slurmfile.draft import draft
 from slurm.slurmfile.sources import NAME, Source, named, source
+from slurm.tasks.settings import Settings
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slurm.slurmfile import ClusterEntry
     from slurm.slurmfile.reader import Problem
 
 
@@ -136,14 +138,27 @@ def validate(path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's
 @config.command()
 @cluster_argument
 @click.option("--file", "path", type=click.Path(), help="Read this Slurmfile instead of the one found by the search.")
+@click.option("--tool", metavar="NAME", help="Show the options of the stages of this tool there instead.")
+@click.option("--option", "given", multiple=True, metavar="NAME=VALUE", help="With --tool: an option over all others.")
 @json_option
-def show(cluster: str | None, path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
+def show(
+    cluster: str | None,
+    path: str | None,
+    tool: str | None,
+    given: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click's way
+) -> None:
     """Show every setting of CLUSTER, and where each comes from.
 
     If the file has errors, show all of them; the exit status is 1.
     """
+    if given and not tool:
+        raise click.UsageError("--option goes with --tool")
     file = named(path) if path else slurmfile_of(cluster)
-    settings = slurmfile.read(file, cluster).settings if file else _of_url(cluster)
+    entry = slurmfile.read(file, cluster) if file else None
+    settings = entry.settings if entry else _of_url(cluster)
+    if tool:
+        settings = _of_tool(tool, entry, file, given)
     if as_json:
         show_json([setting._asdict() for setting in settings])
     else:
@@ -182,6 +197,22 @@ def trust_(path: str, forget: bool, as_json: bool) -> None:  # noqa: FBT001 - cl
     output.show(f"{file} is now trusted", err=True)
     if as_json:
         show_json({"file": str(file), "trusted": True, "text": text})
+
+
+def _of_tool(name: str, entry: ClusterEntry | None, file: Source | None, given: tuple[str, ...]) -> list[Setting]:
+    """The options of every stage of a tool at a cluster, each with its layer and its place."""
+    from slurm.cli.tool import tool_of  # noqa: PLC0415 - only for this option
+    from slurm.tools.config import cluster_layer, get_tool_config, shown  # noqa: PLC0415
+
+    found = tool_of(name)
+    config = get_tool_config(found, file)
+    cluster = cluster_layer(Cluster.from_entry(entry, callbacks=False).settings if entry else Settings(), entry)
+    given_options = options_of(None, None, given)
+    return [
+        setting
+        for stage in found.stages
+        for setting in shown(found, stage, config.layers(found, stage, cluster, given_options))
+    ]
 
 
 def _of_url(given: str | None) -> list[Setting]:

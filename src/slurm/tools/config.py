@@ -18,9 +18,10 @@ from slurm.tools.errors import ToolError
 from slurm.usage import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from slurm.clusters.cluster import Cluster
+    from slurm.slurmfile import ClusterEntry
     from slurm.slurmfile.sources import Source
     from slurm.tools.declaration import Declaration
 
@@ -43,14 +44,19 @@ class ToolConfig(NamedTuple):
     default: ToolEntry = NOTHING
     tool: ToolEntry = NOTHING
 
-    def layers(self, tool: type[Declaration], stage: str, cluster: Layer, given: Mapping[str, Any]) -> list[Layer]:
-        """All layers of a stage, from the weakest. `given` are options of the command line."""
+    def layers(
+        self, tool: type[Declaration], stage: str, cluster: Layer | None, given: Mapping[str, Any]
+    ) -> list[Layer]:
+        """All layers of a stage, from the weakest. `given` are options of the command line.
+
+        Without a cluster, that of the submission comes before all others, as for any task.
+        """
         declared = tool.stages[stage]
         built_in = Settings.parse({"launch": "once", **declared.options, "env": declared.env})
         return [
             Layer("built-in", built_in, origin=f"{tool.__module__}:{tool.__qualname__}.{stage}"),
             _layer("default", self.default),
-            cluster,
+            *([cluster] if cluster else []),
             _layer("tool", self.tool),
             _layer("stage", self.tool.stages.get(stage, NOTHING)),
             Layer("command line", Settings.parse(given)),
@@ -105,9 +111,9 @@ def stage_settings(
     return {stage: merged(config.layers(tool, stage, of_cluster, given or {})) for stage in tool.stages}
 
 
-def cluster_layer(settings: Settings, shown: Sequence[Setting] = ()) -> Layer:
+def cluster_layer(settings: Settings, entry: ClusterEntry | None = None) -> Layer:
     """The layer of a cluster. Its callbacks are not in it: the cluster adds them to every task."""
-    origins = {setting.key.removeprefix("options."): setting.origin for setting in shown}
+    origins = {setting.key.removeprefix("options."): setting.origin for setting in (entry.settings if entry else ())}
     return Layer(
         "cluster", settings.replace(callbacks=(), environment=settings.environment or None), origins, "cluster"
     )
