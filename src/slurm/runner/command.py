@@ -61,6 +61,8 @@ class Command(Record):
     """The files that were sent."""
     mpi: bool = False
     """Whether the launcher of the submission starts the program in each task."""
+    prepare: Callable[..., None] | None = None
+    """Writes files into the directory before the program starts; it gets the path, and the arguments of the call."""
     resumes: str = ""
     """The directory of an earlier job's attempt, whose files the first attempt begins with."""
     copies: bool = False
@@ -106,6 +108,8 @@ class Command(Record):
 
             take_over(self.resumes, directory.path, self.files, attempt=job.attempt, copied=self.copies)
         link_files(job.root, self.files, directory.path)
+        if self.prepare is not None:
+            self.prepare(directory.path, *args, **kwargs)
         values = self._values(args, kwargs)
         argv, variables = self._words(args, kwargs, values)
         writes = f"{WORK}/{job.index}/{directory.name}: the program writes to"

@@ -44,14 +44,19 @@ class ToolConfig(NamedTuple):
     default: ToolEntry = NOTHING
     tool: ToolEntry = NOTHING
 
-    def layers(self, tool: type[Declaration], stage: str, cluster: Layer, given: Mapping[str, Any]) -> list[Layer]:
-        """All layers of a stage, from the weakest. `given` are options of the command line."""
+    def layers(
+        self, tool: type[Declaration], stage: str, cluster: Layer | None, given: Mapping[str, Any]
+    ) -> list[Layer]:
+        """All layers of a stage, from the weakest. `given` are options of the command line.
+
+        Without a cluster, that of the submission comes before all others, as for any task.
+        """
         declared = tool.stages[stage]
         built_in = Settings.parse({"launch": "once", **declared.options, "env": declared.env})
         return [
             Layer("built-in", built_in, origin=f"{tool.__module__}:{tool.__qualname__}.{stage}"),
             _layer("default", self.default),
-            cluster,
+            *([cluster] if cluster else []),
             _layer("tool", self.tool),
             _layer("stage", self.tool.stages.get(stage, NOTHING)),
             Layer("command line", Settings.parse(given)),

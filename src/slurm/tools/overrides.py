@@ -5,8 +5,6 @@ Imports yaml, which takes as long as the whole package: import this module where
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import yaml
 from yaml.nodes import MappingNode, ScalarNode
 
 from slurm.tools.errors import TemplateError
+from slurm.tools.point import written
 from slurm.usage import near
 
 if TYPE_CHECKING:
@@ -45,26 +44,43 @@ def _leaves(path: tuple[str, ...], value: Any, text: str, name: str) -> Iterator
 
 
 def _replaced(text: str, path: Sequence[str], value: Any, name: str) -> str:
-    key, old = _find(text, path, name)
-    new = _written(value, ".".join(path))
-    start, end = old.start_mark.index, old.end_mark.index
-    if not isinstance(old, ScalarNode) and not getattr(
-        old, "flow_style", False
-    ):  # a block stands on lines of its own, up to the next key
-        block = text[key.end_mark.index : end]
-        kept = block[len(block.rstrip()) :]
-        return f"{text[: key.end_mark.index]}: {new}{kept or chr(10)}{text[end:]}"
-    between = text[key.end_mark.index : start]
-    space = "" if between[-1:].isspace() else " "  # an empty value begins at its colon
-    return f"{text[:start]}{space}{new}{text[end:]}"
+    start, end, before, after = _span(text, *_find(text, path, name))
+    try:
+        return f"{text[:start]}{before}{written(value, '.'.join(path))}{after}{text[end:]}"
+    except ValueError as error:
+        raise TemplateError(str(error)) from None
+
+
+def _span(text: str, key: Node, old: Node) -> tuple[int, int, str, str]:
+    """Where a value stands, and what goes before and after another one there."""
+    start, end, name = old.start_mark.index, old.end_mark.index, key.end_mark.index
+    if not isinstance(old, ScalarNode) and not getattr(old, "flow_style", False):
+        block = text[name:end]  # it stands on lines of its own, up to the next key
+        return name, end, ": ", block[len(block.rstrip()) :] or "\n"
+    return start, end, "" if text[name:start][-1:].isspace() else " ", ""  # an empty value begins at its colon
+
+
+def spans(text: str, *, name: str) -> dict[str, tuple[int, int, str, str]]:
+    """Return where each value of a YAML text stands, by the path of its key. Raises TemplateError."""
+    return dict(_spans(text, _composed(text, name), ""))
+
+
+def _spans(text: str, node: Node | None, above: str) -> Iterator[tuple[str, tuple[int, int, str, str]]]:
+    for part, (key, value) in (_pairs(node) if isinstance(node, MappingNode) else {}).items():
+        yield f"{above}{part}", _span(text, key, value)
+        yield from _spans(text, value, f"{above}{part}.")
+
+
+def _composed(text: str, name: str) -> Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise TemplateError(f"{name} is not YAML: {error}") from error
 
 
 def _find(text: str, path: Sequence[str], name: str) -> tuple[Node, Node]:
     """The nodes of the last key of a path, and of its value."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise TemplateError(f"{name} is not YAML: {error}") from error
+    node = _composed(text, name)
     found: tuple[Node, Node] | None = None
     for depth, part in enumerate(path):
         pairs = _pairs(node) if isinstance(node, MappingNode) else {}
@@ -86,37 +102,3 @@ def _find(text: str, path: Sequence[str], name: str) -> tuple[Node, Node]:
 
 def _pairs(node: MappingNode) -> dict[str, tuple[Node, Node]]:
     return {str(key.value): (key, value) for key, value in node.value}
-
-
-def _written(value: Any, key: str) -> str:
-    """A value in YAML's flow style, on one line, as versions 1.1 and 1.2 read it alike."""
-    if isinstance(value, Mapping):
-        return (
-            "{" + ", ".join(f"{_written(str(name), key)}: {_written(each, key)}" for name, each in value.items()) + "}"
-        )
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_written(each, key) for each in value) + "]"
-    if isinstance(value, str):
-        return _text(value, key)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise TemplateError(f"override {key}: {value} is not a finite number")
-        digits, e, exponent = repr(value).partition("e")
-        return f"{digits}.0{e}{exponent}" if e and "." not in digits else repr(value)
-    if value is None or isinstance(value, bool | int):
-        return json.dumps(value)
-    raise TemplateError(f"override {key}: expected text, a number, a bool, None or lists of them, not {value!r:.80}")
-
-
-_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
-"""Words that YAML 1.1 or 1.2 does not read as text."""
-
-
-def _text(text: str, key: str) -> str:
-    """A text: a plain word as it is, others in double quotes."""
-    if text.isascii() and text.isidentifier() and text.lower() not in _WORDS:
-        return text
-    if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
-        raise TemplateError(f"override {key}: {text!r:.80} is not text that a file can hold")
-    quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)

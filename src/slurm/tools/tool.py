@@ -9,9 +9,19 @@ from slurm.tools.declaration import Declaration
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+    from typing import Protocol
 
     from slurm.clusters.cluster import Cluster
+    from slurm.jobs.job import Job
+    from slurm.tools.points import PointTask
     from slurm.tools.run import Run
+
+    class PointOfSweep(Protocol):
+        """A point, as `sweep.points` gives it."""
+
+        @property
+        def job(self) -> Job[Any]:
+            """The job of its call."""
 
 
 class Tool(Declaration, abstract=True):
@@ -57,8 +67,35 @@ class Tool(Declaration, abstract=True):
         return found.write()
 
     @classmethod
-    def open(cls, run_dir: str | os.PathLike[str]) -> Run:
-        """The run of a prepared directory. Raises RunDirectoryError, ManifestError; ToolError for another tool."""
+    def at(
+        cls,
+        *,
+        stage: str | None = None,
+        template: str | None = None,
+        override: Mapping[str, Any] | None = None,
+        **taxonomy: object,
+    ) -> PointTask:
+        """A stage as the unit of a sweep, whose points are overrides of its configuration:
+
+            Sweep(Pyuvsim.at(telescope="HERA", template="small"), grid(**{"freq.Nfreqs": [2, 4]}))
+
+        The element of a point prepares its run directory on the node, from the template and the point. `stage` may be
+        left out if there is one. Raises ToolError.
+        """
+        from slurm.tools.points import unit  # noqa: PLC0415 - it imports yaml
+
+        return unit(cls, taxonomy, stage=stage, template=template, override=override or {})
+
+    @classmethod
+    def open(cls, run_dir: str | os.PathLike[str] | PointOfSweep) -> Run:
+        """The run of a prepared directory, or of a point of a sweep, which has ended.
+
+        Raises RunDirectoryError, ManifestError; ToolError for another tool.
+        """
+        if not isinstance(run_dir, str) and hasattr(run_dir, "job"):
+            from slurm.tools.points import PointRun  # noqa: PLC0415 - few runs are points
+
+            return PointRun(cls, run_dir.job)
         from slurm.tools.run import Run  # noqa: PLC0415 - this module names it only
 
         return Run(cls, run_dir)

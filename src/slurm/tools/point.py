@@ -1,0 +1,103 @@
+"""Point: write the run directory of a point of a sweep, on the node, into the directory of its attempt.
+
+It is sent with the call, so it imports the standard library only. The client has found where each value of the
+configuration stands; the node writes other values there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+"""Words that YAML 1.1 or 1.2 does not read as text."""
+
+
+def words(stage: str, /, **overrides: Any) -> list[str]:
+    """Return the words that run the stage."""
+    del overrides
+    return ["sh", f"stages/{stage}.sh"]
+
+
+def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> None:
+    """Write the directory: configuration, scripts, and the manifest last."""
+    files = dict(data["files"])
+    if data["config"]:
+        files[data["config"]] = filled(files[data["config"]], data["spans"], overrides)
+    for name, text in files.items():
+        _write(f"{directory}/{name}", text)
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    manifest = {
+        **data["manifest"],
+        "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "overrides": {**data["manifest"]["overrides"], **overrides},
+        "files": {**data["manifest"]["files"], **digests},
+    }
+    _write(f"{directory}/manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def filled(text: str, spans: Mapping[str, Sequence[Any]], overrides: Mapping[str, Any]) -> str:
+    """Return the text with other values at their places. Raises ValueError, which names the key."""
+    end = len(text) + 1
+    for key, value in sorted(leaves(spans, overrides), key=lambda each: -spans[each[0]][0]):
+        start, stop, before, after = spans[key]
+        if stop > end:
+            raise ValueError(f"{key} is within another key that is overridden, too")
+        text, end = f"{text[:start]}{before}{written(value, key)}{after}{text[stop:]}", start
+    return text
+
+
+def leaves(spans: Mapping[str, Sequence[Any]], values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The values to write one by one: a mapping given for a mapping changes what it names. Raises KeyError."""
+    for name, value in values.items():
+        key = f"{above}{name}"
+        if key not in spans:
+            raise KeyError(key)
+        if isinstance(value, dict) and value and any(other.startswith(f"{key}.") for other in spans):
+            yield from leaves(spans, value, f"{key}.")
+        else:
+            yield key, value
+
+
+def written(value: Any, key: str) -> str:
+    """Return a value as YAML in one line. Raises ValueError, which names the key, for a value that YAML lacks."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{written(str(k), key)}: {written(each, key)}" for k, each in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(written(each, key) for each in value) + "]"
+    if isinstance(value, str):
+        return _text(value, key)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"override {key}: {value} is not a finite number")
+        digits, e, exponent = repr(value).partition("e")
+        return f"{digits}.0{e}{exponent}" if e and "." not in digits else repr(value)
+    if value is None or isinstance(value, (bool, int)):
+        return json.dumps(value)
+    raise ValueError(f"override {key}: expected text, a number, a bool, None or lists of them, not {value!r:.80}")
+
+
+def _text(text: str, key: str) -> str:
+    """A text: a plain word as it is, others in double quotes."""
+    if text.isascii() and text.isidentifier() and text.lower() not in _WORDS:
+        return text
+    if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError(f"override {key}: {text!r:.80} is not text that a file can hold")
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
+
+
+def _write(path: str, text: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "x", encoding="utf-8", newline="") as file:
+        file.write(text)
+    os.chmod(path, 0o444)

@@ -1,0 +1,123 @@
+"""Points: a tool as the unit of a sweep, and the runs of its points."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from slurm.tasks.command import CommandTask, command
+from slurm.tools.config import get_tool_config, merged
+from slurm.tools.errors import RunDirectoryError, ToolError
+from slurm.tools.point import filled, prepare, words
+from slurm.tools.prepare import draft
+from slurm.tools.run import Run
+from slurm.tools.run_directory import MANIFEST
+from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
+from slurm.tools.templates import get_template_path, template_files
+from slurm.usage import near
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from slurm.jobs.job import Job
+    from slurm.runner.command import Command
+    from slurm.runner.finished import Finished
+    from slurm.serialization.pickling import Arguments
+    from slurm.tools.declaration import Declaration
+
+RUN_ID = "point"
+
+
+class PointTask(CommandTask):
+    """A stage of a tool as a task. Its parameters are overrides, such as `freq.Nfreqs`."""
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        data = cast("partial[None]", self.unwrapped.prepare).args[0]
+        name = data["config"].removeprefix(f"{CONFIG}/")
+        if args:
+            raise TypeError(f"{self.name} takes overrides by their keys, such as **{{'freq.Nfreqs': 4}}")
+        try:
+            filled(data["files"].get(data["config"], ""), data["spans"], kwargs)
+        except KeyError as error:
+            key = error.args[0]
+            raise TypeError(f"{name or self.name} has no key {key!r}{near(key, data['spans'])}") from None
+        except ValueError as error:
+            raise TypeError(str(error)) from None
+        return (), kwargs
+
+
+def unit(
+    tool: type[Declaration],
+    taxonomy: Mapping[str, object],
+    *,
+    stage: str | None,
+    template: str | None,
+    override: Mapping[str, Any],
+) -> PointTask:
+    """Return a stage as a task, as `Tool.at` says."""
+    chosen = _stage(tool, stage)
+    made = draft(tool, RUN_ID, taxonomy, template=template, override=override, root="/", on="local", unique=False)
+    config = f"{CONFIG}/{tool.config}" if tool.config else ""
+    own = {name: text for name, text in made.files.items() if name in {config, f"{STAGES}/{chosen}.sh"}}
+    data = {
+        "files": {name: content.decode() for name, content in own.items()},
+        "config": config,
+        "spans": _spans(own[config].decode(), f"{template}/{tool.config}") if config else {},
+        "manifest": {**asdict(made.manifest), "stages": {chosen: made.manifest.stages[chosen]}},
+    }
+    found = tool.stages[chosen]
+    files: dict[str, str | os.PathLike[str]] = {}
+    if template is not None:
+        every = template_files(get_template_path(tool.templates_directory(), template))
+        files = {f"{CONFIG}/{name}": path for name, path in every if f"{CONFIG}/{name}" != config}
+    base = command(
+        "true", files=files, products=found.products, check=found.check, diagnose=found.diagnose, env={IN_A_JOB: chosen}
+    )
+    program = cast("Command", base.unwrapped).replace(
+        name=f"{tool.name}.{chosen}", function=partial(words, chosen), prepare=partial(prepare, data)
+    )
+    layers = get_tool_config(tool).layers(tool, chosen, None, {})
+    labels = {"tool": tool.name, "stage": chosen}
+    return cast("PointTask", PointTask(program, base.terms.merged(merged(layers))).with_options(labels=labels))
+
+
+def _stage(tool: type[Declaration], name: str | None) -> str:
+    if name is None and len(tool.stages) != 1:
+        raise ToolError(f"{tool.name} has {len(tool.stages)} stages, and a point runs one: name it with stage=…")
+    chosen = name or next(iter(tool.stages))
+    if chosen not in tool.stages:
+        raise ToolError(f"{tool.name} has no stage {chosen!r}{near(chosen, tool.stages)}")
+    if before := tool.stages[chosen].upstreams(tool.stages):
+        raise ToolError(f"stage {chosen} runs after {', '.join(before)}, and a point runs one stage only")
+    return chosen
+
+
+def _spans(text: str, name: str) -> dict[str, Any]:
+    from slurm.tools.overrides import spans  # noqa: PLC0415 - it imports yaml
+
+    return spans(text, name=name)
+
+
+class PointRun(Run):
+    """The run of a point of a sweep: a view of the directory of its attempt."""
+
+    def __init__(self, tool: type[Declaration], job: Job[Finished]) -> None:
+        """Waits for the job. Raises RunDirectoryError if its directory is on another machine."""
+        directory = job.result().directory
+        if not (directory / MANIFEST).is_file():
+            raise RunDirectoryError(f"{directory} is not on this machine: copy it by job.fetch(to=…), and open that")
+        self._job = job
+        super().__init__(tool, directory)
+
+    @property
+    def jobs(self) -> dict[str, Job[Finished]]:
+        """The job of the point, by its stage."""
+        return dict.fromkeys(self.manifest.stages, self._job)
+
+    def submit(self, *stages: str, **options: Any) -> NoReturn:
+        """Raise ToolError: the sweep submits its points."""
+        del stages, options
+        raise ToolError("a point of a sweep is submitted by the sweep: sweep.complete(failed=True)")
