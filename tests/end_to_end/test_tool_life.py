@@ -154,7 +154,7 @@ def test_the_files_of_an_attempt_that_may_still_run_are_copied(
     script.write_text(f"echo half > half.txt; while [ ! -e '{tmp_path}/go' ]; do sleep 0.1; done; exit 1\n")
     first = run.submit("grow")["grow"]
     until(lambda: any(file.name.endswith("half.txt") for file in first.files()))
-    with pytest.raises(ToolError, match="cannot be resumed while its job .* is RUNNING"):
+    with pytest.raises(ToolError, match=r"cannot be resumed while its job .* is RUNNING"):
         run.submit("grow", resume=True)
     fence(first, "its node is silent")
     script.write_text("cp half.txt field.txt\n")

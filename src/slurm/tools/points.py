@@ -40,7 +40,7 @@ class PointTask(CommandTask):
         if args:
             raise TypeError(f"{self.name} takes overrides by their keys, such as **{{'freq.Nfreqs': 4}}")
         try:
-            filled(data["files"].get(data["config"], ""), data["spans"], kwargs)
+            filled(data["files"].get(data["config"], ""), data["spans"], kwargs, name=name)
         except KeyError as error:
             key = error.args[0]
             raise TypeError(f"{name or self.name} has no key {key!r}{near(key, data['spans'])}") from None
