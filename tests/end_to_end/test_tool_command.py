@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,3 +139,115 @@ def test_a_prepared_run_is_that_of_the_library(local: Cluster, tool: str) -> Non
     assert Path(directory, "config/case.yaml").read_text() == "steps: 0.001\n"
     with pytest.raises(Exception, match="there is no tool 'solver'"):
         open_run(directory)
+
+
+def test_logs_verify_fetch_and_cleanup_of_a_run(cluster: Cluster, tool: str) -> None:
+    directory = prepared(tool, "ref1")
+    own = (directory, "--tool", tool)
+    assert run("verify", *own).exit_code == 1
+    assert run("submit", *own).exit_code == 0
+    assert open_run(directory, tool_of(tool)).jobs["report"].result().products
+    log = run("logs", *own, "--stage", "solve").stdout
+    assert log.splitlines()[-1] == "solved"
+    assert run("logs", *own, "--stage", "solve", "--follow").stdout == log
+    assert f"==> solve <==\n{log}==> report <==\n" in run("logs", *own).stdout
+    checked = run("verify", *own, "--checksums")
+    assert (checked.exit_code, checked.stdout.split()) == (0, ["prepared", "ok", "solve", "ok", "report", "ok"])
+    assert json.loads(run("cleanup", *own, "--json").stdout) == []
+    paths = run("fetch", *own, "-s", "report").stdout.splitlines()
+    assert f"{directory}/attempts/report.1/attempt-1/report.txt" in paths
+    assert Path(directory, "output/report/report.txt").read_text() == "steps: 3\n"
+
+
+def test_a_failure_is_shown_by_its_name_and_the_stage_is_submitted_again(local: Cluster, tool: str) -> None:
+    directory = prepared(tool, "ref1", "-o", "steps=-1")
+    own = (directory, "--tool", tool)
+    assert run("submit", *own).exit_code == 0
+    opened = open_run(directory, tool_of(tool))
+    assert opened.jobs["report"].exception() is not None
+    shown = run("status", *own)
+    assert (shown.exit_code, "DIVERGED: halve dt" in shown.stdout) == (1, True)
+    assert run("resume", *own).exit_code == 2
+    refused = run("resume", *own, "--stage", "solve")
+    assert (refused.exit_code, "is not resumable; none is" in refused.stderr) == (2, True)
+    assert run("submit", *own, "--stage", "solve", "--again").exit_code == 0
+    assert opened.jobs["solve"].exception() is not None
+    listed = run("cleanup", *own, "--dry-run", "--json")
+    assert [(each["stage"], each["attempt"]) for each in json.loads(listed.stdout)] == [
+        ("solve", 1), ("solve", 2), ("report", 1),
+    ]  # fmt: skip
+
+
+def test_dry_runs_write_nothing(local: Cluster, tool: str, tmp_path: Path) -> None:
+    root = Path(local.place.store.root)
+    shown = run("prepare", tool, "r", "site=north", "--template", "small", "--root", "results", "--dry-run")
+    assert (shown.exit_code, "config/case.yaml" in shown.stdout) == (0, True)
+    assert not (tmp_path / "results").exists()
+    directory = prepared(tool, "r", "-o", "steps=-1")
+    own = (directory, "--tool", tool)
+    before = tree(tmp_path / "results"), tree(root / "jobs")
+    assert run("submit", *own, "--dry-run").stdout.count("script.sh") >= 2
+    assert (tree(tmp_path / "results"), tree(root / "jobs")) == before
+    assert run("submit", *own, "--stage", "solve").exit_code == 0
+    assert open_run(directory, tool_of(tool)).jobs["solve"].exception() is not None
+    before = tree(tmp_path / "results"), tree(root / "jobs")
+    for argv in (
+        ("submit", *own, "--stage", "solve", "--again", "--dry-run"),
+        ("submit", *own, "--stage", "report", "--depend-afterok", "1", "--dry-run", "--json"),
+        ("cleanup", *own, "--dry-run"),
+        ("status", *own),
+        ("verify", *own),
+        ("logs", *own),
+    ):
+        done = run(*argv)
+        assert done.exit_code == (1 if argv[0] in ("status", "verify") else 0), done.output
+        assert (tree(tmp_path / "results"), tree(root / "jobs")) == before
+    assert run("submit", *own, "--stage", "solve", "--dry-run").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "manifest.json cannot be read"),
+        ('{"format": 99, "written_by": "slurm-tasks 9.0"}', "(written by slurm-tasks 9.0) is newer"),
+        ('{"tool": "pyuvsim"}', "run_id is missing"),
+    ],
+)
+def test_an_invalid_manifest_is_told(text: str, words: str, local: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    done = run("submit", str(tmp_path))
+    assert (done.exit_code, words in done.stderr) == (3, True), done.stderr
+
+
+def test_a_preparation_that_was_killed_is_not_taken_for_a_run(local: Cluster, tool: str, tmp_path: Path) -> None:
+    half = tmp_path / "results/solver/north/r"
+    (half / "config").mkdir(parents=True)
+    assert run("status", str(half), "--tool", tool).exit_code == 3
+    done = run("prepare", tool, "r", "site=north", "--template", "small", "--root", "results")
+    assert (done.exit_code, "a preparation was interrupted" in done.stderr) == (2, True)
+
+
+def test_a_full_disk_leaves_nothing(local: Cluster, tool: str, tmp_path: Path) -> None:
+    (tmp_path / "templates/small/large.bin").write_bytes(bytes(1 << 16))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, resource.RLIM_INFINITY))
+    try:
+        done = run("prepare", tool, "r", "site=north", "--template", "small", "--root", "results")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert (done.exit_code, "cannot be written, and is removed again" in done.stderr) == (1, True), done.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_interrupt_has_its_status(local: Cluster, tool: str) -> None:
+    directory = prepared(tool, "r")
+    argv = [sys.executable, "-m", "slurm", "tool", "logs", directory, "--tool", tool, "-s", "solve", "-f"]
+    (Path(directory) / "stages/solve.sh").chmod(0o644)
+    (Path(directory) / "stages/solve.sh").write_text("echo begun; while [ ! -e go ]; do sleep 0.1; done\n")
+    assert run("submit", directory, "--tool", tool, "--stage", "solve").exit_code == 0
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout
+        assert "begun\n" in iter(following.stdout.readline, "")
+        following.send_signal(signal.SIGINT)
+        assert "interrupted" in following.communicate(timeout=120)[1]
+    assert following.returncode == 130
+    open_run(directory, tool_of(tool)).job("solve").cancel()

@@ -65,8 +65,17 @@ def prepare(tool: type[Tool], tmp_path: Path) -> Callable[..., Run]:
 
 def in_another_process(cluster: Cluster, code: str, run_dir: Path) -> subprocess.CompletedProcess[str]:
     """Run code with the tool `Grow`, on the same cluster."""
-    text = f"import os, sys\nfrom slurm import Cluster\n{TOOL}\nwith Cluster('local', root=sys.argv[2]):\n    {code}\n"
-    argv = [sys.executable, "-c", text, str(run_dir), cluster.place.store.root]
+    text = (
+        f"import os, sys\nfrom slurm import Cluster\n{TOOL}\nwith Cluster(sys.argv[2], root=sys.argv[3]):\n    {code}\n"
+    )
+    argv = [
+        sys.executable,
+        "-c",
+        text,
+        str(run_dir),
+        cluster.url.removesuffix(cluster.place.store.root),
+        cluster.place.store.root,
+    ]
     return subprocess.run(argv, check=False, capture_output=True, text=True)
 
 
@@ -240,3 +249,125 @@ def test_stages_wait_for_a_job_of_another_program(local: Cluster, prepare: Calla
     assert jobs["report"].result().products
     record = json.loads((run.directory / "submissions/1.json").read_text())
     assert record["depend_afterok"] == [first.job_id]
+
+
+def health(run: Run, *, checksums: bool = False) -> dict[str | None, str]:
+    return {each.stage: each.word for each in run.verify(checksums=checksums)}
+
+
+def test_a_run_is_whole_by_its_products(cluster: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    assert health(run) == {None: "ok", "grow": "not submitted", "report": "not submitted"}
+    assert run.submit()["report"].result().products
+    assert health(run) == health(run, checksums=True) == {None: "ok", "grow": "ok", "report": "ok"}
+
+
+def test_each_flaw_of_a_run_has_a_name(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    jobs = run.submit()
+    assert jobs["report"].result().products
+    report = jobs["report"].result().products[0]
+    content = report.read_bytes()
+    report.chmod(0o600)
+    report.write_bytes(b"x" * len(content))
+    assert health(run)["report"] == "ok"
+    assert health(run, checksums=True)["report"] == "changed"
+    report.write_bytes(b"longer than it was")
+    assert health(run)["report"] == "changed"
+    report.unlink()
+    assert health(run)["report"] == "missing"
+    assert run.submit("grow", again=True)["grow"].result().products
+    assert health(run) == {None: "ok", "grow": "ok", "report": "missing"}
+    assert run.submit("report", again=True)["report"].result().products
+    assert run.submit("grow", again=True)["grow"].result().products
+    assert health(run) == {None: "ok", "grow": "ok", "report": "stale"}
+    script = run.directory / "stages/grow.sh"
+    script.chmod(0o644)
+    script.write_text("exit 5\n")
+    assert health(run)[None] == "edited"
+    script.unlink()
+    assert health(run)[None] == "missing"
+
+
+def test_a_failed_stage_is_not_whole(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare(wanted=1)
+    jobs = run.submit()
+    assert jobs["report"].exception() is not None
+    (_, grow, report) = run.verify()
+    assert (grow.word, "status 3" in grow.problem, report.word) == ("failed", True, "failed")
+
+
+def test_a_moved_run_is_whole_and_goes_on(local: Cluster, prepare: Callable[..., Run], tool: type[Tool]) -> None:
+    run = prepare()
+    assert run.submit("grow")["grow"].result().products
+    moved = tool.open(run.directory.rename(run.directory.with_name("moved")))
+    found = moved.verify("grow")
+    assert [(each.word, each.ok) for each in found] == [("moved", True), ("ok", True)]
+    assert str(run.directory) in found[0].problem
+    assert moved.submit("report")["report"].result().products
+
+
+def test_a_run_whose_jobs_are_gone_is_whole_by_what_was_fetched(
+    cluster: Cluster, prepare: Callable[..., Run], tool: type[Tool]
+) -> None:
+    run = prepare()
+    job = run.submit("grow")["grow"]
+    assert job.result().products
+    run.fetch("grow")
+    assert (run.directory / "output/grow/field.txt").read_text() == "1\n"
+    cluster.place.transport.run(["rm", "-rf", job.directory])
+    code = "print([each.word for each in Grow.open(sys.argv[1]).verify('grow', checksums=True)])"
+    assert in_another_process(cluster, code, run.directory).stdout == "['ok', 'ok']\n"
+    (run.directory / "output/grow/field.txt").write_text("2\n")
+    assert in_another_process(cluster, code, run.directory).stdout == "['ok', 'changed']\n"
+
+
+def test_what_is_no_output_goes_to_a_trash_and_comes_back(cluster: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare(wanted=1)
+    assert run.cleanup() == []
+    first = run.submit("grow")["grow"]
+    assert first.exception() is not None
+    second = run.submit("grow", resume=True)["grow"]
+    assert second.result().products
+    names = [file.name for file in first.files()]
+    assert names == ["attempt-1/stdout.log"]
+    assert [(each.stage, each.attempt, each.key) for each in run.leftovers()] == [("grow", 1, first.key)]
+    assert len(run.cleanup()) == 1
+    assert first.files() == []
+    assert run.cleanup() == []
+    assert len(run.cleanup(verb="restore")) == 1
+    assert [file.name for file in first.files()] == names
+    run.cleanup()
+    assert len(run.cleanup(verb="empty")) == 1
+    assert run.cleanup(verb="restore") == []
+    assert second.result().products
+    assert health(run)["grow"] == "ok"
+
+
+def test_a_large_product_stays_where_it_is(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare()
+    script = run.directory / "stages/grow.sh"
+    script.chmod(0o644)
+    script.write_text("truncate -s 256M field.txt\n")
+    assert run.submit("grow")["grow"].result().products
+    assert health(run)["grow"] == "ok"
+    assert (run.directory / "output/grow/field.txt").stat().st_size == 256 << 20
+    own = sum(path.stat().st_size for path in run.directory.rglob("*") if path.is_file() and not path.is_symlink())
+    assert own < 100_000
+
+
+def test_plans_of_everything_write_nothing(local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare(wanted=1)
+    root = Path(local.place.store.root, "jobs")
+    run.plan()
+    assert run.submit("grow")["grow"].exception() is not None
+    before = tree(run.directory), tree(root)
+    assert list(run.plan("grow", again=True)) == ["grow"]
+    assert list(run.plan("grow", resume=True)) == ["grow"]
+    assert list(run.plan("report", depend_afterok=["1"])) == ["report"]
+    assert [each.stage for each in run.leftovers()] == ["grow"]
+    assert health(run)["grow"] == "failed"
+    assert run.logs("grow") == run.job("grow").logs()
+    with pytest.raises(AlreadySubmitted):
+        run.plan("grow")
+    assert (tree(run.directory), tree(root)) == before

@@ -29,6 +29,11 @@ COMMANDS = {
     "prepare": ("slurm.cli.tool:prepare", "Write the directory of a run. Submits nothing."),
     "submit": (f"{_RUN}:submit", "Submit the stages of a run."),
     "status": (f"{_RUN}:status", "Show the states of the stages of a run."),
+    "logs": (f"{_RUN}:logs", "Print the output of the programs of a run."),
+    "verify": (f"{_RUN}:verify", "Check what was prepared, and the products."),
+    "resume": (f"{_RUN}:resume", "Submit failed stages again, with the files they have left."),
+    "fetch": (f"{_RUN}:fetch", "Copy the files of stages to the run directory."),
+    "cleanup": (f"{_RUN}:cleanup", "Move what is no output to a trash."),
 }
 
 

@@ -9,7 +9,7 @@ import click
 from slurm.cli import output
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.tool import tool_of
-from slurm.cli.tool_status import FAILED, exits
+from slurm.cli.tool_status import FAILED, WRONG, exits
 from slurm.tools.registry import open_run
 from slurm.views.status import error_of, failed
 
@@ -31,7 +31,7 @@ def _opened(directory: str, name: str | None) -> Run:
     return open_run(directory, tool_of(name) if name else None)
 
 
-stage_option = click.option(
+stages_option = click.option(
     "--stage", "-s", "stages", multiple=True, default=[ALL], metavar="STAGE|all", help="A stage; repeatable."
 )
 
@@ -40,14 +40,26 @@ def _chosen(stages: Sequence[str]) -> Sequence[str]:
     return () if ALL in stages else stages
 
 
+_submits = (
+    click.option("--on", metavar="CLUSTER", help="The cluster that the run was prepared for."),
+    click.option(
+        "--depend-afterok", multiple=True, metavar="ID", help="Wait for a job of another program; repeatable."
+    ),
+    click.option("--dry-run", is_flag=True, help="Show scripts and commands. Writes nothing."),
+    json_option,
+)
+
+
+def _that_submits(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of commands that submit stages."""
+    for option in reversed((stages_option, *_submits)):
+        command = option(command)
+    return _of_a_run(command)
+
+
 @click.command()
-@_of_a_run
-@stage_option
-@click.option("--on", metavar="CLUSTER", help="The cluster that the run was prepared for.")
-@click.option("--depend-afterok", multiple=True, metavar="ID", help="Wait for a job of another program; repeatable.")
+@_that_submits
 @click.option("--again", is_flag=True, help="Submit stages that were submitted before.")
-@click.option("--dry-run", is_flag=True, help="Show scripts and commands. Writes nothing.")
-@json_option
 def submit(  # noqa: PLR0917 - click's way
     directory: str,
     name: str | None,
@@ -59,9 +71,41 @@ def submit(  # noqa: PLR0917 - click's way
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Submit stages of the run DIR, by default all, and print the key of each job. Does not wait."""
+    _submit(_opened(directory, name), stages, dry_run, as_json, on=on, depend_afterok=depend_afterok, again=again)
+
+
+@click.command()
+@_that_submits
+def resume(  # noqa: PLR0917 - click's way
+    directory: str,
+    name: str | None,
+    stages: Sequence[str],
+    on: str | None,
+    depend_afterok: Sequence[str],
+    dry_run: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Submit resumable stages of the run DIR that have ended without success once more, with the files they have left.
+
+    By default, all resumable stages that have failed.
+    """
     run = _opened(directory, name)
+    chosen = _chosen(stages) or run.resumable()
+    if not chosen:
+        output.show("there is nothing to resume", err=True)
+        raise SystemExit(WRONG)
+    _submit(run, chosen, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
+
+
+def _submit(
+    run: Run,
+    stages: Sequence[str],
+    dry_run: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+    **how: Any,
+) -> None:
     if dry_run:
-        plans = run.plan(*_chosen(stages), on=on)
+        plans = run.plan(*_chosen(stages), **how)
         if as_json:
             found = {stage: (list(plan.commands), plan.script) for stage, plan in plans.items()}
             show_json([{"stage": stage, "commands": c, "script": script} for stage, (c, script) in found.items()])
@@ -69,7 +113,7 @@ def submit(  # noqa: PLR0917 - click's way
         for stage, plan in plans.items():
             output.show(f"=== stage {stage}\n{plan}\n")
         return
-    jobs = run.submit(*_chosen(stages), on=on, again=again, depend_afterok=depend_afterok)
+    jobs = run.submit(*_chosen(stages), **how)
     if as_json:
         show_json([{"stage": stage, "key": job.key, "job_id": job.job_id} for stage, job in jobs.items()])
     else:
@@ -82,7 +126,8 @@ def submit(  # noqa: PLR0917 - click's way
 def status(directory: str, name: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the state of each stage of the run DIR. The exit status is 1 if one has failed."""
     run = _opened(directory, name)
-    found, jobs = run.status(), run.jobs
+    jobs = run.jobs
+    found = run.status()
     rows: list[dict[str, Any]] = [
         {
             "stage": stage,
@@ -101,3 +146,98 @@ def status(directory: str, name: str | None, as_json: bool) -> None:  # noqa: FB
         ])  # fmt: skip
     if any(each and failed(each) for each in found.values()):
         raise SystemExit(FAILED)
+
+
+@click.command()
+@_of_a_run
+@stages_option
+@click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
+@json_option
+def logs(
+    directory: str,
+    name: str | None,
+    stages: Sequence[str],
+    follow: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Print the output of the program of each stage of the run DIR that was submitted."""
+    run = _opened(directory, name)
+    chosen = list(_chosen(stages)) or [stage for stage, each in run.status().items() if each]
+    if follow and (as_json or len(chosen) != 1):
+        raise click.UsageError("--follow prints the output of one stage: add --stage, and leave out --json")
+    if follow:
+        for text in run.job(chosen[0]).logs(follow=True):
+            output.show(text, nl=False)
+    elif as_json:
+        show_json([{"stage": stage, "text": run.logs(stage)} for stage in chosen])
+    else:
+        for stage in chosen:
+            output.show(f"==> {stage} <==" if len(chosen) > 1 else "", nl=len(chosen) > 1)
+            output.show(run.logs(stage), nl=False)
+
+
+@click.command()
+@_of_a_run
+@stages_option
+@click.option("--checksums", is_flag=True, help="Compare products by their SHA-256, too.")
+@json_option
+def verify(
+    directory: str,
+    name: str | None,
+    stages: Sequence[str],
+    checksums: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Check what was prepared in the run DIR, and the products of its stages. The exit status is 0 if all is well."""
+    found = _opened(directory, name).verify(*_chosen(stages), checksums=checksums)
+    if as_json:
+        show_json([{"stage": each.stage, "health": each.word, "problem": each.problem or None} for each in found])
+    else:
+        show_table([(each.stage or "prepared", each.word, each.problem) for each in found])
+    if not all(each.ok for each in found):
+        raise SystemExit(FAILED)
+
+
+@click.command()
+@_of_a_run
+@stages_option
+@json_option
+def fetch(directory: str, name: str | None, stages: Sequence[str], as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Copy the files of the last job of each stage to attempts/ in the run DIR."""
+    run = _opened(directory, name)
+    chosen = list(_chosen(stages)) or [stage for stage, each in run.status().items() if each]
+    paths = [str(path) for stage in chosen for path in run.fetch(stage)]
+    show_json(paths) if as_json else output.show("\n".join(paths))
+
+
+@click.command()
+@_of_a_run
+@stages_option
+@click.option("--restore", is_flag=True, help="Bring back what is in the trash.")
+@click.option("--empty", is_flag=True, help="Remove what is in the trash.")
+@click.option("--dry-run", is_flag=True, help="Only list what is no output.")
+@json_option
+def cleanup(  # noqa: PLR0917 - click's way
+    directory: str,
+    name: str | None,
+    stages: Sequence[str],
+    restore: bool,  # noqa: FBT001
+    empty: bool,  # noqa: FBT001
+    dry_run: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Move the files of attempts that are not the output of a stage of the run DIR to a trash beside them."""
+    if restore and empty:
+        raise click.UsageError("--restore and --empty exclude each other.")
+    run = _opened(directory, name)
+    if dry_run:
+        found = run.leftovers(*_chosen(stages))
+    else:
+        found = run.cleanup(*_chosen(stages), verb="restore" if restore else "empty" if empty else "trash")
+    if as_json:
+        show_json([each._asdict() for each in found])
+        return
+    show_table([(f"{each.stage}.{each.attempt}", f"{each.bytes} bytes", each.directory) for each in found])
+    done = "restored" if restore else "removed" if empty else "moved to the trash; --restore brings them back"
+    what = "would be moved to the trash" if dry_run else done
+    output.show(f"{len(found)} attempts {what}" if found else "there is nothing to do", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.cli import output
 from slurm.errors import ConfigurationError, SchedulerNotFound, SlurmError, SubmissionRefused
-from slurm.tools.errors import ManifestError, NotPrepared, ToolError
+from slurm.tools.errors import ManifestError, NotPrepared, RunNotWritten, ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,4 +37,6 @@ def _status(error: SlurmError) -> int:
         return MISSING
     if isinstance(error, (SubmissionRefused, SchedulerNotFound)):
         return REFUSED
+    if isinstance(error, RunNotWritten):
+        return FAILED
     return WRONG if isinstance(error, (ToolError, ConfigurationError)) else FAILED

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ManifestError,
         NotPrepared,
         RunDirectoryError,
+        RunNotWritten,
         TemplateError,
         ToolError,
     )
@@ -41,6 +42,7 @@ _HOMES = {
         "ManifestError",
         "NotPrepared",
         "RunDirectoryError",
+        "RunNotWritten",
         "TemplateError",
         "ToolError",
     ),
@@ -62,6 +64,7 @@ __all__ = [
     "NotPrepared",
     "Run",
     "RunDirectoryError",
+    "RunNotWritten",
     "Stage",
     "TemplateError",
     "Tool",

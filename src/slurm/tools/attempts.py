@@ -7,6 +7,7 @@ leads nowhere until the job has succeeded.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,7 @@ from slurm.tools.errors import ToolError
 from slurm.tools.stage import OUTPUT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from slurm.jobs.job import Job
@@ -56,6 +58,25 @@ def replace_link(path: Path, target: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
     draft.symlink_to(target)
     draft.replace(path)
+
+
+def fetch(run_dir: Path, stage: str, number: int, job: Job[Finished], patterns: Sequence[str]) -> list[Path]:
+    """Copy files of a job, by default all, to `attempts/<stage>.<number>`, and link the output; return their paths.
+
+    Raises TransportError.
+    """
+    target, output = run_dir / ATTEMPTS / f"{stage}.{number}", run_dir / OUTPUT / stage
+    if target.is_symlink():
+        target.unlink()
+    found = job.fetch(*patterns, to=target, wait=False)
+    outcome = job.status().outcome
+    if outcome and outcome.succeeded and outcome.outputs:
+        own = outcome.outputs[0]
+        record = {"directory": own.directory, "products": [product.to_json() for product in own.products]}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        (run_dir / ATTEMPTS / f"{stage}.{number}.json").write_text(text, encoding="utf-8")
+        replace_link(output, f"../{ATTEMPTS}/{stage}.{number}/{own.directory}")
+    return found
 
 
 def left_by(stage: str, job: Job[Finished]) -> Left:

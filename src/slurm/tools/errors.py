@@ -13,6 +13,10 @@ class RunDirectoryError(ToolError):
     """A run directory has a name that is not possible, is missing, or holds something else."""
 
 
+class RunNotWritten(RunDirectoryError):
+    """A run directory, or a record in it, could not be written, such as on a full disk."""
+
+
 class NotPrepared(RunDirectoryError):
     """There is no such run directory, or it has no manifest."""
 

@@ -35,6 +35,8 @@ class ManifestBase:
     """The options, products and command of each stage, by its name."""
     files: dict[str, str] = field(default_factory=dict)
     """The SHA-256 of each file that was written, by its path in the run directory."""
+    run_dir: str | None = None
+    """The path of the run directory when it was prepared."""
     format: int = FORMAT
     written_by: str = f"slurm-tasks {__version__}"
 

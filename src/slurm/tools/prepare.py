@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.tools.clusters import cluster_of, place_url
 from slurm.tools.config import stage_settings
-from slurm.tools.errors import RunDirectoryError, ToolError
+from slurm.tools.errors import RunNotWritten, ToolError
 from slurm.tools.manifest import ManifestBase, write_manifest
 from slurm.tools.overrides import overridden
 from slurm.tools.run import Run
@@ -37,7 +37,7 @@ class Draft(NamedTuple):
     manifest: ManifestBase
 
     def write(self) -> Run:
-        """Write the run directory, the manifest last. Raises RunDirectoryError; then nothing of it is left."""
+        """Write the run directory, the manifest last. Raises RunNotWritten; then nothing of it is left."""
         before = next(parent for parent in self.run_dir.parents if parent.is_dir())
         ensure_run_dir(self.run_dir)
         try:
@@ -48,7 +48,7 @@ class Draft(NamedTuple):
             shutil.rmtree(self.run_dir, ignore_errors=True)
             remove_empty_parents(self.run_dir, up_to=before)
             why = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-            raise RunDirectoryError(f"{self.run_dir} cannot be written, and is removed again: {why}") from error
+            raise RunNotWritten(f"{self.run_dir} cannot be written, and is removed again: {why}") from error
         return Run(self.tool, self.run_dir)
 
 
@@ -91,6 +91,7 @@ def draft(
         template=template,
         overrides=dict(override),
         stages={name: _described(tool, name, settings[name].options.to_json()) for name in tool.stages},
+        run_dir=str(run_dir),
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     return Draft(tool, run_dir, files, manifest)

@@ -25,6 +25,7 @@ from slurm.usage import near
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from slurm.clusters.cluster import Cluster
     from slurm.jobs.job import Job
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
     from slurm.tasks.settings import Settings
     from slurm.tools.attempts import Left
+    from slurm.tools.cleanup import Leftover, Verb
     from slurm.tools.declaration import Declaration
     from slurm.tools.manifest import ManifestBase
     from slurm.tools.recorded import Ignored
+    from slurm.tools.verify import Health
 
 
 class Run:
@@ -53,20 +56,40 @@ class Run:
         return f"<Run {self.manifest.run_id} of {self.tool.name} in {self.directory}>"
 
     def plan(
-        self, *stages: str, on: str | Cluster | None = None, options: Mapping[str, Any] | None = None
+        self,
+        *stages: str,
+        on: str | Cluster | None = None,
+        again: bool = False,
+        resume: bool = False,
+        depend_afterok: Sequence[str | int] = (),
+        options: Mapping[str, Any] | None = None,
     ) -> dict[str, Plan[Job[Finished]]]:
         """What `submit` would submit, by stage: scripts, commands and files. Writes nothing, here or there.
 
-        A plan does not name the jobs that its stage runs after, because they have no ids yet.
+        A plan does not name the jobs of this run that its stage runs after, because they have no ids yet. Raises what
+        `submit` raises before it submits.
         """
-        cluster = self._cluster(on)
+        chosen, cluster = self._chosen(stages), self._cluster(on)
         settings = stage_settings(self.tool, cluster, options)
-        return {
-            name: self._task(name, {}, settings[name])
-            .on(cluster)
-            .plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
-            for name in self._chosen(stages)
-        }
+        records = submissions.read(self.directory)
+        left = self._left(chosen, cluster, records) if resume else {}
+        if not again and not resume:
+            refuse_submitted(self.directory, chosen, cluster, records, dry=True)
+        upstreams = upstream_keys(self.tool, chosen, {**submissions.keys(records), **dict.fromkeys(chosen, "")})
+        plans = {}
+        for name in chosen:
+            task = self._task(name, {}, settings[name], left.get(name)).on(cluster)
+            task = task.after(*depend_afterok) if depend_afterok and not upstreams[name] else task
+            plans[name] = task.plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
+        return plans
+
+    def resumable(self) -> list[str]:
+        """The resumable stages whose last job has ended without success."""
+        return [
+            name
+            for name, status in self.status().items()
+            if self.tool.stages[name].resumable and status and status.state.final and status.state.value != "COMPLETED"
+        ]
 
     def submit(
         self,
@@ -158,6 +181,55 @@ class Run:
         """The state of the job of each stage; None for one that was not submitted. A success has all products."""
         found = self.jobs
         return {name: found[name].status() if name in found else None for name in self.tool.stages}
+
+    def verify(self, *stages: str, checksums: bool = False) -> list[Health]:
+        """The health of what was prepared, and of these stages, or all, by their products and the manifest.
+
+        A product is compared by its size, with `checksums` by its SHA-256, which is computed there. A stage whose job's
+        directory was removed is judged by what was fetched before.
+        """
+        from slurm.tools.verify import verify  # noqa: PLC0415 - it imports what only this needs
+
+        return verify(self, self._chosen(stages), checksums=checksums)
+
+    def logs(self, stage: str) -> str:
+        """The output of a stage so far, that of the script around its program included. Raises as `job` does."""
+        return self.job(stage).logs()
+
+    def job(self, stage: str) -> Job[Finished]:
+        """The last job of a stage. Raises ToolError if it was not submitted, or its directory was removed."""
+        keys = submissions.keys(submissions.read(self.directory))
+        if self._chosen([stage]) and stage not in keys:
+            raise ToolError(f"stage {stage} of {self.directory} was not submitted")
+        return upstream_job(self.directory, self._cluster(None), stage, keys[stage])
+
+    def fetch(self, stage: str, *patterns: str) -> list[Path]:
+        """Copy the files of the last job of a stage to `attempts/` here, by default all; return their paths.
+
+        Patterns are those of `Job.fetch`, such as "output/*.h5". `output/<stage>` leads to the copies if the stage has
+        succeeded. Where the job's directory can be seen from here, `attempts/` has a link to it, and nothing needs
+        copying unless the job is to be removed.
+        """
+        from slurm.tools.attempts import fetch  # noqa: PLC0415 - as above
+
+        number = submissions.count(submissions.read(self.directory), stage)
+        return fetch(self.directory, stage, number, self.job(stage), patterns)
+
+    def leftovers(self, *stages: str) -> list[Leftover]:
+        """The files of attempts of these stages, or all, that are not the output: earlier ones, and failed ones."""
+        from slurm.tools.cleanup import leftovers  # noqa: PLC0415 - as above
+
+        return leftovers(self._cluster(None), self.directory, self._chosen(stages))
+
+    def cleanup(self, *stages: str, verb: Verb = "trash") -> list[Leftover]:
+        """Move `leftovers` to a trash beside them; return those that were moved.
+
+        With the verb "restore", bring them back; with "empty", remove what is in the trash. The output of a stage, and
+        what may still run, are never touched.
+        """
+        from slurm.tools.cleanup import clean  # noqa: PLC0415 - as above
+
+        return clean(self._cluster(None), self.leftovers(*stages), verb)
 
     def ignored(self) -> list[Ignored]:
         """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.

@@ -11,7 +11,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from slurm.tools.errors import RunDirectoryError
+from slurm.tools.errors import RunDirectoryError, RunNotWritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,7 +100,7 @@ def _write(run_dir: Path, name: str, record: Mapping[str, Any]) -> bool:
         finally:
             draft.unlink()
     except OSError as error:
-        raise RunDirectoryError(f"{directory / name} cannot be written: {error.strerror}") from error
+        raise RunNotWritten(f"{directory / name} cannot be written: {error.strerror}") from error
     return True
 
 

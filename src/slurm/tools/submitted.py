@@ -54,17 +54,17 @@ def upstream_job(run_dir: Path, cluster: Cluster, stage: str, key: str) -> Job[F
 
 
 def refuse_submitted(
-    run_dir: Path, stages: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]
+    run_dir: Path, stages: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]], *, dry: bool = False
 ) -> None:
     """Raise AlreadySubmitted if one of the stages was submitted.
 
     One whose client died before it was queued counts as not submitted: its key is fenced, so that nothing starts under
-    it any more.
+    it any more, unless `dry`.
     """
     found = {}
     for stage in stages:
         number = submissions.last(records, stage)
-        if number and not _was_given_up(run_dir, stage, number, records[number - 1], cluster):
+        if number and not _was_given_up(run_dir, stage, number, records[number - 1], cluster, dry=dry):
             found[stage] = records[number - 1]["stages"][stage]
     if not found:
         return
@@ -76,7 +76,9 @@ def refuse_submitted(
     )
 
 
-def _was_given_up(run_dir: Path, stage: str, number: int, record: Mapping[str, Any], cluster: Cluster) -> bool:
+def _was_given_up(
+    run_dir: Path, stage: str, number: int, record: Mapping[str, Any], cluster: Cluster, *, dry: bool
+) -> bool:
     """Whether a recorded stage was never queued, and never will be."""
     if submissions.queued(run_dir, number, stage):
         return False
@@ -89,6 +91,8 @@ def _was_given_up(run_dir: Path, stage: str, number: int, record: Mapping[str, A
                 f"{stage} of {run_dir} is being submitted by {client} since {record['submitted_utc']}: if that process "
                 "has died, write again=True"
             ) from None
+    if dry:
+        return True
     outcome = cancelled_outcome("its client died before it was queued, and it was submitted once more")
     fence_elements(cluster.place.store, {key: {0}}, outcome)
     return True
