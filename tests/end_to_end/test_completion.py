@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +90,14 @@ def typed(keys: str, end: str, directory: Path) -> str:
     """What a bash at a terminal shows, from the keys on until it shows the end."""
     own = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "TERM": "dumb", "PS1": "> ", "INPUTRC": "/dev/null"}
     terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 400, 0, 0))
     command = ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"]
     streams: Any = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     with subprocess.Popen(command, cwd=directory, env={**os.environ, **own}, **streams) as shell:
         os.close(theirs)
         shown = ""
         try:
-            os.write(terminal, b'stty columns 400; eval "$(slurm completion bash)"; echo rea""dy\n')
+            os.write(terminal, b'eval "$(slurm completion bash)"; echo rea""dy\n')
             while "ready\r\n> " not in shown:
                 shown += os.read(terminal, 1000).decode()
             os.write(terminal, keys.encode())
