@@ -79,6 +79,7 @@ def words(array: str, running: str, file: Path) -> dict[str, list[str]]:
         "script": ["script", array],
         "fetch": ["fetch", array, "*.txt", "--to", "here"],
         "fetch with a list": ["fetch", array, "--list"],
+        "debug": ["debug", running],
         "send": ["send", running, "7"],
         "cancel": ["cancel", running],
         "retry": ["retry", array, "--failed"],
@@ -117,8 +118,9 @@ def test_json_of_every_command_is_as_documented_and_all_that_is_printed(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages, table = documented(), words(*used(cluster, tmp_path, monkeypatch), tmp_path / "new")
-    assert {name.partition(" of ")[0].partition(" with ")[0] for name in table} == set(pages)
-    assert set(pages) == {name for name in commands().keys() - NO_JSON if not name.startswith("sweep ")}
+    of_sweeps = {name for name in pages if name.startswith("sweep ")}
+    assert {name.partition(" of ")[0].partition(" with ")[0] for name in table} == set(pages) - of_sweeps
+    assert set(pages) == commands().keys() - NO_JSON
     for name, argv in table.items():
         at = 2 if argv[0] in ("config", "envs") else 1
         done = subprocess.run(
@@ -141,6 +143,39 @@ def test_json_of_every_command_is_as_documented_and_all_that_is_printed(
             assert all(item.keys() <= fields for item in value), name
 
 
+def test_json_of_sweeps_is_as_documented(local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "halves.py").write_text("def halve(x: int) -> dict:\n    return {'half': 10 / x}\n")
+    (tmp_path / "halves.yaml").write_text("sweep:\n  grid: {x: [0, 1]}\ntask: halves.py:halve\n")
+    words = {
+        "validate": ["halves.yaml"],
+        "run": ["halves.yaml", "--on", local.url],
+        "status": ["halves"],
+        "watch": ["halves"],
+        "recent": ["halves"],
+        "errors": ["halves"],
+        "why": ["halves", "0"],
+        "table": ["halves"],
+        "extend": ["halves", "halves.yaml"],
+        "complete": ["halves", "--on", local.url],
+        "collect": ["halves"],
+        "cancel": ["halves"],
+        "cleanup": ["halves"],
+    }
+    pages = {name.removeprefix("sweep "): row for name, row in documented().items() if name.startswith("sweep ")}
+    assert pages.keys() == words.keys()
+    for name, argv in words.items():
+        command = [sys.executable, "-m", "slurm", "sweep", name, *argv, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode in (0, 1), bool(done.stdout)) == (True, True), (name, done.stderr)
+        value: Any = json.loads(done.stdout)
+        kind, fields = pages[name]
+        several = value if kind == "a list of objects" else [value]
+        own = {"x", "half"} if name == "table" else set()
+        assert several, name
+        assert all(item.keys() - own <= fields for item in several), name
+
+
 def fits(line: str, columns: int) -> bool:
     """Whether a line fits; one that holds a single long word cannot."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()
@@ -152,7 +187,7 @@ def test_what_every_command_shows_fits_the_terminal(
     local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     table = words(*used(local, tmp_path, monkeypatch), tmp_path / "Slurmfile")
-    for name in ("logs", "script", "graph", "result", "envs rm", "config init", "config trust"):  # texts as they are
+    for name in ("logs", "script", "graph", "result", "debug", "envs rm", "config init", "config trust"):  # texts
         del table[name]
     for name, argv in table.items():
         lines = at_terminal(columns, *argv)

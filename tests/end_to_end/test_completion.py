@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +27,10 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def bash(*words: str) -> list[str]:
-    """What bash completes the last of some words to."""
-    line = " ".join(f"'{word}'" for word in words)
+    """What bash completes the last of some words to, if it does not split them at colons."""
+    line = " ".join(words)
     script = (
-        f'eval "$(slurm completion bash)"; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; '
+        f"eval \"$(slurm completion bash)\"; COMP_WORDBREAKS=' '; COMP_LINE='{line}'; COMP_POINT={len(line)}; "
         "_slurm_completion slurm; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     return complete(["bash", "-c", script])
@@ -79,3 +84,40 @@ def test_the_script_for_zsh_asks_this_command() -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("#compdef slurm\n")
     assert "_SLURM_COMPLETE=zsh_complete" in done.stdout
+
+
+def typed(keys: str, end: str, directory: Path) -> str:
+    """What a bash at a terminal shows, from the keys on until it shows the end."""
+    own = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "TERM": "dumb", "PS1": "> ", "INPUTRC": "/dev/null"}
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 400, 0, 0))
+    command = ["setsid", "--ctty", "bash", "--norc", "--noprofile", "-i"]
+    streams: Any = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(command, cwd=directory, env={**os.environ, **own}, **streams) as shell:
+        os.close(theirs)
+        shown = ""
+        try:
+            os.write(terminal, b'eval "$(slurm completion bash)"; echo rea""dy\n')
+            while "ready\r\n> " not in shown:
+                shown += os.read(terminal, 1000).decode()
+            os.write(terminal, keys.encode())
+            shown = ""
+            while end not in shown:
+                shown += os.read(terminal, 1000).decode()
+        finally:
+            shell.kill()
+            os.close(terminal)
+    return shown
+
+
+@pytest.mark.timeout(100)
+def test_words_with_colons_are_completed_at_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "Slurmfile").write_text('clusters: {"a:one": {url: local}, far: {url: slurm}}\n')
+    with Cluster("local", root=tmp_path / "root") as cluster:
+        job = greet("ann")
+        job.result(60)
+    assert "slurm jobs a:one " in typed("slurm jobs a:o\t#end", "#end", tmp_path)
+    line = f"slurm show --on {cluster.url} {job.key} "
+    assert line in typed(f"slurm show --on {cluster.url} gre\t#end", "#end", tmp_path)
+    assert "--on=a:one " in typed("slurm show --on=a:\t#end", "#end", tmp_path)

@@ -98,7 +98,7 @@ def test_a_sweep_is_extended_planned_and_run_again(local: Cluster, study: Path) 
     assert len(list(Path("sweeps/outputs/depths/shards").iterdir())) == 2
     assert read("collect", "depths") == {"name": "depths", "collected": 0}
     assert read("cancel", "depths") == {"name": "depths", "cancelled": 0}
-    assert len(read("cleanup", "depths")["would remove"]) == 2
+    assert len(read("cleanup", "depths")["removable"]) == 2
 
 
 def test_what_is_wrong_with_a_file_is_told_before_anything_is_written(local: Cluster, study: Path) -> None:

@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from slurm.cli import output
+from slurm.protocol.shell import program
 
 
 @click.command()
@@ -19,6 +20,9 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:   eval "$(slurm completion zsh)"        in ~/.zshrc, after compinit
     fish:  slurm completion fish | source        in ~/.config/fish/config.fish
     """
+    if shell == "bash":
+        output.show(program(__name__, "completion.sh"), nl=False)
+        return
     found = get_completion_class(shell)
     if found is None:
         raise click.ClickException(f"click has no completion for {shell}")

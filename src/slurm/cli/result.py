@@ -18,6 +18,7 @@ from slurm.cli.wait import each_at_its_end
 from slurm.sanitize.redaction import redacted
 from slurm.tracking.exceptions import RemoteTraceback
 from slurm.tracking.result_reader import ResultReader
+from slurm.views.status import call_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,11 +58,14 @@ def show_results(job: Job[Any] | JobArray[Any], timeout: float | None, *, as_jso
         for index, value, error in _ends(job):
             failed = failed or error is not None
             if error is not None:
-                output.show(redacted(f"[{index}] {_short(error)}" if several else _full(error)), err=True)
+                output.show(
+                    redacted(f"{call_text(job.part.state, index)} {_short(error)}" if several else _full(error)),
+                    err=True,
+                )
             if as_json:
                 values.append(_checked(value, job.part.state.name(index)))
             elif error is None:
-                output.show(f"[{index}] {_repr(value)}" if several else _repr(value))
+                output.show(f"{call_text(job.part.state, index)} {_repr(value)}" if several else _repr(value))
     if as_json and (several or not failed):
         show_json(values if several else values[0])
     if failed:

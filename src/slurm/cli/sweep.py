@@ -284,7 +284,7 @@ def cleanup(name: str, execute: bool, directory: str, as_json: bool) -> None:  #
     """Remove the job directories of the sweep NAME whose results were collected from its clusters."""
     found = Sweep.open(name, directory=directory).cleanup(execute=execute)
     if as_json:
-        show_json({"name": name, "removed" if execute else "would remove": found})
+        show_json({"name": name, "removed" if execute else "removable": found})
         return
     output.show("\n".join(found) or "there is nothing to remove")
     if found and not execute:

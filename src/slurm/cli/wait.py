@@ -111,6 +111,8 @@ def _end_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
     (found,) = overviews([job.part])
     failures = found.failures()
     first = next((error_of(status) for status in failures.values()), "") or None
+    if first and (functions := found.part.state.functions):
+        first = f"{functions.of(next(iter(failures)))}: {first}"
     return facts_of(job, found) | {"seconds": found.summary.seconds, "failed": list(failures), "error": first}
 
 

@@ -21,7 +21,7 @@ from slurm.sanitize.redaction import redacted
 from slurm.sanitize.terminal import for_json, for_line
 from slurm.views.displays import clock, duration
 from slurm.views.overview import overviews
-from slurm.views.status import error_of, failed, took
+from slurm.views.status import call_text, error_of, failed, took
 from slurm.views.watching import Watch
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _json_line(job: Watched, states: Counter[JobState], errors: dict[int, str]) 
 def _line(job: Watched, states: Counter[JobState], errors: dict[int, str]) -> str:
     first = next(iter(errors.items()), None)
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-    which = f"[{first[0]}] " if first and isinstance(job, JobArray) else ""
+    which = f"{call_text(job.part.state, first[0])} " if first and isinstance(job, JobArray) else ""
     error = f": {which}{for_line(first[1])}{more}" if first else ""
     return f"{clock(time.time())}  {for_line(job.key)}: {_counts(states)}{error}"
 
@@ -171,7 +171,7 @@ def _show_table(jobs: Sequence[Watched], watched: Watch) -> list[list[JobStatus]
 def _row(job: Watched, found: Sequence[JobStatus]) -> _Row:
     """The row of a submission, with its first error, or else why it waits."""
     errors = [*_errors(job, found).items()]
-    which = f"[{errors[0][0]}] " if errors and isinstance(job, JobArray) else ""
+    which = f"{call_text(job.part.state, errors[0][0])} " if errors and isinstance(job, JobArray) else ""
     waits = next((status.explanation or status.reason for status in found if status.state is JobState.PENDING), None)
     seconds = took(found)
     detail = which + errors[0][1] if errors else waits or ""
@@ -185,13 +185,18 @@ def _calls(job: JobArray[Any], found: Sequence[JobStatus], *, room: int) -> tupl
         order = {state: at for at, state in enumerate(_FIRST)}
         pairs.sort(key=lambda pair: (not failed(pair[1]), order.get(pair[1].state, len(order))))
         room = max(room - 1, 1)
-    return [_call(*pair) for pair in pairs[:room]], [status.state for _, status in pairs[room:]]
+    return [_call(job, *pair) for pair in pairs[:room]], [status.state for _, status in pairs[room:]]
 
 
-def _call(index: int, status: JobStatus) -> _Row:
+def _call(job: JobArray[Any], index: int, status: JobStatus) -> _Row:
     seconds = took([status])
     detail = redacted(error_of(status)) or status.explanation or status.reason or status.node or ""
-    return _Row(f"[{index}]", Counter([status.state]), "" if seconds is None else duration(seconds), detail)
+    return _Row(
+        call_text(job.part.state, index).rstrip(":"),
+        Counter([status.state]),
+        "" if seconds is None else duration(seconds),
+        detail,
+    )
 
 
 def _table(name: str, rows: Sequence[_Row]) -> Table:

@@ -222,7 +222,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
                 f"{self.name} has no parameter {options[0]}, which is an option: write "
                 f"{self.name}.with_options({given}).map(…)"
             )
-            raise TypeError(message)
+            raise about_the_caller(TypeError(message))
 
     if TYPE_CHECKING:
 

@@ -106,4 +106,6 @@ def _calls(found: Overview, indices: Sequence[int]) -> str:
     """Name the calls of a map, "[0-3,7] "; nothing for a single call."""
     text = ranges(indices)
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(',')[0]},…"
-    return f"[{shown}] " if found.part.state.mapped else ""
+    functions = found.part.state.functions
+    names = f"{', '.join(dict.fromkeys(map(functions.of, indices)))}: " if functions else ""
+    return f"[{shown}] {names}" if found.part.state.mapped else ""

@@ -134,6 +134,11 @@ def in_chunks(parts: Sequence[Part]) -> str:
     return f" in {count} chunk{'s' * (count != 1)}"
 
 
+def call_text(state: SubmissionState, index: int) -> str:
+    """Name a call of a map before a text: "[3]", in a batch with its function: "[3] fit:"."""
+    return f"[{index}] {state.functions.of(index)}:" if state.functions else f"[{index}]"
+
+
 def failed(status: JobStatus) -> bool:
     """Whether a call ended without a readable result, and was not cancelled."""
     return bool(status.problem) or (status.state.final and status.state not in (JobState.COMPLETED, JobState.CANCELLED))
