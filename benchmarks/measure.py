@@ -135,7 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
     parser.add_argument("--only", metavar="TOPIC", help="the rows of one topic, such as far, which aren't written")
     parser.add_argument("--slurm-sdk-python", metavar="PATH", help="a Python that has slurm-sdk, to compare with")
-    words = "a Python that has dask-jobqueue, parsl, executorlib, submitit, hydra-core, signac and snakemake, to compare with"
+    words = "a Python that has dask-jobqueue, parsl, executorlib, submitit, hydra-core, signac and snakemake"
     parser.add_argument("--peers-python", metavar="PATH", help=words)
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm import Cluster, JobContext, command, task, workflow
-from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, TransportError
+from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, SlurmError, TransportError
 from slurm.protocol.states import JobState
 from slurm.storage.runner_zip import bundle
 from slurm.sweeps import collecting
@@ -293,6 +293,50 @@ def test_a_command_is_a_unit(inline: InlineCluster, tmp_path: Path, monkeypatch:
     (tmp_path / "train.sh").unlink()
     opened = Sweep.open("program", directory=tmp_path / "sweeps").extend(points(4)).complete(on=inline)
     assert opened.drive().counts == {State.DONE: 4}
+
+
+def test_a_source_that_is_moved_in_the_slurmfile_and_a_sweep_that_is_moved_keep_their_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, sweeps = tmp_path / "Slurmfile", tmp_path / "sweeps"
+    file.write_text(f"clusters: {{cpu: {{url: 'local://{tmp_path}/old'}}}}\n")
+    Sweep(square, points(2), name="moved", directory=sweeps).run(on=["cpu:2"])
+    file.write_text(f"clusters: {{cpu: {{url: 'local://{tmp_path}/new'}}}}\n")
+    sweeps.rename(tmp_path / "elsewhere")
+    sweep = Sweep.open("moved", square, directory=tmp_path / "elsewhere")
+    assert sweep.drive().counts == {State.DONE: 2}
+    assert sweep.extend(points(3)).complete(on="cpu").drive().counts == {State.DONE: 3}
+    roots = [shard.url for shard in sweep.directory.shards().values()]
+    assert roots == [f"local://{tmp_path}/old", f"local://{tmp_path}/new"]
+
+
+def test_a_source_whose_environment_cannot_be_made_is_named_and_the_others_go_on(
+    inline: InlineCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Cluster("local", root=tmp_path / "broken", python="/no/such/python")
+    sweep = Sweep(square, points(4), name="broken", directory=tmp_path).run(on=[(broken, 2), (inline, 2)])
+    assert f"{broken.url} is left out: " in caplog.text
+    assert sweep.drive().counts == {State.DONE: 4}
+    assert {shard.source for shard in sweep.directory.shards().values()} == {inline.url}
+    alone = Sweep(square, points(4), name="alone", directory=tmp_path)
+    with pytest.raises(SlurmError, match="/no/such/python"):
+        alone.run(on=[(broken, 2)])
+    assert alone.snapshot().counts == {State.MISSING: 4}
+
+
+def test_a_directory_that_cannot_be_written_is_one_clear_error(inline: InlineCluster, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot write the sweep .*file/x: Not a directory"):
+        Sweep(square, points(1), name="x", directory=tmp_path / "file").run(on=inline)
+    Sweep(square, points(1), name="y", directory=tmp_path).run(on=inline).drive()
+    shutil.rmtree(tmp_path / "y" / "collected")
+    (tmp_path / "y" / "collected").write_text("")
+    with pytest.raises(ProtocolError, match=r"cannot read .*collected: Not a directory"):
+        Sweep.open("y", directory=tmp_path).collect()
+    (tmp_path / "y" / "points.jsonl").unlink()
+    with pytest.raises(ProtocolError, match=r"cannot read .*points.jsonl: No such file"):
+        Sweep.open("y", directory=tmp_path).status()
 
 
 # What is refused.
