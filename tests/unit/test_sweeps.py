@@ -159,8 +159,12 @@ def test_files_and_logs_of_points_come_home_and_outlive_the_place(local: Cluster
         points[0].fetch("*.h5", to=tmp_path)
 
 
-def test_what_programs_print_and_write_comes_home(inline: InlineCluster, tmp_path: Path) -> None:
-    unit = command("sh -c 'echo of {x}; echo warned >&2; echo {x} > out.txt'")
+def test_what_programs_print_and_write_comes_home(
+    inline: InlineCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.bin").write_bytes(bytes(20_000_000))  # what was sent does not come back
+    unit = command("sh -c 'echo of {x}; echo warned >&2; echo {x} > out.txt'", files=["input.bin"])
     sweep = Sweep(unit, points(2), name="programs", directory=tmp_path).run(on=inline)
     sweep.drive()
     before = [point.logs() for point in sweep.points]
@@ -170,6 +174,9 @@ def test_what_programs_print_and_write_comes_home(inline: InlineCluster, tmp_pat
     assert [point.logs() for point in opened] == before
     assert "of 1\n" in opened[1].logs()
     assert "warned" in opened[1].logs()
+    assert [file.name for file in opened[1].files()] == [
+        f"attempt-1/{name}" for name in ("out.txt", "stderr.log", "stdout.log")
+    ]
     (copied,) = opened[1].fetch("**/out.txt", to=tmp_path / "here")
     assert copied.read_text() == "1\n"
     with pytest.raises(NoSuchJob, match=r"its files came home, where fetch\(\)"):
