@@ -22,6 +22,7 @@ import programs  # noqa: E402
 import records  # noqa: E402
 import runner_start  # noqa: E402
 import spaces  # noqa: E402
+import sweep_peers  # noqa: E402
 import sweeps  # noqa: E402
 from common import Settings, table, unmeasured  # noqa: E402
 
@@ -85,7 +86,18 @@ def main() -> None:
 
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
-    for topic in (import_time, runner_start, programs, program_peers, chunks, records, spaces, sweeps, long_programs):
+    for topic in (
+        import_time,
+        runner_start,
+        programs,
+        program_peers,
+        chunks,
+        records,
+        spaces,
+        sweeps,
+        sweep_peers,
+        long_programs,
+    ):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()
@@ -123,7 +135,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
     parser.add_argument("--only", metavar="TOPIC", help="the rows of one topic, such as far, which aren't written")
     parser.add_argument("--slurm-sdk-python", metavar="PATH", help="a Python that has slurm-sdk, to compare with")
-    words = "a Python that has dask-jobqueue, parsl, executorlib and submitit, to compare with"
+    words = "a Python that has dask-jobqueue, parsl, executorlib, submitit, hydra-core, signac and snakemake"
     parser.add_argument("--peers-python", metavar="PATH", help=words)
     return parser.parse_args()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 POINTS, CHUNK = 100_000, 500
 MOST_SUBMIT, MOST_MISSING, MOST_FILES = 1.5, 2.0, 12
+MOST_TICK, MOST_TABLE, MOST_DONE = 0.1, 2.0, 1000
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -41,6 +42,13 @@ def rows(settings: Settings) -> Iterator[Row]:
             kept=seconds <= MOST_SUBMIT and submitted == 1 and files <= MOST_FILES,
         )
         sweep.drive()
+        files = _files(sweeps)
+        yield judged(
+            f"files of a sweep of {POINTS:,} points that are done",
+            f"{files} files",
+            budget=f"≤ {MOST_DONE:,} files",
+            kept=files <= MOST_DONE,
+        )
         for what, collected in (("collected", True), ("at the source", False)):
             if not collected:
                 for file in (sweeps / "many" / "collected").iterdir():
@@ -55,6 +63,22 @@ def rows(settings: Settings) -> Iterator[Row]:
                 budget=f"≤ {MOST_MISSING:g} s CPU",
                 kept=seconds <= MOST_MISSING,
             )
+            if collected:
+                yield from _views(opened, settings.workspace / "table.csv")
+
+
+def _views(opened: Sweep, path: Path) -> Iterator[Row]:
+    """What shows a sweep that another process has opened."""
+    for what, most, show in (
+        ("another status, a tick of `watch`", MOST_TICK, opened.status),
+        ("the table as CSV", MOST_TABLE, lambda: opened.table().to_csv(path)),
+    ):
+        begin = time.process_time()
+        show()
+        seconds = time.process_time() - begin
+        yield judged(
+            f"{what}, of {POINTS:,} points", f"{seconds:.2f} s CPU", budget=f"≤ {most:g} s CPU", kept=seconds <= most
+        )
 
 
 def _files(directory: Path) -> int:

@@ -91,3 +91,29 @@ def test_a_thousand_waiting_points_move_by_five_commands(
     times = Counter(name.partition(".")[0] for name in os.listdir(begun))
     times["1"] -= 1  # of the warm-up
     assert max(times.values()) == 1
+
+
+@pytest.mark.parametrize("url", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def test_what_begins_between_the_look_and_the_hold_is_not_moved(
+    url: str, request: pytest.FixtureRequest, root: Path, tmp_path: Path
+) -> None:
+    if url == "slurm":
+        request.getfixturevalue("slurm_env")
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    begun.mkdir()
+    slow, fast = Cluster(url, root=root / "slow"), Cluster("local", root=root / "fast")
+    points = [{"x": x, "directory": str(begun), "gate": str(gate)} for x in range(6)]
+    sweep = Sweep(begin, points, name="race", directory=tmp_path).run(on=[(slow, 1)])
+    until(lambda: os.listdir(begun))
+    snapshot = sweep.snapshot()
+    waiting = waiting_calls(snapshot, sweep.reader)
+    assert [list(calls) for calls in waiting.values()] == [[1, 2, 3, 4, 5]]
+    gate.touch()
+    until(lambda: len(os.listdir(begun)) > 1)  # after the look
+    to = sources_of([(fast, 2)])[0]
+    moved = take(Move(slow.url, to, 5, "test"), snapshot, sweep.reader, sweep.places, waiting)
+    assert 1 not in moved
+    sweep.running.sources = [to]
+    sweep.running.resubmit(moved, why="test", look=False)
+    assert sweep.drive().counts == {State.DONE: 6}
+    assert Counter(name.partition(".")[0] for name in os.listdir(begun)) == {str(x): 1 for x in range(6)}

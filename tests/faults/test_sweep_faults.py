@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -20,10 +21,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from faults.conftest import Start
+from faults.test_nodes import Skewed
 from slurm import Cluster, task
 from slurm.schedulers.local_queue import client
 from slurm.sweeps import driver
 from slurm.sweeps.health import Health
+from slurm.sweeps.moving import waiting_calls
+from slurm.sweeps.rebalancing import Move, take
 from slurm.sweeps.snapshot import Point, State
 from slurm.sweeps.sources import sources_of
 from slurm.sweeps.sweep import Sweep
@@ -42,8 +46,8 @@ def begin(x: int, trace: str, gate: str, seconds: float) -> int:
     where = "slurm" if "SLURM_CLUSTER_NAME" in os.environ else "far" if x < 3 else "near"
     os.close(tempfile.mkstemp(prefix=f"{where}.{x}.", dir=trace)[0])
     while where != "near" and not Path(gate).exists():
-        time.sleep(0.05)
-    time.sleep(seconds)
+        select.select([], [], [], 0.05)  # time.sleep fails with another clock than the machine's
+    select.select([], [], [], seconds)
     return x
 
 
@@ -140,6 +144,29 @@ def _silent_and_back(  # noqa: PLR0917 - two breaks of one test
     assert [point.state for point in found] == [State.DONE] * 6
     assert begun(trace) == dict.fromkeys(range(6), 1)
     assert not health.is_off(far.url)
+
+
+@pytest.mark.slurm
+def test_sources_whose_limits_and_clocks_differ_compute_one_sweep(
+    start: Start, root: Path, trace: Path, tmp_path: Path
+) -> None:
+    testbed = start(nodes=1, settings={"MaxArraySize": "6"}, skew={"n1": 3600})
+    far = Cluster("slurm", root=root / "far", environment=Skewed(testbed))
+    near = Cluster("local", root=root / "near")
+    sweep = Sweep(begin, points(30, trace), name="limits", directory=tmp_path).run(on=[(far, 2), (near, 1)])
+    until(lambda: begun(trace, "slurm"))
+    sweep.running.sources = sources_of([(far, 2), (near, 1)])
+    waiting = waiting_calls(snapshot := sweep.snapshot(), sweep.reader)
+    to = sweep.running.sources[1]
+    moved = take(Move(far.url, to, 12, "test"), snapshot, sweep.reader, sweep.places, waiting)
+    assert len(moved) == 12  # of several arrays
+    sweep.running.resubmit(moved, why="test", sources=[to], look=False)
+    (tmp_path / "gate").touch()
+    assert sweep.drive().counts == {State.DONE: 30}, sweep.errors()
+    assert begun(trace) == dict.fromkeys(range(30), 1)
+    ended = [point.ended for point in sweep.snapshot().points if point.source == far.url]
+    assert all(each and each.ended and each.ended > time.time() + 1800 for each in ended)
+    assert Sweep.open("limits", directory=tmp_path).snapshot().counts == {State.DONE: 30}
 
 
 KILLED = textwrap.dedent(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm import Cluster, JobContext, command, task, workflow
-from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, TransportError
+from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, SlurmError, TransportError
 from slurm.protocol.states import JobState
 from slurm.storage.runner_zip import bundle
 from slurm.sweeps import collecting
@@ -159,8 +159,12 @@ def test_files_and_logs_of_points_come_home_and_outlive_the_place(local: Cluster
         points[0].fetch("*.h5", to=tmp_path)
 
 
-def test_what_programs_print_and_write_comes_home(inline: InlineCluster, tmp_path: Path) -> None:
-    unit = command("sh -c 'echo of {x}; echo warned >&2; echo {x} > out.txt'")
+def test_what_programs_print_and_write_comes_home(
+    inline: InlineCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.bin").write_bytes(bytes(20_000_000))  # what was sent does not come back
+    unit = command("sh -c 'echo of {x}; echo warned >&2; echo {x} > out.txt'", files=["input.bin"])
     sweep = Sweep(unit, points(2), name="programs", directory=tmp_path).run(on=inline)
     sweep.drive()
     before = [point.logs() for point in sweep.points]
@@ -170,6 +174,9 @@ def test_what_programs_print_and_write_comes_home(inline: InlineCluster, tmp_pat
     assert [point.logs() for point in opened] == before
     assert "of 1\n" in opened[1].logs()
     assert "warned" in opened[1].logs()
+    assert [file.name for file in opened[1].files()] == [
+        f"attempt-1/{name}" for name in ("out.txt", "stderr.log", "stdout.log")
+    ]
     (copied,) = opened[1].fetch("**/out.txt", to=tmp_path / "here")
     assert copied.read_text() == "1\n"
     with pytest.raises(NoSuchJob, match=r"its files came home, where fetch\(\)"):
@@ -293,6 +300,50 @@ def test_a_command_is_a_unit(inline: InlineCluster, tmp_path: Path, monkeypatch:
     (tmp_path / "train.sh").unlink()
     opened = Sweep.open("program", directory=tmp_path / "sweeps").extend(points(4)).complete(on=inline)
     assert opened.drive().counts == {State.DONE: 4}
+
+
+def test_a_source_that_is_moved_in_the_slurmfile_and_a_sweep_that_is_moved_keep_their_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, sweeps = tmp_path / "Slurmfile", tmp_path / "sweeps"
+    file.write_text(f"clusters: {{cpu: {{url: 'local://{tmp_path}/old'}}}}\n")
+    Sweep(square, points(2), name="moved", directory=sweeps).run(on=["cpu:2"])
+    file.write_text(f"clusters: {{cpu: {{url: 'local://{tmp_path}/new'}}}}\n")
+    sweeps.rename(tmp_path / "elsewhere")
+    sweep = Sweep.open("moved", square, directory=tmp_path / "elsewhere")
+    assert sweep.drive().counts == {State.DONE: 2}
+    assert sweep.extend(points(3)).complete(on="cpu").drive().counts == {State.DONE: 3}
+    roots = [shard.url for shard in sweep.directory.shards().values()]
+    assert roots == [f"local://{tmp_path}/old", f"local://{tmp_path}/new"]
+
+
+def test_a_source_whose_environment_cannot_be_made_is_named_and_the_others_go_on(
+    inline: InlineCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Cluster("local", root=tmp_path / "broken", python="/no/such/python")
+    sweep = Sweep(square, points(4), name="broken", directory=tmp_path).run(on=[(broken, 2), (inline, 2)])
+    assert f"{broken.url} is left out: " in caplog.text
+    assert sweep.drive().counts == {State.DONE: 4}
+    assert {shard.source for shard in sweep.directory.shards().values()} == {inline.url}
+    alone = Sweep(square, points(4), name="alone", directory=tmp_path)
+    with pytest.raises(SlurmError, match="/no/such/python"):
+        alone.run(on=[(broken, 2)])
+    assert alone.snapshot().counts == {State.MISSING: 4}
+
+
+def test_a_directory_that_cannot_be_written_is_one_clear_error(inline: InlineCluster, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"cannot write the sweep .*file/x: Not a directory"):
+        Sweep(square, points(1), name="x", directory=tmp_path / "file").run(on=inline)
+    Sweep(square, points(1), name="y", directory=tmp_path).run(on=inline).drive()
+    shutil.rmtree(tmp_path / "y" / "collected")
+    (tmp_path / "y" / "collected").write_text("")
+    with pytest.raises(ProtocolError, match=r"cannot read .*collected: Not a directory"):
+        Sweep.open("y", directory=tmp_path).collect()
+    (tmp_path / "y" / "points.jsonl").unlink()
+    with pytest.raises(ProtocolError, match=r"cannot read .*points.jsonl: No such file"):
+        Sweep.open("y", directory=tmp_path).status()
 
 
 # What is refused.

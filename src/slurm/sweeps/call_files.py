@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.errors import SlurmError, TransportError
 from slurm.protocol import LOGS, WORK
 from slurm.storage.work_files import list_files
+from slurm.sweeps.code import Code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.storage.work_files import WorkFile
+    from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import Collected, Shard
     from slurm.sweeps.sources import Places
 
@@ -47,13 +49,16 @@ class CallFiles(NamedTuple):
         return sum(file.size + _HEADER_BYTES for file in self.members.values())
 
 
-def find_files(shards: Mapping[int, Shard], places: Places, lines: Iterable[Collected]) -> dict[Call, CallFiles]:
+def find_files(directory: SweepDirectory, places: Places, lines: Iterable[Collected]) -> dict[Call, CallFiles]:
     """List what calls have left, by one command for each source. Files of a source that fails stay there for now."""
+    shards = directory.shards()
     found: dict[Call, CallFiles] = {}
     for url, some in by_url(shards, lines).items():
         place = places.of(shards[some[0].shard].cluster)
+        codes = {shards[line.shard].code for line in some}
         try:
-            found |= _listed(place, shards, some)
+            inputs = {code: frozenset(Code.read(directory.path, code).inputs) for code in codes}
+            found |= _listed(place, shards, some, inputs)
         except SlurmError as error:
             _log.warning("logs and files of points stay at %s for now: %s", url, error)
     return found
@@ -67,7 +72,10 @@ def by_url(shards: Mapping[int, Shard], lines: Iterable[Collected]) -> dict[str,
     return found
 
 
-def _listed(place: Place, shards: Mapping[int, Shard], lines: Sequence[Collected]) -> dict[Call, CallFiles]:
+def _listed(
+    place: Place, shards: Mapping[int, Shard], lines: Sequence[Collected], inputs: Mapping[str, frozenset[str]]
+) -> dict[Call, CallFiles]:
+    """List what calls have left, without the `inputs` of their programs, by the names of codes."""
     tops = {number: place.store.directory(shards[number].key) for number in {line.shard for line in lines}}
     works = [f"{tops[line.shard]}/{WORK}/{line.call}" for line in lines]
     listings = list_files(place.transport, [*(f"{top}/{LOGS}" for top in tops.values()), *works])
@@ -81,10 +89,12 @@ def _listed(place: Place, shards: Mapping[int, Shard], lines: Sequence[Collected
         name = log.removeprefix(f"{LOGS}/").removesuffix(".log")
         of_call = logs.get(line.shard, {}).get(name, [])
         small = sum(file.size for file in of_call) <= _LARGEST_LOGS
-        files = sum(file.size for file in listing.files) <= _LARGEST_FILES
+        sent = inputs[shards[line.shard].code]
+        left = [file for file in listing.files if file.name.partition("/")[2] not in sent]
+        files = sum(file.size for file in left) <= _LARGEST_FILES
         members = {f"{line.shard}/{LOGS}/{file.name}": file for file in of_call if small and file.size}
         if files:
-            members |= {f"{line.shard}/{WORK}/{line.call}/{file.name}": file for file in listing.files}
+            members |= {f"{line.shard}/{WORK}/{line.call}/{file.name}": file for file in left}
         found[line.shard, line.call] = CallFiles(log if small else None, files, members)
     return found
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import pickle
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
@@ -31,7 +32,6 @@ from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from slurm.serialization.pickling import Arguments
     from slurm.tasks.task import Task
@@ -59,6 +59,8 @@ class Code(NamedTuple):
     callbacks: bytes = b""
     blobs: tuple[str, ...] = ()
     """The files that a command needs, by the names of their blobs; they are beside the code."""
+    inputs: tuple[str, ...] = ()
+    """Their names in the directory of its program."""
 
     @property
     def name(self) -> str:
@@ -99,8 +101,7 @@ class Code(NamedTuple):
         for blob, content in uploads.contents.items():
             path = directory / CODE / blob
             if not path.exists():
-                data = content if isinstance(content, bytes) else open(content, "rb").read()  # noqa: SIM115
-                write_once(path, data)
+                write_once(path, content if isinstance(content, bytes) else Path(content).read_bytes())
         fields = self._asdict()
         for name in ("environment", "head", "callbacks"):
             fields[name] = base64.b64encode(fields[name]).decode()
@@ -142,6 +143,7 @@ def code_of(task: Task[..., Any], modules: Collection[str]) -> tuple[Code, Uploa
         head_at=unpacked(shared.offsets)[0],
         callbacks=pickle_callbacks(task.terms.on_a_node().callbacks, reducers=REDUCERS, there=modules),
         blobs=uploads.recorded or (),
+        inputs=tuple(file.name for file in getattr(task.to_send(uploads), "files", ())) if is_command(task) else (),
     )
     return found, uploads
 

@@ -49,7 +49,7 @@ def collect(
     shards = directory.shards()
     fresh = [(line, None if shards[line.shard].url in silent else at) for line, at in fresh]
     lines = [line for line, _ in fresh if not line.ended.withdrawn and shards[line.shard].url not in silent]
-    found = find_files(shards, places, lines)
+    found = find_files(directory, places, lines)
     for some in _groups(fresh, found):
         lines = _with_results(directory, places, some)
         calls = {at: found[at] for line in lines if (at := (line.shard, line.call)) in found}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,21 +26,30 @@ EXTENSIONS, SHARDS, CODE, COLLECTED = "extensions", "shards", "code", "collected
 
 def write_once(path: Path, data: bytes) -> bool:
     """Write a file that does not exist yet, by link(2); returns False if it exists. It never appears half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.parent / f".{os.urandom(6).hex()}"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with hidden.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.link(hidden, path)
-    except FileExistsError:
-        return False
     except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            return False
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        hidden.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            hidden.unlink()
     return True
+
+
+def _read(path: Path) -> bytes:
+    """Read a file of a sweep. Raises ProtocolError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ProtocolError(f"cannot read {path}: {error.strerror}: the sweep is damaged") from error
 
 
 class SweepDirectory:
@@ -125,7 +135,7 @@ class SweepDirectory:
         """The shards, by number from 1."""
         for number in self._new(SHARDS, ".json"):
             path = self.path / SHARDS / f"{number}.json"
-            self._numbered[SHARDS][number] = Shard.loads(path.read_bytes(), where=str(path))
+            self._numbered[SHARDS][number] = Shard.loads(_read(path), where=str(path))
         return self._numbered[SHARDS]
 
     def claim(self, number: int, shard: Shard) -> bool:
@@ -168,6 +178,8 @@ class SweepDirectory:
             listed = os.listdir(self.path / directory)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise ProtocolError(f"cannot read {self.path / directory}: {error.strerror}") from error
         stems = (name.removesuffix(suffix) for name in listed if name.endswith(suffix))
         return sorted({int(stem) for stem in stems if stem.isascii() and stem.isdecimal()} - known.keys())
 
@@ -188,7 +200,7 @@ def _lines(values: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _parsed(path: Path, make: Callable[[Any], T]) -> Iterator[T]:
     """The values of a file of JSON lines. Raises ProtocolError with the line."""
-    data = path.read_bytes()
+    data = _read(path)
     if data and not data.endswith(b"\n"):
         raise ProtocolError(f"{path} is cut off: its last line has no end")
     lines = data.split(b"\n")[:-1]

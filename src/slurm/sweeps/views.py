@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.table import Table
 
+_ALIVE = State.ALIVE
+
 
 class Status(NamedTuple):
     """How far a sweep is, in numbers of points."""
@@ -55,11 +57,11 @@ class Status(NamedTuple):
 
 def status_of(snapshot: Snapshot) -> Status:
     """Count the points of a snapshot."""
+    kinds = Counter((point.source, point.state, point.state is _ALIVE and point.job_state) for point in snapshot.points)
     sources: dict[str, Counter[str]] = {}
-    for point in snapshot.points:
-        if point.source is not None and point.state is not State.MISSING:
-            name = point.job_state if point.state is State.ALIVE else point.state
-            sources.setdefault(point.source, Counter())[str(name)] += 1
+    for (source, state, job_state), count in kinds.items():
+        if source is not None and state is not State.MISSING:
+            sources.setdefault(source, Counter())[str(job_state if state is _ALIVE else state)] += count
     counts = {state: snapshot.counts[state] for state in State if snapshot.counts.get(state)}
     order = [str(state) for state in (State.DONE, *JobState, State.FAILED, State.IN_DOUBT)]
     by_source = {name: {key: found[key] for key in order if found[key]} for name, found in sorted(sources.items())}
