@@ -143,7 +143,7 @@ def generations(session: nox.Session) -> None:
 
 @nox.session
 def tools(session: nox.Session) -> None:
-    """The external tools themselves: pyuvsim on this machine and on the test cluster. Installs 600 MB."""
+    """The external tools themselves: pyuvsim on this machine and on the test cluster. Installs 600 MB; two minutes."""
     session.install("-e", ".[test]", "pyuvsim[sim]", "mpich")
     session.run("pytest", "-n", "2", "tests/tools", *session.posargs)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobCancelled
+from slurm import Cluster, CommandFailed, JobCancelled
 from slurm.sweeps import Sweep
 from waiting import until
 
@@ -115,6 +115,34 @@ def test_warehouses_prints_the_same_on_slurm(slurm_env: SlurmTestbed, root: Path
     before = slurm_env.run("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "true").stdout.strip()
     assert run("warehouses.py", "slurm", "--root", root, "--after", before, "--to", tmp_path / "plans") == WAREHOUSES
     assert len(list((tmp_path / "plans").rglob("plan.csv"))) == 5
+
+
+TOOL = "relax: relaxed.txt ranges.txt\nsolve: solution.txt\n"
+
+
+@needs_the_solver
+def test_a_third_tool_runs_here(root: Path, tmp_path: Path) -> None:
+    assert run("linear_programs.py", "--root", root, "--runs", tmp_path / "runs") == TOOL
+
+
+@pytest.mark.slurm
+@needs_the_solver
+def test_a_third_tool_runs_on_slurm(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+    assert run("linear_programs.py", "slurm", "--root", root, "--runs", tmp_path / "runs") == TOOL
+
+
+@needs_the_solver
+def test_a_third_tool_names_its_failures(local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from linear_programs import Glpsol  # type: ignore[import-not-found]
+
+    template = shutil.copytree(EXAMPLES / "glpsol-templates" / "warehouses", tmp_path / "impossible")
+    model = template / "model.mod"
+    model.write_text(model.read_text().replace("share[w, t] <= open[w]", "share[w, t] <= open[w] - 1"))
+    run = Glpsol.prepare("r", problem="towns", template=str(template), root=tmp_path / "runs")
+    error = run.submit()["relax"].exception()
+    assert isinstance(error, CommandFailed)
+    assert error.diagnosis == "INFEASIBLE"
 
 
 def test_quadrature_is_one_world_here(root: Path) -> None:

@@ -92,8 +92,15 @@ def test_what_a_tool_does_not_take_is_an_error_of_the_sweep(solver: type[Tool], 
         Sweep(unit, grid(**{"mesh.sise": [1]}), directory=tmp_path)
     with pytest.raises(ConfigurationError, match="is within another key"):
         Sweep(unit, [{"mesh.kind": 1, "mesh.kind.order": 3}], directory=tmp_path)
-    with pytest.raises(ToolError, match="needs site"):
-        solver.at(template="small")
+
+    class OfASite(Tool):
+        name, taxonomy = "one", ("site",)
+        run = Stage("true {site}")
+
+    with pytest.raises(ToolError, match="stage run of one needs site="):
+        OfASite.at()
+    with pytest.raises(ToolError, match="no 'sit' in its taxonomy"):
+        solver.at(template="small", sit="x")
 
     class Two(solver):  # type: ignore[misc, valid-type]
         templates = solver.templates_directory()

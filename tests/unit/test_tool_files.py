@@ -141,6 +141,12 @@ class TestOverrides:
         after = overridden(TEXT, {"list": [1, "x y"]}, name="o.yaml")
         assert after == TEXT.replace("list:\n  - a\n  - b   # second\n", 'list: [1, "x y"]\n')
 
+    def test_a_json_file_stays_json(self) -> None:
+        text = '{\n  "mode": "fast",\n  "freq": {"Nfreqs": 2, "bands": [1]}\n}\n'
+        after = overridden(text, {"mode": "slow", "freq.bands": ["a", None], "freq.Nfreqs": 4}, name="case.json")
+        assert after == text.replace("fast", "slow").replace("[1]", '["a", null]').replace("2", "4")
+        assert json.loads(after)["mode"] == "slow"
+
     def test_a_mapping_changes_what_it_names(self) -> None:
         after = overridden(TEXT, {"freq": {"Nfreqs": 8, "bands": []}}, name="o.yaml")
         assert after == TEXT.replace("Nfreqs: 2 ", "Nfreqs: 8 ").replace("[1, 2]", "[]")

@@ -46,9 +46,10 @@ def _leaves(path: tuple[str, ...], value: Any, text: str, name: str) -> Iterator
 def _replaced(text: str, path: Sequence[str], value: Any, name: str) -> str:
     start, end, before, after = _span(text, *_find(text, path, name))
     try:
-        return f"{text[:start]}{before}{written(value, '.'.join(path))}{after}{text[end:]}"
+        new = written(value, ".".join(path), plain=not name.endswith(".json"))
     except ValueError as error:
         raise TemplateError(str(error)) from None
+    return f"{text[:start]}{before}{new}{after}{text[end:]}"
 
 
 def _span(text: str, key: Node, old: Node) -> tuple[int, int, str, str]:

@@ -32,7 +32,7 @@ def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> Non
     """Write the directory: configuration, scripts, and the manifest last."""
     files = dict(data["files"])
     if data["config"]:
-        files[data["config"]] = filled(files[data["config"]], data["spans"], overrides)
+        files[data["config"]] = filled(files[data["config"]], data["spans"], overrides, name=data["config"])
     for name, text in files.items():
         _write(f"{directory}/{name}", text)
     digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
@@ -45,14 +45,15 @@ def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> Non
     _write(f"{directory}/manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
-def filled(text: str, spans: Mapping[str, Sequence[Any]], overrides: Mapping[str, Any]) -> str:
-    """Return the text with other values at their places. Raises ValueError, which names the key."""
+def filled(text: str, spans: Mapping[str, Sequence[Any]], overrides: Mapping[str, Any], *, name: str) -> str:
+    """Return the text of a file with other values at their places. Raises ValueError, which names the key."""
     end = len(text) + 1
     for key, value in sorted(leaves(spans, overrides), key=lambda each: -spans[each[0]][0]):
         start, stop, before, after = spans[key]
         if stop > end:
             raise ValueError(f"{key} is within another key that is overridden, too")
-        text, end = f"{text[:start]}{before}{written(value, key)}{after}{text[stop:]}", start
+        new = written(value, key, plain=not name.endswith(".json"))
+        text, end = f"{text[:start]}{before}{new}{after}{text[stop:]}", start
     return text
 
 
@@ -68,14 +69,20 @@ def leaves(spans: Mapping[str, Sequence[Any]], values: Mapping[str, Any], above:
             yield key, value
 
 
-def written(value: Any, key: str) -> str:
-    """Return a value as YAML in one line. Raises ValueError, which names the key, for a value that YAML lacks."""
+def written(value: Any, key: str, *, plain: bool = True) -> str:
+    """Return a value as YAML in one line: as JSON, unless words may be `plain`.
+
+    Raises ValueError, which names the key, for a value that YAML lacks.
+    """
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{written(str(k), key)}: {written(each, key)}" for k, each in value.items()) + "}"
+        pairs = [
+            (written(str(name), key, plain=plain), written(each, key, plain=plain)) for name, each in value.items()
+        ]
+        return "{" + ", ".join(f"{name}: {each}" for name, each in pairs) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(written(each, key) for each in value) + "]"
+        return "[" + ", ".join([written(each, key, plain=plain) for each in value]) + "]"
     if isinstance(value, str):
-        return _text(value, key)
+        return _text(value, key, plain=plain)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"override {key}: {value} is not a finite number")
@@ -86,13 +93,13 @@ def written(value: Any, key: str) -> str:
     raise ValueError(f"override {key}: expected text, a number, a bool, None or lists of them, not {value!r:.80}")
 
 
-def _text(text: str, key: str) -> str:
+def _text(text: str, key: str, *, plain: bool) -> str:
     """A text: a plain word as it is, others in double quotes."""
-    if text.isascii() and text.isidentifier() and text.lower() not in _WORDS:
+    if plain and text.isascii() and text.isidentifier() and text.lower() not in _WORDS:
         return text
     if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
         raise ValueError(f"override {key}: {text!r:.80} is not text that a file can hold")
-    quoted = json.dumps(text, ensure_ascii=False)
+    quoted = json.dumps(text, ensure_ascii=not plain)
     return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)
 
 

@@ -40,7 +40,7 @@ class PointTask(CommandTask):
         if args:
             raise TypeError(f"{self.name} takes overrides by their keys, such as **{{'freq.Nfreqs': 4}}")
         try:
-            filled(data["files"].get(data["config"], ""), data["spans"], kwargs)
+            filled(data["files"].get(data["config"], ""), data["spans"], kwargs, name=name)
         except KeyError as error:
             key = error.args[0]
             raise TypeError(f"{name or self.name} has no key {key!r}{near(key, data['spans'])}") from None
@@ -59,14 +59,23 @@ def unit(
 ) -> PointTask:
     """Return a stage as a task, as `Tool.at` says."""
     chosen = _stage(tool, stage)
-    made = draft(tool, RUN_ID, taxonomy, template=template, override=override, root="/", on="local", unique=False)
+    if lacks := [
+        name for name in tool.taxonomy if name in tool.stages[chosen].template.fields and name not in taxonomy
+    ]:
+        raise ToolError(f"stage {chosen} of {tool.name} needs {', '.join(f'{name}=…' for name in lacks)}")
+    named = {**dict.fromkeys(tool.taxonomy, RUN_ID), **taxonomy}  # folders that a point does not have
+    made = draft(tool, RUN_ID, named, template=template, override=override, root="/", on="local", unique=False)
     config = f"{CONFIG}/{tool.config}" if tool.config else ""
     own = {name: text for name, text in made.files.items() if name in {config, f"{STAGES}/{chosen}.sh"}}
     data = {
         "files": {name: content.decode() for name, content in own.items()},
         "config": config,
         "spans": _spans(own[config].decode(), f"{template}/{tool.config}") if config else {},
-        "manifest": {**asdict(made.manifest), "stages": {chosen: made.manifest.stages[chosen]}},
+        "manifest": {
+            **asdict(made.manifest),
+            "taxonomy": {name: text for name, text in made.manifest.taxonomy.items() if name in taxonomy},
+            "stages": {chosen: made.manifest.stages[chosen]},
+        },
     }
     found = tool.stages[chosen]
     files: dict[str, str | os.PathLike[str]] = {}

@@ -80,7 +80,7 @@ class Tool(Declaration, abstract=True):
             Sweep(Pyuvsim.at(telescope="HERA", template="small"), grid(**{"freq.Nfreqs": [2, 4]}))
 
         The element of a point prepares its run directory on the node, from the template and the point. `stage` may be
-        left out if there is one. Raises ToolError.
+        left out if there is one, and names of the taxonomy if its command does not use them. Raises ToolError.
         """
         from slurm.tools.points import unit  # noqa: PLC0415 - it imports yaml
 
