@@ -87,6 +87,22 @@ def test_a_value_that_it_did_not_use_is_told(local: Cluster, tmp_path: Path) -> 
         f"stage {stage} used nf = 38, not 4 as its configuration says" for stage in ("signal_fit", "no_signal")
     ]
 
+    assert {health.stage: health.word for health in run.verify()} == {
+        None: "ok", "cpu_precompute": "ok", "signal_fit": "ignored", "no_signal": "ignored",
+    }  # fmt: skip
+
+
+def test_a_fit_that_was_killed_continues_where_it_was(local: Cluster, tmp_path: Path) -> None:
+    run = prepared(tmp_path, {"nf": 38, "stop_after": 4})
+    first = run.submit()["signal_fit"]
+    assert isinstance(first.exception(), CommandFailed)
+    with pytest.raises(ToolError, match="stage cpu_precompute of bayeseor is not resumable; signal_fit, no_signal are"):
+        run.submit("cpu_precompute", resume=True)
+    second = run.submit("signal_fit", resume=True)["signal_fit"]
+    assert "MultiNest starts at iteration 4" in (second.result().directory / "stdout.log").read_text()
+    chain = text(second, "chains/signal_fit/data-.txt", tmp_path / "got").splitlines()
+    assert [line.split()[1] for line in chain] == [str(number) for number in range(10)]
+
 
 def test_a_path_that_multinest_does_not_take_is_told_at_prepare(local: Cluster, tmp_path: Path) -> None:
     root = tmp_path / ("x" * 100)

@@ -219,12 +219,50 @@ def test_an_invalid_manifest_is_told(text: str, words: str, local: Cluster, tmp_
     assert (done.exit_code, words in done.stderr) == (3, True), done.stderr
 
 
-def test_a_preparation_that_was_killed_is_not_taken_for_a_run(local: Cluster, tool: str, tmp_path: Path) -> None:
+def test_a_directory_without_a_manifest_is_no_run(local: Cluster, tool: str, tmp_path: Path) -> None:
     half = tmp_path / "results/solver/north/r"
     (half / "config").mkdir(parents=True)
     assert run("status", str(half), "--tool", tool).exit_code == 3
-    done = run("prepare", tool, "r", "site=north", "--template", "small", "--root", "results")
-    assert (done.exit_code, "a preparation was interrupted" in done.stderr) == (2, True)
+    for more in ((), ("--dry-run",)):
+        done = run("prepare", tool, "r", "site=north", "--template", "small", "--root", "results", *more)
+        assert (done.exit_code, "holds files, such as config, but no manifest" in done.stderr) == (2, True)
+
+
+def test_a_preparation_that_is_killed_leaves_no_half_of_a_run(local: Cluster, tool: str, tmp_path: Path) -> None:
+    code = """if True:
+        import os, sys
+        from slurm.cli.main import slurm
+        from slurm.tools import prepare
+        prepare.write_manifest = lambda *_: os._exit(9)  # when all other files are written
+        slurm(sys.argv[1:])
+    """
+    argv = ["tool", "prepare", tool, "r", "site=north", "--template", "small", "--root", "results"]
+    assert subprocess.run([sys.executable, "-c", code, *argv], check=False).returncode == 9
+    assert run("status", str(tmp_path / "results/solver/north/r"), "--tool", tool).exit_code == 3
+    assert prepared(tool, "r") == str(tmp_path / "results/solver/north/r")
+
+
+def test_the_runs_of_a_directory_are_listed_from_their_own_files(local: Cluster, tool: str, tmp_path: Path) -> None:
+    directories = sorted(prepared(tool, f"r{number}") for number in range(20))
+    (Path(directories[0]) / "manifest.json").chmod(0o600)
+    (Path(directories[0]) / "manifest.json").write_text("{")
+    code = """if True:
+        import sys
+        from slurm.tools.listing import list_runs
+        seen = []
+        sys.addaudithook(lambda event, args: seen.append((event, args)))
+        print(len(list(list_runs(sys.argv[1]))))
+        opened = [args for event, args in seen if event == "open" and str(args[0]).startswith(sys.argv[1])]
+        print(len(opened), [event for event, _ in seen if event in ("subprocess.Popen", "socket.connect")])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "results"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["20", "20", "[]"]
+    listed = json.loads(run("runs", "results", "--json").stdout)
+    assert [each["directory"] for each in listed] == directories
+    assert (listed[1]["tool"], listed[1]["run_id"], listed[1]["submissions"]) == ("solver", "r1", 0)
+    assert "cannot be read" in listed[0]["problem"]
 
 
 def test_a_full_disk_leaves_nothing(local: Cluster, tool: str, tmp_path: Path) -> None:
@@ -234,7 +272,7 @@ def test_a_full_disk_leaves_nothing(local: Cluster, tool: str, tmp_path: Path) -
         done = run("prepare", tool, "r", "site=north", "--template", "small", "--root", "results")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert (done.exit_code, "cannot be written, and is removed again" in done.stderr) == (1, True), done.output
+    assert (done.exit_code, "cannot be written, and nothing of it is left" in done.stderr) == (1, True), done.output
     assert not (tmp_path / "results").exists()
 
 

@@ -13,7 +13,9 @@ from end_to_end.test_setup import INIT, STAND_IN_FOR_CONDA
 from slurm import Cluster, Conda, Container, Modules
 from slurm.errors import ConfigurationError
 from slurm.tools import Stage, Tool
+from slurm.tools.bayeseor import BayesEoR
 from slurm.tools.launchers import CondaRunner, ContainerRunner
+from slurm.tools.pyuvsim import Pyuvsim
 from testbed.containers import BARE
 
 if TYPE_CHECKING:
@@ -167,10 +169,18 @@ TOGETHER: dict[str, Any] = {
 def test_sbatch_accepts_the_directives_of_every_option(
     new_testbed: Callable[..., SlurmTestbed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    testbed = new_testbed(gpu=True, node_settings={"Feature": "avx"})
+    testbed = new_testbed(gpu=True, memory=70_000, node_settings={"Feature": "avx"})
     for name, value in testbed.env.items():
         monkeypatch.setenv(name, value)
-    refused = {}
+    names = {"telescope": "HERA", "observation_id": "1"}
+    run = Pyuvsim.prepare("r", template="small", root=tmp_path, on="slurm", **names)  # type: ignore[arg-type]
+    refused = {str(path): error for path in run.directory.glob("stages/*.sh") if (error := refusal(path))}
+    names = {"dataset": "eor", "analysis": "a"}
+    monkeypatch.setattr(BayesEoR, "max_path", 4000)
+    run = BayesEoR.prepare("r", template="small", root=tmp_path, on="slurm", **names)  # type: ignore[arg-type]
+    scripts = list(run.directory.glob("stages/*.sh"))
+    assert len(scripts) == 3
+    refused |= {str(path): error for path in scripts if (error := refusal(path))}
     for number, options in enumerate([TOGETHER, *({name: value} for name, value in EVERY_KIND.items())]):
 
         class One(Tool):
@@ -179,7 +189,12 @@ def test_sbatch_accepts_the_directives_of_every_option(
 
         script = One.prepare(f"r{number}", root=tmp_path, on="slurm").directory / "stages/stage.sh"
         assert "#SBATCH --" in script.read_text()
-        done = subprocess.run(["sbatch", "--test-only", script], capture_output=True, text=True, check=False)
-        if done.returncode:
-            refused[str(options)] = done.stderr
+        if error := refusal(script):
+            refused[str(options)] = error
     assert not refused
+
+
+def refusal(script: Path) -> str:
+    """What sbatch says against a script."""
+    done = subprocess.run(["sbatch", "--test-only", script], capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""

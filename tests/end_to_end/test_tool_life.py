@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from slurm import fence
+from slurm import Python, fence
 from slurm.tools import AlreadySubmitted, Run, Tool, ToolError
 from slurm.tools.jobs import has_submitted_stage, load_jobs_json
 from waiting import until
@@ -235,7 +235,7 @@ def test_an_upstream_that_was_removed_is_told(local: Cluster, prepare: Callable[
     run = prepare()
     job = run.submit("grow")["grow"]
     assert job.result().products
-    subprocess.run(["rm", "-rf", job.directory], check=True)
+    Path(job.directory).rename(f"{job.directory}-removed")  # the script that has run it may still write there
     before = tree(run.directory)
     done = in_another_process(local, 'Grow.open(sys.argv[1]).submit("report")', run.directory)
     assert (done.returncode, "is needed, and its job " in done.stderr) == (1, True), done.stderr
@@ -315,7 +315,7 @@ def test_a_run_whose_jobs_are_gone_is_whole_by_what_was_fetched(
     assert job.result().products
     run.fetch("grow")
     assert (run.directory / "output/grow/field.txt").read_text() == "1\n"
-    cluster.place.transport.run(["rm", "-rf", job.directory])
+    cluster.place.transport.run(["mv", job.directory, f"{job.directory}-removed"])  # its script may still write there
     code = "print([each.word for each in Grow.open(sys.argv[1]).verify('grow', checksums=True)])"
     assert in_another_process(cluster, code, run.directory).stdout == "['ok', 'ok']\n"
     (run.directory / "output/grow/field.txt").write_text("2\n")
@@ -371,3 +371,46 @@ def test_plans_of_everything_write_nothing(local: Cluster, prepare: Callable[...
     with pytest.raises(AlreadySubmitted):
         run.plan("grow")
     assert (tree(run.directory), tree(root)) == before
+
+
+def with_script(run: Run, text: str) -> Run:
+    """A run whose stage `grow` runs other lines."""
+    script = run.directory / "stages/grow.sh"
+    script.chmod(0o644)
+    script.write_text(text)
+    return run
+
+
+@pytest.mark.parametrize("text", ["true\n", "(exit 3) | cat\n", "echo field > field.tx\n"])
+def test_a_success_without_its_product_is_none(text: str, local: Cluster, prepare: Callable[..., Run]) -> None:
+    run = with_script(prepare(), text)
+    error = run.submit("grow")["grow"].exception()
+    assert "did not write field.txt" in str(error)
+    assert health(run)["grow"] == "failed"
+    assert not (run.directory / "output/grow").exists()
+
+
+def test_a_program_that_ignores_signals_ends_when_it_is_cancelled(
+    cluster: Cluster, prepare: Callable[..., Run], tmp_path: Path
+) -> None:
+    beat = tmp_path / "pid"
+    text = f"trap '' TERM INT; echo $$ > {beat}.new; mv {beat}.new {beat}; while :; do sleep 0.2; done\n"
+    run = with_script(prepare(), text)
+    job = run.submit("grow")["grow"]
+    until(beat.exists)
+    pid = int(beat.read_text())
+    job.cancel()
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert job.exception() is not None
+    assert run.status()["grow"].state == "CANCELLED"  # type: ignore[union-attr]
+
+
+def test_a_resume_in_another_environment_is_told(
+    local: Cluster, prepare: Callable[..., Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = prepare(wanted=1)
+    assert run.submit("grow")["grow"].exception() is not None
+    with caplog.at_level(logging.WARNING, "slurm.tools"):
+        run.submit("grow", resume=True, options={"environment": Python(f"{sys.base_prefix}/bin/python3")})
+    assert "grow is resumed in another environment" in caplog.text
+    assert "other files" not in caplog.text

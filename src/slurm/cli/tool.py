@@ -11,6 +11,7 @@ from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.target import load
 from slurm.cli.tool_status import exits
+from slurm.tools.listing import list_runs
 from slurm.tools.prepare import draft
 from slurm.tools.registry import find_tool, tools
 from slurm.tools.templates import list_templates
@@ -26,6 +27,7 @@ COMMANDS = {
     "list": ("slurm.cli.tool:list_tools", "List the tools that are installed."),
     "show": ("slurm.cli.tool:show", "Show what a tool needs, and its stages."),
     "templates": ("slurm.cli.tool:templates", "List the templates of a tool."),
+    "runs": ("slurm.cli.tool:runs", "List the runs below a directory."),
     "prepare": ("slurm.cli.tool:prepare", "Write the directory of a run. Submits nothing."),
     "submit": (f"{_RUN}:submit", "Submit the stages of a run."),
     "status": (f"{_RUN}:status", "Show the states of the stages of a run."),
@@ -129,6 +131,37 @@ def templates(name: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
         show_table(found)
     else:
         output.show(f"{name} has no templates in {directory}")
+
+
+@click.command()
+@click.argument("root", default=".", metavar="[DIR]")
+@json_option
+@exits
+def runs(root: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """List the runs below DIR, by default the working directory. No cluster is asked."""
+    rows = [
+        {
+            "directory": str(each.directory),
+            "tool": each.manifest.tool if each.manifest else None,
+            "run_id": each.manifest.run_id if each.manifest else None,
+            "created_utc": each.manifest.created_utc if each.manifest else None,
+            "submissions": each.submissions,
+            "problem": each.problem or None,
+        }
+        for each in list_runs(root)
+    ]
+    if as_json:
+        show_json(rows)
+    elif rows:
+        counts = [f"{row['submissions']} submissions" for row in rows]
+        show_table(
+            [
+                (f"{row['directory']}", f"{row['tool'] or ''}", f"{row['problem'] or count}")
+                for row, count in zip(rows, counts, strict=True)
+            ]
+        )
+    else:
+        output.show(f"there are no runs below {root}")
 
 
 @click.command()

@@ -6,12 +6,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from slurm.tools.errors import ManifestError
 from slurm.tools.run_directory import MANIFEST
 from slurm.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORMAT = 1
 
@@ -84,7 +88,7 @@ def validate_manifest(data: object, kind: type[Any] = ManifestBase, path: str | 
             f"{path}: format {newest}{by} is newer than this version, {__version__}, reads ({FORMAT}): "
             "upgrade slurm-tasks"
         )
-    hints, values = get_type_hints(kind), {}
+    hints, values = _hints(kind), {}
     for each in fields(kind):
         if each.name in data:
             if not _is(data[each.name], hints[each.name]):
@@ -96,6 +100,10 @@ def validate_manifest(data: object, kind: type[Any] = ManifestBase, path: str | 
                 f"{path}: {each.name} is missing{by}: prepare the run again, or read it with the tool's own class"
             )
     return kind(**values)
+
+
+_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+"""The types of the fields of a class. To find them takes longer than to read a manifest."""
 
 
 def _is(value: object, hint: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,13 +14,12 @@ from slurm.tools.errors import RunNotWritten, ToolError
 from slurm.tools.manifest import ManifestBase, write_manifest
 from slurm.tools.overrides import overridden
 from slurm.tools.run import Run
-from slurm.tools.run_directory import build_run_dir, ensure_run_dir, remove_empty_parents
+from slurm.tools.run_directory import build_run_dir, check_free, ensure_run_dir, remove_empty_parents
 from slurm.tools.stage import CONFIG, STAGES, Alone
 from slurm.tools.templates import get_template_path, template_files
 from slurm.usage import near
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -37,18 +37,25 @@ class Draft(NamedTuple):
     manifest: ManifestBase
 
     def write(self) -> Run:
-        """Write the run directory, the manifest last. Raises RunNotWritten; then nothing of it is left."""
+        """Write the run directory, the manifest last. Raises RunNotWritten; then nothing of it is left.
+
+        It is written under a hidden name beside, and renamed: a process that is killed leaves no half of a run, and of
+        two at once, one fails.
+        """
         before = next(parent for parent in self.run_dir.parents if parent.is_dir())
-        ensure_run_dir(self.run_dir)
+        hidden = self.run_dir.with_name(f".{self.run_dir.name}.{os.getpid()}-{os.urandom(4).hex()}")
         try:
+            ensure_run_dir(hidden)
             for name, content in self.files.items():
-                _write(self.run_dir / name, content)
-            write_manifest(self.manifest, self.run_dir)
-        except OSError as error:
-            shutil.rmtree(self.run_dir, ignore_errors=True)
+                _write(hidden / name, content)
+            write_manifest(self.manifest, hidden)
+            hidden.rename(self.run_dir)
+        except (OSError, RunNotWritten) as error:
+            shutil.rmtree(hidden, ignore_errors=True)
             remove_empty_parents(self.run_dir, up_to=before)
-            why = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-            raise RunNotWritten(f"{self.run_dir} cannot be written, and is removed again: {why}") from error
+            check_free(self.run_dir)  # another process may have prepared it
+            why = str(error) if isinstance(error, RunNotWritten) else f"{error.filename or ''}: {error.strerror}"
+            raise RunNotWritten(f"{self.run_dir} cannot be written, and nothing of it is left: {why}") from error
         return Run(self.tool, self.run_dir)
 
 
@@ -66,6 +73,9 @@ def draft(
     """Describe the run that `Tool.prepare` writes. Writes nothing."""
     named = _taxonomy(tool, taxonomy)
     run_dir = build_run_dir(root or ".", tool.name, named, run_id, unique=unique)
+    while unique and run_dir.exists():
+        run_dir = build_run_dir(root or ".", tool.name, named, run_id, unique=True)
+    check_free(run_dir)
     if len(str(run_dir)) > tool.max_path:
         raise ToolError(
             f"{run_dir} has {len(str(run_dir))} characters, and {tool.name} takes paths of at most {tool.max_path}: "

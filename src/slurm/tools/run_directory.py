@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slurm.tools.errors import NotPrepared, RunDirectoryError
+from slurm.tools.errors import NotPrepared, RunDirectoryError, RunNotWritten
 
 if TYPE_CHECKING:
     import os
@@ -44,19 +44,29 @@ def build_run_dir(
 def ensure_run_dir(path: str | os.PathLike[str]) -> Path:
     """Create a run directory, and its parents. Raises RunDirectoryError if it is there with files in it."""
     made = Path(path)
+    check_free(made)
     try:
         made.mkdir(parents=True, exist_ok=True)
-        found = sorted(entry.name for entry in made.iterdir())
     except OSError as error:
-        raise RunDirectoryError(f"{made} cannot be used as a run directory: {error.strerror}") from error
+        raise RunNotWritten(f"{made} cannot be used as a run directory: {error.strerror}") from error
+    return made
+
+
+def check_free(path: Path) -> None:
+    """Raise RunDirectoryError if there is something else than an empty directory."""
+    try:
+        found = sorted(entry.name for entry in path.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be used as a run directory: {error.strerror}") from error
     if MANIFEST in found:
-        raise RunDirectoryError(f"{made} is prepared already: open it, or choose another run_id, or unique=True")
+        raise RunDirectoryError(f"{path} is prepared already: open it, or choose another run_id, or unique=True")
     if found:
         raise RunDirectoryError(
-            f"{made} holds files, such as {found[0]}, but no {MANIFEST}: a preparation was interrupted, or it is not a "
-            "run directory. Remove it, or choose another run_id"
+            f"{path} holds files, such as {found[0]}, but no {MANIFEST}: it is not a run directory. Remove it, or "
+            "choose another run_id"
         )
-    return made
 
 
 def remove_empty_parents(path: Path, *, up_to: Path) -> None:

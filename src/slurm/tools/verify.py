@@ -13,6 +13,7 @@ from slurm.protocol.states import JobState
 from slurm.storage.work_files import digests
 from slurm.tools import submissions
 from slurm.tools.attempts import ATTEMPTS
+from slurm.tools.recorded import ignored
 from slurm.tools.run_directory import MANIFEST
 from slurm.views.status import error_of
 
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
     from slurm.tools.run import Run
 
 OK, MOVED = "ok", "moved"
+IGNORED = "ignored"
 UNFINISHED, NOT_SUBMITTED = "unfinished", "not submitted"
 
 
 class Health(NamedTuple):
     """The health of what was prepared, with stage None, or of a stage.
 
-    `word` is ok, moved, edited or missing for what was prepared; ok, missing, changed, stale, failed, unfinished, gone
-    or not submitted for a stage.
+    `word` is ok, moved, edited or missing for what was prepared; ok, missing, changed, stale, ignored (its program did
+    not use a value of the configuration), failed, unfinished, gone or not submitted for a stage.
     """
 
     stage: str | None
@@ -57,6 +59,8 @@ def verify(run: Run, stages: Sequence[str], *, checksums: bool) -> list[Health]:
         stale = _stale(stage, records, keys)
         if stage in jobs:
             health = _of_job(stage, jobs[stage], checksums=checksums)
+            if health.ok and (others := ignored(run.tool, run.manifest, stage, jobs[stage])):
+                health = Health(stage, IGNORED, "; ".join(map(str, others)))
         else:
             health = _of_copy(run.directory, stage, submissions.count(records, stage), checksums=checksums)
         found.append(Health(stage, "stale", stale) if stale and health.ok else health)
