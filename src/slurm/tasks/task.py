@@ -199,10 +199,8 @@ class Task(KnownAttributes, Generic[P, R, F]):
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
         task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
         bound = functools.partial(self.bound_item, constants=constants) if constants else self.bound_item
-        return task._submit(map(bound, self._points(calls)), mapped=True)  # noqa: SLF001 - a copy of this very task
-
-    def _points(self, calls: Iterable[Any]) -> Iterable[Any]:
-        return getattr(calls, "nested", calls)  # of a space, with mappings for dotted names
+        nested = getattr(calls, "nested", calls)  # of a space, with mappings for dotted names
+        return task._submit(map(bound, nested), mapped=True)  # noqa: SLF001 - a copy of this very task
 
     def grid(self, /, **axes: Iterable[Any]) -> JobArray[R]:
         """Submit a call for each combination of the values, as one array: `starmap` of `slurm.grid(…)`."""
