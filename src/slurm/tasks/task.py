@@ -153,15 +153,14 @@ class Task(KnownAttributes, Generic[P, R, F]):
         strict: bool = False,
         **constants: Any,
     ) -> JobArray[R]:
-        """Submit a call for each item, as one array; several iterables are zipped, as by the builtin.
+        """Submit a call for each item, as one array, if there is any; several iterables are zipped, as by the builtin.
 
         `constants` are keyword arguments that every call gets; a large one is sent once for all. `strict` makes
         iterables of different lengths a ValueError, before anything is submitted.
 
         `max_concurrent` limits how many elements of the array run at once. `chunk_size` calls go into one element: for
         many short calls. They run one after the other, or in `workers` processes side by side; without `chunk_size` an
-        element is of `workers` calls. With "auto", the map waits for 20 calls, and then puts about five minutes' worth
-        of calls into an element. Nothing is submitted if there are no items.
+        element is of `workers` calls. With "auto", 20 calls run first, and tell how many take 5 minutes.
         """
         if not iterables:
             message = f"{self.name}.map(…) needs at least one iterable; keyword arguments are the same in every call"
@@ -199,8 +198,10 @@ class Task(KnownAttributes, Generic[P, R, F]):
         of_map = Options.parse({name: value for name, value in asked.items() if value is not None})
         task = self._copy(terms=self.terms.merged(Settings(options=of_map)))
         bound = functools.partial(self.bound_item, constants=constants) if constants else self.bound_item
-        nested = getattr(calls, "nested", calls)  # of a space, with mappings for dotted names
-        return task._submit(map(bound, nested), mapped=True)  # noqa: SLF001 - a copy of this very task
+        return task._submit(map(bound, self._points(calls)), mapped=True)  # noqa: SLF001 - a copy of this very task
+
+    def _points(self, calls: Iterable[Any]) -> Iterable[Any]:
+        return getattr(calls, "nested", calls)  # of a space, with mappings for dotted names
 
     def grid(self, /, **axes: Iterable[Any]) -> JobArray[R]:
         """Submit a call for each combination of the values, as one array: `starmap` of `slurm.grid(…)`."""
