@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POINTS, CHUNK = 100_000, 500
 MOST_SUBMIT, MOST_MISSING, MOST_FILES = 1.5, 2.0, 12
-MOST_TICK, MOST_TABLE, MOST_DONE = 0.1, 2.0, 1000
+MOST_TICK, MOST_TABLE, MOST_DONE, MOST_REPORTS = 0.1, 2.0, 1000, 4.0
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -72,6 +72,7 @@ def _views(opened: Sweep, path: Path) -> Iterator[Row]:
     for what, most, show in (
         ("another status, a tick of `watch`", MOST_TICK, opened.status),
         ("the table as CSV", MOST_TABLE, lambda: opened.table().to_csv(path)),
+        ("the three reports", MOST_REPORTS, opened.report),
     ):
         begin = time.process_time()
         show()
