@@ -20,6 +20,8 @@ from testbed import SlurmTestbed
 from waiting import until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from slurm import Job
 
 
@@ -110,3 +112,15 @@ def test_each_end_has_advice(state: str, advice: str) -> None:
     assert found[0] == f"{jobs.key}: 2 COMPLETED, 1 {JobState(state)}"
     assert found[1].startswith(f"[1] {state}")
     assert found[2].strip().startswith(advice.format(key=jobs.key))
+
+
+@pytest.mark.slurm
+def test_a_job_that_is_too_large_is_told_what_there_is(slurm_env: object, root: Path) -> None:
+    with Cluster("slurm", root=root) as cluster:
+        job = invert.with_options(cpus_per_task=100)(1)
+        until(lambda: "no node" in (job.status().explanation or ""))
+        _, reason, sizes = lines(cluster, job.key)
+        job.cancel()
+    assert "change the options or partition=" in reason or "change constraint=" in reason
+    assert sizes.startswith("    it asks for cpus_per_task=100, mem=100M, time=5. Partitions: debug (default): ")
+    assert "up to 4 CPUs" in sizes

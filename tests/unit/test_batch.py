@@ -166,6 +166,8 @@ def test_calls_with_other_options_are_refused_by_name(inline: InlineCluster) -> 
         }.items():
             with pytest.raises(OptionError, match=words):
                 other("1")  # type: ignore[operator]
+        with pytest.raises(TypeError):
+            name.starmap([("a",), ("b", "c", "d")])
     assert len(batch.jobs) == 1
 
 

