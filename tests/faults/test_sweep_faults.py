@@ -26,7 +26,7 @@ from slurm import Cluster, task
 from slurm.schedulers.local_queue import client
 from slurm.sweeps import driver
 from slurm.sweeps.health import Health
-from slurm.sweeps.moving import waiting_calls
+from slurm.sweeps.moving import held_elements, release, waiting_calls
 from slurm.sweeps.rebalancing import Move, take
 from slurm.sweeps.snapshot import Point, State
 from slurm.sweeps.sources import sources_of
@@ -212,6 +212,20 @@ def test_elements_that_a_killed_driver_held_are_released_by_the_next(
     (tmp_path / "gate").touch()
     assert sweep.drive().counts == {State.DONE: 4}
     assert begun(trace) == dict.fromkeys(range(4), 1)
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("slurm_env")
+def test_points_that_their_user_holds_stay_held(root: Path, trace: Path, tmp_path: Path) -> None:
+    sweep = Sweep(begin, points(2, trace), name="user", directory=tmp_path)
+    sweep.run(on=[(Cluster("slurm", root=root), 1)], hold=True)
+    snapshot = sweep.snapshot()
+    held = held_elements(snapshot, sweep.reader)
+    assert held == {(1, 0), (1, 1)}
+    release(snapshot, sweep.reader, sweep.places, held)
+    assert [point.reason for point in sweep.snapshot().points] == ["JobHeldUser"] * 2
+    sweep.cancel()
+    assert not begun(trace)
 
 
 def test_points_of_a_killed_local_supervisor_are_computed_once(

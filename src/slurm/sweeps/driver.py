@@ -45,7 +45,7 @@ _SHARE = 0.02
 _PAUSES = 0.02, 0.5
 """The shortest and the longest pause between two looks at what this process knows, in seconds."""
 _LOOK = 2.0
-"""The pause between two snapshots while a shard is being submitted, is held, or a source does not answer."""
+"""The pause between two snapshots while a shard is being submitted or a source does not answer."""
 _SILENCE = 60.0
 """A source that does not answer has a fault each minute, so that a short outage does not switch it off."""
 _PATIENCE = 2.0
@@ -94,6 +94,7 @@ class Driver:
         self._silent: dict[str, float] = {}  # since when a source has not answered, or had its last fault for that
         self._troubles: Mapping[str, str] = {}
         self._held: dict[tuple[int, int], float] = {}  # since when this process sees elements of shards held
+        self._held_pause = 0.0
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
         self._followed: set[int] = set()
@@ -176,11 +177,11 @@ class Driver:
         """
         now, held = time.monotonic(), held_elements(snapshot, self._reader)
         self._held = {element: self._held.get(element, now) for element in held}
-        late = [
-            (number, element)
-            for (number, element), since in self._held.items()
-            if now - since > self._places.of(snapshot.shards[number].cluster).timings.abandoned_claim
-        ]
+        late = set[tuple[int, int]]()
+        for (number, element), since in self._held.items():
+            self._held_pause = self._places.of(snapshot.shards[number].cluster).timings.abandoned_claim
+            if now - since >= self._held_pause:
+                late.add((number, element))
         release(snapshot, self._reader, self._places, late)
         return False
 
@@ -189,7 +190,8 @@ class Driver:
         if self._directory.has_news() or self._health_changed():
             return True
         now = time.monotonic()
-        awaited = bool(snapshot.starting or snapshot.troubles or self._held) and now - self._read_at > _LOOK
+        awaited = bool(snapshot.starting or snapshot.troubles) and now - self._read_at > _LOOK
+        awaited |= bool(self._held) and now - self._read_at > self._held_pause
         return awaited or (len(self._submits.sources) > 1 and now - self._moved_at > self._every)
 
     def _health_changed(self) -> bool:

@@ -138,14 +138,17 @@ def held_elements(snapshot: Snapshot, reader: SnapshotReader) -> set[tuple[int, 
 
 
 def release(snapshot: Snapshot, reader: SnapshotReader, places: Places, elements: Iterable[tuple[int, int]]) -> None:
-    """Release held elements, given as `held_elements` returns them. Raises SchedulerError."""
+    """Release held elements, given as `held_elements` returns them, unless they were submitted with the option `hold`.
+
+    Takes two commands for each shard. Raises SlurmError.
+    """
     of_shard: dict[int, list[int]] = {}
     for number, element in sorted(elements):
         of_shard.setdefault(number, []).append(element)
     for number, some in of_shard.items():
-        if (state := reader.state(number)) is not None:
-            client = places.of(snapshot.shards[number].cluster).queue.client
-            client.hold(list(_targets(state, some).values()), release=True)
+        place, state = places.of(snapshot.shards[number].cluster), reader.state(number)
+        if state is not None and not place.store.records(state.key).submission.options.get("hold"):
+            place.queue.client.hold(list(_targets(state, some).values()), release=True)
 
 
 class Waiting(NamedTuple):
