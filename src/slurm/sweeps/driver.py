@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from slurm.errors import SlurmError
-from slurm.sweeps.collecting import collect
+from slurm.sweeps.collecting import collect, collect_left
 from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
 from slurm.sweeps.looking import scheduler_answers
 from slurm.sweeps.moving import (
@@ -126,10 +126,14 @@ class Driver:
                 )
 
     def collect(self) -> int:
-        """Collect once what has ended; returns how many outcomes."""
+        """Collect once what has ended, and the logs and files that stayed at their sources before; returns how many
+        outcomes.
+        """
         self._read(patience=None)
         count = self._reader.uncollected
         self._collect(all_of_it=True)
+        if collect_left(self._directory, self._places):
+            self._reader.learn_collected()
         return count
 
     def _until_stale(self, snapshot: Snapshot, left: set[int]) -> Iterator[Point]:
