@@ -25,8 +25,9 @@ from faults.test_nodes import Skewed
 from slurm import Cluster, task
 from slurm.schedulers.local_queue import client
 from slurm.sweeps import driver
+from slurm.sweeps.directory import SweepDirectory
 from slurm.sweeps.health import Health
-from slurm.sweeps.moving import waiting_calls
+from slurm.sweeps.moving import held_elements, release, waiting_calls
 from slurm.sweeps.rebalancing import Move, take
 from slurm.sweeps.snapshot import Point, State
 from slurm.sweeps.sources import sources_of
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
 
 @task
 def begin(x: int, trace: str, gate: str, seconds: float) -> int:
-    """Leave a file when it begins; on a cluster, wait for a gate."""
+    """Leave a file when it begins; at the far source, wait for a gate; at the near one, as long as there is `keep`."""
     where = "slurm" if "SLURM_CLUSTER_NAME" in os.environ else "far" if x < 3 else "near"
     os.close(tempfile.mkstemp(prefix=f"{where}.{x}.", dir=trace)[0])
-    while where != "near" and not Path(gate).exists():
+    while Path(gate).with_name("keep").exists() if where == "near" else not Path(gate).exists():
         select.select([], [], [], 0.05)  # time.sleep fails with another clock than the machine's
     select.select([], [], [], seconds)
     return x
@@ -58,6 +59,11 @@ def points(count: int, trace: Path, seconds: float = 0.0) -> list[dict[str, Any]
 
 def begun(trace: Path, where: str = "") -> Counter[int]:
     return Counter(int(name.split(".")[1]) for name in os.listdir(trace) if name.startswith(where))
+
+
+def whys(sweep: Sweep) -> set[str]:
+    """Why the shards of a sweep were made, as another process reads it."""
+    return {shard.why for shard in SweepDirectory(sweep.directory.path).shards().values()}
 
 
 @contextmanager
@@ -73,22 +79,27 @@ def test_source_whose_nodes_fail_is_off_probed_and_used_again(
 ) -> None:
     testbed = start(nodes=1)
     far, near = Cluster("slurm", root=root / "far"), Cluster("local", root=root / "near")
-    sweep = Sweep(begin.with_options(no_requeue=True), points(40, trace, 0.5), name="nodes", directory=tmp_path)
+    sweep = Sweep(begin.with_options(no_requeue=True), points(40, trace), name="nodes", directory=tmp_path)
+    (tmp_path / "keep").touch()
     sweep.run(on=[(far, 3), (near, 2)])
     health = Health(probe_after=1.0)
     with driven(sweep, health, every=0.5) as ended:
         until(lambda: len(begun(trace, "slurm")) == 3)
+        testbed.run("scontrol", "update", "partitionname=debug", "state=down")  # so that nothing starts meanwhile
         testbed.run("scontrol", "update", "nodename=n1", "state=down", "reason=test")
         (tmp_path / "gate").touch()
-        until(lambda: health.is_off(far.url) or ended.done())
+        until(lambda: "moved: the source is off" in whys(sweep) or ended.done())
         testbed.run("scontrol", "update", "nodename=n1", "state=resume", check=False)  # it may be back by itself
+        testbed.run("scontrol", "update", "partitionname=debug", "state=up")
+        until(lambda: f"{far.url} is used again" in caplog.text or ended.done())
+        (tmp_path / "keep").unlink()
         found = ended.result(200)
     assert Counter(point.state for point in found) == {State.DONE: 37, State.FAILED: 3}
     assert {point.number for point in found if point.state is State.FAILED} <= set(begun(trace, "slurm"))
     assert begun(trace) == dict.fromkeys(range(40), 1)
     assert f"{far.url} is off" in caplog.text
     assert f"{far.url} is used again" in caplog.text
-    assert "probe" in {shard.why for shard in sweep.directory.shards().values()}
+    assert "probe" in whys(sweep)
     again = sweep.complete(on=[(near, 2)], failed=True).drive()
     assert again.counts == {State.DONE: 40}
 
@@ -212,6 +223,20 @@ def test_elements_that_a_killed_driver_held_are_released_by_the_next(
     (tmp_path / "gate").touch()
     assert sweep.drive().counts == {State.DONE: 4}
     assert begun(trace) == dict.fromkeys(range(4), 1)
+
+
+@pytest.mark.slurm
+@pytest.mark.usefixtures("slurm_env")
+def test_points_that_their_user_holds_stay_held(root: Path, trace: Path, tmp_path: Path) -> None:
+    sweep = Sweep(begin, points(2, trace), name="user", directory=tmp_path)
+    sweep.run(on=[(Cluster("slurm", root=root), 1)], hold=True)
+    snapshot = sweep.snapshot()
+    held = held_elements(snapshot, sweep.reader)
+    assert held == {(1, 0), (1, 1)}
+    release(snapshot, sweep.reader, sweep.places, held)
+    assert [point.reason for point in sweep.snapshot().points] == ["JobHeldUser"] * 2
+    sweep.cancel()
+    assert not begun(trace)
 
 
 def test_points_of_a_killed_local_supervisor_are_computed_once(

@@ -183,6 +183,25 @@ def test_what_programs_print_and_write_comes_home(
         opened[1].result()
 
 
+def test_what_a_silent_source_has_kept_comes_home_by_collect(inline: InlineCluster, tmp_path: Path) -> None:
+    space = [{"x": x, "size": 10} for x in range(10, 13)]
+    sweep = Sweep(leave_files, space, name="silent", directory=tmp_path).run(on=inline)
+    inline.jobs()[0].results()  # type: ignore[union-attr]
+    sweep.snapshot()
+    silent = [shard.url for shard in sweep.directory.shards().values()]
+    collecting.collect(sweep.directory, sweep.places, sweep.reader.fresh, silent=silent)
+    assert not list((tmp_path / "silent" / "collected").glob("*.tar"))
+    opened = Sweep.open("silent", directory=tmp_path)
+    assert opened.points[0].result() == 10  # at its source
+    assert opened.collect() == 0  # all outcomes are home
+    assert Sweep.open("silent", directory=tmp_path).collect() == 0
+    assert len(list((tmp_path / "silent" / "collected").glob("*.tar"))) == 1
+    shutil.rmtree(inline.place.store.root)
+    points = Sweep.open("silent", directory=tmp_path).points
+    assert [len(point.files()) for point in points] == [3] * 3
+    assert [point.logs() for point in points] == [f"computing {x}\n" for x in range(10, 13)]
+
+
 def test_files_are_split_when_they_do_not_fit_into_one_tar(
     inline: InlineCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,14 +12,14 @@ from slurm.errors import ProtocolError, SlurmError, TransportError
 from slurm.protocol import LOGS, RESULTS
 from slurm.protocol.files import open_own
 from slurm.serialization.unpickling import load
-from slurm.sweeps.call_files import find_files, tar_of
+from slurm.sweeps.call_files import Call, CallFiles, by_url, find_files, tar_of
 from slurm.sweeps.directory import COLLECTED, write_once
+from slurm.sweeps.looking import PATIENCE, scheduler_answers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from slurm.sweeps.call_files import Call, CallFiles
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import Collected, Located, Shard
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
@@ -55,6 +55,32 @@ def collect(
         calls = {at: found[at] for line in lines if (at := (line.shard, line.call)) in found}
         tar, members = tar_of(shards, places, calls)
         directory.collect([_with_files(line, calls, members) for line in lines], tar)
+
+
+def collect_left(directory: SweepDirectory, places: Places) -> int:
+    """Bring home logs and files of calls whose outcomes were collected without them; returns of how many calls.
+
+    Takes three commands for each source with such calls. Sources whose scheduler does not answer are left out.
+    """
+    known: dict[Call, Collected] = {}
+    for lines in directory.collected().values():
+        for line in lines:
+            at = line.shard, line.call
+            known[at] = max(known.get(at, line), line, key=lambda each: each.home)
+    left = [line for line in known.values() if not (line.ended.withdrawn or (line.log is not None and line.files))]
+    shards, found = directory.shards(), dict[Call, CallFiles]()
+    for some in by_url(shards, left).values():
+        if scheduler_answers(places.of(shards[some[0].shard].cluster), PATIENCE):
+            found |= find_files(directory, places, some)
+    count = 0
+    for group in _groups([(line, None) for line in left], found):
+        calls = {at: found[at] for line, _ in group if (at := (line.shard, line.call)) in found}
+        tar, members = tar_of(shards, places, calls)
+        more = [now for line, _ in group if (now := _with_files(line, calls, members)).home > line.home]
+        if more:
+            directory.collect(more, tar)
+            count += len(more)
+    return count
 
 
 def _groups(

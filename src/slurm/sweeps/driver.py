@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from slurm.errors import SlurmError
-from slurm.sweeps.collecting import collect
+from slurm.sweeps.collecting import collect, collect_left
 from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
 from slurm.sweeps.looking import scheduler_answers
 from slurm.sweeps.moving import (
@@ -45,7 +45,7 @@ _SHARE = 0.02
 _PAUSES = 0.02, 0.5
 """The shortest and the longest pause between two looks at what this process knows, in seconds."""
 _LOOK = 2.0
-"""The pause between two snapshots while a shard is being submitted, is held, or a source does not answer."""
+"""The pause between two snapshots while a shard is being submitted or a source does not answer."""
 _SILENCE = 60.0
 """A source that does not answer has a fault each minute, so that a short outage does not switch it off."""
 _PATIENCE = 2.0
@@ -94,6 +94,7 @@ class Driver:
         self._silent: dict[str, float] = {}  # since when a source has not answered, or had its last fault for that
         self._troubles: Mapping[str, str] = {}
         self._held: dict[tuple[int, int], float] = {}  # since when this process sees elements of shards held
+        self._held_pause = 0.0
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
         self._followed: set[int] = set()
@@ -125,10 +126,14 @@ class Driver:
                 )
 
     def collect(self) -> int:
-        """Collect once what has ended; returns how many outcomes."""
+        """Collect once what has ended, and the logs and files that stayed at their sources before; returns how many
+        outcomes.
+        """
         self._read(patience=None)
         count = self._reader.uncollected
         self._collect(all_of_it=True)
+        if collect_left(self._directory, self._places):
+            self._reader.learn_collected()
         return count
 
     def _until_stale(self, snapshot: Snapshot, left: set[int]) -> Iterator[Point]:
@@ -176,11 +181,11 @@ class Driver:
         """
         now, held = time.monotonic(), held_elements(snapshot, self._reader)
         self._held = {element: self._held.get(element, now) for element in held}
-        late = [
-            (number, element)
-            for (number, element), since in self._held.items()
-            if now - since > self._places.of(snapshot.shards[number].cluster).timings.abandoned_claim
-        ]
+        late = set[tuple[int, int]]()
+        for (number, element), since in self._held.items():
+            self._held_pause = self._places.of(snapshot.shards[number].cluster).timings.abandoned_claim
+            if now - since >= self._held_pause:
+                late.add((number, element))
         release(snapshot, self._reader, self._places, late)
         return False
 
@@ -189,7 +194,8 @@ class Driver:
         if self._directory.has_news() or self._health_changed():
             return True
         now = time.monotonic()
-        awaited = bool(snapshot.starting or snapshot.troubles or self._held) and now - self._read_at > _LOOK
+        awaited = bool(snapshot.starting or snapshot.troubles) and now - self._read_at > _LOOK
+        awaited |= bool(self._held) and now - self._read_at > self._held_pause
         return awaited or (len(self._submits.sources) > 1 and now - self._moved_at > self._every)
 
     def _health_changed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from slurm.sweeps.records import Shard
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_END = 60.0
 """How many seconds the elements of a cancelled sweep may take to end while it is waited for."""
@@ -111,6 +114,8 @@ def fence_taken_over(snapshot: Snapshot, reader: SnapshotReader, places: Places)
             cancel([Part(place, state, calls)])
         outcome = cancelled_outcome(_TAKEN_OVER, fence=os.urandom(12).hex())
         fence_elements(place.store, {old.key: {at // old.chunk for at in calls}}, outcome)
+        again = " Calls of their elements that had finished run again, too." if old.chunk > 1 else ""
+        _log.warning("%d points were taken over from %s, and are ended there now.%s", len(calls), old.source, again)
     return found
 
 
@@ -138,14 +143,17 @@ def held_elements(snapshot: Snapshot, reader: SnapshotReader) -> set[tuple[int, 
 
 
 def release(snapshot: Snapshot, reader: SnapshotReader, places: Places, elements: Iterable[tuple[int, int]]) -> None:
-    """Release held elements, given as `held_elements` returns them. Raises SchedulerError."""
+    """Release held elements, given as `held_elements` returns them, unless they were submitted with the option `hold`.
+
+    Takes two commands for each shard. Raises SlurmError.
+    """
     of_shard: dict[int, list[int]] = {}
     for number, element in sorted(elements):
         of_shard.setdefault(number, []).append(element)
     for number, some in of_shard.items():
-        if (state := reader.state(number)) is not None:
-            client = places.of(snapshot.shards[number].cluster).queue.client
-            client.hold(list(_targets(state, some).values()), release=True)
+        place, state = places.of(snapshot.shards[number].cluster), reader.state(number)
+        if state is not None and not place.store.records(state.key).submission.options.get("hold"):
+            place.queue.client.hold(list(_targets(state, some).values()), release=True)
 
 
 class Waiting(NamedTuple):

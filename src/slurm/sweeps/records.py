@@ -204,6 +204,11 @@ class Collected(NamedTuple):
     files: bool = False
     """Whether `collected/<n>.tar` has the files of its output directory."""
 
+    @property
+    def home(self) -> int:
+        """How many of its result, its log and its files have come home."""
+        return (self.result is not None) + (self.log is not None) + self.files
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         found = {"point": self.point, "shard": self.shard, "call": self.call, "ended": self.ended.to_json()}

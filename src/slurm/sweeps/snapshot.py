@@ -237,7 +237,7 @@ class SnapshotReader:
                     if at not in self._ended or self._ended[at][1] > file:
                         self._ended[at] = line.ended, file
                         self._done.pop(line.point, None)  # another success may count now
-                    if line.result or line.log is not None or line.files:
+                    if line.home > (self._homed[at][1].home if at in self._homed else 0):
                         self._homed[at] = file, line
                     self._fresh.pop(at, None)
 
