@@ -23,6 +23,7 @@ import records  # noqa: E402
 import runner_start  # noqa: E402
 import spaces  # noqa: E402
 import sweeps  # noqa: E402
+import tools  # noqa: E402
 from common import Settings, table, unmeasured  # noqa: E402
 
 from slurm.schedulers.local_queue import client  # noqa: E402
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
-    for topic in (import_time, runner_start, programs, program_peers, chunks, records, spaces, sweeps, long_programs):
+    for topic in (import_time, runner_start, programs, program_peers, chunks, records, spaces, sweeps, tools, long_programs):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()
