@@ -26,6 +26,7 @@ import sweep_peers  # noqa: E402
 import sweeps  # noqa: E402
 from common import Settings, table, unmeasured  # noqa: E402
 
+import tools  # noqa: E402
 from slurm.schedulers.local_queue import client  # noqa: E402
 from testbed import missing  # noqa: E402
 from testbed.programs import find_program  # noqa: E402
@@ -86,18 +87,8 @@ def main() -> None:
 
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
-    for topic in (
-        import_time,
-        runner_start,
-        programs,
-        program_peers,
-        chunks,
-        records,
-        spaces,
-        sweeps,
-        sweep_peers,
-        long_programs,
-    ):
+    local = (import_time, runner_start, programs, program_peers, chunks, records, long_programs)
+    for topic in (*local, spaces, sweeps, sweep_peers, tools):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()

@@ -60,3 +60,12 @@ def _with_packages(code: str) -> list[str]:
     import site
 
     return python(f"sys.path += {[*site.getsitepackages()]!r}; {code}; print(*sys.modules)")
+
+
+def test_the_page_of_the_api_has_every_name() -> None:
+    import slurm.tools
+
+    page = Path(__file__, "../../../docs/reference/tools.md").resolve().read_text()
+    assert [name for name in slurm.tools.__all__ if f"`{name}" not in page] == []
+    for name in slurm.tools.__all__:
+        assert getattr(slurm.tools, name) is not None

@@ -205,6 +205,20 @@ def test_dry_runs_write_nothing(local: Cluster, tool: str, tmp_path: Path) -> No
     assert run("submit", *own, "--stage", "solve", "--dry-run").exit_code == 2
 
 
+def test_a_run_knows_the_file_of_its_tool_unless_others_could_have_written_it(
+    local: Cluster, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = Path(prepared(tool, "r"))
+    monkeypatch.chdir(directory)
+    assert run("status", str(directory)).exit_code == 0
+    for path in (directory, tmp_path / tool.partition(":")[0]):
+        path.chmod(path.stat().st_mode | 0o002)
+        done = run("status", str(directory))
+        assert (done.exit_code, f"{path} is writable by others" in done.stderr) == (2, True)
+        path.chmod(path.stat().st_mode & ~0o002)
+    assert run("status", str(directory)).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

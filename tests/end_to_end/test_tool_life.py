@@ -235,7 +235,7 @@ def test_an_upstream_that_was_removed_is_told(local: Cluster, prepare: Callable[
     run = prepare()
     job = run.submit("grow")["grow"]
     assert job.result().products
-    Path(job.directory).rename(f"{job.directory}-removed")  # the script that has run it may still write there
+    Path(job.directory).rename(f"{local.place.store.root}/removed")  # its script may still write there
     before = tree(run.directory)
     done = in_another_process(local, 'Grow.open(sys.argv[1]).submit("report")', run.directory)
     assert (done.returncode, "is needed, and its job " in done.stderr) == (1, True), done.stderr
@@ -315,7 +315,8 @@ def test_a_run_whose_jobs_are_gone_is_whole_by_what_was_fetched(
     assert job.result().products
     run.fetch("grow")
     assert (run.directory / "output/grow/field.txt").read_text() == "1\n"
-    cluster.place.transport.run(["mv", job.directory, f"{job.directory}-removed"])  # its script may still write there
+    removed = f"{cluster.place.store.root}/removed"  # not unlinked, because the script may still write there
+    cluster.place.transport.run(["mv", job.directory, removed])
     code = "print([each.word for each in Grow.open(sys.argv[1]).verify('grow', checksums=True)])"
     assert in_another_process(cluster, code, run.directory).stdout == "['ok', 'ok']\n"
     (run.directory / "output/grow/field.txt").write_text("2\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,25 +11,46 @@ from slurm.cli import output
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.tool import tool_of
 from slurm.cli.tool_status import FAILED, WRONG, exits
+from slurm.protocol.files import is_private
+from slurm.tools.manifest import load_manifest
 from slurm.tools.registry import open_run
-from slurm.views.status import error_of, failed
+from slurm.tools.run_directory import MANIFEST, validate_run_dir
+from slurm.tools.verify import brief
+from slurm.views.status import failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slurm.tools.run import Run
+    from slurm.tools.tool import Tool
 
 ALL = "all"
 
 
 def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
     """Add the argument DIR and the option --tool, which open a run."""
-    named = click.option("--tool", "name", metavar="NAME", help="The tool, if it is not installed: FILE.py:CLASS.")
+    named = click.option("--tool", "name", metavar="NAME", help="The tool, if it is not the one of `prepare`.")
     return click.argument("directory", metavar="DIR")(named(exits(command)))
 
 
 def _opened(directory: str, name: str | None) -> Run:
-    return open_run(directory, tool_of(name) if name else None)
+    return open_run(directory, tool_of(name) if name else _declared(directory))
+
+
+def _declared(directory: str) -> type[Tool] | None:
+    """The class that a run was prepared with, if it is of a file or module; None for an installed tool.
+
+    Raises UsageError if another user could have written the manifest or the file, because it is imported.
+    """
+    run_dir = validate_run_dir(directory)
+    name = load_manifest(run_dir).declared_in
+    if name is None:
+        return None
+    file = name.rpartition(":")[0]
+    for path in (str(run_dir), f"{run_dir}/{MANIFEST}", *([file] if file.endswith(".py") else [])):
+        if os.path.exists(path) and not is_private(os.stat(path)):
+            raise click.UsageError(f"{path} is writable by others, so {name} is not imported: write --tool {name}")
+    return tool_of(name)
 
 
 stages_option = click.option(
@@ -95,6 +117,10 @@ def resume(  # noqa: PLR0917 - click's way
         output.show("there is nothing to resume", err=True)
         raise SystemExit(WRONG)
     _submit(run, chosen, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
+    later = [each for each in run.tool.order if set(run.tool.stages[each].upstreams(run.tool.stages)) & set(chosen)]
+    if later:
+        stages_of = " ".join(f"--stage {each}" for each in later)
+        output.show(f"next, what runs after it: slurm tool submit {directory} --again {stages_of}", err=True)
 
 
 def _submit(
@@ -134,7 +160,7 @@ def status(directory: str, name: str | None, as_json: bool) -> None:  # noqa: FB
             "state": each.state.value if each else None,
             "key": jobs[stage].key if each else None,
             "job_id": jobs[stage].job_id if each else None,
-            "error": (error_of(each) or None) if each else None,
+            "error": (brief(each) or None) if each else None,
         }
         for stage, each in found.items()
     ]

@@ -114,7 +114,7 @@ class Plan(Generic[J]):
             "waits for": ", ".join(self.dependencies),
             "pickles": f"{about}{self.pickled} bytes",
             "files": "\n".join(f"{about if name.endswith('.pkl') else ''}{n} {name}" for name, n in self.files.items()),
-            "command": "\n".join(" ".join(map(_word, words)) for words in self._words),
+            "command": "\n".join(map(command_text, self._words)),
             "note": "\n".join(self.notes),
         }
         lines = [(name, line) for name, text in rows.items() if text for line in text.split("\n")]
@@ -186,9 +186,9 @@ def _connect() -> NoReturn:
     raise SchedulerError("a plan runs no commands of the scheduler")
 
 
-def _word(word: str) -> str:
-    """A word of a command; a program in it is left out."""
-    return "…" if "\n" in word else shlex.quote(word)
+def command_text(words: Sequence[str]) -> str:
+    """A command for people; a program in a word of it is left out."""
+    return " ".join("…" if "\n" in word else shlex.quote(word) for word in words)
 
 
 def _shown(item: Dependency) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 import sys
 import time
 from functools import partial
@@ -19,7 +18,7 @@ from slurm.errors import (
     TransportError,
 )
 from slurm.jobs.launching import check_ranks
-from slurm.jobs.plan import Draft
+from slurm.jobs.plan import Draft, command_text
 from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Functions, Refused, Retried, Submission
@@ -319,7 +318,7 @@ def _queue_new(
                 place.store.refuse(submission.key, Refused(scheduler=place.scheduler.name, words=error.output))
         raise
     watched = place.registry.add(submission, submitted)
-    commands = (shlex.join(place.scheduler.submit_command(request)) for request in wanted)
+    commands = (command_text(place.scheduler.submit_command(request)) for request in wanted)
     watched.queued_here = tuple(commands) or ("",)
     if callbacks:
         place.subscriptions.attach(watched, callbacks, submitted=submission)

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from slurm.runner.finished import Diagnosis
+    from slurm.tools.config import get_nested, get_tool_config, merge_slurm_config
     from slurm.tools.errors import (
         AlreadySubmitted,
         ManifestError,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
         TemplateError,
         ToolError,
     )
+    from slurm.tools.jobs import archive_jobs_json, has_submitted_stage, load_jobs_json, write_jobs_json
+    from slurm.tools.launchers import CondaRunner, ContainerRunner
     from slurm.tools.manifest import ManifestBase, load_manifest, validate_manifest, write_manifest
     from slurm.tools.registry import find_tool, open_run, tools
     from slurm.tools.run import Run
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "slurm.runner.finished": ("Diagnosis",),
+    "slurm.tools.config": ("get_nested", "get_tool_config", "merge_slurm_config"),
     "slurm.tools.errors": (
         "AlreadySubmitted",
         "ManifestError",
@@ -46,6 +50,8 @@ _HOMES = {
         "TemplateError",
         "ToolError",
     ),
+    "slurm.tools.jobs": ("archive_jobs_json", "has_submitted_stage", "load_jobs_json", "write_jobs_json"),
+    "slurm.tools.launchers": ("CondaRunner", "ContainerRunner"),
     "slurm.tools.registry": ("find_tool", "open_run", "tools"),
     "slurm.tools.manifest": ("ManifestBase", "load_manifest", "validate_manifest", "write_manifest"),
     "slurm.tools.run": ("Run",),
@@ -58,6 +64,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AlreadySubmitted",
+    "CondaRunner",
+    "ContainerRunner",
     "Diagnosis",
     "ManifestBase",
     "ManifestError",
@@ -69,16 +77,23 @@ __all__ = [
     "TemplateError",
     "Tool",
     "ToolError",
+    "archive_jobs_json",
     "build_run_dir",
     "ensure_run_dir",
     "find_tool",
+    "get_nested",
     "get_template_path",
+    "get_tool_config",
+    "has_submitted_stage",
     "list_templates",
+    "load_jobs_json",
     "load_manifest",
+    "merge_slurm_config",
     "open_run",
     "tools",
     "validate_manifest",
     "validate_run_dir",
+    "write_jobs_json",
     "write_manifest",
 ]
 

@@ -41,6 +41,8 @@ class ManifestBase:
     """The SHA-256 of each file that was written, by its path in the run directory."""
     run_dir: str | None = None
     """The path of the run directory when it was prepared."""
+    declared_in: str | None = None
+    """The tool as FILE.py:CLASS or MODULE:CLASS, if it was prepared by that name."""
     format: int = FORMAT
     written_by: str = f"slurm-tasks {__version__}"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from slurm.jobs.job import Job
     from slurm.runner.finished import Finished
+    from slurm.submission.status import JobStatus
     from slurm.tools.run import Run
 
 OK, MOVED = "ok", "moved"
@@ -67,6 +68,12 @@ def verify(run: Run, stages: Sequence[str], *, checksums: bool) -> list[Health]:
     return found
 
 
+def brief(status: JobStatus) -> str:
+    """The error of a stage in one line; the end of its log is left out."""
+    error = error_of(status).removeprefix("slurm.errors.CommandFailed: ")
+    return error.partition("\n")[0].partition(". Its standard ")[0] or (status.reason or "")
+
+
 def _prepared(run: Run) -> Iterator[Health]:
     """The files of the manifest that are not as they were written."""
     for name, digest in run.manifest.files.items():
@@ -97,7 +104,7 @@ def _of_job(stage: str, job: Job[Finished], *, checksums: bool) -> Health:
     if not status.state.final:
         return Health(stage, UNFINISHED, status.state.value)
     if status.state is not JobState.COMPLETED or not status.outcome or not status.outcome.outputs:
-        return Health(stage, "failed", error_of(status) or status.state.value)
+        return Health(stage, "failed", brief(status) or status.state.value)
     output = status.outcome.outputs[0]
     below = f"{output.directory}/"
     files = {file.name.removeprefix(below): file for file in job.files() if file.name.startswith(below)}
