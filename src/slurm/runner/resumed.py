@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from slurm.protocol import freshness
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.attempt_directory import LOGS_OF_PROGRAM
 from slurm.runner.job_context import print_to_log
@@ -22,7 +23,7 @@ def take_over(source: str, directory: str, files: Sequence[LinkedFile], *, attem
     """
     if attempt > 1:
         source, copied = f"{os.path.dirname(directory)}/attempt-{attempt - 1}", True
-    if not os.path.isdir(source):
+    if not freshness.exists(source):
         print_to_log(f"{source} is not there: this attempt begins without the files of an earlier one\n")
         return
     if not copied:

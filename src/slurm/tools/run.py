@@ -117,20 +117,9 @@ class Run:
         before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
-        earlier = {
-            name: upstream_job(self.directory, cluster, name, before[name])
-            for name in dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
-        }
-        record = {
-            "stages": keys,
-            "upstreams": upstreams,
-            "url": place_url(cluster),
-            "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "client": process(),
-            "depend_afterok": [str(job) for job in depend_afterok],
-            "why": "resume" if resume else "again" if again else "submit",
-            "resumes": {name: found._asdict() for name, found in left.items()},
-        }
+        named = dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
+        earlier = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
+        record = _record(keys, upstreams, cluster, depend_afterok, left, again=again, resume=resume)
         with submissions.queueing(keys.values()):
             if not submissions.add(self.directory, len(records), record):
                 return self.submit(
@@ -190,7 +179,8 @@ class Run:
         """
         from slurm.tools.verify import verify  # noqa: PLC0415 - it imports what only this needs
 
-        return verify(self, self._chosen(stages), checksums=checksums)
+        chosen = self._chosen(stages)
+        return verify(self.tool, self.manifest, self.directory, self.jobs, chosen, checksums=checksums)
 
     def logs(self, stage: str) -> str:
         """The output of a stage so far, that of the script around its program included. Raises as `job` does."""
@@ -280,3 +270,26 @@ class Run:
                 "prepare another run with on=…"
             )
         return cluster
+
+
+def _record(
+    keys: Mapping[str, str],
+    upstreams: Mapping[str, Mapping[str, str]],
+    cluster: Cluster,
+    depend_afterok: Sequence[str | int],
+    left: Mapping[str, Left],
+    *,
+    again: bool,
+    resume: bool,
+) -> dict[str, Any]:
+    """The record of a submission."""
+    return {
+        "stages": keys,
+        "upstreams": upstreams,
+        "url": place_url(cluster),
+        "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "client": process(),
+        "depend_afterok": [str(job) for job in depend_afterok],
+        "why": "resume" if resume else "again" if again else "submit",
+        "resumes": {name: found._asdict() for name, found in left.items()},
+    }
