@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job
     from slurm.runner.finished import Finished
     from slurm.submission.status import JobStatus
-    from slurm.tools.run import Run
+    from slurm.tools.declaration import Declaration
+    from slurm.tools.manifest import ManifestBase
 
 OK, MOVED = "ok", "moved"
 IGNORED = "ignored"
@@ -48,11 +49,19 @@ class Health(NamedTuple):
         return self.word in (OK, MOVED)
 
 
-def verify(run: Run, stages: Sequence[str], *, checksums: bool) -> list[Health]:
+def verify(
+    tool: type[Declaration],
+    manifest: ManifestBase,
+    run_dir: Path,
+    jobs: Mapping[str, Job[Finished]],
+    stages: Sequence[str],
+    *,
+    checksums: bool,
+) -> list[Health]:
     """The health of what was prepared and of each stage."""
-    records = submissions.read(run.directory)
-    keys, jobs = submissions.keys(records), run.jobs
-    found = list(_prepared(run)) or [_place(run)]
+    records = submissions.read(run_dir)
+    keys = submissions.keys(records)
+    found = list(_prepared(manifest, run_dir)) or [_place(manifest, run_dir)]
     for stage in stages:
         if stage not in keys:
             found.append(Health(stage, NOT_SUBMITTED))
@@ -60,10 +69,10 @@ def verify(run: Run, stages: Sequence[str], *, checksums: bool) -> list[Health]:
         stale = _stale(stage, records, keys)
         if stage in jobs:
             health = _of_job(stage, jobs[stage], checksums=checksums)
-            if health.ok and (others := ignored(run.tool, run.manifest, stage, jobs[stage])):
+            if health.ok and (others := ignored(tool, manifest, stage, jobs[stage])):
                 health = Health(stage, IGNORED, "; ".join(map(str, others)))
         else:
-            health = _of_copy(run.directory, stage, submissions.count(records, stage), checksums=checksums)
+            health = _of_copy(run_dir, stage, submissions.count(records, stage), checksums=checksums)
         found.append(Health(stage, "stale", stale) if stale and health.ok else health)
     return found
 
@@ -74,19 +83,19 @@ def brief(status: JobStatus) -> str:
     return error.partition("\n")[0].partition(". Its standard ")[0] or (status.reason or "")
 
 
-def _prepared(run: Run) -> Iterator[Health]:
+def _prepared(manifest: ManifestBase, run_dir: Path) -> Iterator[Health]:
     """The files of the manifest that are not as they were written."""
-    for name, digest in run.manifest.files.items():
-        path = run.directory / name
+    for name, digest in manifest.files.items():
+        path = run_dir / name
         if not path.is_file():
             yield Health(None, "missing", f"{name} is missing")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             yield Health(None, "edited", f"{name} is not as `prepare` wrote it, as {MANIFEST} says")
 
 
-def _place(run: Run) -> Health:
-    before = run.manifest.run_dir
-    if before and before != str(run.directory):
+def _place(manifest: ManifestBase, run_dir: Path) -> Health:
+    before = manifest.run_dir
+    if before and before != str(run_dir):
         return Health(None, MOVED, f"it was prepared as {before}")
     return Health(None, OK)
 
